@@ -1,0 +1,112 @@
+"""What travels through a sweep: an example (one query about one picture) and a contrastive pair."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from PIL import Image
+
+Safety = Literal["safe", "unsafe"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+Picture = Callable[[], Image.Image]
+"""Pictures are made when asked for, so that a benchmark of thousands costs no memory."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One earlier exchange shown to the model before the query (an in-context demonstration)."""
+
+    query: str
+    response: str
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One query, with or without a picture, and what is known about it."""
+
+    id: str
+    """Unique within its benchmark, stable between runs."""
+    dataset: str
+    """Part of the benchmark: image_centric, text_centric, dual_use, utility or knowledge."""
+    variant: str
+    """How the content is shown (drawn, typography, noise ...), or the kind of utility question."""
+    category: str
+    """Hazard category or query type."""
+    split: Split
+    query: str
+    picture: Picture | None = None
+    safety: Safety | None = None
+    """Whether answering is safe; None for utility and knowledge questions."""
+    pair: str | None = None
+    """Shared by the safe and the unsafe twin (and by all examples that are not independent)."""
+    answer: str | None = None
+    """The one right answer of a utility or knowledge question."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What an exact judge needs to know, e.g. {"object": "bomb"}."""
+    system: str | None = None
+    """System prompt; None leaves the chat template's default."""
+    demonstrations: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A safe and an unsafe example that differ in as little else as possible."""
+
+    id: str
+    safe: Example
+    unsafe: Example
+
+
+def pairs(examples: Iterable[Example]) -> list[Pair]:
+    """Pair the examples that share a pair id, in order of first appearance.
+
+    The k-th safe example of a pair id is paired with its k-th unsafe one; what is left over on
+    either side has no twin and is dropped.
+    """
+    groups: dict[str, dict[str, list[Example]]] = {}
+    for example in examples:
+        if example.pair is not None and example.safety is not None:
+            sides = groups.setdefault(example.pair, {"safe": [], "unsafe": []})
+            sides[example.safety].append(example)
+    return [
+        Pair(f"{name}/{k}", safe, unsafe)
+        for name, sides in groups.items()
+        for k, (safe, unsafe) in enumerate(zip(sides["safe"], sides["unsafe"], strict=False))
+    ]
+
+
+def fingerprint(example: Example) -> str:
+    """SHA-256 over everything the model sees: system prompt, demonstrations, query and pixels."""
+    digest = hashlib.sha256()
+    turns = [*example.demonstrations, Turn(example.query, "", example.picture)]
+    _feed(digest, (example.system or "").encode(), b"system" if example.system else b"none")
+    for turn in turns:
+        _feed(digest, turn.query.encode(), turn.response.encode())
+        if turn.picture is None:
+            _feed(digest, b"no picture")
+        else:
+            image = turn.picture().convert("RGB")
+            _feed(digest, repr(image.size).encode(), image.tobytes())
+    return digest.hexdigest()
+
+
+def _feed(digest: "hashlib._Hash", *parts: bytes) -> None:
+    # Lengths keep ("ab", "c") and ("a", "bc") apart.
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+
+
+def split_of(key: str, train: float, validation: float) -> Split:
+    """A split drawn by hashing ``key``: the same key lands in the same split on every machine.
+
+    ``train`` and ``validation`` are shares in [0, 1]; what remains is the test split.
+    """
+    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    if share < train:
+        return "train"
+    return "validation" if share < train + validation else "test"
