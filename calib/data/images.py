@@ -1,0 +1,74 @@
+"""Pictures from files we did not make: read them safely or say what is wrong with them."""
+
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from calib.errors import CalibError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 64_000_000
+"""A phone's largest photographs fit; a file made to exhaust the memory does not."""
+
+_REMEDY = "Replace it with a whole PNG, JPEG, WebP, BMP or GIF file."
+
+
+def read_image(path: Path) -> Image.Image:
+    """The picture in ``path`` as RGB, upright by its EXIF orientation, transparency on white.
+
+    Of an animation the first frame is taken. What a file holds counts, not its name's ending.
+    Raises CalibError, naming the path, for a file that is missing, larger than MAX_BYTES or
+    MAX_PIXELS, in another format, truncated or damaged.
+    """
+    try:
+        # A pipe or a device would be waited for without end.
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "does not exist"
+            raise CalibError(f"Picture {path} {what}. Put the picture there.")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CalibError(
+                f"Picture {path} has {size:,} bytes; at most {MAX_BYTES:,} are read. Make it smaller."
+            )
+        return _decode(path)
+    except (CalibError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(path) from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged input.
+        raise CalibError(f"Picture {path} cannot be read ({_reason(error)}). {_REMEDY}") from error
+
+
+def _decode(path: Path) -> Image.Image:
+    with Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(path, f" ({image.width} x {image.height})")
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return _to_rgb(upright)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # convert("RGB") would clip the 16-bit greys to white instead of scaling them.
+        return image.point(lambda grey: grey / 257, "L").convert("RGB")
+    if image.has_transparency_data:
+        # Dropping the alpha channel would show whatever colours lie hidden under it.
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _too_large(path: Path, size: str = "") -> CalibError:
+    return CalibError(
+        f"Picture {path} is too large{size}: at most {MAX_PIXELS:,} pixels are read. "
+        "Scale it down."
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture in a format we read"
+    return str(error) or type(error).__name__

@@ -1,0 +1,79 @@
+"""Text drawn as a picture, and the five perturbations of DUAL-Bench (arXiv 2510.10846, §3.3).
+
+The paper names the perturbations but not their parameters; the ones here are ours: rotation by at
+most 12 degrees, uniform noise over a third of the grey range, small font at 0.7 of the size. The
+second language is a change of the text and so belongs to whoever supplies the text.
+"""
+
+import textwrap
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+PERTURBATIONS = ("background", "noise", "rotation", "small_font", "second_language")
+
+MAX_ROTATION = 12.0  # degrees
+NOISE = 0.33  # share of the grey range
+SMALL_FONT = 0.7  # share of the normal font size
+
+
+def render_text(
+    text: str,
+    size: int = 448,
+    font_size: int | None = None,
+    shift: tuple[int, int] = (0, 0),
+    ink: tuple[int, int, int] = (0, 0, 0),
+    paper: tuple[int, int, int] = (255, 255, 255),
+) -> Image.Image:
+    """Draw ``text`` centred on a square of ``size`` pixels.
+
+    Without ``font_size`` (pixels) lines are wrapped and the largest size at which everything fits
+    is taken; with it the lines are drawn as they are. ``shift`` moves the text by pixels.
+    """
+    image = Image.new("RGB", (size, size), paper)
+    lines, font = _fit(text, size, font_size)
+    x, y = size / 2 + shift[0], size / 2 + shift[1]
+    ImageDraw.Draw(image).multiline_text(
+        (x, y), "\n".join(lines), fill=ink, font=font, anchor="mm", align="center"
+    )
+    return image
+
+
+def _fit(
+    text: str, size: int, font_size: int | None
+) -> tuple[list[str], ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    if font_size is not None:
+        return text.splitlines(), ImageFont.load_default(font_size)
+    for pixels in range(size // 6, 7, -2):
+        font = ImageFont.load_default(pixels)
+        letters = max(1, int(size * 0.92 / font.getlength("n")))
+        lines = [
+            piece for line in text.splitlines() for piece in textwrap.wrap(line, letters) or [""]
+        ]
+        whole_words = all(len(word) <= letters for word in text.split())
+        if whole_words and len(lines) * pixels * 1.25 <= size * 0.92:
+            break
+    return lines, font
+
+
+def add_background(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Put the dark text of ``image`` over a soft, photo-like scene (sky, hills, light)."""
+    width, height = image.size
+    scene = Image.fromarray(rng.integers(110, 256, (5, 5, 3), dtype=np.uint8))
+    soft = scene.resize((width, height), Image.Resampling.BICUBIC)
+    soft = soft.filter(ImageFilter.GaussianBlur(width / 40))
+    text = np.asarray(image.convert("L"), dtype=np.float32)[..., None] / 255
+    return Image.fromarray((np.asarray(soft, dtype=np.float32) * text).astype(np.uint8))
+
+
+def add_noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Add uniform noise to every pixel and channel."""
+    pixels = np.asarray(image, dtype=np.float32)
+    noisy = pixels + rng.uniform(-NOISE, NOISE, pixels.shape).astype(np.float32) * 255
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+def rotate(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Turn the picture by a random angle of at least half of MAX_ROTATION, either way."""
+    angle = rng.uniform(MAX_ROTATION / 2, MAX_ROTATION) * rng.choice([-1, 1])
+    return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))

@@ -1,0 +1,76 @@
+"""Stage 1: teach the vision tower alone to see, by classification.
+
+Trained jointly from scratch, the language model ignores the picture for thousands of steps; a tower
+that already separates kinds, colours, places, numbers and words is what makes the rest work.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from calib.data.mini.world import COLOURS, NUMBERS, OBJECTS, PLACES
+from experiments.mini_internvl.scenes import Scene, pixels, random_scene
+
+SHARES = {"object": 0.5, "group": 0.12, "text": 0.38}
+CLASSES = {
+    "thing": len(OBJECTS) * len(COLOURS),
+    "place": len(PLACES),
+    "number": len(NUMBERS),
+    "word": 2 * len(OBJECTS),
+}
+IGNORED = -100
+
+
+class VisionTask(nn.Module):
+    """The tower with one linear head per question, read from the mean over patches."""
+
+    def __init__(self, tower: nn.Module, width: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.norm = nn.LayerNorm(width)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in CLASSES.items()})
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        patches = self.tower(pixel_values=images).last_hidden_state[:, 1:]  # [rows, patches, width]
+        seen = self.norm(patches.mean(1))
+        return {name: head(seen) for name, head in self.heads.items()}
+
+
+def targets(scene: Scene) -> dict[str, int]:
+    """Class indices; IGNORED where a question does not apply."""
+    thing = OBJECTS.index(scene.name) * len(COLOURS) + list(COLOURS).index(scene.colour)
+    word = OBJECTS.index(scene.name) + len(OBJECTS) * (scene.variant == "second_language")
+    return {
+        "thing": thing if scene.kind != "text" else IGNORED,
+        "place": PLACES.index(scene.place) if scene.kind == "object" else IGNORED,
+        "number": scene.number - 1 if scene.kind == "group" else IGNORED,
+        "word": word if scene.kind == "text" else IGNORED,
+    }
+
+
+def vision_batch(
+    rng: np.random.Generator, rows: int
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Pictures [rows, 3, SIZE, SIZE] and their class indices, each [rows]."""
+    scenes = [random_scene(rng, SHARES) for _ in range(rows)]
+    wanted = [targets(scene) for scene in scenes]
+    images = torch.from_numpy(pixels([scene.draw() for scene in scenes]))
+    return images, {name: torch.tensor([w[name] for w in wanted]) for name in CLASSES}
+
+
+def vision_loss(task: VisionTask, batch: tuple[torch.Tensor, dict]) -> tuple[torch.Tensor, dict]:
+    """Summed cross-entropy, and accuracy per question."""
+    images, wanted = batch
+    device = next(task.parameters()).device
+    logits = task(images.to(device))
+    loss, accuracy = torch.zeros((), device=device), {}
+    for name, answers in wanted.items():
+        answers = answers.to(device)
+        keep = answers != IGNORED
+        if keep.any():
+            # Weighted by how often the question applies, so that rare ones do not dominate.
+            loss = loss + F.cross_entropy(logits[name][keep], answers[keep]) * keep.float().mean()
+            hits = logits[name][keep].argmax(-1) == answers[keep]
+            accuracy[name] = hits.float().mean().item()
+    return loss, accuracy
