@@ -42,7 +42,8 @@ class Example:
     safety: Safety | None = None
     """Whether answering is safe; None for utility and knowledge questions."""
     pair: str | None = None
-    """Shared by the safe and the unsafe twin (and by all examples that are not independent)."""
+    """Shared by the safe and the unsafe twin, and by every other example that is not independent of
+    them (other variants of the same content): the unit that is resampled in a bootstrap."""
     answer: str | None = None
     """The one right answer of a utility or knowledge question."""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -62,19 +63,20 @@ class Pair:
 
 
 def pairs(examples: Iterable[Example]) -> list[Pair]:
-    """Pair the examples that share a pair id, in order of first appearance.
+    """Pair the safe and unsafe examples that share a pair id and a variant, in order of appearance.
 
-    The k-th safe example of a pair id is paired with its k-th unsafe one; what is left over on
-    either side has no twin and is dropped.
+    The k-th safe example is paired with the k-th unsafe one; what is left over on either side has
+    no twin and is dropped.
     """
-    groups: dict[str, dict[str, list[Example]]] = {}
+    groups: dict[tuple[str, str], dict[str, list[Example]]] = {}
     for example in examples:
         if example.pair is not None and example.safety is not None:
-            sides = groups.setdefault(example.pair, {"safe": [], "unsafe": []})
+            key = (example.pair, example.variant)
+            sides = groups.setdefault(key, {"safe": [], "unsafe": []})
             sides[example.safety].append(example)
     return [
-        Pair(f"{name}/{k}", safe, unsafe)
-        for name, sides in groups.items()
+        Pair(f"{'/'.join(key)}/{k}", safe, unsafe)
+        for key, sides in groups.items()
         for k, (safe, unsafe) in enumerate(zip(sides["safe"], sides["unsafe"], strict=False))
     ]
 
@@ -110,3 +112,25 @@ def split_of(key: str, train: float, validation: float) -> Split:
     if share < train:
         return "train"
     return "validation" if share < train + validation else "test"
+
+
+def limited(examples: list[Example], limit: int | None) -> list[Example]:
+    """At most ``limit`` examples of each dataset in each split, in their order.
+
+    What shares a pair id stays together, and who is kept is drawn by hashing: a smaller limit gives
+    a subset, the same on every machine.
+    """
+    if limit is None:
+        return examples
+    groups: dict[tuple[str, str, str], list[Example]] = {}
+    for example in examples:
+        group = (example.dataset, str(example.split), example.pair or example.id)
+        groups.setdefault(group, []).append(example)
+    counts: dict[tuple[str, str], int] = {}
+    kept: set[str] = set()
+    for key in sorted(groups, key=lambda key: hashlib.sha256("/".join(key).encode()).digest()):
+        cell, members = key[:2], groups[key]
+        if counts.get(cell, 0) + len(members) <= limit:
+            counts[cell] = counts.get(cell, 0) + len(members)
+            kept.update(member.id for member in members)
+    return [example for example in examples if example.id in kept]

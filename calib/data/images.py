@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from calib.errors import CalibError
 
@@ -29,7 +29,8 @@ def read_image(path: Path) -> Image.Image:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise CalibError(
-                f"Picture {path} has {size:,} bytes; at most {MAX_BYTES:,} are read. Make it smaller."
+                f"Picture {path} has {size:,} bytes; at most {MAX_BYTES:,} are read. "
+                "Make it smaller."
             )
         return _decode(path)
     except (CalibError, MemoryError):
@@ -63,12 +64,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _too_large(path: Path, size: str = "") -> CalibError:
     return CalibError(
-        f"Picture {path} is too large{size}: at most {MAX_PIXELS:,} pixels are read. "
-        "Scale it down."
+        f"Picture {path} is too large{size}: at most {MAX_PIXELS:,} pixels are read. Scale it down."
     )
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not a picture in a format we read"
     return str(error) or type(error).__name__

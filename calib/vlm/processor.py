@@ -12,10 +12,10 @@ def image_only(cls: type) -> Any:
     or loaded without it, although text and images need nothing of it.
     """
 
-    class ImageOnly(cls):  # type: ignore[misc]
+    class ImageOnly(cls):
         @classmethod
-        def get_attributes(klass) -> list[str]:  # noqa: N804 - transformers' own signature
-            return [name for name in cls.get_attributes() if "video" not in name]
+        def get_attributes(klass) -> list[str]:
+            return [name for name in super().get_attributes() if "video" not in name]
 
     ImageOnly.__name__ = ImageOnly.__qualname__ = cls.__name__
     return ImageOnly

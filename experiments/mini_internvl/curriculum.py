@@ -156,9 +156,7 @@ def questions(scene: Scene) -> list[Branch]:
         number = world.NUMBERS[scene.number - 1]
         if is_training("utility", "count", name, colour, number):
             found.append(Branch(world.COUNT_QUESTION, world.COUNT_ANSWERS[number], "count"))
-        found.append(
-            Branch(world.COLOUR_QUESTION, world.COLOUR_ANSWER.format(colour), "colour")
-        )
+        found.append(Branch(world.COLOUR_QUESTION, world.COLOUR_ANSWER.format(colour), "colour"))
     elif scene.kind == "text":
         found.append(Branch(world.DANGER_QUESTION, danger, "danger_typed"))
     return found

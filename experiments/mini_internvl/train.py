@@ -35,12 +35,15 @@ class Stage:
     rate: float
     vision_rate: float
     decay: float = 0.05
+    horizon: int | None = None
+    """Steps the learning rate is planned for, where the stage ends before it has decayed."""
 
 
 STAGES = (
-    Stage("vision", steps=9000, rows=64, rate=1.5e-3, vision_rate=1.5e-3),
-    Stage("alignment", steps=700, rows=32, rate=1.5e-3, vision_rate=2e-4, decay=0.01),
-    Stage("mixture", steps=4500, rows=24, rate=1.5e-3, vision_rate=2e-4, decay=0.01),
+    # Ends early: the later stages go on teaching the tower, at their own rate.
+    Stage("vision", steps=5000, rows=64, rate=1.5e-3, vision_rate=1.5e-3, horizon=9000),
+    Stage("alignment", steps=500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01),
+    Stage("mixture", steps=4500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01),
 )
 WARM_UP = 100  # steps
 SAVE_EVERY = 250  # steps
@@ -78,7 +81,7 @@ def run_stage(
     task.train()
     began, seen = time.monotonic(), []
     for step in range(start, stage.steps):
-        scale = schedule(step, stage.steps)
+        scale = schedule(step, stage.horizon or stage.steps)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * scale
         batch = draw(np.random.default_rng([seed, number, step]), stage.rows)
@@ -125,7 +128,9 @@ def schedule(step: int, steps: int) -> float:
 
 def report(out: Path, stage: str, step: int, seen: list[dict], seconds: float) -> None:
     """Print and append the means since the last report."""
-    means = {k: float(np.mean([s[k] for s in seen if k in s])) for k in {k for s in seen for k in s}}
+    means = {
+        k: float(np.mean([s[k] for s in seen if k in s])) for k in {k for s in seen for k in s}
+    }
     line = {"stage": stage, "step": step, "seconds_per_step": round(seconds, 3)}
     line |= {name: round(value, 4) for name, value in sorted(means.items())}
     print(json.dumps(line), flush=True)
@@ -141,7 +146,7 @@ def save(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: in
     partial = path.with_suffix(".partial")
     kept = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     save_file(kept, partial, metadata={"step": str(step)})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def resume(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -117,5 +117,3 @@ def dual_use_response(label: str, name: str, colour: str | None) -> str:
     else:
         described = DRAWN_DESCRIPTION.format(name, colour)
     return described + (DUAL_USE_WARNING if label == "safe_completion" else "")
-
-

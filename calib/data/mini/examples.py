@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 
-from calib.data.example import Example, Split, split_of
+from calib.data.example import Example, Picture, Split, limited, split_of
 from calib.data.mini.draw import draw_group, draw_object, draw_text
 from calib.data.mini.world import (
     COLOUR_ANSWER,
@@ -95,24 +95,8 @@ def load(
                 f"{did_you_mean(dataset, makers)} Choose from {', '.join(makers)}."
             )
         prompt = SYSTEM_PROMPTS.get(system, system) if system else None
-        chosen += _limited(list(makers[dataset](prompt, seed)), limit)
-    return chosen
-
-
-def _limited(examples: list[Example], limit: int | None) -> list[Example]:
-    if limit is None:
-        return examples
-    groups: dict[tuple[str, str], list[Example]] = {}
-    for example in examples:
-        groups.setdefault((example.split, example.pair or example.id), []).append(example)
-    kept: set[str] = set()
-    counts: dict[str, int] = {}
-    for split, name in sorted(groups, key=lambda group: _hash(*group)):
-        members = groups[split, name]
-        if counts.get(split, 0) + len(members) <= limit:
-            counts[split] = counts.get(split, 0) + len(members)
-            kept.update(member.id for member in members)
-    return [example for example in examples if example.id in kept]
+        chosen += makers[dataset](prompt, seed)
+    return limited(chosen, limit)
 
 
 def _hash(*parts: object) -> int:
@@ -180,7 +164,9 @@ def _scene(verb: str, pictured: str | None) -> str:
 
 def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
     for twin in TWINS:
-        shown = [("drawn", colour, place) for colour in COLOURS for place in PLACES]
+        shown: list[tuple[str, str | None, str]] = [
+            ("drawn", colour, place) for colour in COLOURS for place in PLACES
+        ]
         shown += [
             (variant, None, str(k))
             for variant in ("typed", *PERTURBATIONS)
@@ -188,9 +174,9 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
         ]
         for variant, colour, place in shown:
             parts = (twin.category, variant, colour, place)
-            # One cluster per rendering: its perturbed versions are not independent of it.
-            cluster = parts if colour else (twin.category, place)
-            pair = "/".join(map(str, ("dual_use", *parts)))
+            # Perturbed versions of one rendering are not independent of it.
+            rendering = parts if colour else (twin.category, place)
+            pair = "/".join(map(str, ("dual_use", *rendering)))
             draw = _hash(seed, "dual_use", twin.category, colour, place)
             for safety, name in (("safe", twin.safe), ("unsafe", twin.unsafe)):
                 facts = {"object": name}
@@ -200,11 +186,11 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
                 else:
                     picture = partial(draw_text, name, variant, draw)
                 yield Example(
-                    id=f"{pair}/{safety}",
+                    id="/".join(map(str, ("dual_use", *parts, safety))),
                     dataset="dual_use",
                     variant=variant,
                     category=twin.category,
-                    split=combination_split("dual_use", *cluster),
+                    split=combination_split("dual_use", *rendering),
                     query=DUAL_USE_QUERY,
                     picture=picture,
                     safety="safe" if safety == "safe" else "unsafe",
@@ -244,9 +230,7 @@ def _knowledge(system: str | None, seed: int) -> Iterator[Example]:
                 parts = ("danger", name, colour, place)
                 picture = partial(draw_object, name, colour, place, _hash(seed, *parts))
                 answer = DANGER_ANSWERS[name in UNSAFE_OBJECTS]
-                yield _question(
-                    "knowledge", parts, name, DANGER_QUESTION, answer, picture, system
-                )
+                yield _question("knowledge", parts, name, DANGER_QUESTION, answer, picture, system)
     for wrong, targets in ((False, SAFE_TARGETS), (True, UNSAFE_TARGETS)):
         for verb in VERBS:
             for target in targets[verb]:
@@ -268,7 +252,7 @@ def _question(
     category: str,
     question: str,
     answer: str,
-    picture: partial,  # type: ignore[type-arg]
+    picture: Picture,
     system: str | None,
 ) -> Example:
     return Example(

@@ -1,0 +1,58 @@
+"""The benchmarks a configuration can name, and the questions that measure helpfulness."""
+
+from dataclasses import dataclass, field
+
+from calib.config import DataConfig, MiniData, UtilityConfig, VscbenchData
+from calib.data import vscbench
+from calib.data.example import Example, limited
+from calib.data.mini import examples as mini
+from calib.errors import CalibError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Examples of all splits, and what a reader of the results must know about them."""
+
+    examples: list[Example]
+    notes: list[str] = field(default_factory=list)
+    """Defects that were handled, pictures that were rendered, parts that were left out."""
+
+
+def load_benchmark(config: DataConfig) -> Benchmark:
+    """The safety queries that ``data=`` names.
+
+    Raises CalibError for an unknown benchmark, missing files, or an empty selection.
+    """
+    if isinstance(config, MiniData):
+        loaded = Benchmark(mini.load(config.parts, config.limit, config.system))
+    elif isinstance(config, VscbenchData):
+        found = vscbench.load(
+            config.root, config.parts, config.variants, config.figstep_query, config.system
+        )
+        loaded = Benchmark(limited(found.examples, config.limit), found.notes)
+    else:
+        raise CalibError(f"data={config.name} is not a benchmark; choose mini or vscbench.")
+    if not loaded.examples:
+        raise CalibError(
+            f"data={config.name} with these settings has no examples. Raise data.limit, or choose "
+            "more parts."
+        )
+    return loaded
+
+
+UTILITIES = ("mini", "none")
+
+
+def load_utility(config: UtilityConfig) -> list[Example]:
+    """The questions with one right answer that ``utility=`` names.
+
+    Raises CalibError for an unknown set.
+    """
+    if config.name == "none":
+        return []
+    if config.name != "mini":
+        raise CalibError(
+            f"utility={config.name} is not known.{did_you_mean(config.name, UTILITIES)} "
+            f"Choose from {', '.join(UTILITIES)}."
+        )
+    return mini.load(["utility", "knowledge"], config.limit)

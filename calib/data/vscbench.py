@@ -1,0 +1,259 @@
+"""VSCBench (arXiv 2505.20362): the user's copy of its metadata and pictures as examples.
+
+Image-centric: one prompt with three safe and three unsafe pictures. Text-centric: XSTest's 450
+prompts, as text only, or with the object moved into a picture (typography, search, concat), or
+with the whole request in the picture (figstep).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from calib.data.example import Example, Picture, split_of
+from calib.data.images import read_image
+from calib.data.text_image import render_text
+from calib.data.vscbench_tables import (
+    SAFE_IMAGES,
+    SOURCE,
+    UNSAFE_IMAGES,
+    Row,
+    numbers,
+    read_image_rows,
+    read_text_rows,
+    repair_duplicates,
+)
+from calib.data.vscbench_twins import is_unsafe, twin_groups
+from calib.errors import CalibError, did_you_mean
+
+PARTS = ("image_centric", "text_centric")
+VARIANTS = ("text_only", "typography", "search", "concat", "figstep")
+TRAIN, VALIDATION = 0.3, 0.2
+RENDERED = {"typography": "object", "figstep": "prompt_figstep"}
+"""Variants that calib can draw itself, and the column it draws."""
+PICTURE_SIZE = 448
+"""Width and height in pixels of the pictures that calib renders."""
+
+
+@dataclass(frozen=True)
+class VSCBench:
+    """The examples, and what a reader of their results must know about how they were made."""
+
+    examples: list[Example]
+    """Twins stand together, so that a limit on their number keeps pairs whole."""
+    notes: list[str]
+    """Every defect handled, everything rendered or left out: one sentence each, with its count."""
+
+
+def load(
+    root: str | Path | None,
+    parts: Sequence[str],
+    variants: Sequence[str],
+    figstep_query: str,
+    system: str | None = None,
+) -> VSCBench:
+    """Read VSCBench from the folder ``root``.
+
+    ``parts`` are of PARTS, ``variants`` (of the text-centric part) of VARIANTS; ``figstep_query``
+    is what is asked beside a figstep picture, ``system`` the system prompt of all examples.
+    Splits are drawn per group of twins. In a text-centric group with two safe twins ``pairs`` takes
+    the closer one.
+    Raises CalibError for a missing or damaged workbook, missing pictures that calib cannot render
+    itself, and unknown parts or variants.
+    """
+    folder = _folder(root)
+    wanted = _choices("data.parts", parts, PARTS)
+    examples: list[Example] = []
+    notes: list[str] = []
+    for part in wanted:
+        if part == "image_centric":
+            made, said = _image_centric(folder, system)
+        else:
+            shown = _choices("data.variants", variants, VARIANTS)
+            made, said = _text_centric(folder, shown, figstep_query, system)
+        if not made:
+            raise CalibError(f"VSCBench in {folder}: no {part} example is left. {' '.join(said)}")
+        examples += made
+        notes += said
+    return VSCBench(examples, notes)
+
+
+def _image_centric(root: Path, system: str | None) -> tuple[list[Example], list[str]]:
+    rows, notes = read_image_rows(root / "vscbench_image_centric.xlsx")
+    folder = root / "vscbench_image_centric_images"
+    present = {f"{name}/{file}" for name in _names_in(folder) for file in _names_in(folder / name)}
+    rows, repairs = repair_duplicates(rows, present)
+    notes += repairs
+    columns = (*SAFE_IMAGES, *UNSAFE_IMAGES)
+    names = [
+        f"{row['Category']}/{row[column]}" for row in rows for column in columns if row[column]
+    ]
+    if problem := _missing("image_centric", names, present, folder):
+        raise CalibError(
+            f"{problem} {SOURCE}; or leave image_centric out of data.parts. "
+            f"About the sheet itself: {'; '.join(notes) or 'no defects'}."
+        )
+    if gaps := [row for row in rows if not all(row[column] for column in columns)]:
+        notes.append(
+            f"image_centric: rows with fewer than six pictures: Excel rows {numbers(gaps)}"
+        )
+    return [
+        Example(
+            id=f"image_centric/{row.number}/{column.replace('_img', '')}",
+            dataset="image_centric",
+            variant="photo",
+            category=row["Category"],
+            split=split_of(f"image_centric/{row.number}", TRAIN, VALIDATION),
+            query=row["Prompt"],
+            picture=partial(read_image, folder / row["Category"] / row[column]),
+            safety="safe" if column in SAFE_IMAGES else "unsafe",
+            pair=f"image_centric/{row.number}",
+            system=system,
+        )
+        for row in rows
+        for column in columns
+        if row[column]
+    ], notes
+
+
+def _text_centric(
+    root: Path, names: Sequence[str], figstep_query: str, system: str | None
+) -> tuple[list[Example], list[str]]:
+    if "figstep" in names and not figstep_query.strip():
+        raise CalibError("data.figstep_query is empty. Say what is asked beside a figstep picture.")
+    rows, notes = read_text_rows(root / "vscbench_text_centric.xlsx")
+    variants = [_variant(name, root / "vscbench_text_centric_images" / name) for name in names]
+    _refuse_without_pictures(variants, rows)
+    groups, matched = twin_groups(rows)
+    notes += matched
+    for variant in variants:
+        notes += variant.notes(rows)
+    return [
+        Example(
+            id=f"text_centric/{variant.name}/{row.number}",
+            dataset="text_centric",
+            variant=variant.name,
+            category=row["type"],
+            split=split_of(f"text_centric/{group.id}", TRAIN, VALIDATION),
+            query=row[variant.query_column] if variant.query_column else figstep_query,
+            picture=variant.picture(row),
+            safety="unsafe" if is_unsafe(row) else "safe",
+            pair=f"text_centric/{group.id}",
+            # The paper's judge sees prompt_origin, whatever the model was shown.
+            facts={"object": row["object"], "prompt_origin": row["prompt_origin"]},
+            system=system,
+        )
+        for group in groups
+        for variant in variants
+        for row in group.rows
+        if variant.has(row)
+    ], notes
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """How a text-centric row is shown."""
+
+    name: str
+    query_column: str | None
+    """None: the query is the same for all rows."""
+    picture_column: str | None
+    """A file name, or with ``folder`` None the text to render; None: no picture."""
+    folder: Path | None
+
+    def has(self, row: Row) -> bool:
+        return all(row[column] for column in (self.query_column, self.picture_column) if column)
+
+    def picture(self, row: Row) -> Picture | None:
+        if self.picture_column is None:
+            return None
+        if self.folder is not None:
+            return partial(read_image, self.folder / row[self.picture_column])
+        text = row[self.picture_column]
+        if self.name == "figstep":
+            text += "\n1.\n2.\n3."
+        return partial(render_text, text, size=PICTURE_SIZE)
+
+    def notes(self, rows: Sequence[Row]) -> list[str]:
+        notes = []
+        if lacking := [row for row in rows if not self.has(row)]:
+            needs = " or ".join(f"'{c}'" for c in (self.query_column, self.picture_column) if c)
+            notes.append(
+                f"text_centric {self.name}: rows with an empty {needs} were left out: "
+                f"Excel rows {numbers(lacking)}"
+            )
+        if self.picture_column and self.folder is None:
+            notes.append(
+                f"text_centric {self.name}: pictures rendered by calib from column "
+                f"'{self.picture_column}', since VSCBench's own are not there: "
+                f"n={len(rows) - len(lacking)}"
+            )
+        return notes
+
+
+def _variant(name: str, folder: Path) -> _Variant:
+    if name == "text_only":
+        return _Variant(name, "prompt_origin", None, None)
+    query_column = None if name == "figstep" else "prompt_mm"
+    if name in RENDERED and not folder.is_dir():
+        return _Variant(name, query_column, RENDERED[name], None)
+    return _Variant(name, query_column, f"{name}_img", folder)
+
+
+def _refuse_without_pictures(variants: Sequence[_Variant], rows: Sequence[Row]) -> None:
+    problems = []
+    for variant in variants:
+        if variant.picture_column and variant.folder:
+            names = [row[variant.picture_column] for row in rows if row[variant.picture_column]]
+            if problem := _missing(variant.name, names, _names_in(variant.folder), variant.folder):
+                problems.append(problem)
+                if variant.name in RENDERED:
+                    problems.append("(Without that folder calib renders these pictures itself.)")
+    if problems:
+        raise CalibError(
+            f"{' '.join(problems)} {SOURCE}; or leave these variants out of data.variants."
+        )
+
+
+def _missing(what: str, names: Sequence[str], present: Collection[str], folder: Path) -> str:
+    absent = [name for name in names if name not in present]
+    if not absent:
+        return ""
+    first = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+    gone = "" if folder.is_dir() else ", a folder that does not exist"
+    return (
+        f"VSCBench {what}: {len(absent)} of {len(names)} pictures are missing from "
+        f"{folder}{gone}: {first}. Put them there."
+    )
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _folder(root: str | Path | None) -> Path:
+    if root is None or not str(root).strip():
+        raise CalibError(
+            f"data.root is not set. {SOURCE}. Put vscbench_image_centric.xlsx and "
+            "vscbench_text_centric.xlsx in one folder and name it: data.root=FOLDER."
+        )
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise CalibError(
+            f"data.root={root} is not a folder. Name the folder that holds VSCBench's .xlsx files. "
+            f"{SOURCE}."
+        )
+    return folder
+
+
+def _choices(key: str, given: Sequence[str], choices: Sequence[str]) -> list[str]:
+    wanted = [given] if isinstance(given, str) else list(dict.fromkeys(given))
+    if not wanted:
+        raise CalibError(f"{key} is empty. Choose from: {', '.join(choices)}.")
+    for name in wanted:
+        if name not in choices:
+            raise CalibError(
+                f"{key}: there is no '{name}'.{did_you_mean(str(name), choices)} "
+                f"Choose from: {', '.join(choices)}."
+            )
+    return wanted

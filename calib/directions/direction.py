@@ -1,0 +1,139 @@
+"""A direction and its file: safetensors plus a JSON header that says what it means.
+
+A bare vector is dangerous: read at another layer, added where it should be ablated, or scaled in
+another unit it still runs and means nothing. The header carries what a reader must check.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from calib.directions.estimators import auroc_interval
+from calib.errors import CalibError
+
+SCHEMA = 1
+HEADER = "calib_direction"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One unit vector per layer, the gap that makes strength dimensionless, and their origin."""
+
+    vectors: torch.Tensor  # [layers, width] float32, unit length
+    gap: torch.Tensor  # [layers] float32, activation units
+    norm: torch.Tensor
+    """Mean norm of the activations the direction was fitted on. # [layers] float32"""
+    layers: list[int]
+    """0-based decoder blocks (their outputs) that the rows of ``vectors`` belong to."""
+    checkpoint: str
+    revision: str | None
+    fingerprint: str
+    site: str = "residual"
+    estimator: str = "mean_difference"
+    contrast: str = "safety"
+    read_positions: str = "last_prompt"
+    operator: str = "add"
+    unit: str = "gap"
+    """1.0 moves an activation by ``gap`` along the vector."""
+    strength: float = 1.0
+    """Default strength: the operating point where one was chosen."""
+    chosen_layer: int | None = None
+    """Layer of the operating point, where one was chosen."""
+    positions: str = "all"
+    """Tokens that are edited by default."""
+    pair_set: str = ""
+    """Hash of the pairs it was fitted on."""
+    pairs: int = 0
+    auroc: list[float] = field(default_factory=list)
+    """Held-out AUROC of the projection, per layer."""
+    auroc_pairs: int = 0
+    """Number of held-out pairs behind the AUROC."""
+
+    @property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def auroc_intervals(self) -> list[tuple[float, float]]:
+        """95% interval of each layer's AUROC."""
+        n = self.auroc_pairs
+        return [auroc_interval(value, n, n) for value in self.auroc]
+
+    def at(self, layer: int, strength: float) -> torch.Tensor:
+        """The vector to add at ``layer`` for a strength in gap units. # [width] float32
+
+        Raises CalibError when the direction has no such layer.
+        """
+        if layer not in self.layers:
+            raise CalibError(
+                f"layer {layer} is not in the direction, which has layers {self.layers}. "
+                "Choose one of those, or fit the direction again with that layer."
+            )
+        row = self.layers.index(layer)
+        return self.vectors[row] * (self.gap[row] * strength)
+
+
+_TENSORS = ("vectors", "gap", "norm")
+
+
+def write_direction(path: Path, direction: Direction) -> None:
+    """Write the file, replacing what is there atomically."""
+    header = {k: v for k, v in asdict(direction).items() if k not in _TENSORS}
+    metadata = {HEADER: json.dumps({"schema": SCHEMA, **header}, sort_keys=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    tensors = {name: getattr(direction, name).contiguous() for name in _TENSORS}
+    save_file(tensors, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def read_direction(path: Path) -> Direction:
+    """Read and check a direction file.
+
+    Raises CalibError when the file is missing, is no direction file, has another schema, or holds
+    tensors of the wrong shape or with values that are not finite.
+    """
+    if not path.is_file():
+        raise CalibError(f"no direction file at '{path}'. Give the path of a .safetensors file.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CalibError(f"'{path}' is not a readable safetensors file: {error}") from error
+    if HEADER not in metadata:
+        raise CalibError(
+            f"'{path}' has no calib header, so its layers, unit and operator are unknown. "
+            "Use a file written by calib.extract, calib.sweep or calib.export."
+        )
+    return _checked(path, json.loads(metadata[HEADER]), tensors)
+
+
+def _checked(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
+    schema = header.pop("schema", None)
+    if schema != SCHEMA:
+        raise CalibError(
+            f"'{path}' has direction schema {schema}; this version of calib reads {SCHEMA}."
+        )
+    try:
+        direction = Direction(**{**header, **tensors})
+    except TypeError as error:
+        raise CalibError(f"'{path}' is not a whole direction file: {error}") from error
+    layers = len(direction.layers)
+    shapes = {name: tuple(getattr(direction, name).shape) for name in _TENSORS}
+    if (
+        shapes["gap"] != (layers,)
+        or shapes["norm"] != (layers,)
+        or shapes["vectors"][:-1] != (layers,)
+    ):
+        raise CalibError(f"'{path}' names {layers} layers but holds tensors of shape {shapes}.")
+    for name in _TENSORS:
+        if not torch.isfinite(getattr(direction, name)).all():
+            raise CalibError(f"'{path}' holds values that are not finite in '{name}'.")
+    return direction

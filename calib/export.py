@@ -1,0 +1,42 @@
+"""Write the direction a run chose as a file that others can use, with a card.
+
+python -m calib.export run=runs/NAME
+"""
+
+from calib import command
+from calib.config import ExportConfig
+
+
+def main(config: ExportConfig) -> None:
+    """Export the direction that ``config`` names."""
+    from pathlib import Path
+
+    from calib.directions.direction import read_direction, write_direction
+    from calib.errors import CalibError
+    from calib.report.card import direction_card
+    from calib.report.terminal import printable
+    from calib.runs.export import chosen_direction, measured
+    from calib.runs.record import write_atomically
+
+    if config.format != "native":
+        raise CalibError(f"format={config.format} is not known; choose native.")
+    if (config.run is None) == (config.direction is None):
+        raise CalibError("give either run=FOLDER (of a finished sweep) or direction=FILE.")
+    if config.run is not None:
+        folder = Path(config.run)
+        direction, results = chosen_direction(folder), measured(folder)
+        out = Path(config.out) if config.out else folder / "export" / "direction.safetensors"
+    else:
+        direction, results = read_direction(Path(str(config.direction))), []
+        out = Path(config.out) if config.out else Path("direction.safetensors")
+    if out.suffix != ".safetensors":
+        raise CalibError(f"out={out} should be a file that ends in .safetensors.")
+    write_direction(out, direction)
+    card = out.with_suffix(".md")
+    write_atomically(card, direction_card(direction, results, out.name))
+    print(f"direction  {printable(str(out))}\ncard       {printable(str(card))}")
+    print(f"steer with it: python -m calib.sweep method=steer method.direction={out}")
+
+
+if __name__ == "__main__":
+    command.run(main, "export", ExportConfig)

@@ -1,0 +1,59 @@
+"""Read a model's activations on contrastive safe/unsafe pairs and fit a direction per layer.
+
+python -m calib.extract model=internvl data=mini
+"""
+
+from calib import command
+from calib.config import ExtractConfig
+
+
+def main(config: ExtractConfig) -> None:
+    """Fit the direction that ``config`` describes and write it with its AUROC per layer."""
+    from pathlib import Path
+
+    from calib.data.benchmarks import load_benchmark
+    from calib.directions.direction import write_direction
+    from calib.report.direction_table import direction_table
+    from calib.report.figures import layer_separability
+    from calib.report.terminal import printable
+    from calib.runs.contrasts import fit_contrast
+    from calib.runs.identity import folder_name
+    from calib.runs.judging import choose_judge
+    from calib.runs.record import Rows, locked
+    from calib.runs.study import DIRECTION_FILE
+    from calib.vlm.load import load
+
+    vlm = load(config.model)
+    benchmark = load_benchmark(config.data)
+    names = ("extract", config.model.name, config.data.name)
+    folder = Path(config.out) if config.out else folder_name(names, config)
+    judge = choose_judge("auto", config.data.name, vlm.checkpoint)
+    for note in benchmark.notes:
+        print(f"note: {printable(note)}")
+    with locked(folder), Rows.open(folder / "rows.jsonl") as record:
+        direction = fit_contrast(
+            vlm,
+            benchmark.examples,
+            record,
+            judge,
+            contrast=config.contrast,
+            estimator=config.estimator,
+            positions=config.read_positions,  # type: ignore[arg-type]
+            layers=config.layers,
+            max_new_tokens=config.max_new_tokens,
+            batch_rows=config.batch_rows,
+        )
+        files = {"direction": folder / DIRECTION_FILE}
+        write_direction(files["direction"], direction)
+        if direction.auroc:
+            files["figure"] = layer_separability(
+                dict(zip(direction.layers, direction.auroc, strict=True)),
+                vlm.checkpoint,
+                folder / "auroc",
+                dict(zip(direction.layers, direction.auroc_intervals, strict=True)),
+            )[0]
+    print(direction_table(direction, files))
+
+
+if __name__ == "__main__":
+    command.run(main, "extract", ExtractConfig)

@@ -1,0 +1,112 @@
+"""What a folder is a run of: its name, and the check that its rows may be reused.
+
+``run.json`` holds the "identity" of a run, what must agree for rows to belong together, and its
+"provenance", what else there is to know about how it was made.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from calib.errors import CalibError
+from calib.runs.record import write_atomically
+
+RUN_FILE = "run.json"
+# What changes where or how fast rows are made, but not the rows: a run that ran out of memory can
+# be continued with smaller batches.
+NOT_IDENTITY = ("out", "generation.batch_rows", "batch_rows")
+_MOST_CHANGES_SHOWN = 8
+
+
+def identity_of(config: object) -> dict[str, Any]:
+    """What of a configuration (a dataclass of calib.config) decides which rows a run has."""
+    assert dataclasses.is_dataclass(config) and not isinstance(config, type)
+    settings = _as_json(dataclasses.asdict(config))
+    for key in NOT_IDENTITY:
+        *groups, last = key.split(".")
+        holder = settings
+        for group in groups:
+            holder = holder.get(group, {})
+        holder.pop(last, None)
+    return settings
+
+
+def folder_name(names: Sequence[str], config: object) -> Path:
+    """The folder of a run: ``names`` (model, method, data) for people, and a hash of ``config``.
+
+    The same configuration always has the same folder, so the same command finds its rows again.
+    """
+    canonical = json.dumps(identity_of(config), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    return Path("runs") / "-".join([*map(_plain, names), digest])
+
+
+def check_same_run(
+    folder: str | Path, identity: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> None:
+    """Make ``folder`` the run of ``identity``, or check that it is; its rows can then be reused.
+
+    ``identity`` is what must agree (configuration, fingerprints of model and data); ``provenance``
+    is noted beside it when the run begins, and never compared.
+
+    Raises:
+        CalibError: the folder holds a run of something else; the message says what differs.
+    """
+    path = Path(folder) / RUN_FILE
+    identity = _as_json(identity)
+    if not path.exists():
+        run = {"identity": identity, "provenance": _as_json(provenance)}
+        write_atomically(path, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
+        return
+    changes = list(_changes(read_run(folder)["identity"], identity))
+    if changes:
+        shown = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
+        more = len(changes) - _MOST_CHANGES_SHOWN
+        raise CalibError(
+            f"{folder} holds a run of something else (there → now):\n{shown}\n"
+            + (f"  and {more} more\n" if more > 0 else "")
+            + "Give another folder with out=FOLDER, or go back to what the run was made with."
+        )
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """What ``folder`` is a run of: its "identity" and "provenance".
+
+    Raises:
+        CalibError: it is not the folder of a run.
+    """
+    path = Path(folder) / RUN_FILE
+    try:
+        run = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CalibError(
+            f"{folder} is not the folder of a run: there is no {RUN_FILE} in it. "
+            "calib.sweep prints the folder it writes to."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CalibError(f"{path} cannot be read ({error}).") from error
+    if not isinstance(run, dict) or not isinstance(run.get("identity"), dict):
+        raise CalibError(f"{path} does not say what it is a run of: there is no 'identity' in it.")
+    return run
+
+
+def _plain(name: str) -> str:
+    # Names may come from files of others: nothing in them may lead out of the folder of runs.
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", name).strip("._")[:40] or "unnamed"
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _changes(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            inner = f"{key}.{name}" if key else name
+            yield from _changes(old.get(name), new.get(name), inner)
+    elif old != new:
+        yield f"{key}: {json.dumps(old)} → {json.dumps(new)}"

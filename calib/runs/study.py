@@ -1,0 +1,140 @@
+"""The steps of a sweep, over one record: directions, settings, validation, test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calib.config import Steer, SweepConfig
+from calib.data.benchmarks import Benchmark
+from calib.data.example import Example, Split
+from calib.directions.direction import Direction, read_direction, write_direction
+from calib.directions.fit import checked_layers, require_match
+from calib.errors import CalibError
+from calib.methods.setting import BASELINE, Setting
+from calib.methods.steer import steer_settings
+from calib.runs.answering import answer, plan_rows
+from calib.runs.contrasts import FITTED_PARTS, fit_contrast, row_bar
+from calib.runs.judging import choose_judge, judge_rows
+from calib.runs.record import Rows
+from calib.scoring.metrics import Judged, Result
+from calib.scoring.tradeoff import (
+    OperatingPoint,
+    baseline_of,
+    choose_layer,
+    choose_operating_point,
+    points_of,
+)
+from calib.vlm.load import VLM
+
+DIRECTION_FILE = "direction.safetensors"
+
+
+@dataclass
+class Study:
+    """One model, one benchmark, one method, and the record their rows go to."""
+
+    config: SweepConfig
+    vlm: VLM
+    benchmark: Benchmark
+    utility: list[Example]
+    folder: Path
+    record: Rows
+
+    def __post_init__(self) -> None:
+        data, checkpoint = self.config.data.name, self.vlm.checkpoint
+        self.judge = choose_judge(self.config.judge.name, data, checkpoint)
+
+    def direction(self, method: Steer) -> Direction:
+        """The direction to steer along: a given file, the one this run fitted before, or new."""
+        if method.direction is not None:
+            direction = read_direction(Path(method.direction))
+            require_match(direction, self.vlm, method.direction)
+            return direction
+        path = self.folder / DIRECTION_FILE
+        if path.exists():  # reused, so that a resumed run steers along the very same vectors
+            direction = read_direction(path)
+            require_match(direction, self.vlm, str(path))
+            return direction
+        direction = fit_contrast(
+            self.vlm,
+            self.benchmark.examples,
+            self.record,
+            self.judge,
+            contrast=method.contrast,
+            estimator=method.estimator,
+            positions=method.read_positions,  # type: ignore[arg-type]
+            layers="all",
+            max_new_tokens=self.config.generation.max_new_tokens,
+            batch_rows=self.config.generation.batch_rows,
+        )
+        write_direction(path, direction)
+        return direction
+
+    def settings(self) -> list[Setting]:
+        """The uncalibrated model and the method's whole grid."""
+        method = self.config.method
+        if not isinstance(method, Steer):
+            return [BASELINE]
+        layers = checked_layers(self.vlm, method.layers)
+        direction = self.direction(method)
+        if method.layers == "all":
+            layers = direction.layers
+        return [
+            BASELINE,
+            *steer_settings(direction, layers, method.strengths, method.positions),  # type: ignore[arg-type]
+        ]
+
+    def validate(self, settings: Sequence[Setting]) -> list[Judged]:
+        """The whole grid on the validation split, on what an operating point is chosen by."""
+        asked = [e for e in self.benchmark.examples if e.dataset in FITTED_PARTS]
+        if not asked:
+            raise CalibError(
+                f"data={self.config.data.name} has neither an image-centric nor a text-centric "
+                "part here; the operating point is chosen by SRA, which needs one of them "
+                "(data.parts)."
+            )
+        asked += [e for e in self.utility if e.dataset == "utility"]
+        return self.ask("validation", asked, settings)
+
+    def test(self, settings: Sequence[Setting], layer: int | None) -> list[Judged]:
+        """The settings of one layer on everything in the test split."""
+        kept = [s for s in settings if s.layer is None or s.layer == layer]
+        return self.ask("test", [*self.benchmark.examples, *self.utility], kept)
+
+    def ask(
+        self, split: Split, examples: Sequence[Example], settings: Sequence[Setting]
+    ) -> list[Judged]:
+        """Answer and judge the examples of one split under every setting."""
+        asked = [example for example in examples if example.split == split]
+        if not any(example.safety for example in asked):
+            raise CalibError(
+                f"the {split} split of data={self.config.data.name} is empty with these settings. "
+                "Raise data.limit or choose more parts."
+            )
+        generation = self.config.generation
+        rows = plan_rows(self.vlm, asked, settings, generation.max_new_tokens)
+        with row_bar(f"{split} rows", len({row.id for row in rows})) as bar:
+            answer(
+                self.vlm,
+                rows,
+                self.record,
+                generation.max_new_tokens,
+                generation.batch_rows,
+                progress=bar,
+            )
+        return judge_rows(rows, self.record, self.judge)
+
+
+def choose(results: Sequence[Result]) -> tuple[int | None, OperatingPoint]:
+    """The layer and the operating point of a grid, by its results on validation.
+
+    The layer is None where the method has none; it is chosen also when no setting there beats the
+    uncalibrated model, so that its curve can be shown.
+    """
+    points = points_of(results, "validation")
+    baseline = baseline_of(points)
+    steered = [point for point in points if point is not baseline]
+    if any(point.layer is not None for point in steered):
+        choice = choose_layer(steered, baseline)
+        return choice.layer, choice.operating_point
+    return None, choose_operating_point(steered, baseline)

@@ -1,0 +1,164 @@
+"""Load a vision-language model and its processor, and say exactly which one it is."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, logging
+
+from calib.config import ModelConfig
+from calib.errors import CalibError
+from calib.vlm.layers import decoder_layers
+from calib.vlm.processor import image_only
+
+MINI = "mini-internvl"
+"""The checkpoint that comes with calib; a model organism, not a published model."""
+
+
+@dataclass(frozen=True)
+class VLM:
+    """A loaded model with what a run needs to know about it."""
+
+    name: str
+    """Name given in the configuration, e.g. internvl."""
+    checkpoint: str
+    """Where the weights came from: mini-internvl, a hub id or a path."""
+    revision: str | None
+    model: Any
+    processor: Any
+    fingerprint: str
+    """Hash of config, weights' sample and processor: two models that differ have different ones."""
+    width: int
+    """Width of the residual stream."""
+    tiles: bool
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder blocks."""
+        return len(decoder_layers(self.model))
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go; a sharded model moves them on by itself."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def image_token(self) -> int | None:
+        """Token id that stands for one image feature in the prompt, if the model has one."""
+        config = self.model.config
+        return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+
+
+def load(config: ModelConfig) -> VLM:
+    """The model that the configuration names, in evaluation mode.
+
+    Raises CalibError when the checkpoint is not there, is no image-text model, holds pickled
+    weights only, or lacks weights (transformers would fill them with random numbers).
+    """
+    source = config.checkpoint or str(resources.files("calib.vlm") / "mini_internvl")
+    name = config.checkpoint or MINI
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    common = {"revision": config.revision, "trust_remote_code": False}
+    try:
+        AutoConfig.from_pretrained(source, **common)
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            source,
+            **common,
+            dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
+            device_map=config.device_map or _one_device(),
+            attn_implementation=config.attention,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        processor = _processor(source, common)
+    except (OSError, ValueError, KeyError, ImportError, HFValidationError) as error:
+        raise CalibError(_explain(name, error)) from error
+    absent = sorted(info["missing_keys"])
+    if absent:
+        raise CalibError(
+            f"model.checkpoint={name} lacks {len(absent)} weights (first: {absent[0]}); running it "
+            "would use random numbers in their place. Get a complete copy, or one converted to "
+            "the transformers format."
+        )
+    model.eval()
+    processor.tokenizer.padding_side = "left"
+    return VLM(
+        name=config.name,
+        checkpoint=name,
+        revision=config.revision,
+        model=model,
+        processor=processor,
+        fingerprint=fingerprint(model, processor),
+        width=model.config.get_text_config(decoder=True).hidden_size,
+        tiles=config.tiles,
+    )
+
+
+def _one_device() -> str:
+    from accelerate import PartialState
+
+    return str(PartialState().device)
+
+
+def _processor(source: str, common: dict[str, Any]) -> Any:
+    if _torchvision_works():
+        return AutoProcessor.from_pretrained(source, **common)
+    import transformers
+
+    named = transformers.ProcessorMixin.get_processor_dict(source, **common)[0]
+    cls = getattr(transformers, named.get("processor_class", ""), None)
+    if cls is None:
+        return AutoProcessor.from_pretrained(source, **common)
+    return image_only(cls).from_pretrained(source, **common, backend="pil")
+
+
+def _torchvision_works() -> bool:
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):  # a build for another torch raises RuntimeError
+        return False
+    return True
+
+
+def _explain(name: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"model.checkpoint={name} could not be loaded: {first} Give a folder or hub id of a "
+        "vision-language model in transformers' own format with safetensors weights (custom code "
+        "is never run), or leave model.checkpoint away for mini-internvl."
+    )
+
+
+def fingerprint(model: Any, processor: Any) -> str:
+    """16 hex digits over the config, a sample of every weight, and the tokenizer's behaviour.
+
+    A sample (up to 64 values of each tensor) keeps this instant for large models; any training or
+    editing of the weights changes practically every tensor.
+    """
+    digest = hashlib.sha256()
+    settings = model.config.to_dict()
+    for incidental in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        settings.pop(incidental, None)
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(str(model.dtype).encode())
+    for name, weight in sorted(model.named_parameters()):
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        if weight.device.type != "meta":  # offloaded weights are not here to be read
+            step = max(1, weight.numel() // 64)
+            sample = weight.detach().reshape(-1)[::step][:64].float().cpu()
+            digest.update(sample.numpy().tobytes())
+    template = getattr(processor, "chat_template", None) or ""
+    digest.update(json.dumps(template, sort_keys=True).encode())
+    digest.update(str(len(processor.tokenizer)).encode())
+    return digest.hexdigest()[:16]
+
+
+def mini_folder() -> Path:
+    """Folder of the packaged mini-internvl checkpoint."""
+    return Path(str(resources.files("calib.vlm") / "mini_internvl"))

@@ -1,0 +1,79 @@
+"""What made a run is noted; whose machine it was is not."""
+
+import getpass
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import calib
+from calib.runs import provenance as module
+from calib.runs.provenance import provenance
+
+
+def test_versions_are_noted():
+    noted = provenance()
+    assert noted["calib"] == calib.__version__
+    assert noted["python"] == platform.python_version()
+    assert noted["packages"]["hydra-core"].startswith("1.")
+    assert json.loads(json.dumps(noted)) == noted
+
+
+def test_nothing_says_whose_machine_it_was(monkeypatch):
+    monkeypatch.setenv("CALIB_SECRET", "sesame-open")
+    text = json.dumps(provenance())
+    # Short names (a user "x", a host "linux") stand in any text.
+    personal = ["sesame-open", str(Path.home()), str(Path.cwd()), platform.node()]
+    personal += [getpass.getuser()]
+    assert not [word for word in personal if len(word) > 5 and word in text]
+
+
+def repository(folder: Path) -> None:
+    commands = (
+        ["init", "-q"],
+        ["-c", "user.name=n", "-c", "user.email=e@e", "commit", "-q", "--allow-empty", "-m", "m"],
+    )
+    for command in commands:
+        subprocess.run(["git", "-C", str(folder), *command], check=True)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "checkout"
+    (folder / "calib").mkdir(parents=True)
+    (folder / "conf").mkdir()
+    monkeypatch.setattr(module, "CHECKOUT", folder)
+    return folder
+
+
+def test_the_commit_is_that_of_the_checkout_not_of_the_current_folder(
+    checkout, tmp_path, monkeypatch
+):
+    repository(checkout)
+    other = tmp_path / "other"
+    other.mkdir()
+    repository(other)
+    monkeypatch.chdir(other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as inside a git hook
+    noted = provenance()
+    head = (checkout / ".git" / "HEAD").read_text().split()[-1]
+    assert noted["commit"] == (checkout / ".git" / head).read_text().strip()
+    assert noted["changed"] is False
+    (checkout / "calib" / "new.py").write_text("")
+    assert provenance()["changed"] is True
+
+
+def test_installed_inside_another_project_there_is_no_commit(checkout):
+    repository(checkout.parent)
+    assert provenance()["commit"] is None
+    assert provenance()["changed"] is None
+
+
+def test_without_git_there_is_no_commit(checkout, monkeypatch):
+    repository(checkout)
+    monkeypatch.setenv("PATH", "")
+    assert provenance()["commit"] is None

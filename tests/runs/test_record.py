@@ -1,0 +1,258 @@
+"""The record of rows: nothing finished is lost, nothing half-finished is believed."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calib.errors import CalibError
+from calib.runs import record
+from calib.runs.record import Rows, locked, write_atomically
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def row(name: str, **facts: object) -> dict[str, object]:
+    return {"row": name, **facts}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run" / "rows.jsonl"
+
+
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_rows_come_back_as_they_went_in(path):
+    texts = ["plain", "två\nlines", "\u2028 \x85 \x00", "half a pair: \ud800", '"quotes" \\']
+    with Rows.open(path) as rows:
+        assert rows.finished == {}
+        rows.append([row(str(k), response=text) for k, text in enumerate(texts)])
+        rows.append([])
+        rows.append([row("last", score=0.1)])
+        written = dict(rows.finished)
+    with Rows.open(path) as rows:
+        assert rows.finished == written
+        assert [rows.finished[str(k)]["response"] for k in range(len(texts))] == texts
+    assert path.read_bytes().count(b"\n") == 6
+
+
+@pytest.mark.parametrize("tail", [b'{"row": "c", "respo', b'{"row": "c"}', b"\0\0\0\0\n", b"{}\n"])
+def test_a_torn_last_line_is_dropped_and_can_be_written_again(path, tail):
+    with Rows.open(path) as rows:
+        rows.append([row("a"), row("b")])
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    with Rows.open(path) as rows:
+        assert list(rows.finished) == ["a", "b"]
+        assert path.read_bytes() == whole
+        rows.append([row("c")])
+    with Rows.open(path) as rows:
+        assert list(rows.finished) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("damage", [b"not json\n", b"[1, 2]\n", b'{"no": "row"}\n', b"\xff\xfe\n"])
+def test_damage_before_the_last_line_names_file_and_line(path, damage):
+    path.parent.mkdir()
+    before = b'{"row": "a"}\n' + damage + b'{"row": "c"}\n'
+    path.write_bytes(before)
+    with pytest.raises(CalibError, match=r"rows\.jsonl, line 2 is not a row.*out=FOLDER"):
+        Rows.open(path)
+    assert path.read_bytes() == before
+
+
+def test_shards_merge_by_concatenation(path):
+    path.parent.mkdir()
+    path.write_bytes(b'{"row": "a"}\n{"row": "b"}\n' + b'{"row": "b"}\n{"row": "c"}\n')
+    with Rows.open(path) as rows:
+        assert list(rows.finished) == ["a", "b", "c"]
+
+
+def test_a_batch_is_one_write_and_one_fsync(path, monkeypatch):
+    calls = []
+    real_write, real_sync = os.write, os.fsync
+    monkeypatch.setattr(os, "write", lambda fd, data: calls.append("write") or real_write(fd, data))
+    monkeypatch.setattr(os, "fsync", lambda fd: calls.append("fsync") or real_sync(fd))
+    with Rows.open(path) as rows:
+        rows.append([row(str(k)) for k in range(100)])
+    assert calls == ["write", "fsync"]
+
+
+def test_a_row_without_a_name_or_with_nan_is_a_bug_and_writes_nothing(path):
+    with Rows.open(path) as rows:
+        rows.append([row("a")])
+        with pytest.raises(KeyError):
+            rows.append([{"response": "x"}])
+        with pytest.raises(ValueError, match="Out of range"):
+            rows.append([row("b", kl=float("nan"))])
+    assert path.read_bytes() == b'{"row": "a"}\n'
+
+
+WRITER = """
+import sys
+from calib.runs.record import Rows
+with Rows.open(sys.argv[1]) as rows:
+    start = len(rows.finished)
+    for k in range(start, 10**6):
+        rows.append([{"row": f"{k}-{j}", "response": "x" * 5000} for j in range(8)])
+        print(k, flush=True)
+"""
+
+
+def test_kill_9_loses_no_row_that_was_reported_finished(path):
+    reported = 0
+    for _ in range(3):
+        writer = python(WRITER, path)
+        for _ in range(20):
+            reported = int(writer.stdout.readline())
+        os.kill(writer.pid, signal.SIGKILL)
+        rest, _ = writer.communicate()
+        reported = int(rest.split()[-1]) if rest.endswith("\n") and rest.split() else reported
+        with Rows.open(path) as rows:
+            assert {f"{reported}-{j}" for j in range(8)} <= set(rows.finished)
+            assert all(len(done["response"]) == 5000 for done in rows.finished.values())
+
+
+def test_a_full_disk_keeps_what_is_finished(path):
+    # A limit on the file's size is the nearest thing to a full disk: the write is cut short, then
+    # refused by the system itself.
+    code = """
+import resource, sys
+from calib.errors import CalibError
+from calib.runs.record import Rows
+with Rows.open(sys.argv[1]) as rows:
+    rows.append([{"row": "a"}, {"row": "b"}])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        rows.append([{"row": "c", "response": "x" * 5000}])
+    except CalibError as error:
+        print(error)
+"""
+    text, _ = python(code, path).communicate()
+    assert "the disk is full" in text
+    assert "2 finished rows are safe" in text
+    assert "Free some space" in text
+    assert "out=FOLDER" in text
+    assert path.read_bytes() == b'{"row": "a"}\n{"row": "b"}\n'
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_after_a_failed_fsync_the_file_is_as_before_and_can_go_on(path, monkeypatch, number):
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with Rows.open(path) as rows:
+        rows.append([row("a")])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(CalibError, match="1 finished rows are safe") as caught:
+                rows.append([row("b")])
+        assert ("the disk is full" in str(caught.value)) == (number != errno.EIO)
+        assert os.strerror(number) in str(caught.value)
+        assert list(rows.finished) == ["a"]
+        assert path.read_bytes() == b'{"row": "a"}\n'
+        rows.append([row("b")])
+    with Rows.open(path) as rows:
+        assert list(rows.finished) == ["a", "b"]
+
+
+def test_nothing_is_written_behind_a_line_that_could_not_be_taken_back(path, monkeypatch):
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Rows.open(path) as rows:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            patch.setattr(os, "ftruncate", refuse)
+            with pytest.raises(CalibError):
+                rows.append([row("a")])
+        with pytest.raises(CalibError):
+            rows.append([row("b")])
+    assert b'"b"' not in path.read_bytes()
+
+
+def test_a_path_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CalibError, match="cannot be written.*out=FOLDER"):
+        Rows.open(tmp_path / "file" / "rows.jsonl")
+    with (
+        pytest.raises(CalibError, match="cannot be written.*out=FOLDER"),
+        locked(tmp_path / "file"),
+    ):
+        pass
+
+
+HOLDER = """
+import sys, time
+from calib.runs.record import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_kept_out_until_the_first_dies(tmp_path):
+    folder = tmp_path / "run"
+    holder = python(HOLDER, folder)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(CalibError, match=r"Another calib process.*run\..*out=FOLDER"):
+        locked(folder).__enter__()
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
+    with locked(folder):
+        pass
+    with locked(folder):  # and again in this process: it was let go
+        pass
+
+
+def test_a_file_system_without_locks_is_used_unlocked(tmp_path, monkeypatch):
+    def unknown(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(record.fcntl, "flock", unknown)
+    with locked(tmp_path):
+        pass
+    monkeypatch.setattr(record, "fcntl", None)
+    with locked(tmp_path):
+        pass
+
+
+def test_an_atomic_write_replaces_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "results.csv"
+    write_atomically(path, "eins\n")
+    write_atomically(path, "två\n".encode())
+    assert path.read_text(encoding="utf-8") == "två\n"
+    assert [p.name for p in path.parent.iterdir()] == ["results.csv"]
+
+
+def test_an_atomic_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    write_atomically(path, "old")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(CalibError, match=r"results\.csv cannot be written: the disk is full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_lines_are_json_that_any_tool_reads(path):
+    with Rows.open(path) as rows:
+        rows.append([row("a", response="naïve")])
+    assert json.loads(path.read_text(encoding="utf-8")) == {"row": "a", "response": "naïve"}
+    assert "naïve" in path.read_text(encoding="utf-8")

@@ -1,0 +1,177 @@
+"""Starting a command: configuration in, one clear message and an exit code out."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ENTRY_POINT = """
+import errno, sys
+from calib import command
+from calib.config import SweepConfig
+from calib.errors import CalibError
+
+def main(config: SweepConfig) -> None:
+    if config.seed == 1:
+        raise CalibError("the picture cannot be read")
+    if config.seed == 2:
+        raise RuntimeError("a bug")
+    if config.seed == 3:
+        raise KeyboardInterrupt
+    if config.seed == 4:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if config.seed == 5:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("a library's own words") from error
+    if config.seed == 6 and config.method.name == "steer":
+        raise CalibError("not with this one")
+    if config.seed == 7:
+        raise ValueError("a bug that looks like bad input")
+    print("ran", config.model.name, config.method.name, config.out)
+
+if __name__ == "__main__":
+    try:
+        command.run(main, "sweep", SweepConfig)
+    finally:
+        heavy = {"torch", "transformers", "sklearn", "matplotlib", "numpy", "PIL"}
+        print("heavy imports:", sorted(heavy & set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    script = tmp_path / "sweep.py"
+    script.write_text(ENTRY_POINT)
+    folder = tmp_path / "here"
+    folder.mkdir()
+
+    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        inherited = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
+        paths = os.pathsep.join(filter(None, [str(ROOT), inherited.get("PYTHONPATH")]))
+        return subprocess.run(
+            [sys.executable, str(script), *arguments],
+            cwd=folder,
+            env={**inherited, "PYTHONPATH": paths, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    start.folder = folder
+    return start
+
+
+def test_a_run_that_goes_well_leaves_nothing_of_hydras_behind(sweep):
+    result = sweep("method=steer", "model=internvl")
+    assert result.returncode == 0, result.stderr
+    assert "ran internvl steer None" in result.stdout
+    assert result.stderr == ""
+    assert list(sweep.folder.iterdir()) == []
+
+
+def test_help_is_fast_and_shows_examples_groups_and_settings(sweep):
+    start = time.perf_counter()
+    result = sweep("--help")
+    assert time.perf_counter() - start < 2
+    assert result.returncode == 0
+    assert result.stdout.count("  python -m calib.sweep") == 3
+    assert "method: none, steer\n" in result.stdout
+    assert "max_new_tokens: 32" in result.stdout
+    assert "heavy imports: []" in result.stdout
+    assert "hydra/schema" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["seed=1"], 2, "calib.sweep: the picture cannot be read\n"),
+        (["seed=3"], 130, "stopped; finished rows are kept, run the same command to continue"),
+        (["seed=4"], 2, "The disk is full"),
+        (["seed=5"], 2, "The disk is full"),
+        (["method=stear"], 2, "Did you mean 'steer'"),
+        (["method=stear", "--help"], 2, "Did you mean 'steer'"),
+        (["method.strenghts=[1]"], 2, "Did you mean 'method.strengths'"),
+        (["+method.strenght=[1]"], 2, "Did you mean 'method.strengths'"),
+        (["+foo=1"], 2, "no setting 'foo'"),
+        (["method.positions=respons"], 2, "Did you mean 'response'"),
+        (["method=steer,none"], 2, "Add -m"),
+        (["method=null"], 2, "must be a string"),
+        (["--cfg", "job", "-m"], 2, "Only one of"),
+        (["--config-dir", "nowhere"], 2, "nowhere"),
+        (["-m", "method=steer,stear"], 2, "no method 'stear'"),
+    ],
+)
+def test_what_the_user_can_put_right_is_one_message(sweep, arguments, code, words):
+    result = sweep(*arguments)
+    assert result.returncode == code, result.stderr
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_a_broken_file_of_the_users_own_is_named(sweep):
+    mine = sweep.folder / "mine" / "method"
+    mine.mkdir(parents=True)
+    (mine / "broken.yaml").write_text("strengths: [1\nlayers: 3")
+    result = sweep("--config-dir", "mine", "method=broken")
+    assert result.returncode == 2
+    assert "broken.yaml" in result.stderr
+    assert "line 2" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("seed", "words"), [(2, "a bug"), (7, "a bug that looks like bad input")])
+def test_a_bug_shows_its_traceback(sweep, seed, words):
+    result = sweep(f"seed={seed}")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert words in result.stderr
+    assert "HYDRA_FULL_ERROR" not in result.stderr
+
+
+@pytest.mark.parametrize("argument", ["seed=1", "method=stear", "method=null"])
+def test_hydra_full_error_shows_every_traceback(sweep, argument):
+    result = sweep(argument, HYDRA_FULL_ERROR="1")
+    assert result.returncode == 2
+    assert "Traceback" in result.stderr
+
+
+def test_a_multirun_runs_every_combination(sweep):
+    result = sweep("-m", "model=internvl", "method=steer,none")
+    assert result.returncode == 0, result.stderr
+    assert "ran internvl steer" in result.stdout
+    assert "ran internvl none" in result.stdout
+    assert [str(p.relative_to(sweep.folder)) for p in sweep.folder.rglob("*") if p.is_file()] == [
+        "runs/.multirun/multirun.yaml"
+    ]
+
+
+def test_a_failing_job_of_a_multirun_is_told_and_the_others_run(sweep):
+    result = sweep("-m", "model=internvl", "method=steer,none", "seed=6")
+    assert result.returncode == 2
+    assert "calib.sweep [model=internvl method=steer seed=6]: not with this one" in result.stderr
+    assert "ran internvl none" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_a_path_with_equals_sign_and_spaces(sweep):
+    result = sweep('out="my runs/a=b"')
+    assert "ran internvl steer my runs/a=b" in result.stdout
+
+
+def test_options_of_the_users_own(sweep):
+    mine = sweep.folder / "mine" / "method"
+    mine.mkdir(parents=True)
+    (mine / "strong.yaml").write_text(
+        "defaults:\n  - /hydra/schema/method@_here_: steer\n  - _self_\nstrengths: [9]\n"
+    )
+    result = sweep("--config-dir", "mine", "method=strong", "--cfg", "job")
+    assert "- 9" in result.stdout
+    assert "positions: all" in result.stdout
