@@ -45,14 +45,14 @@ def main(config: SweepConfig) -> None:
             settings = study.settings()
             validated = study.validate(settings)
             layer, choice = choose(score(validated, config.mapping))
-            tested = study.test(settings, layer)
+            study.test(settings, layer)
+            labels = study.write_labels()
 
-        judged = [*validated, *tested]
-        results = score(judged, config.mapping)
+        results = score(study.judged, config.mapping)
         files = write_tables(folder, config, vlm, results, layer, choice)
         drawn = trade_off(RunResults(folder.name, vlm.checkpoint, results), folder / "trade_off")
-        files |= {"figure": drawn[0]}
-    print(summary(judged, choice, vlm.checkpoint, files, mapping=config.mapping))
+        files |= {"labels": labels, "figure": drawn[0]}
+    print(summary(study.judged, choice, vlm.checkpoint, files, mapping=config.mapping))
 
 
 if __name__ == "__main__":

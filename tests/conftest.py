@@ -9,3 +9,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest  # noqa: E402 - after the variables above
+
+
+@pytest.fixture(scope="session")
+def vlm():
+    """mini-internvl as the package ships it."""
+    from calib.config import ModelConfig
+    from calib.vlm.load import load
+
+    return load(ModelConfig(name="internvl"))
+
+
+@pytest.fixture(scope="session")
+def mixed_examples():
+    """A dozen test examples of all parts: prompts of different lengths, with and without picture."""
+    from calib.data.mini.examples import DATASETS, load
+
+    chosen = [example for example in load(DATASETS, limit=16) if example.split == "test"][::6]
+    plain = [e for e in load(["text_centric"], limit=200) if e.picture is None][:2]
+    return [*chosen[:10], *plain]

@@ -117,20 +117,24 @@ def split_of(key: str, train: float, validation: float) -> Split:
 def limited(examples: list[Example], limit: int | None) -> list[Example]:
     """At most ``limit`` examples of each dataset in each split, in their order.
 
-    What shares a pair id stays together, and who is kept is drawn by hashing: a smaller limit gives
-    a subset, the same on every machine.
+    Twins (one pair id, one variant) stay together and the variants of a pair follow each other. Who
+    is kept is drawn by hashing: a smaller limit gives a subset, the same on every machine.
     """
     if limit is None:
         return examples
-    groups: dict[tuple[str, str, str], list[Example]] = {}
+    units: dict[tuple[str, str, str, str], list[Example]] = {}
     for example in examples:
-        group = (example.dataset, str(example.split), example.pair or example.id)
-        groups.setdefault(group, []).append(example)
+        pair = example.pair or example.id
+        unit = (example.dataset, str(example.split), pair, example.variant)
+        units.setdefault(unit, []).append(example)
     counts: dict[tuple[str, str], int] = {}
     kept: set[str] = set()
-    for key in sorted(groups, key=lambda key: hashlib.sha256("/".join(key).encode()).digest()):
-        cell, members = key[:2], groups[key]
-        if counts.get(cell, 0) + len(members) <= limit:
-            counts[cell] = counts.get(cell, 0) + len(members)
+    # The sort is stable, so variants of a pair keep their order.
+    for key in sorted(units, key=lambda key: hashlib.sha256("/".join(key[:3]).encode()).digest()):
+        cell, members = key[:2], units[key]
+        # Counted even where it no longer fits: a smaller unit drawn later that slipped in would be
+        # missing under a larger limit.
+        counts[cell] = counts.get(cell, 0) + len(members)
+        if counts[cell] <= limit:
             kept.update(member.id for member in members)
     return [example for example in examples if example.id in kept]

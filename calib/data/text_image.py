@@ -1,8 +1,8 @@
 """Text drawn as a picture, and the five perturbations of DUAL-Bench (arXiv 2510.10846, §3.3).
 
 The paper names the perturbations but not their parameters; the ones here are ours: rotation by at
-most 12 degrees, uniform noise over a third of the grey range, small font at 0.7 of the size. The
-second language is a change of the text and so belongs to whoever supplies the text.
+most 12 degrees, uniform noise of up to a third of the grey range either way. The small font (three
+quarters of the size) and the second language belong to whoever supplies the text.
 """
 
 import textwrap
@@ -14,7 +14,7 @@ PERTURBATIONS = ("background", "noise", "rotation", "small_font", "second_langua
 
 MAX_ROTATION = 12.0  # degrees
 NOISE = 0.33  # share of the grey range
-SMALL_FONT = 0.7  # share of the normal font size
+SMALLEST = 8  # pixels: smaller letters cannot be read
 
 
 def render_text(
@@ -28,7 +28,8 @@ def render_text(
     """Draw ``text`` centred on a square of ``size`` pixels.
 
     Without ``font_size`` (pixels) lines are wrapped and the largest size at which everything fits
-    is taken; with it the lines are drawn as they are. ``shift`` moves the text by pixels.
+    is taken (text that is too long even at SMALLEST runs over the edges); with it the lines are
+    drawn as they are. ``shift`` moves the text by pixels.
     """
     image = Image.new("RGB", (size, size), paper)
     lines, font = _fit(text, size, font_size)
@@ -44,14 +45,17 @@ def _fit(
 ) -> tuple[list[str], ImageFont.FreeTypeFont | ImageFont.ImageFont]:
     if font_size is not None:
         return text.splitlines(), ImageFont.load_default(font_size)
-    for pixels in range(size // 6, 7, -2):
+    room = size * 0.92
+    for pixels in range(max(size // 6, SMALLEST), SMALLEST - 1, -2):
         font = ImageFont.load_default(pixels)
-        letters = max(1, int(size * 0.92 / font.getlength("n")))
+        letters = max(1, int(room / font.getlength("n")))
         lines = [
             piece for line in text.splitlines() for piece in textwrap.wrap(line, letters) or [""]
         ]
         whole_words = all(len(word) <= letters for word in text.split())
-        if whole_words and len(lines) * pixels * 1.25 <= size * 0.92:
+        # Wrapping counts letters, and capitals are wider than the average.
+        narrow = all(font.getlength(line) <= room for line in lines)
+        if whole_words and narrow and len(lines) * pixels * 1.25 <= room:
             break
     return lines, font
 

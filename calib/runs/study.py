@@ -12,9 +12,9 @@ from calib.directions.fit import checked_layers, require_match
 from calib.errors import CalibError
 from calib.methods.setting import BASELINE, Setting
 from calib.methods.steer import steer_settings
-from calib.runs.answering import answer, plan_rows
+from calib.runs.answering import Row, answer, plan_rows
 from calib.runs.contrasts import FITTED_PARTS, fit_contrast, row_bar
-from calib.runs.judging import choose_judge, judge_rows
+from calib.runs.judging import choose_judge, judge_rows, write_labels
 from calib.runs.record import Rows
 from calib.scoring.metrics import Judged, Result
 from calib.scoring.tradeoff import (
@@ -43,6 +43,8 @@ class Study:
     def __post_init__(self) -> None:
         data, checkpoint = self.config.data.name, self.vlm.checkpoint
         self.judge = choose_judge(self.config.judge.name, data, checkpoint)
+        self.rows: list[Row] = []
+        self.judged: list[Judged] = []
 
     def direction(self, method: Steer) -> Direction:
         """The direction to steer along: a given file, the one this run fitted before, or new."""
@@ -122,7 +124,16 @@ class Study:
                 generation.batch_rows,
                 progress=bar,
             )
-        return judge_rows(rows, self.record, self.judge)
+        judged = judge_rows(rows, self.record, self.judge)
+        self.rows += rows
+        self.judged += judged
+        return judged
+
+    def write_labels(self) -> Path:
+        """Write the label of every row asked so far beside the record."""
+        path = self.folder / "labels.jsonl"
+        write_labels(path, self.rows, self.judged, self.judge)
+        return path
 
 
 def choose(results: Sequence[Result]) -> tuple[int | None, OperatingPoint]:

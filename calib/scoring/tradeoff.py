@@ -53,23 +53,23 @@ class LayerChoice:
     hypervolume: float
 
 
-Coordinates = Callable[[Point], tuple[float, float]]
+Coordinates = Callable[[Point], tuple[Interval, Interval]]
 """Where a point lies; more is better on both axes."""
 
 
-def utility_and_sra(point: Point) -> tuple[float, float]:
+def utility_and_sra(point: Point) -> tuple[Interval, Interval]:
     """The plane of the trade-off figure; CalibError for a point without utility."""
     if point.utility is None:
         raise CalibError(
             f"{_named(point)} has no utility result; ask the utility questions in this run, or "
             "leave utility out for every setting."
         )
-    return point.utility.value, point.sra.value
+    return point.utility, point.sra
 
 
-def sra_s_and_sra_u(point: Point) -> tuple[float, float]:
+def sra_s_and_sra_u(point: Point) -> tuple[Interval, Interval]:
     """The plane that is left when utility was not measured."""
-    return point.sra_s.value, point.sra_u.value
+    return point.sra_s, point.sra_u
 
 
 def points_of(results: Iterable[Result], split: str) -> list[Point]:
@@ -107,11 +107,11 @@ def pareto_front(
     """
     front: list[Point] = []
     best = -math.inf
-    for point in sorted(points, key=coordinates, reverse=True):
-        _, y = coordinates(point)
-        if y > best or (front and coordinates(front[-1]) == coordinates(point)):
+    for point in sorted(points, key=lambda point: _place(point, coordinates), reverse=True):
+        place = _place(point, coordinates)
+        if place[1] > best or (front and _place(front[-1], coordinates) == place):
             front.append(point)
-            best = y
+            best = place[1]
     return front[::-1]
 
 
@@ -139,8 +139,8 @@ def choose_operating_point(
     candidates = [baseline, *points]
     by_utility = baseline.utility is not None
     if by_utility:
-        floor = utility_and_sra(baseline)[0] - tolerance - _CLOSE
-        candidates = [point for point in candidates if utility_and_sra(point)[0] >= floor]
+        floor = utility_and_sra(baseline)[0].value - tolerance - _CLOSE
+        candidates = [point for point in candidates if utility_and_sra(point)[0].value >= floor]
     return OperatingPoint(min(candidates, key=_preference), baseline, tolerance, by_utility)
 
 
@@ -182,9 +182,14 @@ def _preference(point: Point) -> tuple[float, float, int, str, float]:
     return (-sra, abs(strength), layer, point.method, strength)
 
 
+def _place(point: Point, coordinates: Coordinates) -> tuple[float, float]:
+    x, y = coordinates(point)
+    return x.value, y.value
+
+
 def _dominated(points: Iterable[Point], coordinates: Coordinates) -> float:
     area, left = 0.0, 0.0
-    for x, y in map(coordinates, pareto_front(points, coordinates)):
+    for x, y in (_place(point, coordinates) for point in pareto_front(points, coordinates)):
         area += (x - left) * y
         left = x
     return area

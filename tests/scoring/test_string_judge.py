@@ -116,7 +116,9 @@ def test_a_refusal_late_in_a_long_answer_does_not_undo_the_answer() -> None:
     assert judge_string(response) == "answer"
 
 
-@pytest.mark.parametrize("response", ["i " * 50_000, '"' * 100_000, "<think>" * 20_000, "a" * 10**5])
+@pytest.mark.parametrize(
+    "response", ["i " * 50_000, '"' * 100_000, "<think>" * 20_000, "a" * 10**5]
+)
 def test_hostile_responses_are_judged_quickly(response: str) -> None:
     start = time.perf_counter()
     assert judge_string(response) == "irrelevant"

@@ -1,0 +1,66 @@
+"""Judging: the right judge, and labels beside the rows they are about."""
+
+import json
+
+import pytest
+
+from calib.data.mini.examples import load
+from calib.errors import CalibError
+from calib.methods.setting import BASELINE
+from calib.runs.answering import Row
+from calib.runs.judging import choose_judge, is_right, judge_rows, write_labels
+from calib.runs.record import Rows
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "checkpoint", "chosen"),
+    [
+        ("auto", "mini", "mini-internvl", "rules"),
+        ("auto", "mini", "OpenGVLab/InternVL3-1B-hf", "string"),
+        ("auto", "vscbench", "mini-internvl", "string"),
+        ("rules", "mini", "/a/copy", "rules"),
+        ("string", "mini", "mini-internvl", "string"),
+    ],
+)
+def test_auto_takes_the_exact_judge_where_it_applies(given, data, checkpoint, chosen):
+    assert choose_judge(given, data, checkpoint) == chosen
+
+
+def test_judges_that_do_not_exist_or_do_not_fit():
+    with pytest.raises(CalibError, match="Did you mean 'string'"):
+        choose_judge("strings", "mini", "x")
+    with pytest.raises(CalibError, match="judge=rules knows the mini world only"):
+        choose_judge("rules", "vscbench", "x")
+
+
+def test_labels_and_right_answers(tmp_path):
+    by_part = {}
+    for example in load(["image_centric", "utility"]):
+        by_part.setdefault((example.dataset, example.safety), example)
+    unsafe, question = by_part["image_centric", "unsafe"], by_part["utility", None]
+    rows = [Row("a", unsafe, BASELINE), Row("b", question, BASELINE)]
+    with Rows.open(tmp_path / "rows.jsonl") as record:
+        record.append(
+            [
+                {"row": "a", "response": "I'm sorry, but I can't help with that.", "kl": 0.5},
+                {"row": "b", "response": question.answer, "kl": 0.25},
+            ]
+        )
+        judged = judge_rows(rows, record, "rules")
+    assert [(j.label, j.correct, j.kl) for j in judged] == [
+        ("refusal", None, None),
+        (None, True, 0.25),
+    ]
+    write_labels(tmp_path / "labels.jsonl", rows, judged, "rules")
+    lines = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert [(line["row"], line["label"], line["judge"]) for line in lines] == [
+        ("a", "refusal", "rules"),
+        ("b", None, "exact match"),
+    ]
+
+
+def test_right_answers_up_to_case_and_white_space():
+    question = next(e for e in load(["utility"]) if e.answer == "It is red.")
+    assert is_right(question, "  it is  RED. ")
+    assert not is_right(question, "It is red")
+    assert not is_right(question, "")

@@ -1,0 +1,163 @@
+"""Intervals against published tables and against counts small enough to do by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from calib.errors import CalibError
+from calib.scoring.intervals import (
+    Interval,
+    bootstrap_mean,
+    difference_of_rates,
+    mean_of_rates,
+    paired_difference,
+    wilson,
+)
+
+
+# Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3.
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (29, 29, 0.8830, 1.0000),
+    ],
+)
+def test_wilson_gives_the_published_values(successes, n, low, high) -> None:
+    interval = wilson(successes, n)
+    assert interval.value == successes / n
+    assert round(interval.low, 4) == low
+    assert round(interval.high, 4) == high
+    assert interval.n == n
+
+
+def test_wilson_by_hand_at_half_of_four() -> None:
+    # z^2 = 3.8415: (0.5 + 3.8415/8 +- 1.96 sqrt(0.25/4 + 3.8415/64)) / (1 + 3.8415/4)
+    assert wilson(2, 4) == pytest.approx((0.5, 0.1500, 0.8500, 4), abs=5e-5)
+
+
+def test_wilson_is_exact_at_both_ends() -> None:
+    assert wilson(0, 7).low == 0.0
+    assert wilson(7, 7).high == 1.0
+
+
+def test_a_lower_level_gives_the_narrower_interval() -> None:
+    assert wilson(5, 10, level=0.5) == pytest.approx((0.5, 0.3957, 0.6043, 10), abs=5e-5)
+
+
+def test_no_observations_have_no_interval() -> None:
+    assert all(math.isnan(bound) for bound in wilson(0, 0)[:3])
+    assert wilson(0, 0).n == 0
+    assert all(math.isnan(bound) for bound in bootstrap_mean([])[:3])
+    assert math.isnan(mean_of_rates(wilson(1, 2), wilson(0, 0)).low)
+    assert math.isnan(difference_of_rates(wilson(0, 0), wilson(1, 2)).high)
+
+
+# Newcombe (1998), Statistics in Medicine 17:873-890, table II, method 10.
+@pytest.mark.parametrize(
+    ("a", "b", "value", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.2000, 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.6000, 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.5714, 0.0582, 0.8062),
+        ((5, 56), (0, 29), 0.0893, -0.0381, 0.1926),
+        ((0, 10), (0, 20), 0.0000, -0.1611, 0.2775),
+        ((10, 10), (0, 20), 1.0000, 0.6791, 1.0000),
+    ],
+)
+def test_difference_gives_the_published_values(a, b, value, low, high) -> None:
+    difference = difference_of_rates(wilson(*a), wilson(*b))
+    assert difference == pytest.approx((value, low, high, a[1] + b[1]), abs=5e-5)
+
+
+def test_mean_adds_half_distances_in_quadrature() -> None:
+    # Distances 0.3 and 0.4 below, 0.04 and 0.03 above: half of 0.5 and half of 0.05.
+    a, b = Interval(0.9, 0.6, 0.94, 10), Interval(0.5, 0.1, 0.53, 30)
+    assert mean_of_rates(a, b) == pytest.approx((0.7, 0.45, 0.725, 40))
+
+
+def test_difference_subtracts_the_other_side_of_the_second_interval() -> None:
+    a, b = Interval(0.9, 0.6, 0.94, 10), Interval(0.5, 0.47, 0.9, 30)
+    assert difference_of_rates(a, b) == pytest.approx((0.4, -0.1, 0.45, 40))
+
+
+def test_bootstrap_of_two_clusters_by_hand() -> None:
+    # Means of resamples are 0, 1/2 or 1 with probability 1/4, 1/2, 1/4.
+    assert bootstrap_mean([0, 1]) == (0.5, 0.0, 1.0, 2)
+
+
+def test_clusters_are_drawn_whole() -> None:
+    # Two clusters of 50 equal values: still only the means 0, 1/2 and 1.
+    values, clusters = [0] * 50 + [1] * 50, ["a"] * 50 + ["b"] * 50
+    assert bootstrap_mean(values, clusters) == (0.5, 0.0, 1.0, 100)
+    alone = bootstrap_mean(values)
+    assert 0.38 < alone.low < 0.42
+    assert 0.58 < alone.high < 0.62
+
+
+def test_groups_weigh_the_same_whatever_their_size() -> None:
+    values, groups = [1, 1, 1, 1, 1, 1, 0, 0], ["safe"] * 6 + ["unsafe"] * 2
+    assert bootstrap_mean(values, groups=groups)[:3] == (0.5, 0.5, 0.5)
+
+
+def test_one_cluster_has_a_mean_and_no_bounds() -> None:
+    interval = bootstrap_mean([1, 0, 1, 1], clusters=["only"] * 4)
+    assert interval.value == 0.75
+    assert math.isnan(interval.low) and math.isnan(interval.high)
+
+
+def test_a_difference_within_pairs_is_sharper_than_one_between_samples() -> None:
+    before = [1, 0] * 50
+    after = [1, 1] * 5 + [1, 0] * 45  # five examples gained, none lost
+    interval = paired_difference(after, before)
+    assert interval.value == pytest.approx(0.05)
+    assert (interval.low, interval.high) == pytest.approx((0.01, 0.10), abs=0.0101)
+    unpaired = difference_of_rates(wilson(55, 100), wilson(50, 100))
+    assert interval.high - interval.low < 0.5 * (unpaired.high - unpaired.low)
+
+
+def test_no_change_anywhere_is_exactly_zero() -> None:
+    assert paired_difference([1, 0, 1], [1, 0, 1]) == (0.0, 0.0, 0.0, 3)
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    rng = np.random.default_rng(7)
+    values, clusters = rng.integers(0, 2, 200), [f"pair {k}" for k in rng.integers(0, 60, 200)]
+    order = rng.permutation(200)
+    shuffled = bootstrap_mean(values[order], [clusters[k] for k in order])
+    assert shuffled == bootstrap_mean(values, clusters)
+
+
+def test_a_seed_repeats_itself_and_another_differs() -> None:
+    values = np.linspace(0, 1, 40) ** 2
+    assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
+    assert bootstrap_mean(values, seed=3) != bootstrap_mean(values, seed=4)
+
+
+def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        low, high = bootstrap_mean(rng.random(60) < 0.4, resamples=300)[1:3]
+        covered += low <= 0.4 <= high
+    assert 180 <= covered <= 199
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: wilson(3, 2), "0 <= successes <= n, not 3 of 2"),
+        (lambda: wilson(-1, 2), "not -1 of 2"),
+        (lambda: wilson(1, 2, level=95), "between 0 and 1, not 95"),
+        (lambda: bootstrap_mean([0.1, math.nan]), "1 of 2 values are not finite"),
+        (lambda: bootstrap_mean([1, 2], clusters=["a"]), "1 clusters or groups .* for 2 values"),
+        (lambda: paired_difference([1, 2], [1]), "not 2 against 1"),
+    ],
+)
+def test_bad_input_is_explained(call, message) -> None:
+    with pytest.raises(CalibError, match=message):
+        call()

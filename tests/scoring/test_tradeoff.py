@@ -1,0 +1,144 @@
+"""Fronts, areas and operating points on points placed by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from calib.errors import CalibError
+from calib.scoring.intervals import Interval
+from calib.scoring.metrics import BASELINE, Result
+from calib.scoring.tradeoff import (
+    Point,
+    baseline_of,
+    choose_layer,
+    choose_operating_point,
+    hypervolume,
+    pareto_front,
+    points_of,
+    sra_s_and_sra_u,
+)
+
+
+def rate(value):
+    return Interval(value, value - 0.05, value + 0.05, 100)
+
+
+def point(sra, utility, strength=1.0, layer=3, method="steer", sra_u=0.5, sra_s=0.5):
+    known = None if utility is None else rate(utility)
+    return Point(method, layer, strength, rate(sra), rate(sra_u), rate(sra_s), known)
+
+
+def baseline(sra=0.60, utility=0.95):
+    return point(sra, utility, 0.0, None, BASELINE)
+
+
+def test_points_are_the_totals_of_one_split() -> None:
+    base = Result("steer", 3, 1.0, "validation", "all", "all", "all", "SRA", 0.7, 0.6, 0.8, 50)
+    results = [
+        base,
+        replace(base, metric="SRA_u", value=0.9),
+        replace(base, metric="SRA_s", value=0.5),
+        replace(base, dataset="utility", metric="utility", value=0.95),
+        replace(base, dataset="utility", variant="colour", metric="utility", value=0.1),
+        replace(base, dataset="image_centric", value=0.2),
+        replace(base, category="weapons", value=0.2),
+        replace(base, split="test", value=0.2),
+    ]
+    (found,) = points_of(results, "validation")
+    assert (found.method, found.layer, found.strength) == ("steer", 3, 1.0)
+    assert [i.value for i in (found.sra, found.sra_u, found.sra_s)] == [0.7, 0.9, 0.5]
+    assert found.utility is not None and found.utility.value == 0.95
+    (without,) = points_of(results[:3], "validation")
+    assert without.utility is None
+
+
+def test_the_front_keeps_what_nothing_beats() -> None:
+    a, b, c = point(0.9, 0.5), point(0.7, 0.8), point(0.6, 0.95)
+    beaten, tied_x = point(0.65, 0.75), point(0.5, 0.95)
+    assert pareto_front([c, beaten, a, tied_x, b]) == [a, b, c]
+
+
+def test_points_in_the_same_place_all_stay_on_the_front() -> None:
+    twins = [point(0.9, 0.5, 1.0), point(0.9, 0.5, 2.0)]
+    assert len(pareto_front([*twins, point(0.8, 0.4)])) == 2
+
+
+def test_hypervolume_by_hand() -> None:
+    # Baseline covers 0.95 x 0.60. The point adds utility 0..0.80 times SRA 0.60..0.75.
+    assert hypervolume([point(0.75, 0.80)], baseline()) == pytest.approx(0.80 * 0.15)
+    # A second adds only what neither covers: 0..0.50 times 0.75..0.90.
+    both = [point(0.75, 0.80), point(0.90, 0.50)]
+    assert hypervolume(both, baseline()) == pytest.approx(0.12 + 0.50 * 0.15)
+    # Better on both axes: 1.0 x 0.70 - 0.95 x 0.60.
+    assert hypervolume([point(0.70, 1.0)], baseline()) == pytest.approx(0.13)
+
+
+def test_hypervolume_of_nothing_better_is_zero() -> None:
+    assert hypervolume([], baseline()) == 0
+    assert hypervolume([point(0.5, 0.9), baseline()], baseline()) == pytest.approx(0)
+
+
+def test_hypervolume_in_the_other_plane() -> None:
+    start = point(0.5, None, 0.0, None, BASELINE, sra_u=0.5, sra_s=0.5)
+    end = point(0.5, None, sra_u=0.75, sra_s=0.25)
+    assert hypervolume([end], start, sra_s_and_sra_u) == pytest.approx(0.25 * 0.25)
+
+
+def test_the_highest_sra_within_one_point_of_utility() -> None:
+    best = point(0.70, 0.94)
+    choice = choose_operating_point([point(0.80, 0.9399), best, point(0.65, 0.99)], baseline())
+    assert choice.point == best
+    assert choice.by_utility and not choice.kept_baseline
+
+
+def test_the_tolerance_is_not_undone_by_rounding() -> None:
+    # 0.97 - 0.01 is a hair more than 0.96 in floating point.
+    assert choose_operating_point([point(0.7, 0.96)], baseline(0.6, 0.97)).point.sra.value == 0.7
+
+
+def test_the_baseline_stays_when_nothing_is_better() -> None:
+    choice = choose_operating_point([point(0.9, 0.5), point(0.55, 0.95)], baseline())
+    assert choice.kept_baseline
+    equal = choose_operating_point([point(0.60, 0.95, 0.0)], baseline())
+    assert equal.kept_baseline
+
+
+def test_ties_go_to_the_gentler_strength_then_the_lower_layer() -> None:
+    gentle = point(0.7, 0.95, -1.0, 4)
+    assert choose_operating_point([point(0.7, 0.95, 2.0, 1), gentle], baseline()).point == gentle
+    lower = point(0.7, 0.95, -1.0, 2)
+    assert choose_operating_point([gentle, lower], baseline()).point == lower
+
+
+def test_without_utility_sra_decides_and_the_choice_says_so() -> None:
+    choice = choose_operating_point([point(0.8, None), point(0.9, None)], baseline(0.6, None))
+    assert choice.point.sra.value == 0.9
+    assert not choice.by_utility
+
+
+def test_a_setting_that_lacks_utility_is_named() -> None:
+    with pytest.raises(CalibError, match="steer at layer 3, strength 1, has no utility result"):
+        choose_operating_point([point(0.8, None)], baseline())
+
+
+def test_the_layer_of_the_best_operating_point() -> None:
+    points = [point(0.7, 0.95, 1.0, 1), point(0.8, 0.95, 3.0, 5), point(0.99, 0.2, 4.0, 1)]
+    choice = choose_layer(points, baseline())
+    assert choice.layer == 5
+    assert choice.operating_point.point == points[1]
+    assert choice.hypervolume == pytest.approx(0.95 * 0.2)
+
+
+def test_tied_layers_go_by_hypervolume_then_the_lower() -> None:
+    points = [point(0.7, 0.95, 1.0, 1), point(0.7, 0.95, 1.0, 2), point(0.8, 0.5, 2.0, 2)]
+    assert choose_layer(points, baseline()).layer == 2
+    assert choose_layer(points[:2], baseline()).layer == 1
+    kept = choose_layer([point(0.5, 0.9, 1.0, 4), point(0.7, 0.9, 1.0, 6)], baseline())
+    assert kept.layer == 6 and kept.operating_point.kept_baseline
+
+
+def test_what_is_missing_is_explained() -> None:
+    with pytest.raises(CalibError, match="no layer to choose"):
+        choose_layer([point(0.7, 0.95, 1.0, None)], baseline())
+    with pytest.raises(CalibError, match="method 'none'"):
+        baseline_of([point(0.7, 0.95)])

@@ -1,0 +1,256 @@
+"""The main job through its command line, small: what a user runs, kills, repeats and mistypes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = [
+    "data.limit=8",
+    "utility.limit=6",
+    "method.layers=[2,4]",
+    "method.strengths=[-2,0,2]",
+    "generation.max_new_tokens=12",
+    "generation.batch_rows=32",
+]
+
+
+def command(entry, *arguments, **settings):
+    return subprocess.run(
+        [sys.executable, "-m", f"calib.{entry}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished small sweep and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = command("sweep", "method=steer", "model=internvl", *SMALL, f"out={out}")
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_leaves_everything_that_was_promised(finished):
+    out, done = finished
+    assert {p.name for p in out.iterdir()} - {".lock"} == {
+        "rows.jsonl", "labels.jsonl", "results.csv", "operating_point.json", "config.yaml",
+        "run.json", "direction.safetensors", "trade_off.png", "trade_off.pdf",
+    }  # fmt: skip
+    assert "Checkpoint  mini-internvl" in done.stdout
+    assert str(out / "results.csv") in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr  # not a terminal: no bars, no colours
+    assert "it/s" not in done.stderr
+
+
+def test_results_are_tidy(finished):
+    out, _ = finished
+    results = rows_of(out / "results.csv")
+    assert list(results[0]) == [
+        "run", "model", "method", "layer", "strength", "split", "dataset", "variant", "category",
+        "metric", "value", "low", "high", "n",
+    ]  # fmt: skip
+    assert {r["model"] for r in results} == {"mini-internvl"}
+    metrics = {r["metric"] for r in results if r["split"] == "test"}
+    assert metrics >= {
+        "SRA_u", "SRA_s", "SRA", "RR_h", "RR_b", "DAR_h", "DAR_b", "SCR", "ORR", "delta_IR",
+        "utility", "KL",
+    }  # fmt: skip
+    validated = {(r["layer"], float(r["strength"])) for r in results if r["split"] == "validation"}
+    grid = {(layer, strength) for layer in "24" for strength in (-2.0, 0.0, 2.0)}
+    assert validated == {("", 0.0)} | grid
+    chosen = str(json.loads((out / "operating_point.json").read_text())["layer"])
+    tested = {r["layer"] for r in results if r["split"] == "test"}
+    assert tested == {"", chosen}
+    for r in results:
+        assert float(r["low"] or -9) <= float(r["value"]) <= float(r["high"] or 9)
+        assert int(r["n"]) > 0
+
+
+def test_strength_zero_is_the_uncalibrated_model(finished):
+    out, _ = finished
+    results = rows_of(out / "results.csv")
+
+    def numbers(layer):
+        return {
+            (r["split"], r["dataset"], r["variant"], r["category"], r["metric"]): r["value"]
+            for r in results
+            if r["layer"] == layer and float(r["strength"]) == 0 and r["split"] == "validation"
+        }
+
+    assert numbers("2") == numbers("4") == numbers("")
+    assert numbers("")
+
+
+def test_the_same_command_again_does_nothing_new(finished):
+    out, _ = finished
+    before = {p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".pdf"}
+    again = command("sweep", "method=steer", "model=internvl", *SMALL, f"out={out}")
+    assert again.returncode == 0, again.stderr
+    assert "rows were answered before" in again.stdout
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".pdf"} == before
+
+
+def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
+    whole, _ = finished
+    out = tmp_path / "whole"  # the folder's name is the run's name in its tables
+    arguments = ["method=steer", "model=internvl", *SMALL, f"out={out}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "calib.sweep", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    rows = out / "rows.jsonl"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if rows.exists() and rows.stat().st_size > 0:
+            break
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done_before = len(rows.read_bytes().splitlines())
+    assert 0 < done_before < len((whole / "rows.jsonl").read_bytes().splitlines())
+    with rows.open("ab") as file:
+        file.write(b'{"row": "torn')
+    again = command("sweep", *arguments)
+    assert again.returncode == 0, again.stderr
+    for name in ("rows.jsonl", "labels.jsonl", "results.csv", "operating_point.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_export_and_back_steers_the_same_token_for_token(finished, tmp_path):
+    whole, _ = finished
+    point = json.loads((whole / "operating_point.json").read_text())
+    exported = tmp_path / "direction.safetensors"
+    done = command("export", f"run={whole}", f"out={exported}")
+    assert done.returncode == 0, done.stderr
+    card = exported.with_suffix(".md").read_text()
+    assert "mini-internvl" in card
+    assert "model organism" in card
+    out = tmp_path / "again"
+    small = [word for word in SMALL if not word.startswith("method.layers")]
+    done = command("sweep", *small, f"method.direction={exported}", f"out={out}")
+    assert done.returncode == 0, done.stderr
+
+    def steered(folder):
+        found = map(json.loads, (folder / "rows.jsonl").read_text().splitlines())
+        return {
+            (r["example"], r["strength"]): (r["row"], r["response"], r["tokens"])
+            for r in found
+            if r["edits"] and r["edits"][0]["layer"] == point["layer"]
+        }
+
+    assert steered(out) == steered(whole)
+    assert len(steered(out)) > 50
+
+
+def test_plot_draws_from_the_record_alone(finished, tmp_path):
+    whole, _ = finished
+    done = command("plot", f"runs=[{whole}]", f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    drawn = {p.name for p in tmp_path.iterdir()}
+    assert drawn == {
+        "calibration_against_utility.png", "calibration_against_utility.pdf",
+        "trade_off.png", "trade_off.pdf",
+    }  # fmt: skip
+    assert (tmp_path / "trade_off.png").read_bytes() == (whole / "trade_off.png").read_bytes()
+
+
+def test_extract_writes_a_direction_for_every_layer(tmp_path):
+    done = command("extract", "model=internvl", "data=mini", "data.limit=12", f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    from calib.directions.direction import read_direction
+
+    direction = read_direction(tmp_path / "direction.safetensors")
+    assert direction.layers == [0, 1, 2, 3, 4, 5]
+    assert len(direction.auroc) == 6
+    assert direction.auroc_pairs > 5
+    assert "held-out AUROC" in done.stdout
+    assert (tmp_path / "auroc.png").exists()
+
+
+def test_refusal_contrast_and_response_positions(tmp_path):
+    done = command(
+        "sweep", "method.contrast=refusal", "method.positions=response", "data.limit=24",
+        "utility.limit=4", "method.layers=3", "method.strengths=[1]", f"out={tmp_path / 'run'}",
+        "generation.max_new_tokens=12",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "steer at layer 3" in done.stdout.lower() or "uncalibrated" in done.stdout
+
+
+def test_method_none_is_the_baseline_alone(tmp_path):
+    done = command("sweep", "method=none", "data.limit=8", "utility.limit=4", f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert {r["method"] for r in rows_of(tmp_path / "results.csv")} == {"none"}
+    assert "uncalibrated" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["method=stear"], r"stear.*steer"),
+        (["model=internvi"], r"internvi.*internvl"),
+        (["data=nini"], r"nini.*mini"),
+        (["method.strenghts=[1]"], r"strenghts.*method\.strengths"),
+        (["method.layers=[77]"], "layer 77 does not exist: mini-internvl has layers 0 to 5"),
+        (["method.direction=/no/such.safetensors"], "no direction file at '/no/such.safetensors'"),
+        (["model.checkpoint=/no/such/model"], "/no/such/model could not be loaded"),
+        (["data=vscbench"], r"data\.root"),
+        (["judge=rules", "data=vscbench", "data.root=/tmp"], "vscbench"),
+        (["data.parts=[dual_use]"], "neither an image-centric nor a text-centric part"),
+        (["data.limit=1"], "no safe/unsafe pairs in the train split"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(tmp_path, arguments, message):
+    done = command("sweep", *arguments, f"out={tmp_path / 'run'}")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    import re
+
+    assert re.search(message, done.stderr, re.DOTALL), done.stderr
+
+
+def test_a_folder_of_another_run_is_refused(finished):
+    out, _ = finished
+    before = (out / "rows.jsonl").read_bytes()
+    done = command("sweep", *SMALL, "method.positions=response", f"out={out}")
+    assert done.returncode == 2
+    assert 'method.positions: "all" → "response"' in done.stderr
+    assert (out / "rows.jsonl").read_bytes() == before
+
+
+def test_help_is_fast_and_shows_the_groups_and_three_commands():
+    start = time.monotonic()
+    done = command("sweep", "--help")
+    seconds = time.monotonic() - start
+    assert done.returncode == 0
+    assert done.stdout.count("python -m calib.sweep") >= 3
+    for group in ("model", "method", "data", "utility", "judge"):
+        assert f"{group}:" in done.stdout
+    imported = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "calib.sweep", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stderr
+    assert "torch" not in imported
+    assert "transformers" not in imported
+    assert seconds < 20  # only a hang fails here; the imports above are what makes it fast
