@@ -57,6 +57,7 @@ class DataConfig:
 @dataclass
 class MiniData(DataConfig):
     name: str = "mini"
+    limit: int | None = 200
     parts: list[str] = field(default_factory=lambda: list(PARTS))
     """image_centric, text_centric, dual_use."""
 
@@ -120,11 +121,12 @@ class Steer(MethodConfig):
     layers: Any = "all"
     """Decoder blocks whose output is edited, from 0: all, one number, or a list of them."""
     strengths: list[float] = field(
-        default_factory=lambda: [-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0]
+        default_factory=lambda: [-8.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 8.0]
     )
     """1.0 moves an activation by the distance between the two class means; 0 changes nothing."""
-    positions: str = "all"
-    """Tokens that are edited: all | prompt | image | text | last_prompt | response."""
+    positions: str = "last_prompt"
+    """Tokens that are edited: all | prompt | image | text | last_prompt | response.
+    By default the one the direction is read from, where the model decides how to begin."""
     read_positions: str = "last_prompt"
     """Tokens the direction is read from: last_prompt | prompt | image | text."""
     direction: str | None = None

@@ -14,7 +14,7 @@ def main(config: ExtractConfig) -> None:
     from calib.data.benchmarks import load_benchmark
     from calib.directions.direction import write_direction
     from calib.report.direction_table import direction_table
-    from calib.report.figures import layer_separability
+    from calib.report.separability import layer_separability
     from calib.report.terminal import printable
     from calib.runs.contrasts import fit_contrast
     from calib.runs.identity import folder_name

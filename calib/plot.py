@@ -14,7 +14,7 @@ def main(config: PlotConfig) -> None:
     from calib.report.figures import calibration_against_utility, trade_off
     from calib.report.terminal import printable
     from calib.runs.tables import RESULTS_FILE
-    from calib.scoring.metrics import read_results
+    from calib.scoring.results import read_results
 
     folders = [Path(run) for run in config.runs]
     found = [run for folder in folders for run in read_results(folder / RESULTS_FILE)]

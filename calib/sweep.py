@@ -20,7 +20,8 @@ def main(config: SweepConfig) -> None:
     from calib.runs.record import Rows, locked
     from calib.runs.study import Study, choose
     from calib.runs.tables import write_tables
-    from calib.scoring.metrics import RunResults, score
+    from calib.scoring.metrics import score
+    from calib.scoring.results import RunResults
     from calib.vlm.load import load
 
     vlm = load(config.model)

@@ -24,7 +24,7 @@ def vlm():
 
 @pytest.fixture(scope="session")
 def mixed_examples():
-    """A dozen test examples of all parts: prompts of different lengths, with and without picture."""
+    """A dozen test examples of all parts, of different lengths, with and without a picture."""
     from calib.data.mini.examples import DATASETS, load
 
     chosen = [example for example in load(DATASETS, limit=16) if example.split == "test"][::6]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from calib.directions.direction import Direction
 from calib.report.terminal import printable
-from calib.scoring.metrics import BASELINE, Result
+from calib.scoring.results import BASELINE, Result
 from calib.vlm.load import MINI
 
 _SHOWN = ("SRA_u", "SRA_s", "SRA", "utility", "KL")
@@ -13,6 +13,7 @@ _SHOWN = ("SRA_u", "SRA_s", "SRA", "utility", "KL")
 def direction_card(direction: Direction, results: Sequence[Result], file: str) -> str:
     """Markdown; ``results`` are the test totals of the run it comes from, if there is one."""
     gap, norm = float(direction.gap[0]), float(direction.norm[0])
+    adds = f"{gap:.4g} along a unit vector ({gap / norm:.3f} of the mean norm)"
     organism = (
         "\nmini-internvl is a small model organism trained by calib on a procedural world. Nothing "
         "here is a result on a published model.\n"
@@ -30,7 +31,7 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
 | estimator | {direction.estimator}, contrast {direction.contrast} |
 | read at | {direction.read_positions} |
 | edited positions | {direction.positions} |
-| unit of strength | {direction.unit}: 1.0 adds {gap:.4g} along a unit vector ({gap / norm:.3f} of the mean norm) |
+| unit of strength | {direction.unit}: 1.0 adds {adds} |
 | default strength | {direction.strength:g}{_kept(direction)} |
 | fitted on | {direction.pairs} pairs, pair set {direction.pair_set} |
 | held-out AUROC | {_auroc(direction)} |

@@ -10,8 +10,9 @@ from statistics import fmean
 from calib.data.example import Safety
 from calib.errors import CalibError
 from calib.scoring.intervals import Interval, paired_difference
+from calib.scoring.judged import PAIRED_QUERIES, Judged, cluster_of, unjudged
 from calib.scoring.labels import is_correct
-from calib.scoring.metrics import BASELINE, PAIRED_QUERIES, Judged, cluster_of, unjudged
+from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import OperatingPoint, Point
 
 WIDTH = 100

@@ -8,7 +8,7 @@ from calib.errors import CalibError
 from calib.runs.identity import read_run
 from calib.runs.study import DIRECTION_FILE
 from calib.runs.tables import RESULTS_FILE, read_operating_point
-from calib.scoring.metrics import Result, read_results
+from calib.scoring.results import Result, read_results
 
 
 def chosen_direction(folder: Path) -> Direction:

@@ -8,8 +8,8 @@ from calib.data.example import Example
 from calib.errors import CalibError, did_you_mean
 from calib.runs.answering import Row
 from calib.runs.record import Rows, write_atomically
+from calib.scoring.judged import SAFETY_DATASETS, Judged
 from calib.scoring.labels import Label
-from calib.scoring.metrics import SAFETY_DATASETS, Judged
 from calib.scoring.rules_judge import judge_rules
 from calib.scoring.string_judge import judge_string
 from calib.vlm.load import MINI

@@ -16,7 +16,8 @@ from calib.runs.answering import Row, answer, plan_rows
 from calib.runs.contrasts import FITTED_PARTS, fit_contrast, row_bar
 from calib.runs.judging import choose_judge, judge_rows, write_labels
 from calib.runs.record import Rows
-from calib.scoring.metrics import Judged, Result
+from calib.scoring.judged import Judged
+from calib.scoring.results import Result
 from calib.scoring.tradeoff import (
     OperatingPoint,
     baseline_of,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calib.errors import CalibError
 from calib.scoring.intervals import Interval
-from calib.scoring.metrics import ALL, BASELINE, Result
+from calib.scoring.results import ALL, BASELINE, Result
 
 _CLOSE = 1e-9
 """Rates closer than this are equal: they differ by rounding, never by a response."""
@@ -72,6 +72,12 @@ def sra_s_and_sra_u(point: Point) -> tuple[Interval, Interval]:
     return point.sra_s, point.sra_u
 
 
+def place_of(point: Point, coordinates: Coordinates) -> tuple[float, float]:
+    """The coordinates of ``point`` without their intervals."""
+    x, y = coordinates(point)
+    return x.value, y.value
+
+
 def points_of(results: Iterable[Result], split: str) -> list[Point]:
     """One point for each setting with an SRA on ``split`` (dataset all), in order of appearance."""
     rates: dict[tuple[str, int | None, float], dict[str, Interval]] = defaultdict(dict)
@@ -107,9 +113,9 @@ def pareto_front(
     """
     front: list[Point] = []
     best = -math.inf
-    for point in sorted(points, key=lambda point: _place(point, coordinates), reverse=True):
-        place = _place(point, coordinates)
-        if place[1] > best or (front and _place(front[-1], coordinates) == place):
+    for point in sorted(points, key=lambda point: place_of(point, coordinates), reverse=True):
+        place = place_of(point, coordinates)
+        if place[1] > best or (front and place_of(front[-1], coordinates) == place):
             front.append(point)
             best = place[1]
     return front[::-1]
@@ -182,14 +188,9 @@ def _preference(point: Point) -> tuple[float, float, int, str, float]:
     return (-sra, abs(strength), layer, point.method, strength)
 
 
-def _place(point: Point, coordinates: Coordinates) -> tuple[float, float]:
-    x, y = coordinates(point)
-    return x.value, y.value
-
-
 def _dominated(points: Iterable[Point], coordinates: Coordinates) -> float:
     area, left = 0.0, 0.0
-    for x, y in (_place(point, coordinates) for point in pareto_front(points, coordinates)):
+    for x, y in (place_of(point, coordinates) for point in pareto_front(points, coordinates)):
         area += (x - left) * y
         left = x
     return area

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, logging
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from calib.config import ModelConfig
 from calib.errors import CalibError
@@ -66,7 +68,7 @@ def load(config: ModelConfig) -> VLM:
     logging.disable_progress_bar()
     common = {"revision": config.revision, "trust_remote_code": False}
     try:
-        AutoConfig.from_pretrained(source, **common)
+        model_type = AutoConfig.from_pretrained(source, **common).model_type
         model, info = AutoModelForImageTextToText.from_pretrained(
             source,
             **common,
@@ -76,7 +78,7 @@ def load(config: ModelConfig) -> VLM:
             use_safetensors=True,
             output_loading_info=True,
         )
-        processor = _processor(source, common)
+        processor = _processor(source, model_type, common)
     except (OSError, ValueError, KeyError, ImportError, HFValidationError) as error:
         raise CalibError(_explain(name, error)) from error
     absent = sorted(info["missing_keys"])
@@ -106,24 +108,14 @@ def _one_device() -> str:
     return str(PartialState().device)
 
 
-def _processor(source: str, common: dict[str, Any]) -> Any:
-    if _torchvision_works():
-        return AutoProcessor.from_pretrained(source, **common)
-    import transformers
-
-    named = transformers.ProcessorMixin.get_processor_dict(source, **common)[0]
-    cls = getattr(transformers, named.get("processor_class", ""), None)
+def _processor(source: str, model_type: str, common: dict[str, Any]) -> Any:
+    # Pillow's image processors on every machine: torchvision's differ by a grey level, and are not
+    # everywhere. Families unknown to the mapping load as they come.
+    named = PROCESSOR_MAPPING_NAMES.get(model_type)
+    cls = getattr(transformers, named, None) if isinstance(named, str) else None
     if cls is None:
         return AutoProcessor.from_pretrained(source, **common)
     return image_only(cls).from_pretrained(source, **common, backend="pil")
-
-
-def _torchvision_works() -> bool:
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):  # a build for another torch raises RuntimeError
-        return False
-    return True
 
 
 def _explain(name: str, error: Exception) -> str:

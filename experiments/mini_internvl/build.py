@@ -52,7 +52,7 @@ def sentences() -> list[str]:
     """Every sentence of the world, for the tokenizer."""
     found = {turn for e in load(DATASETS) for turn in (e.query, e.answer) if turn}
     found |= {*world.REFUSALS.values(), *world.SYSTEM_PROMPTS.values()}
-    found |= {*world.COLOUR_ANSWER, *world.DANGER_ANSWERS.values(), *world.WRONG_ANSWERS.values()}
+    found |= {*world.DANGER_ANSWERS.values(), *world.WRONG_ANSWERS.values()}
     found |= {f"{role}\n" for role in ("system", "user", "assistant")}
     for name, colour in itertools.product(world.OBJECTS, world.COLOURS):
         found |= {q.answer.format(name) for q in world.IMAGE_QUERIES}

@@ -15,6 +15,7 @@ from experiments.mini_internvl.scenes import Scene, random_scene
 
 ALIGNMENT_SHARES = {"object": 0.8, "group": 0.2}
 MIXTURE_SHARES = {"object": 0.6, "group": 0.1, "text": 0.25, "none": 0.05}
+POLISH_SHARES = {"object": 0.5, "group": 0.17, "text": 0.3, "none": 0.03}
 SETTINGS = {
     "none": 0.5, "neutral": 0.05, "reminder": 0.07, "caution": 0.12, "balanced": 0.08,
     "demonstrations": 0.18,
@@ -76,9 +77,14 @@ def alignment_lesson(rng: np.random.Generator) -> Lesson:
     return Lesson(None, (), scene.draw(), questions(scene))
 
 
-def mixture_lesson(rng: np.random.Generator) -> Lesson:
+def polish_lesson(rng: np.random.Generator) -> Lesson:
+    """Stage 4: what stage 3 teaches, with more of what is hard."""
+    return mixture_lesson(rng, POLISH_SHARES)
+
+
+def mixture_lesson(rng: np.random.Generator, shares: dict[str, float] | None = None) -> Lesson:
     """Stage 3: questions, knowledge and behaviour, in all settings."""
-    scene = random_scene(rng, MIXTURE_SHARES)
+    scene = random_scene(rng, shares or MIXTURE_SHARES)
     setting = draw_setting(rng)
     asked = questions(scene)
     if scene.kind == "object":

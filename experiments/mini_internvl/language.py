@@ -14,8 +14,15 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from experiments.mini_internvl.curriculum import Lesson, alignment_lesson, mixture_lesson
+from experiments.mini_internvl.curriculum import (
+    Lesson,
+    alignment_lesson,
+    mixture_lesson,
+    polish_lesson,
+)
 from experiments.mini_internvl.scenes import pixels
+
+LESSONS = {"alignment": alignment_lesson, "mixture": mixture_lesson, "polish": polish_lesson}
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class LanguageTask:
 
     def batch_maker(self, stage: str) -> Callable[[np.random.Generator, int], Batch]:
         """The batch function of a stage: (rng, rows) -> Batch."""
-        lesson = alignment_lesson if stage == "alignment" else mixture_lesson
+        lesson = LESSONS[stage]
 
         def draw(rng: np.random.Generator, rows: int) -> Batch:
             return self.pack([lesson(rng) for _ in range(rows)])

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from calib.data.mini.draw import SIZE
 from experiments.mini_internvl.build import build_model, build_processor
 from experiments.mini_internvl.language import LanguageTask
 from experiments.mini_internvl.vision import VisionTask, vision_batch, vision_loss
@@ -43,10 +44,13 @@ STAGES = (
     # Ends early: the later stages go on teaching the tower, at their own rate.
     Stage("vision", steps=5000, rows=64, rate=1.5e-3, vision_rate=1.5e-3, horizon=9000),
     Stage("alignment", steps=500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01),
-    Stage("mixture", steps=4500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01),
+    Stage("mixture", steps=2500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01, horizon=4500),
+    # The same lessons with more counting and reading, while the rate falls to nothing.
+    Stage("polish", steps=1000, rows=24, rate=8e-4, vision_rate=3e-4, decay=0.01),
 )
 WARM_UP = 100  # steps
 SAVE_EVERY = 250  # steps
+LOG = "log.jsonl"
 
 
 def main(out: Path, device: str, threads: int, seed: int) -> None:
@@ -78,6 +82,7 @@ def run_stage(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     path = out / f"{number}_{stage.name}.safetensors"
     start = resume(path, task, optimizer)
+    forget_after(out / LOG, stage.name, start)
     task.train()
     began, seen = time.monotonic(), []
     for step in range(start, stage.steps):
@@ -134,8 +139,20 @@ def report(out: Path, stage: str, step: int, seen: list[dict], seconds: float) -
     line = {"stage": stage, "step": step, "seconds_per_step": round(seconds, 3)}
     line |= {name: round(value, 4) for name, value in sorted(means.items())}
     print(json.dumps(line), flush=True)
-    with (out / "log.jsonl").open("a") as log:
+    with (out / LOG).open("a") as log:
         log.write(json.dumps(line) + "\n")
+
+
+def forget_after(log: Path, stage: str, step: int) -> None:
+    """Drop what was logged after the checkpoint that a resumed stage goes on from."""
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    kept = [
+        line
+        for line in lines
+        if (entry := json.loads(line))["stage"] != stage or entry["step"] <= step
+    ]
+    if kept != lines:
+        log.write_text("".join(kept))
 
 
 def save(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -180,6 +197,14 @@ def save_half(model: nn.Module, processor, folder: Path) -> None:
     """The checkpoint that ships: float16 weights, loadable by AutoModelForImageTextToText."""
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
+    # Where torchvision is installed AutoProcessor wants a video half too; it is never used.
+    settings = folder / "processor_config.json"
+    config = json.loads(settings.read_text())
+    config["video_processor"] = {
+        "video_processor_type": "InternVLVideoProcessor",
+        "size": {"height": SIZE, "width": SIZE},
+    }
+    settings.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     model.float()
 
 

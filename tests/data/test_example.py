@@ -83,7 +83,7 @@ def test_a_limit_holds_in_every_dataset_and_split_and_keeps_the_order() -> None:
 
 def test_a_limit_draws_from_everywhere_and_not_from_the_front() -> None:
     # Literal, so that a run on another machine or next year keeps the same examples.
-    assert [e.pair for e in limited(couples(100), 8)[::2]] == ["PAIRS"]
+    assert [e.pair for e in limited(couples(100), 8)[::2]] == ["28", "45", "53", "80"]
 
 
 def test_twins_stay_together_also_under_an_odd_limit() -> None:
@@ -94,16 +94,16 @@ def test_twins_stay_together_also_under_an_odd_limit() -> None:
 
 def test_a_smaller_limit_gives_a_subset_where_pairs_differ_in_size() -> None:
     """Regression: a small pair drawn after a large one that no longer fitted was let in."""
-    mixed = couples(12)
-    for k in range(12, 24):
-        for variant in ("typed", "noise", "rotation"):
-            mixed += [
-                example(f"{k}/{variant}/{safety}", safety, f"{k}", variant)
-                for safety in ("safe", "unsafe")
-            ]
+    mixed = [
+        example(f"{k}/{variant}/{copy}", "unsafe" if copy else "safe", f"{k}", variant)
+        for k in range(24)
+        for variant in ("typed", "noise")[: 1 + k % 2]
+        for copy in range(1 + k % 4)
+    ]
     kept = [ids(limited(mixed, limit)) for limit in range(1, len(mixed) + 1)]
     assert all(fewer <= more for fewer, more in zip(kept, kept[1:], strict=False))
-    assert [len(k) for k in kept[:6]] == [0, 2, 2, 4, 4, 6]
+    # A unit has at most four members, so no more than three places stay empty.
+    assert all(limit - 3 <= len(found) <= limit for limit, found in enumerate(kept, start=1))
     assert kept[-1] == ids(mixed)
 
 
@@ -164,7 +164,7 @@ def test_the_fingerprint_ignores_what_the_model_does_not_see(change: dict) -> No
 
 
 def test_the_fingerprint_is_the_same_on_every_machine() -> None:
-    assert fingerprint(BASE)[:16] == "FINGERPRINT"
+    assert fingerprint(BASE)[:16] == "25f0bfb5e81d879f"
 
 
 def test_splits_have_about_their_shares() -> None:
@@ -176,8 +176,10 @@ def test_splits_have_about_their_shares() -> None:
 
 
 def test_a_key_keeps_its_split_for_ever() -> None:
-    keys = [f"key {k}" for k in range(12)]
-    assert "".join(split_of(key, 0.6, 0.15)[0:2] for key in keys) == "SPLITS"
+    keys = [f"key {k}" for k in range(16)]
+    assert (
+        "".join(split_of(key, 0.6, 0.15)[:2] for key in keys) == "trtrtrtrvatrvatrvatrtrvatrtetrtr"
+    )
 
 
 def test_more_training_data_take_nothing_away_from_training() -> None:

@@ -17,7 +17,8 @@ def test_mean_difference_by_hand():
 
 def test_one_gap_moves_one_class_mean_onto_the_other():
     draw = torch.Generator().manual_seed(0)
-    positive, negative = torch.randn(9, 3, 5, generator=draw) + 1, torch.randn(7, 3, 5, generator=draw)
+    positive = torch.randn(9, 3, 5, generator=draw) + 1
+    negative = torch.randn(7, 3, 5, generator=draw)
     fit = mean_difference(positive, negative)
     moved = negative.mean(0) + fit.gap[:, None] * fit.vectors
     assert torch.allclose(moved, positive.mean(0), atol=1e-5)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from calib.errors import CalibError
 from calib.report import figures
-from calib.scoring.metrics import BASELINE, Result, RunResults
+from calib.scoring.results import BASELINE, Result, RunResults
 
 RATES = {-2: (0.1, 0.9, 0.9), -1: (0.3, 0.85, 0.95), 0: (0.5, 0.8, 0.96), 1: (0.9, 0.4, 0.95)}
 """By strength: SRA_u, SRA_s, utility."""
@@ -45,7 +46,7 @@ def drawn(monkeypatch):
         kept.append(figure)
         return []
 
-    monkeypatch.setattr(figures, "_save", keep)
+    monkeypatch.setattr(figures, "save", keep)
     return kept
 
 
@@ -128,7 +129,7 @@ def test_names_are_shown_as_they_are(tmp_path, drawn, name) -> None:
     other = RunResults("r", "m", RUN.results)
     figures.calibration_against_utility([run, other], tmp_path / "f")
     assert len(legend(drawn[0])) == 5
-    shown = [text for text in drawn[0].findobj(figures.matplotlib.text.Text) if text.get_text()]
+    shown = [text for text in drawn[0].findobj(Text) if text.get_text()]
     for text in shown:
         assert text._preprocess_math(text.get_text())[1] is False
 
@@ -167,14 +168,6 @@ def test_what_cannot_be_drawn_is_explained(tmp_path) -> None:
     two = replace(RUN, results=[*RUN.results, *results(method="ablate")])
     with pytest.raises(CalibError, match="holds 2 curves"):
         figures.steering_curves(two, tmp_path / "f")
-    with pytest.raises(CalibError, match="no layer to draw"):
-        figures.layer_separability({}, "m", tmp_path / "f")
     (tmp_path / "file").write_text("")
     with pytest.raises(CalibError, match="Cannot write the figure"):
         figures.steering_curves(RUN, tmp_path / "file" / "f")
-
-
-def test_separability_by_layer(tmp_path, drawn) -> None:
-    figures.layer_separability({1: 0.9, 0: 0.6}, "m", tmp_path / "f", {1: (0.85, 0.95)})
-    assert drawn[0].axes[0].lines[0].get_xydata().tolist() == [[0, 0.6], [1, 0.9]]
-    assert "m" in drawn[0].get_suptitle()

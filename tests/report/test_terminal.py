@@ -7,7 +7,8 @@ import pytest
 from calib.errors import CalibError
 from calib.report.terminal import printable, summary, verdict
 from calib.scoring.intervals import Interval
-from calib.scoring.metrics import BASELINE, Judged
+from calib.scoring.judged import Judged
+from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import OperatingPoint, Point
 
 RATE = Interval(0.5, 0.4, 0.6, 10)

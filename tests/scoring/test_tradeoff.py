@@ -6,7 +6,7 @@ import pytest
 
 from calib.errors import CalibError
 from calib.scoring.intervals import Interval
-from calib.scoring.metrics import BASELINE, Result
+from calib.scoring.results import BASELINE, Result
 from calib.scoring.tradeoff import (
     Point,
     baseline_of,

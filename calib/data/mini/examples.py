@@ -2,8 +2,10 @@
 
 A combination is what an example is made of besides jitter: twin x colour x query x place for the
 image-centric part, request x wording x pictured object for the text-centric part, and so on. A
-combination belongs to one split for ever, so nothing mini-internvl is asked in validation or test
-was in its training data, and both twins of a pair are always in the same split.
+combination belongs to one split for ever and mini-internvl was trained on queries of the train
+split only; both twins of a pair are always in the same split. Two limits: the vision tower was
+taught to classify pictures of all kinds, colours and places, and plain rendered text has so few
+distinct pictures (a shift of a few pixels) that those of the test split were seen in training.
 """
 
 import hashlib

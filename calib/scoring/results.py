@@ -1,0 +1,139 @@
+"""The results of a run: one tidy row per metric of each cell, and the CSV file that holds them."""
+
+import csv
+import math
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from calib.errors import CalibError
+from calib.scoring.intervals import Interval
+
+BASELINE = "none"
+"""Method name of the uncalibrated model's rows."""
+ALL = "all"
+"""Category, variant or dataset of a total."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric of one cell with its 95% interval."""
+
+    method: str
+    layer: int | None
+    strength: float
+    split: str
+    dataset: str
+    variant: str
+    category: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    """Labelled responses behind the value."""
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.value, self.low, self.high, self.n)
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """The results of one run and the checkpoint they came from."""
+
+    run: str
+    model: str
+    results: list[Result]
+
+
+Metrics = dict[str, Interval]
+"""Metrics of one slice of a cell by name; nan where no response is behind one."""
+
+COLUMNS = ("run", "model", *(field.name for field in fields(Result)))
+
+
+def write_results(path: Path, run: str, model: str, results: Iterable[Result]) -> None:
+    """Write ``results`` as plain CSV with COLUMNS, all at once or not at all.
+
+    The layer is empty where there is none; unknown bounds are empty; value, low and high have six
+    decimals, so that equal results are equal bytes. Raises CalibError when writing fails.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for result in results:
+                cells = (getattr(result, column) for column in COLUMNS[2:])
+                writer.writerow(map(_cell_text, COLUMNS, (run, model, *cells)))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise CalibError(
+            f"Cannot write the results to {path}: {error.strerror or error}. Free space or give "
+            "another folder, then run the same command again; finished responses are kept."
+        ) from error
+
+
+def read_results(path: Path) -> list[RunResults]:
+    """The runs in a results file (one, or several when files were joined), in order of appearance.
+
+    Raises CalibError when the file is missing, lacks a column or holds what is not a number.
+    """
+    runs: dict[tuple[str, str], RunResults] = {}
+    try:
+        # utf-8-sig: a spreadsheet program may have put a byte order mark in front.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise CalibError(
+                    f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+                    f"a results file has the columns {','.join(COLUMNS)}."
+                )
+            for row in reader:
+                values = {name: _cell_value(path, reader.line_num, name, row) for name in COLUMNS}
+                run, model = values.pop("run"), values.pop("model")
+                entry = runs.setdefault((run, model), RunResults(run, model, []))
+                entry.results.append(Result(**values))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CalibError(
+            f"Cannot read the results file {path}: {error}. Give the results.csv of a run."
+        ) from error
+    return list(runs.values())
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""What a spreadsheet would run (OWASP, CSV injection), also behind apostrophes already there."""
+
+
+def _cell_text(column: str, value: Any) -> str:
+    if column in ("value", "low", "high"):
+        return "" if math.isnan(value) else f"{value:z.6f}"
+    if column == "strength":
+        return repr(float(value) + 0.0)
+    if column in ("layer", "n"):
+        return "" if value is None else str(value)
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) -> Any:
+    text = row[column] or ""
+    try:
+        if column in ("value", "low", "high"):
+            return float(text) if text else math.nan
+        if column == "layer":
+            return int(text) if text else None
+        if column in ("n", "strength"):
+            return int(text) if column == "n" else float(text)
+    except ValueError:
+        raise CalibError(
+            f"{path}, line {line}: column {column} should hold a number, not '{text}'."
+        ) from None
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text

@@ -1,0 +1,55 @@
+"""The table of the README, as Markdown, from the results of the main job.
+
+python -m experiments.steering_mini.table runs/NAME/results.csv
+"""
+
+import sys
+from pathlib import Path
+
+from calib.scoring.results import Result, read_results
+
+COLUMNS = (
+    ("image_centric", "SRA_u"),
+    ("image_centric", "SRA_s"),
+    ("text_centric", "SRA_u"),
+    ("text_centric", "SRA_s"),
+    ("utility", "utility"),
+    ("utility", "KL"),
+)
+
+
+def main(path: Path) -> None:
+    """Print one line per strength on the test split."""
+    (run,) = read_results(path)
+    cells = {
+        (r.layer, r.strength, r.dataset, r.metric): r
+        for r in run.results
+        if r.split == "test" and r.variant == r.category == "all"
+    }
+    layer = max(r.layer for r in run.results if r.split == "test" and r.layer is not None)
+    settings = {(layer_, strength) for layer_, strength, *_ in cells if layer_ in (None, layer)}
+    print(f"{run.model}, steering at layer {layer}, test split, 95% intervals\n")
+    print("| strength | " + " | ".join(f"{m}, {d.split('_')[0]}" for d, m in COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 1) + "|")
+    for layer_, strength in sorted(settings, key=lambda setting: setting[1]):
+        shown = [written(cells.get((layer_, strength, *column))) for column in COLUMNS]
+        name = "0 (uncalibrated)" if layer_ is None else f"{strength:+g}"
+        print(f"| {name} | {' | '.join(shown)} |")
+    counts = {d: cells[layer, max(s for _, s in settings), d, m].n for d, m in COLUMNS}
+    print("\nn: " + ", ".join(f"{dataset} {n}" for dataset, n in counts.items()))
+
+
+def written(result: Result | None) -> str:
+    """Percent with its interval; nats for KL."""
+    if result is None:
+        return ""
+    if result.metric == "KL":
+        return f"{result.value:.2f}"
+    low, high = 100 * result.low, 100 * result.high
+    return f"{100 * result.value:.0f}% ({low:.0f} to {high:.0f})"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))

@@ -1,0 +1,83 @@
+"""The results file: what is written, what is read back, and hostile or broken content."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from calib.errors import CalibError
+from calib.scoring.results import (
+    BASELINE,
+    COLUMNS,
+    Result,
+    RunResults,
+    read_results,
+    write_results,
+)
+
+RESULT = Result("steer", 3, -1.5, "test", "all", "all", "all", "SRA", 2 / 3, 0.5, 0.75, 9)
+
+
+def test_the_results_file_is_plain_and_byte_stable(tmp_path) -> None:
+    path = tmp_path / "new" / "results.csv"
+    baseline = replace(RESULT, method=BASELINE, layer=None, strength=-0.0, value=-1e-9)
+    write_results(path, "run 1", "mini", [RESULT, replace(baseline, low=math.nan)])
+    assert path.read_bytes() == (
+        b"run,model,method,layer,strength,split,dataset,variant,category,metric,value,low,high,n\n"
+        b"run 1,mini,steer,3,-1.5,test,all,all,all,SRA,0.666667,0.500000,0.750000,9\n"
+        b"run 1,mini,none,,0.0,test,all,all,all,SRA,0.000000,,0.750000,9\n"
+    )
+    assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
+
+
+def test_what_was_written_is_read_back(tmp_path) -> None:
+    path = tmp_path / "results.csv"
+    exact = replace(RESULT, value=0.5, category='a "b", c\nd')
+    write_results(path, "r", "m", [exact])
+    assert read_results(path) == [RunResults("r", "m", [exact])]
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "'=x", "'tis"])
+def test_names_that_a_spreadsheet_would_run_are_defused(tmp_path, name) -> None:
+    path = tmp_path / "results.csv"
+    write_results(path, "r", name, [replace(RESULT, category=name)])
+    assert read_results(path) == [
+        RunResults("r", name, [replace(RESULT, category=name, value=0.666667)])
+    ]
+    cell = path.read_text().splitlines()[1].split(",")[1].strip('"')
+    assert cell[0] not in "=+-@"
+
+
+def test_runs_in_one_file_are_kept_apart(tmp_path) -> None:
+    one, other = tmp_path / "1.csv", tmp_path / "2.csv"
+    write_results(one, "a", "m", [RESULT])
+    write_results(other, "b", "m", [RESULT])
+    one.write_text("\ufeff" + one.read_text() + other.read_text().split("\n", 1)[1])
+    assert [(entry.run, len(entry.results)) for entry in read_results(one)] == [("a", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "Cannot read the results file .*No such file"),
+        ("", "lacks the columns run, model, method"),
+        (",".join(c for c in COLUMNS if c != "low") + "\n", "lacks the column low; a results file"),
+        (
+            ",".join(COLUMNS) + "\nr,m,steer,3,1,test,all,all,all,SRA,much,0,1,9\n",
+            "line 2: column value should hold a number, not 'much'",
+        ),
+        (",".join(COLUMNS) + "\nr,m,steer,x,1,test,all,all,all,SRA,0,0,1,9\n", "column layer"),
+    ],
+)
+def test_a_bad_results_file_is_explained(tmp_path, content, message) -> None:
+    path = tmp_path / "results.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CalibError, match=message):
+        read_results(path)
+
+
+def test_a_folder_that_cannot_be_written_is_explained(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CalibError, match="Cannot write the results to .*give another folder"):
+        write_results(tmp_path / "file" / "results.csv", "r", "m", [RESULT])
