@@ -76,6 +76,8 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
         start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
     try:
         start(job)()
+    except BrokenPipeError:  # whoever read the output, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:
         codes.append(_report(error, schema, f"calib.{config_name}", full_tracebacks))
     finally:

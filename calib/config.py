@@ -172,7 +172,7 @@ class SweepConfig:
     out: str | None = None
     """Folder of the run; null is a folder under runs/ named by the configuration."""
     seed: int = 0
-    """Seed of everything drawn at random (bootstrap intervals)."""
+    """Jitter of the mini world's pictures. Nothing else is drawn: decoding is greedy."""
     mapping: str = "calib"
     """How labels become metrics: calib, or a paper's own mapping."""
 

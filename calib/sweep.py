@@ -25,7 +25,8 @@ def main(config: SweepConfig) -> None:
     from calib.vlm.load import load
 
     vlm = load(config.model)
-    benchmark, utility = load_benchmark(config.data), load_utility(config.utility)
+    benchmark = load_benchmark(config.data, config.seed)
+    utility = load_utility(config.utility, config.seed)
     names = (config.model.name, config.method.name, config.data.name)
     folder = Path(config.out) if config.out else folder_name(names, config)
     identity = identity_of(config) | {

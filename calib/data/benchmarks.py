@@ -18,13 +18,13 @@ class Benchmark:
     """Defects that were handled, pictures that were rendered, parts that were left out."""
 
 
-def load_benchmark(config: DataConfig) -> Benchmark:
-    """The safety queries that ``data=`` names.
+def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
+    """The safety queries that ``data=`` names; ``seed`` is the jitter of drawn pictures.
 
     Raises CalibError for an unknown benchmark, missing files, or an empty selection.
     """
     if isinstance(config, MiniData):
-        loaded = Benchmark(mini.load(config.parts, config.limit, config.system))
+        loaded = Benchmark(mini.load(config.parts, config.limit, config.system, seed))
     elif isinstance(config, VscbenchData):
         found = vscbench.load(
             config.root, config.parts, config.variants, config.figstep_query, config.system
@@ -43,8 +43,8 @@ def load_benchmark(config: DataConfig) -> Benchmark:
 UTILITIES = ("mini", "none")
 
 
-def load_utility(config: UtilityConfig) -> list[Example]:
-    """The questions with one right answer that ``utility=`` names.
+def load_utility(config: UtilityConfig, seed: int = 0) -> list[Example]:
+    """The questions with one right answer that ``utility=`` names; ``seed`` as above.
 
     Raises CalibError for an unknown set.
     """
@@ -55,4 +55,4 @@ def load_utility(config: UtilityConfig) -> list[Example]:
             f"utility={config.name} is not known.{did_you_mean(config.name, UTILITIES)} "
             f"Choose from {', '.join(UTILITIES)}."
         )
-    return mini.load(["utility", "knowledge"], config.limit)
+    return mini.load(["utility", "knowledge"], config.limit, seed=seed)

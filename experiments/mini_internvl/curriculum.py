@@ -15,7 +15,7 @@ from experiments.mini_internvl.scenes import Scene, random_scene
 
 ALIGNMENT_SHARES = {"object": 0.8, "group": 0.2}
 MIXTURE_SHARES = {"object": 0.6, "group": 0.1, "text": 0.25, "none": 0.05}
-POLISH_SHARES = {"object": 0.5, "group": 0.17, "text": 0.3, "none": 0.03}
+POLISH_SHARES = {"object": 0.45, "group": 0.25, "text": 0.27, "none": 0.03}
 SETTINGS = {
     "none": 0.5, "neutral": 0.05, "reminder": 0.07, "caution": 0.12, "balanced": 0.08,
     "demonstrations": 0.18,
