@@ -44,7 +44,7 @@ STAGES = (
     # Ends early: the later stages go on teaching the tower, at their own rate.
     Stage("vision", steps=5000, rows=64, rate=1.5e-3, vision_rate=1.5e-3, horizon=9000),
     Stage("alignment", steps=500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01),
-    Stage("mixture", steps=2500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01, horizon=4500),
+    Stage("mixture", steps=2250, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01, horizon=4500),
     # The same lessons with more counting and reading, while the rate falls to nothing.
     Stage("polish", steps=1000, rows=24, rate=8e-4, vision_rate=3e-4, decay=0.01),
 )
