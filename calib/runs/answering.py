@@ -108,7 +108,8 @@ def _length(example: Example) -> tuple[int, int, str]:
 
 def _answer_batch(vlm: VLM, batch: Sequence[Row], max_new_tokens: int) -> dict[str, Record]:
     """The records of a batch. Every prompt in it is also answered unedited, as the base of KL."""
-    prompts = {row.example.id: read_prompt(vlm, row.example) for row in batch}
+    examples = {row.example.id: row.example for row in batch}
+    prompts = {name: read_prompt(vlm, example) for name, example in examples.items()}
     plain = {row.example.id for row in batch if not row.setting.edits}
     extra = [name for name in prompts if name not in plain]
     responses = generate(

@@ -34,39 +34,57 @@ class _LayerEdit:
     response: torch.Tensor  # [rows] bool: whether generated tokens are edited
 
 
+class Edits:
+    """The edits in force, by layer."""
+
+    def __init__(self, layers: dict[int, _LayerEdit]) -> None:
+        self.layers = layers
+        self.passes = 0
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with some rows only, after the prompt. # [kept] int64"""
+        for edit in self.layers.values():
+            edit.added, edit.response = edit.added[rows], edit.response[rows]
+
+    def apply(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
+        """The edited output of a layer. # [rows, length, width]"""
+        edit = self.layers[layer]
+        where = edit.response[:, None]
+        if self.passes <= 1:  # the prompt, or the end of it that was not read before
+            where = edit.prompt[:, -hidden.shape[1] :]
+        added = edit.added.to(hidden)[:, None]
+        return torch.where(where.to(hidden.device)[..., None], hidden + added, hidden)
+
+
 @contextmanager
-def editing(vlm: VLM, batch: PromptBatch, rows: Sequence[Sequence[Edit]]) -> Iterator[None]:
+def editing(vlm: VLM, batch: PromptBatch, rows: Sequence[Sequence[Edit]]) -> Iterator[Edits]:
     """While open, forward passes over ``batch`` and its continuation carry the rows' edits.
 
     The first pass through the decoder is the prompt, every later one a generated token. A row
     without edits is bit-identical to what the model does without hooks.
     """
-    plans = _plan(vlm, batch, rows)
-    passes = 0
+    edits = Edits(_plan(vlm, batch, rows))
 
     def count(module: Any, args: Any) -> None:
-        nonlocal passes
-        passes += 1
+        edits.passes += 1
 
-    def editor(plan: _LayerEdit) -> Any:
+    def editor(layer: int) -> Any:
         def hook(module: Any, args: Any, output: Any) -> Any:
-            hidden = output if torch.is_tensor(output) else output[0]  # [rows, length, width]
-            where = plan.prompt if passes <= 1 else plan.response[:, None]
-            where, added = where.to(hidden.device), plan.added.to(hidden)
-            edited = torch.where(where[..., None], hidden + added[:, None], hidden)
-            return edited if torch.is_tensor(output) else (edited, *output[1:])
+            if torch.is_tensor(output):
+                return edits.apply(layer, output)
+            return (edits.apply(layer, output[0]), *output[1:])
 
         return hook
 
     layers = decoder_layers(vlm.model)
     with ExitStack() as stack:
-        if plans:
+        if edits.layers:
             counter = decoder(vlm.model).register_forward_pre_hook(count)
             stack.callback(counter.remove)
-        for layer, plan in plans.items():
-            handle = layers[layer].register_forward_hook(editor(plan), prepend=True)
+        for layer in edits.layers:
+            handle = layers[layer].register_forward_hook(editor(layer), prepend=True)
             stack.callback(handle.remove)
-        yield
+        yield edits
 
 
 def _plan(vlm: VLM, batch: PromptBatch, rows: Sequence[Sequence[Edit]]) -> dict[int, _LayerEdit]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
 
+from calib.vlm.decoding import Greedy, can_share, read_once
 from calib.vlm.editing import Edit, editing
 from calib.vlm.load import VLM
-from calib.vlm.prompts import Prompt, collate
+from calib.vlm.prompts import FROM_THE_RESPONSE, Prompt, collate
 
 
 @dataclass(frozen=True)
@@ -25,38 +24,37 @@ class Response:
     """Log-probabilities of the first response token, float32 on the CPU. # [vocabulary]"""
 
 
-class _FirstToken(LogitsProcessor):
-    """Keeps the logits of the first step and changes nothing."""
-
-    def __init__(self) -> None:
-        self.logits: torch.Tensor | None = None
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
-        if self.logits is None:
-            self.logits = scores.detach().to("cpu", torch.float32, copy=True)
-        return scores
-
-
 @torch.no_grad()
 def generate(
     vlm: VLM, prompts: Sequence[Prompt], edits: Sequence[Sequence[Edit]], max_new_tokens: int
 ) -> list[Response]:
-    """One response per row; ``prompts`` and ``edits`` are aligned, one entry per row."""
+    """One response per row; ``prompts`` and ``edits`` are aligned, one entry per row.
+
+    Rows of one prompt should hold the same Prompt object: where all edits begin at the response,
+    each prompt is then read once for all its rows.
+    """
     batch = collate(vlm, prompts)
-    first = _FirstToken()
-    with editing(vlm, batch, edits):
-        sequences = vlm.model.generate(
-            **batch.inputs,
+    inputs = batch.inputs
+    if can_share(vlm) and all(e.positions in FROM_THE_RESPONSE for row in edits for e in row):
+        distinct = {id(prompt): prompt for prompt in prompts}
+        order = {name: k for k, name in enumerate(distinct)}
+        rows = torch.tensor([order[id(prompt)] for prompt in prompts], device=vlm.device)
+        inputs = read_once(vlm, collate(vlm, list(distinct.values())), rows)
+    with editing(vlm, batch, edits) as edited:
+        greedy = Greedy(edited, _end_tokens(vlm))
+        vlm.model.generate(
+            **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            logits_processor=LogitsProcessorList([first]),
+            custom_generate=greedy.__call__,
         )
-    generated = sequences[:, batch.tokens.shape[1] :].cpu()  # [rows, steps]
-    assert first.logits is not None
-    log_probabilities = first.logits.log_softmax(-1)  # [rows, vocabulary]
-    ends = _end_tokens(vlm)
-    return [_response(vlm, row, log_probabilities[k], ends) for k, row in enumerate(generated)]
+    log_probabilities = greedy.first_logits.log_softmax(-1)  # [rows, vocabulary]
+    ends = set(greedy.end_tokens.tolist())
+    return [
+        _response(vlm, tokens, first, ends)
+        for tokens, first in zip(greedy.tokens, log_probabilities, strict=True)
+    ]
 
 
 def _end_tokens(vlm: VLM) -> torch.Tensor:
@@ -66,12 +64,10 @@ def _end_tokens(vlm: VLM) -> torch.Tensor:
     return torch.tensor([ends] if isinstance(ends, int) else list(ends or []))
 
 
-def _response(vlm: VLM, row: torch.Tensor, first: torch.Tensor, ends: torch.Tensor) -> Response:
-    stops = torch.isin(row, ends).nonzero()
-    stopped = len(stops) > 0
-    length = int(stops[0]) + 1 if stopped else len(row)
-    text = vlm.processor.tokenizer.decode(row[:length], skip_special_tokens=True)
-    return Response(text.strip(), length, "stop" if stopped else "length", first)
+def _response(vlm: VLM, tokens: list[int], first: torch.Tensor, ends: set[int]) -> Response:
+    text = vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+    finish = "stop" if tokens[-1] in ends else "length"
+    return Response(text.strip(), len(tokens), finish, first)
 
 
 def kl_divergence(calibrated: torch.Tensor, base: torch.Tensor) -> float:

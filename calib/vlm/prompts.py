@@ -12,6 +12,9 @@ from calib.vlm.load import VLM
 
 Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
 
+FROM_THE_RESPONSE: tuple[Positions, ...] = ("last_prompt", "response")
+"""Choices that leave everything before the last prompt token as it is."""
+
 
 @dataclass(frozen=True)
 class Prompt:
