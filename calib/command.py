@@ -46,6 +46,10 @@ BUG, USER_ERROR, INTERRUPTED = 1, 2, 130
 Config = TypeVar("Config")
 
 
+class _ReaderGone(BaseException):
+    """A broken pipe on its way out of a job: Hydra reports every Exception as a failed job."""
+
+
 def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) -> None:
     """Run ``main`` with the configuration that ``conf/<config_name>.yaml`` and the command line
     say, once, or once per combination under ``-m``.
@@ -68,6 +72,8 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
         except Exception as error:
             if os.getpid() != launcher:  # a launcher's worker: it carries the error home
                 raise
+            if isinstance(error, BrokenPipeError):
+                raise _ReaderGone from error
             codes.append(_report(error, schema, f"calib.{config_name}{_job()}", full_tracebacks))
 
     with warnings.catch_warnings():
@@ -76,7 +82,7 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
         start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
     try:
         start(job)()
-    except BrokenPipeError:  # whoever read the output, head say, has seen enough
+    except (BrokenPipeError, _ReaderGone):  # whoever read the output, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:
         codes.append(_report(error, schema, f"calib.{config_name}", full_tracebacks))
@@ -113,7 +119,12 @@ def _report(error: BaseException, schema: type, who: str, full_tracebacks: bool)
     if message is None or full_tracebacks:
         traceback.print_exception(error)
     if message is not None:
-        print(f"{who}: {message}", file=sys.stderr)
+        # Only here: --help and a run that goes well need not wait for what it imports.
+        from calib.report.terminal import printable
+
+        # Messages quote file names and files of others, which may hold escape sequences.
+        for line in f"{who}: {message}".split("\n"):
+            print(printable(line), file=sys.stderr)
     return code
 
 
@@ -134,6 +145,8 @@ def _verdict(error: BaseException, schema: type) -> tuple[str | None, int]:
             "command to continue."
         )
         return message, USER_ERROR
+    if (out_of_memory := _out_of_memory(error)) is not None:
+        return _how_to_save_memory(out_of_memory, schema), USER_ERROR
     return None, BUG
 
 
@@ -145,15 +158,49 @@ def _job() -> str:
     return f" [{' '.join(settings.overrides.task)}]"
 
 
-def _disk_is_full(error: BaseException | None) -> bool:
+def _disk_is_full(error: BaseException) -> bool:
     # safetensors and torch wrap the system's error in their own and keep only its text.
-    while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if os.strerror(errno.ENOSPC) in str(error):
-            return True
+    return any(
+        getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        or os.strerror(errno.ENOSPC) in str(link)
+        for link in _chain(error)
+    )
+
+
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What torch's RuntimeErrors say where it has no class of its own for it."""
+
+
+def _out_of_memory(error: BaseException) -> BaseException | None:
+    """The link of the chain that says so; torch's are told by name, for torch is not imported."""
+    for link in _chain(error):
+        names = {kind.__name__ for kind in type(link).__mro__}
+        if names & {"OutOfMemoryError", "MemoryError"}:
+            return link
+        if isinstance(link, RuntimeError) and any(t in str(link).lower() for t in _NO_MEMORY):
+            return link
+    return None
+
+
+def _how_to_save_memory(error: BaseException, schema: type) -> str:
+    fields = {field.name for field in dataclasses.fields(schema)}
+    said = str(error).partition("\n")[0].partition(". ")[0].strip() or type(error).__name__
+    if not fields & {"generation", "batch_rows"}:
+        return f"The memory is not enough ({said}). Free some and run the same command again."
+    setting = "generation.batch_rows" if "generation" in fields else "batch_rows"
+    return (
+        f"The memory is not enough ({said}). Finished rows are safe: lower {setting} and run the "
+        "command again, it continues where it stopped."
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """``error`` and what it was raised from or while handling."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def _refused_by_hydra(error: BaseException) -> bool:

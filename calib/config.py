@@ -13,6 +13,9 @@ from typing import Any
 
 from calib.errors import CalibError, did_you_mean
 
+MAPPINGS = ("calib", "paper")
+ESTIMATORS = ("mean_difference",)
+FORMATS = ("native",)
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 CONTRASTS = ("safety", "refusal")
 POSITIONS = ("all", "prompt", "image", "text", "last_prompt", "response")
@@ -46,7 +49,7 @@ class DataConfig:
     name: str
     """Name of the benchmark."""
     limit: int | None = None
-    """At most this many examples per split; null is all."""
+    """At most this many examples per part and split; null is all."""
     system: str | None = None
     """System prompt shown with every example; null is the chat template's default."""
 
@@ -57,7 +60,7 @@ class DataConfig:
 @dataclass
 class MiniData(DataConfig):
     name: str = "mini"
-    limit: int | None = 200
+    limit: int | None = 300
     parts: list[str] = field(default_factory=lambda: list(PARTS))
     """image_centric, text_centric, dual_use."""
 
@@ -94,7 +97,7 @@ class UtilityConfig:
     name: str
     """Which questions with one right answer measure helpfulness: mini, or none."""
     limit: int | None = None
-    """At most this many questions per split; null is all."""
+    """At most this many questions per part (utility, knowledge) and split; null is all."""
 
     def __post_init__(self) -> None:
         _at_least_one("utility.limit", self.limit)
@@ -121,7 +124,7 @@ class Steer(MethodConfig):
     layers: Any = "all"
     """Decoder blocks whose output is edited, from 0: all, one number, or a list of them."""
     strengths: list[float] = field(
-        default_factory=lambda: [-8.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 8.0]
+        default_factory=lambda: [-6.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 6.0]
     )
     """1.0 moves an activation by the distance between the two class means; 0 changes nothing."""
     positions: str = "last_prompt"
@@ -133,6 +136,7 @@ class Steer(MethodConfig):
     """Path of a direction file to use instead of fitting one."""
 
     def __post_init__(self) -> None:
+        _one_of("method.estimator", self.estimator, ESTIMATORS)
         _one_of("method.contrast", self.contrast, CONTRASTS)
         _one_of("method.positions", self.positions, POSITIONS)
         _one_of("method.read_positions", self.read_positions, READ_POSITIONS)
@@ -153,7 +157,7 @@ class JudgeConfig:
 class GenerationConfig:
     max_new_tokens: int = 32
     """A response is cut after this many tokens."""
-    batch_rows: int = 64
+    batch_rows: int = 128
     """Rows answered at once. Fewer need less memory and give the same responses in float32."""
 
     def __post_init__(self) -> None:
@@ -174,9 +178,10 @@ class SweepConfig:
     seed: int = 0
     """Jitter of the mini world's pictures. Nothing else is drawn: decoding is greedy."""
     mapping: str = "calib"
-    """How labels become metrics: calib, or a paper's own mapping."""
+    """How labels become metrics: calib | paper (VSCBench's own). The responses stay the same."""
 
     def __post_init__(self) -> None:
+        _one_of("mapping", self.mapping, MAPPINGS)
         _path("out", self.out)
 
 
@@ -200,6 +205,7 @@ class ExtractConfig:
     """Folder of the result; null is a folder under runs/ named by the configuration."""
 
     def __post_init__(self) -> None:
+        _one_of("estimator", self.estimator, ESTIMATORS)
         _one_of("contrast", self.contrast, CONTRASTS)
         _one_of("read_positions", self.read_positions, READ_POSITIONS)
         _layers("layers", self.layers)
@@ -217,9 +223,11 @@ class ExportConfig:
     format: str = "native"
     """native: calib's own direction file."""
     out: str | None = None
-    """File to write; null is beside the run."""
+    """File to write, ending in .safetensors; null is in the run's folder under export/, or with
+    direction= direction.safetensors in the current folder."""
 
     def __post_init__(self) -> None:
+        _one_of("format", self.format, FORMATS)
         for key in ("run", "direction", "out"):
             _path(key, getattr(self, key))
 

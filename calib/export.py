@@ -18,24 +18,28 @@ def main(config: ExportConfig) -> None:
     from calib.runs.export import chosen_direction, measured
     from calib.runs.record import write_atomically
 
-    if config.format != "native":
-        raise CalibError(f"format={config.format} is not known; choose native.")
     if (config.run is None) == (config.direction is None):
         raise CalibError("give either run=FOLDER (of a finished sweep) or direction=FILE.")
     if config.run is not None:
-        folder = Path(config.run)
+        folder = Path(config.run).expanduser()
         direction, results = chosen_direction(folder), measured(folder)
-        out = Path(config.out) if config.out else folder / "export" / "direction.safetensors"
+        out = (
+            Path(config.out).expanduser()
+            if config.out
+            else folder / "export" / "direction.safetensors"
+        )
     else:
-        direction, results = read_direction(Path(str(config.direction))), []
-        out = Path(config.out) if config.out else Path("direction.safetensors")
+        direction, results = read_direction(Path(str(config.direction)).expanduser()), []
+        place = Path("direction.safetensors")
+    out = Path(config.out).expanduser() if config.out else place
     if out.suffix != ".safetensors":
         raise CalibError(f"out={out} should be a file that ends in .safetensors.")
     write_direction(out, direction)
     card = out.with_suffix(".md")
     write_atomically(card, direction_card(direction, results, out.name))
     print(f"direction  {printable(str(out))}\ncard       {printable(str(card))}")
-    print(f"steer with it: python -m calib.sweep method=steer method.direction={out}")
+    settings = f"method.direction={out} method.positions={direction.positions}"
+    print(f"steer with it: python -m calib.sweep method=steer {printable(settings)}")
 
 
 if __name__ == "__main__":

@@ -13,24 +13,35 @@ def main(config: ExtractConfig) -> None:
 
     from calib.data.benchmarks import load_benchmark
     from calib.directions.direction import write_direction
+    from calib.directions.fit import checked_layers
     from calib.report.direction_table import direction_table
     from calib.report.separability import layer_separability
     from calib.report.terminal import printable
     from calib.runs.contrasts import fit_contrast
-    from calib.runs.identity import folder_name
+    from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.judging import choose_judge
+    from calib.runs.provenance import provenance
     from calib.runs.record import Rows, locked
-    from calib.runs.study import DIRECTION_FILE
+    from calib.runs.study import DIRECTION_FILE, ROWS_FILE, is_unfinished
     from calib.vlm.load import load
 
     vlm = load(config.model)
     benchmark = load_benchmark(config.data)
     names = ("extract", config.model.name, config.data.name)
-    folder = Path(config.out) if config.out else folder_name(names, config)
+    named = Path(config.out).expanduser() if config.out else None
+    folder = named or folder_name(names, config, vlm.fingerprint)
+    checked_layers(vlm, config.layers)
+    identity = identity_of(config) | {"checkpoint": vlm.checkpoint, "fingerprint": vlm.fingerprint}
     judge = choose_judge("auto", config.data.name, vlm.checkpoint)
     for note in benchmark.notes:
         print(f"note: {printable(note)}")
-    with locked(folder), Rows.open(folder / "rows.jsonl") as record:
+    with locked(folder), Rows.open(folder / ROWS_FILE) as record:
+        check_same_run(
+            folder,
+            {"extract": identity},
+            provenance() | {"notes": benchmark.notes},
+            unfinished=is_unfinished(folder),
+        )
         direction = fit_contrast(
             vlm,
             benchmark.examples,

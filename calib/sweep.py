@@ -18,7 +18,15 @@ def main(config: SweepConfig) -> None:
     from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.provenance import provenance
     from calib.runs.record import Rows, locked
-    from calib.runs.study import Study, choose
+    from calib.runs.study import (
+        ROWS_FILE,
+        Study,
+        check,
+        choose,
+        examples_identity,
+        is_unfinished,
+        meaning,
+    )
     from calib.runs.tables import write_tables
     from calib.scoring.metrics import score
     from calib.scoring.results import RunResults
@@ -26,20 +34,31 @@ def main(config: SweepConfig) -> None:
 
     vlm = load(config.model)
     benchmark = load_benchmark(config.data, config.seed)
-    utility = load_utility(config.utility, config.seed)
+    utility = load_utility(config.utility, config.seed, config.data.system)
     names = (config.model.name, config.method.name, config.data.name)
-    folder = Path(config.out) if config.out else folder_name(names, config)
+    named = Path(config.out).expanduser() if config.out else None
+    folder = named or folder_name(names, config, vlm.fingerprint)
+    # Whatever is wrong with the settings is said before the folder becomes this run's.
+    extra = check(config, vlm)
+    notes = [*benchmark.notes, *meaning(config, vlm)]
     identity = identity_of(config) | {
         "checkpoint": vlm.checkpoint,
         "fingerprint": vlm.fingerprint,
-        "examples": len(benchmark.examples),
+        "examples": examples_identity(benchmark, utility),
+        **extra,
     }
     with locked(folder):
-        check_same_run(folder, identity, provenance() | {"notes": benchmark.notes})
-        with Rows.open(folder / "rows.jsonl") as record:
+        check_same_run(
+            folder,
+            identity,
+            provenance() | {"notes": notes},
+            unfinished=is_unfinished(folder),
+        )
+        with Rows.open(folder / ROWS_FILE) as record:
             study = Study(config, vlm, benchmark, utility, folder, record)
-            print(f"Checkpoint {printable(vlm.checkpoint)}, judge {study.judge}, run {folder}")
-            for note in benchmark.notes:
+            print(f"Checkpoint {printable(vlm.checkpoint)}, judge {study.judge}, ", end="")
+            print(f"run {printable(str(folder))}")
+            for note in notes:
                 print(f"note: {printable(note)}")
             if record.finished:
                 print(f"{len(record.finished)} rows were answered before and are not done again.")

@@ -8,7 +8,9 @@ from omegaconf import OmegaConf
 
 from calib import config
 from calib.command import CONF
+from calib.directions import estimators
 from calib.errors import CalibError
+from calib.scoring import labels
 
 GROUPS = ("model", "method", "data", "utility", "judge")
 MANDATORY = {"plot": ["runs=[runs/one]"]}
@@ -43,13 +45,7 @@ def test_every_conf_file_says_what_it_is():
 
 def test_the_defaults_are_those_of_the_dataclasses():
     sweep = composed("sweep")
-    assert sweep == config.SweepConfig(
-        model=config.ModelConfig("internvl"),
-        method=config.Steer(),
-        data=config.MiniData(),
-        utility=config.UtilityConfig("mini"),
-        judge=config.JudgeConfig("auto"),
-    )
+    assert sweep == sweep_config()
 
 
 def test_overrides_arrive_typed():
@@ -65,6 +61,22 @@ def test_overrides_arrive_typed():
     assert sweep.method.layers == [3, 4]
     assert isinstance(sweep.data, config.VscbenchData)
     assert sweep.data.root == "/some/where"
+
+
+def sweep_config(**changes: object) -> config.SweepConfig:
+    return config.SweepConfig(
+        model=config.ModelConfig("internvl"),
+        method=config.Steer(),
+        data=config.MiniData(),
+        utility=config.UtilityConfig("mini", limit=400),
+        judge=config.JudgeConfig("auto"),
+        **changes,
+    )
+
+
+def test_the_names_that_are_checked_early_are_those_of_the_registries():
+    assert set(config.MAPPINGS) == set(labels.MAPPINGS)
+    assert set(config.ESTIMATORS) == set(estimators.ESTIMATORS)
 
 
 @pytest.mark.parametrize("layers", ["all", 0, 5, [0], [3, 4]])
@@ -96,6 +108,13 @@ def test_layers_that_are_none(layers):
         (lambda: config.UtilityConfig("mini", limit=-1), "utility.limit: -1"),
         (lambda: config.GenerationConfig(max_new_tokens=0), "generation.max_new_tokens: 0"),
         (lambda: config.GenerationConfig(batch_rows=0), "generation.batch_rows: 0"),
+        (lambda: config.Steer(estimator="mean"), "method.estimator: 'mean'.*mean_difference"),
+        (lambda: sweep_config(mapping="papr"), "mapping.*'papr'.*'paper'"),
+        (
+            lambda: config.ExtractConfig(config.ModelConfig("m"), config.MiniData(), "pca"),
+            "estimator: 'pca'.*mean_difference",
+        ),
+        (lambda: config.ExportConfig(format="gguf"), "format: 'gguf'.*native"),
         (lambda: config.PlotConfig(runs=[]), "runs.*empty"),
         (lambda: config.ExportConfig(run=""), "run: the path is empty"),
     ],

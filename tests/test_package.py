@@ -49,3 +49,4 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(built):
         inside = {name.partition("/")[2] for name in sdist.getnames()}
     assert files("calib") | files("conf") <= inside
     assert {"pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= inside
+    assert "experiments/mini_internvl/train.py" in inside  # its tests come along

@@ -28,7 +28,7 @@ def command(entry, *arguments, **settings):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         **settings,
     )
 
@@ -118,10 +118,10 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     rows = out / "rows.jsonl"
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if rows.exists() and rows.stat().st_size > 0:
-            break
+    deadline = time.monotonic() + 300
+    while not (rows.exists() and rows.stat().st_size > 0):
+        assert process.poll() is None, "it ended before it answered a row"
+        assert time.monotonic() < deadline, "no row was answered in five minutes"
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -135,18 +135,24 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_export_and_back_steers_the_same_token_for_token(finished, tmp_path):
-    whole, _ = finished
-    point = json.loads((whole / "operating_point.json").read_text())
+@pytest.mark.parametrize("positions", ["last_prompt", "response", "all"])
+def test_export_and_back_steers_the_same_token_for_token(tmp_path, positions):
+    whole, out = tmp_path / "whole", tmp_path / "again"
     exported = tmp_path / "direction.safetensors"
+    tiny = ["data.limit=6", "utility.limit=2", "data.parts=[image_centric]"]
+    tiny.append("method.strengths=[-1,1]")
+    done = command("sweep", *tiny, f"method.positions={positions}", f"out={whole}")
+    assert done.returncode == 0, done.stderr
+    point = json.loads((whole / "operating_point.json").read_text())
     done = command("export", f"run={whole}", f"out={exported}")
     assert done.returncode == 0, done.stderr
     card = exported.with_suffix(".md").read_text()
     assert "mini-internvl" in card
     assert "model organism" in card
-    out = tmp_path / "again"
-    small = [word for word in SMALL if not word.startswith("method.layers")]
-    done = command("sweep", *small, f"method.direction={exported}", f"out={out}")
+    # What it prints is the command that steers as the run did.
+    hint = done.stdout.split("python -m calib.sweep ")[1].split()
+    assert f"method.positions={positions}" in hint
+    done = command("sweep", *tiny, *hint, f"out={out}")
     assert done.returncode == 0, done.stderr
 
     def steered(folder):
@@ -158,7 +164,26 @@ def test_export_and_back_steers_the_same_token_for_token(finished, tmp_path):
         }
 
     assert steered(out) == steered(whole)
-    assert len(steered(out)) > 50
+    assert len(steered(out)) > 20
+
+
+def test_a_direction_fitted_otherwise_is_not_used(finished, tmp_path):
+    """What extract leaves in a folder must not become a sweep's direction unnoticed."""
+    done = command("extract", "contrast=refusal", "data.limit=24", f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    done = command("sweep", *SMALL, f"out={tmp_path}")
+    assert done.returncode == 2
+    assert "holds a run of something else" in done.stderr
+    (tmp_path / "run.json").unlink()
+    done = command("sweep", *SMALL, f"out={tmp_path}")
+    assert done.returncode == 2
+    assert "a direction fitted otherwise (contrast: refusal, now safety)" in done.stderr
+
+
+def test_a_typing_error_does_not_claim_the_folder(tmp_path):
+    wrong = [*SMALL, "method.layers=[77]", f"out={tmp_path / 'run'}"]
+    assert command("sweep", *wrong).returncode == 2
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_plot_draws_from_the_record_alone(finished, tmp_path):
@@ -193,7 +218,11 @@ def test_refusal_contrast_and_response_positions(tmp_path):
         "generation.max_new_tokens=12",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "steer at layer 3" in done.stdout.lower() or "uncalibrated" in done.stdout
+    assert {r["layer"] for r in rows_of(tmp_path / "run" / "results.csv")} == {"", "3"}
+    from calib.directions.direction import read_direction
+
+    direction = read_direction(tmp_path / "run" / "direction.safetensors")
+    assert (direction.contrast, direction.positions) == ("refusal", "response")
 
 
 def test_method_none_is_the_baseline_alone(tmp_path):
@@ -217,6 +246,9 @@ def test_method_none_is_the_baseline_alone(tmp_path):
         (["judge=rules", "data=vscbench", "data.root=/tmp"], "vscbench"),
         (["data.parts=[dual_use]"], "neither an image-centric nor a text-centric part"),
         (["data.limit=1"], "no safe/unsafe pairs in the train split"),
+        (["mapping=papr"], "papr.*paper"),
+        (["method.estimator=mean_diference"], "mean_diference.*mean_difference"),
+        (["data.system=cuation"], "cuation.*caution"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(tmp_path, arguments, message):
@@ -233,7 +265,7 @@ def test_a_folder_of_another_run_is_refused(finished):
     before = (out / "rows.jsonl").read_bytes()
     done = command("sweep", *SMALL, "method.positions=response", f"out={out}")
     assert done.returncode == 2
-    assert 'method.positions: "all" → "response"' in done.stderr
+    assert 'method.positions: "last_prompt" → "response"' in done.stderr
     assert (out / "rows.jsonl").read_bytes() == before
 
 

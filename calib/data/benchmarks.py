@@ -43,8 +43,10 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
 UTILITIES = ("mini", "none")
 
 
-def load_utility(config: UtilityConfig, seed: int = 0) -> list[Example]:
+def load_utility(config: UtilityConfig, seed: int = 0, system: str | None = None) -> list[Example]:
     """The questions with one right answer that ``utility=`` names; ``seed`` as above.
+
+    ``system`` is the system prompt of the safety queries: what it costs shows here.
 
     Raises CalibError for an unknown set.
     """
@@ -55,4 +57,4 @@ def load_utility(config: UtilityConfig, seed: int = 0) -> list[Example]:
             f"utility={config.name} is not known.{did_you_mean(config.name, UTILITIES)} "
             f"Choose from {', '.join(UTILITIES)}."
         )
-    return mini.load(["utility", "knowledge"], config.limit, seed=seed)
+    return mini.load(["utility", "knowledge"], config.limit, system, seed)

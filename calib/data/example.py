@@ -1,6 +1,7 @@
 """What travels through a sweep: an example (one query about one picture) and a contrastive pair."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -138,3 +139,8 @@ def limited(examples: list[Example], limit: int | None) -> list[Example]:
         if counts[cell] <= limit:
             kept.update(member.id for member in members)
     return [example for example in examples if example.id in kept]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return re.findall(r"\w+", text.casefold())

@@ -5,13 +5,15 @@ another unit it still runs and means nothing. The header carries what a reader m
 """
 
 import json
+import math
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from calib.directions.estimators import auroc_interval
 from calib.errors import CalibError
@@ -83,14 +85,26 @@ _TENSORS = ("vectors", "gap", "norm")
 
 
 def write_direction(path: Path, direction: Direction) -> None:
-    """Write the file, replacing what is there atomically."""
+    """Write the file, replacing what is there atomically.
+
+    Raises CalibError when it cannot be written.
+    """
     header = {k: v for k, v in asdict(direction).items() if k not in _TENSORS}
     metadata = {HEADER: json.dumps({"schema": SCHEMA, **header}, sort_keys=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     tensors = {name: getattr(direction, name).contiguous() for name in _TENSORS}
-    save_file(tensors, partial, metadata=metadata)
-    partial.replace(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(save(tensors, metadata=metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise CalibError(
+            f"The direction cannot be written to '{path}': {error.strerror or error}. Free space "
+            "or give another place."
+        ) from error
 
 
 def read_direction(path: Path) -> Direction:
@@ -112,10 +126,16 @@ def read_direction(path: Path) -> Direction:
             f"'{path}' has no calib header, so its layers, unit and operator are unknown. "
             "Use a file written by calib.extract, calib.sweep or calib.export."
         )
-    return _checked(path, json.loads(metadata[HEADER]), tensors)
+    try:
+        header = json.loads(metadata[HEADER])
+    except ValueError as error:
+        raise CalibError(f"'{path}' has a broken calib header: {error}.") from error
+    return _checked(path, header, tensors)
 
 
-def _checked(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
+def _checked(path: Path, header: Any, tensors: dict[str, torch.Tensor]) -> Direction:
+    if not isinstance(header, dict):
+        raise CalibError(f"'{path}' has a broken calib header: it is not a table of settings.")
     schema = header.pop("schema", None)
     if schema != SCHEMA:
         raise CalibError(
@@ -125,6 +145,13 @@ def _checked(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor
         direction = Direction(**{**header, **tensors})
     except TypeError as error:
         raise CalibError(f"'{path}' is not a whole direction file: {error}") from error
+    wrong = _wrong_field(direction)
+    if wrong:
+        value = getattr(direction, wrong)
+        raise CalibError(
+            f"'{path}' has {value!r} as '{wrong}' in its header, which makes no sense there. "
+            "Fit or export the direction again."
+        )
     layers = len(direction.layers)
     shapes = {name: tuple(getattr(direction, name).shape) for name in _TENSORS}
     if (
@@ -136,4 +163,32 @@ def _checked(path: Path, header: dict[str, Any], tensors: dict[str, torch.Tensor
     for name in _TENSORS:
         if not torch.isfinite(getattr(direction, name)).all():
             raise CalibError(f"'{path}' holds values that are not finite in '{name}'.")
+    if ((direction.vectors.norm(dim=-1) - 1).abs() > 1e-3).any():
+        raise CalibError(f"'{path}' holds vectors that are not of unit length.")
     return direction
+
+
+def _wrong_field(direction: Direction) -> str | None:
+    """The name of a header field with a value that cannot be meant, if there is one."""
+    named = "checkpoint fingerprint site estimator contrast read_positions operator positions"
+    for name in (*named.split(), "pair_set"):
+        if not isinstance(getattr(direction, name), str):
+            return name
+    layers, auroc = direction.layers, direction.auroc
+    whole = isinstance(layers, list) and all(type(layer) is int and layer >= 0 for layer in layers)
+    rates = isinstance(auroc, list) and all(
+        isinstance(rate, float) and 0 <= rate <= 1 for rate in auroc
+    )
+    sound = {
+        "revision": direction.revision is None or isinstance(direction.revision, str),
+        "layers": whole and bool(layers) and layers == sorted(set(layers)),
+        "unit": direction.unit == "gap",
+        "strength": isinstance(direction.strength, int | float)
+        and math.isfinite(direction.strength),
+        "chosen_layer": direction.chosen_layer is None or type(direction.chosen_layer) is int,
+        "pairs": type(direction.pairs) is int,
+        "auroc": rates and len(auroc) in (0, len(layers)),
+        "auroc_pairs": type(direction.auroc_pairs) is int
+        and (not auroc or direction.auroc_pairs > 0),
+    }
+    return next((name for name, fine in sound.items() if not fine), None)

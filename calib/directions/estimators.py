@@ -61,9 +61,15 @@ def auroc(vectors: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor)
 
 
 def auroc_interval(value: float, positives: int, negatives: int) -> tuple[float, float]:
-    """95% interval of an AUROC (Hanley & McNeil 1982, equation 1), clipped to [0, 1]."""
-    q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
-    variance = value * (1 - value)
-    variance += (positives - 1) * (q1 - value**2) + (negatives - 1) * (q2 - value**2)
+    """95% interval of an AUROC (Hanley & McNeil 1982, equation 1), clipped to [0, 1].
+
+    The variance is taken at the value drawn half an observation towards chance, so that a perfect
+    separation of few examples has an interval too.
+    """
+    n = min(positives, negatives)
+    drawn = (value * n + 0.5) / (n + 1)
+    q1, q2 = drawn / (2 - drawn), 2 * drawn**2 / (1 + drawn)
+    variance = drawn * (1 - drawn)
+    variance += (positives - 1) * (q1 - drawn**2) + (negatives - 1) * (q2 - drawn**2)
     spread = 1.96 * math.sqrt(variance / (positives * negatives))
     return max(0.0, value - spread), min(1.0, value + spread)

@@ -26,6 +26,7 @@ def fit_direction(
     estimator: str = "mean_difference",
     positions: Positions = "last_prompt",
     layers: Sequence[int],
+    pair_set: str = "",
     batch_rows: int = 64,
     progress: object = None,
 ) -> Direction:
@@ -63,7 +64,7 @@ def fit_direction(
         estimator=estimator,
         contrast=contrast,
         read_positions=positions,
-        pair_set=_hash(train),
+        pair_set=pair_set,
         pairs=min(map(len, train)),
         auroc=auroc(fit.vectors, read(held_out[0]), read(held_out[1])) if both else [],
         auroc_pairs=min(map(len, held_out)) if both else 0,
@@ -112,10 +113,9 @@ def require_match(direction: Direction, vlm: VLM, path: str) -> None:
         )
 
 
-def _hash(contrast: Contrast) -> str:
+def pair_set_of(examples: Sequence[Example]) -> str:
+    """16 hex digits over everything the model sees of the examples, in their order."""
     digest = hashlib.sha256()
-    for examples in contrast:
-        for example in examples:
-            digest.update(fingerprint(example).encode())
-        digest.update(b"|")
+    for example in examples:
+        digest.update(fingerprint(example).encode())
     return digest.hexdigest()[:16]

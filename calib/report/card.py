@@ -1,5 +1,7 @@
 """The card of an exported direction: what it is, what it was measured to do, what it is not."""
 
+import re
+import shlex
 from collections.abc import Sequence
 
 from calib.directions.direction import Direction
@@ -14,6 +16,8 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
     """Markdown; ``results`` are the test totals of the run it comes from, if there is one."""
     gap, norm = float(direction.gap[0]), float(direction.norm[0])
     adds = f"{gap:.4g} along a unit vector ({gap / norm:.3f} of the mean norm)"
+    revision = _plain(direction.revision or "none given")
+    layers = ", ".join(map(str, direction.layers))
     organism = (
         "\nmini-internvl is a small model organism trained by calib on a procedural world. Nothing "
         "here is a result on a published model.\n"
@@ -24,26 +28,40 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
 {organism}
 | | |
 |---|---|
-| checkpoint | {_plain(direction.checkpoint)} (revision {direction.revision or "none given"}) |
-| fingerprint | {direction.fingerprint} |
-| site | {direction.site}: the output of decoder block {direction.layers} (0-based) |
-| operator | {direction.operator} |
-| estimator | {direction.estimator}, contrast {direction.contrast} |
-| read at | {direction.read_positions} |
-| edited positions | {direction.positions} |
-| unit of strength | {direction.unit}: 1.0 adds {adds} |
+| checkpoint | {_plain(direction.checkpoint)} (revision {revision}) |
+| fingerprint | {_plain(direction.fingerprint)} |
+| site | {_plain(direction.site)}: the output of decoder block {_plain(layers)} (0-based) |
+| operator | {_plain(direction.operator)} |
+| estimator | {_plain(direction.estimator)}, contrast {_plain(direction.contrast)} |
+| read at | {_plain(direction.read_positions)} |
+| edited positions | {_plain(direction.positions)} |
+| unit of strength | {_plain(direction.unit)}: 1.0 adds {adds} |
 | default strength | {direction.strength:g}{_kept(direction)} |
-| fitted on | {direction.pairs} pairs, pair set {direction.pair_set} |
+| fitted on | {_plain(direction.pairs)} pairs, pair set {_plain(direction.pair_set)} |
 | held-out AUROC | {_auroc(direction)} |
 
 {_table(direction, results)}
 ## Use
 
-    python -m calib.sweep method=steer method.direction={file}
+    {_command(direction, file)}
 
 The file fits this checkpoint only; calib refuses it for any other. Steering changes refusals in
 both directions: measure over-refusal and helpfulness on your own data before relying on it.
 """
+
+
+def _command(direction: Direction, file: str) -> str:
+    # Everything it was measured with: a sweep's own defaults are a grid of layers and strengths.
+    chosen = direction.chosen_layer
+    layers = direction.layers if chosen is None else [chosen]
+    settings = (
+        f"method.direction={file}",
+        f"method.layers=[{','.join(map(str, layers))}]",
+        f"method.positions={direction.positions}",
+        f"method.strengths=[{direction.strength:g}]",
+    )
+    quoted = (s if re.fullmatch(r"[\w.,=/\[\]-]+", s) else shlex.quote(s) for s in settings)
+    return printable(" ".join(["python -m calib.sweep method=steer", *quoted]))
 
 
 def _kept(direction: Direction) -> str:
@@ -55,7 +73,7 @@ def _auroc(direction: Direction) -> str:
     if not direction.auroc:
         return "not measured"
     low, high = direction.auroc_intervals[0]
-    n = direction.auroc_pairs
+    n = _plain(direction.auroc_pairs)
     return f"{direction.auroc[0]:.3f} (95% CI {low:.3f} to {high:.3f}, n={n} pairs)"
 
 
@@ -81,6 +99,8 @@ def _table(direction: Direction, results: Sequence[Result]) -> str:
     return "## Measured on the test split (95% CI)\n\n" + "\n".join([head, *lines]) + "\n"
 
 
-def _plain(text: str) -> str:
-    # The name may come from anywhere; in Markdown it must stay one plain cell.
-    return printable(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+def _plain(value: object) -> str:
+    # The header may come from anywhere; in Markdown each field must stay one plain cell, without
+    # links, pictures, emphasis or HTML of its own. printable leaves no line break.
+    text = printable(str(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[\\`*_\[\]()#|~!]", r"\\\g<0>", text)

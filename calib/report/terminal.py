@@ -1,5 +1,6 @@
 """The end of a run in the terminal: what was chosen, what it gained, what it cost, where it is."""
 
+import math
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -197,6 +198,8 @@ def _percent(right: Sequence[bool], groups: Sequence[str]) -> str:
 
 def _difference(change: Interval) -> str:
     value, low, high = (100 * bound for bound in change[:3])
+    if math.isnan(low):
+        return f"{value:+z.1f} (interval n/a)"
     return f"{value:+z.1f} ({low:+z.1f} to {high:+z.1f})"
 
 

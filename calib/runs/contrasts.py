@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from calib.data.example import Example, Split, pairs
 from calib.directions.direction import Direction
-from calib.directions.fit import Contrast, checked_layers, fit_direction
+from calib.directions.fit import Contrast, checked_layers, fit_direction, pair_set_of
 from calib.errors import CalibError
 from calib.methods.setting import BASELINE
 from calib.runs.answering import answer, plan_rows
@@ -69,6 +69,7 @@ def fit_contrast(
             estimator=estimator,
             positions=positions,
             layers=chosen,
+            pair_set=pair_set_of(paired_examples(examples, "train")),
             batch_rows=batch_rows,
             progress=bar,
         )

@@ -18,13 +18,17 @@ def chosen_direction(folder: Path) -> Direction:
     """
     layer, strength = read_operating_point(folder)
     settings = read_run(folder)["identity"]["method"]
-    path = Path(settings.get("direction") or folder / DIRECTION_FILE)
     if layer is None:
         raise CalibError(
             f"'{folder}' is a run of method={settings['name']}, which has no direction to export. "
             "Give a run of method=steer."
         )
-    whole = read_direction(path)
+    whole = read_direction(folder / DIRECTION_FILE)
+    if layer not in whole.layers:
+        raise CalibError(
+            f"'{folder}' chose layer {layer}, but its {DIRECTION_FILE} has layers {whole.layers}: "
+            "the file was replaced after the run. Run the sweep again with another out=FOLDER."
+        )
     row = whole.layers.index(layer)
     return dataclasses.replace(
         whole,

@@ -16,9 +16,9 @@ from calib.errors import CalibError
 from calib.runs.record import write_atomically
 
 RUN_FILE = "run.json"
-# What changes where or how fast rows are made, but not the rows: a run that ran out of memory can
-# be continued with smaller batches.
-NOT_IDENTITY = ("out", "generation.batch_rows", "batch_rows")
+# What changes where or how fast rows are made or how they are scored, but not the rows: a run that
+# ran out of memory can be continued with smaller batches, and scored again by another mapping.
+NOT_IDENTITY = ("out", "generation.batch_rows", "batch_rows", "mapping")
 _MOST_CHANGES_SHOWN = 8
 
 
@@ -35,34 +35,41 @@ def identity_of(config: object) -> dict[str, Any]:
     return settings
 
 
-def folder_name(names: Sequence[str], config: object) -> Path:
-    """The folder of a run: ``names`` (model, method, data) for people, and a hash of ``config``.
+def folder_name(names: Sequence[str], config: object, fingerprint: str = "") -> Path:
+    """The folder of a run: ``names`` (model, method, data) for people, and a hash of the rest.
 
-    The same configuration always has the same folder, so the same command finds its rows again.
+    The rest is ``config`` and the ``fingerprint`` of the weights. The same command finds its rows
+    again, and new weights under an old name get a folder of their own.
     """
     canonical = json.dumps(identity_of(config), sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    digest = hashlib.sha256((canonical + fingerprint).encode()).hexdigest()[:8]
     return Path("runs") / "-".join([*map(_plain, names), digest])
 
 
 def check_same_run(
-    folder: str | Path, identity: Mapping[str, Any], provenance: Mapping[str, Any]
+    folder: str | Path,
+    identity: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    *,
+    unfinished: bool = False,
 ) -> None:
     """Make ``folder`` the run of ``identity``, or check that it is; its rows can then be reused.
 
     ``identity`` is what must agree (configuration, fingerprints of model and data); ``provenance``
-    is noted beside it when the run begins, and never compared.
+    is noted beside it when the run begins, and never compared. ``unfinished`` says that the folder
+    holds no row and no direction yet: there is nothing to protect, so the run of something else
+    that was begun there is replaced instead of refused.
 
     Raises:
         CalibError: the folder holds a run of something else; the message says what differs.
     """
     path = Path(folder) / RUN_FILE
     identity = _as_json(identity)
-    if not path.exists():
+    changes = list(_changes(read_run(folder)["identity"], identity)) if path.exists() else []
+    if not path.exists() or (changes and unfinished):
         run = {"identity": identity, "provenance": _as_json(provenance)}
         write_atomically(path, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
         return
-    changes = list(_changes(read_run(folder)["identity"], identity))
     if changes:
         shown = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
         more = len(changes) - _MOST_CHANGES_SHOWN

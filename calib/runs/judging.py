@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from calib.data.example import Example
+from calib.data.example import Example, words_of
 from calib.errors import CalibError, did_you_mean
 from calib.runs.answering import Row
 from calib.runs.record import Rows, write_atomically
@@ -60,16 +60,24 @@ def judge_rows(rows: Sequence[Row], record: Rows, judge: str) -> list[Judged]:
                 layer=setting.layer,
                 strength=setting.strength,
                 label=JUDGES[judge](example, response) if safety else None,
-                correct=None if safety else is_right(example, response),
+                correct=None if safety else is_right(example, response, judge),
                 kl=found["kl"] if example.dataset == "utility" else None,
             )
         )
     return judged
 
 
-def is_right(example: Example, response: str) -> bool:
-    """Whether a question with one right answer was answered so, up to case and white space."""
-    return " ".join(response.split()).casefold() == (example.answer or "").casefold()
+def is_right(example: Example, response: str, judge: str) -> bool:
+    """Whether a question with one right answer was answered so.
+
+    The exact judge wants the world's own sentence, up to case and white space. With the others a
+    response in a model's own words is right when it names the right term and no other of its kind
+    ("The object is red." but not "red or blue").
+    """
+    if judge == "rules":
+        return " ".join(response.split()).casefold() == (example.answer or "").casefold()
+    terms = set(example.facts.get("terms", "").split())
+    return terms.intersection(words_of(response)) == {example.facts.get("term")}
 
 
 def write_labels(path: Path, rows: Sequence[Row], judged: Sequence[Judged], judge: str) -> None:
@@ -84,7 +92,7 @@ def write_labels(path: Path, rows: Sequence[Row], judged: Sequence[Judged], judg
                 "strength": one.strength,
                 "label": one.label,
                 "correct": one.correct,
-                "judge": judge if one.label else "exact match",
+                "judge": judge,
             }
         )
         for row, one in zip(rows, judged, strict=True)

@@ -1,5 +1,7 @@
 """The steps of a sweep, over one record: directions, settings, validation, test."""
 
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +10,12 @@ from calib.config import Steer, SweepConfig
 from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Split
 from calib.directions.direction import Direction, read_direction, write_direction
-from calib.directions.fit import checked_layers, require_match
+from calib.directions.fit import checked_layers, pair_set_of, require_match
 from calib.errors import CalibError
 from calib.methods.setting import BASELINE, Setting
 from calib.methods.steer import steer_settings
 from calib.runs.answering import Row, answer, plan_rows
-from calib.runs.contrasts import FITTED_PARTS, fit_contrast, row_bar
+from calib.runs.contrasts import FITTED_PARTS, fit_contrast, paired_examples, row_bar
 from calib.runs.judging import choose_judge, judge_rows, write_labels
 from calib.runs.record import Rows
 from calib.scoring.judged import Judged
@@ -25,9 +27,59 @@ from calib.scoring.tradeoff import (
     choose_operating_point,
     points_of,
 )
-from calib.vlm.load import VLM
+from calib.vlm.load import MINI, VLM
 
 DIRECTION_FILE = "direction.safetensors"
+ROWS_FILE = "rows.jsonl"
+
+
+def check(config: SweepConfig, vlm: VLM) -> dict[str, str]:
+    """Raise CalibError for settings that could not be carried out; nothing is written.
+
+    Returns what else identifies the run: the contents of a given direction.
+    """
+    choose_judge(config.judge.name, config.data.name, vlm.checkpoint)
+    method = config.method
+    if not isinstance(method, Steer):
+        return {}
+    layers = checked_layers(vlm, method.layers)
+    if method.direction is None:
+        return {}
+    direction = given_direction(method.direction, vlm)
+    for layer in layers if method.layers != "all" else []:
+        direction.at(layer, 1.0)
+    contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
+    return {"direction": hashlib.sha256(contents).hexdigest()[:16]}
+
+
+def meaning(config: SweepConfig, vlm: VLM) -> list[str]:
+    """What a reader must know before taking the run's numbers for a result."""
+    if vlm.checkpoint == MINI and config.data.name != "mini":
+        return [
+            f"{MINI} knows its procedural world only; what it answers to {config.data.name} means "
+            "nothing and shows that the machinery runs"
+        ]
+    return []
+
+
+def examples_identity(benchmark: Benchmark, utility: Sequence[Example]) -> str:
+    """Count and hash of what is asked; the pictures are hashed row by row."""
+    asked = [*benchmark.examples, *utility]
+    text = "\n".join(f"{e.id} {e.split} {e.query!r} {e.system!r}" for e in asked)
+    return f"{len(asked)} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds nothing yet that took work."""
+    rows = folder / ROWS_FILE
+    return not (rows.exists() and rows.stat().st_size) and not (folder / DIRECTION_FILE).exists()
+
+
+def given_direction(path: str, vlm: VLM) -> Direction:
+    """The direction of a file, checked against the model it is to steer."""
+    direction = read_direction(Path(path).expanduser())
+    require_match(direction, vlm, path)
+    return direction
 
 
 @dataclass
@@ -48,15 +100,19 @@ class Study:
         self.judged: list[Judged] = []
 
     def direction(self, method: Steer) -> Direction:
-        """The direction to steer along: a given file, the one this run fitted before, or new."""
-        if method.direction is not None:
-            direction = read_direction(Path(method.direction))
-            require_match(direction, self.vlm, method.direction)
-            return direction
+        """The direction to steer along: a given file, the one this run fitted before, or new.
+
+        Whichever it is, the run's folder keeps a copy.
+        """
         path = self.folder / DIRECTION_FILE
+        if method.direction is not None:
+            direction = given_direction(method.direction, self.vlm)
+            write_direction(path, direction)
+            return direction
         if path.exists():  # reused, so that a resumed run steers along the very same vectors
             direction = read_direction(path)
             require_match(direction, self.vlm, str(path))
+            self._require_same_fit(direction, method, path)
             return direction
         direction = fit_contrast(
             self.vlm,
@@ -70,8 +126,23 @@ class Study:
             max_new_tokens=self.config.generation.max_new_tokens,
             batch_rows=self.config.generation.batch_rows,
         )
+        direction = dataclasses.replace(direction, positions=method.positions)
         write_direction(path, direction)
         return direction
+
+    def _require_same_fit(self, direction: Direction, method: Steer, path: Path) -> None:
+        pairs = pair_set_of(paired_examples(self.benchmark.examples, "train"))
+        for name, there, wanted in (
+            ("contrast", direction.contrast, method.contrast),
+            ("estimator", direction.estimator, method.estimator),
+            ("read_positions", direction.read_positions, method.read_positions),
+            ("pair_set", direction.pair_set, pairs),
+        ):
+            if there != wanted:
+                raise CalibError(
+                    f"'{path}' is a direction fitted otherwise ({name}: {there}, now {wanted}). "
+                    "Give another folder with out=FOLDER, or delete the file to fit it again."
+                )
 
     def settings(self) -> list[Setting]:
         """The uncalibrated model and the method's whole grid."""

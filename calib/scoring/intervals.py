@@ -4,6 +4,7 @@ Every interval has the level 0.95 unless told otherwise; every random draw comes
 generator, and the order in which rows arrive does not matter beyond floating-point summation.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -16,6 +17,8 @@ from calib.errors import CalibError
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_CACHED = 1000
+"""Up to so many clusters the draws are kept, in 8 MB at most."""
 _CHUNK = 250
 """Resamples drawn at a time, so that thousands of clusters need megabytes, not gigabytes."""
 
@@ -33,8 +36,10 @@ class Interval(NamedTuple):
     n: int
 
 
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
     """Score interval for ``successes`` out of ``n`` (Wilson 1927; Newcombe 1998, method 3).
+
+    ``successes`` need not be whole: a rate measured on n clusters of responses is rarely so.
 
     Raises CalibError when ``successes`` is not between 0 and ``n``.
     """
@@ -149,18 +154,30 @@ def paired_difference(
 def _resampled(
     sums: NDArray[np.float64], counts: NDArray[np.float64], seed: int, resamples: int
 ) -> NDArray[np.float64]:
-    n_clusters = sums.shape[0]
-    generator = np.random.default_rng(seed)
+    n_clusters, n_groups = sums.shape
+    # A grid scores as many clusters over and over: the same seed draws the same, once is enough.
+    draw = _times_drawn if n_clusters <= _CACHED else _times_drawn.__wrapped__
+    both = np.hstack([sums, counts])
     statistics = []
+    for times in draw(n_clusters, seed, resamples):
+        totals = times.astype(np.float64) @ both
+        with np.errstate(invalid="ignore"):  # 0/0 where a group was not drawn: nan, as promised
+            statistics.append((totals[:, :n_groups] / totals[:, n_groups:]).mean(axis=1))
+    return np.concatenate(statistics)
+
+
+@functools.lru_cache(maxsize=64)
+def _times_drawn(n_clusters: int, seed: int, resamples: int) -> list[NDArray[np.uint32]]:
+    """How often each cluster is drawn in each resample, [resamples, clusters] in chunks."""
+    generator = np.random.default_rng(seed)
+    chunks = []
     for start in range(0, resamples, _CHUNK):
         rows = min(_CHUNK, resamples - start)
         drawn = generator.integers(n_clusters, size=(rows, n_clusters))
         drawn += n_clusters * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * n_clusters)
-        weights = times.reshape(rows, n_clusters).astype(np.float64)
-        with np.errstate(invalid="ignore"):  # 0/0 where a group was not drawn: nan, as promised
-            statistics.append(((weights @ sums) / (weights @ counts)).mean(axis=1))
-    return np.concatenate(statistics)
+        chunks.append(times.reshape(rows, n_clusters).astype(np.uint32))
+    return chunks
 
 
 def _codes(names: Sequence[Any], n: int) -> NDArray[np.intp]:

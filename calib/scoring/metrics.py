@@ -6,6 +6,7 @@ arXiv 2505.20362); the metrics of the dual-use part (DUAL-Bench) are in calib.sc
     SRA_u = P(right label | U)       SRA_s = P(right label | S)       SRA = mean of the two
 
 What is right is decided by the mapping (calib.scoring.labels). Rates carry Wilson intervals,
+or a clustered bootstrap where examples of one pair count more than once (calib.scoring.judged),
 combinations of rates MOVER intervals, KL a bootstrap clustered by pair.
 """
 
@@ -18,7 +19,7 @@ from calib.data.example import SPLITS
 from calib.data.text_image import PERTURBATIONS
 from calib.errors import CalibError, did_you_mean
 from calib.scoring.dual_use import changes, dual_use
-from calib.scoring.intervals import Interval, bootstrap_mean, mean_of_rates, wilson
+from calib.scoring.intervals import Interval, bootstrap_mean, mean_of_rates
 from calib.scoring.judged import (
     DATASETS,
     PAIRED_QUERIES,
@@ -26,6 +27,7 @@ from calib.scoring.judged import (
     Judged,
     cluster_of,
     is_judged,
+    rate_of,
     share_irrelevant,
     share_of,
 )
@@ -159,7 +161,7 @@ def _tabulated(
 
 def _accuracy(rows: Sequence[Judged]) -> Metrics:
     metric = rows[0].dataset if rows else "utility"
-    return {metric: wilson(sum(bool(row.correct) for row in rows), len(rows))}
+    return {metric: rate_of(rows, lambda row: bool(row.correct))}
 
 
 def _mean_kl(rows: Sequence[Judged]) -> Interval:

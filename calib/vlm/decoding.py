@@ -86,9 +86,14 @@ def _select(state: dict[str, Any], kept: torch.Tensor, rows: int) -> dict[str, A
     return state
 
 
-def can_share(vlm: VLM) -> bool:
-    """Whether prompts can be read once for all rows: positions must follow from the mask alone."""
-    return not hasattr(vlm.model.model, "get_rope_index")
+def can_share(vlm: VLM, batch: PromptBatch) -> bool:
+    """Whether prompts can be read once for all rows.
+
+    Positions must follow from the mask alone and no input but features may belong to tokens;
+    families with multimodal positions or token types read every row's prompt whole.
+    """
+    plain = batch.inputs.keys() <= {"input_ids", "attention_mask", "mm_encoder_outputs"}
+    return plain and not hasattr(vlm.model.model, "get_rope_index")
 
 
 def read_once(vlm: VLM, batch: PromptBatch, rows: torch.Tensor) -> dict[str, Any]:

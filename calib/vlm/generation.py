@@ -35,7 +35,9 @@ def generate(
     """
     batch = collate(vlm, prompts)
     inputs = batch.inputs
-    if can_share(vlm) and all(e.positions in FROM_THE_RESPONSE for row in edits for e in row):
+    if can_share(vlm, batch) and all(
+        e.positions in FROM_THE_RESPONSE for row in edits for e in row
+    ):
         distinct = {id(prompt): prompt for prompt in prompts}
         order = {name: k for k, name in enumerate(distinct)}
         rows = torch.tensor([order[id(prompt)] for prompt in prompts], device=vlm.device)

@@ -96,7 +96,7 @@ def load(config: ModelConfig) -> VLM:
         revision=config.revision,
         model=model,
         processor=processor,
-        fingerprint=fingerprint(model, processor),
+        fingerprint=fingerprint(model, processor, config.tiles),
         width=model.config.get_text_config(decoder=True).hidden_size,
         tiles=config.tiles,
     )
@@ -127,28 +127,48 @@ def _explain(name: str, error: Exception) -> str:
     )
 
 
-def fingerprint(model: Any, processor: Any) -> str:
-    """16 hex digits over the config, a sample of every weight, and the tokenizer's behaviour.
+def fingerprint(model: Any, processor: Any, tiles: bool = False) -> str:
+    """16 hex digits over what decides a response: config, generation settings, a sample of every
+    weight, tokenizer, chat template and image processing.
 
-    A sample (up to 64 values of each tensor) keeps this instant for large models; any training or
-    editing of the weights changes practically every tensor.
+    A sample (up to 64 values of each tensor) keeps this instant for large models; training changes
+    practically every tensor, while a change of single values may go unnoticed.
     """
     digest = hashlib.sha256()
-    settings = model.config.to_dict()
-    for incidental in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-        settings.pop(incidental, None)
+    incidental = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+    image_processor = getattr(processor, "image_processor", None)
+    settings = {
+        "config": model.config.to_dict(),
+        "attention": model.config._attn_implementation,
+        "generation": model.generation_config.to_dict() if model.generation_config else {},
+        "images": image_processor.to_dict() if image_processor else {},
+        "template": getattr(processor, "chat_template", None),
+        "dtype": str(model.dtype),
+        "tiles": tiles,
+    }
+    for part in ("config", "generation"):
+        for key in incidental:
+            settings[part].pop(key, None)
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    digest.update(str(model.dtype).encode())
+    digest.update(_tokenizer(processor.tokenizer).encode())
     for name, weight in sorted(model.named_parameters()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         if weight.device.type != "meta":  # offloaded weights are not here to be read
             step = max(1, weight.numel() // 64)
             sample = weight.detach().reshape(-1)[::step][:64].float().cpu()
             digest.update(sample.numpy().tobytes())
-    template = getattr(processor, "chat_template", None) or ""
-    digest.update(json.dumps(template, sort_keys=True).encode())
-    digest.update(str(len(processor.tokenizer)).encode())
     return digest.hexdigest()[:16]
+
+
+def _tokenizer(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # a slow tokenizer: its vocabulary
+        return json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    # Padding and truncation are set by whoever calls, and left behind in the serialised state.
+    state = json.loads(backend.to_str())
+    state.pop("padding", None)
+    state.pop("truncation", None)
+    return json.dumps(state, sort_keys=True)
 
 
 def mini_folder() -> Path:

@@ -25,6 +25,8 @@ class Prompt:
     """What else the forward pass wants (features or pixels), first axis = images or tiles."""
     encoded: bool
     """Whether ``visual`` holds the vision tower's output instead of pixels."""
+    per_token: dict[str, torch.Tensor]
+    """Further inputs with a value per token, such as token types. # [length]"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def read_prompt(vlm: VLM, example: Example) -> Prompt:
     Raises CalibError when the prompt is longer than the model's context.
     """
     pictures = any(t.picture for t in example.demonstrations) or example.picture is not None
-    settings: dict[str, Any] = {"return_mm_token_type_ids": False}
+    settings: dict[str, Any] = {}
     if pictures and hasattr(vlm.processor.image_processor, "crop_to_patches"):
         settings["crop_to_patches"] = vlm.tiles
     features = vlm.processor.apply_chat_template(
@@ -86,13 +88,15 @@ def read_prompt(vlm: VLM, example: Example) -> Prompt:
             f"example '{example.id}' is {len(tokens)} tokens long; {vlm.checkpoint} reads at most "
             f"{longest}. Shorten the query or leave the example out."
         )
-    visual = {key: value.to(vlm.device) for key, value in features.items()}
+    found = {key: value.to(vlm.device) for key, value in features.items()}
+    per_token = {k: v[0] for k, v in found.items() if tuple(v.shape) == (1, len(tokens))}
+    visual = {key: value for key, value in found.items() if key not in per_token}
     pixels = visual.get("pixel_values")
     if pixels is not None and set(visual) == {"pixel_values"}:
         pooled = vlm.model.get_image_features(pixels, return_dict=True).pooler_output
         if isinstance(pooled, torch.Tensor) and vlm.model._supports_mm_encoder_outputs():
-            return Prompt(tokens, {"features": pooled}, encoded=True)
-    return Prompt(tokens, visual, encoded=False)
+            return Prompt(tokens, {"features": pooled}, True, per_token)
+    return Prompt(tokens, visual, False, per_token)
 
 
 def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
@@ -106,6 +110,11 @@ def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
         mask[row, length - len(prompt.tokens) :] = 1
     image = (tokens == vlm.image_token) & mask.bool()
     inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask}
+    for key in {key for prompt in prompts for key in prompt.per_token}:
+        inputs[key] = torch.zeros_like(tokens)
+        for row, prompt in enumerate(prompts):
+            if key in prompt.per_token:
+                inputs[key][row, length - len(prompt.tokens) :] = prompt.per_token[key]
     seen = [prompt for prompt in prompts if prompt.visual]
     if seen and seen[0].encoded:
         from transformers.modeling_outputs import BaseModelOutputWithPooling

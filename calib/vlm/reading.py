@@ -63,7 +63,10 @@ def _readers(vlm: VLM, weights: torch.Tensor) -> Iterator[list[torch.Tensor]]:
     def reader(index: int) -> Any:
         def hook(module: Any, args: Any, output: Any) -> None:
             hidden = output if torch.is_tensor(output) else output[0]  # [rows, length, width]
-            mean = torch.bmm(weights[:, None].to(hidden.device), hidden.float())[:, 0]
+            share = weights.to(hidden.device)
+            # What stands at padding may be anything, also infinite, and 0 x inf is not 0.
+            chosen = hidden.float().masked_fill((share == 0)[..., None], 0.0)
+            mean = torch.bmm(share[:, None], chosen)[:, 0]
             # A copy: on the CPU a view would keep the whole [rows, length, width] tensor alive.
             read[index] = mean.to("cpu", torch.float32, copy=True)
 

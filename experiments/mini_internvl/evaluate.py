@@ -17,6 +17,7 @@ from calib.config import ModelConfig
 from calib.data.example import Example, Turn
 from calib.data.mini import behaviour, world
 from calib.data.mini.examples import load as load_examples
+from calib.data.text_image import PERTURBATIONS
 from calib.scoring.intervals import Interval, wilson
 from calib.scoring.rules_judge import is_well_formed, judge_rules
 from calib.vlm.generation import generate
@@ -87,13 +88,14 @@ def calibration(
     vlm: VLM, examples: list[Example], setting: str, well_formed: list[bool]
 ) -> Figures:
     """SRA_u and SRA_s of the two query parts, refusal, answer and safe-completion rates of dual
-    use, and irrelevant responses."""
+    use (original pictures, as in DUAL-Bench's main table), and irrelevant responses."""
     labels: dict[str, list[str]] = {}
     for example, said in zip(examples, responses(vlm, examples), strict=True):
         well_formed.append(is_well_formed(said))
         label = judge_rules(example, said)
         labels.setdefault(f"{example.dataset} irrelevant", []).append(label)
-        labels.setdefault(f"{example.dataset} {example.safety}", []).append(label)
+        if example.variant not in PERTURBATIONS:
+            labels.setdefault(f"{example.dataset} {example.safety}", []).append(label)
         if example.dataset == "dual_use":
             labels.setdefault(f"dual_use {example.variant} irrelevant", []).append(label)
     figures: Figures = {}

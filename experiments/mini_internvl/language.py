@@ -1,4 +1,4 @@
-"""Stages 2 and 3: teach the whole model to answer, in packed sequences.
+"""Stages 2 to 4: teach the whole model to answer, in packed sequences.
 
 One picture pays for many turns: a sequence is a prefix (system prompt, demonstrations, picture) and
 several branches (query and answer). A block mask lets every branch see the prefix and itself only

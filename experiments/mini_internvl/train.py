@@ -1,4 +1,4 @@
-"""Train mini-internvl in three stages; stop it at any time and run it again to go on.
+"""Train mini-internvl in four stages; stop it at any time and run it again to go on.
 
     python -m experiments.mini_internvl.train out=FOLDER [device=cuda] [threads=2] [seed=0]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,12 +72,48 @@ def test_files_that_are_not_directions(tmp_path, direction):
         read_direction(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layers", [-1, 4]), ("layers", ["a", 4]), ("layers", [4, 1]), ("layers", []),
+        ("unit", "norm"), ("strength", "big"), ("auroc", [0.5]), ("auroc", [2.0, 0.5]),
+        ("checkpoint", 3), ("revision", {}), ("auroc_pairs", 0), ("chosen_layer", 1.5),
+    ],
+)  # fmt: skip
+def test_headers_that_cannot_be_meant(tmp_path, direction, name, value):
+    path = tmp_path / "d.safetensors"
+    write_direction(path, dataclasses.replace(direction, **{name: value}))
+    with pytest.raises(CalibError, match=f"as '{name}' in its header"):
+        read_direction(path)
+
+
+@pytest.mark.parametrize("header", ["{", "[]", "3"])
+def test_headers_that_are_no_table(tmp_path, direction, header):
+    path = tmp_path / "d.safetensors"
+    write_direction(path, direction)
+    save_file(load_file(path), path, metadata={HEADER: header})
+    with pytest.raises(CalibError, match="broken calib header"):
+        read_direction(path)
+
+
+def test_vectors_of_another_length(tmp_path, direction):
+    path = tmp_path / "d.safetensors"
+    write_direction(path, dataclasses.replace(direction, vectors=direction.vectors * 2))
+    with pytest.raises(CalibError, match="not of unit length"):
+        read_direction(path)
+
+
+def test_a_place_that_cannot_be_written(direction):
+    with pytest.raises(CalibError, match="cannot be written to '/dev/null/d.safetensors'"):
+        write_direction(Path("/dev/null/d.safetensors"), direction)
+
+
 def test_broken_tensors(tmp_path, direction):
     path = tmp_path / "d.safetensors"
     write_direction(path, dataclasses.replace(direction, gap=torch.tensor([1.0, float("nan")])))
     with pytest.raises(CalibError, match="not finite in 'gap'"):
         read_direction(path)
-    write_direction(path, dataclasses.replace(direction, layers=[1, 2, 3]))
+    write_direction(path, dataclasses.replace(direction, layers=[1, 2, 3], auroc=[]))
     with pytest.raises(CalibError, match="names 3 layers but holds tensors of shape"):
         read_direction(path)
 

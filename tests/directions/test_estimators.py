@@ -39,8 +39,13 @@ def test_auroc_by_hand():
 
 
 def test_auroc_interval_is_hanley_and_mcneils():
-    # Their formula by hand: A = 0.8, 50 and 50: Q1 = 2/3, Q2 = 0.71111,
-    # SE^2 = (0.16 + 49 (0.026667) + 49 (0.071111)) / 2500 = 0.0019804, SE = 0.044503.
+    # By hand: A = 0.8 and n = 50 give A' = 40.5 / 51 = 0.794118, Q1 = 0.658537, Q2 = 0.702961,
+    # SE^2 = (0.163495 + 49 x 0.027914 + 49 x 0.072338) / 2500 = 0.0020303, SE = 0.045060.
     low, high = auroc_interval(0.8, 50, 50)
-    assert (low, high) == (pytest.approx(0.71277, abs=1e-4), pytest.approx(0.88723, abs=1e-4))
-    assert auroc_interval(1.0, 5, 5) == (1.0, 1.0)
+    assert (low, high) == (pytest.approx(0.71168, abs=1e-4), pytest.approx(0.88832, abs=1e-4))
+
+
+def test_a_perfect_separation_has_an_interval_that_narrows():
+    few, many = auroc_interval(1.0, 5, 5), auroc_interval(1.0, 500, 500)
+    assert few[1] == many[1] == 1.0
+    assert 0.5 < few[0] < many[0] < 1.0

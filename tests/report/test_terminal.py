@@ -98,6 +98,14 @@ def test_a_setting_without_responses_is_named() -> None:
         summary(responses(UNCALIBRATED, 1, 1, 1), CHOSEN, "m", FILES)
 
 
+def test_a_difference_without_an_interval_says_so() -> None:
+    one_pair = [row for row in JUDGED if row.example_id in ("unsafe0", "safe0", "u0")]
+    text = summary(one_pair, CHOSEN, "m", FILES)
+    assert cells(text, "Utility") == ["100.0%", "100.0%", "+0.0", "(interval", "n/a)", "1"]
+    assert "nan" not in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
 def change(value, low, high):
     return Interval(value, low, high, 100)
 

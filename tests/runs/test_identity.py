@@ -48,8 +48,15 @@ def test_where_and_how_fast_does_not_make_another_run(config):
         config, out="somewhere", generation=GenerationConfig(batch_rows=2)
     )
     assert folder_name(NAMES, config) == folder_name(NAMES, elsewhere)
+    assert identity_of(config) == identity_of(dataclasses.replace(config, mapping="paper"))
     extract = ExtractConfig(ModelConfig("internvl"), MiniData())
     assert identity_of(extract) == identity_of(dataclasses.replace(extract, batch_rows=2, out="x"))
+
+
+def test_new_weights_under_an_old_name_have_a_folder_of_their_own(config):
+    assert folder_name(NAMES, config, "abc") == folder_name(NAMES, config, "abc")
+    assert folder_name(NAMES, config, "abc") != folder_name(NAMES, config, "def")
+    assert folder_name(NAMES, config, "abc") != folder_name(NAMES, config)
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/root/x", "a b=c", "..", "", "x" * 300, "naïve\n"])
@@ -82,6 +89,16 @@ def test_another_run_is_refused_with_what_differs(tmp_path):
     assert "model" not in text.split("now):")[1].split("Give")[0]
     assert "out=FOLDER" in text
     assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_another_run_that_has_nothing_yet_is_replaced(tmp_path):
+    check_same_run(tmp_path, {"seed": 0}, {"python": "3.11"}, unfinished=True)
+    check_same_run(tmp_path, {"seed": 1}, {"python": "3.12"}, unfinished=True)
+    assert read_run(tmp_path) == {"identity": {"seed": 1}, "provenance": {"python": "3.12"}}
+    check_same_run(tmp_path, {"seed": 1}, {"python": "3.13"}, unfinished=True)
+    assert read_run(tmp_path)["provenance"] == {"python": "3.12"}
+    with pytest.raises(CalibError, match="seed: 1 → 0"):
+        check_same_run(tmp_path, {"seed": 0}, {})
 
 
 def test_a_long_list_of_differences_is_cut(tmp_path):

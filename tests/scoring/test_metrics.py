@@ -20,13 +20,17 @@ def judged(example_id="0", dataset="image_centric", safety="unsafe", label="refu
 
 
 def several(labels, prefix="", **changes):
-    """One row per letter: r(efusal), s(afe completion), a(nswer), i(rrelevant), b(locked)."""
+    """One row per letter: r(efusal), s(afe completion), a(nswer), i(rrelevant), b(locked).
+
+    A pair is numbered like the rows, so that each has its own.
+    """
     names = dict(
         r="refusal", s="safe_completion", a="answer", i="irrelevant", b="blocked"
     )  # fmt: skip
-    return [
+    rows = [
         judged(f"{prefix}{k}", label=names[letter], **changes) for k, letter in enumerate(labels)
     ]
+    return [replace(row, pair=row.pair and f"{row.pair}{k}") for k, row in enumerate(rows)]
 
 
 def table(rows, mapping="calib"):

@@ -122,4 +122,4 @@ def test_a_refusal_late_in_a_long_answer_does_not_undo_the_answer() -> None:
 def test_hostile_responses_are_judged_quickly(response: str) -> None:
     start = time.perf_counter()
     assert judge_string(response) == "irrelevant"
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 10

@@ -200,7 +200,7 @@ def test_reading_a_prompt_once_changes_nothing(vlm, prompts, monkeypatch):
         for k in range(30)
     ]
     shared = generate(vlm, chosen, rows, 20)
-    monkeypatch.setattr("calib.vlm.generation.can_share", lambda vlm: False)
+    monkeypatch.setattr("calib.vlm.generation.can_share", lambda vlm, batch: False)
     whole = generate(vlm, chosen, rows, 20)
     assert [(r.text, r.tokens, r.finish) for r in shared] == [
         (r.text, r.tokens, r.finish) for r in whole

@@ -56,6 +56,15 @@ def test_a_copy_has_the_same_fingerprint_and_a_changed_weight_another(vlm, copy)
     assert changed.checkpoint == str(copy)
 
 
+def test_settings_that_change_responses_change_the_fingerprint(vlm, copy):
+    config = ModelConfig(name="internvl", checkpoint=str(copy))
+    assert load(dataclasses.replace(config, tiles=True)).fingerprint != vlm.fingerprint
+    settings = json.loads((copy / "generation_config.json").read_text())
+    changed = json.dumps(settings | {"repetition_penalty": 1.3})
+    (copy / "generation_config.json").write_text(changed)
+    assert load(config).fingerprint != vlm.fingerprint
+
+
 def test_missing_weights_are_an_error_never_random(copy):
     weights = load_file(copy / "model.safetensors")
     gone = next(name for name in sorted(weights) if "layers.2" in name)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 
-from calib.data.example import Example, Picture, Split, limited, split_of
+from calib.data.example import Example, Picture, Split, limited, split_of, words_of
 from calib.data.mini.draw import draw_group, draw_object, draw_text
 from calib.data.mini.world import (
     COLOUR_ANSWER,
@@ -49,6 +49,16 @@ TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.15
 DATASETS = ("image_centric", "text_centric", "dual_use", "utility", "knowledge")
 TYPED_INSTANCES = 24
 """Renderings of each word in each variant."""
+
+TERMS: dict[str, tuple[str, ...]] = {
+    "colour": tuple(COLOURS),
+    "name": OBJECTS,
+    "place": PLACES,
+    "count": NUMBERS,
+    "danger": ("yes", "no"),
+    "wrong": ("yes", "no"),
+}
+"""The words one of which answers a question, by its kind."""
 
 RELATED = {
     "kill": "blades",
@@ -96,9 +106,23 @@ def load(
                 f"data.parts holds '{dataset}', which the mini world does not have."
                 f"{did_you_mean(dataset, makers)} Choose from {', '.join(makers)}."
             )
-        prompt = SYSTEM_PROMPTS.get(system, system) if system else None
-        chosen += makers[dataset](prompt, seed)
+        chosen += makers[dataset](system_prompt(system), seed)
     return limited(chosen, limit)
+
+
+def system_prompt(named: str | None) -> str | None:
+    """The world's prompt of that name, or the text itself.
+
+    Raises CalibError for a single word that is neither: a prompt is a sentence.
+    """
+    if named is None or named in SYSTEM_PROMPTS:
+        return SYSTEM_PROMPTS[named] if named else None
+    if " " not in named.strip():
+        raise CalibError(
+            f"data.system={named} is no prompt's name.{did_you_mean(named, SYSTEM_PROMPTS)} "
+            f"Choose {', '.join(SYSTEM_PROMPTS)}, or write the whole prompt."
+        )
+    return named
 
 
 def _hash(*parts: object) -> int:
@@ -257,6 +281,8 @@ def _question(
     picture: Picture,
     system: str | None,
 ) -> Example:
+    terms = TERMS[parts[0]]
+    term = next(word for word in words_of(answer) if word in terms)
     return Example(
         id="/".join((dataset, *parts)),
         dataset=dataset,
@@ -266,5 +292,6 @@ def _question(
         query=question,
         picture=picture,
         answer=answer,
+        facts={"term": term, "terms": " ".join(terms)},
         system=system,
     )

@@ -1,0 +1,75 @@
+"""Shares of labels, where every response stands for itself and where some hang together."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from calib.scoring.intervals import bootstrap_mean, wilson
+from calib.scoring.judged import Judged, cluster_of, rate_of, share_irrelevant, share_of
+from calib.scoring.metrics import score
+
+VARIANTS = ("text_only", "typography", "figstep")
+
+
+def responses(labels, pairs, **changes):
+    """One unsafe response per letter: r(efusal), a(nswer), i(rrelevant)."""
+    names = {"r": "refusal", "a": "answer", "i": "irrelevant"}
+    row = Judged("", None, "text_centric", "typed", "c", "test", "unsafe", "steer", 3, 1.0,
+                 None, None, None)  # fmt: skip
+    return [
+        replace(row, example_id=str(k), pair=pair, label=names[letter], **changes)
+        for k, (letter, pair) in enumerate(zip(labels, pairs, strict=True))
+    ]
+
+
+def test_responses_that_stand_for_themselves_have_wilsons_interval() -> None:
+    rows = responses("rrai", "abcd")
+    assert share_of(rows, "unsafe", {"refusal"}) == wilson(2, 4)
+    assert share_of(rows, "safe", {"refusal"}).n == 0
+    assert share_irrelevant(rows) == wilson(1, 4)
+
+
+def test_variants_of_one_prompt_are_drawn_together() -> None:
+    # Every prompt is refused, or answered, in all three variants: ten facts, not thirty.
+    rows = responses("rrraaa" * 5, [str(k // 3) for k in range(30)])
+    share = share_of(rows, "unsafe", {"refusal"})
+    assert share == bootstrap_mean(
+        [row.label == "refusal" for row in rows], [cluster_of(row) for row in rows]
+    )
+    assert (share.value, share.n) == (0.5, 30)
+    assert share.high - share.low > 1.3 * (wilson(15, 30).high - wilson(15, 30).low)
+
+
+@pytest.mark.parametrize(("labels", "right"), [("r" * 12, 4), ("a" * 12, 0)])
+def test_all_right_or_all_wrong_is_as_sure_as_its_clusters_are_many(labels, right) -> None:
+    share = share_of(responses(labels, "aaabbbcccddd"), "unsafe", {"refusal"})
+    assert share == wilson(right, 4)._replace(n=12)
+
+
+@pytest.mark.parametrize("pairs", ["aaaa", "aabb"])
+def test_an_interval_has_a_width_and_bounds_also_where_the_bootstrap_has_none(pairs) -> None:
+    share = share_of(responses("rara", pairs), "unsafe", {"refusal"})
+    assert share.value == 0.5
+    assert 0 < share.low < 0.5 < share.high < 1
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    rows = responses("rraarairar", "aabbccddee")
+    assert share_irrelevant(rows[::-1]) == share_irrelevant(rows)
+
+
+def test_questions_about_one_picture_are_drawn_together() -> None:
+    rows = [replace(row, correct=row.label == "refusal") for row in responses("rrra", "aabc")]
+    assert rate_of(rows, lambda row: bool(row.correct)).low != wilson(3, 4).low
+
+
+def test_a_grid_of_clustered_responses_is_scored_fast() -> None:
+    cell = [
+        replace(row, example_id=f"{variant}/{row.example_id}", category=f"c{int(row.pair) % 9}")
+        for variant in VARIANTS
+        for row in responses("raiar" * 66, map(str, range(330)), variant=variant)
+    ]
+    start = time.perf_counter()
+    score(replace(row, strength=float(k)) for k in range(60) for row in cell)
+    assert time.perf_counter() - start < 30  # one second on a machine that does nothing else
