@@ -68,7 +68,7 @@ def sweep_config(**changes: object) -> config.SweepConfig:
         model=config.ModelConfig("internvl"),
         method=config.Steer(),
         data=config.MiniData(),
-        utility=config.UtilityConfig("mini", limit=400),
+        utility=config.UtilityConfig("mini", limit=300),
         judge=config.JudgeConfig("auto"),
         **changes,
     )

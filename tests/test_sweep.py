@@ -245,7 +245,7 @@ def test_method_none_is_the_baseline_alone(tmp_path):
         (["data=vscbench"], r"data\.root"),
         (["judge=rules", "data=vscbench", "data.root=/tmp"], "vscbench"),
         (["data.parts=[dual_use]"], "neither an image-centric nor a text-centric part"),
-        (["data.limit=1"], "no safe/unsafe pairs in the train split"),
+        (["data.limit=1"], "has no examples. Raise data.limit"),
         (["mapping=papr"], "papr.*paper"),
         (["method.estimator=mean_diference"], "mean_diference.*mean_difference"),
         (["data.system=cuation"], "cuation.*caution"),
