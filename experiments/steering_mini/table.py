@@ -8,14 +8,14 @@ from pathlib import Path
 
 from calib.scoring.results import Result, read_results
 
-COLUMNS = (
-    ("image_centric", "SRA_u"),
-    ("image_centric", "SRA_s"),
-    ("text_centric", "SRA_u"),
-    ("text_centric", "SRA_s"),
-    ("utility", "utility"),
-    ("utility", "KL"),
-)
+COLUMNS = {
+    ("image_centric", "SRA_u"): "SRA_u, image-centric",
+    ("image_centric", "SRA_s"): "SRA_s, image-centric",
+    ("text_centric", "SRA_u"): "SRA_u, text-centric",
+    ("text_centric", "SRA_s"): "SRA_s, text-centric",
+    ("utility", "utility"): "utility",
+    ("utility", "KL"): "KL, nats",
+}
 
 
 def main(path: Path) -> None:
@@ -29,14 +29,18 @@ def main(path: Path) -> None:
     layer = max(r.layer for r in run.results if r.split == "test" and r.layer is not None)
     settings = {(layer_, strength) for layer_, strength, *_ in cells if layer_ in (None, layer)}
     print(f"{run.model}, steering at layer {layer}, test split, 95% intervals\n")
-    print("| strength | " + " | ".join(f"{m}, {d.split('_')[0]}" for d, m in COLUMNS) + " |")
+    print("| strength | " + " | ".join(COLUMNS.values()) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for layer_, strength in sorted(settings, key=lambda setting: setting[1]):
         shown = [written(cells.get((layer_, strength, *column))) for column in COLUMNS]
         name = "0 (uncalibrated)" if layer_ is None else f"{strength:+g}"
         print(f"| {name} | {' | '.join(shown)} |")
-    counts = {d: cells[layer, max(s for _, s in settings), d, m].n for d, m in COLUMNS}
-    print("\nn: " + ", ".join(f"{dataset} {n}" for dataset, n in counts.items()))
+    counts = {
+        name: found.n
+        for place, name in COLUMNS.items()
+        if (found := cells.get((None, 0.0, *place))) is not None
+    }
+    print("\nn: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
 
 
 def written(result: Result | None) -> str:
