@@ -62,6 +62,7 @@ def main(config: ExtractConfig) -> None:
                 vlm.checkpoint,
                 folder / "auroc",
                 dict(zip(direction.layers, direction.auroc_intervals, strict=True)),
+                direction.contrast,
             )[0]
     print(direction_table(direction, files))
 

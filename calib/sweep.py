@@ -39,7 +39,7 @@ def main(config: SweepConfig) -> None:
     named = Path(config.out).expanduser() if config.out else None
     folder = named or folder_name(names, config, vlm.fingerprint)
     # Whatever is wrong with the settings is said before the folder becomes this run's.
-    extra = check(config, vlm)
+    extra = check(config, vlm, benchmark)
     notes = [*benchmark.notes, *meaning(config, vlm)]
     identity = identity_of(config) | {
         "checkpoint": vlm.checkpoint,

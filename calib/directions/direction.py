@@ -51,10 +51,11 @@ class Direction:
     pair_set: str = ""
     """Hash of the pairs it was fitted on."""
     pairs: int = 0
+    """Examples on the smaller side of the contrast; with contrast safety, the pairs."""
     auroc: list[float] = field(default_factory=list)
     """Held-out AUROC of the projection, per layer."""
     auroc_pairs: int = 0
-    """Number of held-out pairs behind the AUROC."""
+    """Held-out examples on the smaller side, behind the AUROC."""
 
     @property
     def width(self) -> int:

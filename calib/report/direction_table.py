@@ -7,6 +7,7 @@ from calib.directions.direction import Direction
 from calib.report.terminal import printable
 
 _CONTRASTS = {"safety": "unsafe against safe", "refusal": "refused against answered"}
+_COUNTED = {"safety": "pairs", "refusal": "examples of the smaller side"}
 
 
 def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
@@ -15,9 +16,9 @@ def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
         "",
         f"Checkpoint  {printable(direction.checkpoint)}",
         f"Direction   {direction.estimator}, {_CONTRASTS[direction.contrast]}, read at "
-        f"{direction.read_positions}, fitted on {direction.pairs} pairs",
+        f"{direction.read_positions}, fitted on {direction.pairs} {_COUNTED[direction.contrast]}",
         "",
-        f"layer   held-out AUROC (95% CI, n={direction.auroc_pairs} pairs)      gap   gap / norm",
+        f"layer   held-out AUROC (95% CI, n={direction.auroc_pairs} a side)     gap   gap / norm",
         "-" * 72,
     ]
     for row, layer in enumerate(direction.layers):

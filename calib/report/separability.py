@@ -10,14 +10,17 @@ from matplotlib.ticker import MaxNLocator
 from calib.errors import CalibError
 from calib.report.style import BLUE, own_style, save, write_title
 
+_SIDES = {"safety": "safe and unsafe", "refusal": "answered and refused"}
+
 
 def layer_separability(
     auroc: Mapping[int, float],
     model: str,
     out_stem: Path,
     intervals: Mapping[int, tuple[float, float]] | None = None,
+    contrast: str = "safety",
 ) -> list[Path]:
-    """Held-out AUROC of safe against unsafe pairs by layer (0-based), with bounds where given.
+    """Held-out AUROC of the two sides of a contrast by layer (0-based), with bounds where given.
 
     Writes OUT_STEM.png and OUT_STEM.pdf and returns their paths. Raises CalibError without layers.
     """
@@ -27,7 +30,7 @@ def layer_separability(
     with own_style():
         figure = Figure(figsize=(4.6, 3.2), layout="constrained")
         axes = figure.subplots()
-        write_title(figure, "Where safe and unsafe come apart", [model])
+        write_title(figure, f"Where {_SIDES[contrast]} come apart", [model])
         values = np.array([auroc[layer] for layer in layers])
         bounds = [(intervals or {}).get(layer, (auroc[layer],) * 2) for layer in layers]
         axes.plot(layers, values, color=BLUE, marker="o")

@@ -33,12 +33,17 @@ DIRECTION_FILE = "direction.safetensors"
 ROWS_FILE = "rows.jsonl"
 
 
-def check(config: SweepConfig, vlm: VLM) -> dict[str, str]:
+def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]:
     """Raise CalibError for settings that could not be carried out; nothing is written.
 
     Returns what else identifies the run: the contents of a given direction.
     """
     choose_judge(config.judge.name, config.data.name, vlm.checkpoint)
+    if not any(example.dataset in FITTED_PARTS for example in benchmark.examples):
+        raise CalibError(
+            f"data={config.data.name} has neither an image-centric nor a text-centric part here; "
+            "the operating point is chosen by SRA, which needs one of them (data.parts)."
+        )
     method = config.method
     if not isinstance(method, Steer):
         return {}
@@ -161,12 +166,6 @@ class Study:
     def validate(self, settings: Sequence[Setting]) -> list[Judged]:
         """The whole grid on the validation split, on what an operating point is chosen by."""
         asked = [e for e in self.benchmark.examples if e.dataset in FITTED_PARTS]
-        if not asked:
-            raise CalibError(
-                f"data={self.config.data.name} has neither an image-centric nor a text-centric "
-                "part here; the operating point is chosen by SRA, which needs one of them "
-                "(data.parts)."
-            )
         asked += [e for e in self.utility if e.dataset == "utility"]
         return self.ask("validation", asked, settings)
 
