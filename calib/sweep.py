@@ -40,7 +40,7 @@ def main(config: SweepConfig) -> None:
     folder = named or folder_name(names, config, vlm.fingerprint)
     # Whatever is wrong with the settings is said before the folder becomes this run's.
     extra = check(config, vlm, benchmark)
-    notes = [*benchmark.notes, *meaning(config, vlm)]
+    notes = [*benchmark.notes, *meaning(config, vlm, benchmark.examples)]
     identity = identity_of(config) | {
         "checkpoint": vlm.checkpoint,
         "fingerprint": vlm.fingerprint,

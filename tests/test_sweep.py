@@ -225,6 +225,15 @@ def test_refusal_contrast_and_response_positions(tmp_path):
     assert (direction.contrast, direction.positions) == ("refusal", "response")
 
 
+def test_examples_that_an_edit_cannot_reach_are_told(tmp_path):
+    done = command(
+        "sweep", "method.positions=image", "data.parts=[text_centric]", "data.limit=24",
+        "utility.limit=2", "method.layers=2", "method.strengths=[1]", f"out={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "examples have no picture: method.positions=image edits nothing in them" in done.stdout
+
+
 def test_method_none_is_the_baseline_alone(tmp_path):
     done = command("sweep", "method=none", "data.limit=8", "utility.limit=4", f"out={tmp_path}")
     assert done.returncode == 0, done.stderr

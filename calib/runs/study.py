@@ -57,14 +57,21 @@ def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]
     return {"direction": hashlib.sha256(contents).hexdigest()[:16]}
 
 
-def meaning(config: SweepConfig, vlm: VLM) -> list[str]:
+def meaning(config: SweepConfig, vlm: VLM, examples: Sequence[Example]) -> list[str]:
     """What a reader must know before taking the run's numbers for a result."""
+    notes = []
     if vlm.checkpoint == MINI and config.data.name != "mini":
-        return [
+        notes.append(
             f"{MINI} knows its procedural world only; what it answers to {config.data.name} means "
             "nothing and shows that the machinery runs"
-        ]
-    return []
+        )
+    plain = sum(example.picture is None for example in examples)
+    if isinstance(config.method, Steer) and config.method.positions == "image" and plain:
+        notes.append(
+            f"{plain} of {len(examples)} examples have no picture: method.positions=image edits "
+            "nothing in them, and they count as steered"
+        )
+    return notes
 
 
 def examples_identity(benchmark: Benchmark, utility: Sequence[Example]) -> str:
