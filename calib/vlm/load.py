@@ -62,7 +62,7 @@ def load(config: ModelConfig) -> VLM:
     Raises CalibError when the checkpoint is not there, is no image-text model, holds pickled
     weights only, or lacks weights (transformers would fill them with random numbers).
     """
-    source = config.checkpoint or str(resources.files("calib.vlm") / "mini_internvl")
+    source = config.checkpoint or str(mini_folder())
     name = config.checkpoint or MINI
     logging.set_verbosity_error()
     logging.disable_progress_bar()
