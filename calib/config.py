@@ -157,12 +157,35 @@ class JudgeConfig:
 class GenerationConfig:
     max_new_tokens: int = 32
     """A response is cut after this many tokens."""
-    batch_rows: int = 128
-    """Rows answered at once. Fewer need less memory and give the same responses in float32."""
+    batch_rows: int = 512
+    """Rows answered at once, where memory allows. Any number gives the same responses in float32.
+    """
+    memory_gb: float | None = None
+    """What keys, values and activations may take, in GB; null is half of the machine's memory, or
+    what the weights leave of a GPU's."""
+    temperature: float = 0.0
+    """0 takes the likeliest token; above, every row draws by random numbers of its own."""
+    top_p: float = 1.0
+    """With temperature: draw among the likeliest tokens that together have this probability."""
+    sharing: bool = True
+    """Rows of one prompt share what they have in common. The responses are the same without."""
+    early_stop: bool = False
+    """End a response as soon as the judge cannot change its mind about the label."""
 
     def __post_init__(self) -> None:
         _at_least_one("generation.max_new_tokens", self.max_new_tokens)
         _at_least_one("generation.batch_rows", self.batch_rows)
+        _between("generation.temperature", self.temperature, 0.0, 100.0)
+        _between("generation.top_p", self.top_p, 0.0, 1.0)
+        if self.top_p == 0:
+            raise CalibError("generation.top_p: 0 leaves no token to draw; 1 leaves all.")
+        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
+            raise CalibError(f"generation.memory_gb: {self.memory_gb} is not a positive number.")
+
+    @property
+    def memory(self) -> int | None:
+        """memory_gb in bytes."""
+        return None if self.memory_gb is None else int(self.memory_gb * 10**9)
 
 
 @dataclass
@@ -176,7 +199,7 @@ class SweepConfig:
     out: str | None = None
     """Folder of the run; null is a folder under runs/ named by the configuration."""
     seed: int = 0
-    """Jitter of the mini world's pictures. Nothing else is drawn: decoding is greedy."""
+    """Jitter of the mini world's pictures, and the draws of generation.temperature."""
     mapping: str = "calib"
     """How labels become metrics: calib | paper (VSCBench's own). The responses stay the same."""
 
@@ -285,6 +308,11 @@ def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
 def _at_least_one(key: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise CalibError(f"{key}: {value} is too small, give 1 or more.")
+
+
+def _between(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # also what is not a number
+        raise CalibError(f"{key}: {value} is not between {low:g} and {high:g}.")
 
 
 def _not_empty(key: str, values: list[Any]) -> list[Any]:

@@ -14,6 +14,8 @@ def main(config: ExtractConfig) -> None:
     from calib.data.benchmarks import load_benchmark
     from calib.directions.direction import write_direction
     from calib.directions.fit import checked_layers
+    from calib.engine.decoding import Decoding
+    from calib.engine.generate import Engine
     from calib.report.direction_table import direction_table
     from calib.report.separability import layer_separability
     from calib.report.terminal import printable
@@ -42,8 +44,9 @@ def main(config: ExtractConfig) -> None:
             provenance() | {"notes": benchmark.notes},
             unfinished=is_unfinished(folder),
         )
+        engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
         direction = fit_contrast(
-            vlm,
+            engine,
             benchmark.examples,
             record,
             judge,
@@ -51,9 +54,10 @@ def main(config: ExtractConfig) -> None:
             estimator=config.estimator,
             positions=config.read_positions,  # type: ignore[arg-type]
             layers=config.layers,
-            max_new_tokens=config.max_new_tokens,
             batch_rows=config.batch_rows,
         )
+        for note in engine.notes:
+            print(f"note: {printable(note)}")
         files = {"direction": folder / DIRECTION_FILE}
         write_direction(files["direction"], direction)
         if direction.auroc:

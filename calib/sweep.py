@@ -68,6 +68,8 @@ def main(config: SweepConfig) -> None:
             layer, choice = choose(score(validated, config.mapping))
             study.test(settings, layer)
             labels = study.write_labels()
+            for note in study.engine.notes:
+                print(f"note: {printable(note)}")
 
         results = score(study.judged, config.mapping)
         files = write_tables(folder, config, vlm, results, layer, choice)

@@ -8,10 +8,10 @@ import torch
 from calib.data.example import Example, fingerprint
 from calib.directions.direction import Direction
 from calib.directions.estimators import ESTIMATORS, auroc
+from calib.engine.reading import read_activations
 from calib.errors import CalibError, did_you_mean
 from calib.vlm.load import VLM
 from calib.vlm.prompts import Positions
-from calib.vlm.reading import read_activations
 
 Contrast = tuple[Sequence[Example], Sequence[Example]]
 """Positive (unsafe, or refused) and negative (safe, or answered) examples."""
@@ -48,7 +48,7 @@ def fit_direction(
     wanted = list(layers)
 
     def read(examples: Sequence[Example]) -> torch.Tensor:
-        return read_activations(vlm, examples, positions, batch_rows, progress)[:, wanted]
+        return read_activations(vlm, examples, positions, batch_rows, progress, wanted)
 
     positive, negative = read(train[0]), read(train[1])
     fit = ESTIMATORS[estimator](positive, negative)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from calib.vlm.editing import Edit
+from calib.engine.edit import Edit
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ of the contrast (unsafe, or refused), negative ones away from it.
 from collections.abc import Sequence
 
 from calib.directions.direction import Direction
+from calib.engine.edit import Edit
+from calib.engine.operators import Add
 from calib.methods.setting import Setting
-from calib.vlm.editing import Edit
 from calib.vlm.prompts import Positions
 
 
@@ -38,4 +39,4 @@ def _edits(
     direction: Direction, layer: int, strength: float, positions: Positions
 ) -> tuple[Edit, ...]:
     added = direction.at(layer, strength)
-    return (Edit(layer, added, positions),) if strength else ()
+    return (Edit(layer, Add(added), positions),) if strength else ()

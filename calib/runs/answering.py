@@ -1,24 +1,27 @@
-"""Answer the rows of a sweep in batches, each finished batch safe on the disk.
+"""Answer the rows of a sweep in segments, each finished segment safe on the disk.
 
 A row is (example, setting). Its id hashes everything its answer depends on, so a row that is in the
 record is never computed again, and rows of one record may serve several methods.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from calib.data.example import Example, fingerprint
+from calib.engine.decoding import Asked, Response
+from calib.engine.generate import Engine
 from calib.errors import CalibError
 from calib.methods.setting import Setting
 from calib.runs.record import Record, Rows
-from calib.vlm.editing import Edit
-from calib.vlm.generation import Response, generate, kl_divergence
-from calib.vlm.load import VLM
-from calib.vlm.prompts import read_prompt
+
+SEGMENT = 4
+"""A segment has this many times the rows in flight: large enough that its end, where fewer and
+fewer rows fly, costs little; a stopped run does the segment it was in again."""
+
+Certain = Callable[[Example, str], bool]
+"""Whether the label of a response that begins so is certain."""
 
 
 @dataclass(frozen=True)
@@ -31,72 +34,81 @@ class Row:
 
 
 def plan_rows(
-    vlm: VLM, examples: Sequence[Example], settings: Sequence[Setting], max_new_tokens: int
+    engine: Engine, examples: Sequence[Example], settings: Sequence[Setting], cut_by: str = ""
 ) -> list[Row]:
-    """Every example under every setting, with ids; settings of one example stand together."""
-    identities = [_edits_identity(setting.edits) for setting in settings]
+    """Every example under every setting, with ids; settings of one example stand together.
+
+    ``cut_by`` names the judge that ends responses early, if one does.
+    """
+    how = engine.decoding.identity + (f"/cut by {cut_by}" if cut_by else "")
+    identities = [",".join(edit.identity for edit in setting.edits) for setting in settings]
     rows = []
     for example in examples:
-        seen = f"{vlm.fingerprint}/{fingerprint(example)}/{max_new_tokens}"
+        seen = f"{engine.vlm.fingerprint}/{fingerprint(example)}/{how}"
         for setting, identity in zip(settings, identities, strict=True):
             digest = hashlib.sha256(f"{seen}/{identity}".encode()).hexdigest()
             rows.append(Row(digest[:24], example, setting))
     return rows
 
 
-def _edits_identity(edits: Iterable[Edit]) -> str:
-    parts = []
-    for edit in edits:
-        vector = hashlib.sha256(edit.vector.float().cpu().numpy().tobytes()).hexdigest()
-        parts.append(f"{edit.layer}:add:{edit.positions}:{vector}")
-    return ",".join(parts)
-
-
 def answer(
-    vlm: VLM,
+    engine: Engine,
     rows: Sequence[Row],
     record: Rows,
-    max_new_tokens: int,
-    batch_rows: int,
+    certain: Certain | None = None,
     progress: Any = None,
 ) -> None:
-    """Answer the rows that ``record`` does not hold and append them to it, batch by batch.
+    """Answer the rows that ``record`` does not hold and append them to it, segment by segment.
 
-    The plan of batches depends on ``rows`` alone and a batch is computed whole or not at all, so an
-    interrupted and a resumed run give the same bytes as an undisturbed one. ``progress`` has an
+    The plan of segments depends on ``rows`` alone and a segment is computed whole or not at all, so
+    an interrupted and a resumed run give the same bytes as an undisturbed one. ``progress`` has an
     ``update(n)`` method and is told of every row, done now or before.
 
-    Raises CalibError when a row's logits are not finite, or the record cannot be written; finished
-    batches are safe in both cases.
+    Raises CalibError when a row's logits are not finite, memory is too small for a single row, or
+    the record cannot be written; finished segments are safe in all cases.
     """
-    for batch in _batches(rows, batch_rows):
-        wanted = [row for row in batch if row.id not in record.finished]
-        if wanted:
-            answered = _answer_batch(vlm, batch, max_new_tokens)
-            record.append([answered[row.id] for row in wanted])
+
+    def tell(count: int) -> None:
         if progress is not None:
-            progress.update(len(batch))
+            progress.update(count)
+
+    for segment in _segments(rows, SEGMENT * engine.rows_in_flight):
+        wanted = [row for row in segment if row.id not in record.finished]
+        if wanted:
+            asked = [_asked(row, certain) for row in segment]
+            responses = engine.answer(asked, lambda: tell(1))
+            answered = dict(zip((row.id for row in segment), responses, strict=True))
+            record.append([_record(row, answered[row.id]) for row in wanted])
+        else:
+            tell(len(segment))
 
 
-def _batches(rows: Sequence[Row], batch_rows: int) -> Iterator[list[Row]]:
-    """Batches of distinct rows: prompts of like length together, a prompt's rows side by side."""
+def _asked(row: Row, certain: Certain | None) -> Asked:
+    def ends(text: str) -> bool:
+        return certain is not None and certain(row.example, text)
+
+    seed = int(row.id[:12], 16)
+    return Asked(row.example, row.setting.edits, seed, ends if certain else None)
+
+
+def _segments(rows: Sequence[Row], least: int) -> Iterator[list[Row]]:
+    """Distinct rows in segments of ``least`` or more: prompts of like length together, a prompt's
+    rows side by side and never in two segments."""
     groups: dict[str, dict[str, Row]] = {}
     for row in rows:
         groups.setdefault(row.example.id, {}).setdefault(row.id, row)
     # Two examples may look the same to the model; then one of them answers for both.
     planned: set[str] = set()
-    batch: list[Row] = []
+    segment: list[Row] = []
     for name in sorted(groups, key=lambda name: _length(next(iter(groups[name].values())).example)):
-        for row in groups[name].values():
-            if row.id in planned:
-                continue
-            planned.add(row.id)
-            batch.append(row)
-            if len(batch) == batch_rows:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+        new = [row for row in groups[name].values() if row.id not in planned]
+        planned.update(row.id for row in new)
+        segment += new
+        if len(segment) >= least:
+            yield segment
+            segment = []
+    if segment:
+        yield segment
 
 
 def _length(example: Example) -> tuple[int, int, str]:
@@ -106,34 +118,9 @@ def _length(example: Example) -> tuple[int, int, str]:
     return pictures + (example.picture is not None), sum(map(len, turns)), example.id
 
 
-def _answer_batch(vlm: VLM, batch: Sequence[Row], max_new_tokens: int) -> dict[str, Record]:
-    """The records of a batch. Every prompt in it is also answered unedited, as the base of KL."""
-    examples = {row.example.id: row.example for row in batch}
-    prompts = {name: read_prompt(vlm, example) for name, example in examples.items()}
-    plain = {row.example.id for row in batch if not row.setting.edits}
-    extra = [name for name in prompts if name not in plain]
-    responses = generate(
-        vlm,
-        [prompts[row.example.id] for row in batch] + [prompts[name] for name in extra],
-        [row.setting.edits for row in batch] + [()] * len(extra),
-        max_new_tokens,
-    )
-    base: dict[str, torch.Tensor] = {
-        name: response.first_token
-        for name, response in zip(extra, responses[len(batch) :], strict=True)
-    }
-    for row, response in zip(batch, responses, strict=False):
-        if not row.setting.edits:
-            base[row.example.id] = response.first_token
-    return {
-        row.id: _record(row, response, base[row.example.id])
-        for row, response in zip(batch, responses, strict=False)
-    }
-
-
-def _record(row: Row, response: Response, base: torch.Tensor) -> Record:
-    if torch.isnan(response.first_token).any():  # a logit of minus infinity is a banned token
-        setting = row.setting
+def _record(row: Row, response: Response) -> Record:
+    setting = row.setting
+    if response.finish == "not_finite":
         raise CalibError(
             f"the model's output is not finite for example '{row.example.id}' under "
             f"{setting.method} at layer {setting.layer}, strength {setting.strength:g}. Use "
@@ -146,12 +133,12 @@ def _record(row: Row, response: Response, base: torch.Tensor) -> Record:
         "split": row.example.split,
         "query": row.example.query,
         "edits": [
-            {"layer": edit.layer, "operator": "add", "positions": edit.positions}
-            for edit in row.setting.edits
+            {"layer": e.layer, "operator": e.operator.name, "positions": e.positions}
+            for e in setting.edits
         ],
-        "strength": row.setting.strength,
+        "strength": setting.strength,
         "response": response.text,
-        "tokens": response.tokens,
+        "tokens": len(response.tokens),
         "finish": response.finish,
-        "kl": round(kl_divergence(response.first_token, base), 6) + 0.0,
+        "kl": round(response.kl, 6) + 0.0,
     }

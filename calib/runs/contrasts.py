@@ -14,20 +14,20 @@ from tqdm.auto import tqdm
 from calib.data.example import Example, Split, pairs
 from calib.directions.direction import Direction
 from calib.directions.fit import Contrast, checked_layers, fit_direction, pair_set_of
+from calib.engine.generate import Engine
 from calib.errors import CalibError
 from calib.methods.setting import BASELINE
 from calib.runs.answering import answer, plan_rows
 from calib.runs.judging import judge_rows
 from calib.runs.record import Rows
 from calib.scoring.labels import is_safe_response
-from calib.vlm.load import VLM
 from calib.vlm.prompts import Positions
 
 FITTED_PARTS = ("image_centric", "text_centric")
 
 
 def fit_contrast(
-    vlm: VLM,
+    engine: Engine,
     examples: Sequence[Example],
     record: Rows,
     judge: str,
@@ -36,7 +36,6 @@ def fit_contrast(
     estimator: str,
     positions: Positions,
     layers: Any,
-    max_new_tokens: int,
     batch_rows: int,
 ) -> Direction:
     """A direction fitted to the train pairs, its AUROC measured on the validation pairs.
@@ -44,7 +43,7 @@ def fit_contrast(
     ``layers`` is "all", a number or a list. Raises CalibError when there are no train pairs, and
     what fit_direction raises.
     """
-    chosen = checked_layers(vlm, layers)
+    chosen = checked_layers(engine.vlm, layers)
     sides: list[Contrast] = []
     for split in ("train", "validation"):
         twins = paired_examples(examples, split)
@@ -56,14 +55,12 @@ def fit_contrast(
             )
         if contrast == "refusal":
             with row_bar(f"{split} rows", len(twins)) as bar:
-                sides.append(
-                    refusal_contrast(vlm, twins, record, judge, max_new_tokens, batch_rows, bar)
-                )
+                sides.append(refusal_contrast(engine, twins, record, judge, bar))
         else:
             sides.append(safety_contrast(twins))
     with row_bar("reading", sum(len(side) for contrast in sides for side in contrast)) as bar:
         return fit_direction(
-            vlm,
+            engine.vlm,
             *sides,
             contrast=contrast,
             estimator=estimator,
@@ -96,20 +93,19 @@ def safety_contrast(examples: Sequence[Example]) -> Contrast:
 
 
 def refusal_contrast(
-    vlm: VLM,
+    engine: Engine,
     examples: Sequence[Example],
     record: Rows,
     judge: str,
-    max_new_tokens: int,
-    batch_rows: int,
     progress: Any = None,
 ) -> Contrast:
     """Examples the uncalibrated model refuses (or warns about) against those it answers.
 
     Their responses join the record like all others.
     """
-    rows = plan_rows(vlm, examples, [BASELINE], max_new_tokens)
-    answer(vlm, rows, record, max_new_tokens, batch_rows, progress)
+    # Responses are never cut here: what was answered must be known to its end.
+    rows = plan_rows(engine, examples, [BASELINE])
+    answer(engine, rows, record, progress=progress)
     refused, answered = [], []
     for row, judged in zip(rows, judge_rows(rows, record, judge), strict=True):
         if judged.label is not None and is_safe_response(judged.label):

@@ -18,7 +18,14 @@ from calib.runs.record import write_atomically
 RUN_FILE = "run.json"
 # What changes where or how fast rows are made or how they are scored, but not the rows: a run that
 # ran out of memory can be continued with smaller batches, and scored again by another mapping.
-NOT_IDENTITY = ("out", "generation.batch_rows", "batch_rows", "mapping")
+NOT_IDENTITY = (
+    "out",
+    "generation.batch_rows",
+    "generation.memory_gb",
+    "generation.sharing",
+    "batch_rows",
+    "mapping",
+)
 _MOST_CHANGES_SHOWN = 8
 
 

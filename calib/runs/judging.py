@@ -10,8 +10,8 @@ from calib.runs.answering import Row
 from calib.runs.record import Rows, write_atomically
 from calib.scoring.judged import SAFETY_DATASETS, Judged
 from calib.scoring.labels import Label
-from calib.scoring.rules_judge import judge_rules
-from calib.scoring.string_judge import judge_string
+from calib.scoring.rules_judge import is_lost, judge_rules
+from calib.scoring.string_judge import is_settled, judge_string
 from calib.vlm.load import MINI
 
 Judge = Callable[[Example, str], Label]
@@ -38,6 +38,21 @@ def choose_judge(name: str, data: str, checkpoint: str) -> str:
     if name == "rules" and data != "mini":
         raise CalibError(f"judge=rules knows the mini world only, not data={data}; use string.")
     return name
+
+
+def certain(judge: str) -> Callable[[Example, str], bool]:
+    """Whether the label of a response that begins so is certain, by the judge of that name."""
+
+    def by_rules(example: Example, response: str) -> bool:
+        if example.dataset in SAFETY_DATASETS:
+            return is_lost(example, response)
+        said = " ".join(response.split()).casefold()
+        return not (example.answer or "").casefold().startswith(said)
+
+    def by_string(example: Example, response: str) -> bool:
+        return example.dataset in SAFETY_DATASETS and is_settled(response)
+
+    return by_rules if judge == "rules" else by_string
 
 
 def judge_rows(rows: Sequence[Row], record: Rows, judge: str) -> list[Judged]:

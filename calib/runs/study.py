@@ -11,12 +11,14 @@ from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Split
 from calib.directions.direction import Direction, read_direction, write_direction
 from calib.directions.fit import checked_layers, pair_set_of, require_match
+from calib.engine.decoding import Decoding
+from calib.engine.generate import Engine
 from calib.errors import CalibError
 from calib.methods.setting import BASELINE, Setting
 from calib.methods.steer import steer_settings
 from calib.runs.answering import Row, answer, plan_rows
 from calib.runs.contrasts import FITTED_PARTS, fit_contrast, paired_examples, row_bar
-from calib.runs.judging import choose_judge, judge_rows, write_labels
+from calib.runs.judging import certain, choose_judge, judge_rows, write_labels
 from calib.runs.record import Rows
 from calib.scoring.judged import Judged
 from calib.scoring.results import Result
@@ -108,6 +110,19 @@ class Study:
     def __post_init__(self) -> None:
         data, checkpoint = self.config.data.name, self.vlm.checkpoint
         self.judge = choose_judge(self.config.judge.name, data, checkpoint)
+        generation = self.config.generation
+        self.engine = Engine(
+            self.vlm,
+            Decoding(
+                max_new_tokens=generation.max_new_tokens,
+                batch_rows=generation.batch_rows,
+                memory=generation.memory,
+                temperature=generation.temperature,
+                top_p=generation.top_p,
+                sharing=generation.sharing,
+                seed=self.config.seed,
+            ),
+        )
         self.rows: list[Row] = []
         self.judged: list[Judged] = []
 
@@ -127,7 +142,7 @@ class Study:
             self._require_same_fit(direction, method, path)
             return direction
         direction = fit_contrast(
-            self.vlm,
+            self.engine,
             self.benchmark.examples,
             self.record,
             self.judge,
@@ -135,7 +150,6 @@ class Study:
             estimator=method.estimator,
             positions=method.read_positions,  # type: ignore[arg-type]
             layers="all",
-            max_new_tokens=self.config.generation.max_new_tokens,
             batch_rows=self.config.generation.batch_rows,
         )
         direction = dataclasses.replace(direction, positions=method.positions)
@@ -191,17 +205,10 @@ class Study:
                 f"the {split} split of data={self.config.data.name} is empty with these settings. "
                 "Raise data.limit or choose more parts."
             )
-        generation = self.config.generation
-        rows = plan_rows(self.vlm, asked, settings, generation.max_new_tokens)
+        early = self.config.generation.early_stop
+        rows = plan_rows(self.engine, asked, settings, self.judge if early else "")
         with row_bar(f"{split} rows", len({row.id for row in rows})) as bar:
-            answer(
-                self.vlm,
-                rows,
-                self.record,
-                generation.max_new_tokens,
-                generation.batch_rows,
-                progress=bar,
-            )
+            answer(self.engine, rows, self.record, certain(self.judge) if early else None, bar)
         judged = judge_rows(rows, self.record, self.judge)
         self.rows += rows
         self.judged += judged

@@ -22,6 +22,16 @@ def judge_rules(example: Example, response: str) -> Label:
     return "answer" if said in _answers(example) else "irrelevant"
 
 
+def is_lost(example: Example, response: str) -> bool:
+    """Whether a response that begins so is irrelevant however it goes on.
+
+    It is once no sentence that the judge accepts begins like it.
+    """
+    said = " ".join(response.split())
+    accepted = (*world.REFUSALS.values(), *_warnings(example), *_answers(example))
+    return not any(sentence.startswith(said) for sentence in accepted)
+
+
 def is_well_formed(response: str) -> bool:
     """Whether a response is a sentence of the world at all, right or wrong."""
     return " ".join(response.split()) in _sentences()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from calib.config import ModelConfig
 from calib.errors import CalibError
 from calib.vlm.layers import decoder_layers
+from calib.vlm.pictures import Pictures
 from calib.vlm.processor import image_only
 
 MINI = "mini-internvl"
@@ -38,6 +39,8 @@ class VLM:
     width: int
     """Width of the residual stream."""
     tiles: bool
+    pictures: Pictures = field(default_factory=Pictures, compare=False)
+    """Image features that the vision tower has already given."""
 
     @property
     def layers(self) -> int:
@@ -50,10 +53,16 @@ class VLM:
         return self.model.get_input_embeddings().weight.device
 
     @property
-    def image_token(self) -> int | None:
-        """Token id that stands for one image feature in the prompt, if the model has one."""
+    def image_tokens(self) -> list[int]:
+        """Token ids that stand for one image feature in the prompt; empty if the model has none."""
         config = self.model.config
-        return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+        token = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+        return [] if token is None else [token]
+
+    @property
+    def pad_token(self) -> int:
+        """Token id that fills what stands left of a shorter prompt; it is always masked."""
+        return self.processor.tokenizer.pad_token_id or 0
 
 
 def load(config: ModelConfig) -> VLM:

@@ -1,10 +1,14 @@
 """From an example to what a model reads: chat template, image features, token positions."""
 
+import hashlib
+import inspect
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 
 from calib.data.example import Example
 from calib.errors import CalibError
@@ -12,19 +16,19 @@ from calib.vlm.load import VLM
 
 Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
 
-FROM_THE_RESPONSE: tuple[Positions, ...] = ("last_prompt", "response")
-"""Choices that leave everything before the last prompt token as it is."""
-
 
 @dataclass(frozen=True)
 class Prompt:
     """One example as the model reads it, kept on the model's device."""
 
     tokens: torch.Tensor  # [length] int64
-    visual: dict[str, torch.Tensor]
-    """What else the forward pass wants (features or pixels), first axis = images or tiles."""
-    encoded: bool
-    """Whether ``visual`` holds the vision tower's output instead of pixels."""
+    places: torch.Tensor
+    """Position ids as the model's own generate makes them. # [length], or [axes, length]"""
+    image: torch.Tensor  # [length] bool: where an image feature stands
+    pictures: tuple[Any, ...]
+    """The vision tower's output for each picture; empty where the model takes pixels instead."""
+    pixels: dict[str, torch.Tensor]
+    """Pixels and what belongs to them, where the features are not kept; first axis = pictures."""
     per_token: dict[str, torch.Tensor]
     """Further inputs with a value per token, such as token types. # [length]"""
 
@@ -35,9 +39,17 @@ class PromptBatch:
 
     tokens: torch.Tensor  # [rows, length] int64
     mask: torch.Tensor  # [rows, length] int64, 1 where a token stands
+    places: torch.Tensor  # [rows, length], or [axes, rows, length]
     image: torch.Tensor  # [rows, length] bool
-    inputs: dict[str, Any]
-    """Keyword arguments for the model or for generate."""
+    per_token: dict[str, torch.Tensor]  # [rows, length] each
+    seen: dict[str, Any]
+    """What the forward pass wants to know about the pictures."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments for the model or for generate."""
+        text = {"input_ids": self.tokens, "attention_mask": self.mask}
+        return {**text, **self.per_token, **self.seen}
 
 
 def conversation(example: Example) -> list[dict[str, Any]]:
@@ -61,69 +73,133 @@ def _user(query: str, image: Any) -> dict[str, Any]:
 
 @torch.no_grad()
 def read_prompt(vlm: VLM, example: Example) -> Prompt:
-    """Tokenise one example and pass its pictures through the vision tower.
-
-    One prompt at a time, so that its features do not depend on its neighbours in a batch: rows are
-    then repeatable to the bit whatever else a run contains.
+    """Tokenise one example; its pictures pass the vision tower unless they did so before.
 
     Raises CalibError when the prompt is longer than the model's context.
     """
-    pictures = any(t.picture for t in example.demonstrations) or example.picture is not None
-    settings: dict[str, Any] = {}
-    if pictures and hasattr(vlm.processor.image_processor, "crop_to_patches"):
-        settings["crop_to_patches"] = vlm.tiles
-    features = vlm.processor.apply_chat_template(
-        [conversation(example)],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs=settings,
-    )
-    tokens = features.pop("input_ids")[0].to(vlm.device)
-    features.pop("attention_mask", None)
+    turns = conversation(example)
+    found = _processed(vlm, turns)
+    tokens = found.pop("input_ids")[0]
     longest = vlm.model.config.get_text_config(decoder=True).max_position_embeddings
     if len(tokens) >= longest:
         raise CalibError(
             f"example '{example.id}' is {len(tokens)} tokens long; {vlm.checkpoint} reads at most "
             f"{longest}. Shorten the query or leave the example out."
         )
-    found = {key: value.to(vlm.device) for key, value in features.items()}
     per_token = {k: v[0] for k, v in found.items() if tuple(v.shape) == (1, len(tokens))}
-    visual = {key: value for key, value in found.items() if key not in per_token}
-    pixels = visual.get("pixel_values")
-    if pixels is not None and set(visual) == {"pixel_values"}:
-        pooled = vlm.model.get_image_features(pixels, return_dict=True).pooler_output
-        if isinstance(pooled, torch.Tensor) and vlm.model._supports_mm_encoder_outputs():
-            return Prompt(tokens, {"features": pooled}, True, per_token)
-    return Prompt(tokens, visual, False, per_token)
+    pixels = {key: value for key, value in found.items() if key not in per_token}
+    image = torch.isin(tokens, torch.tensor(vlm.image_tokens, device=tokens.device))
+    places = _places(vlm, tokens, per_token, pixels)
+    pictures: tuple[Any, ...] = ()
+    if pixels and vlm.model._supports_mm_encoder_outputs():
+        shown = _shown(turns)
+        alone = [pixels] if len(shown) == 1 else [None] * len(shown)
+        pictures = tuple(_features(vlm, p, ready) for p, ready in zip(shown, alone, strict=True))
+        pixels = {}
+    return Prompt(tokens, places, image, pictures, pixels, per_token)
+
+
+def _shown(turns: Sequence[dict[str, Any]]) -> list[Image.Image]:
+    contents = [part for turn in turns for part in turn["content"]]
+    return [part["image"] for part in contents if part["type"] == "image"]
+
+
+def _processed(vlm: VLM, turns: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    settings: dict[str, Any] = {}
+    if _shown(turns) and hasattr(vlm.processor.image_processor, "crop_to_patches"):
+        settings["crop_to_patches"] = vlm.tiles
+    found = vlm.processor.apply_chat_template(
+        [turns],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=settings,
+    )
+    found.pop("attention_mask", None)
+    return {key: value.to(vlm.device) for key, value in found.items()}
+
+
+def _features(vlm: VLM, picture: Image.Image, pixels: dict[str, torch.Tensor] | None) -> Any:
+    """The vision tower's output for one picture, as the forward pass takes it."""
+
+    def encode() -> Any:
+        given = pixels
+        if given is None:  # among other pictures: prepared as if it were alone
+            turn = {"role": "user", "content": [{"type": "image", "image": picture}]}
+            given = _processed(vlm, [turn])
+            length = given.pop("input_ids").shape[1]
+            given = {k: v for k, v in given.items() if tuple(v.shape) != (1, length)}
+        wanted = inspect.signature(vlm.model.base_model.get_image_features).parameters
+        chosen = {key: value for key, value in given.items() if key in wanted}
+        output = vlm.model.base_model.get_image_features(**chosen, return_dict=True)
+        kept = {"pooler_output": output.pooler_output}
+        if getattr(output, "deepstack_features", None) is not None:
+            kept["deepstack_features"] = output.deepstack_features
+        return kept
+
+    digest = hashlib.sha256(repr((picture.mode, picture.size)).encode() + picture.tobytes())
+    return vlm.pictures.features(digest.hexdigest(), encode)
+
+
+def _places(
+    vlm: VLM,
+    tokens: torch.Tensor,
+    per_token: dict[str, torch.Tensor],
+    pixels: dict[str, torch.Tensor],
+) -> torch.Tensor:
+    """Position ids of one prompt, made by the model's own preparation of generate."""
+    state = {
+        "attention_mask": torch.ones_like(tokens)[None],
+        **{key: value[None] for key, value in per_token.items()},
+        **{key: value for key, value in pixels.items() if key != "pixel_values"},
+    }
+    places = vlm.model._prepare_position_ids_for_generation(tokens[None], dict(state))
+    prepared = vlm.model.prepare_inputs_for_generation(
+        tokens[None], position_ids=places, is_first_iteration=True, **state
+    )
+    return prepared["position_ids"][..., 0, :]
 
 
 def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
     """Put prompts side by side; the same prompt may stand in many rows."""
     length = max(len(prompt.tokens) for prompt in prompts)
-    pad = vlm.processor.tokenizer.pad_token_id or 0
-    tokens = torch.full((len(prompts), length), pad, device=vlm.device)
-    mask = torch.zeros_like(tokens)
-    for row, prompt in enumerate(prompts):
-        tokens[row, length - len(prompt.tokens) :] = prompt.tokens
-        mask[row, length - len(prompt.tokens) :] = 1
-    image = (tokens == vlm.image_token) & mask.bool()
-    inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask}
-    for key in {key for prompt in prompts for key in prompt.per_token}:
-        inputs[key] = torch.zeros_like(tokens)
-        for row, prompt in enumerate(prompts):
-            if key in prompt.per_token:
-                inputs[key][row, length - len(prompt.tokens) :] = prompt.per_token[key]
-    seen = [prompt for prompt in prompts if prompt.visual]
-    if seen and seen[0].encoded:
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        pooled = torch.cat([prompt.visual["features"] for prompt in seen])
-        inputs["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=pooled)}
-    elif seen:
-        inputs |= {key: torch.cat([p.visual[key] for p in seen]) for key in seen[0].visual}
-    return PromptBatch(tokens, mask, image, inputs)
+    def padded(values: Sequence[torch.Tensor], fill: int = 0) -> torch.Tensor:
+        pads = [torch.nn.functional.pad(v, (length - v.shape[-1], 0), value=fill) for v in values]
+        return torch.stack(pads, dim=-2)
+
+    mask = padded([torch.ones_like(prompt.tokens) for prompt in prompts])
+    kinds = {key for prompt in prompts for key in prompt.per_token}
+    return PromptBatch(
+        tokens=padded([prompt.tokens for prompt in prompts], vlm.pad_token),
+        mask=mask,
+        places=padded([prompt.places for prompt in prompts]),
+        image=padded([prompt.image for prompt in prompts]),
+        per_token={
+            key: padded([p.per_token.get(key, torch.zeros_like(p.tokens)) for p in prompts])
+            for key in sorted(kinds)
+        },
+        seen=_seen(prompts),
+    )
+
+
+def _seen(prompts: Sequence[Prompt]) -> dict[str, Any]:
+    pictures = [picture for prompt in prompts for picture in prompt.pictures]
+    if pictures:
+        joined = {key: _joined([one[key] for one in pictures]) for key in pictures[0]}
+        return {"mm_encoder_outputs": {"image": types.SimpleNamespace(**joined)}}
+    pixels = [prompt.pixels for prompt in prompts if prompt.pixels]
+    return {key: torch.cat([one[key] for one in pixels]) for key in pixels[0]} if pixels else {}
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Features of several pictures as the model would return them for all at once."""
+    if isinstance(parts[0], torch.Tensor):
+        return torch.cat(list(parts))
+    if isinstance(parts[0][0], torch.Tensor):  # a tensor per picture
+        return [tensor for part in parts for tensor in part]
+    return [_joined(layer) for layer in zip(*parts, strict=True)]  # deepstack: layer by layer
 
 
 def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
@@ -145,8 +221,3 @@ def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
             last[:, -1] = True
             return last
     raise CalibError(f"positions={positions} is not known; choose all, prompt, image, text, ...")
-
-
-def edits_response(positions: Positions) -> bool:
-    """Whether a choice of positions covers the generated tokens."""
-    return positions in ("all", "response")

@@ -1,0 +1,155 @@
+"""InternVL with random weights, of any shape, built without a file: real work, no real answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerFast
+
+from calib.vlm.load import VLM, fingerprint
+from calib.vlm.processor import image_only
+
+SPECIAL = ("<pad>", "<end>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+TEMPLATE = (
+    "{% for message in messages %}[{{ message['role'] }}] {% for item in message['content'] %}"
+    "{% if item['type'] == 'image' %}<IMG_CONTEXT>\n{% else %}{{ item['text'] }}{% endif %}"
+    "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides how much work a model is."""
+
+    text: dict[str, Any]
+    """Settings of the Qwen2 decoder."""
+    vision: dict[str, Any]
+    """Settings of the vision tower."""
+    pixels: int
+    """Side of a picture; (pixels / patch)^2 / 4 tokens stand for it."""
+    patch: int
+    spread: float = 0.02
+    """Standard deviation of the weights."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further settings of the decoder, such as a vocabulary larger than the tokenizer's."""
+
+    @property
+    def image_tokens(self) -> int:
+        return (self.pixels // self.patch) ** 2 // 4
+
+
+LONG = Shape(
+    text={
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+    vision={
+        "hidden_size": 192,
+        "intermediate_size": 768,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+    },
+    pixels=256,
+    patch=8,
+    spread=0.25,  # with the usual 0.02 every answer is one token repeated
+)
+
+
+def random_internvl(
+    name: str,
+    shape: Shape,
+    sentences: Sequence[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> VLM:
+    """The model with its processor; the same weights each time on one kind of device.
+
+    The words of ``sentences`` become tokens, so that queries are as long as they usually are.
+    """
+    tokenizer = _tokenizer(sentences)
+    config = transformers.InternVLConfig(
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 4096,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            "initializer_range": shape.spread,
+            **shape.text,
+            **shape.extra,
+        },
+        vision_config={
+            "model_type": "internvl_vision",
+            "image_size": shape.pixels,
+            "patch_size": shape.patch,
+            "initializer_range": shape.spread,
+            **shape.vision,
+        },
+        image_token_id=tokenizer.context_image_token_id,
+        image_seq_length=shape.image_tokens,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = InternVLForConditionalGeneration._from_config(config, dtype=dtype)
+    model.eval()
+    with torch.no_grad():
+        # Never the likeliest token: an end would cut the work short, a placeholder is no answer.
+        model.get_output_embeddings().weight[: len(SPECIAL)] = 0.0
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    processor = _processor(tokenizer, shape)
+    return VLM(
+        name=name,
+        checkpoint=name,
+        revision=None,
+        model=model,
+        processor=processor,
+        fingerprint=fingerprint(model, processor),
+        width=model.config.text_config.hidden_size,
+        tiles=False,
+    )
+
+
+def _tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Special tokens first, then bytes, then words."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    bpe.train_from_iterator([*sentences, "[user]\n[assistant]"], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<pad>",
+        eos_token="<end>",
+        padding_side="left",
+        extra_special_tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+    )
+
+
+def _processor(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Any:
+    images = transformers.GotOcr2ImageProcessorPil(
+        size={"height": shape.pixels, "width": shape.pixels}, crop_to_patches=False
+    )
+    return image_only(transformers.InternVLProcessor)(
+        images, tokenizer, image_seq_length=shape.image_tokens, chat_template=TEMPLATE
+    )

@@ -1,0 +1,59 @@
+"""What a benchmark leaves behind: a table on the terminal and the same as CSV."""
+
+import csv
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import transformers
+
+RESULTS = Path(__file__).parent / "results"
+
+Line = Mapping[str, object]
+
+
+def one_thread() -> None:
+    """One thread, unless OMP_NUM_THREADS asks for more: the models are small, and threads that wait
+    for each other count as CPU time."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def circumstances() -> dict[str, object]:
+    """What a reader of a number should know about where it comes from."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+        "load": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def show(lines: Sequence[Line]) -> None:
+    """Print lines with the same columns as a table."""
+    columns = list(lines[0])
+    cells = [columns, *([_text(line[column]) for column in columns] for line in lines)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
+    for row in cells:
+        first = row[0].ljust(widths[0])
+        print("  ".join([first, *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]))
+
+
+def save(name: str, lines: Sequence[Line], known: Mapping[str, object]) -> Path:
+    """Write lines to ``results/<name>.csv``, each with the circumstances; returns the path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*lines[0], *known], lineterminator="\n")
+        writer.writeheader()
+        for line in lines:
+            writer.writerow({key: _text(value) for key, value in {**line, **known}.items()})
+    return path
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,82 @@
+"""Choose the next token of every row: the likeliest one, or a draw that is the row's own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList
+
+from calib.engine.decoding import Decoding
+from calib.vlm.load import VLM
+
+BY_LENGTH = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
+"""Parts of the names of processors that count a row's tokens, padding included."""
+
+
+class Chooser:
+    """Logits to tokens, with the processors that the checkpoint's generation settings ask for."""
+
+    def __init__(self, vlm: VLM, decoding: Decoding) -> None:
+        self.sampled = decoding.temperature > 0
+        self.processors, self.ends = _settings(vlm, decoding)
+
+    @property
+    def wants_history(self) -> bool:
+        """Whether the tokens before matter, as for a repetition penalty."""
+        return len(self.processors) > 0
+
+    @property
+    def counts_length(self) -> str | None:
+        """A processor that depends on how many tokens stand before, padding included, if any."""
+        names = [type(processor).__name__ for processor in self.processors]
+        return next((n for n in names if any(part in n for part in BY_LENGTH)), None)
+
+    def processed(self, history: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
+        """Scores after the processors. # [rows, vocabulary] float32"""
+        return logits if history is None else self.processors(history, logits)
+
+    def choose(
+        self, scores: torch.Tensor, generators: Sequence[torch.Generator | None]
+    ) -> torch.Tensor:
+        """One token per row; -1 where the scores are not finite. # [rows] int64"""
+        if self.sampled:
+            noise = torch.empty_like(scores)
+            for row, generator in zip(noise, generators, strict=True):
+                row.exponential_(generator=generator)
+            # The largest of p / Exp(1) draws from p: each row by noise of its own.
+            best, chosen = (scores.softmax(-1) / noise).max(-1)
+        else:
+            best, chosen = scores.max(-1)
+        return chosen.masked_fill(best.isnan(), -1)
+
+
+def _settings(vlm: VLM, decoding: Decoding) -> tuple[LogitsProcessorList, frozenset[int]]:
+    """Logits processors and end tokens, as the model's own generate would have them."""
+    found: dict[str, Any] = {}
+
+    def look(model: Any, input_ids: Any, logits_processor: Any = None, **rest: Any) -> Any:
+        found["processors"] = logits_processor
+        found["ends"] = rest["generation_config"].eos_token_id
+        return input_ids
+
+    sampling: dict[str, Any] = {"do_sample": False}
+    if decoding.temperature > 0:
+        # What the checkpoint suggests for sampling (top-k and others) is not added to it.
+        sampling = {
+            "do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p,
+            "top_k": 0, "min_p": None, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
+        }  # fmt: skip
+    start = torch.tensor([[vlm.pad_token]], device=vlm.device)
+    vlm.model.generate(
+        input_ids=start,
+        attention_mask=torch.ones_like(start),
+        max_new_tokens=decoding.max_new_tokens,
+        num_beams=1,
+        custom_generate=look,
+        **sampling,
+    )
+    ends = found["ends"]
+    if ends is None:
+        ends = vlm.processor.tokenizer.eos_token_id
+    given = [ends] if isinstance(ends, int) else list(ends or [])
+    return found["processors"], frozenset(int(end) for end in given)

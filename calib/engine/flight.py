@@ -1,0 +1,139 @@
+"""Rows in flight: every step writes one token to each; who has ended leaves, who waits may join."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from calib.engine.cache import Slots
+from calib.engine.choose import Chooser
+from calib.engine.edit import REACH, LayerEdits, layers_of
+from calib.engine.prefill import Read
+from calib.engine.row import Row, histories
+from calib.engine.tally import Tally
+from calib.vlm.layers import decoder_layers
+from calib.vlm.load import VLM
+
+
+class Flight:
+    """The rows in flight, in slots 0, 1, ... without gaps."""
+
+    def __init__(self, vlm: VLM, chooser: Chooser, slots: int, columns: int, tally: Tally) -> None:
+        self.vlm, self.chooser, self.tally = vlm, chooser, tally
+        self.slots = slots
+        self.rows: list[Row] = []
+        self.cache = Slots(vlm.layers, slots, columns)
+        self.editing: dict[int, LayerEdits] = {}
+        device = vlm.device
+        self.start = torch.empty(0, dtype=torch.int64, device=device)  # [rows] first column
+        self.last = self.start  # [rows] token that is read next
+        self.places = torch.empty(0, device=device)  # [rows] or [axes, rows] its position
+        self.history: list[torch.Tensor] = []  # per row, where the chooser wants it
+
+    @property
+    def free(self) -> int:
+        """Slots that are not taken."""
+        return self.slots - len(self.rows)
+
+    def join(self, rows: Sequence[Row], read: Read, of: Sequence[int]) -> None:
+        """Take rows in; ``of`` gives the place of each in ``read``. They hold one token already."""
+        if not rows:
+            return
+        device = self.vlm.device
+        before, window = len(self.rows), self.cache.window
+        self.start = self.start + self.cache.make_room(read.length)
+        for layer, held, states in zip(
+            self.cache.layers, read.held, read.held_state_of, strict=True
+        ):
+            layer.write(before, held, torch.tensor([states[k] for k in of], device=device))
+        lengths = torch.tensor([len(row.prompt.tokens) for row in rows], device=device)
+        places = torch.stack([row.prompt.places[..., -1] + 1 for row in rows], dim=-1)
+        last = torch.tensor([row.tokens[-1] for row in rows], device=device)
+        start = window.high - lengths
+        if before:
+            start = torch.cat([self.start, start])
+            places = torch.cat([self.places, places], dim=-1)
+            last = torch.cat([self.last, last])
+        self.start, self.places, self.last = start, places, last
+        self.rows += rows
+        window.rows = len(self.rows)
+        window.low = min(window.low, int(start.min())) if before else int(start.min())
+        self._edit_responses()
+
+    def _edit_responses(self) -> None:
+        kept = [tuple(e for e in row.edits if REACH[e.positions][2]) for row in self.rows]
+        self.editing = {
+            layer: LayerEdits(
+                [tuple(e for e in edits if e.layer == layer) for edits in kept], self.vlm.device
+            )
+            for layer in layers_of(kept)
+        }
+
+    def step(self) -> None:
+        """Read every row's last token and write its next one; -1 where scores are not finite."""
+        window = self.cache.window
+        self.start = self.start + self.cache.make_room(0)
+        columns = torch.arange(window.low, window.high + 1, device=self.start.device)
+        with self._edited():
+            output = self.vlm.model(
+                input_ids=self.last[:, None],
+                attention_mask=(columns >= self.start[:, None]).long(),
+                position_ids=self.places[..., None],
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+        window.high += 1
+        self.tally.decode_row_steps += len(self.rows)
+        history = histories(self.rows, self.vlm) if self.chooser.wants_history else None
+        scores = self.chooser.processed(history, output.logits[:, -1].float())
+        self.last = self.chooser.choose(scores, [row.generator for row in self.rows])
+        self.places = self.places + 1
+        for row, token in zip(self.rows, self.last.tolist(), strict=True):
+            row.tokens.append(token)
+
+    def leave(self, gone: Sequence[int]) -> None:
+        """Free the slots of rows that have ended; the last rows take their places."""
+        if not gone:
+            return
+        count, left = len(self.rows), set(gone)
+        kept = count - len(left)
+        target = [slot for slot in sorted(left) if slot < kept]
+        source = [slot for slot in range(kept, count) if slot not in left]
+        order = list(range(kept))
+        for to, come in zip(target, source, strict=True):
+            order[to] = come
+        device = self.start.device
+        if target:
+            moved = torch.tensor(source, device=device), torch.tensor(target, device=device)
+            for layer in self.cache.layers:
+                layer.move_rows(*moved)
+        index = torch.tensor(order, dtype=torch.int64, device=device)
+        self.rows = [self.rows[slot] for slot in order]
+        self.start, self.last = self.start[index], self.last[index]
+        self.places = self.places[..., index]
+        for edits in self.editing.values():
+            edits.keep(index)
+        window = self.cache.window
+        window.rows = kept
+        if kept:
+            window.low = int(self.start.min())
+
+    @contextmanager
+    def _edited(self) -> Iterator[None]:
+        """While open, the outputs of decoder blocks carry the edits of the rows in flight."""
+
+        def hook_of(edits: LayerEdits) -> Any:
+            def hook(module: Any, args: Any, output: Any) -> Any:
+                if torch.is_tensor(output):
+                    return edits.apply(output)
+                return (edits.apply(output[0]), *output[1:])
+
+            return hook
+
+        blocks = decoder_layers(self.vlm.model)
+        with ExitStack() as stack:
+            for layer, edits in self.editing.items():
+                hook = blocks[layer].register_forward_hook(hook_of(edits), prepend=True)
+                stack.callback(hook.remove)
+            yield

@@ -1,0 +1,111 @@
+"""How much fits: rows in flight and prompt tokens per pass, within a budget of bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from calib.engine.decoding import Decoding
+from calib.engine.row import Row
+from calib.vlm.load import VLM
+
+PASS_TOKENS = 8192
+"""Prompt tokens read at once: enough to keep any device busy."""
+CACHED_SHARE, READING_SHARE = 0.6, 0.2
+"""Shares of the budget for keys and values in flight and for reading prompts; the rest is what
+joining rows take twice for a moment."""
+CPU_WEIGHTS = 2**30
+"""Weights times rows at which a CPU has enough to do in one step."""
+SLACK = 8
+"""Columns are moved back once in this share of a row's length, at most."""
+
+
+@dataclass
+class Room:
+    """What fits at once; halved when memory runs out."""
+
+    slots: int
+    """Rows in flight."""
+    tokens: int
+    """Prompt tokens by state in one pass."""
+
+    def halve(self) -> bool:
+        """Half of both; False when there is nothing left to halve."""
+        if self.slots == 1 and self.tokens == 1:
+            return False
+        self.slots, self.tokens = max(1, self.slots // 2), max(1, self.tokens // 2)
+        return True
+
+
+def columns_for(rows: Sequence[Row], max_new_tokens: int) -> int:
+    """Columns that a row of any of these may need, and some to move in."""
+    longest = max(len(row.prompt.tokens) for row in rows) + max_new_tokens
+    return longest + max(4, longest // SLACK)
+
+
+def room_for(vlm: VLM, decoding: Decoding, columns: int) -> Room:
+    """What fits for rows of ``columns`` tokens, in the configured budget or in what is there."""
+    budget = decoding.memory if decoding.memory is not None else measured(vlm)
+    cached, passing = bytes_per_token(vlm)
+    slots = int(CACHED_SHARE * budget / (cached * columns))
+    tokens = int(READING_SHARE * budget / (cached + passing))
+    slots = min(slots, rows_in_flight(vlm, decoding))
+    return Room(max(1, slots), max(1, min(tokens, PASS_TOKENS)))
+
+
+def rows_in_flight(vlm: VLM, decoding: Decoding) -> int:
+    """Rows that may be in flight at once, whatever their length.
+
+    A CPU is busy with few rows of a large model: more would only delay the first response.
+    """
+    if vlm.device.type != "cpu":
+        return decoding.batch_rows
+    weights = sum(parameter.numel() for parameter in vlm.model.parameters())
+    return min(decoding.batch_rows, max(8, CPU_WEIGHTS // weights))
+
+
+def bytes_per_token(vlm: VLM) -> tuple[int, int]:
+    """Bytes of keys and values of one token, and of what passes through a layer for it."""
+    config = vlm.model.config.get_text_config(decoder=True)
+    heads = config.num_attention_heads
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    size = torch.finfo(vlm.model.dtype).bits // 8
+    return 2 * vlm.layers * keys * width * size, (8 * config.hidden_size + 3 * inner) * size
+
+
+def measured(vlm: VLM) -> int:
+    """Half of the machine's memory, or what the weights leave of a GPU's.
+
+    Not what happens to be free: an interrupted run is packed again as it was before.
+    """
+    if vlm.device.type != "cuda":
+        return psutil.virtual_memory().total // 2
+    devices = {parameter.device for parameter in vlm.model.parameters()}
+    total = 0
+    for device in devices:
+        if device.type == "cuda":
+            weights = sum(
+                p.numel() * p.element_size() for p in vlm.model.parameters() if p.device == device
+            )
+            total += int(0.9 * torch.cuda.get_device_properties(device).total_memory) - weights
+    return max(total, 1)
+
+
+def next_group(rows: Sequence[Row], room: Room, whole: bool) -> int:
+    """How many of ``rows``, a prompt's side by side, have their prompts read together; at least 1.
+
+    A row takes room of its own only where its edits begin before the last token of the prompt, or
+    where prompts are read ``whole`` and everything is ready at once.
+    """
+    longest = states = own = 0
+    for count, row in enumerate(rows):
+        longest = max(longest, len(row.prompt.tokens))
+        apart = row.forks_before_last() or (whole and bool(row.edits))
+        own += apart
+        states += apart or count == 0 or row.prompt is not rows[count - 1].prompt
+        if count and (longest * states > room.tokens or own > room.slots):
+            return count
+    return len(rows)

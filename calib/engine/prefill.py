@@ -1,0 +1,237 @@
+"""Read prompts: what rows have in common is computed once, and forks where an edit tells them apart.
+
+A prompt is read in two passes. The first reads all of it but the last token, the second the last
+token, which produces the first token of the response. Edits that begin with the response leave the
+first pass the same for all rows, so its keys and values serve them all; in both passes the rows of
+one prompt go through the layers below their first edit as one.
+
+A model whose prompt tokens look ahead at the last one (PaliGemma) is read in a single pass.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import Cache
+
+from calib.engine.cache import ForkedLayer
+from calib.engine.edit import Edits, Masks
+from calib.engine.states import States, fork, layer_edits
+from calib.engine.tally import Tally
+from calib.errors import CalibError
+from calib.vlm.layers import decoder_layers
+from calib.vlm.load import VLM
+from calib.vlm.prompts import Prompt, PromptBatch, collate, prompt_positions
+
+BATCH_AXES = {"attention_mask": 0, "position_embeddings": -3, "position_ids": -2}
+"""Which axis of what a decoder block is given belongs to the rows; multimodal rotary positions have
+another in front."""
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]
+"""Of one layer, by state. # [states, heads, length, head width] each"""
+
+
+class CannotShare(CalibError):
+    """The model's blocks take something by row that rows of one prompt cannot be forked with."""
+
+
+@dataclass
+class Prefix:
+    """Prompts read up to their last token, and the rows that will go on from there."""
+
+    prompts: list[Prompt]
+    batch: PromptBatch
+    prompt_of: list[int]
+    """The prompt of each row. # [rows]"""
+    edits: list[Edits]  # [rows]
+    states: States | None = None
+    held: list[KeysValues] = field(default_factory=list)
+    """Keys and values of each layer by state at its input; empty where nothing was read."""
+
+
+@dataclass
+class Read:
+    """Rows whose prompt has been read whole: what decoding starts from."""
+
+    logits: torch.Tensor  # [states, vocabulary] float32
+    state_of: list[int]
+    """The final state of each row."""
+    held: list[KeysValues]  # by layer
+    held_state_of: list[list[int]]
+    """By layer, the state of each row at its input."""
+    length: int
+    """Columns of keys and values."""
+
+
+def read_prefix(
+    vlm: VLM,
+    prompts: Sequence[Prompt],
+    prompt_of: Sequence[int],
+    edits: Sequence[Edits],
+    tally: Tally,
+) -> Prefix:
+    """First pass: the prompts without their last token."""
+    batch = collate(vlm, prompts)
+    prefix = Prefix(list(prompts), batch, list(prompt_of), list(edits))
+    length = batch.tokens.shape[1] - 1
+    if length == 0:
+        return prefix
+    # Edits of the last token alone do not tell rows apart before it.
+    prefix.states = fork(prompt_of, edits, vlm.layers, parts=(True, False), shown=(True, False))
+    cache = DynamicCache()
+    with _forking(vlm, prefix.states, _masks(batch, edits, slice(None, -1))):
+        vlm.model.base_model(
+            **_inputs(batch, slice(None, -1)), past_key_values=cache, use_cache=True
+        )
+    prefix.held = [(layer.keys, layer.values) for layer in cache.layers]
+    _count(tally, prefix.states, vlm.layers, length)
+    return prefix
+
+
+def read_last(vlm: VLM, prefix: Prefix, rows: Sequence[int], tally: Tally) -> Read:
+    """Second pass, for some rows: the last token of their prompts."""
+    # Prompts are numbered by appearance, so that a state at the first layer is a prompt.
+    shown = list(dict.fromkeys(prefix.prompt_of[row] for row in rows))
+    number = {prompt: k for k, prompt in enumerate(shown)}
+    states = fork(
+        [number[prefix.prompt_of[row]] for row in rows],
+        [prefix.edits[row] for row in rows],
+        vlm.layers,
+        parts=(True, True),
+        shown=(False, True),
+    )
+    device = prefix.batch.tokens.device
+    chosen = torch.tensor(shown, device=device)
+    batch = prefix.batch
+    cache: Cache = DynamicCache()
+    if prefix.states is not None:
+        before = prefix.states.of_row
+        cache = Cache(
+            layers=[
+                ForkedLayer(
+                    held,
+                    torch.tensor(
+                        [before[layer][rows[row]] for row in states.row_of[layer]], device=device
+                    ),
+                )
+                for layer, held in enumerate(prefix.held)
+            ]
+        )
+    last = {
+        "input_ids": batch.tokens[chosen, -1:],
+        "attention_mask": batch.mask[chosen],
+        "position_ids": batch.places[..., chosen, -1:],
+    }
+    with _forking(vlm, states, None):
+        output = vlm.model(**last, past_key_values=cache, use_cache=True)
+    _count(tally, states, vlm.layers, 1)
+    return _read(output.logits, states, cache)
+
+
+def read_whole(
+    vlm: VLM,
+    prompts: Sequence[Prompt],
+    prompt_of: Sequence[int],
+    edits: Sequence[Edits],
+    tally: Tally,
+) -> Read:
+    """Both passes in one, where the tokens of a prompt look ahead."""
+    batch = collate(vlm, prompts)
+    states = fork(prompt_of, edits, vlm.layers, parts=(True, True), shown=(True, True))
+    cache = DynamicCache()
+    with _forking(vlm, states, _masks(batch, edits, slice(None))):
+        output = vlm.model(
+            **_inputs(batch, slice(None)), past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
+    _count(tally, states, vlm.layers, batch.tokens.shape[1])
+    return _read(output.logits, states, cache)
+
+
+def _read(logits: torch.Tensor, states: States, cache: Cache) -> Read:
+    held = [(layer.keys, layer.values) for layer in cache.layers]
+    final = logits[:, -1].to(torch.float32, copy=True)
+    return Read(final, states.of_row[-1], held, states.of_row[:-1], held[0][0].shape[-2])
+
+
+def _inputs(batch: PromptBatch, columns: slice) -> dict[str, Any]:
+    return {
+        "input_ids": batch.tokens[:, columns],
+        "attention_mask": batch.mask[:, columns],
+        "position_ids": batch.places[..., columns],
+        **{key: value[:, columns] for key, value in batch.per_token.items()},
+        **batch.seen,
+    }
+
+
+def _masks(batch: PromptBatch, edits: Sequence[Edits], columns: slice) -> Masks:
+    names = {edit.positions for row in edits for edit in row}
+    return {name: prompt_positions(batch, name)[:, columns] for name in names}
+
+
+def _count(tally: Tally, states: States, layers: int, length: int) -> None:
+    tally.prefill_token_layers += length * sum(states.count(layer) for layer in range(layers))
+
+
+@contextmanager
+def _forking(vlm: VLM, states: States, masks: Masks | None) -> Iterator[None]:
+    """While open, a pass over the prompts computes each state once.
+
+    After a layer whose edits tell rows apart, its output is laid out by the new states and edited;
+    before every layer, what it is given by prompt is laid out by its states.
+    """
+    device = vlm.device
+    prompts = states.count(0)
+    layers = decoder_layers(vlm.model)
+    laid_out: dict[tuple[int, int], torch.Tensor] = {}
+
+    def fork_after(layer: int, spread: torch.Tensor | None) -> Any:
+        edits = layer_edits(states, layer, device, masks)
+
+        def hook(module: Any, args: Any, output: Any) -> Any:
+            hidden = output if torch.is_tensor(output) else output[0]
+            if spread is not None:
+                hidden = hidden[spread.to(hidden.device)]
+            if edits is not None:
+                hidden = edits.apply(hidden)
+            return hidden if torch.is_tensor(output) else (hidden, *output[1:])
+
+        return hook
+
+    def lay_out_before(layer: int) -> Any:
+        source = states.prompts(layer, device)
+
+        def by_state(name: str, value: Any) -> Any:
+            if isinstance(value, tuple | list):
+                return type(value)(by_state(name, part) for part in value)
+            if not torch.is_tensor(value) or value.dim() == 0:
+                return value
+            if name not in BATCH_AXES:
+                raise CannotShare(f"its decoder blocks are given '{name}' by row")
+            axis = BATCH_AXES[name] % value.dim()
+            if value.shape[axis] != prompts or value.shape[axis] == 1:
+                return value
+            key = (id(value), id(states.row_of[layer]))
+            if key not in laid_out:  # the same for all layers between two forks
+                laid_out[key] = value.index_select(axis, source.to(value.device))
+            return laid_out[key]
+
+        def hook(module: Any, args: Any, kwargs: Any) -> Any:
+            if any(torch.is_tensor(value) for value in args[1:]):
+                raise CannotShare("its decoder blocks are given tensors without a name")
+            return args, {name: by_state(name, value) for name, value in kwargs.items()}
+
+        return hook
+
+    with ExitStack() as stack:
+        for index, layer in enumerate(layers):
+            spread = states.spread(index, device)
+            if spread is not None or any(states.edits[index]):
+                hook = layer.register_forward_hook(fork_after(index, spread), prepend=True)
+                stack.callback(hook.remove)
+            if states.count(index) != prompts:
+                before = layer.register_forward_pre_hook(lay_out_before(index), with_kwargs=True)
+                stack.callback(before.remove)
+        yield

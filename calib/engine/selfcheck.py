@@ -1,0 +1,103 @@
+"""Compare a few shared responses with plain ones before a run relies on sharing.
+
+The plain way is transformers' own generate, one row at a time, with one hook per edited layer and
+nothing of the engine but the operators' formulas.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from calib.engine.decoding import Asked, Response
+from calib.engine.edit import REACH
+from calib.errors import CalibError
+from calib.vlm.layers import decoder_layers
+from calib.vlm.load import VLM
+from calib.vlm.prompts import collate, prompt_positions, read_prompt
+
+TOKENS = 4
+"""Tokens compared of each row."""
+TIE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
+"""By how much of the scores' standard deviation two tokens may differ and still count as equally
+likely: in narrow types the same row has other last digits alone than in a batch."""
+
+
+def sample(asked: Sequence[Asked]) -> list[Asked]:
+    """A few rows to compare: a prompt with a picture and one without, unedited and edited."""
+    chosen: list[Asked] = []
+    for pictured in (True, False):
+        kind = [one for one in asked if (one.example.picture is not None) == pictured]
+        rows = [one for one in kind if one.example is kind[0].example]
+        edited = [one for one in rows if one.edits]
+        chosen += [one for one in rows if not one.edits][:1]
+        chosen += [edited[k] for k in sorted({0, len(edited) // 2, len(edited) - 1}) if edited]
+    return [replace(one, certain=None) for one in chosen]
+
+
+def require_same(vlm: VLM, one: Asked, response: Response) -> None:
+    """Raise CalibError unless a response of the engine is what plain generate says.
+
+    The response is at least as long as TOKENS, or has ended by itself.
+    """
+    alone, scores = plain_tokens(vlm, one, min(TOKENS, len(response.tokens)))
+    for step, (ours, theirs) in enumerate(zip(response.tokens, alone, strict=True)):
+        if ours == theirs:
+            continue
+        finite = scores[step][scores[step].isfinite()]
+        behind = scores[step][theirs] - scores[step][ours]
+        if behind <= TIE.get(vlm.model.dtype, TIE[torch.float32]) * finite.std():
+            return  # a tie: from here on both go their own ways
+        edits = ", ".join(f"{e.operator.name} at layer {e.layer}, {e.positions}" for e in one.edits)
+        raise CalibError(
+            f"{type(vlm.model).__name__}: example '{one.example.id}' ({edits or 'unedited'}) gets "
+            f"another token {step + 1} when rows share a prompt ({ours}) than alone ({theirs}). "
+            "Nothing was recorded. With generation.sharing=false rows share nothing, which is "
+            "slower; please report this with the versions of calib and transformers."
+        )
+
+
+@torch.no_grad()
+def plain_tokens(vlm: VLM, one: Asked, count: int) -> tuple[list[int], list[torch.Tensor]]:
+    """The row's first tokens by plain greedy generate, and the scores they were chosen by.
+
+    # [steps][vocabulary]
+    """
+    batch = collate(vlm, [read_prompt(vlm, one.example)])
+    begun: set[int] = set()
+
+    def hook_of(layer: int) -> Any:
+        def hook(module: Any, args: Any, output: Any) -> Any:
+            hidden = output if torch.is_tensor(output) else output[0]
+            prompt = layer not in begun
+            begun.add(layer)
+            for edit in one.edits:
+                if edit.layer != layer or not (prompt or REACH[edit.positions][2]):
+                    continue
+                tensors = [t.to(hidden)[None, None] for t in edit.operator.tensors()]
+                new = edit.operator.formula(hidden, *tensors)
+                if prompt:
+                    where = prompt_positions(batch, edit.positions).to(hidden.device)
+                    new = torch.where(where[..., None], new, hidden)
+                hidden = new
+            return hidden if torch.is_tensor(output) else (hidden, *output[1:])
+
+        return hook
+
+    blocks = decoder_layers(vlm.model)
+    with ExitStack() as stack:
+        for layer in {edit.layer for edit in one.edits}:
+            hook = blocks[layer].register_forward_hook(hook_of(layer), prepend=True)
+            stack.callback(hook.remove)
+        found = vlm.model.generate(
+            **batch.inputs,
+            max_new_tokens=count,
+            do_sample=False,
+            num_beams=1,
+            output_scores=True,
+            return_dict_in_generate=True,
+        )
+    tokens = found.sequences[0, batch.tokens.shape[1] :].tolist()
+    return tokens, [scores[0].float() for scores in found.scores]
