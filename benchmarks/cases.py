@@ -78,7 +78,7 @@ def default_case(positions: Positions = "last_prompt") -> Case:
         for layer in range(vlm.layers)
         for strength in Steer().strengths
     ]
-    asked, others = test[::36] + plain[:2], [test[1], plain[-1]]
+    asked, others = test[::42] + plain[:2], [test[1], plain[-1]]
     return Case(f"default, {positions}", vlm, asked, settings, 32, others)
 
 

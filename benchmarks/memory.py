@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROWS = 16
+ROWS = {"default": 32, "long": 16}
 """Rows in flight on both sides."""
 SETTINGS = 3
 """Enough that the engine's rows wait for each other; the naive loop's peak is the same for any."""
@@ -34,19 +34,22 @@ def peak(way: str, case: str, positions: str) -> int:
 
 def _measure(way: str, name: str, positions: str) -> int:
     import dataclasses
+    from functools import partial
 
     from benchmarks import naive, report
     from benchmarks.cases import default_case, long_case
     from benchmarks.ours import Ours
 
     report.one_thread()
-    case = default_case(positions) if name == "default" else long_case(positions, copies=ROWS // 4)  # type: ignore[arg-type]
+    rows = ROWS[name]
+    made = {"default": default_case, "long": partial(long_case, copies=rows // 4)}
+    case = made[name](positions)
     case = dataclasses.replace(
-        case, examples=case.examples[:ROWS], settings=case.settings[-SETTINGS:]
+        case, examples=case.examples[:rows], settings=case.settings[-SETTINGS:]
     )
     warm_up = dataclasses.replace(case, examples=case.warm_up, settings=[None])
     if way == "ours":
-        ours = Ours(case, batch_rows=ROWS)
+        ours = Ours(case, batch_rows=rows)
         ours.answer(warm_up.rows)
     else:
         naive.answer(warm_up)

@@ -30,6 +30,12 @@ def answer(case: Case) -> list[Tokens]:
     return answers
 
 
+@torch.no_grad()
+def forward(case: Case) -> Any:
+    """One plain forward pass over all prompts, as the documentation writes it."""
+    return case.vlm.model(**prepare(case.vlm, case.examples))
+
+
 def prepare(vlm: VLM, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     """The processor's batch, on the model's device."""
     inputs = vlm.processor.apply_chat_template(

@@ -122,7 +122,7 @@ class Engine:
 
     def sharing(self, row: Row) -> Sharing:
         """What rows like this one can share."""
-        pictures = bool(row.prompt.pictures or row.prompt.pixels)
+        pictures = row.prompt.pictured
         if pictures not in self._sharing:
             counting = self.chooser.counts_length
             if not self.decoding.sharing:
@@ -187,7 +187,7 @@ class Engine:
 
     def _groups(self, rows: Sequence[Row], room: Room) -> Iterator[list[Row]]:
         for pictures in (False, True):  # what they share differs
-            left = [r for r in rows if bool(r.prompt.pictures or r.prompt.pixels) == pictures]
+            left = [row for row in rows if row.prompt.pictured == pictures]
             while left:
                 count = next_group(left, room, self.sharing(left[0]).whole)
                 yield left[:count]

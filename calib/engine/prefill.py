@@ -1,4 +1,4 @@
-"""Read prompts: what rows have in common is computed once, and forks where an edit tells them apart.
+"""Read prompts: what rows share is computed once, and forks where an edit tells them apart.
 
 A prompt is read in two passes. The first reads all of it but the last token, the second the last
 token, which produces the first token of the response. Edits that begin with the response leave the

@@ -7,7 +7,7 @@ computed.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -59,8 +59,8 @@ def _batches(prompts: Sequence[Prompt], batch_rows: int) -> Iterator[list[int]]:
     batch: list[int] = []
     for k in sorted(range(len(prompts)), key=lambda k: len(prompts[k].tokens)):
         full = (len(batch) + 1) * len(prompts[k].tokens) > PASS_TOKENS or len(batch) == batch_rows
-        # Pixels of pictures do not go beside prompts without: families lay them out by row.
-        mixed = batch and bool(prompts[batch[0]].pixels) != bool(prompts[k].pixels)
+        # Mllama's blocks leave layers out for a batch without pictures, not for a row.
+        mixed = batch and prompts[batch[0]].pictured != prompts[k].pictured
         if batch and (full or mixed):
             yield batch
             batch = []
@@ -88,11 +88,8 @@ def _read(
         )
     last = bool(chosen[:, -1].all()) and bool((counts == 1).all())
     weights = None if last else chosen.float() / counts[:, None]
-    with _readers(vlm, layers, weights) as read:
-        try:
-            vlm.model.base_model(**batch.inputs, position_ids=batch.places, use_cache=False)
-        except _Enough:
-            pass
+    with _readers(vlm, layers, weights) as read, suppress(_Enough):
+        vlm.model.base_model(**batch.inputs, position_ids=batch.places, use_cache=False)
     return torch.stack([read[layer] for layer in layers], dim=1)
 
 

@@ -1,6 +1,5 @@
 """What rows of one prompt can share in a model, found by looking at one pass through it."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +59,7 @@ def _one_row(places: torch.Tensor) -> torch.Tensor:
 class _Look:
     """Watches the blocks of a decoder during one pass."""
 
-    def __init__(self, layers: Sequence[torch.nn.Module]) -> None:
+    def __init__(self, layers: torch.nn.ModuleList) -> None:
         self.layers = layers
         self.called: list[int] = []
         self.unknown: set[str] = set()

@@ -15,7 +15,7 @@ import torch
 
 from calib.engine.edit import REACH, LayerEdits, layers_of
 from calib.engine.packing import Room
-from calib.engine.row import Row, histories
+from calib.engine.row import Row
 from calib.vlm.layers import decoder, decoder_layers
 from calib.vlm.load import VLM
 from calib.vlm.prompts import PromptBatch, collate, prompt_positions
@@ -28,10 +28,8 @@ def answer_unshared(engine: Engine, rows: Sequence[Row], room: Room) -> None:
     """Answer rows in batches of their own."""
     batch: list[Row] = []
     for row in rows:
-        # Pixels of pictures do not go beside prompts without: families lay them out by row.
-        if batch and (
-            len(batch) == room.slots or bool(row.prompt.pixels) != bool(batch[0].prompt.pixels)
-        ):
+        # Mllama's blocks leave layers out for a batch without pictures, not for a row.
+        if batch and (len(batch) == room.slots or row.prompt.pictured != batch[0].prompt.pictured):
             _answer(engine, batch)
             batch = []
         batch.append(row)
@@ -145,7 +143,7 @@ class _Edits:
 
 @contextmanager
 def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[Row]) -> Iterator[_Edits]:
-    """While open, the first pass over the batch is its prompts, every later one a generated token."""
+    """While open, the first pass is the prompts, every later one a generated token."""
     masks = {
         edit.positions: prompt_positions(batch, edit.positions)
         for row in rows

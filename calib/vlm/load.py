@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, logging
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
@@ -17,7 +16,7 @@ from calib.config import ModelConfig
 from calib.errors import CalibError
 from calib.vlm.layers import decoder_layers
 from calib.vlm.pictures import Pictures
-from calib.vlm.processor import image_only
+from calib.vlm.processor import image_only, processor_class
 
 MINI = "mini-internvl"
 """The checkpoint that comes with calib; a model organism, not a published model."""
@@ -121,7 +120,7 @@ def _processor(source: str, model_type: str, common: dict[str, Any]) -> Any:
     # Pillow's image processors on every machine: torchvision's differ by a grey level, and are not
     # everywhere. Families unknown to the mapping load as they come.
     named = PROCESSOR_MAPPING_NAMES.get(model_type)
-    cls = getattr(transformers, named, None) if isinstance(named, str) else None
+    cls = processor_class(named) if isinstance(named, str) else None
     if cls is None:
         return AutoProcessor.from_pretrained(source, **common)
     return image_only(cls).from_pretrained(source, **common, backend="pil")

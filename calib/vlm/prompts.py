@@ -17,6 +17,10 @@ from calib.vlm.load import VLM
 Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
 
 
+GRIDS = ("image_grid_thw",)
+"""Inputs about pictures that position ids are made from, also where features stand for pixels."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One example as the model reads it, kept on the model's device."""
@@ -28,9 +32,15 @@ class Prompt:
     pictures: tuple[Any, ...]
     """The vision tower's output for each picture; empty where the model takes pixels instead."""
     pixels: dict[str, torch.Tensor]
-    """Pixels and what belongs to them, where the features are not kept; first axis = pictures."""
+    """Pixels and what belongs to them, where the features are not kept, else grids only; first axis
+    = pictures."""
     per_token: dict[str, torch.Tensor]
     """Further inputs with a value per token, such as token types. # [length]"""
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is a picture in it."""
+        return bool(self.pictures or self.pixels)
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,12 @@ def read_prompt(vlm: VLM, example: Example) -> Prompt:
     Raises CalibError when the prompt is longer than the model's context.
     """
     turns = conversation(example)
-    found = _processed(vlm, turns)
+    try:
+        found = _processed(vlm, turns)
+    except ValueError as error:
+        raise CalibError(
+            f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': {error}"
+        ) from error
     tokens = found.pop("input_ids")[0]
     longest = vlm.model.config.get_text_config(decoder=True).max_position_embeddings
     if len(tokens) >= longest:
@@ -93,9 +108,12 @@ def read_prompt(vlm: VLM, example: Example) -> Prompt:
     pictures: tuple[Any, ...] = ()
     if pixels and vlm.model._supports_mm_encoder_outputs():
         shown = _shown(turns)
-        alone = [pixels] if len(shown) == 1 else [None] * len(shown)
-        pictures = tuple(_features(vlm, p, ready) for p, ready in zip(shown, alone, strict=True))
-        pixels = {}
+        if len(shown) == 1 or "batch_num_images" in pixels:
+            # LLaVA-OneVision cuts a picture into tiles only where it is the only one.
+            pictures = (_features(vlm, shown, pixels),)
+        else:
+            pictures = tuple(_features(vlm, [picture], None) for picture in shown)
+        pixels = {key: value for key, value in pixels.items() if key in GRIDS}
     return Prompt(tokens, places, image, pictures, pixels, per_token)
 
 
@@ -116,17 +134,22 @@ def _processed(vlm: VLM, turns: Sequence[dict[str, Any]]) -> dict[str, torch.Ten
         return_tensors="pt",
         processor_kwargs=settings,
     )
-    found.pop("attention_mask", None)
+    # PaliGemma's processor adds labels, for training.
+    for unused in ("attention_mask", "labels"):
+        found.pop(unused, None)
     return {key: value.to(vlm.device) for key, value in found.items()}
 
 
-def _features(vlm: VLM, picture: Image.Image, pixels: dict[str, torch.Tensor] | None) -> Any:
-    """The vision tower's output for one picture, as the forward pass takes it."""
+def _features(
+    vlm: VLM, shown: Sequence[Image.Image], pixels: dict[str, torch.Tensor] | None
+) -> Any:
+    """The vision tower's output for a picture (or several), as the forward pass takes it."""
 
     def encode() -> Any:
         given = pixels
         if given is None:  # among other pictures: prepared as if it were alone
-            turn = {"role": "user", "content": [{"type": "image", "image": picture}]}
+            contents = [{"type": "image", "image": picture} for picture in shown]
+            turn = {"role": "user", "content": contents}
             given = _processed(vlm, [turn])
             length = given.pop("input_ids").shape[1]
             given = {k: v for k, v in given.items() if tuple(v.shape) != (1, length)}
@@ -138,7 +161,9 @@ def _features(vlm: VLM, picture: Image.Image, pixels: dict[str, torch.Tensor] | 
             kept["deepstack_features"] = output.deepstack_features
         return kept
 
-    digest = hashlib.sha256(repr((picture.mode, picture.size)).encode() + picture.tobytes())
+    digest = hashlib.sha256()
+    for picture in shown:
+        digest.update(repr((picture.mode, picture.size)).encode() + picture.tobytes())
     return vlm.pictures.features(digest.hexdigest(), encode)
 
 
@@ -185,12 +210,22 @@ def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
 
 
 def _seen(prompts: Sequence[Prompt]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
     pictures = [picture for prompt in prompts for picture in prompt.pictures]
     if pictures:
-        joined = {key: _joined([one[key] for one in pictures]) for key in pictures[0]}
-        return {"mm_encoder_outputs": {"image": types.SimpleNamespace(**joined)}}
+        features = {key: _joined([one[key] for one in pictures]) for key in pictures[0]}
+        seen["mm_encoder_outputs"] = {"image": types.SimpleNamespace(**features)}
     pixels = [prompt.pixels for prompt in prompts if prompt.pixels]
-    return {key: torch.cat([one[key] for one in pixels]) for key in pixels[0]} if pixels else {}
+    length = max(len(prompt.tokens) for prompt in prompts)
+    for key in pixels[0] if pixels else ():
+        parts = [one[key] for one in pixels]
+        if key == "cross_attention_mask":  # Mllama's has a value per token and tile
+            parts = [
+                torch.nn.functional.pad(one, (0, 0, 0, 0, length - one.shape[1], 0))
+                for one in parts
+            ]
+        seen[key] = torch.cat(parts)
+    return seen
 
 
 def _joined(parts: Sequence[Any]) -> Any:
