@@ -18,15 +18,14 @@ from calib.data.example import Example, Turn
 from calib.data.mini import behaviour, world
 from calib.data.mini.examples import load as load_examples
 from calib.data.text_image import PERTURBATIONS
+from calib.engine.decoding import Asked, Decoding
+from calib.engine.generate import generate
 from calib.scoring.intervals import Interval, wilson
 from calib.scoring.rules_judge import is_well_formed, judge_rules
-from calib.vlm.generation import generate
 from calib.vlm.load import VLM, load
-from calib.vlm.prompts import read_prompt
 
 PROMPTS = (None, "reminder", "caution", "balanced")
 SHOTS = (2, 4)
-BATCH = 128
 
 Figures = dict[str, Interval]
 
@@ -64,11 +63,7 @@ def at_split(examples: Iterable[Example], split: str) -> list[Example]:
 
 def responses(vlm: VLM, examples: list[Example]) -> list[str]:
     """Greedy answers of the uncalibrated model."""
-    found: list[str] = []
-    for start in range(0, len(examples), BATCH):
-        prompts = [read_prompt(vlm, example) for example in examples[start : start + BATCH]]
-        found += [r.text for r in generate(vlm, prompts, [()] * len(prompts), 32)]
-    return found
+    return [r.text for r in generate(vlm, [Asked(example) for example in examples], Decoding())]
 
 
 def accuracy(vlm: VLM, examples: list[Example], well_formed: list[bool]) -> Figures:

@@ -5,11 +5,11 @@ import torch
 
 from calib.data.mini.examples import load
 from calib.directions.direction import Direction
+from calib.engine.decoding import Asked, Decoding
+from calib.engine.generate import generate
 from calib.errors import CalibError
 from calib.methods.steer import steer_settings
-from calib.vlm.generation import generate
 from calib.vlm.layers import decoder_layers
-from calib.vlm.prompts import read_prompt
 
 
 @pytest.fixture
@@ -40,16 +40,16 @@ def test_the_grid(direction):
 def test_a_mixed_batch_equals_caas_formula_row_by_row(vlm, direction):
     """h <- h + strength * gap * unit vector, at every token, by a plain hook per setting."""
     examples = [e for e in load(["image_centric", "utility"], limit=4) if e.split == "test"][:4]
-    prompts = [read_prompt(vlm, example) for example in examples]
     settings = steer_settings(direction, [2, 4], [-1.5, 2.0])
-    rows = [(prompt, setting) for prompt in prompts for setting in settings]
-    together = generate(vlm, [p for p, _ in rows], [s.edits for _, s in rows], 12)
-    for (prompt, setting), response in zip(rows, together, strict=True):
+    rows = [(example, setting) for example in examples for setting in settings]
+    decoding = Decoding(max_new_tokens=12)
+    together = generate(vlm, [Asked(e, s.edits) for e, s in rows], decoding)
+    for (example, setting), response in zip(rows, together, strict=True):
         k = direction.layers.index(setting.layer)
         added = setting.strength * direction.gap[k] * direction.vectors[k]
         handle = decoder_layers(vlm.model)[setting.layer].register_forward_hook(
             lambda module, args, output, added=added: output + added
         )
-        alone = generate(vlm, [prompt], [()], 12)[0]
+        alone = generate(vlm, [Asked(example)], decoding)[0]
         handle.remove()
         assert (response.text, response.tokens) == (alone.text, alone.tokens)

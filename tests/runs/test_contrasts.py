@@ -3,6 +3,8 @@
 import pytest
 
 from calib.data.mini.examples import load
+from calib.engine.decoding import Decoding
+from calib.engine.generate import Engine
 from calib.errors import CalibError
 from calib.runs.answering import plan_rows
 from calib.runs.contrasts import fit_contrast, paired_examples, refusal_contrast, safety_contrast
@@ -32,11 +34,12 @@ def test_dual_use_alone_is_used(examples):
 def test_refusal_sides_are_what_the_model_does(vlm, examples, tmp_path):
     """Their labels are read back from the record, not from the examples' safety."""
     twins = paired_examples(examples, "train")
+    engine = Engine(vlm, Decoding(max_new_tokens=24))
     with Rows.open(tmp_path / "rows.jsonl") as record:
-        refused, answered = refusal_contrast(vlm, twins, record, "rules", 24, 32)
+        refused, answered = refusal_contrast(engine, twins, record, "rules")
         from calib.methods.setting import BASELINE
 
-        rows = plan_rows(vlm, twins, [BASELINE], 24)
+        rows = plan_rows(engine, twins, [BASELINE])
         said = {row.example.id: record.finished[row.id]["response"] for row in rows}
     assert refused
     assert answered
@@ -54,6 +57,6 @@ def test_no_pairs_is_an_error(vlm, tmp_path):
         pytest.raises(CalibError, match="no safe/unsafe pairs in the train split"),
     ):
         fit_contrast(
-            vlm, [], record, "rules", contrast="safety", estimator="mean_difference",
-            positions="last_prompt", layers="all", max_new_tokens=8, batch_rows=8,
+            Engine(vlm, Decoding()), [], record, "rules", contrast="safety",
+            estimator="mean_difference", positions="last_prompt", layers="all", batch_rows=8,
         )  # fmt: skip
