@@ -19,7 +19,7 @@ from calib.data.example import Example, pairs
 from calib.directions.fit import fit_direction
 from calib.vlm.load import VLM, load
 from calib.vlm.prompts import Positions
-from calib.vlm.reading import read_activations
+from calib.engine.reading import read_activations
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from benchmarks.memory import peak
 from benchmarks.ours import Ours
 from benchmarks.timing import Ready, Times, alternate
 from calib.vlm.pictures import Pictures
-from calib.vlm.reading import read_activations
+from calib.engine.reading import read_activations
 
 
 SHORT = 15

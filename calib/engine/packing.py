@@ -10,8 +10,10 @@ from calib.engine.decoding import Decoding
 from calib.engine.row import Row
 from calib.vlm.load import VLM
 
-PASS_TOKENS = 8192
+PASS_TOKENS = 16384
 """Prompt tokens read at once: enough to keep any device busy."""
+PADDING = 0.02
+"""Largest share of padding among the tokens read at once."""
 CACHED_SHARE, READING_SHARE = 0.6, 0.2
 """Shares of the budget for keys and values in flight and for reading prompts; the rest is what
 joining rows take twice for a moment."""
@@ -98,14 +100,21 @@ def next_group(rows: Sequence[Row], room: Room, whole: bool) -> int:
     """How many of ``rows``, a prompt's side by side, have their prompts read together; at least 1.
 
     A row takes room of its own only where its edits begin before the last token of the prompt, or
-    where prompts are read ``whole`` and everything is ready at once.
+    where prompts are read ``whole`` and everything is ready at once. Prompts are not parted between
+    groups unless one alone is too large, and not put beside much longer ones.
     """
-    longest = states = own = 0
+    longest = states = own = tokens = 0
+    first_of_prompt = 0
     for count, row in enumerate(rows):
-        longest = max(longest, len(row.prompt.tokens))
+        length = len(row.prompt.tokens)
+        if row.prompt is not rows[first_of_prompt].prompt:
+            first_of_prompt = count
         apart = row.forks_before_last() or (whole and bool(row.edits))
-        own += apart
-        states += apart or count == 0 or row.prompt is not rows[count - 1].prompt
-        if count and (longest * states > room.tokens or own > room.slots):
-            return count
+        new = apart or count == first_of_prompt
+        longest, states, own = max(longest, length), states + new, own + apart
+        tokens += length * new
+        padded = longest * states
+        full = padded > room.tokens or own > room.slots or padded > (1 + PADDING) * tokens
+        if full and count:
+            return first_of_prompt or count
     return len(rows)
