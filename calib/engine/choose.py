@@ -14,26 +14,18 @@ BY_LENGTH = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
 
 
 class Chooser:
-    """Logits to tokens, with the processors that the checkpoint's generation settings ask for."""
+    """How tokens are chosen: the model's own generation settings, greedy or by sampling."""
 
     def __init__(self, vlm: VLM, decoding: Decoding) -> None:
         self.sampled = decoding.temperature > 0
-        self.processors, self.ends = _settings(vlm, decoding)
-
-    @property
-    def wants_history(self) -> bool:
-        """Whether the tokens before matter, as for a repetition penalty."""
-        return len(self.processors) > 0
+        self.sampling = _sampling(decoding)
+        self.processors, self.ends = _settings(vlm, decoding.max_new_tokens, self.sampling)
 
     @property
     def counts_length(self) -> str | None:
         """A processor that depends on how many tokens stand before, padding included, if any."""
         names = [type(processor).__name__ for processor in self.processors]
         return next((n for n in names if any(part in n for part in BY_LENGTH)), None)
-
-    def processed(self, history: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
-        """Scores after the processors. # [rows, vocabulary] float32"""
-        return logits if history is None else self.processors(history, logits)
 
     def choose(
         self, scores: torch.Tensor, generators: Sequence[torch.Generator | None]
@@ -50,7 +42,20 @@ class Chooser:
         return chosen.masked_fill(best.isnan(), -1)
 
 
-def _settings(vlm: VLM, decoding: Decoding) -> tuple[LogitsProcessorList, frozenset[int]]:
+def _sampling(decoding: Decoding) -> dict[str, Any]:
+    """Arguments of generate. What the checkpoint suggests for sampling (top-k and others) is not
+    added to what the configuration asks for."""
+    if decoding.temperature == 0:
+        return {"do_sample": False}
+    return {
+        "do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p,
+        "top_k": 0, "min_p": None, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
+    }  # fmt: skip
+
+
+def _settings(
+    vlm: VLM, max_new_tokens: int, sampling: dict[str, Any]
+) -> tuple[LogitsProcessorList, frozenset[int]]:
     """Logits processors and end tokens, as the model's own generate would have them."""
     found: dict[str, Any] = {}
 
@@ -59,18 +64,11 @@ def _settings(vlm: VLM, decoding: Decoding) -> tuple[LogitsProcessorList, frozen
         found["ends"] = rest["generation_config"].eos_token_id
         return input_ids
 
-    sampling: dict[str, Any] = {"do_sample": False}
-    if decoding.temperature > 0:
-        # What the checkpoint suggests for sampling (top-k and others) is not added to it.
-        sampling = {
-            "do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p,
-            "top_k": 0, "min_p": None, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
-        }  # fmt: skip
     start = torch.tensor([[vlm.pad_token]], device=vlm.device)
     vlm.model.generate(
         input_ids=start,
         attention_mask=torch.ones_like(start),
-        max_new_tokens=decoding.max_new_tokens,
+        max_new_tokens=max_new_tokens,
         num_beams=1,
         custom_generate=look,
         **sampling,

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import compress
 from typing import Any
 
 import torch
 
 from calib.engine.cache import Slots
-from calib.engine.choose import Chooser
 from calib.engine.edit import REACH, LayerEdits, layers_of
+from calib.engine.finish import Finish
 from calib.engine.prefill import Read
-from calib.engine.row import Row, histories
+from calib.engine.row import Row
 from calib.engine.tally import Tally
 from calib.vlm.layers import decoder_layers
 from calib.vlm.load import VLM
@@ -19,8 +20,9 @@ from calib.vlm.load import VLM
 class Flight:
     """The rows in flight, in slots 0, 1, ... without gaps."""
 
-    def __init__(self, vlm: VLM, chooser: Chooser, slots: int, columns: int, tally: Tally) -> None:
-        self.vlm, self.chooser, self.tally = vlm, chooser, tally
+    def __init__(self, vlm: VLM, finish: Finish, slots: int, columns: int, tally: Tally) -> None:
+        """Room for ``slots`` rows of at most ``columns`` tokens."""
+        self.vlm, self.finish, self.tally = vlm, finish, tally
         self.slots = slots
         self.rows: list[Row] = []
         self.cache = Slots(vlm.layers, slots, columns)
@@ -29,17 +31,25 @@ class Flight:
         self.start = torch.empty(0, dtype=torch.int64, device=device)  # [rows] first column
         self.last = self.start  # [rows] token that is read next
         self.places = torch.empty(0, device=device)  # [rows] or [axes, rows] its position
-        self.history: list[torch.Tensor] = []  # per row, where the chooser wants it
 
     @property
     def free(self) -> int:
         """Slots that are not taken."""
         return self.slots - len(self.rows)
 
-    def join(self, rows: Sequence[Row], read: Read, of: Sequence[int]) -> None:
-        """Take rows in; ``of`` gives the place of each in ``read``. They hold one token already."""
-        if not rows:
-            return
+    def join(self, rows: Sequence[Row], read: Read, places: Sequence[int]) -> None:
+        """Choose the first tokens of rows; those with more to say take a slot.
+
+        ``places`` gives the place of each in what was ``read``.
+        """
+        device = self.vlm.device
+        states = torch.tensor([read.state_of[k] for k in places], device=device)
+        self.finish.write(rows, self.finish.scores(rows, read.logits[states]))
+        more = [not self.finish.ended(row) for row in rows]
+        if any(more):
+            self._enter(list(compress(rows, more)), read, list(compress(places, more)))
+
+    def _enter(self, rows: Sequence[Row], read: Read, of: Sequence[int]) -> None:
         device = self.vlm.device
         before, window = len(self.rows), self.cache.window
         self.start = self.start + self.cache.make_room(read.length)
@@ -71,7 +81,7 @@ class Flight:
         }
 
     def step(self) -> None:
-        """Read every row's last token and write its next one; -1 where scores are not finite."""
+        """Read every row's last token and write its next one; rows that end leave."""
         window = self.cache.window
         self.start = self.start + self.cache.make_room(0)
         columns = torch.arange(window.low, window.high + 1, device=self.start.device)
@@ -85,18 +95,16 @@ class Flight:
             )
         window.high += 1
         self.tally.decode_row_steps += len(self.rows)
-        history = histories(self.rows, self.vlm) if self.chooser.wants_history else None
-        scores = self.chooser.processed(history, output.logits[:, -1].float())
-        self.last = self.chooser.choose(scores, [row.generator for row in self.rows])
+        scores = self.finish.scores(self.rows, output.logits[:, -1].float())
+        self.last = self.finish.write(self.rows, scores)
         self.places = self.places + 1
-        for row, token in zip(self.rows, self.last.tolist(), strict=True):
-            row.tokens.append(token)
+        gone = {slot for slot, row in enumerate(self.rows) if self.finish.ended(row)}
+        if gone:
+            self._leave(gone)
 
-    def leave(self, gone: Sequence[int]) -> None:
-        """Free the slots of rows that have ended; the last rows take their places."""
-        if not gone:
-            return
-        count, left = len(self.rows), set(gone)
+    def _leave(self, left: set[int]) -> None:
+        """Free slots; the last rows take their places."""
+        count = len(self.rows)
         kept = count - len(left)
         target = [slot for slot in sorted(left) if slot < kept]
         source = [slot for slot in range(kept, count) if slot not in left]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from calib.engine.divergence import divergence
 from calib.engine.prefill import Prefix, Read, read_last, read_prefix, read_whole
 from calib.engine.row import Row
 from calib.engine.tally import Tally
@@ -30,7 +31,7 @@ class Group:
                 prompt_of.append(prompt)
                 edits.append(())
         self.prompt_of = prompt_of
-        self.base: dict[int, torch.Tensor] = {}  # log-probabilities by prompt, unedited
+        self.base: dict[int, torch.Tensor] = {}  # logits by prompt, unedited
         self.waiting = deque(range(len(rows)))
         self.prefix: Prefix | None = None
         self.read: Read | None = None
@@ -59,14 +60,12 @@ class Group:
         """Set each row's KL(edited || unedited) of the first response token, in nats."""
         for prompt in {self.prompt_of[k] for k in chosen} - self.base.keys():
             state = read.state_of[place[self.unedited[prompt]]]
-            self.base[prompt] = read.logits[state].log_softmax(-1)
+            self.base[prompt] = read.logits[state]
         edited = [k for k in chosen if self.rows[k].edits]
         if not edited:
             return
         states = torch.tensor([read.state_of[place[k]] for k in edited], device=read.logits.device)
-        # Float64: small divergences are differences of nearly equal numbers.
-        p = read.logits[states].log_softmax(-1).double()
-        q = torch.stack([self.base[self.prompt_of[k]] for k in edited]).double()
-        found = (p.exp() * (p - q)).nan_to_num(0.0).sum(-1).clamp(min=0.0)
+        base = torch.stack([self.base[self.prompt_of[k]] for k in edited])
+        found = divergence(read.logits[states], base)
         for k, kl in zip(edited, found.tolist(), strict=True):
             self.rows[k].kl = kl

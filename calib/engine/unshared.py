@@ -5,59 +5,61 @@ every family are what its own code makes of them. Rows still have edits of their
 has ended leaves the batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from calib.engine.divergence import divergence
 from calib.engine.edit import REACH, LayerEdits, layers_of
+from calib.engine.finish import Finish
 from calib.engine.packing import Room
 from calib.engine.row import Row
+from calib.engine.tally import Tally
 from calib.vlm.layers import decoder, decoder_layers
 from calib.vlm.load import VLM
 from calib.vlm.prompts import PromptBatch, collate, prompt_positions
 
-if TYPE_CHECKING:
-    from calib.engine.generate import Engine
 
-
-def answer_unshared(engine: Engine, rows: Sequence[Row], room: Room) -> None:
+def answer_unshared(
+    vlm: VLM, rows: Sequence[Row], room: Room, finish: Finish, tally: Tally
+) -> None:
     """Answer rows in batches of their own."""
     batch: list[Row] = []
     for row in rows:
         # Mllama's blocks leave layers out for a batch without pictures, not for a row.
-        if batch and (len(batch) == room.slots or row.prompt.pictured != batch[0].prompt.pictured):
-            _answer(engine, batch)
+        mixed = batch and row.prompt.pictured != batch[0].prompt.pictured
+        if mixed or len(batch) == room.slots:
+            _answer(vlm, batch, finish, tally)
             batch = []
         batch.append(row)
     if batch:
-        _answer(engine, batch)
+        _answer(vlm, batch, finish, tally)
 
 
-def _answer(engine: Engine, rows: Sequence[Row]) -> None:
+def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, tally: Tally) -> None:
     # The unedited prompt is what KL is measured against: read along where nobody asks for it.
     have = {id(row.prompt) for row in rows if not row.edits}
     extra = {id(row.prompt): Row(-1, row.prompt, ()) for row in rows if id(row.prompt) not in have}
     together = [*rows, *extra.values()]
-    batch = collate(engine.vlm, [row.prompt for row in together])
-    with _editing(engine.vlm, batch, together) as edits:
-        engine.vlm.model.generate(
+    batch = collate(vlm, [row.prompt for row in together])
+    with _editing(vlm, batch, together) as edits:
+        vlm.model.generate(
             **batch.inputs,
-            max_new_tokens=engine.decoding.max_new_tokens,
-            do_sample=False,
+            max_new_tokens=finish.max_new_tokens,
             num_beams=1,
-            custom_generate=_Loop(engine, together, edits).__call__,
+            **finish.chooser.sampling,
+            custom_generate=_Loop(together, edits, finish, tally).__call__,
         )
+    tally.prefill_token_layers += batch.tokens.numel() * vlm.layers
 
 
 class _Loop:
     """A ``custom_generate`` function over rows that leave as they end."""
 
-    def __init__(self, engine: Engine, rows: Sequence[Row], edits: _Edits) -> None:
-        self.engine, self.rows, self.edits = engine, list(rows), edits
+    def __init__(self, rows: Sequence[Row], edits: "_Edits", finish: Finish, tally: Tally) -> None:
+        self.rows, self.edits, self.finish, self.tally = list(rows), edits, finish, tally
 
     def __call__(
         self,
@@ -68,8 +70,8 @@ class _Loop:
         generation_config: Any,
         **state: Any,
     ) -> torch.Tensor:
-        prompt, engine = input_ids, self.engine
-        for step in range(generation_config.max_new_tokens):
+        prompt = input_ids
+        for step in range(self.finish.max_new_tokens):
             inputs = model.prepare_inputs_for_generation(
                 input_ids,
                 next_sequence_length=None if step == 0 else 1,
@@ -84,13 +86,10 @@ class _Loop:
             if step == 0:
                 _measure(self.rows, logits)
             else:
-                engine.tally.decode_row_steps += len(self.rows)
-            scores = engine.chooser.processed(input_ids, logits)
-            chosen = engine.chooser.choose(scores, [row.generator for row in self.rows])
-            for row, token in zip(self.rows, chosen.tolist(), strict=True):
-                row.tokens.append(token)
+                self.tally.decode_row_steps += len(self.rows)
+            chosen = self.finish.write(self.rows, logits_processor(input_ids, logits))
             flying = [
-                k for k, row in enumerate(self.rows) if row.index >= 0 and not engine.ended(row)
+                k for k, r in enumerate(self.rows) if r.index >= 0 and not self.finish.ended(r)
             ]
             if not flying:
                 break
@@ -106,11 +105,9 @@ class _Loop:
 
 def _measure(rows: Sequence[Row], logits: torch.Tensor) -> None:
     """Set each row's KL(edited || unedited) of the first response token, in nats."""
-    found = logits.log_softmax(-1)
     base = {id(row.prompt): k for k, row in enumerate(rows) if not row.edits}
-    for k, row in enumerate(rows):
-        p, q = found[k].double(), found[base[id(row.prompt)]].double()
-        row.kl = max(0.0, float((p.exp() * (p - q)).nan_to_num(0.0).sum())) if row.edits else 0.0
+    for row, found in zip(rows, logits, strict=True):
+        row.kl = float(divergence(found, logits[base[id(row.prompt)]])) if row.edits else 0.0
 
 
 def _select(state: dict[str, Any], kept: torch.Tensor, rows: int) -> dict[str, Any]:
