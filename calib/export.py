@@ -13,10 +13,10 @@ def main(config: ExportConfig) -> None:
 
     from calib.directions.direction import read_direction, write_direction
     from calib.errors import CalibError
+    from calib.files import write_atomically
     from calib.report.card import direction_card
     from calib.report.terminal import printable
     from calib.runs.export import chosen_direction, measured
-    from calib.runs.record import write_atomically
 
     if (config.run is None) == (config.direction is None):
         raise CalibError("give either run=FOLDER (of a finished sweep) or direction=FILE.")

@@ -108,6 +108,12 @@ def test_layers_that_are_none(layers):
         (lambda: config.UtilityConfig("mini", limit=-1), "utility.limit: -1"),
         (lambda: config.GenerationConfig(max_new_tokens=0), "generation.max_new_tokens: 0"),
         (lambda: config.GenerationConfig(batch_rows=0), "generation.batch_rows: 0"),
+        (lambda: config.GenerationConfig(memory_gb=0), "generation.memory_gb: 0"),
+        (lambda: config.GenerationConfig(memory_gb=float("nan")), "generation.memory_gb: nan"),
+        (lambda: config.GenerationConfig(temperature=-1), "generation.temperature: -1"),
+        (lambda: config.GenerationConfig(temperature=float("nan")), "generation.temperature: nan"),
+        (lambda: config.GenerationConfig(top_p=0), "generation.top_p: 0"),
+        (lambda: config.GenerationConfig(top_p=1.5), "generation.top_p: 1.5"),
         (lambda: config.Steer(estimator="mean"), "method.estimator: 'mean'.*mean_difference"),
         (lambda: sweep_config(mapping="papr"), "mapping.*'papr'.*'paper'"),
         (

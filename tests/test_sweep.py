@@ -107,6 +107,46 @@ def test_the_same_command_again_does_nothing_new(finished):
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".pdf"} == before
 
 
+def test_early_stop_changes_no_label(finished, tmp_path):
+    whole, _ = finished
+    out = tmp_path / "early"
+    done = command("sweep", *SMALL, "generation.early_stop=true", f"out={out}")
+    assert done.returncode == 0, done.stderr
+
+    def read(folder):
+        rows = {r["row"]: r for r in map(json.loads, (folder / "rows.jsonl").open())}
+        labels = [json.loads(line) for line in (folder / "labels.jsonl").open()]
+        return {
+            (one["example"], one["layer"], one["strength"]): (one["label"], one["correct"],
+                                                             rows[one["row"]])
+            for one in labels
+        }  # fmt: skip
+
+    before, after = read(whole), read(out)
+    assert {k: v[:2] for k, v in before.items()} == {k: v[:2] for k, v in after.items()}
+    cut = [k for k, v in after.items() if v[2]["finish"] == "cut"]
+    assert cut
+    for key in after:
+        assert before[key][2]["response"].startswith(after[key][2]["response"])
+    assert sum(v[2]["tokens"] for v in after.values()) < sum(
+        v[2]["tokens"] for v in before.values()
+    )
+
+
+def test_sampling_is_repeatable_and_follows_the_seed(tmp_path):
+    def responses(name, *changes):
+        out = tmp_path / name
+        small = ["data.limit=4", "utility.limit=2", "generation.temperature=1.5"]
+        done = command("sweep", "method=none", *small, *changes, f"out={out}")
+        assert done.returncode == 0, done.stderr
+        rows = map(json.loads, (out / "rows.jsonl").open())
+        return {(r["example"], r["split"]): r["response"] for r in rows}
+
+    first = responses("a")
+    assert responses("b", "generation.batch_rows=3") == first
+    assert responses("c", "seed=1") != first
+
+
 def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
     whole, _ = finished
     out = tmp_path / "whole"  # the folder's name is the run's name in its tables

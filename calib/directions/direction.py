@@ -6,7 +6,6 @@ another unit it still runs and means nothing. The header carries what a reader m
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import save
 
 from calib.directions.estimators import auroc_interval
 from calib.errors import CalibError
+from calib.files import write_atomically
 
 SCHEMA = 1
 HEADER = "calib_direction"
@@ -93,19 +93,7 @@ def write_direction(path: Path, direction: Direction) -> None:
     header = {k: v for k, v in asdict(direction).items() if k not in _TENSORS}
     metadata = {HEADER: json.dumps({"schema": SCHEMA, **header}, sort_keys=True)}
     tensors = {name: getattr(direction, name).contiguous() for name in _TENSORS}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(save(tensors, metadata=metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise CalibError(
-            f"The direction cannot be written to '{path}': {error.strerror or error}. Free space "
-            "or give another place."
-        ) from error
+    write_atomically(path, save(tensors, metadata=metadata))
 
 
 def read_direction(path: Path) -> Direction:

@@ -62,6 +62,11 @@ class Engine:
                     f"prompts {kind} are read once per row where they are edited before layer "
                     f"{sharing.first}: the model adds to the residual stream there"
                 )
+        if self.vlm.pictures.again:
+            found.append(
+                f"pictures went through the vision tower {self.vlm.pictures.again} times more than "
+                "once each: their features do not all fit into memory"
+            )
         if self.tally.retries:
             found.append(
                 f"memory ran out {self.tally.retries} times and batches were made smaller; fewer "

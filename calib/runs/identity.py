@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.errors import CalibError
-from calib.runs.record import write_atomically
+from calib.files import write_atomically
 
 RUN_FILE = "run.json"
 # What changes where or how fast rows are made or how they are scored, but not the rows: a run that

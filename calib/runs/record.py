@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from calib.errors import CalibError
+from calib.files import cannot_write
 
 try:
     import fcntl
@@ -55,7 +56,7 @@ class Rows:
                 os.close(descriptor)
                 raise
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
         return cls(path, descriptor, finished, length)
 
     def append(self, records: Sequence[Record]) -> None:
@@ -79,7 +80,7 @@ class Rows:
             except OSError:
                 self.close()  # nothing may be written behind a torn line
             safe = f" {len(self.finished)} finished rows are safe."
-            raise _cannot_write(self.path, error, safe) from error
+            raise cannot_write(self.path, error, safe) from error
         self._length += len(data)
         self.finished.update(finished)
 
@@ -114,34 +115,13 @@ def locked(folder: str | Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     try:
         if fcntl is not None:
             _lock(folder, descriptor)
         yield
     finally:
         os.close(descriptor)
-
-
-def write_atomically(path: str | Path, data: bytes | str) -> None:
-    """Write a file so that at any moment, also after a crash, it is the old one or the new one.
-
-    Raises:
-        CalibError: it could not be written. The old file is untouched.
-    """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise _cannot_write(path, error) from error
 
 
 def _parse(path: Path, data: bytes) -> tuple[dict[str, Record], int]:
@@ -193,14 +173,3 @@ def _lock(folder: Path, descriptor: int) -> None:
         # Some network file systems know no locks: better unguarded than not at all.
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise
-
-
-def _cannot_write(path: Path, error: OSError, safe: str = "") -> CalibError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    reason = error.strerror or str(error)
-    reason = f"the disk is full ({reason})" if full else reason
-    remedy = "Free some space" if full else "Put that right"
-    return CalibError(
-        f"{path} cannot be written: {reason}.{safe} {remedy}, or give another folder with "
-        "out=FOLDER, and run the same command again."
-    )

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from calib.config import SweepConfig
 from calib.errors import CalibError
-from calib.runs.record import write_atomically
+from calib.files import write_atomically
 from calib.scoring.results import Result, write_results
 from calib.scoring.tradeoff import OperatingPoint
 from calib.vlm.load import VLM

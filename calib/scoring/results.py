@@ -1,8 +1,8 @@
 """The results of a run: one tidy row per metric of each cell, and the CSV file that holds them."""
 
 import csv
+import io
 import math
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.errors import CalibError
+from calib.files import write_atomically
 from calib.scoring.intervals import Interval
 
 BASELINE = "none"
@@ -62,23 +63,13 @@ def write_results(path: Path, run: str, model: str, results: Iterable[Result]) -
     The layer is empty where there is none; unknown bounds are empty; value, low and high have six
     decimals, so that equal results are equal bytes. Raises CalibError when writing fails.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for result in results:
-                cells = (getattr(result, column) for column in COLUMNS[2:])
-                writer.writerow(map(_cell_text, COLUMNS, (run, model, *cells)))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise CalibError(
-            f"Cannot write the results to {path}: {error.strerror or error}. Free space or give "
-            "another folder, then run the same command again; finished responses are kept."
-        ) from error
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for result in results:
+        cells = (getattr(result, column) for column in COLUMNS[2:])
+        writer.writerow(map(_cell_text, COLUMNS, (run, model, *cells)))
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def read_results(path: Path) -> list[RunResults]:

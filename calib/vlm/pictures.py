@@ -8,19 +8,22 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import torch
-
-LIMIT = 2 * 1024**3
-"""Bytes of features kept in memory; what was used longest ago goes first."""
 
 
 class Pictures:
-    """Features by picture."""
+    """Features by picture, in the machine's memory whatever device the model is on."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self.limit = limit
+    def __init__(self, limit: int | None = None) -> None:
+        """At most ``limit`` bytes, an eighth of the memory by default, are kept; what was used
+        longest ago goes first."""
+        self.limit = psutil.virtual_memory().total // 8 if limit is None else limit
         self.passes = 0
         """How often a picture went through the vision tower."""
+        self.again = 0
+        """How often it was not for the first time."""
+        self._seen: set[str] = set()
         self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
 
@@ -29,8 +32,10 @@ class Pictures:
         if name in self._kept:
             self._kept.move_to_end(name)
             return self._kept[name][0]
-        found = encode()
+        found = _on_cpu(encode())
         self.passes += 1
+        self.again += name in self._seen
+        self._seen.add(name)
         size = _size(found)
         self._kept[name] = (found, size)
         self._bytes += size
@@ -39,11 +44,17 @@ class Pictures:
         return found
 
 
+def _on_cpu(features: Any) -> Any:
+    if isinstance(features, torch.Tensor):
+        return features.cpu()
+    if isinstance(features, dict):
+        return {key: _on_cpu(value) for key, value in features.items()}
+    return [_on_cpu(part) for part in features]
+
+
 def _size(features: Any) -> int:
     if isinstance(features, torch.Tensor):
         return features.numel() * features.element_size()
     if isinstance(features, dict):
         return sum(map(_size, features.values()))
-    if isinstance(features, (list, tuple)):
-        return sum(map(_size, features))
-    return 0
+    return sum(map(_size, features))

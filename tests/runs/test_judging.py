@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from calib.data.mini import world
 from calib.data.mini.examples import load
 from calib.errors import CalibError
 from calib.methods.setting import BASELINE
 from calib.runs.answering import Row
-from calib.runs.judging import choose_judge, is_right, judge_rows, write_labels
+from calib.runs.judging import JUDGES, certain, choose_judge, is_right, judge_rows, write_labels
 from calib.runs.record import Rows
 
 
@@ -80,3 +81,23 @@ def test_right_answers_in_a_models_own_words(answer, right, wrong):
     assert is_right(question, right, "string")
     assert not is_right(question, wrong, "string")
     assert not is_right(question, "", "string")
+
+
+@pytest.mark.parametrize("judge", ["rules", "string"])
+def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
+    """Whatever sentence of the world is the whole: cut short it has the same label."""
+    found = load(["image_centric", "utility"], limit=6)
+    wholes = {*world.REFUSALS.values(), *(e.answer for e in found if e.answer)}
+    wholes |= {world.IMAGE_WARNING.format("spoon") + " You know why. So be it. Good bye."}
+    decided = certain(judge)
+    cut = 0
+    for example in found:
+        for whole in wholes:
+            for end in range(len(whole)):
+                if decided(example, whole[:end]):
+                    cut += 1
+                    if example.safety:
+                        assert JUDGES[judge](example, whole[:end]) == JUDGES[judge](example, whole)
+                    else:
+                        assert not is_right(example, whole, judge)
+    assert cut > 0 if judge == "rules" else True

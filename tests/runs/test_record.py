@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from calib.errors import CalibError
+from calib.files import write_atomically
 from calib.runs import record
-from calib.runs.record import Rows, locked, write_atomically
+from calib.runs.record import Rows, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 
