@@ -5,6 +5,7 @@ others. Here each row has a slot: a token is written beside the others, a row th
 overwritten by the last one, and a joining row writes only what is its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,12 +109,24 @@ class Slots(Cache):
         return by
 
 
-class ForkedLayer(DynamicLayer):
-    """One layer's keys and values while states fork: each state reads one of those held before."""
+@dataclass(frozen=True)
+class Source:
+    """Where some states' keys and values come from."""
 
-    def __init__(self, held: tuple[torch.Tensor, ...], states: torch.Tensor) -> None:
+    held: tuple[torch.Tensor, ...]  # keys and values. # [states held, heads, length, head width]
+    states: torch.Tensor  # [some] int64: which of the states that read here
+    of: torch.Tensor  # [some] int64: the held state of each
+
+
+class ForkedLayer(DynamicLayer):
+    """One layer's keys and values while states fork: each state reads one of those held before.
+
+    Sources may be of different lengths; what they hold ends at the same column.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
         super().__init__()
-        self.held, self.states = held, states
+        self.sources = sources
         self.is_initialized = True
 
     def update(
@@ -122,14 +135,18 @@ class ForkedLayer(DynamicLayer):
         """Each state's held columns with its new ones behind them."""
         length = self.get_seq_length()
         joined = []
-        for held, new in zip(self.held, (key_states, value_states), strict=True):
+        for k, new in enumerate((key_states, value_states)):
             states, heads, added, width = new.shape
-            both = new.new_empty(states, heads, length + added, width)
-            both[:, :, :length] = held[self.states.to(held.device)]
+            # Zeros: what stands left of a shorter source is masked, but 0 x infinity is not 0.
+            both = new.new_zeros(states, heads, length + added, width)
+            for source in self.sources:
+                held, device = source.held[k], new.device
+                own = held[source.of.to(device)]
+                both[source.states.to(device), :, length - held.shape[2] : length] = own
             both[:, :, length:] = new
             joined.append(both)
         self.keys, self.values = joined
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        return self.held[0].shape[-2]
+        return max(source.held[0].shape[-2] for source in self.sources)

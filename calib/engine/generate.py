@@ -32,6 +32,8 @@ from calib.vlm.load import VLM
 
 JOINING_SHARE = 4
 """Rows join once this part of the slots is free: few large passes cost less than many small."""
+FEW = 64
+"""Rows that join at once in any case; more would take their keys and values twice for a moment."""
 
 
 class Engine:
@@ -156,7 +158,7 @@ class Engine:
         slots = min(room.slots, len(rows))
         columns = columns_for(rows, self.decoding.max_new_tokens)
         flight = Flight(self.vlm, finish, slots, columns, self.tally)
-        waiting: deque[list[Row]] = deque()
+        waiting: deque[list[list[Row]]] = deque()
         for pictured in (False, True):  # what they share differs
             kind = [row for row in rows if row.prompt.pictured == pictured]
             waiting += groups(kind, room, bool(kind) and self.sharing(kind[0]).whole)
@@ -164,9 +166,9 @@ class Engine:
         while waiting or group or flight.rows:
             if (waiting or group) and flight.free * JOINING_SHARE >= slots:
                 if group is None:
-                    some = waiting.popleft()
-                    group = Group(self.vlm, some, self.sharing(some[0]).whole, self.tally)
-                flight.join(*group.take(min(flight.free, -(-slots // JOINING_SHARE))))
+                    parts = waiting.popleft()
+                    group = Group(self.vlm, parts, self.sharing(parts[0][0]).whole, self.tally)
+                flight.join(*group.take(min(flight.free, max(FEW, slots // JOINING_SHARE))))
                 group = group if group.waiting else None
             else:
                 flight.step()

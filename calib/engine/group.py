@@ -6,66 +6,74 @@ from collections.abc import Sequence
 import torch
 
 from calib.engine.divergence import divergence
-from calib.engine.prefill import Prefix, Read, read_last, read_prefix, read_whole
+from calib.engine.prefill import Entry, Prefix, Read, read_last, read_prefix, read_whole
 from calib.engine.row import Row
 from calib.engine.tally import Tally
 from calib.vlm.load import VLM
 
 
 class Group:
-    """Rows whose prompts are read together and who join when there is room."""
+    """Rows whose prompts are read, and who join when there is room."""
 
-    def __init__(self, vlm: VLM, rows: Sequence[Row], whole: bool, tally: Tally) -> None:
-        """Read the prompts up to their last token, or ``whole``."""
+    def __init__(self, vlm: VLM, parts: Sequence[Sequence[Row]], whole: bool, tally: Tally) -> None:
+        """Read the prompts of each part together: up to their last token, or ``whole``."""
         self.vlm, self.tally = vlm, tally
-        self.rows = list(rows)
-        prompts = list({id(row.prompt): row.prompt for row in rows}.values())
-        place = {id(prompt): k for k, prompt in enumerate(prompts)}
-        prompt_of = [place[id(row.prompt)] for row in rows]
-        edits = [row.edits for row in rows]
-        # The unedited prompt is what KL is measured against: read along where nobody asks for it.
-        self.unedited = {prompt_of[k]: k for k, row in enumerate(rows) if not row.edits}
-        for prompt in range(len(prompts)):
-            if prompt not in self.unedited:
-                self.unedited[prompt] = len(prompt_of)
-                prompt_of.append(prompt)
-                edits.append(())
-        self.prompt_of = prompt_of
+        self.rows = [row for part in parts for row in part]
+        self.entries: list[Entry] = []  # by row, then the unedited ones read along
+        self.unedited: dict[int, int] = {}  # by prompt, the entry that KL is measured against
         self.base: dict[int, torch.Tensor] = {}  # logits by prompt, unedited
-        self.waiting = deque(range(len(rows)))
-        self.prefix: Prefix | None = None
+        self.prefixes: list[Prefix] = []
         self.read: Read | None = None
-        if whole:
-            self.read = read_whole(vlm, prompts, prompt_of, edits, tally)
-        else:
-            self.prefix = read_prefix(vlm, prompts, prompt_of, edits, tally)
+        along: list[tuple[int, Entry]] = []
+        for number, part in enumerate(parts):
+            prompts = list({id(row.prompt): row.prompt for row in part}.values())
+            place = {id(prompt): k for k, prompt in enumerate(prompts)}
+            prompt_of = [place[id(row.prompt)] for row in part]
+            edits = [row.edits for row in part]
+            for k, row in enumerate(part):
+                if not row.edits:
+                    self.unedited.setdefault(id(row.prompt), len(self.entries))
+                self.entries.append((number, k))
+            # Where nobody asks for the unedited prompt it is read along, for KL.
+            for k, prompt in enumerate(prompts):
+                if id(prompt) not in self.unedited:
+                    along.append((id(prompt), (number, len(prompt_of))))
+                    prompt_of.append(k)
+                    edits.append(())
+            if whole:
+                self.read = read_whole(vlm, prompts, prompt_of, edits, tally)
+            else:
+                self.prefixes.append(read_prefix(vlm, prompts, prompt_of, edits, tally))
+        for name, entry in along:
+            self.unedited[name] = len(self.entries)
+            self.entries.append(entry)
+        self.waiting = deque(range(len(self.rows)))
 
     def take(self, count: int) -> tuple[list[Row], Read, list[int]]:
         """The next rows with the KL of their first token, what was read for them, and their places
         in it."""
         chosen = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
         if self.read is not None:
-            read, entries = self.read, list(range(len(self.prompt_of)))
+            read, entries = self.read, list(range(len(self.entries)))
         else:
-            assert self.prefix is not None
-            new = {self.prompt_of[k] for k in chosen} - self.base.keys()
-            along = [self.unedited[prompt] for prompt in sorted(new)]
+            new = dict.fromkeys(id(self.rows[k].prompt) for k in chosen)
+            along = [self.unedited[name] for name in new if name not in self.base]
             entries = list(dict.fromkeys([*chosen, *along]))
-            read = read_last(self.vlm, self.prefix, entries, self.tally)
+            needed = [self.entries[k] for k in entries]
+            read = read_last(self.vlm, self.prefixes, needed, self.tally)
         place = {entry: k for k, entry in enumerate(entries)}
         self._measure(chosen, read, place)
         return [self.rows[k] for k in chosen], read, [place[k] for k in chosen]
 
     def _measure(self, chosen: Sequence[int], read: Read, place: dict[int, int]) -> None:
         """Set each row's KL(edited || unedited) of the first response token, in nats."""
-        for prompt in {self.prompt_of[k] for k in chosen} - self.base.keys():
-            state = read.state_of[place[self.unedited[prompt]]]
-            self.base[prompt] = read.logits[state]
+        for name in {id(self.rows[k].prompt) for k in chosen} - self.base.keys():
+            self.base[name] = read.logits[read.state_of[place[self.unedited[name]]]]
         edited = [k for k in chosen if self.rows[k].edits]
         if not edited:
             return
         states = torch.tensor([read.state_of[place[k]] for k in edited], device=read.logits.device)
-        base = torch.stack([self.base[self.prompt_of[k]] for k in edited])
+        base = torch.stack([self.base[id(self.rows[k].prompt)] for k in edited])
         found = divergence(read.logits[states], base)
         for k, kl in zip(edited, found.tolist(), strict=True):
             self.rows[k].kl = kl

@@ -97,24 +97,32 @@ def measured(vlm: VLM) -> int:
 
 
 def next_group(rows: Sequence[Row], room: Room, whole: bool) -> int:
-    """How many of ``rows``, a prompt's side by side, have their prompts read together; at least 1.
+    """How many of ``rows``, a prompt's side by side, have their prompts read at once; at least 1.
 
     A row takes room of its own only where its edits begin before the last token of the prompt, or
-    where prompts are read ``whole`` and everything is ready at once. Prompts are not parted between
-    groups unless one alone is too large, and not put beside much longer ones.
+    where prompts are read ``whole`` and everything is ready at once. A prompt's rows are not parted
+    unless they alone are too many.
     """
-    longest = states = own = tokens = 0
-    first_of_prompt = 0
+    own = tokens = first_of_prompt = 0
     for count, row in enumerate(rows):
-        length = len(row.prompt.tokens)
         if row.prompt is not rows[first_of_prompt].prompt:
             first_of_prompt = count
         apart = row.forks_before_last() or (whole and bool(row.edits))
-        new = apart or count == first_of_prompt
-        longest, states, own = max(longest, length), states + new, own + apart
-        tokens += length * new
-        padded = longest * states
-        full = padded > room.tokens or own > room.slots or padded > (1 + PADDING) * tokens
-        if full and count:
+        if apart or count == first_of_prompt:
+            tokens += len(row.prompt.tokens)
+        own += apart
+        if count and (tokens > room.tokens or own > room.slots):
             return first_of_prompt or count
+    return len(rows)
+
+
+def next_pass(rows: Sequence[Row]) -> int:
+    """How many of ``rows`` have prompts of so like a length that they pass the model together."""
+    tokens = states = first_of_prompt = 0
+    for count, row in enumerate(rows):
+        if count == 0 or row.prompt is not rows[first_of_prompt].prompt:
+            first_of_prompt = count
+            states, tokens = states + 1, tokens + len(row.prompt.tokens)
+            if len(row.prompt.tokens) * states > (1 + PADDING) * tokens:
+                return count
     return len(rows)

@@ -17,7 +17,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
-from calib.engine.cache import ForkedLayer
+from calib.engine.cache import ForkedLayer, Source
 from calib.engine.edit import Edits, Masks
 from calib.engine.states import States, fork, layer_edits
 from calib.engine.tally import Tally
@@ -50,6 +50,15 @@ class Prefix:
     states: States | None = None
     held: list[KeysValues] = field(default_factory=list)
     """Keys and values of each layer by state at its input; empty where nothing was read."""
+
+    def last(self, prompt: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Last token, mask of ``length`` columns and last position of a prompt.
+
+        # [1], [length], [1] or [axes, 1]
+        """
+        mask = self.batch.mask[prompt]
+        padded = torch.nn.functional.pad(mask, (length - len(mask), 0))
+        return self.batch.tokens[prompt, -1:], padded, self.batch.places[..., prompt, -1:]
 
 
 @dataclass
@@ -91,44 +100,54 @@ def read_prefix(
     return prefix
 
 
-def read_last(vlm: VLM, prefix: Prefix, rows: Sequence[int], tally: Tally) -> Read:
+Entry = tuple[int, int]
+"""A row that was read up to its last token: the number of its prefix, and its row there."""
+
+
+def read_last(vlm: VLM, prefixes: Sequence[Prefix], entries: Sequence[Entry], tally: Tally) -> Read:
     """Second pass, for some rows: the last token of their prompts."""
     # Prompts are numbered by appearance, so that a state at the first layer is a prompt.
-    shown = list(dict.fromkeys(prefix.prompt_of[row] for row in rows))
-    number = {prompt: k for k, prompt in enumerate(shown)}
+    prompts = list(dict.fromkeys((k, prefixes[k].prompt_of[row]) for k, row in entries))
+    number = {prompt: place for place, prompt in enumerate(prompts)}
     states = fork(
-        [number[prefix.prompt_of[row]] for row in rows],
-        [prefix.edits[row] for row in rows],
+        [number[k, prefixes[k].prompt_of[row]] for k, row in entries],
+        [prefixes[k].edits[row] for k, row in entries],
         vlm.layers,
         parts=(True, True),
         shown=(False, True),
     )
-    device = prefix.batch.tokens.device
-    chosen = torch.tensor(shown, device=device)
-    batch = prefix.batch
-    cache: Cache = DynamicCache()
-    if prefix.states is not None:
-        before = prefix.states.of_row
-        cache = Cache(
-            layers=[
-                ForkedLayer(
-                    held,
-                    torch.tensor(
-                        [before[layer][rows[row]] for row in states.row_of[layer]], device=device
-                    ),
-                )
-                for layer, held in enumerate(prefix.held)
-            ]
-        )
-    last = {
-        "input_ids": batch.tokens[chosen, -1:],
-        "attention_mask": batch.mask[chosen],
-        "position_ids": batch.places[..., chosen, -1:],
-    }
+    length = max(prefixes[k].batch.tokens.shape[1] for k, _ in prompts)
+    shown = [prefixes[k].last(prompt, length) for k, prompt in prompts]
+    layers = [
+        ForkedLayer(_sources(prefixes, [entries[row] for row in first], layer, vlm.device))
+        for layer, first in enumerate(states.row_of[:-1])
+    ]
     with _forking(vlm, states, None):
-        output = vlm.model(**last, past_key_values=cache, use_cache=True)
+        output = vlm.model(
+            input_ids=torch.stack([token for token, _, _ in shown]),
+            attention_mask=torch.stack([mask for _, mask, _ in shown]),
+            position_ids=torch.stack([place for _, _, place in shown], dim=-2),
+            past_key_values=(cache := Cache(layers=layers) if length > 1 else DynamicCache()),
+            use_cache=True,
+        )
     _count(tally, states, vlm.layers, 1)
     return _read(output.logits, states, cache)
+
+
+def _sources(
+    prefixes: Sequence[Prefix], entries: Sequence[Entry], layer: int, device: torch.device
+) -> list[Source]:
+    """Where the states that ``entries`` stand for find their keys and values."""
+    sources = []
+    for k in dict.fromkeys(k for k, _ in entries):
+        prefix = prefixes[k]
+        if prefix.states is None:
+            continue  # prompts of one token: nothing was held
+        chosen = [(place, row) for place, (owner, row) in enumerate(entries) if owner == k]
+        states = torch.tensor([place for place, _ in chosen], device=device)
+        of = [prefix.states.of_row[layer][row] for _, row in chosen]
+        sources.append(Source(prefix.held[layer], states, torch.tensor(of, device=device)))
+    return sources
 
 
 def read_whole(

@@ -17,7 +17,10 @@ from calib.engine.packing import PASS_TOKENS
 from calib.errors import CalibError
 from calib.vlm.layers import decoder_layers
 from calib.vlm.load import VLM
-from calib.vlm.prompts import Positions, Prompt, collate, prompt_positions, read_prompt
+from calib.vlm.prompts import Positions, Prompt, collate, prompt_positions, read_prompts
+
+PROMPTS = 256
+"""Most prompts whose image features are in memory together."""
 
 
 class _Enough(Exception):
@@ -43,14 +46,15 @@ def read_activations(
     """
     wanted = list(range(vlm.layers)) if layers is None else list(layers)
     found = torch.empty(len(examples), len(wanted), vlm.width)
-    prompts = [read_prompt(vlm, example) for example in examples]
-    for chosen in _batches(prompts, batch_rows):
-        some = [examples[k] for k in chosen]
-        read = _read(vlm, some, [prompts[k] for k in chosen], positions, wanted)
-        _require_finite(read, some, wanted)
-        found[chosen] = read
-        if progress is not None:
-            progress.update(len(chosen))
+    for start in range(0, len(examples), PROMPTS):
+        prompts = read_prompts(vlm, examples[start : start + PROMPTS])
+        for chosen in _batches(prompts, batch_rows):
+            some = [examples[start + k] for k in chosen]
+            read = _read(vlm, some, [prompts[k] for k in chosen], positions, wanted)
+            _require_finite(read, some, wanted)
+            found[[start + k for k in chosen]] = read
+            if progress is not None:
+                progress.update(len(chosen))
     return found
 
 

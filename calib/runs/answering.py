@@ -20,6 +20,9 @@ SEGMENT = 4
 """A segment has this many times the rows in flight: large enough that its end, where fewer and
 fewer rows fly, costs little; a stopped run does the segment it was in again."""
 
+PROMPTS = 256
+"""Most prompts in a segment, whose image features are in memory together."""
+
 Certain = Callable[[Example, str], bool]
 """Whether the label of a response that begins so is certain."""
 
@@ -92,21 +95,23 @@ def _asked(row: Row, certain: Certain | None) -> Asked:
 
 
 def _segments(rows: Sequence[Row], least: int) -> Iterator[list[Row]]:
-    """Distinct rows in segments of ``least`` or more: prompts of like length together, a prompt's
-    rows side by side and never in two segments."""
+    """Distinct rows in segments of ``least`` or more, fewer where that would be too many prompts:
+    prompts of like length together, a prompt's rows side by side and never in two segments."""
     groups: dict[str, dict[str, Row]] = {}
     for row in rows:
         groups.setdefault(row.example.id, {}).setdefault(row.id, row)
     # Two examples may look the same to the model; then one of them answers for both.
     planned: set[str] = set()
     segment: list[Row] = []
+    prompts = 0
     for name in sorted(groups, key=lambda name: _length(next(iter(groups[name].values())).example)):
         new = [row for row in groups[name].values() if row.id not in planned]
         planned.update(row.id for row in new)
         segment += new
-        if len(segment) >= least:
+        prompts += 1
+        if len(segment) >= least or (segment and prompts >= PROMPTS):
             yield segment
-            segment = []
+            segment, prompts = [], 0
     if segment:
         yield segment
 

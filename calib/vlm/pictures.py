@@ -1,11 +1,6 @@
-"""The vision tower's output, kept: a picture passes the tower once, whoever asks about it.
-
-One picture at a time, so that its features do not depend on its neighbours in a batch: rows are
-then repeatable to the bit whatever else a run contains.
-"""
+"""The vision tower's output, kept: a picture passes the tower once, whoever asks about it."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -27,12 +22,17 @@ class Pictures:
         self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
 
-    def features(self, name: str, encode: Callable[[], Any]) -> Any:
-        """The features of the picture ``name``, from ``encode`` when they are not at hand."""
-        if name in self._kept:
-            self._kept.move_to_end(name)
-            return self._kept[name][0]
-        found = _on_cpu(encode())
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept
+
+    def get(self, name: str) -> Any:
+        """The features of a picture that is kept."""
+        self._kept.move_to_end(name)
+        return self._kept[name][0]
+
+    def put(self, name: str, features: Any) -> Any:
+        """Keep the features of a picture that has just passed the tower; returns what is kept."""
+        found = _on_cpu(features)
         self.passes += 1
         self.again += name in self._seen
         self._seen.add(name)
@@ -46,7 +46,8 @@ class Pictures:
 
 def _on_cpu(features: Any) -> Any:
     if isinstance(features, torch.Tensor):
-        return features.cpu()
+        # A copy: a part of a batch would keep all of it in memory.
+        return features.detach().to("cpu", copy=True)
     if isinstance(features, dict):
         return {key: _on_cpu(value) for key, value in features.items()}
     return [_on_cpu(part) for part in features]

@@ -1,7 +1,5 @@
 """From an example to what a model reads: chat template, image features, token positions."""
 
-import hashlib
-import inspect
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +11,13 @@ from PIL import Image
 from calib.data.example import Example
 from calib.errors import CalibError
 from calib.vlm.load import VLM
+from calib.vlm.vision import pictures_of
 
 Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
 
 
+TOGETHER = 16
+"""Prompts prepared at once: pixels are large and are let go when their features are there."""
 GRIDS = ("image_grid_thw",)
 """Inputs about pictures that position ids are made from, also where features stand for pixels."""
 
@@ -81,39 +82,55 @@ def _user(query: str, image: Any) -> dict[str, Any]:
     return {"role": "user", "content": [*picture, {"type": "text", "text": query}]}
 
 
-@torch.no_grad()
 def read_prompt(vlm: VLM, example: Example) -> Prompt:
-    """Tokenise one example; its pictures pass the vision tower unless they did so before.
+    """One example as the model reads it; see read_prompts."""
+    return read_prompts(vlm, [example])[0]
 
-    Raises CalibError when the prompt is longer than the model's context.
+
+@torch.no_grad()
+def read_prompts(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
+    """Tokenise examples; their pictures pass the vision tower unless they did so before.
+
+    Raises CalibError when a prompt is longer than the model's context, or the model's processor
+    does not take an example.
     """
-    turns = conversation(example)
-    try:
-        found = _processed(vlm, turns)
-    except ValueError as error:
-        raise CalibError(
-            f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': {error}"
-        ) from error
-    tokens = found.pop("input_ids")[0]
+    read: list[Prompt] = []
+    for start in range(0, len(examples), TOGETHER):
+        read += _read(vlm, examples[start : start + TOGETHER])
+    return read
+
+
+def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
+    turns = [conversation(example) for example in examples]
+    found = _prepared(vlm, examples, turns)
     longest = vlm.model.config.get_text_config(decoder=True).max_position_embeddings
-    if len(tokens) >= longest:
-        raise CalibError(
-            f"example '{example.id}' is {len(tokens)} tokens long; {vlm.checkpoint} reads at most "
-            f"{longest}. Shorten the query or leave the example out."
-        )
-    per_token = {k: v[0] for k, v in found.items() if tuple(v.shape) == (1, len(tokens))}
-    pixels = {key: value for key, value in found.items() if key not in per_token}
-    image = torch.isin(tokens, torch.tensor(vlm.image_tokens, device=tokens.device))
+    for example, one in zip(examples, found, strict=True):
+        if one["input_ids"].shape[1] >= longest:
+            raise CalibError(
+                f"example '{example.id}' is {one['input_ids'].shape[1]} tokens long; "
+                f"{vlm.checkpoint} reads at most {longest}. Shorten the query or leave the example "
+                "out."
+            )
+    if vlm.model._supports_mm_encoder_outputs():
+        seen = pictures_of(vlm, [_shown(turn) for turn in turns], found, _alone)
+    else:
+        seen = [() for _ in examples]
+    return [_prompt(vlm, one, pictures) for one, pictures in zip(found, seen, strict=True)]
+
+
+Found = dict[str, torch.Tensor]
+"""What a processor makes of one conversation, a batch of one."""
+
+
+def _prompt(vlm: VLM, found: Found, pictures: tuple[Any, ...]) -> Prompt:
+    tokens = found["input_ids"][0]
+    rest = {key: value for key, value in found.items() if key != "input_ids"}
+    per_token = {k: v[0] for k, v in rest.items() if tuple(v.shape) == (1, len(tokens))}
+    pixels = {key: value for key, value in rest.items() if key not in per_token}
     places = _places(vlm, tokens, per_token, pixels)
-    pictures: tuple[Any, ...] = ()
-    if pixels and vlm.model._supports_mm_encoder_outputs():
-        shown = _shown(turns)
-        if len(shown) == 1 or "batch_num_images" in pixels:
-            # LLaVA-OneVision cuts a picture into tiles only where it is the only one.
-            pictures = (_features(vlm, shown, pixels),)
-        else:
-            pictures = tuple(_features(vlm, [picture], None) for picture in shown)
+    if pictures:
         pixels = {key: value for key, value in pixels.items() if key in GRIDS}
+    image = torch.isin(tokens, torch.tensor(vlm.image_tokens, device=tokens.device))
     return Prompt(tokens, places, image, pictures, pixels, per_token)
 
 
@@ -122,49 +139,65 @@ def _shown(turns: Sequence[dict[str, Any]]) -> list[Image.Image]:
     return [part["image"] for part in contents if part["type"] == "image"]
 
 
-def _processed(vlm: VLM, turns: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    settings: dict[str, Any] = {}
-    if _shown(turns) and hasattr(vlm.processor.image_processor, "crop_to_patches"):
+def _alone(vlm: VLM, picture: Image.Image) -> Found:
+    """What the processor makes of a picture without the others of its prompt."""
+    return _processed(vlm, [[{"role": "user", "content": [{"type": "image", "image": picture}]}]])
+
+
+def _prepared(
+    vlm: VLM, examples: Sequence[Example], turns: Sequence[list[dict[str, Any]]]
+) -> list[Found]:
+    """Each conversation as if it were processed alone; together where that can be taken apart."""
+    if len(turns) > 1:
+        try:
+            found = _apart(_processed(vlm, turns), [len(_shown(turn)) for turn in turns])
+        except ValueError:  # some processors want as many pictures in every conversation
+            found = None
+        if found is not None:
+            return found
+    alone = []
+    for example, turn in zip(examples, turns, strict=True):
+        try:
+            one = _processed(vlm, [turn])
+        except ValueError as error:
+            raise CalibError(
+                f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': {error}"
+            ) from error
+        one.pop("attention_mask", None)
+        alone.append(one)
+    return alone
+
+
+def _apart(found: Found, pictures: Sequence[int]) -> list[Found] | None:
+    """A processed batch as batches of one, where it holds values per token and one picture is one
+    entry of pixels; None elsewhere."""
+    mask = found.pop("attention_mask").bool()  # [conversations, length]
+    pixels = found.pop("pixel_values", torch.empty(0))
+    plain = all(value.shape == mask.shape for value in found.values())
+    if not plain or len(pixels) != sum(pictures) or pixels.dim() not in (1, 4):
+        return None
+    parts = pixels.split(list(pictures))
+    apart = []
+    for k, part in enumerate(parts):
+        one = {key: value[k, mask[k]][None] for key, value in found.items()}
+        apart.append({**one, "pixel_values": part} if len(part) else one)
+    return apart
+
+
+def _processed(vlm: VLM, turns: Sequence[list[dict[str, Any]]]) -> Found:
+    settings: dict[str, Any] = {"padding": True} if len(turns) > 1 else {}
+    if any(map(_shown, turns)) and hasattr(vlm.processor.image_processor, "crop_to_patches"):
         settings["crop_to_patches"] = vlm.tiles
     found = vlm.processor.apply_chat_template(
-        [turns],
+        list(turns),
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
         processor_kwargs=settings,
     )
-    # PaliGemma's processor adds labels, for training.
-    for unused in ("attention_mask", "labels"):
-        found.pop(unused, None)
+    found.pop("labels", None)  # PaliGemma's processor adds them, for training
     return {key: value.to(vlm.device) for key, value in found.items()}
-
-
-def _features(
-    vlm: VLM, shown: Sequence[Image.Image], pixels: dict[str, torch.Tensor] | None
-) -> Any:
-    """The vision tower's output for a picture (or several), as the forward pass takes it."""
-
-    def encode() -> Any:
-        given = pixels
-        if given is None:  # among other pictures: prepared as if it were alone
-            contents = [{"type": "image", "image": picture} for picture in shown]
-            turn = {"role": "user", "content": contents}
-            given = _processed(vlm, [turn])
-            length = given.pop("input_ids").shape[1]
-            given = {k: v for k, v in given.items() if tuple(v.shape) != (1, length)}
-        wanted = inspect.signature(vlm.model.base_model.get_image_features).parameters
-        chosen = {key: value for key, value in given.items() if key in wanted}
-        output = vlm.model.base_model.get_image_features(**chosen, return_dict=True)
-        kept = {"pooler_output": output.pooler_output}
-        if getattr(output, "deepstack_features", None) is not None:
-            kept["deepstack_features"] = output.deepstack_features
-        return kept
-
-    digest = hashlib.sha256()
-    for picture in shown:
-        digest.update(repr((picture.mode, picture.size)).encode() + picture.tobytes())
-    return vlm.pictures.features(digest.hexdigest(), encode)
 
 
 def _places(
