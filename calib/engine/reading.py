@@ -22,6 +22,9 @@ from calib.vlm.prompts import Positions, Prompt, collate, prompt_positions, read
 PROMPTS = 256
 """Most prompts whose image features are in memory together."""
 
+PADDING = 0.1
+"""Largest share of padding among the tokens of a pass; a pass costs about as much as that saves."""
+
 
 class _Enough(Exception):
     """Ends a forward pass after the last wanted layer."""
@@ -61,14 +64,19 @@ def read_activations(
 def _batches(prompts: Sequence[Prompt], batch_rows: int) -> Iterator[list[int]]:
     """Prompts of like length together, as many as one pass holds."""
     batch: list[int] = []
+    tokens = 0
     for k in sorted(range(len(prompts)), key=lambda k: len(prompts[k].tokens)):
-        full = (len(batch) + 1) * len(prompts[k].tokens) > PASS_TOKENS or len(batch) == batch_rows
+        length = len(prompts[k].tokens)
+        padded = (len(batch) + 1) * length
+        full = padded > PASS_TOKENS or len(batch) == batch_rows
+        full |= padded > (1 + PADDING) * (tokens + length)
         # Mllama's blocks leave layers out for a batch without pictures, not for a row.
         mixed = batch and prompts[batch[0]].pictured != prompts[k].pictured
         if batch and (full or mixed):
             yield batch
-            batch = []
+            batch, tokens = [], 0
         batch.append(k)
+        tokens += length
     if batch:
         yield batch
 
