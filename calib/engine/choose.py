@@ -32,14 +32,18 @@ class Chooser:
     ) -> torch.Tensor:
         """One token per row; -1 where the scores are not finite. # [rows] int64"""
         if self.sampled:
-            noise = torch.empty_like(scores)
-            for row, generator in zip(noise, generators, strict=True):
-                row.exponential_(generator=generator)
+            noise = torch.stack([_noise(scores.shape[-1], one) for one in generators]).to(scores)
             # The largest of p / Exp(1) draws from p: each row by noise of its own.
             best, chosen = (scores.softmax(-1) / noise).max(-1)
         else:
             best, chosen = scores.max(-1)
         return chosen.masked_fill(best.isnan(), -1)
+
+
+def _noise(size: int, generator: torch.Generator | None) -> torch.Tensor:
+    assert generator is not None, "rows that are sampled have a generator each"
+    drawn = torch.empty(size, device=generator.device)
+    return drawn.exponential_(generator=generator)
 
 
 def _sampling(decoding: Decoding) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class Flight:
 
         ``places`` gives the place of each in what was ``read``.
         """
-        device = self.vlm.device
-        states = torch.tensor([read.state_of[k] for k in places], device=device)
+        # A sharded model has its logits on another device than its inputs.
+        states = torch.tensor([read.state_of[k] for k in places], device=read.logits.device)
         self.finish.write(rows, self.finish.scores(rows, read.logits[states]))
         more = [not self.finish.ended(row) for row in rows]
         if any(more):
@@ -96,7 +96,7 @@ class Flight:
         window.high += 1
         self.tally.decode_row_steps += len(self.rows)
         scores = self.finish.scores(self.rows, output.logits[:, -1].float())
-        self.last = self.finish.write(self.rows, scores)
+        self.last = self.finish.write(self.rows, scores).to(self.start.device)
         self.places = self.places + 1
         gone = {slot for slot, row in enumerate(self.rows) if self.finish.ended(row)}
         if gone:

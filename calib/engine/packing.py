@@ -64,7 +64,7 @@ def rows_in_flight(vlm: VLM, decoding: Decoding) -> int:
     if vlm.device.type != "cpu":
         return decoding.batch_rows
     weights = sum(parameter.numel() for parameter in vlm.model.parameters())
-    return min(decoding.batch_rows, max(8, CPU_WEIGHTS // weights))
+    return min(decoding.batch_rows, max(16, CPU_WEIGHTS // weights))
 
 
 def bytes_per_token(vlm: VLM) -> tuple[int, int]:
