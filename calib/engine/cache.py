@@ -56,13 +56,11 @@ class SlotLayer(DynamicLayer):
             shape = (self.slots, new[0].shape[1], self.columns)
             self.held = tuple(part.new_zeros(*shape, part.shape[-1]) for part in new)
             self.is_initialized = True
-        high = self.window.high
+        high, last = self.window.high, first + len(states)
         for held, part in zip(self.held, new, strict=True):
-            rows = held[first : first + len(states), :, high - part.shape[2] : high]
-            rows.copy_(part[states.to(part.device)])
-        # What stands left of a joining row is masked, but 0 x infinity is not 0.
-        for held, part in zip(self.held, new, strict=True):
-            held[first : first + len(states), :, self.window.low : high - part.shape[2]] = 0
+            # What stands left of a joining row is masked, but 0 x infinity is not 0.
+            held[first:last] = 0
+            held[first:last, :, high - part.shape[2] : high] = part[states.to(part.device)]
 
     def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Overwrite the slots ``target`` with the slots ``source``. # [moved] int64 each"""

@@ -6,7 +6,7 @@ import torch
 
 from calib.engine.choose import Chooser
 from calib.engine.decoding import Response
-from calib.engine.row import Row, histories
+from calib.engine.row import Row, history
 from calib.vlm.load import VLM
 
 
@@ -28,7 +28,14 @@ class Finish:
         """Logits as the checkpoint's generation settings change them. # [rows, vocabulary]"""
         if not self.chooser.processors:
             return logits
-        return self.chooser.processors(histories(rows, self.vlm), logits)
+        # Rows of one length at a time: padding would count as something that was said.
+        scores = logits.clone()
+        lengths = [len(row.prompt.tokens) + len(row.tokens) for row in rows]
+        for length in set(lengths):
+            alike = [k for k, other in enumerate(lengths) if other == length]
+            said = torch.stack([history(rows[k]) for k in alike])
+            scores[alike] = self.chooser.processors(said, logits[alike])
+        return scores
 
     def write(self, rows: Sequence[Row], scores: torch.Tensor) -> torch.Tensor:
         """Choose and write the next token of each row. # [rows, vocabulary] float32

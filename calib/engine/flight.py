@@ -68,7 +68,7 @@ class Flight:
         self.start, self.places, self.last = start, places, last
         self.rows += rows
         window.rows = len(self.rows)
-        window.low = min(window.low, int(start.min())) if before else int(start.min())
+        window.low = int(start.min())
         self._edit_responses()
 
     def _edit_responses(self) -> None:

@@ -35,6 +35,11 @@ JOINING_SHARE = 4
 FEW = 64
 """Rows that join at once in any case; more would take their keys and values twice for a moment."""
 
+NO_ROOM = (
+    "not even one row fits into memory. Use a smaller model or a narrower type "
+    "(model.dtype=bfloat16), or spread it with model.device_map=auto."
+)
+
 
 class Engine:
     """Answers rows with one model under one way of decoding."""
@@ -86,8 +91,16 @@ class Engine:
 
         Raises CalibError when not even one row fits into memory.
         """
-        if self.decoding.sharing and not self._checked:
-            self._check(asked)
+        try:
+            if self.decoding.sharing and not self._checked:
+                self._check(asked)
+            return self._answer(asked, landed)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            raise CalibError(NO_ROOM) from error
+
+    def _answer(self, asked: Sequence[Asked], landed: Callable[[], None] | None) -> list[Response]:
         finish = Finish(self.vlm, self.chooser, self.decoding.max_new_tokens, landed)
         rows = plan(self.vlm, asked, self.decoding)
         shared = [row for row in rows if self.sharing(row).covers(row)]
@@ -134,15 +147,12 @@ class Engine:
             )
             for _ in range(self.tally.retries):
                 if not room.halve():
-                    raise CalibError(
-                        "not even one row fits into memory. Use a smaller model or a narrower "
-                        "type (model.dtype=bfloat16), or spread it with model.device_map=auto."
-                    )
+                    raise CalibError(NO_ROOM)
             for row in left:
                 row.restart()
             try:
                 answered(left, room)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:  # torch.OutOfMemoryError is one
                 if not _out_of_memory(error):
                     raise
             else:

@@ -60,7 +60,8 @@ class AddKeepingNorm:
         moved = hidden + tensors[0]
         # The smallest normal number keeps an all-zero activation from becoming 0 / 0.
         length = moved.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(hidden.dtype).tiny)
-        return moved * (hidden.norm(dim=-1, keepdim=True) / length)
+        ratio = hidden.norm(dim=-1, keepdim=True) / length
+        return moved * ratio.clamp(max=torch.finfo(hidden.dtype).max)
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,6 @@ KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Of one layer, by state. # [states, heads, length, head width] each"""
 
 
-class CannotShare(CalibError):
-    """The model's blocks take something by row that rows of one prompt cannot be forked with."""
-
-
 @dataclass
 class Prefix:
     """Prompts read up to their last token, and the rows that will go on from there."""
@@ -228,7 +224,7 @@ def _forking(vlm: VLM, states: States, masks: Masks | None) -> Iterator[None]:
             if not torch.is_tensor(value) or value.dim() == 0:
                 return value
             if name not in BATCH_AXES:
-                raise CannotShare(f"its decoder blocks are given '{name}' by row")
+                raise _cannot_follow(vlm, name)
             axis = BATCH_AXES[name] % value.dim()
             if value.shape[axis] != prompts or value.shape[axis] == 1:
                 return value
@@ -239,7 +235,7 @@ def _forking(vlm: VLM, states: States, masks: Masks | None) -> Iterator[None]:
 
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             if any(torch.is_tensor(value) for value in args[1:]):
-                raise CannotShare("its decoder blocks are given tensors without a name")
+                raise _cannot_follow(vlm, "a tensor without a name")
             return args, {name: by_state(name, value) for name, value in kwargs.items()}
 
         return hook
@@ -254,3 +250,11 @@ def _forking(vlm: VLM, states: States, masks: Masks | None) -> Iterator[None]:
                 before = layer.register_forward_pre_hook(lay_out_before(index), with_kwargs=True)
                 stack.callback(before.remove)
         yield
+
+
+def _cannot_follow(vlm: VLM, name: str) -> CalibError:
+    return CalibError(
+        f"the decoder blocks of {type(vlm.model).__name__} are given {name} by row, which rows "
+        "that share a prompt cannot follow. Use generation.sharing=false, which is slower, and "
+        "please report this with the versions of calib and transformers."
+    )

@@ -70,8 +70,7 @@ def _batches(prompts: Sequence[Prompt], batch_rows: int) -> Iterator[list[int]]:
         padded = (len(batch) + 1) * length
         full = padded > PASS_TOKENS or len(batch) == batch_rows
         full |= padded > (1 + PADDING) * (tokens + length)
-        # Mllama's blocks leave layers out for a batch without pictures, not for a row.
-        mixed = batch and prompts[batch[0]].pictured != prompts[k].pictured
+        mixed = batch and prompts[batch[0]].kind != prompts[k].kind
         if batch and (full or mixed):
             yield batch
             batch, tokens = [], 0
@@ -100,8 +99,11 @@ def _read(
         )
     last = bool(chosen[:, -1].all()) and bool((counts == 1).all())
     weights = None if last else chosen.float() / counts[:, None]
-    with _readers(vlm, layers, weights) as read, suppress(_Enough):
+    with _readers(vlm, range(max(layers) + 1), weights) as read, suppress(_Enough):
         vlm.model.base_model(**batch.inputs, position_ids=batch.places, use_cache=False)
+    for layer in range(1, max(layers) + 1):
+        # A block that is left out (Mllama's cross-attention, without pictures) changes nothing.
+        read.setdefault(layer, read[layer - 1])
     return torch.stack([read[layer] for layer in layers], dim=1)
 
 

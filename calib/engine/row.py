@@ -1,12 +1,11 @@
 """One row on its way from a question to a response."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from calib.engine.edit import REACH, Edits
-from calib.vlm.load import VLM
 from calib.vlm.prompts import Prompt
 
 
@@ -40,14 +39,7 @@ class Row:
         return any(REACH[edit.positions][0] for edit in self.edits)
 
 
-def histories(rows: Sequence[Row], vlm: VLM) -> torch.Tensor:
-    """Prompt and response of each row so far, padded on the left. # [rows, length] int64"""
-    said = [
-        torch.cat([row.prompt.tokens, torch.tensor(row.tokens, device=row.prompt.tokens.device)])
-        for row in rows
-    ]
-    length = max(map(len, said))
-    padded = torch.full((len(said), length), vlm.pad_token, device=vlm.device)
-    for row, tokens in zip(padded, said, strict=True):
-        row[length - len(tokens) :] = tokens
-    return padded
+def history(row: Row) -> torch.Tensor:
+    """Prompt and response of a row so far. # [length] int64"""
+    tokens = row.prompt.tokens
+    return torch.cat([tokens, torch.tensor(row.tokens, dtype=tokens.dtype, device=tokens.device)])

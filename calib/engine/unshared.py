@@ -28,14 +28,19 @@ def answer_unshared(
     """Answer rows in batches of their own."""
     batch: list[Row] = []
     for row in rows:
-        # Mllama's blocks leave layers out for a batch without pictures, not for a row.
-        mixed = batch and row.prompt.pictured != batch[0].prompt.pictured
-        if mixed or len(batch) == room.slots:
+        if batch and (len(batch) == room.slots or not _alike(row, batch[0], finish)):
             _answer(vlm, batch, finish, tally)
             batch = []
         batch.append(row)
     if batch:
         _answer(vlm, batch, finish, tally)
+
+
+def _alike(row: Row, other: Row, finish: Finish) -> bool:
+    """Whether two rows can stand in one batch and answer as they do alone."""
+    if finish.chooser.counts_length and row.prompt is not other.prompt:
+        return False  # padding would be counted
+    return row.prompt.kind == other.prompt.kind
 
 
 def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, tally: Tally) -> None:
@@ -87,7 +92,14 @@ class _Loop:
                 _measure(self.rows, logits)
             else:
                 self.tally.decode_row_steps += len(self.rows)
-            chosen = self.finish.write(self.rows, logits_processor(input_ids, logits))
+            # Those that count tokens were made for this batch, in which nothing is padded.
+            counting = self.finish.chooser.counts_length is not None
+            scores = (
+                logits_processor(input_ids, logits)
+                if counting
+                else self.finish.scores(self.rows, logits)
+            )
+            chosen = self.finish.write(self.rows, scores)
             flying = [
                 k for k, r in enumerate(self.rows) if r.index >= 0 and not self.finish.ended(r)
             ]

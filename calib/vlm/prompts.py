@@ -43,6 +43,13 @@ class Prompt:
         """Whether there is a picture in it."""
         return bool(self.pictures or self.pixels)
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Prompts of one kind can stand in a batch as their model reads them alone: Mllama leaves
+        blocks out for a batch without pictures, and takes pixels of one shape."""
+        pixels = self.pixels.get("pixel_values")
+        return self.pictured, None if pixels is None else tuple(pixels.shape[1:])
+
 
 @dataclass(frozen=True)
 class PromptBatch:
