@@ -8,8 +8,7 @@ one prompt go through the layers below their first edit as one.
 A model whose prompt tokens look ahead at the last one (PaliGemma) is read in a single pass.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,16 +18,11 @@ from transformers.cache_utils import Cache
 
 from calib.engine.cache import ForkedLayer, Source
 from calib.engine.edit import Edits, Masks
-from calib.engine.states import States, fork, layer_edits
+from calib.engine.forking import forking
+from calib.engine.states import States, fork
 from calib.engine.tally import Tally
-from calib.errors import CalibError
-from calib.vlm.layers import decoder_layers
 from calib.vlm.load import VLM
 from calib.vlm.prompts import Prompt, PromptBatch, collate, prompt_positions
-
-BATCH_AXES = {"attention_mask": 0, "position_embeddings": -3, "position_ids": -2}
-"""Which axis of what a decoder block is given belongs to the rows; multimodal rotary positions have
-another in front."""
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Of one layer, by state. # [states, heads, length, head width] each"""
@@ -87,7 +81,7 @@ def read_prefix(
     # Edits of the last token alone do not tell rows apart before it.
     prefix.states = fork(prompt_of, edits, vlm.layers, parts=(True, False), shown=(True, False))
     cache = DynamicCache()
-    with _forking(vlm, prefix.states, _masks(batch, edits, slice(None, -1))):
+    with forking(vlm, prefix.states, _masks(batch, edits, slice(None, -1))):
         vlm.model.base_model(
             **_inputs(batch, slice(None, -1)), past_key_values=cache, use_cache=True
         )
@@ -118,7 +112,7 @@ def read_last(vlm: VLM, prefixes: Sequence[Prefix], entries: Sequence[Entry], ta
         ForkedLayer(_sources(prefixes, [entries[row] for row in first], layer, vlm.device))
         for layer, first in enumerate(states.row_of[:-1])
     ]
-    with _forking(vlm, states, None):
+    with forking(vlm, states, None):
         output = vlm.model(
             input_ids=torch.stack([token for token, _, _ in shown]),
             attention_mask=torch.stack([mask for _, mask, _ in shown]),
@@ -157,7 +151,7 @@ def read_whole(
     batch = collate(vlm, prompts)
     states = fork(prompt_of, edits, vlm.layers, parts=(True, True), shown=(True, True))
     cache = DynamicCache()
-    with _forking(vlm, states, _masks(batch, edits, slice(None))):
+    with forking(vlm, states, _masks(batch, edits, slice(None))):
         output = vlm.model(
             **_inputs(batch, slice(None)), past_key_values=cache, use_cache=True, logits_to_keep=1
         )
@@ -188,73 +182,3 @@ def _masks(batch: PromptBatch, edits: Sequence[Edits], columns: slice) -> Masks:
 
 def _count(tally: Tally, states: States, layers: int, length: int) -> None:
     tally.prefill_token_layers += length * sum(states.count(layer) for layer in range(layers))
-
-
-@contextmanager
-def _forking(vlm: VLM, states: States, masks: Masks | None) -> Iterator[None]:
-    """While open, a pass over the prompts computes each state once.
-
-    After a layer whose edits tell rows apart, its output is laid out by the new states and edited;
-    before every layer, what it is given by prompt is laid out by its states.
-    """
-    device = vlm.device
-    prompts = states.count(0)
-    layers = decoder_layers(vlm.model)
-    laid_out: dict[tuple[int, int], torch.Tensor] = {}
-
-    def fork_after(layer: int, spread: torch.Tensor | None) -> Any:
-        edits = layer_edits(states, layer, device, masks)
-
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            hidden = output if torch.is_tensor(output) else output[0]
-            if spread is not None:
-                hidden = hidden[spread.to(hidden.device)]
-            if edits is not None:
-                hidden = edits.apply(hidden)
-            return hidden if torch.is_tensor(output) else (hidden, *output[1:])
-
-        return hook
-
-    def lay_out_before(layer: int) -> Any:
-        source = states.prompts(layer, device)
-
-        def by_state(name: str, value: Any) -> Any:
-            if isinstance(value, tuple | list):
-                return type(value)(by_state(name, part) for part in value)
-            if not torch.is_tensor(value) or value.dim() == 0:
-                return value
-            if name not in BATCH_AXES:
-                raise _cannot_follow(vlm, name)
-            axis = BATCH_AXES[name] % value.dim()
-            if value.shape[axis] != prompts or value.shape[axis] == 1:
-                return value
-            key = (id(value), id(states.row_of[layer]))
-            if key not in laid_out:  # the same for all layers between two forks
-                laid_out[key] = value.index_select(axis, source.to(value.device))
-            return laid_out[key]
-
-        def hook(module: Any, args: Any, kwargs: Any) -> Any:
-            if any(torch.is_tensor(value) for value in args[1:]):
-                raise _cannot_follow(vlm, "a tensor without a name")
-            return args, {name: by_state(name, value) for name, value in kwargs.items()}
-
-        return hook
-
-    with ExitStack() as stack:
-        for index, layer in enumerate(layers):
-            spread = states.spread(index, device)
-            if spread is not None or any(states.edits[index]):
-                hook = layer.register_forward_hook(fork_after(index, spread), prepend=True)
-                stack.callback(hook.remove)
-            if states.count(index) != prompts:
-                before = layer.register_forward_pre_hook(lay_out_before(index), with_kwargs=True)
-                stack.callback(before.remove)
-        yield
-
-
-def _cannot_follow(vlm: VLM, name: str) -> CalibError:
-    return CalibError(
-        f"the decoder blocks of {type(vlm.model).__name__} are given {name} by row, which rows "
-        "that share a prompt cannot follow. Use generation.sharing=false, which is slower, and "
-        "please report this with the versions of calib and transformers."
-    )

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from calib.engine.prefill import BATCH_AXES
+from calib.engine.forking import BATCH_AXES
 from calib.engine.row import Row
 from calib.vlm.layers import decoder_layers
 from calib.vlm.load import VLM
