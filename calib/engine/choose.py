@@ -43,7 +43,8 @@ class Chooser:
 def _noise(size: int, generator: torch.Generator | None) -> torch.Tensor:
     assert generator is not None, "rows that are sampled have a generator each"
     drawn = torch.empty(size, device=generator.device)
-    return drawn.exponential_(generator=generator)
+    # Some builds can draw 0, by which nothing can be divided.
+    return drawn.exponential_(generator=generator).clamp_(min=torch.finfo(drawn.dtype).tiny)
 
 
 def _sampling(decoding: Decoding) -> dict[str, Any]:

@@ -145,6 +145,7 @@ class Engine:
             room = room_for(
                 self.vlm, self.decoding, columns_for(left, self.decoding.max_new_tokens)
             )
+            room.slots = min(room.slots, len(left))
             for _ in range(self.tally.retries):
                 if not room.halve():
                     raise CalibError(NO_ROOM)
@@ -165,7 +166,7 @@ class Engine:
 
     def _fly(self, rows: Sequence[Row], room: Room, finish: Finish) -> None:
         """Answer rows that share: read, join, step until all have landed."""
-        slots = min(room.slots, len(rows))
+        slots = room.slots
         columns = columns_for(rows, self.decoding.max_new_tokens)
         flight = Flight(self.vlm, finish, slots, columns, self.tally)
         waiting: deque[list[list[Row]]] = deque()

@@ -17,7 +17,7 @@ from calib.engine.generate import Engine, generate
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp
 from calib.vlm.pictures import Pictures
 
-TOKENS = 8
+TOKENS = 10
 
 families = pytest.mark.parametrize("family", FAMILIES)
 
