@@ -20,7 +20,7 @@ from calib.engine.decoding import Asked, Decoding, Response
 from calib.engine.finish import Finish
 from calib.engine.flight import Flight
 from calib.engine.group import Group
-from calib.engine.packing import Room, columns_for, room_for, rows_in_flight
+from calib.engine.packing import PASS_TOKENS, Room, columns_for, room_for, rows_in_flight
 from calib.engine.plan import groups, plan
 from calib.engine.row import Row
 from calib.engine.selfcheck import TOKENS, require_same, sample
@@ -50,6 +50,7 @@ class Engine:
         self.tally = Tally()
         self._sharing: dict[bool, Sharing] = {}  # by whether the prompt has pictures
         self._checked = False
+        self._most = Room(decoding.batch_rows, PASS_TOKENS)  # less once memory has run out
 
     @property
     def rows_in_flight(self) -> int:
@@ -142,24 +143,24 @@ class Engine:
     ) -> None:
         """Answer all rows, in smaller batches each time that memory runs out."""
         while left := [row for row in rows if row.finish is None]:
-            room = room_for(
-                self.vlm, self.decoding, columns_for(left, self.decoding.max_new_tokens)
+            columns = columns_for(left, self.decoding.max_new_tokens)
+            room = room_for(self.vlm, self.decoding, columns)
+            room = Room(
+                min(room.slots, self._most.slots, len(left)), min(room.tokens, self._most.tokens)
             )
-            room.slots = min(room.slots, len(left))
-            for _ in range(self.tally.retries):
-                if not room.halve():
-                    raise CalibError(NO_ROOM)
             for row in left:
                 row.restart()
             try:
                 answered(left, room)
+                continue
             except RuntimeError as error:  # torch.OutOfMemoryError is one
                 if not _out_of_memory(error):
                     raise
-            else:
-                continue
             # Outside of the handler, whose traceback would keep the batch alive.
             self.tally.retries += 1
+            if room.slots == room.tokens == 1:
+                raise CalibError(NO_ROOM)
+            self._most = Room(max(1, room.slots // 2), max(1, room.tokens // 2))
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

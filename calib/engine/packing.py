@@ -23,21 +23,14 @@ SLACK = 8
 """Columns are moved back once in this share of a row's length, at most."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Room:
-    """What fits at once; halved when memory runs out."""
+    """What fits at once."""
 
     slots: int
     """Rows in flight."""
     tokens: int
     """Prompt tokens by state in one pass."""
-
-    def halve(self) -> bool:
-        """Half of both; False when there is nothing left to halve."""
-        if self.slots == 1 and self.tokens == 1:
-            return False
-        self.slots, self.tokens = max(1, self.slots // 2), max(1, self.tokens // 2)
-        return True
 
 
 def columns_for(rows: Sequence[Row], max_new_tokens: int) -> int:

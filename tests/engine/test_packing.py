@@ -128,12 +128,6 @@ def test_no_budget_is_too_small_for_one_row(small):
     assert room_for(small, Decoding(memory=1), 500) == Room(1, 1)
 
 
-def test_halving_ends_with_one_row():
-    room = Room(37, 8192)
-    assert [room.halve() for _ in range(15)] == [True] * 13 + [False] * 2
-    assert room == Room(1, 1)
-
-
 def test_a_group_is_never_empty_and_the_last_one_ends():
     draw = random.Random(0)
     for _ in range(200):
