@@ -20,6 +20,9 @@ class Decoding:
     """0 takes the likeliest token."""
     top_p: float = 1.0
     """Draw among the likeliest tokens that together have this probability."""
+    kl: bool = True
+    """Whether the KL of each row is measured; where nobody asks for the unedited row, its prompt is
+    read along for that."""
     sharing: bool = True
     """Whether rows of one prompt share what they have in common; the responses are the same."""
     seed: int = 0
@@ -55,5 +58,5 @@ class Response:
     finish: str
     """"stop" when the model ended its answer, "length" when it reached max_new_tokens, "cut" when
     what it had said was enough, "not_finite" when its logits were not finite."""
-    kl: float
-    """KL(edited || unedited) of the first response token, in nats."""
+    kl: float | None
+    """KL(edited || unedited) of the first response token, in nats; None where not measured."""

@@ -108,7 +108,10 @@ class Engine:
         apart = [row for row in rows if not self.sharing(row).covers(row)]
         self._complete(shared, lambda rows, room: self._fly(rows, room, finish))
         self._complete(
-            apart, lambda rows, room: answer_unshared(self.vlm, rows, room, finish, self.tally)
+            apart,
+            lambda rows, room: answer_unshared(
+                self.vlm, rows, room, finish, self.decoding.kl, self.tally
+            ),
         )
         self.tally.rows += len(rows)
         self.tally.tokens += sum(len(row.tokens) for row in rows)
@@ -179,7 +182,8 @@ class Engine:
             if (waiting or group) and flight.free * JOINING_SHARE >= slots:
                 if group is None:
                     parts = waiting.popleft()
-                    group = Group(self.vlm, parts, self.sharing(parts[0][0]).whole, self.tally)
+                    whole = self.sharing(parts[0][0]).whole
+                    group = Group(self.vlm, parts, whole, self.decoding.kl, self.tally)
                 flight.join(*group.take(min(flight.free, max(FEW, slots // JOINING_SHARE))))
                 group = group if group.waiting else None
             else:

@@ -15,8 +15,11 @@ from calib.vlm.load import VLM
 class Group:
     """Rows whose prompts are read, and who join when there is room."""
 
-    def __init__(self, vlm: VLM, parts: Sequence[Sequence[Row]], whole: bool, tally: Tally) -> None:
+    def __init__(
+        self, vlm: VLM, parts: Sequence[Sequence[Row]], whole: bool, kl: bool, tally: Tally
+    ) -> None:
         """Read the prompts of each part together: up to their last token, or ``whole``."""
+        self.kl = kl
         self.vlm, self.tally = vlm, tally
         self.rows = [row for part in parts for row in part]
         self.entries: list[Entry] = []  # by row, then the unedited ones read along
@@ -36,7 +39,7 @@ class Group:
                 self.entries.append((number, k))
             # Where nobody asks for the unedited prompt it is read along, for KL.
             for k, prompt in enumerate(prompts):
-                if id(prompt) not in self.unedited:
+                if kl and id(prompt) not in self.unedited:
                     along.append((id(prompt), (number, len(prompt_of))))
                     prompt_of.append(k)
                     edits.append(())
@@ -57,12 +60,13 @@ class Group:
             read, entries = self.read, list(range(len(self.entries)))
         else:
             new = dict.fromkeys(id(self.rows[k].prompt) for k in chosen)
-            along = [self.unedited[name] for name in new if name not in self.base]
+            along = [self.unedited[n] for n in new if self.kl and n not in self.base]
             entries = list(dict.fromkeys([*chosen, *along]))
             needed = [self.entries[k] for k in entries]
             read = read_last(self.vlm, self.prefixes, needed, self.tally)
         place = {entry: k for k, entry in enumerate(entries)}
-        self._measure(chosen, read, place)
+        if self.kl:
+            self._measure(chosen, read, place)
         return [self.rows[k] for k in chosen], read, [place[k] for k in chosen]
 
     def _measure(self, chosen: Sequence[int], read: Read, place: dict[int, int]) -> None:
@@ -70,6 +74,8 @@ class Group:
         for name in {id(self.rows[k].prompt) for k in chosen} - self.base.keys():
             self.base[name] = read.logits[read.state_of[place[self.unedited[name]]]]
         edited = [k for k in chosen if self.rows[k].edits]
+        for k in chosen:
+            self.rows[k].kl = 0.0
         if not edited:
             return
         states = torch.tensor([read.state_of[place[k]] for k in edited], device=read.logits.device)

@@ -23,7 +23,7 @@ class Row:
     """Whether a response that begins so needs no more tokens."""
     generator: torch.Generator | None = None
     tokens: list[int] = field(default_factory=list)
-    kl: float = 0.0
+    kl: float | None = None
     finish: str | None = None
     """None while it is on its way, then as in Response."""
 

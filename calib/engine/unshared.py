@@ -23,17 +23,17 @@ from calib.vlm.prompts import PromptBatch, collate, prompt_positions
 
 
 def answer_unshared(
-    vlm: VLM, rows: Sequence[Row], room: Room, finish: Finish, tally: Tally
+    vlm: VLM, rows: Sequence[Row], room: Room, finish: Finish, kl: bool, tally: Tally
 ) -> None:
     """Answer rows in batches of their own."""
     batch: list[Row] = []
     for row in rows:
         if batch and (len(batch) == room.slots or not _alike(row, batch[0], finish)):
-            _answer(vlm, batch, finish, tally)
+            _answer(vlm, batch, finish, kl, tally)
             batch = []
         batch.append(row)
     if batch:
-        _answer(vlm, batch, finish, tally)
+        _answer(vlm, batch, finish, kl, tally)
 
 
 def _alike(row: Row, other: Row, finish: Finish) -> bool:
@@ -43,11 +43,11 @@ def _alike(row: Row, other: Row, finish: Finish) -> bool:
     return row.prompt.kind == other.prompt.kind
 
 
-def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, tally: Tally) -> None:
+def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, kl: bool, tally: Tally) -> None:
     # The unedited prompt is what KL is measured against: read along where nobody asks for it.
     have = {id(row.prompt) for row in rows if not row.edits}
     extra = {id(row.prompt): Row(-1, row.prompt, ()) for row in rows if id(row.prompt) not in have}
-    together = [*rows, *extra.values()]
+    together = [*rows, *(extra.values() if kl else ())]
     batch = collate(vlm, [row.prompt for row in together])
     with _editing(vlm, batch, together) as edits:
         vlm.model.generate(
@@ -55,7 +55,7 @@ def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, tally: Tally) -> None
             max_new_tokens=finish.max_new_tokens,
             num_beams=1,
             **finish.chooser.sampling,
-            custom_generate=_Loop(together, edits, finish, tally).__call__,
+            custom_generate=_Loop(together, edits, finish, kl, tally).__call__,
         )
     tally.prefill_token_layers += batch.tokens.numel() * vlm.layers
 
@@ -63,8 +63,11 @@ def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, tally: Tally) -> None
 class _Loop:
     """A ``custom_generate`` function over rows that leave as they end."""
 
-    def __init__(self, rows: Sequence[Row], edits: "_Edits", finish: Finish, tally: Tally) -> None:
-        self.rows, self.edits, self.finish, self.tally = list(rows), edits, finish, tally
+    def __init__(
+        self, rows: Sequence[Row], edits: "_Edits", finish: Finish, kl: bool, tally: Tally
+    ) -> None:
+        self.rows, self.edits, self.finish = list(rows), edits, finish
+        self.kl, self.tally = kl, tally
 
     def __call__(
         self,
@@ -88,9 +91,9 @@ class _Loop:
                 outputs, state, is_encoder_decoder=False
             )
             logits = outputs.logits[:, -1].to(torch.float32, copy=True)  # [rows, vocabulary]
-            if step == 0:
+            if step == 0 and self.kl:
                 _measure(self.rows, logits)
-            else:
+            if step > 0:
                 self.tally.decode_row_steps += len(self.rows)
             # Those that count tokens were made for this batch, in which nothing is padded.
             counting = self.finish.chooser.counts_length is not None

@@ -125,6 +125,7 @@ def _length(example: Example) -> tuple[int, int, str]:
 
 def _record(row: Row, response: Response) -> Record:
     setting = row.setting
+    assert response.kl is not None, "a sweep measures it"
     if response.finish == "not_finite":
         raise CalibError(
             f"the model's output is not finite for example '{row.example.id}' under "

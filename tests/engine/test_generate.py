@@ -249,3 +249,18 @@ def test_the_packaged_model_says_what_the_naive_loop_says(vlm, mixed_examples):
     assert [list(response.tokens) for response in found] == [
         naive(vlm, one.example, one.edits, 16).tokens for one in rows
     ]
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_kl_that_nobody_asks_for_costs_nothing(vlm, mixed_examples, sharing):
+    """An edited row alone: its unedited prompt is read along for KL only."""
+    edit = Edit(1, Add(torch.ones(vlm.width)), "all")
+    one = [Asked(mixed_examples[0], (edit,))]
+    answered = {}
+    for kl in (True, False):
+        engine = Engine(vlm, Decoding(max_new_tokens=4, sharing=sharing, kl=kl))
+        engine._checked = True
+        answered[kl] = engine.answer(one)[0], engine.tally.prefill_token_layers
+    assert answered[True][0].tokens == answered[False][0].tokens
+    assert answered[True][0].kl > 0 and answered[False][0].kl is None
+    assert answered[True][1] > answered[False][1]
