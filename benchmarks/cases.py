@@ -6,8 +6,10 @@ settings, as in every sweep.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from PIL import Image, ImageDraw
@@ -17,9 +19,9 @@ from calib.config import MiniData, ModelConfig, Steer, UtilityConfig
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example, pairs
 from calib.directions.fit import fit_direction
+from calib.engine.reading import read_activations
 from calib.vlm.load import VLM, load
 from calib.vlm.prompts import Positions
-from calib.engine.reading import read_activations
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Case:
     max_new_tokens: int
     warm_up: list[Example]
     """Other examples of the same kinds, for what is done once per process or run."""
+    mild: int
+    """Place of a setting whose answers are about as long as the unedited model's."""
 
     @property
     def rows(self) -> list[tuple[Example, Setting]]:
@@ -53,11 +57,16 @@ class Case:
         return [(example, setting) for setting in self.settings for example in self.examples]
 
 
-def default_case(positions: Positions = "last_prompt") -> Case:
+def default_case(
+    positions: Positions = "last_prompt",
+    only: Literal["pictures", "text"] | None = None,
+    every: int = 60,
+) -> Case:
     """mini-internvl, all layers, the ten default strengths; every part of the test split.
 
     Directions are fitted to a few train pairs, so that strengths mean what they do in a sweep and
-    answers end where they do there.
+    answers end where they do there. ``only`` takes prompts with pictures, or without, alone;
+    ``every`` how far apart the examples are that are taken from the test split.
     """
     vlm = load(ModelConfig(name="internvl"))
     benchmark = load_benchmark(MiniData())
@@ -78,8 +87,11 @@ def default_case(positions: Positions = "last_prompt") -> Case:
         for layer in range(vlm.layers)
         for strength in Steer().strengths
     ]
-    asked, others = test[::42] + plain[:2], [test[1], plain[-1]]
-    return Case(f"default, {positions}", vlm, asked, settings, 32, others)
+    shown = [example for example in test if example.picture is not None]
+    asked = {None: test[::every] + plain[:2], "pictures": shown[::120], "text": plain[:12]}[only]
+    strengths = len(Steer().strengths)
+    mild = 1 + vlm.layers // 2 * strengths + strengths // 2  # a middle layer's smallest above 0
+    return Case(f"default, {positions}", vlm, asked, settings, 32, [test[1], plain[-1]], mild)
 
 
 QUERIES = (
@@ -91,7 +103,10 @@ QUERIES = (
 
 
 def long_case(
-    positions: Positions = "response", vlm: VLM | None = None, copies: int = 1
+    positions: Positions = "response",
+    vlm: VLM | None = None,
+    copies: int = 1,
+    strengths: Sequence[float] = (-4, -2, -1, 1, 2, 4, 6),
 ) -> Case:
     """Four prompts of 256 image tokens and a query, under the unedited model and seven strengths.
 
@@ -102,12 +117,12 @@ def long_case(
     layer = vlm.layers * 11 // 16
     *examples, other = (_pictured(vlm, k) for k in range(copies * len(QUERIES) + 1))
     # The scale of the stream where the vector is added: strength 1 moves it by a tenth.
-    norm = read_activations(vlm, examples[:1])[0, layer].norm()
+    norm = read_activations(vlm, [other])[0, layer].norm()
     drawn = torch.randn(vlm.width, generator=torch.Generator().manual_seed(0))
     step = 0.1 * norm * drawn / drawn.norm()
     settings: list[Setting] = [None]
-    settings += [Steering(layer, s * step, positions) for s in (-4, -2, -1, 1, 2, 4, 6)]
-    return Case(f"long, {positions}", vlm, examples, settings, 16, [other])
+    settings += [Steering(layer, s * step, positions) for s in strengths]
+    return Case(f"long, {positions}", vlm, examples, settings, 16, [other], mild=4)
 
 
 def _pictured(vlm: VLM, number: int) -> Example:

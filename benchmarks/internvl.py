@@ -50,8 +50,8 @@ LONG = Shape(
         "num_key_value_heads": 2,
     },
     vision={
-        "hidden_size": 192,
-        "intermediate_size": 768,
+        "hidden_size": 128,
+        "intermediate_size": 512,
         "num_hidden_layers": 6,
         "num_attention_heads": 4,
     },

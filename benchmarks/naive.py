@@ -36,6 +36,13 @@ def forward(case: Case) -> Any:
     return case.vlm.model(**prepare(case.vlm, case.examples))
 
 
+@torch.no_grad()
+def encode(case: Case) -> Any:
+    """What comes before the decoder: the processor, and all pictures through the vision tower."""
+    inputs = prepare(case.vlm, case.examples)
+    return case.vlm.model.base_model.get_image_features(inputs["pixel_values"])
+
+
 def prepare(vlm: VLM, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     """The processor's batch, on the model's device."""
     inputs = vlm.processor.apply_chat_template(

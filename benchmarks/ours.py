@@ -1,15 +1,18 @@
 """calib's engine as the benchmarks call it: the only file here that knows its names."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import Case, Setting, Steering
+from calib.config import GenerationConfig
 from calib.data.example import Example
 from calib.engine.decoding import Asked, Decoding
 from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
+from calib.engine.reading import read_activations
+from calib.vlm import prompts
 from calib.vlm.load import VLM
 from calib.vlm.pictures import Pictures
 
@@ -29,17 +32,18 @@ class Counts:
 
 
 class Ours:
-    """An engine that has done what it does once per run, and has seen none of a case's examples."""
+    """An engine that has done what it does once per run, with other examples than the case's."""
 
-    def __init__(self, case: Case, batch_rows: int | None = None) -> None:
-        """``batch_rows`` is the engine's default unless given."""
-        fresh = dataclasses.replace(case.vlm, pictures=Pictures())
-        settings = {"max_new_tokens": case.max_new_tokens}
-        if batch_rows is not None:
-            settings["batch_rows"] = batch_rows
-        self.vlm: VLM = fresh
-        self.engine = Engine(fresh, Decoding(**settings))
+    def __init__(self, case: Case, batch_rows: int | None = None, kl: bool = True) -> None:
+        """``batch_rows`` is what a sweep has by default unless given."""
+        rows = batch_rows or GenerationConfig().batch_rows
+        self.vlm: VLM = dataclasses.replace(case.vlm, pictures=Pictures())
+        self.engine = Engine(self.vlm, Decoding(case.max_new_tokens, batch_rows=rows, kl=kl))
         self.engine.answer([Asked(example) for example in case.warm_up])
+
+    def forget(self) -> None:
+        """Lose the pictures' features, so that the same work can be timed again."""
+        self.vlm = self.engine.vlm = dataclasses.replace(self.vlm, pictures=Pictures())
 
     def answer(self, rows: Sequence[tuple[Example, Setting]]) -> list[tuple[int, ...]]:
         """The tokens that each row generated, the end token included."""
@@ -50,11 +54,22 @@ class Ours:
 
     @property
     def counts(self) -> Counts:
-        """Since the engine was made."""
+        """Since the engine was made; pictures since they were forgotten."""
         tally = self.engine.tally
-        return Counts(
-            self.vlm.pictures.passes, tally.prefill_token_layers, tally.decode_row_steps
-        )
+        return Counts(self.vlm.pictures.passes, tally.prefill_token_layers, tally.decode_row_steps)
+
+
+def read_prompts(case: Case) -> Callable[[], object]:
+    """Reading a case's prompts, up to the decoder, as if for the first time."""
+    fresh = dataclasses.replace(case.vlm, pictures=Pictures())
+    return lambda: prompts.read_prompts(fresh, case.examples)
+
+
+def read_layers(case: Case, layers: Sequence[int] | None) -> Callable[[], object]:
+    """Extraction from a case's prompts, as if for the first time; None is all layers."""
+    fresh = dataclasses.replace(case.vlm, pictures=Pictures())
+    rows = len(case.examples)
+    return lambda: read_activations(fresh, case.examples, "last_prompt", rows, layers=layers)
 
 
 def _edits(setting: Setting) -> tuple[Edit, ...]:

@@ -2,26 +2,25 @@
 
     python -m benchmarks.speed
 
-Process CPU time and wall time, medians of five repetitions. Both sides begin at the examples (draw
-the pictures, run the processor) and end at the tokens, which must be the same in every row before
-anything is timed. The engine also computes each row's KL in that time, the other side does not.
+Both sides begin at the examples (draw the pictures, run the processor) and end at the tokens, which
+must be the same in every row or the run stops. Sweeps measure each row's KL in that time.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Any
 
 from benchmarks import naive, report
 from benchmarks.cases import Case, Setting, default_case, long_case
 from benchmarks.memory import peak
-from benchmarks.ours import Ours
-from benchmarks.timing import Ready, Times, alternate
-from calib.vlm.pictures import Pictures
-from calib.engine.reading import read_activations
+from benchmarks.ours import Ours, read_layers, read_prompts
+from benchmarks.timing import Ready, Times, alternate, ratio
 
-
-SHORT = 15
+SHORT = 9
 """Repetitions of what takes less than a second."""
+MEMORY = (("default", "last_prompt"), ("long", "response"), ("long", "all"))
 
 
 def main() -> None:
@@ -30,112 +29,128 @@ def main() -> None:
     known = report.circumstances()
     print(" ".join(f"{key}={value}" for key, value in known.items()), "\n")
     default, default_all = default_case("last_prompt"), default_case("all")
+    # One setting shares nothing between rows: as many prompts as one gives a batch.
+    batch, batch_all = default_case("last_prompt", every=12), default_case("all", every=12)
     long = long_case("response")
     long_all = long_case("all", long.vlm)
-    many = long_case("all", long.vlm, copies=2)
+    many = long_case("all", long.vlm, copies=2)  # four prompts are no batch
     lines = {
         "default": sweep(default),
-        "default_all": sweep(default_all),
+        "default_all": sweep(default_all, 3),
         "long_response": sweep(long),
         "long_all": sweep(long_all),
-        "steered": single("steered", default_all, default.settings[-1]),
-        "steered_long": single("steered", many, many.settings[-1]),
-        "idle": single("idle", default, None),
-        "idle_long": single("idle", many, None),
-        "extract": extraction(default),
-        "extract_long": extraction(many),
+        "steered": single("steered", batch_all, batch_all.settings[batch.mild], SHORT),
+        "steered, long": single("steered", many, many.settings[many.mild]),
+        "idle": single("idle", batch, None, SHORT),
+        "idle, long": single("idle", many, None),
+        "prompts": prompts(batch, SHORT),
+        "prompts, long": prompts(many),
+        "extract": extraction("extract", batch, None, SHORT),
+        "extract, long": extraction("extract", many, None),
+        "half": extraction("extract, lower half", many, range(many.vlm.layers // 2)),
     }
     report.show(list(lines.values()))
-    print(
-        "\nSeconds are medians; spread is (slowest - fastest) / median of the CPU times, the larger "
-        "of both sides:\na ratio is uncertain by about that much over the root of the repetitions.\n"
-    )
+    print("\nratios: medians over pairs of repetitions, with their quartiles; seconds: medians\n")
     remembered = [memory(*of) for of in MEMORY]
     report.show(remembered)
     saved = report.save("speed", list(lines.values()), known)
     saved_memory = report.save("memory", remembered, known)
     print(f"\nwritten to {saved.name} and {saved_memory.name}\n")
-    worse = {key: max((key, f"{key}_long"), key=lambda k: lines[k]["CPU"]) for key in SINGLE}
+    sweeps = {key: lines[key]["CPU"] for key in ("default", "long_response", "long_all")}
+    singles = {key: max(lines[key]["CPU"], lines[f"{key}, long"]["CPU"]) for key in SINGLES}
     print(
-        *(f"{key}={lines[key]['CPU']:.1f}" for key in ("default", "long_response", "long_all")),
-        *(f"{key}={lines[worse[key]]['CPU']:.2f}" for key in SINGLE),
+        *(f"{key}={value:.1f}" for key, value in sweeps.items()),
+        *(f"{key}={value:.2f}" for key, value in singles.items()),
     )
 
 
-SINGLE = ("steered", "idle")
+SINGLES = ("steered", "idle")
 """Of these the worse of both cases is reported."""
 
 
-def sweep(case: Case) -> dict[str, object]:
+def sweep(case: Case, repetitions: int = 5) -> dict[str, Any]:
     """The whole case: naive time / our time, higher is better."""
-    identical = Ours(case).answer(case.rows) == naive.answer(case)
-    times = alternate({"ours": _ready(case), "other": lambda: lambda: naive.answer(case)})
-    return _line(f"sweep: {case.name}", "naive / ours", len(case.rows), times, identical)
+    ways = {"ours": _ready(case), "other": lambda: lambda: naive.answer(case)}
+    times = alternate(ways, repetitions, check=_same)
+    return _line(f"sweep: {case.name}", len(case.rows), times, inverse=True)
 
 
-def single(what: str, case: Case, setting: Setting) -> dict[str, object]:
-    """One setting over a batch of prompts: our time / that of generate without hooks."""
+def single(what: str, case: Case, setting: Setting, repetitions: int = 5) -> dict[str, Any]:
+    """One setting over a batch of prompts: our time / that of generate without any hook.
+
+    Without KL, which would have the unedited prompts read along.
+    """
     one = dataclasses.replace(case, settings=[setting])
     plain = dataclasses.replace(case, settings=[None])
-    identical = Ours(one).answer(one.rows) == naive.answer(one)
-    times = alternate({"ours": _ready(one), "other": lambda: lambda: naive.answer(plain)}, SHORT)
-    return _line(f"{what}: {case.name}", "ours / plain", len(one.rows), times, identical)
+    _same({"ours": Ours(one).answer(one.rows), "other": naive.answer(one)})
+    ways = {"ours": _ready(one, kl=False), "other": lambda: lambda: naive.answer(plain)}
+    return _line(f"{what}: {case.name}", len(one.rows), alternate(ways, repetitions))
 
 
-def extraction(case: Case) -> dict[str, object]:
-    """Every layer at the last prompt token: our time / that of one plain forward pass."""
-
-    def read() -> Callable[[], Any]:
-        fresh = dataclasses.replace(case.vlm, pictures=Pictures())
-        count = len(case.examples)
-        return lambda: read_activations(fresh, case.examples, "last_prompt", count)
-
-    times = alternate({"ours": read, "other": lambda: lambda: naive.forward(case)}, SHORT)
-    return _line(f"extract: {case.name}", "ours / plain", len(case.examples), times, None)
+def prompts(case: Case, repetitions: int = 5) -> dict[str, Any]:
+    """What comes before the decoder in all of the above: the processor and the vision tower."""
+    ways: dict[str, Ready] = {
+        "ours": lambda: read_prompts(case),
+        "other": lambda: lambda: naive.encode(case),
+    }
+    return _line(f"prompts: {case.name}", len(case.examples), alternate(ways, repetitions))
 
 
-def _ready(case: Case) -> Ready:
+def extraction(what: str, case: Case, layers: range | None, repetitions: int = 5) -> dict[str, Any]:
+    """Layers at the last prompt token: our time / that of one plain forward pass."""
+    ways: dict[str, Ready] = {
+        "ours": lambda: read_layers(case, layers),
+        "other": lambda: lambda: naive.forward(case),
+    }
+    return _line(f"{what}: {case.name}", len(case.examples), alternate(ways, repetitions))
+
+
+def memory(case: str, positions: str) -> dict[str, Any]:
+    """Peak memory at the same number of rows in flight: our bytes / those of the naive loop."""
+    with ThreadPoolExecutor(2) as both:  # no clock here
+        ours, other = both.map(lambda way: peak(way, case, positions), ("ours", "naive"))
+    return {
+        "memory": f"{case}, {positions}",
+        "ours / naive": ours / other,
+        "ours, MiB": round(ours / 2**20),
+        "naive, MiB": round(other / 2**20),
+    }
+
+
+def _ready(case: Case, kl: bool = True) -> Ready:
+    ours = Ours(case, kl=kl)
+
     def ready() -> Callable[[], Any]:
-        ours = Ours(case)
+        ours.forget()
         return lambda: ours.answer(case.rows)
 
     return ready
 
 
-def _line(
-    what: str, ratio: str, rows: int, times: dict[str, Times], identical: bool | None
-) -> dict[str, object]:
+def _same(returned: Mapping[str, list[naive.Tokens]]) -> tuple[()]:
+    differing = sum(a != b for a, b in zip(returned["ours"], returned["other"], strict=True))
+    if differing:
+        raise SystemExit(f"{differing} rows have other tokens than the naive loop's: not timed")
+    return ()
+
+
+def _line(what: str, rows: int, times: dict[str, Times], inverse: bool = False) -> dict[str, Any]:
     ours, other = times["ours"], times["other"]
-    cpu, wall = ours.cpu_median / other.cpu_median, ours.wall_median / other.wall_median
-    if ratio == "naive / ours":
-        cpu, wall = 1 / cpu, 1 / wall
+    above, below = (other, ours) if inverse else (ours, other)
+    middle, low, high = ratio(above.cpu, below.cpu)
     return {
-        "what": what,
+        "time": what,
+        "ratio": "naive / ours" if inverse else "ours / plain",
+        "CPU": middle,
+        "lower": low,
+        "upper": high,
+        "wall": ratio(above.wall, below.wall)[0],
         "rows": rows,
-        "ratio": ratio,
-        "CPU": cpu,
-        "wall": wall,
-        "ours, s": ours.cpu_median,
-        "other, s": other.cpu_median,
-        "ours, wall s": ours.wall_median,
-        "other, wall s": other.wall_median,
-        "spread": max(ours.spread, other.spread),
-        "identical": "" if identical is None else identical,
-    }
-
-
-MEMORY = (("default", "last_prompt"), ("long", "response"), ("long", "all"))
-
-
-def memory(case: str, positions: str) -> dict[str, object]:
-    """Peak memory at the same number of rows in flight: our bytes / those of the naive loop."""
-    ours, other = peak("ours", case, positions), peak("naive", case, positions)
-    return {
-        "what": f"memory: {case}, {positions}",
-        "ratio": "ours / naive",
-        "peak": ours / other,
-        "ours, MiB": round(ours / 2**20),
-        "naive, MiB": round(other / 2**20),
+        "repetitions": len(ours.cpu),
+        "ours, CPU s": median(ours.cpu),
+        "other, CPU s": median(other.cpu),
+        "ours, wall s": median(ours.wall),
+        "other, wall s": median(other.wall),
     }
 
 

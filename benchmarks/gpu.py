@@ -1,0 +1,246 @@
+"""The engine on a GPU: random weights in the shapes of InternVL3-1B and -8B, in bfloat16.
+
+    python -m benchmarks.gpu
+
+Decoding is measured as the difference between answers of many tokens and of one, so that reading
+prompts is no part of it. In bfloat16 the same row may choose other tokens in another batch: how
+many rows agree with the naive loop is reported, not required.
+"""
+
+import dataclasses
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks import naive, report
+from benchmarks.cases import QUERIES, Case, long_case
+from benchmarks.internvl import Shape, random_internvl
+from benchmarks.ours import Ours
+from benchmarks.timing import Ready
+from calib.vlm.load import VLM
+
+VISION = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "attention_bias": True,
+}
+# As in the configurations of OpenGVLab/InternVL3-1B-hf and -8B-hf.
+SHAPES = {
+    "1B": Shape(
+        text={
+            "vocab_size": 151674,
+            "hidden_size": 896,
+            "intermediate_size": 4864,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+        },
+        vision=VISION,
+        pixels=448,
+        patch=14,
+    ),
+    "8B": Shape(
+        text={
+            "vocab_size": 151674,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+        },
+        vision=VISION,
+        pixels=448,
+        patch=14,
+    ),
+}
+SMOKE = Shape(
+    text={
+        "vocab_size": 2000,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+    vision={
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+    pixels=32,
+    patch=8,
+)
+PROMPTS, SETTINGS, TOKENS, REPETITIONS = 16, 16, 128, 3
+
+
+def main() -> None:
+    """Print the table and the ratios; write results/gpu.csv. Without a GPU: say so."""
+    smoke = "--smoke" in sys.argv[1:]  # the same steps on a CPU with a tiny model; no results
+    if not (smoke or torch.cuda.is_available()):
+        print("no CUDA device here: nothing measured")
+        return
+    if smoke:
+        report.one_thread()
+    device, dtype = ("cpu", torch.float32) if smoke else ("cuda", torch.bfloat16)
+    known = report.circumstances() | {"device": device}
+    if not smoke:
+        known["device"] = torch.cuda.get_device_name()
+    rate = bandwidth(device, 2**24 if smoke else 2**31)
+    print(" ".join(f"{key}={value}" for key, value in known.items()), end="")
+    print(f"; a copy on the device moves {rate / 1e9:.0f} GB/s\n")
+    decoded, swept = [], []
+    for name, shape in {"smoke": SMOKE}.items() if smoke else SHAPES.items():
+        vlm = random_internvl(name, shape, QUERIES, dtype=dtype, device=device)
+        decoded += decoding(vlm, rate)
+        swept.append(sweep(vlm, device))
+        del vlm
+    report.show(decoded)
+    print()
+    report.show(swept)
+    if not smoke:
+        report.save("gpu_decode", decoded, known)
+        report.save("gpu_sweep", swept, known)
+        print("\nwritten to gpu_decode.csv and gpu_sweep.csv")
+    ratios = [f"{line['model']}={line['naive / ours']:.1f}" for line in swept]
+    print("\nwhole sweep, naive / ours:", *ratios)
+
+
+def decoding(vlm: VLM, rate: float) -> list[dict[str, Any]]:
+    """Tokens per second of decoding: plain generate, and ours with one setting and with many."""
+    case = _case(vlm, SETTINGS)
+    one = dataclasses.replace(case, settings=case.settings[-1:])
+    many = dataclasses.replace(case, settings=case.settings[1:])
+    plain = dataclasses.replace(case, settings=[None])
+    wide = dataclasses.replace(plain, examples=case.examples * SETTINGS)
+    ways = [
+        ("generate, no hooks", plain, _plain),
+        (f"generate, no hooks, prompts x {SETTINGS}", wide, _plain),
+        ("ours, 1 setting", one, _ours),
+        (f"ours, {SETTINGS} settings", many, _ours),
+    ]
+    lines = []
+    for name, asked, ready in ways:
+        short = dataclasses.replace(asked, max_new_tokens=1)
+        seconds = _seconds(ready(asked)) - _seconds(ready(short))
+        rows, steps = len(asked.rows), asked.max_new_tokens - 1
+        read = _bytes_per_step(vlm, asked)
+        lines.append(
+            {
+                "model": vlm.name,
+                "decoding": name,
+                "rows": rows,
+                "tokens / s": rows * steps / seconds,
+                "ms / step": 1000 * seconds / steps,
+                "of the bandwidth bound": read / rate / (seconds / steps),
+            }
+        )
+    return lines
+
+
+def sweep(vlm: VLM, device: str) -> dict[str, Any]:
+    """All settings over all prompts, pictures and prompts included: time and memory."""
+    case = dataclasses.replace(_case(vlm, SETTINGS), max_new_tokens=8 if device == "cpu" else 64)
+    # The runs that measure memory also warm up.
+    answers, wide = _peak(Ours(case).answer, case.rows, device)
+    _, narrow = _peak(Ours(case, batch_rows=PROMPTS).answer, case.rows, device)
+    expected, base = _peak(naive.answer, case, device)
+    same = sum(a == b for a, b in zip(answers, expected, strict=True))
+    ours, loop = _seconds(_ours(case), 0), _seconds(_plain(case), 0)
+    return {
+        "model": vlm.name,
+        "rows": len(case.rows),
+        "naive / ours": loop / ours,
+        "naive, s": loop,
+        "ours, s": ours,
+        "peak memory, same rows in flight": narrow / base,
+        "peak memory, default rows": wide / base,
+        "rows that agree": same / len(case.rows),
+    }
+
+
+def _case(vlm: VLM, count: int) -> Case:
+    strengths = [0.5 * k for k in range(1, count + 1)]
+    case = long_case("all", vlm, copies=PROMPTS // len(QUERIES), strengths=strengths)
+    return dataclasses.replace(case, max_new_tokens=8 if vlm.name == "smoke" else TOKENS)
+
+
+def _plain(case: Case) -> Ready:
+    return lambda: lambda: naive.answer(case)
+
+
+def _ours(case: Case) -> Ready:
+    ours = Ours(case)
+
+    def ready() -> Callable[[], Any]:
+        ours.forget()
+        return lambda: ours.answer(case.rows)
+
+    return ready
+
+
+def _seconds(ready: Ready, warming_up: int = 1) -> float:
+    """Wall time, the median of some repetitions after those that warm up."""
+    found = []
+    for _ in range(warming_up + REPETITIONS):
+        work = ready()
+        _wait()
+        start = time.perf_counter()
+        work()
+        _wait()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found[warming_up:])
+
+
+def _peak(work: Callable[[Any], Any], given: Any, device: str) -> tuple[Any, float]:
+    """What ``work`` returns, and its bytes at the peak above what was there before; 1 where the
+    device does not say."""
+    if device != "cuda":
+        return work(given), 1.0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    answers = work(given)
+    return answers, torch.cuda.max_memory_allocated() - before
+
+
+def bandwidth(device: str, size: int) -> float:
+    """Bytes per second that a copy on the device reads and writes."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    found = []
+    for _ in range(10):
+        _wait()
+        start = time.perf_counter()
+        target.copy_(source)
+        _wait()
+        found.append(time.perf_counter() - start)
+    return 2 * size / min(found)
+
+
+def _bytes_per_step(vlm: VLM, case: Case) -> float:
+    """What a decoding step must read: the decoder's and the head's weights once, and the keys and
+    values of all rows, on average over the steps."""
+    model, config = vlm.model, vlm.model.config.text_config
+    weights = [*model.base_model.language_model.layers.parameters()]
+    weights += model.get_output_embeddings().parameters()
+    size = sum(weight.numel() * weight.element_size() for weight in weights)
+    prompts = naive.prepare(vlm, case.examples)["attention_mask"].sum()
+    columns = float(prompts) * len(case.settings) + len(case.rows) * case.max_new_tokens / 2
+    width = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
+    return size + columns * 2 * config.num_hidden_layers * width * model.dtype.itemsize
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

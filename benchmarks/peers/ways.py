@@ -1,0 +1,79 @@
+"""Two ways of doing a sweep with any tool that can add a vector while a model generates."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from benchmarks import naive
+from benchmarks.cases import Case, Setting, Steering
+from calib.vlm.load import VLM
+from calib.vlm.prompts import Positions
+
+Inputs = dict[str, torch.Tensor]
+
+
+class Peer(Protocol):
+    """One tool around one model."""
+
+    vlm: VLM
+
+    def generate(
+        self,
+        inputs: Inputs,
+        layer: int,
+        added: torch.Tensor,
+        positions: Positions,
+        max_new_tokens: int,
+    ) -> torch.Tensor:
+        """Generate greedily with ``added`` after a decoder block, at "all" or "response" tokens.
+
+        ``added`` is one vector for all rows, or one per row. # [width], or [rows, 1, width]
+        Returns prompt and response. # [rows, length] int64
+        """
+        ...
+
+
+def setting_by_setting(peer: Peer, case: Case) -> list[naive.Tokens]:
+    """One batch of all prompts for each setting, as every tool's first example does it."""
+    inputs = naive.prepare(peer.vlm, case.examples)
+    answers = []
+    for setting in case.settings:
+        if setting is None:
+            answers += naive.generate(peer.vlm, inputs, case.max_new_tokens)
+        else:
+            answers += _generate(peer, case, inputs, setting, setting.vector)
+    return answers
+
+
+def layer_by_layer(peer: Peer, case: Case) -> list[naive.Tokens]:
+    """All settings of a layer in one batch: prompts are repeated, and each row has its vector."""
+    inputs = naive.prepare(peer.vlm, case.examples)
+    answers: dict[int, list[naive.Tokens]] = {}
+    for together in _by_layer(case.settings):
+        settings = [case.settings[k] for k in together]
+        first = settings[0]
+        if first is None:
+            answers[together[0]] = naive.generate(peer.vlm, inputs, case.max_new_tokens)
+            continue
+        repeated = {key: torch.cat([value] * len(settings)) for key, value in inputs.items()}
+        vectors = torch.stack([s.vector for s in settings if s is not None])
+        added = vectors.repeat_interleave(len(case.examples), dim=0)[:, None]  # [rows, 1, width]
+        found = _generate(peer, case, repeated, first, added)
+        for k, number in enumerate(together):
+            answers[number] = found[k * len(case.examples) : (k + 1) * len(case.examples)]
+    return [tokens for number in sorted(answers) for tokens in answers[number]]
+
+
+def _generate(
+    peer: Peer, case: Case, inputs: Inputs, setting: Steering, added: torch.Tensor
+) -> list[naive.Tokens]:
+    output = peer.generate(inputs, setting.layer, added, setting.positions, case.max_new_tokens)
+    return naive.cut(peer.vlm, output[:, inputs["input_ids"].shape[1] :])
+
+
+def _by_layer(settings: Sequence[Setting]) -> list[list[int]]:
+    groups: dict[int | None, list[int]] = {}
+    for number, setting in enumerate(settings):
+        groups.setdefault(None if setting is None else setting.layer, []).append(number)
+    return list(groups.values())

@@ -1,0 +1,66 @@
+"""nnsight 0.8: values of a running model, edited in the order in which they come.
+
+Its own way to a batch of settings, one ``invoke`` each in a single ``generate``, takes text only:
+encodings with pictures cannot be batched there.
+"""
+
+import warnings
+
+import torch
+from nnsight import TransformersModel
+
+from benchmarks import naive
+from benchmarks.cases import Case
+from benchmarks.peers.ways import Inputs
+from calib.vlm.load import VLM
+from calib.vlm.prompts import Positions
+
+
+class Nnsight:
+    def __init__(self, vlm: VLM) -> None:
+        self.vlm = vlm
+        processor = vlm.processor
+        self.model = TransformersModel(
+            vlm.model,
+            task="image-text-to-text",
+            processor=processor,
+            tokenizer=processor.tokenizer,
+            image_processor=processor.image_processor,
+        )
+        # That an open loop ends with the generation is what its documentation tells us to rely on.
+        warnings.filterwarnings("ignore", message=".*was never reached.*")
+
+    def generate(
+        self,
+        inputs: Inputs,
+        layer: int,
+        added: torch.Tensor,
+        positions: Positions,
+        max_new_tokens: int,
+    ) -> torch.Tensor:
+        block = self.model.model.language_model.layers[layer]
+        chosen = slice(None) if positions == "all" else slice(-1, None)
+        with self.model.generate(max_new_tokens=max_new_tokens, do_sample=False) as tracer:
+            with tracer.invoke(inputs):
+                for _ in tracer.iter[:]:
+                    block.output[:, chosen] += added
+            with tracer.invoke():
+                output = tracer.result.save()
+        return output
+
+    def invoke_by_invoke(self, case: Case) -> list[naive.Tokens]:
+        """All settings in one batch, each an ``invoke`` of its own."""
+        inputs = naive.prepare(self.vlm, case.examples)
+        chosen = slice(None)
+        if case.settings[-1] is not None and case.settings[-1].positions != "all":
+            chosen = slice(-1, None)
+        layers = self.model.model.language_model.layers
+        with self.model.generate(max_new_tokens=case.max_new_tokens, do_sample=False) as tracer:
+            for setting in case.settings:
+                with tracer.invoke(dict(inputs)):
+                    if setting is not None:
+                        for _ in tracer.iter[:]:
+                            layers[setting.layer].output[:, chosen] += setting.vector
+            with tracer.invoke():
+                output = tracer.result.save()
+        return naive.cut(self.vlm, output[:, inputs["input_ids"].shape[1] :])

@@ -1,0 +1,47 @@
+"""pyvene 0.1: a model wrapped for declared interventions.
+
+Its AdditionIntervention has one vector for all rows; a function, which it also takes, can have one
+per row. It removes every hook of the model after each call, so it needs a model of its own.
+"""
+
+import torch
+from pyvene import AdditionIntervention, IntervenableModel
+
+from benchmarks.peers.ways import Inputs
+from calib.vlm.load import VLM
+from calib.vlm.prompts import Positions
+
+
+class Pyvene:
+    def __init__(self, vlm: VLM) -> None:
+        self.vlm = vlm
+
+    def generate(
+        self,
+        inputs: Inputs,
+        layer: int,
+        added: torch.Tensor,
+        positions: Positions,
+        max_new_tokens: int,
+    ) -> torch.Tensor:
+        def add(base: torch.Tensor, source: object) -> torch.Tensor:
+            if positions == "all":
+                return base + added
+            base = base.clone()
+            base[:, -1:] += added
+            return base
+
+        simple = positions == "all" and added.dim() == 1
+        change = AdditionIntervention(source_representation=added) if simple else add
+        component = f"model.language_model.layers[{layer}].output"
+        wrapped = IntervenableModel(
+            [{"component": component, "intervention": change}], model=self.vlm.model
+        )
+        _, output = wrapped.generate(
+            inputs,
+            unit_locations=None,
+            intervene_on_prompt=True,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+        )
+        return output
