@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,6 +78,8 @@ SMOKE = Shape(
     pixels=32,
     patch=8,
 )
+RECORD = Path(__file__).parents[1] / "experiments" / "engine_gpu"
+"""What was measured on which card is kept."""
 PROMPTS, SETTINGS, TOKENS, REPETITIONS = 16, 16, 128, 3
 
 
@@ -105,9 +108,9 @@ def main() -> None:
     print()
     report.show(swept)
     if not smoke:
-        report.save("gpu_decode", decoded, known)
-        report.save("gpu_sweep", swept, known)
-        print("\nwritten to gpu_decode.csv and gpu_sweep.csv")
+        report.save("decode", decoded, known, RECORD)
+        report.save("sweep", swept, known, RECORD)
+        print(f"\nwritten to {RECORD.parent.name}/{RECORD.name}/decode.csv and sweep.csv")
     ratios = [f"{line['model']}={line['naive / ours']:.1f}" for line in swept]
     print("\nwhole sweep, naive / ours:", *ratios)
 

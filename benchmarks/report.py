@@ -41,10 +41,12 @@ def show(lines: Sequence[Line]) -> None:
         print("  ".join([first, *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]))
 
 
-def save(name: str, lines: Sequence[Line], known: Mapping[str, object]) -> Path:
-    """Write lines to ``results/<name>.csv``, each with the circumstances; returns the path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.csv"
+def save(
+    name: str, lines: Sequence[Line], known: Mapping[str, object], folder: Path = RESULTS
+) -> Path:
+    """Write lines to ``<folder>/<name>.csv``, each with the circumstances; returns the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [*lines[0], *known], lineterminator="\n")
         writer.writeheader()

@@ -32,8 +32,9 @@ from calib.vlm.load import VLM
 
 JOINING_SHARE = 4
 """Rows join once this part of the slots is free: few large passes cost less than many small."""
-FEW = 64
-"""Rows that join at once in any case; more would take their keys and values twice for a moment."""
+FEW_TOKENS = 2048
+"""Rows of so many tokens join at once in any case; more would matter in memory, as the keys and
+values of joining rows are there twice for a moment."""
 
 NO_ROOM = (
     "not even one row fits into memory. Use a smaller model or a narrower type "
@@ -173,6 +174,7 @@ class Engine:
         slots = room.slots
         columns = columns_for(rows, self.decoding.max_new_tokens)
         flight = Flight(self.vlm, finish, slots, columns, self.tally)
+        joining = max(slots // JOINING_SHARE, FEW_TOKENS // columns, 1)
         waiting: deque[list[list[Row]]] = deque()
         for pictured in (False, True):  # what they share differs
             kind = [row for row in rows if row.prompt.pictured == pictured]
@@ -184,7 +186,7 @@ class Engine:
                     parts = waiting.popleft()
                     whole = self.sharing(parts[0][0]).whole
                     group = Group(self.vlm, parts, whole, self.decoding.kl, self.tally)
-                flight.join(*group.take(min(flight.free, max(FEW, slots // JOINING_SHARE))))
+                flight.join(*group.take(min(flight.free, joining)))
                 group = group if group.waiting else None
             else:
                 flight.step()
