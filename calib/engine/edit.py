@@ -44,9 +44,9 @@ Edits = tuple[Edit, ...]
 """The edits of one row; those of one layer are applied in their order."""
 
 
-def layers_of(edits: Sequence[Edits]) -> list[int]:
-    """The layers that any row edits, in ascending order."""
-    return sorted({edit.layer for row in edits for edit in row})
+def of_response(edits: Edits) -> Edits:
+    """Those of a row's edits that also apply to what it generates."""
+    return tuple(edit for edit in edits if REACH[edit.positions][2])
 
 
 Masks = Mapping[Positions, torch.Tensor]
@@ -81,6 +81,18 @@ class LayerEdits:
         """Go on with these rows, in this order, where every token is edited. # [kept] int64"""
         for one in self.rounds:
             one.keep(order)
+
+
+def edits_by_layer(
+    rows: Sequence[Edits], device: torch.device, masks: Masks | None = None
+) -> dict[int, LayerEdits]:
+    """The edits of all rows, gathered after each layer that any row edits."""
+    return {
+        layer: LayerEdits(
+            [tuple(edit for edit in row if edit.layer == layer) for row in rows], device, masks
+        )
+        for layer in sorted({edit.layer for row in rows for edit in row})
+    }
 
 
 class _Round:

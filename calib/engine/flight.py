@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from calib.engine.cache import Slots
-from calib.engine.edit import REACH, LayerEdits, layers_of
+from calib.engine.edit import LayerEdits, edits_by_layer, of_response
 from calib.engine.finish import Finish
 from calib.engine.prefill import Read
 from calib.engine.row import Row
@@ -72,13 +72,9 @@ class Flight:
         self._edit_responses()
 
     def _edit_responses(self) -> None:
-        kept = [tuple(e for e in row.edits if REACH[e.positions][2]) for row in self.rows]
-        self.editing = {
-            layer: LayerEdits(
-                [tuple(e for e in edits if e.layer == layer) for edits in kept], self.vlm.device
-            )
-            for layer in layers_of(kept)
-        }
+        self.editing = edits_by_layer(
+            [of_response(row.edits) for row in self.rows], self.vlm.device
+        )
 
     def step(self) -> None:
         """Read every row's last token and write its next one; rows that end leave."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from calib.engine.divergence import divergence
-from calib.engine.edit import REACH, LayerEdits, layers_of
+from calib.engine.edit import LayerEdits, edits_by_layer, of_response
 from calib.engine.finish import Finish
 from calib.engine.packing import Room
 from calib.engine.row import Row
@@ -161,16 +161,9 @@ def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[Row]) -> Iterator[_Edi
         for row in rows
         for edit in row.edits
     }
-    later = [tuple(e for e in row.edits if REACH[e.positions][2]) for row in rows]
-    device = vlm.device
-
-    def at(layer: int, edits: Sequence[Any]) -> list[Any]:
-        return [tuple(edit for edit in found if edit.layer == layer) for found in edits]
-
-    all_edits = [row.edits for row in rows]
     edits = _Edits(
-        {k: LayerEdits(at(k, all_edits), device, masks) for k in layers_of(all_edits)},
-        {k: LayerEdits(at(k, later), device) for k in layers_of(later)},
+        edits_by_layer([row.edits for row in rows], vlm.device, masks),
+        edits_by_layer([of_response(row.edits) for row in rows], vlm.device),
     )
 
     def count(module: Any, args: Any) -> None:

@@ -126,16 +126,11 @@ def is_settled(response: str) -> bool:
     never settled: a warning may still come.
     """
     text = _normalised(response)
-    complete = len(_opening(text)) >= _OPENING_CHARACTERS or _sentences(text) > _OPENING_SENTENCES
+    begun = len(_first_sentences(text))
+    complete = len(_opening(text)) >= _OPENING_CHARACTERS or begun > _OPENING_SENTENCES
     # What stands in quotation marks is not read: an open one may still swallow the opening.
     quoted = text.count('"') % 2 == 1
     return complete and not quoted and judge_string(response) == "refusal"
-
-
-def _sentences(text: str) -> int:
-    """Sentences of a text, the unfinished last one included."""
-    unquoted = re.sub(r'"[^"]{0,300}"', " ", text[: 2 * _OPENING_CHARACTERS])
-    return len(re.split(r"(?<=[.!?])\s+", unquoted.strip()))
 
 
 def _normalised(response: str) -> str:
@@ -152,10 +147,14 @@ def _normalised(response: str) -> str:
 
 
 def _opening(text: str) -> str:
+    return " ".join(_first_sentences(text)[:_OPENING_SENTENCES])[:_OPENING_CHARACTERS]
+
+
+def _first_sentences(text: str) -> list[str]:
+    """The sentences that a text begins with, an unfinished last one included."""
     # What stands in quotation marks is somebody else's refusal (or text read off the picture).
     unquoted = re.sub(r'"[^"]{0,300}"', " ", text[: 2 * _OPENING_CHARACTERS])
-    sentences = re.split(r"(?<=[.!?])\s+", unquoted.strip())
-    return " ".join(sentences[:_OPENING_SENTENCES])[:_OPENING_CHARACTERS]
+    return re.split(r"(?<=[.!?])\s+", unquoted.strip())
 
 
 def _warns(text: str) -> bool:
