@@ -1,9 +1,7 @@
 """Rows in flight: every step writes one token to each; who has ended leaves, who waits may join."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from itertools import compress
-from typing import Any
 
 import torch
 
@@ -13,7 +11,7 @@ from calib.engine.finish import Finish
 from calib.engine.prefill import Read
 from calib.engine.row import Row
 from calib.engine.tally import Tally
-from calib.vlm.layers import decoder_layers
+from calib.vlm.layers import changing
 from calib.vlm.load import VLM
 
 
@@ -81,7 +79,8 @@ class Flight:
         window = self.cache.window
         self.start = self.start + self.cache.make_room(0)
         columns = torch.arange(window.low, window.high + 1, device=self.start.device)
-        with self._edited():
+        changes = {layer: edits.apply for layer, edits in self.editing.items()}
+        with changing(self.vlm.model, changes):
             output = self.vlm.model(
                 input_ids=self.last[:, None],
                 attention_mask=(columns >= self.start[:, None]).long(),
@@ -122,22 +121,3 @@ class Flight:
         window.rows = kept
         if kept:
             window.low = int(self.start.min())
-
-    @contextmanager
-    def _edited(self) -> Iterator[None]:
-        """While open, the outputs of decoder blocks carry the edits of the rows in flight."""
-
-        def hook_of(edits: LayerEdits) -> Any:
-            def hook(module: Any, args: Any, output: Any) -> Any:
-                if torch.is_tensor(output):
-                    return edits.apply(output)
-                return (edits.apply(output[0]), *output[1:])
-
-            return hook
-
-        blocks = decoder_layers(self.vlm.model)
-        with ExitStack() as stack:
-            for layer, edits in self.editing.items():
-                hook = blocks[layer].register_forward_hook(hook_of(edits), prepend=True)
-                stack.callback(hook.remove)
-            yield

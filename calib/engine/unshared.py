@@ -6,7 +6,8 @@ has ended leaves the batch.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from calib.engine.finish import Finish
 from calib.engine.packing import Room
 from calib.engine.row import Row
 from calib.engine.tally import Tally
-from calib.vlm.layers import decoder, decoder_layers
+from calib.vlm.layers import changing, decoder
 from calib.vlm.load import VLM
 from calib.vlm.prompts import PromptBatch, collate, prompt_positions
 
@@ -169,19 +170,9 @@ def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[Row]) -> Iterator[_Edi
     def count(module: Any, args: Any) -> None:
         edits.passes += 1
 
-    def editor(layer: int) -> Any:
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            if torch.is_tensor(output):
-                return edits.apply(layer, output)
-            return (edits.apply(layer, output[0]), *output[1:])
-
-        return hook
-
-    blocks = decoder_layers(vlm.model)
-    with ExitStack() as stack:
-        if edits.prompt:
-            stack.callback(decoder(vlm.model).register_forward_pre_hook(count).remove)
-        for layer in edits.prompt:
-            hook = blocks[layer].register_forward_hook(editor(layer), prepend=True)
-            stack.callback(hook.remove)
-        yield edits
+    counter = decoder(vlm.model).register_forward_pre_hook(count)
+    try:
+        with changing(vlm.model, {layer: partial(edits.apply, layer) for layer in edits.prompt}):
+            yield edits
+    finally:
+        counter.remove()

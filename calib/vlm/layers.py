@@ -1,7 +1,10 @@
 """Where a model's decoder blocks are, found by structure and never by name or depth."""
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from calib.errors import CalibError
@@ -36,3 +39,29 @@ def decoder(model: Any) -> Any:
 def decoder_layers(model: Any) -> nn.ModuleList:
     """The decoder blocks in order; layer i of a direction is the output of block i."""
     return decoder(model).layers
+
+
+@contextmanager
+def changing(
+    model: Any, changes: Mapping[int, Callable[[torch.Tensor], torch.Tensor]]
+) -> Iterator[None]:
+    """While open, the outputs of some decoder blocks are what ``changes`` (by layer) makes of them.
+
+    Registered first, so that whoever reads sees the changed output; removed exactly, also after an
+    exception.
+    """
+
+    def hook_of(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        def hook(module: Any, args: Any, output: Any) -> Any:
+            if torch.is_tensor(output):
+                return change(output)
+            return (change(output[0]), *output[1:])
+
+        return hook
+
+    layers = decoder_layers(model)
+    with ExitStack() as stack:
+        for layer, change in changes.items():
+            hook = layers[layer].register_forward_hook(hook_of(change), prepend=True)
+            stack.callback(hook.remove)
+        yield
