@@ -15,10 +15,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.internvl import LONG, random_internvl
-from calib.config import MiniData, ModelConfig, Steer, UtilityConfig
+from calib.config import MiniData, ModelConfig, UtilityConfig
+from calib.config_methods import Steer
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example, pairs
-from calib.directions.fit import fit_direction
+from calib.directions.means import mean_difference
+from calib.directions.samples import Samples
 from calib.engine.reading import read_activations
 from calib.vlm.load import VLM, load
 from calib.vlm.prompts import Positions
@@ -72,18 +74,16 @@ def default_case(
     benchmark = load_benchmark(MiniData())
     asked = [*benchmark.examples, *load_utility(UtilityConfig(name="mini", limit=300))]
     train = pairs(e for e in asked if e.split == "train" and e.dataset == "image_centric")[:32]
-    direction = fit_direction(
-        vlm,
-        ([pair.unsafe for pair in train], [pair.safe for pair in train]),
-        ([], []),
-        contrast="safety",
-        layers=range(vlm.layers),
-    )
+    unsafe = read_activations(vlm, [pair.unsafe for pair in train])
+    safe = read_activations(vlm, [pair.safe for pair in train])
+    names = [pair.id for pair in train]
+    fit = mean_difference(Samples(unsafe, safe, names, names, True))
+    added = fit.gap[:, None] * fit.vectors  # [layers, width] at strength 1
     test = [example for example in asked if example.split == "test"]
     plain = [example for example in test if example.picture is None]
     settings: list[Setting] = [None]
     settings += [
-        Steering(layer, direction.at(layer, strength), positions)
+        Steering(layer, strength * added[layer], positions)
         for layer in range(vlm.layers)
         for strength in Steer().strengths
     ]

@@ -7,19 +7,23 @@ A field without a default must be given.
 """
 
 import functools
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from calib.errors import CalibError, did_you_mean
+from calib.config_checks import at_least_one, between, layers, not_empty, one_of, path, positive
+from calib.config_methods import (
+    CONTRASTS,
+    ESTIMATORS,
+    METHODS,
+    READ_POSITIONS,
+    SITES,
+    MethodConfig,
+)
+from calib.errors import CalibError
 
 MAPPINGS = ("calib", "paper")
-ESTIMATORS = ("mean_difference",)
 FORMATS = ("native",)
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-CONTRASTS = ("safety", "refusal")
-POSITIONS = ("all", "prompt", "image", "text", "last_prompt", "response")
-READ_POSITIONS = ("last_prompt", "prompt", "image", "text")
 PARTS = ("image_centric", "text_centric", "dual_use")
 
 
@@ -41,7 +45,7 @@ class ModelConfig:
     """Cut large pictures into tiles (InternVL's crop_to_patches): more detail, more tokens."""
 
     def __post_init__(self) -> None:
-        _one_of("model.dtype", self.dtype, DTYPES)
+        one_of("model.dtype", self.dtype, DTYPES)
 
 
 @dataclass
@@ -54,7 +58,7 @@ class DataConfig:
     """System prompt shown with every example; null is the chat template's default."""
 
     def __post_init__(self) -> None:
-        _at_least_one("data.limit", self.limit)
+        at_least_one("data.limit", self.limit)
 
 
 @dataclass
@@ -66,8 +70,8 @@ class MiniData(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for part in _not_empty("data.parts", self.parts):
-            _one_of("data.parts", part, PARTS)
+        for part in not_empty("data.parts", self.parts):
+            one_of("data.parts", part, PARTS)
 
 
 @dataclass
@@ -87,9 +91,9 @@ class VscbenchData(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _path("data.root", self.root)
-        _not_empty("data.parts", self.parts)
-        _not_empty("data.variants", self.variants)
+        path("data.root", self.root)
+        not_empty("data.parts", self.parts)
+        not_empty("data.variants", self.variants)
 
 
 @dataclass
@@ -100,51 +104,7 @@ class UtilityConfig:
     """At most this many questions per part (utility, knowledge) and split; null is all."""
 
     def __post_init__(self) -> None:
-        _at_least_one("utility.limit", self.limit)
-
-
-@dataclass
-class MethodConfig:
-    name: str
-    """Name of the calibration method."""
-
-
-@dataclass
-class NoneMethod(MethodConfig):
-    name: str = "none"
-
-
-@dataclass
-class Steer(MethodConfig):
-    name: str = "steer"
-    estimator: str = "mean_difference"
-    """How a direction is fitted to the pairs' activations."""
-    contrast: str = "safety"
-    """safety: unsafe minus safe examples; refusal: refused minus answered ones."""
-    layers: Any = "all"
-    """Decoder blocks whose output is edited, from 0: all, one number, or a list of them."""
-    strengths: list[float] = field(
-        default_factory=lambda: [-6.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 6.0]
-    )
-    """1.0 moves an activation by the distance between the two class means; 0 changes nothing."""
-    positions: str = "last_prompt"
-    """Tokens that are edited: all | prompt | image | text | last_prompt | response.
-    By default the one the direction is read from, where the model decides how to begin."""
-    read_positions: str = "last_prompt"
-    """Tokens the direction is read from: last_prompt | prompt | image | text."""
-    direction: str | None = None
-    """Path of a direction file to use instead of fitting one."""
-
-    def __post_init__(self) -> None:
-        _one_of("method.estimator", self.estimator, ESTIMATORS)
-        _one_of("method.contrast", self.contrast, CONTRASTS)
-        _one_of("method.positions", self.positions, POSITIONS)
-        _one_of("method.read_positions", self.read_positions, READ_POSITIONS)
-        _layers("method.layers", self.layers)
-        _path("method.direction", self.direction)
-        for strength in _not_empty("method.strengths", self.strengths):
-            if not math.isfinite(strength):
-                raise CalibError(f"method.strengths: {strength} is not a finite number.")
+        at_least_one("utility.limit", self.limit)
 
 
 @dataclass
@@ -173,14 +133,13 @@ class GenerationConfig:
     """End a response as soon as the judge cannot change its mind about the label."""
 
     def __post_init__(self) -> None:
-        _at_least_one("generation.max_new_tokens", self.max_new_tokens)
-        _at_least_one("generation.batch_rows", self.batch_rows)
-        _between("generation.temperature", self.temperature, 0.0, 100.0)
-        _between("generation.top_p", self.top_p, 0.0, 1.0)
+        at_least_one("generation.max_new_tokens", self.max_new_tokens)
+        at_least_one("generation.batch_rows", self.batch_rows)
+        between("generation.temperature", self.temperature, 0.0, 100.0)
+        between("generation.top_p", self.top_p, 0.0, 1.0)
         if self.top_p == 0:
             raise CalibError("generation.top_p: 0 leaves no token to draw; 1 leaves all.")
-        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
-            raise CalibError(f"generation.memory_gb: {self.memory_gb} is not a positive number.")
+        positive("generation.memory_gb", self.memory_gb)
 
     @property
     def memory(self) -> int | None:
@@ -196,6 +155,12 @@ class SweepConfig:
     utility: UtilityConfig
     judge: JudgeConfig
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    methods: dict[str, MethodConfig] = field(default_factory=dict)
+    """Several methods in one run, on one record; an experiment fills this in. Empty runs method."""
+    experiment: str | None = None
+    """Name of the experiment that put the run together, if one did."""
+    title: str | None = None
+    """What an experiment is, said in its output."""
     out: str | None = None
     """Folder of the run; null is a folder under runs/ named by the configuration."""
     seed: int = 0
@@ -204,22 +169,28 @@ class SweepConfig:
     """How labels become metrics: calib | paper (VSCBench's own). The responses stay the same."""
 
     def __post_init__(self) -> None:
-        _one_of("mapping", self.mapping, MAPPINGS)
-        _path("out", self.out)
+        one_of("mapping", self.mapping, MAPPINGS)
+        path("out", self.out)
 
 
 @dataclass
 class ExtractConfig:
     model: ModelConfig
     data: DataConfig
+    utility: UtilityConfig
     estimator: str = "mean_difference"
     """How a direction is fitted to the pairs' activations."""
     contrast: str = "safety"
-    """safety: unsafe minus safe examples; refusal: refused minus answered ones."""
+    """safety: unsafe minus safe examples; refusal: refused minus answered ones; responses: refusals
+    minus answers to the same unsafe queries; modality: with minus without the picture."""
     read_positions: str = "last_prompt"
     """Tokens the direction is read from: last_prompt | prompt | image | text."""
+    site: str = "residual"
+    """residual: a block's output; heads: its attention heads; mlp: its MLP's output."""
     layers: Any = "all"
-    """Decoder blocks whose output is read, from 0: all, one number, or a list of them."""
+    """Decoder blocks that are read, from 0: all, one number, or a list of them."""
+    kl: float | None = 0.1
+    """Budget of KL at which each layer's effect is measured, in nats; null leaves that away."""
     max_new_tokens: int = 32
     """A response is cut after this many tokens (contrast=refusal has the model answer)."""
     batch_rows: int = 64
@@ -228,13 +199,15 @@ class ExtractConfig:
     """Folder of the result; null is a folder under runs/ named by the configuration."""
 
     def __post_init__(self) -> None:
-        _one_of("estimator", self.estimator, ESTIMATORS)
-        _one_of("contrast", self.contrast, CONTRASTS)
-        _one_of("read_positions", self.read_positions, READ_POSITIONS)
-        _layers("layers", self.layers)
-        _at_least_one("max_new_tokens", self.max_new_tokens)
-        _at_least_one("batch_rows", self.batch_rows)
-        _path("out", self.out)
+        one_of("estimator", self.estimator, ESTIMATORS)
+        one_of("contrast", self.contrast, CONTRASTS)
+        one_of("read_positions", self.read_positions, READ_POSITIONS)
+        one_of("site", self.site, SITES)
+        positive("kl", self.kl)
+        layers("layers", self.layers)
+        at_least_one("max_new_tokens", self.max_new_tokens)
+        at_least_one("batch_rows", self.batch_rows)
+        path("out", self.out)
 
 
 @dataclass
@@ -250,9 +223,9 @@ class ExportConfig:
     direction= direction.safetensors in the current folder."""
 
     def __post_init__(self) -> None:
-        _one_of("format", self.format, FORMATS)
+        one_of("format", self.format, FORMATS)
         for key in ("run", "direction", "out"):
-            _path(key, getattr(self, key))
+            path(key, getattr(self, key))
 
 
 @dataclass
@@ -263,14 +236,14 @@ class PlotConfig:
     """Folder of the figures; null is the first run's."""
 
     def __post_init__(self) -> None:
-        for run in _not_empty("runs", self.runs):
-            _path("runs", run)
-        _path("out", self.out)
+        for run in not_empty("runs", self.runs):
+            path("runs", run)
+        path("out", self.out)
 
 
 GROUPS: dict[str, dict[str, type]] = {
     "model": {"any": ModelConfig},
-    "method": {"none": NoneMethod, "steer": Steer},
+    "method": METHODS,
     "data": {"mini": MiniData, "vscbench": VscbenchData},
     "utility": {"any": UtilityConfig},
     "judge": {"any": JudgeConfig},
@@ -297,41 +270,3 @@ def register() -> None:
         for name, schema in schemas.items():
             # Under hydra/, which --help leaves out of the list of groups to choose from.
             store.store(group=f"hydra/schema/{group}", name=name, node=schema)
-
-
-def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        hint = did_you_mean(value, choices)
-        raise CalibError(f"{key}: '{value}' is not one of {', '.join(choices)}.{hint}")
-
-
-def _at_least_one(key: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise CalibError(f"{key}: {value} is too small, give 1 or more.")
-
-
-def _between(key: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # also what is not a number
-        raise CalibError(f"{key}: {value} is not between {low:g} and {high:g}.")
-
-
-def _not_empty(key: str, values: list[Any]) -> list[Any]:
-    if not values:
-        raise CalibError(f"{key}: the list is empty, give at least one.")
-    return values
-
-
-def _path(key: str, value: str | None) -> None:
-    # What an unset shell variable leaves behind; as a path it would mean the current folder.
-    if value is not None and not value.strip():
-        raise CalibError(f"{key}: the path is empty. Give one, or leave the setting away.")
-
-
-def _layers(key: str, layers: Any) -> None:
-    numbers = layers if isinstance(layers, list) else [layers]
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
-    if layers != "all" and not (numbers and whole):
-        raise CalibError(
-            f"{key}: {layers!r} names no layers. Give all, a layer's number counted from 0, "
-            f"or a list such as {key}=[3,4]."
-        )

@@ -14,7 +14,7 @@ def main(config: ExportConfig) -> None:
     from calib.directions.direction import read_direction, write_direction
     from calib.errors import CalibError
     from calib.files import write_atomically
-    from calib.report.card import direction_card
+    from calib.report.card import command_line, direction_card
     from calib.report.terminal import printable
     from calib.runs.export import chosen_direction, measured
 
@@ -38,8 +38,7 @@ def main(config: ExportConfig) -> None:
     card = out.with_suffix(".md")
     write_atomically(card, direction_card(direction, results, out.name))
     print(f"direction  {printable(str(out))}\ncard       {printable(str(card))}")
-    settings = f"method.direction={out} method.positions={direction.positions}"
-    print(f"steer with it: python -m calib.sweep method=steer {printable(settings)}")
+    print(f"steer with it: {command_line(direction, str(out))}")
 
 
 if __name__ == "__main__":

@@ -6,35 +6,34 @@ python -m calib.extract model=internvl data=mini
 from calib import command
 from calib.config import ExtractConfig
 
+DIRECTION_FILE = "direction.safetensors"
+
 
 def main(config: ExtractConfig) -> None:
     """Fit the direction that ``config`` describes and write it with its AUROC per layer."""
     from pathlib import Path
 
-    from calib.data.benchmarks import load_benchmark
+    from calib.data.benchmarks import load_benchmark, load_utility
     from calib.directions.direction import write_direction
-    from calib.directions.fit import checked_layers
-    from calib.engine.decoding import Decoding
-    from calib.engine.generate import Engine
     from calib.report.direction_table import direction_table
     from calib.report.separability import layer_separability
     from calib.report.terminal import printable
-    from calib.runs.contrasts import fit_contrast
+    from calib.runs.extraction import extract
     from calib.runs.identity import check_same_run, folder_name, identity_of
-    from calib.runs.judging import choose_judge
     from calib.runs.provenance import provenance
     from calib.runs.record import Rows, locked
-    from calib.runs.study import DIRECTION_FILE, ROWS_FILE, is_unfinished
+    from calib.runs.study import ROWS_FILE, is_unfinished
+    from calib.settings.layers import layers_of
     from calib.vlm.load import load
 
     vlm = load(config.model)
     benchmark = load_benchmark(config.data)
+    utility = load_utility(config.utility, 0, config.data.system)
     names = ("extract", config.model.name, config.data.name)
     named = Path(config.out).expanduser() if config.out else None
     folder = named or folder_name(names, config, vlm.fingerprint)
-    checked_layers(vlm, config.layers)
+    layers_of(vlm, config.layers)
     identity = identity_of(config) | {"checkpoint": vlm.checkpoint, "fingerprint": vlm.fingerprint}
-    judge = choose_judge("auto", config.data.name, vlm.checkpoint)
     for note in benchmark.notes:
         print(f"note: {printable(note)}")
     with locked(folder), Rows.open(folder / ROWS_FILE) as record:
@@ -44,19 +43,8 @@ def main(config: ExtractConfig) -> None:
             provenance() | {"notes": benchmark.notes},
             unfinished=is_unfinished(folder),
         )
-        engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
-        direction = fit_contrast(
-            engine,
-            benchmark.examples,
-            record,
-            judge,
-            contrast=config.contrast,
-            estimator=config.estimator,
-            positions=config.read_positions,  # type: ignore[arg-type]
-            layers=config.layers,
-            batch_rows=config.batch_rows,
-        )
-        for note in engine.notes:
+        direction, notes = extract(config, vlm, benchmark.examples, utility, folder, record)
+        for note in notes:
             print(f"note: {printable(note)}")
         files = {"direction": folder / DIRECTION_FILE}
         write_direction(files["direction"], direction)

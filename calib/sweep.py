@@ -12,8 +12,10 @@ def main(config: SweepConfig) -> None:
     """Run the sweep that ``config`` describes, or go on with it where it stopped."""
     from pathlib import Path
 
+    from calib.config_methods import Prompting
     from calib.data.benchmarks import load_benchmark, load_utility
-    from calib.report.figures import trade_off
+    from calib.report.comparison import comparison
+    from calib.report.figures import calibration_against_utility, trade_off
     from calib.report.terminal import printable, summary
     from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.provenance import provenance
@@ -26,16 +28,18 @@ def main(config: SweepConfig) -> None:
         examples_identity,
         is_unfinished,
         meaning,
+        methods_of,
     )
     from calib.runs.tables import write_tables
     from calib.scoring.metrics import score
     from calib.scoring.results import RunResults
+    from calib.settings.setting import BASELINE
     from calib.vlm.load import load
 
     vlm = load(config.model)
     benchmark = load_benchmark(config.data, config.seed)
     utility = load_utility(config.utility, config.seed, config.data.system)
-    names = (config.model.name, config.method.name, config.data.name)
+    names = (config.model.name, config.experiment or config.method.name, config.data.name)
     named = Path(config.out).expanduser() if config.out else None
     folder = named or folder_name(names, config, vlm.fingerprint)
     # Whatever is wrong with the settings is said before the folder becomes this run's.
@@ -63,19 +67,37 @@ def main(config: SweepConfig) -> None:
             if record.finished:
                 print(f"{len(record.finished)} rows were answered before and are not done again.")
 
-            settings = study.settings()
-            validated = study.validate(settings)
-            layer, choice = choose(score(validated, config.mapping))
-            study.test(settings, layer)
+            grids = {}
+            for method in study.methods():
+                grids[method.name] = study.grid(method)
+                for note in (*method.notes, *study.notes):
+                    print(f"note: {printable(note)}")
+                study.notes.clear()
+            settings = [BASELINE, *(one for grid in grids.values() for one in grid)]
+            validated = score(study.validate(settings), config.mapping)
+            chosen = {name: choose(validated, name) for name in grids or [BASELINE.method]}
+            kept = [
+                one for name, grid in grids.items() for one in grid if one.layer == chosen[name][0]
+            ]
+            study.test([BASELINE, *kept])
             labels = study.write_labels()
             for note in study.engine.notes:
                 print(f"note: {printable(note)}")
 
         results = score(study.judged, config.mapping)
-        files = write_tables(folder, config, vlm, results, layer, choice)
-        drawn = trade_off(RunResults(folder.name, vlm.checkpoint, results), folder / "trade_off")
-        files |= {"labels": labels, "figure": drawn[0]}
-    print(summary(study.judged, choice, vlm.checkpoint, files, mapping=config.mapping))
+        files = write_tables(folder, config, vlm, results, chosen) | {"labels": labels}
+        run = RunResults(folder.name, vlm.checkpoint, results)
+        if len(chosen) == 1:
+            ((layer, choice),) = chosen.values()
+            files["figure"] = trade_off(run, folder / "trade_off")[0]
+        else:
+            files["figure"] = calibration_against_utility([run], folder / "methods")[0]
+    if len(chosen) == 1:
+        print(summary(study.judged, choice, vlm.checkpoint, files, mapping=config.mapping))
+    else:
+        prompts = [one.name for one in methods_of(config) if isinstance(one, Prompting)]
+        found = study.judged, results, chosen, prompts
+        print(comparison(*found, vlm.checkpoint, files, mapping=config.mapping))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The plain way to answer one row: what everything the engine does is compared with.
 
 Inputs straight from the processor, pixels included; transformers' own generate over one row; one
-plain forward hook per edited layer. Every formula and every position is written out here again, so
+plain forward hook per edited site. Every formula and every position is written out here again, so
 that nothing of the engine takes part.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,40 +66,74 @@ def changed(hidden: torch.Tensor, operator: Any) -> torch.Tensor:
         moved = hidden + operator.vector
         before, after = (torch.sqrt((h * h).sum(-1, keepdim=True)) for h in (hidden, moved))
         return moved * before / after
-    along = (hidden @ operator.direction)[..., None]
+    norm = torch.sqrt((hidden * hidden).sum(-1, keepdim=True))
+    if operator.name == "add_by_norm":
+        return hidden + operator.strength * norm * operator.direction
+    if operator.name == "add_by_norm_keeping_norm":
+        moved = hidden / norm + operator.strength * operator.direction
+        return norm * moved / torch.sqrt((moved * moved).sum(-1, keepdim=True))
     if operator.name == "ablate":
-        return hidden - operator.strength * along * operator.direction
+        found = hidden
+        for along in operator.direction.reshape(-1, hidden.shape[-1]):  # orthonormal
+            found = found - operator.strength * (hidden @ along)[..., None] * along
+        return found
+    if operator.name == "ablate_by_cosine":
+        apart = hidden - operator.reference
+        cosine = (apart @ operator.direction) / torch.sqrt((apart * apart).sum(-1))
+        share = operator.strength * cosine.clip(0, 1)[..., None]
+        return hidden - share * norm * operator.direction
+    if operator.name == "low_rank":
+        found = hidden
+        offset, low, high = (
+            torch.ones(len(operator.read)) * value
+            for value in (operator.offset, operator.low, operator.high)
+        )
+        for k, (read, write) in enumerate(zip(operator.read, operator.write, strict=True)):
+            size = (hidden @ read + offset[k]).clip(low[k], high[k])
+            found = found + size[..., None] * write
+        return found
     if operator.name == "clamp":
+        along = (hidden @ operator.direction)[..., None]
         inside = along.clip(operator.low, operator.high)
         return hidden + (inside - along) * operator.direction
     raise NotImplementedError(operator.name)
+
+
+def hooked(vlm: VLM, layer: int, site: str, change: Callable[[torch.Tensor], Any]) -> Any:
+    """A plain hook that puts what ``change`` returns in place of the activations at a site."""
+    block = decoder_layers(vlm.model)[layer]
+    if site == "heads":
+        attention = block.self_attn if hasattr(block, "self_attn") else block.cross_attn
+        return attention.o_proj.register_forward_pre_hook(lambda module, args: change(args[0]))
+
+    def hook(module: Any, args: Any, output: Any) -> Any:
+        if torch.is_tensor(output):
+            return change(output)
+        new = change(output[0])
+        return None if new is None else (new, *output[1:])
+
+    return {"mlp": block.mlp, "residual": block}[site].register_forward_hook(hook)
 
 
 @contextmanager
 def edited(vlm: VLM, tokens: torch.Tensor, edits: Sequence[Any]) -> Iterator[None]:
     """While open, a row whose prompt is ``tokens`` is edited. # [length]"""
 
-    def hook_of(layer: int) -> Callable[..., Any]:
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            hidden = output if torch.is_tensor(output) else output[0]  # [1, length, width]
-            for edit in edits:
-                if edit.layer != layer:
-                    continue
-                if hidden.shape[1] == len(tokens):
-                    where = chosen(vlm, tokens, edit.positions)[:, None]
-                else:
-                    assert hidden.shape[1] == 1
-                    where = torch.tensor(edit.positions in ("all", "response"))
-                hidden = torch.where(where, changed(hidden, edit.operator), hidden)
-            return hidden if torch.is_tensor(output) else (hidden, *output[1:])
+    def edit_at(layer: int, site: str, hidden: torch.Tensor) -> torch.Tensor:
+        for edit in edits:  # hidden: [1, length, width]
+            if (edit.layer, edit.site) != (layer, site):
+                continue
+            if hidden.shape[1] == len(tokens):
+                where = chosen(vlm, tokens, edit.positions)[:, None]
+            else:
+                assert hidden.shape[1] == 1
+                where = torch.tensor(edit.positions in ("all", "response"))
+            hidden = torch.where(where, changed(hidden, edit.operator), hidden)
+        return hidden
 
-        return hook
-
-    layers = decoder_layers(vlm.model)
-    hooks = [
-        layers[index].register_forward_hook(hook_of(index))
-        for index in sorted({edit.layer for edit in edits})
-    ]
+    hooks = []
+    for layer, site in sorted({(edit.layer, edit.site) for edit in edits}):
+        hooks.append(hooked(vlm, layer, site, functools.partial(edit_at, layer, site)))
     try:
         yield
     finally:

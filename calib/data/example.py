@@ -52,6 +52,9 @@ class Example:
     system: str | None = None
     """System prompt; None leaves the chat template's default."""
     demonstrations: tuple[Turn, ...] = ()
+    begun: str = ""
+    """How the response already begins: the model goes on from there, and its first words are no
+    part of what it says."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def pairs(examples: Iterable[Example]) -> list[Pair]:
 
 
 def fingerprint(example: Example) -> str:
-    """SHA-256 over everything the model sees: system prompt, demonstrations, query and pixels."""
+    """SHA-256 over everything the model sees: system prompt, demonstrations, query, pixels and how
+    the response begins."""
     digest = hashlib.sha256()
     turns = [*example.demonstrations, Turn(example.query, "", example.picture)]
     _feed(digest, (example.system or "").encode(), b"system" if example.system else b"none")
@@ -94,6 +98,8 @@ def fingerprint(example: Example) -> str:
         else:
             image = turn.picture().convert("RGB")
             _feed(digest, repr(image.size).encode(), image.tobytes())
+    if example.begun:
+        _feed(digest, b"begun", example.begun.encode())
     return digest.hexdigest()
 
 

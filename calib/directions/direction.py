@@ -6,19 +6,21 @@ another unit it still runs and means nothing. The header carries what a reader m
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from calib.directions.estimators import auroc_interval
+from calib.directions.separation import auroc_interval
 from calib.errors import CalibError
 from calib.files import write_atomically
+from calib.vlm.layers import Site
 
-SCHEMA = 1
+SCHEMA = 2
 HEADER = "calib_direction"
 
 
@@ -28,14 +30,17 @@ class Direction:
 
     vectors: torch.Tensor  # [layers, width] float32, unit length
     gap: torch.Tensor  # [layers] float32, activation units
+    midpoint: torch.Tensor
+    """Projection on the vector halfway between those of the class means. # [layers] float32"""
     norm: torch.Tensor
     """Mean norm of the activations the direction was fitted on. # [layers] float32"""
     layers: list[int]
-    """0-based decoder blocks (their outputs) that the rows of ``vectors`` belong to."""
+    """0-based decoder blocks that the rows of ``vectors`` belong to."""
     checkpoint: str
     revision: str | None
     fingerprint: str
     site: str = "residual"
+    """Where in a decoder block it was read and is added: residual, heads or mlp."""
     estimator: str = "mean_difference"
     contrast: str = "safety"
     read_positions: str = "last_prompt"
@@ -46,8 +51,8 @@ class Direction:
     """Default strength: the operating point where one was chosen."""
     chosen_layer: int | None = None
     """Layer of the operating point, where one was chosen."""
-    positions: str = "all"
-    """Tokens that are edited by default."""
+    positions: str = ""
+    """Tokens that are edited by default; "" where nobody has said."""
     pair_set: str = ""
     """Hash of the pairs it was fitted on."""
     pairs: int = 0
@@ -56,10 +61,21 @@ class Direction:
     """Held-out AUROC of the projection, per layer."""
     auroc_pairs: int = 0
     """Held-out examples on the smaller side, behind the AUROC."""
+    pair_cosine: list[float] = field(default_factory=list)
+    """Mean cosine between the differences of two pairs, per layer; nan where it is undefined."""
+    effect: list[float] = field(default_factory=list)
+    """Rise of the share of refusals from the negative to the positive strength that a budget of KL
+    allows, per layer; nan where it allows none."""
+    effect_strength: list[float] = field(default_factory=list)
+    """That positive strength, in gap units."""
+    effect_kl: float | None = None
+    """The budget, in nats."""
+    effect_n: int = 0
+    """Examples behind the effect."""
 
     @property
     def width(self) -> int:
-        """Width of the residual stream."""
+        """Width of the vectors: that of the residual stream only where the site is."""
         return int(self.vectors.shape[1])
 
     @property
@@ -73,16 +89,37 @@ class Direction:
 
         Raises CalibError when the direction has no such layer.
         """
+        row = self.row(layer)
+        return self.vectors[row] * (self.gap[row] * strength)
+
+    def row(self, layer: int) -> int:
+        """The row of ``vectors`` that belongs to ``layer``.
+
+        Raises CalibError when the direction has no such layer.
+        """
         if layer not in self.layers:
             raise CalibError(
                 f"layer {layer} is not in the direction, which has layers {self.layers}. "
                 "Choose one of those, or fit the direction again with that layer."
             )
-        row = self.layers.index(layer)
-        return self.vectors[row] * (self.gap[row] * strength)
+        return self.layers.index(layer)
+
+    def of_layers(self, layers: Sequence[int]) -> "Direction":
+        """The direction with these layers only.
+
+        Raises CalibError when it lacks one of them.
+        """
+        rows = [self.row(layer) for layer in layers]
+        per_layer: dict[str, Any] = {name: getattr(self, name)[rows] for name in _TENSORS}
+        for name in ("auroc", *_UNDEFINED):
+            values = getattr(self, name)
+            per_layer[name] = [values[row] for row in rows] if values else []
+        return replace(self, layers=list(layers), **per_layer)
 
 
-_TENSORS = ("vectors", "gap", "norm")
+_TENSORS = ("vectors", "gap", "midpoint", "norm")
+_UNDEFINED = ("pair_cosine", "effect", "effect_strength")
+"""Lists with a nan where a layer has no such number: null in the header, as JSON has no nan."""
 
 
 def write_direction(path: Path, direction: Direction) -> None:
@@ -91,7 +128,10 @@ def write_direction(path: Path, direction: Direction) -> None:
     Raises CalibError when it cannot be written.
     """
     header = {k: v for k, v in asdict(direction).items() if k not in _TENSORS}
-    metadata = {HEADER: json.dumps({"schema": SCHEMA, **header}, sort_keys=True)}
+    for name in _UNDEFINED:
+        header[name] = [None if math.isnan(value) else value for value in header[name]]
+    written = json.dumps({"schema": SCHEMA, **header}, sort_keys=True, allow_nan=False)
+    metadata = {HEADER: written}
     tensors = {name: getattr(direction, name).contiguous() for name in _TENSORS}
     write_atomically(path, save(tensors, metadata=metadata))
 
@@ -130,6 +170,9 @@ def _checked(path: Path, header: Any, tensors: dict[str, torch.Tensor]) -> Direc
         raise CalibError(
             f"'{path}' has direction schema {schema}; this version of calib reads {SCHEMA}."
         )
+    for name in _UNDEFINED:
+        if isinstance(header.get(name), list):
+            header[name] = [math.nan if value is None else value for value in header[name]]
     try:
         direction = Direction(**{**header, **tensors})
     except TypeError as error:
@@ -143,11 +186,8 @@ def _checked(path: Path, header: Any, tensors: dict[str, torch.Tensor]) -> Direc
         )
     layers = len(direction.layers)
     shapes = {name: tuple(getattr(direction, name).shape) for name in _TENSORS}
-    if (
-        shapes["gap"] != (layers,)
-        or shapes["norm"] != (layers,)
-        or shapes["vectors"][:-1] != (layers,)
-    ):
+    per_layer = all(shapes[name] == (layers,) for name in _TENSORS if name != "vectors")
+    if not per_layer or len(shapes["vectors"]) != 2 or shapes["vectors"][0] != layers:
         raise CalibError(f"'{path}' names {layers} layers but holds tensors of shape {shapes}.")
     for name in _TENSORS:
         if not torch.isfinite(getattr(direction, name)).all():
@@ -163,21 +203,49 @@ def _wrong_field(direction: Direction) -> str | None:
     for name in (*named.split(), "pair_set"):
         if not isinstance(getattr(direction, name), str):
             return name
-    layers, auroc = direction.layers, direction.auroc
+    layers, auroc, effect = direction.layers, direction.auroc, direction.effect
     whole = isinstance(layers, list) and all(type(layer) is int and layer >= 0 for layer in layers)
-    rates = isinstance(auroc, list) and all(
-        isinstance(rate, float) and 0 <= rate <= 1 for rate in auroc
-    )
+    lengths = (0, len(layers)) if whole else ()
+    kl = direction.effect_kl
     sound = {
+        "site": direction.site in get_args(Site),
         "revision": direction.revision is None or isinstance(direction.revision, str),
         "layers": whole and bool(layers) and layers == sorted(set(layers)),
         "unit": direction.unit == "gap",
-        "strength": isinstance(direction.strength, int | float)
-        and math.isfinite(direction.strength),
+        "strength": _is_number(direction.strength),
         "chosen_layer": direction.chosen_layer is None or type(direction.chosen_layer) is int,
         "pairs": type(direction.pairs) is int,
-        "auroc": rates and len(auroc) in (0, len(layers)),
+        "auroc": _is_list(auroc, lengths, 0, 1),
         "auroc_pairs": type(direction.auroc_pairs) is int
         and (not auroc or direction.auroc_pairs > 0),
+        "pair_cosine": _is_list(direction.pair_cosine, lengths, -1, 1, undefined=True),
+        "effect": _is_list(effect, lengths, undefined=True),
+        "effect_strength": _is_list(direction.effect_strength, lengths, undefined=True)
+        and len(direction.effect_strength) == len(effect),
+        "effect_kl": not effect if kl is None else _is_number(kl) and kl > 0,
+        "effect_n": type(direction.effect_n) is int and (not effect or direction.effect_n > 0),
     }
     return next((name for name, fine in sound.items() if not fine), None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_list(
+    values: Any,
+    lengths: tuple[int, ...],
+    low: float = -math.inf,
+    high: float = math.inf,
+    undefined: bool = False,
+) -> bool:
+    """Whether it lists as many numbers between ``low`` and ``high``, or nan where that may be."""
+    return (
+        isinstance(values, list)
+        and len(values) in lengths
+        and all(
+            (_is_number(value) and low <= value <= high)
+            or (undefined and isinstance(value, float) and math.isnan(value))
+            for value in values
+        )
+    )

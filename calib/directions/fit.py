@@ -1,103 +1,72 @@
-"""Fit a direction to contrastive examples and measure it on held-out ones."""
+"""Fit a direction to the activations of a contrast and measure it on held-out ones."""
 
 import hashlib
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 
 from calib.data.example import Example, fingerprint
 from calib.directions.direction import Direction
-from calib.directions.estimators import ESTIMATORS, auroc
-from calib.engine.reading import read_activations
+from calib.directions.estimators import ESTIMATORS
+from calib.directions.samples import Samples
+from calib.directions.separation import auroc, pair_cosine
 from calib.errors import CalibError, did_you_mean
+from calib.vlm.layers import Site, site_width
 from calib.vlm.load import VLM
-from calib.vlm.prompts import Positions
-
-Contrast = tuple[Sequence[Example], Sequence[Example]]
-"""Positive (unsafe, or refused) and negative (safe, or answered) examples."""
 
 
 def fit_direction(
     vlm: VLM,
-    train: Contrast,
-    held_out: Contrast,
+    train: Samples,
+    held_out: Samples | None,
     *,
     contrast: str,
-    estimator: str = "mean_difference",
-    positions: Positions = "last_prompt",
+    estimator: str,
+    positions: str,
+    site: str,
     layers: Sequence[int],
     pair_set: str = "",
-    batch_rows: int = 64,
-    progress: object = None,
 ) -> Direction:
-    """Read the examples' activations and fit one unit vector per layer.
+    """One unit vector per layer.
 
-    Raises CalibError for an unknown estimator or an empty side of the contrast.
+    Raises CalibError for an unknown estimator, or one that needs twins where there are none.
     """
     if estimator not in ESTIMATORS:
         raise CalibError(
             f"estimator '{estimator}' is not known.{did_you_mean(estimator, ESTIMATORS)} "
             f"Choose from {', '.join(ESTIMATORS)}."
         )
-    for side, examples in zip(("positive", "negative"), train, strict=True):
-        if not examples:
-            raise CalibError(
-                f"the {contrast} contrast has no {side} training examples, so there is nothing to "
-                "fit. Use more data (data.limit, data.parts), or the other contrast."
-            )
-    wanted = list(layers)
-
-    def read(examples: Sequence[Example]) -> torch.Tensor:
-        return read_activations(vlm, examples, positions, batch_rows, progress, wanted)
-
-    positive, negative = read(train[0]), read(train[1])
-    fit = ESTIMATORS[estimator](positive, negative)
-    both = len(held_out[0]) > 0 and len(held_out[1]) > 0
+    fit = ESTIMATORS[estimator](train)
+    both = torch.cat([train.positive, train.negative])
     return Direction(
         vectors=fit.vectors,
         gap=fit.gap,
-        norm=torch.cat([positive, negative]).norm(dim=-1).mean(0),
-        layers=wanted,
+        midpoint=fit.midpoint,
+        norm=both.norm(dim=-1).mean(0),
+        layers=list(layers),
         checkpoint=vlm.checkpoint,
         revision=vlm.revision,
         fingerprint=vlm.fingerprint,
+        site=site,
         estimator=estimator,
         contrast=contrast,
         read_positions=positions,
         pair_set=pair_set,
-        pairs=min(map(len, train)),
-        auroc=auroc(fit.vectors, read(held_out[0]), read(held_out[1])) if both else [],
-        auroc_pairs=min(map(len, held_out)) if both else 0,
+        pairs=min(len(train.positive), len(train.negative)),
+        pair_cosine=pair_cosine(train) if train.paired else [],
+        auroc=auroc(fit.vectors, held_out) if held_out else [],
+        auroc_pairs=min(len(held_out.positive), len(held_out.negative)) if held_out else 0,
     )
-
-
-def checked_layers(vlm: VLM, layers: int | Sequence[int] | str) -> list[int]:
-    """Layer numbers for "all", one number or several.
-
-    Raises CalibError for a layer that the model does not have.
-    """
-    if isinstance(layers, str):
-        return list(range(vlm.layers))
-    chosen = [layers] if isinstance(layers, int) else sorted(set(layers))
-    for layer in chosen:
-        if not 0 <= layer < vlm.layers:
-            raise CalibError(
-                f"layer {layer} does not exist: {vlm.checkpoint} has layers 0 to {vlm.layers - 1}."
-            )
-    return chosen
 
 
 def require_match(direction: Direction, vlm: VLM, path: str) -> None:
     """Raise CalibError unless the direction was made for this very model."""
-    if direction.site != "residual" or direction.operator != "add":
-        raise CalibError(
-            f"method.direction={path} is for operator '{direction.operator}' at site "
-            f"'{direction.site}'; method=steer adds to the residual stream."
-        )
-    if direction.width != vlm.width:
+    width = site_width(vlm.model, cast(Site, direction.site))
+    if direction.width != width:
         raise CalibError(
             f"method.direction={path} has width {direction.width}; {vlm.checkpoint} has width "
-            f"{vlm.width}. A direction only fits the model it was read from."
+            f"{width} ({direction.site}). A direction only fits the model it was read from."
         )
     beyond = [layer for layer in direction.layers if layer >= vlm.layers]
     if beyond:

@@ -22,7 +22,7 @@ class Decoding:
     """Draw among the likeliest tokens that together have this probability."""
     kl: bool = True
     """Whether the KL of each row is measured; where nobody asks for the unedited row, its prompt is
-    read along for that."""
+    read along for that, and so is every base."""
     sharing: bool = True
     """Whether rows of one prompt share what they have in common; the responses are the same."""
     seed: int = 0
@@ -46,6 +46,9 @@ class Asked:
     """Where sampling is on: rows with equal seeds draw alike."""
     certain: Callable[[str], bool] | None = None
     """Whether a response that begins so needs no more tokens; None lets it end by itself."""
+    base: Example | None = None
+    """The prompt whose unedited first-token distribution KL is measured against; None is the row's
+    own."""
 
 
 @dataclass(frozen=True)
@@ -59,4 +62,5 @@ class Response:
     """"stop" when the model ended its answer, "length" when it reached max_new_tokens, "cut" when
     what it had said was enough, "not_finite" when its logits were not finite."""
     kl: float | None
-    """KL(edited || unedited) of the first response token, in nats; None where not measured."""
+    """KL(edited || unedited) of the first response token, in nats, where unedited is the row's own
+    prompt or the base that was asked for; None where not measured."""

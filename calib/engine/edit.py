@@ -1,4 +1,4 @@
-"""An edit of activations: an operator, after one decoder block, at some positions."""
+"""An edit of activations: an operator, at one site of one decoder block, at some positions."""
 
 import functools
 import hashlib
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from calib.engine.operators import Operator
+from calib.vlm.layers import LayerSite, Site
 from calib.vlm.prompts import Positions
 
 REACH: dict[Positions, tuple[bool, bool, bool]] = {
@@ -24,24 +25,42 @@ is generated. The last prompt token produces the first response token and belong
 
 @dataclass(frozen=True)
 class Edit:
-    """Change the residual stream after one decoder block, at some positions."""
+    """Change the activations at one site of one decoder block, at some positions."""
 
     layer: int
-    """0-based decoder block; its output is edited."""
+    """0-based decoder block."""
     operator: Operator
     positions: Positions = "all"
+    site: Site = "residual"
+    """The block's output, or what its attention heads or its MLP give."""
+
+    @property
+    def at(self) -> LayerSite:
+        """Where it is made."""
+        return self.layer, self.site
+
+    @property
+    def parts_at(self) -> int:
+        """The first layer at whose input rows with and without it are told apart."""
+        return self.layer + 1 if self.site == "residual" else self.layer
 
     @functools.cached_property
     def identity(self) -> str:
-        """Layer, operator, positions and a hash of the operator's tensors (SHA-256)."""
+        """Layer, site, operator, positions and a hash of the operator's tensors (SHA-256)."""
         digest = hashlib.sha256()
         for tensor in self.operator.tensors():
             digest.update(tensor.float().cpu().numpy().tobytes())
-        return f"{self.layer}:{self.operator.name}:{self.positions}:{digest.hexdigest()}"
+        where = f"{self.layer}:{self.site}:{self.positions}"
+        return f"{where}:{self.operator.name}:{digest.hexdigest()}"
+
+    @functools.cached_property
+    def kind(self) -> tuple[str, tuple[tuple[int, ...], ...]]:
+        """Operator and shapes of its tensors: edits of one kind are made at once."""
+        return self.operator.name, tuple(tuple(t.shape) for t in self.operator.tensors())
 
 
 Edits = tuple[Edit, ...]
-"""The edits of one row; those of one layer are applied in their order."""
+"""The edits of one row; those at one site are applied in their order."""
 
 
 def of_response(edits: Edits) -> Edits:
@@ -53,8 +72,8 @@ Masks = Mapping[Positions, torch.Tensor]
 """Which tokens of a pass each choice of positions means. # [rows, tokens] bool"""
 
 
-class LayerEdits:
-    """The edits after one layer, over the rows of a pass: stacked once, applied many times."""
+class SiteEdits:
+    """The edits at one site of a layer, over the rows of a pass: stacked once, applied often."""
 
     def __init__(
         self, rows: Sequence[Edits], device: torch.device, masks: Masks | None = None
@@ -62,10 +81,10 @@ class LayerEdits:
         """``rows`` holds the edits of each row here; without ``masks`` every token is edited."""
         self.rounds: list[_Round] = []
         for depth in range(max(map(len, rows), default=0)):
-            # One operator at a time: the rows whose edit at this depth is of its kind.
+            # One kind at a time: the rows whose edit at this depth is of it.
             at_depth = [edits[depth] if depth < len(edits) else None for edits in rows]
-            for kind in sorted({edit.operator.name for edit in at_depth if edit}):
-                chosen = [e if e and e.operator.name == kind else None for e in at_depth]
+            for kind in sorted({edit.kind for edit in at_depth if edit}):
+                chosen = [edit if edit and edit.kind == kind else None for edit in at_depth]
                 self.rounds.append(_Round(chosen, device, masks))
 
     def apply(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -83,20 +102,18 @@ class LayerEdits:
             one.keep(order)
 
 
-def edits_by_layer(
+def edits_by_site(
     rows: Sequence[Edits], device: torch.device, masks: Masks | None = None
-) -> dict[int, LayerEdits]:
-    """The edits of all rows, gathered after each layer that any row edits."""
+) -> dict[LayerSite, SiteEdits]:
+    """The edits of all rows, gathered wherever any row is edited."""
     return {
-        layer: LayerEdits(
-            [tuple(edit for edit in row if edit.layer == layer) for row in rows], device, masks
-        )
-        for layer in sorted({edit.layer for row in rows for edit in row})
+        at: SiteEdits([tuple(edit for edit in row if edit.at == at) for row in rows], device, masks)
+        for at in sorted({edit.at for row in rows for edit in row})
     }
 
 
 class _Round:
-    """Edits of one operator, at most one per row."""
+    """Edits of one kind, at most one per row."""
 
     def __init__(
         self, rows: Sequence[Edit | None], device: torch.device, masks: Masks | None

@@ -6,12 +6,12 @@ from itertools import compress
 import torch
 
 from calib.engine.cache import Slots
-from calib.engine.edit import LayerEdits, edits_by_layer, of_response
+from calib.engine.edit import SiteEdits, edits_by_site, of_response
 from calib.engine.finish import Finish
 from calib.engine.prefill import Read
 from calib.engine.row import Row
 from calib.engine.tally import Tally
-from calib.vlm.layers import changing
+from calib.vlm.layers import LayerSite, changing
 from calib.vlm.load import VLM
 
 
@@ -24,7 +24,7 @@ class Flight:
         self.slots = slots
         self.rows: list[Row] = []
         self.cache = Slots(vlm.layers, slots, columns)
-        self.editing: dict[int, LayerEdits] = {}
+        self.editing: dict[LayerSite, SiteEdits] = {}
         device = vlm.device
         self.start = torch.empty(0, dtype=torch.int64, device=device)  # [rows] first column
         self.last = self.start  # [rows] token that is read next
@@ -70,16 +70,14 @@ class Flight:
         self._edit_responses()
 
     def _edit_responses(self) -> None:
-        self.editing = edits_by_layer(
-            [of_response(row.edits) for row in self.rows], self.vlm.device
-        )
+        self.editing = edits_by_site([of_response(row.edits) for row in self.rows], self.vlm.device)
 
     def step(self) -> None:
         """Read every row's last token and write its next one; rows that end leave."""
         window = self.cache.window
         self.start = self.start + self.cache.make_room(0)
         columns = torch.arange(window.low, window.high + 1, device=self.start.device)
-        changes = {layer: edits.apply for layer, edits in self.editing.items()}
+        changes = {at: edits.apply for at, edits in self.editing.items()}
         with changing(self.vlm.model, changes):
             output = self.vlm.model(
                 input_ids=self.last[:, None],

@@ -1,4 +1,7 @@
-"""Hooks that let a pass over prompts fork into states: one row before, several behind a layer."""
+"""Hooks that let a pass over prompts fork into states: one row before, several behind a layer.
+
+Where rows are told apart inside the first layer, prompts are laid out by state before it.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,9 +10,9 @@ from typing import Any
 import torch
 
 from calib.engine.edit import Masks
-from calib.engine.states import States, layer_edits
+from calib.engine.states import States, site_edits
 from calib.errors import CalibError
-from calib.vlm.layers import decoder_layers
+from calib.vlm.layers import Change, LayerSite, changing, decoder_layers
 from calib.vlm.load import VLM
 
 BATCH_AXES = {"attention_mask": 0, "position_embeddings": -3, "position_ids": -2}
@@ -21,26 +24,27 @@ another in front."""
 def forking(vlm: VLM, states: States, masks: Masks | None) -> Iterator[None]:
     """While open, a pass over the prompts computes each state once.
 
-    After a layer whose edits tell rows apart, its output is laid out by the new states and edited;
-    before every layer, what it is given by prompt is laid out by its states.
+    After a layer behind which rows are told apart, its output is laid out by the new states, then
+    edited; before every layer, what it is given by prompt is laid out by its states.
     """
     device = vlm.device
-    prompts = states.count(0)
+    prompts = len(set(states.prompt_of))
     layers = decoder_layers(vlm.model)
     laid_out: dict[tuple[int, int], torch.Tensor] = {}
 
-    def fork_after(layer: int, spread: torch.Tensor | None) -> Any:
-        edits = layer_edits(states, layer, device, masks)
+    def change_at(at: LayerSite) -> Change | None:
+        layer, site = at
+        edits = site_edits(states, at, device, masks)
+        spread = states.spread(layer, device) if site == "residual" else None
+        if edits is None and spread is None:
+            return None
 
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            hidden = output if torch.is_tensor(output) else output[0]
+        def change(hidden: torch.Tensor) -> torch.Tensor:
             if spread is not None:
                 hidden = hidden[spread.to(hidden.device)]
-            if edits is not None:
-                hidden = edits.apply(hidden)
-            return hidden if torch.is_tensor(output) else (hidden, *output[1:])
+            return hidden if edits is None else edits.apply(hidden)
 
-        return hook
+        return change
 
     def lay_out_before(layer: int) -> Any:
         source = states.prompts(layer, device)
@@ -60,19 +64,26 @@ def forking(vlm: VLM, states: States, masks: Masks | None) -> Iterator[None]:
                 laid_out[key] = value.index_select(axis, source.to(value.device))
             return laid_out[key]
 
+        def incoming(name: str, value: Any) -> Any:
+            if name != "hidden_states":
+                return by_state(name, value)
+            # Behind the first layer, these come from the one before, by state.
+            return value.index_select(0, source.to(value.device)) if layer == 0 else value
+
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             if any(torch.is_tensor(value) for value in args[1:]):
                 raise _cannot_follow(vlm, "a tensor without a name")
-            return args, {name: by_state(name, value) for name, value in kwargs.items()}
+            args = (*(incoming("hidden_states", value) for value in args[:1]), *args[1:])
+            return args, {name: incoming(name, value) for name, value in kwargs.items()}
 
         return hook
 
+    sites = {*states.edits, *((index, "residual") for index in range(len(layers)))}
+    found = {at: change_at(at) for at in sorted(sites)}
+    changes = {at: change for at, change in found.items() if change is not None}
     with ExitStack() as stack:
+        stack.enter_context(changing(vlm.model, changes))
         for index, layer in enumerate(layers):
-            spread = states.spread(index, device)
-            if spread is not None or any(states.edits[index]):
-                hook = layer.register_forward_hook(fork_after(index, spread), prepend=True)
-                stack.callback(hook.remove)
             if states.count(index) != prompts:
                 before = layer.register_forward_pre_hook(lay_out_before(index), with_kwargs=True)
                 stack.callback(before.remove)

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import torch
 
+from calib.engine.bases import Bases
 from calib.engine.choose import Chooser
 from calib.engine.decoding import Asked, Decoding, Response
 from calib.engine.finish import Finish
@@ -68,8 +69,8 @@ class Engine:
                 found.append(f"prompts {kind} are read once per row: {sharing.reason}")
             elif sharing.first:
                 found.append(
-                    f"prompts {kind} are read once per row where they are edited before layer "
-                    f"{sharing.first}: the model adds to the residual stream there"
+                    f"prompts {kind} are read once per row where they are edited before the output "
+                    f"of layer {sharing.first}: the model adds to the residual stream below"
                 )
         if self.vlm.pictures.again:
             found.append(
@@ -107,12 +108,12 @@ class Engine:
         rows = plan(self.vlm, asked, self.decoding)
         shared = [row for row in rows if self.sharing(row).covers(row)]
         apart = [row for row in rows if not self.sharing(row).covers(row)]
-        self._complete(shared, lambda rows, room: self._fly(rows, room, finish))
+        bases = Bases(self.vlm, self.tally) if self.decoding.kl else None
+        self._complete(shared, bases, lambda rows, room: self._fly(rows, room, finish, bases))
         self._complete(
             apart,
-            lambda rows, room: answer_unshared(
-                self.vlm, rows, room, finish, self.decoding.kl, self.tally
-            ),
+            bases,
+            lambda rows, room: answer_unshared(self.vlm, rows, room, finish, bases, self.tally),
         )
         self.tally.rows += len(rows)
         self.tally.tokens += sum(len(row.tokens) for row in rows)
@@ -143,7 +144,10 @@ class Engine:
         return self._sharing[pictures]
 
     def _complete(
-        self, rows: Sequence[Row], answered: Callable[[Sequence[Row], Room], None]
+        self,
+        rows: Sequence[Row],
+        bases: Bases | None,
+        answered: Callable[[Sequence[Row], Room], None],
     ) -> None:
         """Answer all rows, in smaller batches each time that memory runs out."""
         while left := [row for row in rows if row.finish is None]:
@@ -155,6 +159,8 @@ class Engine:
             for row in left:
                 row.restart()
             try:
+                if bases:
+                    bases.read(left, room)
                 answered(left, room)
                 continue
             except RuntimeError as error:  # torch.OutOfMemoryError is one
@@ -169,7 +175,7 @@ class Engine:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _fly(self, rows: Sequence[Row], room: Room, finish: Finish) -> None:
+    def _fly(self, rows: Sequence[Row], room: Room, finish: Finish, bases: Bases | None) -> None:
         """Answer rows that share: read, join, step until all have landed."""
         slots = room.slots
         columns = columns_for(rows, self.decoding.max_new_tokens)
@@ -185,7 +191,7 @@ class Engine:
                 if group is None:
                     parts = waiting.popleft()
                     whole = self.sharing(parts[0][0]).whole
-                    group = Group(self.vlm, parts, whole, self.decoding.kl, self.tally)
+                    group = Group(self.vlm, parts, whole, bases, self.tally)
                 flight.join(*group.take(min(flight.free, joining)))
                 group = group if group.waiting else None
             else:

@@ -11,7 +11,8 @@ from calib.vlm.prompts import read_prompts
 
 def plan(vlm: VLM, asked: Sequence[Asked], decoding: Decoding) -> list[Row]:
     """Rows by length of their prompts; of one prompt, the unedited rows come first."""
-    examples = {id(one.example): one.example for one in asked}
+    bases = [one.base for one in asked if one.base is not None and decoding.kl]
+    examples = {id(example): example for example in [*(one.example for one in asked), *bases]}
     read = read_prompts(vlm, list(examples.values()))
     prompts = dict(zip(examples, read, strict=True))
     rows = []
@@ -22,7 +23,9 @@ def plan(vlm: VLM, asked: Sequence[Asked], decoding: Decoding) -> list[Row]:
             # At image tokens, where there are none: no edit, and a state with all unedited rows.
             edits = tuple(edit for edit in edits if edit.positions != "image")
         seed = one.seed + decoding.seed if decoding.temperature > 0 else None
-        rows.append(Row(index, prompt, edits, seed, one.certain))
+        foreign = decoding.kl and one.base is not None and one.base is not one.example
+        base = prompts[id(one.base)] if foreign else None
+        rows.append(Row(index, prompt, edits, seed, one.certain, base))
     order = {id(prompt): k for k, prompt in enumerate(read)}
     return sorted(
         rows,

@@ -1,4 +1,4 @@
-"""Read activations: the output of decoder blocks at chosen positions, in one pass that stops early.
+"""Read activations: at a site of decoder blocks and chosen positions, in one pass that stops early.
 
 Our own hooks, never ``output_hidden_states``: in transformers 5 what that records under an edit
 depends on the order in which hooks were registered. Each hook keeps one vector per row, so memory
@@ -6,7 +6,7 @@ does not grow with sequence length times layers; what lies above the last wanted
 computed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from calib.data.example import Example
 from calib.engine.packing import PASS_TOKENS
 from calib.errors import CalibError
-from calib.vlm.layers import decoder_layers
+from calib.vlm.layers import Site, hook_at, site_width
 from calib.vlm.load import VLM
 from calib.vlm.prompts import Positions, Prompt, collate, prompt_positions, read_prompts
 
@@ -38,22 +38,23 @@ def read_activations(
     batch_rows: int = 64,
     progress: Any = None,
     layers: Sequence[int] | None = None,
+    site: Site = "residual",
 ) -> torch.Tensor:
-    """Residual stream after some blocks, averaged over the chosen positions of each prompt.
+    """Activations at one site of some blocks, averaged over the chosen positions of each prompt.
 
-    Returns float32 on the CPU. # [examples, layers, width]
+    Returns float32 on the CPU. # [examples, layers, width of the site]
     ``layers`` are 0-based and None is all of them. ``progress`` has an ``update(n)`` method (a tqdm
     bar) and is told of finished prompts.
 
     Raises CalibError when an activation is not finite, or a prompt has none of the positions.
     """
     wanted = list(range(vlm.layers)) if layers is None else list(layers)
-    found = torch.empty(len(examples), len(wanted), vlm.width)
+    found = torch.empty(len(examples), len(wanted), site_width(vlm.model, site))
     for start in range(0, len(examples), PROMPTS):
         prompts = read_prompts(vlm, examples[start : start + PROMPTS])
-        for chosen in _batches(prompts, batch_rows):
+        for chosen in like_length(prompts, batch_rows, PASS_TOKENS):
             some = [examples[start + k] for k in chosen]
-            read = _read(vlm, some, [prompts[k] for k in chosen], positions, wanted)
+            read = _read(vlm, some, [prompts[k] for k in chosen], positions, wanted, site)
             _require_finite(read, some, wanted)
             found[[start + k for k in chosen]] = read
             if progress is not None:
@@ -61,14 +62,15 @@ def read_activations(
     return found
 
 
-def _batches(prompts: Sequence[Prompt], batch_rows: int) -> Iterator[list[int]]:
-    """Prompts of like length together, as many as one pass holds."""
+def like_length(prompts: Sequence[Prompt], rows: int, most: int) -> Iterator[list[int]]:
+    """Places of prompts that are read together: of like length, at most ``rows`` of them and
+    ``most`` tokens, but at least one."""
     batch: list[int] = []
     tokens = 0
     for k in sorted(range(len(prompts)), key=lambda k: len(prompts[k].tokens)):
         length = len(prompts[k].tokens)
         padded = (len(batch) + 1) * length
-        full = padded > PASS_TOKENS or len(batch) == batch_rows
+        full = padded > most or len(batch) == rows
         full |= padded > (1 + PADDING) * (tokens + length)
         mixed = batch and prompts[batch[0]].kind != prompts[k].kind
         if batch and (full or mixed):
@@ -86,6 +88,7 @@ def _read(
     prompts: Sequence[Prompt],
     positions: Positions,
     layers: Sequence[int],
+    site: Site,
 ) -> torch.Tensor:
     """One batch. # [rows, layers, width]"""
     batch = collate(vlm, prompts)
@@ -99,25 +102,24 @@ def _read(
         )
     last = bool(chosen[:, -1].all()) and bool((counts == 1).all())
     weights = None if last else chosen.float() / counts[:, None]
-    with _readers(vlm, range(max(layers) + 1), weights) as read, suppress(_Enough):
+    with _readers(vlm, range(max(layers) + 1), site, weights) as read, suppress(_Enough):
         vlm.model.base_model(**batch.inputs, position_ids=batch.places, use_cache=False)
     for layer in range(1, max(layers) + 1):
         # A block that is left out (Mllama's cross-attention, without pictures) changes nothing.
-        read.setdefault(layer, read[layer - 1])
+        below = read[layer - 1]
+        read.setdefault(layer, below if site == "residual" else torch.zeros_like(below))
     return torch.stack([read[layer] for layer in layers], dim=1)
 
 
 @contextmanager
 def _readers(
-    vlm: VLM, layers: Sequence[int], weights: torch.Tensor | None
+    vlm: VLM, layers: Sequence[int], site: Site, weights: torch.Tensor | None
 ) -> Iterator[dict[int, torch.Tensor]]:
     """While open, a pass leaves each wanted layer's mean by ``weights`` (None: the last token)."""
-    blocks = decoder_layers(vlm.model)
     read: dict[int, torch.Tensor] = {}
 
-    def reader(index: int) -> Any:
-        def hook(module: Any, args: Any, output: Any) -> None:
-            hidden = output if torch.is_tensor(output) else output[0]  # [rows, length, width]
+    def reader(index: int) -> Callable[[torch.Tensor], None]:
+        def seen(hidden: torch.Tensor) -> None:  # [rows, length, width]
             if weights is None:
                 mean = hidden[:, -1]
             else:
@@ -130,11 +132,11 @@ def _readers(
             if index == max(layers):
                 raise _Enough
 
-        return hook
+        return seen
 
     with ExitStack() as stack:
         for index in layers:
-            stack.callback(blocks[index].register_forward_hook(reader(index)).remove)
+            stack.callback(hook_at(vlm.model, (index, site), reader(index)).remove)
         yield read
 
 

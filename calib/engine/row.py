@@ -21,6 +21,8 @@ class Row:
     """Where its draws start; None takes the likeliest token."""
     certain: Callable[[str], bool] | None = None
     """Whether a response that begins so needs no more tokens."""
+    base: Prompt | None = None
+    """Another prompt whose unedited first token KL is measured against; None is its own."""
     generator: torch.Generator | None = None
     tokens: list[int] = field(default_factory=list)
     kl: float | None = None

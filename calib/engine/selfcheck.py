@@ -1,20 +1,19 @@
 """Compare a few shared responses with plain ones before a run relies on sharing.
 
-The plain way is transformers' own generate, one row at a time, with one hook per edited layer and
+The plain way is transformers' own generate, one row at a time, with one hook per edited site and
 nothing of the engine but the operators' formulas.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import torch
 
 from calib.engine.decoding import Asked, Response
 from calib.engine.edit import REACH
 from calib.errors import CalibError
-from calib.vlm.layers import decoder_layers
+from calib.vlm.layers import LayerSite, changing
 from calib.vlm.load import VLM
 from calib.vlm.prompts import collate, prompt_positions, read_prompt
 
@@ -34,7 +33,7 @@ def sample(asked: Sequence[Asked]) -> list[Asked]:
         edited = [one for one in rows if one.edits]
         chosen += [one for one in rows if not one.edits][:1]
         chosen += [edited[k] for k in sorted({0, len(edited) // 2, len(edited) - 1}) if edited]
-    return [replace(one, certain=None) for one in chosen]
+    return [replace(one, certain=None, base=None) for one in chosen]
 
 
 def require_same(vlm: VLM, one: Asked, response: Response) -> None:
@@ -52,7 +51,9 @@ def require_same(vlm: VLM, one: Asked, response: Response) -> None:
         behind = scores[step][theirs] - scores[step][ours]
         if behind <= TIE.get(vlm.model.dtype, TIE[torch.float32]) * finite.std():
             return  # a tie: from here on both go their own ways
-        edits = ", ".join(f"{e.operator.name} at layer {e.layer}, {e.positions}" for e in one.edits)
+        edits = ", ".join(
+            f"{e.operator.name} at {e.site} of layer {e.layer}, {e.positions}" for e in one.edits
+        )
         raise CalibError(
             f"{type(vlm.model).__name__}: example '{one.example.id}' ({edits or 'unedited'}) gets "
             f"another token {step + 1} when rows share a prompt ({ours}) than alone ({theirs}). "
@@ -68,31 +69,23 @@ def plain_tokens(vlm: VLM, one: Asked, count: int) -> tuple[list[int], list[torc
     # [steps][vocabulary]
     """
     batch = collate(vlm, [read_prompt(vlm, one.example)])
-    begun: set[int] = set()
+    begun: set[LayerSite] = set()
 
-    def hook_of(layer: int) -> Any:
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            hidden = output if torch.is_tensor(output) else output[0]
-            prompt = layer not in begun
-            begun.add(layer)
-            for edit in one.edits:
-                if edit.layer != layer or not (prompt or REACH[edit.positions][2]):
-                    continue
-                tensors = [t.to(hidden)[None, None] for t in edit.operator.tensors()]
-                new = edit.operator.formula(hidden, *tensors)
-                if prompt:
-                    where = prompt_positions(batch, edit.positions).to(hidden.device)
-                    new = torch.where(where[..., None], new, hidden)
-                hidden = new
-            return hidden if torch.is_tensor(output) else (hidden, *output[1:])
+    def change_at(at: LayerSite, hidden: torch.Tensor) -> torch.Tensor:
+        prompt = at not in begun
+        begun.add(at)
+        for edit in one.edits:
+            if edit.at != at or not (prompt or REACH[edit.positions][2]):
+                continue
+            tensors = [t.to(hidden)[None, None] for t in edit.operator.tensors()]
+            new = edit.operator.formula(hidden, *tensors)
+            if prompt:
+                where = prompt_positions(batch, edit.positions).to(hidden.device)
+                new = torch.where(where[..., None], new, hidden)
+            hidden = new
+        return hidden
 
-        return hook
-
-    blocks = decoder_layers(vlm.model)
-    with ExitStack() as stack:
-        for layer in {edit.layer for edit in one.edits}:
-            hook = blocks[layer].register_forward_hook(hook_of(layer), prepend=True)
-            stack.callback(hook.remove)
+    with changing(vlm.model, {edit.at: partial(change_at, edit.at) for edit in one.edits}):
         found = vlm.model.generate(
             **batch.inputs,
             max_new_tokens=count,

@@ -25,13 +25,15 @@ class Sharing:
     """Whether tokens of the prompt look ahead, so that it is read in a single pass."""
     first: int = 0
     """First layer after which rows can fork within the prompt: below, the model adds something to
-    its residual stream between two blocks."""
+    its residual stream between two blocks. With 0 they can also fork before any layer."""
 
     def covers(self, row: Row) -> bool:
         """Whether a row can share."""
         if self.reason is not None:
             return False
-        return not row.forks_before_last() or min(e.layer for e in row.edits) >= self.first
+        if self.first == 0 or not row.forks_before_last():
+            return True
+        return min(edit.parts_at for edit in row.edits) > self.first
 
 
 def sharing_of(vlm: VLM, prompt: Prompt) -> Sharing:

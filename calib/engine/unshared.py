@@ -12,29 +12,30 @@ from typing import Any
 
 import torch
 
+from calib.engine.bases import Bases
 from calib.engine.divergence import divergence
-from calib.engine.edit import LayerEdits, edits_by_layer, of_response
+from calib.engine.edit import SiteEdits, edits_by_site, of_response
 from calib.engine.finish import Finish
 from calib.engine.packing import Room
 from calib.engine.row import Row
 from calib.engine.tally import Tally
-from calib.vlm.layers import changing, decoder
+from calib.vlm.layers import LayerSite, changing, decoder
 from calib.vlm.load import VLM
 from calib.vlm.prompts import PromptBatch, collate, prompt_positions
 
 
 def answer_unshared(
-    vlm: VLM, rows: Sequence[Row], room: Room, finish: Finish, kl: bool, tally: Tally
+    vlm: VLM, rows: Sequence[Row], room: Room, finish: Finish, bases: Bases | None, tally: Tally
 ) -> None:
-    """Answer rows in batches of their own."""
+    """Answer rows in batches of their own; KL is measured where there are ``bases``."""
     batch: list[Row] = []
     for row in rows:
         if batch and (len(batch) == room.slots or not _alike(row, batch[0], finish)):
-            _answer(vlm, batch, finish, kl, tally)
+            _answer(vlm, batch, finish, bases, tally)
             batch = []
         batch.append(row)
     if batch:
-        _answer(vlm, batch, finish, kl, tally)
+        _answer(vlm, batch, finish, bases, tally)
 
 
 def _alike(row: Row, other: Row, finish: Finish) -> bool:
@@ -44,11 +45,14 @@ def _alike(row: Row, other: Row, finish: Finish) -> bool:
     return row.prompt.kind == other.prompt.kind
 
 
-def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, kl: bool, tally: Tally) -> None:
+def _answer(
+    vlm: VLM, rows: Sequence[Row], finish: Finish, bases: Bases | None, tally: Tally
+) -> None:
     # The unedited prompt is what KL is measured against: read along where nobody asks for it.
     have = {id(row.prompt) for row in rows if not row.edits}
-    extra = {id(row.prompt): Row(-1, row.prompt, ()) for row in rows if id(row.prompt) not in have}
-    together = [*rows, *(extra.values() if kl else ())]
+    compared = {id(row.prompt): row.prompt for row in rows if row.base is None}
+    along = [Row(-1, prompt, ()) for key, prompt in compared.items() if key not in have]
+    together = [*rows, *(along if bases else ())]
     batch = collate(vlm, [row.prompt for row in together])
     with _editing(vlm, batch, together) as edits:
         vlm.model.generate(
@@ -56,7 +60,7 @@ def _answer(vlm: VLM, rows: Sequence[Row], finish: Finish, kl: bool, tally: Tall
             max_new_tokens=finish.max_new_tokens,
             num_beams=1,
             **finish.chooser.sampling,
-            custom_generate=_Loop(together, edits, finish, kl, tally).__call__,
+            custom_generate=_Loop(together, edits, finish, bases, tally).__call__,
         )
     tally.prefill_token_layers += batch.tokens.numel() * vlm.layers
 
@@ -65,10 +69,15 @@ class _Loop:
     """A ``custom_generate`` function over rows that leave as they end."""
 
     def __init__(
-        self, rows: Sequence[Row], edits: "_Edits", finish: Finish, kl: bool, tally: Tally
+        self,
+        rows: Sequence[Row],
+        edits: "_Edits",
+        finish: Finish,
+        bases: Bases | None,
+        tally: Tally,
     ) -> None:
         self.rows, self.edits, self.finish = list(rows), edits, finish
-        self.kl, self.tally = kl, tally
+        self.bases, self.tally = bases, tally
 
     def __call__(
         self,
@@ -92,8 +101,8 @@ class _Loop:
                 outputs, state, is_encoder_decoder=False
             )
             logits = outputs.logits[:, -1].to(torch.float32, copy=True)  # [rows, vocabulary]
-            if step == 0 and self.kl:
-                _measure(self.rows, logits)
+            if step == 0 and self.bases:
+                _measure(self.rows, logits, self.bases)
             if step > 0:
                 self.tally.decode_row_steps += len(self.rows)
             # Those that count tokens were made for this batch, in which nothing is padded.
@@ -119,11 +128,14 @@ class _Loop:
         return prompt
 
 
-def _measure(rows: Sequence[Row], logits: torch.Tensor) -> None:
+def _measure(rows: Sequence[Row], logits: torch.Tensor, bases: Bases) -> None:
     """Set each row's KL(edited || unedited) of the first response token, in nats."""
-    base = {id(row.prompt): k for k, row in enumerate(rows) if not row.edits}
+    own = {id(row.prompt): k for k, row in enumerate(rows) if not row.edits}
     for row, found in zip(rows, logits, strict=True):
-        row.kl = float(divergence(found, logits[base[id(row.prompt)]])) if row.edits else 0.0
+        if row.base is not None:
+            row.kl = float(divergence(found, bases.logits(row).to(found.device)))
+        else:
+            row.kl = float(divergence(found, logits[own[id(row.prompt)]])) if row.edits else 0.0
 
 
 def _select(state: dict[str, Any], kept: torch.Tensor, rows: int) -> dict[str, Any]:
@@ -138,9 +150,11 @@ def _select(state: dict[str, Any], kept: torch.Tensor, rows: int) -> dict[str, A
 
 
 class _Edits:
-    """The edits by layer: those of the prompt first, then those of generated tokens."""
+    """The edits by site: those of the prompt first, then those of generated tokens."""
 
-    def __init__(self, prompt: dict[int, LayerEdits], response: dict[int, LayerEdits]) -> None:
+    def __init__(
+        self, prompt: dict[LayerSite, SiteEdits], response: dict[LayerSite, SiteEdits]
+    ) -> None:
         self.prompt, self.response = prompt, response
         self.passes = 0
 
@@ -149,8 +163,8 @@ class _Edits:
         for edits in self.response.values():
             edits.keep(order)
 
-    def apply(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
-        edits = (self.prompt if self.passes <= 1 else self.response).get(layer)
+    def apply(self, at: LayerSite, hidden: torch.Tensor) -> torch.Tensor:
+        edits = (self.prompt if self.passes <= 1 else self.response).get(at)
         return hidden if edits is None else edits.apply(hidden)
 
 
@@ -163,8 +177,8 @@ def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[Row]) -> Iterator[_Edi
         for edit in row.edits
     }
     edits = _Edits(
-        edits_by_layer([row.edits for row in rows], vlm.device, masks),
-        edits_by_layer([of_response(row.edits) for row in rows], vlm.device),
+        edits_by_site([row.edits for row in rows], vlm.device, masks),
+        edits_by_site([of_response(row.edits) for row in rows], vlm.device),
     )
 
     def count(module: Any, args: Any) -> None:
@@ -172,7 +186,7 @@ def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[Row]) -> Iterator[_Edi
 
     counter = decoder(vlm.model).register_forward_pre_hook(count)
     try:
-        with changing(vlm.model, {layer: partial(edits.apply, layer) for layer in edits.prompt}):
+        with changing(vlm.model, {at: partial(edits.apply, at) for at in edits.prompt}):
             yield edits
     finally:
         counter.remove()

@@ -1,0 +1,48 @@
+"""Calibration methods: one file each, found by its name.
+
+A method's file says in its first lines what it does, by which formula and from which paper, and has
+a function
+
+    def method(fitting: Fitting, config: ItsConfig) -> Method: ...
+
+and, where there is something to refuse before any work is done,
+
+    def check(config: ItsConfig, vlm: VLM, examples: Sequence[Example]) -> None: ...
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from typing import Any
+
+from calib.config_methods import MethodConfig
+from calib.data.example import Example
+from calib.errors import CalibError, did_you_mean
+from calib.settings.fitting import Fitting
+from calib.settings.method import Method
+from calib.vlm.load import VLM
+
+
+def build(fitting: Fitting, config: MethodConfig) -> Method:
+    """The method that a configuration names, fitted.
+
+    Raises CalibError when there is no such method, or it cannot be fitted.
+    """
+    return _file(config.name).method(fitting, config)
+
+
+def check(config: MethodConfig, vlm: VLM, examples: Sequence[Example]) -> None:
+    """Raise CalibError for a method that could not be carried out, before anything is done."""
+    file = _file(config.name)
+    if hasattr(file, "check"):
+        file.check(config, vlm, examples)
+
+
+def _file(name: str) -> Any:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    if name not in names:
+        raise CalibError(
+            f"method={name} has no file in calib/methods.{did_you_mean(name, names)} "
+            f"Choose from none, {', '.join(names)}."
+        )
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,42 +1,32 @@
-"""Steering: contrastive activation addition (CAA, arXiv 2312.06681).
+"""Steering: contrastive activation addition (CAA, arXiv 2312.06681, section 3).
 
-Adds a direction to the residual stream after one decoder block l, at the chosen positions:
+Adds a direction to the activations after decoder block l, at the chosen positions:
 
     h_l  <-  h_l + strength x gap_l x direction_l
 
 Strength is in gap units: 1.0 moves the activation by the distance between the two class means, so
 that strengths compare across layers and models. Positive strengths steer towards the positive class
 of the contrast (unsafe, or refused), negative ones away from it.
+
+Every axis of its configuration can be changed (site, layers together, operator, gate): the named
+methods that do no more than that are this one with other settings.
 """
 
 from collections.abc import Sequence
 
-from calib.directions.direction import Direction
-from calib.engine.edit import Edit
-from calib.engine.operators import Add
-from calib.methods.setting import Setting
-from calib.vlm.prompts import Positions
+from calib.config_methods import Steer
+from calib.data.example import Example
+from calib.settings.fitting import Fitting
+from calib.settings.method import Method
+from calib.settings.steering import check_direction, steering
+from calib.vlm.load import VLM
 
 
-def steer_settings(
-    direction: Direction,
-    layers: Sequence[int],
-    strengths: Sequence[float],
-    positions: Positions = "all",
-) -> list[Setting]:
-    """One setting per layer and strength; strength 0 carries no edit at all.
-
-    Raises CalibError when the direction lacks one of the layers.
-    """
-    return [
-        Setting("steer", layer, float(strength), _edits(direction, layer, strength, positions))
-        for layer in layers
-        for strength in sorted(set(strengths))
-    ]
+def check(config: Steer, vlm: VLM, examples: Sequence[Example]) -> None:
+    """Raise CalibError for a direction file that does not fit the model."""
+    check_direction(config, vlm)
 
 
-def _edits(
-    direction: Direction, layer: int, strength: float, positions: Positions
-) -> tuple[Edit, ...]:
-    added = direction.at(layer, strength)
-    return (Edit(layer, Add(added), positions),) if strength else ()
+def method(fitting: Fitting, config: Steer) -> Method:
+    """One setting for each layer (or for all together) and strength."""
+    return steering(fitting, config)

@@ -9,6 +9,11 @@ from calib.report.terminal import printable
 from calib.scoring.results import BASELINE, Result
 from calib.vlm.load import MINI
 
+_SITES = {
+    "residual": "the output of",
+    "heads": "the attention heads of",
+    "mlp": "the MLP's output of",
+}
 _SHOWN = ("SRA_u", "SRA_s", "SRA", "utility", "KL")
 
 
@@ -30,11 +35,11 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
 |---|---|
 | checkpoint | {_plain(direction.checkpoint)} (revision {revision}) |
 | fingerprint | {_plain(direction.fingerprint)} |
-| site | {_plain(direction.site)}: the output of decoder block {_plain(layers)} (0-based) |
+| site | {_plain(direction.site)}: {_SITES[direction.site]} block {_plain(layers)} (0-based) |
 | operator | {_plain(direction.operator)} |
 | estimator | {_plain(direction.estimator)}, contrast {_plain(direction.contrast)} |
 | read at | {_plain(direction.read_positions)} |
-| edited positions | {_plain(direction.positions)} |
+| edited positions | {_plain(direction.positions or "not said")} |
 | unit of strength | {_plain(direction.unit)}: 1.0 adds {adds} |
 | default strength | {direction.strength:g}{_kept(direction)} |
 | fitted on | {_plain(direction.pairs)} pairs, pair set {_plain(direction.pair_set)} |
@@ -43,23 +48,27 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
 {_table(direction, results)}
 ## Use
 
-    {_command(direction, file)}
+    {command_line(direction, file)}
 
 The file fits this checkpoint only; calib refuses it for any other. Steering changes refusals in
 both directions: measure over-refusal and helpfulness on your own data before relying on it.
 """
 
 
-def _command(direction: Direction, file: str) -> str:
+def command_line(direction: Direction, file: str) -> str:
+    """How to steer with a direction file."""
     # Everything it was measured with: a sweep's own defaults are a grid of layers and strengths.
     chosen = direction.chosen_layer
     layers = direction.layers if chosen is None else [chosen]
-    settings = (
+    settings = [
         f"method.direction={file}",
         f"method.layers=[{','.join(map(str, layers))}]",
-        f"method.positions={direction.positions}",
         f"method.strengths=[{direction.strength:g}]",
-    )
+    ]
+    if direction.positions:
+        settings.append(f"method.positions={direction.positions}")
+    if direction.operator != "add":
+        settings.append(f"method.operator={direction.operator}")
     quoted = (s if re.fullmatch(r"[\w.,=/\[\]-]+", s) else shlex.quote(s) for s in settings)
     return printable(" ".join(["python -m calib.sweep method=steer", *quoted]))
 

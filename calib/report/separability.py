@@ -10,7 +10,15 @@ from matplotlib.ticker import MaxNLocator
 from calib.errors import CalibError
 from calib.report.style import BLUE, own_style, save, write_title
 
-_SIDES = {"safety": "safe and unsafe", "refusal": "answered and refused"}
+_SIDES = {
+    "safety": "safe and unsafe",
+    "refusal": "answered and refused",
+    "harmful_refusal": "answered and refused unsafe",
+    "false_refusal": "answered and refused safe",
+    "true_refusal": "answered safe and refused unsafe",
+    "responses": "an answer's and a refusal's",
+    "modality": "without and with picture",
+}
 
 
 def layer_separability(

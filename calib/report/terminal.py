@@ -81,12 +81,12 @@ def summary(
     when a setting has no judged response on the split.
     """
     at_split = [row for row in judged if row.split == split]
-    before = _setting_rows(at_split, choice.baseline, split)
-    after = _setting_rows(at_split, choice.point, split)
+    before = setting_rows(at_split, choice.baseline, split)
+    after = setting_rows(at_split, choice.point, split)
     pairs = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
 
     lines = ["", f"Checkpoint  {printable(model, WIDTH - 12)}"]
-    lines += [f"Setting     {_named(choice.point)}, chosen on validation", ""]
+    lines += [f"Setting     {named(choice.point)}, chosen on validation", ""]
     head = (
         printable(f"{split} split", 38),
         "uncalibrated",
@@ -102,12 +102,12 @@ def summary(
         if not chosen or (by_safety and len({a.safety for a, _ in chosen}) < 2):
             continue
         groups = [a.safety or "" for a, _ in chosen] if by_safety else [""] * len(chosen)
-        old = [_is_right(a, mapping) for a, _ in chosen]
-        new = [_is_right(b, mapping) for _, b in chosen]
+        old = [is_right(a, mapping) for a, _ in chosen]
+        new = [is_right(b, mapping) for _, b in chosen]
         clusters = [cluster_of(a) for a, _ in chosen]
         difference = paired_difference(new, old, clusters, groups)
         differences[line.label] = difference
-        cells = [_percent(old, groups), _percent(new, groups), _difference(difference)]
+        cells = [_percent(old, groups), _percent(new, groups), shown_difference(difference)]
         if choice.kept_baseline:
             cells[1:] = ["-", "-"]
         lines.append(_COLUMNS.format(line.label, *cells, len(chosen)))
@@ -137,7 +137,7 @@ def verdict(choice: OperatingPoint, sra: Interval | None, utility: Interval | No
             f"No setting improved SRA on validation{condition}; the uncalibrated model was kept."
             + note
         )
-    setting = _named(choice.point)
+    setting = named(choice.point)
     if sra is None:
         return f"{setting} was chosen, but SRA needs both safe and unsafe queries to compare."
     direction = _direction(sra)
@@ -155,9 +155,7 @@ def verdict(choice: OperatingPoint, sra: Interval | None, utility: Interval | No
     return f"{setting} {gain} {cost}."
 
 
-def _setting_rows(
-    rows: Iterable[Judged], point: Point, split: str
-) -> dict[tuple[str, str], Judged]:
+def setting_rows(rows: Iterable[Judged], point: Point, split: str) -> dict[tuple[str, str], Judged]:
     found = {
         (row.dataset, row.example_id): row
         for row in rows
@@ -165,7 +163,7 @@ def _setting_rows(
     }
     if not found:
         raise CalibError(
-            f"There is no judged response of {_named(point)} on split '{printable(split)}'; "
+            f"There is no judged response of {named(point)} on split '{printable(split)}'; "
             "run and judge that setting there before comparing it."
         )
     return found
@@ -182,7 +180,7 @@ def _belongs(row: Judged, line: _Line) -> bool:
     return row.dataset in line.datasets and line.safety in (None, row.safety)
 
 
-def _is_right(row: Judged, mapping: str) -> bool:
+def is_right(row: Judged, mapping: str) -> bool:
     if row.label is None or row.safety is None:
         return bool(row.correct)
     return is_correct(row.label, row.safety, mapping)
@@ -196,7 +194,7 @@ def _percent(right: Sequence[bool], groups: Sequence[str]) -> str:
     return f"{100 * fmean(means):.1f}%"
 
 
-def _difference(change: Interval) -> str:
+def shown_difference(change: Interval) -> str:
     value, low, high = (100 * bound for bound in change[:3])
     if math.isnan(low):
         return f"{value:+z.1f} (interval n/a)"
@@ -220,7 +218,7 @@ def _unsigned(change: Interval) -> str:
     return f"{abs(100 * change.value):.1f} points (95% CI {ends[0]:.1f} to {ends[1]:.1f})"
 
 
-def _named(point: Point) -> str:
+def named(point: Point) -> str:
     if point.method == BASELINE:
         return "The uncalibrated model"
     layer = "" if point.layer is None else f"layer {point.layer}, "

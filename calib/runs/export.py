@@ -2,48 +2,68 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from calib.directions.direction import Direction, read_direction
 from calib.errors import CalibError
 from calib.runs.identity import read_run
-from calib.runs.study import DIRECTION_FILE
-from calib.runs.tables import RESULTS_FILE, read_operating_point
-from calib.scoring.results import Result, read_results
+from calib.runs.tables import RESULTS_FILE, read_operating_points
+from calib.scoring.results import BASELINE, Result, read_results
+
+EXPORTED = "steer"
+"""The method whose edit is the direction itself; others do more with theirs."""
 
 
 def chosen_direction(folder: Path) -> Direction:
-    """The run's direction, cut to the chosen layer, with the chosen strength as its default.
+    """The run's steering direction, cut to the chosen layer, with the chosen strength as default.
 
-    Raises CalibError when the folder is not a finished run, or its method has no direction.
+    Raises CalibError when the folder is not a finished run, or has no such direction.
     """
-    layer, strength = read_operating_point(folder)
-    settings = read_run(folder)["identity"]["method"]
-    if layer is None:
+    points = {point["method"]: point for point in read_operating_points(folder)}
+    settings = _settings(read_run(folder)["identity"])
+    point = points.get(EXPORTED)
+    if point is None or point["layer"] is None or settings is None:
         raise CalibError(
-            f"'{folder}' is a run of method={settings['name']}, which has no direction to export. "
-            "Give a run of method=steer."
+            f"'{folder}' is a run of {', '.join(points)}, which has no direction to export. Give a "
+            f"run of method={EXPORTED} with one layer at a time."
         )
-    whole = read_direction(folder / DIRECTION_FILE)
-    if layer not in whole.layers:
+    if settings["gate"] != "none":
         raise CalibError(
-            f"'{folder}' chose layer {layer}, but its {DIRECTION_FILE} has layers {whole.layers}: "
-            "the file was replaced after the run. Run the sweep again with another out=FOLDER."
+            f"'{folder}' steered behind a gate (method.gate={settings['gate']}), which a direction "
+            "file cannot say. Give a run without one."
         )
-    row = whole.layers.index(layer)
+    path = folder / "directions" / direction_file(settings)
+    whole = read_direction(path)
+    if point["layer"] not in whole.layers:
+        raise CalibError(
+            f"'{folder}' chose layer {point['layer']}, but its {path.name} has layers "
+            f"{whole.layers}: the file was replaced after the run. Run the sweep again with "
+            "another out=FOLDER."
+        )
     return dataclasses.replace(
-        whole,
-        vectors=whole.vectors[row : row + 1],
-        gap=whole.gap[row : row + 1],
-        norm=whole.norm[row : row + 1],
-        layers=[layer],
-        auroc=whole.auroc[row : row + 1],
-        strength=strength,
-        chosen_layer=layer,
+        whole.of_layers([point["layer"]]),
+        strength=float(point["strength"]),
+        chosen_layer=point["layer"],
         positions=settings["positions"],
+        operator=settings["operator"],
     )
+
+
+def direction_file(settings: dict[str, Any]) -> str:
+    """Name of the file that a steering run keeps its direction in."""
+    if settings["direction"] is not None:
+        return f"{settings['name']}-given.safetensors"
+    parts = (settings[key] for key in ("contrast", "estimator", "read_positions", "site"))
+    return "-".join(parts) + ".safetensors"
+
+
+def _settings(identity: dict[str, Any]) -> dict[str, Any] | None:
+    methods = [identity["method"], *identity.get("methods", {}).values()]
+    return next((one for one in reversed(methods) if one["name"] == EXPORTED), None)
 
 
 def measured(folder: Path) -> list[Result]:
     """The run's totals on the test split."""
     found = [result for run in read_results(folder / RESULTS_FILE) for result in run.results]
-    return [r for r in found if r.split == "test" and r.variant == "all" and r.category == "all"]
+    totals = [r for r in found if r.split == "test" and r.variant == "all" and r.category == "all"]
+    return [r for r in totals if r.method in (BASELINE, EXPORTED)]

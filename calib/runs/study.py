@@ -1,23 +1,23 @@
-"""The steps of a sweep, over one record: directions, settings, validation, test."""
+"""The steps of a sweep, over one record: methods, settings, validation, test."""
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.config import Steer, SweepConfig
+from calib import methods
+from calib.config import SweepConfig
+from calib.config_methods import Activation, Calibration, Combine, MethodConfig, NoneMethod, Steer
 from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Split
-from calib.directions.direction import Direction, read_direction, write_direction
-from calib.directions.fit import checked_layers, pair_set_of, require_match
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
 from calib.errors import CalibError
-from calib.methods.setting import BASELINE, Setting
-from calib.methods.steer import steer_settings
-from calib.runs.answering import Row, answer, plan_rows
-from calib.runs.contrasts import FITTED_PARTS, fit_contrast, paired_examples, row_bar
+from calib.progress import row_bar
+from calib.runs.answering import Planner, Row, answer
+from calib.runs.asking import Asking
+from calib.runs.budget import Priced, budget_notes, whole_within_budget, within_budget
+from calib.runs.effect import effect_note, effects, largest
 from calib.runs.judging import certain, choose_judge, judge_rows, write_labels
 from calib.runs.record import Rows
 from calib.scoring.judged import Judged
@@ -29,16 +29,30 @@ from calib.scoring.tradeoff import (
     choose_operating_point,
     points_of,
 )
+from calib.settings.contrasts import FITTED_PARTS
+from calib.settings.fitting import Fitting
+from calib.settings.layers import layers_of
+from calib.settings.method import Method
+from calib.settings.setting import Setting
+from calib.settings.steering import given_direction
 from calib.vlm.load import MINI, VLM
 
-DIRECTION_FILE = "direction.safetensors"
+DIRECTIONS = "directions"
+EFFECT_KL = 0.1
+"""Budget of KL, in nats, at which layers are compared where none is given."""
 ROWS_FILE = "rows.jsonl"
+
+
+def methods_of(config: SweepConfig) -> list[MethodConfig]:
+    """The methods of a run, the uncalibrated model left out: it is always there."""
+    chosen = list(config.methods.values()) or [config.method]
+    return [method for method in chosen if not isinstance(method, NoneMethod)]
 
 
 def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]:
     """Raise CalibError for settings that could not be carried out; nothing is written.
 
-    Returns what else identifies the run: the contents of a given direction.
+    Returns what else identifies the run: the contents of given directions.
     """
     choose_judge(config.judge.name, config.data.name, vlm.checkpoint)
     if not any(example.dataset in FITTED_PARTS for example in benchmark.examples):
@@ -46,33 +60,54 @@ def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]
             f"data={config.data.name} has neither an image-centric nor a text-centric part here; "
             "the operating point is chosen by SRA, which needs one of them (data.parts)."
         )
-    method = config.method
-    if not isinstance(method, Steer):
-        return {}
-    layers = checked_layers(vlm, method.layers)
-    if method.direction is None:
-        return {}
-    direction = given_direction(method.direction, vlm)
-    for layer in layers if method.layers != "all" else []:
-        direction.at(layer, 1.0)
-    contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
-    return {"direction": hashlib.sha256(contents).hexdigest()[:16]}
+    given = {}
+    chosen = methods_of(config)
+    names = [method.name for method in chosen]
+    if len(set(names)) < len(names):
+        raise CalibError(f"two methods have one name: {', '.join(names)}. Give each its own.")
+    for method in chosen:
+        for one in _parts(method):
+            if isinstance(one, Activation):
+                layers_of(vlm, one.layers)
+            if (
+                isinstance(one, Calibration)
+                and one.kl is not None
+                and config.utility.name == "none"
+            ):
+                raise CalibError(
+                    f"method.kl={one.kl} is a budget on utility questions, and utility=none has "
+                    "none. Choose a utility set, or give method.strengths."
+                )
+            methods.check(one, vlm, benchmark.examples)
+            if isinstance(one, Steer) and one.direction is not None:
+                direction = given_direction(one.direction, vlm)
+                contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
+                given[f"direction of {one.name}"] = hashlib.sha256(contents).hexdigest()[:16]
+    return given
+
+
+def _parts(method: MethodConfig) -> list[MethodConfig]:
+    """A method, and those it is combined of."""
+    if isinstance(method, Combine):
+        return [method, method.prompt, method.activation]
+    return [method]
 
 
 def meaning(config: SweepConfig, vlm: VLM, examples: Sequence[Example]) -> list[str]:
     """What a reader must know before taking the run's numbers for a result."""
-    notes = []
+    notes = [config.title] if config.title else []
     if vlm.checkpoint == MINI and config.data.name != "mini":
         notes.append(
             f"{MINI} knows its procedural world only; what it answers to {config.data.name} means "
             "nothing and shows that the machinery runs"
         )
     plain = sum(example.picture is None for example in examples)
-    if isinstance(config.method, Steer) and config.method.positions == "image" and plain:
-        notes.append(
-            f"{plain} of {len(examples)} examples have no picture: method.positions=image edits "
-            "nothing in them, and they count as steered"
-        )
+    for method in methods_of(config):
+        if isinstance(method, Activation) and method.positions == "image" and plain:
+            notes.append(
+                f"{plain} of {len(examples)} examples have no picture: positions=image of "
+                f"{method.name} edits nothing in them, and they count as calibrated"
+            )
     return notes
 
 
@@ -86,19 +121,12 @@ def examples_identity(benchmark: Benchmark, utility: Sequence[Example]) -> str:
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder holds nothing yet that took work."""
     rows = folder / ROWS_FILE
-    return not (rows.exists() and rows.stat().st_size) and not (folder / DIRECTION_FILE).exists()
-
-
-def given_direction(path: str, vlm: VLM) -> Direction:
-    """The direction of a file, checked against the model it is to steer."""
-    direction = read_direction(Path(path).expanduser())
-    require_match(direction, vlm, path)
-    return direction
+    return not (rows.exists() and rows.stat().st_size) and not (folder / DIRECTIONS).exists()
 
 
 @dataclass
 class Study:
-    """One model, one benchmark, one method, and the record their rows go to."""
+    """One model, one benchmark, some methods, and the record their rows go to."""
 
     config: SweepConfig
     vlm: VLM
@@ -123,66 +151,65 @@ class Study:
                 seed=self.config.seed,
             ),
         )
+        self.planner = Planner(self.engine, self.judge if generation.early_stop else "")
+        # What a method is fitted to is never cut: it must be known to its end.
+        self.asking = Asking(Planner(self.engine), self.record, self.judge)
+        self.fitting = Fitting(
+            self.vlm, self.benchmark.examples, self.utility, self.asking, self.folder
+        )
         self.rows: list[Row] = []
         self.judged: list[Judged] = []
+        self.notes: list[str] = []
+        """How layers and strengths were chosen."""
 
-    def direction(self, method: Steer) -> Direction:
-        """The direction to steer along: a given file, the one this run fitted before, or new.
+    def methods(self) -> list[Method]:
+        """The methods of the run, fitted."""
+        return [methods.build(self.fitting, config) for config in methods_of(self.config)]
 
-        Whichever it is, the run's folder keeps a copy.
-        """
-        path = self.folder / DIRECTION_FILE
-        if method.direction is not None:
-            direction = given_direction(method.direction, self.vlm)
-            write_direction(path, direction)
-            return direction
-        if path.exists():  # reused, so that a resumed run steers along the very same vectors
-            direction = read_direction(path)
-            require_match(direction, self.vlm, str(path))
-            self._require_same_fit(direction, method, path)
-            return direction
-        direction = fit_contrast(
-            self.engine,
-            self.benchmark.examples,
+    def grid(self, method: Method) -> list[Setting]:
+        """All settings of a method: its layers, or the chosen one, and its strengths, or what a
+        budget of KL allows."""
+        config = next(one for one in methods_of(self.config) if one.name == method.name)
+        config = config.activation if isinstance(config, Combine) else config
+        assert isinstance(config, Calibration)
+        layers, priced = list(method.layers), []
+        auto = isinstance(config, Activation) and config.layers == "auto"
+        if config.kl is not None or auto:
+            priced = self._priced(method, config.strengths, config.kl or EFFECT_KL)
+        if auto:
+            layers = [self._chosen_layer(method, priced)]
+        if config.kl is None:
+            chosen = [(layer, s) for layer in layers for s in sorted(set(config.strengths))]
+        else:
+            chosen = [(one.layer, one.strength) for one in priced if one.layer in layers]
+            self.notes += budget_notes(method, priced, config.kl, layers)
+        return [method.setting(*point) for point in chosen]
+
+    def _priced(self, method: Method, strengths: Sequence[float], budget: float) -> list[Priced]:
+        questions = [e for e in self.utility if (e.dataset, e.split) == ("utility", "validation")]
+        if method.axis.whole:
+            return whole_within_budget(
+                self.asking.planner, self.record, method, strengths, questions, budget
+            )
+        return within_budget(self.engine, method, questions, budget, self.folder)
+
+    def _chosen_layer(self, method: Method, priced: Sequence[Priced]) -> int:
+        found = effects(
+            self.asking.planner,
             self.record,
             self.judge,
-            contrast=method.contrast,
-            estimator=method.estimator,
-            positions=method.read_positions,  # type: ignore[arg-type]
-            layers="all",
-            batch_rows=self.config.generation.batch_rows,
+            method,
+            priced,
+            self.fitting.twins("validation"),
         )
-        direction = dataclasses.replace(direction, positions=method.positions)
-        write_direction(path, direction)
-        return direction
-
-    def _require_same_fit(self, direction: Direction, method: Steer, path: Path) -> None:
-        pairs = pair_set_of(paired_examples(self.benchmark.examples, "train"))
-        for name, there, wanted in (
-            ("contrast", direction.contrast, method.contrast),
-            ("estimator", direction.estimator, method.estimator),
-            ("read_positions", direction.read_positions, method.read_positions),
-            ("pair_set", direction.pair_set, pairs),
-        ):
-            if there != wanted:
-                raise CalibError(
-                    f"'{path}' is a direction fitted otherwise ({name}: {there}, now {wanted}). "
-                    "Give another folder with out=FOLDER, or delete the file to fit it again."
-                )
-
-    def settings(self) -> list[Setting]:
-        """The uncalibrated model and the method's whole grid."""
-        method = self.config.method
-        if not isinstance(method, Steer):
-            return [BASELINE]
-        layers = checked_layers(self.vlm, method.layers)
-        direction = self.direction(method)
-        if method.layers == "all":
-            layers = direction.layers
-        return [
-            BASELINE,
-            *steer_settings(direction, layers, method.strengths, method.positions),  # type: ignore[arg-type]
-        ]
+        if not found:
+            raise CalibError(
+                f"no layer of method={method.name} has a strength within the budget of KL, so none "
+                "can be chosen by its effect. Give method.layers or a larger method.kl."
+            )
+        best = largest(found)
+        self.notes += [effect_note(method, found, best)]
+        return best.layer
 
     def validate(self, settings: Sequence[Setting]) -> list[Judged]:
         """The whole grid on the validation split, on what an operating point is chosen by."""
@@ -190,10 +217,9 @@ class Study:
         asked += [e for e in self.utility if e.dataset == "utility"]
         return self.ask("validation", asked, settings)
 
-    def test(self, settings: Sequence[Setting], layer: int | None) -> list[Judged]:
-        """The settings of one layer on everything in the test split."""
-        kept = [s for s in settings if s.layer is None or s.layer == layer]
-        return self.ask("test", [*self.benchmark.examples, *self.utility], kept)
+    def test(self, settings: Sequence[Setting]) -> list[Judged]:
+        """Settings on everything in the test split."""
+        return self.ask("test", [*self.benchmark.examples, *self.utility], settings)
 
     def ask(
         self, split: Split, examples: Sequence[Example], settings: Sequence[Setting]
@@ -206,9 +232,11 @@ class Study:
                 "Raise data.limit or choose more parts."
             )
         early = self.config.generation.early_stop
-        rows = plan_rows(self.engine, asked, settings, self.judge if early else "")
+        rows = self.planner.rows(asked, settings)
         with row_bar(f"{split} rows", len({row.id for row in rows})) as bar:
-            answer(self.engine, rows, self.record, certain(self.judge) if early else None, bar)
+            rows = answer(
+                self.planner, rows, self.record, certain(self.judge) if early else None, bar
+            )
         judged = judge_rows(rows, self.record, self.judge)
         self.rows += rows
         self.judged += judged
@@ -221,16 +249,16 @@ class Study:
         return path
 
 
-def choose(results: Sequence[Result]) -> tuple[int | None, OperatingPoint]:
-    """The layer and the operating point of a grid, by its results on validation.
+def choose(results: Sequence[Result], method: str) -> tuple[int | None, OperatingPoint]:
+    """The layer and the operating point of a method's grid, by its results on validation.
 
     The layer is None where the method has none; it is chosen also when no setting there beats the
     uncalibrated model, so that its curve can be shown.
     """
     points = points_of(results, "validation")
     baseline = baseline_of(points)
-    steered = [point for point in points if point is not baseline]
-    if any(point.layer is not None for point in steered):
-        choice = choose_layer(steered, baseline)
+    own = [point for point in points if point.method == method]
+    if any(point.layer is not None for point in own):
+        choice = choose_layer(own, baseline)
         return choice.layer, choice.operating_point
-    return None, choose_operating_point(steered, baseline)
+    return None, choose_operating_point(own, baseline)

@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -14,7 +15,7 @@ from calib.scoring.results import Result, write_results
 from calib.scoring.tradeoff import OperatingPoint
 from calib.vlm.load import VLM
 
-OPERATING_POINT_FILE = "operating_point.json"
+OPERATING_POINTS_FILE = "operating_points.json"
 RESULTS_FILE = "results.csv"
 
 
@@ -23,46 +24,53 @@ def write_tables(
     config: SweepConfig,
     vlm: VLM,
     results: Sequence[Result],
-    layer: int | None,
-    choice: OperatingPoint,
+    chosen: Mapping[str, tuple[int | None, OperatingPoint]],
 ) -> dict[str, Path]:
-    """Write results.csv, operating_point.json and config.yaml; their paths, by what they are."""
+    """Write results.csv, operating_points.json and config.yaml; their paths, by what they are.
+
+    ``chosen`` holds the layer and the operating point of each method.
+    """
     files = {
         "results": folder / RESULTS_FILE,
-        "operating point": folder / OPERATING_POINT_FILE,
+        "operating points": folder / OPERATING_POINTS_FILE,
         "configuration": folder / "config.yaml",
     }
     write_results(files["results"], folder.name, vlm.checkpoint, results)
-    point = {
-        "checkpoint": vlm.checkpoint,
-        "method": choice.point.method,
-        "layer": layer,
-        "strength": choice.point.strength,
-        "chosen_on": "validation",
-        "rule": "highest SRA at no more than the tolerance of utility lost"
-        if choice.by_utility
-        else "highest SRA (no utility was measured)",
-        "tolerance": choice.tolerance,
-        "kept_uncalibrated": choice.kept_baseline,
-    }
-    write_atomically(files["operating point"], json.dumps(point, indent=2) + "\n")
+    points = [
+        {
+            "checkpoint": vlm.checkpoint,
+            "method": method,
+            "layer": layer,
+            "strength": choice.point.strength,
+            "chosen_on": "validation",
+            "rule": "highest SRA at no more than the tolerance of utility lost"
+            if choice.by_utility
+            else "highest SRA (no utility was measured)",
+            "tolerance": choice.tolerance,
+            "kept_uncalibrated": choice.kept_baseline,
+        }
+        for method, (layer, choice) in chosen.items()
+    ]
+    write_atomically(files["operating points"], json.dumps(points, indent=2) + "\n")
     resolved = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
     write_atomically(files["configuration"], resolved)
     return files
 
 
-def read_operating_point(folder: Path) -> tuple[int | None, float]:
-    """Layer and strength that a finished run chose.
+def read_operating_points(folder: Path) -> list[dict[str, Any]]:
+    """What a finished run chose: "method", "layer", "strength" and more, for each of its methods.
 
     Raises CalibError when the run is not finished.
     """
-    path = folder / OPERATING_POINT_FILE
+    path = folder / OPERATING_POINTS_FILE
     try:
-        point = json.loads(path.read_text())
-        return point["layer"], float(point["strength"])
+        points = json.loads(path.read_text())
+        for point in points:
+            point["method"], point["layer"], float(point["strength"])
+        return points
     except FileNotFoundError as error:
         raise CalibError(
-            f"'{folder}' has no {OPERATING_POINT_FILE}: it is not a finished run of calib.sweep. "
+            f"'{folder}' has no {OPERATING_POINTS_FILE}: it is not a finished run of calib.sweep. "
             "Run the sweep to its end first (the same command goes on where it stopped)."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -109,7 +109,10 @@ def read_prompts(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
 
 def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     turns = [conversation(example) for example in examples]
-    found = _prepared(vlm, examples, turns)
+    found = [
+        _begun(vlm, example.begun, one)
+        for example, one in zip(examples, _prepared(vlm, examples, turns), strict=True)
+    ]
     longest = vlm.model.config.get_text_config(decoder=True).max_position_embeddings
     for example, one in zip(examples, found, strict=True):
         if one["input_ids"].shape[1] >= longest:
@@ -139,6 +142,24 @@ def _prompt(vlm: VLM, found: Found, pictures: tuple[Any, ...]) -> Prompt:
         pixels = {key: value for key, value in pixels.items() if key in GRIDS}
     image = torch.isin(tokens, torch.tensor(vlm.image_tokens, device=tokens.device))
     return Prompt(tokens, places, image, pictures, pixels, per_token)
+
+
+def _begun(vlm: VLM, begun: str, found: Found) -> Found:
+    """A prompt with the first words of its response behind it."""
+    if not begun:
+        return found
+    added = vlm.processor.tokenizer(begun, add_special_tokens=False, return_tensors="pt")
+    tokens = added["input_ids"].to(vlm.device)  # [1, added]
+    grown = {}
+    for key, value in found.items():
+        if key == "input_ids":
+            value = torch.cat([value, tokens], dim=1)
+        elif value.shape[:2] == found["input_ids"].shape:
+            # Per token: words of the response are plain text and see the pictures the prompt saw.
+            last = value[:, -1:] if value.dim() > 2 else torch.zeros_like(value[:, -1:])
+            value = torch.cat([value, *[last] * tokens.shape[1]], dim=1)
+        grown[key] = value
+    return grown
 
 
 def _shown(turns: Sequence[dict[str, Any]]) -> list[Image.Image]:

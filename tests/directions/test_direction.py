@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from calib.directions.direction import HEADER, Direction, read_direction, write_direction
-from calib.directions.fit import checked_layers, fit_direction, require_match
 from calib.errors import CalibError
 
 
@@ -19,6 +20,7 @@ def direction(vlm):
     return Direction(
         vectors=vectors,
         gap=torch.tensor([2.0, 3.0]),
+        midpoint=torch.tensor([-1.0, 0.5]),
         norm=torch.tensor([10.0, 20.0]),
         layers=[1, 4],
         checkpoint=vlm.checkpoint,
@@ -29,6 +31,11 @@ def direction(vlm):
         pair_set="abc",
         pairs=100,
         positions="response",
+        pair_cosine=[0.3, -0.1],
+        effect=[0.25, -0.5],
+        effect_strength=[1.5, 4.0],
+        effect_kl=0.1,
+        effect_n=80,
     )
 
 
@@ -40,6 +47,55 @@ def test_round_trip(tmp_path, direction):
         ours, theirs = getattr(direction, field.name), getattr(back, field.name)
         same = torch.equal(ours, theirs) if torch.is_tensor(ours) else ours == theirs
         assert same, field.name
+
+
+@pytest.mark.parametrize("name", ["pair_cosine", "effect", "effect_strength"])
+def test_what_is_undefined_at_a_layer_is_no_nan_in_the_header(tmp_path, direction, name):
+    path = tmp_path / "d.safetensors"
+    write_direction(path, dataclasses.replace(direction, **{name: [0.5, math.nan]}))
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()[HEADER])
+    assert header[name] == [0.5, None]
+    back = getattr(read_direction(path), name)
+    assert back[0] == 0.5 and math.isnan(back[1])
+
+
+def test_other_numbers_must_be_numbers(tmp_path, direction):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_direction(tmp_path / "d", dataclasses.replace(direction, auroc=[math.nan, 0.5]))
+
+
+def test_nothing_is_said_that_was_not_given(tmp_path, direction):
+    plain = dataclasses.replace(
+        direction, pair_cosine=[], effect=[], effect_strength=[], effect_kl=None, effect_n=0,
+        auroc=[], auroc_pairs=0, positions="",
+    )  # fmt: skip
+    write_direction(tmp_path / "d.safetensors", plain)
+    back = read_direction(tmp_path / "d.safetensors")
+    assert (back.pair_cosine, back.effect, back.effect_kl, back.positions) == ([], [], None, "")
+    defaults = {field.name: field.default for field in dataclasses.fields(Direction)}
+    assert (defaults["positions"], defaults["effect_kl"], defaults["effect_n"]) == ("", None, 0)
+
+
+def test_vectors_of_attention_heads_have_their_own_width(tmp_path, direction):
+    heads = dataclasses.replace(direction, site="heads", vectors=torch.eye(48)[:2])
+    write_direction(tmp_path / "d.safetensors", heads)
+    back = read_direction(tmp_path / "d.safetensors")
+    assert (back.site, back.width) == ("heads", 48)
+
+
+def test_some_of_its_layers(tmp_path, direction):
+    one = direction.of_layers([4])
+    assert one.layers == [4]
+    for name in ("vectors", "gap", "midpoint", "norm"):
+        assert torch.equal(getattr(one, name), getattr(direction, name)[1:])
+    assert (one.auroc, one.pair_cosine, one.effect) == ([0.8], [-0.1], [-0.5])
+    assert (one.effect_strength, one.effect_kl, one.pairs) == ([4.0], 0.1, 100)
+    write_direction(tmp_path / "d.safetensors", one)
+    assert read_direction(tmp_path / "d.safetensors").layers == [4]
+    assert dataclasses.replace(direction, auroc=[]).of_layers([1]).auroc == []
+    with pytest.raises(CalibError, match="layer 2 is not in the direction"):
+        direction.of_layers([1, 2])
 
 
 def test_strength_is_in_gap_units(direction):
@@ -67,7 +123,10 @@ def test_files_that_are_not_directions(tmp_path, direction):
     rewritten(path, header={"schema": 99})
     with pytest.raises(CalibError, match="schema 99"):
         read_direction(path)
-    rewritten(path, header={"schema": 1, "layers": [1]})
+    rewritten(path, header={"schema": 1})
+    with pytest.raises(CalibError, match="schema 1; this version of calib reads 2"):
+        read_direction(path)
+    rewritten(path, header={"schema": 2, "layers": [1]})
     with pytest.raises(CalibError, match="not a whole direction file"):
         read_direction(path)
 
@@ -78,12 +137,44 @@ def test_files_that_are_not_directions(tmp_path, direction):
         ("layers", [-1, 4]), ("layers", ["a", 4]), ("layers", [4, 1]), ("layers", []),
         ("unit", "norm"), ("strength", "big"), ("auroc", [0.5]), ("auroc", [2.0, 0.5]),
         ("checkpoint", 3), ("revision", {}), ("auroc_pairs", 0), ("chosen_layer", 1.5),
+        ("site", "head"), ("estimator", None), ("positions", None), ("strength", True),
+        ("pair_cosine", [0.5]), ("pair_cosine", [1.5, 0.0]), ("pair_cosine", ["a", 0.0]),
+        ("pair_cosine", [-1.5, 0.0]), ("auroc", [math.nan, 0.5]), ("auroc", None),
+        ("effect", [0.5]), ("effect", [math.inf, 0.5]), ("effect_strength", [1.0]),
+        ("effect_strength", []), ("effect_kl", None), ("effect_kl", 0), ("effect_kl", "a"),
+        ("effect_n", 0), ("effect_n", 1.5),
     ],
 )  # fmt: skip
 def test_headers_that_cannot_be_meant(tmp_path, direction, name, value):
     path = tmp_path / "d.safetensors"
-    write_direction(path, dataclasses.replace(direction, **{name: value}))
+    write_direction(path, direction)
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()[HEADER])
+    rewritten(path, header | {name: value})
     with pytest.raises(CalibError, match=f"as '{name}' in its header"):
+        read_direction(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("gap", 3), ("midpoint", 3), ("norm", (2, 1)), ("vectors", 2), ("vectors", (2, 4, 1))],
+)
+def test_tensors_of_another_shape(tmp_path, direction, name, shape):
+    path = tmp_path / "d.safetensors"
+    write_direction(path, dataclasses.replace(direction, **{name: torch.ones(shape)}))
+    with pytest.raises(CalibError, match="names 2 layers but holds tensors of shape"):
+        read_direction(path)
+
+
+def test_a_file_without_midpoints(tmp_path, direction):
+    path = tmp_path / "d.safetensors"
+    write_direction(path, direction)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    stored = load_file(path)
+    del stored["midpoint"]
+    save_file(stored, path, metadata=metadata)
+    with pytest.raises(CalibError, match="not a whole direction file: .*midpoint"):
         read_direction(path)
 
 
@@ -113,40 +204,7 @@ def test_broken_tensors(tmp_path, direction):
     write_direction(path, dataclasses.replace(direction, gap=torch.tensor([1.0, float("nan")])))
     with pytest.raises(CalibError, match="not finite in 'gap'"):
         read_direction(path)
-    write_direction(path, dataclasses.replace(direction, layers=[1, 2, 3], auroc=[]))
+    more = {name: [] for name in ("auroc", "pair_cosine", "effect", "effect_strength")}
+    write_direction(path, dataclasses.replace(direction, layers=[1, 2, 3], **more))
     with pytest.raises(CalibError, match="names 3 layers but holds tensors of shape"):
         read_direction(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"site": "heads"}, "site 'heads'"),
-        ({"operator": "ablate"}, "operator 'ablate'"),
-        ({"vectors": torch.eye(7)[:2]}, "has width 7; mini-internvl has width 128"),
-        ({"layers": [1, 40]}, r"has layers \[40\]; mini-internvl ends at layer 5"),
-        ({"fingerprint": "0000"}, r"was read from mini-internvl \(0000\), not from"),
-    ],
-)
-def test_a_direction_of_another_model_is_refused(vlm, direction, change, message):
-    require_match(direction, vlm, "d.safetensors")
-    with pytest.raises(CalibError, match=message):
-        require_match(dataclasses.replace(direction, **change), vlm, "d.safetensors")
-
-
-def test_layers_the_model_does_not_have(vlm):
-    assert checked_layers(vlm, "all") == [0, 1, 2, 3, 4, 5]
-    assert checked_layers(vlm, 3) == [3]
-    assert checked_layers(vlm, [4, 1, 4]) == [1, 4]
-    with pytest.raises(CalibError, match="layer 6 does not exist: mini-internvl has layers 0 to 5"):
-        checked_layers(vlm, [2, 6])
-
-
-def test_fitting_without_one_side_or_with_an_unknown_estimator(vlm, mixed_examples):
-    some = mixed_examples[:1]
-    with pytest.raises(CalibError, match="no negative training examples"):
-        fit_direction(vlm, (some, []), ([], []), contrast="safety", layers=[0])
-    with pytest.raises(CalibError, match="Did you mean 'mean_difference'"):
-        fit_direction(
-            vlm, (some, some), ([], []), contrast="safety", layers=[0], estimator="mean_diference"
-        )

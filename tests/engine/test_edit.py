@@ -5,19 +5,20 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from naive_loop import chosen, direction
+from naive_loop import chosen, direction, hooked
 from tiny_families import examples, tiny
 
 from calib.engine.decoding import Asked, Decoding
-from calib.engine.edit import REACH, Edit, LayerEdits
+from calib.engine.edit import REACH, Edit, SiteEdits
 from calib.engine.generate import Engine
-from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp
+from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp, LowRank
 from calib.engine.prefill import read_last, read_prefix, read_whole
 from calib.engine.tally import Tally
 from calib.vlm.layers import decoder, decoder_layers
 from calib.vlm.prompts import read_prompt
 
 CPU = torch.device("cpu")
+SITES = ("residual", "heads", "mlp")
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,8 @@ def shown():
     return [example for example in examples(6) if example.picture]
 
 
-def add(vlm, layer, positions="all", size=4.0, seed=0):
-    return Edit(layer, Add(size * direction(vlm.width, seed)), positions)
+def add(vlm, layer, positions="all", size=4.0, seed=0, site="residual"):
+    return Edit(layer, Add(size * direction(vlm.width, seed)), positions, site)
 
 
 def idle(vlm):
@@ -52,35 +53,33 @@ def logits(vlm, edits):
 
 
 def hooks(vlm):
-    modules = [decoder(vlm.model), *decoder_layers(vlm.model)]
+    modules = decoder(vlm.model).modules()
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
 
 
 @contextmanager
-def outputs(layer):
-    """While open, collects what the next block is given."""
+def standing(vlm, layer, site="residual"):
+    """While open, collects what stands at a site."""
     seen = []
-
-    def hook(module, args, output):
-        seen.append((output if torch.is_tensor(output) else output[0]).clone())
-
-    handle = layer.register_forward_hook(hook)
+    handle = hooked(vlm, layer, site, lambda hidden: seen.append(hidden.clone()))
     yield seen
     handle.remove()
 
 
+@pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("positions", REACH)
-def test_zero_strength_is_bit_identical(small, positions):
+def test_zero_strength_is_bit_identical(small, positions, site):
     plain = logits(small, [(), ()])
     for layer, operator in enumerate(idle(small)):
-        edits = (Edit(layer, operator, positions), Edit(4, operator, positions))
+        edits = (Edit(layer, operator, positions, site), Edit(4, operator, positions, site))
         assert torch.equal(logits(small, [edits, edits]), plain)
 
 
+@pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("layer", [0, 2, 4])
-def test_an_unedited_row_is_the_same_to_the_bit_beside_any_edit(small, layer):
+def test_an_unedited_row_is_the_same_to_the_bit_beside_any_edit(small, layer, site):
     def beside(size):
-        edited = [(add(small, layer, size=size, seed=k),) for k in range(6)]
+        edited = [(add(small, layer, "all", size, k, site),) for k in range(6)]
         return logits(small, [(), (), *edited])
 
     weak, strong = beside(0.5), beside(50.0)
@@ -89,17 +88,18 @@ def test_an_unedited_row_is_the_same_to_the_bit_beside_any_edit(small, layer):
 
 
 @pytest.mark.parametrize("sharing", [True, False])
+@pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("positions", REACH)
-def test_only_the_chosen_tokens_are_changed(small, positions, sharing):
+def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
     """By the vector, at every chosen token of the prompt and the response; by nothing elsewhere."""
     # Far too small to change what is said, so that both rows read the same tokens.
-    edit = add(small, 2, positions, size=1e-3)
+    edit = add(small, 2, positions, 1e-3, site=site)
     asked = [Asked(shown()[1], edits) for edits in ((), (edit,))]
     engine = Engine(small, Decoding(max_new_tokens=4, sharing=sharing))
     engine.answer(asked)  # compares with plain generate, which would be recorded too
     said, read = [], []
     for one in asked:
-        with outputs(decoder_layers(small.model)[2]) as seen:
+        with standing(small, 2, site) as seen:
             said.append(engine.answer([one])[0].tokens)
         # What the row is compared with is read behind it.
         read.append(torch.cat([states[0] for states in seen]))  # [length, width]
@@ -115,11 +115,11 @@ def test_edits_after_one_layer_are_applied_in_their_order():
     along, hidden = direction(8, 1), torch.randn(3, 2, 8)
     add, ablate = Edit(0, Add(2 * direction(8, 2))), Edit(0, Ablate(along))
     clamp = Edit(0, Clamp(along, 1.0, 1.0))
-    found = LayerEdits([(add, ablate, clamp), (clamp, add), (ablate,)], CPU).apply(hidden)
+    found = SiteEdits([(add, ablate, clamp), (clamp, add), (ablate,)], CPU).apply(hidden)
     assert torch.allclose(found[0] @ along, torch.ones(2), atol=1e-5)
     assert torch.allclose(found[1] @ along, 1 + 2 * direction(8, 2) @ along, atol=1e-5)
     assert torch.allclose(found[2] @ along, torch.zeros(2), atol=1e-5)
-    backwards = LayerEdits([(clamp, ablate, add)], CPU).apply(hidden[:1])
+    backwards = SiteEdits([(clamp, ablate, add)], CPU).apply(hidden[:1])
     assert (backwards - found[:1]).abs().max() > 0.1
 
 
@@ -132,12 +132,12 @@ def test_rows_that_go_on_keep_their_edits():
         (Edit(0, Add(-along)),),
         (Edit(0, Ablate(along)), Edit(0, Add(2 * along))),
     ]
-    edits, left = LayerEdits(of_row, CPU), of_row
+    edits, left = SiteEdits(of_row, CPU), of_row
     for order in ([4, 1, 2, 0], [3, 1, 2], [1], []):
         edits.keep(torch.tensor(order, dtype=torch.int64))
         left = [left[k] for k in order]
         hidden = torch.randn(len(left), 1, 8)
-        assert torch.equal(edits.apply(hidden), LayerEdits(left, CPU).apply(hidden))
+        assert torch.equal(edits.apply(hidden), SiteEdits(left, CPU).apply(hidden))
 
 
 def test_an_identity_is_what_an_edit_does(small):
@@ -148,8 +148,13 @@ def test_an_identity_is_what_an_edit_does(small):
         Edit(1, Add(2 * along)),
         Edit(1, AddKeepingNorm(along)),
         Edit(1, Add(along), "response"),
+        Edit(1, Add(along), site="heads"),
+        Edit(1, Add(along), site="mlp"),
         Edit(1, Ablate(along)),
         Edit(1, Ablate(along, 0.5)),
+        Edit(1, Ablate(torch.stack([along, 0 * along]))),
+        Edit(1, LowRank(along[None], along[None])),
+        Edit(1, LowRank(along[None], along[None], high=1.0)),
         Edit(1, Clamp(along)),
         Edit(1, Clamp(along, low=0.0)),
         Edit(1, Clamp(along, high=0.0)),
@@ -163,7 +168,8 @@ def test_an_identity_is_what_an_edit_does(small):
 def test_an_exception_leaves_no_hook_behind(small, sharing, passes):
     """In the prompt's first pass, its last token's, or that of a generated token."""
     engine = Engine(small, Decoding(max_new_tokens=4, sharing=sharing))
-    asked = [Asked(shown()[1], (add(small, k, size=1e-3),)) for k in (1, 2)]
+    edited = [(add(small, k, size=1e-3, site=site),) for k, site in enumerate(SITES)]
+    asked = [Asked(shown()[1], edits) for edits in edited]
     assert len(engine.answer(asked)[0].tokens) == 4
     before, calls = hooks(small), []
 
@@ -185,7 +191,7 @@ def test_somebody_elses_hook_survives_and_sees_the_edit(small):
     engine = Engine(small, Decoding(max_new_tokens=1))
     asked = [Asked(shown()[0], (add(small, 2),))]
     engine.answer(asked)
-    with outputs(decoder_layers(small.model)[2]) as seen:
+    with standing(small, 2) as seen:
         before = hooks(small)
         engine.answer(asked)
         assert hooks(small) == before

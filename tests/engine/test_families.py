@@ -184,7 +184,9 @@ APART = {
         r"^prompts with pictures are read once per row: .*cross_attention_states",
         r"^prompts without pictures are read once per row: .*left out",
     ],
-    "qwen3_vl": [r"^prompts with pictures .* where they are edited before layer 2: .*residual"],
+    "qwen3_vl": [
+        r"^prompts with pictures .* where they are edited before the output of layer 2: .*residual"
+    ],
 }
 """What is said of families that cannot share everything."""
 

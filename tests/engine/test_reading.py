@@ -7,7 +7,7 @@ import functools
 
 import pytest
 import torch
-from naive_loop import chosen, inputs
+from naive_loop import chosen, hooked, inputs
 from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, picture, tiny
 
 from calib.data.example import Turn
@@ -16,7 +16,7 @@ from calib.engine.decoding import Asked, Decoding
 from calib.engine.generate import generate
 from calib.engine.reading import read_activations
 from calib.errors import CalibError
-from calib.vlm.layers import decoder, decoder_layers
+from calib.vlm.layers import decoder, decoder_layers, site_width
 from calib.vlm.pictures import Pictures
 from calib.vlm.prompts import read_prompt
 
@@ -217,3 +217,48 @@ def test_a_prompt_longer_than_the_context(vlm, mixed_examples):
     long = dataclasses.replace(mixed_examples[0], query="why " * 1100)
     with pytest.raises(CalibError, match=r"reads at most 1024"):
         read_prompt(vlm, long)
+
+
+@torch.no_grad()
+def at_site(vlm, example, site):
+    """What a whole forward has at a site; zeros in blocks that are left out."""
+    given, seen = inputs(vlm, example), {}
+    handles = [
+        hooked(vlm, k, site, lambda hidden, k=k: seen.update({k: hidden[0].clone()}))
+        for k in range(LAYERS)
+    ]
+    vlm.model(**given)
+    for handle in handles:
+        handle.remove()
+    nothing = torch.zeros_like(seen[0])
+    return torch.stack([seen.get(k, nothing) for k in range(LAYERS)]), given["input_ids"][0]
+
+
+@families
+@pytest.mark.parametrize("site", ["heads", "mlp"])
+def test_activations_inside_blocks_are_those_of_plain_hooks(family, site):
+    vlm, found = fresh(family), readable(family)
+    width = site_width(vlm.model, site)
+    plain = [at_site(vlm, example, site) for example in found]
+    for positions in ("prompt", "last_prompt"):
+        read = read_activations(vlm, found, positions, batch_rows=3, site=site)
+        assert read.shape == (len(found), LAYERS, width)
+        expected = [averaged(vlm, one, positions) for one in plain]
+        assert torch.allclose(read, torch.stack(expected), atol=1e-4, rtol=1e-4)
+        some = read_activations(vlm, found, positions, 3, layers=[3, 1], site=site)
+        assert torch.equal(some, read[:, [3, 1]])
+
+
+@pytest.mark.parametrize("site", ["heads", "mlp"])
+def test_a_block_is_left_where_the_last_wanted_site_is(small, site):
+    calls = []
+    block = decoder_layers(small.model)[2]
+    watched = (block.self_attn.o_proj, block.mlp, decoder_layers(small.model)[3])
+    handles = [
+        module.register_forward_hook(lambda module, args, output, k=k: calls.append(k))
+        for k, module in enumerate(watched)
+    ]
+    read_activations(small, examples(1), layers=[2], site=site)
+    for handle in handles:
+        handle.remove()
+    assert calls == ([] if site == "heads" else [0, 1])

@@ -42,8 +42,8 @@ def edits_of_other_states(monkeypatch):
     """Within the prompt, each row is edited as another one."""
     fork = States.__init__
 
-    def wrong(self, of_row, row_of, edits):
-        fork(self, of_row, row_of, [here[::-1] for here in edits])
+    def wrong(self, prompt_of, of_row, row_of, edits):
+        fork(self, prompt_of, of_row, row_of, {at: here[::-1] for at, here in edits.items()})
 
     monkeypatch.setattr(States, "__init__", wrong)
 

@@ -1,55 +1,213 @@
-"""Steering against a literal transcription of its formula."""
+"""Steering, and every axis of its configuration, against formulas written out."""
 
+import numpy as np
 import pytest
 import torch
+from by_hand import By, require_same, unit
 
-from calib.data.mini.examples import load
-from calib.directions.direction import Direction
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.generate import generate
+from calib.config_methods import OPERATORS, Steer
+from calib.directions.direction import write_direction
 from calib.errors import CalibError
-from calib.methods.steer import steer_settings
-from calib.vlm.layers import decoder_layers
+from calib.methods.steer import check, method
+from calib.settings.layers import layers_of
+from calib.settings.setting import NOTHING
+from calib.settings.steering import AXES
+
+LAYER = 3
+
+
+@pytest.mark.parametrize("strength", [-1.5, 2.0])
+@pytest.mark.parametrize("picture", [True, False])
+@pytest.mark.parametrize("positions", ["all", "prompt", "text", "last_prompt", "response"])
+def test_the_difference_of_the_means_is_added(world, strength, picture, positions):
+    steered = method(world.fitting, Steer(positions=positions))
+    unsafe, safe = world.means(LAYER)
+    change = By(LAYER, positions, lambda h: h + strength * (unsafe - safe))
+    require_same(world, steered.setting(LAYER, strength), world.shown(picture), [change])
+
+
+def test_at_image_tokens(world):
+    steered = method(world.fitting, Steer(positions="image"))
+    unsafe, safe = world.means(0)
+    change = By(0, "image", lambda h: h + 3 * (unsafe - safe))
+    require_same(world, steered.setting(0, 3.0), world.shown(), [change])
+
+
+@pytest.mark.parametrize("contrast", ["refusal", "harmful_refusal", "false_refusal"])
+def test_along_a_contrast_of_behaviour(world, contrast):
+    kinds = {"harmful_refusal": ["unsafe"], "false_refusal": ["safe"]}
+    kinds = kinds.get(contrast, ["unsafe", "safe"])
+    refused, answered = (
+        world.plain.last(sum((world.twins(kind, "train", r) for kind in kinds), []), LAYER).mean(0)
+        for r in (True, False)
+    )
+    steered = method(world.fitting, Steer(contrast=contrast))
+    change = By(LAYER, "last_prompt", lambda h: h + 3 * (refused - answered))
+    require_same(world, steered.setting(LAYER, 3.0), world.shown(), [change])
+
+
+def norms(h):
+    return np.linalg.norm(h, axis=-1, keepdims=True)
+
+
+def add_keeping_norm(h, d, gap, middle, s):
+    return (h + s * gap * d) * norms(h) / norms(h + s * gap * d)
+
+
+def add_by_norm_keeping_norm(h, d, gap, middle, s):
+    return norms(h) * (h / norms(h) + s * d) / norms(h / norms(h) + s * d)
+
+
+def clamp(h, d, gap, middle, s):
+    """The projection is at least (at most, for s < 0) s gaps from the middle of the classes."""
+    along = h @ d
+    bound = np.maximum if s > 0 else np.minimum
+    return h + (bound(along, middle + s * gap) - along)[:, None] * d
+
+
+FORMULAS = {
+    "add": lambda h, d, gap, middle, s: h + s * gap * d,
+    "add_keeping_norm": add_keeping_norm,
+    "add_by_norm": lambda h, d, gap, middle, s: h + s * norms(h) * d,
+    "add_by_norm_keeping_norm": add_by_norm_keeping_norm,
+    "ablate": lambda h, d, gap, middle, s: h - s * np.outer(h @ d, d),
+    "clamp": clamp,
+}
+
+
+def test_every_operator_has_its_formula_here():
+    assert set(FORMULAS) == set(OPERATORS) == set(AXES)
+
+
+@pytest.mark.parametrize("site", ["residual", "heads", "mlp"])
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("strength", [-1.5, 1.5])
+def test_operators_at_sites(world, operator, site, strength):
+    unsafe, safe = world.means(LAYER, site)
+    d, gap, middle = unit(unsafe - safe), norms(unsafe - safe), (unsafe + safe) / 2
+    middle = middle @ d
+
+    def formula(h):
+        return FORMULAS[operator](h, d, gap, middle, strength)
+
+    steered = method(world.fitting, Steer(operator=operator, site=site, positions="response"))
+    # A clamp leaves what is beyond its bound: the example of the other side is moved.
+    shown = world.shown(safety="unsafe" if strength < 0 else "safe")
+    change = By(LAYER, "response", formula, site)
+    require_same(world, steered.setting(LAYER, strength), shown, [change])
+
+
+@pytest.mark.parametrize("strength", [-0.5, 0.25])
+def test_a_clamp_leaves_what_is_beyond_its_bound(world, strength):
+    steered = method(world.fitting, Steer(operator="clamp"))
+    operator = steered.setting(LAYER, strength).change.edits[0].operator
+    unsafe, safe = (torch.from_numpy(m)[None, None] for m in world.means(LAYER))
+    moved, left = (unsafe, safe) if strength < 0 else (safe, unsafe)
+    tensors = [tensor.double()[None, None] for tensor in operator.tensors()]
+    assert torch.equal(operator.formula(left, *tensors), left)
+    # From one class mean to the bound there is a gap of 0.5 + |strength|.
+    went = (operator.formula(moved, *tensors) - moved).norm()
+    assert float(went / (unsafe - safe).norm()) == pytest.approx(0.5 + abs(strength), rel=1e-4)
+
+
+BANDS = {
+    "all": [0, 1, 2, 3, 4, 5],
+    "lower": [0, 1, 2],
+    "middle": [1, 2, 3],
+    "upper": [3, 4, 5],
+    4: [4],
+    (5, 1): [1, 5],
+}
+
+
+@pytest.mark.parametrize("wanted", BANDS)
+@pytest.mark.parametrize("together", [True, False])
+def test_layers(world, wanted, together):
+    """One setting for each layer, or one that edits them all, each with its own difference."""
+    layers = BANDS[wanted]
+    config = Steer(layers=list(wanted) if isinstance(wanted, tuple) else wanted, together=together)
+    steered = method(world.fitting, config)
+    assert list(steered.layers) == ([None] if together else layers)
+
+    def change(layer):
+        unsafe, safe = world.means(layer)
+        return By(layer, "last_prompt", lambda h: h + 2 * (unsafe - safe))
+
+    for at in steered.layers:
+        edited = layers if together else [at]
+        require_same(world, steered.setting(at, 2.0), world.shown(), [change(k) for k in edited])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5, 6, 7, 26, 27, 28, 32])
+def test_bands_of_any_depth(depth):
+    class Deep:
+        layers, checkpoint = depth, "deep"
+
+    lower, middle, upper = (layers_of(Deep, name) for name in ("lower", "middle", "upper"))
+    assert all((lower, middle, upper))
+    if depth > 1:
+        assert [*lower, *upper] == list(range(depth))
+        assert abs(len(lower) - len(upper)) <= 1
+        assert abs(2 * len(middle) - depth) <= 2
+    assert layers_of(Deep, "all") == layers_of(Deep, "auto") == list(range(depth))
+    with pytest.raises(CalibError, match=f"layer {depth} does not exist: deep has layers 0 to"):
+        layers_of(Deep, [0, depth])
+
+
+def test_strength_zero_changes_nothing(world):
+    steered = method(world.fitting, Steer(gate="probe"))
+    assert steered.setting(LAYER, 0.0).change is NOTHING
+    assert NOTHING.edits_for([world.shown()]) == [()]
 
 
 @pytest.fixture
-def direction(vlm):
-    drawn = torch.randn(2, vlm.width, generator=torch.Generator().manual_seed(5))
-    return Direction(
-        vectors=drawn / drawn.norm(dim=-1, keepdim=True),
-        gap=torch.tensor([3.0, 4.0]),
-        norm=torch.ones(2),
-        layers=[2, 4],
-        checkpoint=vlm.checkpoint,
-        revision=None,
-        fingerprint=vlm.fingerprint,
-    )
+def written(world, tmp_path):
+    """Writes the fitted direction with changes."""
+
+    def write(**changes):
+        direction = method(world.fitting, Steer()).direction.of_layers([2, 3])
+        for name, value in changes.items():
+            object.__setattr__(direction, name, value)
+        write_direction(tmp_path / "given.safetensors", direction)
+        return str(tmp_path / "given.safetensors")
+
+    return write
 
 
-def test_the_grid(direction):
-    settings = steer_settings(direction, [2, 4], [1, -1, 0, 1])
-    assert [(s.method, s.layer, s.strength) for s in settings] == [
-        ("steer", 2, -1.0), ("steer", 2, 0.0), ("steer", 2, 1.0),
-        ("steer", 4, -1.0), ("steer", 4, 0.0), ("steer", 4, 1.0),
-    ]  # fmt: skip
-    assert settings[1].edits == ()
-    with pytest.raises(CalibError, match="layer 3 is not in the direction"):
-        steer_settings(direction, [3], [1])
+def test_a_given_direction_is_added_where_it_belongs(world, written):
+    config = Steer(direction=written())
+    check(config, world.vlm, world.examples)
+    steered = method(world.fitting, config)
+    assert list(steered.layers) == [2, 3]
+    unsafe, safe = world.means(2)
+    change = By(2, "last_prompt", lambda h: h + 2 * (unsafe - safe))
+    require_same(world, steered.setting(2, 2.0), world.shown(), [change])
 
 
-def test_a_mixed_batch_equals_caas_formula_row_by_row(vlm, direction):
-    """h <- h + strength * gap * unit vector, at every token, by a plain hook per setting."""
-    examples = [e for e in load(["image_centric", "utility"], limit=4) if e.split == "test"][:4]
-    settings = steer_settings(direction, [2, 4], [-1.5, 2.0])
-    rows = [(example, setting) for example in examples for setting in settings]
-    decoding = Decoding(max_new_tokens=12)
-    together = generate(vlm, [Asked(e, s.edits) for e, s in rows], decoding)
-    for (example, setting), response in zip(rows, together, strict=True):
-        k = direction.layers.index(setting.layer)
-        added = setting.strength * direction.gap[k] * direction.vectors[k]
-        handle = decoder_layers(vlm.model)[setting.layer].register_forward_hook(
-            lambda module, args, output, added=added: output + added
-        )
-        alone = generate(vlm, [Asked(example)], decoding)[0]
-        handle.remove()
-        assert (response.text, response.tokens) == (alone.text, alone.tokens)
+@pytest.mark.parametrize(
+    ("changes", "settings", "said"),
+    [
+        ({}, {"layers": [1]}, r"layer 1 is not in the direction, which has layers \[2, 3\]"),
+        ({}, {"layers": [9]}, "layer 9 does not exist: mini-internvl has layers 0 to 5"),
+        ({"layers": [4, 5]}, {"layers": "lower"}, r"method.layers=lower means .*Give method.layers"),
+        ({"layers": [2, 6]}, {}, r"has layers \[6\]; mini-internvl ends at layer 5"),
+        ({"vectors": torch.eye(2, 64)}, {}, r"has width 64; mini-internvl has width 128 \(residual"),
+        ({"operator": "ablate"}, {}, "is for operator 'ablate'.* Give method.operator=ablate"),
+        ({"fingerprint": "0" * 16}, {}, "was read from mini-internvl .* Fit a direction for this"),
+    ],
+)
+def test_a_direction_that_does_not_fit_is_refused(world, written, changes, settings, said):
+    with pytest.raises(CalibError, match=said):
+        check(Steer(direction=written(**changes), **settings), world.vlm, world.examples)
+
+
+def test_a_missing_direction_is_refused(world, tmp_path):
+    with pytest.raises(CalibError, match="no direction file at .* Give the path"):
+        check(Steer(direction=str(tmp_path / "none.safetensors")), world.vlm, world.examples)
+
+
+def test_strengths_that_mean_nothing_are_refused():
+    with pytest.raises(CalibError, match="method.strengths: nan is not a finite number"):
+        Steer(strengths=[1.0, float("nan")])
+    with pytest.raises(CalibError, match="method.strengths: the list is empty"):
+        Steer(strengths=[])

@@ -11,6 +11,7 @@ from calib.report.card import direction_card
 DIRECTION = Direction(
     vectors=torch.tensor([[1.0, 0.0]]),
     gap=torch.tensor([2.0]),
+    midpoint=torch.tensor([0.5]),
     norm=torch.tensor([4.0]),
     layers=[3],
     checkpoint="some/model",

@@ -1,0 +1,36 @@
+"""Adaptive removal (ASTRA, arXiv 2411.16721, section 3.3).
+
+    c = clip(cos(h_l - h_ref, v_l), 0, 1)
+    h_l  <-  h_l - strength x c x |h_l| x v_l        at the last position of every step
+
+with v_l a unit direction of what is to be removed and h_ref the mean activation of safe queries,
+so that c is about 0 for them. The paper attributes v to adversarial images; here it points to
+answering among unsafe queries (answered minus refused ones), or to the negative side of another
+contrast.
+Strength is a share of the activation's norm.
+"""
+
+from calib.config_methods import Directed
+from calib.engine.operators import AblateByCosine
+from calib.settings.edits import edits_at, grid_layers
+from calib.settings.fitting import Fitting
+from calib.settings.method import Axis, Method
+from calib.settings.setting import Change
+
+AXIS = Axis("strength as a share of the activation's norm", signed=False, usual=0.5)
+
+
+def method(fitting: Fitting, config: Directed) -> Method:
+    """One direction to remove per layer."""
+    positions = config.read_positions
+    direction = fitting.direction(config.contrast, config.estimator, positions)
+    safe = fitting.samples("safety", "train", positions).negative.mean(0)
+    layers = fitting.layers(config.layers)
+
+    def change(layer: int | None, strength: float) -> Change:
+        def removed(at: int) -> AblateByCosine:
+            return AblateByCosine(-direction.vectors[direction.row(at)], strength, safe[at])
+
+        return Change(edits_at(layer, layers, removed, config.positions))
+
+    return Method(config.name, AXIS, grid_layers(layers, config.together), change, direction)

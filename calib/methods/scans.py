@@ -1,0 +1,80 @@
+"""SCANS: steering whose sign is decided by where the model is about to go (arXiv 2408.11491,
+section 3).
+
+    t_l(x) = h_l(last prompt token of x) - h_l(last token of x + " Sure")     the transition
+    s(x)   = mean over gate layers of cos(t_l(x), mean over unsafe train x' of t_l(x'))
+    h_l  <-  h_l + strength x gap_l x direction_l     if s(x) >= threshold, towards refusing
+    h_l  <-  h_l - strength x gap_l x direction_l     otherwise
+
+for all layers l of a band. The direction points from answered to refused queries; the paper's points
+from safe to unsafe ones (contrast=safety). The threshold has the best F1 of unsafe against safe on
+validation. Strength is in gap units of the direction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from calib.config_methods import Scans
+from calib.data.example import Example
+from calib.engine.edit import Edits
+from calib.engine.operators import Add
+from calib.settings.edits import edits_at, grid_layers
+from calib.settings.fitting import Fitting
+from calib.settings.gates import Gate, chosen_gate
+from calib.settings.method import Axis, Method
+from calib.settings.setting import Change
+
+AXIS = Axis("strength in gap units", signed=False)
+
+
+def method(fitting: Fitting, config: Scans) -> Method:
+    """Both signs over the band, one of them for each example."""
+    direction = fitting.direction(config.contrast, config.estimator, config.read_positions)
+    layers = fitting.layers(config.layers)
+    gate = transition_gate(fitting, config)
+
+    def change(layer: int | None, strength: float) -> Change:
+        def edits(signed: float) -> Edits:
+            return edits_at(
+                layer, layers, lambda at: Add(direction.at(at, signed)), config.positions
+            )
+
+        return Change(rule=gate.rule(edits(strength), otherwise=edits(-strength)))
+
+    grid = grid_layers(layers, config.together)
+    return Method(config.name, AXIS, grid, change, direction, [gate.note])
+
+
+def transition_gate(fitting: Fitting, config: Scans) -> Gate:
+    """Opens for examples that go where unsafe ones go."""
+    transitions = Transitions(fitting, config)
+    unsafe = fitting.sides("safety", "train").positive
+    mean = transitions.of(unsafe).mean(0)  # [layers, width]
+
+    def scores(examples: Sequence[Example]) -> torch.Tensor:
+        return torch.cosine_similarity(transitions.of(examples), mean, dim=-1).mean(-1)
+
+    where = f"layers {', '.join(map(str, transitions.layers))}"
+    return chosen_gate(
+        fitting, f"{config.name}: the transition gate", [(where, scores)], config.threshold
+    )
+
+
+class Transitions:
+    """What one more token does to activations."""
+
+    def __init__(self, fitting: Fitting, config: Scans) -> None:
+        self.fitting, self.continuation = fitting, config.continuation
+        self.layers = fitting.layers(config.gate_layers)
+        self._continued: dict[int, tuple[Example, Example]] = {}  # by id(); holds it alive
+
+    def of(self, examples: Sequence[Example]) -> torch.Tensor:
+        """The transition of each example. # [examples, layers, width]"""
+        for example in examples:
+            if id(example) not in self._continued:
+                longer = replace(example, begun=example.begun + self.continuation)
+                self._continued[id(example)] = (example, longer)
+        continued = [self._continued[id(example)][1] for example in examples]
+        return self.fitting.read(examples, self.layers) - self.fitting.read(continued, self.layers)

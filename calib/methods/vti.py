@@ -1,0 +1,53 @@
+"""Visual and textual intervention, the text decoder's half (VTI, arXiv 2410.15778, section 4).
+
+    direction_l = unit(mean of the differences + their first principal component)
+    h_l  <-  |h_l| (h_l / |h_l| + strength x direction_l) / |h_l / |h_l| + strength x direction_l|
+
+at all layers and tokens, which keeps norms. The paper steers away from hallucinated answers; here
+the differences are those of safety pairs. Its other half edits the vision encoder, whose features
+this engine computes once for all settings: it is left out. Strength is a share of the activation's
+norm (the paper's 0.1 x lambda).
+"""
+
+import torch
+from sklearn.decomposition import PCA
+
+from calib.config_methods import Activation
+from calib.engine.operators import AddByNormKeepingNorm
+from calib.settings.edits import edits_at, grid_layers
+from calib.settings.fitting import Fitting
+from calib.settings.method import Axis, Method
+from calib.settings.setting import Change
+
+AXIS = Axis("strength as a share of the activation's norm", usual=0.1)
+
+
+def method(fitting: Fitting, config: Activation) -> Method:
+    """One direction per layer, added at all of them."""
+    layers = fitting.layers(config.layers)
+    samples = fitting.samples("safety", "train", config.read_positions, layers=layers)
+    directions = dict(zip(layers, vti_directions(samples.positive - samples.negative), strict=True))
+
+    def change(layer: int | None, strength: float) -> Change:
+        def turned(at: int) -> AddByNormKeepingNorm:
+            return AddByNormKeepingNorm(directions[at], strength)
+
+        return Change(edits_at(layer, layers, turned, config.positions))
+
+    return Method(config.name, AXIS, grid_layers(layers, config.together), change)
+
+
+def vti_directions(differences: torch.Tensor) -> torch.Tensor:
+    """Mean and first principal component of differences, of unit length. # [layers, width]
+
+    The component's sign is that of its projection on the mean. # differences [pairs, layers, width]
+    """
+    found = []
+    for layer in range(differences.shape[1]):
+        rows = differences[:, layer].double()
+        mean = rows.mean(0)
+        component = torch.from_numpy(PCA(1, svd_solver="full").fit(rows.numpy()).components_[0])
+        component = component * torch.sign(component @ mean)
+        direction = mean + component
+        found.append((direction / direction.norm()).float())
+    return torch.stack(found)

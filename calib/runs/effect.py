@@ -1,0 +1,80 @@
+"""Which layer: the one that moves refusals most at equal cost (see calib.runs.budget)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from calib.data.example import Example
+from calib.runs.answering import Planner, answer
+from calib.runs.budget import Priced
+from calib.runs.judging import judge_rows
+from calib.runs.record import Rows
+from calib.scoring.intervals import Interval, paired_difference
+from calib.scoring.judged import cluster_of
+from calib.scoring.labels import is_safe_response
+from calib.settings.method import Method
+from calib.settings.setting import BASELINE
+
+EXAMPLES = 96
+"""Validation examples that an effect is measured on."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one layer does at the budget of KL."""
+
+    layer: int
+    strength: float
+    """The largest strength within the budget."""
+    against: float
+    """The most negative strength within it; 0, the uncalibrated model, where there is none."""
+    kl: float
+    """Cost of ``strength``, in nats."""
+    rise: Interval
+    """Rise of the share of refused or warned queries from ``against`` to ``strength``."""
+
+
+def effects(
+    planner: Planner,
+    record: Rows,
+    judge: str,
+    method: Method,
+    priced: Sequence[Priced],
+    examples: Sequence[Example],
+) -> list[Effect]:
+    """The effect of each layer that has a strength within the budget."""
+    asked = list(examples)[:EXAMPLES]
+    found = []
+    for layer in method.layers:
+        own = {one.strength > 0: one for one in priced if one.layer == layer}
+        if layer is None or True not in own:
+            continue
+        up = own[True]
+        down = own[False].strength if False in own else 0.0
+        sides = []
+        for strength in (up.strength, down):
+            setting = method.setting(layer, strength) if strength else BASELINE
+            rows = answer(planner, planner.rows(asked, [setting]), record)
+            sides.append(judge_rows(rows, record, judge))
+        refused = [
+            [one.label is not None and is_safe_response(one.label) for one in side]
+            for side in sides
+        ]
+        clusters = [cluster_of(one) for one in sides[0]]
+        rise = paired_difference(refused[0], refused[1], clusters)
+        found.append(Effect(layer, up.strength, down, up.kl, rise))
+    return found
+
+
+def largest(found: Sequence[Effect]) -> Effect:
+    """The effect that moves refusals most, in whichever direction; ties go to the lower layer."""
+    return max(found, key=lambda one: (round(abs(one.rise.value), 9), -one.layer))
+
+
+def effect_note(method: Method, found: Sequence[Effect], best: Effect) -> str:
+    """Why a layer was chosen, in words."""
+    shown = ", ".join(f"{one.layer}: {100 * one.rise.value:+.0f}" for one in found)
+    return (
+        f"{method.name}: layer {best.layer} was chosen by its effect, the rise of refusals in "
+        f"points from strength {best.against:+.3g} to {best.strength:+.3g}, each within the budget "
+        f"of KL (n = {best.rise.n}). By layer: {shown}"
+    )

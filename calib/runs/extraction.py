@@ -1,0 +1,72 @@
+"""Directions without a sweep: fitted, measured on held-out pairs, and tried at equal cost."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from calib.config import ExtractConfig
+from calib.config_methods import Steer
+from calib.data.example import Example
+from calib.directions.direction import Direction
+from calib.engine.decoding import Decoding
+from calib.engine.generate import Engine
+from calib.runs.answering import Planner
+from calib.runs.asking import Asking
+from calib.runs.budget import within_budget
+from calib.runs.effect import effects
+from calib.runs.judging import choose_judge
+from calib.runs.record import Rows
+from calib.settings.fitting import Fitting
+from calib.settings.steering import steering
+from calib.vlm.load import VLM
+
+
+def extract(
+    config: ExtractConfig,
+    vlm: VLM,
+    examples: Sequence[Example],
+    utility: Sequence[Example],
+    folder: Path,
+    record: Rows,
+) -> tuple[Direction, list[str]]:
+    """The direction of the chosen layers with, under a budget of KL, each layer's effect when it is
+    added at the last prompt token; and what to know about how it was computed.
+
+    Raises CalibError when there are no train pairs, or the estimator cannot use them.
+    """
+    engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
+    judge = choose_judge("auto", config.data.name, vlm.checkpoint)
+    asking = Asking(Planner(engine), record, judge)
+    fitting = Fitting(vlm, examples, utility, asking, folder)
+    whole = fitting.direction(
+        config.contrast,
+        config.estimator,
+        config.read_positions,
+        config.site,
+    )
+    direction = whole.of_layers(fitting.layers(config.layers))
+    questions = [e for e in utility if (e.dataset, e.split) == ("utility", "validation")]
+    validated = fitting.twins("validation")
+    if config.kl is not None and questions and validated:
+        along = Steer(
+            contrast=config.contrast,
+            estimator=config.estimator,
+            read_positions=config.read_positions,
+            site=config.site,
+            layers=config.layers,
+        )
+        method = steering(fitting, along)
+        priced = within_budget(engine, method, questions, config.kl, folder)
+        found = {
+            one.layer: one
+            for one in effects(asking.planner, record, judge, method, priced, validated)
+        }
+        if all(layer in found for layer in direction.layers):
+            direction = dataclasses.replace(
+                direction,
+                effect=[found[layer].rise.value for layer in direction.layers],
+                effect_strength=[found[layer].strength for layer in direction.layers],
+                effect_kl=config.kl,
+                effect_n=found[direction.layers[0]].rise.n,
+            )
+    return direction, engine.notes

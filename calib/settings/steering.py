@@ -1,0 +1,140 @@
+"""Edits along one direction per layer: what most methods that edit activations come down to."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from calib.config_methods import Directed, Steer
+from calib.directions.direction import Direction, read_direction
+from calib.directions.fit import require_match
+from calib.engine.edit import Edits
+from calib.engine.operators import (
+    Ablate,
+    Add,
+    AddByNorm,
+    AddByNormKeepingNorm,
+    AddKeepingNorm,
+    Clamp,
+    Operator,
+)
+from calib.errors import CalibError
+from calib.settings.edits import edits_at, grid_layers
+from calib.settings.fitting import Fitting
+from calib.settings.gates import gate_of
+from calib.settings.layers import layers_of
+from calib.settings.method import Axis, Method
+from calib.settings.setting import Change
+from calib.vlm.load import VLM
+
+AXES = {
+    "add": Axis("strength in gap units"),
+    "add_keeping_norm": Axis("strength in gap units"),
+    "add_by_norm": Axis("strength as a share of the activation's norm", usual=0.2),
+    "add_by_norm_keeping_norm": Axis("strength as a share of the activation's norm", usual=0.2),
+    "ablate": Axis("share of the component that is removed"),
+    "clamp": Axis("bound on the projection, in gap units from between the classes"),
+}
+"""What strength means, by operator."""
+
+
+def operator_at(name: str, direction: Direction, layer: int, strength: float) -> Operator:
+    """The operator of that name along a direction at one layer.
+
+    clamp keeps the projection at or above midpoint + strength x gap for positive strengths, at or
+    below it for negative ones: 0.5 is where the positive class mean lies.
+
+    Raises CalibError when the direction has no such layer.
+    """
+    row = direction.row(layer)
+    unit = direction.vectors[row]
+    match name:
+        case "add":
+            return Add(direction.at(layer, strength))
+        case "add_keeping_norm":
+            return AddKeepingNorm(direction.at(layer, strength))
+        case "add_by_norm":
+            return AddByNorm(unit, strength)
+        case "add_by_norm_keeping_norm":
+            return AddByNormKeepingNorm(unit, strength)
+        case "ablate":
+            return Ablate(unit, strength)
+        case "clamp":
+            bound = float(direction.midpoint[row] + strength * direction.gap[row])
+            return Clamp(unit, low=bound) if strength > 0 else Clamp(unit, high=bound)
+    raise CalibError(f"operator '{name}' is not known: {', '.join(AXES)}.")
+
+
+def direction_of(fitting: Fitting, config: Directed) -> Direction:
+    """The direction that a configuration asks for: a given file, or fitted."""
+    path = config.direction if isinstance(config, Steer) else None
+    site = config.site if isinstance(config, Steer) else "residual"
+    if path is None:
+        return fitting.direction(config.contrast, config.estimator, config.read_positions, site)
+    given = given_direction(path, fitting.vlm)
+    kept = fitting.folder / "directions" / f"{config.name}-given.safetensors"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(path).expanduser(), kept)
+    return given
+
+
+def given_direction(path: str, vlm: VLM) -> Direction:
+    """The direction of a file, checked against the model it is to steer."""
+    direction = read_direction(Path(path).expanduser())
+    require_match(direction, vlm, path)
+    return direction
+
+
+def check_direction(config: Steer, vlm: VLM) -> None:
+    """Raise CalibError for a direction file that does not fit the model or lacks a layer."""
+    if config.direction is None:
+        return
+    direction = given_direction(config.direction, vlm)
+    if direction.operator not in ("add", config.operator):
+        raise CalibError(
+            f"method.direction={config.direction} is for operator '{direction.operator}', and "
+            f"method.operator={config.operator} would do something else with it. Give "
+            f"method.operator={direction.operator}."
+        )
+    layers = layers_of(vlm, config.layers)
+    if not isinstance(config.layers, str):
+        for layer in layers:
+            direction.row(layer)
+    elif not set(layers) & set(direction.layers):
+        raise CalibError(
+            f"method.layers={config.layers} means layers {layers}, and method.direction="
+            f"{config.direction} has layers {direction.layers} only. Give method.layers=all."
+        )
+
+
+def steering(fitting: Fitting, config: Steer) -> Method:
+    """Every axis of a configuration put together."""
+    direction = direction_of(fitting, config)
+    layers = fitting.layers(config.layers)
+    if isinstance(config.layers, str):  # a file may hold fewer layers than the model has
+        layers = [layer for layer in layers if layer in direction.layers]
+    gate = gate_of(fitting, config)
+
+    def change(layer: int | None, strength: float) -> Change:
+        def edits(signed: float) -> Edits:
+            return edits_at(
+                layer,
+                layers,
+                lambda at: operator_at(config.operator, direction, at, signed),
+                config.positions,
+                direction.site,
+            )
+
+        if gate is None:
+            return Change(edits(strength))
+        otherwise = edits(-strength) if config.closed == "opposite" else ()
+        return Change(rule=gate.rule(edits(strength), otherwise))
+
+    axis = AXES[config.operator]
+    return Method(
+        config.name,
+        replace(axis, signed=gate is None),
+        grid_layers(layers, config.together),
+        change,
+        direction,
+        [gate.note] if gate else [],
+    )

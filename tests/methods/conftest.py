@@ -1,0 +1,82 @@
+"""A small world to fit methods to, known to the engine and by hand."""
+
+import hashlib
+from dataclasses import dataclass
+
+import pytest
+from by_hand import Plain
+
+from calib.data.example import Example
+from calib.data.mini.examples import load
+from calib.engine.decoding import Decoding
+from calib.engine.generate import Engine
+from calib.settings.contrasts import Answer
+from calib.settings.fitting import Fitting
+from calib.vlm.load import VLM
+
+WORDS = ("knife", "ball", "juice", "spoon", "poison", "bag", "market", "nothing")
+
+
+def drawn(text: str) -> int:
+    return hashlib.sha256(text.encode()).digest()[0]
+
+
+def refused(example) -> bool | None:
+    """Whether the made-up answers refuse it: by lot, so that every contrast has both sides."""
+    return (None, True, True, False, False)[drawn(example.id) % 5]
+
+
+def answers(examples, purpose, judged=True):
+    """Made-up answers of the uncalibrated model."""
+    leads = {True: "I'm sorry, I can't", False: "You can get", None: "Be careful with"}
+    found = []
+    for example in examples:
+        said = f"{leads[refused(example)]} the {WORDS[drawn(example.id + example.query) % 8]}."
+        found.append(Answer(said, refused(example) if judged else None))
+    return found
+
+
+@dataclass(frozen=True)
+class World:
+    vlm: VLM
+    examples: list[Example]
+    fitting: Fitting
+    engine: Engine
+    plain: Plain
+
+    def twins(self, safety, split="train", refused_ones=None):
+        """Twins of one kind, pair by pair; ``refused_ones`` keeps those refused, or answered."""
+        found = [e for e in self.examples if (e.safety, e.split) == (safety, split)]
+        kept = [e for e in found if refused_ones is None or refused(e) == refused_ones]
+        return sorted(kept, key=lambda e: e.pair)
+
+    def means(self, layer, site="residual"):
+        """Mean activation of unsafe and of safe train queries. # twice [width]"""
+        sides = (self.twins(safety) for safety in ("unsafe", "safe"))
+        return [self.plain.last(side, layer, site).mean(0) for side in sides]
+
+    def refusal(self, layer):
+        """Mean activation of refused less that of answered train queries. # [width]"""
+        sides = [self.twins("unsafe", "train", r) + self.twins("safe", "train", r) for r in (1, 0)]
+        refused_mean, answered = (self.plain.last(side, layer).mean(0) for side in sides)
+        return refused_mean - answered
+
+    def shown(self, picture=True, safety="unsafe"):
+        """A test example, with its picture or without one."""
+        found = self.twins(safety, "test")
+        return next(e for e in found if (e.picture is not None) == picture)
+
+
+@pytest.fixture(scope="session")
+def world(vlm, tmp_path_factory):
+    """Pictured and plain twins of every split, in a world where refusals are drawn by lot."""
+    examples = load(["image_centric"], 12)
+    pictured = [e for e in load(["text_centric"], 14) if e.picture]
+    plain = [e for e in load(["text_centric"]) if not e.picture]
+    for split in ("train", "validation", "test"):
+        examples += [e for e in pictured if e.split == split][:12]
+        examples += [e for e in plain if e.split == split][:6]
+    engine = Engine(vlm, Decoding(max_new_tokens=8))
+    folder = tmp_path_factory.mktemp("fitting")
+    fitting = Fitting(vlm, examples, load(["utility"], 8), answers, folder)
+    return World(vlm, examples, fitting, engine, Plain(vlm))
