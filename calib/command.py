@@ -31,13 +31,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from calib.config import register
+from calib.config import CONF, register
 from calib.config_errors import explain, unknown_setting
 from calib.errors import CalibError
-
-HERE = Path(__file__).resolve().parent
-# In a checkout conf/ stands beside the package, in a wheel inside it.
-CONF = next((d for d in (HERE / "conf", HERE.parent / "conf") if d.is_dir()), HERE / "conf")
 
 HYDRA_INSIDE = Path(hydra.__file__).parent / "_internal"
 
@@ -97,12 +93,21 @@ def _typed(composed: DictConfig, schema: type[Config]) -> Config:
     config = OmegaConf.to_object(composed)
     assert isinstance(config, schema)
     # +key=value gets past the schema; nothing would ever read it.
-    for key in _unread(OmegaConf.to_container(composed), config):
-        raise CalibError(unknown_setting(key, schema))
+    for key, owner in _unread(OmegaConf.to_container(composed), config):
+        raise CalibError(unknown_setting(key, schema, owner, _overrides()))
     return config
 
 
-def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[str]:
+def _overrides() -> list[str]:
+    return [text for text in sys.argv[1:] if "=" in text]
+
+
+def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, type]]:
+    """Keys of ``given`` that the dataclass ``config`` has no field for, with the dataclass each
+    was meant for."""
+    if isinstance(config, dict):  # several methods by name
+        for name, value in config.items():
+            yield from _unread(given[name], value, f"{prefix}{name}.")
     if not dataclasses.is_dataclass(config):
         return
     fields = {field.name for field in dataclasses.fields(config)}
@@ -110,7 +115,7 @@ def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[str]:
         if key in fields:
             yield from _unread(value, getattr(config, key), f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", type(config)
 
 
 def _report(error: BaseException, schema: type, who: str, full_tracebacks: bool) -> int:
@@ -135,7 +140,7 @@ def _verdict(error: BaseException, schema: type) -> tuple[str | None, int]:
     if isinstance(error, CalibError):
         return str(error), USER_ERROR
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain(error, schema, [text for text in sys.argv[1:] if "=" in text]), USER_ERROR
+        return explain(error, schema, _overrides()), USER_ERROR
     # YAML's errors say which file and line themselves.
     if isinstance(error, yaml.YAMLError) or _refused_by_hydra(error):
         return str(error), USER_ERROR

@@ -8,6 +8,7 @@ A field without a default must be given.
 
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from calib.config_checks import at_least_one, between, layers, not_empty, one_of, path, positive
@@ -20,6 +21,10 @@ from calib.config_methods import (
     MethodConfig,
 )
 from calib.errors import CalibError
+
+HERE = Path(__file__).resolve().parent
+# In a checkout conf/ stands beside the package, in a wheel inside it.
+CONF = next((d for d in (HERE / "conf", HERE.parent / "conf") if d.is_dir()), HERE / "conf")
 
 MAPPINGS = ("calib", "paper")
 FORMATS = ("native",)
@@ -171,6 +176,12 @@ class SweepConfig:
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, MAPPINGS)
         path("out", self.out)
+        if self.methods and self.method.name != "none":
+            name, several = self.method.name, ", ".join(self.methods)
+            raise CalibError(
+                f"method={name} would be left out beside methods ({several}). Add it with "
+                f"+method@methods.{name}={name}, and give method=none."
+            )
 
 
 @dataclass

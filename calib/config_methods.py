@@ -24,7 +24,8 @@ POSITIONS = ("all", "prompt", "image", "text", "last_prompt", "response")
 READ_POSITIONS = ("last_prompt", "prompt", "image", "text")
 SITES = ("residual", "heads", "mlp")
 OPERATORS = (
-    "add", "add_keeping_norm", "add_by_norm", "add_by_norm_keeping_norm", "ablate", "clamp",
+    "add", "add_keeping_norm", "add_by_norm", "add_by_norm_keeping_norm", "ablate", "linear",
+    "clamp",
 )  # fmt: skip
 GATES = ("none", "cosine", "probe")
 LAYERS = ("all", "lower", "middle", "upper")
@@ -34,7 +35,9 @@ PLACES = ("system", "before", "after")
 @dataclass
 class MethodConfig:
     name: str
-    """Name of the calibration method: its file in calib/methods."""
+    """Name of the method in tables and figures, and of its file in calib/methods."""
+    file: str | None = None
+    """The file, where the method goes by another name: two settings of one method in one run."""
 
 
 @dataclass
@@ -114,7 +117,8 @@ class Steer(Directed):
     site: str = "residual"
     """residual: a block's output; heads: its attention heads; mlp: its MLP's output."""
     operator: str = "add"
-    """add | add_keeping_norm | add_by_norm | add_by_norm_keeping_norm | ablate | clamp."""
+    """add | add_keeping_norm | add_by_norm | add_by_norm_keeping_norm | ablate | linear |
+    clamp."""
     direction: str | None = None
     """Path of a direction file to use instead of fitting one."""
     gate: str = "none"

@@ -23,11 +23,7 @@ def main(config: ExportConfig) -> None:
     if config.run is not None:
         folder = Path(config.run).expanduser()
         direction, results = chosen_direction(folder), measured(folder)
-        out = (
-            Path(config.out).expanduser()
-            if config.out
-            else folder / "export" / "direction.safetensors"
-        )
+        place = folder / "export" / "direction.safetensors"
     else:
         direction, results = read_direction(Path(str(config.direction)).expanduser()), []
         place = Path("direction.safetensors")

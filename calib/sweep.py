@@ -15,7 +15,8 @@ def main(config: SweepConfig) -> None:
     from calib.config_methods import Prompting
     from calib.data.benchmarks import load_benchmark, load_utility
     from calib.report.comparison import comparison
-    from calib.report.figures import calibration_against_utility, trade_off
+    from calib.report.figures import trade_off
+    from calib.report.methods_figure import methods_figure
     from calib.report.terminal import printable, summary
     from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.provenance import provenance
@@ -67,9 +68,10 @@ def main(config: SweepConfig) -> None:
             if record.finished:
                 print(f"{len(record.finished)} rows were answered before and are not done again.")
 
-            grids = {}
+            grids, axes = {}, {}
             for method in study.methods():
                 grids[method.name] = study.grid(method)
+                axes[method.name] = method.axis.meaning
                 for note in (*method.notes, *study.notes):
                     print(f"note: {printable(note)}")
                 study.notes.clear()
@@ -85,15 +87,18 @@ def main(config: SweepConfig) -> None:
                 print(f"note: {printable(note)}")
 
         results = score(study.judged, config.mapping)
-        files = write_tables(folder, config, vlm, results, chosen) | {"labels": labels}
+        files = write_tables(folder, config, vlm, results, chosen, axes) | {"labels": labels}
         run = RunResults(folder.name, vlm.checkpoint, results)
         if len(chosen) == 1:
-            ((layer, choice),) = chosen.values()
-            files["figure"] = trade_off(run, folder / "trade_off")[0]
+            ((name, (_, choice)),) = chosen.items()
+            axis = axes.get(name, "")
+            files["figure"] = trade_off(run, folder / "trade_off", axis=axis)[0]
         else:
-            files["figure"] = calibration_against_utility([run], folder / "methods")[0]
+            layers = {name: layer for name, (layer, _) in chosen.items()}
+            places = {n: (c.point.layer, c.point.strength) for n, (_, c) in chosen.items()}
+            files["figure"] = methods_figure(run, places, layers, folder / "methods")[0]
     if len(chosen) == 1:
-        print(summary(study.judged, choice, vlm.checkpoint, files, mapping=config.mapping))
+        print(summary(study.judged, choice, vlm.checkpoint, files, axis, mapping=config.mapping))
     else:
         prompts = [one.name for one in methods_of(config) if isinstance(one, Prompting)]
         found = study.judged, results, chosen, prompts

@@ -1,25 +1,24 @@
 """The files in conf/ compose, and the dataclasses refuse values that mean nothing."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from composing import composed
 
 from calib import config
-from calib.command import CONF
+from calib import config_methods as methods
+from calib.config import CONF
+from calib.config_methods import Steer
 from calib.directions import estimators
 from calib.errors import CalibError
+from calib.report import separability
 from calib.scoring import labels
+from calib.settings import contrasts, steering
+from calib.vlm.layers import Site
+from calib.vlm.prompts import Positions
 
 GROUPS = ("model", "method", "data", "utility", "judge")
-MANDATORY = {"plot": ["runs=[runs/one]"]}
-
-
-def composed(name: str, *overrides: str) -> object:
-    config.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return OmegaConf.to_object(compose(name, [*MANDATORY.get(name, []), *overrides]))
 
 
 @pytest.mark.parametrize("name", config.ENTRY_POINTS)
@@ -64,41 +63,54 @@ def test_overrides_arrive_typed():
 
 
 def sweep_config(**changes: object) -> config.SweepConfig:
-    return config.SweepConfig(
-        model=config.ModelConfig("internvl"),
-        method=config.Steer(),
-        data=config.MiniData(),
-        utility=config.UtilityConfig("mini", limit=300),
-        judge=config.JudgeConfig("auto"),
-        **changes,
-    )
+    settings = {
+        "model": config.ModelConfig("internvl"),
+        "method": Steer(),
+        "data": config.MiniData(),
+        "utility": config.UtilityConfig("mini", limit=300),
+        "judge": config.JudgeConfig("auto"),
+    }
+    return config.SweepConfig(**{**settings, **changes})
+
+
+def extract_config(**changes: object) -> config.ExtractConfig:
+    model, utility = config.ModelConfig("m"), config.UtilityConfig("mini")
+    return config.ExtractConfig(model, config.MiniData(), utility, **changes)
 
 
 def test_the_names_that_are_checked_early_are_those_of_the_registries():
     assert set(config.MAPPINGS) == set(labels.MAPPINGS)
-    assert set(config.ESTIMATORS) == set(estimators.ESTIMATORS)
+    # The other two find more than one direction per layer, for methods of their own.
+    several = {"svd_subspace", "nullspace_ridge"}
+    assert set(methods.ESTIMATORS) | several == set(estimators.ESTIMATORS)
+    assert set(methods.CONTRASTS) == set(contrasts.CONTRASTS)
+    assert set(methods.CONTRASTS) == set(separability._SIDES)
+    assert set(methods.OPERATORS) == set(steering.AXES)
+    assert set(methods.SITES) == set(get_args(Site))
+    assert set(methods.POSITIONS) == set(get_args(Positions))
+    assert set(methods.READ_POSITIONS) < set(methods.POSITIONS)
 
 
 @pytest.mark.parametrize("layers", ["all", 0, 5, [0], [3, 4]])
 def test_layers_that_are_layers(layers):
-    assert config.Steer(layers=layers).layers == layers
+    assert Steer(layers=layers).layers == layers
 
 
 @pytest.mark.parametrize("layers", ["last", [], [-1], -1, [1.5], True, [True], ["3"], None])
 def test_layers_that_are_none(layers):
     with pytest.raises(CalibError, match=r"method\.layers.*names no layers.*\[3,4\]"):
-        config.Steer(layers=layers)
+        Steer(layers=layers)
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: config.Steer(positions="respons"), "method.positions.*'respons'.*'response'"),
-        (lambda: config.Steer(read_positions="all"), "method.read_positions.*'all'.*last_prompt"),
-        (lambda: config.Steer(contrast="safe"), "method.contrast.*'safe'.*'safety'"),
-        (lambda: config.Steer(strengths=[]), "method.strengths.*empty"),
-        (lambda: config.Steer(strengths=[1.0, float("inf")]), "method.strengths: inf.*finite"),
-        (lambda: config.Steer(direction=" "), "method.direction.*empty"),
+        (lambda: Steer(positions="respons"), "method.positions.*'respons'.*'response'"),
+        (lambda: Steer(read_positions="all"), "method.read_positions.*'all'.*last_prompt"),
+        (lambda: Steer(contrast="safe"), "method.contrast.*'safe'.*'safety'"),
+        (lambda: Steer(strengths=[]), "method.strengths.*empty"),
+        (lambda: Steer(strengths=[1.0, float("inf")]), "method.strengths: inf.*finite"),
+        (lambda: Steer(direction=" "), "method.direction.*empty"),
         (lambda: config.ModelConfig("m", dtype="fp32"), "model.dtype.*'fp32'.*float32, bfloat16"),
         (lambda: config.MiniData(parts=["image"]), "data.parts.*'image'.*image_centric"),
         (lambda: config.MiniData(parts=[]), "data.parts.*empty"),
@@ -114,11 +126,41 @@ def test_layers_that_are_none(layers):
         (lambda: config.GenerationConfig(temperature=float("nan")), "generation.temperature: nan"),
         (lambda: config.GenerationConfig(top_p=0), "generation.top_p: 0"),
         (lambda: config.GenerationConfig(top_p=1.5), "generation.top_p: 1.5"),
-        (lambda: config.Steer(estimator="mean"), "method.estimator: 'mean'.*mean_difference"),
+        (lambda: Steer(estimator="mean"), "method.estimator: 'mean'.*mean_difference"),
         (lambda: sweep_config(mapping="papr"), "mapping.*'papr'.*'paper'"),
         (
-            lambda: config.ExtractConfig(config.ModelConfig("m"), config.MiniData(), "pca"),
-            "estimator: 'pca'.*mean_difference",
+            lambda: extract_config(estimator="pce"),
+            "estimator: 'pce'.*'pca'",
+        ),
+        (lambda: extract_config(contrast="saftey"), "contrast: 'saftey'.*'safety'"),
+        (lambda: extract_config(read_positions="response"), "read_positions: 'response'.*prompt"),
+        (lambda: extract_config(site="head"), "site: 'head'.*'heads'"),
+        (lambda: extract_config(kl=0), "kl: 0 is not a positive number"),
+        (lambda: extract_config(layers="middle"), "layers: 'middle' names no layers"),
+        (lambda: extract_config(max_new_tokens=0), "max_new_tokens: 0"),
+        (lambda: Steer(kl=float("nan")), "method.kl: nan is not a positive number"),
+        (lambda: Steer(site="layer"), "method.site: 'layer'.*residual"),
+        (lambda: Steer(operator="ad"), "method.operator: 'ad'.*'add'"),
+        (lambda: Steer(gate="prob"), "method.gate: 'prob'.*'probe'"),
+        (lambda: Steer(closed="opposit"), "method.closed: 'opposit'.*'opposite'"),
+        (lambda: Steer(gate_layers="auto"), "method.gate_layers: 'auto' names no layers"),
+        (lambda: Steer(layers="auto", together=True), "auto chooses one layer, but.*together"),
+        (lambda: Steer(direction="f", site="heads"), "method.site=heads with method.direction"),
+        (lambda: methods.Adaptive("a", coefficient_layer=[1]), "coefficient_layer: give one layer"),
+        (lambda: methods.Adaptive("a", harm_limits=[1, -1]), r"harm_limits: \[1, -1\] is not"),
+        (lambda: methods.Adaptive("a", harm_slope=float("inf")), "harm_slope: inf"),
+        (lambda: methods.Nullspace("n", null_share=1.5), "null_share: 1.5 is not between 0 and 1"),
+        (lambda: methods.Nullspace("n", ridge=0), "ridge: 0 is not a positive"),
+        (lambda: methods.Revision("r", samples="answers"), "samples: 'answers'.*responses"),
+        (lambda: methods.Revision("r", extractor="probe"), "extractor: 'probe'.*probe_weight"),
+        (lambda: methods.Revision("r", heads=0), "heads: 0 is too small"),
+        (lambda: methods.Captioned("c", captions=" "), "captions: the path is empty"),
+        (lambda: methods.Modality("m", picture="black"), "picture: 'black'.*blank"),
+        (lambda: methods.Subspace("s", rank=0), "rank: 0 is too small"),
+        (lambda: methods.Prompting("p", place="infront"), "place: 'infront'.*before"),
+        (
+            lambda: sweep_config(methods={"a": methods.Prompting("reminder")}),
+            r"method=steer would be left out beside methods \(a\).*method=none",
         ),
         (lambda: config.ExportConfig(format="gguf"), "format: 'gguf'.*native"),
         (lambda: config.PlotConfig(runs=[]), "runs.*empty"),

@@ -28,17 +28,18 @@ def build(fitting: Fitting, config: MethodConfig) -> Method:
 
     Raises CalibError when there is no such method, or it cannot be fitted.
     """
-    return _file(config.name).method(fitting, config)
+    return _file(config).method(fitting, config)
 
 
 def check(config: MethodConfig, vlm: VLM, examples: Sequence[Example]) -> None:
     """Raise CalibError for a method that could not be carried out, before anything is done."""
-    file = _file(config.name)
+    file = _file(config)
     if hasattr(file, "check"):
         file.check(config, vlm, examples)
 
 
-def _file(name: str) -> Any:
+def _file(config: MethodConfig) -> Any:
+    name = config.file or config.name
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     if name not in names:
         raise CalibError(

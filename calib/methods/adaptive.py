@@ -8,9 +8,10 @@ activation at one layer on v, in gaps from between the classes (+-0.5 at the cla
     lambda_c(x) = clip(harm_slope x p(x, c), harm_limits)
     h_l  <-  h_l + strength x (lambda_r(x) gap_l(r) r_l + lambda_c(x) gap_l(c) c_l)
 
-at all layers, with gap_l(v) the distance of the two class means along v. A negative refusal slope pushes those that lean to answering towards refusing and the
-other way round; a positive harm slope pushes every query further to its own side. The paper fits
-slopes, offsets and limits to each model; here gap units make them comparable. Strength scales both.
+at all layers, with gap_l(v) the distance of the two class means along v. A negative refusal slope
+pushes those that lean to answering towards refusing and the other way round; a positive harm slope
+pushes every query further to its own side. The paper fits slopes, offsets and limits to each model;
+here gap units make them comparable. Strength scales both.
 """
 
 from collections.abc import Sequence

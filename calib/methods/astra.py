@@ -17,7 +17,7 @@ from calib.settings.fitting import Fitting
 from calib.settings.method import Axis, Method
 from calib.settings.setting import Change
 
-AXIS = Axis("strength as a share of the activation's norm", signed=False, usual=0.5)
+AXIS = Axis("as a share of the activation's norm", signed=False, usual=0.5)
 
 
 def method(fitting: Fitting, config: Directed) -> Method:

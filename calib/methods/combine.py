@@ -10,7 +10,7 @@ first strength, and the combination's layers and strengths are those of the acti
 from collections.abc import Sequence
 
 from calib import methods
-from calib.config_methods import Activation, Combine, Prompting
+from calib.config_methods import Activation, Combine, Dialogued, Prompting
 from calib.data.example import Example
 from calib.errors import CalibError
 from calib.settings.fitting import Fitting
@@ -20,12 +20,23 @@ from calib.vlm.load import VLM
 
 
 def check(config: Combine, vlm: VLM, examples: Sequence[Example]) -> None:
-    """Raise CalibError unless there is one method of each kind."""
+    """Raise CalibError unless there is one method of each kind, and its cost can be measured."""
     if not isinstance(config.prompt, Prompting) or not isinstance(config.activation, Activation):
         raise CalibError(
             f"method=combine takes a prompt-based and an activation-based method, not "
             f"{config.prompt.name} and {config.activation.name}. Choose with "
             "method@method.prompt=NAME and method@method.activation=NAME."
+        )
+    if config.prompt.kl is not None:
+        raise CalibError(
+            "method.prompt.kl chooses nothing here: the prompt stands at its first strength. Give "
+            "method.activation.kl, which counts what both cost."
+        )
+    by_cost = config.activation.kl is not None or config.activation.layers == "auto"
+    if by_cost and isinstance(config.prompt, Dialogued):
+        raise CalibError(
+            f"method.activation.kl and layers=auto go by the first token of one prompt, and "
+            f"{config.prompt.name} asks several times. Give method.activation.strengths and layers."
         )
 
 
@@ -34,7 +45,7 @@ def method(fitting: Fitting, config: Combine) -> Method:
     assert isinstance(config.prompt, Prompting)
     prompt = methods.build(fitting, config.prompt)
     activation = methods.build(fitting, config.activation)
-    asked = prompt.change(None, config.prompt.strengths[0]).dialogue
+    asked = prompt.setting(None, config.prompt.strengths[0]).change.dialogue
 
     def change(layer: int | None, strength: float) -> Change:
         edited = activation.change(layer, strength)

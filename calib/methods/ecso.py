@@ -10,6 +10,7 @@ Where there is no picture a harmful answer is given again with the closing instr
 texts are ours (conf/method/ecso.yaml). Strength is 1 with the steps, 0 without.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -70,7 +71,6 @@ class EyesClosed:
 
     @staticmethod
     def _filled(text: str, example: Example, **parts: str) -> str:
-        # Not format: what the model says may hold braces.
-        for name, part in {"query": example.query, **parts}.items():
-            text = text.replace("{" + name + "}", part)
-        return text
+        # Not format: what is filled in may hold braces, and is not filled in turn.
+        known = {"query": example.query, **parts}
+        return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], found[0]), text)

@@ -20,7 +20,7 @@ from calib.settings.fitting import Fitting
 from calib.settings.method import Axis, Method
 from calib.settings.setting import Change
 
-AXIS = Axis("strength in standard deviations along the revision vector", usual=2.0)
+AXIS = Axis("in standard deviations along the revision vector", usual=2.0)
 EXTRACTORS = {"mean_shift": "multi_response_means", "probe_weight": "logistic_probe"}
 
 

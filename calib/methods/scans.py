@@ -6,8 +6,8 @@ section 3).
     h_l  <-  h_l + strength x gap_l x direction_l     if s(x) >= threshold, towards refusing
     h_l  <-  h_l - strength x gap_l x direction_l     otherwise
 
-for all layers l of a band. The direction points from answered to refused queries; the paper's points
-from safe to unsafe ones (contrast=safety). The threshold has the best F1 of unsafe against safe on
+for all layers l of a band. The direction points to refused queries from answered ones; the paper's,
+to unsafe from safe ones (contrast=safety). The threshold has the best F1 of unsafe against safe on
 validation. Strength is in gap units of the direction.
 """
 
@@ -26,7 +26,7 @@ from calib.settings.gates import Gate, chosen_gate
 from calib.settings.method import Axis, Method
 from calib.settings.setting import Change
 
-AXIS = Axis("strength in gap units", signed=False)
+AXIS = Axis("in gap units", signed=False)
 
 
 def method(fitting: Fitting, config: Scans) -> Method:

@@ -19,7 +19,7 @@ from calib.settings.fitting import Fitting
 from calib.settings.method import Axis, Method
 from calib.settings.setting import Change
 
-AXIS = Axis("strength as a share of the activation's norm", usual=0.1)
+AXIS = Axis("as a share of the activation's norm", usual=0.1)
 
 
 def method(fitting: Fitting, config: Activation) -> Method:

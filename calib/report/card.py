@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from calib.directions.direction import Direction
 from calib.report.terminal import printable
 from calib.scoring.results import BASELINE, Result
+from calib.settings.steering import AXES
 from calib.vlm.load import MINI
 
 _SITES = {
@@ -19,10 +20,9 @@ _SHOWN = ("SRA_u", "SRA_s", "SRA", "utility", "KL")
 
 def direction_card(direction: Direction, results: Sequence[Result], file: str) -> str:
     """Markdown; ``results`` are the test totals of the run it comes from, if there is one."""
-    gap, norm = float(direction.gap[0]), float(direction.norm[0])
-    adds = f"{gap:.4g} along a unit vector ({gap / norm:.3f} of the mean norm)"
     revision = _plain(direction.revision or "none given")
     layers = ", ".join(map(str, direction.layers))
+    site = f"{_plain(direction.site)}: {_SITES.get(direction.site, '')} block {layers}"
     organism = (
         "\nmini-internvl is a small model organism trained by calib on a procedural world. Nothing "
         "here is a result on a published model.\n"
@@ -35,12 +35,12 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
 |---|---|
 | checkpoint | {_plain(direction.checkpoint)} (revision {revision}) |
 | fingerprint | {_plain(direction.fingerprint)} |
-| site | {_plain(direction.site)}: {_SITES[direction.site]} block {_plain(layers)} (0-based) |
+| site | {site} (0-based) |
 | operator | {_plain(direction.operator)} |
 | estimator | {_plain(direction.estimator)}, contrast {_plain(direction.contrast)} |
 | read at | {_plain(direction.read_positions)} |
 | edited positions | {_plain(direction.positions or "not said")} |
-| unit of strength | {_plain(direction.unit)}: 1.0 adds {adds} |
+| unit of strength | {_unit(direction)} |
 | default strength | {direction.strength:g}{_kept(direction)} |
 | fitted on | {_plain(direction.pairs)} pairs, pair set {_plain(direction.pair_set)} |
 | held-out AUROC | {_auroc(direction)} |
@@ -71,6 +71,16 @@ def command_line(direction: Direction, file: str) -> str:
         settings.append(f"method.operator={direction.operator}")
     quoted = (s if re.fullmatch(r"[\w.,=/\[\]-]+", s) else shlex.quote(s) for s in settings)
     return printable(" ".join(["python -m calib.sweep method=steer", *quoted]))
+
+
+def _unit(direction: Direction) -> str:
+    """What strength 1 does; for operators that add nothing along the gap, what strength means."""
+    axis = AXES.get(direction.operator, AXES["add"])
+    if axis != AXES["add"]:
+        return axis.meaning
+    gap, norm = float(direction.gap[0]), float(direction.norm[0])
+    adds = f"{gap:.4g} along a unit vector ({gap / norm:.3f} of the mean norm)"
+    return f"{_plain(direction.unit)}: 1.0 adds {adds}"
 
 
 def _kept(direction: Direction) -> str:

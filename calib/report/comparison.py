@@ -27,7 +27,7 @@ from calib.scoring.tradeoff import (
 Chosen = Mapping[str, tuple[int | None, OperatingPoint]]
 """The layer and the operating point of each method."""
 
-_COLUMNS = "{:<15}{:>6}{:>9}{:>7}{:>24}{:>8}{:>7}{:>8}{:>7}{:>8}"
+_COLUMNS = "{:<17}{:>6}{:>9}{:>7}{:>23}{:>8}{:>7}{:>8}{:>7}{:>8}"
 _HEAD = (
     "method", "layer", "strength", "SRA", "change (95% CI)", "SRA_u", "SRA_s", "utility", "KL",
     "area",
@@ -59,17 +59,17 @@ def comparison(
     lines = ["", f"Checkpoint  {printable(model, WIDTH - 12)}"]
     lines += [f"Methods at their operating points, chosen on validation; {split} split", ""]
     lines += [_COLUMNS.format(*_HEAD), "-" * WIDTH]
-    lines += [_line("uncalibrated", baseline, "", 0.0, None)]
+    lines += [_line("uncalibrated", baseline, "", kl.get(_place(baseline)), None)]
     for name in sorted(chosen, key=lambda name: (-round(areas[name], 9), name)):
         choice = chosen[name][1]
-        shown = printable(name, 14) + ("*" if name in prompts else "")
+        shown = printable(name, 15) + ("*" if name in prompts else "")
         if choice.kept_baseline:
-            lines.append(f"{shown:<15}{'none better than uncalibrated on validation':<72}"
-                         f"{'':>5}{areas[name]:>8.3f}")  # fmt: skip
+            kept = "none better than uncalibrated on validation"
+            lines.append(f"{shown:<17}{kept:<75}{areas[name]:>8.3f}")
             continue
         point = _same_place(points, choice.point)
         change = shown_difference(sra_change(judged, choice, split, mapping))
-        lines.append(_line(shown, point, change, kl.get(_place(point), 0.0), areas[name]))
+        lines.append(_line(shown, point, change, kl.get(_place(point)), areas[name]))
     counts = f"n = {baseline.sra.n} queries"
     if baseline.utility is not None:
         counts += f" and {baseline.utility.n} utility questions"
@@ -78,8 +78,8 @@ def comparison(
         "layer. KL: mean of the first response token over utility questions, in nats."
     )
     lines += ["", *textwrap.wrap(legend, WIDTH), ""]
-    width = max(map(len, files), default=0)
-    lines += [f"{what:<{width}}  {printable(str(path))}" for what, path in files.items()]
+    width = max((len(printable(what)) for what in files), default=0)
+    lines += [f"{printable(what):<{width}}  {printable(str(path))}" for what, path in files.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -106,13 +106,16 @@ def sra_change(
     )
 
 
-def _line(name: str, point: Point, change: str, kl: float, area: float | None) -> str:
+def _line(name: str, point: Point, change: str, kl: float | None, area: float | None) -> str:
     layer = "" if point.layer is None else str(point.layer)
     utility = "-" if point.utility is None else f"{100 * point.utility.value:.1f}%"
     rates = [f"{100 * rate.value:.1f}%" for rate in (point.sra, point.sra_u, point.sra_s)]
+    cost = "-" if kl is None else f"{kl:.3f}"
     shown = "" if area is None else f"{area:.3f}"
-    cells = (name, layer, f"{point.strength:g}", rates[0], change, *rates[1:], utility)
-    return _COLUMNS.format(*cells, f"{kl:.3f}", shown)
+    if len(change) > 23:  # wider than its column where shares are 0 or 1
+        change = change.replace(".0", "")
+    cells = (name, layer, f"{point.strength:.3g}", rates[0], change, *rates[1:], utility)
+    return _COLUMNS.format(*cells, cost, shown)
 
 
 def _place(point: Point) -> tuple[str, int | None, float]:

@@ -92,9 +92,12 @@ def steering_curves(run: RunResults, out_stem: Path, split: str = "test") -> lis
     return _draw_run(run, out_stem, split, with_plane=False)
 
 
-def trade_off(run: RunResults, out_stem: Path, split: str = "test") -> list[Path]:
-    """Both figures of one run side by side: the steering curves, and SRA against utility."""
-    return _draw_run(run, out_stem, split, with_plane=True)
+def trade_off(run: RunResults, out_stem: Path, split: str = "test", axis: str = "") -> list[Path]:
+    """Both figures of one run side by side: the steering curves, and SRA against utility.
+
+    ``axis`` says what strength means.
+    """
+    return _draw_run(run, out_stem, split, with_plane=True, axis=axis)
 
 
 def _curves(run: RunResults, split: str) -> list[_Curve]:
@@ -126,7 +129,9 @@ def _layers_drawn(run: RunResults, method: str, layers: list[int | None]) -> lis
     return [choose_layer(candidates, baseline_of(validation)).layer]
 
 
-def _draw_run(run: RunResults, out_stem: Path, split: str, with_plane: bool) -> list[Path]:
+def _draw_run(
+    run: RunResults, out_stem: Path, split: str, with_plane: bool, axis: str = ""
+) -> list[Path]:
     curves = _curves(run, split)
     measured = {result.dataset for result in run.results if result.split == split}
     parts = [part for part in _PANELS if part in measured]
@@ -144,6 +149,7 @@ def _draw_run(run: RunResults, out_stem: Path, split: str, with_plane: bool) -> 
         write_title(figure, f"{_curve_name(curve)}, {shown_name(split, 20)} split", [run.model])
         for axes, part in zip(all_axes, parts, strict=False):
             _draw_strengths(axes, curve, part, split)
+            axes.set_xlabel(f"strength {axis}".strip())
         all_axes[0].set_ylabel("share of responses")
         if with_plane:
             _draw_plane(all_axes[-1], curves)
@@ -164,7 +170,7 @@ def _draw_strengths(axes: Axes, curve: _Curve, part: str, split: str) -> None:
         axes.fill_between(strengths, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(strengths, value, color=colour, marker=marker, linestyle=line, label=label)
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0.5)
-    axes.set(title=_PANELS[part], xlabel="strength", ylim=(-0.03, 1.03))
+    axes.set(title=_PANELS[part], ylim=(-0.03, 1.03))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 

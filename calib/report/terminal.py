@@ -69,15 +69,16 @@ def summary(
     choice: OperatingPoint,
     model: str,
     files: Mapping[str, Path],
+    axis: str = "",
     split: str = "test",
     mapping: str = "calib",
 ) -> str:
     """The uncalibrated model against the chosen setting on ``split``, a verdict, and the files.
 
     ``judged`` must hold both settings on that split (what else it holds is ignored); ``files``
-    are the paths written, by what they are. Rates are in percent; differences are in percentage
-    points over the examples judged under both settings, with a paired bootstrap interval
-    clustered by pair. At most 100 columns, save where a path alone is longer. Raises CalibError
+    are the paths written, by what they are, ``axis`` says what strength means. Rates are in
+    percent; differences are in percentage points over the examples judged under both settings, with
+    a paired bootstrap interval clustered by pair. At most 100 columns, save where a path alone is longer. Raises CalibError
     when a setting has no judged response on the split.
     """
     at_split = [row for row in judged if row.split == split]
@@ -86,7 +87,8 @@ def summary(
     pairs = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
 
     lines = ["", f"Checkpoint  {printable(model, WIDTH - 12)}"]
-    lines += [f"Setting     {named(choice.point)}, chosen on validation", ""]
+    lines += [f"Setting     {named(choice.point)}, chosen on validation"]
+    lines += [f"Strength    {printable(axis, WIDTH - 12)}", ""] if axis else [""]
     head = (
         printable(f"{split} split", 38),
         "uncalibrated",

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from math import inf
 from pathlib import Path
 from statistics import fmean
 
@@ -124,12 +125,12 @@ def _costs(
         [Asked(row.shown, row.edits, base=row.base) for row in rows],
         lambda: bar.update(1),  # type: ignore[attr-defined]
     )
-    kls = [response.kl for response in found]
-    # Not a number where the model's output was none: more than any budget.
-    return [
-        fmean(float("inf") if kl is None or kl != kl else kl for kl in kls[k :: len(settings)])
-        for k in range(len(settings))
+    # Where the model's output is not finite its KL says nothing: more than any budget.
+    kls = [
+        inf if response.kl is None or response.finish == "not_finite" else response.kl
+        for response in found
     ]
+    return [fmean(kls[k :: len(settings)]) for k in range(len(settings))]
 
 
 def whole_within_budget(

@@ -11,7 +11,7 @@ from calib.runs.tables import RESULTS_FILE, read_operating_points
 from calib.scoring.results import BASELINE, Result, read_results
 
 EXPORTED = "steer"
-"""The method whose edit is the direction itself; others do more with theirs."""
+"""The method (its file) whose edit is the direction itself; others do more with theirs."""
 
 
 def chosen_direction(folder: Path) -> Direction:
@@ -21,7 +21,7 @@ def chosen_direction(folder: Path) -> Direction:
     """
     points = {point["method"]: point for point in read_operating_points(folder)}
     settings = _settings(read_run(folder)["identity"])
-    point = points.get(EXPORTED)
+    point = points.get(settings["name"]) if settings else None
     if point is None or point["layer"] is None or settings is None:
         raise CalibError(
             f"'{folder}' is a run of {', '.join(points)}, which has no direction to export. Give a "
@@ -58,12 +58,14 @@ def direction_file(settings: dict[str, Any]) -> str:
 
 
 def _settings(identity: dict[str, Any]) -> dict[str, Any] | None:
-    methods = [identity["method"], *identity.get("methods", {}).values()]
-    return next((one for one in reversed(methods) if one["name"] == EXPORTED), None)
+    found = [*identity.get("methods", {}).values()] or [identity["method"]]
+    steering = [one for one in found if (one.get("file") or one["name"]) == EXPORTED]
+    return steering[0] if steering else None
 
 
 def measured(folder: Path) -> list[Result]:
     """The run's totals on the test split."""
     found = [result for run in read_results(folder / RESULTS_FILE) for result in run.results]
     totals = [r for r in found if r.split == "test" and r.variant == "all" and r.category == "all"]
-    return [r for r in totals if r.method in (BASELINE, EXPORTED)]
+    settings = _settings(read_run(folder)["identity"])
+    return [r for r in totals if r.method in (BASELINE, (settings or {}).get("name"))]

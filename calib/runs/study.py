@@ -64,19 +64,20 @@ def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]
     chosen = methods_of(config)
     names = [method.name for method in chosen]
     if len(set(names)) < len(names):
-        raise CalibError(f"two methods have one name: {', '.join(names)}. Give each its own.")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CalibError(
+            f"two methods have one name, {twice}. Give one of them another: "
+            f"methods.KEY.name=OTHER methods.KEY.file={twice}."
+        )
     for method in chosen:
         for one in _parts(method):
             if isinstance(one, Activation):
                 layers_of(vlm, one.layers)
-            if (
-                isinstance(one, Calibration)
-                and one.kl is not None
-                and config.utility.name == "none"
-            ):
+            by_cost = _by_cost(one)
+            if by_cost and config.utility.name == "none":
                 raise CalibError(
-                    f"method.kl={one.kl} is a budget on utility questions, and utility=none has "
-                    "none. Choose a utility set, or give method.strengths."
+                    f"{by_cost} goes by a cost on utility questions, and utility=none has none. "
+                    "Choose a utility set, or give method.strengths and method.layers."
                 )
             methods.check(one, vlm, benchmark.examples)
             if isinstance(one, Steer) and one.direction is not None:
@@ -84,6 +85,14 @@ def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]
                 contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
                 given[f"direction of {one.name}"] = hashlib.sha256(contents).hexdigest()[:16]
     return given
+
+
+def _by_cost(method: MethodConfig) -> str:
+    """The setting by which a method chooses strengths or a layer by their cost, if there is one."""
+    if isinstance(method, Calibration) and method.kl is not None:
+        return f"method.kl={method.kl:g}"
+    auto = isinstance(method, Activation) and method.layers == "auto"
+    return "method.layers=auto" if auto else ""
 
 
 def _parts(method: MethodConfig) -> list[MethodConfig]:
@@ -174,6 +183,11 @@ class Study:
         assert isinstance(config, Calibration)
         layers, priced = list(method.layers), []
         auto = isinstance(config, Activation) and config.layers == "auto"
+        if auto and layers == [None]:
+            raise CalibError(
+                f"method.layers=auto: method={method.name} has no setting for each layer to choose "
+                "from. Give method.layers as a band or a list."
+            )
         if config.kl is not None or auto:
             priced = self._priced(method, config.strengths, config.kl or EFFECT_KL)
         if auto:

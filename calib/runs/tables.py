@@ -25,10 +25,12 @@ def write_tables(
     vlm: VLM,
     results: Sequence[Result],
     chosen: Mapping[str, tuple[int | None, OperatingPoint]],
+    axes: Mapping[str, str],
 ) -> dict[str, Path]:
     """Write results.csv, operating_points.json and config.yaml; their paths, by what they are.
 
-    ``chosen`` holds the layer and the operating point of each method.
+    ``chosen`` holds the layer and the operating point of each method, ``axes`` what its strength
+    means.
     """
     files = {
         "results": folder / RESULTS_FILE,
@@ -42,6 +44,7 @@ def write_tables(
             "method": method,
             "layer": layer,
             "strength": choice.point.strength,
+            "strength_means": axes.get(method, ""),
             "chosen_on": "validation",
             "rule": "highest SRA at no more than the tolerance of utility lost"
             if choice.by_utility
@@ -66,7 +69,7 @@ def read_operating_points(folder: Path) -> list[dict[str, Any]]:
     try:
         points = json.loads(path.read_text())
         for point in points:
-            point["method"], point["layer"], float(point["strength"])
+            point["method"], point["layer"], point["strength_means"], float(point["strength"])
         return points
     except FileNotFoundError as error:
         raise CalibError(

@@ -26,9 +26,6 @@ from calib.settings.setting import Rule
 Scores = Callable[[Sequence[Example]], torch.Tensor]
 """A number for each example. # [examples] float32"""
 
-STEPS = 200
-"""Thresholds that are tried, between the lowest and the highest score."""
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -42,7 +39,7 @@ class Gate:
 
     def open(self, examples: Sequence[Example]) -> list[bool]:
         """Whether each example passes."""
-        scores = self.scores(examples)
+        scores = self.scores(examples).double()  # float32 would round the threshold
         return ((scores >= self.threshold) == self.above).tolist()
 
     def rule(self, edits: Edits, otherwise: Edits = ()) -> Rule:
@@ -66,12 +63,14 @@ def best_split(
 ) -> Split:
     """The threshold with the best F1 for the unsafe class. # [examples] float, [examples] bool
 
-    Of equal ones the middle of the longest run is taken, so that the threshold lies between the
-    classes and not at the edge of one. ``given`` fixes the threshold.
+    Tried are those halfway between neighbouring scores, and the lowest score, which opens for all.
+    Of equally good ones the one with the most room around it is taken. ``given`` fixes the
+    threshold.
     """
-    low, high = float(scores.min()), float(scores.max())
-    tried = np.linspace(low, high, STEPS) if given is None else np.array([given])
     values, truth = scores.double().numpy(), unsafe.numpy()
+    known = np.unique(values)
+    tried = np.r_[known[0], (known[1:] + known[:-1]) / 2] if given is None else np.array([given])
+    room = np.r_[0.0, np.diff(known)] if given is None else np.zeros(1)
     best: Split | None = None
     for above in (True, False) if both_sides else (True,):
         opened = (values[None] >= tried[:, None]) == above  # [thresholds, examples]
@@ -79,21 +78,13 @@ def best_split(
         f1 = 2 * hits / np.maximum(opened.sum(1) + truth.sum(), 1)
         if best is not None and f1.max() <= best.f1:
             continue
-        at = _middle(f1 == f1.max())
+        at = int(np.lexsort((room, f1))[-1])
         best = Split(
             float(tried[at]), above, float(f1[at]),
             float(opened[at][truth].mean()), float(opened[at][~truth].mean()),
         )  # fmt: skip
     assert best is not None
     return best
-
-
-def _middle(best: np.ndarray) -> int:
-    """The middle of the longest run of True."""
-    places = np.flatnonzero(best)
-    runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
-    longest = max(runs, key=len)
-    return int(longest[len(longest) // 2])
 
 
 def gate_of(fitting: Fitting, config: Steer) -> Gate | None:

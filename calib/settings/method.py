@@ -12,7 +12,7 @@ class Axis:
     """What a method's strength means. 0 always changes nothing."""
 
     meaning: str
-    """In words and units, as axis labels and tables say it."""
+    """In words and units, as figures and summaries say it behind "strength"."""
     signed: bool = True
     """Whether negative strengths are meant too: they push the other way."""
     whole: bool = False

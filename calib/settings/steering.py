@@ -15,6 +15,7 @@ from calib.engine.operators import (
     AddByNormKeepingNorm,
     AddKeepingNorm,
     Clamp,
+    LowRank,
     Operator,
 )
 from calib.errors import CalibError
@@ -27,11 +28,12 @@ from calib.settings.setting import Change
 from calib.vlm.load import VLM
 
 AXES = {
-    "add": Axis("strength in gap units"),
-    "add_keeping_norm": Axis("strength in gap units"),
-    "add_by_norm": Axis("strength as a share of the activation's norm", usual=0.2),
-    "add_by_norm_keeping_norm": Axis("strength as a share of the activation's norm", usual=0.2),
+    "add": Axis("in gap units"),
+    "add_keeping_norm": Axis("in gap units"),
+    "add_by_norm": Axis("as a share of the activation's norm", usual=0.2),
+    "add_by_norm_keeping_norm": Axis("as a share of the activation's norm", usual=0.2),
     "ablate": Axis("share of the component that is removed"),
+    "linear": Axis("as a share of the projection's distance from between the classes", usual=0.5),
     "clamp": Axis("bound on the projection, in gap units from between the classes"),
 }
 """What strength means, by operator."""
@@ -40,6 +42,7 @@ AXES = {
 def operator_at(name: str, direction: Direction, layer: int, strength: float) -> Operator:
     """The operator of that name along a direction at one layer.
 
+    linear moves the projection away from between the classes by a share of its distance from there.
     clamp keeps the projection at or above midpoint + strength x gap for positive strengths, at or
     below it for negative ones: 0.5 is where the positive class mean lies.
 
@@ -58,6 +61,9 @@ def operator_at(name: str, direction: Direction, layer: int, strength: float) ->
             return AddByNormKeepingNorm(unit, strength)
         case "ablate":
             return Ablate(unit, strength)
+        case "linear":
+            offset = -strength * float(direction.midpoint[row])
+            return LowRank(strength * unit[None], unit[None], offset)
         case "clamp":
             bound = float(direction.midpoint[row] + strength * direction.gap[row])
             return Clamp(unit, low=bound) if strength > 0 else Clamp(unit, high=bound)

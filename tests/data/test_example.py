@@ -7,7 +7,17 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from calib.data.example import Example, Safety, Split, Turn, fingerprint, limited, pairs, split_of
+from calib.data.example import (
+    Example,
+    Safety,
+    Split,
+    Turn,
+    fingerprint,
+    limited,
+    pairs,
+    split_of,
+    words_of,
+)
 
 RED = partial(Image.new, "RGB", (4, 4), (255, 0, 0))
 DEMONSTRATION = Turn("What is it?", "A dot.", RED)
@@ -141,10 +151,43 @@ WIDE = partial(Image.new, "RGB", (8, 2), (255, 0, 0))
         {"demonstrations": (Turn("What is it?", "A dot."),)},
         {"demonstrations": (Turn("What is it?", "A spot.", RED),)},
         {"demonstrations": (Turn("What is it?A", " dot.", RED),)},
+        {"begun": "You can"},
+        {"query": "Use it?You can"},
     ],
 )
 def test_the_fingerprint_changes_with_all_that_the_model_sees(change: dict) -> None:
     assert fingerprint(dataclasses.replace(BASE, **change)) != fingerprint(BASE)
+
+
+def test_what_the_model_sees_in_another_place_is_something_else() -> None:
+    """The same words as query, demonstration, system prompt or beginning of the response."""
+    plain = dataclasses.replace(BASE, system=None, demonstrations=())
+    places = [
+        {"begun": "Be kind."},
+        {"begun": "Be kind. "},
+        {"system": "Be kind."},
+        {"query": "Be kind."},
+        {"query": "Use it?Be kind."},
+        {"demonstrations": (Turn("Use it?", "Be kind."),)},
+        {"demonstrations": (Turn("Use it?Be kind.", ""),)},
+        {},
+    ]
+    found = {fingerprint(dataclasses.replace(plain, **place)) for place in places}
+    assert len(found) == len(places)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Yes, it is.", ["yes", "it", "is"]),
+        ("  **YES**", ["yes"]),
+        ("r\u00e9sum\u00e9 2-3", ["r\u00e9sum\u00e9", "2", "3"]),
+        ("...", []),
+        ("", []),
+    ],
+)
+def test_words_without_case_and_punctuation(text: str, words: list[str]) -> None:
+    assert words_of(text) == words
 
 
 @pytest.mark.parametrize(

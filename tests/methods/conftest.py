@@ -32,6 +32,8 @@ def answers(examples, purpose, judged=True):
     found = []
     for example in examples:
         said = f"{leads[refused(example)]} the {WORDS[drawn(example.id + example.query) % 8]}."
+        if judged and refused(example) and example.dataset == "text_centric":
+            said = "I'm sorry, no."  # so that some queries have fewer responses than others
         found.append(Answer(said, refused(example) if judged else None))
     return found
 
@@ -70,8 +72,8 @@ class World:
 @pytest.fixture(scope="session")
 def world(vlm, tmp_path_factory):
     """Pictured and plain twins of every split, in a world where refusals are drawn by lot."""
-    examples = load(["image_centric"], 12)
-    pictured = [e for e in load(["text_centric"], 14) if e.picture]
+    examples = load(["image_centric"], 16)
+    pictured = [e for e in load(["text_centric"], 20) if e.picture]
     plain = [e for e in load(["text_centric"]) if not e.picture]
     for split in ("train", "validation", "test"):
         examples += [e for e in pictured if e.split == split][:12]

@@ -29,8 +29,8 @@ def test_the_difference_of_the_means_is_added(world, strength, picture, position
 def test_at_image_tokens(world):
     steered = method(world.fitting, Steer(positions="image"))
     unsafe, safe = world.means(0)
-    change = By(0, "image", lambda h: h + 3 * (unsafe - safe))
-    require_same(world, steered.setting(0, 3.0), world.shown(), [change])
+    change = By(0, "image", lambda h: h + 8 * (unsafe - safe))
+    require_same(world, steered.setting(0, 8.0), world.shown(), [change])
 
 
 @pytest.mark.parametrize("contrast", ["refusal", "harmful_refusal", "false_refusal"])
@@ -71,6 +71,7 @@ FORMULAS = {
     "add_by_norm": lambda h, d, gap, middle, s: h + s * norms(h) * d,
     "add_by_norm_keeping_norm": add_by_norm_keeping_norm,
     "ablate": lambda h, d, gap, middle, s: h - s * np.outer(h @ d, d),
+    "linear": lambda h, d, gap, middle, s: h + s * np.outer(h @ d - middle, d),
     "clamp": clamp,
 }
 
@@ -81,20 +82,18 @@ def test_every_operator_has_its_formula_here():
 
 @pytest.mark.parametrize("site", ["residual", "heads", "mlp"])
 @pytest.mark.parametrize("operator", OPERATORS)
-@pytest.mark.parametrize("strength", [-1.5, 1.5])
+@pytest.mark.parametrize("strength", [-4.0, 4.0])
 def test_operators_at_sites(world, operator, site, strength):
-    unsafe, safe = world.means(LAYER, site)
-    d, gap, middle = unit(unsafe - safe), norms(unsafe - safe), (unsafe + safe) / 2
-    middle = middle @ d
+    unsafe, safe = world.means(5, site)
+    d, gap = unit(unsafe - safe), np.linalg.norm(unsafe - safe)
+    middle = (unsafe + safe) / 2 @ d
 
     def formula(h):
         return FORMULAS[operator](h, d, gap, middle, strength)
 
     steered = method(world.fitting, Steer(operator=operator, site=site, positions="response"))
-    # A clamp leaves what is beyond its bound: the example of the other side is moved.
-    shown = world.shown(safety="unsafe" if strength < 0 else "safe")
-    change = By(LAYER, "response", formula, site)
-    require_same(world, steered.setting(LAYER, strength), shown, [change])
+    change = By(5, "response", formula, site)
+    require_same(world, steered.setting(5, strength), world.shown(safety="safe"), [change])
 
 
 @pytest.mark.parametrize("strength", [-0.5, 0.25])
@@ -131,11 +130,11 @@ def test_layers(world, wanted, together):
 
     def change(layer):
         unsafe, safe = world.means(layer)
-        return By(layer, "last_prompt", lambda h: h + 2 * (unsafe - safe))
+        return By(layer, "last_prompt", lambda h: h + 4 * (unsafe - safe))
 
     for at in steered.layers:
         edited = layers if together else [at]
-        require_same(world, steered.setting(at, 2.0), world.shown(), [change(k) for k in edited])
+        require_same(world, steered.setting(at, 4.0), world.shown(), [change(k) for k in edited])
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5, 6, 7, 26, 27, 28, 32])
@@ -180,8 +179,8 @@ def test_a_given_direction_is_added_where_it_belongs(world, written):
     steered = method(world.fitting, config)
     assert list(steered.layers) == [2, 3]
     unsafe, safe = world.means(2)
-    change = By(2, "last_prompt", lambda h: h + 2 * (unsafe - safe))
-    require_same(world, steered.setting(2, 2.0), world.shown(), [change])
+    change = By(2, "last_prompt", lambda h: h + 4 * (unsafe - safe))
+    require_same(world, steered.setting(2, 4.0), world.shown(), [change])
 
 
 @pytest.mark.parametrize(
@@ -189,9 +188,9 @@ def test_a_given_direction_is_added_where_it_belongs(world, written):
     [
         ({}, {"layers": [1]}, r"layer 1 is not in the direction, which has layers \[2, 3\]"),
         ({}, {"layers": [9]}, "layer 9 does not exist: mini-internvl has layers 0 to 5"),
-        ({"layers": [4, 5]}, {"layers": "lower"}, r"method.layers=lower means .*Give method.layers"),
+        ({"layers": [4, 5]}, {"layers": "lower"}, "layers=lower means .*Give method.layers=all"),
         ({"layers": [2, 6]}, {}, r"has layers \[6\]; mini-internvl ends at layer 5"),
-        ({"vectors": torch.eye(2, 64)}, {}, r"has width 64; mini-internvl has width 128 \(residual"),
+        ({"vectors": torch.eye(2, 64)}, {}, "has width 64; mini-internvl has width 128 "),
         ({"operator": "ablate"}, {}, "is for operator 'ablate'.* Give method.operator=ablate"),
         ({"fingerprint": "0" * 16}, {}, "was read from mini-internvl .* Fit a direction for this"),
     ],

@@ -23,9 +23,7 @@ def vectors(world, share):
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("added", [0.0, 0.5])
 def test_it_is_ablated_and_refusal_added(world, share, added):
-    config = Surgical(
-        "surgical", positions="all", orthogonalisation=share, refusal_strength=added
-    )
+    config = Surgical("surgical", positions="all", orthogonalisation=share, refusal_strength=added)
     w, r = vectors(world, share)
     w = unit(w)
     changes = [By(layer, "all", lambda h: h - 1.5 * np.outer(h @ w, w)) for layer in range(6)]

@@ -1,20 +1,35 @@
 """Rows: named by what determines them, computed once, the same however the run was cut up."""
 
-import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from calib.data.example import Turn
 from calib.data.mini.examples import load
 from calib.engine.decoding import Decoding
 from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.errors import CalibError
-from calib.methods.setting import BASELINE, Setting
-from calib.runs.answering import answer, plan_rows
+from calib.runs.answering import Planner, answer, plan_rows
 from calib.runs.record import Rows
+from calib.settings.setting import BASELINE, Change, Prompted, Setting
+
+
+def edited(layer, strength, drawn, positions="all", site="residual"):
+    edits = (Edit(layer, Add(strength * drawn), positions, site),)
+    return Setting("steer", layer, strength, Change(edits))
+
+
+def prompted(rewrite, *edits):
+    return Setting("prompt", None, 1.0, Change(edits, dialogue=Prompted(rewrite)))
+
+
+@pytest.fixture(scope="module")
+def drawn(vlm):
+    return torch.randn(vlm.width, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +39,10 @@ def examples():
 
 
 @pytest.fixture(scope="module")
-def settings(vlm):
-    drawn = torch.randn(vlm.width, generator=torch.Generator().manual_seed(3))
-    steered = [
-        Setting("steer", layer, strength, (Edit(layer, Add(strength * drawn)),))
-        for layer in (1, 4)
-        for strength in (-0.5, 0.25)
-    ]
-    return [BASELINE, *steered, Setting("steer", 1, 0.0)]
+def settings(drawn):
+    steered = [edited(layer, s, drawn) for layer in (1, 4) for s in (-0.5, 0.25)]
+    shown = prompted(lambda example: replace(example, system="Be kind."))
+    return [BASELINE, *steered, shown, Setting("steer", 1, 0.0)]
 
 
 @pytest.fixture(scope="module")
@@ -39,36 +50,103 @@ def engine(vlm):
     return Engine(vlm, Decoding(max_new_tokens=8, batch_rows=10))
 
 
-def test_ids_name_what_determines_a_row(vlm, engine, examples, settings):
+def test_settings_of_one_example_stand_together(engine, examples, settings):
     rows = plan_rows(engine, examples, settings)
-    by = {(row.example.id, row.setting): row.id for row in rows}
-    first = examples[0].id
-    ids = [by[first, setting] for setting in settings]
+    assert [row.example for row in rows] == [e for e in examples for _ in settings]
+    assert [row.setting for row in rows] == settings * len(examples)
+
+
+def test_ids_name_what_determines_a_row(vlm, engine, examples, settings, drawn):
+    rows = plan_rows(engine, examples, settings)
+    ids = [row.id for row in rows][: len(settings)]
     assert len(set(ids[:-1])) == len(ids) - 1
     assert ids[-1] == ids[0]  # strength 0 is the uncalibrated model
     assert [row.id for row in plan_rows(engine, examples, settings)] == [row.id for row in rows]
 
-    def first_id(asked=examples[0], vlm=vlm, cut_by="", **decoding):
+    def one_id(asked=examples[0], vlm=vlm, cut_by="", setting=BASELINE, **decoding):
         how = Decoding(**{"max_new_tokens": 8} | decoding)
-        return plan_rows(Engine(vlm, how), [asked], [BASELINE], cut_by)[0].id
+        return plan_rows(Engine(vlm, how), [asked], [setting], cut_by)[0].id
 
+    turn = Turn("Is it red?", "It is red.")
     others = [
-        first_id(max_new_tokens=9),
-        first_id(temperature=0.5),
-        first_id(temperature=0.5, seed=1),
-        first_id(temperature=0.5, top_p=0.9),
-        first_id(cut_by="rules"),
-        first_id(vlm=dataclasses.replace(vlm, fingerprint="other")),
-        first_id(dataclasses.replace(examples[0], system="Hello.")),
+        one_id(max_new_tokens=9),
+        one_id(temperature=0.5),
+        one_id(temperature=0.5, seed=1),
+        one_id(temperature=0.5, top_p=0.9),
+        one_id(cut_by="rules"),
+        one_id(cut_by="string"),
+        one_id(vlm=replace(vlm, fingerprint="other")),
+        one_id(replace(examples[0], system="Hello.")),
+        one_id(replace(examples[0], query="Hello?")),
+        one_id(replace(examples[0], picture=None)),
+        one_id(replace(examples[0], demonstrations=(turn,))),
+        one_id(replace(examples[0], demonstrations=(turn, turn))),
+        one_id(replace(examples[0], begun="You can")),
+        one_id(setting=edited(1, 0.5, drawn)),
+        one_id(setting=edited(1, 0.5, drawn, "response")),
+        one_id(setting=edited(1, 0.5, drawn, site="mlp")),
+        one_id(setting=edited(2, 0.5, drawn)),
+        # Shown by a method, and so with a KL against the query as it was.
+        one_id(setting=prompted(lambda e: replace(e, system="Hello."))),
+        one_id(setting=prompted(lambda e: replace(e, system="Hello."), Edit(1, Add(drawn)))),
     ]
     assert len({ids[0], *others}) == 1 + len(others)
-    same = dataclasses.replace(examples[0], id="renamed", category="renamed")
-    assert first_id(same) == first_id(batch_rows=3, memory=10**6, sharing=False) == ids[0]
+    same = replace(examples[0], id="renamed", category="renamed", safety=None, answer="?")
+    assert one_id(same) == one_id(batch_rows=3, memory=10**6, sharing=False) == ids[0]
+    renamed = replace(edited(1, 0.5, drawn), method="other", strength=7.0)
+    assert one_id(setting=renamed) == one_id(setting=edited(1, 0.5, drawn))
+    assert one_id(setting=prompted(lambda e: replace(e, id="as it was"))) == ids[0]
+
+
+def test_the_base_is_the_query_as_it_was_where_something_else_is_shown(engine, examples):
+    shown = prompted(lambda e: replace(e, system="Be kind."))
+    same = prompted(lambda e: replace(e, category="other"))
+    told = replace(examples[0], system="Be kind.")
+    first, second, third, fourth = (
+        plan_rows(engine, [asked], [setting])[0]
+        for asked, setting in (
+            (examples[0], shown), (examples[0], same), (told, BASELINE), (examples[0], BASELINE),
+        )
+    )  # fmt: skip
+    assert (first.shown.system, first.base) == ("Be kind.", examples[0])
+    assert second.base is third.base is fourth.base is None
+    assert first.looks == third.looks != second.looks == fourth.looks
+    assert first.id != third.id
+
+
+def test_examples_that_look_alike_are_one_object_and_one_row(engine, examples):
+    planner = Planner(engine)
+    twin = replace(examples[0], id="twin", split="train")
+    shown = prompted(lambda e: replace(e, system="Be kind."))
+    rows = planner.rows([examples[0], twin], [BASELINE, shown])
+    assert rows[0].shown is rows[2].shown and rows[1].shown is rows[3].shown
+    assert rows[1].base is rows[3].base is examples[0]
+    assert [row.id for row in rows[:2]] == [row.id for row in rows[2:]]
+    assert [row.example.id for row in rows[2:]] == ["twin", "twin"]
+    (later,) = planner.rows([replace(examples[0], system="Be kind.")], [BASELINE])
+    assert later.shown is rows[1].shown
+
+
+def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, drawn):
+    asked = []
+
+    def rule(shown):
+        asked.append([(e.id, e.system) for e in shown])
+        return [(Edit(1, Add(drawn)),) if e.id == examples[1].id else () for e in shown]
+
+    dialogue = Prompted(lambda e: replace(e, system="Be kind."))
+    setting = Setting("gated", 1, 1.0, Change(rule=rule, dialogue=dialogue))
+    rows = plan_rows(engine, examples, [BASELINE, setting])
+    assert asked == [[(e.id, "Be kind.") for e in examples]]
+    edits = [len(row.edits) for row in rows if row.setting is setting]
+    assert edits == [int(e is examples[1]) for e in examples]
+    assert all(row.edits == () for row in rows if row.setting is BASELINE)
 
 
 def answered(engine, rows, path):
     with Rows.open(path) as record:
-        answer(engine, rows, record)
+        counting = answer(Planner(engine), rows, record)
+        assert counting == rows
     return path.read_bytes()
 
 
@@ -103,23 +181,45 @@ def test_batch_size_changes_no_response(vlm, engine, examples, settings, tmp_pat
     assert responses(3) == responses(50)
 
 
+def test_the_record_says_what_was_shown_and_done(engine, examples, drawn, tmp_path):
+    turn = Turn("Is it red?", "It is red.")
+    setting = prompted(
+        lambda e: replace(e, query="Hello?", system="Be kind.", demonstrations=(turn, turn)),
+        Edit(2, Add(drawn), "response", "mlp"),
+    )
+    rows = plan_rows(engine, examples[:1], [setting])
+    found = json.loads(answered(engine, rows, tmp_path / "rows.jsonl"))
+    assert found["row"] == rows[0].id
+    assert {key: found[key] for key in ("example", "dataset", "split", "strength")} == {
+        "example": examples[0].id,
+        "dataset": examples[0].dataset,
+        "split": "test",
+        "strength": 1.0,
+    }
+    shown = (found["query"], found["system"], found["demonstrations"])
+    assert shown == ("Hello?", "Be kind.", 2)
+    assert found["edits"] == [
+        {"layer": 2, "site": "mlp", "operator": "add", "positions": "response"}
+    ]
+
+
 def test_kl_is_zero_without_an_edit_and_positive_with_one(engine, examples, settings, tmp_path):
     rows = plan_rows(engine, examples, settings)
     with Rows.open(tmp_path / "rows.jsonl") as record:
-        answer(engine, rows, record)
+        answer(Planner(engine), rows, record)
         kl = {True: [], False: []}
         for row in rows:
-            kl[bool(row.setting.edits)].append(record.finished[row.id]["kl"])
+            kl[bool(row.edits or row.base)].append(record.finished[row.id]["kl"])
     assert set(kl[False]) == {0}
     assert min(kl[True]) >= 0
     assert sum(value > 0 for value in kl[True]) > len(kl[True]) / 2
 
 
-def test_output_that_is_not_finite_keeps_finished_rows(vlm, engine, examples, tmp_path):
+def test_output_that_is_not_finite_keeps_finished_rows(vlm, engine, examples, drawn, tmp_path):
     path = tmp_path / "rows.jsonl"
     good = plan_rows(engine, examples, [BASELINE])
     kept = answered(engine, good, path)
-    broken = Setting("steer", 2, 1.0, (Edit(2, Add(torch.full((vlm.width,), float("inf")))),))
+    broken = edited(2, 1.0, torch.full((vlm.width,), float("inf")))
     rows = plan_rows(engine, examples, [BASELINE, broken])
     with pytest.raises(CalibError, match=r"not finite .* steer at layer 2, strength 1"):
         answered(engine, rows, path)
@@ -134,7 +234,8 @@ def test_progress_counts_every_row_once(engine, examples, settings, tmp_path):
             self.count += n
 
     rows = plan_rows(engine, examples, settings)
-    bar = Bar()
     with Rows.open(tmp_path / "rows.jsonl") as record:
-        answer(engine, rows, record, progress=bar)
-    assert bar.count == len({row.id for row in rows})
+        for _ in range(2):  # computed, and found
+            bar = Bar()
+            answer(Planner(engine), rows, record, progress=bar)
+            assert bar.count == len({row.id for row in rows})

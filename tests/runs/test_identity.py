@@ -11,10 +11,10 @@ from calib.config import (
     JudgeConfig,
     MiniData,
     ModelConfig,
-    Steer,
     SweepConfig,
     UtilityConfig,
 )
+from calib.config_methods import Steer
 from calib.errors import CalibError
 from calib.runs.identity import check_same_run, folder_name, identity_of, read_run
 
@@ -49,7 +49,7 @@ def test_where_and_how_fast_does_not_make_another_run(config):
     )
     assert folder_name(NAMES, config) == folder_name(NAMES, elsewhere)
     assert identity_of(config) == identity_of(dataclasses.replace(config, mapping="paper"))
-    extract = ExtractConfig(ModelConfig("internvl"), MiniData())
+    extract = ExtractConfig(ModelConfig("internvl"), MiniData(), UtilityConfig("mini"))
     assert identity_of(extract) == identity_of(dataclasses.replace(extract, batch_rows=2, out="x"))
 
 

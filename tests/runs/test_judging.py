@@ -7,10 +7,10 @@ import pytest
 from calib.data.mini import world
 from calib.data.mini.examples import load
 from calib.errors import CalibError
-from calib.methods.setting import BASELINE
 from calib.runs.answering import Row
 from calib.runs.judging import JUDGES, certain, choose_judge, is_right, judge_rows, write_labels
 from calib.runs.record import Rows
+from calib.settings.setting import BASELINE
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,10 @@ def test_labels_and_right_answers(tmp_path):
     for example in load(["image_centric", "utility"]):
         by_part.setdefault((example.dataset, example.safety), example)
     unsafe, question = by_part["image_centric", "unsafe"], by_part["utility", None]
-    rows = [Row("a", unsafe, BASELINE), Row("b", question, BASELINE)]
+    rows = [
+        Row(id, example, BASELINE, example, (), "")
+        for id, example in (("a", unsafe), ("b", question))
+    ]
     with Rows.open(tmp_path / "rows.jsonl") as record:
         record.append(
             [

@@ -29,12 +29,9 @@ def said(family):
     for example in examples(8):
         if example.picture is None and family in NEEDS_PICTURE:
             continue
-        given, seen = inputs(vlm, example), {}
-        hooks = [
-            hooked(vlm, k, "residual", lambda hidden, k=k: seen.setdefault(k, []).append(hidden))
-            for k in range(len(decoder_layers(vlm.model)))
-        ]
-        hooks = [h for h in hooks if h is not None]
+        given = inputs(vlm, example)
+        seen = {k: [] for k in range(len(decoder_layers(vlm.model)))}
+        hooks = [hooked(vlm, k, "residual", held.append) for k, held in seen.items()]
         answer = vlm.model.generate(**given, max_new_tokens=LENGTH, do_sample=False)
         for hook in hooks:
             hook.remove()
@@ -73,14 +70,13 @@ def test_the_model_goes_on_as_if_it_had_said_them(family, request):
     if family == "paligemma":
         request.applymarker(pytest.mark.xfail(reason="its words are read as part of the prefix"))
     asked = list(split_answers(family))
-    assert len(asked) >= 3 and len({count for _, _, count, _ in asked}) >= 1
-    assert {one.picture is None for one, *_ in asked} >= {False}
+    assert len(asked) >= 3 and any(one.picture for one, *_ in asked)
     rows = [Asked(example) for example, *_ in asked]
     found = generate(tiny(family), rows, Decoding(max_new_tokens=LENGTH, batch_rows=3))
     for response, (_, tokens, count, _) in zip(found, asked, strict=True):
         left = tokens[count:]
-        assert list(response.tokens[: len(left)]) == left
-        assert response.finish == "length" or list(response.tokens) == left
+        ended = len(tokens) < LENGTH
+        assert list(response.tokens if ended else response.tokens[: len(left)]) == left
 
 
 @families
@@ -92,6 +88,8 @@ def test_what_is_read_behind_the_words_is_what_the_model_held_there(family, requ
     read = read_activations(vlm, [example for example, *_ in asked])
     for row, (_, _, count, seen) in zip(read, asked, strict=True):
         for layer, steps in seen.items():  # the first pass reads the prompt, then one token each
+            if not steps:  # Mllama's cross-attention, without a picture
+                continue
             torch.testing.assert_close(row[layer], steps[count][0, -1], atol=2e-4, rtol=2e-4)
 
 

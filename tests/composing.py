@@ -1,0 +1,15 @@
+"""The configuration that a command line gives, without starting a command."""
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from calib import config
+
+MANDATORY = {"plot": ["runs=[runs/one]"]}
+
+
+def composed(name, *overrides):
+    """The dataclass that an entry point is handed."""
+    config.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
+        return OmegaConf.to_object(compose(name, [*MANDATORY.get(name, []), *overrides]))

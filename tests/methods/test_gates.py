@@ -1,0 +1,121 @@
+"""Gates: where they are put, and what they let through."""
+
+import numpy as np
+import pytest
+import torch
+from by_hand import By, require_same
+from sklearn.linear_model import LogisticRegression
+
+from calib.config_methods import Steer
+from calib.errors import CalibError
+from calib.methods.steer import method
+from calib.settings.fitting import Fitting
+from calib.settings.gates import Gate, best_split, gate_of
+
+
+def f1(opened, unsafe):
+    hits = sum(o and u for o, u in zip(opened, unsafe, strict=True))
+    return 2 * hits / (sum(opened) + sum(unsafe))
+
+
+def brute_force(scores, unsafe, sides):
+    """The best F1 of any threshold."""
+    tried = [*scores, max(scores) + 1]
+    return max(f1([(s >= t) == above for s in scores], unsafe) for t in tried for above in sides)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("both_sides", [True, False])
+def test_the_best_split_is_as_good_as_any(seed, both_sides):
+    draw = np.random.default_rng(seed)
+    unsafe = draw.random(20) < 0.5
+    scores = (draw.integers(0, 8, 20) + (3 - 6 * (seed % 2)) * unsafe) / 10
+    if seed > 2:  # close together, but for some that lie far off
+        scores *= np.where(draw.random(20) < 0.9, 1e-4, 1e4)
+    scores = scores.astype("float32")
+    found = best_split(torch.tensor(scores), torch.tensor(unsafe), both_sides)
+    opened = [(s >= found.threshold) == found.above for s in scores]
+    assert found.f1 == pytest.approx(f1(opened, unsafe))
+    assert found.f1 == pytest.approx(
+        brute_force(scores, unsafe, (True, False) if both_sides else (True,))
+    )
+    opened = np.array(opened)
+    assert found.unsafe_open == pytest.approx(opened[unsafe].mean())
+    assert found.safe_open == pytest.approx(opened[~unsafe].mean())
+    if both_sides and seed == 1:
+        assert not found.above
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_the_threshold_lies_between_the_classes(above):
+    scores = torch.tensor([0.0, 0.1, 0.9, 1.0])
+    unsafe = torch.tensor([False, False, True, True])
+    found = best_split(scores, unsafe if above else ~unsafe)
+    assert (found.above, found.f1) == (above, 1.0)
+    assert found.threshold == pytest.approx(0.5)
+
+
+def test_a_given_threshold_stays():
+    scores, unsafe = torch.tensor([0.0, 0.4, 0.6, 1.0]), torch.tensor([False, True, True, True])
+    found = best_split(scores, unsafe, given=0.5)
+    assert (found.threshold, found.above) == (0.5, True)
+    assert found.f1 == pytest.approx(2 * 2 / (2 + 3))
+    assert best_split(scores, ~unsafe, given=0.5).above is False
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_gate_lets_through_what_is_on_its_side(above):
+    gate = Gate(lambda examples: torch.tensor([0.2, 0.5, 0.8]), 0.5, above, "")
+    inside, outside = ("in",), ("out",)
+    assert gate.open([1, 2, 3]) == [not above, above, above]
+    chosen = [inside if opened else outside for opened in gate.open([1, 2, 3])]
+    assert list(gate.rule(inside, outside)([1, 2, 3])) == chosen
+
+
+def probabilities(world, layer, examples):
+    """p(unsafe | h) of a logistic regression on activations at a mean square of 1."""
+    unsafe, safe = (world.plain.last(world.twins(s), layer) for s in ("unsafe", "safe"))
+    both = np.r_[unsafe, safe]
+    scale = np.sqrt((both**2).mean())
+    probe = LogisticRegression(max_iter=1000)
+    probe.fit(both / scale, np.r_[np.ones(len(unsafe)), np.zeros(len(safe))])
+    weight, offset = probe.coef_[0], probe.intercept_[0]
+    return 1 / (1 + np.exp(-(world.plain.last(examples, layer) / scale @ weight + offset)))
+
+
+def test_the_probe_decides_who_is_steered(world):
+    config = Steer(gate="probe", gate_layers=4, threshold=0.5)
+    tested = [*world.twins("unsafe", "test"), *world.twins("safe", "test")]
+    expected = probabilities(world, 4, tested)
+    found = gate_of(world.fitting, config).scores(tested).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    edits = method(world.fitting, config).setting(3, 2.0).change.edits_for(tested)
+    assert [bool(one) for one in edits] == list(expected >= 0.5)
+    assert 0 < sum(expected >= 0.5) < len(tested)
+    unsafe, safe = world.means(3)
+    steered = method(world.fitting, config).setting(3, 2.0)
+    change = By(3, "last_prompt", lambda h: h + 2 * (unsafe - safe))
+    opened = next(e for e, p in zip(tested, expected, strict=True) if p >= 0.5)
+    require_same(world, steered, opened, [change])
+
+
+@pytest.mark.parametrize("kind", ["probe", "cosine"])
+def test_the_gate_stands_at_the_layer_with_the_best_f1(world, kind):
+    config = Steer(gate=kind, gate_layers="upper")
+    asked = [*world.twins("unsafe", "validation"), *world.twins("safe", "validation")]
+    unsafe = torch.tensor([example.safety == "unsafe" for example in asked])
+    best = []
+    for layer in (3, 4, 5):
+        at = gate_of(world.fitting, Steer(gate=kind, gate_layers=layer))
+        best.append(best_split(at.scores(asked), unsafe, kind == "cosine").f1)
+    gate = gate_of(world.fitting, config)
+    layer = 3 + int(np.argmax(best))
+    assert f"at layer {layer}; on validation F1 {max(best):.2f}" in gate.note
+    assert f"(n = {len(asked)})" in gate.note
+
+
+def test_without_validation_pairs_there_is_no_gate(world, tmp_path):
+    known = [e for e in world.examples if e.split != "validation"]
+    fitting = Fitting(world.vlm, known, [], world.fitting.answers, tmp_path)
+    with pytest.raises(CalibError, match="the probe gate .*validation split, which has no pairs"):
+        method(fitting, Steer(gate="probe"))

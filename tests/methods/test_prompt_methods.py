@@ -1,0 +1,158 @@
+"""Methods that change the prompt: what is shown, what counts, and what KL is measured against."""
+
+from dataclasses import replace
+
+import pytest
+from naive_loop import direction, divergence
+from single_prompts import asked, configured, plain, say, spoken
+
+from calib import methods
+from calib.data.example import Turn
+from calib.data.mini.examples import load
+from calib.engine.edit import Edit
+from calib.engine.operators import Add
+from calib.errors import CalibError
+from calib.settings.fitting import Fitting
+from calib.settings.method import Axis, Method
+from calib.settings.setting import BASELINE, Change, Prompted
+
+REMINDER = "Remember to be a responsible assistant."
+CAUTION = "Before you answer, check the picture and the request for harm. If in doubt, refuse."
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """A pair with a picture, a pair without one, and a question."""
+    found = [e for e in load(["image_centric"], 60) if e.split == "test"][:2]
+    found += [e for e in load(["text_centric"]) if e.split == "test" and not e.picture][:2]
+    return [*found, next(e for e in load(["utility"], 20) if e.split == "test")]
+
+
+@pytest.fixture
+def build(vlm, tmp_path):
+    def refuse(*args):
+        pytest.fail("a text needs no answers of the uncalibrated model")
+
+    def built(*overrides, checkpoint=vlm.checkpoint):
+        config = configured(*overrides)
+        other = replace(vlm, checkpoint=checkpoint)
+        methods.check(config, other, [])
+        return methods.build(Fitting(other, [], [], refuse, tmp_path), config)
+
+    return built
+
+
+def shown(method, example, strength=1):
+    change = method.setting(None, strength).change
+    assert (change.edits, change.rule) == ((), None)
+    return change.dialogue.next(example, ())
+
+
+@pytest.mark.parametrize(("name", "text"), [("reminder", REMINDER), ("caution", CAUTION)])
+def test_a_text_is_shown_in_the_system_prompt(build, examples, name, text):
+    method = build(f"method={name}")
+    assert (method.name, method.layers, method.direction) == (name, [None], None)
+    for example in examples:
+        assert shown(method, example) == replace(example, system=text)
+    told = replace(examples[0], system="Be brief.")
+    assert shown(method, told) == replace(told, system=f"Be brief.\n{text}")
+    assert method.setting(None, 0).change.dialogue is None
+
+
+def test_place_and_words_are_the_users(build, examples):
+    example = examples[0]
+    text = 'Mind {this} "%s".'
+    method = build("method=caution", f"method.text='{text}'", "method.place=after")
+    assert shown(method, example) == replace(example, query=f"{example.query}\n{text}")
+    method = build("method=reminder", "method.text=Mind.", "method.place=before")
+    assert shown(method, example) == replace(example, query=f"Mind.\n{example.query}")
+
+
+@pytest.mark.parametrize("name", ["reminder", "caution"])
+def test_other_checkpoints_are_shown_words_for_any(build, examples, name):
+    system = shown(build(f"method={name}", checkpoint="some/other"), examples[0]).system
+    assert system not in (REMINDER, CAUTION)
+    assert len(system.split()) > 20 and "{" not in system
+
+
+@pytest.mark.parametrize("name", ["reminder", "caution", "cot", "ecso"])
+def test_strengths_that_mean_nothing_are_refused(build, name):
+    build(f"method={name}", "method.strengths=[0,1]")
+    with pytest.raises(CalibError, match=f"0.5 means nothing for method={name}"):
+        build(f"method={name}", "method.strengths=[0.5,1]")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("reminder", "text"), ("cot", "check"), ("ecso", "check"), ("ecso", "caption")],
+)
+def test_a_missing_text_is_found_before_any_work_is_done(vlm, name, text):
+    config = configured(f"method={name}")
+    kept = {one: {k: v for k, v in said.items() if k != text} for one, said in config.texts.items()}
+    with pytest.raises(CalibError, match=rf"method={name} has no words to say: give method.{text}"):
+        methods.check(replace(config, texts=kept), vlm, [])
+
+
+def test_a_row_is_the_plain_answer_to_the_prompt_as_shown(build, vlm, examples, tmp_path):
+    """By transformers' own generate on prompts written here; KL against the query as it was."""
+    settings = [
+        build("method=reminder").setting(None, 1),
+        build("method=caution", "method.place=before").setting(None, 1),
+    ]
+    found, _ = asked(vlm, examples, settings, tmp_path)
+    moved = 0
+    for k, (row, record) in enumerate(found):
+        example = examples[k // 2]
+        by_hand = (
+            replace(example, query=f"{CAUTION}\n{example.query}")
+            if k % 2
+            else replace(example, system=REMINDER)
+        )
+        assert row.example is example
+        assert record["response"] == say(vlm, by_hand)
+        assert (record["query"], record["system"]) == (by_hand.query, by_hand.system)
+        kl = divergence(plain(vlm, by_hand), plain(vlm, example))
+        assert record["kl"] == pytest.approx(kl, rel=1e-3, abs=2e-6)
+        moved += kl > 1e-4
+    assert moved > len(found) / 2
+
+
+def test_rows_of_all_kinds_together_are_what_each_is_alone(build, vlm, examples, tmp_path):
+    """Prompts, demonstrations, edits and both at once, in one call: no row knows of another."""
+    turns = (
+        Turn(examples[0].query, "You can't.", examples[1].picture),
+        Turn(examples[2].query, "You can."),
+    )
+    turned = Change(dialogue=Prompted(lambda e: replace(e, demonstrations=turns)))
+    edits = (Edit(3, Add(60 * direction(vlm.width, 1)), "all"),)
+    late = (Edit(4, Add(60 * direction(vlm.width, 2)), "response"),)
+    reminded = build("method=reminder").setting(None, 1)
+    both = Change(late, dialogue=reminded.change.dialogue)
+    settings = [
+        BASELINE,
+        reminded,
+        Method("few", Axis("k"), [None], lambda *at: turned).setting(None, 2),
+        Method("steer", Axis("gap"), [3], lambda *at: Change(edits)).setting(3, 1),
+        Method("both", Axis("gap"), [4], lambda *at: both).setting(4, 1),
+    ]
+    by_hand = [
+        lambda e: (e, ()),
+        lambda e: (replace(e, system=REMINDER), ()),
+        lambda e: (replace(e, demonstrations=turns), ()),
+        lambda e: (e, edits),
+        lambda e: (replace(e, system=REMINDER), late),
+    ]
+    found, finished = asked(vlm, examples, settings, tmp_path)
+    assert len(finished) == len(found) == len(examples) * len(settings)
+    base = {e.id: plain(vlm, e) for e in examples}
+    moved = dict.fromkeys(range(len(settings)), 0)
+    for k, (row, record) in enumerate(found):
+        alone, changes = by_hand[k % len(settings)](row.example)
+        answer = plain(vlm, alone, changes)
+        assert record["response"] == spoken(vlm, answer)
+        assert record["tokens"] == len(answer.tokens)
+        kl = divergence(answer, base[row.example.id])
+        assert record["kl"] == pytest.approx(kl, rel=1e-3, abs=2e-6)
+        assert record["demonstrations"] == len(alone.demonstrations)
+        moved[k % len(settings)] += kl > 1e-4
+    assert moved[0] == 0 and min(moved[k] for k in range(1, 5)) >= 3

@@ -1,0 +1,68 @@
+"""Steering whose sign is decided by where one more word takes the model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from by_hand import By, require_same, unit
+
+from calib.config_methods import Scans
+from calib.methods.scans import method, transition_gate
+
+LAYERS = (3, 4, 5)
+
+
+@pytest.fixture(scope="module")
+def scores(world):
+    """Mean cosine with the mean transition of unsafe queries."""
+
+    begun = {example.id: replace(example, begun=" Sure") for example in world.examples}
+
+    def transitions(examples):  # [examples, layers, width]
+        longer = [begun[example.id] for example in examples]
+        return np.stack(
+            [world.plain.last(examples, k) - world.plain.last(longer, k) for k in LAYERS], 1
+        )
+
+    mean = transitions(world.twins("unsafe")).mean(0)
+
+    def of(examples):
+        return np.array(
+            [
+                np.mean([unit(t) @ unit(m) for t, m in zip(one, mean, strict=True)])
+                for one in transitions(examples)
+            ]
+        )
+
+    return of
+
+
+@pytest.fixture
+def tested(world):
+    return [*world.twins("unsafe", "test"), *world.twins("safe", "test")]
+
+
+def test_scores_and_decisions_are_those_of_the_formula(world, tested, scores):
+    gate, expected = transition_gate(world.fitting, Scans("scans")), scores(tested)
+    np.testing.assert_allclose(gate.scores(tested).numpy(), expected, atol=1e-5)
+    assert gate.above
+    assert gate.open(tested) == (expected >= gate.threshold).tolist()
+
+
+@pytest.mark.parametrize("unsafe", [True, False])
+@pytest.mark.parametrize("picture", [True, False])
+def test_towards_refusing_for_one_side_and_away_for_the_other(
+    world, tested, scores, unsafe, picture
+):
+    some = [example for example in tested if (example.picture is not None) == picture]
+    found = scores(some)
+    threshold = float(np.median(found))
+    shown = some[int(np.argmax(found) if unsafe else np.argmin(found))]
+    sign = 1 if unsafe else -1
+    config = Scans("scans", contrast="refusal", layers="middle", together=True, threshold=threshold)
+
+    def change(layer):
+        return By(layer, "last_prompt", lambda h: h + sign * 4 * world.refusal(layer))
+
+    setting = method(world.fitting, config).setting(None, 4.0)
+    require_same(world, setting, shown, [change(layer) for layer in (1, 2, 3)])

@@ -1,0 +1,255 @@
+"""Strengths by their cost: on made-up costs, and measured again by an ordinary run."""
+
+import json
+import math
+from dataclasses import replace
+from statistics import fmean
+
+import pytest
+import torch
+from naive_loop import direction, divergence
+from single_prompts import plain
+
+from calib.data.mini.examples import load
+from calib.engine.decoding import Decoding, Response
+from calib.engine.edit import Edit
+from calib.engine.generate import Engine
+from calib.engine.operators import Add
+from calib.methods.ecso import EyesClosed
+from calib.runs.answering import Planner, answer
+from calib.runs.budget import (
+    FILE,
+    QUESTIONS,
+    Priced,
+    budget_notes,
+    search,
+    whole_within_budget,
+    within_budget,
+)
+from calib.runs.record import Rows
+from calib.settings.method import Axis, Method
+from calib.settings.setting import Change, Prompted
+
+FINEST = 2 ** (1 / 36)
+
+
+class Costs:
+    """Costs by a formula; keeps what was asked."""
+
+    def __init__(self, formula):
+        self.formula, self.asked = formula, []
+
+    def __call__(self, points):
+        self.asked.append(list(points))
+        return [self.formula(layer, strength) for layer, strength in points]
+
+
+@pytest.mark.parametrize("usual", [1.0, 0.2])
+@pytest.mark.parametrize("crossing", [0.05, 0.11, 0.5, 0.7071, 1.0, 1.9, 3.3, 6.2])
+def test_the_largest_strength_within_two_percent(usual, crossing):
+    costs = Costs(lambda layer, strength: (strength / crossing) ** 2)
+    (found,) = search(costs, [(3, 1)], usual, 1.0)
+    assert found.layer == 3 and not found.at_end
+    assert crossing / FINEST * 0.9999 < found.strength <= crossing
+    assert found.kl == pytest.approx((found.strength / crossing) ** 2) and found.kl <= 1.0
+    assert [len(points) for points in costs.asked] == [11, 5, 5]
+
+
+def test_layers_and_signs_are_searched_apart_and_together():
+    crossings = {(1, 1): 0.4, (1, -1): 5.0, (2, 1): 1.1, (2, -1): 0.06}
+
+    def formula(layer, strength):
+        return abs(strength) / crossings[layer, 1 if strength > 0 else -1]
+
+    costs = Costs(formula)
+    found = search(costs, list(crossings), 1.0, 1.0)
+    assert [(one.layer, one.strength > 0) for one in found] == [
+        (1, True), (1, False), (2, True), (2, False),
+    ]  # fmt: skip
+    for one in found:
+        crossing = crossings[one.layer, 1 if one.strength > 0 else -1]
+        assert crossing / FINEST * 0.9999 < abs(one.strength) <= crossing
+    assert [len(points) for points in costs.asked] == [44, 20, 20]
+
+
+def test_a_place_that_is_always_too_dear_is_missing():
+    costs = Costs(lambda layer, strength: 2.0 if layer == 1 else abs(strength))
+    found = search(costs, [(1, 1), (2, 1)], 1.0, 1.0)
+    assert [one.layer for one in found] == [2]
+    assert search(Costs(lambda *at: 2.0), [(1, 1), (1, -1)], 1.0, 1.0) == []
+
+
+def test_a_place_that_is_never_too_dear_ends_with_the_largest_that_was_tried():
+    costs = Costs(lambda layer, strength: 0.0 if layer == 1 else abs(strength) / 3)
+    cheap, other = search(costs, [(1, -1), (2, 1)], 0.5, 1.0)
+    assert cheap == Priced(1, -16.0, 0.0, True)
+    assert not other.at_end and 3 / FINEST * 0.9999 < other.strength <= 3
+    assert [len(points) for points in costs.asked] == [22, 5, 5]
+    assert all(layer == 2 for points in costs.asked[1:] for layer, _ in points)
+
+
+def test_a_cost_that_falls_again_counts_up_to_where_it_first_exceeds():
+    """In the doublings: over at 1, under at 2 and 4. Within a bracket: over from 1.2 to 1.4."""
+    bump = Costs(lambda layer, s: 5.0 if 0.9 <= s <= 1.5 else min(s, 0.9) if s < 20 else 9.0)
+    (found,) = search(bump, [(0, 1)], 1.0, 1.0)
+    assert 0.9 / FINEST <= found.strength < 0.9
+    late = Costs(lambda layer, s: 5.0 if 1.2 <= s <= 1.4 or s >= 1.9 else 0.1)
+    (found,) = search(late, [(0, 1)], 1.0, 1.0)
+    assert 1.2 / FINEST <= found.strength < 1.2
+
+
+@pytest.mark.parametrize("beyond", [math.inf, math.nan])
+def test_costs_that_are_no_number_are_above_any_budget(beyond):
+    costs = Costs(lambda layer, s: 0.5 if s < 2.5 else beyond)
+    (found,) = search(costs, [(0, 1)], 1.0, 1.0)
+    assert 2.5 / FINEST <= found.strength < 2.5 and not found.at_end
+    assert search(Costs(lambda *at: beyond), [(0, 1)], 1.0, 1e9) == []
+
+
+@pytest.fixture(scope="module")
+def engine(vlm):
+    return Engine(vlm, Decoding(max_new_tokens=6, batch_rows=64, temperature=0.5))
+
+
+@pytest.fixture(scope="module")
+def questions():
+    return [e for e in load(["utility"], 12) if e.split == "validation"]
+
+
+def steering(vlm, name="steer", signed=True, rewrite=None, factor=20):
+    """Adds a random vector at a layer, under a prompt or not."""
+    dialogue = Prompted(rewrite) if rewrite else None
+
+    def change(layer, strength):
+        vector = factor * strength * direction(vlm.width, layer)
+        return Change((Edit(layer, Add(vector), "last_prompt"),), dialogue=dialogue)
+
+    return Method(name, Axis("of 20", signed=signed), [2, 4], change)
+
+
+def costs_again(vlm, method, questions, points, folder):
+    """Mean KL of settings, by an ordinary run with responses to their end."""
+    planner = Planner(Engine(vlm, Decoding(max_new_tokens=6)))
+    found = []
+    with Rows.open(folder / "again.jsonl") as record:
+        for point in points:
+            rows = answer(planner, planner.rows(questions, [method.setting(*point)]), record)
+            found.append(fmean(record.finished[row.id]["kl"] for row in rows))
+    return found
+
+
+@pytest.mark.parametrize("prompted", [False, True])
+def test_the_cost_by_an_ordinary_run_is_within_the_budget(
+    vlm, engine, questions, tmp_path, prompted
+):
+    """Also where a prompt is shown, which costs too; a hair more than two percent is too much."""
+    rewrite = (lambda e: replace(e, system="Remember to be kind.")) if prompted else None
+    method = steering(vlm, rewrite=rewrite)
+    found = within_budget(engine, method, questions, 0.1, tmp_path)
+    assert [(one.layer, one.strength > 0) for one in found] == [
+        (2, True), (2, False), (4, True), (4, False),
+    ]  # fmt: skip
+    at = [(one.layer, one.strength) for one in found]
+    again = costs_again(vlm, method, questions, at, tmp_path)
+    for one, cost in zip(found, again, strict=True):
+        assert cost <= 0.1
+        assert cost == pytest.approx(one.kl, rel=1e-3)
+    above = [(one.layer, one.strength * FINEST * 1.0001) for one in found]
+    assert min(costs_again(vlm, method, questions, above, tmp_path)) > 0.1
+    layer, strength = at[0]
+    setting = method.setting(layer, strength)
+    by_hand = [
+        divergence(plain(vlm, rewrite(e) if prompted else e, setting.change.edits), plain(vlm, e))
+        for e in questions[:12]
+    ]
+    assert fmean(by_hand) == pytest.approx(found[0].kl, rel=1e-3)
+
+
+def test_found_strengths_are_kept_and_used_again(vlm, engine, questions, tmp_path, monkeypatch):
+    method = steering(vlm, signed=False)
+    some = questions[:3]
+    first = within_budget(engine, method, some, 0.1, tmp_path)
+    other = within_budget(engine, method, some, 0.5, tmp_path)
+    named = within_budget(engine, steering(vlm, "other"), some, 0.1, tmp_path)
+    assert all(a.strength < b.strength for a, b in zip(first, other, strict=True))
+    assert len(first) == 2 and len(named) == 4
+    kept = (tmp_path / FILE).read_bytes()
+    assert set(json.loads(kept)) == {"steer 0.1", "steer 0.5", "other 0.1"}
+    monkeypatch.setattr(Engine, "answer", lambda *args: pytest.fail("measured again"))
+    assert within_budget(engine, method, some, 0.1, tmp_path) == first
+    assert within_budget(engine, method, some, 0.5, tmp_path) == other
+    assert (tmp_path / FILE).read_bytes() == kept
+
+
+def test_no_more_questions_than_that(vlm, engine, tmp_path, monkeypatch):
+    seen = []
+
+    def counted(self, asked, landed):
+        seen.append(asked)
+        return [Response("", (), "stop", 0.0)] * len(asked)
+
+    monkeypatch.setattr(Engine, "answer", counted)
+    many = [replace(e, query=f"{k}?") for k, e in enumerate(load(["utility"], 1)[:1] * 80)]
+    within_budget(engine, steering(vlm, signed=False), many, 0.1, tmp_path)
+    assert {row.example.query for row in seen[0]} == {f"{k}?" for k in range(QUESTIONS)}
+    assert len(seen[0]) == QUESTIONS * 2 * 11 and len(seen) == 1
+
+
+def test_output_that_is_not_finite_costs_more_than_any_budget(vlm, engine, questions, tmp_path):
+    """Its KL would be 0 where nothing is a number."""
+
+    def change(layer, strength):
+        vector = torch.full((vlm.width,), math.inf if strength > 3 else 0.01)
+        return Change((Edit(layer, Add(vector)),))
+
+    ends = Method("ends", Axis("any", signed=False), [2], change)
+    (found,) = within_budget(engine, ends, questions[:2], 10.0, tmp_path)
+    assert 3 / FINEST < found.strength <= 3 and not found.at_end
+
+
+def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
+    """Each is asked as it will be in the run; 0 is no choice; steps of a dialogue count as such."""
+    told = ("Be kind.", "Remember to be a responsible assistant.", "If in doubt, refuse. " * 3)
+
+    def change(layer, strength):
+        if strength == 4:
+            return Change(dialogue=EyesClosed("What is this?", "-", "-"))
+        return Change(dialogue=Prompted(lambda e: replace(e, system=told[int(strength) - 1])))
+
+    method = Method("told", Axis("k", signed=False, whole=True), [None], change)
+    planner = Planner(Engine(vlm, Decoding(max_new_tokens=6)))
+    some = load(["image_centric"], 8)[:8]
+    with Rows.open(tmp_path / "rows.jsonl") as record:
+
+        def within(budget, strengths):
+            return whole_within_budget(planner, record, method, strengths, some, budget)
+
+        cost = {
+            k: fmean(divergence(plain(vlm, replace(e, system=text)), plain(vlm, e)) for e in some)
+            for k, text in enumerate(told, start=1)
+        }
+        assert len({round(one, 5) for one in cost.values()}) == 3
+        for budget in (min(cost.values()) / 2, *(1.01 * one for one in cost.values())):
+            expected = [k for k in cost if cost[k] <= budget][-1:]
+            found = within(budget, [3, 0, 1, 2, 2])
+            assert [(one.layer, one.strength) for one in found] == [(None, k) for k in expected]
+            for one in found:
+                assert one.kl == pytest.approx(cost[one.strength], rel=1e-3, abs=1e-5)
+        count = len(record.finished)
+        assert count == 3 * len(some)  # asked once, whatever the budget
+        # A check that does not begin with yes leaves the first answer as it is: no cost at all.
+        assert within(1e-9, [4]) == [Priced(None, 4, 0.0)]
+        assert len(record.finished) <= count + 2 * len(some)
+
+
+def test_notes_say_what_was_found():
+    method = Method("steer", Axis("gap"), [1, 2], lambda *at: Change())
+    priced = [Priced(1, 0.25, 0.09), Priced(1, -1.23456, 0.1), Priced(2, 32.0, 0.01, True)]
+    assert budget_notes(method, priced, 0.1, [1, 2]) == [
+        "steer: strengths within KL 0.1 on utility questions: layer 1: +0.25, layer 1: -1.23, "
+        "layer 2: +32",
+        "steer: the largest strength that was tried is within the budget",
+    ]
+    assert budget_notes(method, priced, 0.1, [1])[1:] == []
+    assert budget_notes(method, [Priced(None, 2, 0.05)], 0.1, [None])[0].endswith("questions: +2")
+    assert budget_notes(method, [], 0.1, [1])[0].endswith("questions: none")
