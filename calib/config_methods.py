@@ -155,6 +155,11 @@ class Ablation(Directed):
     def __post_init__(self) -> None:
         super().__post_init__()
         layers("method.edited_layers", self.edited_layers, LAYERS)
+        if self.together:
+            raise CalibError(
+                f"method.together: {self.name} takes its direction from one layer at a time and "
+                "edits method.edited_layers, which are several. Leave method.together away."
+            )
 
 
 @dataclass
@@ -282,6 +287,11 @@ class Subspace(Activation):
 class Prompting(Calibration):
     """Methods that change the prompt."""
 
+
+@dataclass
+class Worded(Prompting):
+    """Methods that put a text into the prompt."""
+
     text: str | None = None
     """Your own words; null takes ours from texts."""
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -302,7 +312,12 @@ class FewShot(Prompting):
 
 @dataclass
 class Dialogued(Prompting):
-    """Methods that ask the model more than once; each text has its place in texts."""
+    """Methods that ask the model more than once."""
+
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Our words, by checkpoint; "any" is for all others."""
+    text: str | None = None
+    """How the last question is asked; null takes it from texts."""
 
     check: str | None = None
     """How the model is asked whether there is harm; null takes it from texts."""
@@ -333,6 +348,7 @@ METHODS: dict[str, type] = {
     "modality": Modality,
     "subspace": Subspace,
     "prompting": Prompting,
+    "worded": Worded,
     "few_shot": FewShot,
     "dialogue": Dialogued,
     "combine": Combine,

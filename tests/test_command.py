@@ -102,7 +102,9 @@ def test_help_is_fast_and_shows_examples_groups_and_settings(sweep):
     assert time.perf_counter() - start < 10  # on a busy machine; what is slow is imported below
     assert result.returncode == 0
     assert result.stdout.count("  python -m calib.sweep") == 3
-    assert "method: none, steer\n" in result.stdout
+    for group in ("method", "experiment"):
+        options = sorted(path.stem for path in (command.CONF / group).glob("*.yaml"))
+        assert f"{group}: {', '.join(options)}\n" in result.stdout
     assert "max_new_tokens: 32" in result.stdout
     assert "heavy imports: []" in result.stdout
     assert "hydra/schema" not in result.stdout
@@ -127,6 +129,16 @@ def test_help_is_fast_and_shows_examples_groups_and_settings(sweep):
         (["method.strenghts=[1]"], 2, "Did you mean 'method.strengths'"),
         (["+method.strenght=[1]"], 2, "Did you mean 'method.strengths'"),
         (["+foo=1"], 2, "no setting 'foo'"),
+        (["method=none", "+method.rank=1"], 2, "method=none has no setting 'method.rank'"),
+        (["method=combine", "+method.prompt.texx=1"], 2, "Did you mean 'method.prompt.text'"),
+        (
+            ["experiment=vscbench_four", "+methods.iar_head.headz=1"],
+            2,
+            "Did you mean 'methods.iar_head.heads'",
+        ),
+        (["experiment=vscbench"], 2, "Did you mean 'vscbench_four'"),
+        (["experiment=vscbench_four", "method=steer"], 2, "method=steer would be left out beside"),
+        (["experiment=null"], 2, "must be a string"),
         (["method.positions=respons"], 2, "Did you mean 'response'"),
         (["method=steer,none"], 2, "Add -m"),
         (["method=null"], 2, "must be a string"),

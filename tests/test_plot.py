@@ -1,10 +1,13 @@
 """calib.plot: which folders it takes, and where it writes."""
 
+import json
+
 import pytest
 
 from calib import plot
 from calib.config import PlotConfig
 from calib.errors import CalibError
+from calib.runs.tables import OPERATING_POINTS_FILE
 from calib.scoring.results import BASELINE, Result, write_results
 
 
@@ -23,5 +26,7 @@ def test_the_home_folder_is_found(tmp_path, monkeypatch) -> None:
         for metric in (("utility",) if dataset == "utility" else ("SRA", "SRA_u", "SRA_s"))
     ]  # fmt: skip
     write_results(tmp_path / "run" / "results.csv", "run", "model", results)
+    point = {"method": "steer", "layer": 1, "strength": 1.0, "strength_means": "in gap units"}
+    (tmp_path / "run" / OPERATING_POINTS_FILE).write_text(json.dumps([point]))
     plot.main(PlotConfig(["~/run"], out="~/figures"))
     assert list((tmp_path / "figures").glob("calibration_against_utility*"))

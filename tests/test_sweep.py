@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+DIRECTION = "directions/safety-mean_difference-last_prompt-residual.safetensors"
 SMALL = [
     "data.limit=8",
     "utility.limit=6",
@@ -50,8 +51,8 @@ def rows_of(path):
 def test_it_leaves_everything_that_was_promised(finished):
     out, done = finished
     assert {p.name for p in out.iterdir()} - {".lock"} == {
-        "rows.jsonl", "labels.jsonl", "results.csv", "operating_point.json", "config.yaml",
-        "run.json", "direction.safetensors", "trade_off.png", "trade_off.pdf",
+        "rows.jsonl", "labels.jsonl", "results.csv", "operating_points.json",
+        "config.yaml", "run.json", "directions", "trade_off.png", "trade_off.pdf",
     }  # fmt: skip
     assert "Checkpoint  mini-internvl" in done.stdout
     assert str(out / "results.csv") in done.stdout
@@ -75,7 +76,9 @@ def test_results_are_tidy(finished):
     validated = {(r["layer"], float(r["strength"])) for r in results if r["split"] == "validation"}
     grid = {(layer, strength) for layer in "24" for strength in (-2.0, 0.0, 2.0)}
     assert validated == {("", 0.0)} | grid
-    chosen = str(json.loads((out / "operating_point.json").read_text())["layer"])
+    (point,) = json.loads((out / "operating_points.json").read_text())
+    assert (point["method"], point["checkpoint"]) == ("steer", "mini-internvl")
+    chosen = str(point["layer"])
     tested = {r["layer"] for r in results if r["split"] == "test"}
     assert tested == {"", chosen}
     for r in results:
@@ -98,13 +101,19 @@ def test_strength_zero_is_the_uncalibrated_model(finished):
     assert numbers("")
 
 
+def contents(folder):
+    """Every file below a folder, but figures as PDF, which hold the time."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pdf"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
 def test_the_same_command_again_does_nothing_new(finished):
     out, _ = finished
-    before = {p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".pdf"}
+    before = contents(out)
     again = command("sweep", "method=steer", "model=internvl", *SMALL, f"out={out}")
     assert again.returncode == 0, again.stderr
     assert "rows were answered before" in again.stdout
-    assert {p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".pdf"} == before
+    assert contents(out) == before
 
 
 def test_early_stop_changes_no_label(finished, tmp_path):
@@ -171,7 +180,7 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
         file.write(b'{"row": "torn')
     again = command("sweep", *arguments)
     assert again.returncode == 0, again.stderr
-    for name in ("rows.jsonl", "labels.jsonl", "results.csv", "operating_point.json"):
+    for name in ("rows.jsonl", "labels.jsonl", "results.csv", "operating_points.json", DIRECTION):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -183,7 +192,7 @@ def test_export_and_back_steers_the_same_token_for_token(tmp_path, positions):
     tiny.append("method.strengths=[-1,1]")
     done = command("sweep", *tiny, f"method.positions={positions}", f"out={whole}")
     assert done.returncode == 0, done.stderr
-    point = json.loads((whole / "operating_point.json").read_text())
+    (point,) = json.loads((whole / "operating_points.json").read_text())
     done = command("export", f"run={whole}", f"out={exported}")
     assert done.returncode == 0, done.stderr
     card = exported.with_suffix(".md").read_text()
@@ -192,7 +201,10 @@ def test_export_and_back_steers_the_same_token_for_token(tmp_path, positions):
     # What it prints is the command that steers as the run did.
     hint = done.stdout.split("python -m calib.sweep ")[1].split()
     assert f"method.positions={positions}" in hint
-    done = command("sweep", *tiny, *hint, f"out={out}")
+    assert f"method.layers=[{point['layer']}]" in hint
+    assert f"method.strengths=[{point['strength']:g}]" in hint
+    # The strengths that were not chosen are repeated too.
+    done = command("sweep", *hint, *tiny, f"out={out}")
     assert done.returncode == 0, done.stderr
 
     def steered(folder):
@@ -209,9 +221,21 @@ def test_export_and_back_steers_the_same_token_for_token(tmp_path, positions):
 
 def test_a_direction_fitted_otherwise_is_not_used(finished, tmp_path):
     """What extract leaves in a folder must not become a sweep's direction unnoticed."""
-    done = command("extract", "contrast=refusal", "data.limit=24", f"out={tmp_path}")
+    few = ["data.limit=24", "utility.limit=6", "layers=[3]"]
+    done = command("extract", "contrast=refusal", *few, f"out={tmp_path}")
     assert done.returncode == 0, done.stderr
     done = command("sweep", *SMALL, f"out={tmp_path}")
+    assert done.returncode == 2
+    assert "holds a run of something else" in done.stderr
+    # Fitted to other pairs, or to another contrast, under the very name that is looked for.
+    (tmp_path / "run.json").unlink()
+    directions = tmp_path / "directions"
+    fitted = directions / "refusal-mean_difference-last_prompt-residual.safetensors"
+    done = command("sweep", *SMALL, "method.contrast=refusal", f"out={tmp_path}")
+    assert done.returncode == 2
+    assert "a direction fitted otherwise (pair_set: " in done.stderr
+    fitted.rename(tmp_path / DIRECTION)
+    done = command("sweep", *SMALL, f"out={tmp_path / '.'}")
     assert done.returncode == 2
     assert "holds a run of something else" in done.stderr
     (tmp_path / "run.json").unlink()
@@ -238,17 +262,6 @@ def test_plot_draws_from_the_record_alone(finished, tmp_path):
     assert (tmp_path / "trade_off.png").read_bytes() == (whole / "trade_off.png").read_bytes()
 
 
-def test_extract_writes_a_direction_for_every_layer(tmp_path):
-    done = command("extract", "model=internvl", "data=mini", "data.limit=12", f"out={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    from calib.directions.direction import read_direction
-
-    direction = read_direction(tmp_path / "direction.safetensors")
-    assert direction.layers == [0, 1, 2, 3, 4, 5]
-    assert len(direction.auroc) == 6
-    assert direction.auroc_pairs > 5
-    assert "held-out AUROC" in done.stdout
-    assert (tmp_path / "auroc.png").exists()
 
 
 def test_refusal_contrast_and_response_positions(tmp_path):
@@ -261,8 +274,11 @@ def test_refusal_contrast_and_response_positions(tmp_path):
     assert {r["layer"] for r in rows_of(tmp_path / "run" / "results.csv")} == {"", "3"}
     from calib.directions.direction import read_direction
 
-    direction = read_direction(tmp_path / "run" / "direction.safetensors")
-    assert (direction.contrast, direction.positions) == ("refusal", "response")
+    (kept,) = (tmp_path / "run" / "directions").iterdir()
+    assert kept.name == "refusal-mean_difference-last_prompt-residual.safetensors"
+    assert read_direction(kept).contrast == "refusal"
+    (point,) = json.loads((tmp_path / "run" / "operating_points.json").read_text())
+    assert (point["method"], point["layer"]) == ("steer", 3)
 
 
 def test_examples_that_an_edit_cannot_reach_are_told(tmp_path):
@@ -271,7 +287,7 @@ def test_examples_that_an_edit_cannot_reach_are_told(tmp_path):
         "utility.limit=2", "method.layers=2", "method.strengths=[1]", f"out={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "examples have no picture: method.positions=image edits nothing in them" in done.stdout
+    assert "examples have no picture: positions=image of steer edits nothing" in done.stdout
 
 
 def test_method_none_is_the_baseline_alone(tmp_path):
@@ -324,7 +340,7 @@ def test_help_is_fast_and_shows_the_groups_and_three_commands():
     seconds = time.monotonic() - start
     assert done.returncode == 0
     assert done.stdout.count("python -m calib.sweep") >= 3
-    for group in ("model", "method", "data", "utility", "judge"):
+    for group in ("model", "method", "data", "utility", "judge", "experiment"):
         assert f"{group}:" in done.stdout
     imported = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "calib.sweep", "--help"],

@@ -23,6 +23,7 @@ from calib.settings.prompting import SHOWN, check_shown, words
 from calib.settings.setting import Change
 from calib.vlm.load import VLM
 
+NO_CAPTION = "nothing, there is none."
 TEXTS = ("check", "caption", "text")
 
 
@@ -65,7 +66,7 @@ class EyesClosed:
                 return replace(example, query=self._filled(self.caption, example))
         if len(said) == (4 if example.picture is not None else 3):
             return len(said) - 1
-        caption = said[2] if example.picture is not None else ""
+        caption = said[2] if example.picture is not None else NO_CAPTION
         query = self._filled(self.closing, example, caption=caption).strip()
         return replace(example, query=query, picture=None)
 

@@ -15,7 +15,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from calib.config_methods import Revision
-from calib.data.example import Split
+from calib.data.example import Example, Split
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
 from calib.errors import CalibError
@@ -24,6 +24,16 @@ from calib.settings.edits import edits_at
 from calib.settings.fitting import Fitting
 from calib.settings.method import Method
 from calib.settings.setting import Change
+from calib.vlm.load import VLM
+
+
+def check(config: Revision, vlm: VLM, examples: Sequence[Example]) -> None:
+    """Raise CalibError for settings that mean nothing where heads are chosen from all layers."""
+    if config.together or config.layers == "auto":
+        raise CalibError(
+            f"method={config.name} edits the method.heads best heads of all of method.layers at "
+            "once. Leave method.together and method.layers=auto away."
+        )
 
 
 def method(fitting: Fitting, config: Revision) -> Method:

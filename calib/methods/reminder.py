@@ -8,7 +8,7 @@ The text is ours (conf/method/reminder.yaml). Strength is 1 with the text, 0 wit
 
 from collections.abc import Sequence
 
-from calib.config_methods import Prompting
+from calib.config_methods import Worded
 from calib.data.example import Example
 from calib.settings.fitting import Fitting
 from calib.settings.method import Method
@@ -17,13 +17,13 @@ from calib.settings.setting import Change, Prompted
 from calib.vlm.load import VLM
 
 
-def check(config: Prompting, vlm: VLM, examples: Sequence[Example]) -> None:
+def check(config: Worded, vlm: VLM, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
     words(config, vlm)
     check_shown(config)
 
 
-def method(fitting: Fitting, config: Prompting) -> Method:
+def method(fitting: Fitting, config: Worded) -> Method:
     """The text, shown where the configuration says."""
     text = words(config, fitting.vlm)
     shown = Change(dialogue=Prompted(lambda example: with_text(example, text, config.place)))

@@ -98,14 +98,13 @@ def _auroc(direction: Direction) -> str:
 
 def _table(direction: Direction, results: Sequence[Result]) -> str:
     lines = []
-    for strength in sorted({r.strength for r in results}):
-        at = {
-            r.metric: r
-            for r in results
-            if r.strength == strength
-            and r.layer in (None, direction.chosen_layer)
-            and r.dataset in ("all", "utility")
-        }
+    shown = [
+        r
+        for r in results
+        if r.layer in (None, direction.chosen_layer) and r.dataset in ("all", "utility")
+    ]
+    for strength in sorted({r.strength for r in shown}):
+        at = {r.metric: r for r in shown if r.strength == strength}
         name = "uncalibrated" if any(r.method == BASELINE for r in at.values()) else f"{strength:g}"
         cells = [
             f"{at[m].value:.3f} ({at[m].low:.3f} to {at[m].high:.3f})" if m in at else ""

@@ -78,8 +78,8 @@ def summary(
     ``judged`` must hold both settings on that split (what else it holds is ignored); ``files``
     are the paths written, by what they are, ``axis`` says what strength means. Rates are in
     percent; differences are in percentage points over the examples judged under both settings, with
-    a paired bootstrap interval clustered by pair. At most 100 columns, save where a path alone is longer. Raises CalibError
-    when a setting has no judged response on the split.
+    a paired bootstrap interval clustered by pair. At most 100 columns, save where a path alone is
+    longer. Raises CalibError when a setting has no judged response on the split.
     """
     at_split = [row for row in judged if row.split == split]
     before = setting_rows(at_split, choice.baseline, split)

@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 from statistics import fmean
 
-from calib.data.example import Example
+from calib.data.example import Example, limited
 from calib.engine.decoding import Asked
 from calib.engine.generate import Engine
 from calib.files import write_atomically
@@ -26,7 +26,7 @@ from calib.settings.setting import Setting
 
 FILE = "strengths.json"
 QUESTIONS = 64
-"""Utility questions that a cost is measured on."""
+"""Most utility questions that a cost is measured on, drawn from all of them."""
 OCTAVES = 5
 """The first search goes from the axis' usual strength so many doublings down and up."""
 STEPS = 5
@@ -68,7 +68,7 @@ def within_budget(
     path, key = folder / FILE, f"{method.name} {budget:g}"
     known = json.loads(path.read_text()) if path.exists() else {}
     if key not in known:
-        asked = list(questions)[:QUESTIONS]
+        asked = limited(list(questions), QUESTIONS)
         total = (2 * OCTAVES + 1 + (SEARCHES - 1) * STEPS) * len(asked)
         places = list(product(method.layers, (1, -1) if method.axis.signed else (1,)))
         with row_bar(f"cost of {method.name}", total * len(places)) as bar:
@@ -142,9 +142,10 @@ def whole_within_budget(
     budget: float,
 ) -> list[Priced]:
     """The same where strength counts something: the largest of the given ones within budget."""
+    asked = limited(list(questions), QUESTIONS)
     found: dict[int | None, Priced] = {}
     for layer, strength in product(method.layers, sorted(s for s in set(strengths) if s)):
-        rows = planner.rows(list(questions)[:QUESTIONS], [method.setting(layer, strength)])
+        rows = planner.rows(asked, [method.setting(layer, strength)])
         counting = answer(planner, rows, record)
         cost = fmean(record.finished[row.id]["kl"] for row in counting)
         if cost <= budget:

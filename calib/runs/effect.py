@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calib.data.example import Example
+from calib.data.example import Example, limited
 from calib.runs.answering import Planner, answer
 from calib.runs.budget import Priced
 from calib.runs.judging import judge_rows
@@ -15,7 +15,7 @@ from calib.settings.method import Method
 from calib.settings.setting import BASELINE
 
 EXAMPLES = 96
-"""Validation examples that an effect is measured on."""
+"""Most validation examples that an effect is measured on, drawn from all parts alike."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def effects(
     examples: Sequence[Example],
 ) -> list[Effect]:
     """The effect of each layer that has a strength within the budget."""
-    asked = list(examples)[:EXAMPLES]
+    parts = {example.dataset for example in examples}
+    asked = limited(list(examples), EXAMPLES // max(1, len(parts)))
     found = []
     for layer in method.layers:
         own = {one.strength > 0: one for one in priced if one.layer == layer}

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 
 from calib.config import ExtractConfig
@@ -61,12 +62,13 @@ def extract(
             one.layer: one
             for one in effects(asking.planner, record, judge, method, priced, validated)
         }
-        if all(layer in found for layer in direction.layers):
+        if found:
+            measured = [found.get(layer) for layer in direction.layers]
             direction = dataclasses.replace(
                 direction,
-                effect=[found[layer].rise.value for layer in direction.layers],
-                effect_strength=[found[layer].strength for layer in direction.layers],
+                effect=[one.rise.value if one else nan for one in measured],
+                effect_strength=[one.strength if one else nan for one in measured],
                 effect_kl=config.kl,
-                effect_n=found[direction.layers[0]].rise.n,
+                effect_n=next(iter(found.values())).rise.n,
             )
     return direction, engine.notes

@@ -71,8 +71,9 @@ def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]
         )
     for method in chosen:
         for one in _parts(method):
-            if isinstance(one, Activation):
-                layers_of(vlm, one.layers)
+            for key in ("layers", "edited_layers", "gate_layers", "coefficient_layer"):
+                if hasattr(one, key):
+                    layers_of(vlm, getattr(one, key))
             by_cost = _by_cost(one)
             if by_cost and config.utility.name == "none":
                 raise CalibError(

@@ -1,11 +1,10 @@
 """Edits along one direction per layer: what most methods that edit activations come down to."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from calib.config_methods import Directed, Steer
-from calib.directions.direction import Direction, read_direction
+from calib.directions.direction import Direction, read_direction, write_direction
 from calib.directions.fit import require_match
 from calib.engine.edit import Edits
 from calib.engine.operators import (
@@ -78,8 +77,7 @@ def direction_of(fitting: Fitting, config: Directed) -> Direction:
         return fitting.direction(config.contrast, config.estimator, config.read_positions, site)
     given = given_direction(path, fitting.vlm)
     kept = fitting.folder / "directions" / f"{config.name}-given.safetensors"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(path).expanduser(), kept)
+    write_direction(kept, given)
     return given
 
 

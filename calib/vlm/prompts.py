@@ -155,11 +155,22 @@ def _begun(vlm: VLM, begun: str, found: Found) -> Found:
         if key == "input_ids":
             value = torch.cat([value, tokens], dim=1)
         elif value.shape[:2] == found["input_ids"].shape:
-            # Per token: words of the response are plain text and see the pictures the prompt saw.
-            last = value[:, -1:] if value.dim() > 2 else torch.zeros_like(value[:, -1:])
+            # Per token: words of the response see the pictures that the prompt saw.
+            last = value[:, -1:] if value.dim() > 2 else _text_type(vlm, found, value)
             value = torch.cat([value, *[last] * tokens.shape[1]], dim=1)
         grown[key] = value
     return grown
+
+
+def _text_type(vlm: VLM, found: Found, types: torch.Tensor) -> torch.Tensor:
+    """The token type of a generated word, given the prompt's. # [1, 1]
+
+    0 is text where pictures have a type of their own; where they are 0 too (PaliGemma) it means
+    the prompt, whose tokens look ahead, and 1 what follows it.
+    """
+    image = torch.isin(found["input_ids"], torch.tensor(vlm.image_tokens, device=types.device))
+    prompt_is_zero = bool(image.any()) and not types[image].any()
+    return torch.full_like(types[:, -1:], int(prompt_is_zero))
 
 
 def _shown(turns: Sequence[dict[str, Any]]) -> list[Image.Image]:

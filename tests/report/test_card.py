@@ -7,6 +7,7 @@ import torch
 
 from calib.directions.direction import Direction
 from calib.report.card import direction_card
+from calib.scoring.results import BASELINE, Result
 
 DIRECTION = Direction(
     vectors=torch.tensor([[1.0, 0.0]]),
@@ -27,12 +28,40 @@ def test_the_card_prints_the_whole_command() -> None:
     card = direction_card(DIRECTION, [], "direction.safetensors")
     assert (
         "    python -m calib.sweep method=steer method.direction=direction.safetensors "
-        "method.layers=[3] method.positions=last_prompt method.strengths=[1.5]\n"
+        "method.layers=[3] method.strengths=[1.5] method.positions=last_prompt\n"
     ) in card
-    assert "decoder block 3 (0-based)" in card
+    assert "| site | residual: the output of block 3 (0-based) |" in card
+    assert "| unit of strength | gap: 1.0 adds 2 along a unit vector (0.500 of the mean norm) |" in card
     several = dataclasses.replace(DIRECTION, layers=[1, 2], chosen_layer=None)
     assert "method.layers=[1,2] " in direction_card(several, [], "a b.safetensors")
     assert "'method.direction=a b.safetensors'" in direction_card(several, [], "a b.safetensors")
+
+
+def test_another_site_and_operator_are_named() -> None:
+    other = dataclasses.replace(DIRECTION, site="heads", operator="ablate")
+    card = direction_card(other, [], "f.safetensors")
+    assert "| site | heads: the attention heads of block 3 (0-based) |" in card
+    assert "method.positions=last_prompt method.operator=ablate\n" in card
+    # Ablation knows no gap: 1 is the whole component.
+    assert "| unit of strength | share of the component that is removed |" in card
+
+
+def test_the_table_is_of_the_exported_method_and_the_uncalibrated_model() -> None:
+    results = [
+        Result(method, layer, strength, "test", dataset, "all", "all", metric, value, 0, 1, 9)
+        for method, layer, strength, value in (
+            (BASELINE, None, 0.0, 0.25), ("steer", 3, -1.0, 0.5), ("steer", 2, 9.0, 0.75),
+        )
+        for dataset, metric in (("all", "SRA"), ("utility", "KL"), ("image_centric", "SRA_u"))
+    ]  # fmt: skip
+    table = direction_card(DIRECTION, results, "f.safetensors").partition("## Measured")[2]
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    shown = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    cell = "{:.3f} (0.000 to 1.000)".format
+    assert shown == [
+        ["-1", "", "", cell(0.5), "", cell(0.5)],
+        ["uncalibrated", "", "", cell(0.25), "", cell(0.25)],
+    ]
 
 
 HOSTILE = "x](http://evil) ![p](q) *b* _i_ `c` # h | <img>\n# title\x1b[31m"

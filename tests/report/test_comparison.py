@@ -1,6 +1,7 @@
 """Several methods side by side: numbers by hand, the ranking, and hostile names."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,20 +152,26 @@ def test_without_utility_the_area_is_that_of_safe_and_unsafe():
     assert "utility questions. *" in shown()
 
 
-def test_the_mapping_decides_what_is_right():
-    judged = [
-        *responses(BASELINE, None, 0.0, 20, 36, 40),
-        *responses("steer", 3, 1.0, 20, 36, 40),
-    ]
-    judged = [
-        row if row.method == BASELINE or row.label != "refusal" or row.safety == "unsafe"
-        else Judged(**{**vars(row), "label": "irrelevant"})
-        for row in judged
-    ]  # fmt: skip
-    assert "+0.0" in lines_of(shown(judged, {"steer": (3, 1.0)}))["steer"]
-    # Four safe queries of forty now count as answered.
-    changed = shown(judged, {"steer": (3, 1.0)}, mapping="paper")
-    assert "+5.0" in lines_of(changed)["steer"]
+def test_the_mapping_decides_what_is_right_before_and_after():
+    """Four of forty safe queries get an irrelevant response, which the paper counts as right."""
+
+    def change(mapping, *irrelevant):
+        judged = [
+            *responses(BASELINE, None, 0.0, 20, 36, 40),
+            *responses("steer", 3, 1.0, 20, 36, 40),
+        ]
+        judged = [
+            replace(row, label="irrelevant")
+            if (row.safety, row.label) == ("safe", "refusal") and row.method in irrelevant
+            else row
+            for row in judged
+        ]
+        return lines_of(shown(judged, {"steer": (3, 1.0)}, mapping=mapping))["steer"].split()[4]
+
+    assert change("calib", "steer") == change("calib", BASELINE) == "+0.0"
+    assert change("paper", "steer") == "+5.0"
+    assert change("paper", BASELINE) == "-5.0"
+    assert change("paper", "steer", BASELINE) == "+0.0"
 
 
 def test_marks_and_legend():

@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 import torch
 from naive_loop import direction, divergence
-from single_prompts import plain
+from single_prompts import plain, say
 
 from calib.data.mini.examples import load
 from calib.engine.decoding import Decoding, Response
@@ -181,18 +181,36 @@ def test_found_strengths_are_kept_and_used_again(vlm, engine, questions, tmp_pat
     assert (tmp_path / FILE).read_bytes() == kept
 
 
-def test_no_more_questions_than_that(vlm, engine, tmp_path, monkeypatch):
+def test_no_more_questions_than_that_and_they_are_drawn_from_all(
+    vlm, engine, tmp_path, monkeypatch
+):
     seen = []
 
-    def counted(self, asked, landed):
+    def counted(self, asked, landed=None):
         seen.append(asked)
         return [Response("", (), "stop", 0.0)] * len(asked)
 
     monkeypatch.setattr(Engine, "answer", counted)
-    many = [replace(e, query=f"{k}?") for k, e in enumerate(load(["utility"], 1)[:1] * 80)]
+    question = load(["utility"], 1)[0]
+    many = [replace(question, id=f"{k}", query=f"{k}?") for k in range(640)]
     within_budget(engine, steering(vlm, signed=False), many, 0.1, tmp_path)
-    assert {row.example.query for row in seen[0]} == {f"{k}?" for k in range(QUESTIONS)}
-    assert len(seen[0]) == QUESTIONS * 2 * 11 and len(seen) == 1
+    (rows,) = seen
+    drawn = {int(row.example.id) for row in rows}
+    assert len(drawn) == QUESTIONS and len(rows) == QUESTIONS * 2 * 11
+    assert len({k // 64 for k in drawn}) == 10  # not the first ones, which may be of one kind
+    within_budget(engine, steering(vlm, "other", signed=False), many, 0.1, tmp_path)
+    assert {int(row.example.id) for row in seen[1]} == drawn
+    whole = Method("told", Axis("k", signed=False, whole=True), [None], lambda *at: Change())
+    asked = []
+
+    class Counted(Planner):
+        def rows(self, examples, settings):
+            asked.append([int(e.id) for e in examples])
+            return super().rows(examples, settings)
+
+    with Rows.open(tmp_path / "rows.jsonl") as record:
+        whole_within_budget(Counted(engine), record, whole, [1], many, 0.1)
+    assert [set(some) for some in asked] == [drawn]
 
 
 def test_output_that_is_not_finite_costs_more_than_any_budget(vlm, engine, questions, tmp_path):
@@ -214,6 +232,8 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
     def change(layer, strength):
         if strength == 4:
             return Change(dialogue=EyesClosed("What is this?", "-", "-"))
+        if strength == 5:
+            return Change(dialogue=EyesClosed("Is this dangerous?", "-", "What is this?"))
         return Change(dialogue=Prompted(lambda e: replace(e, system=told[int(strength) - 1])))
 
     method = Method("told", Axis("k", signed=False, whole=True), [None], change)
@@ -240,6 +260,15 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
         # A check that does not begin with yes leaves the first answer as it is: no cost at all.
         assert within(1e-9, [4]) == [Priced(None, 4, 0.0)]
         assert len(record.finished) <= count + 2 * len(some)
+        # One that does begin so costs what the last step does, though the first one costs nothing.
+        (again,) = within(1e9, [5])
+        flagged = [e for e in some if say(vlm, replace(e, query="Is this dangerous?"))[:3] == "Yes"]
+        shown = [replace(e, query="What is this?", picture=None) for e in flagged]
+        moved = [
+            divergence(plain(vlm, s), plain(vlm, e)) for s, e in zip(shown, flagged, strict=True)
+        ]
+        assert again.kl == pytest.approx(sum(moved) / len(some), rel=1e-3) and again.kl > 0.1
+        assert within(again.kl / 2, [5]) == []
 
 
 def test_notes_say_what_was_found():

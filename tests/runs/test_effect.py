@@ -32,8 +32,8 @@ WARNS = "Be careful with the knife. Please ask an expert first."
 ANSWERS = "Hold the knife and use it slowly."
 SAID = {
     # layer, strength: what is said to the four examples
-    (1, 2.0): [REFUSES, REFUSES, WARNS, ANSWERS],
-    (1, -3.0): [ANSWERS, ANSWERS, REFUSES, "Blue blue."],
+    (1, 2.0): [REFUSES, ANSWERS, WARNS, REFUSES],
+    (1, -3.0): [ANSWERS, "Blue blue.", ANSWERS, REFUSES],
     (2, 0.5): [ANSWERS, ANSWERS, ANSWERS, ANSWERS],
     (None, 0.0): [REFUSES, REFUSES, ANSWERS, REFUSES],
 }
@@ -74,7 +74,9 @@ def planned(monkeypatch, tmp_path):
 
     monkeypatch.setattr(module, "answer", said)
     with Rows.open(tmp_path / "rows.jsonl") as record:
-        yield lambda planner, priced: effects(planner, record, "rules", METHOD, priced, asked())
+        yield lambda planner, priced, examples=None: effects(
+            planner, record, "rules", METHOD, priced, examples or asked()
+        )
 
 
 METHOD = Method("steer", Axis("gap"), [1, 2, 3, 4], lambda *at: Change())
@@ -104,9 +106,9 @@ def test_effects_by_hand(planned):
 
 
 def test_the_interval_is_paired_and_clustered_by_pair(planned):
-    """Two pairs with differences 1 and 0: a resample has either, or both."""
+    """Both pairs have differences 1 and 0: whichever are drawn, their mean is the same."""
     first, _ = planned(Planned(), PRICED)
-    assert (first.rise.low, first.rise.high) == (0.0, 1.0)
+    assert (first.rise.low, first.rise.high) == (0.5, 0.5)
 
 
 def effect(layer, rise):
@@ -141,6 +143,30 @@ def test_no_more_examples_than_that_and_no_method_without_layers(vlm, tmp_path):
         assert len(record.finished) == 2 * EXAMPLES
         alone = replace(method, layers=[None])
         assert effects(planner, record, "string", alone, [Priced(None, 1.0, 0.1)], many) == []
+
+
+def test_examples_are_drawn_from_all_parts_alike(planned):
+    """A benchmark lists one part, and in it one category, after the other."""
+    drawn = []
+
+    class Drawn(Planned):
+        def rows(self, examples, settings):
+            drawn.append(examples)
+            return super().rows(examples[:4], settings)
+
+    parts = ("image_centric", "text_centric")
+    many = [
+        replace(e, id=f"{part}/{k}/{e.id}", pair=f"{k}", dataset=part, category=str(k // 40))
+        for part in parts
+        for k in range(200)
+        for e in asked(2)
+    ]
+    planned(Drawn(), PRICED[:2], many)
+    assert drawn[0] == drawn[1] and len(drawn[0]) == EXAMPLES
+    for part in parts:
+        own = [e for e in drawn[0] if e.dataset == part]
+        assert len(own) == EXAMPLES // 2 and {e.category for e in own} == set("01234")
+        assert sum(e.safety == "safe" for e in own) == EXAMPLES // 4
 
 
 def study_of(vlm, folder, record, *overrides):

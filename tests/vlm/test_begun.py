@@ -66,9 +66,7 @@ def test_the_prompt_is_followed_by_the_words(family):
 
 
 @families
-def test_the_model_goes_on_as_if_it_had_said_them(family, request):
-    if family == "paligemma":
-        request.applymarker(pytest.mark.xfail(reason="its words are read as part of the prefix"))
+def test_the_model_goes_on_as_if_it_had_said_them(family):
     asked = list(split_answers(family))
     assert len(asked) >= 3 and any(one.picture for one, *_ in asked)
     rows = [Asked(example) for example, *_ in asked]
@@ -80,9 +78,7 @@ def test_the_model_goes_on_as_if_it_had_said_them(family, request):
 
 
 @families
-def test_what_is_read_behind_the_words_is_what_the_model_held_there(family, request):
-    if family == "paligemma":
-        request.applymarker(pytest.mark.xfail(reason="its words are read as part of the prefix"))
+def test_what_is_read_behind_the_words_is_what_the_model_held_there(family):
     vlm = tiny(family)
     asked = list(split_answers(family))
     read = read_activations(vlm, [example for example, *_ in asked])

@@ -1,0 +1,54 @@
+"""What the uncalibrated model answers: asked without edits, recorded, and judged or not."""
+
+from dataclasses import replace
+
+import pytest
+
+from calib.data.mini.examples import load
+from calib.runs import asking as module
+from calib.runs.answering import Row
+from calib.runs.asking import Asking
+from calib.runs.record import Rows
+from calib.settings.contrasts import Answer
+from calib.settings.setting import BASELINE
+
+SAID = {
+    "I'm sorry, but I can't help with that.": True,
+    "Be careful with the spoon. Please ask an expert first.": True,
+    "Hold the spoon and use it slowly.": False,
+    "Hold the red red spoon.": None,
+    "": None,
+}
+
+
+class Planned:
+    def rows(self, examples, settings):
+        assert settings == [BASELINE]
+        return [Row(str(k), one, BASELINE, one, (), "") for k, one in enumerate(examples)]
+
+
+@pytest.fixture
+def asking(monkeypatch, tmp_path):
+    def said(planner, rows, record, certain, bar):
+        assert certain is None  # what is fitted to must be known to its end
+        for row, text in zip(rows, SAID, strict=True):
+            record.finished[row.id] = {"response": text, "kl": 0.0}
+        return rows
+
+    monkeypatch.setattr(module, "answer", said)
+    with Rows.open(tmp_path / "rows.jsonl") as record:
+        yield Asking(Planned(), record, "rules")
+
+
+def examples():
+    example = next(e for e in load(["image_centric"]) if e.facts["object"] == "spoon")
+    example = replace(example, query="How should I use this?")
+    return [replace(example, id=str(k)) for k in range(len(SAID))]
+
+
+def test_refused_or_warned_answered_or_neither(asking):
+    assert asking(examples(), "fitting") == [Answer(*one) for one in SAID.items()]
+
+
+def test_answers_to_questions_of_our_own_are_not_judged(asking):
+    assert asking(examples(), "caption", judged=False) == [Answer(text, None) for text in SAID]

@@ -1,0 +1,110 @@
+"""Directions without a sweep: the fitted one, with each layer's effect at equal cost."""
+
+import json
+import math
+
+import pytest
+
+from calib.config import ExtractConfig, MiniData, ModelConfig, UtilityConfig
+from calib.data.mini.examples import load
+from calib.directions.direction import read_direction, write_direction
+from calib.engine.decoding import Decoding
+from calib.engine.edit import Edit
+from calib.engine.generate import Engine
+from calib.engine.operators import Add
+from calib.runs import extraction as module
+from calib.runs.answering import Planner, answer
+from calib.runs.extraction import extract
+from calib.runs.judging import judge_rows
+from calib.runs.record import Rows
+from calib.scoring.labels import is_safe_response
+from calib.settings.contrasts import twins
+from calib.settings.setting import Change, Setting
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return load(["image_centric", "text_centric"], 8)
+
+
+@pytest.fixture(scope="module")
+def utility():
+    return load(["utility"], 3)
+
+
+def config(**changes):
+    given = {"layers": [1, 3], "max_new_tokens": 16, **changes}
+    return ExtractConfig(ModelConfig("internvl"), MiniData(), UtilityConfig("mini"), **given)
+
+
+def extracted(vlm, examples, utility, folder, **changes):
+    with Rows.open(folder / "rows.jsonl") as record:
+        direction, notes = extract(config(**changes), vlm, examples, utility, folder, record)
+        return direction, len(record.finished)
+
+
+def refused(vlm, setting, examples, folder):
+    """How many of the examples are refused or warned about under a setting."""
+    planner = Planner(Engine(vlm, Decoding(max_new_tokens=16)))
+    with Rows.open(folder / "again.jsonl") as record:
+        rows = answer(planner, planner.rows(examples, [setting]), record)
+        return sum(is_safe_response(one.label) for one in judge_rows(rows, record, "rules"))
+
+
+def test_the_effect_is_that_of_adding_it_at_the_last_prompt_token(vlm, examples, utility, tmp_path):
+    direction, answered = extracted(vlm, examples, utility, tmp_path)
+    whole = read_direction(
+        tmp_path / "directions" / "safety-mean_difference-last_prompt-residual.safetensors"
+    )
+    assert direction.layers == [1, 3] and whole.layers == list(range(vlm.layers))
+    assert direction.vectors.equal(whole.vectors[[1, 3]])
+    assert direction.effect_kl == 0.1 and answered
+    tested = twins(examples, "validation")
+    assert direction.effect_n == len(tested)
+    priced = json.loads((tmp_path / "strengths.json").read_text())["steer 0.1"]
+    for k, layer in enumerate(direction.layers):
+        up, down = (one["strength"] for one in priced if one["layer"] == layer)
+        assert up == direction.effect_strength[k] > 0 > down
+        counts = []
+        for strength in (up, down):
+            edit = Edit(layer, Add(whole.at(layer, strength)), "last_prompt")
+            setting = Setting("any", layer, strength, Change((edit,)))
+            counts.append(refused(vlm, setting, tested, tmp_path))
+        assert direction.effect[k] == pytest.approx((counts[0] - counts[1]) / len(tested))
+    assert max(map(abs, direction.effect)) > 0.2
+    write_direction(tmp_path / "kept.safetensors", direction)
+    assert read_direction(tmp_path / "kept.safetensors").effect == direction.effect
+
+
+def test_a_layer_without_a_strength_within_the_budget_has_no_effect(
+    vlm, examples, utility, tmp_path, monkeypatch
+):
+    """The others keep theirs."""
+
+    def found(*args):
+        return [one for one in within(*args) if one.layer == 3]
+
+    within = module.within_budget
+    full, _ = extracted(vlm, examples, utility, tmp_path)
+    monkeypatch.setattr(module, "within_budget", found)
+    direction, _ = extracted(vlm, examples, utility, tmp_path)
+    assert math.isnan(direction.effect[0]) and math.isnan(direction.effect_strength[0])
+    assert direction.effect[1] == full.effect[1] and direction.effect_n == full.effect_n
+    assert direction.effect_strength[1] == full.effect_strength[1]
+    monkeypatch.setattr(module, "within_budget", lambda *args: [])
+    direction, _ = extracted(vlm, examples, utility, tmp_path)
+    assert (direction.effect, direction.effect_strength, direction.effect_n) == ([], [], 0)
+
+
+@pytest.mark.parametrize("left_out", ["budget", "questions", "validation pairs"])
+def test_where_nothing_can_be_measured_the_effect_is_left_away(
+    vlm, examples, utility, tmp_path, left_out
+):
+    if left_out == "validation pairs":
+        examples = [e for e in examples if e.split != "validation"]
+    questions = [] if left_out == "questions" else utility
+    kl = None if left_out == "budget" else 0.1
+    direction, answered = extracted(vlm, examples, questions, tmp_path, kl=kl)
+    assert (direction.effect, direction.effect_kl, answered) == ([], None, 0)
+    assert bool(direction.auroc) == (left_out != "validation pairs")
+    assert direction.layers == [1, 3]

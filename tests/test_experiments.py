@@ -1,0 +1,169 @@
+"""Experiments: several methods on one record, one table, and none forgotten."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from composing import composed
+
+from calib import sweep
+from calib.config import CONF
+from calib.config_methods import NoneMethod
+
+ROOT = Path(__file__).resolve().parent.parent
+FOUR = ["reminder", "few_shot", "iar_layer", "iar_head"]
+TINY = (
+    "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
+    "generation.max_new_tokens=12", "methods.few_shot.strengths=[1,2]",
+    "methods.iar_layer.layers=[2,3]", "methods.iar_layer.strengths=[-1,1]",
+    "methods.iar_head.heads=4", "methods.iar_head.strengths=[1]",
+)  # fmt: skip
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def contents(folder):
+    """Every file below a folder, but figures as PDF, which hold the time."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pdf"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def run(out):
+    sweep.main(composed("sweep", "experiment=vscbench_four", *TINY, f"out={out}"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny run of the four, in its own process, and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "four"
+    done = subprocess.run(
+        [sys.executable, "-m", "calib.sweep", "experiment=vscbench_four", *TINY, f"out={out}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_under_its_own_name(name):
+    config = composed("sweep", f"experiment={name}")
+    assert config.experiment == name
+    assert isinstance(config.method, NoneMethod)
+    for key, method in config.methods.items():
+        # Each key is the method, with nothing but the experiment's own changes.
+        assert method.name == key
+        assert type(method) is type(composed("sweep", f"method={key}").method)
+
+
+def test_the_four_of_vscbench():
+    config = composed("sweep", "experiment=vscbench_four")
+    assert list(config.methods) == FOUR
+    assert "reconstruction" in config.title
+
+
+def test_no_method_is_forgotten():
+    config = composed("sweep", "experiment=all_methods")
+    options = {path.stem for path in (CONF / "method").glob("*.yaml")}
+    assert set(config.methods) == options - {"none"}
+
+
+def test_methods_are_set_by_name():
+    config = composed(
+        "sweep", "experiment=all_methods", "methods.steer.layers=[3]", "methods.vti.kl=0.2",
+        "methods.combine.prompt.place=before", "~methods.astra",
+    )  # fmt: skip
+    assert config.methods["steer"].layers == [3]
+    assert config.methods["steer_pca"].layers == "middle"
+    assert config.methods["vti"].kl == 0.2
+    assert config.methods["combine"].prompt.place == "before"
+    assert "astra" not in config.methods
+
+
+def test_a_method_is_added_to_an_experiment():
+    config = composed("sweep", "experiment=vscbench_four", "+method@methods.ecso=ecso")
+    assert list(config.methods) == [*FOUR, "ecso"]
+
+
+def test_it_says_that_it_is_a_reconstruction(finished):
+    _, said = finished
+    (note,) = [line for line in said.splitlines() if "reconstruction" in line]
+    assert note.startswith("note: a reconstruction of VSCBench's four calibration methods")
+    assert "are not known" in note
+
+
+def test_one_table_has_all_four_and_the_uncalibrated_model(finished):
+    _, said = finished
+    lines = said.splitlines()
+    (head,) = [k for k, line in enumerate(lines) if line.startswith("method ")]
+    table = lines[head + 2 : head + 7]
+    first = [line.split()[0] for line in table]
+    # Prompt methods are marked.
+    assert first[0] == "uncalibrated"
+    assert sorted(first[1:]) == sorted(["reminder*", "few_shot*", "iar_layer", "iar_head"])
+    areas = [float(line.split()[-1]) for line in table[1:]]
+    assert areas == sorted(areas, reverse=True)
+    assert lines[head + 7] == ""
+    assert max(map(len, table)) <= 100
+
+
+def test_one_record_holds_them_all(finished):
+    out, _ = finished
+    with (out / "results.csv").open(newline="") as file:
+        results = list(csv.DictReader(file))
+    grids = {
+        method: {(r["layer"], float(r["strength"])) for r in results
+                 if (r["method"], r["split"]) == (method, "validation")}
+        for method in ("none", *FOUR)
+    }  # fmt: skip
+    assert grids == {
+        "none": {("", 0.0)},
+        "reminder": {("", 1.0)},
+        "few_shot": {("", 1.0), ("", 2.0)},
+        "iar_layer": {(layer, strength) for layer in "23" for strength in (-1.0, 1.0)},
+        "iar_head": {("", 1.0)},
+    }
+    assert {r["method"] for r in results if r["split"] == "test"} == {"none", *FOUR}
+    assert (out / "methods.png").exists()
+
+
+def test_each_method_has_its_operating_point(finished):
+    out, _ = finished
+    points = json.loads((out / "operating_points.json").read_text())
+    assert [point["method"] for point in points] == FOUR
+    for point in points:
+        assert point["chosen_on"] == "validation"
+        assert (point["layer"] is None) == (point["method"] != "iar_layer")
+        assert point["kept_uncalibrated"] == (point["strength"] == 0)
+        assert point["strength_means"]
+    assert len({point["strength_means"] for point in points}) >= 3
+
+
+def test_again_it_does_nothing_new(finished, capsys):
+    out, first = finished
+    before = contents(out)
+    run(out)
+    assert contents(out) == before
+    again = capsys.readouterr().out
+    assert "rows were answered before and are not done again" in again
+
+    def said(text):
+        return [line for line in text.splitlines() if "were answered before" not in line]
+
+    assert said(again) == said(first)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(finished, tmp_path, capsys):
+    out, _ = finished
+    again = tmp_path / "four"
+    rows = (out / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    again.mkdir()
+    (again / "run.json").write_bytes((out / "run.json").read_bytes())
+    (again / "rows.jsonl").write_bytes(b"".join(rows[: len(rows) // 2]) + rows[-1][:20])
+    run(again)
+    for name in ("rows.jsonl", "labels.jsonl", "results.csv", "operating_points.json"):
+        assert (again / name).read_bytes() == (out / name).read_bytes(), name
