@@ -12,14 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from calib.config_checks import at_least_one, between, layers, not_empty, one_of, path, positive
-from calib.config_methods import (
-    CONTRASTS,
-    ESTIMATORS,
-    METHODS,
-    READ_POSITIONS,
-    SITES,
-    MethodConfig,
-)
+from calib.config_methods import CONTRASTS, ESTIMATORS, METHODS, READ_POSITIONS, SITES
+from calib.config_prompts import MethodConfig
 from calib.errors import CalibError
 
 HERE = Path(__file__).resolve().parent

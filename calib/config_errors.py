@@ -23,7 +23,8 @@ from omegaconf.errors import (
 )
 
 from calib.config import CONF, ENTRY_POINTS, GROUPS
-from calib.config_methods import Activation, MethodConfig, Prompting
+from calib.config_methods import Activation
+from calib.config_prompts import MethodConfig, Prompting
 from calib.errors import did_you_mean
 
 _SHOWN = 4

@@ -1,5 +1,5 @@
-"""What can be configured about calibration methods: one dataclass per kind, extended where a method
-has settings of its own. Nothing here imports torch.
+"""What can be configured about methods that edit activations: one dataclass per kind, extended
+where a method has settings of its own. Nothing here imports torch.
 
 A method is a short composition of axes: where (site, layers, positions), what (operator), along
 which direction (contrast, estimator), how much (strengths, or a budget of KL), and when (gate).
@@ -9,6 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calib.config_checks import at_least_one, between, finite, layers, one_of, path, positive
+from calib.config_prompts import (
+    Calibration,
+    Dialogued,
+    FewShot,
+    MethodConfig,
+    NoneMethod,
+    Prompting,
+    Worded,
+)
 from calib.errors import CalibError
 
 ESTIMATORS = (
@@ -29,35 +38,6 @@ OPERATORS = (
 )  # fmt: skip
 GATES = ("none", "cosine", "probe")
 LAYERS = ("all", "lower", "middle", "upper")
-PLACES = ("system", "before", "after")
-
-
-@dataclass
-class MethodConfig:
-    name: str
-    """Name of the method in tables and figures, and of its file in calib/methods."""
-    file: str | None = None
-    """The file, where the method goes by another name: two settings of one method in one run."""
-
-
-@dataclass
-class NoneMethod(MethodConfig):
-    name: str = "none"
-
-
-@dataclass
-class Calibration(MethodConfig):
-    """What every method has."""
-
-    strengths: list[float] = field(default_factory=lambda: [1.0])
-    """What each means is said by the method's file; 0 changes nothing."""
-    kl: float | None = None
-    """In place of strengths: the largest strength of each sign whose mean KL(calibrated || base) of
-    the first response token over utility questions is at most this, in nats."""
-
-    def __post_init__(self) -> None:
-        finite("method.strengths", self.strengths)
-        positive("method.kl", self.kl)
 
 
 @dataclass
@@ -281,48 +261,6 @@ class Subspace(Activation):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one("method.rank", self.rank)
-
-
-@dataclass
-class Prompting(Calibration):
-    """Methods that change the prompt."""
-
-
-@dataclass
-class Worded(Prompting):
-    """Methods that put a text into the prompt."""
-
-    text: str | None = None
-    """Your own words; null takes ours from texts."""
-    texts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Our words, by checkpoint; "any" is for all others."""
-    place: str = "system"
-    """Where the text stands: system (prompt), before or after the query."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("method.place", self.place, PLACES)
-
-
-@dataclass
-class FewShot(Prompting):
-    seed: int = 0
-    """Which train examples are shown."""
-
-
-@dataclass
-class Dialogued(Prompting):
-    """Methods that ask the model more than once."""
-
-    texts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Our words, by checkpoint; "any" is for all others."""
-    text: str | None = None
-    """How the last question is asked; null takes it from texts."""
-
-    check: str | None = None
-    """How the model is asked whether there is harm; null takes it from texts."""
-    caption: str | None = None
-    """How the model is asked for a caption; null takes it from texts."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ def main(config: SweepConfig) -> None:
     """Run the sweep that ``config`` describes, or go on with it where it stopped."""
     from pathlib import Path
 
-    from calib.config_methods import Prompting
+    from calib.config_prompts import Prompting
     from calib.data.benchmarks import load_benchmark, load_utility
     from calib.report.comparison import comparison
     from calib.report.figures import trade_off

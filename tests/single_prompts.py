@@ -10,7 +10,8 @@ from calib.command import CONF
 from calib.config import register
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
-from calib.runs.answering import Planner, answer
+from calib.runs.answering import answer
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 
 TOKENS = 16

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from calib import config
 from calib.config import CONF
 from calib.config_errors import explain, unknown_setting
-from calib.config_methods import NoneMethod
+from calib.config_prompts import NoneMethod
 
 
 def message(*overrides: str, name: str = "sweep") -> str:
@@ -148,6 +148,8 @@ def test_a_nested_setting_that_is_misspelt(overrides, meant):
          "There are: methods.reminder.name, methods.reminder.file, methods.reminder.strengths"),
         ("experiment=vscbench_four methods.few_shot.strengths=2",
          "methods.few_shot.strengths takes a list of numbers: methods.few_shot.strengths=[1,2]"),
+        ("method=combine method.prompt.layers=3",  # no method that may stand there has it
+         "There are: method.prompt.name, method.prompt.file, method.prompt.strengths"),
         ("method=combine method.activation.kl=much", "method.activation.kl takes a number or null"),
         ("method=combine method.prompt=caution", "method@method.prompt=NAME"),
         ("method=shiftdc method.texts=any", "method.texts takes its entries one by one"),

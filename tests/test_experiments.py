@@ -11,7 +11,7 @@ from composing import composed
 
 from calib import sweep
 from calib.config import CONF
-from calib.config_methods import NoneMethod
+from calib.config_prompts import NoneMethod
 
 ROOT = Path(__file__).resolve().parent.parent
 FOUR = ["reminder", "few_shot", "iar_layer", "iar_head"]

@@ -29,8 +29,8 @@ def several(tmp_path_factory):
     """A run of three methods, one of which steers, under another name."""
     return run(
         tmp_path_factory.mktemp("runs") / "several", "method=none",
-        "+method@methods.reminder=reminder", "+method@methods.ablate=ablate",
-        "+method@methods.up=steer", "methods.up.name=up", "methods.up.file=steer",
+        "+method@methods.up=steer", "+method@methods.reminder=reminder",
+        "+method@methods.ablate=ablate", "methods.up.name=climb", "methods.up.file=steer",
         "methods.ablate.layers=3", "methods.ablate.strengths=[-1]", "methods.up.layers=[4,5]",
         "methods.up.strengths=[-2,-1,1,2]", "methods.up.positions=response",
     )  # fmt: skip
@@ -41,7 +41,7 @@ def test_of_several_methods_the_steering_one_is_exported(several, capsys):
     written = several / "export" / "direction.safetensors"
     found, fitted = read_direction(written), read_direction(several / FITTED)
     points = {p["method"]: p for p in json.loads((several / "operating_points.json").read_text())}
-    point = points["up"]
+    point = points["climb"]
     assert found.layers == [point["layer"]] == [found.chosen_layer]
     assert found.strength == point["strength"]
     assert (found.positions, found.operator) == ("response", "add")
@@ -65,8 +65,8 @@ def test_of_several_methods_the_steering_one_is_exported(several, capsys):
     shown = {row[1]: row[column].split()[0] for row in rows[1:]}
     assert shown.pop("uncalibrated") == f"{sra['none', '', 0.0]:.3f}"
     layer = str(point["layer"])
-    assert shown == {k: f"{sra['up', layer, float(k)]:.3f}" for k in ("-2", "-1", "1", "2")}
-    assert sra["up", layer, 1.0] != sra["reminder", "", 1.0]
+    assert shown == {k: f"{sra['climb', layer, float(k)]:.3f}" for k in ("-2", "-1", "1", "2")}
+    assert sra["climb", layer, 1.0] != sra["reminder", "", 1.0]
 
 
 def test_a_run_of_the_exported_direction_can_be_exported(several, tmp_path):

@@ -13,7 +13,8 @@ from composing import composed
 
 from calib import methods, sweep
 from calib.config import CONF, SweepConfig
-from calib.config_methods import Activation, Calibration
+from calib.config_methods import Activation
+from calib.config_prompts import Calibration
 from calib.directions.direction import Direction, write_direction
 from calib.errors import CalibError
 

@@ -262,8 +262,6 @@ def test_plot_draws_from_the_record_alone(finished, tmp_path):
     assert (tmp_path / "trade_off.png").read_bytes() == (whole / "trade_off.png").read_bytes()
 
 
-
-
 def test_refusal_contrast_and_response_positions(tmp_path):
     done = command(
         "sweep", "method.contrast=refusal", "method.positions=response", "data.limit=24",

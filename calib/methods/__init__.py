@@ -15,7 +15,7 @@ import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
-from calib.config_methods import MethodConfig
+from calib.config_prompts import MethodConfig
 from calib.data.example import Example
 from calib.errors import CalibError, did_you_mean
 from calib.settings.fitting import Fitting

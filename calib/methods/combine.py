@@ -10,7 +10,8 @@ first strength, and the combination's layers and strengths are those of the acti
 from collections.abc import Sequence
 
 from calib import methods
-from calib.config_methods import Activation, Combine, Dialogued, Prompting
+from calib.config_methods import Activation, Combine
+from calib.config_prompts import Dialogued, Prompting
 from calib.data.example import Example
 from calib.errors import CalibError
 from calib.settings.fitting import Fitting

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from calib.config_methods import Dialogued
+from calib.config_prompts import Dialogued
 from calib.data.example import Example, Turn
 from calib.settings.fitting import Fitting
 from calib.settings.method import Method

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from calib.config_methods import Dialogued
+from calib.config_prompts import Dialogued
 from calib.data.example import Example, words_of
 from calib.settings.fitting import Fitting
 from calib.settings.method import Method

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from calib.config_methods import FewShot
+from calib.config_prompts import FewShot
 from calib.data.example import Example, Turn
 from calib.errors import CalibError
 from calib.settings.fitting import Fitting

@@ -8,7 +8,7 @@ The text is ours (conf/method/reminder.yaml). Strength is 1 with the text, 0 wit
 
 from collections.abc import Sequence
 
-from calib.config_methods import Worded
+from calib.config_prompts import Worded
 from calib.data.example import Example
 from calib.settings.fitting import Fitting
 from calib.settings.method import Method

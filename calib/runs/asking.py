@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from calib.data.example import Example
 from calib.progress import row_bar
-from calib.runs.answering import Planner, answer
+from calib.runs.answering import answer
 from calib.runs.judging import judge_rows
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.scoring.labels import Label, is_safe_response
 from calib.settings.contrasts import Answer

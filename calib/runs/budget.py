@@ -19,7 +19,8 @@ from calib.engine.decoding import Asked
 from calib.engine.generate import Engine
 from calib.files import write_atomically
 from calib.progress import row_bar
-from calib.runs.answering import Planner, answer
+from calib.runs.answering import answer
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.settings.method import Method
 from calib.settings.setting import Setting

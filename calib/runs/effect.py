@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calib.data.example import Example, limited
-from calib.runs.answering import Planner, answer
+from calib.runs.answering import answer
 from calib.runs.budget import Priced
 from calib.runs.judging import judge_rows
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import cluster_of

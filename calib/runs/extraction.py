@@ -11,11 +11,11 @@ from calib.data.example import Example
 from calib.directions.direction import Direction
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
-from calib.runs.answering import Planner
 from calib.runs.asking import Asking
 from calib.runs.budget import within_budget
 from calib.runs.effect import effects
 from calib.runs.judging import choose_judge
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.settings.fitting import Fitting
 from calib.settings.steering import steering

@@ -7,7 +7,7 @@ from pathlib import Path
 from calib.data.example import Example, words_of
 from calib.errors import CalibError, did_you_mean
 from calib.files import write_atomically
-from calib.runs.answering import Row
+from calib.runs.planning import Row
 from calib.runs.record import Rows
 from calib.scoring.judged import SAFETY_DATASETS, Judged
 from calib.scoring.labels import Label

@@ -7,18 +7,20 @@ from pathlib import Path
 
 from calib import methods
 from calib.config import SweepConfig
-from calib.config_methods import Activation, Calibration, Combine, MethodConfig, NoneMethod, Steer
+from calib.config_methods import Activation, Combine, Steer
+from calib.config_prompts import Calibration, MethodConfig, NoneMethod
 from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Split
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
 from calib.errors import CalibError
 from calib.progress import row_bar
-from calib.runs.answering import Planner, Row, answer
+from calib.runs.answering import answer
 from calib.runs.asking import Asking
 from calib.runs.budget import Priced, budget_notes, whole_within_budget, within_budget
 from calib.runs.effect import effect_note, effects, largest
 from calib.runs.judging import certain, choose_judge, judge_rows, write_labels
+from calib.runs.planning import Planner, Row
 from calib.runs.record import Rows
 from calib.scoring.judged import Judged
 from calib.scoring.results import Result

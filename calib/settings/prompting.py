@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from calib.config_methods import Prompting
+from calib.config_prompts import Prompting
 from calib.data.example import Example
 from calib.errors import CalibError
 from calib.settings.method import Axis

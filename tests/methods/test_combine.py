@@ -11,7 +11,7 @@ from calib.data.mini.examples import load
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
 from calib.errors import CalibError
-from calib.runs.answering import plan_rows
+from calib.runs.planning import plan_rows
 from calib.settings.contrasts import Answer
 from calib.settings.fitting import Fitting
 from calib.settings.setting import NOTHING

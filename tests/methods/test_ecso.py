@@ -44,7 +44,7 @@ def test_the_steps_with_a_picture():
 def test_the_steps_without_a_picture():
     example = replace(EXAMPLE, picture=None)
     assert DIALOGUE.next(example, ()) is example
-    last = replace(example, query="Q: How? {ok}")
+    last = replace(example, query="nothing, there is none. Q: How? {ok}")
     assert DIALOGUE.next(example, ("So.", "Yes.")) == last
     assert DIALOGUE.next(example, ("So.", "Yes.", "I won't.")) == 2
 

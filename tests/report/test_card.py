@@ -31,7 +31,10 @@ def test_the_card_prints_the_whole_command() -> None:
         "method.layers=[3] method.strengths=[1.5] method.positions=last_prompt\n"
     ) in card
     assert "| site | residual: the output of block 3 (0-based) |" in card
-    assert "| unit of strength | gap: 1.0 adds 2 along a unit vector (0.500 of the mean norm) |" in card
+    assert (
+        "| unit of strength | gap: 1.0 adds 2 along a unit vector (0.500 of the mean norm) |"
+        in card
+    )
     several = dataclasses.replace(DIRECTION, layers=[1, 2], chosen_layer=None)
     assert "method.layers=[1,2] " in direction_card(several, [], "a b.safetensors")
     assert "'method.direction=a b.safetensors'" in direction_card(several, [], "a b.safetensors")

@@ -13,7 +13,8 @@ from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.errors import CalibError
-from calib.runs.answering import Planner, answer, plan_rows
+from calib.runs.answering import answer
+from calib.runs.planning import Planner, plan_rows
 from calib.runs.record import Rows
 from calib.settings.setting import BASELINE, Change, Prompted, Setting
 

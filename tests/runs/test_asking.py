@@ -6,8 +6,8 @@ import pytest
 
 from calib.data.mini.examples import load
 from calib.runs import asking as module
-from calib.runs.answering import Row
 from calib.runs.asking import Asking
+from calib.runs.planning import Row
 from calib.runs.record import Rows
 from calib.settings.contrasts import Answer
 from calib.settings.setting import BASELINE

@@ -16,7 +16,7 @@ from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.methods.ecso import EyesClosed
-from calib.runs.answering import Planner, answer
+from calib.runs.answering import answer
 from calib.runs.budget import (
     FILE,
     QUESTIONS,
@@ -26,6 +26,7 @@ from calib.runs.budget import (
     whole_within_budget,
     within_budget,
 )
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.settings.method import Axis, Method
 from calib.settings.setting import Change, Prompted

@@ -13,7 +13,8 @@ from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.methods.ecso import EyesClosed
-from calib.runs.answering import Planner, answer
+from calib.runs.answering import answer
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.settings.setting import BASELINE, Change, Prompted, Setting
 

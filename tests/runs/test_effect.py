@@ -18,9 +18,9 @@ from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.errors import CalibError
 from calib.runs import effect as module
-from calib.runs.answering import Planner, Row
 from calib.runs.budget import Priced, within_budget
 from calib.runs.effect import EXAMPLES, Effect, effect_note, effects, largest
+from calib.runs.planning import Planner, Row
 from calib.runs.record import Rows
 from calib.runs.study import Study
 from calib.scoring.intervals import Interval

@@ -13,9 +13,10 @@ from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.runs import extraction as module
-from calib.runs.answering import Planner, answer
+from calib.runs.answering import answer
 from calib.runs.extraction import extract
 from calib.runs.judging import judge_rows
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.scoring.labels import is_safe_response
 from calib.settings.contrasts import twins

@@ -7,8 +7,8 @@ import pytest
 from calib.data.mini import world
 from calib.data.mini.examples import load
 from calib.errors import CalibError
-from calib.runs.answering import Row
 from calib.runs.judging import JUDGES, certain, choose_judge, is_right, judge_rows, write_labels
+from calib.runs.planning import Row
 from calib.runs.record import Rows
 from calib.settings.setting import BASELINE
 

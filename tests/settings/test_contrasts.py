@@ -9,8 +9,8 @@ from calib.data.mini.examples import load
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
 from calib.errors import CalibError
-from calib.runs.answering import Planner
 from calib.runs.asking import Asking
+from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.settings.contrasts import CONTRASTS, RESPONSES, Answer, sides_of, twins
 

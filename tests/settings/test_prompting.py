@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from calib.config_methods import Dialogued, Prompting
+from calib.config_prompts import Dialogued, Prompting
 from calib.data.example import Example, Turn
 from calib.errors import CalibError
 from calib.settings.prompting import check_shown, with_text, words
