@@ -15,7 +15,7 @@ sweep: .venv/installed
 	.venv/bin/python -m calib.sweep $(ARGS)
 
 test: .venv/installed-test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --dist loadscope
 
 check: .venv/installed-test
 	.venv/bin/ruff check
