@@ -10,6 +10,7 @@ from calib import config
 from calib import config_methods as methods
 from calib.config import CONF
 from calib.config_methods import Steer
+from calib.config_prompts import Worded
 from calib.directions import estimators
 from calib.errors import CalibError
 from calib.report import separability
@@ -157,9 +158,9 @@ def test_layers_that_are_none(layers):
         (lambda: methods.Captioned("c", captions=" "), "captions: the path is empty"),
         (lambda: methods.Modality("m", picture="black"), "picture: 'black'.*blank"),
         (lambda: methods.Subspace("s", rank=0), "rank: 0 is too small"),
-        (lambda: methods.Prompting("p", place="infront"), "place: 'infront'.*before"),
+        (lambda: Worded("w", place="infront"), "place: 'infront'.*before"),
         (
-            lambda: sweep_config(methods={"a": methods.Prompting("reminder")}),
+            lambda: sweep_config(methods={"a": Worded("reminder")}),
             r"method=steer would be left out beside methods \(a\).*method=none",
         ),
         (lambda: config.ExportConfig(format="gguf"), "format: 'gguf'.*native"),

@@ -165,12 +165,10 @@ def test_no_message_names_a_schema_that_is_no_method():
     schemas = {name for name in config.GROUPS["method"] if name not in chosen}
     assert schemas
     for method in sorted(chosen):
-        for key in ("layers", "contrast", "text", "zzz", "strengths.x"):
-            overrides = (f"method={method}", f"+method.{key}=1")
-            text = unknown_setting(
-                f"method.{key}", config.SweepConfig, type(composed("sweep", overrides[0]).method),
-                overrides,
-            )  # fmt: skip
+        owner = type(composed("sweep", f"method={method}").method)
+        for key in ("layers", "contrast", "text", "zzz"):
+            given = (f"method={method}", f"+method.{key}=1")
+            text = unknown_setting(f"method.{key}", config.SweepConfig, owner, given)
             assert not [name for name in schemas if re.search(rf"method={name}\b", text)], text
 
 

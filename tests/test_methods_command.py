@@ -75,8 +75,9 @@ def test_a_header_says_what_it_is_and_gives_commands_that_compose(option):
         assert config.method.name == option
     text = " ".join(header(option))
     if option != "none":
-        kind = type(config.method).__name__
-        assert f"Every setting, its default and its meaning: {kind} in" in text
+        kind = type(config.method)
+        where = f"{kind.__name__} in {kind.__module__.replace('.', '/')}.py"
+        assert f"Every setting, its default and its meaning: {where}." in text
         assert isinstance(config.method, Calibration) or option == "combine"
 
 
