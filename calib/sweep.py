@@ -18,19 +18,11 @@ def main(config: SweepConfig) -> None:
     from calib.report.figures import trade_off
     from calib.report.methods_figure import methods_figure
     from calib.report.terminal import printable, summary
+    from calib.runs.checks import check, meaning, methods_of
     from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.provenance import provenance
     from calib.runs.record import Rows, locked
-    from calib.runs.study import (
-        ROWS_FILE,
-        Study,
-        check,
-        choose,
-        examples_identity,
-        is_unfinished,
-        meaning,
-        methods_of,
-    )
+    from calib.runs.study import ROWS_FILE, Study, choose, examples_identity, is_unfinished
     from calib.runs.tables import write_tables
     from calib.scoring.metrics import score
     from calib.scoring.results import RunResults

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from calib import methods
 from calib.config import SweepConfig
-from calib.config_methods import Activation, Combine, Steer
-from calib.config_prompts import Calibration, MethodConfig, NoneMethod
+from calib.config_methods import Activation, Combine
+from calib.config_prompts import Calibration
 from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Split
 from calib.engine.decoding import Decoding
@@ -18,6 +18,7 @@ from calib.progress import row_bar
 from calib.runs.answering import answer
 from calib.runs.asking import Asking
 from calib.runs.budget import Priced, budget_notes, whole_within_budget, within_budget
+from calib.runs.checks import methods_of
 from calib.runs.effect import effect_note, effects, largest
 from calib.runs.judging import certain, choose_judge, judge_rows, write_labels
 from calib.runs.planning import Planner, Row
@@ -33,94 +34,14 @@ from calib.scoring.tradeoff import (
 )
 from calib.settings.contrasts import FITTED_PARTS
 from calib.settings.fitting import Fitting
-from calib.settings.layers import layers_of
 from calib.settings.method import Method
 from calib.settings.setting import Setting
-from calib.settings.steering import given_direction
-from calib.vlm.load import MINI, VLM
+from calib.vlm.load import VLM
 
 DIRECTIONS = "directions"
 EFFECT_KL = 0.1
 """Budget of KL, in nats, at which layers are compared where none is given."""
 ROWS_FILE = "rows.jsonl"
-
-
-def methods_of(config: SweepConfig) -> list[MethodConfig]:
-    """The methods of a run, the uncalibrated model left out: it is always there."""
-    chosen = list(config.methods.values()) or [config.method]
-    return [method for method in chosen if not isinstance(method, NoneMethod)]
-
-
-def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]:
-    """Raise CalibError for settings that could not be carried out; nothing is written.
-
-    Returns what else identifies the run: the contents of given directions.
-    """
-    choose_judge(config.judge.name, config.data.name, vlm.checkpoint)
-    if not any(example.dataset in FITTED_PARTS for example in benchmark.examples):
-        raise CalibError(
-            f"data={config.data.name} has neither an image-centric nor a text-centric part here; "
-            "the operating point is chosen by SRA, which needs one of them (data.parts)."
-        )
-    given = {}
-    chosen = methods_of(config)
-    names = [method.name for method in chosen]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CalibError(
-            f"two methods have one name, {twice}. Give one of them another: "
-            f"methods.KEY.name=OTHER methods.KEY.file={twice}."
-        )
-    for method in chosen:
-        for one in _parts(method):
-            for key in ("layers", "edited_layers", "gate_layers", "coefficient_layer"):
-                if hasattr(one, key):
-                    layers_of(vlm, getattr(one, key))
-            by_cost = _by_cost(one)
-            if by_cost and config.utility.name == "none":
-                raise CalibError(
-                    f"{by_cost} goes by a cost on utility questions, and utility=none has none. "
-                    "Choose a utility set, or give method.strengths and method.layers."
-                )
-            methods.check(one, vlm, benchmark.examples)
-            if isinstance(one, Steer) and one.direction is not None:
-                direction = given_direction(one.direction, vlm)
-                contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
-                given[f"direction of {one.name}"] = hashlib.sha256(contents).hexdigest()[:16]
-    return given
-
-
-def _by_cost(method: MethodConfig) -> str:
-    """The setting by which a method chooses strengths or a layer by their cost, if there is one."""
-    if isinstance(method, Calibration) and method.kl is not None:
-        return f"method.kl={method.kl:g}"
-    auto = isinstance(method, Activation) and method.layers == "auto"
-    return "method.layers=auto" if auto else ""
-
-
-def _parts(method: MethodConfig) -> list[MethodConfig]:
-    """A method, and those it is combined of."""
-    if isinstance(method, Combine):
-        return [method, method.prompt, method.activation]
-    return [method]
-
-
-def meaning(config: SweepConfig, vlm: VLM, examples: Sequence[Example]) -> list[str]:
-    """What a reader must know before taking the run's numbers for a result."""
-    notes = [config.title] if config.title else []
-    if vlm.checkpoint == MINI and config.data.name != "mini":
-        notes.append(
-            f"{MINI} knows its procedural world only; what it answers to {config.data.name} means "
-            "nothing and shows that the machinery runs"
-        )
-    plain = sum(example.picture is None for example in examples)
-    for method in methods_of(config):
-        if isinstance(method, Activation) and method.positions == "image" and plain:
-            notes.append(
-                f"{plain} of {len(examples)} examples have no picture: positions=image of "
-                f"{method.name} edits nothing in them, and they count as calibrated"
-            )
-    return notes
 
 
 def examples_identity(benchmark: Benchmark, utility: Sequence[Example]) -> str:
