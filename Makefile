@@ -15,7 +15,7 @@ sweep: .venv/installed
 	.venv/bin/python -m calib.sweep $(ARGS)
 
 test: .venv/installed-test
-	.venv/bin/python -m pytest -n auto --dist loadscope
+	.venv/bin/python -m pytest -n auto --dist worksteal
 
 check: .venv/installed-test
 	.venv/bin/ruff check

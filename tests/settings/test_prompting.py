@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from calib.config_prompts import Dialogued, Prompting
+from calib.config_prompts import Dialogued, Worded
 from calib.data.example import Example, Turn
 from calib.errors import CalibError
 from calib.settings.prompting import check_shown, with_text, words
@@ -42,11 +42,11 @@ def test_words_are_the_users_or_ours_for_the_checkpoint(vlm):
     with pytest.raises(CalibError, match='method=ecso has no words to say: give method.caption="'):
         words(config, vlm, "caption")
     with pytest.raises(CalibError, match="no words to say"):
-        words(Prompting("reminder"), vlm)
+        words(Worded("reminder"), vlm)
 
 
 def test_a_text_is_shown_or_not():
-    check_shown(Prompting("reminder", strengths=[0, 1, 1.0]))
+    check_shown(Worded("reminder", strengths=[0, 1, 1.0]))
     for strength in (2, 0.5, -1):
         with pytest.raises(CalibError, match=rf"strengths: {strength} means nothing for method=re"):
-            check_shown(Prompting("reminder", strengths=[1, strength]))
+            check_shown(Worded("reminder", strengths=[1, strength]))
