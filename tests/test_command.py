@@ -101,7 +101,7 @@ def test_help_is_fast_and_shows_examples_groups_and_settings(sweep):
     result = sweep("--help")
     assert time.perf_counter() - start < 10  # on a busy machine; what is slow is imported below
     assert result.returncode == 0
-    assert result.stdout.count("  python -m calib.sweep") == 3
+    assert result.stdout.count("  python -m calib.sweep") == 5
     for group in ("method", "experiment"):
         options = sorted(path.stem for path in (command.CONF / group).glob("*.yaml"))
         assert f"{group}: {', '.join(options)}\n" in result.stdout
