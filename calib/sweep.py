@@ -24,7 +24,7 @@ def main(config: SweepConfig) -> None:
     from calib.runs.record import Rows, locked
     from calib.runs.study import ROWS_FILE, Study, choose, examples_identity, is_unfinished
     from calib.runs.tables import write_tables
-    from calib.scoring.metrics import score
+    from calib.scoring.metrics import in_order, score
     from calib.scoring.results import RunResults
     from calib.settings.setting import BASELINE
     from calib.vlm.load import load
@@ -73,12 +73,12 @@ def main(config: SweepConfig) -> None:
             kept = [
                 one for name, grid in grids.items() for one in grid if one.layer == chosen[name][0]
             ]
-            study.test([BASELINE, *kept])
+            tested = score(study.test([BASELINE, *kept]), config.mapping)
             labels = study.write_labels()
             for note in study.engine.notes:
                 print(f"note: {printable(note)}")
 
-        results = score(study.judged, config.mapping)
+        results = in_order([*validated, *tested])
         files = write_tables(folder, config, vlm, results, chosen, axes) | {"labels": labels}
         run = RunResults(folder.name, vlm.checkpoint, results)
         if len(chosen) == 1:

@@ -21,7 +21,7 @@ from calib.errors import CalibError
 from calib.settings.edits import edits_at, grid_layers
 from calib.settings.fitting import Fitting
 from calib.settings.method import Axis, Method
-from calib.settings.pictures import Shown
+from calib.settings.pictures import with_picture
 from calib.settings.setting import Change
 from calib.vlm.load import VLM
 
@@ -43,7 +43,7 @@ def method(fitting: Fitting, config: Modality) -> Method:
     Raises CalibError when the shift of the data set is asked for, and no train pair has pictures.
     """
     layers = fitting.layers(config.layers)
-    shown, alone = Shown(config.picture), Shown("none")
+    shown, alone = with_picture(config.picture), with_picture("none")
     pictured = [e for e in fitting.twins("train") if e.picture is not None]
     if not pictured and not config.per_example:
         raise CalibError(

@@ -25,6 +25,7 @@ from calib.settings.fitting import Fitting
 from calib.settings.gates import Gate, chosen_gate
 from calib.settings.method import Axis, Method
 from calib.settings.setting import Change
+from calib.settings.shown import Shown
 
 AXIS = Axis("in gap units", signed=False)
 
@@ -66,15 +67,11 @@ class Transitions:
     """What one more token does to activations."""
 
     def __init__(self, fitting: Fitting, config: Scans) -> None:
-        self.fitting, self.continuation = fitting, config.continuation
+        self.fitting = fitting
         self.layers = fitting.layers(config.gate_layers)
-        self._continued: dict[int, tuple[Example, Example]] = {}  # by id(); holds it alive
+        self.continued = Shown(lambda e: replace(e, begun=e.begun + config.continuation))
 
     def of(self, examples: Sequence[Example]) -> torch.Tensor:
         """The transition of each example. # [examples, layers, width]"""
-        for example in examples:
-            if id(example) not in self._continued:
-                longer = replace(example, begun=example.begun + self.continuation)
-                self._continued[id(example)] = (example, longer)
-        continued = [self._continued[id(example)][1] for example in examples]
-        return self.fitting.read(examples, self.layers) - self.fitting.read(continued, self.layers)
+        longer = self.continued.of(examples)
+        return self.fitting.read(examples, self.layers) - self.fitting.read(longer, self.layers)

@@ -23,7 +23,7 @@ from calib.engine.operators import Add
 from calib.settings.edits import edits_at, grid_layers
 from calib.settings.fitting import Fitting
 from calib.settings.method import Axis, Method
-from calib.settings.pictures import Shown
+from calib.settings.pictures import with_picture
 from calib.settings.setting import Change
 
 AXIS = Axis("share of the visual shift removed and of the safety component added", usual=0.5)
@@ -35,7 +35,7 @@ def method(fitting: Fitting, config: Subspace) -> Method:
     positions = config.read_positions
     samples = fitting.samples("safety", "train", positions, layers=layers)
     basis = partial(svd_subspace, rank=config.rank)(samples).basis  # [layers, rank, width]
-    alone = Shown("none")
+    alone = with_picture("none")
 
     def change(layer: int | None, strength: float) -> Change:
         def rule(examples: Sequence[Example]) -> list[Edits]:

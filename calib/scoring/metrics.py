@@ -91,6 +91,11 @@ def score(judged: Iterable[Judged], mapping: str = "calib") -> list[Result]:
                 for metric, rate in metrics.items()
                 if not math.isnan(rate.value)
             ]
+    return in_order(results)
+
+
+def in_order(results: Iterable[Result]) -> list[Result]:
+    """Results by setting, split, dataset and slice: the order of a results file."""
     return sorted(results, key=_order)
 
 

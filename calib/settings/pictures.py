@@ -16,29 +16,23 @@ from calib.data.example import Example, Picture
 from calib.errors import CalibError
 from calib.settings.fitting import Fitting
 from calib.settings.prompting import words
+from calib.settings.shown import Shown
 
 
-class Shown:
-    """Examples with another picture, each made once, so that it is read once."""
+def with_picture(picture: str) -> Shown:
+    """Examples with another picture: none, blank (grey), noise (uniform), or their own.
 
-    def __init__(self, picture: str) -> None:
-        """``picture`` is none, blank (grey), noise (uniform), or own."""
-        self.picture = picture
-        self._made: dict[int, tuple[Example, Example]] = {}  # by id(); holds the example alive
+    Those without a picture stay so.
+    """
 
-    def of(self, examples: Sequence[Example]) -> list[Example]:
-        """Each example as it is shown; those without a picture stay so."""
-        for example in examples:
-            if id(example) not in self._made:
-                self._made[id(example)] = (example, self._make(example))
-        return [self._made[id(example)][1] for example in examples]
-
-    def _make(self, example: Example) -> Example:
-        if self.picture == "own" or example.picture is None:
+    def make(example: Example) -> Example:
+        if picture == "own" or example.picture is None:
             return example
-        if self.picture == "none":
+        if picture == "none":
             return replace(example, picture=None)
-        return replace(example, picture=partial(PICTURES[self.picture], example.picture))
+        return replace(example, picture=partial(PICTURES[picture], example.picture))
+
+    return Shown(make)
 
 
 def _blank(own: Picture) -> Image.Image:
