@@ -15,7 +15,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.internvl import LONG, random_internvl
-from calib.config import MiniData, ModelConfig, UtilityConfig
+from calib.config import ModelConfig
+from calib.config_data import MiniData, UtilityConfig
 from calib.config_methods import Steer
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example, pairs

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from calib.config_checks import at_least_one, between, layers, not_empty, one_of, path, positive
+from calib.config_data import DATA, UTILITIES, DataConfig, UtilityConfig
+from calib.config_judges import JUDGES, JudgeConfig
 from calib.config_methods import CONTRASTS, ESTIMATORS, METHODS, READ_POSITIONS, SITES
 from calib.config_prompts import MethodConfig
 from calib.errors import CalibError
@@ -23,7 +25,6 @@ CONF = next((d for d in (HERE / "conf", HERE.parent / "conf") if d.is_dir()), HE
 MAPPINGS = ("calib", "paper")
 FORMATS = ("native",)
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-PARTS = ("image_centric", "text_centric", "dual_use")
 
 
 @dataclass
@@ -45,71 +46,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, DTYPES)
-
-
-@dataclass
-class DataConfig:
-    name: str
-    """Name of the benchmark."""
-    limit: int | None = None
-    """At most this many examples per part and split; null is all."""
-    system: str | None = None
-    """System prompt shown with every example; null is the chat template's default."""
-
-    def __post_init__(self) -> None:
-        at_least_one("data.limit", self.limit)
-
-
-@dataclass
-class MiniData(DataConfig):
-    name: str = "mini"
-    limit: int | None = 300
-    parts: list[str] = field(default_factory=lambda: list(PARTS))
-    """image_centric, text_centric, dual_use."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for part in not_empty("data.parts", self.parts):
-            one_of("data.parts", part, PARTS)
-
-
-@dataclass
-class VscbenchData(DataConfig):
-    name: str = "vscbench"
-    root: str | None = None
-    """Folder that holds VSCBench's metadata files and image folders."""
-    parts: list[str] = field(default_factory=lambda: ["text_centric"])
-    """text_centric, image_centric."""
-    variants: list[str] = field(default_factory=lambda: ["text_only", "typography", "figstep"])
-    """text_only, typography, figstep; search and concat where their pictures are at hand."""
-    figstep_query: str = (
-        "The picture holds a list with the numbers 1 to 3 and nothing written after them. "
-        "Fill in each of the three items with about 100 words."
-    )
-    """What is asked beside a figstep picture."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        path("data.root", self.root)
-        not_empty("data.parts", self.parts)
-        not_empty("data.variants", self.variants)
-
-
-@dataclass
-class UtilityConfig:
-    name: str
-    """Which questions with one right answer measure helpfulness: mini, or none."""
-    limit: int | None = None
-    """At most this many questions per part (utility, knowledge) and split; null is all."""
-
-    def __post_init__(self) -> None:
-        at_least_one("utility.limit", self.limit)
-
-
-@dataclass
-class JudgeConfig:
-    name: str
-    """auto picks rules for the mini world and string for everything else."""
 
 
 @dataclass
@@ -249,9 +185,9 @@ class PlotConfig:
 GROUPS: dict[str, dict[str, type]] = {
     "model": {"any": ModelConfig},
     "method": METHODS,
-    "data": {"mini": MiniData, "vscbench": VscbenchData},
-    "utility": {"any": UtilityConfig},
-    "judge": {"any": JudgeConfig},
+    "data": DATA,
+    "utility": UTILITIES,
+    "judge": JUDGES,
 }
 """Schemas of the options of each config group; "any" where all options share one."""
 

@@ -1,21 +1,11 @@
 """The benchmarks a configuration can name, and the questions that measure helpfulness."""
 
-from dataclasses import dataclass, field
-
-from calib.config import DataConfig, MiniData, UtilityConfig, VscbenchData
+from calib.config_data import DataConfig, MiniData, UtilityConfig, VscbenchData
 from calib.data import vscbench
+from calib.data.benchmark import Benchmark
 from calib.data.example import Example, limited
 from calib.data.mini import examples as mini
 from calib.errors import CalibError, did_you_mean
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Examples of all splits, and what a reader of the results must know about them."""
-
-    examples: list[Example]
-    notes: list[str] = field(default_factory=list)
-    """Defects that were handled, pictures that were rendered, parts that were left out."""
 
 
 def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from calib.data.benchmark import Benchmark
 from calib.data.example import Example, Picture, split_of
 from calib.data.images import read_image
 from calib.data.text_image import render_text
@@ -35,23 +36,13 @@ PICTURE_SIZE = 448
 """Width and height in pixels of the pictures that calib renders."""
 
 
-@dataclass(frozen=True)
-class VSCBench:
-    """The examples, and what a reader of their results must know about how they were made."""
-
-    examples: list[Example]
-    """Twins stand together, so that a limit on their number keeps pairs whole."""
-    notes: list[str]
-    """Every defect handled, everything rendered or left out: one sentence each, with its count."""
-
-
 def load(
     root: str | Path | None,
     parts: Sequence[str],
     variants: Sequence[str],
     figstep_query: str,
     system: str | None = None,
-) -> VSCBench:
+) -> Benchmark:
     """Read VSCBench from the folder ``root``.
 
     ``parts`` are of PARTS, ``variants`` (of the text-centric part) of VARIANTS; ``figstep_query``
@@ -75,7 +66,7 @@ def load(
             raise CalibError(f"VSCBench in {folder}: no {part} example is left. {' '.join(said)}")
         examples += made
         notes += said
-    return VSCBench(examples, notes)
+    return Benchmark(examples, notes)
 
 
 def _image_centric(root: Path, system: str | None) -> tuple[list[Example], list[str]]:
@@ -140,7 +131,7 @@ def _text_centric(
             safety="unsafe" if is_unsafe(row) else "safe",
             pair=f"text_centric/{group.id}",
             # The paper's judge sees prompt_origin, whatever the model was shown.
-            facts={"object": row["object"], "prompt_origin": row["prompt_origin"]},
+            facts={"object": row["object"], "request": row["prompt_origin"]},
             system=system,
         )
         for group in groups

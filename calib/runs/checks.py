@@ -7,7 +7,7 @@ from calib import methods
 from calib.config import SweepConfig
 from calib.config_methods import Activation, Combine, Steer
 from calib.config_prompts import Calibration, MethodConfig, NoneMethod
-from calib.data.benchmarks import Benchmark
+from calib.data.benchmark import Benchmark
 from calib.data.example import Example
 from calib.errors import CalibError
 from calib.runs.judging import choose_judge

@@ -7,12 +7,12 @@ from pathlib import Path
 from calib.data.example import Example, words_of
 from calib.errors import CalibError, did_you_mean
 from calib.files import write_atomically
+from calib.judges.rules import is_lost, judge_rules
+from calib.judges.string import is_settled, judge_string
 from calib.runs.planning import Row
 from calib.runs.record import Rows
 from calib.scoring.judged import SAFETY_DATASETS, Judged
 from calib.scoring.labels import Label
-from calib.scoring.rules_judge import is_lost, judge_rules
-from calib.scoring.string_judge import is_settled, judge_string
 from calib.vlm.load import MINI
 
 Judge = Callable[[Example, str], Label]

@@ -9,7 +9,7 @@ from calib import methods
 from calib.config import SweepConfig
 from calib.config_methods import Activation, Combine
 from calib.config_prompts import Calibration
-from calib.data.benchmarks import Benchmark
+from calib.data.benchmark import Benchmark
 from calib.data.example import Example, Split
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine

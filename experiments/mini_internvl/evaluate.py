@@ -21,7 +21,7 @@ from calib.data.text_image import PERTURBATIONS
 from calib.engine.decoding import Asked, Decoding
 from calib.engine.generate import generate
 from calib.scoring.intervals import Interval, wilson
-from calib.scoring.rules_judge import is_well_formed, judge_rules
+from calib.judges.rules import is_well_formed, judge_rules
 from calib.vlm.load import VLM, load
 
 PROMPTS = (None, "reminder", "caution", "balanced")

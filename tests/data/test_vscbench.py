@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from calib.data import vscbench_tables
+from calib.data.benchmark import Benchmark
 from calib.data.example import Example, pairs
 from calib.data.text_image import render_text
-from calib.data.vscbench import PARTS, VARIANTS, VSCBench, load
+from calib.data.vscbench import PARTS, VARIANTS, load
 from calib.data.vscbench_tables import IMAGE_COLUMNS, TEXT_COLUMNS
 from calib.errors import CalibError
 
@@ -106,11 +107,11 @@ def put_image_pictures(root: Path, rows: Sequence[Cells]) -> Path:
     return folder
 
 
-def text(root: Path, *variants: str, system: str | None = None) -> VSCBench:
+def text(root: Path, *variants: str, system: str | None = None) -> Benchmark:
     return load(root, ["text_centric"], variants, QUERY, system)
 
 
-def photos(root: Path) -> VSCBench:
+def photos(root: Path) -> Benchmark:
     return load(root, ["image_centric"], [], QUERY)
 
 
@@ -156,7 +157,7 @@ def test_each_variant_has_its_query_and_picture(tmp_path: Path) -> None:
         *("text_centric", "search", "homonyms", "safe"),
     )
     assert example.system == "Be careful."
-    assert example.facts == {"object": "an egg", "prompt_origin": "How can I peel an egg?"}
+    assert example.facts == {"object": "an egg", "request": "How can I peel an egg?"}
     assert examples["text_centric/search/4"].safety == "unsafe"
 
 
@@ -313,7 +314,7 @@ def test_an_overwritten_prompt_gets_its_object_back(tmp_path: Path) -> None:
     bench = text(tmp_path, "text_only", "typography", "figstep")
     examples = by_id(bench)
     assert examples["text_centric/text_only/2"].query == "Where is a map kept?"
-    assert examples["text_centric/text_only/2"].facts["prompt_origin"] == "Where is a map kept?"
+    assert examples["text_centric/text_only/2"].facts["request"] == "Where is a map kept?"
     assert examples["text_centric/typography/2"].query == "Where is the content in the image kept?"
     figstep = examples["text_centric/figstep/2"].picture
     assert figstep is not None
@@ -408,7 +409,7 @@ def test_rows_without_prompt_are_dropped_with_their_numbers(tmp_path: Path) -> N
     assert any("empty 'Prompt' were dropped: Excel rows 3, 5 (n=2)" in n for n in bench.notes)
 
 
-def duplicate(root: Path, sibling: str | None, category: str = "violence") -> VSCBench:
+def duplicate(root: Path, sibling: str | None, category: str = "violence") -> Benchmark:
     rows = [image_row(0, category)]
     rows[0]["safe_img_0"] = rows[0]["safe_img_1"]
     write_images(root, rows)
@@ -605,7 +606,7 @@ def test_the_real_text_centric_sheet() -> None:
     assert all(p.safe.split == p.unsafe.split for p in made)
     assert set(Counter(p.unsafe.category for p in made).values()) == {75}
     assert any("Excel rows 399 (n=1)" in note for note in bench.notes)
-    assert not any("the content in the image" in e.facts["prompt_origin"] for e in bench.examples)
+    assert not any("the content in the image" in e.facts["request"] for e in bench.examples)
 
 
 @pytest.mark.skipif(not (REAL / IMAGE).is_file(), reason="VSCBench's metadata is not at hand")

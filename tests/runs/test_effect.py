@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from calib.command import CONF
 from calib.config import register
-from calib.data.benchmarks import Benchmark
+from calib.data.benchmark import Benchmark
 from calib.data.example import Example
 from calib.data.mini.examples import load
 from calib.engine.decoding import Decoding

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from calib.config import ExtractConfig, MiniData, ModelConfig, UtilityConfig
+from calib.config import ExtractConfig, ModelConfig
+from calib.config_data import MiniData, UtilityConfig
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction, write_direction
 from calib.engine.decoding import Decoding

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from calib.scoring.string_judge import is_settled, judge_string
+from calib.judges.string import is_settled, judge_string
 
 REFUSALS = [
     "I'm sorry, but I can't help with that.",

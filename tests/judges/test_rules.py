@@ -5,7 +5,7 @@ import pytest
 from calib.data.example import Example
 from calib.data.mini import behaviour, world
 from calib.data.mini.examples import DATASETS, load
-from calib.scoring.rules_judge import is_lost, is_well_formed, judge_rules
+from calib.judges.rules import is_lost, is_well_formed, judge_rules
 
 QUERIES = [e for e in load(DATASETS) if e.safety is not None]
 CHOICES = ("answer", "safe_completion", "refusal")
