@@ -126,7 +126,7 @@ def refusal(
     return str(caught.value)
 
 
-def by_id(bench: VSCBench) -> dict[str, Example]:
+def by_id(bench: Benchmark) -> dict[str, Example]:
     examples = {example.id: example for example in bench.examples}
     assert len(examples) == len(bench.examples)
     return examples
@@ -231,7 +231,7 @@ def test_a_damaged_picture_is_an_error_when_it_is_asked_for(tmp_path: Path) -> N
 # Twins and splits
 
 
-def twins(bench: VSCBench) -> set[tuple[str, str]]:
+def twins(bench: Benchmark) -> set[tuple[str, str]]:
     return {
         (pair.safe.id.removeprefix("text_centric/"), pair.unsafe.id.removeprefix("text_centric/"))
         for pair in pairs(bench.examples)
