@@ -1,0 +1,128 @@
+"""Copies of published benchmarks, made on the spot: the real files' columns, our own content."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from calib.config import CONF
+from calib.config_data import PublishedData
+from calib.data import published
+from calib.data.benchmark import Benchmark
+from calib.errors import CalibError
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What datasets and the hub's client write goes to a folder of the test."""
+    import datasets
+    from huggingface_hub import constants
+
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
+    return folder
+
+
+@pytest.fixture
+def load() -> Callable[..., Benchmark]:
+    """Load a benchmark by its name, with the values of its YAML and the changes given."""
+
+    def load_(name: str, **changes: Any) -> Benchmark:
+        values = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text())
+        del values["defaults"]
+        changes = {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
+        return published.load(PublishedData(**{**values, **changes}))
+
+    return load_
+
+
+@pytest.fixture
+def refusal(load: Callable[..., Benchmark]) -> Callable[..., str]:
+    """The message that loading is refused with."""
+
+    def refusal_(name: str, **changes: Any) -> str:
+        with pytest.raises(CalibError) as refused:
+            load(name, **changes)
+        return str(refused.value)
+
+    return refusal_
+
+
+def png(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (6, 4), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def write() -> Callable[[Path, Any], Path]:
+    """Write a file by its ending: rows as CSV or JSON, the name of a colour as a picture."""
+
+    def write_(path: Path, content: Any) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(content[0]))
+                writer.writeheader()
+                writer.writerows(content)
+        elif path.suffix == ".json":
+            path.write_text(json.dumps(content), encoding="utf-8")
+        else:
+            path.write_bytes(png(content))
+        return path
+
+    return write_
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Callable[..., str]:
+    """A folder as the hub has it, read by datasets in place of an id: {subset: {split: rows}}.
+
+    A cell that is bytes becomes a picture.
+    """
+
+    def hub_(subsets: Mapping[str, Mapping[str, Rows]], name: str = "onhub") -> str:
+        import datasets
+
+        folder = tmp_path / name
+        folder.mkdir()
+        configs = []
+        for subset, splits in subsets.items():
+            files = []
+            for split, rows in splits.items():
+                columns = {key: [row[key] for row in rows] for key in rows[0]}
+                table = datasets.Dataset.from_dict(columns)
+                for key, cells in columns.items():
+                    if any(isinstance(cell, bytes) for cell in cells):
+                        packed = [{"bytes": cell, "path": None} for cell in cells]
+                        table = table.remove_columns(key).add_column(key, packed)
+                        table = table.cast_column(key, datasets.Image())
+                path = Path("data") / subset / f"{split}.parquet"
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                table.to_parquet(folder / path)
+                files.append({"split": split, "path": str(path)})
+            configs.append({"config_name": subset, "data_files": files})
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+        return str(folder)
+
+    return hub_
+
+
+@pytest.fixture
+def colour() -> Callable[[Any], tuple[int, int, int]]:
+    """The colour of the first pixel of an example's picture."""
+    return lambda example: example.picture().getpixel((0, 0))
+
+
+@pytest.fixture(name="png")
+def png_() -> Callable[[str], bytes]:
+    return png
