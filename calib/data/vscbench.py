@@ -12,7 +12,7 @@ from pathlib import Path
 
 from calib.data.benchmark import Benchmark
 from calib.data.example import Example, Picture, split_of
-from calib.data.images import read_image
+from calib.data.picture_files import picture_file
 from calib.data.text_image import render_text
 from calib.data.vscbench_tables import (
     SAFE_IMAGES,
@@ -29,7 +29,8 @@ from calib.errors import CalibError, did_you_mean
 
 PARTS = ("image_centric", "text_centric")
 VARIANTS = ("text_only", "typography", "search", "concat", "figstep")
-TRAIN, VALIDATION = 0.3, 0.2
+SHARES = (0.3, 0.2)
+"""Of the train and the validation split."""
 RENDERED = {"typography": "object", "figstep": "prompt_figstep"}
 """Variants that calib can draw itself, and the column it draws."""
 PICTURE_SIZE = 448
@@ -42,13 +43,16 @@ def load(
     variants: Sequence[str],
     figstep_query: str,
     system: str | None = None,
+    shares: tuple[float, float] = SHARES,
+    skip_missing: bool = False,
 ) -> Benchmark:
     """Read VSCBench from the folder ``root``.
 
     ``parts`` are of PARTS, ``variants`` (of the text-centric part) of VARIANTS; ``figstep_query``
     is what is asked beside a figstep picture, ``system`` the system prompt of all examples.
-    Splits are drawn per group of twins. In a text-centric group with two safe twins ``pairs`` takes
-    the closer one.
+    ``shares`` are those of the train and validation split, drawn per group of twins;
+    ``skip_missing`` leaves missing pictures to whoever opens them. In a text-centric group with two
+    safe twins ``pairs`` takes the closer one.
     Raises CalibError for a missing or damaged workbook, missing pictures that calib cannot render
     itself, and unknown parts or variants.
     """
@@ -58,10 +62,10 @@ def load(
     notes: list[str] = []
     for part in wanted:
         if part == "image_centric":
-            made, said = _image_centric(folder, system)
+            made, said = _image_centric(folder, system, shares, skip_missing)
         else:
             shown = _choices("data.variants", variants, VARIANTS)
-            made, said = _text_centric(folder, shown, figstep_query, system)
+            made, said = _text_centric(folder, shown, figstep_query, system, shares, skip_missing)
         if not made:
             raise CalibError(f"VSCBench in {folder}: no {part} example is left. {' '.join(said)}")
         examples += made
@@ -69,7 +73,9 @@ def load(
     return Benchmark(examples, notes)
 
 
-def _image_centric(root: Path, system: str | None) -> tuple[list[Example], list[str]]:
+def _image_centric(
+    root: Path, system: str | None, shares: tuple[float, float], skip_missing: bool
+) -> tuple[list[Example], list[str]]:
     rows, notes = read_image_rows(root / "vscbench_image_centric.xlsx")
     folder = root / "vscbench_image_centric_images"
     present = {f"{name}/{file}" for name in _names_in(folder) for file in _names_in(folder / name)}
@@ -79,7 +85,8 @@ def _image_centric(root: Path, system: str | None) -> tuple[list[Example], list[
     names = [
         f"{row['Category']}/{row[column]}" for row in rows for column in columns if row[column]
     ]
-    if problem := _missing("image_centric", names, present, folder):
+    problem = _missing("image_centric", names, present, folder)
+    if problem and not (skip_missing and present):
         raise CalibError(
             f"{problem} {SOURCE}; or leave image_centric out of data.parts. "
             f"About the sheet itself: {'; '.join(notes) or 'no defects'}."
@@ -94,9 +101,11 @@ def _image_centric(root: Path, system: str | None) -> tuple[list[Example], list[
             dataset="image_centric",
             variant="photo",
             category=row["Category"],
-            split=split_of(f"image_centric/{row.number}", TRAIN, VALIDATION),
+            split=split_of(f"image_centric/{row.number}", *shares),
             query=row["Prompt"],
-            picture=partial(read_image, folder / row["Category"] / row[column]),
+            picture=picture_file(
+                folder, f"{row['Category']}/{row[column]}", f"Excel row {row.excel}"
+            ),
             safety="safe" if column in SAFE_IMAGES else "unsafe",
             pair=f"image_centric/{row.number}",
             system=system,
@@ -108,13 +117,18 @@ def _image_centric(root: Path, system: str | None) -> tuple[list[Example], list[
 
 
 def _text_centric(
-    root: Path, names: Sequence[str], figstep_query: str, system: str | None
+    root: Path,
+    names: Sequence[str],
+    figstep_query: str,
+    system: str | None,
+    shares: tuple[float, float],
+    skip_missing: bool,
 ) -> tuple[list[Example], list[str]]:
     if "figstep" in names and not figstep_query.strip():
         raise CalibError("data.figstep_query is empty. Say what is asked beside a figstep picture.")
     rows, notes = read_text_rows(root / "vscbench_text_centric.xlsx")
     variants = [_variant(name, root / "vscbench_text_centric_images" / name) for name in names]
-    _refuse_without_pictures(variants, rows)
+    _refuse_without_pictures(variants, rows, skip_missing)
     groups, matched = twin_groups(rows)
     notes += matched
     for variant in variants:
@@ -125,7 +139,7 @@ def _text_centric(
             dataset="text_centric",
             variant=variant.name,
             category=row["type"],
-            split=split_of(f"text_centric/{group.id}", TRAIN, VALIDATION),
+            split=split_of(f"text_centric/{group.id}", *shares),
             query=row[variant.query_column] if variant.query_column else figstep_query,
             picture=variant.picture(row),
             safety="unsafe" if is_unsafe(row) else "safe",
@@ -159,7 +173,7 @@ class _Variant:
         if self.picture_column is None:
             return None
         if self.folder is not None:
-            return partial(read_image, self.folder / row[self.picture_column])
+            return picture_file(self.folder, row[self.picture_column], f"Excel row {row.excel}")
         text = row[self.picture_column]
         if self.name == "figstep":
             text += "\n1.\n2.\n3."
@@ -191,12 +205,16 @@ def _variant(name: str, folder: Path) -> _Variant:
     return _Variant(name, query_column, f"{name}_img", folder)
 
 
-def _refuse_without_pictures(variants: Sequence[_Variant], rows: Sequence[Row]) -> None:
+def _refuse_without_pictures(
+    variants: Sequence[_Variant], rows: Sequence[Row], skip_missing: bool
+) -> None:
     problems = []
     for variant in variants:
         if variant.picture_column and variant.folder:
             names = [row[variant.picture_column] for row in rows if row[variant.picture_column]]
-            if problem := _missing(variant.name, names, _names_in(variant.folder), variant.folder):
+            present = _names_in(variant.folder)
+            problem = _missing(variant.name, names, present, variant.folder)
+            if problem and not (skip_missing and present):
                 problems.append(problem)
                 if variant.name in RENDERED:
                     problems.append("(Without that folder calib renders these pictures itself.)")
@@ -210,11 +228,12 @@ def _missing(what: str, names: Sequence[str], present: Collection[str], folder: 
     absent = [name for name in names if name not in present]
     if not absent:
         return ""
-    first = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+    first = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+    without = ", or go on without them: data.skip_broken=true" if present else ""
     gone = "" if folder.is_dir() else ", a folder that does not exist"
     return (
         f"VSCBench {what}: {len(absent)} of {len(names)} pictures are missing from "
-        f"{folder}{gone}: {first}. Put them there."
+        f"{folder}{gone}: {first}. Put them there{without}."
     )
 
 

@@ -10,8 +10,10 @@ import openpyxl
 import pytest
 from PIL import Image
 
+from calib.config_data import VscbenchData
 from calib.data import vscbench_tables
 from calib.data.benchmark import Benchmark
+from calib.data.benchmarks import load_benchmark
 from calib.data.example import Example, pairs
 from calib.data.text_image import render_text
 from calib.data.vscbench import PARTS, VARIANTS, load
@@ -423,7 +425,7 @@ def duplicate(root: Path, sibling: str | None, category: str = "violence") -> Be
 def test_a_file_named_twice_is_repaired_by_its_sibling(tmp_path: Path, sibling: str) -> None:
     bench = duplicate(tmp_path, sibling)
     picture: Any = by_id(bench)["image_centric/0/safe_0"].picture
-    assert picture.args[0].name == sibling
+    assert picture.path.name == sibling
     assert any("Excel row 2 names safe_violence_0_1.png twice" in note for note in bench.notes)
     assert any(f"'safe_img_0' was replaced by {sibling}" in note for note in bench.notes)
 
@@ -465,7 +467,8 @@ def test_single_missing_photos_are_counted_and_named(tmp_path: Path) -> None:
     folder = put_image_pictures(tmp_path, [image_row(0)])
     (folder / "drugs" / "safe_drugs_0_1.png").unlink()
     assert (
-        f"1 of 6 pictures are missing from {folder}: drugs/safe_drugs_0_1.png. Put them there."
+        f"1 of 6 pictures are missing from {folder}: drugs/safe_drugs_0_1.png. Put them there, "
+        "or go on without them: data.skip_broken=true."
     ) in refusal(tmp_path, ["image_centric"])
 
 
@@ -588,6 +591,30 @@ def test_an_empty_figstep_query_is_refused_only_for_figstep(tmp_path: Path) -> N
     assert load(tmp_path, ["text_centric"], ["text_only"], "").examples
 
 
+def test_missing_photos_can_be_skipped(tmp_path: Path) -> None:
+    write_images(tmp_path, [image_row(0)])
+    folder = put_image_pictures(tmp_path, [image_row(0)])
+    (folder / "drugs" / "safe_drugs_0_1.png").unlink()
+    config = VscbenchData(root=str(tmp_path), parts=["image_centric"], skip_broken=True)
+    bench = load_benchmark(config)
+    assert len(bench.examples) == 5
+    assert any("1 of 6 examples were left out" in note for note in bench.notes)
+
+
+def test_damaged_photos_are_listed_before_anything_runs(tmp_path: Path) -> None:
+    write_images(tmp_path, [image_row(0)])
+    folder = put_image_pictures(tmp_path, [image_row(0)])
+    (folder / "drugs" / "safe_drugs_0_1.png").write_bytes(b"no picture")
+    with pytest.raises(CalibError, match=r"1 of 6 pictures cannot be read:\n.*safe_drugs_0_1.png"):
+        load_benchmark(VscbenchData(root=str(tmp_path), parts=["image_centric"]))
+
+
+def test_splits_follow_the_shares(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    config = VscbenchData(root=str(tmp_path), variants=["text_only"], train=0.0, validation=0.0)
+    assert {example.split for example in load_benchmark(config).examples} == {"test"}
+
+
 # The real files
 
 
@@ -630,3 +657,40 @@ def test_the_real_image_centric_sheet(tmp_path: Path) -> None:
     assert Counter(e.safety for e in bench.examples) == {"safe": 894, "unsafe": 894}
     assert len(pairs(bench.examples)) == 894
     assert any("was replaced by safe_violence_42_0.png" in note for note in bench.notes)
+
+
+@pytest.mark.skipif(not (REAL / IMAGE).is_file(), reason="VSCBench's metadata is not at hand")
+def test_the_oddities_of_the_real_image_centric_sheet() -> None:
+    path = REAL / IMAGE
+    raw = list(openpyxl.load_workbook(path, read_only=True).worksheets[0].values)[1:]
+    prompts = [row[1] for row in raw[:300]]
+    assert sum(prompt is None for prompt in prompts) == 2
+    assert sum(prompt != prompt.strip() for prompt in prompts if prompt) == 131
+    rows, notes = vscbench_tables.read_image_rows(path)
+    assert any("needless blanks were removed from cells" in note for note in notes)
+    assert list(Counter(row["Category"] for row in rows)) == [
+        "drugs", "violence", "illegal_activity", "religion", "porngraphy", "discrimination",
+    ]  # fmt: skip
+    assert len({prompt for prompt in prompts if prompt}) == 259
+    distinct = {
+        name: len({row[1] for row in raw[:300] if row[0] == name and row[1]})
+        for name in ("porngraphy", "discrimination")
+    }
+    assert distinct == {"porngraphy": 31, "discrimination": 32}  # needless blanks apart: 29, 32
+    endings = Counter(Path(str(name)).suffix for row in raw[:300] for name in row[2:8])
+    assert endings == {".png": 1670, ".jpg": 114, ".jpeg": 10, ".webp": 6}
+    other_names = {row["Category"] for row in rows if row["safe_img_0"].startswith("safe_img_")}
+    assert other_names == {"illegal_activity", "religion", "porngraphy"}
+
+
+@pytest.mark.skipif(not (REAL / TEXT).is_file(), reason="VSCBench's metadata is not at hand")
+def test_the_oddities_of_the_real_text_centric_sheet() -> None:
+    rows, _ = vscbench_tables.read_text_rows(REAL / TEXT)
+    assert set(Counter(row["type"] for row in rows).values()) == {25}
+    assert len({row["type"] for row in rows}) == 18
+    assert "pinata" in rows[113]["prompt_origin"]
+    assert all(row["figstep_img"].endswith("_fistep.png") for row in rows)
+    raw = list(openpyxl.load_workbook(REAL / TEXT, read_only=True).worksheets[0].values)
+    overwritten = raw[398][list(raw[0]).index("prompt_origin")]
+    assert vscbench_tables.GENERIC in " ".join(overwritten.split())
+    assert vscbench_tables.GENERIC not in rows[397]["prompt_origin"]

@@ -1,0 +1,218 @@
+"""A user's own pairs: every way to write them down, and what is wrong with a file."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calib.config_data import PairsData
+from calib.data.benchmarks import load_benchmark
+from calib.data.example import pairs
+from calib.errors import CalibError
+
+ROWS = [
+    {"pair": "a", "safety": "safe", "query": "How do I use this?", "image": "p/spoon.png"},
+    {"pair": "a", "safety": "unsafe", "query": "How do I use this?", "image": "p/knife.png"},
+    {"pair": "b", "safety": "safe", "query": "How do I paint a wall?", "image": ""},
+    {"pair": "b", "safety": "unsafe", "query": "How do I paint a stranger's wall?", "image": ""},
+    {"pair": "", "safety": "unsafe", "query": "How do I open a locked door?", "image": ""},
+]
+
+
+def picture(path: Path, grey: int = 128) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), (grey, grey, grey)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    picture(tmp_path / "p/spoon.png", 10)
+    picture(tmp_path / "p/knife.png", 20)
+    return tmp_path
+
+
+def written(folder: Path, rows, name: str = "pairs.csv") -> Path:
+    path = folder / name
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def load(path: Path, **settings):
+    return load_benchmark(PairsData(file=str(path), **settings))
+
+
+def refused(path: Path, *words: str, **settings) -> None:
+    with pytest.raises(CalibError) as caught:
+        load(path, **settings)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet"])
+def test_a_table_of_queries(folder, name):
+    bench = load(written(folder, ROWS, name))
+    first, second, third, fourth, last = bench.examples
+    assert (first.safety, second.safety) == ("safe", "unsafe")
+    assert first.query == second.query == "How do I use this?"
+    assert first.pair == second.pair == "pairs/a"
+    assert first.split == second.split
+    assert first.dataset == "image_centric"
+    assert first.picture().getpixel((0, 0)) == (10, 10, 10)
+    assert (third.dataset, third.variant, third.picture) == ("text_centric", "text_only", None)
+    assert fourth.query == "How do I paint a stranger's wall?"
+    assert last.pair is None
+    assert len({example.id for example in bench.examples}) == 5
+    assert len(pairs(bench.examples)) == 2
+    assert bench.notes == [f"{name}: 5 queries, 1 of them without a twin"]
+
+
+def test_both_twins_in_a_row(folder):
+    rows = [{"query": "And this?", "safe_image": "p/spoon.png", "unsafe_image": "p/knife.png"}]
+    safe, unsafe = load(written(folder, rows)).examples
+    assert safe.query == unsafe.query == "And this?"
+    assert (safe.safety, unsafe.safety) == ("safe", "unsafe")
+    assert unsafe.picture().getpixel((0, 0)) == (20, 20, 20)
+    assert safe.dataset == unsafe.dataset == "image_centric"
+    assert safe.pair == unsafe.pair
+    assert safe.id != unsafe.id
+
+
+def test_both_texts_in_a_row_share_the_picture(folder):
+    rows = [{"safe_query": "Peel it?", "unsafe_query": "Throw it?", "image": "p/knife.png"}]
+    safe, unsafe = load(written(folder, rows)).examples
+    assert (safe.query, unsafe.query) == ("Peel it?", "Throw it?")
+    assert safe.dataset == "text_centric"
+    assert safe.picture == unsafe.picture
+
+
+def test_one_query_for_all_rows(folder):
+    rows = [{"safety": "safe", "image": "p/spoon.png", "pair": "a"}]
+    (example,) = load(written(folder, rows), query="What now?").examples
+    assert example.query == "What now?"
+
+
+def test_two_folders_of_pictures(tmp_path):
+    for name in ("safe/b.png", "safe/a.png", "unsafe/a.jpg", "unsafe/b.png", "unsafe/c.png"):
+        picture(tmp_path / name)
+    bench = load(tmp_path, query="How do I use this?")
+    found = [(e.pair, e.safety) for e in bench.examples]
+    assert found == [
+        ("pairs/a", "safe"), ("pairs/a", "unsafe"), ("pairs/b", "safe"), ("pairs/b", "unsafe"),
+        ("pairs/c", "unsafe"),
+    ]  # fmt: skip
+    assert bench.notes[0].endswith("5 queries, 1 of them without a twin")
+
+
+def test_what_the_table_says_counts(folder):
+    said = {"part": "dual_use", "split": "train", "category": "tools", "variant": "drawn",
+            "request": "use a spoon", "id": "first"}  # fmt: skip
+    (example,) = load(written(folder, [ROWS[0] | said])).examples
+    assert (example.dataset, example.split, example.category) == ("dual_use", "train", "tools")
+    assert (example.variant, example.facts, example.id) == (
+        "drawn", {"request": "use a spoon"}, "pairs/first",
+    )  # fmt: skip
+
+
+def test_splits_follow_the_shares(folder):
+    rows = [{"safety": "safe", "query": f"What is {k}?", "pair": str(k)} for k in range(200)]
+    path = written(folder, rows)
+    splits = [example.split for example in load(path, train=0.5, validation=0.1).examples]
+    assert 80 <= splits.count("train") <= 120
+    assert 8 <= splits.count("validation") <= 35
+    assert {e.split for e in load(path, train=0, validation=0).examples} == {"test"}
+
+
+def test_the_root_of_the_pictures(folder, tmp_path):
+    elsewhere = tmp_path / "tables"
+    elsewhere.mkdir()
+    path = written(elsewhere, ROWS)
+    assert load(path, root=str(folder)).examples[0].picture() is not None
+    refused(path, "2 of 2 pictures cannot be read")
+
+
+def test_a_wrong_column_is_answered_with_the_nearest(folder):
+    rows = [{"safty": "safe", "query": "What?"}]
+    refused(written(folder, rows), "no column 'safety'", "Did you mean 'safty'?", "'query'")
+    refused(written(folder, [{"safe_image": "p/spoon.png"}]), "no column 'unsafe_image'")
+
+
+def test_a_row_that_is_neither(folder):
+    refused(written(folder, [ROWS[0] | {"safety": "maybe"}]), "row 1", "'maybe'", "safe or unsafe")
+
+
+def test_an_empty_query(folder):
+    refused(written(folder, [ROWS[0] | {"query": " "}]), "row 1", "'query' is empty", "data.query")
+
+
+@pytest.mark.parametrize("column, value", [("part", "image_centrik"), ("split", "tests")])
+def test_unknown_parts_and_splits(folder, column, value):
+    refused(written(folder, [ROWS[0] | {column: value}]), value, "Did you mean")
+
+
+def test_ids_are_unique(folder):
+    rows = [ROWS[0] | {"id": "x"}, ROWS[1] | {"id": "x"}]
+    refused(written(folder, rows), "row 2", "the id 'x'", "row 1")
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/etc/hostname", "C:\\x.png", "p/../../x.png"])
+def test_a_picture_outside_the_root(folder, name):
+    refused(written(folder, [ROWS[0] | {"image": name}]), "no path inside", "row 1")
+
+
+def test_a_link_out_of_the_root(folder, tmp_path_factory):
+    outside = picture(tmp_path_factory.mktemp("outside") / "x.png")
+    (folder / "p/link.png").symlink_to(outside)
+    refused(written(folder, [ROWS[0] | {"image": "p/link.png"}]), "no path inside")
+
+
+def test_broken_pictures_are_listed_before_anything_runs(folder):
+    rows = [ROWS[0] | {"image": f"p/{k}.png", "pair": str(k)} for k in range(12)]
+    (folder / "p/0.png").write_bytes(b"no picture")
+    path = written(folder, [*rows, *ROWS[:2]])
+    with pytest.raises(CalibError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "12 of 14 pictures cannot be read" in message
+    assert message.count("\n  Picture") == 10
+    assert "and 2 more" in message
+    assert "data.skip_broken=true" in message
+
+    bench = load(path, skip_broken=True)
+    assert [example.pair for example in bench.examples] == ["pairs/a", "pairs/a"]
+    assert "12 of 14 examples were left out" in bench.notes[-1]
+
+
+def test_an_image_bomb_is_refused(folder):
+    Image.fromarray(np.zeros((9000, 9000), dtype=bool)).save(folder / "p/bomb.png")
+    refused(written(folder, [ROWS[0] | {"image": "p/bomb.png"}]), "too large (9000 x 9000)")
+
+
+def test_nothing_is_left(folder):
+    path = written(folder, [ROWS[0] | {"image": "p/none.png"}])
+    refused(path, "has no examples", "1 of 1 examples were left out", skip_broken=True)
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(CalibError, match="data.file is not set"):
+        load_benchmark(PairsData())
+    refused(tmp_path / "none.csv", "does not exist")
+    refused(tmp_path, "data.query", query=None)
+    refused(tmp_path, "no subfolder 'safe'", query="What?")
+    (tmp_path / "safe").mkdir()
+    refused(tmp_path, "has no pictures", query="What?")
+    refused(written(tmp_path, ROWS), "data.root=", root=str(tmp_path / "nowhere"))
