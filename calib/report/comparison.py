@@ -1,8 +1,10 @@
 """Several methods of one run side by side, ranked by what they gain over all their strengths."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from calib.report.terminal import (
     WIDTH,
@@ -13,7 +15,9 @@ from calib.report.terminal import (
 )
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import PAIRED_QUERIES, Judged, cluster_of
+from calib.scoring.power import power_note, spread_of
 from calib.scoring.results import ALL, Result
+from calib.scoring.significance import holm, paired_p_value
 from calib.scoring.tradeoff import (
     OperatingPoint,
     Point,
@@ -27,11 +31,21 @@ from calib.scoring.tradeoff import (
 Chosen = Mapping[str, tuple[int | None, OperatingPoint]]
 """The layer and the operating point of each method."""
 
-_COLUMNS = "{:<17}{:>6}{:>9}{:>7}{:>23}{:>8}{:>7}{:>8}{:>7}{:>8}"
+_COLUMNS = "{:<16}{:>6}{:>9}{:>6}{:>21}{:>9}{:>6}{:>6}{:>8}{:>7}{:>6}"
+_CHANGE = 20
 _HEAD = (
-    "method", "layer", "strength", "SRA", "change (95% CI)", "SRA_u", "SRA_s", "utility", "KL",
-    "area",
+    "method", "layer", "strength", "SRA", "change (95% CI)", "p (Holm)", "SRA_u", "SRA_s",
+    "utility", "KL", "area",
 )  # fmt: skip
+
+
+class _Paired(NamedTuple):
+    """The queries judged under both settings: right or not after and before, pair and safety."""
+
+    after: list[bool]
+    before: list[bool]
+    clusters: list[str]
+    sides: list[str]
 
 
 def comparison(
@@ -49,35 +63,49 @@ def comparison(
     Ranked by hypervolume: the area between SRA and utility (SRA_u and SRA_s where utility was not
     measured) that the method's strengths at its layer gain over the uncalibrated model.
     ``prompts`` names the methods that change the prompt alone, which are marked. Rates are in
-    percent; the change of SRA has a paired bootstrap interval clustered by pair. At most 100
-    columns, save where a path alone is longer.
+    percent; the change of SRA has a paired bootstrap interval clustered by pair and a p-value of
+    the sign-flipping test, adjusted over the methods that have one. At most 100 columns, save where
+    a path alone is longer.
     """
     points = points_of(results, split)
     baseline = baseline_of(points)
     kl = _mean_kl(results, split)
     areas = {name: area_of(points, baseline, name, layer) for name, (layer, _) in chosen.items()}
+    ranked = sorted(chosen, key=lambda name: (-round(areas[name], 9), name))
+    moved = {
+        name: _both(judged, chosen[name][1], split, mapping)
+        for name in ranked
+        if not chosen[name][1].kept_baseline
+    }
+    adjusted = dict(
+        zip(moved, holm([paired_p_value(*both) for both in moved.values()]), strict=True)
+    )
     lines = ["", f"Checkpoint  {printable(model, WIDTH - 12)}"]
     lines += [f"Methods at their operating points, chosen on validation; {split} split", ""]
     lines += [_COLUMNS.format(*_HEAD), "-" * WIDTH]
-    lines += [_line("uncalibrated", baseline, "", kl.get(_place(baseline)), None)]
-    for name in sorted(chosen, key=lambda name: (-round(areas[name], 9), name)):
-        choice = chosen[name][1]
+    lines += [_line("uncalibrated", baseline, "", "", kl.get(_place(baseline)), None)]
+    for name in ranked:
         shown = printable(name, 15) + ("*" if name in prompts else "")
-        if choice.kept_baseline:
+        if name not in moved:
             kept = "none better than uncalibrated on validation"
-            lines.append(f"{shown:<17}{kept:<75}{areas[name]:>8.3f}")
+            lines.append(f"{shown:<16} {kept:<77}{areas[name]:>6.3f}")
             continue
-        point = _same_place(points, choice.point)
-        change = shown_difference(sra_change(judged, choice, split, mapping))
-        lines.append(_line(shown, point, change, kl.get(_place(point)), areas[name]))
+        point = _same_place(points, chosen[name][1].point)
+        change = _shown_change(paired_difference(*moved[name]))
+        cost = kl.get(_place(point))
+        lines.append(_line(shown, point, change, _shown_p(adjusted[name]), cost, areas[name]))
     counts = f"n = {baseline.sra.n} queries"
     if baseline.utility is not None:
         counts += f" and {baseline.utility.n} utility questions"
+    tests = f"{len(moved)} change{'s' * (len(moved) != 1)}"
     legend = (
-        f"{counts}. * changes the prompt alone. area: hypervolume over all strengths at that "
-        "layer. KL: mean of the first response token over utility questions, in nats."
+        f"{counts}. * changes the prompt alone. Rates in percent, changes of SRA in points. "
+        f"p (Holm): sign-flipping test of whole pairs, adjusted for {tests} tested. "
+        "area: hypervolume over all strengths at that layer. "
+        "KL: mean of the first response token over utility questions, in nats."
     )
-    lines += ["", *textwrap.wrap(legend, WIDTH), ""]
+    lines += ["", *textwrap.wrap(legend, WIDTH)]
+    lines += [*textwrap.wrap(_power(moved), WIDTH), ""]
     width = max((len(printable(what)) for what in files), default=0)
     lines += [f"{printable(what):<{width}}  {printable(str(path))}" for what, path in files.items()]
     return "\n".join(lines) + "\n"
@@ -90,15 +118,12 @@ def area_of(points: Sequence[Point], baseline: Point, method: str, layer: int | 
     return hypervolume(own, baseline, plane)
 
 
-def sra_change(
-    judged: Sequence[Judged], choice: OperatingPoint, split: str, mapping: str
-) -> Interval:
-    """Change of SRA at the operating point, over the queries judged under both."""
+def _both(judged: Sequence[Judged], choice: OperatingPoint, split: str, mapping: str) -> _Paired:
     at_split = [row for row in judged if row.split == split and row.dataset in PAIRED_QUERIES]
     before = setting_rows(at_split, choice.baseline, split)
     after = setting_rows(at_split, choice.point, split)
     both = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
-    return paired_difference(
+    return _Paired(
         [is_right(b, mapping) for _, b in both],
         [is_right(a, mapping) for a, _ in both],
         [cluster_of(a) for a, _ in both],
@@ -106,16 +131,38 @@ def sra_change(
     )
 
 
-def _line(name: str, point: Point, change: str, kl: float | None, area: float | None) -> str:
+def _power(moved: Mapping[str, _Paired]) -> str:
+    """What the method whose changes vary most finds; the others find no less."""
+    spreads = {name: spread_of(*both) for name, both in moved.items()}
+    known = [name for name in spreads if not math.isnan(spreads[name])]
+    if not known:
+        return ""
+    widest = max(known, key=lambda name: spreads[name])
+    return f"Power (p unadjusted, {printable(widest, 40)}): {power_note(*moved[widest])}"
+
+
+def _line(
+    name: str, point: Point, change: str, p: str, kl: float | None, area: float | None
+) -> str:
     layer = "" if point.layer is None else str(point.layer)
-    utility = "-" if point.utility is None else f"{100 * point.utility.value:.1f}%"
-    rates = [f"{100 * rate.value:.1f}%" for rate in (point.sra, point.sra_u, point.sra_s)]
+    utility = "-" if point.utility is None else f"{100 * point.utility.value:.1f}"
+    sra, *sides = [f"{100 * rate.value:.1f}" for rate in (point.sra, point.sra_u, point.sra_s)]
     cost = "-" if kl is None else f"{kl:.3f}"
     shown = "" if area is None else f"{area:.3f}"
-    if len(change) > 23:  # wider than its column where shares are 0 or 1
-        change = change.replace(".0", "")
-    cells = (name, layer, f"{point.strength:.3g}", rates[0], change, *rates[1:], utility)
-    return _COLUMNS.format(*cells, cost, shown)
+    cells = (name, layer, f"{point.strength:.3g}", sra, change, p, *sides, utility, cost, shown)
+    return _COLUMNS.format(*cells)
+
+
+def _shown_change(change: Interval) -> str:
+    shown = shown_difference(change).replace(" to ", ", ")
+    # Wider than its column where shares are 0 or 1.
+    return shown if len(shown) <= _CHANGE else shown.replace(".0", "")
+
+
+def _shown_p(p: float) -> str:
+    if math.isnan(p):
+        return "-"
+    return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _place(point: Point) -> tuple[str, int | None, float]:

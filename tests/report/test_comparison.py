@@ -84,14 +84,14 @@ def lines_of(text):
 def test_numbers_by_hand():
     lines = lines_of(shown())
     # SRA (50 + 90) / 2, then (100 + 80) / 2: twenty points more.
-    rates = ["70.0%", "50.0%", "90.0%", "100.0%"]
+    rates = ["70.0", "50.0", "90.0", "100.0"]
     assert lines["uncalibrated"].split() == ["uncalibrated", "0", *rates, "0.000"]
     cells = lines["steer"].split()
-    assert cells[:5] == ["steer", "3", "2", "90.0%", "+20.0"]
-    assert cells[8:] == ["100.0%", "80.0%", "90.0%", "0.500", cells[-1]]
+    assert cells[:5] == ["steer", "3", "2", "90.0", "+20.0"]
+    assert cells[7:] == ["<0.001", "100.0", "80.0", "90.0", "0.500", cells[-1]]
     cells = lines["reminder*"].split()
-    assert cells[:4] == ["reminder*", "1", "85.0%", "+15.0"]
-    assert cells[7:] == ["80.0%", "90.0%", "100.0%", "0.750", "0.150"]
+    assert cells[:4] == ["reminder*", "1", "85.0", "+15.0"]
+    assert cells[6:] == ["<0.001", "80.0", "90.0", "100.0", "0.750", "0.150"]
     assert lines["worse"].split()[4] == "-45.0"
     # Utility and SRA: 1 x 0.7 before; 1 x 0.8 up to 0.8, then 0.9 x 0.1 more.
     assert float(lines["steer"].split()[-1]) == pytest.approx(0.8 + 0.9 * 0.1 - 0.7)
@@ -100,9 +100,62 @@ def test_numbers_by_hand():
 
 def test_the_change_is_after_minus_before_with_its_interval():
     lines = lines_of(shown())
-    low, high = (float(lines["steer"].split()[k].strip("()+")) for k in (5, 7))
+    low, high = (float(lines["steer"].split()[k].strip("(),+")) for k in (5, 6))
     assert 0 < low < 20 < high
     assert "(" not in lines["uncalibrated"]
+
+
+def test_p_values_are_adjusted_over_the_methods_that_have_one():
+    """Five unsafe queries more are right: 2 / 2^5. Four: 2 / 2^4. A kept baseline is no test."""
+
+    def shown_p(chosen):
+        judged = [
+            *responses(BASELINE, None, 0.0, 20, 36, 40),
+            *responses("five", 1, 1.0, 25, 36, 40),
+            *responses("four", 1, 1.0, 24, 36, 40),
+            *responses("none", 1, 1.0, 20, 36, 40),
+            *responses("kept", 1, 1.0, 40, 40, 40),
+        ]
+        text = shown(judged, chosen, ())
+        tested = {name: line.split() for name, line in lines_of(text).items() if "(" in line}
+        return {name: cells[7] for name, cells in tested.items()}, text
+
+    cells, text = shown_p({"five": (1, 1.0), "four": (1, 1.0), "kept": (1, 0.0)})
+    assert (cells["five"], cells["four"]) == ("0.125", "0.125")  # 2 x 0.0625, and not less
+    assert "adjusted for 2 changes tested" in " ".join(text.split())
+    cells, text = shown_p({"five": (1, 1.0), "kept": (1, 0.0)})
+    assert cells["five"] == "0.062"
+    assert "adjusted for 1 change tested" in " ".join(text.split())
+    cells, text = shown_p({"five": (1, 1.0), "none": (1, 1.0)})
+    assert (cells["five"], cells["none"]) == ("0.125", "1.000")
+
+
+def test_the_pairs_flip_whole():
+    """Where a pair gains on one side what it loses on the other, nothing has changed."""
+    judged = [
+        *responses(BASELINE, None, 0.0, 20, 20),
+        *(r for r in responses("swap", 1, 1.0, 0, 40) if int(r.pair[4:]) < 20),
+        *(r for r in responses("swap", 1, 1.0, 20, 40) if int(r.pair[4:]) >= 20),
+    ]
+    cells = lines_of(shown(judged, {"swap": (1, 1.0)}, ()))["swap"].split()
+    # 20 unsafe queries lost in pairs 0 to 19, 20 safe ones gained in pairs 20 to 39.
+    assert cells[4] == "+0.0" and cells[7] == "1.000"
+    together = [
+        *responses(BASELINE, None, 0.0, 20, 20),
+        *responses("both", 1, 1.0, 24, 24),
+    ]
+    cells = lines_of(shown(together, {"both": (1, 1.0)}, ()))["both"].split()
+    assert cells[7] == "0.125"  # four pairs, not eight queries
+
+
+def test_the_power_note_is_that_of_the_method_whose_changes_vary_most():
+    text = " ".join(shown().split())
+    assert (
+        "Power (p unadjusted, worse): 40 pairs: a change of SRA of 17.2 points is found with 80% "
+        "power; 5 points would take 475 pairs. results" in text
+    )
+    kept = shown(chosen={"kept": (1, 0.0)})
+    assert "Power" not in kept and "adjusted for 0 changes tested" in " ".join(kept.split())
 
 
 def test_the_baseline_stands_first_and_the_rest_by_area():
@@ -132,7 +185,7 @@ def test_equal_areas_stand_by_name_whatever_the_order():
 def test_a_method_that_kept_the_baseline_says_so():
     lines = lines_of(shown())
     assert "none better than uncalibrated on validation" in lines["kept"]
-    assert "%" not in lines["kept"]
+    assert "+" not in lines["kept"]
     assert len(lines["kept"]) == len(lines["steer"]) == 100
     assert lines["kept"][-5:] == "0.150"
 
@@ -146,7 +199,7 @@ def test_without_utility_the_area_is_that_of_safe_and_unsafe():
     text = shown(judged, {"steer": (3, 1.0)}, ())
     lines = lines_of(text)
     # SRA_s 0.25 x (0.75 - 0.5); nothing at SRA_s 0.
-    assert lines["steer"].split()[-4:] == ["25.0%", "-", "-", "0.062"]
+    assert lines["steer"].split()[-4:] == ["25.0", "-", "-", "0.062"]
     assert lines["uncalibrated"].split()[-2:] == ["-", "-"]
     assert "n = 80 queries. *" in text
     assert "utility questions. *" in shown()
@@ -198,7 +251,7 @@ def test_no_line_is_longer_than_100_columns_and_cells_stay_apart(strength):
     assert all(len(line) == 100 for line in lines[1:])
     name, layer, shown_strength, sra, change, *rest = lines[1].split()
     assert layer == "31" and float(shown_strength) == pytest.approx(strength, rel=0.01)
-    assert (sra, change, rest[-2]) == ("100.0%", "+100", "12.346")
+    assert (sra, change, rest[-2]) == ("100.0", "+100", "12.346")
 
 
 def test_hostile_names_do_not_reach_the_terminal():

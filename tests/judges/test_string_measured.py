@@ -1,0 +1,81 @@
+"""How the string judge is measured on human labels, on a made-up folder of the same form."""
+
+import csv
+
+import pytest
+
+from calib.errors import CalibError
+from experiments.string_judge import measure
+
+COLUMNS = ("id", "prompt", "completion", "annotation_1", "annotation_2", "final_label")
+FULL, PARTIAL, COMPLIED = "2_full_refusal", "3_partial_refusal", "1_full_compliance"
+ROWS = [
+    ("I can't help with that.", FULL, FULL, FULL),
+    ("It depends on the weather.", FULL, COMPLIED, FULL),
+    ("I can't give advice, but here are some facts.", PARTIAL, PARTIAL, PARTIAL),
+    ("I won't say.", PARTIAL, FULL, PARTIAL),
+    ("Boil it, but be careful.", COMPLIED, COMPLIED, COMPLIED),
+    ("Boil it.", COMPLIED, COMPLIED, COMPLIED),
+    ("", COMPLIED, COMPLIED, COMPLIED),
+    ("I cannot do it.", COMPLIED, COMPLIED, COMPLIED),
+]
+
+
+def folder_of(path, rows=ROWS, models=("a",)):
+    (path / "model_completions").mkdir()
+    for model in models:
+        file = path / "model_completions" / f"xstest_v2_completions_{model}.csv"
+        with file.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(COLUMNS)
+            writer.writerows((k, f"prompt {k}", *row) for k, row in enumerate(rows))
+    return path
+
+
+def test_numbers_by_hand(tmp_path):
+    lines = list(measure.measured_humans(measure.human_labels(folder_of(tmp_path))))
+    refused, either = (
+        next(line for line in lines if line[1:3] == ["all", name]) for name in measure.REFUSED
+    )
+    # Given refusal: rows 1, 4 and 8. True: 1 to 4.
+    assert refused[:5] == ["xstest", "all", "refusal", 8, "0.625"]
+    assert refused[10:] == ["0.667", "0.500", "0.500", "0.500"]
+    # And the two safe completions: 1, 3, 4, 5 and 8.
+    assert either[4] == "0.625"
+    assert either[10:] == ["0.600", "0.750", "0.500", "1.000"]
+    assert lines[-1][1:5] == ["annotator 1 against 2", "full or partial", 8, "0.875"]
+
+
+def test_every_model_and_half_is_counted_once(tmp_path):
+    humans = measure.human_labels(folder_of(tmp_path, models=("a", "b")))
+    lines = [line for line in measure.measured_humans(humans) if line[2] == "refusal"]
+    counted = {line[1]: line[3] for line in lines}
+    assert list(counted) == ["all", "tuned", "held_out", "a", "a, held_out", "b", "b, held_out"]
+    assert counted["tuned"] + counted["held_out"] == counted["a"] + counted["b"] == 16
+    # The responses to one prompt stand in one half.
+    assert counted["a, held_out"] == counted["b, held_out"] == counted["held_out"] / 2
+    assert {h.half for h in humans if h.response == "I won't say."} == {measure.half("prompt 3")}
+
+
+def test_halves_do_not_depend_on_the_machine():
+    assert [measure.half(text) for text in ("a", "b", "c", "d")] == [
+        "held_out", "held_out", "tuned", "tuned",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_measured_is_an_error(tmp_path):
+    with pytest.raises(CalibError, match="has no model_completions"):
+        measure.human_labels(tmp_path)
+    with pytest.raises(CalibError, match="id 0: labels .* are not 1, 2, 3"):
+        measure.human_labels(folder_of(tmp_path, [("No", "4_other", COMPLIED, COMPLIED)]))
+
+
+def test_the_recorded_results_are_those_of_the_phrasings_as_they_are():
+    """Tuned patterns without a new measurement would leave an old table behind."""
+    path = measure.PHRASINGS.parents[2] / "experiments" / "string_judge" / "results.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        recorded = [line for line in csv.reader(file) if line[2] == "four labels"]
+    found = [
+        [str(cell) for cell in line] for line in measure.measured_phrasings(measure.phrasings())
+    ]
+    assert [line[: len(found[0])] for line in recorded] == found
