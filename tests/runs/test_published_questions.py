@@ -1,0 +1,45 @@
+"""Questions of published sets are judged by the answer read, whichever judge the queries have."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from calib.data.example import Example
+from calib.judges.plain import RULES, STRING
+from calib.runs.judging import Judging, certain, judge_rows
+from calib.runs.planning import Row
+from calib.runs.record import Rows
+from calib.settings.setting import BASELINE
+
+CHOICE = Example(
+    id="mmstar/0",
+    dataset="utility",
+    variant="math",
+    category="geometry",
+    split="test",
+    query="Which?",
+    answer="B",
+    facts={"kind": "choice", "options": json.dumps({"A": "one", "B": "two"})},
+)
+YES_NO = replace(CHOICE, id="pope/0", answer="no", facts={"kind": "yes_no"})
+
+
+@pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])
+@pytest.mark.parametrize("example", [CHOICE, YES_NO], ids=["choice", "yes_no"])
+def test_no_beginning_of_an_answer_is_certain(judge, example):
+    """A response that begins "The" or "A" may yet give the right answer."""
+    decided = certain(judge)
+    assert not any(decided(example, said) for said in ("", "The", "A", "Yes", "Option"))
+
+
+@pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])
+def test_right_and_wrong(judge, tmp_path):
+    said = {"a": (CHOICE, "(b)"), "b": (CHOICE, "A or B"), "c": (YES_NO, "There is no cup.")}
+    rows = [Row(id, example, BASELINE, example, (), "") for id, (example, _) in said.items()]
+    with Rows.open(tmp_path / "rows.jsonl") as record:
+        record.append(
+            [{"row": id, "response": response, "kl": 0.1} for id, (_, response) in said.items()]
+        )
+        judged = judge_rows(rows, record, Judging(judge, tmp_path))
+    assert [one.correct for one in judged] == [True, False, True]
