@@ -3,9 +3,15 @@
 Nothing here imports torch.
 """
 
+import re
+import urllib.parse
 from dataclasses import dataclass, field
 
-from calib.config_checks import at_least_one, between, one_of, positive
+from calib.config_checks import at_least_one, between, one_of, path, positive
+from calib.errors import CalibError
+
+LABELS = ("refusal", "safe_completion", "answer", "irrelevant")
+PROTOCOLS = ("calib", "vscbench", "dualbench")
 
 
 @dataclass
@@ -18,6 +24,17 @@ class LabelRule:
     """refusal, safe_completion, answer or irrelevant."""
     safety: str | None = None
     """Only for safe or only for unsafe queries; null is both."""
+
+    def __post_init__(self) -> None:
+        one_of("judge.labels.label", self.label, LABELS)
+        if self.safety is not None:
+            one_of("judge.labels.safety", self.safety, ("safe", "unsafe"))
+        if not self.pattern.strip():
+            # It would be found in everything.
+            raise CalibError(
+                f"judge.labels: the pattern of label {self.label} is empty. Give the name of a "
+                "class, or a regular expression."
+            )
 
 
 @dataclass
@@ -37,7 +54,7 @@ class ClassifierJudge(JudgeConfig):
     """generative: a guard that writes its verdict after query and response; sequence: a
     classifier of the response."""
     labels: list[LabelRule] = field(default_factory=list)
-    """What its outputs mean; the first that fits counts."""
+    """What its outputs mean; the first that fits counts, and where none does there is no label."""
     dtype: str = "auto"
     """float32 | bfloat16 | float16 | auto (as stored)."""
     device_map: str | None = None
@@ -49,8 +66,24 @@ class ClassifierJudge(JudgeConfig):
 
     def __post_init__(self) -> None:
         one_of("judge.kind", self.kind, ("generative", "sequence"))
+        one_of("judge.dtype", self.dtype, ("float32", "bfloat16", "float16", "auto"))
+        path("judge.checkpoint", self.checkpoint)
         at_least_one("judge.max_new_tokens", self.max_new_tokens)
         at_least_one("judge.batch", self.batch)
+        if self.checkpoint is not None and not self.labels:
+            raise CalibError(
+                "judge.labels is empty: nothing says what the outputs of "
+                f"{self.checkpoint} mean. Give rules, e.g. "
+                "judge.labels=[{pattern:NAME_OF_A_CLASS,label:refusal}]."
+            )
+        for rule in self.labels if self.kind == "generative" else []:
+            try:
+                re.compile(rule.pattern)
+            except re.error as error:
+                raise CalibError(
+                    f"judge.labels: {rule.pattern!r} is no regular expression ({error}). "
+                    "Put it right, or write a backslash before what is meant literally."
+                ) from None
 
 
 @dataclass
@@ -65,7 +98,7 @@ class LlmJudge(JudgeConfig):
     protocol: str = "calib"
     """calib (our labels) | vscbench (its four classes) | dualbench (its two stages)."""
     image: bool = False
-    """Show the judge the picture too."""
+    """Show the judge the picture too (protocol calib only), its longer side at most 1024 pixels."""
     temperature: float = 0.0
     """0 is what makes a judgement repeatable, where the endpoint is."""
     max_tokens: int = 512
@@ -77,16 +110,51 @@ class LlmJudge(JudgeConfig):
     retries: int = 3
     """How often a request that failed, or a reply that cannot be read, is tried again."""
     max_requests: int | None = None
-    """Stop with an error before more requests than this are made; null is no limit."""
+    """Stop with an error before a run makes more requests than this; null is no limit."""
 
     def __post_init__(self) -> None:
-        one_of("judge.protocol", self.protocol, ("calib", "vscbench", "dualbench"))
+        one_of("judge.protocol", self.protocol, PROTOCOLS)
+        for model in self.models:
+            if not model.strip() or self.models.count(model) > 1:
+                raise CalibError(
+                    f"judge.models: {self.models} has an empty name or the same one twice, and a "
+                    "model votes once. Give each model one name."
+                )
+        if self.base_url is not None:
+            _address(self.base_url)
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", self.key_env):
+            # Not shown: it may be the key itself.
+            raise CalibError(
+                "judge.key_env is not the name of an environment variable. Name the one that "
+                "holds the key; the key itself belongs in no setting."
+            )
+        if self.image and self.protocol != "calib":
+            raise CalibError(
+                f"judge.image: the protocol {self.protocol} judges text alone, as its paper does. "
+                "Leave judge.image away, or take judge.protocol=calib."
+            )
         between("judge.temperature", self.temperature, 0.0, 2.0)
         at_least_one("judge.max_tokens", self.max_tokens)
         at_least_one("judge.concurrency", self.concurrency)
         positive("judge.timeout", self.timeout)
         between("judge.retries", self.retries, 0, 100)
         at_least_one("judge.max_requests", self.max_requests)
+
+
+def _address(url: str) -> None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        whole = False
+    if not whole:
+        raise CalibError(f"judge.base_url: '{url}' is no address. Give one like https://HOST/v1.")
+    if parts.username is not None or parts.query:
+        # Not shown: messages end up in logs.
+        raise CalibError(
+            "judge.base_url holds a user name or a query. Give the plain address, and the key in "
+            "the environment variable that judge.key_env names."
+        )
 
 
 JUDGES: dict[str, type] = {"any": JudgeConfig, "classifier": ClassifierJudge, "llm": LlmJudge}

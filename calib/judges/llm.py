@@ -1,0 +1,179 @@
+"""Language models as judges: one or several models behind an endpoint, asked by a protocol.
+
+A reply that cannot be read is asked for again, then there is no label: never a default. An empty
+response is irrelevant and not sent. Of several models the majority decides.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from typing import Any
+
+from calib.config_judges import LlmJudge
+from calib.data.example import Example
+from calib.errors import CalibError
+from calib.judges.endpoint import Endpoint, Halted, Reply
+from calib.judges.judge import Judge, Said, Verdict
+from calib.judges.protocols import PROTOCOLS, Answer, Stage
+from calib.judges.reading import quoted, read_answer
+from calib.judges.stopped import Stopped
+from calib.judges.vote import majority
+from calib.scoring.labels import Label
+
+LONGER_SIDE = 1024
+"""Pictures are shown with at most this many pixels along their longer side."""
+
+
+def build(config: LlmJudge) -> Judge:
+    """The judge that ``config`` describes; nothing is sent yet.
+
+    Raises CalibError where no model is named, the package openai is missing or the key is.
+    """
+    if not config.models:
+        raise CalibError(
+            "judge.models is empty. Name the model that judges as its endpoint calls it, e.g. "
+            "judge.models=[gpt-4o-mini], or several that vote."
+        )
+    return Models(config, Endpoint(config))
+
+
+class Models:
+    """Asks each model about each response, config.concurrency responses at a time.
+
+    A call returns verdicts in order, or raises Stopped with those that were found before it had
+    to stop. Not to be called by two threads at once.
+    """
+
+    keeps = True
+
+    def __init__(self, config: LlmJudge, endpoint: Endpoint) -> None:
+        self.id = _id(config)
+        self._config = config
+        self._endpoint = endpoint
+        self._protocol = PROTOCOLS[config.protocol]
+        self._drawing = threading.Lock()
+
+    def __call__(
+        self, said: Sequence[Said], tell: Callable[[int], None] = lambda n: None
+    ) -> list[Verdict]:
+        """A verdict on each response, in order; ``tell`` hears of each that is done.
+
+        Raises Stopped when the budget is used up or the endpoint gives no more answers.
+        """
+        self._endpoint.resume()
+        finished: dict[int, Verdict] = {}
+        failed: CalibError | None = None
+        with ThreadPoolExecutor(self._config.concurrency) as pool:
+            places = {
+                pool.submit(self._judge_or_halt, one): place for place, one in enumerate(said)
+            }
+            try:
+                for future in as_completed(places):
+                    try:
+                        finished[places[future]] = future.result()
+                    except (Halted, CancelledError):
+                        continue  # not asked any more, because of what failed
+                    except CalibError as error:
+                        failed = failed or error
+                        self._stop(places)
+                    else:
+                        tell(1)
+            except BaseException:
+                self._stop(places)  # the pool waits for what is under way before it lets go
+                raise
+        if failed is not None:
+            raise Stopped(str(failed), dict(sorted(finished.items()))) from None
+        return [finished[place] for place in range(len(said))]
+
+    def _stop(self, places: dict[Future[Verdict], int]) -> None:
+        self._endpoint.halt()
+        for future in places:
+            future.cancel()
+
+    def _judge_or_halt(self, one: Said) -> Verdict:
+        try:
+            return self._judge(one)
+        except CalibError:
+            self._endpoint.halt()  # here, before this thread takes the next response
+            raise
+
+    def _judge(self, one: Said) -> Verdict:
+        if not one.response.strip():
+            return Verdict("irrelevant")
+        replies: dict[str, str] = {}
+        votes = {model: self._vote(model, one, replies) for model in self._config.models}
+        several = len(votes) > 1
+        return Verdict(majority(list(votes.values())), replies, votes if several else {})
+
+    def _vote(self, model: str, one: Said, replies: dict[str, str]) -> Label | None:
+        answers: tuple[Answer, ...] = ()
+        for stage in self._protocol.stages:
+            answer = self._answer(model, stage, one, replies)
+            if answer is None:
+                return None
+            answers = (*answers, answer)
+            label = self._protocol.decide(one.example, answers)
+            if label is not None:
+                return label
+        raise AssertionError("the last stage of a protocol decides")
+
+    def _answer(
+        self, model: str, stage: Stage, one: Said, replies: dict[str, str]
+    ) -> Answer | None:
+        messages = self._messages(stage, one)
+        for _ in range(self._config.retries + 1):
+            reply = self._endpoint.ask(model, messages)
+            answer = None if reply.held else read_answer(reply.text, stage.choices)
+            if answer is not None or reply.held:  # what was held back once is held back again
+                break
+        who = model if reply.model in ("", model) else f"{model} ({reply.model})"
+        who = who if len(self._protocol.stages) == 1 else f"{who}, {stage.name}"
+        replies[who] = _noted(reply)
+        return answer
+
+    def _messages(self, stage: Stage, one: Said) -> list[dict[str, Any]]:
+        text = quoted({**self._protocol.shown(one.example), "response": one.response})
+        content: Any = text
+        if self._config.image and one.example.picture is not None:
+            with self._drawing:  # pictures of others are read from files that know one reader
+                url = _data_url(one.example)
+            picture = {"type": "image_url", "image_url": {"url": url}}
+            content = [{"type": "text", "text": text}, picture]
+        return [
+            {"role": "system", "content": stage.instruction},
+            {"role": "user", "content": content},
+        ]
+
+
+def _noted(reply: Reply) -> str:
+    """What was said, after notes in square brackets on why it is not all that could be said."""
+    notes = [reply.held, "cut at judge.max_tokens" if reply.cut else ""]
+    return " ".join(
+        [*(f"[{note}]" for note in notes if note), *([reply.text] if reply.text else [])]
+    )
+
+
+def _data_url(example: Example) -> str:
+    assert example.picture is not None
+    image = example.picture().convert("RGB")
+    image.thumbnail((LONGER_SIDE, LONGER_SIDE))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _id(config: LlmJudge) -> str:
+    stages = PROTOCOLS[config.protocol].stages
+    decisive = [
+        [[stage.name, stage.instruction, dict(stage.choices)] for stage in stages],
+        quoted({"query": "<", "response": "[INST]"}),  # how it is quoted
+        float(config.temperature),
+        config.max_tokens,
+        LONGER_SIDE if config.image else None,
+    ]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return f"llm:{'+'.join(config.models)}:{config.protocol}:{digest[:12]}"

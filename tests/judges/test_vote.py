@@ -1,0 +1,29 @@
+"""What several models decide: a strict majority of what could be read, and enough of it."""
+
+import pytest
+
+from calib.judges.vote import majority
+
+
+@pytest.mark.parametrize(
+    ("votes", "label"),
+    [
+        (["answer"], "answer"),
+        ([None], None),
+        (["answer", "answer"], "answer"),
+        (["answer", "refusal"], None),
+        (["answer", None], None),
+        (["refusal", "answer", "answer"], "answer"),
+        (["refusal", "answer", "irrelevant"], None),
+        ([None, "answer", "answer"], "answer"),
+        ([None, "answer", "refusal"], None),
+        ([None, None, "answer"], None),
+        (["answer", "answer", "refusal", "refusal"], None),
+        (["answer", "answer", "refusal", "irrelevant"], None),
+        (["answer", "answer", "refusal", None], "answer"),
+        (["answer", "answer", "answer", "refusal", "refusal"], "answer"),
+        (["answer", "answer", "refusal", "irrelevant", None], None),
+    ],
+)
+def test_majority(votes, label):
+    assert majority(votes) == label
