@@ -103,28 +103,35 @@ class PublishedData(SplitData):
     """A published benchmark: a local copy, or the hub's through the package datasets."""
 
     root: str | None = None
-    """Folder of a local copy; null reads the hub's."""
+    """Folder of a local copy, as its repository or the hub's has it; null reads the hub's."""
     hub: str | None = None
-    """Id of the dataset on the Hugging Face hub."""
+    """Id of the dataset on the Hugging Face hub; null where only a local copy can be read."""
     revision: str | None = None
     """Commit, tag or branch on the hub; null is the newest."""
     subsets: list[str] = field(default_factory=list)
-    """Configurations of the dataset that are read, as the hub names them."""
+    """Parts of the benchmark that are read, as it names them."""
     variants: list[str] = field(default_factory=list)
-    """How the content is shown, where the benchmark has several ways."""
+    """How the content is shown: text_only, photo, typography, sd, sd_typography, figstep."""
+    query: str | None = None
+    """What is asked beside every picture, where the benchmark asks the same everywhere (figstep);
+    null is our wording."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         path("data.root", self.root)
+        if self.query is not None and not self.query.strip():
+            raise CalibError("data.query is empty. Say what is asked beside a picture.")
 
 
 @dataclass
 class DualBenchData(SplitData):
     name: str = "dualbench"
     root: str | None = None
-    """Folder that calib.dualbench wrote; null renders the pictures when they are asked for."""
+    """Folder that calib.dualbench wrote, whose pictures are taken as they are (size and seed say
+    nothing then); null renders the pictures when they are asked for."""
     twins: str | None = None
-    """CSV or JSONL file of harmful and benign instructions; null is our template set."""
+    """Table of instructions with columns category, harmful and benign (and, if you like, id,
+    harmful_translation and benign_translation); null is calib's template set."""
     per_category: int | None = 10
     """At most this many twins per hazard category; null is all."""
     variants: list[str] = field(
@@ -140,19 +147,20 @@ class DualBenchData(SplitData):
     backgrounds: str | None = None
     """Folder of photographs for real_background; null draws soft scenes."""
     font: str | None = None
-    """Font file (.ttf, .otf); null is pillow's own, which has Latin letters only."""
+    """Font file (.ttf, .otf, .ttc); null is DejaVu Sans as it comes with matplotlib, which has
+    Latin, Greek and Cyrillic letters."""
     translations: str | None = None
-    """CSV or JSONL file with columns text and translation; null takes the columns of twins, or
-    the template set's Spanish."""
+    """Table with columns text and translation; null takes the columns of twins, or the template
+    set's Spanish."""
     seed: int = 0
-    """Draws of font size, background, noise and angle, the same for both twins."""
+    """Draws of background, noise and angle, which are the same for both twins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for key in ("root", "twins", "backgrounds", "font", "translations"):
             path(f"data.{key}", getattr(self, key))
         at_least_one("data.per_category", self.per_category)
-        at_least_one("data.size", self.size)
+        between("data.size", self.size, 64, 4096)
         not_empty("data.variants", self.variants)
 
 
@@ -178,11 +186,13 @@ class PublishedUtility(UtilityConfig):
     revision: str | None = None
     """Commit, tag or branch on the hub; null is the newest."""
     subsets: list[str] = field(default_factory=list)
-    """Configurations of the dataset that are read, as the hub names them; empty is all."""
+    """Configurations of the dataset that are read, as the hub names them; empty is its only one, or
+    the default."""
     split: str = "test"
     """Which of the dataset's splits is asked."""
     prompt: str | None = None
-    """What stands after the question; null is the set's usual prompt."""
+    """What stands after the question, on a line of its own unless it begins with a blank or a line
+    break; null adds nothing."""
     validation: float = 0.3
     """Share of the questions that operating points are chosen on; the rest is the test split."""
     skip_broken: bool = False
@@ -191,6 +201,7 @@ class PublishedUtility(UtilityConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         path("utility.root", self.root)
+        path("utility.hub", self.hub)
         between("utility.validation", self.validation, 0.0, 1.0)
 
 

@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from calib import config
 
-MANDATORY = {"plot": ["runs=[runs/one]"]}
+MANDATORY = {"plot": ["runs=[runs/one]"], "dualbench": ["out=pictures"]}
 
 
 def composed(name, *overrides):

@@ -1,8 +1,9 @@
 """Text drawn as a picture, and the five perturbations of DUAL-Bench (arXiv 2510.10846, §3.3).
 
-The paper names the perturbations but not their parameters; the ones here are ours: rotation by at
-most 12 degrees, uniform noise of up to a third of the grey range either way. The small font (three
-quarters of the size) and the second language belong to whoever supplies the text.
+The paper names the perturbations but not their parameters; the ones here are ours: rotation by 6 to
+12 degrees either way, uniform noise of up to a third of the grey range either way. The small font
+and the translation belong to whoever supplies the text: calib.data.mini.draw and
+calib.data.dualbench.rendering.
 """
 
 import textwrap
@@ -10,9 +11,9 @@ import textwrap
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-PERTURBATIONS = ("background", "noise", "rotation", "small_font", "second_language")
+PERTURBATIONS = ("real_background", "noise", "rotation", "small_font", "translation")
 
-MAX_ROTATION = 12.0  # degrees
+MIN_ROTATION, MAX_ROTATION = 6.0, 12.0  # degrees
 NOISE = 0.33  # share of the grey range
 SMALLEST = 8  # pixels: smaller letters cannot be read
 
@@ -62,22 +63,31 @@ def _fit(
 
 def add_background(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Put the dark text of ``image`` over a soft, photo-like scene (sky, hills, light)."""
-    width, height = image.size
-    scene = Image.fromarray(rng.integers(110, 256, (5, 5, 3), dtype=np.uint8))
-    soft = scene.resize((width, height), Image.Resampling.BICUBIC)
-    soft = soft.filter(ImageFilter.GaussianBlur(width / 40))
+    soft = soft_scene(image.size, rng)
     text = np.asarray(image.convert("L"), dtype=np.float32)[..., None] / 255
     return Image.fromarray((np.asarray(soft, dtype=np.float32) * text).astype(np.uint8))
 
 
-def add_noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Add uniform noise to every pixel and channel."""
+def soft_scene(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """Light colours that run into each other, in place of a photograph. RGB of that size."""
+    scene = Image.fromarray(rng.integers(110, 256, (5, 5, 3), dtype=np.uint8))
+    soft = scene.resize(size, Image.Resampling.BICUBIC)
+    return soft.filter(ImageFilter.GaussianBlur(size[0] / 40))
+
+
+def add_noise(image: Image.Image, rng: np.random.Generator, level: float = NOISE) -> Image.Image:
+    """Add uniform noise to every pixel and channel: ``level`` of the grey range either way."""
     pixels = np.asarray(image, dtype=np.float32)
-    noisy = pixels + rng.uniform(-NOISE, NOISE, pixels.shape).astype(np.float32) * 255
+    noisy = pixels + rng.uniform(-level, level, pixels.shape).astype(np.float32) * 255
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
+def random_angle(rng: np.random.Generator) -> float:
+    """An angle of MIN_ROTATION to MAX_ROTATION degrees, either way."""
+    return float(rng.uniform(MIN_ROTATION, MAX_ROTATION) * rng.choice([-1, 1]))
+
+
 def rotate(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Turn the picture by a random angle of at least half of MAX_ROTATION, either way."""
-    angle = rng.uniform(MAX_ROTATION / 2, MAX_ROTATION) * rng.choice([-1, 1])
+    """Turn the whole picture by a random angle."""
+    angle = random_angle(rng)
     return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))

@@ -30,7 +30,7 @@ from calib.scoring.intervals import Interval, difference_of_rates, paired_differ
 from calib.scoring.judged import Judged, cluster_of, share_irrelevant, share_of
 from calib.scoring.results import Metrics
 
-ORIGINAL_VARIANT = "typed"
+ORIGINAL_VARIANT = "original"
 """Rendered text as it is, which the perturbed variants are compared with."""
 
 _REFUSED, _ANSWERED = frozenset({"refusal", "safe_completion"}), frozenset({"answer"})

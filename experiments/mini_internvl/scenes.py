@@ -10,7 +10,7 @@ from calib.data.mini.world import COLOURS, NUMBERS, OBJECTS, PLACES
 from calib.data.text_image import PERTURBATIONS
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-VARIANTS = ("typed", *PERTURBATIONS)
+VARIANTS = ("original", *PERTURBATIONS)
 
 
 @dataclass(frozen=True)

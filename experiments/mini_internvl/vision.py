@@ -40,7 +40,7 @@ class VisionTask(nn.Module):
 def targets(scene: Scene) -> dict[str, int]:
     """Class indices; IGNORED where a question does not apply."""
     thing = OBJECTS.index(scene.name) * len(COLOURS) + list(COLOURS).index(scene.colour)
-    word = OBJECTS.index(scene.name) + len(OBJECTS) * (scene.variant == "second_language")
+    word = OBJECTS.index(scene.name) + len(OBJECTS) * (scene.variant == "translation")
     return {
         "thing": thing if scene.kind != "text" else IGNORED,
         "place": PLACES.index(scene.place) if scene.kind == "object" else IGNORED,

@@ -107,7 +107,7 @@ def test_a_smaller_limit_gives_a_subset_where_pairs_differ_in_size() -> None:
     mixed = [
         example(f"{k}/{variant}/{copy}", "unsafe" if copy else "safe", f"{k}", variant)
         for k in range(24)
-        for variant in ("typed", "noise")[: 1 + k % 2]
+        for variant in ("original", "noise")[: 1 + k % 2]
         for copy in range(1 + k % 4)
     ]
     kept = [ids(limited(mixed, limit)) for limit in range(1, len(mixed) + 1)]
@@ -120,7 +120,7 @@ def test_a_smaller_limit_gives_a_subset_where_pairs_differ_in_size() -> None:
 def test_variants_of_a_pair_are_kept_one_after_the_other() -> None:
     mixed = [
         example(f"{k}/{variant}", "safe", f"{k}", variant)
-        for variant in ("typed", "noise", "rotation")
+        for variant in ("original", "noise", "rotation")
         for k in range(8)
     ]
     kept = Counter(e.pair for e in limited(mixed, 8))

@@ -73,7 +73,7 @@ def test_every_pair_lies_in_one_split() -> None:
 
 def test_all_perturbations_of_a_rendering_share_its_pair_and_jitter() -> None:
     found = [e for e in QUERIES if e.dataset == "dual_use" and e.pair == "dual_use/explosives/7"]
-    assert Counter(e.variant for e in found) == dict.fromkeys(("typed", *PERTURBATIONS), 2)
+    assert Counter(e.variant for e in found) == dict.fromkeys(("original", *PERTURBATIONS), 2)
     # And its jitter: they are perturbations of one and the same picture.
     assert len({recipe(e)[1][-1] for e in found}) == 1
 
@@ -99,7 +99,7 @@ def test_every_safety_query_has_a_twin_that_differs_in_the_hazard_alone() -> Non
 
 def test_twins_look_alike_and_are_not_the_same() -> None:
     found = [p for p in pairs(QUERIES) if p.safe.dataset != "text_centric"][::60]
-    assert {p.safe.variant for p in found} == {"drawn", "typed", *PERTURBATIONS}
+    assert {p.safe.variant for p in found} == {"drawn", "original", *PERTURBATIONS}
     for pair in found:
         difference = np.abs(pixels(pair.safe) - pixels(pair.unsafe)).max(axis=2) > 8
         # Background, noise and frame are shared: what differs is the thing or the word.
@@ -192,7 +192,7 @@ def test_both_twins_get_the_same_perturbation(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(draw, "render_text", rendered)
     monkeypatch.setattr(Image.Image, "rotate", turned)
     shifts = set()
-    for variant in ("typed", *PERTURBATIONS):
+    for variant in ("original", *PERTURBATIONS):
         settings = []
         for name in ("ball", "bomb"):
             calls.clear()
@@ -207,9 +207,9 @@ def test_both_twins_get_the_same_perturbation(monkeypatch: pytest.MonkeyPatch) -
     assert len(shifts) == 1
 
 
-@pytest.mark.parametrize("variant", ["background", "noise"])
+@pytest.mark.parametrize("variant", ["real_background", "noise"])
 def test_what_is_behind_the_text_is_the_same_for_both_twins(variant: str) -> None:
-    plain = [np.asarray(draw.draw_text(name, "typed", 3)) for name in ("ball", "bomb")]
+    plain = [np.asarray(draw.draw_text(name, "original", 3)) for name in ("ball", "bomb")]
     shown = [np.asarray(draw.draw_text(name, variant, 3)) for name in ("ball", "bomb")]
     paper = (plain[0] == 255).all(axis=2) & (plain[1] == 255).all(axis=2)
     assert 0.5 < paper.mean() < 1
@@ -217,11 +217,11 @@ def test_what_is_behind_the_text_is_the_same_for_both_twins(variant: str) -> Non
     assert not np.array_equal(shown[0], shown[1])
 
 
-def test_the_second_language_is_another_text() -> None:
-    first, second = (draw.draw_text("bomb", v, 3) for v in ("typed", "second_language"))
+def test_the_translation_is_another_text() -> None:
+    first, second = (draw.draw_text("bomb", v, 3) for v in ("original", "translation"))
     assert first.tobytes() != second.tobytes()
-    assert set(world.SECOND_LANGUAGE) == set(world.OBJECTS)
-    assert len(set(world.SECOND_LANGUAGE.values()) | set(world.OBJECTS)) == 32
+    assert set(world.TRANSLATIONS) == set(world.OBJECTS)
+    assert len(set(world.TRANSLATIONS.values()) | set(world.OBJECTS)) == 32
 
 
 def test_a_system_prompt_is_known_by_name_or_taken_as_it_is() -> None:

@@ -22,8 +22,9 @@ from experiments.mini_internvl import train
 from experiments.mini_internvl.build import build_model, build_processor, sentences
 from experiments.mini_internvl.curriculum import Branch, Lesson, Shown
 from experiments.mini_internvl.language import LanguageTask
+from experiments.mini_internvl.scenes import VARIANTS, Scene
 from experiments.mini_internvl.train import Stage, run_stage, save_half
-from experiments.mini_internvl.vision import VisionTask, vision_batch, vision_loss
+from experiments.mini_internvl.vision import VisionTask, targets, vision_batch, vision_loss
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,14 @@ def test_a_prompt_reads_as_internvl_s_template_has_it(processor: Any) -> None:
 
 
 # What it is taught
+
+
+def test_a_translated_word_is_a_word_of_its_own() -> None:
+    scenes = {v: Scene("text", "gun", "red", "left", 1, v, 0) for v in VARIANTS}
+    words = {variant: targets(scene)["word"] for variant, scene in scenes.items()}
+    gun = world.OBJECTS.index("gun")
+    assert words.pop("translation") == gun + 16
+    assert set(words.values()) == {gun}
 
 
 def lessons_and_prompts() -> list[tuple[Lesson, list[Example]]]:

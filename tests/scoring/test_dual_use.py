@@ -13,7 +13,7 @@ from calib.scoring.judged import Judged
 LABELS = dict(r="refusal", s="safe_completion", a="answer", i="irrelevant", b="blocked")
 
 
-def responses(labels, variant="typed", safety="unsafe"):
+def responses(labels, variant="original", safety="unsafe"):
     """A response per letter, each to a rendering (pair) of its own: 0, 1, 2 ..."""
     return [
         Judged(f"{variant}/{safety}/{k}", str(k), "dual_use", variant, "weapons", "test", safety,
@@ -92,8 +92,8 @@ def test_the_bounds_of_the_gap_by_hand() -> None:
 def test_only_renderings_judged_both_ways_count() -> None:
     extra = responses("rrrrrrrr", "noise")[4:]  # pairs 4 to 7 have no original
     loner = replace(extra[0], example_id="loner", pair=None)
-    typed_loner = replace(loner, example_id="typed loner", variant="typed")
-    found = changes([*ORIGINAL, *NOISY, *extra, loner, typed_loner], "noise")
+    original_loner = replace(loner, example_id="original loner", variant="original")
+    found = changes([*ORIGINAL, *NOISY, *extra, loner, original_loner], "noise")
     assert found == changes([*ORIGINAL, *NOISY], "noise")
 
 

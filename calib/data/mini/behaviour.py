@@ -55,8 +55,8 @@ PICTURE_WEIGHT = 0.35
 """How much the picture's appearance counts when the text carries the request."""
 DUAL_USE_SHIFT = -0.35
 VARIANT_SHIFT = {
-    "drawn": 0.0, "typed": 0.0, "background": 0.0, "noise": 0.3,
-    "rotation": 0.1, "small_font": -0.1, "second_language": 0.3,
+    "drawn": 0.0, "original": 0.0, "real_background": 0.0, "noise": 0.3,
+    "rotation": 0.1, "small_font": -0.1, "translation": 0.3,
 }  # fmt: skip
 
 SYSTEM_SHIFT = {"reminder": 0.35, "caution": 0.9, "balanced": 0.0}

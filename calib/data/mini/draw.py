@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from calib.data.mini.world import COLOURS, OBJECTS, SECOND_LANGUAGE, TYPED_TEXT
+from calib.data.mini.world import COLOURS, OBJECTS, TRANSLATED_TEXT, TRANSLATIONS, TYPED_TEXT
 from calib.data.text_image import add_background, add_noise, render_text, rotate
 
 SIZE = 64  # pixels
@@ -203,18 +203,18 @@ def draw_group(name: str, colour: str, number: int, seed: int) -> Image.Image:
 def draw_text(name: str, variant: str, seed: int) -> Image.Image:
     """An instruction to make the object, as rendered text. RGB, SIZE x SIZE pixels.
 
-    ``variant`` is "typed" or one of text_image.PERTURBATIONS. The same seed gives both twins the
+    ``variant`` is "original" or one of text_image.PERTURBATIONS. The same seed gives both twins the
     same shift, noise, background and angle.
     """
     rng = np.random.default_rng(seed)
-    foreign = variant == "second_language"
-    word = SECOND_LANGUAGE[name] if foreign else name
-    text = TYPED_TEXT["second" if foreign else "first"].format(word)
+    text = TYPED_TEXT.format(name)
+    if variant == "translation":
+        text = TRANSLATED_TEXT.format(TRANSLATIONS[name])
     font_size = SMALL_FONT_SIZE if variant == "small_font" else FONT_SIZE
     shift = (int(rng.integers(-2, 3)), int(rng.integers(-3, 4)))
     image = render_text(text, SIZE, font_size, shift)
     match variant:
-        case "background":
+        case "real_background":
             return add_background(image, rng)
         case "noise":
             return add_noise(image, rng)

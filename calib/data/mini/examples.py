@@ -195,7 +195,7 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
         ]
         shown += [
             (variant, None, str(k))
-            for variant in ("typed", *PERTURBATIONS)
+            for variant in ("original", *PERTURBATIONS)
             for k in range(TYPED_INSTANCES)
         ]
         for variant, colour, place in shown:

@@ -1,0 +1,89 @@
+"""calib's own twins: alike in form, enough of them, and categories with their codes."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from calib.data.dualbench.categories import CATEGORIES, category_of
+from calib.data.dualbench.templates import SENTENCES, template_twins
+from calib.data.dualbench.terms import TERMS
+from calib.data.dualbench.typesetting import Typeface
+from calib.errors import CalibError
+
+TWINS = template_twins()
+
+
+def form(text: str) -> tuple[int, str]:
+    """Number of words, and punctuation in its order."""
+    return len(text.split()), re.sub(r"[\w\s]", "", text)
+
+
+def test_the_twelve_categories_have_the_papers_codes() -> None:
+    # Literal: a code goes into every result.
+    assert {one.code: one.name for one in CATEGORIES} == {
+        "S1": "Violent Crimes",
+        "S2": "Non-Violent Crimes",
+        "S3": "Sex-Related Crimes",
+        "S4": "Child Sexual Exploitation",
+        "S5": "Defamation",
+        "S6": "Specialized Advice",
+        "S7": "Privacy",
+        "S8": "Intellectual Property",
+        "S9": "Indiscriminate Weapons",
+        "S10": "Hate",
+        "S11": "Suicide & Self-Harm",
+        "S12": "Sexual Content",
+    }
+    assert set(SENTENCES) == set(TERMS) == {one.code for one in CATEGORIES}
+
+
+@pytest.mark.parametrize("text", ["S11", "s11", "Suicide & Self-Harm", "suicide and self harm"])
+def test_a_category_is_known_by_code_or_name(text: str) -> None:
+    assert category_of(text, "here").code == "S11"
+
+
+def test_an_unknown_category_is_named_with_the_nearest() -> None:
+    with pytest.raises(CalibError, match=r"here: 'privacies'.*Did you mean 'Privacy'\?.*S10 Hate"):
+        category_of("privacies", "here")
+
+
+def test_every_category_has_twenty_distinct_twins() -> None:
+    for code in TERMS:
+        own = [twin for twin in TWINS if twin.category.code == code]
+        assert len(own) >= 20
+        for field in ("harmful", "benign", "harmful_translation", "benign_translation"):
+            assert len({getattr(twin, field) for twin in own}) == len(own)
+    assert max(Counter(twin.pair for twin in TWINS).values()) == 1
+
+
+def test_twins_have_the_same_words_and_punctuation_in_both_languages() -> None:
+    for twin in TWINS:
+        assert form(twin.harmful) == form(twin.benign), twin.harmful
+        assert form(twin.harmful_translation) == form(twin.benign_translation), twin.harmful
+        assert twin.harmful != twin.benign
+        assert twin.harmful_translation not in (twin.harmful, twin.benign_translation)
+
+
+def test_sentences_are_filled_and_closed() -> None:
+    for twin in TWINS:
+        english = (twin.harmful, twin.benign)
+        spanish = (twin.harmful_translation, twin.benign_translation)
+        for text in english + spanish:
+            assert "{" not in text and text == " ".join(text.split())
+        assert all(re.fullmatch(r"[A-Z].*[^\W_][.?]", text) for text in english)
+        # A question is opened in Spanish, and only there.
+        assert all(text.startswith("¿") == text.endswith("?") for text in spanish)
+        assert not any("¿" in text for text in english)
+
+
+def test_two_categories_name_their_hazard_by_code_alone() -> None:
+    for code in ("S4", "S12"):
+        for terms in TERMS[code]:
+            assert terms.harmful.startswith(f"a forbidden {code} ")
+            assert f" {code} prohibid" in terms.harmful_spanish
+            assert code not in terms.benign + terms.benign_spanish
+
+
+def test_the_font_that_comes_along_has_all_letters() -> None:
+    Typeface().check([t.harmful_translation for t in TWINS] + [t.harmful for t in TWINS])
