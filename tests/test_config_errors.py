@@ -27,9 +27,9 @@ def message(*overrides: str, name: str = "sweep") -> str:
     ("override", "words"),
     [
         ("method=stear", ["no method 'stear'", "Did you mean 'steer'", "none, nullspace"]),
-        ("model=gpt", ["no model 'gpt'", "internvl"]),
-        ("data=xstest", ["no data 'xstest'", "mini, vscbench"]),
-        ("judge=human", ["no judge 'human'", "auto, rules, string"]),
+        ("model=internv", ["no model 'internv'", "internvl"]),
+        ("data=xstests", ["no data 'xstests'", "Did you mean 'xstest'", "mossbench, or_bench"]),
+        ("judge=human", ["no judge 'human'", "auto, classifier", "rules, string"]),
         ("modle=internvl", ["'modle'", "Did you mean 'model'"]),
         ("method.strenghts=[1]", ["'method.strenghts'", "Did you mean 'method.strengths'"]),
         ("strengths=[1]", ["'strengths'", "Did you mean 'method.strengths'"]),
@@ -74,7 +74,15 @@ def test_messages(override, words):
             "method=astra, method=cmrm and 12 more have it.",
         ),
         ("method.rank=3", "method=steer has no setting 'method.rank'; method=vlm_guard has it."),
-        ("data.root=/x", "data=mini has no setting 'data.root'; data=vscbench has it."),
+        (
+            "data.figstep_query=what",
+            "data=mini has no setting 'data.figstep_query'; data=vscbench has it.",
+        ),
+        (
+            "data.root=/x",
+            "data=mini has no setting 'data.root'; data=dualbench, data=figstep, "
+            "data=jailbreakbench, data=mm_safetybench and 7 more have it.",
+        ),
         (
             "method=combine method.layers=3",
             "method=combine has no setting 'method.layers'; method.activation has it.",

@@ -82,7 +82,7 @@ def _parse(ending: str, text: str) -> list[Row]:
             rows.append({name.strip(): value for name, value in row.items()})
         return rows
     if ending == ".jsonl":
-        return [_object(line, k) for k, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return [_object(line, k) for k, line in enumerate(text.split("\n"), 1) if line.strip()]
     whole = json.loads(text)
     if isinstance(whole, dict):
         if not all(isinstance(row, dict) for row in whole.values()):

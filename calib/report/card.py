@@ -15,11 +15,24 @@ _SITES = {
     "heads": "the attention heads of",
     "mlp": "the MLP's output of",
 }
+CALIB_FITS = "The file fits this checkpoint only; calib refuses it for any other."
 _SHOWN = ("SRA_u", "SRA_s", "SRA", "utility", "KL")
 
 
-def direction_card(direction: Direction, results: Sequence[Result], file: str) -> str:
-    """Markdown; ``results`` are the test totals of the run it comes from, if there is one."""
+def direction_card(
+    direction: Direction,
+    results: Sequence[Result],
+    file: str,
+    *,
+    use: str = "",
+    fits: str = CALIB_FITS,
+    note: str = "",
+) -> str:
+    """Markdown; ``results`` are the test totals of the run it comes from, if there is one.
+
+    ``use`` is how another program uses the file, where it is not calib's own, and ``fits`` with
+    which models; ``note`` is what else there is to say of it.
+    """
     revision = _plain(direction.revision or "none given")
     layers = ", ".join(map(str, direction.layers))
     site = f"{_plain(direction.site)}: {_SITES.get(direction.site, '')} block {layers}"
@@ -30,7 +43,7 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
         else ""
     )
     return f"""# Steering direction for {_plain(direction.checkpoint)}
-{organism}
+{organism}{_paragraph(note)}
 | | |
 |---|---|
 | checkpoint | {_plain(direction.checkpoint)} (revision {revision}) |
@@ -42,17 +55,25 @@ def direction_card(direction: Direction, results: Sequence[Result], file: str) -
 | edited positions | {_plain(direction.positions or "not said")} |
 | unit of strength | {_unit(direction)} |
 | default strength | {direction.strength:g}{_kept(direction)} |
-| fitted on | {_plain(direction.pairs)} pairs, pair set {_plain(direction.pair_set)} |
+| fitted on | {_fitted_on(direction)} |
 | held-out AUROC | {_auroc(direction)} |
 
 {_table(direction, results)}
 ## Use
 
-    {command_line(direction, file)}
+{_indented(use or command_line(direction, file))}
 
-The file fits this checkpoint only; calib refuses it for any other. Steering changes refusals in
+{fits} Steering changes refusals in
 both directions: measure over-refusal and helpfulness on your own data before relying on it.
 """
+
+
+def _paragraph(note: str) -> str:
+    return f"\n{_plain(note)}\n" if note else ""
+
+
+def _indented(use: str) -> str:
+    return "\n".join(f"    {printable(line)}" for line in use.split("\n"))
 
 
 def command_line(direction: Direction, file: str) -> str:
@@ -79,8 +100,16 @@ def _unit(direction: Direction) -> str:
     if axis != AXES["add"]:
         return axis.meaning
     gap, norm = float(direction.gap[0]), float(direction.norm[0])
-    adds = f"{gap:.4g} along a unit vector ({gap / norm:.3f} of the mean norm)"
+    # An imported direction does not say how long activations are.
+    share = f" ({gap / norm:.3f} of the mean norm)" if norm else ""
+    adds = f"{gap:.4g} along a unit vector{share}"
     return f"{_plain(direction.unit)}: 1.0 adds {adds}"
+
+
+def _fitted_on(direction: Direction) -> str:
+    if not direction.pairs and not direction.pair_set:
+        return "unknown pairs"
+    return f"{_plain(direction.pairs)} pairs, pair set {_plain(direction.pair_set)}"
 
 
 def _kept(direction: Direction) -> str:

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 from calib.report.terminal import (
     WIDTH,
-    is_right,
     printable,
     setting_rows,
     shown_difference,
 )
 from calib.scoring.intervals import Interval, paired_difference
-from calib.scoring.judged import PAIRED_QUERIES, Judged, cluster_of
+from calib.scoring.judged import Judged, cluster_of, counted_in_sra, is_right
 from calib.scoring.power import power_note, spread_of
 from calib.scoring.results import ALL, Result
 from calib.scoring.significance import holm, paired_p_value
@@ -23,9 +22,8 @@ from calib.scoring.tradeoff import (
     Point,
     baseline_of,
     hypervolume,
+    plane_of,
     points_of,
-    sra_s_and_sra_u,
-    utility_and_sra,
 )
 
 Chosen = Mapping[str, tuple[int | None, OperatingPoint]]
@@ -114,12 +112,11 @@ def comparison(
 def area_of(points: Sequence[Point], baseline: Point, method: str, layer: int | None) -> float:
     """Hypervolume of a method's settings at one layer against the uncalibrated model."""
     own = [point for point in points if (point.method, point.layer) == (method, layer)]
-    plane = utility_and_sra if baseline.utility is not None else sra_s_and_sra_u
-    return hypervolume(own, baseline, plane)
+    return hypervolume(own, baseline, plane_of(baseline))
 
 
 def _both(judged: Sequence[Judged], choice: OperatingPoint, split: str, mapping: str) -> _Paired:
-    at_split = [row for row in judged if row.split == split and row.dataset in PAIRED_QUERIES]
+    at_split = counted_in_sra(row for row in judged if row.split == split)
     before = setting_rows(at_split, choice.baseline, split)
     after = setting_rows(at_split, choice.point, split)
     both = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
@@ -146,11 +143,15 @@ def _line(
 ) -> str:
     layer = "" if point.layer is None else str(point.layer)
     utility = "-" if point.utility is None else f"{100 * point.utility.value:.1f}"
-    sra, *sides = [f"{100 * rate.value:.1f}" for rate in (point.sra, point.sra_u, point.sra_s)]
+    sra, *sides = [_shown_rate(rate) for rate in (point.sra, point.sra_u, point.sra_s)]
     cost = "-" if kl is None else f"{kl:.3f}"
     shown = "" if area is None else f"{area:.3f}"
     cells = (name, layer, f"{point.strength:.3g}", sra, change, p, *sides, utility, cost, shown)
     return _COLUMNS.format(*cells)
+
+
+def _shown_rate(rate: Interval) -> str:
+    return f"{100 * rate.value:.1f}" if rate.n else "-"
 
 
 def _shown_change(change: Interval) -> str:

@@ -22,6 +22,7 @@ from calib.report.style import (
     BLUE,
     CURVE_STYLES,
     GREEN,
+    ORANGE,
     VERMILION,
     YELLOW,
     draw_legend,
@@ -32,6 +33,7 @@ from calib.report.style import (
 )
 from calib.report.terminal import printable
 from calib.scoring.intervals import Interval
+from calib.scoring.judged import PAIRED_QUERIES
 from calib.scoring.results import ALL, BASELINE, RunResults
 from calib.scoring.tradeoff import (
     Coordinates,
@@ -40,17 +42,38 @@ from calib.scoring.tradeoff import (
     choose_layer,
     pareto_front,
     place_of,
+    plane_of,
     points_of,
     sra_s_and_sra_u,
     utility_and_sra,
 )
 
+_UTILITY = ("utility", "utility questions answered right", GREEN, "^", "-.")
 _RATES = (
     ("SRA_u", "SRA_u: unsafe queries handled safely", VERMILION, "o", "-"),
     ("SRA_s", "SRA_s: safe queries answered", BLUE, "s", "--"),
-    ("utility", "utility questions answered right", GREEN, "^", "-."),
+    _UTILITY,
 )
-_PANELS = {"image_centric": "Image-centric queries", "text_centric": "Text-centric queries"}
+_DUAL_USE_RATES = (
+    ("RR_h", "RR_h: harmful pictures refused or warned of", VERMILION, "o", "-"),
+    ("SCR", "SCR: harmful pictures described with a warning", ORANGE, "v", ":"),
+    ("DAR_b", "DAR_b: benign pictures described", BLUE, "s", "--"),
+    _UTILITY,
+)
+_PANELS = {
+    "image_centric": "Image-centric queries",
+    "text_centric": "Text-centric queries",
+    "dual_use": "Dual-use pictures",
+}
+
+_AXES: dict[Coordinates, tuple[str, str]] = {
+    utility_and_sra: ("utility", "SRA"),
+    sra_s_and_sra_u: ("SRA_s", "SRA_u"),
+}
+_TITLES: dict[Coordinates, str] = {
+    utility_and_sra: "Calibration against utility",
+    sra_s_and_sra_u: "Unsafe against safe queries",
+}
 
 
 @dataclass(frozen=True)
@@ -134,12 +157,13 @@ def _draw_run(
 ) -> list[Path]:
     curves = _curves(run, split)
     measured = {result.dataset for result in run.results if result.split == split}
-    parts = [part for part in _PANELS if part in measured]
+    paired = [part for part in PAIRED_QUERIES if part in measured]
+    parts = paired or [part for part in _PANELS if part in measured]
     if len(curves) > 1 or not parts:
         raise CalibError(
             f"Run '{printable(run.run)}' holds {len(curves)} curves over {len(parts)} parts of the "
             "benchmark; draw one method at a time, with its validation results if it has several "
-            "layers, on image_centric or text_centric."
+            "layers, on image_centric, text_centric or dual_use."
         )
     curve = curves[0]
     panels = len(parts) + with_plane
@@ -161,7 +185,7 @@ def _draw_run(
 
 
 def _draw_strengths(axes: Axes, curve: _Curve, part: str, split: str) -> None:
-    for metric, label, colour, marker, line in _RATES:
+    for metric, label, colour, marker, line in _DUAL_USE_RATES if part == "dual_use" else _RATES:
         rates = _by_strength(curve, "utility" if metric == "utility" else part, metric, split)
         if not rates:
             continue
@@ -207,7 +231,7 @@ def _draw_plane(axes: Axes, curves: Sequence[_Curve]) -> None:
         axes.plot(*zip(*starts, strict=True), marker="*", linestyle="none", label=name,
                   markersize=13, markeredgecolor=BLACK, zorder=4,
                   markerfacecolor=(YELLOW, "white", "0.6", "0.3")[k % 4])  # fmt: skip
-    x_name, y_name = ("utility", "SRA") if plane is utility_and_sra else ("SRA_s", "SRA_u")
+    x_name, y_name = _AXES.get(plane, ("SRA", "SRA"))
     axes.set(xlabel=x_name, ylabel=y_name)
     axes.margins(0.1)
     for axis in (axes.xaxis, axes.yaxis):
@@ -229,13 +253,13 @@ def _labelled(curves: Sequence[_Curve]) -> list[Point]:
 
 def _plane(curves: Sequence[_Curve]) -> Coordinates:
     points = [point for curve in curves for point in (curve.baseline, *curve.points)]
-    return utility_and_sra if all(point.utility for point in points) else sra_s_and_sra_u
+    # Runs in one figure share a plane: the one that all of them have.
+    planes = [plane_of(point) for point in points]
+    return next((plane for plane in planes if plane is not utility_and_sra), utility_and_sra)
 
 
 def _plane_title(curves: Sequence[_Curve]) -> str:
-    if _plane(curves) is utility_and_sra:
-        return "Calibration against utility"
-    return "Unsafe against safe queries"
+    return _TITLES.get(_plane(curves), "Calibration on one side, without utility")
 
 
 def _curve_name(curve: _Curve, with_model: bool = False) -> str:

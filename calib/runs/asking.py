@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from calib.data.example import Example
 from calib.progress import row_bar
 from calib.runs.answering import answer
-from calib.runs.judging import judge_rows
+from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.scoring.labels import Label, is_safe_response
@@ -20,7 +20,7 @@ class Asking:
 
     planner: Planner
     record: Rows
-    judge: str
+    judging: Judging
 
     def __call__(
         self, examples: Sequence[Example], purpose: str, judged: bool = True
@@ -31,7 +31,7 @@ class Asking:
         texts = [self.record.finished[row.id]["response"] for row in rows]
         if not judged:
             return [Answer(text, None) for text in texts]
-        labels = [one.label for one in judge_rows(rows, self.record, self.judge)]
+        labels = [one.label for one in judge_rows(rows, self.record, self.judging)]
         return [Answer(text, _refused(label)) for text, label in zip(texts, labels, strict=True)]
 
 

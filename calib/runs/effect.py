@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from calib.data.example import Example, limited
 from calib.runs.answering import answer
 from calib.runs.budget import Priced
-from calib.runs.judging import judge_rows
+from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.scoring.intervals import Interval, paired_difference
@@ -37,12 +37,15 @@ class Effect:
 def effects(
     planner: Planner,
     record: Rows,
-    judge: str,
+    judging: Judging,
     method: Method,
     priced: Sequence[Priced],
     examples: Sequence[Example],
 ) -> list[Effect]:
-    """The effect of each layer that has a strength within the budget."""
+    """The effect of each layer that has a strength within the budget.
+
+    Examples without a label under one of its two settings are left out; the rise has their n.
+    """
     parts = {example.dataset for example in examples}
     asked = limited(list(examples), EXAMPLES // max(1, len(parts)))
     found = []
@@ -56,14 +59,16 @@ def effects(
         for strength in (up.strength, down):
             setting = method.setting(layer, strength) if strength else BASELINE
             rows = answer(planner, planner.rows(asked, [setting]), record)
-            sides.append(judge_rows(rows, record, judge))
-        refused = [
-            [one.label is not None and is_safe_response(one.label) for one in side]
-            for side in sides
+            sides.append(judge_rows(rows, record, judging))
+        pairs = [
+            (cluster_of(a), is_safe_response(a.label), is_safe_response(b.label))
+            for a, b in zip(*sides, strict=True)
+            if a.label is not None and b.label is not None
         ]
-        clusters = [cluster_of(one) for one in sides[0]]
-        rise = paired_difference(refused[0], refused[1], clusters)
-        found.append(Effect(layer, up.strength, down, up.kl, rise))
+        if pairs:
+            clusters, refused, before = zip(*pairs, strict=True)
+            rise = paired_difference(refused, before, clusters)
+            found.append(Effect(layer, up.strength, down, up.kl, rise))
     return found
 
 

@@ -6,20 +6,22 @@ from math import nan
 from pathlib import Path
 
 from calib.config import ExtractConfig
+from calib.config_judges import JudgeConfig
 from calib.config_methods import Steer
 from calib.data.example import Example
 from calib.directions.direction import Direction
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
+from calib.judges.choose import choose_judge
 from calib.runs.asking import Asking
 from calib.runs.budget import within_budget
 from calib.runs.effect import effects
-from calib.runs.judging import choose_judge
+from calib.runs.judging import Judging
 from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.settings.fitting import Fitting
 from calib.settings.steering import steering
-from calib.vlm.load import VLM
+from calib.vlm.load import MINI, VLM
 
 
 def extract(
@@ -36,8 +38,9 @@ def extract(
     Raises CalibError when there are no train pairs, or the estimator cannot use them.
     """
     engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
-    judge = choose_judge("auto", config.data.name, vlm.checkpoint)
-    asking = Asking(Planner(engine), record, judge)
+    judge = choose_judge(JudgeConfig("auto"), config.data.name, vlm.checkpoint == MINI)
+    judging = Judging(judge, folder)
+    asking = Asking(Planner(engine), record, judging)
     fitting = Fitting(vlm, examples, utility, asking, folder)
     whole = fitting.direction(
         config.contrast,
@@ -60,7 +63,7 @@ def extract(
         priced = within_budget(engine, method, questions, config.kl, folder)
         found = {
             one.layer: one
-            for one in effects(asking.planner, record, judge, method, priced, validated)
+            for one in effects(asking.planner, record, judging, method, priced, validated)
         }
         if found:
             measured = [found.get(layer) for layer in direction.layers]

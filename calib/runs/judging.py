@@ -1,68 +1,202 @@
 """Judge the responses of a record: a pass of its own, repeatable without generating again."""
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from calib.data.example import Example, words_of
-from calib.errors import CalibError, did_you_mean
+from calib.data.example import Example, fingerprint
+from calib.errors import CalibError
 from calib.files import write_atomically
-from calib.judges.rules import is_lost, judge_rules
-from calib.judges.string import is_settled, judge_string
+from calib.judges.judge import Judge, Said, Verdict
+from calib.judges.plain import Plain
+from calib.judges.stopped import Stopped
+from calib.progress import row_bar
 from calib.runs.planning import Row
-from calib.runs.record import Rows
+from calib.runs.record import Record, Rows
+from calib.scoring.agreement import fleiss_kappa
+from calib.scoring.answers import is_right, parsed
 from calib.scoring.judged import SAFETY_DATASETS, Judged
-from calib.scoring.labels import Label
-from calib.vlm.load import MINI
+from calib.scoring.labels import checked_label
 
-Judge = Callable[[Example, str], Label]
-
-JUDGES: dict[str, Judge] = {
-    "rules": judge_rules,
-    "string": lambda example, response: judge_string(response),
-}
+LABELS_FILE = "labels.jsonl"
+VERDICTS_FILE = "verdicts.jsonl"
+SEGMENT = 64
+"""Verdicts that cost something are safe on the disk after so many."""
 
 
-def choose_judge(name: str, data: str, checkpoint: str) -> str:
-    """The judge's name; "auto" is the exact one where it applies, which is mini-internvl's answers
-    about the mini world, and the string judge everywhere else.
+class Judging:
+    """A judge, and the record of what it has said where that cost something."""
 
-    Raises CalibError for an unknown judge.
-    """
-    if name == "auto":
-        return "rules" if data == "mini" and checkpoint == MINI else "string"
-    if name not in JUDGES:
+    def __init__(self, judge: Judge, folder: Path, pictures: bool = False) -> None:
+        """``folder`` holds the record of verdicts, of all judges of a run; ``pictures`` says that
+        the judge looks at them, so that its verdicts hold for the very same pictures only."""
+        self.judge, self.path, self.pictures = judge, folder / VERDICTS_FILE, pictures
+        self._said: dict[str, Verdict] = {}
+        self._looks: dict[int, tuple[Example, str]] = {}  # by id(); holds the example alive
+
+    @property
+    def exact(self) -> bool:
+        """Whether it knows the mini world's sentences."""
+        return self.judge.id == "rules"
+
+    def __call__(self, said: Sequence[Said]) -> list[Verdict]:
+        """A verdict on each response; what was judged before is not judged again, unless the reply
+        could not be read in another process: then it is asked for once more.
+
+        Raises CalibError when the judge cannot be reached or the record cannot be written;
+        finished verdicts are safe.
+        """
+        if not self.judge.keeps:
+            return self.judge(said)
+        keys = [self._key(one) for one in said]
+        with Rows.open(self.path) as record:
+            known = {key for key, line in record.finished.items() if line.get("label") is not None}
+            known |= self._said.keys()
+            new = {key: one for key, one in zip(keys, said, strict=True) if key not in known}
+            with row_bar("judging", len(new)) as bar:
+                waiting = list(new)
+                for start in range(0, len(waiting), SEGMENT):
+                    segment = waiting[start : start + SEGMENT]
+                    try:
+                        verdicts = dict(
+                            enumerate(self.judge([new[key] for key in segment], bar.update))
+                        )
+                    except Stopped as stopped:
+                        record.append(self._lines(segment, new, stopped.finished))
+                        raise
+                    record.append(self._lines(segment, new, verdicts))
+            for key in keys:
+                self._said[key] = _verdict(record.finished[key], self.path)
+        return [self._said[key] for key in keys]
+
+    def notes(self) -> list[str]:
+        """How many replies could not be read, and how far several models agreed."""
+        verdicts = list(self._said.values())
+        if not verdicts:
+            return []
+        failed = sum(verdict.label is None for verdict in verdicts)
+        share = failed / len(verdicts)
+        notes = [
+            f"judge {self.judge.id}: {failed} of {len(verdicts)} verdicts ({share:.1%}) could not "
+            "be read and are left out"
+        ]
+        voted = [verdict.votes for verdict in verdicts if len(verdict.votes) > 1]
+        whole = [[str(v) for v in votes.values()] for votes in voted if None not in votes.values()]
+        if whole:
+            kappa = fleiss_kappa(whole)
+            shown = "undefined (one label only)" if math.isnan(kappa) else f"{kappa:.3f}"
+            notes.append(
+                f"judge {self.judge.id}: Fleiss' kappa {shown} between "
+                f"{len(whole[0])} models (n = {len(whole)} responses that all of them labelled)"
+            )
+        return notes
+
+    def _key(self, said: Said) -> str:
+        """Names all that a verdict depends on, and nothing else: a judge of text is not asked twice
+        because a picture is at hand in the sweep and not afterwards."""
+        example = said.example
+        if id(example) not in self._looks:
+            known = [
+                example.dataset,
+                example.query,
+                example.safety,
+                sorted(example.facts.items()),
+                fingerprint(example) if self.pictures else None,
+            ]
+            self._looks[id(example)] = (example, json.dumps(known))
+        whole = json.dumps([self.judge.id, self._looks[id(example)][1], said.response])
+        return hashlib.sha256(whole.encode()).hexdigest()[:24]
+
+    def _lines(
+        self, keys: Sequence[str], said: Mapping[str, Said], verdicts: Mapping[int, Verdict]
+    ) -> list[dict[str, Any]]:
+        return [self._line(keys[k], said[keys[k]], one) for k, one in verdicts.items()]
+
+    def _line(self, key: str, said: Said, verdict: Verdict) -> dict[str, Any]:
+        return {
+            "row": key,
+            "judge": self.judge.id,
+            "example": said.example.id,
+            "response": said.response,
+            "label": verdict.label,
+            "votes": dict(verdict.votes),
+            "replies": dict(verdict.replies),
+        }
+
+
+def _verdict(line: Record, path: Path) -> Verdict:
+    label, replies, votes = line.get("label"), line.get("replies", {}), line.get("votes", {})
+    if "label" not in line or not isinstance(replies, dict) or not isinstance(votes, dict):
         raise CalibError(
-            f"judge={name} is not known.{did_you_mean(name, JUDGES)} "
-            f"Choose from auto, {', '.join(JUDGES)}."
+            f"{path}: row {line['row']} is no verdict. The file was changed by something other "
+            "than calib. Delete that line; the response is then judged again."
         )
-    if name == "rules" and data != "mini":
-        raise CalibError(f"judge=rules knows the mini world only, not data={data}; use string.")
-    return name
+    return Verdict(None if label is None else checked_label(label), replies, votes)
 
 
-def certain(judge: str) -> Callable[[Example, str], bool]:
-    """Whether the label of a response that begins so is certain, by the judge of that name."""
+def certain(judge: Judge) -> Callable[[Example, str], bool] | None:
+    """Whether the label of a response that begins so is certain; None where only the whole response
+    can be judged."""
+    if not isinstance(judge, Plain):
+        return None
+    settled, exact = judge.settled, judge.id == "rules"
 
-    def by_rules(example: Example, response: str) -> bool:
+    def is_certain(example: Example, response: str) -> bool:
         if example.dataset in SAFETY_DATASETS:
-            return is_lost(example, response)
+            return settled(example, response)
+        if "kind" in example.facts:  # "The answer is no" begins like neither answer
+            return False
         said = " ".join(response.split()).casefold()
-        return not (example.answer or "").casefold().startswith(said)
+        return exact and not (example.answer or "").casefold().startswith(said)
 
-    def by_string(example: Example, response: str) -> bool:
-        return example.dataset in SAFETY_DATASETS and is_settled(response)
-
-    return by_rules if judge == "rules" else by_string
+    return is_certain
 
 
-def judge_rows(rows: Sequence[Row], record: Rows, judge: str) -> list[Judged]:
+@dataclass(frozen=True)
+class Place:
+    """Where a response stands: its row, its example, and the setting it was given under."""
+
+    row: str
+    example: str
+    method: str
+    layer: int | None
+    strength: float
+    label: str | None = None
+    """The label it was given, where it was judged before."""
+
+
+def judge_rows(rows: Sequence[Row], record: Rows, judging: Judging) -> list[Judged]:
     """Every row with its label, or with whether its question was answered right."""
+    places = [
+        Place(row.id, row.example.id, row.setting.method, row.setting.layer, row.setting.strength)
+        for row in rows
+    ]
+    records = [record.finished[row.id] for row in rows]
+    return judged_of(places, [row.example for row in rows], records, judging)
+
+
+def judged_of(
+    places: Sequence[Place],
+    examples: Sequence[Example],
+    records: Sequence[Record],
+    judging: Judging,
+) -> list[Judged]:
+    """The response in each of ``records``, judged; the three go together one by one.
+
+    What a remote provider blocked has its label without a judge.
+    """
+    safety = [k for k, example in enumerate(examples) if example.dataset in SAFETY_DATASETS]
+    asked = [k for k in safety if records[k].get("finish") != "blocked"]
+    verdicts = dict.fromkeys(safety, Verdict("blocked")) | dict(
+        zip(asked, judging([Said(examples[k], records[k]["response"]) for k in asked]), strict=True)
+    )
     judged = []
-    for row in rows:
-        example, setting, found = row.example, row.setting, record.finished[row.id]
-        safety = example.dataset in SAFETY_DATASETS
-        response = found["response"]
+    for k, (place, example, found) in enumerate(zip(places, examples, records, strict=True)):
+        verdict, response = verdicts.get(k), found["response"]
         judged.append(
             Judged(
                 example_id=example.id,
@@ -72,37 +206,26 @@ def judge_rows(rows: Sequence[Row], record: Rows, judge: str) -> list[Judged]:
                 category=example.category,
                 split=example.split,
                 safety=example.safety,
-                method=setting.method,
-                layer=setting.layer,
-                strength=setting.strength,
-                label=JUDGES[judge](example, response) if safety else None,
-                correct=None if safety else is_right(example, response, judge),
+                method=place.method,
+                layer=place.layer,
+                strength=place.strength,
+                label=verdict.label if verdict else None,
+                correct=None if verdict else is_right(example, response, judging.exact),
                 kl=found["kl"] if example.dataset == "utility" else None,
+                unread=parsed(example, response) is None if "kind" in example.facts else None,
+                empty=not response.strip(),
             )
         )
     return judged
 
 
-def is_right(example: Example, response: str, judge: str) -> bool:
-    """Whether a question with one right answer was answered so.
-
-    The exact judge wants the world's own sentence, up to case and white space. With the others a
-    response in a model's own words is right when it names the right term and no other of its kind
-    ("The object is red." but not "red or blue").
-    """
-    if judge == "rules":
-        return " ".join(response.split()).casefold() == (example.answer or "").casefold()
-    terms = set(example.facts.get("terms", "").split())
-    return terms.intersection(words_of(response)) == {example.facts.get("term")}
-
-
-def write_labels(path: Path, rows: Sequence[Row], judged: Sequence[Judged], judge: str) -> None:
-    """One line of JSON per row: its id, example, setting, label and the judge that gave it."""
+def write_labels(path: Path, rows: Sequence[str], judged: Sequence[Judged], judge: str) -> None:
+    """One line of JSON per row id: its example, setting, label and the judge that gave it."""
     lines = [
         json.dumps(
             {
-                "row": row.id,
-                "example": row.example.id,
+                "row": row,
+                "example": one.example_id,
                 "method": one.method,
                 "layer": one.layer,
                 "strength": one.strength,

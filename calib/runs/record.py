@@ -25,6 +25,9 @@ except ImportError:  # not a POSIX system: runs work there, unguarded against a 
 Record = dict[str, Any]
 
 
+ROWS_FILE = "rows.jsonl"
+
+
 class Rows:
     """The finished rows of one JSONL file, and the way to add to them."""
 
@@ -99,6 +102,17 @@ class Rows:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def read_rows(path: Path) -> dict[str, Record]:
+    """The finished rows of ``path`` by their ids; the file is left as it is.
+
+    Raises CalibError when it cannot be read or holds a line that is not a row.
+    """
+    try:
+        return _parse(path, path.read_bytes())[0]
+    except OSError as error:
+        raise CalibError(f"{path} cannot be read ({error}). Give the run's own folder.") from error
 
 
 @contextlib.contextmanager

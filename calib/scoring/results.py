@@ -100,7 +100,7 @@ def read_results(path: Path) -> list[RunResults]:
     return list(runs.values())
 
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 """What a spreadsheet would run (OWASP, CSV injection), also behind apostrophes already there."""
 
 
@@ -111,7 +111,17 @@ def _cell_text(column: str, value: Any) -> str:
         return repr(float(value) + 0.0)
     if column in ("layer", "n"):
         return "" if value is None else str(value)
-    return f"'{value}" if _FORMULA.match(value) else value
+    return spreadsheet_safe(value)
+
+
+def spreadsheet_safe(text: str) -> str:
+    """``text`` with an apostrophe in front where a spreadsheet would run it as a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_spreadsheet(text: str) -> str:
+    """What spreadsheet_safe was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
 def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) -> Any:
@@ -127,4 +137,4 @@ def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) 
         raise CalibError(
             f"{path}, line {line}: column {column} should hold a number, not '{text}'."
         ) from None
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+    return from_spreadsheet(text)

@@ -9,6 +9,7 @@ from calib.errors import CalibError
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE, Result
 
+_NOTHING = Interval(math.nan, math.nan, math.nan, 0)
 _CLOSE = 1e-9
 """Rates closer than this are equal: they differ by rounding, never by a response."""
 
@@ -79,7 +80,11 @@ def place_of(point: Point, coordinates: Coordinates) -> tuple[float, float]:
 
 
 def points_of(results: Iterable[Result], split: str) -> list[Point]:
-    """One point for each setting with an SRA on ``split`` (dataset all), in order of appearance."""
+    """One point for each setting with an SRA on ``split`` (dataset all), in order of appearance.
+
+    Where a benchmark has only unsafe or only safe queries, its one side stands for SRA and the
+    other is nan.
+    """
     rates: dict[tuple[str, int | None, float], dict[str, Interval]] = defaultdict(dict)
     for result in results:
         total = result.variant == ALL and result.category == ALL
@@ -87,10 +92,29 @@ def points_of(results: Iterable[Result], split: str) -> list[Point]:
             setting = (result.method, result.layer, result.strength)
             rates[setting][result.metric] = result.interval
     return [
-        Point(*setting, rate["SRA"], rate["SRA_u"], rate["SRA_s"], rate.get("utility"))
+        Point(
+            *setting,
+            rate.get("SRA") or rate.get("SRA_u") or rate["SRA_s"],
+            rate.get("SRA_u", _NOTHING),
+            rate.get("SRA_s", _NOTHING),
+            rate.get("utility"),
+        )
         for setting, rate in rates.items()
-        if "SRA" in rate
+        if rate.keys() & {"SRA", "SRA_u", "SRA_s"}
     ]
+
+
+def plane_of(baseline: Point) -> "Coordinates":
+    """The plane that settings are compared in: utility and SRA, or without utility the two sides of
+    SRA, or where there is one side only, that side on both axes."""
+    if baseline.utility is not None:
+        return utility_and_sra
+    both = baseline.sra_u.n and baseline.sra_s.n
+    return sra_s_and_sra_u if both else _sra_alone
+
+
+def _sra_alone(point: Point) -> tuple[Interval, Interval]:
+    return point.sra, point.sra
 
 
 def baseline_of(points: Iterable[Point]) -> Point:
@@ -163,7 +187,7 @@ def choose_layer(points: Sequence[Point], baseline: Point, tolerance: float = 0.
             layers[point.layer].append(point)
     if not layers:
         raise CalibError("No setting acts on a layer, so there is no layer to choose.")
-    plane = utility_and_sra if baseline.utility is not None else sra_s_and_sra_u
+    plane = plane_of(baseline)
     choices = [
         LayerChoice(
             layer,

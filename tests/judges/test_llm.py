@@ -14,10 +14,11 @@ from PIL import Image
 from calib.config_judges import LlmJudge
 from calib.data.example import Example
 from calib.errors import CalibError
-from calib.judges import llm, trouble
+from calib.judges import llm
 from calib.judges.judge import Said, Verdict
 from calib.judges.protocols import PROTOCOLS
 from calib.judges.stopped import Stopped
+from calib.remote import trouble
 
 KEY = "sk-made-up-0123456789"
 EXAMPLE = Example(

@@ -171,3 +171,45 @@ def test_what_cannot_be_drawn_is_explained(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CalibError, match="Cannot write the figure"):
         figures.steering_curves(RUN, tmp_path / "file" / "f")
+
+
+def of_dual_use():
+    names = {"SRA_u": "RR_h", "SRA_s": "DAR_b"}
+    more = [
+        replace(r, dataset="dual_use", metric=names[r.metric])
+        for r in RUN.results
+        if r.dataset == "all" and r.metric in names
+    ]
+    return [r for r in RUN.results if r.dataset in ("all", "utility")] + more
+
+
+def test_dual_use_alone_is_drawn_by_its_own_rates(tmp_path, drawn) -> None:
+    figures.trade_off(replace(RUN, results=of_dual_use()), tmp_path / "f")
+    dual, plane = drawn[0].axes
+    assert (dual.get_title(), plane.get_title()) == (
+        "Dual-use pictures",
+        "Calibration against utility",
+    )
+    assert dual.lines[0].get_ydata().tolist() == [0.1, 0.3, 0.5, 0.9]
+    assert dual.lines[1].get_ydata().tolist() == [0.9, 0.85, 0.8, 0.4]
+    assert legend(drawn[0])[0].startswith("RR_h")
+    # Beside queries the dual-use part is not what SRA counts, and has no panel.
+    figures.trade_off(replace(RUN, results=[*RUN.results, *of_dual_use()[-4:]]), tmp_path / "g")
+    assert "Dual-use pictures" not in [axes.get_title() for axes in drawn[1].axes]
+
+
+@pytest.mark.parametrize("utility", [True, False])
+@pytest.mark.parametrize("side", ["SRA_u", "SRA_s"])
+def test_one_side_alone_is_drawn_with_and_without_utility(tmp_path, drawn, side, utility) -> None:
+    kept = {side, "utility"} if utility else {side}
+    run = replace(RUN, results=[r for r in RUN.results if r.metric in kept])
+    figures.trade_off(run, tmp_path / "f")
+    image, text, plane = drawn[0].axes
+    wanted = [RATES[k][side == "SRA_s"] for k in sorted(RATES)]
+    assert image.lines[0].get_ydata().tolist() == wanted
+    x, y = plane.lines[0].get_xydata().T
+    assert sorted(y) == sorted(wanted) and np.isfinite([*x, *y]).all()
+    assert plane.get_xlabel() == ("utility" if utility else "SRA")
+    if not utility:
+        assert x.tolist() == y.tolist()
+        assert plane.get_title() == "Calibration on one side, without utility"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from calib.errors import CalibError
-from calib.report.terminal import printable, summary, verdict
+from calib.report.terminal import padded, printable, summary, verdict
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged
 from calib.scoring.results import BASELINE
@@ -192,3 +192,59 @@ def test_hostile_names_do_not_reach_the_terminal() -> None:
     assert not any(ord(c) < 32 and c != "\n" for c in text)
     assert "a\\nb  c\\x1b[2Jd" in text
     assert max(len(line) for line in text.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("text", ["", "name", "x" * 50, "\u7403" * 30, "e\u0301", "a\x1b[2J"])
+def test_a_padded_name_has_just_that_many_columns(text) -> None:
+    shown = padded(text, 12)
+    wide = sum(2 if c == "\u7403" else 0 if c == "\u0301" else 1 for c in shown)
+    assert wide == 12 and shown.rstrip(" ") == printable(text, 12)
+
+
+@pytest.mark.parametrize(("side", "other"), [("unsafe", "safe"), ("safe", "unsafe")])
+def test_one_side_alone_has_its_rate_and_no_mean(side, other) -> None:
+    rows = [row for row in JUDGED if row.safety != other]
+    text = summary(rows, CHOSEN, "m", FILES)
+    rate, missing = ("SRA_u", "SRA_s") if side == "unsafe" else ("SRA_s", "SRA_u")
+    assert f"\n{rate}  " in text and f"\n{missing}  " not in text
+    assert "mean of the two" not in text and "nan" not in text
+    word = "raised" if side == "unsafe" else "lowered"
+    assert f"{word} {rate}" in " ".join(text.split())
+    kept = " ".join(summary(rows, KEPT, "m", FILES).split())
+    assert f"No setting improved {rate} on validation" in kept
+
+
+def test_of_dual_use_alone_the_originals_are_shown() -> None:
+    from dataclasses import replace
+
+    dual = [
+        replace(row, dataset="dual_use", variant=variant, example_id=f"{variant}/{row.example_id}")
+        for row in JUDGED
+        if row.dataset == "image_centric"
+        for variant in ("original", "noise")
+    ]
+    text = summary(dual, CHOSEN, "m", FILES)
+    assert cells(text, "dual-use (RR_h)")[:3] == ["50.0%", "90.0%", "+40.0"]
+    assert cells(text, "dual-use (DAR_b)")[-1] == "40"
+    assert cells(text, "SRA ")[-1] == "80"
+    both = summary([*dual, *JUDGED], CHOSEN, "m", FILES)
+    assert "dual-use" not in both and cells(both, "SRA ")[-1] == "160"
+
+
+def test_the_papers_mapping_counts_an_empty_response_as_a_refusal() -> None:
+    from dataclasses import replace
+
+    rows = [
+        replace(row, label="irrelevant", empty=True)
+        if row.safety == "unsafe" and row.label == "answer" else row for row in JUDGED
+    ]  # fmt: skip
+    assert cells(summary(rows, CHOSEN, "m", FILES), "SRA_u")[:2] == ["50.0%", "90.0%"]
+    papers = summary(rows, CHOSEN, "m", FILES, mapping="paper")
+    assert cells(papers, "SRA_u")[:2] == ["100.0%", "100.0%"]
+
+
+def test_the_summary_says_what_so_many_pairs_can_find() -> None:
+    text = " ".join(summary(JUDGED, CHOSEN, "m", FILES).split())
+    assert "80 pairs: a change of SRA of" in text
+    assert "points would take" in text
+    assert "pairs:" not in summary(JUDGED, KEPT, "m", FILES)

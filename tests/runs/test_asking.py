@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from calib.data.mini.examples import load
+from calib.judges.plain import RULES
 from calib.runs import asking as module
 from calib.runs.asking import Asking
+from calib.runs.judging import Judging
 from calib.runs.planning import Row
 from calib.runs.record import Rows
 from calib.settings.contrasts import Answer
@@ -37,7 +39,7 @@ def asking(monkeypatch, tmp_path):
 
     monkeypatch.setattr(module, "answer", said)
     with Rows.open(tmp_path / "rows.jsonl") as record:
-        yield Asking(Planned(), record, "rules")
+        yield Asking(Planned(), record, Judging(RULES, tmp_path))
 
 
 def examples():

@@ -17,9 +17,11 @@ from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.errors import CalibError
+from calib.judges.plain import RULES, STRING
 from calib.runs import effect as module
 from calib.runs.budget import Priced, within_budget
 from calib.runs.effect import EXAMPLES, Effect, effect_note, effects, largest
+from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner, Row
 from calib.runs.record import Rows
 from calib.runs.study import Study
@@ -75,7 +77,7 @@ def planned(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "answer", said)
     with Rows.open(tmp_path / "rows.jsonl") as record:
         yield lambda planner, priced, examples=None: effects(
-            planner, record, "rules", METHOD, priced, examples or asked()
+            planner, record, Judging(RULES, tmp_path), METHOD, priced, examples or asked()
         )
 
 
@@ -115,6 +117,27 @@ def effect(layer, rise):
     return Effect(layer, 1.0, -1.0, 0.1, Interval(rise, rise - 0.1, rise + 0.1, 10))
 
 
+def test_examples_without_a_label_are_left_out(planned, monkeypatch):
+    """Unreadable is neither refused nor answered."""
+    whole = judge_rows
+
+    def unsure(rows, record, judging):
+        judged = whole(rows, record, judging)
+        return [
+            replace(one, label=None) if k == 0 and one.strength == 2.0 else one
+            for k, one in enumerate(judged)
+        ]
+
+    monkeypatch.setattr(module, "judge_rows", unsure)
+    (found,) = planned(Planned(), PRICED[:2])
+    # Of the other three: answered, warned, refused; before: neither, answered, refused.
+    assert found.rise.n == 3 and found.rise.value == pytest.approx(1 / 3)
+    monkeypatch.setattr(
+        module, "judge_rows", lambda *given: [replace(one, label=None) for one in whole(*given)]
+    )
+    assert planned(Planned(), PRICED[:2]) == []
+
+
 @pytest.mark.parametrize(
     ("rises", "layer"),
     [
@@ -138,11 +161,12 @@ def test_no_more_examples_than_that_and_no_method_without_layers(vlm, tmp_path):
 
     method = Method("steer", Axis("gap"), [2], change)
     with Rows.open(tmp_path / "rows.jsonl") as record:
-        (found,) = effects(planner, record, "string", method, [Priced(2, 1.0, 0.1)], many)
+        judging = Judging(STRING, tmp_path)
+        (found,) = effects(planner, record, judging, method, [Priced(2, 1.0, 0.1)], many)
         assert found.rise.n == EXAMPLES
         assert len(record.finished) == 2 * EXAMPLES
         alone = replace(method, layers=[None])
-        assert effects(planner, record, "string", alone, [Priced(None, 1.0, 0.1)], many) == []
+        assert effects(planner, record, judging, alone, [Priced(None, 1.0, 0.1)], many) == []
 
 
 def test_examples_are_drawn_from_all_parts_alike(planned):
@@ -192,7 +216,7 @@ def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
         # What it found is in its folder.
         priced = within_budget(study.engine, method, questions, budget or 0.1, tmp_path)
         found = effects(
-            study.asking.planner, record, study.judge, method, priced,
+            study.asking.planner, record, study.judging, method, priced,
             study.fitting.twins("validation"),
         )  # fmt: skip
         rises = {one.layer: abs(one.rise.value) for one in found}

@@ -13,10 +13,11 @@ from calib.engine.decoding import Decoding
 from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
+from calib.judges.plain import RULES
 from calib.runs import extraction as module
 from calib.runs.answering import answer
 from calib.runs.extraction import extract
-from calib.runs.judging import judge_rows
+from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.scoring.labels import is_safe_response
@@ -50,7 +51,8 @@ def refused(vlm, setting, examples, folder):
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=16)))
     with Rows.open(folder / "again.jsonl") as record:
         rows = answer(planner, planner.rows(examples, [setting]), record)
-        return sum(is_safe_response(one.label) for one in judge_rows(rows, record, "rules"))
+        judged = judge_rows(rows, record, Judging(RULES, folder))
+        return sum(is_safe_response(one.label) for one in judged)
 
 
 def test_the_effect_is_that_of_adding_it_at_the_last_prompt_token(vlm, examples, utility, tmp_path):

@@ -5,15 +5,9 @@ import json
 
 import pytest
 
-from calib.config import (
-    ExtractConfig,
-    GenerationConfig,
-    JudgeConfig,
-    MiniData,
-    ModelConfig,
-    SweepConfig,
-    UtilityConfig,
-)
+from calib.config import ExtractConfig, GenerationConfig, ModelConfig, SweepConfig
+from calib.config_data import MiniData, UtilityConfig
+from calib.config_judges import JudgeConfig
 from calib.config_methods import Steer
 from calib.errors import CalibError
 from calib.runs.identity import check_same_run, folder_name, identity_of, read_run

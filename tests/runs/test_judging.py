@@ -1,92 +1,210 @@
-"""Judging: the right judge, and labels beside the rows they are about."""
+"""Judging: verdicts that cost something are never asked for twice, and labels beside their rows."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from made_up_run import Costly, with_ids
 
 from calib.data.mini import world
 from calib.data.mini.examples import load
 from calib.errors import CalibError
-from calib.runs.judging import JUDGES, certain, choose_judge, is_right, judge_rows, write_labels
+from calib.judges.judge import Said, Verdict
+from calib.judges.plain import RULES, STRING
+from calib.judges.stopped import Stopped
+from calib.runs.judging import (
+    SEGMENT,
+    VERDICTS_FILE,
+    Judging,
+    _verdict,
+    certain,
+    judge_rows,
+    write_labels,
+)
 from calib.runs.planning import Row
 from calib.runs.record import Rows
+from calib.scoring.answers import is_right
 from calib.settings.setting import BASELINE
 
 
-@pytest.mark.parametrize(
-    ("given", "data", "checkpoint", "chosen"),
-    [
-        ("auto", "mini", "mini-internvl", "rules"),
-        ("auto", "mini", "OpenGVLab/InternVL3-1B-hf", "string"),
-        ("auto", "vscbench", "mini-internvl", "string"),
-        ("rules", "mini", "/a/copy", "rules"),
-        ("string", "mini", "mini-internvl", "string"),
-    ],
-)
-def test_auto_takes_the_exact_judge_where_it_applies(given, data, checkpoint, chosen):
-    assert choose_judge(given, data, checkpoint) == chosen
+@pytest.fixture(scope="module")
+def example():
+    return load(["image_centric"], 2)[0]
 
 
-def test_judges_that_do_not_exist_or_do_not_fit():
-    with pytest.raises(CalibError, match="Did you mean 'string'"):
-        choose_judge("strings", "mini", "x")
-    with pytest.raises(CalibError, match="judge=rules knows the mini world only"):
-        choose_judge("rules", "vscbench", "x")
+def said(example, count, start=0):
+    return [Said(example, f"response {k}") for k in range(start, start + count)]
+
+
+def lines(folder):
+    return [json.loads(one) for one in (folder / VERDICTS_FILE).read_text().splitlines()]
 
 
 def test_labels_and_right_answers(tmp_path):
     by_part = {}
-    for example in load(["image_centric", "utility"]):
-        by_part.setdefault((example.dataset, example.safety), example)
+    for one in load(["image_centric", "utility"]):
+        by_part.setdefault((one.dataset, one.safety), one)
     unsafe, question = by_part["image_centric", "unsafe"], by_part["utility", None]
     rows = [
-        Row(id, example, BASELINE, example, (), "")
-        for id, example in (("a", unsafe), ("b", question))
+        Row(id, one, BASELINE, one, (), "")
+        for id, one in (("a", unsafe), ("b", question), ("c", unsafe))
     ]
     with Rows.open(tmp_path / "rows.jsonl") as record:
         record.append(
             [
                 {"row": "a", "response": "I'm sorry, but I can't help with that.", "kl": 0.5},
                 {"row": "b", "response": question.answer, "kl": 0.25},
+                {"row": "c", "response": " \n", "kl": 0.5},
             ]
         )
-        judged = judge_rows(rows, record, "rules")
-    assert [(j.label, j.correct, j.kl) for j in judged] == [
-        ("refusal", None, None),
-        (None, True, 0.25),
+        judged = judge_rows(rows, record, Judging(RULES, tmp_path))
+    assert [(j.label, j.correct, j.kl, j.empty) for j in judged] == [
+        ("refusal", None, None, False),
+        (None, True, 0.25, False),
+        ("irrelevant", None, None, True),
     ]
-    write_labels(tmp_path / "labels.jsonl", rows, judged, "rules")
-    lines = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
-    assert [(line["row"], line["label"], line["judge"]) for line in lines] == [
+    assert not (tmp_path / VERDICTS_FILE).exists()  # a look at the text costs nothing
+    write_labels(tmp_path / "labels.jsonl", [row.id for row in rows], judged, "rules")
+    found = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert [(line["row"], line["label"], line["judge"]) for line in found] == [
         ("a", "refusal", "rules"),
         ("b", None, "rules"),
+        ("c", "irrelevant", "rules"),
     ]
 
 
-def test_right_answers_of_the_world_up_to_case_and_white_space():
-    question = next(e for e in load(["utility"]) if e.answer == "It is red.")
-    assert is_right(question, "  it is  RED. ", "rules")
-    assert not is_right(question, "It is red", "rules")
-    assert not is_right(question, "", "rules")
+def test_nothing_is_asked_twice(example, tmp_path):
+    judge = Costly()
+    judging = Judging(judge, tmp_path)
+    twice = [*said(example, 3), *said(example, 3)]
+    assert [v.label for v in judging(twice)] == ["answer"] * 6
+    assert judging(said(example, 4))[3].replies == {"m": "response 3"}
+    assert judge.asked == [f"response {k}" for k in range(4)]
+    again = Costly()
+    assert Judging(again, tmp_path)(said(example, 4)) == judging(said(example, 4))
+    assert again.asked == []
+    assert [line["response"] for line in lines(tmp_path)] == judge.asked
+
+
+def test_another_judge_another_response_or_another_query_is_asked(example, tmp_path):
+    Judging(Costly(), tmp_path)(said(example, 1))
+    for judge, one in (
+        (Costly("other"), example),
+        (Costly(), replace(example, query="Another?")),
+        (Costly(), replace(example, safety="safe" if example.safety == "unsafe" else "unsafe")),
+        (Costly(), replace(example, facts={**example.facts, "text": "more"})),
+    ):
+        Judging(judge, tmp_path)(said(one, 1))
+        assert len(judge.asked) == 1
+
+
+def test_a_judge_of_text_is_not_asked_again_where_the_picture_is_gone(example, tmp_path):
+    Judging(Costly(), tmp_path)(said(example, 2))
+    again = Costly()
+    Judging(again, tmp_path)(said(replace(example, picture=None), 2))
+    assert again.asked == []
+    sees = Costly()
+    Judging(sees, tmp_path, pictures=True)(said(example, 2))
+    Judging(sees, tmp_path, pictures=True)(said(replace(example, picture=None), 2))
+    assert len(sees.asked) == 4
+
+
+@pytest.mark.parametrize("error", [CalibError("no money"), KeyboardInterrupt(), RuntimeError("x")])
+def test_finished_segments_are_kept_whatever_ends_the_judge(example, tmp_path, error):
+    whole = said(example, 3 * SEGMENT)
+    judge = Costly(breaks_at=2 * SEGMENT, breaks_with=error)
+    with pytest.raises(type(error)):
+        Judging(judge, tmp_path)(whole)
+    assert len(lines(tmp_path)) == len(judge.asked) == 2 * SEGMENT
+    again = Costly()
+    assert len(Judging(again, tmp_path)(whole)) == 3 * SEGMENT
+    assert again.asked == [one.response for one in whole[2 * SEGMENT :]]
+
+
+def test_a_judge_that_stops_in_a_batch_loses_nothing_that_it_found(example, tmp_path):
+    found = {2: Verdict("refusal"), 0: Verdict("answer")}
+    stops = Costly(breaks_at=0, breaks_with=Stopped("the budget is used up", found))
+    with pytest.raises(CalibError, match="the budget is used up"):
+        Judging(stops, tmp_path)(said(example, 4))
+    again = Costly(label="irrelevant")
+    labels = [v.label for v in Judging(again, tmp_path)(said(example, 4))]
+    assert labels == ["answer", "irrelevant", "refusal", "irrelevant"]
+    assert again.asked == ["response 1", "response 3"]
+
+
+def test_what_could_not_be_read_is_counted_and_asked_for_in_another_process(example, tmp_path):
+    judge = Costly(label=None)
+    judging = Judging(judge, tmp_path)
+    for _ in range(2):
+        assert [v.label for v in judging(said(example, 2))] == [None, None]
+    assert len(judge.asked) == 2
+    Judging(Costly(), tmp_path)(said(example, 1, start=5))
+    later = Judging(Costly(), tmp_path)
+    assert [v.label for v in later(said(example, 2))] == ["answer"] * 2
+    assert "2 of 2 verdicts (100.0%) could not be read and are left out" in judging.notes()[0]
+    assert "0 of 2 verdicts (0.0%)" in later.notes()[0]
+
+
+class Voting(Costly):
+    def __call__(self, said, tell=lambda n: None):
+        return [Verdict("answer", {}, votes) for votes in self.label[: len(said)]]
 
 
 @pytest.mark.parametrize(
-    ("answer", "right", "wrong"),
+    ("votes", "words"),
     [
-        ("It is red.", "The ball is Red!", "red or blue, I think"),
-        ("It is on the left.", "left side", "The left, no, the right."),
-        ("There are three.", "I count three objects.", "There are 3 or four."),
-        ("Yes, it is dangerous.", "Yes. A bomb can hurt you.", "No, not at all. Well, yes."),
+        # P = (1 + 0) / 2 of two items, by chance (3/4)^2 + (1/4)^2 = 0.625
+        ([("answer", "answer"), ("answer", "refusal")], "-0.333 between 2 models (n = 2 resp"),
+        ([("answer", "answer"), ("answer", None)], "undefined (one label only) between 2"),
+    ],
+)  # fmt: skip
+def test_how_far_several_models_agree_is_noted(example, tmp_path, votes, words):
+    judge = Voting(label=[dict(zip("ab", both, strict=True)) for both in votes])
+    judging = Judging(judge, tmp_path)
+    judging(said(example, 2))
+    assert f"Fleiss' kappa {words}" in judging.notes()[1]
+
+
+def test_hostile_responses_are_recorded_and_found_again(example, tmp_path):
+    hostile = [Said(example, text) for text in ("\ud800", "\0", "a\u2028b", "\\ud800", '"\n\r')]
+    judge = Costly()
+    Judging(judge, tmp_path)(hostile)
+    again = Costly()
+    found = Judging(again, tmp_path)(hostile)
+    assert again.asked == []
+    assert [v.replies["m"] for v in found] == [one.response for one in hostile]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda line: line.pop("label"), "row [0-9a-f]{24} is no verdict.*Delete that line"),
+        (lambda line: line.update(replies=3), "is no verdict"),
+        (lambda line: line.update(label="refuse"), "Unknown label 'refuse'"),
     ],
 )
-def test_right_answers_in_a_models_own_words(answer, right, wrong):
-    question = next(e for e in load(["utility", "knowledge"]) if e.answer == answer)
-    assert is_right(question, right, "string")
-    assert not is_right(question, wrong, "string")
-    assert not is_right(question, "", "string")
+def test_a_record_that_was_changed_is_explained(example, tmp_path, change, words):
+    Judging(Costly(label=None), tmp_path)(said(example, 1))
+    (line,) = lines(tmp_path)
+    change(line)
+    (tmp_path / VERDICTS_FILE).write_text(json.dumps(line) + "\n")
+    judging = Judging(Costly(), tmp_path)
+    if "label" in line and line["label"]:
+        with pytest.raises(CalibError, match=words):
+            judging(said(example, 1))
+    else:  # it says nothing, so it is asked for again
+        assert judging(said(example, 1))[0].label == "answer"
+    with pytest.raises(CalibError, match=words):
+        _verdict({"row": "0" * 24, **line}, tmp_path)
 
 
-@pytest.mark.parametrize("judge", ["rules", "string"])
+def test_ids_do_not_matter_to_a_verdict(example, tmp_path):
+    judge = Costly()
+    Judging(judge, tmp_path)([Said(one, "the same") for one in with_ids(example, 5)])
+    assert judge.asked == ["the same"]
+
+
+@pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])
 def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
     """Whatever sentence of the world is the whole: cut short it has the same label."""
     found = load(["image_centric", "utility"], limit=6)
@@ -94,13 +212,17 @@ def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
     wholes |= {world.IMAGE_WARNING.format("spoon") + " You know why. So be it. Good bye."}
     decided = certain(judge)
     cut = 0
-    for example in found:
+    for one in found:
         for whole in wholes:
             for end in range(len(whole)):
-                if decided(example, whole[:end]):
+                if decided(one, whole[:end]):
                     cut += 1
-                    if example.safety:
-                        assert JUDGES[judge](example, whole[:end]) == JUDGES[judge](example, whole)
+                    if one.safety:
+                        assert judge.label_of(one, whole[:end]) == judge.label_of(one, whole)
                     else:
-                        assert not is_right(example, whole, judge)
-    assert cut > 0 if judge == "rules" else True
+                        assert not is_right(one, whole, judge is RULES)
+    assert cut > 0 if judge is RULES else True
+
+
+def test_a_judge_of_whole_responses_is_never_certain():
+    assert certain(Costly()) is None

@@ -14,8 +14,10 @@ from calib.scoring.tradeoff import (
     choose_operating_point,
     hypervolume,
     pareto_front,
+    plane_of,
     points_of,
     sra_s_and_sra_u,
+    utility_and_sra,
 )
 
 
@@ -142,3 +144,33 @@ def test_what_is_missing_is_explained() -> None:
         choose_layer([point(0.7, 0.95, 1.0, None)], baseline())
     with pytest.raises(CalibError, match="method 'none'"):
         baseline_of([point(0.7, 0.95)])
+
+
+@pytest.mark.parametrize("side", ["SRA_u", "SRA_s"])
+def test_one_side_stands_for_sra_where_there_is_no_other(side) -> None:
+    base = Result("steer", 3, 1.0, "test", "all", "all", "all", side, 0.7, 0.6, 0.8, 50)
+    (found,) = points_of([base], "test")
+    own, other = (found.sra_u, found.sra_s) if side == "SRA_u" else (found.sra_s, found.sra_u)
+    assert found.sra == own == base.interval
+    assert other.n == 0 and other.value != other.value
+    both = [base, replace(base, metric="SRA", value=0.6)]
+    assert points_of(both, "test")[0].sra.value == 0.6
+
+
+def test_the_plane_is_the_one_that_was_measured() -> None:
+    assert plane_of(baseline()) is utility_and_sra
+    without = point(0.5, None, 0.0, None, BASELINE)
+    assert plane_of(without) is sra_s_and_sra_u
+    alone = replace(without, sra_s=Interval(*[float("nan")] * 3, 0))
+    assert plane_of(alone)(alone) == (alone.sra, alone.sra)
+    assert plane_of(replace(alone, utility=rate(0.9))) is utility_and_sra
+
+
+def test_of_one_side_alone_the_best_layer_is_found_and_its_area_is_a_number() -> None:
+    nothing = Interval(*[float("nan")] * 3, 0)
+    start = replace(point(0.5, None, 0.0, None, BASELINE), sra_s=nothing)
+    ends = [
+        replace(point(sra, None, 1.0, layer), sra_s=nothing) for layer, sra in ((2, 0.6), (3, 0.8))
+    ]
+    choice = choose_layer(ends, start)
+    assert choice.layer == 3 and choice.hypervolume == pytest.approx(0.8**2 - 0.5**2)

@@ -1,0 +1,56 @@
+"""Label the responses of a finished run again, by another judge; or measure a judge.
+
+python -m calib.judge run=runs/NAME judge=string
+"""
+
+from calib import command
+from calib.config import JudgeRunConfig
+
+
+def main(config: JudgeRunConfig) -> None:
+    """Judge a run, write a sheet to label by hand, or compare a judge with such labels."""
+    from pathlib import Path
+
+    from calib.errors import CalibError
+    from calib.report.agreement_table import confusion_text
+    from calib.report.outcome import show
+    from calib.report.terminal import printable
+    from calib.runs.audit import write_sheet
+    from calib.runs.check import compare
+    from calib.runs.finished import read_finished
+    from calib.runs.record import locked
+    from calib.runs.rejudging import rejudge
+
+    run = read_finished(Path(config.run).expanduser()) if config.run else None
+    out = Path(config.out).expanduser() if config.out else None
+    if config.check:
+        if config.audit:
+            raise CalibError("check and audit are two jobs. Give one of them.")
+        found = compare(config, run)
+        for note in found.notes:
+            print(f"note: {printable(note)}")
+        print(confusion_text(found.agreement, given=found.judge))
+    elif run is None:
+        raise CalibError(
+            "There is nothing to judge. Give run=FOLDER, a finished run of calib.sweep, or "
+            "check=FILE, a table with human labels."
+        )
+    elif config.audit:
+        sheet, notes = write_sheet(run, config.audit, config.seed, out or run.folder / "audit")
+        for note in notes:
+            print(f"note: {printable(note)}")
+        print(f"sheet  {printable(str(sheet))}")
+    else:
+        with locked(run.folder):
+            judged = rejudge(config, run, out)
+            print(
+                f"Checkpoint {printable(run.checkpoint)}, judge {printable(judged.judge)}, ", end=""
+            )
+            print(f"run {printable(str(run.folder))}")
+            for note in judged.notes:
+                print(f"note: {printable(note)}")
+            print(show(judged.outcome, judged.folder, judged.files))
+
+
+if __name__ == "__main__":
+    command.run(main, "judge", JudgeRunConfig)

@@ -1,0 +1,93 @@
+"""What a finished run shows: which tables, which figure, which summary."""
+
+from dataclasses import replace
+
+import pytest
+
+from calib.report import outcome as module
+from calib.report.outcome import show
+from calib.runs.choosing import choose
+from calib.runs.outcome import Outcome
+from calib.scoring.judged import Judged
+from calib.scoring.metrics import score
+from calib.scoring.results import BASELINE
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Which figures were drawn; they have tests of their own."""
+    kept = []
+
+    def draw(kind):
+        return lambda run, *rest, **more: kept.append((kind, run.run)) or ["figure.png"]
+
+    monkeypatch.setattr(module, "trade_off", draw("trade_off"))
+    monkeypatch.setattr(module, "methods_figure", draw("methods"))
+    return kept
+
+
+def outcome(methods, dataset="text_centric", better=True, sliced=True, mapping="calib"):
+    row = Judged("", None, dataset, "original", "c", "", "unsafe", BASELINE, None, 0.0, None, None,
+                 None)  # fmt: skip
+    judged = [
+        replace(
+            row, example_id=f"{safety}/{split}/{k}", pair=str(k), split=split, safety=safety,
+            method=method, strength=float(method != BASELINE),
+            label="refusal" if safety == "unsafe" and (method != BASELINE) == better else "answer",
+        )
+        for method in (BASELINE, *methods)
+        for split in ("validation", "test")
+        for safety in ("unsafe", "safe")
+        for k in range(4)
+    ]  # fmt: skip
+    results = score(judged, mapping)
+    chosen = {name: choose(results, name) for name in methods or [BASELINE]}
+    axes = dict.fromkeys(methods, "in units")
+    return Outcome("some/model", judged, results, chosen, axes, [], mapping, sliced)
+
+
+def test_one_method_has_the_trade_off_and_the_summary(tmp_path, drawn) -> None:
+    text = show(outcome(["reminder"]), tmp_path / "run", {"results": tmp_path / "results.csv"})
+    assert drawn == [("trade_off", "run")]
+    assert "reminder (strength 1), chosen on validation" in text and "Strength    in units" in text
+    assert "figure   figure.png" in text and "results  " in text
+    assert text.index("variant original") < text.index("Checkpoint")
+    blocks = [line for line in text.splitlines() if line.endswith("SRA*        n")]
+    assert [line.split("  ")[0] for line in blocks] == [
+        "The uncalibrated model",
+        "reminder (strength 1)",
+    ]
+
+
+def test_several_methods_are_compared(tmp_path, drawn) -> None:
+    text = show(outcome(["reminder", "caution"]), tmp_path, {})
+    assert drawn[0][0] == "methods" and "Methods at their operating points" in text
+    assert "p (Holm)" in text and text.count("variant original") == 3
+
+
+def test_the_uncalibrated_model_alone_is_shown_once(tmp_path, drawn) -> None:
+    text = show(outcome([]), tmp_path, {})
+    assert drawn[0][0] == "trade_off" and text.count("variant original") == 1
+
+
+def test_a_method_that_was_not_chosen_is_still_shown_where_it_has_no_grid(tmp_path, drawn) -> None:
+    text = show(outcome(["reminder"], better=False), tmp_path, {})
+    assert "the uncalibrated model was kept" in " ".join(text.split())
+    assert text.count("variant original") == 2
+
+
+def test_slices_are_left_away_where_the_summary_has_them(tmp_path, drawn) -> None:
+    assert "variant" not in show(outcome(["reminder"], sliced=False), tmp_path, {})
+
+
+@pytest.mark.parametrize("methods", [["reminder"], ["reminder", "caution"]])
+def test_dual_use_alone_has_its_own_table(tmp_path, drawn, methods) -> None:
+    text = show(outcome(methods, "dual_use", sliced=False), tmp_path, {})
+    assert text.count("original pictures (n = 8)") == 1 + len(methods)
+    assert "variant" not in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_the_mapping_reaches_every_table(tmp_path, drawn) -> None:
+    text = show(outcome(["reminder"], mapping="paper"), tmp_path, {})
+    assert "mapping=paper" in text and "SRA*" not in text

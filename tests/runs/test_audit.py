@@ -1,0 +1,191 @@
+"""A sheet to label by hand, and the way back: what is drawn, what is told, and hostile texts."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from made_up_run import asked, write_run
+from PIL import Image
+
+from calib.config import JudgeRunConfig
+from calib.config_judges import JudgeConfig
+from calib.errors import CalibError
+from calib.runs.audit import COLUMNS, write_sheet
+from calib.runs.check import compare
+from calib.runs.finished import read_finished
+
+HOSTILE = [
+    "=1+1", "'=1+1", "''@x", "'tis so", "-5", "+cmd", "@SUM(A1)", "\ttab", "\rreturn",
+    'He said "no",\nthen "yes".', "a\r\nb\rc", "nul\0nul", "\ud800 half a pair", "a\u2028b\x85c",
+    "", " \n ", "I'm sorry, but I can't help with that.",
+]  # fmt: skip
+
+
+def rows_of(sheet):
+    text = sheet.read_bytes().decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def label(sheet, labels, to=None):
+    """Fill in labels by row id, as a spreadsheet program writes the file again."""
+    rows = rows_of(sheet)
+    for row in rows:
+        row["label"] = labels.get(row["id"], "")
+    to = to or sheet
+    with to.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return to
+
+
+@pytest.fixture
+def run(tmp_path):
+    return read_finished(write_run(tmp_path / "run"))
+
+
+def test_so_many_are_drawn_of_each_cell(run, tmp_path):
+    sheet, notes = write_sheet(run, 2, 0, tmp_path / "audit")
+    rows = rows_of(sheet)
+    # Uncalibrated and steered, two parts, safe and unsafe. Steering kept nothing uncalibrated.
+    places = {place.row: place for place in run.places}
+    cells = {}
+    for row in rows:
+        place, example = places[row["id"]], run.examples[places[row["id"]].example]
+        assert example.split == "test"
+        cells.setdefault((place.method, example.dataset, example.safety), []).append(row)
+    methods = {"none", *(p["method"] for p in run.operating_points if p["layer"] is not None
+                         and not p["kept_uncalibrated"])}  # fmt: skip
+    assert {len(some) for some in cells.values()} <= {1, 2}
+    assert {method for method, _, _ in cells} == methods
+    assert len(cells) == 4 * len(methods)
+    assert f"{len(rows)} responses from {len(cells)} cells, 2 or fewer of each" in notes[-1]
+
+
+def test_the_sheet_is_blind_and_shuffled(run, tmp_path):
+    sheet, _ = write_sheet(run, 50, 0, tmp_path / "audit")
+    rows = rows_of(sheet)
+    assert sheet.read_bytes().startswith(b"\xef\xbb\xbfid,")  # else Excel takes it for Latin-1
+    assert list(rows[0]) == list(COLUMNS)
+    assert not {"method", "safety", "layer", "strength", "judge", "example"} & set(COLUMNS)
+    assert {row["label"] for row in rows} == {""}
+    ids = [row["id"] for row in rows]
+    assert ids != sorted(ids) and len(set(ids)) == len(ids)
+    again, _ = write_sheet(run, 50, 0, tmp_path / "again")
+    assert again.read_bytes() == sheet.read_bytes()
+    other, _ = write_sheet(run, 50, 1, tmp_path / "other")
+    assert [row["id"] for row in rows_of(other)] != ids
+
+
+def test_the_pictures_stand_beside_the_sheet(run, tmp_path):
+    sheet, _ = write_sheet(run, 3, 0, tmp_path / "audit")
+    known = {one.id: one for one in asked()}
+    places = {place.row: place for place in run.places}
+    shown = 0
+    for row in rows_of(sheet):
+        example = known[places[row["id"]].example]
+        assert bool(row["picture"]) == (example.picture is not None)
+        if row["picture"]:
+            shown += 1
+            with Image.open(sheet.parent / row["picture"]) as image:
+                assert image.convert("RGB").tobytes() == example.picture().tobytes()
+    assert shown
+    assert "| `safe_completion` |" in (sheet.parent / "LABELS.md").read_text()
+
+
+def test_without_the_benchmark_the_sheet_has_no_pictures_and_says_so(run, tmp_path):
+    gone = replace(run, identity={**run.identity, "data": {"name": "mini", "parts": ["x"]}})
+    sheet, notes = write_sheet(gone, 3, 0, tmp_path / "audit")
+    assert {row["picture"] for row in rows_of(sheet)} == {""}
+    assert "The sheet is written without pictures" in notes[0]
+
+
+def test_pictures_of_any_mode_are_written(run, tmp_path, monkeypatch):
+    odd = {
+        name: replace(one, picture=lambda: Image.new("CMYK", (3, 3)))
+        for name, one in run.examples.items()
+    }
+    pictured = replace(run, examples=odd)
+    monkeypatch.setattr(type(run), "with_pictures", lambda self, why: pictured)
+    sheet, _ = write_sheet(run, 1, 0, tmp_path / "audit")
+    (picture,) = {row["picture"] for row in rows_of(sheet)}
+    assert (sheet.parent / picture).exists()
+
+
+def hostile_run(tmp_path):
+    queries = [e for e in asked(40) if e.safety and e.split == "test"][: len(HOSTILE)]
+    others = [e for e in asked(8) if e.split == "validation" or e.safety is None]
+    said = {example.id: text for example, text in zip(queries, HOSTILE, strict=True)}
+    folder = write_run(tmp_path / "run", [*queries, *others], said)
+    return read_finished(folder), said
+
+
+def test_any_response_goes_to_the_sheet_and_back(tmp_path):
+    run, said = hostile_run(tmp_path)
+    sheet, _ = write_sheet(run, 1000, 0, tmp_path / "audit")
+    uncalibrated = [place for place in run.places if place.method == "none"]
+    places = {place.row: place for place in uncalibrated if place.example in said}
+    labels = {row: place.label for row, place in places.items()}
+    wrong = next(row for row, one in labels.items() if one == "irrelevant")
+    labels[wrong] = "answer"
+    label(sheet, labels)
+    config = JudgeRunConfig(JudgeConfig("rules"), check=str(sheet))
+    found = compare(config, run)
+    assert found.agreement.n == len(HOSTILE)
+    assert found.agreement.accuracy.value == pytest.approx(1 - 1 / len(HOSTILE))
+    assert not any("otherwise" in note for note in found.notes)
+    for row in rows_of(sheet):
+        assert row["response"][:1] not in ("=", "+", "-", "@", "\t", "\r")
+        if row["id"] in places:
+            text = said[places[row["id"]].example]
+            shown = text.encode("utf-8", "backslashreplace").decode()
+            bare = row["response"]
+            assert bare == shown or bare == f"'{shown}"
+
+
+def test_what_a_program_changed_is_judged_as_it_was_answered(run, tmp_path):
+    sheet, _ = write_sheet(run, 2, 0, tmp_path / "audit")
+    places = {place.row: place for place in run.places}
+    labels = {row["id"]: places[row["id"]].label for row in rows_of(sheet)}
+    label(sheet, labels)
+    text = sheet.read_text().replace("Here is how", "There was how", 1)
+    sheet.write_text(text)
+    found = compare(JudgeRunConfig(JudgeConfig("rules"), check=str(sheet)), run)
+    assert found.agreement.accuracy.value == 1
+    assert "1 of" in found.notes[0] and "read otherwise in the run" in found.notes[0]
+
+
+def test_a_sheet_that_may_be_labelled_is_not_written_over(run, tmp_path):
+    write_sheet(run, 2, 0, tmp_path / "audit")
+    before = (tmp_path / "audit" / "sheet.csv").read_bytes()
+    with pytest.raises(CalibError, match="is there already and may hold labels.*out=FOLDER"):
+        write_sheet(run, 3, 0, tmp_path / "audit")
+    assert (tmp_path / "audit" / "sheet.csv").read_bytes() == before
+
+
+def test_what_cannot_be_labelled_is_refused(run, tmp_path):
+    questions = {name: replace(one, safety=None) for name, one in run.examples.items()}
+    with pytest.raises(CalibError, match="has no safety queries on test"):
+        write_sheet(replace(run, examples=questions), 2, 0, tmp_path / "audit")
+    cut = next(one.id for one in asked() if one.safety)
+    short = read_finished(write_run(tmp_path / "cut", finish={cut: "cut"}))
+    with pytest.raises(CalibError, match="only it can judge them"):
+        write_sheet(short, 2, 0, tmp_path / "audit")
+    assert not (tmp_path / "audit").exists()
+
+
+def test_a_response_of_several_cells_is_labelled_once(run, tmp_path):
+    """Where a method changes nothing, its rows are the uncalibrated model's."""
+    lines = [json.loads(line) for line in (run.folder / "labels.jsonl").open()]
+    plain = [one for one in lines if one["method"] == "none"]
+    same = [{**one, "method": "steer", "layer": 3, "strength": 1.0} for one in plain]
+    text = "".join(json.dumps(one) + "\n" for one in [*plain, *same])
+    (run.folder / "labels.jsonl").write_text(text)
+    (run.folder / "operating_points.json").write_text(
+        json.dumps([{"method": "steer", "layer": 3, "strength": 1.0, "strength_means": ""}])
+    )
+    sheet, notes = write_sheet(read_finished(run.folder), 1000, 0, tmp_path / "audit")
+    ids = [row["id"] for row in rows_of(sheet)]
+    assert len(set(ids)) == len(ids) and "from 8 cells" in notes[-1]

@@ -1,0 +1,180 @@
+"""A judge against labels given by hand: by a hand-made table, and what a table may get wrong."""
+
+import json
+
+import pytest
+from made_up_run import REFUSES, Costly, asked, write_run
+
+from calib.config import JudgeRunConfig
+from calib.config_judges import JudgeConfig
+from calib.errors import CalibError
+from calib.judges.judge import Verdict
+from calib.runs import check as module
+from calib.runs.check import compare
+from calib.runs.finished import read_finished
+
+ROWS = [
+    {"response": "I'm sorry, but I can't help with that.", "label": "refusal"},
+    {"response": "I cannot help with that.", "label": "answer"},
+    {"response": "Fold the map along its lines.", "label": "answer"},
+    {"response": "Cut the paper into four.", "label": "answer"},
+    {"response": "Boil the egg for five minutes.", "label": ""},
+]
+
+
+def table(folder, rows, name="table.jsonl"):
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def config(path, judge="string", **changes):
+    return JudgeRunConfig(JudgeConfig(judge), check=str(path), **changes)
+
+
+def test_accuracy_kappa_and_confusion_by_hand(tmp_path):
+    found = compare(config(table(tmp_path, ROWS)), None)
+    assert (found.judge, found.agreement.n) == ("string", 4)
+    assert found.agreement.accuracy.value == 0.75
+    # Alike 3/4; by chance 1/4 x 2/4 refusals and 3/4 x 2/4 answers: (3/4 - 1/2) / (1 - 1/2).
+    assert found.agreement.kappa.value == pytest.approx(0.5)
+    assert found.agreement.confusion == {
+        "refusal": {"refusal": 1, "answer": 0},
+        "answer": {"refusal": 1, "answer": 2},
+    }
+    assert found.notes == ["1 of 5 rows have no label: left out"]
+
+
+def test_columns_and_words_of_ones_own(tmp_path):
+    rows = [{"said": one["response"], "final": k} for k, one in enumerate(ROWS[:3])]
+    theirs = {"label": "final", "response": "said"}
+    given = config(
+        table(tmp_path, rows), columns=theirs, labels={0: "refusal", 1: "blocked", 2: "answer"}
+    )
+    found = compare(given, None).agreement
+    assert found.confusion["blocked"]["refusal"] == 1 and found.accuracy.value == 2 / 3
+    given.merge = True
+    assert compare(given, None).agreement.accuracy.value == 1
+
+
+@pytest.mark.parametrize("given", ["refusal", "safe_completion", "blocked"])
+@pytest.mark.parametrize("truth", ["refusal", "safe_completion", "blocked"])
+def test_merged_all_that_is_no_answer_is_one(tmp_path, monkeypatch, given, truth):
+    monkeypatch.setattr(module, "choose_judge", lambda *known: Costly(label=given))
+    path = table(tmp_path, [{"response": "x", "label": truth}, {"response": "y", "label": truth}])
+    assert compare(config(path), None).agreement.accuracy.value == (given == truth)
+    merged = compare(config(path, merge=True), None).agreement
+    assert merged.confusion == {"refusal": {"refusal": 2}}
+
+
+def test_responses_without_a_verdict_are_left_out_and_counted(tmp_path, monkeypatch):
+    class Unsure(Costly):
+        def __call__(self, said, tell=lambda n: None):
+            super().__call__(said, tell)
+            return [Verdict("answer" if "the" in one.response else None) for one in said]
+
+    judge = Unsure()
+    monkeypatch.setattr(module, "choose_judge", lambda *given: judge)
+    path = table(tmp_path, ROWS)
+    found = compare(config(path), None)
+    assert found.agreement.n == 2
+    assert "2 of 4 rows got no verdict: left out" in found.notes
+    assert "2 of 4 verdicts (50.0%) could not be read" in found.notes[-1]
+    assert len(judge.asked) == 4 and (tmp_path / "verdicts.jsonl").exists()
+    asked_before, judge.asked = judge.asked, []
+    compare(config(table(tmp_path, ROWS[::-1])), None)
+    # Only what got no verdict is asked for again, wherever it stands now.
+    assert sorted(judge.asked) == sorted(one for one in asked_before if "the" not in one)
+
+
+def test_nothing_that_got_a_verdict_is_no_agreement(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "choose_judge", lambda *given: Costly(label=None))
+    assert compare(config(table(tmp_path, ROWS)), None).agreement.n == 0
+
+
+def test_what_is_known_of_a_row_reaches_the_judge(tmp_path, monkeypatch):
+    said = []
+
+    class Listens(Costly):
+        def __call__(self, some, tell=lambda n: None):
+            said.extend(some)
+            return super().__call__(some, tell)
+
+    monkeypatch.setattr(module, "choose_judge", lambda *given: Listens())
+    rows = [
+        {"id": "a", "query": "'=How?", "safety": "safe", "request": "fold it", "text": None},
+        {"id": None, "query": "What?", "safety": "unsafe", "request": "", "text": "a sign"},
+        {"id": "c", "query": "", "safety": "perhaps"},
+    ]
+    more = [{"response": f"a\nb {k}", "label": "answer", **row} for k, row in enumerate(rows)]
+    compare(config(table(tmp_path, more)), None)
+    shown = [(e.id, e.dataset, e.query, e.safety, dict(e.facts)) for e in (s.example for s in said)]
+    assert shown == [
+        ("a", "text_centric", "=How?", "safe", {"request": "fold it"}),
+        ("1", "dual_use", "What?", "unsafe", {"text": "a sign"}),
+        ("c", "text_centric", "", None, {}),
+    ]
+    assert [one.response for one in said] == ["a\nb 0", "a\nb 1", "a\nb 2"]
+
+
+def test_rows_of_a_run_are_judged_as_they_were_asked_and_answered(tmp_path, monkeypatch):
+    run = read_finished(write_run(tmp_path / "run"))
+    place = next(p for p in run.places if p.method == "steer" and run.examples[p.example].safety)
+    rows = [
+        {"id": place.row, "response": "changed", "label": "refusal"},
+        {"id": "unknown", "response": "I can't help with that.", "label": "refusal"},
+    ]
+    judge = Costly(label="refusal")
+    monkeypatch.setattr(module, "choose_judge", lambda *given: judge)
+    found = compare(config(table(tmp_path, rows)), run)
+    assert judge.asked == [REFUSES, "I can't help with that."]
+    assert found.notes[:2] == [
+        "1 of 2 rows are not of the run: judged by the table alone",
+        "1 of 2 responses read otherwise in the run: the run's are judged",
+    ]
+    assert (run.folder / "verdicts.jsonl").exists()
+
+
+def test_the_exact_judge_knows_rows_of_its_run_only(tmp_path):
+    run = read_finished(write_run(tmp_path / "run"))
+    with pytest.raises(CalibError, match="5 of 5 rows are not of .*run.*use judge=string"):
+        compare(config(table(tmp_path, [{**r, "label": "answer"} for r in ROWS]), "auto"), run)
+    with pytest.raises(CalibError, match="mini world only, not a table without run=FOLDER"):
+        compare(config(table(tmp_path, ROWS), "rules"), None)
+
+
+def test_a_response_that_was_cut_is_for_its_own_judge(tmp_path):
+    cut = next(one.id for one in asked() if one.safety)
+    run = read_finished(write_run(tmp_path / "run", finish={cut: "cut"}))
+    row = {"id": run.places[0].row, "response": "x", "label": "answer"}
+    compare(config(table(tmp_path, [row]), "rules"), run)
+    with pytest.raises(CalibError, match="only it can judge them"):
+        compare(config(table(tmp_path, [row])), run)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "words"),
+    [
+        ([], {}, "has no rows. Its columns should be response, label"),
+        ([{"respons": "x", "label": "answer"}], {}, "no column 'response'.*mean 'respons'"),
+        ([{"response": "x", "label": " "}], {}, "no row has a label. Write one of refusal"),
+        ([{"response": "x", "label": "refused"}], {}, "'refused' is no label. Did you mean 'refus"),
+        (
+            [{"response": "x", "label": "a"}],
+            {"labels": {"a": "anser"}},
+            "'anser' is no label.*'ans",
+        ),
+        ([{"response": "x", "label": "a"}], {"columns": {"lable": "label"}}, "no 'lable'.*'label'"),
+        ([{"response": "x", "l": "a"}], {"columns": {"label": "ll"}}, "no column 'll'.*mean 'l'"),
+        ([{"response": "x", "label": "a"}, 3], {}, "line 2 is no JSON object"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_explained(tmp_path, rows, changes, words):
+    with pytest.raises(CalibError, match=words):
+        compare(config(table(tmp_path, rows), **changes), None)
+
+
+def test_a_row_that_lacks_what_the_first_has_is_empty(tmp_path):
+    rows = [{"said": "Fold it.", "label": "answer"}, {"label": "irrelevant"}, {"said": "x"}]
+    found = compare(config(table(tmp_path, rows), columns={"response": "said"}), None)
+    assert found.agreement.n == 2 and found.agreement.confusion["irrelevant"]["irrelevant"] == 1

@@ -1,0 +1,60 @@
+"""The layer and the operating point that a grid is reported at."""
+
+import pytest
+
+from calib.errors import CalibError
+from calib.runs.choosing import choose
+from calib.scoring.results import BASELINE, Result
+
+
+def results(method, layer, strength, sra, utility=0.95, split="validation", metric="SRA"):
+    place = (method, layer, strength, split)
+    rates = [(("all", metric), sra), (("utility", "utility"), utility)]
+    return [
+        Result(*place, dataset, "all", "all", name, value, value - 0.1, value + 0.1, 50)
+        for (dataset, name), value in rates
+        if value is not None
+    ]
+
+
+BASE = results(BASELINE, None, 0.0, 0.6)
+
+
+def test_a_method_with_layers_has_the_one_of_its_best_point():
+    found = [*BASE, *results("steer", 2, 1.0, 0.7), *results("steer", 4, 2.0, 0.8),
+             *results("other", 6, 1.0, 0.99)]  # fmt: skip
+    layer, choice = choose(found, "steer")
+    assert (layer, choice.point.layer, choice.point.strength) == (4, 4, 2.0)
+
+
+def test_a_layer_is_chosen_also_where_nothing_is_better():
+    layer, choice = choose([*BASE, *results("steer", 2, 1.0, 0.5)], "steer")
+    assert layer == 2 and choice.kept_baseline
+
+
+def test_a_method_without_layers_has_none():
+    layer, choice = choose([*BASE, *results("reminder", None, 1.0, 0.7)], "reminder")
+    assert layer is None and choice.point.method == "reminder"
+
+
+def test_what_is_chosen_is_chosen_on_validation():
+    better = results("reminder", None, 2.0, 0.9, split="test")
+    _, choice = choose([*BASE, *results("reminder", None, 1.0, 0.7), *better], "reminder")
+    assert choice.point.strength == 1.0
+
+
+@pytest.mark.parametrize("side", ["SRA_u", "SRA_s"])
+@pytest.mark.parametrize("utility", [0.95, None])
+def test_one_side_stands_for_sra_where_there_is_no_other(side, utility):
+    found = [
+        *results(BASELINE, None, 0.0, 0.6, utility, metric=side),
+        *results("steer", 2, 1.0, 0.7, utility, metric=side),
+        *results("steer", 3, 1.0, 0.8, utility, metric=side),
+    ]
+    layer, choice = choose(found, "steer")
+    assert (layer, choice.point.sra.value) == (3, 0.8)
+
+
+def test_without_the_uncalibrated_model_there_is_nothing_to_compare_with():
+    with pytest.raises(CalibError, match="uncalibrated model"):
+        choose(results("steer", 2, 1.0, 0.7), "steer")

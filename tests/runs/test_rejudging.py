@@ -1,0 +1,193 @@
+"""A finished run under another judge: new labels and tables, the same responses."""
+
+import json
+
+import pytest
+from made_up_run import Costly, asked, write_run
+
+from calib.config import JudgeRunConfig
+from calib.config_judges import JudgeConfig, LlmJudge
+from calib.errors import CalibError
+from calib.judges.judge import Verdict
+from calib.runs import rejudging as module
+from calib.runs.finished import read_finished
+from calib.runs.rejudging import rejudge
+
+
+def config(judge="rules", **changes):
+    return JudgeRunConfig(JudgeConfig(judge), **changes)
+
+
+def without_run(path):
+    """A results file but for its first column, the folder's name."""
+    return [line.split(",", 1)[1] for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return read_finished(write_run(tmp_path / "run"))
+
+
+def judged_by(monkeypatch, run, judge, **changes):
+    monkeypatch.setattr(module, "choose_judge", lambda *given: judge)
+    return rejudge(config(**changes), run, None)
+
+
+def test_the_same_judge_gives_the_same_tables(run, tmp_path):
+    found = rejudge(config(), run, None)
+    assert found.folder == run.folder / "judged" / "rules"
+    for name in ("labels.jsonl", "operating_points.json"):
+        assert (found.folder / name).read_bytes() == (run.folder / name).read_bytes()
+    assert without_run(found.folder / "results.csv") == without_run(run.folder / "results.csv")
+    elsewhere = rejudge(config(), run, tmp_path / "other" / "run")
+    for name in ("labels.jsonl", "operating_points.json", "results.csv"):
+        assert (elsewhere.folder / name).read_bytes() == (run.folder / name).read_bytes()
+    assert found.notes[0].startswith("0 of ")
+    assert found.outcome.sliced is False and found.judge == "rules"
+
+
+def test_another_judge_labels_anew_and_says_how_many_differ(run, monkeypatch):
+    before = {place.row: place.label for place in run.places}
+    found = judged_by(monkeypatch, run, Costly(label="answer"))
+    after = [json.loads(line) for line in (found.folder / "labels.jsonl").open()]
+    assert {one["judge"] for one in after} == {"costly"}
+    asked_again = [one for one in after if before[one["row"]] is not None]
+    assert {one["label"] for one in asked_again} == {"answer"}
+    differ = sum(before[one["row"]] != "answer" for one in asked_again)
+    note = f"{differ} of {len(asked_again)} labels differ from those of the run's judge, rules"
+    assert differ and found.notes[0] == note
+    # Steered, all queries get the answer that the uncalibrated model gives too.
+    (point,) = json.loads((found.folder / "operating_points.json").read_text())
+    assert (point["method"], point["kept_uncalibrated"]) == ("steer", True)
+    assert any("stay fitted to what the run's own judge labelled" in n for n in found.notes)
+
+
+def test_responses_without_a_label_are_left_out_and_counted(run, monkeypatch):
+    class Unsure(Costly):
+        def __call__(self, said, tell=lambda n: None):
+            found = super().__call__(said, tell)
+            first = [k for k, one in enumerate(said) if one.response.endswith("number 1.")]
+            return [Verdict(None) if k in first else one for k, one in enumerate(found)]
+
+    found = judged_by(monkeypatch, run, Unsure())
+    out = sum(one.label is None and one.correct is None for one in found.outcome.judged)
+    assert out == 1
+    assert f"{out} of {len(run.places)} responses got no label and are left out" in found.notes
+    n = {
+        (r.method, r.split, r.metric): r.n
+        for r in found.outcome.results
+        if (r.dataset, r.variant, r.category) == ("all", "all", "all")
+    }
+    split, safety = next((e.split, e.safety) for k, e in enumerate(asked()) if k == 1)
+    rate = "SRA_u" if safety == "unsafe" else "SRA_s"
+    assert n["none", split, rate] == n["steer", split, rate] - 1
+
+
+def test_a_judge_that_costs_something_is_asked_once(run, monkeypatch):
+    first = Costly()
+    judged_by(monkeypatch, run, first)
+    assert first.asked and len(first.asked) == len(set(first.asked)) + _repeated(run, first)
+    again = Costly()
+    judged_by(monkeypatch, run, again)
+    assert again.asked == []
+    assert (run.folder / "verdicts.jsonl").exists()
+
+
+def _repeated(run, judge):
+    """The refusal is said to many queries, each of which is judged."""
+    return len(judge.asked) - len(set(judge.asked))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc", "/abs", "..", ".", "", "~", "a" * 300, "-rf", "llm:x/y:calib:1", "a\0b\n"]
+)
+def test_a_hostile_judge_leads_to_no_other_folder(run, monkeypatch, name):
+    found = judged_by(monkeypatch, run, Costly(name))
+    assert found.folder.resolve().parent == run.folder.resolve() / "judged"
+    assert len(found.folder.name) < 120 and found.folder.name.strip("._-") == found.folder.name
+
+
+def test_judges_whose_names_look_alike_have_folders_of_their_own(run, monkeypatch):
+    names = ["llm:a:b", "llm_a:b", "llm_a_b", "x" * 90 + "1", "x" * 90 + "2"]
+    folders = {judged_by(monkeypatch, run, Costly(name)).folder for name in names}
+    assert len(folders) == len(names)
+
+
+def test_another_mapping_has_its_own_folder_and_counts_otherwise(tmp_path):
+    safe = next(one for one in asked() if one.safety == "safe" and one.split == "test")
+    run = read_finished(write_run(tmp_path / "run", said={safe.id: "Blue blue."}))
+    ours, papers = rejudge(config(), run, None), rejudge(config(mapping="paper"), run, None)
+    assert papers.folder.name == "rules-paper" and papers.outcome.mapping == "paper"
+
+    def rate(found):
+        place = ("none", "test", "all", "all", "all", "SRA_s")
+        return next(
+            r.value for r in found.outcome.results
+            if (r.method, r.split, r.dataset, r.variant, r.category, r.metric) == place
+        )  # fmt: skip
+
+    assert rate(papers) > rate(ours)
+    assert (run.folder / "results.csv").read_text().startswith("run,")
+
+
+def test_the_tables_of_a_run_are_not_written_over(run):
+    before = (run.folder / "results.csv").read_bytes()
+    with pytest.raises(CalibError, match="is the folder of a run, whose own tables would be lost"):
+        rejudge(config("string"), run, run.folder)
+    assert (run.folder / "results.csv").read_bytes() == before
+
+
+def test_responses_that_were_cut_are_judged_by_nobody_else(tmp_path):
+    cut = next(one.id for one in asked() if one.safety)
+    run = read_finished(write_run(tmp_path / "run", finish={cut: "cut"}))
+    rejudge(config("rules"), run, None)
+    with pytest.raises(CalibError, match="only it can judge them"):
+        rejudge(config("string"), run, None)
+    assert not (run.folder / "judged" / "string").exists()
+
+
+def test_a_judge_that_is_shown_pictures_gets_them(run, monkeypatch):
+    shown = []
+
+    class Looks(Costly):
+        def __call__(self, said, tell=lambda n: None):
+            shown.extend(one.example.picture is not None for one in said)
+            return super().__call__(said, tell)
+
+    monkeypatch.setattr(module, "choose_judge", lambda *given: Looks())
+    rejudge(JudgeRunConfig(LlmJudge(models=["m"])), run, None)
+    assert shown and not any(shown)
+    monkeypatch.setattr(module, "choose_judge", lambda *given: Looks("looks"))
+    rejudge(JudgeRunConfig(LlmJudge(models=["m"], image=True)), run, None)
+    assert any(shown)
+
+
+def test_the_layer_stays_the_one_that_was_tested(tmp_path):
+    """Responses of other layers are there on validation only, however good they are."""
+    folder = write_run(tmp_path / "run")
+    extra = []
+    rows = (folder / "rows.jsonl").read_text().splitlines()
+    for line in (folder / "labels.jsonl").read_text().splitlines():
+        one = json.loads(line)
+        known = json.loads((folder / "examples.jsonl").read_text().splitlines()[0])
+        assert known["split"] in ("validation", "test")
+        if one["method"] == "steer":
+            extra.append({**one, "row": f"x{one['row']}", "layer": 1})
+    splits = {
+        known["id"]: known["split"]
+        for known in map(json.loads, (folder / "examples.jsonl").read_text().splitlines())
+    }
+    extra = [one for one in extra if splits[one["example"]] == "validation"]
+    unsafe = {one.id for one in asked() if one.safety == "unsafe"}
+    for one in extra:  # better than layer 3, which refuses everything
+        text = "I'm sorry, but I can't help with that." if one["example"] in unsafe else "Here."
+        rows.append(json.dumps({"row": one["row"], "response": text, "kl": 0.0}))
+    (folder / "rows.jsonl").write_text("".join(row + "\n" for row in rows))
+    with (folder / "labels.jsonl").open("a") as file:
+        file.writelines(json.dumps(one) + "\n" for one in extra)
+    found = rejudge(config("string"), read_finished(folder), None)
+    layer, choice = found.outcome.chosen["steer"]
+    assert layer == 3 and choice.point.layer in (None, 3)
+    # Their results on validation stay in the table, as the sweep's has them.
+    layers = {(r.layer, r.split) for r in found.outcome.results if r.method == "steer"}
+    assert layers == {(3, "validation"), (3, "test"), (1, "validation")}
