@@ -14,27 +14,45 @@ def main(config: ExportConfig) -> None:
     from calib.directions.direction import read_direction, write_direction
     from calib.errors import CalibError
     from calib.files import write_atomically
+    from calib.interchange.formats import cut
+    from calib.interchange.writing import write_as
     from calib.report.card import command_line, direction_card
     from calib.report.terminal import printable
-    from calib.runs.export import chosen_direction, measured
+    from calib.runs.export import chosen_direction, default_place, measured, model_of, push
+    from calib.vlm.load import load
 
     if (config.run is None) == (config.direction is None):
         raise CalibError("give either run=FOLDER (of a finished sweep) or direction=FILE.")
-    if config.run is not None:
-        folder = Path(config.run).expanduser()
+    folder = Path(config.run).expanduser() if config.run is not None else None
+    if folder is not None:
         direction, results = chosen_direction(folder), measured(folder)
-        place = folder / "export" / "direction.safetensors"
     else:
         direction, results = read_direction(Path(str(config.direction)).expanduser()), []
-        place = Path("direction.safetensors")
-    out = Path(config.out).expanduser() if config.out else place
-    if out.suffix != ".safetensors":
-        raise CalibError(f"out={out} should be a file that ends in .safetensors.")
-    write_direction(out, direction)
-    card = out.with_suffix(".md")
-    write_atomically(card, direction_card(direction, results, out.name))
-    print(f"direction  {printable(str(out))}\ncard       {printable(str(card))}")
-    print(f"steer with it: {command_line(direction, str(out))}")
+    out = Path(config.out).expanduser() if config.out else default_place(folder, config.format)
+    if config.format == "native":
+        if out.suffix != ".safetensors":
+            raise CalibError(f"out={out} should be a file that ends in .safetensors.")
+        direction = cut(direction, config.layers, config.strength)
+        write_direction(out, direction)
+        card = direction_card(direction, results, out.name)
+        use = command_line(direction, str(out))
+    else:
+        model = model_of(config.model, direction, folder)
+        written = write_as(
+            direction, config.format, out, lambda: load(model), config.layers, config.strength
+        )
+        use = written.use
+        card = direction_card(
+            written.direction, results, out.name, use=use, fits=written.fits, note=written.note
+        )
+    place = out / "README.md" if out.is_dir() else out.with_suffix(".md")
+    write_atomically(place, card)
+    print(f"direction  {printable(str(out))}\ncard       {printable(str(place))}")
+    print("steer with it:" if "\n" in use else f"steer with it: {printable(use)}")
+    for line in use.split("\n") if "\n" in use else []:
+        print(f"    {printable(line)}")
+    if config.push is not None:
+        print(f"pushed to  {printable(push(config.push, out, card, direction, config.private))}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
 """calib.export: the direction of a run that steers, as a file with a card, and nothing else."""
 
 import csv
+import dataclasses
 import json
+import re
 
 import pytest
 import torch
 from composing import composed
 
 from calib import export, sweep
-from calib.config import ExportConfig
+from calib.config import ExportConfig, ModelConfig
 from calib.directions.direction import read_direction
 from calib.errors import CalibError
+from calib.interchange.control_vector import read_control_vector
+from calib.runs.export import model_of
 
 TINY = (
     "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
@@ -129,3 +133,113 @@ def test_what_is_given_must_make_sense(several, tmp_path):
     with pytest.raises(CalibError, match="should be a file that ends in .safetensors"):
         export.main(ExportConfig(run=str(several), out=str(tmp_path / "direction.pt")))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory):
+    """A run that steers every token, with the card's model."""
+    return run(
+        tmp_path_factory.mktemp("runs") / "everywhere", "method=steer", "method.layers=3",
+        "method.strengths=[-1,1]", "method.positions=all",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "words"),
+    [
+        ("gguf", "direction-gguf.gguf", "llama-mtmd-cli -m MODEL.gguf .*--control-vector-scaled"),
+        ("repeng", "direction-repeng.gguf", r"repeng.ControlModel\(model, layer_ids=\[3\]\)"),
+        ("easysteer", "direction-easysteer.gguf", r"target_layers=\[3\]"),
+        ("lm_eval", "direction-lm_eval.pt", "SteeredModel"),
+    ],
+)
+def test_formats_of_others_say_how_they_are_used(everywhere, capsys, name, file, words):
+    export.main(ExportConfig(run=str(everywhere), format=name))
+    out = everywhere / "export" / file
+    assert out.is_file()
+    said = capsys.readouterr().out
+    card = out.with_suffix(".md").read_text()
+    assert re.search(words, said) and re.search(words, card)
+    assert "its reader does not check that" in card
+    assert "## Measured" in card
+
+
+def test_a_baked_checkpoint_is_a_folder_with_a_card(everywhere, capsys):
+    export.main(ExportConfig(run=str(everywhere), format="baked", strength=1.5))
+    out = everywhere / "export" / "baked"
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {p.name for p in out.iterdir()}
+    card = (out / "README.md").read_text()
+    assert r"bias of \`mlp.down\_proj\` in decoder block 3" in card
+    assert r"qwen2 decoder is stored as the Llama decoder" in card
+    assert "| default strength | 1.5" in card
+    assert "whatever loads the checkpoint steers" in card and "fits this checkpoint" not in card
+    assert f"vllm serve {out}" in capsys.readouterr().out
+    with pytest.raises(CalibError, match="exists and is not empty"):
+        export.main(ExportConfig(run=str(everywhere), format="baked", strength=1.5))
+
+
+def test_what_a_format_cannot_say_is_refused_and_nothing_is_written(several, tmp_path):
+    with pytest.raises(CalibError, match="format=gguf: the direction is for positions 'response'"):
+        export.main(ExportConfig(run=str(several), format="gguf", out=str(tmp_path / "v.gguf")))
+    with pytest.raises(CalibError, match="should be a file that ends in .pt"):
+        export.main(ExportConfig(run=str(several), format="lm_eval", out=str(tmp_path / "v.gguf")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_and_strength_are_chosen(several, tmp_path):
+    fitted, out = several / FITTED, tmp_path / "v.gguf"
+    export.main(
+        ExportConfig(direction=str(fitted), format="gguf", layers=[2, 4], strength=-3, out=str(out))
+    )
+    assert sorted(read_control_vector(out)) == [2, 4]
+    native = tmp_path / "d.safetensors"
+    export.main(ExportConfig(direction=str(fitted), layers=4, strength=0.5, out=str(native)))
+    assert (read_direction(native).layers, read_direction(native).strength) == ([4], 0.5)
+
+
+def test_the_model_is_the_runs_or_the_one_that_was_given(everywhere, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    direction = read_direction(
+        everywhere / "directions/safety-mean_difference-last_prompt-residual.safetensors"
+    )
+    chosen = model_of(ModelConfig("internvl"), direction, everywhere)
+    assert chosen == ModelConfig("internvl")
+    given = ModelConfig("internvl", dtype="bfloat16")
+    assert model_of(given, direction, everywhere) == given
+    named = dataclasses.replace(direction, checkpoint="some/model", revision="v1")
+    assert model_of(given, named, None) == dataclasses.replace(
+        given, checkpoint="some/model", revision="v1"
+    )
+    with pytest.raises(CalibError, match="direction was read from mini-internvl .* as it was then"):
+        export.main(
+            ExportConfig(
+                run=str(everywhere), format="lm_eval", model=given, out=str(tmp_path / "v.pt")
+            )
+        )
+    assert not (tmp_path / "v.pt").exists()
+
+
+def test_an_export_is_pushed_with_its_card(everywhere, tmp_path, monkeypatch, capsys):
+    pushed = []
+
+    def push(repo, files, private):
+        pushed.append((repo, dict(files), private))
+        return "https://hub.example/me/x"
+
+    monkeypatch.setattr("calib.runs.export.push_to_hub", push)
+    out = tmp_path / "mine.safetensors"
+    export.main(ExportConfig(run=str(everywhere), out=str(out), push="me/x"))
+    export.main(
+        ExportConfig(
+            run=str(everywhere), format="baked", out=str(tmp_path / "b"), push="me/y",
+            strength=1, private=False,
+        )
+    )  # fmt: skip
+    (repo, files, private), (other, folder, public) = pushed
+    assert (repo, private, other, public) == ("me/x", True, "me/y", False)
+    assert files["direction.safetensors"] == out
+    assert b"# Steering direction for mini-internvl" in files["README.md"]
+    assert {"model.safetensors", "config.json", "README.md"} <= set(folder)
+    assert folder["README.md"].startswith(b"---\n")
+    assert "pushed to  https://hub.example/me/x" in capsys.readouterr().out

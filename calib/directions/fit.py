@@ -65,18 +65,18 @@ def require_match(direction: Direction, vlm: VLM, path: str) -> None:
     width = site_width(vlm.model, cast(Site, direction.site))
     if direction.width != width:
         raise CalibError(
-            f"method.direction={path} has width {direction.width}; {vlm.checkpoint} has width "
+            f"the direction {path} has width {direction.width}; {vlm.checkpoint} has width "
             f"{width} ({direction.site}). A direction only fits the model it was read from."
         )
     beyond = [layer for layer in direction.layers if layer >= vlm.layers]
     if beyond:
         raise CalibError(
-            f"method.direction={path} has layers {beyond}; {vlm.checkpoint} ends at layer "
+            f"the direction {path} has layers {beyond}; {vlm.checkpoint} ends at layer "
             f"{vlm.layers - 1}."
         )
     if direction.fingerprint != vlm.fingerprint:
         raise CalibError(
-            f"method.direction={path} was read from {direction.checkpoint} "
+            f"the direction {path} was read from {direction.checkpoint} "
             f"({direction.fingerprint}), not from {vlm.checkpoint} ({vlm.fingerprint}). "
             "Fit a direction for this model with calib.extract."
         )

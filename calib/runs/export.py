@@ -4,11 +4,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from calib.config import ModelConfig
+from calib.config_models import ModelChoice
 from calib.directions.direction import Direction, read_direction
 from calib.errors import CalibError
+from calib.interchange.formats import FORMATS
+from calib.interchange.hub import FILE, model_card, push_to_hub
 from calib.runs.identity import read_run
 from calib.runs.tables import RESULTS_FILE, read_operating_points
 from calib.scoring.results import BASELINE, Result, read_results
+from calib.vlm.load import MINI
 
 EXPORTED = "steer"
 """The method (its file) whose edit is the direction itself; others do more with theirs."""
@@ -69,3 +74,37 @@ def measured(folder: Path) -> list[Result]:
     totals = [r for r in found if r.split == "test" and r.variant == "all" and r.category == "all"]
     settings = _settings(read_run(folder)["identity"])
     return [r for r in totals if r.method in (BASELINE, (settings or {}).get("name"))]
+
+
+def default_place(folder: Path | None, name: str) -> Path:
+    """Where an export goes that was given no place: the run's folder, or the current one."""
+    within = Path() if folder is None else folder / "export"
+    if name == "native":
+        return within / "direction.safetensors"
+    if not FORMATS[name].suffix:
+        return within / name
+    return within / f"direction-{name}{FORMATS[name].suffix}"
+
+
+def model_of(given: ModelChoice, direction: Direction, folder: Path | None) -> ModelChoice:
+    """The model that an export is made for: what was given, or the run's, or, without a checkpoint,
+    the one that the direction names."""
+    if not isinstance(given, ModelConfig):  # loading it says why not
+        return given
+    if folder is not None and given == ModelConfig(given.name):
+        return ModelConfig(**read_run(folder)["identity"]["model"])
+    if given.checkpoint is None and direction.checkpoint != MINI:
+        return dataclasses.replace(
+            given, checkpoint=direction.checkpoint, revision=direction.revision
+        )
+    return given
+
+
+def push(repo: str, out: Path, card: str, direction: Direction, private: bool) -> str:
+    """Put an export on the hub, its card as README.md; the address."""
+    files: dict[str, Path | bytes] = {"README.md": model_card(card, direction.checkpoint)}
+    if out.is_dir():
+        files |= {p.name: p for p in sorted(out.iterdir()) if p.name != "README.md"}
+    else:
+        files[FILE if out.suffix == ".safetensors" else out.name] = out
+    return push_to_hub(repo, files, private)

@@ -18,6 +18,7 @@ from calib.engine.operators import (
     Operator,
 )
 from calib.errors import CalibError
+from calib.interchange.adopting import IMPORTED
 from calib.settings.edits import edits_at, grid_layers
 from calib.settings.fitting import Fitting
 from calib.settings.gates import gate_of
@@ -98,6 +99,12 @@ def check_direction(config: Steer, vlm: VLM) -> None:
             f"method.direction={config.direction} is for operator '{direction.operator}', and "
             f"method.operator={config.operator} would do something else with it. Give "
             f"method.operator={direction.operator}."
+        )
+    if direction.estimator == IMPORTED and config.operator in ("linear", "clamp"):
+        raise CalibError(
+            f"method.operator={config.operator} needs to know where the two classes lie, and "
+            f"method.direction={config.direction} was imported without that. Give another operator,"
+            " or fit a direction with calib.extract."
         )
     layers = layers_of(vlm, config.layers)
     if not isinstance(config.layers, str):
