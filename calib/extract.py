@@ -3,6 +3,10 @@
 python -m calib.extract model=internvl data=mini
 """
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from calib import command
 from calib.config import ExtractConfig
 
@@ -13,7 +17,7 @@ def main(config: ExtractConfig) -> None:
     """Fit the direction that ``config`` describes and write it with its AUROC per layer."""
     from pathlib import Path
 
-    from calib.data.benchmarks import load_benchmark, load_utility
+    from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.directions.direction import write_direction
     from calib.report.direction_table import direction_table
     from calib.report.separability import layer_separability
@@ -21,30 +25,32 @@ def main(config: ExtractConfig) -> None:
     from calib.runs.extraction import extract
     from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.provenance import provenance
-    from calib.runs.record import Rows, locked
-    from calib.runs.study import ROWS_FILE, is_unfinished
+    from calib.runs.record import ROWS_FILE, Rows, locked
+    from calib.runs.study import is_unfinished
     from calib.settings.layers import layers_of
     from calib.vlm.load import load
 
     vlm = load(config.model)
     benchmark = load_benchmark(config.data)
-    utility = load_utility(config.utility, 0, config.data.system)
+    questions = load_utility_noted(config.utility, 0, config.data.system)
+    notes = [*benchmark.notes, *questions.notes]
     names = ("extract", config.model.name, config.data.name)
     named = Path(config.out).expanduser() if config.out else None
     folder = named or folder_name(names, config, vlm.fingerprint)
     layers_of(vlm, config.layers)
     identity = identity_of(config) | {"checkpoint": vlm.checkpoint, "fingerprint": vlm.fingerprint}
-    for note in benchmark.notes:
+    for note in notes:
         print(f"note: {printable(note)}")
     with locked(folder), Rows.open(folder / ROWS_FILE) as record:
         check_same_run(
             folder,
             {"extract": identity},
-            provenance() | {"notes": benchmark.notes},
+            provenance() | {"notes": notes},
             unfinished=is_unfinished(folder),
         )
-        direction, notes = extract(config, vlm, benchmark.examples, utility, folder, record)
-        for note in notes:
+        asked = benchmark.examples, questions.examples
+        direction, computed = extract(config, vlm, *asked, folder, record)
+        for note in computed:
             print(f"note: {printable(note)}")
         files = {"direction": folder / DIRECTION_FILE}
         write_direction(files["direction"], direction)
@@ -58,6 +64,17 @@ def main(config: ExtractConfig) -> None:
             )[0]
     print(direction_table(direction, files))
 
+
+class _Callable(ModuleType):
+    """calib.extract(vlm, pairs) is calib.library.extract: both are known by this name."""
+
+    def __call__(self, *given: Any, **settings: Any) -> Any:
+        from calib.library import extract
+
+        return extract(*given, **settings)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     command.run(main, "extract", ExtractConfig)
