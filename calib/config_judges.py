@@ -4,10 +4,17 @@ Nothing here imports torch.
 """
 
 import re
-import urllib.parse
 from dataclasses import dataclass, field
 
-from calib.config_checks import at_least_one, between, one_of, path, positive
+from calib.config_checks import (
+    address,
+    at_least_one,
+    between,
+    environment,
+    one_of,
+    path,
+    positive,
+)
 from calib.errors import CalibError
 
 LABELS = ("refusal", "safe_completion", "answer", "irrelevant")
@@ -121,13 +128,8 @@ class LlmJudge(JudgeConfig):
                     "model votes once. Give each model one name."
                 )
         if self.base_url is not None:
-            _address(self.base_url)
-        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", self.key_env):
-            # Not shown: it may be the key itself.
-            raise CalibError(
-                "judge.key_env is not the name of an environment variable. Name the one that "
-                "holds the key; the key itself belongs in no setting."
-            )
+            address("judge.base_url", self.base_url, "judge.key_env")
+        environment("judge.key_env", self.key_env)
         if self.image and self.protocol != "calib":
             raise CalibError(
                 f"judge.image: the protocol {self.protocol} judges text alone, as its paper does. "
@@ -139,22 +141,6 @@ class LlmJudge(JudgeConfig):
         positive("judge.timeout", self.timeout)
         between("judge.retries", self.retries, 0, 100)
         at_least_one("judge.max_requests", self.max_requests)
-
-
-def _address(url: str) -> None:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        whole = False
-    if not whole:
-        raise CalibError(f"judge.base_url: '{url}' is no address. Give one like https://HOST/v1.")
-    if parts.username is not None or parts.query:
-        # Not shown: messages end up in logs.
-        raise CalibError(
-            "judge.base_url holds a user name or a query. Give the plain address, and the key in "
-            "the environment variable that judge.key_env names."
-        )
 
 
 JUDGES: dict[str, type] = {"any": JudgeConfig, "classifier": ClassifierJudge, "llm": LlmJudge}

@@ -13,31 +13,32 @@ def main(config: SweepConfig) -> None:
     from pathlib import Path
 
     from calib.config_prompts import Prompting
-    from calib.data.benchmarks import load_benchmark, load_utility
-    from calib.report.comparison import comparison
-    from calib.report.figures import trade_off
-    from calib.report.methods_figure import methods_figure
-    from calib.report.terminal import printable, summary
+    from calib.data.benchmarks import load_benchmark, load_utility_noted
+    from calib.report.outcome import show
+    from calib.report.terminal import printable
     from calib.runs.checks import check, meaning, methods_of
+    from calib.runs.choosing import choose
     from calib.runs.identity import check_same_run, folder_name, identity_of
+    from calib.runs.outcome import Outcome
     from calib.runs.provenance import provenance
-    from calib.runs.record import Rows, locked
-    from calib.runs.study import ROWS_FILE, Study, choose, examples_identity, is_unfinished
-    from calib.runs.tables import write_tables
+    from calib.runs.record import ROWS_FILE, Rows, locked
+    from calib.runs.remotely import answered_notes
+    from calib.runs.study import Study, examples_identity, is_unfinished
+    from calib.runs.tables import write_config, write_tables
     from calib.scoring.metrics import in_order, score
-    from calib.scoring.results import RunResults
     from calib.settings.setting import BASELINE
-    from calib.vlm.load import load
+    from calib.vlm.load import open_model
 
-    vlm = load(config.model)
+    vlm = open_model(config.model)
     benchmark = load_benchmark(config.data, config.seed)
-    utility = load_utility(config.utility, config.seed, config.data.system)
+    questions = load_utility_noted(config.utility, config.seed, config.data.system)
+    utility = questions.examples
     names = (config.model.name, config.experiment or config.method.name, config.data.name)
     named = Path(config.out).expanduser() if config.out else None
     folder = named or folder_name(names, config, vlm.fingerprint)
     # Whatever is wrong with the settings is said before the folder becomes this run's.
     extra = check(config, vlm, benchmark)
-    notes = [*benchmark.notes, *meaning(config, vlm, benchmark.examples)]
+    notes = [*benchmark.notes, *questions.notes, *meaning(config, vlm, benchmark.examples)]
     identity = identity_of(config) | {
         "checkpoint": vlm.checkpoint,
         "fingerprint": vlm.fingerprint,
@@ -53,7 +54,8 @@ def main(config: SweepConfig) -> None:
         )
         with Rows.open(folder / ROWS_FILE) as record:
             study = Study(config, vlm, benchmark, utility, folder, record)
-            print(f"Checkpoint {printable(vlm.checkpoint)}, judge {study.judge}, ", end="")
+            judge = study.judging.judge.id
+            print(f"Checkpoint {printable(vlm.checkpoint)}, judge {printable(judge)}, ", end="")
             print(f"run {printable(str(folder))}")
             for note in notes:
                 print(f"note: {printable(note)}")
@@ -75,26 +77,18 @@ def main(config: SweepConfig) -> None:
             ]
             tested = score(study.test([BASELINE, *kept]), config.mapping)
             labels = study.write_labels()
-            for note in study.engine.notes:
+            answered = answered_notes(record)
+            for note in (*study.engine.notes, *answered, *study.judging.notes()):
                 print(f"note: {printable(note)}")
 
         results = in_order([*validated, *tested])
-        files = write_tables(folder, config, vlm, results, chosen, axes) | {"labels": labels}
-        run = RunResults(folder.name, vlm.checkpoint, results)
-        if len(chosen) == 1:
-            ((name, (_, choice)),) = chosen.items()
-            axis = axes.get(name, "")
-            files["figure"] = trade_off(run, folder / "trade_off", axis=axis)[0]
-        else:
-            layers = {name: layer for name, (layer, _) in chosen.items()}
-            places = {n: (c.point.layer, c.point.strength) for n, (_, c) in chosen.items()}
-            files["figure"] = methods_figure(run, places, layers, folder / "methods")[0]
-    if len(chosen) == 1:
-        print(summary(study.judged, choice, vlm.checkpoint, files, axis, mapping=config.mapping))
-    else:
         prompts = [one.name for one in methods_of(config) if isinstance(one, Prompting)]
-        found = study.judged, results, chosen, prompts
-        print(comparison(*found, vlm.checkpoint, files, mapping=config.mapping))
+        files = write_tables(folder, vlm.checkpoint, results, chosen, axes, prompts)
+        files |= {"configuration": write_config(folder, config), "labels": labels}
+        # The summary has the mini world's parts already.
+        sliced = config.data.name != "mini"
+        found = study.judged, results, chosen, axes, prompts
+        print(show(Outcome(vlm.checkpoint, *found, config.mapping, sliced), folder, files))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from composing import composed
 from calib import config
 from calib import config_methods as methods
 from calib.config import CONF
+from calib.config_data import MiniData, UtilityConfig, VscbenchData
+from calib.config_judges import JudgeConfig
 from calib.config_methods import Steer
 from calib.config_prompts import Worded
 from calib.directions import estimators
@@ -59,7 +61,7 @@ def test_overrides_arrive_typed():
     )
     assert sweep.method.strengths == [0.0, 1.0, 2.0]
     assert sweep.method.layers == [3, 4]
-    assert isinstance(sweep.data, config.VscbenchData)
+    assert isinstance(sweep.data, VscbenchData)
     assert sweep.data.root == "/some/where"
 
 
@@ -67,16 +69,16 @@ def sweep_config(**changes: object) -> config.SweepConfig:
     settings = {
         "model": config.ModelConfig("internvl"),
         "method": Steer(),
-        "data": config.MiniData(),
-        "utility": config.UtilityConfig("mini", limit=300),
-        "judge": config.JudgeConfig("auto"),
+        "data": MiniData(),
+        "utility": UtilityConfig("mini", limit=300),
+        "judge": JudgeConfig("auto"),
     }
     return config.SweepConfig(**{**settings, **changes})
 
 
 def extract_config(**changes: object) -> config.ExtractConfig:
-    model, utility = config.ModelConfig("m"), config.UtilityConfig("mini")
-    return config.ExtractConfig(model, config.MiniData(), utility, **changes)
+    model, utility = config.ModelConfig("m"), UtilityConfig("mini")
+    return config.ExtractConfig(model, MiniData(), utility, **changes)
 
 
 def test_the_names_that_are_checked_early_are_those_of_the_registries():
@@ -113,12 +115,12 @@ def test_layers_that_are_none(layers):
         (lambda: Steer(strengths=[1.0, float("inf")]), "method.strengths: inf.*finite"),
         (lambda: Steer(direction=" "), "method.direction.*empty"),
         (lambda: config.ModelConfig("m", dtype="fp32"), "model.dtype.*'fp32'.*float32, bfloat16"),
-        (lambda: config.MiniData(parts=["image"]), "data.parts.*'image'.*image_centric"),
-        (lambda: config.MiniData(parts=[]), "data.parts.*empty"),
-        (lambda: config.MiniData(limit=0), "data.limit: 0.*1 or more"),
-        (lambda: config.VscbenchData(root=""), "data.root.*empty"),
-        (lambda: config.VscbenchData(variants=[]), "data.variants.*empty"),
-        (lambda: config.UtilityConfig("mini", limit=-1), "utility.limit: -1"),
+        (lambda: MiniData(parts=["image"]), "data.parts.*'image'.*image_centric"),
+        (lambda: MiniData(parts=[]), "data.parts.*empty"),
+        (lambda: MiniData(limit=0), "data.limit: 0.*1 or more"),
+        (lambda: VscbenchData(root=""), "data.root.*empty"),
+        (lambda: VscbenchData(variants=[]), "data.variants.*empty"),
+        (lambda: UtilityConfig("mini", limit=-1), "utility.limit: -1"),
         (lambda: config.GenerationConfig(max_new_tokens=0), "generation.max_new_tokens: 0"),
         (lambda: config.GenerationConfig(batch_rows=0), "generation.batch_rows: 0"),
         (lambda: config.GenerationConfig(memory_gb=0), "generation.memory_gb: 0"),
@@ -163,7 +165,7 @@ def test_layers_that_are_none(layers):
             lambda: sweep_config(methods={"a": Worded("reminder")}),
             r"method=steer would be left out beside methods \(a\).*method=none",
         ),
-        (lambda: config.ExportConfig(format="gguf"), "format: 'gguf'.*native"),
+        (lambda: config.ExportConfig(format="onnx"), "format: 'onnx'.*native, gguf"),
         (lambda: config.PlotConfig(runs=[]), "runs.*empty"),
         (lambda: config.ExportConfig(run=""), "run: the path is empty"),
     ],

@@ -51,7 +51,7 @@ def rows_of(path):
 def test_it_leaves_everything_that_was_promised(finished):
     out, done = finished
     assert {p.name for p in out.iterdir()} - {".lock"} == {
-        "rows.jsonl", "labels.jsonl", "results.csv", "operating_points.json",
+        "rows.jsonl", "labels.jsonl", "examples.jsonl", "results.csv", "operating_points.json",
         "config.yaml", "run.json", "directions", "trade_off.png", "trade_off.pdf",
     }  # fmt: skip
     assert "Checkpoint  mini-internvl" in done.stdout
@@ -180,7 +180,8 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
         file.write(b'{"row": "torn')
     again = command("sweep", *arguments)
     assert again.returncode == 0, again.stderr
-    for name in ("rows.jsonl", "labels.jsonl", "results.csv", "operating_points.json", DIRECTION):
+    tables = ("results.csv", "operating_points.json", "examples.jsonl", DIRECTION)
+    for name in ("rows.jsonl", "labels.jsonl", *tables):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -304,7 +305,7 @@ def test_method_none_is_the_baseline_alone(tmp_path):
         (["model.checkpoint=/no/such/model"], "/no/such/model could not be loaded"),
         (["data=vscbench"], r"data\.root"),
         (["judge=rules", "data=vscbench", "data.root=/tmp"], "vscbench"),
-        (["data.parts=[dual_use]"], "neither an image-centric nor a text-centric part"),
+        (["judge=llm", "judge.models=[m]", "generation.early_stop=true"], "judges whole responses"),
         (["data.limit=1"], "has no examples. Raise data.limit"),
         (["mapping=papr"], "papr.*paper"),
         (["method.estimator=mean_diference"], "mean_diference.*mean_difference"),

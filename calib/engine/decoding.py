@@ -1,7 +1,8 @@
 """How rows are to be answered, and what comes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from calib.data.example import Example
 from calib.engine.edit import Edits
@@ -60,7 +61,10 @@ class Response:
     """Generated tokens, the end token included."""
     finish: str
     """"stop" when the model ended its answer, "length" when it reached max_new_tokens, "cut" when
-    what it had said was enough, "not_finite" when its logits were not finite."""
+    what it had said was enough, "not_finite" when its logits were not finite, "blocked" when a
+    remote provider's filter ended or withheld it."""
     kl: float | None
     """KL(edited || unedited) of the first response token, in nats, where unedited is the row's own
     prompt or the base that was asked for; None where not measured."""
+    remote: Mapping[str, Any] | None = None
+    """What an endpoint said besides, by the names it is recorded under; None for a loaded model."""

@@ -4,24 +4,21 @@ A reply that cannot be read is asked for again, then there is no label: never a 
 response is irrelevant and not sent. Of several models the majority decides.
 """
 
-import base64
 import hashlib
-import io
 import json
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
 from calib.config_judges import LlmJudge
-from calib.data.example import Example
 from calib.errors import CalibError
-from calib.judges.endpoint import Endpoint, Halted, Reply
 from calib.judges.judge import Judge, Said, Verdict
 from calib.judges.protocols import PROTOCOLS, Answer, Stage
 from calib.judges.reading import quoted, read_answer
 from calib.judges.stopped import Stopped
 from calib.judges.vote import majority
+from calib.remote.endpoint import Access, Endpoint, Halted, Reply
+from calib.remote.messages import data_url
 from calib.scoring.labels import Label
 
 LONGER_SIDE = 1024
@@ -38,7 +35,21 @@ def build(config: LlmJudge) -> Judge:
             "judge.models is empty. Name the model that judges as its endpoint calls it, e.g. "
             "judge.models=[gpt-4o-mini], or several that vote."
         )
-    return Models(config, Endpoint(config))
+    access = Access(
+        group="judge",
+        models="judge.models",
+        needed=(
+            "A language model judges through the package openai: pip install 'calib[api]'. Or take "
+            "a judge that needs none, e.g. judge=string."
+        ),
+        kept="Verdicts so far are kept.",
+        base_url=config.base_url,
+        key_env=config.key_env,
+        timeout=config.timeout,
+        retries=config.retries,
+        max_requests=config.max_requests,
+    )
+    return Models(config, Endpoint(access))
 
 
 class Models:
@@ -55,7 +66,6 @@ class Models:
         self._config = config
         self._endpoint = endpoint
         self._protocol = PROTOCOLS[config.protocol]
-        self._drawing = threading.Lock()
 
     def __call__(
         self, said: Sequence[Said], tell: Callable[[int], None] = lambda n: None
@@ -124,11 +134,12 @@ class Models:
     def _answer(
         self, model: str, stage: Stage, one: Said, replies: dict[str, str]
     ) -> Answer | None:
-        messages = self._messages(stage, one)
+        messages, sampling = self._messages(stage, one), {"temperature": self._config.temperature}
         for _ in range(self._config.retries + 1):
-            reply = self._endpoint.ask(model, messages)
-            answer = None if reply.held else read_answer(reply.text, stage.choices)
-            if answer is not None or reply.held:  # what was held back once is held back again
+            reply = self._endpoint.ask(model, messages, self._config.max_tokens, sampling)
+            held = reply.held or reply.refusal
+            answer = None if held else read_answer(reply.text, stage.choices)
+            if answer is not None or held:  # what was held back once is held back again
                 break
         who = model if reply.model in ("", model) else f"{model} ({reply.model})"
         who = who if len(self._protocol.stages) == 1 else f"{who}, {stage.name}"
@@ -139,8 +150,7 @@ class Models:
         text = quoted({**self._protocol.shown(one.example), "response": one.response})
         content: Any = text
         if self._config.image and one.example.picture is not None:
-            with self._drawing:  # pictures of others are read from files that know one reader
-                url = _data_url(one.example)
+            url = data_url(one.example.picture, LONGER_SIDE)
             picture = {"type": "image_url", "image_url": {"url": url}}
             content = [{"type": "text", "text": text}, picture]
         return [
@@ -151,19 +161,11 @@ class Models:
 
 def _noted(reply: Reply) -> str:
     """What was said, after notes in square brackets on why it is not all that could be said."""
-    notes = [reply.held, "cut at judge.max_tokens" if reply.cut else ""]
+    refusal = f"refusal: {reply.refusal}" if reply.refusal else ""
+    notes = [reply.held, refusal, "cut at judge.max_tokens" if reply.cut else ""]
     return " ".join(
         [*(f"[{note}]" for note in notes if note), *([reply.text] if reply.text else [])]
     )
-
-
-def _data_url(example: Example) -> str:
-    assert example.picture is not None
-    image = example.picture().convert("RGB")
-    image.thumbnail((LONGER_SIDE, LONGER_SIDE))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _id(config: LlmJudge) -> str:

@@ -21,13 +21,13 @@ from calib.settings.fitting import Fitting
 from calib.settings.method import Method
 from calib.settings.prompting import SHOWN, check_shown, words
 from calib.settings.setting import Change
-from calib.vlm.load import VLM
+from calib.vlm.load import Model
 
 NO_CAPTION = "nothing, there is none."
 TEXTS = ("check", "caption", "text")
 
 
-def check(config: Dialogued, vlm: VLM, examples: Sequence[Example]) -> None:
+def check(config: Dialogued, vlm: Model, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
     for name in TEXTS:
         words(config, vlm, name)

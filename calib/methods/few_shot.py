@@ -20,12 +20,12 @@ from calib.errors import CalibError
 from calib.settings.fitting import Fitting
 from calib.settings.method import Axis, Method
 from calib.settings.setting import Change, Prompted
-from calib.vlm.load import VLM
+from calib.vlm.load import Model
 
 AXIS = Axis("demonstrations", signed=False, whole=True, usual=2)
 
 
-def check(config: FewShot, vlm: VLM, examples: Sequence[Example]) -> None:
+def check(config: FewShot, vlm: Model, examples: Sequence[Example]) -> None:
     """Raise CalibError for a strength that counts nothing."""
     for strength in config.strengths:
         if strength < 0 or strength != int(strength):

@@ -14,10 +14,10 @@ from calib.settings.fitting import Fitting
 from calib.settings.method import Method
 from calib.settings.prompting import SHOWN, check_shown, with_text, words
 from calib.settings.setting import Change, Prompted
-from calib.vlm.load import VLM
+from calib.vlm.load import Model
 
 
-def check(config: Worded, vlm: VLM, examples: Sequence[Example]) -> None:
+def check(config: Worded, vlm: Model, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
     words(config, vlm)
     check_shown(config)

@@ -1,11 +1,14 @@
-"""Answer the rows of a sweep in segments, each finished segment safe on the disk."""
+"""Answer the rows of a sweep, what is finished safe on the disk: segment by segment, or of a remote
+model as responses land."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from calib.data.example import Example
 from calib.engine.decoding import Asked, Response
 from calib.engine.generate import Engine
+from calib.engine.remote import RemoteEngine
 from calib.errors import CalibError
 from calib.runs.planning import Planner, Row
 from calib.runs.record import Record, Rows
@@ -32,17 +35,20 @@ def answer(
 
     Returns the row of the response that counts for each: itself, or another step of its dialogue.
     The plan of segments depends on ``rows`` alone and a segment is computed whole or not at all, so
-    an interrupted and a resumed run give the same bytes as an undisturbed one. ``progress`` has an
+    an interrupted and a resumed run give the same bytes as an undisturbed one. Rows of a remote
+    model are recorded as they land, and none that is recorded is asked again. ``progress`` has an
     ``update(n)`` method and is told of every row, done now or before.
 
-    Raises CalibError when a row's logits are not finite, memory is too small for a single row, or
-    the record cannot be written; finished segments are safe in all cases.
+    Raises CalibError when a row's logits are not finite, memory is too small for a single row, an
+    endpoint gives no answer, or the record cannot be written; finished segments (of a remote model
+    finished rows) are safe in all cases.
     """
     _answer(planner.engine, rows, record, certain, progress)
     counting = list(rows)
     steps: dict[int, list[Row]] = {k: [row] for k, row in enumerate(rows) if row.open}
     going = list(steps)
-    while going:
+    # A provider's block ends a dialogue, and counts as its response.
+    while going := [k for k in going if record.finished[steps[k][-1].id]["finish"] != "blocked"]:
         said = [record.finished[steps[k][-1].id]["response"] for k in going]
         found = planner.next_step([steps[k][-1] for k in going], said)
         still = []
@@ -51,6 +57,7 @@ def answer(
                 counting[k] = steps[k][step]
             else:
                 steps[k].append(step)
+                counting[k] = step
                 still.append(k)
         going = still
         _answer(planner.engine, [steps[k][-1] for k in going], record, None, None)
@@ -58,7 +65,7 @@ def answer(
 
 
 def _answer(
-    engine: Engine,
+    engine: Engine | RemoteEngine,
     rows: Sequence[Row],
     record: Rows,
     certain: Certain | None,
@@ -68,6 +75,9 @@ def _answer(
         if progress is not None:
             progress.update(count)
 
+    if isinstance(engine, RemoteEngine):
+        _answer_remotely(engine, rows, record, tell)
+        return
     for segment in _segments(rows, SEGMENT * engine.rows_in_flight):
         wanted = [row for row in segment if row.id not in record.finished]
         if wanted:
@@ -77,6 +87,18 @@ def _answer(
             record.append([_record(row, answered[row.id]) for row in wanted])
         else:
             tell(len(segment))
+
+
+def _answer_remotely(
+    engine: RemoteEngine, rows: Sequence[Row], record: Rows, tell: Callable[[int], None]
+) -> None:
+    distinct = {row.id: row for row in rows}
+    wanted = [row for row in distinct.values() if row.id not in record.finished]
+    tell(len(distinct) - len(wanted))
+    with closing(engine.landing([_asked(row, None) for row in wanted])) as landing:
+        for landed in landing:
+            record.append([_record(wanted[place], response) for place, response in landed])
+            tell(len(landed))
 
 
 def _asked(row: Row, certain: Certain | None) -> Asked:
@@ -115,7 +137,7 @@ def _length(example: Example) -> tuple[int, int]:
 
 def _record(row: Row, response: Response) -> Record:
     setting = row.setting
-    assert response.kl is not None, "a sweep measures it"
+    assert response.kl is not None or response.remote is not None, "a sweep measures it"
     if response.finish == "not_finite":
         raise CalibError(
             f"the model's output is not finite for example '{row.example.id}' under "
@@ -143,5 +165,6 @@ def _record(row: Row, response: Response) -> Record:
         "response": response.text,
         "tokens": len(response.tokens),
         "finish": response.finish,
-        "kl": round(response.kl, 6) + 0.0,
+        "kl": None if response.kl is None else round(response.kl, 6) + 0.0,
+        **(response.remote or {}),
     }

@@ -5,16 +5,19 @@ from collections.abc import Sequence
 
 from calib import methods
 from calib.config import SweepConfig
+from calib.config_judges import ClassifierJudge, LlmJudge
 from calib.config_methods import Activation, Combine, Steer
 from calib.config_prompts import Calibration, MethodConfig, NoneMethod
 from calib.data.benchmark import Benchmark
 from calib.data.example import Example
 from calib.errors import CalibError
-from calib.runs.judging import choose_judge
-from calib.settings.contrasts import FITTED_PARTS
+from calib.judges.choose import check_judge
+from calib.remote.model import RemoteModel
+from calib.runs.remotely import check_remote, sampling_notes
+from calib.settings.contrasts import counted_examples
 from calib.settings.layers import layers_of
 from calib.settings.steering import given_direction
-from calib.vlm.load import MINI, VLM
+from calib.vlm.load import MINI, Model
 
 
 def methods_of(config: SweepConfig) -> list[MethodConfig]:
@@ -23,19 +26,27 @@ def methods_of(config: SweepConfig) -> list[MethodConfig]:
     return [method for method in chosen if not isinstance(method, NoneMethod)]
 
 
-def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]:
+def check(config: SweepConfig, vlm: Model, benchmark: Benchmark) -> dict[str, str]:
     """Raise CalibError for settings that could not be carried out; nothing is written.
 
     Returns what else identifies the run: the contents of given directions.
     """
-    choose_judge(config.judge.name, config.data.name, vlm.checkpoint)
-    if not any(example.dataset in FITTED_PARTS for example in benchmark.examples):
+    check_judge(config.judge, config.data.name)
+    if config.generation.early_stop and isinstance(config.judge, ClassifierJudge | LlmJudge):
         raise CalibError(
-            f"data={config.data.name} has neither an image-centric nor a text-centric part here; "
-            "the operating point is chosen by SRA, which needs one of them (data.parts)."
+            f"generation.early_stop=true: judge={config.judge.name} judges whole responses only. "
+            "Leave early_stop away, or judge=string first and calib.judge run=FOLDER afterwards."
+        )
+    if not counted_examples(benchmark.examples):
+        raise CalibError(
+            f"data={config.data.name} has no queries here that SRA counts, and the operating point "
+            "is chosen by it. Choose image-centric or text-centric parts, or original among the "
+            "variants of dual-use pictures."
         )
     given = {}
     chosen = methods_of(config)
+    if isinstance(vlm, RemoteModel):
+        check_remote(config, vlm, chosen)
     names = [method.name for method in chosen]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -46,7 +57,7 @@ def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]
     for method in chosen:
         for one in _parts(method):
             for key in ("layers", "edited_layers", "gate_layers", "coefficient_layer"):
-                if hasattr(one, key):
+                if hasattr(one, key) and not isinstance(vlm, RemoteModel):
                     layers_of(vlm, getattr(one, key))
             by_cost = _by_cost(one)
             if by_cost and config.utility.name == "none":
@@ -55,6 +66,8 @@ def check(config: SweepConfig, vlm: VLM, benchmark: Benchmark) -> dict[str, str]
                     "Choose a utility set, or give method.strengths and method.layers."
                 )
             methods.check(one, vlm, benchmark.examples)
+            if isinstance(vlm, RemoteModel):
+                continue
             if isinstance(one, Steer) and one.direction is not None:
                 direction = given_direction(one.direction, vlm)
                 contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
@@ -77,9 +90,24 @@ def _parts(method: MethodConfig) -> list[MethodConfig]:
     return [method]
 
 
-def meaning(config: SweepConfig, vlm: VLM, examples: Sequence[Example]) -> list[str]:
+def meaning(config: SweepConfig, vlm: Model, examples: Sequence[Example]) -> list[str]:
     """What a reader must know before taking the run's numbers for a result."""
     notes = [config.title] if config.title else []
+    if isinstance(vlm, RemoteModel):
+        notes += [*vlm.notes, *sampling_notes(config, vlm)]
+    counted = counted_examples(examples)
+    sides = {example.safety for example in counted}
+    if len(sides) == 1:
+        (side,), rate = sides, "SRA_u" if "unsafe" in sides else "SRA_s"
+        notes.append(
+            f"data={config.data.name} has {side} queries only: {rate} stands for SRA, and the "
+            "operating point is chosen by it. What a method does to the other side does not show"
+        )
+    if {example.dataset for example in counted} == {"dual_use"}:
+        notes.append(
+            "SRA is over the original dual-use pictures: SRA_u is RR_h and SRA_s is DAR_b, and the "
+            "operating point is chosen by their mean"
+        )
     if vlm.checkpoint == MINI and config.data.name != "mini":
         notes.append(
             f"{MINI} knows its procedural world only; what it answers to {config.data.name} means "

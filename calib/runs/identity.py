@@ -25,6 +25,11 @@ NOT_IDENTITY = (
     "generation.sharing",
     "batch_rows",
     "mapping",
+    *(
+        f"{group}.{setting}"
+        for group in ("model", "judge")
+        for setting in ("key_env", "concurrency", "timeout", "retries", "max_requests", "note")
+    ),
 )
 _MOST_CHANGES_SHOWN = 8
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from calib.data.example import Example, fingerprint
 from calib.engine.edit import Edits
 from calib.engine.generate import Engine
+from calib.engine.remote import RemoteEngine
 from calib.settings.setting import Dialogue, Setting
 
 
@@ -41,7 +42,7 @@ class Row:
 class Planner:
     """Makes rows. Examples that look alike are shown as one object, so that they are read once."""
 
-    def __init__(self, engine: Engine, cut_by: str = "") -> None:
+    def __init__(self, engine: Engine | RemoteEngine, cut_by: str = "") -> None:
         """``cut_by`` names the judge that ends responses early, if one does."""
         self.engine = engine
         self.how = engine.decoding.identity

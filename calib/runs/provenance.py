@@ -25,6 +25,8 @@ PACKAGES = (
     "scikit-learn",
     "pillow",
     "matplotlib",
+    "datasets",
+    "openai",
 )
 CHECKOUT = Path(calib.__file__).resolve().parent.parent
 

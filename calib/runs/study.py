@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from calib import methods
 from calib.config import SweepConfig
@@ -13,35 +14,30 @@ from calib.data.benchmark import Benchmark
 from calib.data.example import Example, Split
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
+from calib.engine.remote import RemoteEngine
 from calib.errors import CalibError
+from calib.judges.choose import choose_judge, sees_pictures
 from calib.progress import row_bar
+from calib.remote.model import RemoteModel
 from calib.runs.answering import answer
+from calib.runs.asked import EXAMPLES_FILE, check_distinct, write_examples
 from calib.runs.asking import Asking
 from calib.runs.budget import Priced, budget_notes, whole_within_budget, within_budget
 from calib.runs.checks import methods_of
 from calib.runs.effect import effect_note, effects, largest
-from calib.runs.judging import certain, choose_judge, judge_rows, write_labels
+from calib.runs.judging import LABELS_FILE, Judging, certain, judge_rows, write_labels
 from calib.runs.planning import Planner, Row
-from calib.runs.record import Rows
+from calib.runs.record import ROWS_FILE, Rows
 from calib.scoring.judged import Judged
-from calib.scoring.results import Result
-from calib.scoring.tradeoff import (
-    OperatingPoint,
-    baseline_of,
-    choose_layer,
-    choose_operating_point,
-    points_of,
-)
-from calib.settings.contrasts import FITTED_PARTS
+from calib.settings.contrasts import counted_examples
 from calib.settings.fitting import Fitting
 from calib.settings.method import Method
 from calib.settings.setting import Setting
-from calib.vlm.load import VLM
+from calib.vlm.load import MINI, VLM, Model
 
 DIRECTIONS = "directions"
 EFFECT_KL = 0.1
 """Budget of KL, in nats, at which layers are compared where none is given."""
-ROWS_FILE = "rows.jsonl"
 
 
 def examples_identity(benchmark: Benchmark, utility: Sequence[Example]) -> str:
@@ -62,33 +58,39 @@ class Study:
     """One model, one benchmark, some methods, and the record their rows go to."""
 
     config: SweepConfig
-    vlm: VLM
+    vlm: Model
     benchmark: Benchmark
     utility: list[Example]
     folder: Path
     record: Rows
 
     def __post_init__(self) -> None:
-        data, checkpoint = self.config.data.name, self.vlm.checkpoint
-        self.judge = choose_judge(self.config.judge.name, data, checkpoint)
+        check_distinct([*self.benchmark.examples, *self.utility])
+        exact = self.vlm.checkpoint == MINI
+        judge = choose_judge(self.config.judge, self.config.data.name, exact)
+        self.judging = Judging(judge, self.folder, sees_pictures(self.config.judge))
         generation = self.config.generation
-        self.engine = Engine(
-            self.vlm,
-            Decoding(
-                max_new_tokens=generation.max_new_tokens,
-                batch_rows=generation.batch_rows,
-                memory=generation.memory,
-                temperature=generation.temperature,
-                top_p=generation.top_p,
-                sharing=generation.sharing,
-                seed=self.config.seed,
-            ),
+        decoding = Decoding(
+            max_new_tokens=generation.max_new_tokens,
+            batch_rows=generation.batch_rows,
+            memory=generation.memory,
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            sharing=generation.sharing,
+            seed=self.config.seed,
         )
-        self.planner = Planner(self.engine, self.judge if generation.early_stop else "")
+        self.engine: Engine | RemoteEngine
+        if isinstance(self.vlm, RemoteModel):
+            self.engine = RemoteEngine(self.vlm, decoding)
+        else:
+            self.engine = Engine(self.vlm, decoding)
+        self.planner = Planner(self.engine, judge.id if generation.early_stop else "")
         # What a method is fitted to is never cut: it must be known to its end.
-        self.asking = Asking(Planner(self.engine), self.record, self.judge)
+        self.asking = Asking(Planner(self.engine), self.record, self.judging)
+        # Of a remote model: methods that would look inside it were refused before.
+        inside = cast(VLM, self.vlm)
         self.fitting = Fitting(
-            self.vlm, self.benchmark.examples, self.utility, self.asking, self.folder
+            inside, self.benchmark.examples, self.utility, self.asking, self.folder
         )
         self.rows: list[Row] = []
         self.judged: list[Judged] = []
@@ -129,13 +131,14 @@ class Study:
             return whole_within_budget(
                 self.asking.planner, self.record, method, strengths, questions, budget
             )
+        assert isinstance(self.engine, Engine), "the KL of a remote model was refused before"
         return within_budget(self.engine, method, questions, budget, self.folder)
 
     def _chosen_layer(self, method: Method, priced: Sequence[Priced]) -> int:
         found = effects(
             self.asking.planner,
             self.record,
-            self.judge,
+            self.judging,
             method,
             priced,
             self.fitting.twins("validation"),
@@ -151,7 +154,7 @@ class Study:
 
     def validate(self, settings: Sequence[Setting]) -> list[Judged]:
         """The whole grid on the validation split, on what an operating point is chosen by."""
-        asked = [e for e in self.benchmark.examples if e.dataset in FITTED_PARTS]
+        asked = counted_examples(self.benchmark.examples)
         asked += [e for e in self.utility if e.dataset == "utility"]
         return self.ask("validation", asked, settings)
 
@@ -173,30 +176,17 @@ class Study:
         rows = self.planner.rows(asked, settings)
         with row_bar(f"{split} rows", len({row.id for row in rows})) as bar:
             rows = answer(
-                self.planner, rows, self.record, certain(self.judge) if early else None, bar
+                self.planner, rows, self.record, certain(self.judging.judge) if early else None, bar
             )
-        judged = judge_rows(rows, self.record, self.judge)
+        judged = judge_rows(rows, self.record, self.judging)
         self.rows += rows
         self.judged += judged
         return judged
 
     def write_labels(self) -> Path:
-        """Write the label of every row asked so far beside the record."""
-        path = self.folder / "labels.jsonl"
-        write_labels(path, self.rows, self.judged, self.judge)
+        """Write what was asked so far and the label of every row beside the record."""
+        write_examples(self.folder / EXAMPLES_FILE, (row.example for row in self.rows))
+        path = self.folder / LABELS_FILE
+        ids = [row.id for row in self.rows]
+        write_labels(path, ids, self.judged, self.judging.judge.id)
         return path
-
-
-def choose(results: Sequence[Result], method: str) -> tuple[int | None, OperatingPoint]:
-    """The layer and the operating point of a method's grid, by its results on validation.
-
-    The layer is None where the method has none; it is chosen also when no setting there beats the
-    uncalibrated model, so that its curve can be shown.
-    """
-    points = points_of(results, "validation")
-    baseline = baseline_of(points)
-    own = [point for point in points if point.method == method]
-    if any(point.layer is not None for point in own):
-        choice = choose_layer(own, baseline)
-        return choice.layer, choice.operating_point
-    return None, choose_operating_point(own, baseline)

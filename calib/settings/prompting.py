@@ -7,12 +7,12 @@ from calib.config_prompts import Prompting
 from calib.data.example import Example
 from calib.errors import CalibError
 from calib.settings.method import Axis
-from calib.vlm.load import VLM
+from calib.vlm.load import Model
 
 SHOWN = Axis("1 with the prompt, 0 without", signed=False, whole=True)
 
 
-def words(config: Any, vlm: VLM, name: str = "text") -> str:
+def words(config: Any, vlm: Model, name: str = "text") -> str:
     """The text of that name: the user's own, or ours for this checkpoint.
 
     mini-internvl knows few words, so it has texts of its own.

@@ -9,14 +9,28 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, logging
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    logging,
+)
 
 from calib.config import ModelConfig
+from calib.config_models import ModelChoice, RemoteModelConfig
 from calib.errors import CalibError
+from calib.remote.model import RemoteModel
 from calib.vlm.layers import decoder_layers
+from calib.vlm.original_llava import is_original
 from calib.vlm.pictures import Pictures
-from calib.vlm.processor import image_only, processor_class
+from calib.vlm.processor import open_processor
+from calib.vlm.quantization import quantized_by
+
+_NOT_LOADED = (
+    OSError, ValueError, KeyError, ImportError, RuntimeError, HFValidationError, SafetensorError,
+)  # fmt: skip
+"""What transformers raises for checkpoints that are not there, damaged or of another kind."""
 
 MINI = "mini-internvl"
 """The checkpoint that comes with calib; a model organism, not a published model."""
@@ -64,38 +78,61 @@ class VLM:
         return self.processor.tokenizer.pad_token_id or 0
 
 
-def load(config: ModelConfig) -> VLM:
+Model = VLM | RemoteModel
+"""What answers: a model that can be looked into, or one behind an endpoint."""
+
+
+def open_model(config: ModelChoice) -> Model:
+    """The model that the configuration names, loaded or behind its endpoint.
+
+    Raises CalibError as load does, and where a remote model's id, key or package is missing.
+    """
+    return RemoteModel(config) if isinstance(config, RemoteModelConfig) else load(config)
+
+
+def load(config: ModelChoice) -> VLM:
     """The model that the configuration names, in evaluation mode.
 
     Raises CalibError when the checkpoint is not there, is no image-text model, holds pickled
-    weights only, or lacks weights (transformers would fill them with random numbers).
+    weights only, lacks weights or has them in another shape (transformers would fill them with
+    random numbers), has no chat template, or cannot be quantized here, and for a remote model.
     """
+    if not isinstance(config, ModelConfig):
+        raise CalibError(
+            f"model={config.name} answers behind an endpoint and shows no activations, and "
+            "directions are read from them. Take a model with weights, e.g. model=internvl; "
+            "calib.sweep calibrates remote models by prompt-based methods."
+        )
     source = config.checkpoint or str(mini_folder())
     name = config.checkpoint or MINI
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     common = {"revision": config.revision, "trust_remote_code": False}
+    quantized = quantized_by(config)
     try:
+        _refuse_original(name, PreTrainedConfig.get_config_dict(source, **common)[0])
         model_type = AutoConfig.from_pretrained(source, **common).model_type
         model, info = AutoModelForImageTextToText.from_pretrained(
             source,
             **common,
+            **quantized,
             dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
             device_map=config.device_map or _one_device(),
             attn_implementation=config.attention,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-        processor = _processor(source, model_type, common)
-    except (OSError, ValueError, KeyError, ImportError, HFValidationError) as error:
-        raise CalibError(_explain(name, error)) from error
-    absent = sorted(info["missing_keys"])
-    if absent:
+        processor = open_processor(source, model_type, config.chat_template, common)
+    except torch.OutOfMemoryError as error:
         raise CalibError(
-            f"model.checkpoint={name} lacks {len(absent)} weights (first: {absent[0]}); running it "
-            "would use random numbers in their place. Get a complete copy, or one converted to "
-            "the transformers format."
-        )
+            f"model.checkpoint={name} does not fit on the GPU. Spread it with "
+            "model.device_map=auto, or load less of it: model.dtype=bfloat16, "
+            "model.quantization=4bit, a smaller checkpoint."
+        ) from error
+    except _NOT_LOADED as error:
+        raise CalibError(_explain(name, error)) from error
+    _require_complete(name, info)
     model.eval()
     processor.tokenizer.padding_side = "left"
     return VLM(
@@ -116,14 +153,30 @@ def _one_device() -> str:
     return str(PartialState().device)
 
 
-def _processor(source: str, model_type: str, common: dict[str, Any]) -> Any:
-    # Pillow's image processors on every machine: torchvision's differ by a grey level, and are not
-    # everywhere. Families unknown to the mapping load as they come.
-    named = PROCESSOR_MAPPING_NAMES.get(model_type)
-    cls = processor_class(named) if isinstance(named, str) else None
-    if cls is None:
-        return AutoProcessor.from_pretrained(source, **common)
-    return image_only(cls).from_pretrained(source, **common, backend="pil")
+def _refuse_original(name: str, config: dict[str, Any]) -> None:
+    if is_original(config):
+        raise CalibError(
+            f"model.checkpoint={name} is in the original LLaVA format, which transformers would "
+            f"load with random weights. Convert it: python -m calib.convert source={name} "
+            "out=FOLDER, then model.checkpoint=FOLDER."
+        )
+
+
+def _require_complete(name: str, info: dict[str, Any]) -> None:
+    absent = sorted(info["missing_keys"])
+    if absent:
+        raise CalibError(
+            f"model.checkpoint={name} lacks {len(absent)} weights (first: {absent[0]}); running it "
+            "would use random numbers in their place. Get a complete copy, or one converted to "
+            "the transformers format."
+        )
+    other = sorted(info["mismatched_keys"])
+    if other:
+        weight, given, wanted = other[0]
+        raise CalibError(
+            f"model.checkpoint={name} holds {len(other)} weights of other shapes than its config "
+            f"asks for (first: {weight}, {list(given)} for {list(wanted)}). Get a complete copy."
+        )
 
 
 def _explain(name: str, error: Exception) -> str:

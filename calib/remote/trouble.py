@@ -3,7 +3,9 @@
 import email.utils
 import random
 import time
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before the first repetition, doubled for each further one up to the longest."""
@@ -12,7 +14,10 @@ LONGEST_REQUESTED_WAIT = 300.0
 
 PASSING = (408, 409, 429)
 """Statuses below 500 that may be gone the next time."""
+TOO_LONG = "context_length_exceeded"
 _FILTERED = ("content_filter", "content_policy_violation")
+_MODERATED = ("reasons", "flagged_input")
+"""What stands in the metadata of an error about a question that was moderated."""
 
 
 def is_passing(error: Exception, openai: ModuleType) -> bool:
@@ -49,13 +54,25 @@ def _seconds(retry_after: str) -> float | None:
 
 def held(error: Exception) -> str:
     """Why this one question was turned down, where others may be answered, or ""."""
-    if getattr(error, "status_code", None) != 400:
+    status = getattr(error, "status_code", None)
+    if status not in (400, 403):
         return ""
     code = getattr(error, "code", None)
     if code in _FILTERED:  # Azure's way to say what others say with a finish reason
         return str(code)
+    if status == 403:  # OpenRouter's way; otherwise the key may not do what is asked
+        return _moderated(getattr(error, "body", None))
     too_long = "maximum context length" in str(getattr(error, "message", ""))
-    return "context_length_exceeded" if too_long or code == "context_length_exceeded" else ""
+    return TOO_LONG if too_long or code == TOO_LONG else ""
+
+
+def _moderated(body: Any) -> str:
+    metadata = body.get("metadata") if isinstance(body, Mapping) else None
+    if not isinstance(metadata, Mapping) or not any(key in metadata for key in _MODERATED):
+        return ""
+    reasons = metadata.get("reasons")
+    named = ", ".join(map(str, reasons)) if isinstance(reasons, list) else ""
+    return f"moderation: {named}" if named else "moderation"
 
 
 def limit_is_called_otherwise(error: Exception) -> bool:
