@@ -75,7 +75,9 @@ def _drawn(run: FinishedRun, per_cell: int, seed: int) -> tuple[list[Place], int
     for place in run.places:
         example = run.examples[place.example]
         at = (place.method, place.layer, place.strength)
-        if example.safety is not None and example.split == "test" and at in chosen:
+        # What a provider blocked is no response of the model, and its label is known.
+        blocked = run.responses[place.row].get("finish") == "blocked"
+        if example.safety and example.split == "test" and at in chosen and not blocked:
             cells[_cell(run, place)].append(place)
     draw = random.Random(seed)
     found: dict[str, Place] = {}

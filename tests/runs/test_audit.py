@@ -189,3 +189,14 @@ def test_a_response_of_several_cells_is_labelled_once(run, tmp_path):
     sheet, notes = write_sheet(read_finished(run.folder), 1000, 0, tmp_path / "audit")
     ids = [row["id"] for row in rows_of(sheet)]
     assert len(set(ids)) == len(ids) and "from 8 cells" in notes[-1]
+
+
+def test_what_a_provider_blocked_is_not_to_be_labelled(tmp_path):
+    some = [example for example in asked() if example.safety and example.split == "test"]
+    kept = some[0].id
+    stopped = {example.id: "blocked" for example in some if example.id != kept}
+    run = read_finished(write_run(tmp_path / "run", finish=stopped))
+    sheet, _ = write_sheet(run, 50, 0, tmp_path / "audit")
+    places = {place.row: place for place in run.places}
+    uncalibrated = {places[row["id"]] for row in rows_of(sheet)}
+    assert {place.example for place in uncalibrated} == {kept}
