@@ -5,7 +5,12 @@ from omegaconf import OmegaConf
 
 from calib import config
 
-MANDATORY = {"plot": ["runs=[runs/one]"], "dualbench": ["out=pictures"]}
+MANDATORY = {
+    "plot": ["runs=[runs/one]"],
+    "dualbench": ["out=pictures"],
+    "convert": ["source=FOLDER", "out=converted"],
+    "adopt": ["file=vector.gguf", "format=gguf"],
+}
 
 
 def composed(name, *overrides):

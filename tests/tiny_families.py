@@ -9,7 +9,6 @@ import importlib.util
 import random
 import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -104,6 +103,13 @@ def _tokenizer(named: dict[str, str], *others: str, bos: bool = False) -> PreTra
     )
 
 
+def tokenizer_with_picture_last() -> PreTrainedTokenizerFast:
+    """As published for LLaVA-1.5: <image> and <pad> stand behind a text model's vocabulary."""
+    tokenizer = _tokenizer({}, bos=True)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    return tokenizer
+
+
 def _template(image: str, start: str = "") -> str:
     """A chat template that writes ``image`` where a picture stands."""
     return (
@@ -184,11 +190,18 @@ def _internvl() -> tuple[Any, Any]:
 
 
 def _llava() -> tuple[Any, Any]:
-    tokenizer = _tokenizer({"image_token": "<image>"}, bos=True)
+    return llava_of(_tokenizer({"image_token": "<image>"}, bos=True))
+
+
+def llava_of(tokenizer: PreTrainedTokenizerFast, rows: int = 0) -> tuple[Any, Any]:
+    """LLaVA-1.5 with ``rows`` more in its vocabulary than the tokenizer has tokens."""
     config = transformers.LlavaConfig(
-        text_config={"model_type": "llama", **_text(tokenizer)},
+        text_config={
+            "model_type": "llama",
+            **_text(tokenizer, vocab_size=len(tokenizer) + rows),
+        },
         vision_config=_vision("clip_vision_model"),
-        image_token_index=tokenizer.image_token_id,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=16,
     )
     processor = transformers.LlavaProcessor(
@@ -371,24 +384,14 @@ def _idefics3() -> tuple[Any, Any]:
 
 
 def _smolvlm() -> tuple[Any, Any]:
-    from transformers.models.smolvlm import processing_smolvlm
-
-    # Wanted by the processor although only videos need them.
-    processing_smolvlm.num2words = processing_smolvlm.num2words or str
-
-    class WithoutVideos(image_only(transformers.SmolVLMProcessor)):
-        video_processor = SimpleNamespace(num_frames=None, fps=None)
-
-        def __init__(self, image_processor: Any, tokenizer: Any, **kwargs: Any) -> None:
-            super().__init__(image_processor, tokenizer, None, **kwargs)
-
+    processor = image_only(transformers.SmolVLMProcessor)
     images = transformers.SmolVLMImageProcessorPil(
         size={"longest_edge": 28}, max_image_size={"longest_edge": 28}, do_image_splitting=False
     )
     return _idefics(
         transformers.SmolVLMConfig,
         transformers.SmolVLMForConditionalGeneration,
-        WithoutVideos,
+        lambda images, tokenizer, **kwargs: processor(images, tokenizer, None, **kwargs),
         images,
     )
 

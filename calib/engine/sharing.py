@@ -47,8 +47,12 @@ def sharing_of(vlm: VLM, prompt: Prompt) -> Sharing:
         vlm.model.base_model(
             **collate(vlm, [prompt]).inputs, position_ids=_one_row(prompt.places), use_cache=False
         )
+    skipped = sorted(set(range(len(look.layers))) - set(look.called))
+    if skipped:
+        named = ", ".join(map(str, skipped))
+        return Sharing(f"its blocks {named} are left out for them, and edits there change nothing")
     if look.called != list(range(len(look.layers))):
-        return Sharing("some of its blocks are left out for some prompts")
+        return Sharing("its blocks are not passed once each and in order")
     if look.unknown:
         return Sharing(f"its decoder blocks are given {', '.join(sorted(look.unknown))} by row")
     return Sharing(None, look.looks_ahead, look.first)

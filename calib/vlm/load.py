@@ -181,6 +181,10 @@ def _require_complete(name: str, info: dict[str, Any]) -> None:
 
 def _explain(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if name.startswith((".", "/")) and not Path(name).exists():
+        first = (
+            "there is no such folder. python -m calib.convert makes one of VLGuard's checkpoints."
+        )
     return (
         f"model.checkpoint={name} could not be loaded: {first} Give a folder or hub id of a "
         "vision-language model in transformers' own format with safetensors weights (custom code "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 
 from calib.data.example import Example
@@ -18,6 +19,8 @@ Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
 
 TOGETHER = 16
 """Prompts prepared at once: pixels are large and are let go when their features are there."""
+_REFUSED = (ValueError, TemplateError)
+"""What processors and their chat templates raise for an example they do not take."""
 GRIDS = ("image_grid_thw",)
 """Inputs about pictures that position ids are made from, also where features stand for pixels."""
 
@@ -190,7 +193,7 @@ def _prepared(
     if len(turns) > 1:
         try:
             found = _apart(_processed(vlm, turns), [len(_shown(turn)) for turn in turns])
-        except ValueError:  # some processors want as many pictures in every conversation
+        except _REFUSED:  # some processors want as many pictures in every conversation
             found = None
         if found is not None:
             return found
@@ -198,7 +201,7 @@ def _prepared(
     for example, turn in zip(examples, turns, strict=True):
         try:
             one = _processed(vlm, [turn])
-        except ValueError as error:
+        except _REFUSED as error:
             raise CalibError(
                 f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': {error}"
             ) from error

@@ -20,8 +20,8 @@ from calib.data.mini.examples import load as load_examples
 from calib.data.text_image import PERTURBATIONS
 from calib.engine.decoding import Asked, Decoding
 from calib.engine.generate import generate
-from calib.scoring.intervals import Interval, wilson
 from calib.judges.rules import is_well_formed, judge_rules
+from calib.scoring.intervals import Interval, wilson
 from calib.vlm.load import VLM, load
 
 PROMPTS = (None, "reminder", "caution", "balanced")

@@ -15,7 +15,10 @@ from calib.engine.decoding import Asked, Decoding, Response
 from calib.engine.edit import REACH, Edit, Edits
 from calib.engine.generate import Engine, generate
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp
+from calib.engine.sharing import sharing_of
+from calib.vlm.layers import decoder_layers
 from calib.vlm.pictures import Pictures
+from calib.vlm.prompts import read_prompt
 
 TOKENS = 10
 
@@ -182,7 +185,7 @@ def test_prompts_without_pictures_among_themselves(family, unchecked):
 APART = {
     "mllama": [
         r"^prompts with pictures are read once per row: .*cross_attention_states",
-        r"^prompts without pictures are read once per row: .*left out",
+        r"^prompts without pictures are read once per row: its blocks 1, 3 are left out",
     ],
     "qwen3_vl": [
         r"^prompts with pictures .* where they are edited before the output of layer 2: .*residual"
@@ -263,3 +266,11 @@ def test_a_sliding_window_shorter_than_some_prompts(window, unchecked):
     asked, _ = some("gemma3", lambda k, row: k % 5 == 0)
     found = generate(vlm, asked, Decoding(max_new_tokens=TOKENS, batch_rows=6))
     assert tokens(found) == [naive(vlm, one.example, one.edits, TOKENS).tokens for one in asked]
+
+
+def test_a_block_that_is_passed_twice_is_noted():
+    vlm = dataclasses.replace(tiny("internvl"), model=copy.deepcopy(tiny("internvl").model))
+    blocks = decoder_layers(vlm.model)
+    blocks[3] = blocks[2]
+    found = sharing_of(vlm, read_prompt(vlm, examples(1)[0]))
+    assert found.reason == "its blocks are not passed once each and in order"

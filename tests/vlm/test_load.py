@@ -74,11 +74,67 @@ def test_missing_weights_are_an_error_never_random(copy):
         load(ModelConfig(name="internvl", checkpoint=str(copy)))
 
 
+def test_weights_of_another_shape_are_an_error_never_random(copy):
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in sorted(weights) if "layers.2.mlp.up_proj" in name)
+    weights[name] = weights[name][:-1].clone()
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    rows, width = weights[name].shape
+    words = rf"1 weights of other shapes .*layers\.2\.mlp\.up_proj.*\[{rows}, {width}\] for"
+    with pytest.raises(CalibError, match=words):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_a_cut_file_is_an_error(copy):
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CalibError, match="could not be loaded"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_a_model_too_large_for_its_gpu(copy, monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", full)
+    with pytest.raises(CalibError, match="does not fit on the GPU.*model.device_map=auto"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_settings_are_passed_on(copy, monkeypatch):
+    asked, whole = {}, AutoModelForImageTextToText.from_pretrained
+
+    def loaded(source, **settings):
+        asked.update(settings)
+        return whole(source, **settings)
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", loaded)
+    monkeypatch.setattr("calib.vlm.load.quantized_by", lambda config: {"quantization_config": None})
+    config = ModelConfig(
+        "internvl", str(copy), dtype="bfloat16", device_map="cpu", attention="eager", revision="v1"
+    )
+    found = load(config)
+    assert asked["dtype"] is torch.bfloat16 and found.model.dtype == torch.bfloat16
+    assert found.model.config._attn_implementation == asked["attn_implementation"] == "eager"
+    assert (asked["device_map"], asked["revision"], found.revision) == ("cpu", "v1", "v1")
+    assert asked["trust_remote_code"] is False and asked["use_safetensors"] is True
+    assert "quantization_config" in asked
+    # As mini-internvl is stored.
+    auto = load(dataclasses.replace(config, dtype="auto", revision=None))
+    assert asked["dtype"] == "auto" and auto.model.dtype == torch.float16
+    assert auto.fingerprint != found.fingerprint
+
+
 @pytest.mark.parametrize("checkpoint", ["/no/such/folder", "no-such-org/no-such-model", "a b"])
 def test_a_checkpoint_that_is_not_there(checkpoint):
     with pytest.raises(CalibError, match="could not be loaded.*safetensors") as caught:
         load(ModelConfig(name="internvl", checkpoint=checkpoint))
     assert checkpoint in str(caught.value)
+
+
+def test_a_folder_that_is_still_to_be_converted():
+    with pytest.raises(CalibError, match="there is no such folder. python -m calib.convert makes"):
+        load(ModelConfig(name="vlguard", checkpoint="./converted/llava-v1.5-7b-Mixed"))
 
 
 def test_pickled_weights_are_refused(copy):

@@ -1,0 +1,46 @@
+"""Convert a checkpoint in the original LLaVA-1.5 format, such as VLGuard's, into transformers' own.
+
+python -m calib.convert source=ys-zong/llava-v1.5-7b-Mixed out=converted/llava-v1.5-7b-Mixed
+"""
+
+from calib import command
+from calib.config import ConvertConfig
+
+
+def main(config: ConvertConfig) -> None:
+    """Write the checkpoint that ``config`` names as a folder that model.checkpoint takes."""
+    from pathlib import Path
+
+    from calib import __version__
+    from calib.report.terminal import printable
+    from calib.vlm.conversion import convert, require_free, write
+    from calib.vlm.original_folder import fetched
+
+    out = Path(config.out).expanduser()
+    require_free(out)
+    folder, commit = fetched(config.source, config.revision)
+    converted = convert(folder, config.skeleton, config.skeleton_revision)
+    notes = [
+        f"{converted.weights} weights are the checkpoint's, in "
+        f"{str(converted.skeleton.model.dtype).removeprefix('torch.')}",
+        *converted.notes,
+    ]
+    at = f" at {commit}" if commit else ""
+    origin = [
+        f"# {out.name}",
+        "",
+        f"Converted by calib {__version__} from {config.source}{at}, in the original LLaVA-1.5 "
+        f"format, with {config.skeleton} as the skeleton (processor, names, picture tokens). The "
+        "licence is that of both.",
+        "",
+        *(f"- {note}" for note in notes),
+    ]
+    write(converted, out, "\n".join(origin) + "\n")
+    for note in notes:
+        print(f"note: {printable(note)}")
+    print(f"checkpoint {printable(str(out))}")
+    print(f"run it: python -m calib.sweep model=vlguard model.checkpoint={printable(str(out))}")
+
+
+if __name__ == "__main__":
+    command.run(main, "convert", ConvertConfig)

@@ -1,0 +1,93 @@
+"""Tiny checkpoints in LLaVA-1.5's original format, made of tiny models by the inverse mapping."""
+
+import copy
+import functools
+import json
+
+import torch
+from safetensors.torch import save_file
+from tiny_families import llava_of, tokenizer_with_picture_last
+
+SPARE = 6
+"""Rows of the skeleton's vocabulary behind the picture's token."""
+
+
+@functools.cache
+def pair():
+    """The fine-tuned model, and the skeleton: one tower, and one vocabulary behind the text's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        skeleton, processor = llava_of(tokenizer_with_picture_last(), SPARE)
+        tuned = copy.deepcopy(skeleton)
+        rows = skeleton.config.image_token_id
+        with torch.no_grad():
+            for part in (tuned.model.language_model, tuned.model.multi_modal_projector):
+                for weight in part.parameters():
+                    weight.add_(torch.randn(weight.shape) * 0.1)
+            tuned.lm_head.weight.add_(torch.randn(tuned.lm_head.weight.shape) * 0.1)
+            for one, other in (
+                (tuned.lm_head, skeleton.lm_head),
+                (tuned.get_input_embeddings(), skeleton.get_input_embeddings()),
+            ):
+                one.weight[rows:] = other.weight[rows:]
+    return tuned.eval(), skeleton.eval(), processor
+
+
+def original(model):
+    """A model's weights under the names of the original format, without the vision tower."""
+    rows, found = model.config.image_token_id, {}
+    decoder = model.model.language_model.state_dict()
+    for name in ("embed_tokens.weight", "norm.weight", *(n for n in decoder if "layers." in n)):
+        found[f"model.{name}"] = decoder[name]
+    for k in range(len(model.model.language_model.layers)):
+        found[f"model.layers.{k}.self_attn.rotary_emb.inv_freq"] = torch.ones(6)
+    projector = model.model.multi_modal_projector
+    for k, part in ((0, projector.linear_1), (2, projector.linear_2)):
+        found[f"model.mm_projector.{k}.weight"] = part.weight.data
+        found[f"model.mm_projector.{k}.bias"] = part.bias.data
+    found["lm_head.weight"] = model.lm_head.weight.data
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        found[name] = found[name][:rows]
+    return {name: weight.clone() for name, weight in found.items()}
+
+
+def tower(model):
+    """The vision tower's weights under the names of the original format."""
+    found = {k: v for k, v in model.state_dict().items() if ".vision_tower." in k}
+    at = "model.vision_tower.vision_tower.vision_model."
+    short = (k.split(".vision_tower.")[1].removeprefix("vision_model.") for k in found)
+    return {at + name: weight.clone() for name, weight in zip(short, found.values(), strict=True)}
+
+
+CONFIG = {
+    "model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"], "vocab_size": 32000,
+    "mm_vision_tower": "openai/clip-vit-large-patch14-336", "mm_projector_type": "mlp2x_gelu",
+    "mm_vision_select_layer": -2, "mm_vision_select_feature": "patch",
+    "mm_use_im_start_end": False, "mm_use_im_patch_token": False, "mm_hidden_size": 1024,
+    "image_aspect_ratio": "pad", "hidden_size": 48, "intermediate_size": 96,
+    "num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_scaling": None, "torch_dtype": "bfloat16",
+    "max_position_embeddings": 1024,
+}  # fmt: skip
+
+
+def halves(weights):
+    names = sorted(weights)
+    return [{n: weights[n] for n in part} for part in (names[::2], names[1::2])]
+
+
+def write(folder, weights, form="safetensors", **config):
+    """A checkpoint in the original format, in one file or two with an index."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG | config))
+    stem, end = ("pytorch_model", "bin") if "bin" in form else ("model", "safetensors")
+    parts = halves(weights) if "sharded" in form else [weights]
+    index = {}
+    for k, part in enumerate(parts, 1):
+        name = f"{stem}-{k:05d}-of-{len(parts):05d}.{end}" if len(parts) > 1 else f"{stem}.{end}"
+        save = torch.save if end == "bin" else save_file
+        save({n: w.contiguous() for n, w in part.items()}, folder / name)
+        index |= dict.fromkeys(part, name)
+    if len(parts) > 1:
+        (folder / f"{stem}.{end}.index.json").write_text(json.dumps({"weight_map": index}))
+    return folder
