@@ -147,7 +147,7 @@ def test_a_row_is_the_plain_answer_behind_the_models_own_right_answers(vlm, tmp_
     examples = [e for e in found if e.dataset != "utility"]
     planner = planner_of(vlm)
     with Rows.open(tmp_path / "fitting.jsonl") as record:
-        asking = Asking(planner, record, "rules")
+        asking = Asking(planner, record, Judging(RULES, tmp_path))
         method = built(vlm, tmp_path, "method.strengths=[1,3]", examples=examples, answers=asking)
     tested = [e for e in examples if e.split == "test"][::8]
     tested += [e for e in found if e.dataset == "utility" and e.split == "test"][:2]

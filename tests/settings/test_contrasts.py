@@ -9,7 +9,9 @@ from calib.data.mini.examples import load
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
 from calib.errors import CalibError
+from calib.judges.plain import RULES
 from calib.runs.asking import Asking
+from calib.runs.judging import Judging
 from calib.runs.planning import Planner
 from calib.runs.record import Rows
 from calib.settings.contrasts import CONTRASTS, RESPONSES, Answer, sides_of, twins
@@ -187,7 +189,7 @@ def test_refusals_of_the_model_itself(vlm, tmp_path):
     found = twins(load(["image_centric", "text_centric", "dual_use"], limit=20), "train")
     with Rows.open(tmp_path / "rows.jsonl") as record:
         planner = Planner(Engine(vlm, Decoding(max_new_tokens=24)))
-        asking = Asking(planner, record, "rules")
+        asking = Asking(planner, record, Judging(RULES, tmp_path))
         sides = sides_of("refusal", found, asking)
         texts = {e.id: a.text for e, a in zip(found, asking(found, "again"), strict=True)}
         count = len(record.finished)
