@@ -10,7 +10,9 @@ from calib import methods
 from calib.data.example import Example, Turn
 from calib.data.mini.examples import load
 from calib.errors import CalibError
+from calib.judges.plain import RULES
 from calib.runs.asking import Asking
+from calib.runs.judging import Judging
 from calib.runs.record import Rows
 from calib.settings.contrasts import Answer
 from calib.settings.fitting import Fitting
