@@ -11,6 +11,7 @@ from calib.data.example import Turn
 from calib.engine.decoding import Asked, Decoding
 from calib.engine.generate import generate
 from calib.engine.selfcheck import plain_tokens
+from calib.serving.messages import conversation_of
 
 STRENGTHS = (-4.0, -1.0, 0.0, 0.5, 1.0, 2.0, 4.0)
 
@@ -163,6 +164,8 @@ def test_parts_of_text_are_lines_and_a_picture_stands_before_them(vlm, client, t
     ]
     assert counts[0].choices[0].message.content == counts[1].choices[0].message.content
     assert counts[0].usage == counts[1].usage
+    found = conversation_of([{"role": "user", "content": parts}]).example
+    assert found.query == "What is this?\nSay it." and found.picture is not None
 
 
 def test_a_stop_text_ends_the_answer_and_is_left_out(client, tools):

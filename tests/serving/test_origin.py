@@ -192,6 +192,7 @@ def test_without_the_benchmark_a_direction_is_enough(run, tmp_path):
     (one,), (other,) = (s.setting(3, 2.0).change.edits for s in (served, whole))
     assert one.identity == other.identity
     assert calibrated(config(f"run={copy}", "pick=ecso")).method.name == "ecso"
+    assert calibrated(config(f"run={copy}", "pick=combine")).method.name == "combine"
     with pytest.raises(CalibError, match="conditional is fitted to the examples of the run, and"):
         calibrated(config(f"run={copy}", "pick=conditional"))
 
@@ -222,6 +223,10 @@ def test_what_does_not_fit_a_run(run, overrides, words):
         calibrated(config(f"run={run}", *overrides))
 
 
+def _without(settings, name):
+    return {key: value for key, value in settings.items() if key != name}
+
+
 def change(folder, **settings):
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
@@ -240,10 +245,10 @@ def test_folders_that_are_no_finished_run_of_a_model_with_weights(run, tmp_path)
         calibrated(serve)
     shutil.copy(run / "run.json", copy / "run.json")
     methods = yaml.safe_load((copy / "config.yaml").read_text())["methods"]
-    methods["up"]["new_setting"] = 1
-    change(copy, methods=methods)
-    with pytest.raises(CalibError, match="'climb' are not those of this version of calib"):
-        calibrated(serve)
+    for up in (methods["up"] | {"new_setting": 1}, _without(methods["up"], "closed")):
+        change(copy, methods=methods | {"up": up})
+        with pytest.raises(CalibError, match="'climb' are not those of this version of calib"):
+            calibrated(serve)
     change(copy, model={"name": "gpt", "model": "gpt", "base_url": "https://x/v1"})
     with pytest.raises(CalibError, match="is a run of a model behind an endpoint"):
         calibrated(serve)
