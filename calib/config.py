@@ -190,7 +190,7 @@ class ExportConfig:
     """The model that lm_eval and baked are made for; as it is here, it is the run's own, or with
     direction= the checkpoint that the file names."""
     out: str | None = None
-    """File to write, for baked a folder; null is in the run's folder under export/, or with
+    """File to write, or the folder it goes to; null is in the run's folder under export/, or with
     direction= in the current folder."""
     push: str | None = None
     """USER/NAME on the Hugging Face hub to upload the export to, with its card."""

@@ -18,7 +18,14 @@ def main(config: ExportConfig) -> None:
     from calib.interchange.writing import write_as
     from calib.report.card import command_line, direction_card
     from calib.report.terminal import printable
-    from calib.runs.export import chosen_direction, default_place, measured, model_of, push
+    from calib.runs.export import (
+        chosen_direction,
+        default_place,
+        measured,
+        model_of,
+        place_of,
+        push,
+    )
     from calib.vlm.load import load
 
     if (config.run is None) == (config.direction is None):
@@ -28,7 +35,8 @@ def main(config: ExportConfig) -> None:
         direction, results = chosen_direction(folder), measured(folder)
     else:
         direction, results = read_direction(Path(str(config.direction)).expanduser()), []
-    out = Path(config.out).expanduser() if config.out else default_place(folder, config.format)
+    usual = default_place(folder, config.format)
+    out = place_of(config.out, config.format) if config.out else usual
     if config.format == "native":
         if out.suffix != ".safetensors":
             raise CalibError(f"out={out} should be a file that ends in .safetensors.")

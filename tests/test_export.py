@@ -243,3 +243,11 @@ def test_an_export_is_pushed_with_its_card(everywhere, tmp_path, monkeypatch, ca
     assert {"model.safetensors", "config.json", "README.md"} <= set(folder)
     assert folder["README.md"].startswith(b"---\n")
     assert "pushed to  https://hub.example/me/x" in capsys.readouterr().out
+
+
+def test_a_folder_gets_the_usual_name(several, tmp_path):
+    export.main(ExportConfig(run=str(several), out=str(tmp_path / "vectors")))
+    assert (tmp_path / "vectors" / "direction.safetensors").is_file()
+    assert (tmp_path / "vectors" / "direction.md").is_file()
+    export.main(ExportConfig(run=str(several), out=str(tmp_path)))
+    assert (tmp_path / "direction.safetensors").is_file()

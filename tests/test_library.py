@@ -171,7 +171,8 @@ def test_pairs_from_a_file(model, tmp_path):
     fitted = calib.extract(model, tmp_path / "pairs.csv")
     assert fitted.pairs + fitted.auroc_pairs == 12
     calib.write_direction(tmp_path / "d.safetensors", fitted)
-    assert calib.read_direction(tmp_path / "d.safetensors").layers == fitted.layers
+    for path in (tmp_path / "d.safetensors", str(tmp_path / "d.safetensors")):
+        assert calib.read_direction(path).layers == fitted.layers
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ _UNDEFINED = ("pair_cosine", "effect", "effect_strength")
 """Lists with a nan where a layer has no such number: null in the header, as JSON has no nan."""
 
 
-def write_direction(path: Path, direction: Direction) -> None:
+def write_direction(path: str | Path, direction: Direction) -> None:
     """Write the file, replacing what is there atomically.
 
     Raises CalibError when it cannot be written.
@@ -136,12 +136,13 @@ def write_direction(path: Path, direction: Direction) -> None:
     write_atomically(path, save(tensors, metadata=metadata))
 
 
-def read_direction(path: Path) -> Direction:
+def read_direction(path: str | Path) -> Direction:
     """Read and check a direction file.
 
     Raises CalibError when the file is missing, is no direction file, has another schema, or holds
     tensors of the wrong shape or with values that are not finite.
     """
+    path = Path(path)
     if not path.is_file():
         raise CalibError(f"no direction file at '{path}'. Give the path of a .safetensors file.")
     try:

@@ -86,6 +86,14 @@ def default_place(folder: Path | None, name: str) -> Path:
     return within / f"direction-{name}{FORMATS[name].suffix}"
 
 
+def place_of(out: str, name: str) -> Path:
+    """Where an export goes that was given a place: a file, or the usual name in a folder."""
+    path = Path(out).expanduser()
+    usual = default_place(None, name)
+    is_folder = usual.suffix and (path.is_dir() or not path.suffix)
+    return path / usual.name if is_folder else path
+
+
 def model_of(given: ModelChoice, direction: Direction, folder: Path | None) -> ModelChoice:
     """The model that an export is made for: what was given, or the run's, or, without a checkpoint,
     the one that the direction names."""
