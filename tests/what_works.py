@@ -2,8 +2,8 @@
 
     python tests/what_works.py
 
-measures again and writes what_works.json, and from it the tables of docs/models.md. The tests
-measure too, and fail where either says something else.
+measures again and writes what_works.json, and from it the tables of docs/models.md and the README.
+The tests measure too, and fail where either says something else.
 """
 
 import json
@@ -28,6 +28,7 @@ from calib.vlm.prompts import read_prompt
 
 RECORD = Path(__file__).parent / "what_works.json"
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
+README = Path(__file__).parent.parent / "README.md"
 OPTIONS = {"llava": "llava_1_5", "smolvlm": "smolvlm2"}
 """Options in conf/model, where they are not called as the family is."""
 
@@ -195,8 +196,10 @@ def options() -> str:
 
 
 def page(text: str, record: dict[str, dict[str, str]]) -> str:
-    """The page with its tables as they are to be."""
+    """The page, or the README, with its tables as they are to be."""
     for name, table in (("works", works(record)), ("options", options())):
+        if name == "options" and f"<!-- {name} -->" not in text:
+            continue  # the README has the first only
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
@@ -211,7 +214,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             record[family] = measured(family, Path(folder))
     RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    PAGE.write_text(page(PAGE.read_text(), record))
+    for path in (PAGE, README):
+        path.write_text(page(path.read_text(), record))
 
 
 if __name__ == "__main__":
