@@ -3,8 +3,8 @@
 import textwrap
 from collections.abc import Sequence
 
+from calib.data.parts import PAIRED_QUERIES
 from calib.report.terminal import WIDTH, named, padded
-from calib.scoring.judged import PAIRED_QUERIES
 from calib.scoring.results import ALL, Result
 from calib.scoring.tradeoff import Point
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from calib.data.parts import counted_in_sra
 from calib.report.terminal import (
     WIDTH,
     printable,
@@ -13,7 +14,7 @@ from calib.report.terminal import (
     shown_difference,
 )
 from calib.scoring.intervals import Interval, paired_difference
-from calib.scoring.judged import Judged, cluster_of, counted_in_sra, is_right
+from calib.scoring.judged import Judged, cluster_of, is_right
 from calib.scoring.power import power_note, spread_of
 from calib.scoring.results import ALL, Result
 from calib.scoring.significance import holm, paired_p_value

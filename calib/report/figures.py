@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from calib.data.parts import PAIRED_QUERIES
 from calib.errors import CalibError
 from calib.report.labelling import label_strengths
 from calib.report.style import (
@@ -33,7 +34,6 @@ from calib.report.style import (
 )
 from calib.report.terminal import printable
 from calib.scoring.intervals import Interval
-from calib.scoring.judged import PAIRED_QUERIES
 from calib.scoring.results import ALL, BASELINE, RunResults
 from calib.scoring.tradeoff import (
     Coordinates,

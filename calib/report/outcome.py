@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from calib.data.parts import PAIRED_QUERIES
 from calib.report.breakdown import breakdown
 from calib.report.comparison import comparison
 from calib.report.dual_use_table import dual_use_table
@@ -10,7 +11,6 @@ from calib.report.figures import trade_off
 from calib.report.methods_figure import methods_figure
 from calib.report.terminal import summary
 from calib.runs.outcome import Outcome
-from calib.scoring.judged import PAIRED_QUERIES
 from calib.scoring.results import BASELINE, RunResults
 from calib.scoring.tradeoff import points_of
 

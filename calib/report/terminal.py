@@ -9,16 +9,10 @@ from pathlib import Path
 from statistics import fmean
 
 from calib.data.example import Safety
+from calib.data.parts import PAIRED_QUERIES, counted_in_sra
 from calib.errors import CalibError
 from calib.scoring.intervals import Interval, paired_difference
-from calib.scoring.judged import (
-    PAIRED_QUERIES,
-    Judged,
-    cluster_of,
-    counted_in_sra,
-    is_right,
-    unjudged,
-)
+from calib.scoring.judged import Judged, cluster_of, is_right, unjudged
 from calib.scoring.power import power_note
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import OperatingPoint, Point

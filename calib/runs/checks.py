@@ -10,11 +10,11 @@ from calib.config_methods import Activation, Combine, Steer
 from calib.config_prompts import Calibration, MethodConfig, NoneMethod
 from calib.data.benchmark import Benchmark
 from calib.data.example import Example
+from calib.data.parts import counted_in_sra
 from calib.errors import CalibError
 from calib.judges.choose import check_judge
 from calib.remote.model import RemoteModel
 from calib.runs.remotely import check_remote, sampling_notes
-from calib.settings.contrasts import counted_examples
 from calib.settings.layers import layers_of
 from calib.settings.steering import given_direction
 from calib.vlm.load import MINI, Model
@@ -37,7 +37,7 @@ def check(config: SweepConfig, vlm: Model, benchmark: Benchmark) -> dict[str, st
             f"generation.early_stop=true: judge={config.judge.name} judges whole responses only. "
             "Leave early_stop away, or judge=string first and calib.judge run=FOLDER afterwards."
         )
-    if not counted_examples(benchmark.examples):
+    if not counted_in_sra(benchmark.examples):
         raise CalibError(
             f"data={config.data.name} has no queries here that SRA counts, and the operating point "
             "is chosen by it. Choose image-centric or text-centric parts, or original among the "
@@ -95,7 +95,7 @@ def meaning(config: SweepConfig, vlm: Model, examples: Sequence[Example]) -> lis
     notes = [config.title] if config.title else []
     if isinstance(vlm, RemoteModel):
         notes += [*vlm.notes, *sampling_notes(config, vlm)]
-    counted = counted_examples(examples)
+    counted = counted_in_sra(examples)
     sides = {example.safety for example in counted}
     if len(sides) == 1:
         (side,), rate = sides, "SRA_u" if "unsafe" in sides else "SRA_s"

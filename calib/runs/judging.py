@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.data.example import Example, fingerprint
+from calib.data.parts import SAFETY_DATASETS
 from calib.errors import CalibError
 from calib.files import write_atomically
 from calib.judges.judge import Judge, Said, Verdict
@@ -19,7 +20,7 @@ from calib.runs.planning import Row
 from calib.runs.record import Record, Rows
 from calib.scoring.agreement import fleiss_kappa
 from calib.scoring.answers import is_right, parsed
-from calib.scoring.judged import SAFETY_DATASETS, Judged
+from calib.scoring.judged import Judged
 from calib.scoring.labels import checked_label
 
 LABELS_FILE = "labels.jsonl"

@@ -12,6 +12,7 @@ from calib.config_methods import Activation, Combine
 from calib.config_prompts import Calibration
 from calib.data.benchmark import Benchmark
 from calib.data.example import Example, Split
+from calib.data.parts import counted_in_sra
 from calib.engine.decoding import Decoding
 from calib.engine.generate import Engine
 from calib.engine.remote import RemoteEngine
@@ -29,7 +30,6 @@ from calib.runs.judging import LABELS_FILE, Judging, certain, judge_rows, write_
 from calib.runs.planning import Planner, Row
 from calib.runs.record import ROWS_FILE, Rows
 from calib.scoring.judged import Judged
-from calib.settings.contrasts import counted_examples
 from calib.settings.fitting import Fitting
 from calib.settings.method import Method
 from calib.settings.setting import Setting
@@ -154,7 +154,7 @@ class Study:
 
     def validate(self, settings: Sequence[Setting]) -> list[Judged]:
         """The whole grid on the validation split, on what an operating point is chosen by."""
-        asked = counted_examples(self.benchmark.examples)
+        asked = counted_in_sra(self.benchmark.examples)
         asked += [e for e in self.utility if e.dataset == "utility"]
         return self.ask("validation", asked, settings)
 

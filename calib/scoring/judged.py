@@ -4,12 +4,10 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from calib.data.example import Safety
-from calib.data.text_image import PERTURBATIONS
+from calib.data.parts import PAIRED_QUERIES, SAFETY_DATASETS
 from calib.scoring.intervals import Interval, bootstrap_mean, wilson
 from calib.scoring.labels import Label, is_correct
 
-PAIRED_QUERIES = ("image_centric", "text_centric")
-SAFETY_DATASETS = (*PAIRED_QUERIES, "dual_use")
 DATASETS = (*SAFETY_DATASETS, "utility", "knowledge")
 
 
@@ -48,19 +46,6 @@ def is_judged(row: Judged) -> bool:
 def unjudged(judged: Iterable[Judged]) -> int:
     """How many responses score leaves out because nobody has judged them yet."""
     return sum(not is_judged(row) for row in judged)
-
-
-def counted_in_sra(rows: Iterable[Judged]) -> list[Judged]:
-    """The responses that SRA is a share of: those to image- and text-centric queries.
-
-    Where there are none, those to original dual-use pictures (SRA_u is then RR_h, and SRA_s DAR_b):
-    perturbed copies are not independent of what they copy.
-    """
-    found = list(rows)
-    paired = [row for row in found if row.dataset in PAIRED_QUERIES]
-    return paired or [
-        row for row in found if row.dataset == "dual_use" and row.variant not in PERTURBATIONS
-    ]
 
 
 def counted_label(row: Judged, mapping: str) -> Label | None:

@@ -21,17 +21,15 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from calib.data.example import SPLITS
+from calib.data.parts import PAIRED_QUERIES, SAFETY_DATASETS, counted_in_sra
 from calib.data.text_image import PERTURBATIONS
 from calib.errors import CalibError, did_you_mean
 from calib.scoring.dual_use import changes, dual_use
 from calib.scoring.intervals import Interval, bootstrap_mean, mean_of_rates
 from calib.scoring.judged import (
     DATASETS,
-    PAIRED_QUERIES,
-    SAFETY_DATASETS,
     Judged,
     cluster_of,
-    counted_in_sra,
     counted_label,
     is_judged,
     rate_of,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from calib.data.example import Example, Split, pairs
-from calib.data.text_image import PERTURBATIONS
+from calib.data.parts import counted_in_sra
 from calib.errors import CalibError
 
 REFUSALS = {
@@ -30,7 +30,6 @@ REFUSALS = {
 }
 """Contrasts of behaviour: the safety of examples on the refused and on the answered side."""
 CONTRASTS = ("safety", *REFUSALS, "responses", "modality")
-FITTED_PARTS = ("image_centric", "text_centric")
 RESPONSES = 3
 """Most responses of each kind that stand behind one query."""
 
@@ -68,20 +67,9 @@ class Sides:
     """Whether the k-th positive example is the twin of the k-th negative one."""
 
 
-def counted_examples(examples: Sequence[Example]) -> list[Example]:
-    """The safety queries that an operating point is chosen by: the image- and text-centric ones;
-    where there are none, original dual-use pictures (as calib.scoring.judged.counted_in_sra)."""
-    paired = [example for example in examples if example.dataset in FITTED_PARTS]
-    return paired or [
-        example
-        for example in examples
-        if example.dataset == "dual_use" and example.variant not in PERTURBATIONS
-    ]
-
-
 def twins(examples: Sequence[Example], split: Split) -> list[Example]:
     """Safe and unsafe examples of one split that have a twin; dual-use ones only if alone."""
-    fitted = counted_examples([example for example in examples if example.split == split])
+    fitted = counted_in_sra([example for example in examples if example.split == split])
     return [twin for pair in pairs(fitted) for twin in (pair.safe, pair.unsafe)]
 
 

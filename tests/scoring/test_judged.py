@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from calib.data.parts import counted_in_sra
 from calib.scoring.intervals import bootstrap_mean, wilson
 from calib.scoring.judged import (
     Judged,
     cluster_of,
-    counted_in_sra,
     counted_label,
     is_right,
     rate_of,
