@@ -136,21 +136,30 @@ class LocalEndpoint:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         act = self._by(request) if self._by else self._acts[min(number, len(self._acts) - 1)]
+        under_way = [request]
+
+        def ended() -> None:
+            with self._lock:
+                self._at_once -= len(under_way)
+                under_way.clear()
+
+        # Before the answer goes out: whoever has it may ask again before this thread runs again.
+        handler.ended = ended
         try:
             act(handler)
         finally:
-            with self._lock:
-                self._at_once -= 1
+            ended()
 
 
 def _send(
-    handler: BaseHTTPRequestHandler,
+    handler: Any,
     status: int,
     body: str,
     kind: str = "application/json",
     headers: dict[str, str] | None = None,
 ) -> None:
     data = body.encode()
+    handler.ended()
     handler.send_response(status)
     for name, value in {"Content-Type": kind, **(headers or {})}.items():
         handler.send_header(name, value)
