@@ -20,7 +20,7 @@ def main(config: ExtractConfig) -> None:
     from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.directions.direction import write_direction
     from calib.report.direction_table import direction_table
-    from calib.report.separability import layer_separability
+    from calib.report.figures.layers import layer_separability
     from calib.report.terminal import printable
     from calib.runs.extraction import extract
     from calib.runs.identity import check_same_run, folder_name, identity_of

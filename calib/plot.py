@@ -13,8 +13,8 @@ def main(config: PlotConfig) -> None:
     from pathlib import Path
 
     from calib.errors import CalibError
-    from calib.report.figures import calibration_against_utility, trade_off
-    from calib.report.methods_figure import methods_figure
+    from calib.report.figures.methods import methods_figure
+    from calib.report.figures.trade_off import calibration_against_utility, trade_off
     from calib.report.terminal import printable
     from calib.runs.tables import RESULTS_FILE, read_operating_points
     from calib.scoring.results import BASELINE, read_results

@@ -15,7 +15,7 @@ from calib.config_methods import Steer
 from calib.config_prompts import Worded
 from calib.directions import estimators
 from calib.errors import CalibError
-from calib.report import separability
+from calib.report.figures import layers as separability
 from calib.scoring import labels
 from calib.settings import contrasts, steering
 from calib.vlm.layers import Site

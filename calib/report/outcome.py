@@ -7,8 +7,8 @@ from calib.data.parts import PAIRED_QUERIES
 from calib.report.breakdown import breakdown
 from calib.report.comparison import comparison
 from calib.report.dual_use_table import dual_use_table
-from calib.report.figures import trade_off
-from calib.report.methods_figure import methods_figure
+from calib.report.figures.methods import methods_figure
+from calib.report.figures.trade_off import trade_off
 from calib.report.terminal import summary
 from calib.runs.outcome import Outcome
 from calib.scoring.results import BASELINE, RunResults

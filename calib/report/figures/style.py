@@ -1,15 +1,10 @@
-"""What all figures share: colours, fonts, names, titles, legends, and how files are written."""
+"""What all figures share: colours, markers, names, titles and legends."""
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.style
 from matplotlib.figure import Figure
 
-from calib.errors import CalibError
 from calib.report.terminal import printable
 
 # Okabe & Ito's eight colours, told apart under the common forms of colour blindness.
@@ -27,32 +22,6 @@ CURVE_STYLES = (
     (YELLOW, "p", (0, (7, 2))),
 )
 """Colour, marker and line of the first, second ... curve, told apart in grey too."""
-
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "legend.handlelength": 3.2,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 5,
-    "pdf.fonttype": 42,
-}
-
-
-@contextmanager
-def own_style() -> Iterator[None]:
-    """Within it figures look the same whatever the user's matplotlibrc says."""
-    with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; that is no reason to fail.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
 
 
 def shown_name(name: str, width: int) -> str:
@@ -87,19 +56,3 @@ def draw_legend(figure: Figure, numbers: bool) -> None:
         title="Numbers beside points are strengths; bars are 95% intervals." if numbers else None,
         title_fontsize=8,
     )
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem``.png and ``stem``.pdf; their paths. Raises CalibError when writing fails."""
-    png, pdf = (stem.with_name(stem.name + ending) for ending in (".png", ".pdf"))
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        # Without dates and versions the same results give the same bytes.
-        figure.savefig(png, dpi=200, metadata={"Software": None})
-        figure.savefig(pdf, metadata={"Creator": None, "Producer": None, "CreationDate": None})
-    except OSError as error:
-        raise CalibError(
-            f"Cannot write the figure {png}: {error.strerror or error}. Free space or give another "
-            "folder, then draw it again from the results."
-        ) from error
-    return [png, pdf]

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from calib.errors import CalibError
-from calib.report.style import BLUE, own_style, save, write_title
+from calib.report.figures.drawing import own_style, save
+from calib.report.figures.style import BLUE, write_title
 
 _SIDES = {
     "safety": "safe and unsafe",

@@ -4,7 +4,7 @@ import pytest
 
 from calib.config_methods import CONTRASTS
 from calib.errors import CalibError
-from calib.report import separability
+from calib.report.figures import layers as separability
 
 
 def test_separability_by_layer(tmp_path, monkeypatch) -> None:

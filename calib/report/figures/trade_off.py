@@ -17,8 +17,9 @@ from matplotlib.ticker import PercentFormatter
 
 from calib.data.parts import PAIRED_QUERIES
 from calib.errors import CalibError
-from calib.report.labelling import label_strengths
-from calib.report.style import (
+from calib.report.figures.drawing import own_style, save
+from calib.report.figures.labelling import label_strengths
+from calib.report.figures.style import (
     BLACK,
     BLUE,
     CURVE_STYLES,
@@ -27,8 +28,6 @@ from calib.report.style import (
     VERMILION,
     YELLOW,
     draw_legend,
-    own_style,
-    save,
     shown_name,
     write_title,
 )

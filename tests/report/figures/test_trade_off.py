@@ -8,7 +8,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from calib.errors import CalibError
-from calib.report import figures
+from calib.report.figures import trade_off as figures
 from calib.scoring.results import BASELINE, Result, RunResults
 
 RATES = {-2: (0.1, 0.9, 0.9), -1: (0.3, 0.85, 0.95), 0: (0.5, 0.8, 0.96), 1: (0.9, 0.4, 0.95)}
@@ -89,7 +89,7 @@ def test_nothing_drawn_is_cut_off(tmp_path, drawn) -> None:
 
 
 def test_files_have_the_promised_kind(tmp_path) -> None:
-    png, pdf = figures.steering_curves(RUN, tmp_path / "new" / "v1.2")
+    png, pdf, svg = figures.steering_curves(RUN, tmp_path / "new" / "v1.2")
     assert (png.name, pdf.name) == ("v1.2.png", "v1.2.pdf")
     with Image.open(png) as image:
         assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)

@@ -5,7 +5,7 @@ from itertools import combinations
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from calib.report.labelling import label_strengths
+from calib.report.figures.labelling import label_strengths
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point, utility_and_sra
 

@@ -10,14 +10,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from calib.errors import CalibError
 from calib.report.comparison import area_of
-from calib.report.style import (
+from calib.report.figures.drawing import own_style, save
+from calib.report.figures.style import (
     BLACK,
     BLUE,
     GREEN,
     VERMILION,
     draw_legend,
-    own_style,
-    save,
     shown_name,
     write_title,
 )

@@ -1,0 +1,1 @@
+"""The figures, each a file: drawn from the records of one or several runs."""
