@@ -27,7 +27,7 @@ from calib.config_data import DATA, UTILITIES, DataConfig, UtilityConfig
 from calib.config_judges import JUDGES, JudgeConfig
 from calib.config_methods import CONTRASTS, ESTIMATORS, METHODS, READ_POSITIONS, SITES
 from calib.config_models import ModelChoice, RemoteModelConfig
-from calib.config_prompts import MethodConfig
+from calib.config_prompts import MethodConfig, NoneMethod, Prompting
 from calib.errors import CalibError
 
 HERE = Path(__file__).resolve().parent
@@ -107,6 +107,9 @@ class GenerationConfig:
 class SweepConfig:
     model: ModelChoice
     method: MethodConfig
+    reference: MethodConfig
+    """A prompt-only method that is asked beside the run's, the bar that it has to beat; none is
+    needed where the run has a prompt-only method of its own."""
     data: DataConfig
     utility: UtilityConfig
     judge: JudgeConfig
@@ -127,6 +130,11 @@ class SweepConfig:
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, MAPPINGS)
         path("out", self.out)
+        if not isinstance(self.reference, NoneMethod | Prompting):
+            raise CalibError(
+                f"method@reference={self.reference.name} is no method that changes the prompt alone. "
+                "Choose one of reminder, caution, few_shot, cot, ecso, or none."
+            )
         if self.methods and self.method.name != "none":
             name, several = self.method.name, ", ".join(self.methods)
             raise CalibError(

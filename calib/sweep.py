@@ -16,7 +16,7 @@ def main(config: SweepConfig) -> None:
     from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.report.outcome import show
     from calib.report.terminal import printable
-    from calib.runs.checks import check, meaning, methods_of
+    from calib.runs.checks import check, meaning, methods_of, reference_of
     from calib.runs.choosing import choose
     from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.outcome import Outcome
@@ -83,12 +83,15 @@ def main(config: SweepConfig) -> None:
 
         results = in_order([*validated, *tested])
         prompts = [one.name for one in methods_of(config) if isinstance(one, Prompting)]
-        files = write_tables(folder, vlm.checkpoint, results, chosen, axes, prompts)
+        beside = reference_of(config)
+        reference = beside.name if beside else None
+        files = write_tables(folder, vlm.checkpoint, results, chosen, axes, prompts, reference)
         files |= {"configuration": write_config(folder, config), "labels": labels}
         # The summary has the mini world's parts already.
         sliced = config.data.name != "mini"
         found = study.judged, results, chosen, axes, prompts
-        print(show(Outcome(vlm.checkpoint, *found, config.mapping, sliced), folder, files))
+        outcome = Outcome(vlm.checkpoint, *found, config.mapping, sliced, reference)
+        print(show(outcome, folder, files))
 
 
 if __name__ == "__main__":

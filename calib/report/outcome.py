@@ -1,6 +1,7 @@
 """What a finished run shows: its figure, and what the terminal says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from calib.data.parts import PAIRED_QUERIES
@@ -20,10 +21,12 @@ def show(outcome: Outcome, folder: Path, files: Mapping[str, Path]) -> str:
     ``files``."""
     run = RunResults(folder.name, outcome.checkpoint, outcome.results)
     chosen, files = outcome.chosen, dict(files)
-    if len(chosen) == 1:
-        ((name, (_, choice)),) = chosen.items()
+    own = {name: one for name, one in chosen.items() if name != outcome.reference}
+    if len(own) == 1:
+        ((name, (_, choice)),) = own.items()
         axis = outcome.axes.get(name, "")
-        files["figure"] = trade_off(run, folder / "trade_off", axis=axis)[0]
+        alone = replace(run, results=[r for r in run.results if r.method != outcome.reference])
+        files["figure"] = trade_off(alone, folder / "trade_off", axis=axis)[0]
         text = summary(
             outcome.judged, choice, outcome.checkpoint, files, axis, mapping=outcome.mapping
         )

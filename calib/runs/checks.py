@@ -7,7 +7,7 @@ from calib import methods
 from calib.config import SweepConfig
 from calib.config_judges import ClassifierJudge, LlmJudge
 from calib.config_methods import Activation, Combine, Steer
-from calib.config_prompts import Calibration, MethodConfig, NoneMethod
+from calib.config_prompts import Calibration, MethodConfig, NoneMethod, Prompting
 from calib.data.benchmark import Benchmark
 from calib.data.example import Example
 from calib.data.parts import counted_in_sra
@@ -21,9 +21,25 @@ from calib.vlm.load import MINI, Model
 
 
 def methods_of(config: SweepConfig) -> list[MethodConfig]:
-    """The methods of a run, the uncalibrated model left out: it is always there."""
+    """The methods of a run, the uncalibrated model left out: it is always there. The prompt-only
+    reference is the last one."""
     chosen = list(config.methods.values()) or [config.method]
-    return [method for method in chosen if not isinstance(method, NoneMethod)]
+    chosen = [method for method in chosen if not isinstance(method, NoneMethod)]
+    reference = reference_of(config)
+    return chosen if reference is None else [*chosen, reference]
+
+
+def reference_of(config: SweepConfig) -> MethodConfig | None:
+    """The prompt-only method that is asked beside those of the run; None where none is wanted, where
+    there is nothing to compare it with, and where the run has a prompt-only method itself."""
+    own = [
+        method
+        for method in config.methods.values() or [config.method]
+        if not isinstance(method, NoneMethod)
+    ]
+    wanted = not isinstance(config.reference, NoneMethod)
+    alone = wanted and own and not any(isinstance(one, Prompting) for one in own)
+    return config.reference if alone else None
 
 
 def check(config: SweepConfig, vlm: Model, benchmark: Benchmark) -> dict[str, str]:

@@ -24,3 +24,5 @@ class Outcome:
     mapping: str
     sliced: bool
     """Whether SRA is shown by variant and category too."""
+    reference: str | None = None
+    """The prompt-only method that was asked for comparison only, if there is one."""

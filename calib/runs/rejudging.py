@@ -60,9 +60,10 @@ def rejudge(config: JudgeRunConfig, run: FinishedRun, out: Path | None) -> Rejud
     chosen = {str(one["method"]): choose(choices, str(one["method"])) for one in points}
     axes = {str(one["method"]): str(one["strength_means"]) for one in points}
     prompts = [str(one["method"]) for one in points if one.get("prompt_only")]
+    reference = next((str(one["method"]) for one in points if one.get("reference")), None)
     results = in_order([*validated, *tested])
     folder = out or run.folder / "judged" / _plain(judge.id, mapping, run.mapping)
-    files = write_tables(folder, run.checkpoint, results, chosen, axes, prompts)
+    files = write_tables(folder, run.checkpoint, results, chosen, axes, prompts, reference)
     files["labels"] = folder / LABELS_FILE
     write_labels(files["labels"], [place.row for place in run.places], judged, judge.id)
     both = [
@@ -78,7 +79,8 @@ def rejudge(config: JudgeRunConfig, run: FinishedRun, out: Path | None) -> Rejud
     if {method for method, _ in places} - {BASELINE, *prompts}:
         notes.append("methods stay fitted to what the run's own judge labelled")
     sliced = run.data != "mini"
-    outcome = Outcome(run.checkpoint, judged, results, chosen, axes, prompts, mapping, sliced)
+    found = judged, results, chosen, axes, prompts, mapping, sliced, reference
+    outcome = Outcome(run.checkpoint, *found)
     return Rejudged(outcome, judge.id, folder, files, notes)
 
 

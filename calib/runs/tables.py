@@ -26,11 +26,13 @@ def write_tables(
     chosen: Mapping[str, tuple[int | None, OperatingPoint]],
     axes: Mapping[str, str],
     prompts: Collection[str],
+    reference: str | None = None,
 ) -> dict[str, Path]:
     """Write results.csv and operating_points.json; their paths, by what they are.
 
     ``chosen`` holds the layer and the operating point of each method, ``axes`` what its strength
-    means, ``prompts`` the methods that change the prompt alone.
+    means, ``prompts`` the methods that change the prompt alone, ``reference`` the one of them that was
+    asked for comparison only.
     """
     files = {
         "results": folder / RESULTS_FILE,
@@ -45,6 +47,7 @@ def write_tables(
             "strength": choice.point.strength,
             "strength_means": axes.get(method, ""),
             "prompt_only": method in prompts,
+            "reference": method == reference,
             "chosen_on": "validation",
             "rule": "highest SRA at no more than the tolerance of utility lost"
             if choice.by_utility

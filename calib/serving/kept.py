@@ -38,7 +38,7 @@ def method_of(settings: dict[str, Any], name: str) -> MethodConfig | None:
     """The method of that name in a run's settings; None where there is none."""
     methods = settings["methods"]
     several = list(methods.values()) if isinstance(methods, dict) else []
-    for one in several or [settings["method"]]:
+    for one in [*(several or [settings["method"]]), settings.get("reference")]:
         if isinstance(one, dict) and one.get("name") == name:
             found = typed(list(METHODS.values()), one)
             assert isinstance(found, MethodConfig)

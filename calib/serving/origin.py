@@ -35,11 +35,12 @@ def _of_run(config: ServeConfig, folder: Path) -> Calibrated:
             f"their settings. Leave method away; pick={config.method.name} picks one of several."
         )
     points = {point["method"]: point for point in read_operating_points(folder)}
-    if config.pick is None and len(points) > 1:
+    own = [name for name, point in points.items() if not point.get("reference")]
+    if config.pick is None and len(own) > 1:
         raise CalibError(
             f"'{folder}' is a run of {', '.join(points)}. Give pick=NAME to serve one of them."
         )
-    name = config.pick or next(iter(points))
+    name = config.pick or own[0]
     if name not in points:
         raise CalibError(
             f"pick={name}: '{folder}' is a run of {', '.join(points)}.{did_you_mean(name, points)}"
