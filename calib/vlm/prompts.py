@@ -1,7 +1,8 @@
 """From an example to what a model reads: chat template, image features, token positions."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
 
 TOGETHER = 16
 """Prompts prepared at once: pixels are large and are let go when their features are there."""
-_REFUSED = (ValueError, TemplateError)
+_REFUSED = (ValueError, TemplateError, NotImplementedError)
 """What processors and their chat templates raise for an example they do not take."""
 GRIDS = ("image_grid_thw",)
 """Inputs about pictures that position ids are made from, also where features stand for pixels."""
@@ -202,8 +203,11 @@ def _prepared(
         try:
             one = _processed(vlm, [turn])
         except _REFUSED as error:
+            spelled = _spelled(vlm, [turn])
+            hint = f". Its text spells {', '.join(spelled)}, which stands for something else here: "
             raise CalibError(
                 f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': {error}"
+                + (f"{hint}write it otherwise, or leave the example out." if spelled else "")
             ) from error
         one.pop("attention_mask", None)
         alone.append(one)
@@ -230,16 +234,46 @@ def _processed(vlm: VLM, turns: Sequence[list[dict[str, Any]]]) -> Found:
     settings: dict[str, Any] = {"padding": True} if len(turns) > 1 else {}
     if any(map(_shown, turns)) and hasattr(vlm.processor.image_processor, "crop_to_patches"):
         settings["crop_to_patches"] = vlm.tiles
-    found = vlm.processor.apply_chat_template(
-        list(turns),
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs=settings,
-    )
+    with _words_are_words(vlm, turns) as spelled:
+        found = vlm.processor.apply_chat_template(
+            list(turns),
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            sanitize_control_tokens=spelled,
+            processor_kwargs=settings,
+        )
     found.pop("labels", None)  # PaliGemma's processor adds them, for training
     return {key: value.to(vlm.device) for key, value in found.items()}
+
+
+@contextmanager
+def _words_are_words(vlm: VLM, turns: Sequence[list[dict[str, Any]]]) -> Iterator[bool]:
+    """Whether a text spells a token that the vocabulary adds, such as the end of a turn or the
+    place of a picture; within it these are known as what texts must not turn into.
+
+    Queries of others may spell them, and it is their words that are asked, not what they stand for.
+    Only then does it matter: no other prompt needs it, and some processors refuse the place of a
+    picture even so.
+    """
+    tokenizer = vlm.processor.tokenizer
+    spelled, known = _spelled(vlm, turns), tokenizer.chat_control_tokens
+    if spelled:
+        tokenizer.chat_control_tokens = spelled
+    try:
+        yield bool(spelled)
+    finally:
+        tokenizer.chat_control_tokens = known
+
+
+def _spelled(vlm: VLM, turns: Sequence[list[dict[str, Any]]]) -> list[str]:
+    """The tokens added to the vocabulary that the texts of conversations spell."""
+    added = [one.content for one in vlm.processor.tokenizer.added_tokens_decoder.values()]
+    parts = [part for turn in turns for message in turn for part in message["content"]]
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    # Some vocabularies add runs of blanks.
+    return [name for name in added if name.strip() and any(name in text for text in texts)]
 
 
 def _places(
