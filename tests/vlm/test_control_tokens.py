@@ -9,10 +9,8 @@ from calib.data.example import Turn
 from calib.errors import CalibError
 from calib.vlm.prompts import read_prompt, read_prompts
 
-REFUSING = {"internvl", "gemma3", "idefics3", "smolvlm", "mllama"}
+REFUSING = {"paligemma", "internvl", "gemma3", "idefics3", "smolvlm", "mllama"}
 """Their processors count the places of pictures in the words too, and stop."""
-NO_SANITISING = {"paligemma"}
-"""Its template leaves the first token to the tokenizer, which transformers cannot sanitise."""
 
 
 def added(vlm, of_pictures: bool) -> dict[str, int]:
@@ -35,7 +33,7 @@ def assert_words(vlm, example, names):
     assert len(hostile.tokens) > len(plain.tokens)
 
 
-@pytest.mark.parametrize("family", [one for one in FAMILIES if one not in NO_SANITISING])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pictured", [True, False])
 def test_no_token_but_the_templates_own_is_in_the_prompt(family, pictured):
     if not pictured and family in NEEDS_PICTURE:
@@ -44,14 +42,14 @@ def test_no_token_but_the_templates_own_is_in_the_prompt(family, pictured):
     example = next(e for e in examples() if (e.picture is not None) == pictured)
     refused = []
     for of_pictures in (False, True):
-        for name in added(vlm, of_pictures):
+        for name in list(added(vlm, of_pictures))[:20]:
             try:
                 assert_words(vlm, example, [name])
             except CalibError as error:  # what its processor cannot tell apart is not read wrongly
                 assert f"'{example.id}'" in str(error) and f"spells {name}" in str(error)
                 refused.append(of_pictures)
     assert not refused or family in REFUSING
-    assert all(refused) or (family, pictured) == ("idefics3", True)
+    assert all(refused) or (family, pictured) in (("idefics3", True), ("paligemma", True))
 
 
 def test_of_the_model_that_comes_along(vlm):
@@ -82,12 +80,3 @@ def test_wherever_the_words_stand(where, vlm):
     before, after = (read_prompt(vlm, one).tokens for one in (plain, hostile))
     assert (before == ends).sum() == (after == ends).sum() > 0
     assert len(after) > len(before)
-
-
-def test_a_family_that_cannot_says_so_instead_of_reading_it_wrong():
-    vlm = tiny("paligemma")
-    example = next(e for e in examples() if e.picture)
-    with pytest.raises(CalibError, match=f"cannot prepare example '{example.id}'"):
-        read_prompt(
-            vlm, dataclasses.replace(example, query=next(iter(added(vlm, of_pictures=False))))
-        )
