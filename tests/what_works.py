@@ -2,8 +2,8 @@
 
     python tests/what_works.py
 
-measures again and writes what_works.json, and from it the tables of docs/models.md and the README.
-The tests measure too, and fail where either says something else.
+measures again and writes what_works.json, and from it the tables of docs/models.md. The tests
+measure too, and fail where the page says something else.
 """
 
 import json
@@ -28,7 +28,6 @@ from calib.vlm.prompts import read_prompt
 
 RECORD = Path(__file__).parent / "what_works.json"
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
-README = Path(__file__).parent.parent / "README.md"
 OPTIONS = {"llava": "llava_1_5", "smolvlm": "smolvlm2"}
 """Options in conf/model, where they are not called as the family is."""
 
@@ -82,8 +81,10 @@ def swept(family: str, checkpoint: Path, out: Path) -> None:
     added += [f"+method@methods.{name}={name}" for name in PROMPTED]
     sweep.main(
         composed(
-            "sweep", *model_of(family, checkpoint), "method=none", *added, *settings,
-            "judge=string", "data.limit=4", "utility.limit=2",
+            "sweep", *model_of(family, checkpoint), "method=none", "method@reference=none", *added,
+            *settings,
+            "judge=string", "data.limit=4", "data.parts=[image_centric,text_centric]",
+            "utility.limit=2",
             f"generation.max_new_tokens={TOKENS}", f"out={out}",
         )
     )  # fmt: skip
@@ -196,10 +197,8 @@ def options() -> str:
 
 
 def page(text: str, record: dict[str, dict[str, str]]) -> str:
-    """The page, or the README, with its tables as they are to be."""
+    """The page with its tables as they are to be."""
     for name, table in (("works", works(record)), ("options", options())):
-        if name == "options" and f"<!-- {name} -->" not in text:
-            continue  # the README has the first only
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
@@ -214,8 +213,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             record[family] = measured(family, Path(folder))
     RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    for path in (PAGE, README):
-        path.write_text(page(path.read_text(), record))
+    PAGE.write_text(page(PAGE.read_text(), record))
 
 
 if __name__ == "__main__":
