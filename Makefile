@@ -42,7 +42,7 @@ check: .venv/installed-test
 # torch first and from its pin: the build that is chosen here is then kept.
 .venv/installed: .venv/created pyproject.toml constraints.txt
 	@echo "Installing calib (the first time takes some minutes)"
-	@$(PIP) torch
+	@$(subst --quiet ,,$(PIP)) torch
 	@$(PIP) -e .
 	@touch $@
 

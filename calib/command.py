@@ -12,9 +12,11 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can put r
 130 stopped by Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of every error.
 """
 
+import contextlib
 import dataclasses
 import errno
 import functools
+import io
 import os
 import sys
 import traceback
@@ -25,6 +27,7 @@ from typing import Any, TypeVar
 
 import hydra
 import yaml
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -34,6 +37,9 @@ from omegaconf.errors import OmegaConfBaseException
 from calib.config import CONF, register
 from calib.config_errors import explain, unknown_setting
 from calib.errors import CalibError
+from calib.help_text import register_help
+from calib.printable import printable
+from calib.progress import labelled
 
 HYDRA_INSIDE = Path(hydra.__file__).parent / "_internal"
 
@@ -54,6 +60,10 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
     of one job is told at once and the others still run.
     """
     register()
+    register_help()
+    # A log holds what was said when it was said, also after a kill, and in order with stderr.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     # Hydra would print errors in its own words; with this set it raises them and we explain them.
     # The user who sets it wants tracebacks.
     full_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -64,7 +74,8 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
     @functools.wraps(main)
     def job(composed: DictConfig) -> None:
         try:
-            main(_typed(composed, schema))
+            with labelled(_job().strip(" []")):
+                main(_typed(composed, schema))
         except Exception as error:
             if os.getpid() != launcher:  # a launcher's worker: it carries the error home
                 raise
@@ -77,7 +88,8 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
         warnings.filterwarnings("ignore", message=".*version_base.*")
         start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
     try:
-        start(job)()
+        with _quick_help():
+            start(job)()
     except (BrokenPipeError, _ReaderGone):  # whoever read the output, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:
@@ -87,6 +99,19 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
             del os.environ["HYDRA_FULL_ERROR"]
     if codes:
         sys.exit(INTERRUPTED if INTERRUPTED in codes else min(codes))
+
+
+@contextlib.contextmanager
+def _quick_help() -> Iterator[None]:
+    """Keep Hydra from listing all groups for a text that has its own list: it copies every schema
+    for each of them, which takes most of the time of --help."""
+    listing = Hydra.format_config_groups
+    if "--hydra-help" not in sys.argv:
+        Hydra.format_config_groups = lambda *_, **__: ""  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.format_config_groups = listing  # type: ignore[method-assign]
 
 
 def _typed(composed: DictConfig, schema: type[Config]) -> Config:
@@ -124,9 +149,6 @@ def _report(error: BaseException, schema: type, who: str, full_tracebacks: bool)
     if message is None or full_tracebacks:
         traceback.print_exception(error)
     if message is not None:
-        # Only here: --help and a run that goes well need not wait for what it imports.
-        from calib.report.terminal import printable
-
         # Messages quote file names and files of others, which may hold escape sequences.
         for line in f"{who}: {message}".split("\n"):
             print(printable(line), file=sys.stderr)

@@ -14,8 +14,8 @@ from calib.config import ExtractConfig, PlotConfig
 ROOT = Path(__file__).resolve().parent.parent
 
 ENTRY_POINT = """
-import errno, sys
-from calib import command
+import errno, os, sys
+from calib import command, progress
 from calib.config import SweepConfig
 from calib.errors import CalibError
 
@@ -54,7 +54,11 @@ def main(config: SweepConfig) -> None:
         raise CalibError("the file \\x1b[31m\\u202ered\\nis bad")
     if config.seed == 12:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    if config.seed == 13:
+        progress.tell("half way")
     print("ran", config.model.name, config.method.name, config.out)
+    if config.seed == 14:
+        os._exit(9)  # as kill -9: what is in a buffer is lost
 
 if __name__ == "__main__":
     try:
@@ -101,13 +105,23 @@ def test_help_is_fast_and_shows_examples_groups_and_settings(sweep):
     result = sweep("--help")
     assert time.perf_counter() - start < 10  # on a busy machine; what is slow is imported below
     assert result.returncode == 0
-    assert result.stdout.count("  python -m calib.sweep") == 5
-    for group in ("method", "experiment"):
-        options = sorted(path.stem for path in (command.CONF / group).glob("*.yaml"))
-        assert f"{group}: {', '.join(options)}\n" in result.stdout
-    assert "max_new_tokens: 32" in result.stdout
+    assert result.stdout.count("  python -m calib.sweep") == 4
+    assert "\nmethod=steer  " in result.stdout and "\n    all_methods, " in result.stdout
+    assert "\ngeneration.max_new_tokens=32        A response is cut after" in result.stdout
     assert "heavy imports: []" in result.stdout
     assert "hydra/schema" not in result.stdout
+
+
+def test_hydras_own_help_lists_its_groups(sweep):
+    result = sweep("--hydra-help")
+    assert result.returncode == 0 and "hydra/job_logging:" in result.stdout
+
+
+def test_help_of_a_choice_with_values_of_ones_own(sweep):
+    result = sweep("method=reminder", "method.text='pay $5'", "--help")
+    assert result.returncode == 0, result.stderr
+    assert "\nmethod.text=pay $5 " in result.stdout
+    assert "method.gate=" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -208,6 +222,17 @@ def test_a_multirun_runs_every_combination(sweep):
     assert [str(p.relative_to(sweep.folder)) for p in sweep.folder.rglob("*") if p.is_file()] == [
         "runs/.multirun/multirun.yaml"
     ]
+
+
+def test_jobs_of_a_multirun_are_told_apart(sweep):
+    result = sweep("-m", "method=steer,none", "seed=13")
+    assert "[method=steer seed=13] half way\n" in result.stderr
+    assert "[method=none seed=13] half way\n" in result.stderr
+    assert sweep("seed=13").stderr == "half way\n"
+
+
+def test_what_was_said_before_a_kill_is_in_the_log(sweep):
+    assert sweep("seed=14").stdout == "ran internvl steer None\n"
 
 
 def test_a_failing_job_of_a_multirun_is_told_and_the_others_run(sweep):

@@ -109,7 +109,7 @@ def sound_pictures(
     }
     if not pictures:
         return list(examples), []
-    with row_bar("checking pictures", len(pictures)) as bar, ThreadPoolExecutor() as pool:
+    with row_bar("checking", len(pictures), "pictures") as bar, ThreadPoolExecutor() as pool:
         faults = {}
         for picture, fault in zip(pictures, pool.map(_fault, pictures), strict=True):
             if fault:

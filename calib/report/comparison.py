@@ -13,6 +13,7 @@ from calib.report.terminal import (
     setting_rows,
     shown_difference,
 )
+from calib.report.written import written
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import Judged, cluster_of, is_right
 from calib.scoring.power import power_note, spread_of
@@ -105,8 +106,7 @@ def comparison(
     )
     lines += ["", *textwrap.wrap(legend, WIDTH)]
     lines += [*textwrap.wrap(_power(moved), WIDTH), ""]
-    width = max((len(printable(what)) for what in files), default=0)
-    lines += [f"{printable(what):<{width}}  {printable(str(path))}" for what, path in files.items()]
+    lines += written(files)
     return "\n".join(lines) + "\n"
 
 

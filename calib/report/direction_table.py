@@ -7,6 +7,7 @@ from pathlib import Path
 
 from calib.directions.direction import Direction
 from calib.report.terminal import WIDTH, printable
+from calib.report.written import written
 
 _CONTRASTS = {
     "safety": "unsafe against safe",
@@ -54,8 +55,7 @@ def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
     lines += ["", head, "-" * len(head)]
     lines += [_layer(direction, row) for row in range(len(direction.layers))]
     lines.append("")
-    width = max(map(len, files))
-    lines += [f"{what:<{width}}  {printable(str(path))}" for what, path in files.items()]
+    lines += written(files)
     return "\n".join(lines) + "\n"
 
 

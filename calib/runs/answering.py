@@ -3,13 +3,13 @@ model as responses land."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
 
 from calib.data.example import Example
 from calib.engine.decoding import Asked, Response
 from calib.engine.generate import Engine
 from calib.engine.remote import RemoteEngine
 from calib.errors import CalibError
+from calib.progress import Step
 from calib.runs.planning import Planner, Row
 from calib.runs.record import Record, Rows
 
@@ -29,15 +29,15 @@ def answer(
     rows: Sequence[Row],
     record: Rows,
     certain: Certain | None = None,
-    progress: Any = None,
+    progress: Step | None = None,
 ) -> list[Row]:
     """Answer the rows that ``record`` does not hold and append them to it, segment by segment.
 
     Returns the row of the response that counts for each: itself, or another step of its dialogue.
     The plan of segments depends on ``rows`` alone and a segment is computed whole or not at all, so
     an interrupted and a resumed run give the same bytes as an undisturbed one. Rows of a remote
-    model are recorded as they land, and none that is recorded is asked again. ``progress`` has an
-    ``update(n)`` method and is told of every row, done now or before.
+    model are recorded as they land, and none that is recorded is asked again. ``progress`` counts
+    the distinct rows of ``rows``, and further ones, steps of dialogues, once they are known.
 
     Raises CalibError when a row's logits are not finite, memory is too small for a single row, an
     endpoint gives no answer, or the record cannot be written; finished segments (of a remote model
@@ -60,7 +60,10 @@ def answer(
                 counting[k] = step
                 still.append(k)
         going = still
-        _answer(planner.engine, [steps[k][-1] for k in going], record, None, None)
+        further = [steps[k][-1] for k in going]
+        if progress is not None and further:
+            progress.more(len({row.id for row in further}))
+        _answer(planner.engine, further, record, None, progress)
     return counting
 
 
@@ -69,36 +72,49 @@ def _answer(
     rows: Sequence[Row],
     record: Rows,
     certain: Certain | None,
-    progress: Any,
+    progress: Step | None,
 ) -> None:
     def tell(count: int) -> None:
         if progress is not None:
             progress.update(count)
 
     if isinstance(engine, RemoteEngine):
-        _answer_remotely(engine, rows, record, tell)
+        _answer_remotely(engine, rows, record, tell, progress)
         return
-    for segment in _segments(rows, SEGMENT * engine.rows_in_flight):
+    segments = list(_segments(rows, SEGMENT * engine.rows_in_flight))
+    done = [all(row.id in record.finished for row in segment) for segment in segments]
+    # All of them before the first is answered, so that the time left is never theirs.
+    whole = zip(segments, done, strict=True)
+    _skip([row for segment, is_done in whole if is_done for row in segment], record, progress)
+    for segment, is_done in zip(segments, done, strict=True):
+        if is_done:
+            continue
+        asked = [_asked(row, certain) for row in segment]
+        responses = engine.answer(asked, lambda: tell(1))
+        answered = dict(zip((row.id for row in segment), responses, strict=True))
         wanted = [row for row in segment if row.id not in record.finished]
-        if wanted:
-            asked = [_asked(row, certain) for row in segment]
-            responses = engine.answer(asked, lambda: tell(1))
-            answered = dict(zip((row.id for row in segment), responses, strict=True))
-            record.append([_record(row, answered[row.id]) for row in wanted])
-        else:
-            tell(len(segment))
+        record.append([_record(row, answered[row.id]) for row in wanted])
 
 
 def _answer_remotely(
-    engine: RemoteEngine, rows: Sequence[Row], record: Rows, tell: Callable[[int], None]
+    engine: RemoteEngine,
+    rows: Sequence[Row],
+    record: Rows,
+    tell: Callable[[int], None],
+    progress: Step | None,
 ) -> None:
     distinct = {row.id: row for row in rows}
     wanted = [row for row in distinct.values() if row.id not in record.finished]
-    tell(len(distinct) - len(wanted))
+    _skip([row for row in distinct.values() if row.id in record.finished], record, progress)
     with closing(engine.landing([_asked(row, None) for row in wanted])) as landing:
         for landed in landing:
             record.append([_record(wanted[place], response) for place, response in landed])
             tell(len(landed))
+
+
+def _skip(rows: Sequence[Row], record: Rows, progress: Step | None) -> None:
+    if progress is not None and rows:
+        progress.skip(len(rows), sum(row.id in record.before for row in rows))
 
 
 def _asked(row: Row, certain: Certain | None) -> Asked:

@@ -26,7 +26,7 @@ class Asking:
         self, examples: Sequence[Example], purpose: str, judged: bool = True
     ) -> list[Answer]:
         rows = self.planner.rows(examples, [BASELINE])
-        with row_bar(f"{purpose} rows", len({row.id for row in rows})) as bar:
+        with row_bar(purpose, len({row.id for row in rows})) as bar:
             rows = answer(self.planner, rows, self.record, None, bar)
         texts = [self.record.finished[row.id]["response"] for row in rows]
         if not judged:

@@ -18,7 +18,8 @@ from calib.data.example import Example, limited
 from calib.engine.decoding import Asked
 from calib.engine.generate import Engine
 from calib.files import write_atomically
-from calib.progress import row_bar
+from calib.printable import printable
+from calib.progress import Step, row_bar, tell
 from calib.runs.answering import answer
 from calib.runs.planning import Planner
 from calib.runs.record import Rows
@@ -68,7 +69,9 @@ def within_budget(
     """
     path, key = folder / FILE, f"{method.name} {budget:g}"
     known = json.loads(path.read_text()) if path.exists() else {}
-    if key not in known:
+    if key in known:
+        tell(f"cost of {printable(method.name)}: strengths read from {printable(str(path))}")
+    else:
         asked = limited(list(questions), QUESTIONS)
         total = (2 * OCTAVES + 1 + (SEARCHES - 1) * STEPS) * len(asked)
         places = list(product(method.layers, (1, -1) if method.axis.signed else (1,)))
@@ -119,13 +122,10 @@ def search(costs: Costs, places: Sequence[Place], usual: float, budget: float) -
 
 
 def _costs(
-    engine: Engine, asked: Sequence[Example], settings: Sequence[Setting], bar: object
+    engine: Engine, asked: Sequence[Example], settings: Sequence[Setting], bar: Step
 ) -> list[float]:
     rows = Planner(engine).rows(asked, settings)  # settings of one example stand together
-    found = engine.answer(
-        [Asked(row.shown, row.edits, base=row.base) for row in rows],
-        lambda: bar.update(1),  # type: ignore[attr-defined]
-    )
+    found = engine.answer([Asked(row.shown, row.edits, base=row.base) for row in rows], bar.update)
     # Where the model's output is not finite its KL says nothing: more than any budget.
     kls = [
         inf if response.kl is None or response.finish == "not_finite" else response.kl
@@ -145,12 +145,15 @@ def whole_within_budget(
     """The same where strength counts something: the largest of the given ones within budget."""
     asked = limited(list(questions), QUESTIONS)
     found: dict[int | None, Priced] = {}
-    for layer, strength in product(method.layers, sorted(s for s in set(strengths) if s)):
-        rows = planner.rows(asked, [method.setting(layer, strength)])
-        counting = answer(planner, rows, record)
-        cost = fmean(record.finished[row.id]["kl"] for row in counting)
-        if cost <= budget:
-            found[layer] = Priced(layer, strength, cost)
+    points = list(product(method.layers, sorted(s for s in set(strengths) if s)))
+    asked_at = [planner.rows(asked, [method.setting(*point)]) for point in points]
+    total = sum(len({row.id for row in rows}) for rows in asked_at)
+    with row_bar(f"cost of {method.name}", total) as bar:
+        for (layer, strength), rows in zip(points, asked_at, strict=True):
+            counting = answer(planner, rows, record, progress=bar)
+            cost = fmean(record.finished[row.id]["kl"] for row in counting)
+            if cost <= budget:
+                found[layer] = Priced(layer, strength, cost)
     return list(found.values())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calib.data.example import Example, limited
+from calib.progress import row_bar
 from calib.runs.answering import answer
 from calib.runs.budget import Priced
 from calib.runs.judging import Judging, judge_rows
@@ -48,27 +49,33 @@ def effects(
     """
     parts = {example.dataset for example in examples}
     asked = limited(list(examples), EXAMPLES // max(1, len(parts)))
-    found = []
+    places: list[tuple[Priced, float]] = []
     for layer in method.layers:
         own = {one.strength > 0: one for one in priced if one.layer == layer}
-        if layer is None or True not in own:
-            continue
-        up = own[True]
-        down = own[False].strength if False in own else 0.0
-        sides = []
-        for strength in (up.strength, down):
-            setting = method.setting(layer, strength) if strength else BASELINE
-            rows = answer(planner, planner.rows(asked, [setting]), record)
-            sides.append(judge_rows(rows, record, judging))
+        if layer is not None and True in own:
+            places.append((own[True], own[False].strength if False in own else 0.0))
+    sides = []
+    for up, down in places:
+        settings = [method.setting(up.layer, s) if s else BASELINE for s in (up.strength, down)]
+        sides.append([planner.rows(asked, [setting]) for setting in settings])
+    total = sum(len({row.id for row in rows}) for both in sides for rows in both)
+    with row_bar(f"effect of {method.name}", total) as bar:
+        counting = [
+            [answer(planner, rows, record, progress=bar) for rows in both] for both in sides
+        ]
+    found = []
+    for (up, down), both in zip(places, counting, strict=True):
+        judged = [judge_rows(rows, record, judging) for rows in both]
         pairs = [
             (cluster_of(a), is_safe_response(a.label), is_safe_response(b.label))
-            for a, b in zip(*sides, strict=True)
+            for a, b in zip(*judged, strict=True)
             if a.label is not None and b.label is not None
         ]
         if pairs:
             clusters, refused, before = zip(*pairs, strict=True)
             rise = paired_difference(refused, before, clusters)
-            found.append(Effect(layer, up.strength, down, up.kl, rise))
+            assert up.layer is not None
+            found.append(Effect(up.layer, up.strength, down, up.kl, rise))
     return found
 
 

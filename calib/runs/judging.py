@@ -58,7 +58,10 @@ class Judging:
             known = {key for key, line in record.finished.items() if line.get("label") is not None}
             known |= self._said.keys()
             new = {key: one for key, one in zip(keys, said, strict=True) if key not in known}
-            with row_bar("judging", len(new)) as bar:
+            distinct = len(set(keys))
+            earlier = len(set(keys) - new.keys() - self._said.keys())
+            with row_bar("judging", distinct, "responses", "judged") as bar:
+                bar.skip(distinct - len(new), earlier)
                 waiting = list(new)
                 for start in range(0, len(waiting), SEGMENT):
                     segment = waiting[start : start + SEGMENT]

@@ -34,6 +34,8 @@ class Rows:
     def __init__(self, path: Path, descriptor: int, finished: dict[str, Record], length: int):
         self.path = path
         self.finished = finished
+        self.before = frozenset(finished)
+        """Ids of the rows that were there when it was opened."""
         self._descriptor = descriptor
         self._length = length
 

@@ -58,6 +58,12 @@ def test_rates_and_differences_by_hand() -> None:
     assert text.count("image-centric") == 2 and text.count("text-centric") == 2
 
 
+def test_both_sides_of_sra_weigh_the_same_whatever_their_number() -> None:
+    few = [r for r in JUDGED if r.safety != "safe" or int(r.example_id.removeprefix("safe")) < 10]
+    # unsafe +40 points on 80 queries, safe 0 on 20 (its first ten are right under both).
+    assert cells(summary(few, CHOSEN, "m", FILES), "SRA ")[:3] == ["75.0%", "95.0%", "+20.0"]
+
+
 def test_the_table_is_narrow_and_names_checkpoint_setting_and_files() -> None:
     text = summary(JUDGED, CHOSEN, "some/checkpoint", FILES)
     assert max(len(line) for line in text.splitlines()) <= 100
@@ -104,6 +110,65 @@ def test_a_difference_without_an_interval_says_so() -> None:
     assert cells(text, "Utility") == ["100.0%", "100.0%", "+0.0", "(interval", "n/a)", "1"]
     assert "nan" not in text
     assert max(len(line) for line in text.splitlines()) <= 100
+
+
+PROMPTED = Point("caution", None, 1.0, RATE, RATE, RATE, RATE)
+WITH_PROMPT = [*JUDGED, *responses(PROMPTED, 24, 36, 30)]
+
+
+def last_words(text):
+    return " ".join(text.partition("Prompt only")[2].split())
+
+
+def test_a_prompt_alone_stands_beside_the_chosen_setting() -> None:
+    text = summary(WITH_PROMPT, CHOSEN, "m", FILES, reference=PROMPTED)
+    # unsafe 24/40, safe 36/40, utility 30/40; steered 36/40, 32/40, 38/40.
+    words = last_words(text)
+    assert words.startswith("(caution): SRA 75.0%, utility 75.0%. steer (layer 3, strength 1.5) ")
+    assert "beats it in SRA by 10.0 points (95% CI " in words and ", n = 160), and " in words
+    assert "beats it in utility by 20.0 points (95% CI " in words and ", n = 40)." in words
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "Prompt only" not in summary(WITH_PROMPT, CHOSEN, "m", FILES)
+
+
+def test_a_setting_worse_than_the_prompt_is_said_to_be() -> None:
+    strong = [*JUDGED, *responses(PROMPTED, 40, 40, 38)]
+    words = last_words(summary(strong, CHOSEN, "m", FILES, reference=PROMPTED))
+    assert "falls short of it in SRA by 15.0 points (95% CI " in words
+    assert "is not measurably different from it in utility (0.0 points, 95% CI" in words
+    assert words.partition(" results ")[0].endswith("0.0 to 0.0, n = 40).")
+
+
+def test_the_prompt_is_compared_with_a_kept_baseline_too() -> None:
+    words = last_words(summary(WITH_PROMPT, KEPT, "m", FILES, reference=PROMPTED))
+    assert "The uncalibrated model falls short of it in SRA by 5.0 points" in words
+
+
+def test_the_prompt_is_compared_on_the_one_side_there_is() -> None:
+    rows = [row for row in WITH_PROMPT if row.safety == "unsafe"]
+    words = last_words(summary(rows, CHOSEN, "m", FILES, reference=PROMPTED))
+    assert (
+        words.startswith("(caution): SRA_u 60.0%. steer") and "beats it in SRA_u by 30.0" in words
+    )
+    assert "Utility was not measured. results" in words
+
+
+def test_a_prompt_that_was_not_asked_is_an_error() -> None:
+    with pytest.raises(CalibError, match="no judged response of caution"):
+        summary(JUDGED, CHOSEN, "m", FILES, reference=PROMPTED)
+
+
+def test_the_report_is_the_last_line_and_set_apart() -> None:
+    files = {"report": Path("runs/a/report\x1b[2J.html"), **FILES}
+    assert summary(JUDGED, CHOSEN, "m", files).endswith(
+        "\n\nresults  runs/a/results.csv\nfigure   runs/a/trade_off.png\n"
+        "\nOpen runs/a/report\\x1b[2J.html\n"
+    )
+
+
+def test_a_wide_name_of_a_file_keeps_the_paths_in_line() -> None:
+    text = summary(JUDGED, CHOSEN, "m", {"\u7403": Path("a"), "four": Path("b")})
+    assert text.endswith("\n\u7403    a\nfour  b\n")
 
 
 def change(value, low, high):

@@ -227,16 +227,41 @@ def test_output_that_is_not_finite_keeps_finished_rows(vlm, engine, examples, dr
     assert path.read_bytes() == kept
 
 
+class Counted:
+    """What a step is told."""
+
+    def __init__(self):
+        self.done = self.skipped = self.kept = self.further = 0
+
+    def update(self, count):
+        self.done += count
+
+    def skip(self, count, kept):
+        self.skipped += count
+        self.kept += kept
+
+    def more(self, count):
+        self.further += count
+
+
 def test_progress_counts_every_row_once(engine, examples, settings, tmp_path):
-    class Bar:
-        count = 0
-
-        def update(self, n):
-            self.count += n
-
     rows = plan_rows(engine, examples, settings)
-    with Rows.open(tmp_path / "rows.jsonl") as record:
-        for _ in range(2):  # computed, and found
-            bar = Bar()
-            answer(Planner(engine), rows, record, progress=bar)
-            assert bar.count == len({row.id for row in rows})
+    count = len({row.id for row in rows})
+
+    def told(record):
+        bar = Counted()
+        answer(Planner(engine), rows, record, progress=bar)
+        return bar.done, bar.skipped, bar.kept, bar.further
+
+    path = tmp_path / "rows.jsonl"
+    with Rows.open(path) as record:
+        assert told(record) == (count, 0, 0, 0)
+        assert told(record) == (0, count, 0, 0)  # found, but of this very run
+    with Rows.open(path) as record:
+        assert told(record) == (0, count, count, 0)
+    # As after a kill: segments are done whole, and what is there is told of before the rest.
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    with Rows.open(path) as record:
+        done, skipped, kept, _ = told(record)
+    assert done > 0 and skipped == kept > 0 and done + skipped == count

@@ -13,6 +13,7 @@ from calib.engine.edit import Edit
 from calib.engine.generate import Engine
 from calib.engine.operators import Add
 from calib.methods.ecso import EyesClosed
+from calib.progress import row_bar
 from calib.runs.answering import answer
 from calib.runs.planning import Planner
 from calib.runs.record import Rows
@@ -116,6 +117,15 @@ def test_the_place_that_a_dialogue_names_is_what_counts(engine, examples, tmp_pa
     assert [row.shown.query for row in rows] == ["What is this?"] * 6
     asked = [one["query"] for one in finished.values()]
     assert [asked.count(question) for question in Counting.questions] == [6, 4, 2]
+
+
+def test_steps_are_counted_once_they_are_known(engine, examples, tmp_path):
+    some = [replace(e, answer=str(k % 3)) for k, e in enumerate(examples[:6])]
+    rows = Planner(engine).rows(some, [Setting("counting", None, 1.0, Change(dialogue=Counting()))])
+    step = row_bar("test", len(rows))
+    with Rows.open(tmp_path / "rows.jsonl") as record:
+        answer(Planner(engine), rows, record, progress=step)
+    assert (step.done, step.total) == (12, 12)  # 6 first steps, then 4 and 2 more
 
 
 def test_a_resumed_run_replays_every_step_without_generating(

@@ -68,7 +68,8 @@ class Planned:
 def planned(monkeypatch, tmp_path):
     """Effects with the table's answers, judged as those of the mini world."""
 
-    def said(planner, rows, record):
+    def said(planner, rows, record, progress):
+        progress.update(len(rows))
         for k, row in enumerate(rows):
             text = SAID[row.setting.layer, row.setting.strength][k]
             record.finished[row.id] = {"response": text, "kl": 0.0}
@@ -205,7 +206,9 @@ def study_of(vlm, folder, record, *overrides):
 
 @pytest.mark.parametrize("budget", [None, 0.05])
 def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
-    overrides = ["method.layers=auto"] + ([f"method.kl={budget}"] if budget else [])
+    overrides = ["method.layers=auto", "method@reference=none"] + (
+        [f"method.kl={budget}"] if budget else []
+    )
     with Rows.open(tmp_path / "rows.jsonl") as record:
         study = study_of(vlm, tmp_path, record, *overrides)
         (method,) = study.methods()

@@ -9,6 +9,7 @@ from calib.config import ExtractConfig, GenerationConfig, ModelConfig, SweepConf
 from calib.config_data import MiniData, UtilityConfig
 from calib.config_judges import JudgeConfig
 from calib.config_methods import Steer
+from calib.config_prompts import NoneMethod
 from calib.errors import CalibError
 from calib.runs.identity import check_same_run, folder_name, identity_of, read_run
 
@@ -18,6 +19,7 @@ def config():
     return SweepConfig(
         model=ModelConfig("internvl"),
         method=Steer(),
+        reference=NoneMethod(),
         data=MiniData(),
         utility=UtilityConfig("mini"),
         judge=JudgeConfig("auto"),

@@ -34,7 +34,7 @@ def write_set(examples: Sequence[Example], folder: Path, others: Mapping[str, Co
     """
     manifest = "".join(json.dumps(_line(e), ensure_ascii=False) + "\n" for e in examples)
     _refuse_other_contents(folder, manifest, {name_of(e) for e in examples}, others)
-    with row_bar("drawing pictures", len(examples)) as bar:
+    with row_bar("drawing", len(examples), "pictures") as bar:
         for example in examples:
             assert example.picture is not None
             held = io.BytesIO()
