@@ -126,14 +126,16 @@ class SweepConfig:
     """Jitter of the mini world's pictures, and the draws of generation.temperature."""
     mapping: str = "calib"
     """How labels become metrics: calib | paper (VSCBench's own). The responses stay the same."""
+    report: bool = True
+    """Whether report.html is written at the end; calib.report writes it later, too."""
 
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, MAPPINGS)
         path("out", self.out)
         if not isinstance(self.reference, NoneMethod | Prompting):
             raise CalibError(
-                f"method@reference={self.reference.name} is no method that changes the prompt alone. "
-                "Choose one of reminder, caution, few_shot, cot, ecso, or none."
+                f"method@reference={self.reference.name} does not change the prompt alone. Choose"
+                " one of reminder, caution, few_shot, cot, ecso, or none."
             )
         if self.methods and self.method.name != "none":
             name, several = self.method.name, ", ".join(self.methods)
@@ -333,14 +335,46 @@ class DualbenchConfig:
 @dataclass
 class PlotConfig:
     runs: list[str]
-    """Folders of the runs drawn into one figure."""
+    """Folders of the runs drawn into one figure each time; layers and projections also take one of
+    calib.extract."""
+    figures: list[str] | None = None
+    """Names of those to draw; null is every one that these runs can be drawn as."""
+    columns: int | None = None
+    """Width in columns of a paper: 1 (3.3 inches), 2 (6.9 inches), or null for each figure's own.
+    """
+    formats: list[str] = field(default_factory=lambda: ["png", "pdf", "svg"])
+    """png, pdf, svg."""
     out: str | None = None
     """Folder of the figures; null is the first run's."""
 
     def __post_init__(self) -> None:
         for run in not_empty("runs", self.runs):
             path("runs", run)
+        if self.figures is not None:
+            not_empty("figures", self.figures)
+        if self.columns not in (None, 1, 2):
+            raise CalibError(f"columns: {self.columns} is not 1 or 2; null is each figure's own.")
+        not_empty("formats", self.formats)
         path("out", self.out)
+
+
+@dataclass
+class ReportConfig:
+    runs: list[str]
+    """Folders of the finished runs shown in one page."""
+    out: str | None = None
+    """HTML file to write; null is report.html in the first run's folder."""
+    pictures: bool = True
+    """Whether the examples' pictures are in it; false for a page to share."""
+    examples: int = 2000
+    """Most examples in it, of all runs together. Those that a method changed from right to wrong
+    or back come first, then others drawn at random; what is counted is counted over all."""
+
+    def __post_init__(self) -> None:
+        for run in not_empty("runs", self.runs):
+            path("runs", run)
+        path("out", self.out)
+        at_least_one("examples", self.examples)
 
 
 @dataclass
@@ -407,6 +441,7 @@ ENTRY_POINTS: dict[str, type] = {
     "adopt": AdoptConfig,
     "convert": ConvertConfig,
     "plot": PlotConfig,
+    "report": ReportConfig,
     "judge": JudgeRunConfig,
     "dualbench": DualbenchConfig,
     "serve": ServeConfig,

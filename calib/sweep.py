@@ -12,12 +12,20 @@ def main(config: SweepConfig) -> None:
     """Run the sweep that ``config`` describes, or go on with it where it stopped."""
     from pathlib import Path
 
+    from calib.progress import waiting
+
+    with waiting("loading torch and transformers"):
+        import transformers  # noqa: F401
+
     from calib.config_prompts import Prompting
     from calib.data.benchmarks import load_benchmark, load_utility_noted
+    from calib.errors import CalibError
     from calib.report.outcome import show
+    from calib.report.page.write import write_report
     from calib.report.terminal import printable
     from calib.runs.checks import check, meaning, methods_of, reference_of
     from calib.runs.choosing import choose
+    from calib.runs.finished import read_finished
     from calib.runs.identity import check_same_run, folder_name, identity_of
     from calib.runs.outcome import Outcome
     from calib.runs.provenance import provenance
@@ -29,7 +37,8 @@ def main(config: SweepConfig) -> None:
     from calib.settings.setting import BASELINE
     from calib.vlm.load import open_model
 
-    vlm = open_model(config.model)
+    with waiting(f"loading the model ({config.model.name})"):
+        vlm = open_model(config.model)
     benchmark = load_benchmark(config.data, config.seed)
     questions = load_utility_noted(config.utility, config.seed, config.data.system)
     utility = questions.examples
@@ -60,7 +69,7 @@ def main(config: SweepConfig) -> None:
             for note in notes:
                 print(f"note: {printable(note)}")
             if record.finished:
-                print(f"{len(record.finished)} rows were answered before and are not done again.")
+                print(f"{len(record.finished):,} rows were answered before and are not done again.")
 
             grids, axes = {}, {}
             for method in study.methods():
@@ -87,6 +96,13 @@ def main(config: SweepConfig) -> None:
         reference = beside.name if beside else None
         files = write_tables(folder, vlm.checkpoint, results, chosen, axes, prompts, reference)
         files |= {"configuration": write_config(folder, config), "labels": labels}
+        if config.report:
+            run = read_finished(folder).pictured([*benchmark.examples, *utility])
+            with waiting("writing the report"):
+                try:
+                    files["report"] = write_report([run], folder / "report.html")
+                except CalibError as error:  # the run is whole without it
+                    print(f"note: there is no report: {printable(str(error))}")
         # The summary has the mini world's parts already.
         sliced = config.data.name != "mini"
         found = study.judged, results, chosen, axes, prompts

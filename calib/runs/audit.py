@@ -12,12 +12,13 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
+from calib.cells import spreadsheet_safe
 from calib.data.example import Example, Picture
 from calib.errors import CalibError
 from calib.files import write_atomically
 from calib.runs.finished import FinishedRun
 from calib.runs.judging import Place
-from calib.scoring.results import BASELINE, spreadsheet_safe
+from calib.scoring.results import BASELINE
 
 COLUMNS = ("id", "picture", "query", "request", "text", "response", "label", "comment")
 Cell = tuple[str, str, str]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calib.cells import from_spreadsheet
 from calib.config import JudgeRunConfig
 from calib.config_checks import words
 from calib.data.example import Example
@@ -18,7 +19,6 @@ from calib.runs.judging import Judging
 from calib.runs.record import locked
 from calib.scoring.agreement import Agreement, agreement
 from calib.scoring.labels import LABELS
-from calib.scoring.results import from_spreadsheet
 from calib.vlm.load import MINI
 
 COLUMNS = ("response", "label")

@@ -7,7 +7,7 @@ from calib import methods
 from calib.config import SweepConfig
 from calib.config_judges import ClassifierJudge, LlmJudge
 from calib.config_methods import Activation, Combine, Steer
-from calib.config_prompts import Calibration, MethodConfig, NoneMethod, Prompting
+from calib.config_prompts import Calibration, MethodConfig, NoneMethod, Prompting, Worded
 from calib.data.benchmark import Benchmark
 from calib.data.example import Example
 from calib.data.parts import counted_in_sra
@@ -16,8 +16,10 @@ from calib.judges.choose import check_judge
 from calib.remote.model import RemoteModel
 from calib.runs.remotely import check_remote, sampling_notes
 from calib.settings.layers import layers_of
+from calib.settings.prompting import with_text, words
 from calib.settings.steering import given_direction
-from calib.vlm.load import MINI, Model
+from calib.vlm.load import MINI, VLM, Model
+from calib.vlm.prompts import read_prompt
 
 
 def methods_of(config: SweepConfig) -> list[MethodConfig]:
@@ -30,8 +32,8 @@ def methods_of(config: SweepConfig) -> list[MethodConfig]:
 
 
 def reference_of(config: SweepConfig) -> MethodConfig | None:
-    """The prompt-only method that is asked beside those of the run; None where none is wanted, where
-    there is nothing to compare it with, and where the run has a prompt-only method itself."""
+    """The prompt-only method that is asked beside those of the run; None where none is wanted,
+    where there is nothing to compare it with, and where the run has a prompt-only method itself."""
     own = [
         method
         for method in config.methods.values() or [config.method]
@@ -88,7 +90,25 @@ def check(config: SweepConfig, vlm: Model, benchmark: Benchmark) -> dict[str, st
                 direction = given_direction(one.direction, vlm)
                 contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
                 given[f"direction of {one.name}"] = hashlib.sha256(contents).hexdigest()[:16]
+    reference = reference_of(config)
+    asked = [example for example in benchmark.examples if example.split != "train"]
+    if isinstance(reference, Worded) and not isinstance(vlm, RemoteModel) and asked:
+        _check_shown(reference, vlm, asked[0])
     return given
+
+
+def _check_shown(reference: Worded, vlm: VLM, example: Example) -> None:
+    """Raise CalibError where the model does not take the reference's prompt: nobody asked for it,
+    and it would stop the run after the work that was asked for."""
+    read_prompt(vlm, example)
+    try:
+        read_prompt(vlm, with_text(example, words(reference, vlm), reference.place))
+    except CalibError as error:
+        raise CalibError(
+            f"the prompt-only reference, {reference.name}, is shown as reference.place="
+            f"{reference.place}, and {error}. Give reference.place=before, or do without: "
+            "method@reference=none."
+        ) from error
 
 
 def _by_cost(method: MethodConfig) -> str:

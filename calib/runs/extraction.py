@@ -70,6 +70,8 @@ def extract(
             direction = dataclasses.replace(
                 direction,
                 effect=[one.rise.value if one else nan for one in measured],
+                effect_low=[one.rise.low if one else nan for one in measured],
+                effect_high=[one.rise.high if one else nan for one in measured],
                 effect_strength=[one.strength if one else nan for one in measured],
                 effect_kl=config.kl,
                 effect_n=next(iter(found.values())).rise.n,

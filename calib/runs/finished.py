@@ -1,6 +1,6 @@
 """A finished run, read back: what was asked, what was answered, and under which settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,6 @@ class FinishedRun:
         except CalibError as error:
             raise CalibError(f"{why}, and the run's benchmark cannot be loaded: {error}") from error
         pictures = {example.id: example for example in benchmark.examples}
-        found = {}
         for name, example in self.examples.items():
             again = pictures.get(name)
             if example.safety is not None and (again is None or again.query != example.query):
@@ -94,7 +93,15 @@ class FinishedRun:
                     f"{why}, and the run's benchmark has changed: example '{name}' is not there "
                     "as it was asked. Put the old data back."
                 )
-            found[name] = replace(example, picture=again.picture) if again else example
+        return self.pictured(benchmark.examples)
+
+    def pictured(self, asked: Iterable[Example]) -> "FinishedRun":
+        """The same with the pictures of those examples that ``asked`` holds."""
+        pictures = {example.id: example.picture for example in asked}
+        found = {
+            name: replace(example, picture=pictures[name]) if name in pictures else example
+            for name, example in self.examples.items()
+        }
         return replace(self, examples=found)
 
 

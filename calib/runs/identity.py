@@ -25,6 +25,7 @@ NOT_IDENTITY = (
     "generation.sharing",
     "batch_rows",
     "mapping",
+    "report",
     *(
         f"{group}.{setting}"
         for group in ("model", "judge")

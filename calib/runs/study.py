@@ -18,7 +18,8 @@ from calib.engine.generate import Engine
 from calib.engine.remote import RemoteEngine
 from calib.errors import CalibError
 from calib.judges.choose import choose_judge, sees_pictures
-from calib.progress import row_bar
+from calib.printable import printable
+from calib.progress import row_bar, tell
 from calib.remote.model import RemoteModel
 from calib.runs.answering import answer
 from calib.runs.asked import EXAMPLES_FILE, check_distinct, write_examples
@@ -99,6 +100,8 @@ class Study:
 
     def methods(self) -> list[Method]:
         """The methods of the run, fitted."""
+        if (fitted := self.folder / DIRECTIONS).exists():
+            tell(f"directions: read from {printable(str(fitted))} (fitted before)")
         return [methods.build(self.fitting, config) for config in methods_of(self.config)]
 
     def grid(self, method: Method) -> list[Setting]:
@@ -170,11 +173,12 @@ class Study:
         if not any(example.safety for example in asked):
             raise CalibError(
                 f"the {split} split of data={self.config.data.name} is empty with these settings. "
-                "Raise data.limit or choose more parts."
+                "Give more examples (splits are drawn by hashing pairs, so a few leave one empty), "
+                "raise data.limit, choose more parts, or give your own pairs a column split."
             )
         early = self.config.generation.early_stop
         rows = self.planner.rows(asked, settings)
-        with row_bar(f"{split} rows", len({row.id for row in rows})) as bar:
+        with row_bar(split, len({row.id for row in rows})) as bar:
             rows = answer(
                 self.planner, rows, self.record, certain(self.judging.judge) if early else None, bar
             )

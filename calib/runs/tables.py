@@ -31,8 +31,8 @@ def write_tables(
     """Write results.csv and operating_points.json; their paths, by what they are.
 
     ``chosen`` holds the layer and the operating point of each method, ``axes`` what its strength
-    means, ``prompts`` the methods that change the prompt alone, ``reference`` the one of them that was
-    asked for comparison only.
+    means, ``prompts`` the methods that change the prompt alone, ``reference`` the one of them that
+    was asked for comparison only.
     """
     files = {
         "results": folder / RESULTS_FILE,

@@ -8,16 +8,35 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from calib.scoring.tradeoff import Coordinates, Point, place_of
-
 _DIRECTIONS = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
 """From a point, where its label may stand."""
 
 Array = NDArray[np.float64]
 
 
-def label_strengths(axes: Axes, points: Iterable[Point], plane: Coordinates) -> None:
-    """Write each point's strength beside it, where it covers least of what is drawn already.
+Label = tuple[str, tuple[float, float]]
+"""A text and the point it is about."""
+
+
+def apart(axes: Axes, labels: Iterable[Label], gap: float = 5) -> list[Label]:
+    """``labels`` without those about a point that lies within ``gap`` points (1/72 inch) of one
+    before it, or outside the limits of ``axes``: there a reader could not tell which is meant."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    kept: list[Label] = []
+    places: list[Array] = []
+    for text, place in labels:
+        at = axes.transData.transform(place)
+        near = (np.hypot(*(at - other)) * 72 / figure.dpi < gap for other in places)
+        if axes.bbox.contains(*at) and not any(near):
+            kept.append((text, place))
+            places.append(at)
+    return kept
+
+
+def label_points(axes: Axes, labels: Iterable[Label]) -> None:
+    """Write each text beside its place, where it covers least of what is drawn already.
 
     ``axes`` must be finished but for the labels: its lines are what is kept clear of, and what
     changes the layout afterwards moves points and labels apart from what they were placed by.
@@ -31,15 +50,14 @@ def label_strengths(axes: Axes, points: Iterable[Point], plane: Coordinates) -> 
     drawn = [(to_points.transform(line.get_xydata()), line.get_markersize()) for line in axes.lines]
     rims = [corners + size / 2 * side for corners, size in drawn for side in _DIRECTIONS]
     occupied = np.vstack([*rims, *(_along(corners) for corners, _ in drawn)])
-    for point in points:
-        text = f"{point.strength:g}"
+    for text, place in labels:
         half = np.array([2.3 * len(text) + 1, 4.5])  # points, at font size 7
-        at = to_points.transform(place_of(point, plane))
+        at = to_points.transform(place)
         offsets = [(reach + half) * side for reach in (3, 8, 14) for side in _DIRECTIONS]
         offset = min(
             offsets, key=lambda o: _covered(at + o, half, occupied, frame) + sum(o * o) / 90
         )
-        axes.annotate(text, place_of(point, plane), offset, textcoords="offset points", fontsize=7,
+        axes.annotate(text, place, offset, textcoords="offset points", fontsize=7,
                       ha="center", va="center", zorder=5,
                       arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5},
                       path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip

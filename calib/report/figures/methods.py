@@ -1,16 +1,15 @@
 """The figure of several methods: each at its operating point, side by side with the uncalibrated
 model."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from calib.errors import CalibError
 from calib.report.comparison import area_of
-from calib.report.figures.drawing import own_style, save
+from calib.report.figures.curves import curves_of, prompt_note, swept, uncalibrated_of
+from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.style import (
     BLACK,
     BLUE,
@@ -20,12 +19,9 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
+from calib.runs.measured import Measured
 from calib.scoring.intervals import Interval
-from calib.scoring.results import RunResults
-from calib.scoring.tradeoff import Point, baseline_of, points_of
-
-Places = Mapping[str, tuple[int | None, float]]
-"""Layer and strength of each method's operating point; the baseline's where none was better."""
+from calib.scoring.tradeoff import Point, points_of
 
 _MARKS = {
     "SRA": (BLACK, "D", 0.0),
@@ -37,45 +33,57 @@ _MARKS = {
 _PANELS = (("SRA",), ("SRA_u", "SRA_s"), ("utility",))
 
 
-def methods_figure(
-    run: RunResults, chosen: Places, layers: Mapping[str, int | None], out_stem: Path,
-    split: str = "test",
-) -> list[Path]:  # fmt: skip
-    """SRA, its two sides and utility of each method on ``split``, with 95% intervals.
+def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
+    """SRA, its two sides and utility of each method of one run on ``split``, with 95% intervals.
 
-    Ranked by hypervolume at ``layers``, as the table is. Dashed lines are the uncalibrated model; a
-    method that was no better than that on validation stands on them, hollow. Writes OUT_STEM.png
-    and OUT_STEM.pdf and returns their paths. Raises CalibError for a run without SRA there.
+    Ranked by hypervolume, as the table is. Dashed lines are the uncalibrated model; a method that
+    was no better than that on validation stands on them, hollow. Raises NotDrawn for several runs,
+    for fewer than two methods beside the reference, and for a run without SRA there.
     """
-    points = points_of(run.results, split)
-    if not points:
-        raise CalibError(f"Run '{run.run}' has no SRA on split '{split}' to draw.")
-    baseline = baseline_of(points)
-    areas = {name: area_of(points, baseline, name, layers[name]) for name in chosen}
-    ranked = sorted(chosen, key=lambda name: (-round(areas[name], 9), name))
-    at = {(p.method, p.layer, p.strength): p for p in points}
+    run, *more = swept(runs)
+    curves = curves_of(runs, split)
+    own = [curve for curve in curves if not curve.reference]
+    if more or len(own) < 2:
+        raise NotDrawn(
+            f"methods ranks the methods of one run, and here are {1 + len(more)} run(s) with "
+            f"{len(own)} method(s) in all. Give one run of several methods, as those of "
+            "experiment=all_methods are, or draw calibration_against_utility."
+        )
+    baseline = uncalibrated_of(runs, split)[0].point
+    points = points_of(run.results.results, split)
+    area = {c.method: area_of(points, baseline, c.method, c.layer) for c in curves}
+    ranked = sorted(curves, key=lambda curve: (-round(area[curve.method], 9), curve.method))
     panels = [names for names in _PANELS if names != ("utility",) or baseline.utility is not None]
     with own_style():
-        figure = Figure(figsize=(7.0, 1.5 + 0.23 * len(ranked)), layout="constrained")
+        size = COLUMN_INCHES[columns], 0.8 + 0.17 * len(ranked)
+        figure = Figure(figsize=size, layout="constrained")
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        write_title(figure, f"Methods at their operating points, {split} split", [run.model])
+        text = f"Methods at their operating points, {shown_name(split, 20)} split"
+        write_title(figure, text, [run.model])
         for axes, names in zip(all_axes, panels, strict=True):
             for name in names:
                 axes.axvline(
                     _rate(baseline, name).value, color=_MARKS[name][0], linewidth=0.9,
                     linestyle=(0, (3, 2)), zorder=1,
                 )  # fmt: skip
-                for row, method in enumerate(ranked):
-                    point = at.get((method, *chosen[method]))
+                for row, curve in enumerate(ranked):
+                    point = curve.chosen
                     _draw(axes, row, name, point or baseline, kept=point is None)
-            axes.set_title(" and ".join(names))
-            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axes.set_title(f"{names[0]}, {names[1]}" if len(names) > 1 else names[0])
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:.4g}%"))
+            steps = 4 if columns == 2 else 2
+            axes.xaxis.set_major_locator(MaxNLocator(steps, steps=[1, 2, 5, 10], min_n_ticks=2))
+            axes.tick_params(labelsize=7)
+            axes.tick_params(axis="y", left=axes is all_axes[0])
             axes.grid(axis="y", visible=False)
-        all_axes[0].set_yticks(range(len(ranked)), [shown_name(name, 20) for name in ranked])
+        shown = [shown_name(c.method, 20) + "*" * c.prompt_only for c in ranked]
+        all_axes[0].set_yticks(range(len(ranked)), shown)
         all_axes[0].set_ylim(len(ranked) - 0.4, -0.6)
-        draw_legend(figure, numbers=False)
-        return save(figure, out_stem)
+        notes = ["Bars: 95% intervals. Dashed: uncalibrated."]
+        kept = any(curve.chosen is None for curve in curves)
+        notes += ["Hollow: no better than uncalibrated on validation."] * kept
+        draw_legend(figure, all_axes, [*notes, prompt_note(curves)])
+    return figure
 
 
 def _draw(axes: Axes, row: int, name: str, point: Point, kept: bool) -> None:
@@ -84,8 +92,10 @@ def _draw(axes: Axes, row: int, name: str, point: Point, kept: bool) -> None:
     axes.hlines(row + offset, low, high, color=colour, linewidth=1.0, zorder=2)
     axes.plot(
         value, row + offset, marker=marker, color=colour, linestyle="none", zorder=3,
-        markerfacecolor="white" if kept else colour, label=name if row == 0 else None,
+        markerfacecolor="white" if kept else colour,
     )  # fmt: skip
+    if row == 0:  # the legend says what a marker is, whatever the first method does
+        axes.plot([], [], marker=marker, color=colour, linestyle="none", label=name)
 
 
 def _rate(point: Point, name: str) -> Interval:

@@ -1,8 +1,11 @@
 """What all figures share: colours, markers, names, titles and legends."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calib.report.terminal import printable
@@ -34,25 +37,56 @@ def shown_name(name: str, width: int) -> str:
 
 def write_title(figure: Figure, text: str, models: Sequence[str]) -> None:
     """``text`` and below it the models, as large as fits the figure's width."""
-    shown = shown_name(", ".join(models), int(figure.get_figwidth() * 11))
-    title = figure.suptitle(f"{text}\n{shown}", fontsize=10)
+    shown = shown_name(", ".join(models), int(figure.get_figwidth() * 12))
+    title = figure.suptitle(f"{text}\n{shown}", fontsize=9)
     room = 0.96 * figure.bbox.width / title.get_window_extent().width
-    title.set_fontsize(10 * min(1, room))
+    title.set_fontsize(9 * min(1, room))
 
 
-def draw_legend(figure: Figure, numbers: bool) -> None:
-    """One legend below all axes; with ``numbers`` it explains those beside points."""
+def draw_legend(
+    figure: Figure, axes: Iterable[Axes], notes: Iterable[str] = (), beside: bool = False
+) -> None:
+    """One legend of what is on ``axes``, under ``notes``: below all axes or ``beside`` them.
+
+    The figure grows by its height, so that the axes keep what they were given. Below them it is
+    as wide as the figure; beside them it takes what is left of a figure over two columns.
+    """
     entries: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+    for one in axes:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    longest = max(map(len, entries)) * 4.7 + 45  # points, at font size 8, with the handle
-    columns = min(3, max(1, int(72 * figure.get_figwidth() / longest)))
-    figure.legend(
+    room = 72 * figure.get_figwidth() * (0.45 if beside else 1) - 14  # points
+    text = " ".join(note for note in notes if note)
+    few = beside and len(entries) <= 14
+    legend = figure.legend(
         list(entries.values()),
         list(entries),
-        loc="outside lower center",
-        ncols=columns,
-        title="Numbers beside points are strengths; bars are 95% intervals." if numbers else None,
-        title_fontsize=8,
+        loc="outside right center" if beside else "outside lower center",
+        ncols=1 if few else _columns([_width(figure, label) for label in entries], room),
+        title="\n".join(textwrap.wrap(text, int(room / 3.8), break_on_hyphens=False)) or None,
+        title_fontsize=7,
+        alignment="left" if beside else "center",
+        handlelength=2.6,
+        columnspacing=1,
     )
+    height = legend.get_window_extent().height / figure.dpi
+    figure.set_figheight(
+        max(figure.get_figheight(), height + 0.6) if beside else figure.get_figheight() + height
+    )
+
+
+def _columns(widths: Sequence[float], room: float) -> int:
+    """In how many columns labels of these widths fit, in points; at most 4."""
+    for columns in (4, 3, 2):
+        parts = [part for part in np.array_split(widths, columns) if part.size]
+        if sum(part.max() + 34 for part in parts) <= room:  # handle and space between
+            return columns
+    return 1
+
+
+def _width(figure: Figure, text: str) -> float:
+    """Of ``text`` in a legend, in points."""
+    shown = figure.text(0, 0, text, fontsize=7)
+    width = shown.get_window_extent().width * 72 / figure.dpi
+    shown.remove()
+    return float(width)

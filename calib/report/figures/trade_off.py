@@ -1,51 +1,50 @@
-"""The figures: what steering does to each side of safety, and what it costs in helpfulness.
+"""The figure of one method: what its strength does to each side of safety, and what it costs.
 
-Drawn from results alone, without pyplot and without the user's matplotlibrc, so that equal
-results give equal bytes. Names from datasets and checkpoints are shown as they are, never parsed
-as mathematics. Every function writes OUT_STEM.png and OUT_STEM.pdf and returns their paths.
+A panel for each part of the benchmark has the rates against strength with their intervals, the last
+one all of it in the plane of SRA and utility.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
 from calib.data.parts import PAIRED_QUERIES
-from calib.errors import CalibError
-from calib.report.figures.drawing import own_style, save
-from calib.report.figures.labelling import label_strengths
+from calib.report.figures.curves import (
+    Curve,
+    curves_of,
+    kept_note,
+    names_of,
+    prompt_note,
+    shared_plane,
+    swept,
+    title_of,
+    uncalibrated_of,
+)
+from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.labelling import apart, label_points
+from calib.report.figures.plane import (
+    draw_curve,
+    draw_fronts,
+    draw_uncalibrated,
+    looks_of,
+    name_axes,
+    strengths_of,
+)
 from calib.report.figures.style import (
-    BLACK,
     BLUE,
-    CURVE_STYLES,
     GREEN,
     ORANGE,
     VERMILION,
-    YELLOW,
     draw_legend,
     shown_name,
     write_title,
 )
-from calib.report.terminal import printable
+from calib.runs.measured import Measured
 from calib.scoring.intervals import Interval
-from calib.scoring.results import ALL, BASELINE, RunResults
-from calib.scoring.tradeoff import (
-    Coordinates,
-    Point,
-    baseline_of,
-    choose_layer,
-    pareto_front,
-    place_of,
-    plane_of,
-    points_of,
-    sra_s_and_sra_u,
-    utility_and_sra,
-)
+from calib.scoring.results import ALL, BASELINE, Result
 
 _UTILITY = ("utility", "utility questions answered right", GREEN, "^", "-.")
 _RATES = (
@@ -65,205 +64,125 @@ _PANELS = {
     "dual_use": "Dual-use pictures",
 }
 
-_AXES: dict[Coordinates, tuple[str, str]] = {
-    utility_and_sra: ("utility", "SRA"),
-    sra_s_and_sra_u: ("SRA_s", "SRA_u"),
-}
-_TITLES: dict[Coordinates, str] = {
-    utility_and_sra: "Calibration against utility",
-    sra_s_and_sra_u: "Unsafe against safe queries",
-}
 
+def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
+    """One run with one method, beside which there may be a prompt-only reference, on ``split``.
 
-@dataclass(frozen=True)
-class _Curve:
-    run: RunResults
-    method: str
-    layer: int | None
-    baseline: Point
-    points: list[Point]
-    """By strength; the uncalibrated model stands in for a missing strength 0."""
-
-
-def calibration_against_utility(
-    runs: Sequence[RunResults], out_stem: Path, split: str = "test"
-) -> list[Path]:
-    """SRA against utility on ``split``: a curve per run and method, points labelled by strength.
-
-    Where a method was run at several layers, its curve is the layer chosen on the validation
-    results. Without utility results the plane is SRA_u against SRA_s. Raises CalibError when a
-    run lacks the uncalibrated model or when there is nothing to draw.
+    Without utility the plane is SRA_s and SRA_u. Raises NotDrawn for several runs or methods, and
+    for a run without SRA there.
     """
-    curves = [curve for run in runs for curve in _curves(run, split)]
-    with own_style():
-        figure = Figure(figsize=(6.4, 5.2), layout="constrained")
-        axes = figure.subplots()
-        models = dict.fromkeys(run.model for run in runs)
-        write_title(figure, f"{_plane_title(curves)}, {shown_name(split, 20)} split", list(models))
-        _draw_plane(axes, curves)
-        draw_legend(figure, numbers=True)
-        label_strengths(axes, _labelled(curves), _plane(curves))
-        return save(figure, out_stem)
-
-
-def steering_curves(run: RunResults, out_stem: Path, split: str = "test") -> list[Path]:
-    """SRA_u, SRA_s and utility against strength, a panel for each part of the benchmark.
-
-    Bands are 95% Wilson intervals. Layers and errors as in calibration_against_utility.
-    """
-    return _draw_run(run, out_stem, split, with_plane=False)
-
-
-def trade_off(run: RunResults, out_stem: Path, split: str = "test", axis: str = "") -> list[Path]:
-    """Both figures of one run side by side: the steering curves, and SRA against utility.
-
-    ``axis`` says what strength means.
-    """
-    return _draw_run(run, out_stem, split, with_plane=True, axis=axis)
-
-
-def _curves(run: RunResults, split: str) -> list[_Curve]:
-    points = points_of(run.results, split)
-    if not points:
-        raise CalibError(
-            f"Run '{printable(run.run)}' has no SRA on split '{printable(split)}' to draw; "
-            "score safe and unsafe queries of that split first."
+    models = uncalibrated_of(runs, split)
+    curves = curves_of(runs, split)
+    own = [curve for curve in curves if not curve.reference]
+    run, *more = swept(runs)
+    if more or len(own) > 1:
+        raise NotDrawn(
+            f"trade_off shows one method of one run, and here are {1 + len(more)} run(s) with "
+            f"{len(own)} methods in all. Give one run of one method, or draw "
+            "calibration_against_utility."
         )
-    baseline = baseline_of(points)
-    methods: dict[str, dict[int | None, list[Point]]] = defaultdict(lambda: defaultdict(list))
-    for point in points:
-        if point.method != BASELINE:
-            methods[point.method][point.layer].append(point)
-    curves = []
-    for method, layers in methods.items():
-        for layer in _layers_drawn(run, method, list(layers)):
-            unsteered = [] if any(p.strength == 0 for p in layers[layer]) else [baseline]
-            by_strength = sorted([*unsteered, *layers[layer]], key=lambda point: point.strength)
-            curves.append(_Curve(run, method, layer, baseline, by_strength))
-    return curves or [_Curve(run, BASELINE, None, baseline, [baseline])]
-
-
-def _layers_drawn(run: RunResults, method: str, layers: list[int | None]) -> list[int | None]:
-    validation = points_of(run.results, "validation")
-    candidates = [point for point in validation if point.method == method and point.layer in layers]
-    if len(layers) < 2 or not any(point.layer is not None for point in candidates):
-        return layers
-    return [choose_layer(candidates, baseline_of(validation)).layer]
-
-
-def _draw_run(
-    run: RunResults, out_stem: Path, split: str, with_plane: bool, axis: str = ""
-) -> list[Path]:
-    curves = _curves(run, split)
-    measured = {result.dataset for result in run.results if result.split == split}
-    paired = [part for part in PAIRED_QUERIES if part in measured]
-    parts = paired or [part for part in _PANELS if part in measured]
-    if len(curves) > 1 or not parts:
-        raise CalibError(
-            f"Run '{printable(run.run)}' holds {len(curves)} curves over {len(parts)} parts of the "
-            "benchmark; draw one method at a time, with its validation results if it has several "
-            "layers, on image_centric, text_centric or dual_use."
-        )
-    curve = curves[0]
-    panels = len(parts) + with_plane
+    results = [r for r in run.results.results if r.split == split]
+    measured = {result.dataset for result in results}
+    # Beside queries the dual-use part is not what SRA counts, and has no panel.
+    parts = [p for p in PAIRED_QUERIES if p in measured] or [p for p in _PANELS if p in measured]
+    reference = next((curve for curve in curves if curve.reference), None)
+    plane = shared_plane(models)
+    panels = len(parts) + 1
     with own_style():
-        figure = Figure(figsize=(0.4 + 3.5 * panels, 4.1), layout="constrained")
-        all_axes = figure.subplots(1, panels, squeeze=False)[0]
-        write_title(figure, f"{_curve_name(curve)}, {shown_name(split, 20)} split", [run.model])
-        for axes, part in zip(all_axes, parts, strict=False):
-            _draw_strengths(axes, curve, part, split)
-            axes.set_xlabel(f"strength {axis}".strip())
-        all_axes[0].set_ylabel("share of responses")
-        if with_plane:
-            _draw_plane(all_axes[-1], curves)
-            all_axes[-1].set_title(_plane_title(curves))
-        draw_legend(figure, numbers=with_plane)
-        if with_plane:
-            label_strengths(all_axes[-1], _labelled(curves), _plane(curves))
-        return save(figure, out_stem)
+        rows, across = (1, panels) if columns == 2 else (panels, 1)
+        size = COLUMN_INCHES[columns], 0.5 + (2.1 if columns == 2 else 1.9 * panels)
+        figure = Figure(figsize=size, layout="constrained")
+        all_axes = list(figure.subplots(rows, across, squeeze=False).flat)
+        names = names_of(curves)
+        method = names_of(own)[0] if own else "uncalibrated"
+        title = f"{method}, {shown_name(split, 20)} split"
+        write_title(figure, title, [run.model])
+        for k, (axes, part) in enumerate(zip(all_axes, parts, strict=False)):
+            _draw_strengths(axes, own[0] if own else None, part, results)
+            if reference:
+                _draw_reference(axes, reference, part, results)
+            _name_strengths(axes, own[0] if own else None, run)
+            axes.set_title(_PANELS[part])
+            if k == 0 or columns == 1:
+                axes.set_ylabel("share of responses")
+        plain = all_axes[-1]
+        plain.set_title(title_of(plane))
+        for curve, name, look in zip(curves, names, looks_of(curves), strict=True):
+            draw_curve(plain, curve, look, plane, name)
+        draw_uncalibrated(plain, models, plane)
+        name_axes(plain, plane)
+        draw_fronts(plain, models, curves, plane)
+        lines = [curve for curve in own if curve.is_line]
+        notes = ["Bands and bars: 95% intervals."]
+        notes += ["Numbers: strengths. Black rim: chosen on validation."] * bool(lines)
+        notes += [f"Dotted, hollow: {names[curves.index(reference)]}."] if reference else []
+        notes += [kept_note(own, names_of(own)), prompt_note(curves)]
+        draw_legend(figure, all_axes, notes)
+        label_points(plain, apart(plain, strengths_of(lines, plane)))
+    return figure
 
 
-def _draw_strengths(axes: Axes, curve: _Curve, part: str, split: str) -> None:
-    for metric, label, colour, marker, line in _DUAL_USE_RATES if part == "dual_use" else _RATES:
-        rates = _by_strength(curve, "utility" if metric == "utility" else part, metric, split)
+def _draw_strengths(axes: Axes, curve: Curve | None, part: str, results: Sequence[Result]) -> None:
+    """Rates by strength: bands where there are several strengths, else two points with bars."""
+    rates_of_part = _rates_of(part)
+    for k, (metric, label, colour, marker, line) in enumerate(rates_of_part):
+        rates = _by_strength(curve, "utility" if metric == "utility" else part, metric, results)
         if not rates:
             continue
         strengths = sorted(rates)
         value, low, high = np.array([rates[strength][:3] for strength in strengths]).T
-        axes.fill_between(strengths, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(strengths, value, color=colour, marker=marker, linestyle=line, label=label)
-    axes.axvline(0, color="0.6", linewidth=0.8, zorder=0.5)
-    axes.set(title=_PANELS[part], ylim=(-0.03, 1.03))
+        if curve is not None and curve.is_line:
+            axes.fill_between(strengths, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(strengths, value, color=colour, marker=marker, linestyle=line, label=label)
+        else:
+            beside = np.array(strengths) + (k - (len(rates_of_part) - 1) / 2) * 0.12
+            axes.vlines(beside, low, high, color=colour)
+            axes.plot(beside, value, color=colour, marker=marker, linestyle="", label=label)
+
+
+def _draw_reference(axes: Axes, reference: Curve, part: str, results: Sequence[Result]) -> None:
+    """The rates of the prompt-only reference across the panel, with their intervals at its edge."""
+    point = reference.chosen or reference.points[-1]
+    for metric, _, colour, marker, _ in _rates_of(part)[:-1]:
+        rates = _by_strength(reference, part, metric, results)
+        if point.strength not in rates:
+            continue
+        value, low, high = rates[point.strength][:3]
+        edge = axes.get_yaxis_transform()
+        axes.axhline(value, color=colour, linestyle=(0, (1, 2)), linewidth=0.9, zorder=1.5)
+        axes.plot([1, 1], [low, high], color=colour, transform=edge, clip_on=False, linewidth=1)
+        axes.plot([1], [value], color=colour, marker=marker, markerfacecolor="white",
+                  transform=edge, clip_on=False, linestyle="none")  # fmt: skip
+
+
+def _name_strengths(axes: Axes, curve: Curve | None, run: Measured) -> None:
+    axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+    if curve is not None and curve.is_line:
+        means = (run.operating_point(curve.method) or {}).get("strength_means", "")
+        axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+        axes.axvline(0, color="0.6", linewidth=0.8, zorder=0.5)
+        axes.set_xlabel(f"strength {shown_name(str(means), 40)}".strip())
+        return
+    settings = {0.0: "uncalibrated"}
+    settings |= {p.strength: shown_name(curve.method, 16) for p in curve.points} if curve else {}
+    axes.set_xticks(list(settings), list(settings.values()))
+    middle, room = max(settings) / 2, max(settings) or 1.0
+    axes.set_xlim(middle - room, middle + room)
 
 
-def _by_strength(curve: _Curve, dataset: str, metric: str, split: str) -> dict[float, Interval]:
-    place = (split, dataset, ALL, ALL, metric)
-    totals = [
-        r for r in curve.run.results
-        if (r.split, r.dataset, r.variant, r.category, r.metric) == place
-    ]  # fmt: skip
+def _rates_of(part: str) -> Sequence[tuple[str, str, str, str, str]]:
+    return _DUAL_USE_RATES if part == "dual_use" else _RATES
+
+
+def _by_strength(
+    curve: Curve | None, dataset: str, metric: str, results: Sequence[Result]
+) -> Mapping[float, Interval]:
+    place = (dataset, ALL, ALL, metric)
+    totals = [r for r in results if (r.dataset, r.variant, r.category, r.metric) == place]
     rates = {r.strength: r.interval for r in totals if r.method == BASELINE}
+    if curve is None:
+        return rates
     own = (curve.method, curve.layer)
     return rates | {r.strength: r.interval for r in totals if (r.method, r.layer) == own}
-
-
-def _draw_plane(axes: Axes, curves: Sequence[_Curve]) -> None:
-    """Curves with error bars both ways, the uncalibrated models, and each model's Pareto front."""
-    plane = _plane(curves)
-    models: dict[str, list[_Curve]] = defaultdict(list)
-    for curve in curves:
-        models[curve.run.model].append(curve)
-    names = [_curve_name(curve, with_model=len(models) > 1) for curve in curves]
-    for k, (curve, name) in enumerate(zip(curves, names, strict=True)):
-        if curve.method == BASELINE:
-            continue
-        colour, marker, line = CURVE_STYLES[k % len(CURVE_STYLES)]
-        label = name if names.count(name) == 1 else f"{name} ({shown_name(curve.run.run, 24)})"
-        x, y = np.array([plane(point) for point in curve.points]).transpose(1, 2, 0)[:, :3]
-        axes.plot(x[0], y[0], color=colour, marker=marker, linestyle=line, label=label)
-        axes.hlines(y[0], x[1], x[2], color=colour, alpha=0.35, linewidth=0.9)
-        axes.vlines(x[0], y[1], y[2], color=colour, alpha=0.35, linewidth=0.9)
-    for k, (model, of_model) in enumerate(models.items()):
-        name = f"uncalibrated {shown_name(model, 24)}" if len(models) > 1 else "uncalibrated"
-        starts = dict.fromkeys(place_of(curve.baseline, plane) for curve in of_model)
-        axes.plot(*zip(*starts, strict=True), marker="*", linestyle="none", label=name,
-                  markersize=13, markeredgecolor=BLACK, zorder=4,
-                  markerfacecolor=(YELLOW, "white", "0.6", "0.3")[k % 4])  # fmt: skip
-    x_name, y_name = _AXES.get(plane, ("SRA", "SRA"))
-    axes.set(xlabel=x_name, ylabel=y_name)
-    axes.margins(0.1)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1))
-    (left, _), (bottom, _) = axes.get_xlim(), axes.get_ylim()
-    axes.autoscale(False)
-    for k, of_model in enumerate(models.values()):
-        everything = [point for curve in of_model for point in (curve.baseline, *curve.points)]
-        front = [place_of(point, plane) for point in pareto_front(everything, plane)]
-        x, y = zip(*front, strict=True)
-        # From the left edge along the front down to the lower edge: all below it is dominated.
-        axes.step([left, *x, x[-1]], [y[0], *y, bottom], where="pre", color="0.45", linewidth=1,
-                  linestyle=(0, (2, 2)), zorder=1, label=None if k else "Pareto front")  # fmt: skip
-
-
-def _labelled(curves: Sequence[_Curve]) -> list[Point]:
-    return [p for curve in curves for p in curve.points if p.method != BASELINE]
-
-
-def _plane(curves: Sequence[_Curve]) -> Coordinates:
-    points = [point for curve in curves for point in (curve.baseline, *curve.points)]
-    # Runs in one figure share a plane: the one that all of them have.
-    planes = [plane_of(point) for point in points]
-    return next((plane for plane in planes if plane is not utility_and_sra), utility_and_sra)
-
-
-def _plane_title(curves: Sequence[_Curve]) -> str:
-    return _TITLES.get(_plane(curves), "Calibration on one side, without utility")
-
-
-def _curve_name(curve: _Curve, with_model: bool = False) -> str:
-    if curve.method == BASELINE:
-        return "uncalibrated"
-    layer = "" if curve.layer is None else f", layer {curve.layer}"
-    model = f"{shown_name(curve.run.model, 24)}: " if with_model else ""
-    return f"{model}{shown_name(curve.method, 16)}{layer}"

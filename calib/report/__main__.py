@@ -1,0 +1,37 @@
+"""One HTML file of finished runs: did calibration help, what did it cost, and every example.
+
+python -m calib.report runs=[runs/NAME]
+"""
+
+from calib import command
+from calib.config import ReportConfig
+
+
+def main(config: ReportConfig) -> None:
+    """Write the report of the runs that ``config`` names, without asking the model again."""
+    import os
+    from pathlib import Path
+
+    from calib.printable import printable
+    from calib.report.page.again import with_pictures_again
+    from calib.report.page.write import write_report
+    from calib.runs.finished import read_finished
+
+    # A shell leaves the ~ of runs=[~/a] as it is. Unlike pathlib's, os.path's expanduser leaves
+    # a user that does not exist alone.
+    folders = [Path(os.path.expanduser(run)) for run in config.runs]  # noqa: PTH111
+    out = Path(os.path.expanduser(config.out or folders[0] / "report.html"))  # noqa: PTH111
+    runs = [read_finished(folder) for folder in folders]
+    notes: list[str] = []
+    if config.pictures:
+        found = [with_pictures_again(run) for run in runs]
+        runs = [run for run, _ in found]
+        notes = [note for _, said in found for note in said]
+    for note in notes:
+        print(f"note: {printable(note)}")
+    write_report(runs, out, examples=config.examples, pictures=config.pictures, notes=notes)
+    print(f"report  {printable(str(out))}")
+
+
+if __name__ == "__main__":
+    command.run(main, "report", ReportConfig)

@@ -1,0 +1,176 @@
+"""The figure of hazard categories: both sides of safety in each, uncalibrated beside calibrated."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from calib.report.figures.chosen import Chosen, by_model, measured, names, picked
+from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.style import (
+    ORANGE,
+    SKY,
+    YELLOW,
+    draw_legend,
+    shown_name,
+    write_title,
+)
+from calib.runs.measured import Measured
+from calib.scoring.intervals import Interval
+from calib.scoring.results import ALL
+
+_PARTS = {
+    "image_centric": ("image-centric", ("SRA_u", "SRA_s")),
+    "text_centric": ("text-centric", ("SRA_u", "SRA_s")),
+    "dual_use": ("dual-use", ("RR_h", "DAR_b")),
+}
+"""Of each part what it is called, and the rates of its harmful and its harmless side."""
+_BARS = (("#ffffff", ""), (SKY, "////"), (ORANGE, "...."), (YELLOW, "xxxx"))
+"""Colour and hatch of the first, second ... bar."""
+_MOST = 3
+"""Methods beside the uncalibrated model whose bars are still told apart."""
+
+
+class _Panel(NamedTuple):
+    model: str
+    part: str
+    metric: str
+    settings: list[Chosen]
+    categories: list[str]
+    """From the top down."""
+
+
+def draw(
+    runs: Sequence[Measured],
+    columns: int,
+    split: str = "test",
+    methods: Sequence[str] | None = None,
+) -> Figure:
+    """The share of unsafe queries handled safely and of safe ones answered in each category, with
+    intervals: of the uncalibrated model and of each method at its operating point.
+
+    ``methods`` names those that are drawn; without it they are the three best on validation, as the
+    figure then says. Categories stand in the order of the uncalibrated model's rates, the lowest
+    first. Raises NotDrawn when nothing was measured by category on ``split``.
+    """
+    models = {
+        model: picked(found, _MOST, methods) for model, found in by_model(runs, split).items()
+    }
+    rows = [
+        row
+        for model, (settings, _) in models.items()
+        for part, (_, metrics) in _PARTS.items()
+        if (row := _row(model, part, metrics, settings))
+    ]
+    if not rows:
+        raise NotDrawn(
+            f"These runs have no results by category on the {split} split. Run calib.sweep on data "
+            "whose examples name a category."
+        )
+    with own_style():
+        figure, panels = _panels(columns, rows)
+        write_title(figure, f"Categories, {split} split", list(models))
+        for row, axes_of_row in zip(rows, panels, strict=True):
+            for axes, panel in zip(axes_of_row, row, strict=True):
+                _draw_bars(axes, panel)
+                name = f"{shown_name(panel.model, 4 + 6 * columns)}: " if len(models) > 1 else ""
+                axes.set_title(f"{name}{_PARTS[panel.part][0]}, {panel.metric}", fontsize=7)
+            _name_rows(axes_of_row, row, columns)
+        notes = ["Lines are 95% intervals; in brackets n of each bar."]
+        notes += dict.fromkeys(note for _, note in models.values())
+        draw_legend(figure, figure.axes, notes)
+    return figure
+
+
+def _row(model: str, part: str, metrics: Sequence[str], settings: Sequence[Chosen]) -> list[_Panel]:
+    """The panels of one part of one model: both sides, or the one that was measured."""
+    own = [one for one in settings if one.total(part, metrics[0]) or one.total(part, metrics[1])]
+    rates: dict[str, dict[str, float]] = {}
+    for (dataset, variant, category, metric), rate in own[0].rates.items() if own else ():
+        known = (dataset, variant) == (part, ALL) and category != ALL and metric in metrics
+        if known and measured(rate):
+            rates.setdefault(category, {})[metric] = rate.value
+    order = sorted(rates, key=lambda name: (round(fmean(rates[name].values()), 9), name))
+    return [
+        _Panel(model, part, metric, own, [name for name in order if metric in rates[name]])
+        for metric in metrics
+        if any(metric in found for found in rates.values())
+    ]
+
+
+def _panels(columns: int, rows: Sequence[Sequence[_Panel]]) -> tuple[Figure, list[list[Axes]]]:
+    """A figure and the axes of each row of panels: side by side where there is room for it."""
+    heights = [max(map(_height, row)) for row in rows]
+    wide = max(map(len, rows)) > 1 and (columns == 2 or all(map(_alike, rows)))
+    if not wide:
+        heights = [_height(panel) for row in rows for panel in row]
+    size = (COLUMN_INCHES[columns], 0.5 + sum(height + 0.5 for height in heights))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(
+        len(heights), 2 if wide else 1, squeeze=False, height_ratios=[h + 0.1 for h in heights]
+    )
+    if not wide:
+        rest = iter(grid[:, 0])
+        return figure, [[next(rest) for _ in row] for row in rows]
+    for axes, row in zip(grid, rows, strict=True):
+        for unused in axes[len(row) :]:
+            unused.remove()
+    return figure, [list(axes[: len(row)]) for axes, row in zip(grid, rows, strict=True)]
+
+
+def _alike(row: Sequence[_Panel]) -> bool:
+    """Whether the panels of a row have the same categories, which are then named once."""
+    return all(panel.categories == row[0].categories for panel in row)
+
+
+def _height(panel: _Panel) -> float:
+    return len(panel.categories) * (0.06 + 0.085 * max(2, len(panel.settings)))
+
+
+def _draw_bars(axes: Axes, panel: _Panel) -> None:
+    thick = 0.8 / len(panel.settings)
+    for k, (setting, name) in enumerate(
+        zip(panel.settings, names(panel.settings, 18), strict=True)
+    ):
+        colour, hatch = _BARS[k % len(_BARS)]
+        label: str | None = name
+        for row, category in enumerate(panel.categories):
+            rate = _rate(panel, setting, category)
+            if rate is not None:
+                y = row - 0.4 + (k + 0.5) * thick
+                axes.barh(y, rate.value, thick, color=colour, hatch=hatch, edgecolor="0.25",
+                          linewidth=0.6, label=label)  # fmt: skip
+                label = None
+                axes.hlines(y, rate.low, rate.high, color="black", linewidth=0.9)
+    axes.set(ylim=(len(panel.categories) - 0.45, -0.55), xlim=(0, 1.02))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xticks([0, 0.5, 1])
+    axes.grid(axis="y", visible=False)
+
+
+def _name_rows(axes: Sequence[Axes], row: Sequence[_Panel], columns: int) -> None:
+    """Categories with the counts behind their bars: of all panels where these are alike."""
+    shared = _alike(row)
+    for k, (one, panel) in enumerate(zip(axes, row, strict=True)):
+        counted = row if shared else [panel]
+        width = (16 if len(counted) > 1 else 20) if columns == 1 else (34 if shared else 24)
+        shown = [
+            f"{shown_name(name, width)} ({', '.join(dict.fromkeys(_counts(c, name) for c in counted))})"
+            for name in panel.categories
+        ]
+        one.set_yticks(range(len(shown)), shown, fontsize=7)
+        if shared and k:
+            one.tick_params(labelleft=False)
+
+
+def _rate(panel: _Panel, setting: Chosen, category: str) -> Interval | None:
+    return measured(setting.rates.get((panel.part, ALL, category, panel.metric)))
+
+
+def _counts(panel: _Panel, category: str) -> str:
+    """Of the responses behind each bar, or their range where settings have different ones."""
+    rates = [rate for one in panel.settings if (rate := _rate(panel, one, category))]
+    return "-".join(str(n) for n in sorted({min(r.n for r in rates), max(r.n for r in rates)}))
