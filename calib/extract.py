@@ -10,8 +10,6 @@ from typing import Any
 from calib import command
 from calib.config import ExtractConfig
 
-DIRECTION_FILE = "direction.safetensors"
-
 
 def main(config: ExtractConfig) -> None:
     """Fit the direction that ``config`` describes and write it with its AUROC per layer."""
@@ -20,10 +18,12 @@ def main(config: ExtractConfig) -> None:
     from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.directions.direction import write_direction
     from calib.report.direction_table import direction_table
-    from calib.report.figures.layers import layer_separability
+    from calib.report.figures import layers, projections
+    from calib.report.figures.drawing import NotDrawn, save
     from calib.report.terminal import printable
     from calib.runs.extraction import extract
     from calib.runs.identity import check_same_run, folder_name, identity_of
+    from calib.runs.measured import EXTRACTED, read_measured
     from calib.runs.provenance import provenance
     from calib.runs.record import ROWS_FILE, Rows, locked
     from calib.runs.study import is_unfinished
@@ -52,16 +52,14 @@ def main(config: ExtractConfig) -> None:
         direction, computed = extract(config, vlm, *asked, folder, record)
         for note in computed:
             print(f"note: {printable(note)}")
-        files = {"direction": folder / DIRECTION_FILE}
+        files = {"direction": folder / EXTRACTED}
         write_direction(files["direction"], direction)
-        if direction.auroc:
-            files["figure"] = layer_separability(
-                dict(zip(direction.layers, direction.auroc, strict=True)),
-                vlm.checkpoint,
-                folder / "auroc",
-                dict(zip(direction.layers, direction.auroc_intervals, strict=True)),
-                direction.contrast,
-            )[0]
+        measured = read_measured(folder)
+        for name, draw in (("layers", layers.draw), ("projections", projections.draw)):
+            try:
+                files[name] = save(draw([measured], 1), folder / name)[0]
+            except NotDrawn as error:
+                print(f"note: {printable(str(error))}")
     print(direction_table(direction, files))
 
 

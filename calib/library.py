@@ -32,6 +32,7 @@ from calib.data.example import pairs as pairs_of
 from calib.data.images import read_image
 from calib.directions.direction import Direction
 from calib.directions.fit import fit_direction, pair_set_of, require_match
+from calib.directions.projections import along
 from calib.directions.samples import Samples
 from calib.engine.decoding import Asked, Decoding
 from calib.engine.edit import Edits
@@ -84,7 +85,7 @@ class Steerable:
         Raises CalibError when the direction was read from another model, lacks a layer or has none
         to choose by.
         """
-        require_match(direction, self.vlm, "direction")
+        require_match(direction, self.vlm, "given")
         wanted = layers if layers is not None else _best_layer(direction)
         at = layers_of(self.vlm, wanted)
         amount = direction.strength if strength is None else strength
@@ -156,6 +157,17 @@ class Steerable:
             self.vlm, examples, cast(Positions, positions), site=cast(Site, site)
         )
 
+    def project(self, direction: Direction, examples: Sequence[Example]) -> torch.Tensor:
+        """Where examples lie along the direction at each of its layers, unedited, in gaps: 0 is
+        halfway between the class means, which lie at -0.5 and 0.5.
+        # [examples, layers of the direction] float64
+
+        Raises CalibError when the direction was read from another model.
+        """
+        require_match(direction, self.vlm, "given")
+        read = self.read(examples, direction.read_positions, direction.site)
+        return along(direction, read[:, direction.layers])
+
 
 def load(model: str = "internvl", **settings: Any) -> Steerable:
     """The model of that name in conf/model (internvl is the mini-internvl that comes with calib),
@@ -201,8 +213,8 @@ def extract(
     """One direction per layer, fitted to pairs of a safe and an unsafe example.
 
     ``pairs`` is a table or folder of your own (docs/pairs.md) or a list of Pairs. A share
-    ``held_out`` of them, drawn by hashing their ids, fits nothing and measures the AUROC of each
-    layer. Raises CalibError for a file that cannot be read, no pairs, or a contrast that needs a
+    ``held_out`` of them fits nothing and measures the AUROC of each layer; it is drawn by hashing
+    what queries share, so that none is like one that was fitted to. Raises CalibError for a file that cannot be read, no pairs, or a contrast that needs a
     judge.
     """
     one_of("estimator", estimator, ESTIMATORS)
@@ -213,7 +225,7 @@ def extract(
     found = _pairs(pairs)
     kept: dict[bool, list[Example]] = {True: [], False: []}
     for pair in found:
-        out = split_of(pair.id, held_out, 0.0) == "train"
+        out = split_of(pair.safe.pair or pair.id, held_out, 0.0) == "train"
         kept[out] += [pair.safe, pair.unsafe]
     if not kept[False]:
         raise CalibError(f"{len(found)} pairs are too few to hold any out. Give held_out=0.")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from in_process import command, undrawn
 from PIL import Image
 
 import calib
@@ -192,6 +193,102 @@ def test_settings_that_do_not_exist(model, twins, settings, message):
 def test_no_pairs(model):
     with pytest.raises(CalibError, match="no pairs"):
         calib.extract(model, [])
+
+
+def test_projections_are_counted_in_gaps_from_halfway_between_the_means(model, twins):
+    fitted = calib.extract(model, twins[:20], held_out=0.0).of_layers([1, 4])
+    unsafe = model.project(fitted, [pair.unsafe for pair in twins[:20]])
+    safe = model.project(fitted, [pair.safe for pair in twins[:20]])
+    assert unsafe.shape == (20, 2)
+    assert torch.allclose(unsafe.mean(0), torch.full((2,), 0.5).double(), atol=1e-4)
+    assert torch.allclose(safe.mean(0), torch.full((2,), -0.5).double(), atol=1e-4)
+    read = model.read([twins[0].unsafe])[0, 4].double()
+    vector, middle, gap = (getattr(fitted, name)[1] for name in ("vectors", "midpoint", "gap"))
+    assert unsafe[0, 1] == pytest.approx(float((read @ vector.double() - middle) / gap), abs=1e-6)
+    with pytest.raises(CalibError, match="was read from"):
+        model.project(replace(fitted, fingerprint="0" * 16), [twins[0].safe])
+
+
+def test_projections_are_of_the_tokens_and_the_site_the_direction_was_read_from(model, twins):
+    fitted = calib.extract(model, twins[:8], held_out=0.0, positions="text", site="mlp")
+    unsafe = model.project(fitted, [pair.unsafe for pair in twins[:8]])
+    assert torch.allclose(unsafe.mean(0), torch.full((6,), 0.5).double(), atol=1e-4)
+
+
+def test_pairs_by_name_are_those_of_the_benchmark():
+    found = calib.load_pairs("mini", limit=20, parts=["text_centric"])
+    assert [p.id for p in found] == [p.id for p in pairs(mini(["text_centric"], limit=20))]
+    some = calib.load_pairs("mini", "validation", limit=20, parts=["text_centric"])
+    assert [p.id for p in some] == [p.id for p in found if p.safe.split == "validation"]
+    assert len(some) == 10
+
+
+def test_pairs_of_a_table(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("pair,safety,query\na,safe,peel an egg\na,unsafe,hurt a man\n")
+    for given in (table, str(table)):
+        (pair,) = calib.load_pairs(given, train=1.0, validation=0.0)
+        assert (pair.safe.query, pair.unsafe.query) == ("peel an egg", "hurt a man")
+        assert pair.safe.split == "train"
+    alone = tmp_path / "alone.csv"
+    alone.write_text("safety,query\nsafe,peel an egg\n")
+    with pytest.raises(CalibError, match="has no pairs of a safe and an unsafe"):
+        calib.load_pairs(alone)
+    with pytest.raises(CalibError, match="None of the 1 pairs of .* is in split test"):
+        calib.load_pairs(table, "test", train=1.0, validation=0.0)
+
+
+@pytest.mark.parametrize(
+    "given, split, settings, message",
+    [
+        ("mini", "tests", {}, "split: 'tests' is not one of train, validation, test"),
+        ("mini", None, {"limits": 3}, "calib.load_pairs: Key 'limits'"),
+        ("mini", None, {"parts": ["none"]}, "data.parts"),
+        ("minni", None, {}, "minni"),
+        ("vscbench", None, {}, "data.root"),
+    ],
+)
+def test_pairs_that_are_not_there(given, split, settings, message):
+    with pytest.raises(CalibError, match=message):
+        calib.load_pairs(given, split, **settings)
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory):
+    """A small run of calib.extract."""
+    folder = tmp_path_factory.mktemp("run") / "small"
+    settings = ["data.parts=[text_centric]", "data.limit=40", "kl=null", f"out={folder}"]
+    with undrawn():
+        done = command("extract", *settings)
+    assert done.code == 0, done.stderr
+    return folder
+
+
+def test_figures_by_name(extracted):
+    drawn = calib.draw("projections", extracted)
+    assert drawn.get_figwidth() == pytest.approx(6.9)
+    one, other = (calib.draw("projections", str(extracted), columns=1, layer=k) for k in (0, 2))
+    assert one.get_figwidth() == pytest.approx(3.3)
+    titles = [figure.axes[0].get_title(loc="left") for figure in (one, other)]
+    assert "layer 0" in titles[0] and "layer 2" in titles[1]
+
+
+@pytest.mark.parametrize(
+    "figure, columns, message",
+    [
+        ("projection", None, "figure: 'projection' is not one of .* Did you mean 'projections'"),
+        ("layers", 3, "columns: 3 is not 1 or 2"),
+        ("trade_off", None, "hold no results"),
+    ],
+)
+def test_figures_that_cannot_be_drawn(extracted, figure, columns, message):
+    with pytest.raises(CalibError, match=message):
+        calib.draw(figure, extracted, columns=columns)
+
+
+def test_figures_of_no_run(tmp_path):
+    with pytest.raises(CalibError, match="is not a finished run"):
+        calib.draw("layers", tmp_path)
 
 
 def test_the_command_of_that_name_can_be_called_too(model, twins, direction):

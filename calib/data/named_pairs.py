@@ -40,10 +40,15 @@ def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> l
         raise CalibError(f"calib.load_pairs: {str(error).splitlines()[0]}.") from error
     assert isinstance(config, DataConfig)
     found = pairs(load_benchmark(config).examples)
+    if not found:
+        raise CalibError(
+            f"'{data}' has no pairs of a safe and an unsafe example. Give twins one name in column "
+            "pair."
+        )
     kept = [pair for pair in found if split in (None, pair.safe.split)]
     if not kept:
         raise CalibError(
-            f"Of '{data}' {len(found)} pairs of a safe and an unsafe example were read, none of "
-            f"them in split {split}. Give twins one name in column pair, or ask for another split."
+            f"None of the {len(found)} pairs of '{data}' is in split {split}. Ask for another, or "
+            "have more pairs."
         )
     return kept

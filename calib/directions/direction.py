@@ -66,6 +66,9 @@ class Direction:
     effect: list[float] = field(default_factory=list)
     """Rise of the share of refusals from the negative to the positive strength that a budget of KL
     allows, per layer; nan where it allows none."""
+    effect_low: list[float] = field(default_factory=list)
+    effect_high: list[float] = field(default_factory=list)
+    """95% interval of the effect, per layer; empty in files from before it was kept."""
     effect_strength: list[float] = field(default_factory=list)
     """That positive strength, in gap units."""
     effect_kl: float | None = None
@@ -118,7 +121,7 @@ class Direction:
 
 
 _TENSORS = ("vectors", "gap", "midpoint", "norm")
-_UNDEFINED = ("pair_cosine", "effect", "effect_strength")
+_UNDEFINED = ("pair_cosine", "effect", "effect_low", "effect_high", "effect_strength")
 """Lists with a nan where a layer has no such number: null in the header, as JSON has no nan."""
 
 
@@ -207,7 +210,7 @@ def _wrong_field(direction: Direction) -> str | None:
     layers, auroc, effect = direction.layers, direction.auroc, direction.effect
     whole = isinstance(layers, list) and all(type(layer) is int and layer >= 0 for layer in layers)
     lengths = (0, len(layers)) if whole else ()
-    kl = direction.effect_kl
+    kl, low, high = direction.effect_kl, direction.effect_low, direction.effect_high
     sound = {
         "site": direction.site in get_args(Site),
         "revision": direction.revision is None or isinstance(direction.revision, str),
@@ -223,6 +226,9 @@ def _wrong_field(direction: Direction) -> str | None:
         "effect": _is_list(effect, lengths, undefined=True),
         "effect_strength": _is_list(direction.effect_strength, lengths, undefined=True)
         and len(direction.effect_strength) == len(effect),
+        "effect_low": _is_list(low, lengths if effect else (0,), undefined=True),
+        "effect_high": _is_list(high, lengths if effect else (0,), undefined=True)
+        and bool(low) == bool(high),
         "effect_kl": not effect if kl is None else _is_number(kl) and kl > 0,
         "effect_n": type(direction.effect_n) is int and (not effect or direction.effect_n > 0),
     }

@@ -3,12 +3,12 @@
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from calib.cells import from_spreadsheet, spreadsheet_safe
 from calib.errors import CalibError
 from calib.files import write_atomically
 from calib.scoring.intervals import Interval
@@ -100,10 +100,6 @@ def read_results(path: Path) -> list[RunResults]:
     return list(runs.values())
 
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-"""What a spreadsheet would run (OWASP, CSV injection), also behind apostrophes already there."""
-
-
 def _cell_text(column: str, value: Any) -> str:
     if column in ("value", "low", "high"):
         return "" if math.isnan(value) else f"{value:z.6f}"
@@ -112,16 +108,6 @@ def _cell_text(column: str, value: Any) -> str:
     if column in ("layer", "n"):
         return "" if value is None else str(value)
     return spreadsheet_safe(value)
-
-
-def spreadsheet_safe(text: str) -> str:
-    """``text`` with an apostrophe in front where a spreadsheet would run it as a formula."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def from_spreadsheet(text: str) -> str:
-    """What spreadsheet_safe was given."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
 def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) -> Any:

@@ -9,6 +9,7 @@ import torch
 from calib.data.example import Example, Split
 from calib.directions.direction import Direction, read_direction, write_direction
 from calib.directions.fit import fit_direction, pair_set_of, require_match
+from calib.directions.projections import Group, projections_file, projections_of, write_projections
 from calib.directions.samples import Samples
 from calib.engine.reading import read_activations
 from calib.errors import CalibError
@@ -144,9 +145,13 @@ class Fitting:
     ) -> Direction:
         """One unit vector per layer, fitted to the train pairs and measured on the validation ones.
 
+        Where these lie along it is written beside its file. A direction that is there already is
+        used as it is, with or without that.
+
         Raises CalibError when there is nothing to fit, or the file in the run's folder is another.
         """
-        path = self.folder / "directions" / f"{contrast}-{estimator}-{positions}-{site}.safetensors"
+        name = direction_name(contrast, estimator, positions, site)
+        path = self.folder / "directions" / f"{name}.safetensors"
         pair_set = pair_set_of(self.twins("train"))
         if path.exists():
             direction = read_direction(path)
@@ -157,9 +162,10 @@ class Fitting:
         held_out = None
         if validated.positive and validated.negative:
             held_out = self.samples(contrast, "validation", positions, site)
+        train = self.samples(contrast, "train", positions, site)
         direction = fit_direction(
             self.vlm,
-            self.samples(contrast, "train", positions, site),
+            train,
             held_out,
             contrast=contrast,
             estimator=estimator,
@@ -168,8 +174,25 @@ class Fitting:
             layers=self.layers("all"),
             pair_set=pair_set,
         )
+        groups = _groups("train", self.sides(contrast, "train"), train)
+        if held_out is not None:
+            groups += _groups("validation", validated, held_out)
+        # Before the direction: where that stands, a run that was killed in between has both.
+        write_projections(projections_file(path), projections_of(direction, groups))
         write_direction(path, direction)
         return direction
+
+
+def direction_name(contrast: str, estimator: str, positions: str, site: str) -> str:
+    """Name of the file, without its ending, that a direction fitted so is kept in."""
+    return f"{contrast}-{estimator}-{positions}-{site}"
+
+
+def _groups(split: Split, sides: Sides, samples: Samples) -> list[Group]:
+    return [
+        (split, "positive", [example.id for example in sides.positive], samples.positive),
+        (split, "negative", [example.id for example in sides.negative], samples.negative),
+    ]
 
 
 def _require_same_fit(

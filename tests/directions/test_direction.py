@@ -34,6 +34,8 @@ def direction(vlm):
         pair_cosine=[0.3, -0.1],
         effect=[0.25, -0.5],
         effect_strength=[1.5, 4.0],
+        effect_low=[0.1, -0.6],
+        effect_high=[0.4, -0.4],
         effect_kl=0.1,
         effect_n=80,
     )
@@ -49,7 +51,9 @@ def test_round_trip(tmp_path, direction):
         assert same, field.name
 
 
-@pytest.mark.parametrize("name", ["pair_cosine", "effect", "effect_strength"])
+@pytest.mark.parametrize(
+    "name", ["pair_cosine", "effect", "effect_low", "effect_high", "effect_strength"]
+)
 def test_what_is_undefined_at_a_layer_is_no_nan_in_the_header(tmp_path, direction, name):
     path = tmp_path / "d.safetensors"
     write_direction(path, dataclasses.replace(direction, **{name: [0.5, math.nan]}))
@@ -68,7 +72,7 @@ def test_other_numbers_must_be_numbers(tmp_path, direction):
 def test_nothing_is_said_that_was_not_given(tmp_path, direction):
     plain = dataclasses.replace(
         direction, pair_cosine=[], effect=[], effect_strength=[], effect_kl=None, effect_n=0,
-        auroc=[], auroc_pairs=0, positions="",
+        effect_low=[], effect_high=[], auroc=[], auroc_pairs=0, positions="",
     )  # fmt: skip
     write_direction(tmp_path / "d.safetensors", plain)
     back = read_direction(tmp_path / "d.safetensors")
@@ -91,6 +95,7 @@ def test_some_of_its_layers(tmp_path, direction):
         assert torch.equal(getattr(one, name), getattr(direction, name)[1:])
     assert (one.auroc, one.pair_cosine, one.effect) == ([0.8], [-0.1], [-0.5])
     assert (one.effect_strength, one.effect_kl, one.pairs) == ([4.0], 0.1, 100)
+    assert (one.effect_low, one.effect_high) == ([-0.6], [-0.4])
     write_direction(tmp_path / "d.safetensors", one)
     assert read_direction(tmp_path / "d.safetensors").layers == [4]
     assert dataclasses.replace(direction, auroc=[]).of_layers([1]).auroc == []
@@ -142,7 +147,8 @@ def test_files_that_are_not_directions(tmp_path, direction):
         ("pair_cosine", [-1.5, 0.0]), ("auroc", [math.nan, 0.5]), ("auroc", None),
         ("effect", [0.5]), ("effect", [math.inf, 0.5]), ("effect_strength", [1.0]),
         ("effect_strength", []), ("effect_kl", None), ("effect_kl", 0), ("effect_kl", "a"),
-        ("effect_n", 0), ("effect_n", 1.5),
+        ("effect_n", 0), ("effect_n", 1.5), ("effect_low", [0.1]), ("effect_low", 3),
+        ("effect_high", []), ("effect_high", [0.1, "a"]),
     ],
 )  # fmt: skip
 def test_headers_that_cannot_be_meant(tmp_path, direction, name, value):
@@ -204,7 +210,8 @@ def test_broken_tensors(tmp_path, direction):
     write_direction(path, dataclasses.replace(direction, gap=torch.tensor([1.0, float("nan")])))
     with pytest.raises(CalibError, match="not finite in 'gap'"):
         read_direction(path)
-    more = {name: [] for name in ("auroc", "pair_cosine", "effect", "effect_strength")}
+    names = "auroc pair_cosine effect effect_low effect_high effect_strength"
+    more = {name: [] for name in names.split()}
     write_direction(path, dataclasses.replace(direction, layers=[1, 2, 3], **more))
     with pytest.raises(CalibError, match="names 3 layers but holds tensors of shape"):
         read_direction(path)

@@ -11,9 +11,7 @@ from calib.scoring.results import (
     COLUMNS,
     Result,
     RunResults,
-    from_spreadsheet,
     read_results,
-    spreadsheet_safe,
     write_results,
 )
 
@@ -83,24 +81,3 @@ def test_a_folder_that_cannot_be_written_is_explained(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CalibError, match="cannot be written.*give another folder"):
         write_results(tmp_path / "file" / "results.csv", "r", "m", [RESULT])
-
-
-@pytest.mark.parametrize(
-    ("text", "cell"),
-    [
-        ("=1+1", "'=1+1"),
-        ("'=1+1", "''=1+1"),
-        ("''@a", "'" + "''@a"),
-        ("\ttab", "'\ttab"),
-        ("\r=1", "'\r=1"),
-        ("\n=1", "'\n=1"),
-        ("-", "'-"),
-        ("'tis", "'tis"),
-        ("a=b", "a=b"),
-        ("'", "'"),
-        ("", ""),
-    ],
-)
-def test_a_cell_is_made_safe_and_is_what_it_was_again(text, cell) -> None:
-    assert spreadsheet_safe(text) == cell
-    assert from_spreadsheet(cell) == text

@@ -8,6 +8,7 @@ import torch
 import calib.settings.fitting as module
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction, write_direction
+from calib.directions.projections import projections_file, read_projections
 from calib.engine.reading import read_activations
 from calib.errors import CalibError
 from calib.settings.contrasts import Answer
@@ -139,7 +140,55 @@ def test_a_kept_direction_is_used_again(vlm, examples, fitting, passes, tmp_path
     assert len(passes) == count
     for other in ({"estimator": "pca"}, {"positions": "text"}, {"site": "mlp"}):
         assert not fitting.direction("safety", **other).vectors.equal(first.vectors)
-    assert len(list((tmp_path / "directions").iterdir())) == 4
+    kept = [path.name.split(".", 1) for path in sorted((tmp_path / "directions").iterdir())]
+    assert [ending for _, ending in kept] == ["projections.csv", "safetensors"] * 4
+    assert len({name for name, _ in kept}) == 4
+
+
+def test_where_examples_lie_is_kept_without_another_pass(vlm, fitting, passes, tmp_path):
+    direction = fitting.direction("refusal")
+    assert len(passes) == 2  # train, validation
+    path = tmp_path / "directions" / "refusal-mean_difference-last_prompt-residual.projections.csv"
+    found = read_projections(path)
+    assert found.layers == direction.layers
+    for split in ("train", "validation"):
+        sides = fitting.sides("refusal", split)
+        for side, some in (("positive", sides.positive), ("negative", sides.negative)):
+            along = found.at(2, side, split)
+            own = [
+                example
+                for example, *place in zip(found.examples, found.sides, found.splits, strict=True)
+                if place == [side, split]
+            ]
+            assert own == [example.id for example in some]
+            read = read_activations(vlm, some, layers=[2])[:, 0].double()
+            by_hand = read @ direction.vectors[2].double() - float(direction.midpoint[2])
+            assert along == pytest.approx((by_hand / float(direction.gap[2])).numpy(), abs=1e-3)
+    won = found.at(2, "positive", "validation")[:, None] > found.at(2, "negative", "validation")
+    assert direction.auroc[2] == pytest.approx(won.mean())
+
+
+def test_projections_stand_where_the_direction_does(vlm, examples, fitting, tmp_path, monkeypatch):
+    """A run killed between the two files fits both again; one from before goes without."""
+
+    def killed(path, direction):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "directions" / "safety-mean_difference-last_prompt-residual.safetensors"
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_direction", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fitting.direction("safety")
+    kept = projections_file(path)
+    assert kept.exists() and not path.exists()
+    first = kept.read_bytes()
+    kept.write_bytes(b"of another direction")
+    resumed = Fitting(vlm, examples, [], answers, tmp_path)
+    resumed.direction("safety")
+    assert kept.read_bytes() == first
+    kept.unlink()
+    resumed.direction("safety")
+    assert path.exists() and not kept.exists()
 
 
 def test_a_file_of_something_else_is_refused(vlm, examples, fitting, tmp_path):
@@ -179,6 +228,8 @@ def test_no_held_out_pairs_leave_the_auroc_away(vlm, examples, tmp_path):
     train = [e for e in examples if e.split == "train"]
     direction = Fitting(vlm, train, [], answers, tmp_path).direction("safety")
     assert (direction.auroc, direction.auroc_pairs) == ([], 0)
+    (kept,) = (tmp_path / "directions").glob("*.projections.csv")
+    assert set(read_projections(kept).splits) == {"train"}
     held_out = [e for e in examples if e.split != "train"]
     with pytest.raises(CalibError, match="no safe/unsafe pairs in the train split"):
         Fitting(vlm, held_out, [], answers, tmp_path / "none").direction("safety")

@@ -1,0 +1,154 @@
+"""The notebooks run from top to bottom, and their committed outputs are what they print now."""
+
+import json
+import re
+from pathlib import Path
+
+import executed_notebooks
+import nbformat
+import pytest
+from executed_notebooks import FOLDER, NAMES, ROOT, executed, read, text_of, working_copy
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+BYTES = 500_000
+ELSEWHERE = re.compile(
+    r"(?<![\w.:/])/(?:tmp|home|root|Users|work|mnt|opt|usr|var|private)\b|[A-Z]:\\"
+)
+NUMBER = re.compile(r"[-+]?\d+(?:\.(\d+))?")
+AGAIN = "If that is meant: .venv/bin/python tests/executed_notebooks.py"
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+
+def code(name):
+    return [cell for cell in read(name).cells if cell.cell_type == "code"]
+
+
+def difference(committed, now):
+    """The first line where two texts differ by more than another machine's rounding; None if none.
+
+    Numbers may be off by one in their last digit, those of a single digit may not: they are layers,
+    strengths and the like. Nor may words, or lines be missing.
+    """
+    old, new = committed.strip().split("\n"), now.strip().split("\n")
+    for before, after in zip(old, new, strict=False):
+        if _skeleton(before) != _skeleton(after):
+            return f"'{before}' is now '{after}'"
+        for a, b in zip(NUMBER.finditer(before), NUMBER.finditer(after), strict=True):
+            unit = 10.0 ** -min(len(one[1] or "") for one in (a, b))
+            exact = (a[1] is None) != (b[1] is None) or len(a[0].lstrip("+-")) == 1
+            if abs(float(a[0]) - float(b[0])) > (0 if exact else 1.001 * unit):
+                return f"'{before}' is now '{after}'"
+    return None if len(old) == len(new) else f"{len(old)} lines are now {len(new)}"
+
+
+def _skeleton(line):
+    return " ".join(NUMBER.sub("0", line).split())  # widths follow the digits
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_and_prints_what_was_committed(name):
+    with working_copy() as folder:
+        cells = [cell for cell in executed(read(name), folder).cells if cell.cell_type == "code"]
+    for before, now in zip(code(name), cells, strict=True):
+        changed = difference(text_of(before), text_of(now))
+        assert changed is None, f"{name}, cell [{before.execution_count}]: {changed}. {AGAIN}"
+        kinds = [
+            [o.output_type for o in c.outputs if o.get("name") != "stderr"] for c in (before, now)
+        ]
+        assert kinds[0] == kinds[1], f"{name}, cell [{before.execution_count}]. {AGAIN}"
+
+
+def test_all_notebooks_are_tested():
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_was_committed_as_executed_from_top_to_bottom(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert [cell.execution_count for cell in code(name)] == list(range(1, len(code(name)) + 1))
+    drawn = [o for cell in code(name) for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert drawn
+    assert sum(bool(cell.outputs) for cell in code(name)) > len(code(name)) / 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_file_is_small_and_names_nothing_of_the_machine_it_ran_on(name):
+    text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert len(text.encode()) < BYTES
+    shown = [cell.source for cell in read(name).cells]
+    for cell in code(name):
+        outputs = json.loads(json.dumps(cell.outputs))
+        for output in outputs:
+            assert output.get("name") != "stderr", output["text"]
+            assert output["output_type"] != "error"
+            output.get("data", {}).pop("image/png", None)
+        shown.append(json.dumps(outputs))
+    for part in shown:
+        assert not ELSEWHERE.search(part), ELSEWHERE.search(part)
+    assert str(ROOT) not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_links_lead_somewhere(name):
+    prose = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", prose) if "://" not in link]
+    assert links
+    for link in links:
+        assert (FOLDER / link).exists(), link
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_that_its_model_is_none_that_was_published(name):
+    prose = " ".join(
+        " ".join(c.source for c in read(name).cells if c.cell_type == "markdown").split()
+    )
+    assert "mini-internvl" in prose
+    assert re.search(r"(Nothing|[Nn]o number) .{0,9}here is a result on a published model", prose)
+
+
+@pytest.mark.parametrize(
+    "committed, now, differs",
+    [
+        ("AUROC 0.81 (0.70 to 0.91)", "AUROC 0.80 (0.70 to 0.92)", False),
+        ("refused: 10%", "refused:  9%", False),
+        ("gap  26.3", "gap 26.31", False),
+        ("mean -0.0", "mean +0.0", False),
+        ("AUROC 0.81", "AUROC 0.79", True),
+        ("n = 120", "n = 122", True),
+        ("I'm sorry", "You can", True),
+        ("one", "one\ntwo", True),
+        ("layer 3", "layer 3.5", True),
+        ("layer 3", "layer 4", True),
+        ("change +0.4", "change -0.4", True),
+        ("SRA_u 60%", "SRA_s 60%", True),
+    ],
+)
+def test_what_counts_as_a_stale_output(committed, now, differs):
+    assert (difference(committed, now) is not None) == differs
+
+
+def test_a_failing_cell_is_an_error_and_what_runs_is_this_interpreter(
+    kernel, tmp_path, monkeypatch
+):
+    theirs = tmp_path / "kernels" / "python3"
+    theirs.mkdir(parents=True)
+    spec = {"argv": ["another-python"], "display_name": "Python 3", "language": "python"}
+    (theirs / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    cells = [
+        new_markdown_cell("A title"),
+        new_code_cell("import os, sys\nprint(sys.executable)\nprint('slow', file=sys.stderr)"),
+        new_code_cell("os.getcwd(), os.environ['OMP_NUM_THREADS'], os.environ['HF_HUB_OFFLINE']"),
+    ]
+    done = executed(new_notebook(cells=cells, metadata=kernel), tmp_path)
+    assert Path(text_of(done.cells[1]).strip()).samefile(executed_notebooks.sys.executable)
+    assert eval(text_of(done.cells[2])) == (str(tmp_path), "1", "1")
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        executed(new_notebook(cells=[new_code_cell("1 / 0")], metadata=kernel), tmp_path)
