@@ -214,8 +214,8 @@ def extract(
 
     ``pairs`` is a table or folder of your own (docs/pairs.md) or a list of Pairs. A share
     ``held_out`` of them fits nothing and measures the AUROC of each layer; it is drawn by hashing
-    what queries share, so that none is like one that was fitted to. Raises CalibError for a file that cannot be read, no pairs, or a contrast that needs a
-    judge.
+    what queries share, so that none is like one that was fitted to. Raises CalibError for a file
+    that cannot be read, no pairs, or a contrast that needs a judge.
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("contrast", contrast, CONTRASTS)

@@ -7,8 +7,15 @@ from composing import composed
 
 from calib import extract
 from calib.directions.direction import read_direction
+from calib.report.figures import drawing
 
 TINY = ("data.limit=16", "data.parts=[image_centric]", "utility.limit=6", "max_new_tokens=12")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures take a second each, and tests elsewhere look at them."""
+    monkeypatch.setattr(drawing, "save", lambda figure, stem: [stem.with_suffix(".png")])
 
 
 def run(out, capsys, *overrides):
@@ -43,7 +50,12 @@ def test_every_layer_with_its_separability_and_its_effect(tmp_path, capsys):
     assert "each within 0.1 nats of KL at the first token (n = 16)" in " ".join(said.split())
     # There is something to see: at some layer it moves refusals by much.
     assert max(found.effect) > 0.2
-    assert (tmp_path / "auroc.png").exists()
+    for name in ("layers", "projections"):
+        assert f"{tmp_path / name}.png" in said
+        assert all((tmp_path / f"{name}.{ending}").exists() for ending in ("png", "pdf", "svg"))
+    low, high = found.effect_low, found.effect_high
+    assert all(a <= b <= c for a, b, c in zip(low, found.effect, high, strict=True))
+    assert min(c - a for a, c in zip(low, high, strict=True)) < 1 and max(high) > min(low)
     assert str(tmp_path / "direction.safetensors") in said
 
 
@@ -58,7 +70,7 @@ def test_again_it_does_nothing_new(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("overrides", [("kl=null",), ("utility=none",)])
-def test_without_a_budget_there_is_no_effect(tmp_path, capsys, overrides):
+def test_without_a_budget_there_is_no_effect(tmp_path, capsys, undrawn, overrides):
     found, head, lines, said = run(tmp_path, capsys, "layers=[2,4]", *overrides)
     assert found.layers == [2, 4] == list(lines)
     assert found.effect == found.effect_strength == []
@@ -69,7 +81,19 @@ def test_without_a_budget_there_is_no_effect(tmp_path, capsys, overrides):
     assert not (tmp_path / "strengths.json").exists()
 
 
-def test_of_attention_heads(tmp_path, capsys, vlm):
+def test_what_is_not_drawn_is_said(tmp_path, capsys, undrawn):
+    """A direction that an older calib kept without its projections is used as it is."""
+    first = run(tmp_path, capsys, "layers=[2]", "kl=null")
+    (kept,) = (tmp_path / "directions").glob("*.projections.csv")
+    kept.unlink()
+    again = run(tmp_path, capsys, "layers=[2]", "kl=null")
+    assert again[0].vectors.equal(first[0].vectors) and not kept.exists()
+    assert "note: " not in first[3] and "projections.png" in first[3]
+    assert "note: Where examples lie along the directions" in again[3]
+    assert "layers.png" in again[3] and "projections.png" not in again[3]
+
+
+def test_of_attention_heads(tmp_path, capsys, undrawn, vlm):
     found, _, _, said = run(tmp_path, capsys, "site=heads", "layers=3", "contrast=refusal")
     assert (found.site, found.contrast, found.layers) == ("heads", "refusal", [3])
     assert found.width == vlm.model.model.language_model.layers[3].self_attn.o_proj.in_features
@@ -77,7 +101,7 @@ def test_of_attention_heads(tmp_path, capsys, vlm):
     assert "refused against answered, heads read at last_prompt" in " ".join(said.split())
 
 
-def test_a_larger_budget_buys_a_larger_strength(tmp_path, capsys):
+def test_a_larger_budget_buys_a_larger_strength(tmp_path, capsys, undrawn):
     few = run(tmp_path / "few", capsys, "layers=3", "kl=0.01")[0]
     many = run(tmp_path / "many", capsys, "layers=3", "kl=1.0")[0]
     assert 0 < few.effect_strength[0] < many.effect_strength[0]

@@ -1,28 +1,159 @@
-"""The figure of separability: what is drawn, and that nothing to draw is explained."""
+"""The figure of layers: every curve and interval where it belongs, and nothing left out unsaid."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from made_up_directions import AUROC, EFFECT, direction, measured, with_effects
+from matplotlib.collections import LineCollection
 
 from calib.config_methods import CONTRASTS
-from calib.errors import CalibError
-from calib.report.figures import layers as separability
+from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, svg_of
+from calib.report.figures.fitted import sides_called
+from calib.report.figures.layers import draw
 
 
-def test_separability_by_layer(tmp_path, monkeypatch) -> None:
-    drawn = []
-    monkeypatch.setattr(separability, "save", lambda figure, stem: drawn.append(figure))
-    separability.layer_separability({1: 0.9, 0: 0.6}, "m", tmp_path / "f", {1: (0.85, 0.95)})
-    assert drawn[0].axes[0].lines[0].get_xydata().tolist() == [[0, 0.6], [1, 0.9]]
-    assert "m" in drawn[0].get_suptitle()
+def panel(figure, name):
+    return next((axes for axes in figure.axes if axes.get_ylabel().startswith(name)), None)
+
+
+def curves(axes):
+    """Points by label."""
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    return {label: at for label, at in lines.items() if not label.startswith("_")}
+
+
+def intervals(axes):
+    """Low and high of every interval, curve by curve."""
+    drawn = [one for one in axes.collections if isinstance(one, LineCollection)]
+    return [[tuple(bar[:, 1]) for bar in one.get_segments() if bar.size] for one in drawn]
+
+
+def words(figure):
+    (legend,) = figure.legends
+    return " ".join(legend.get_title().get_text().split())
+
+
+def test_one_direction_with_its_effects_and_its_pairs():
+    one = with_effects(direction(pair_cosine=[0.1, 0.3, float("nan")]))
+    figure = draw([measured({"a": one})], 1)
+    auroc = panel(figure, "held-out AUROC")
+    assert curves(auroc)["safety"].tolist() == [[0, AUROC[0]], [1, AUROC[1]], [2, AUROC[2]]]
+    (found,) = intervals(auroc)
+    np.testing.assert_allclose(found, one.auroc_intervals)
+    assert [line.get_ydata()[0] for line in auroc.lines if line.get_linestyle() == ":"] == [0.5]
+    effect = panel(figure, "effect")
+    np.testing.assert_array_equal(curves(effect)["safety"][:, 1], 100 * np.array(EFFECT))
+    (found,) = intervals(effect)
+    assert found[0] == pytest.approx((5, 15)) and found[-1] == pytest.approx((85, 95))
+    cosine = curves(panel(figure, "pair cosine"))["safety"]
+    np.testing.assert_array_equal(cosine[:, 1], [0.1, 0.3, np.nan])
+    title = figure.get_suptitle()
+    assert title.startswith("The direction from safe to unsafe, by layer") and "mini" in title
+    said = words(figure)
+    assert "n = 40 a side" in said and "0.1 nats of KL, n = 96" in said
+    assert said.endswith("Bars: 95% intervals.")
+
+
+def test_only_what_was_measured_has_a_panel():
+    figure = draw([measured({"a": direction()})], 2)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["held-out AUROC"]
+    assert "Effect" not in words(figure)
+    from_before = with_effects(direction(), effect_low=[], effect_high=[])
+    assert "(of AUROC only)" in words(draw([measured({"a": from_before})], 1))
+
+
+def test_directions_are_told_apart_by_what_they_differ_in():
+    run = measured(
+        {
+            "a": direction(),
+            "b": direction(estimator="pca", auroc_pairs=30),
+            "c": direction(contrast="refusal"),
+        }
+    )
+    again = measured({"x": direction(pair_set="others")}, name="again")
+    figure = draw([run, again], 2)
+    labels = list(curves(figure.axes[0]))
+    assert labels == [
+        "safety, mean_difference, run (n = 40)",
+        "safety, pca (n = 30)",
+        "refusal, mean_difference (n = 40)",
+        "safety, mean_difference, again (n = 40)",
+    ]
+    assert figure.get_suptitle().startswith("The directions of several contrasts")
+    looks = [
+        (line.get_marker(), line.get_linestyle())
+        for line in figure.axes[0].lines
+        if not line.get_label().startswith("_")
+    ]
+    assert len(set(looks)) == 4
+    # No interval stands where another does.
+    starts = [one.get_segments()[0][0, 0] for one in figure.axes[0].collections]
+    assert len(set(starts)) == 4 and max(map(abs, starts)) < 0.2
+
+
+def test_what_two_runs_fitted_alike_is_one_curve_with_the_effects_of_either():
+    swept = measured({"a": direction()}, [("steer", 1)])
+    extracted = measured({"a": with_effects(direction())}, name="extract")
+    figure = draw([swept, extracted], 1)
+    assert list(curves(figure.axes[0])) == ["safety", "layer of the operating point"]
+    assert panel(figure, "effect") is not None
+    marked = [line.get_xdata()[0] for line in figure.axes[1].lines if "point" in line.get_label()]
+    assert marked == [1]
+    dearer = measured({"a": with_effects(direction(), effect=[0.2, 0.3, 0.4])}, name="dearer")
+    assert len(curves(draw([extracted, dearer], 1).axes[0])) == 2
+
+
+def test_operating_points_that_differ_are_not_marked():
+    run = measured({"a": direction()}, [("steer", 1), ("steer_pca", 2), ("cot", None)])
+    assert list(curves(draw([run], 1).axes[0])) == ["safety"]
+
+
+def test_models_of_different_depth_share_relative_depth():
+    small, deep = measured({"a": direction()}), measured({"a": direction(5, "deep")}, name="other")
+    figure = draw([small, deep], 2)
+    found = curves(figure.axes[0])
+    assert list(found) == ["mini, safety", "deep, safety"]
+    assert found["mini, safety"][:, 0].tolist() == [0, 0.5, 1]
+    assert found["deep, safety"][:, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert figure.axes[-1].get_xlabel() == "relative depth (0: first layer, 1: last)"
+    same = draw([small, measured({"a": direction(3, "other")})], 2)
+    assert same.axes[-1].get_xlabel() == "layer"
+    assert curves(same.axes[0])["mini, safety"][:, 0].tolist() == [0, 1, 2]
+
+
+def test_one_layer_alone_is_a_point():
+    one = direction().of_layers([1])
+    assert curves(draw([measured({"a": one})], 1).axes[0])["safety"].tolist() == [[1, 0.8]]
+
+
+def test_more_directions_than_there_are_styles():
+    many = {f"d{k}": direction(pair_set=f"{k}") for k in range(9)}
+    figure = draw([measured(many)], 2)
+    lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
+    assert lines[0].get_marker() == lines[8].get_marker()
+    assert lines[0].get_markerfacecolor() != lines[8].get_markerfacecolor() == "white"
+    more = {f"d{k}": direction(pair_set=f"{k}") for k in range(17)}
+    with pytest.raises(NotDrawn, match="fitted 17 directions; more than 16 cannot"):
+        draw([measured(more)], 2)
+
+
+@pytest.mark.parametrize("columns", COLUMN_INCHES)
+def test_names_of_others_are_harmless_at_both_widths(columns):
+    one = direction(5, "$x^{2$ \x1b[1m <b> " + "long " * 40, contrast="_$\\frac{")
+    figure = draw([measured({"a": one})], columns)
+    text = svg_of(figure)
+    assert figure.get_figwidth() == COLUMN_INCHES[columns]
+    assert "\x1b" not in text and "<b>" not in text and "negative side" in text
+
+
+def test_what_is_missing_is_said():
+    with pytest.raises(NotDrawn, match="fitted no direction. Run calib.extract"):
+        draw([replace(measured({"a": direction()}), directions={})], 1)
+    with pytest.raises(NotDrawn, match="measured on held-out examples"):
+        draw([measured({"a": direction(auroc=[], auroc_pairs=0)})], 1)
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
-def test_every_contrast_has_its_words(tmp_path, monkeypatch, contrast) -> None:
-    drawn = []
-    monkeypatch.setattr(separability, "save", lambda figure, stem: drawn.append(figure))
-    separability.layer_separability({0: 0.6}, "m", tmp_path / "f", None, contrast)
-    assert " and " in drawn[0].get_suptitle() or "'s" in drawn[0].get_suptitle()
-
-
-def test_no_layer_at_all_is_explained(tmp_path) -> None:
-    with pytest.raises(CalibError, match="no layer to draw"):
-        separability.layer_separability({}, "m", tmp_path / "f")
+def test_every_contrast_has_its_words(contrast):
+    assert "side" not in " ".join(sides_called(contrast))
