@@ -343,7 +343,7 @@ class PlotConfig:
     """Width in columns of a paper: 1 (3.3 inches), 2 (6.9 inches), or null for each figure's own.
     """
     formats: list[str] = field(default_factory=lambda: ["png", "pdf", "svg"])
-    """png, pdf, svg."""
+    """Kinds of file: png, pdf, svg."""
     out: str | None = None
     """Folder of the figures; null is the first run's."""
 

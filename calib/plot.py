@@ -1,4 +1,4 @@
-"""Draw finished runs: calibration against utility, with intervals, baseline and Pareto front.
+"""Draw finished runs: every figure that their records hold, or those that are asked for.
 
 python -m calib.plot runs=[runs/NAME]
 """
@@ -8,41 +8,54 @@ from calib.config import PlotConfig
 
 
 def main(config: PlotConfig) -> None:
-    """Draw the runs that ``config`` names from their results, without asking the model again."""
-    import os
-    from pathlib import Path
+    """Draw the runs that ``config`` names from their results, without asking the model again.
 
+    Figures that these runs hold nothing for are told, and are an error where they were asked for by
+    name. What goes wrong with one is told when the others are drawn.
+    """
+    from calib.config_checks import one_of
     from calib.errors import CalibError
-    from calib.report.figures.methods import methods_figure
-    from calib.report.figures.trade_off import calibration_against_utility, trade_off
-    from calib.report.terminal import printable
-    from calib.runs.tables import RESULTS_FILE, read_operating_points
-    from calib.scoring.results import BASELINE, read_results
+    from calib.printable import printable
+    from calib.report.figures.drawing import FORMATS, NotDrawn, save
+    from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
+    from calib.runs.several import home_expanded, read_several
 
-    # A shell leaves the ~ of runs=[~/a] as it is. Unlike pathlib's, os.path's expanduser leaves
-    # a user that does not exist alone.
-    folders = [Path(os.path.expanduser(run)) for run in config.runs]  # noqa: PTH111
-    for folder in folders:
-        if not (folder / RESULTS_FILE).is_file():
-            raise CalibError(
-                f"'{folder}' has no {RESULTS_FILE}: it is not a finished run of calib.sweep. Give "
-                "the run's folder, which the sweep prints, or run the sweep to its end first."
-            )
-    found = [run for folder in folders for run in read_results(folder / RESULTS_FILE)]
-    out = Path(os.path.expanduser(config.out)) if config.out else folders[0]  # noqa: PTH111
-    drawn = calibration_against_utility(found, out / "calibration_against_utility")
-    methods = {result.method for run in found for result in run.results} - {BASELINE}
-    if len(found) == 1 and len(methods) <= 1:
-        axes = {one["method"]: one["strength_means"] for one in read_operating_points(folders[0])}
-        axis = axes.get(next(iter(methods), BASELINE), "")
-        drawn += trade_off(found[0], out / "trade_off", axis=axis)
-    elif len(found) == 1:
-        points = read_operating_points(folders[0])
-        layers = {one["method"]: one["layer"] for one in points}
-        places = {one["method"]: (one["layer"], one["strength"]) for one in points}
-        drawn += methods_figure(found[0], places, layers, out / "methods")
-    for path in drawn:
-        print(printable(str(path)))
+    names = list(dict.fromkeys(FIGURES if config.figures is None else config.figures))
+    formats = list(dict.fromkeys(config.formats))
+    for name in names:
+        one_of("figures", name, tuple(FIGURES))
+    for name in formats:
+        one_of("formats", name, FORMATS)
+    runs = read_several(config.runs)
+    out = runs[0].folder if config.out is None else home_expanded(config.out)
+    drawn: list[str] = []
+    lacking: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    bug: Exception | None = None
+    for name in names:
+        try:
+            figure = FIGURES[name](runs, config.columns or NATURAL_COLUMNS[name])
+            paths = save(figure, out / name, formats)
+        except NotDrawn as error:
+            lacking[name] = str(error)
+        except CalibError as error:
+            failed[name] = str(error)
+        except Exception as error:
+            failed[name], bug = repr(error), bug or error
+        else:
+            drawn.append(name)
+            for path in paths:
+                print(printable(str(path)))
+    told = config.figures is None and bool(drawn)
+    for name, why in lacking.items() if told else ():
+        print(printable(f"not drawn: {name}: {why}"))
+    wrong = failed if told else lacking | failed
+    message = "\n".join(f"{name} was not drawn: {why}" for name, why in wrong.items())
+    if bug is not None:
+        bug.add_note(message)
+        raise bug
+    if wrong:
+        raise CalibError(message)
 
 
 if __name__ == "__main__":

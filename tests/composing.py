@@ -7,6 +7,7 @@ from calib import config
 
 MANDATORY = {
     "plot": ["runs=[runs/one]"],
+    "report": ["runs=[runs/one]"],
     "dualbench": ["out=pictures"],
     "convert": ["source=FOLDER", "out=converted"],
     "adopt": ["file=vector.gguf", "format=gguf"],

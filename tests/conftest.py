@@ -30,3 +30,12 @@ def mixed_examples():
     chosen = [example for example in load(DATASETS, limit=16) if example.split == "test"][::6]
     plain = [e for e in load(["text_centric"], limit=200) if e.picture is None][:2]
     return [*chosen[:10], *plain]
+
+
+@pytest.fixture
+def undrawn():
+    """Figures are not rendered within the test; see tests/in_process.py."""
+    import in_process
+
+    with in_process.undrawn():
+        yield

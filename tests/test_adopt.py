@@ -13,6 +13,8 @@ from calib.directions.direction import read_direction, write_direction
 from calib.errors import CalibError
 from calib.interchange.gguf_file import write_gguf
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def gguf(vlm, tmp_path):
@@ -44,6 +46,7 @@ def test_a_control_vector_steers_a_sweep(gguf, vlm, tmp_path, capsys):
     steer = (
         "data.limit=20", "data.parts=[image_centric]", "utility.limit=6", "method=steer",
         "generation.max_new_tokens=12", f"method.direction={out}", "method.layers=3",
+        "method@reference=none",
     )  # fmt: skip
     sweep.main(composed("sweep", *steer, "method.strengths=[-2,2]", f"out={run}"))
     with (run / "results.csv").open(newline="") as file:

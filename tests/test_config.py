@@ -12,7 +12,7 @@ from calib.config import CONF
 from calib.config_data import MiniData, UtilityConfig, VscbenchData
 from calib.config_judges import JudgeConfig
 from calib.config_methods import Steer
-from calib.config_prompts import Worded
+from calib.config_prompts import NoneMethod, Worded
 from calib.directions import estimators
 from calib.errors import CalibError
 from calib.report.figures import layers as separability
@@ -46,8 +46,9 @@ def test_every_conf_file_says_what_it_is():
 
 
 def test_the_defaults_are_those_of_the_dataclasses():
-    sweep = composed("sweep")
+    sweep = composed("sweep", "method@reference=none")
     assert sweep == sweep_config()
+    assert composed("sweep").reference == composed("sweep", "method=caution").method
 
 
 def test_overrides_arrive_typed():
@@ -69,6 +70,7 @@ def sweep_config(**changes: object) -> config.SweepConfig:
     settings = {
         "model": config.ModelConfig("internvl"),
         "method": Steer(),
+        "reference": NoneMethod(),
         "data": MiniData(),
         "utility": UtilityConfig("mini", limit=300),
         "judge": JudgeConfig("auto"),
@@ -131,6 +133,7 @@ def test_layers_that_are_none(layers):
         (lambda: config.GenerationConfig(top_p=1.5), "generation.top_p: 1.5"),
         (lambda: Steer(estimator="mean"), "method.estimator: 'mean'.*mean_difference"),
         (lambda: sweep_config(mapping="papr"), "mapping.*'papr'.*'paper'"),
+        (lambda: sweep_config(reference=Steer()), "method@reference=steer does not change"),
         (
             lambda: extract_config(estimator="pce"),
             "estimator: 'pce'.*'pca'",

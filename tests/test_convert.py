@@ -102,6 +102,7 @@ def test_the_type_is_the_checkpoints_or_one_that_holds_all(skeleton, tmp_path):
     assert torch.equal(saved[name], half["model.layers.1.mlp.up_proj.weight"].float())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sweep_runs_on_it(source, skeleton, tmp_path):
     out = tmp_path / "out"
     converted(source, skeleton, out)
@@ -110,7 +111,7 @@ def test_a_sweep_runs_on_it(source, skeleton, tmp_path):
             "sweep", "model=vlguard", f"model.checkpoint={out}", "model.dtype=float32",
             "judge=string", "data.limit=2", "data.parts=[image_centric]", "utility.limit=2",
             "method=steer", "method.layers=[2]", "method.strengths=[4]",
-            "generation.max_new_tokens=2", f"out={tmp_path / 'run'}",
+            "generation.max_new_tokens=2", "method@reference=none", f"out={tmp_path / 'run'}",
         )
     )  # fmt: skip
     with (tmp_path / "run" / "results.csv").open(newline="") as file:

@@ -3,20 +3,17 @@
 import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from composing import composed
+from in_process import command
 from PIL import Image
 
 from calib import dualbench
 from calib.config import DualbenchConfig
 from calib.config_data import DualBenchData, MiniData
 from calib.errors import CalibError
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def settings(out: Path, **changes: object) -> DualbenchConfig:
@@ -36,15 +33,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder that the command line wrote, and what was printed."""
     out = tmp_path_factory.mktemp("dualbench") / "set"
-    done = subprocess.run(
-        [sys.executable, "-m", "calib.dualbench", f"out={out}"]
-        + ["data.per_category=1", "data.size=200"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    done = command("dualbench", f"out={out}", "data.per_category=1", "data.size=200")
+    assert done.code == 0, done.stderr
     return out, done.stdout
 
 

@@ -2,18 +2,15 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from composing import composed
+from in_process import command
 
 from calib import sweep
 from calib.config import CONF
 from calib.config_prompts import NoneMethod
 
-ROOT = Path(__file__).resolve().parent.parent
 FOUR = ["reminder", "few_shot", "iar_layer", "iar_head"]
 TINY = (
     "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
@@ -25,9 +22,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
 def contents(folder):
-    """Every file below a folder, but figures as PDF, which hold the time."""
-    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pdf"]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def run(out):
@@ -36,16 +32,10 @@ def run(out):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A tiny run of the four, in its own process, and what it printed."""
+    """A tiny run of the four, from its command line, and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "four"
-    done = subprocess.run(
-        [sys.executable, "-m", "calib.sweep", "experiment=vscbench_four", *TINY, f"out={out}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    done = command("sweep", "experiment=vscbench_four", *TINY, f"out={out}")
+    assert done.code == 0, done.stderr
     return out, done.stdout
 
 
@@ -54,10 +44,12 @@ def test_an_experiment_composes_under_its_own_name(name):
     config = composed("sweep", f"experiment={name}")
     assert config.experiment == name
     assert isinstance(config.method, NoneMethod)
+    plain = [f"+method@methods.{key}={key}" for key in config.methods]
+    options = composed("sweep", "method=none", *plain).methods
     for key, method in config.methods.items():
         # Each key is the method, with nothing but the experiment's own changes.
         assert method.name == key
-        assert type(method) is type(composed("sweep", f"method={key}").method)
+        assert type(method) is type(options[key])
 
 
 def test_the_four_of_vscbench():
@@ -157,6 +149,7 @@ def test_again_it_does_nothing_new(finished, capsys):
     assert said(again) == said(first)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_stopped_run_goes_on_to_the_same_bytes(finished, tmp_path, capsys):
     out, _ = finished
     again = tmp_path / "four"

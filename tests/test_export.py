@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from composing import composed
+from in_process import undrawn
 
 from calib import export, sweep
 from calib.config import ExportConfig, ModelConfig
@@ -18,13 +19,14 @@ from calib.runs.export import model_of
 
 TINY = (
     "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
-    "generation.max_new_tokens=12",
+    "generation.max_new_tokens=12", "method@reference=none",
 )  # fmt: skip
 FITTED = "directions/safety-mean_difference-last_prompt-residual.safetensors"
 
 
 def run(out, *overrides):
-    sweep.main(composed("sweep", *TINY, *overrides, f"out={out}"))
+    with undrawn():
+        sweep.main(composed("sweep", *TINY, *overrides, f"out={out}"))
     return out
 
 

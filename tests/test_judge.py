@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from composing import composed
+from in_process import command, undrawn
 from made_up_run import Costly, write_run
 
 from calib import judge, sweep
@@ -20,6 +21,7 @@ from calib.runs import rejudging
 from calib.runs.record import locked
 
 ROOT = Path(__file__).resolve().parent.parent
+WITHOUT = ("method@reference=none",)
 TINY = ("data.limit=12", "utility.limit=12", "generation.max_new_tokens=12")
 
 
@@ -28,7 +30,7 @@ def run(tmp_path_factory):
     """A finished run over several layers, of which one was tested."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     grid = ("method.layers=[2,4]", "method.strengths=[-2,0,2]")
-    sweep.main(composed("sweep", "method=steer", *TINY, *grid, f"out={out}"))
+    sweep.main(composed("sweep", "method=steer", *WITHOUT, *TINY, *grid, f"out={out}"))
     return out
 
 
@@ -38,7 +40,9 @@ def dual_use(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "dual"
     few = ("data.limit=60", "utility=none", "generation.max_new_tokens=12")
     steered = ("method=steer", "method.layers=[3]", "method.strengths=[2]")
-    sweep.main(composed("sweep", *steered, *few, "data.parts=[dual_use]", f"out={out}"))
+    parts = ("data.parts=[dual_use]", f"out={out}")
+    with undrawn():
+        sweep.main(composed("sweep", *steered, *WITHOUT, *few, *parts))
     return out
 
 
@@ -53,13 +57,6 @@ def without_run(path):
 def rows_of(path):
     with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "calib.judge", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
 
 
 def test_the_judge_of_the_sweep_gives_the_tables_of_the_sweep(run, tmp_path, capsys):
@@ -79,6 +76,7 @@ def test_the_judge_of_the_sweep_gives_the_tables_of_the_sweep(run, tmp_path, cap
     assert same == (run / "results.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_judge_is_that_of_a_sweep_with_it(run, tmp_path, capsys):
     """Its results are those of a sweep that had it from the start (safety contrast: no labels
     take part in the fit)."""
@@ -126,6 +124,7 @@ def test_a_table_with_columns_and_words_of_its_own(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_dual_use_alone_is_counted_asked_and_fitted_on_originals(dual_use, capsys):
     examples = {e["id"]: e for e in map(json.loads, (dual_use / "examples.jsonl").open())}
     variants = {split: {e["variant"] for e in examples.values() if e["split"] == split}
@@ -144,7 +143,7 @@ def test_dual_use_alone_is_counted_asked_and_fitted_on_originals(dual_use, capsy
         e["split"] == "test" and e["variant"] not in PERTURBATIONS for e in examples.values()
     )
     assert int(rates["none", "all", "SRA"]["n"]) == originals
-    (fitted,) = (dual_use / "directions").iterdir()
+    (fitted,) = (dual_use / "directions").glob("*.safetensors")
     from calib.config_data import MiniData
     from calib.data.benchmarks import load_benchmark
     from calib.directions.direction import read_direction
@@ -164,6 +163,7 @@ def test_dual_use_alone_is_counted_asked_and_fitted_on_originals(dual_use, capsy
     assert without_run(again / "results.csv") == without_run(dual_use / "results.csv")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("utility", ["mini", "none"])
 @pytest.mark.parametrize("side", ["safe", "unsafe"])
 def test_a_benchmark_of_one_side_goes_all_the_way(tmp_path, capsys, side, utility):
@@ -193,6 +193,7 @@ def test_two_processes_do_not_judge_one_run(run):
         judged(f"run={run}", "judge=string")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
     folder = write_run(tmp_path / "run")
     dies = Costly(breaks_at=0, breaks_with=KeyboardInterrupt())
@@ -256,8 +257,8 @@ def test_at_the_command_line_there_is_one_message_and_no_traceback(run):
         ([f"run={run}", "judg=string"], "judg"),
         (["check=/no/such.csv", "labels={1: answer}"], "does not exist"),
     ):
-        done = command(*arguments)
-        assert done.returncode == 2, done.stderr
+        done = command("judge", *arguments)
+        assert done.code == 2, done.stderr
         assert words in done.stderr and "Traceback" not in done.stderr
         assert done.stderr.startswith("calib.judge: ")
 

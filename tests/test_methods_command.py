@@ -22,8 +22,9 @@ OPTIONS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 METHODS = [option for option in OPTIONS if option != "none"]
 TINY = (
     "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
-    "generation.max_new_tokens=12",
+    "generation.max_new_tokens=12", "method@reference=none",
 )  # fmt: skip
+pytestmark = pytest.mark.usefixtures("undrawn")
 STRENGTHS = {"reminder": [1], "caution": [1], "cot": [1], "ecso": [1], "few_shot": [1, 2]}
 """Of prompt methods; all others are run at these two."""
 TWO = [0.5, 1]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from composing import composed
+from in_process import command
 from local_endpoint import LocalEndpoint, fails, hangs, resets, says, writes
 
 from calib import extract, judge, sweep
@@ -29,7 +30,7 @@ SMALL = ["model=vllm", "model.model=m", "data=mini", "data.limit=6", "utility=no
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, undrawn):
     monkeypatch.setattr(trouble, "FIRST_WAIT", 0.01)
     monkeypatch.setenv("VLLM_API_KEY", KEY)
 
@@ -51,9 +52,8 @@ def run(server, out, *overrides):
     sweep.main(config)
 
 
-def command(server, out, *overrides):
-    return [sys.executable, "-m", "calib.sweep", *SMALL, f"model.base_url={server.url}",
-            f"out={out}", *overrides]  # fmt: skip
+def arguments(server, out, *overrides):
+    return [*SMALL, f"model.base_url={server.url}", f"out={out}", *overrides]
 
 
 def lines(path):
@@ -67,13 +67,13 @@ def rows_of(out):
 def test_a_sweep_from_the_command_line_and_the_same_again(tmp_path):
     out = tmp_path / "run"
     with LocalEndpoint(by=half_refused) as server:
-        call = command(server, out, "method=reminder")
-        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+        given = arguments(server, out, "method=reminder")
+        done = command("sweep", *given)
+        assert done.code == 0, done.stderr
         rows, asked = rows_of(out), len(server.requests)
         assert asked == len(rows) == len({number(one) for one in server.requests})
-        again = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
-        assert again.returncode == 0, again.stderr
+        again = command("sweep", *given)
+        assert again.code == 0, again.stderr
         assert len(server.requests) == asked
     assert f"{asked} rows were answered before" in again.stdout
     assert "Checkpoint  vllm:m" in done.stdout
@@ -91,6 +91,9 @@ def test_a_sweep_from_the_command_line_and_the_same_again(tmp_path):
     systems = [r for r in server.requests if r.body["messages"][0]["role"] == "system"]
     assert len(systems) == len(reminded)
     labels = {one["row"]: one["label"] for one in lines(out / "labels.jsonl")}
+    # Nothing is asked beside a method that changes the prompt itself.
+    (point,) = json.loads((out / "operating_points.json").read_text())
+    assert (point["method"], point["reference"]) == ("reminder", False)
     assert {labels[row] for row, one in rows.items() if one["response"] == REFUSAL} == {"refusal"}
 
 
@@ -104,9 +107,12 @@ def test_kill_minus_nine_and_the_same_command_again(tmp_path):
         return says(f"It is thing {next(counter)} of {number(request)}.")
 
     with LocalEndpoint(by=act) as server:
-        call = command(server, out, "method=reminder", f"model.concurrency={at_once}")
+        given = arguments(server, out, "method=reminder", f"model.concurrency={at_once}")
         process = subprocess.Popen(
-            call, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "calib.sweep", *given],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until = time.monotonic() + 120
         while len(server.requests) < 17 and time.monotonic() < until:
@@ -118,8 +124,8 @@ def test_kill_minus_nine_and_the_same_command_again(tmp_path):
         assert killed_at >= 17
         kept = rows_of(out)
         assert killed_at - at_once <= len(kept) < killed_at + 1
-        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+        done = command("sweep", *given)
+        assert done.code == 0, done.stderr
     rows = rows_of(out)
     assert {row: rows[row] for row in kept} == kept
     assert len(lines(out / "rows.jsonl")) == len(rows)
@@ -156,7 +162,7 @@ def test_every_trouble_of_the_floor_ends_in_the_right_label(tmp_path):
 
     out = tmp_path / "run"
     with LocalEndpoint(by=act) as server:
-        run(server, out, "method=reminder", "model.timeout=8", "model.concurrency=16")
+        run(server, out, "method=reminder", "model.timeout=5", "model.concurrency=16")
         released.set()
     rows = rows_of(out)
     assert len(server.requests) == 2 * len(rows)
@@ -203,7 +209,8 @@ def test_the_other_prompt_methods_in_one_run(tmp_path):
     methods = [f"+method@methods.{one}={one}" for one in ("few_shot", "cot", "ecso", "caution")]
     with LocalEndpoint(by=act) as server:
         run(server, out, "method=none", *methods, "methods.few_shot.strengths=[2]",
-            "data.limit=16", "model.concurrency=16")  # fmt: skip
+            "data.limit=16", "data.parts=[image_centric,text_centric]",
+            "model.concurrency=16")  # fmt: skip
     assert len(rows_of(out)) == len(server.requests)
     points = json.loads((out / "operating_points.json").read_text())
     assert {one["method"] for one in points} == {"few_shot", "cot", "ecso", "caution"}

@@ -62,8 +62,7 @@ class Command:
         return self.process.returncode, out, err
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_it_is_told_to_stop(by):
+def test_it_serves_until_it_is_told_to_stop():
     with Command("method=reminder", "key_env=CALIB_TEST_KEY", CALIB_TEST_KEY="s3cret") as command:
         assert command.url.startswith("http://127.0.0.1:")
         assert re.search(r"mini-internvl-reminder: reminder, .*strength 1 ", command.said)
@@ -79,7 +78,7 @@ def test_it_serves_until_it_is_told_to_stop(by):
         assert all(texts) and len(names) == 2
         with command.client() as client, pytest.raises(openai.AuthenticationError):
             client.chat.completions.create(model=names[0], messages=HELLO)
-        code, out, err = command.stop(by)
+        code, out, err = command.stop(signal.SIGINT)
         assert (code, out) == (0, "stopped\n"), err
         assert "s3cret" not in command.said + out + err
         assert "Hello" not in out + err
@@ -114,7 +113,7 @@ def test_it_stops_while_it_answers():
         assert "Traceback" not in err
 
 
-def test_the_examples_it_prints_work():
+def test_the_examples_it_prints_work_and_it_stops_as_a_service_is_stopped():
     with Command("method=none") as command:
         curl = next(line.strip() for line in command.said.splitlines() if "  curl" in line)
         url, header, body = re.fullmatch(r"curl (\S+) -H '([^']*)' -d '([^']*)'", curl).groups()
@@ -129,6 +128,7 @@ def test_the_examples_it_prints_work():
         scope = {"openai": openai}
         exec("\n".join([lines[0], f"answer = {lines[1]}"]), scope)
         assert scope["answer"].choices[0].message.content
+        assert command.stop(signal.SIGTERM) == (0, "stopped\n", "")
 
 
 def test_the_user_is_told_what_is_wrong(monkeypatch):

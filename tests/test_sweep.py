@@ -11,14 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-
-from calib import command as entry
-from calib import sweep
-from calib.config import SweepConfig
+from in_process import command, undrawn
 
 ROOT = Path(__file__).resolve().parent.parent
 DIRECTION = "directions/safety-mean_difference-last_prompt-residual.safetensors"
 SMALL = [
+    "method@reference=none",
     "data.limit=8",
     "utility.limit=6",
     "method.layers=[2,4]",
@@ -26,17 +24,12 @@ SMALL = [
     "generation.max_new_tokens=12",
     "generation.batch_rows=32",
 ]
-
-
-def command(entry, *arguments, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", f"calib.{entry}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        **settings,
-    )
+FIGURES = {f"trade_off.{form}" for form in ("png", "pdf", "svg")}
+FILES = {
+    "rows.jsonl", "labels.jsonl", "examples.jsonl", "results.csv", "operating_points.json",
+    "config.yaml", "run.json", "directions", "report.html", *FIGURES,
+}  # fmt: skip
+"""What a run of one method leaves."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +37,7 @@ def finished(tmp_path_factory):
     """A finished small sweep and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     done = command("sweep", "method=steer", "model=internvl", *SMALL, f"out={out}")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     return out, done
 
 
@@ -55,10 +48,7 @@ def rows_of(path):
 
 def test_it_leaves_everything_that_was_promised(finished):
     out, done = finished
-    assert {p.name for p in out.iterdir()} - {".lock"} == {
-        "rows.jsonl", "labels.jsonl", "examples.jsonl", "results.csv", "operating_points.json",
-        "config.yaml", "run.json", "directions", "trade_off.png", "trade_off.pdf",
-    }  # fmt: skip
+    assert {p.name for p in out.iterdir()} - {".lock"} == FILES
     assert "Checkpoint  mini-internvl" in done.stdout
     assert str(out / "results.csv") in done.stdout
     assert "\x1b" not in done.stdout + done.stderr  # not a terminal: no bars, no colours
@@ -107,25 +97,25 @@ def test_strength_zero_is_the_uncalibrated_model(finished):
 
 
 def contents(folder):
-    """Every file below a folder, but figures as PDF, which hold the time."""
-    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pdf"]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_the_same_command_again_does_nothing_new(finished):
     out, _ = finished
     before = contents(out)
     again = command("sweep", "method=steer", "model=internvl", *SMALL, f"out={out}")
-    assert again.returncode == 0, again.stderr
+    assert again.code == 0, again.stderr
     assert "rows were answered before" in again.stdout
     assert contents(out) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_early_stop_changes_no_label(finished, tmp_path):
     whole, _ = finished
     out = tmp_path / "early"
     done = command("sweep", *SMALL, "generation.early_stop=true", f"out={out}")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
 
     def read(folder):
         rows = {r["row"]: r for r in map(json.loads, (folder / "rows.jsonl").open())}
@@ -147,12 +137,13 @@ def test_early_stop_changes_no_label(finished, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_sampling_is_repeatable_and_follows_the_seed(tmp_path):
     def responses(name, *changes):
         out = tmp_path / name
         small = ["data.limit=4", "utility.limit=2", "generation.temperature=1.5"]
         done = command("sweep", "method=none", *small, *changes, f"out={out}")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         rows = map(json.loads, (out / "rows.jsonl").open())
         return {(r["example"], r["split"]): r["response"] for r in rows}
 
@@ -165,6 +156,7 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
     whole, _ = finished
     out = tmp_path / "whole"  # the folder's name is the run's name in its tables
     arguments = ["method=steer", "model=internvl", *SMALL, f"out={out}"]
+    # A real process: it alone can be killed, and its hash seed is another one.
     process = subprocess.Popen(
         [sys.executable, "-m", "calib.sweep", *arguments],
         cwd=ROOT,
@@ -183,24 +175,28 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(finished, tmp_path):
     assert 0 < done_before < len((whole / "rows.jsonl").read_bytes().splitlines())
     with rows.open("ab") as file:
         file.write(b'{"row": "torn')
-    again = command("sweep", *arguments)
-    assert again.returncode == 0, again.stderr
+    with undrawn():
+        again = command("sweep", *arguments)
+    assert again.code == 0, again.stderr
     tables = ("results.csv", "operating_points.json", "examples.jsonl", DIRECTION)
     for name in ("rows.jsonl", "labels.jsonl", *tables):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("positions", ["last_prompt", "response", "all"])
 def test_export_and_back_steers_the_same_token_for_token(tmp_path, positions):
     whole, out = tmp_path / "whole", tmp_path / "again"
     exported = tmp_path / "direction.safetensors"
     tiny = ["data.limit=6", "utility.limit=2", "data.parts=[image_centric]"]
-    tiny.append("method.strengths=[-1,1]")
-    done = command("sweep", *tiny, f"method.positions={positions}", f"out={whole}")
-    assert done.returncode == 0, done.stderr
+    tiny += ["method.strengths=[-1,1]", "method@reference=none"]
+    done = command(
+        "sweep", *tiny, "method.layers=[2,3]", f"method.positions={positions}", f"out={whole}"
+    )
+    assert done.code == 0, done.stderr
     (point,) = json.loads((whole / "operating_points.json").read_text())
     done = command("export", f"run={whole}", f"out={exported}")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     card = exported.with_suffix(".md").read_text()
     assert "mini-internvl" in card
     assert "model organism" in card
@@ -211,7 +207,7 @@ def test_export_and_back_steers_the_same_token_for_token(tmp_path, positions):
     assert f"method.strengths=[{point['strength']:g}]" in hint
     # The strengths that were not chosen are repeated too.
     done = command("sweep", *hint, *tiny, f"out={out}")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
 
     def steered(folder):
         found = map(json.loads, (folder / "rows.jsonl").read_text().splitlines())
@@ -227,73 +223,69 @@ def test_export_and_back_steers_the_same_token_for_token(tmp_path, positions):
 
 def test_a_direction_fitted_otherwise_is_not_used(finished, tmp_path):
     """What extract leaves in a folder must not become a sweep's direction unnoticed."""
-    few = ["data.limit=24", "utility.limit=6", "layers=[3]"]
+    few = ["data.limit=24", "utility.limit=6", "layers=[3]", "kl=null", "max_new_tokens=12"]
     done = command("extract", "contrast=refusal", *few, f"out={tmp_path}")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     done = command("sweep", *SMALL, f"out={tmp_path}")
-    assert done.returncode == 2
+    assert done.code == 2
     assert "holds a run of something else" in done.stderr
     # Fitted to other pairs, or to another contrast, under the very name that is looked for.
     (tmp_path / "run.json").unlink()
     directions = tmp_path / "directions"
     fitted = directions / "refusal-mean_difference-last_prompt-residual.safetensors"
     done = command("sweep", *SMALL, "method.contrast=refusal", f"out={tmp_path}")
-    assert done.returncode == 2
+    assert done.code == 2
     assert "a direction fitted otherwise (pair_set: " in done.stderr
     fitted.rename(tmp_path / DIRECTION)
     (tmp_path / "run.json").unlink()
     done = command("sweep", *SMALL, f"out={tmp_path}")
-    assert done.returncode == 2
+    assert done.code == 2
     assert "a direction fitted otherwise (contrast: refusal, now safety)" in done.stderr
-
-
-def test_a_typing_error_does_not_claim_the_folder(tmp_path):
-    wrong = [*SMALL, "method.layers=[77]", f"out={tmp_path / 'run'}"]
-    assert command("sweep", *wrong).returncode == 2
-    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_plot_draws_from_the_record_alone(finished, tmp_path):
     whole, _ = finished
-    done = command("plot", f"runs=[{whole}]", f"out={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    drawn = {p.name for p in tmp_path.iterdir()}
-    assert drawn == {
-        "calibration_against_utility.png", "calibration_against_utility.pdf",
-        "trade_off.png", "trade_off.pdf",
-    }  # fmt: skip
-    assert (tmp_path / "trade_off.png").read_bytes() == (whole / "trade_off.png").read_bytes()
+    done = command("plot", f"runs=[{whole}]", "figures=[trade_off]", f"out={tmp_path}")
+    assert done.code == 0, done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == FIGURES
+    for name in FIGURES:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_refusal_contrast_and_response_positions(tmp_path):
     done = command(
         "sweep", "method.contrast=refusal", "method.positions=response", "data.limit=24",
-        "utility.limit=4", "method.layers=3", "method.strengths=[1]", f"out={tmp_path / 'run'}",
-        "generation.max_new_tokens=12",
+        "data.parts=[image_centric,text_centric]", "utility.limit=4", "method.layers=3",
+        "method.strengths=[1]", f"out={tmp_path / 'run'}", "generation.max_new_tokens=12",
+        "method@reference=none",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert {r["layer"] for r in rows_of(tmp_path / "run" / "results.csv")} == {"", "3"}
     from calib.directions.direction import read_direction
 
-    (kept,) = (tmp_path / "run" / "directions").iterdir()
+    (kept,) = (tmp_path / "run" / "directions").glob("*.safetensors")
     assert kept.name == "refusal-mean_difference-last_prompt-residual.safetensors"
     assert read_direction(kept).contrast == "refusal"
     (point,) = json.loads((tmp_path / "run" / "operating_points.json").read_text())
     assert (point["method"], point["layer"]) == ("steer", 3)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_examples_that_an_edit_cannot_reach_are_told(tmp_path):
     done = command(
         "sweep", "method.positions=image", "data.parts=[text_centric]", "data.limit=24",
-        "utility.limit=2", "method.layers=2", "method.strengths=[1]", f"out={tmp_path}",
+        "utility.limit=2", "method.layers=2", "method.strengths=[1]", "method@reference=none",
+        "generation.max_new_tokens=4", f"out={tmp_path}",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert "examples have no picture: positions=image of steer edits nothing" in done.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_method_none_is_the_baseline_alone(tmp_path):
     done = command("sweep", "method=none", "data.limit=8", "utility.limit=4", f"out={tmp_path}")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert {r["method"] for r in rows_of(tmp_path / "results.csv")} == {"none"}
     assert "uncalibrated" in done.stdout
 
@@ -317,43 +309,38 @@ def test_method_none_is_the_baseline_alone(tmp_path):
         (["data.system=cuation"], "cuation.*caution"),
     ],
 )
-def test_bad_input_is_one_message_and_exit_code_2(
-    tmp_path, monkeypatch, capsys, arguments, message
-):
-    # In this process: fourteen others would import torch for most of the time.
-    monkeypatch.setattr(sys, "argv", ["calib.sweep", *arguments, f"out={tmp_path / 'run'}"])
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit) as ended:
-        entry.run(sweep.main, "sweep", SweepConfig)
-    said = capsys.readouterr().err
-    assert ended.value.code == 2, said
-    assert "Traceback" not in said
-    assert re.search(message, said, re.DOTALL), said
+def test_bad_input_is_one_message_and_exit_code_2(tmp_path, arguments, message):
+    done = command("sweep", *arguments, f"out={tmp_path / 'run'}")
+    assert done.code == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(message, done.stderr, re.DOTALL), done.stderr
+    # A typing error does not claim the folder.
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_folder_of_another_run_is_refused(finished):
     out, _ = finished
     before = (out / "rows.jsonl").read_bytes()
     done = command("sweep", *SMALL, "method.positions=response", f"out={out}")
-    assert done.returncode == 2
+    assert done.code == 2
     assert 'method.positions: "last_prompt" → "response"' in done.stderr
     assert (out / "rows.jsonl").read_bytes() == before
 
 
 def test_help_is_fast_and_shows_the_groups_and_three_commands():
     start = time.monotonic()
-    done = command("sweep", "--help")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "calib.sweep", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     seconds = time.monotonic() - start
     assert done.returncode == 0
     assert done.stdout.count("python -m calib.sweep") >= 3
     for group in ("model", "method", "data", "utility", "judge", "experiment"):
         assert f"{group}:" in done.stdout
-    imported = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "calib.sweep", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stderr
-    assert "torch" not in imported
-    assert "transformers" not in imported
+    assert "torch" not in done.stderr
+    assert "transformers" not in done.stderr
     assert seconds < 20  # only a hang fails here; the imports above are what makes it fast

@@ -64,11 +64,14 @@ def write_results(path: Path, run: str, model: str, results: Iterable[Result]) -
     decimals, so that equal results are equal bytes. Raises CalibError when writing fails.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    plain = csv.writer(text, lineterminator="\n")
+    # Where lines end in another character, Python leaves a lone carriage return unquoted.
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(COLUMNS)
     for result in results:
-        cells = (getattr(result, column) for column in COLUMNS[2:])
-        writer.writerow(map(_cell_text, COLUMNS, (run, model, *cells)))
+        values = (getattr(result, column) for column in COLUMNS[2:])
+        cells = [*map(_cell_text, COLUMNS, (run, model, *values))]
+        (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
     write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 

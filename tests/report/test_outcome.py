@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from measured_made_up import run
 
 from calib.report import outcome as module
+from calib.report.figures.drawing import NotDrawn
 from calib.report.outcome import show
 from calib.runs.choosing import choose
 from calib.runs.outcome import Outcome
+from calib.runs.tables import write_tables
 from calib.scoring.judged import Judged
 from calib.scoring.metrics import score
 from calib.scoring.results import BASELINE
@@ -15,14 +18,16 @@ from calib.scoring.results import BASELINE
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Which figures were drawn; they have tests of their own."""
+    """Which figures were drawn, of which run; they have tests of their own."""
     kept = []
 
-    def draw(kind):
-        return lambda run, *rest, **more: kept.append((kind, run.run)) or ["figure.png"]
+    def draw(name):
+        return lambda runs, columns: kept.append((name, runs[0].folder.name)) or "figure"
 
-    monkeypatch.setattr(module, "trade_off", draw("trade_off"))
-    monkeypatch.setattr(module, "methods_figure", draw("methods"))
+    monkeypatch.setattr(module.trade_off, "draw", draw("trade_off"))
+    monkeypatch.setattr(module.methods, "draw", draw("methods"))
+    monkeypatch.setattr(module, "save", lambda figure, stem: [stem.with_suffix(".png")])
+    monkeypatch.setattr(module, "read_measured", lambda folder: run([], folder=folder))
     return kept
 
 
@@ -50,7 +55,7 @@ def test_one_method_has_the_trade_off_and_the_summary(tmp_path, drawn) -> None:
     text = show(outcome(["reminder"]), tmp_path / "run", {"results": tmp_path / "results.csv"})
     assert drawn == [("trade_off", "run")]
     assert "reminder (strength 1), chosen on validation" in text and "Strength    in units" in text
-    assert "figure   figure.png" in text and "results  " in text
+    assert "figure   " in text and "trade_off.png" in text and "results  " in text
     assert text.index("variant original") < text.index("Checkpoint")
     blocks = [line for line in text.splitlines() if line.endswith("SRA*        n")]
     assert [line.split("  ")[0] for line in blocks] == [
@@ -63,6 +68,35 @@ def test_several_methods_are_compared(tmp_path, drawn) -> None:
     text = show(outcome(["reminder", "caution"]), tmp_path, {})
     assert drawn[0][0] == "methods" and "Methods at their operating points" in text
     assert "p (Holm)" in text and text.count("variant original") == 3
+
+
+def test_a_reference_beside_one_method_leaves_the_picture_of_that_method(tmp_path, drawn) -> None:
+    found = outcome(["surgical", "caution"])
+    text = show(replace(found, reference="caution"), tmp_path, {})
+    assert drawn[0][0] == "trade_off" and "surgical (strength 1), chosen on validation" in text
+
+
+def test_a_run_that_cannot_be_drawn_says_why_and_shows_the_rest(
+    tmp_path, drawn, monkeypatch
+) -> None:
+    def refuse(runs, columns):
+        raise NotDrawn("it has no SRA")
+
+    monkeypatch.setattr(module.trade_off, "draw", refuse)
+    text = show(outcome(["reminder"]), tmp_path, {})
+    assert "No figure: it has no SRA" in text and "figure  " not in text
+    assert "reminder (strength 1), chosen on validation" in text
+
+
+def test_the_figures_are_of_what_lies_in_the_folder(tmp_path, monkeypatch) -> None:
+    found = outcome(["reminder"])
+    chosen = found.chosen, found.axes, found.prompts
+    files = write_tables(tmp_path, found.checkpoint, found.results, *chosen)
+    saved = []
+    monkeypatch.setattr(module, "save", lambda figure, stem: saved.append(figure) or [stem])
+    text = show(found, tmp_path, files)
+    assert f"figure            {tmp_path / 'trade_off'}" in text
+    assert saved[0].get_figwidth() == 6.9 and "reminder" in saved[0].get_suptitle()
 
 
 def test_the_uncalibrated_model_alone_is_shown_once(tmp_path, drawn) -> None:

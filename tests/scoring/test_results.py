@@ -32,7 +32,7 @@ def test_the_results_file_is_plain_and_byte_stable(tmp_path) -> None:
 
 def test_what_was_written_is_read_back(tmp_path) -> None:
     path = tmp_path / "results.csv"
-    exact = replace(RESULT, value=0.5, category='a "b", c\nd')
+    exact = replace(RESULT, value=0.5, category='a "b", c\nd', variant="e\rf")
     write_results(path, "r", "m", [exact])
     assert read_results(path) == [RunResults("r", "m", [exact])]
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from composing import composed
 from directions_made_up import direction_at
+from in_process import undrawn
 
 from calib import sweep
 from calib.config import ServeConfig
@@ -21,7 +22,7 @@ from calib.serving.origin import calibrated
 
 TINY = (
     "data.limit=8", "data.parts=[image_centric,text_centric]", "utility.limit=4",
-    "generation.max_new_tokens=12",
+    "generation.max_new_tokens=12", "method@reference=none",
 )  # fmt: skip
 MODEL = "mini-internvl"
 
@@ -40,7 +41,8 @@ def run(tmp_path_factory):
         "methods.both.activation.layers=[3]", "methods.both.activation.strengths=[2]",
         "methods.vlm_guard.layers=[3]", "methods.vlm_guard.strengths=[1]",
     )  # fmt: skip
-    sweep.main(composed("sweep", *TINY, *given, f"out={out}"))
+    with undrawn():
+        sweep.main(composed("sweep", *TINY, *given, f"out={out}"))
     return out
 
 

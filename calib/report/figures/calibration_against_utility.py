@@ -58,7 +58,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
         size = COLUMN_INCHES[columns], 0.5 + 2.5 * panels / across
         figure = Figure(figsize=size, layout="constrained")
         all_axes = list(figure.subplots(panels // across, across, squeeze=False).flat)
-        crowded = len(curves) > _CURVES
+        crowded = any(curve not in whole and not curve.prompt_only for curve in curves)
         names = names_of(curves, layers=not crowded)
         named = list(zip(curves, names, looks_of(curves), strict=True))
         shown = list(dict.fromkeys(one.model for one in models))
@@ -85,6 +85,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
         notes += [kept_note(curves, names), prompt_note(curves)]
         draw_legend(figure, all_axes, notes)
         if labelled:
+            figure.draw_without_rendering()
             labels = strengths_of(whole, plane)
             near = apart(all_axes[1], labels)
             label_points(all_axes[1], near)

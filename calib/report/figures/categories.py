@@ -157,10 +157,10 @@ def _name_rows(axes: Sequence[Axes], row: Sequence[_Panel], columns: int) -> Non
     for k, (one, panel) in enumerate(zip(axes, row, strict=True)):
         counted = row if shared else [panel]
         width = (16 if len(counted) > 1 else 20) if columns == 1 else (34 if shared else 24)
-        shown = [
-            f"{shown_name(name, width)} ({', '.join(dict.fromkeys(_counts(c, name) for c in counted))})"
-            for name in panel.categories
-        ]
+        shown = []
+        for name in panel.categories:
+            counts = dict.fromkeys(_counts(each, name) for each in counted)
+            shown.append(f"{shown_name(name, width)} ({', '.join(counts)})")
         one.set_yticks(range(len(shown)), shown, fontsize=7)
         if shared and k:
             one.tick_params(labelleft=False)

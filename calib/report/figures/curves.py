@@ -126,14 +126,15 @@ def curves_of(runs: Iterable[Measured], split: str) -> list[Curve]:
     return curves
 
 
-def names_of(curves: Sequence[Curve], width: int = 20, layers: bool = True) -> list[str]:
+def names_of(curves: Sequence[Curve], layers: bool = True) -> list[str]:
     """What each curve is called, with a star where the method changes the prompt alone.
 
-    Its model is in it where there are several, its run where nothing else tells two apart. No part
-    is longer than ``width``.
+    Its model is in it where there are several, its run where nothing else tells two apart; all of
+    it is short enough for one column.
     """
     several = len({curve.model for curve in curves}) > 1
     count = Counter((curve.model, curve.method) for curve in curves)
+    width = (20, 15, 10)[several + (max(count.values(), default=1) > 1)]
     names = []
     for curve in curves:
         model = f"{shown_name(curve.model, width)}: " if several else ""
@@ -145,10 +146,11 @@ def names_of(curves: Sequence[Curve], width: int = 20, layers: bool = True) -> l
     return names
 
 
-def names_of_uncalibrated(models: Sequence[Uncalibrated], width: int = 20) -> list[str]:
+def names_of_uncalibrated(models: Sequence[Uncalibrated]) -> list[str]:
     """What each is called: by its model where there are several, by its run where one model has
     several."""
     count = Counter(one.model for one in models)
+    width = 20 if len(count) in (1, len(models)) else 12
     names = []
     for one in models:
         model = f" {shown_name(one.model, width)}" if len(count) > 1 else ""

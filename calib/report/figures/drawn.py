@@ -11,6 +11,9 @@ from calib.report.figures.drawing import COLUMN_INCHES
 from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
 from calib.runs.several import read_several
 
+SCREEN_DPI = 130
+"""At which the lettering of a figure for paper can be read on a screen."""
+
 
 def draw(figure: str, *runs: str | Path, columns: int | None = None, **choices: Any) -> Figure:
     """The figure of that name (docs/figures.md) of the finished runs in these folders, over 1 or 2
@@ -26,4 +29,5 @@ def draw(figure: str, *runs: str | Path, columns: int | None = None, **choices: 
         raise CalibError(f"columns: {wide} is not 1 or 2, the columns of a paper.")
     draws: Any = FIGURES[figure]  # which may have choices beyond what Draw says
     drawn: Figure = draws(read_several([str(run) for run in runs]), wide, **choices)
+    drawn.set_dpi(SCREEN_DPI)
     return drawn

@@ -57,8 +57,8 @@ def draw(
             if several:
                 name += f" ({shown_name(runs[run].results.run, 4 + 6 * columns)})"
             for axes, one in zip(row, maps, strict=True):
-                axes.set_title(f"{name}: {one.measure} (uncalibrated {_shown(one, one.uncalibrated)})",
-                               fontsize=7)  # fmt: skip
+                before = f"uncalibrated {_shown(one, one.uncalibrated)}"
+                axes.set_title(f"{name}: {one.measure} ({before})", fontsize=7)
                 _draw_map(axes, one)
         draw_legend(figure, [], notes=_notes([one for maps in found.values() for one in maps]))
         figure.draw_without_rendering()  # only now is it known how large the cells are

@@ -1,4 +1,9 @@
-"""Where the labels of points go: beside them, and over as little of the drawing as can be."""
+"""Where the labels of points go: beside them, and over as little of the drawing as can be.
+
+The axes must be finished but for the labels, and the layout of their figure settled by
+``draw_without_rendering``: only then does a pixel mean something, and what changes the layout
+afterwards moves points and labels apart from what they were placed by.
+"""
 
 from collections.abc import Iterable
 
@@ -21,14 +26,11 @@ Label = tuple[str, tuple[float, float]]
 def apart(axes: Axes, labels: Iterable[Label], gap: float = 5) -> list[Label]:
     """``labels`` without those about a point that lies within ``gap`` points (1/72 inch) of one
     before it, or outside the limits of ``axes``: there a reader could not tell which is meant."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()
     kept: list[Label] = []
     places: list[Array] = []
     for text, place in labels:
         at = axes.transData.transform(place)
-        near = (np.hypot(*(at - other)) * 72 / figure.dpi < gap for other in places)
+        near = (np.hypot(*(at - other)) * _points_per_pixel(axes) < gap for other in places)
         if axes.bbox.contains(*at) and not any(near):
             kept.append((text, place))
             places.append(at)
@@ -36,15 +38,9 @@ def apart(axes: Axes, labels: Iterable[Label], gap: float = 5) -> list[Label]:
 
 
 def label_points(axes: Axes, labels: Iterable[Label]) -> None:
-    """Write each text beside its place, where it covers least of what is drawn already.
-
-    ``axes`` must be finished but for the labels: its lines are what is kept clear of, and what
-    changes the layout afterwards moves points and labels apart from what they were placed by.
-    """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    figure.draw_without_rendering()  # settles the layout: only now does a pixel mean something
-    points_per_pixel = 72 / figure.dpi
+    """Write each text beside its place, where it covers least of the lines that are there and of
+    the labels before it."""
+    points_per_pixel = _points_per_pixel(axes)
     to_points = axes.transData + Affine2D().scale(points_per_pixel)
     frame = np.array(axes.bbox.extents) * points_per_pixel
     drawn = [(to_points.transform(line.get_xydata()), line.get_markersize()) for line in axes.lines]
@@ -67,6 +63,12 @@ def label_points(axes: Axes, labels: Iterable[Label]) -> None:
         )
         box = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         occupied = np.vstack([occupied, box])
+
+
+def _points_per_pixel(axes: Axes) -> float:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return 72 / figure.dpi
 
 
 def _covered(centre: Array, half: Array, occupied: Array, frame: Array) -> float:

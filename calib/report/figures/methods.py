@@ -76,7 +76,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
             axes.tick_params(labelsize=7)
             axes.tick_params(axis="y", left=axes is all_axes[0])
             axes.grid(axis="y", visible=False)
-        shown = [shown_name(c.method, 20) + "*" * c.prompt_only for c in ranked]
+        shown = [shown_name(c.method, 16) + "*" * c.prompt_only for c in ranked]
         all_axes[0].set_yticks(range(len(ranked)), shown)
         all_axes[0].set_ylim(len(ranked) - 0.4, -0.6)
         notes = ["Bars: 95% intervals. Dashed: uncalibrated."]

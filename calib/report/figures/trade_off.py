@@ -118,6 +118,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
         notes += [f"Dotted, hollow: {names[curves.index(reference)]}."] if reference else []
         notes += [kept_note(own, names_of(own)), prompt_note(curves)]
         draw_legend(figure, all_axes, notes)
+        figure.draw_without_rendering()
         label_points(plain, apart(plain, strengths_of(lines, plane)))
     return figure
 

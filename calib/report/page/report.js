@@ -271,7 +271,7 @@
       const base = given("Uncalibrated");
       const now = given("");
       const query = element("p", { className: "query said", dir: "auto" }, example.query);
-      const root = element("article", { className: "card", "aria-label": `Example ${example.id}` }, shot,
+      const told = element("div", { className: "told" },
         element("p", { className: "where said" }, element("b", {}, kind), ` · ${where}`),
         query,
         example.hasSystem ? element("p", { className: "system" }, element("b", {}, "System prompt: "),
@@ -279,6 +279,7 @@
         example.hasAnswer ? element("p", { className: "expected" }, element("b", {}, "Expected: "),
           element("span", { className: "said", dir: "auto" }, example.answer)) : null,
         element("div", { className: "answers" }, base.root, now.root));
+      const root = element("article", { className: "card", "aria-label": `Example ${example.id}` }, shot, told);
       base.show(example, example.base, "Uncalibrated", null);
       function update() {
         now.root.hidden = !method();

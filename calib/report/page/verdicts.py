@@ -211,7 +211,9 @@ def _against_prompts(one: Verdict, ranked: Sequence[Verdict]) -> Html:
         )
         return tag("p", said)
     if not prompts:
-        return tag("p", "No prompt-only method was asked in this run, so the bar to beat is not known.")
+        return tag(
+            "p", "No prompt-only method was asked in this run, so the bar to beat is not known."
+        )
     bar = min(prompts, key=lambda other: other.method.choice.kept_baseline).method.applied
     new = change(one.found, one.method.tested, bar)
     said = against_prompt(one.method.tested, new.sra, new.utility, new.rate)

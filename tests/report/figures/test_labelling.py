@@ -5,25 +5,16 @@ from itertools import combinations
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from calib.report.figures.labelling import label_strengths
-from calib.scoring.intervals import Interval
-from calib.scoring.tradeoff import Point, utility_and_sra
-
-
-def rate(value):
-    return Interval(value, value, value, 100)
+from calib.report.figures.labelling import apart, label_points
 
 
 def labelled(places):
-    """The axes with a curve through ``places`` (utility, SRA), labelled 1, 2, 3 ..."""
+    """The axes with a curve through ``places``, labelled 1, 2, 3 ..."""
     axes = Figure(figsize=(4, 4), layout="constrained").subplots()
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.plot(*zip(*places, strict=True), marker="o", markersize=5)
-    points = [
-        Point("steer", 3, float(k), rate(y), rate(y), rate(y), rate(x))
-        for k, (x, y) in enumerate(places, start=1)
-    ]
-    label_strengths(axes, points, utility_and_sra)
+    axes.figure.draw_without_rendering()
+    label_points(axes, [(str(k), place) for k, place in enumerate(places, start=1)])
     return axes
 
 
@@ -50,3 +41,11 @@ def test_labels_stay_inside_the_frame() -> None:
     for box in boxes(axes):
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1
         assert frame.y0 <= box.y0 and box.y1 <= frame.y1
+
+
+def test_of_points_too_close_to_tell_apart_the_first_is_labelled() -> None:
+    axes = labelled([(0.5, 0.5)])
+    labels = [("a", (0.5, 0.5)), ("b", (0.51, 0.5)), ("c", (0.6, 0.5)), ("d", (0.5, 1.2))]
+    assert apart(axes, labels) == [labels[0], labels[2]]
+    axes.set(xlim=(0.498, 0.602), ylim=(0, 2))  # at a larger scale all are apart, and in view
+    assert apart(axes, labels) == labels
