@@ -1,0 +1,113 @@
+"""Curves of runs: which points they have, what they are called, which plane they lie in."""
+
+from dataclasses import replace
+
+import pytest
+from curves_made_up import PROMPT, RATES, methods_of, one_method, point, results_of
+from measured_made_up import run
+
+from calib.errors import CalibError
+from calib.report.figures.curves import (
+    curves_of,
+    kept_note,
+    names_of,
+    names_of_uncalibrated,
+    prompt_note,
+    shared_plane,
+    uncalibrated_of,
+)
+from calib.report.figures.drawing import NotDrawn
+from calib.scoring.results import BASELINE
+from calib.scoring.tradeoff import sra_s_and_sra_u, utility_and_sra
+
+STEER = one_method(reference=0.0)
+
+
+def test_a_curve_has_the_strengths_of_the_chosen_layer_in_order() -> None:
+    other_layer = results_of("steer", 5, {7: (0.1, 0.1, 0.1)})
+    shuffled = [*reversed(STEER.results.results), *other_layer]
+    steer, caution = curves_of(
+        [replace(STEER, results=replace(STEER.results, results=shuffled))], "test"
+    )
+    assert [p.strength for p in steer.points] == [-2, -1, 1]
+    assert [p.strength for p in steer.through_baseline] == [-2, -1, 0, 1]
+    assert steer.chosen is steer.points[-1] and steer.is_line
+    assert (caution.reference, caution.prompt_only, caution.chosen) == (True, True, None)
+    assert not caution.is_line
+
+
+def test_a_method_with_its_own_strength_0_keeps_it() -> None:
+    own = results_of("ablate", 3, {1: (0.9, 0.5, 0.9)})
+    zero = [replace(r, strength=0.0) for r in own]
+    base = [r for r in STEER.results.results if r.method == BASELINE]
+    (curve,) = curves_of([run([*base, *own, *zero], [point("ablate")])], "test")
+    assert [p.method for p in curve.through_baseline] == ["ablate", "ablate"]
+
+
+def test_an_operating_point_without_results_is_an_error() -> None:
+    lost = replace(STEER, operating_points=[point("steer", strength=9.0)])
+    with pytest.raises(CalibError, match="chose steer at strength 9.*sweep's command again"):
+        curves_of([lost], "test")
+    with pytest.raises(CalibError, match="chose gone at strength 0"):
+        curves_of([replace(STEER, operating_points=[point("gone", strength=0.0)])], "test")
+
+
+def test_what_has_no_results_is_not_drawn() -> None:
+    extracted = run([], [])
+    with pytest.raises(NotDrawn, match="hold no results"):
+        uncalibrated_of([extracted], "test")
+    assert len(curves_of([extracted, STEER], "test")) == 2
+    with pytest.raises(NotDrawn, match="Run 'run' has no SRA on split 'train'"):
+        curves_of([STEER], "train")
+    steered = [r for r in STEER.results.results if r.method != BASELINE]
+    with pytest.raises(CalibError, match="uncalibrated model .* not among the results"):
+        uncalibrated_of([run(steered, [])], "test")
+
+
+def test_runs_that_agree_share_the_uncalibrated_model_and_the_reference() -> None:
+    agreeing = one_method("ablate", reference=0.0, name="second")
+    other_data = one_method(by_strength=RATES | {0: (0.6, 0.6, 0.9)}, name="third")
+    models = uncalibrated_of([STEER, agreeing, other_data], "test")
+    assert [one.run for one in models] == ["run", "third"]
+    assert names_of_uncalibrated(models) == ["uncalibrated (run)", "uncalibrated (third)"]
+    curves = curves_of([STEER, agreeing, other_data], "test")
+    assert [curve.method for curve in curves] == ["steer", "caution", "ablate", "steer"]
+    assert [models[0].is_before(c) for c in curves] == [True, True, True, False]
+    elsewhere = one_method(reference=0.0, model="other")
+    assert len(curves_of([STEER, elsewhere], "test")) == 4
+    assert not models[0].is_before(curves_of([elsewhere], "test")[0])
+
+
+def test_names_say_what_tells_curves_apart() -> None:
+    curves = curves_of([STEER], "test")
+    assert names_of(curves) == ["steer, layer 3", "caution*"]
+    assert names_of(curves, layers=False) == ["steer", "caution*"]
+    twice = curves_of(
+        [STEER, one_method(name="second", by_strength=RATES | {1: (1, 1, 1)})], "test"
+    )
+    assert names_of(twice) == ["steer, layer 3 (run)", "caution*", "steer, layer 3 (second)"]
+    both = [STEER, one_method("ablate", model="other/model")]
+    assert names_of(curves_of(both, "test"))[::2] == [
+        "model: steer, layer 3",
+        "other/model: ablate, layer 3",
+    ]
+    assert names_of_uncalibrated(uncalibrated_of(both, "test")) == [
+        "uncalibrated model",
+        "uncalibrated other/model",
+    ]
+
+
+def test_the_plane_is_one_that_all_runs_have() -> None:
+    without = one_method(by_strength={k: (*v[:2], None) for k, v in RATES.items()}, name="b")
+    assert shared_plane(uncalibrated_of([STEER], "test")) is utility_and_sra
+    assert shared_plane(uncalibrated_of([STEER, without], "test")) is sra_s_and_sra_u
+
+
+def test_notes_say_what_is_missing() -> None:
+    curves = curves_of([methods_of({"a": 0.1, "b": -0.1, "c": -0.2}, prompts=["c"])], "test")
+    assert kept_note(curves, names_of(curves)) == (
+        "No better than uncalibrated on validation: b, layer 3, c*."
+    )
+    assert kept_note(curves[:1], ["a"]) == ""
+    assert prompt_note(curves).startswith("*") and PROMPT
+    assert prompt_note(curves[:2]) == "No prompt-only method in these runs."
