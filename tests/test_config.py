@@ -15,7 +15,7 @@ from calib.config_methods import Steer
 from calib.config_prompts import NoneMethod, Worded
 from calib.directions import estimators
 from calib.errors import CalibError
-from calib.report.figures import layers as separability
+from calib.report.figures import fitted
 from calib.scoring import labels
 from calib.settings import contrasts, steering
 from calib.vlm.layers import Site
@@ -89,7 +89,7 @@ def test_the_names_that_are_checked_early_are_those_of_the_registries():
     several = {"svd_subspace", "nullspace_ridge"}
     assert set(methods.ESTIMATORS) | several == set(estimators.ESTIMATORS)
     assert set(methods.CONTRASTS) == set(contrasts.CONTRASTS)
-    assert set(methods.CONTRASTS) == set(separability._SIDES)
+    assert set(methods.CONTRASTS) == set(fitted._SIDES)
     assert set(methods.OPERATORS) == set(steering.AXES)
     assert set(methods.SITES) == set(get_args(Site))
     assert set(methods.POSITIONS) == set(get_args(Positions))

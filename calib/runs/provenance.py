@@ -1,4 +1,4 @@
-"""What made a run: versions of calib, Python, the platform and the packages that matter.
+"""What made a run and when: versions of calib, Python, the platform and the packages that matter.
 
 Nothing about whose machine it was: no host or user names, paths or environment variables.
 """
@@ -6,6 +6,7 @@ Nothing about whose machine it was: no host or user names, paths or environment 
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ CHECKOUT = Path(calib.__file__).resolve().parent.parent
 
 
 def provenance() -> dict[str, Any]:
-    """Versions and commit, as JSON. A package that is not installed, or a commit where calib is no
+    """Day (UTC), versions and commit, as JSON. A package that is not installed, or a commit where calib is no
     checkout, is None; "changed" says that the checkout's files differ from its commit."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "calib": calib.__version__,
         "commit": (commit := _git("rev-parse", "HEAD")),
         "changed": bool(_git("status", "--porcelain", "--", "calib", "conf")) if commit else None,
