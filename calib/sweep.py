@@ -10,6 +10,7 @@ from calib.config import SweepConfig
 
 def main(config: SweepConfig) -> None:
     """Run the sweep that ``config`` describes, or go on with it where it stopped."""
+    from dataclasses import replace
     from pathlib import Path
 
     from calib.progress import waiting
@@ -17,7 +18,7 @@ def main(config: SweepConfig) -> None:
     with waiting("loading torch and transformers"):
         import transformers  # noqa: F401
 
-    from calib.config_prompts import Prompting
+    from calib.config_prompts import NoneMethod, Prompting
     from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.errors import CalibError
     from calib.report.outcome import show
@@ -37,6 +38,8 @@ def main(config: SweepConfig) -> None:
     from calib.settings.setting import BASELINE
     from calib.vlm.load import open_model
 
+    # One that is not asked is no part of what the run is.
+    config = replace(config, reference=reference_of(config) or NoneMethod())
     with waiting(f"loading the model ({config.model.name})"):
         vlm = open_model(config.model)
     benchmark = load_benchmark(config.data, config.seed)

@@ -13,7 +13,7 @@ from calib.report.terminal import summary
 from calib.runs.measured import read_measured
 from calib.runs.outcome import Outcome
 from calib.scoring.results import BASELINE
-from calib.scoring.tradeoff import points_of
+from calib.scoring.tradeoff import Point, points_of
 
 
 def show(outcome: Outcome, folder: Path, files: Mapping[str, Path]) -> str:
@@ -32,12 +32,24 @@ def show(outcome: Outcome, folder: Path, files: Mapping[str, Path]) -> str:
         ((name, (_, choice)),) = own.items()
         axis = outcome.axes.get(name, "")
         text = summary(
-            outcome.judged, choice, outcome.checkpoint, files, axis, mapping=outcome.mapping
+            outcome.judged,
+            choice,
+            outcome.checkpoint,
+            files,
+            axis,
+            mapping=outcome.mapping,
+            reference=_prompt_only(outcome),
         )
     else:
         found = outcome.judged, outcome.results, chosen, outcome.prompts
         text = comparison(*found, outcome.checkpoint, files, mapping=outcome.mapping)
     return "\n".join([*missing, *_tables(outcome), text])
+
+
+def _prompt_only(outcome: Outcome) -> Point | None:
+    """The setting of the prompt-only reference on test, whether it was chosen there or not."""
+    points = points_of(outcome.results, "test")
+    return next((point for point in points if point.method == outcome.reference), None)
 
 
 def _tables(outcome: Outcome) -> list[str]:

@@ -33,8 +33,9 @@ CHECKOUT = Path(calib.__file__).resolve().parent.parent
 
 
 def provenance() -> dict[str, Any]:
-    """Day (UTC), versions and commit, as JSON. A package that is not installed, or a commit where calib is no
-    checkout, is None; "changed" says that the checkout's files differ from its commit."""
+    """Day (UTC), versions and commit, as JSON. A package that is not installed, or a commit where
+    calib is no checkout, is None; "changed" says that the checkout's files differ from its commit.
+    """
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "calib": calib.__version__,

@@ -1,4 +1,4 @@
-"""The table of the README, as Markdown, from the results of the main job.
+"""The table of docs/tutorial.md, as Markdown, from the results of the main job.
 
 python -m experiments.steering_mini.table runs/NAME/results.csv
 """
@@ -6,7 +6,7 @@ python -m experiments.steering_mini.table runs/NAME/results.csv
 import sys
 from pathlib import Path
 
-from calib.scoring.results import Result, read_results
+from calib.scoring.results import BASELINE, Result, read_results
 
 COLUMNS = {
     ("image_centric", "SRA_u"): "SRA_u, image-centric",
@@ -24,7 +24,9 @@ def main(path: Path) -> None:
     cells = {
         (r.layer, r.strength, r.dataset, r.metric): r
         for r in run.results
-        if r.split == "test" and r.variant == r.category == "all"
+        if r.split == "test"
+        and r.variant == r.category == "all"
+        and (r.layer is not None or r.method == BASELINE)  # not the prompt-only reference
     }
     layer = max(r.layer for r in run.results if r.split == "test" and r.layer is not None)
     settings = {(layer_, strength) for layer_, strength, *_ in cells if layer_ in (None, layer)}

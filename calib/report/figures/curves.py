@@ -106,11 +106,11 @@ def curves_of(runs: Iterable[Measured], split: str) -> list[Curve]:
             )
             at = {p.strength: p for p in own}
             strength = float(one["strength"])
-            # Strength 0 is the uncalibrated model, whatever the method; where a budget of KL left no
-            # strength it is all there is, and no curve.
-            if not own and strength == 0:
+            # Strength 0 is the uncalibrated model, whatever the method. Where a budget of KL left
+            # no strength, that is all there is, and no curve.
+            if not own and one.get("kept_uncalibrated"):
                 continue
-            if strength != 0 and strength not in at:
+            if not own or (strength != 0 and strength not in at):
                 raise CalibError(
                     f"Run '{printable(run.results.run)}' chose {printable(one['method'])} at "
                     f"strength {strength:g}, but its results have no such setting on split "

@@ -48,8 +48,13 @@ def test_an_operating_point_without_results_is_an_error() -> None:
     lost = replace(STEER, operating_points=[point("steer", strength=9.0)])
     with pytest.raises(CalibError, match="chose steer at strength 9.*sweep's command again"):
         curves_of([lost], "test")
+    gone = point("gone", strength=0.0, kept_uncalibrated=False)
     with pytest.raises(CalibError, match="chose gone at strength 0"):
-        curves_of([replace(STEER, operating_points=[point("gone", strength=0.0)])], "test")
+        curves_of([replace(STEER, operating_points=[gone])], "test")
+    # Where a budget of KL leaves no strength, a run has chosen the uncalibrated model.
+    left = [point("gone", strength=0.0), point("steer")]
+    found = curves_of([replace(STEER, operating_points=left)], "test")
+    assert [curve.method for curve in found] == ["steer"]
 
 
 def test_what_has_no_results_is_not_drawn() -> None:
