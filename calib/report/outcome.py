@@ -55,6 +55,8 @@ def _prompt_only(outcome: Outcome) -> Point | None:
 def _tables(outcome: Outcome) -> list[str]:
     points = [next(iter(outcome.chosen.values()))[1].baseline]
     for method, (_, choice) in outcome.chosen.items():
+        if method == outcome.reference:  # it has its line in the summary
+            continue
         # What a method without a grid does is worth seeing also where it was not chosen.
         own = [p for p in points_of(outcome.results, "test") if p.method == method != BASELINE]
         kept = own if choice.kept_baseline and len(own) == 1 else []
