@@ -60,7 +60,8 @@ class Desk:
         """Give a shown command with its placeholders filled in and its sizes cut; what it says.
 
         Its configuration is composed and handed to the entry point, as calib.command does it, but
-        composed once and not three times: that is as long as the rest takes.
+        composed once and not three times: that is as long as the rest takes. A sweep that is, but
+        for the names of model and checkpoint, one that ran before is not run again.
         """
         shown = Command(text)
         given = arguments(shown)
@@ -87,6 +88,9 @@ class Desk:
         config.register()
         with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
             composed = OmegaConf.to_object(compose(shown.name, words))
+        before = self.checkpoints.same(composed, text)
+        if before is not None:
+            return f"the run of {before} again"
         said = io.StringIO()
         with redirect_stdout(said):
             main_of(shown.name)(composed)

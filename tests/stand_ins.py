@@ -15,7 +15,7 @@ from commands_at_hand import family_of
 from local_endpoint import Request, says
 from what_works import saved
 
-from calib.config import ModelConfig
+from calib.config import ModelConfig, SweepConfig
 from calib.serving.listening import server_of
 from calib.vlm.load import VLM, fingerprint, load
 
@@ -31,6 +31,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._loaded: dict[str, VLM] = {}
+        self._ran: dict[str, str] = {}
         self.shared = True
         """Whether what was loaded is given again; format=baked writes into the weights."""
 
@@ -43,18 +44,31 @@ class Checkpoints:
             saved(family, self.folder / family)
         return str(self.folder / family)
 
+    def _here(self, model: ModelConfig) -> ModelConfig:
+        if model.checkpoint is None:
+            return model
+        # Quantization and several devices need a GPU.
+        here = {"quantization": None, "device_map": None, "revision": None}
+        return dataclasses.replace(model, checkpoint=self.path(model.checkpoint), **here)
+
     def load(self, model: ModelConfig) -> VLM:
-        if isinstance(model, ModelConfig) and model.checkpoint is not None:
-            # Quantization and several devices need a GPU.
-            here = self.path(model.checkpoint)
-            model = dataclasses.replace(
-                model, checkpoint=here, quantization=None, device_map=None, revision=None
-            )
+        if isinstance(model, ModelConfig):
+            model = self._here(model)
         if not self.shared:
             return load(model)
         if repr(model) not in self._loaded:
             self._loaded[repr(model)] = load(model)
         return self._loaded[repr(model)]
+
+    def same(self, run: Any, text: str) -> str | None:
+        """The command that ran with this configuration; None notes it as run by ``text``."""
+        if not isinstance(run, SweepConfig):
+            return None
+        model = run.model
+        if isinstance(model, ModelConfig):
+            model = dataclasses.replace(self._here(model), name="")
+        first = self._ran.setdefault(repr(dataclasses.replace(run, model=model)), text)
+        return None if first == text else first
 
     def check(self) -> None:
         """Nobody wrote into the weights of a model that is shared."""

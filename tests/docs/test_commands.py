@@ -212,14 +212,14 @@ def test_lists_hold_nothing_that_is_not_shown():
 def test_commands_are_found_where_pages_show_them():
     page = (
         "Text\n\n    $ python -m calib.sweep a=1 \\\n        b='x # y'   # why\n\n"
-        "```bash\nmake sweep\n\n# only a comment\nexport KEY=1\n```\n\n```yaml\nname: x\n```\n\n"
+        "```bash\nmake sweep\n\n# only a comment\nexport KEY=1#2\n```\n\n```yaml\nname: x\n```\n\n"
         "    a,b\n    1,2\n"
     )
     found = blocks_of("page.md", page)
     assert [(block.language, is_shell(block)) for block in found] == [
         ("bash", True), ("yaml", False), ("", True), ("", False),
     ]  # fmt: skip
-    assert commands_of(found[0].text) == ["make sweep", "export KEY=1"]
+    assert commands_of(found[0].text) == ["make sweep", "export KEY=1#2"]
     assert commands_of(found[2].text) == ["python -m calib.sweep a=1 b='x # y'"]
     in_text = Block("page.md", "text", "python -m calib.sweep out=x")
     assert is_shell(in_text) and "bash" in SHELL

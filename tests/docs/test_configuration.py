@@ -121,3 +121,11 @@ def test_every_field_that_is_a_group_is_known_as_one():
 def test_a_cell_holds_no_markdown_by_accident():
     assert sentence("a | b\n <c> *d*") == r"a \| b &lt;c> \*d\*"
     assert code("a|b") == r"`a\|b`"
+
+
+def test_files_of_conf_name_the_classes_that_they_are_checked_by():
+    for path in sorted(CONF.rglob("*.yaml")):
+        text = re.sub(r"\s*\n#\s*", " ", path.read_text())
+        for name, file in re.findall(r"([A-Z]\w+) in (calib/\w+\.py)", text):
+            source = (CONF.parent / file).read_text()
+            assert f"class {name}" in source, f"{path.name}: {name} is not in {file}"
