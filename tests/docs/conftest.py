@@ -54,8 +54,8 @@ def finished(copies: Path, checkpoints: Checkpoints) -> Path:
     with undrawn():
         for name, *settings in (
             ("sweep", "method=steer", "method.layers=[2,3]", "method.strengths=[-1,1]",
-             "method.positions=all", "data.limit=6", "data.parts=[image_centric]", "utility.limit=3",
-             "generation.max_new_tokens=12", f"out={run}"),
+             "method.positions=all", "data.limit=6", "data.parts=[image_centric]",
+             "utility.limit=3", "generation.max_new_tokens=12", f"out={run}"),
             ("judge", f"run={run}", "audit=2"),
         ):  # fmt: skip
             done = command(name, *settings)
