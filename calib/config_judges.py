@@ -47,7 +47,7 @@ class LabelRule:
 @dataclass
 class JudgeConfig:
     name: str
-    """auto picks rules for the mini world and string for everything else."""
+    """Name of the judge; auto picks rules for the mini world and string for everything else."""
 
 
 @dataclass

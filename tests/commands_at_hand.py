@@ -35,15 +35,15 @@ PLACEHOLDERS = {
 }
 """By the setting, what stands for what; paths are in the reader's folder."""
 
-SIZES = ["data.limit=4", "utility.limit=2", "generation.max_new_tokens=4"]
+SIZES = ["data.limit=3", "utility.limit=2", "generation.max_new_tokens=3"]
 TINY = ["data.limit=2", "utility.limit=3", "generation.max_new_tokens=2"]
 """For the models of other families, of which it is to be seen that they load and are swept."""
 REFUSALS = (
     "few_shot", "ablate", "surgical", "conditional", "refusal_control", "scans", "nullspace",
-    "adaptive", "astra", "combine", "vscbench_four", "all_methods",
+    "adaptive", "astra", "shiftdc", "combine", "vscbench_four", "all_methods",
 )  # fmt: skip
 """Methods and experiments that are fitted to what the model refuses and answers by itself."""
-ENOUGH = ["data.limit=16", "generation.max_new_tokens=12"]
+ENOUGH = ["data.limit=10", "generation.max_new_tokens=12"]
 """With this many of its pictures mini-internvl does both."""
 KEPT = ("few_shot", "steer", "vlm_guard")
 """The methods that experiment=all_methods is cut down to: of the prompt, by layers, at once."""
@@ -94,7 +94,7 @@ def _sweep(said: dict[str, str]) -> list[str]:
         cut.append("utility=none")
     fitted = {experiment, *method.split(","), *several.values()} & set(REFUSALS)
     if fitted or "refusal" in said.get("method.contrast", ""):
-        cut += ENOUGH
+        cut += ENOUGH if mini else [*ENOUGH, "data.limit=16"]
     if said.get("data") == "mossbench":
         cut.append("data.validation=0.5")  # its licence leaves it no train split
     if said.get("data") == "dualbench":
@@ -134,7 +134,7 @@ def _grid(at: str, method: str, said: dict[str, str]) -> list[str]:
 
 
 def _extract(said: dict[str, str]) -> list[str]:
-    cut = ["data.limit=12", "utility.limit=3", "max_new_tokens=8"]
+    cut = ["data.limit=6", "utility.limit=2", "max_new_tokens=8"]
     if said.get("contrast") == "refusal":
         cut += ["data.limit=20", "max_new_tokens=12"]
     return cut if "layers" in said else [*cut, "layers=[3]"]

@@ -58,7 +58,7 @@ def _photographs(path: Path, _: Checkpoints) -> None:
 
 
 def _captions(path: Path, _: Checkpoints) -> None:
-    shown = [one for one in mini(DATASETS, limit=8) if one.picture is not None]
+    shown = [one for one in mini(DATASETS, limit=40) if one.picture is not None]
     path.write_text(
         "".join(json.dumps({"id": one.id, "caption": f"a sign: {one.id}"}) + "\n" for one in shown)
     )

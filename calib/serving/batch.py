@@ -1,6 +1,6 @@
 """Answer some requests at once: each under its setting, in as many steps as its method takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jinja2 import TemplateError
@@ -41,8 +41,11 @@ class Asking:
         return self.job.cancelled if self.several else self.telling.enough(text)
 
 
-def answer(served: Calibrated, engine: Engine, jobs: Sequence[Job]) -> None:
+def answer(
+    served: Calibrated, engine: Engine, jobs: Sequence[Job], answered: Callable[[], None]
+) -> None:
     """Tell every job what comes of it: pieces, if it streams, and its answer or a refusal.
+    ``answered`` is called before the first is told its end.
 
     Raises whatever fails for all of them; jobs may have been told pieces by then, none its end.
     """
@@ -71,6 +74,7 @@ def answer(served: Calibrated, engine: Engine, jobs: Sequence[Job]) -> None:
             else:
                 finished.append((one, counts))
     # Ends are told when nothing can fail any more: what fails is tried again, one by one.
+    answered()
     for job, refusal in refused:
         job.tell(refusal)
     for one, place in finished:

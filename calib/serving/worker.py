@@ -136,7 +136,6 @@ class Worker:
     def _answer(self, jobs: Sequence[Job]) -> None:
         problem = self._attempt(jobs)
         if problem is None:
-            self.failures = 0
             return
         if len(jobs) > 1:
             # One of them may be to blame, or all may have been too much at once.
@@ -149,9 +148,13 @@ class Worker:
         jobs[0].tell(problem)
         self._free()
 
+    def _succeeded(self) -> None:
+        # Before anyone has the answer: who has one finds the server well.
+        self.failures = 0
+
     def _attempt(self, jobs: Sequence[Job]) -> Refused | None:
         try:
-            answer(self.served, self._engine(jobs[0].decoding), jobs)
+            answer(self.served, self._engine(jobs[0].decoding), jobs, self._succeeded)
             return None
         except CalibError as error:
             log.error("a batch of %d requests failed: %s", len(jobs), error)

@@ -53,8 +53,8 @@ def finished(copies: Path, checkpoints: Checkpoints) -> Path:
     patch.setattr("calib.report.page.write.write_report", lambda _, out, **__: out)
     with undrawn():
         for name, *settings in (
-            ("sweep", "method=steer", "method.layers=[2,3]", "method.strengths=[-1,1]",
-             "method.positions=all", "data.limit=6", "data.parts=[image_centric]",
+            ("sweep", "method=steer", "method.layers=[2,3]", "method.strengths=[-2,2]",
+             "method.positions=all", "data.limit=10", "data.parts=[image_centric]",
              "utility.limit=3", "generation.max_new_tokens=12", f"out={run}"),
             ("judge", f"run={run}", "audit=2"),
         ):  # fmt: skip

@@ -134,11 +134,11 @@ def test_of_a_dialogue_only_the_answer_is_streamed_and_stopped(tools):
 
         answer = batch.answer
 
-        def keeps(served, engine, jobs):
+        def keeps(served, engine, jobs, answered):
             asked = engine.answer
             engine.answer = lambda rows: (found := asked(rows), said.extend(found))[0]
             try:
-                return answer(served, engine, jobs)
+                return answer(served, engine, jobs, answered)
             finally:
                 del engine.answer
 
