@@ -9,18 +9,14 @@ from calib.config import ReportConfig
 
 def main(config: ReportConfig) -> None:
     """Write the report of the runs that ``config`` names, without asking the model again."""
-    import os
-    from pathlib import Path
-
     from calib.printable import printable
     from calib.report.page.again import with_pictures_again
     from calib.report.page.write import write_report
     from calib.runs.finished import read_finished
+    from calib.runs.several import home_expanded
 
-    # A shell leaves the ~ of runs=[~/a] as it is. Unlike pathlib's, os.path's expanduser leaves
-    # a user that does not exist alone.
-    folders = [Path(os.path.expanduser(run)) for run in config.runs]  # noqa: PTH111
-    out = Path(os.path.expanduser(config.out or folders[0] / "report.html"))  # noqa: PTH111
+    folders = [home_expanded(run) for run in config.runs]
+    out = home_expanded(config.out) if config.out else folders[0] / "report.html"
     runs = [read_finished(folder) for folder in folders]
     notes: list[str] = []
     if config.pictures:

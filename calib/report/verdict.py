@@ -27,7 +27,7 @@ def verdict(
     setting = named(choice.point)
     if sra is None:
         return f"{setting} was chosen, but there is no query to compare on."
-    direction = _direction(sra)
+    direction = sign(sra)
     if direction == 0:
         gain = f"made no measurable difference to {rate} ({_signed(sra)})"
     else:
@@ -38,7 +38,7 @@ def verdict(
         0: f"at no measurable cost in utility ({_signed(utility)})",
         1: f"and raised utility by {_unsigned(utility)}",
         -1: f"at a cost of {_unsigned(utility)} of utility",
-    }[_direction(utility)]
+    }[sign(utility)]
     return f"{setting} {gain} {cost}."
 
 
@@ -75,14 +75,17 @@ def shown_difference(change: Interval) -> str:
 
 
 def _better(change: Interval, rate: str) -> str:
-    if _direction(change) == 0:
+    if sign(change) == 0:
         return f"is not measurably different from it in {rate} ({_signed(change)}, n = {change.n})"
-    verb = "beats it in" if _direction(change) > 0 else "falls short of it in"
+    verb = "beats it in" if sign(change) > 0 else "falls short of it in"
     return f"{verb} {rate} by {_unsigned(change)[:-1]}, n = {change.n})"
 
 
-def _direction(change: Interval) -> int:
-    # Judged as printed, so that "95% CI 0.0 to 2.1" is never called a rise. nan is no direction.
+def sign(change: Interval | None) -> int:
+    """1 for a rise, -1 for a fall, 0 where the interval includes zero or is unknown."""
+    if change is None:
+        return 0
+    # Judged as printed, so that "95% CI 0.0 to 2.1" is never called a rise. nan is no rise or fall.
     low, high = round(100 * change.low, 1), round(100 * change.high, 1)
     return (low > 0) - (high < 0)
 

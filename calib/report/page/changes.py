@@ -7,7 +7,7 @@ from functools import cached_property
 from calib.data.parts import SAFETY_DATASETS, counted_in_sra
 from calib.report.page.recorded import SPLIT, Method, Recorded
 from calib.report.side_by_side import Responses, SideBySide, setting_rows, side_by_side
-from calib.report.verdict import verdict
+from calib.report.verdict import sign, verdict
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point
 
@@ -70,14 +70,6 @@ def change(found: Recorded, after: Point, before: Point) -> Change:
     shown = [*counted_in_sra(found.judged), *utility]
     old, new = (setting_rows(shown, point, SPLIT) for point in (before, after))
     return Change(old, new, found.run.mapping)
-
-
-def sign(interval: Interval | None) -> int:
-    """1 for a rise, -1 for a fall, 0 where the interval as printed includes zero or is unknown."""
-    if interval is None:
-        return 0
-    low, high = round(100 * interval.low, 1), round(100 * interval.high, 1)
-    return (low > 0) - (high < 0)
 
 
 def headline(method: Method, found: Change) -> str:

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from calib.report.page.changes import sign
 from calib.report.page.markup import Html, tag
 from calib.report.page.recorded import SPLIT, Recorded
 from calib.report.page.verdicts import Verdict
-from calib.report.verdict import named, shown_difference
+from calib.report.verdict import named, shown_difference, sign
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE, Result
 from calib.scoring.tradeoff import Point

@@ -11,11 +11,10 @@ from calib.report.page.changes import (
     change,
     headline,
     sentences,
-    sign,
 )
 from calib.report.page.markup import Html, tag
 from calib.report.page.recorded import Method, Recorded
-from calib.report.verdict import against_prompt, named, shown_difference
+from calib.report.verdict import against_prompt, named, shown_difference, sign
 from calib.scoring.intervals import Interval
 from calib.scoring.significance import holm, paired_p_value
 from calib.scoring.tradeoff import Point

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from calib.report.page.changes import change, headline, sentences, sign
+from calib.report.page.changes import change, headline, sentences
 from calib.report.page.recorded import recorded
 from calib.report.page.verdicts import verdicts
+from calib.report.verdict import sign
 from calib.scoring.intervals import Interval
 
 UP, LITTLE_UP, NONE, DOWN = (
