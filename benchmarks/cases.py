@@ -15,16 +15,16 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.internvl import LONG, random_internvl
-from calib.config import ModelConfig
-from calib.config_data import MiniData, UtilityConfig
-from calib.config_methods import Steer
+from calib.config.data import MiniData, UtilityConfig
+from calib.config.method import Steer
+from calib.config.model import ModelConfig
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example, pairs
-from calib.directions.means import mean_difference
+from calib.directions.estimators import mean_difference
 from calib.directions.samples import Samples
-from calib.engine.reading import read_activations
-from calib.vlm.load import VLM, load
-from calib.vlm.prompts import Positions
+from calib.engine.activations import read_activations
+from calib.models.load import VLM, load
+from calib.models.prompt_batch import Positions
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 from benchmarks import minimum, naive, report
 from benchmarks.cases import Case, default_case, long_case
 from benchmarks.ours import Ours
-from calib.vlm.layers import decoder_layers
-from calib.vlm.load import VLM
+from calib.models.layers import decoder_layers
+from calib.models.load import VLM
 
 
 @dataclass

@@ -22,7 +22,7 @@ from benchmarks.cases import QUERIES, Case, long_case
 from benchmarks.internvl import Shape, random_internvl
 from benchmarks.ours import Ours
 from benchmarks.timing import Ready
-from calib.vlm.load import VLM
+from calib.models.load import VLM
 
 VISION = {
     "hidden_size": 1024,

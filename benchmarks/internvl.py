@@ -9,8 +9,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerFast
 
-from calib.vlm.load import VLM, fingerprint
-from calib.vlm.processor import image_only
+from calib.models.load import VLM, fingerprint
+from calib.models.processor import image_only
 
 SPECIAL = ("<pad>", "<end>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 TEMPLATE = (

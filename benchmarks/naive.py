@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.cases import Case, Setting
 from calib.data.example import Example
-from calib.vlm.layers import decoder_layers
-from calib.vlm.load import VLM
-from calib.vlm.prompts import conversation
+from calib.models.layers import decoder_layers
+from calib.models.load import VLM
+from calib.models.prompts import conversation
 
 Tokens = tuple[int, ...]
 """What a row generated, the end token included."""

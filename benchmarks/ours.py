@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import Case, Setting, Steering
-from calib.config import GenerationConfig
+from calib.config.sweep import GenerationConfig
 from calib.data.example import Example
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
+from calib.engine.activations import read_activations
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.engine.reading import read_activations
-from calib.vlm import prompts
-from calib.vlm.load import VLM
-from calib.vlm.pictures import Pictures
+from calib.engine.request import Decoding, Request
+from calib.models import prompts
+from calib.models.image_features import FeatureCache
+from calib.models.load import VLM
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Ours:
     def __init__(self, case: Case, batch_rows: int | None = None, kl: bool = True) -> None:
         """``batch_rows`` is what a sweep has by default unless given."""
         rows = batch_rows or GenerationConfig().batch_rows
-        self.vlm: VLM = dataclasses.replace(case.vlm, pictures=Pictures())
+        self.vlm: VLM = dataclasses.replace(case.vlm, pictures=FeatureCache())
         self.engine = Engine(self.vlm, Decoding(case.max_new_tokens, batch_rows=rows, kl=kl))
-        self.engine.answer([Asked(example) for example in case.warm_up])
+        self.engine.answer([Request(example) for example in case.warm_up])
 
     def forget(self) -> None:
         """Lose the pictures' features, so that the same work can be timed again."""
-        self.vlm = self.engine.vlm = dataclasses.replace(self.vlm, pictures=Pictures())
+        self.vlm = self.engine.vlm = dataclasses.replace(self.vlm, pictures=FeatureCache())
 
     def answer(self, rows: Sequence[tuple[Example, Setting]]) -> list[tuple[int, ...]]:
         """The tokens that each row generated, the end token included."""
         # One object per setting, as in a sweep.
         edits = {id(setting): _edits(setting) for _, setting in rows}
-        asked = [Asked(example, edits[id(setting)]) for example, setting in rows]
+        asked = [Request(example, edits[id(setting)]) for example, setting in rows]
         return [response.tokens for response in self.engine.answer(asked)]
 
     @property
@@ -61,13 +61,13 @@ class Ours:
 
 def read_prompts(case: Case) -> Callable[[], object]:
     """Reading a case's prompts, up to the decoder, as if for the first time."""
-    fresh = dataclasses.replace(case.vlm, pictures=Pictures())
+    fresh = dataclasses.replace(case.vlm, pictures=FeatureCache())
     return lambda: prompts.read_prompts(fresh, case.examples)
 
 
 def read_layers(case: Case, layers: Sequence[int] | None) -> Callable[[], object]:
     """Extraction from a case's prompts, as if for the first time; None is all layers."""
-    fresh = dataclasses.replace(case.vlm, pictures=Pictures())
+    fresh = dataclasses.replace(case.vlm, pictures=FeatureCache())
     rows = len(case.examples)
     return lambda: read_activations(fresh, case.examples, "last_prompt", rows, layers=layers)
 

@@ -1,7 +1,7 @@
 """calib: test-time safety calibration of vision-language models.
 
 From Python: calib.load, calib.load_pairs, calib.extract, calib.draw, calib.Example, calib.Pair,
-calib.Direction, calib.read_direction, calib.write_direction (see calib.library). At the command
+calib.Direction, calib.read_direction, calib.write_direction (see calib.api). At the command
 line: python -m calib.sweep --help.
 """
 
@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load": "calib.library",
-    "Steerable": "calib.library",
-    "load_pairs": "calib.data.named_pairs",
-    "draw": "calib.report.figures.drawn",
+    "load": "calib.api",
+    "Model": "calib.api",
+    "load_pairs": "calib.data.benchmarks",
+    "draw": "calib.report.figures.gallery",
     "Example": "calib.data.example",
     "Pair": "calib.data.example",
     "Direction": "calib.directions.direction",
     "read_direction": "calib.directions.direction",
     "write_direction": "calib.directions.direction",
-    "CalibError": "calib.errors",
+    "CalibError": "calib.util.errors",
 }
 
 __all__ = ["extract", *_HOMES]
 
 if TYPE_CHECKING:
+    from calib.api import Model as Model
+    from calib.api import extract as extract
+    from calib.api import load as load
+    from calib.data.benchmarks import load_pairs as load_pairs
     from calib.data.example import Example as Example
     from calib.data.example import Pair as Pair
-    from calib.data.named_pairs import load_pairs as load_pairs
     from calib.directions.direction import Direction as Direction
     from calib.directions.direction import read_direction as read_direction
     from calib.directions.direction import write_direction as write_direction
-    from calib.errors import CalibError as CalibError
-    from calib.library import Steerable as Steerable
-    from calib.library import extract as extract
-    from calib.library import load as load
-    from calib.report.figures.drawn import draw as draw
+    from calib.report.figures.gallery import draw as draw
+    from calib.util.errors import CalibError as CalibError
 
 
 def __getattr__(name: str) -> Any:

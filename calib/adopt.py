@@ -3,8 +3,8 @@
 python -m calib.adopt file=FILE format=gguf
 """
 
-from calib import command
-from calib.config import AdoptConfig
+from calib.cli import command
+from calib.config.commands import AdoptConfig
 
 
 def main(config: AdoptConfig) -> None:
@@ -13,13 +13,13 @@ def main(config: AdoptConfig) -> None:
 
     from calib.directions.direction import read_direction, write_direction
     from calib.directions.fit import require_match
-    from calib.errors import CalibError
-    from calib.files import write_atomically
-    from calib.interchange.adopting import adopt, origin
     from calib.interchange.hub import from_hub
+    from calib.interchange.importing import adopt, origin
+    from calib.models.load import load
     from calib.report.card import command_line, direction_card
-    from calib.report.terminal import printable
-    from calib.vlm.load import load
+    from calib.util.errors import CalibError
+    from calib.util.files import write_atomically
+    from calib.util.terminal import terminal_safe
 
     out = Path(config.out).expanduser()
     if out.suffix != ".safetensors":
@@ -37,11 +37,11 @@ def main(config: AdoptConfig) -> None:
         path = Path(str(config.file)).expanduser()
         adopted = adopt(path, config.format, load(config.model), config.layers, config.shift)
         direction, note = adopted.direction, origin(adopted)
-        print(f"note: {printable(note)}")
+        print(f"note: {terminal_safe(note)}")
     write_direction(out, direction)
     card = out.with_suffix(".md")
     write_atomically(card, direction_card(direction, [], out.name, note=note))
-    print(f"direction  {printable(str(out))}\ncard       {printable(str(card))}")
+    print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(card))}")
     print(f"layers     {', '.join(map(str, direction.layers))}")
     print(f"steer with it: {command_line(direction, str(out))}")
 

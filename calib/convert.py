@@ -3,8 +3,8 @@
 python -m calib.convert source=ys-zong/llava-v1.5-7b-Mixed out=converted/llava-v1.5-7b-Mixed
 """
 
-from calib import command
-from calib.config import ConvertConfig
+from calib.cli import command
+from calib.config.commands import ConvertConfig
 
 
 def main(config: ConvertConfig) -> None:
@@ -12,9 +12,9 @@ def main(config: ConvertConfig) -> None:
     from pathlib import Path
 
     from calib import __version__
-    from calib.report.terminal import printable
-    from calib.vlm.conversion import convert, require_free, write
-    from calib.vlm.original_folder import fetched
+    from calib.models.conversion import convert, require_free, write
+    from calib.models.original_llava import fetched
+    from calib.util.terminal import terminal_safe
 
     out = Path(config.out).expanduser()
     require_free(out)
@@ -37,9 +37,9 @@ def main(config: ConvertConfig) -> None:
     ]
     write(converted, out, "\n".join(origin) + "\n")
     for note in notes:
-        print(f"note: {printable(note)}")
-    print(f"checkpoint {printable(str(out))}")
-    print(f"run it: python -m calib.sweep model=vlguard model.checkpoint={printable(str(out))}")
+        print(f"note: {terminal_safe(note)}")
+    print(f"checkpoint {terminal_safe(str(out))}")
+    print(f"run it: python -m calib.sweep model=vlguard model.checkpoint={terminal_safe(str(out))}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 python -m calib.dualbench out=FOLDER
 """
 
-from calib import command
-from calib.config import DualbenchConfig
+from calib.cli import command
+from calib.config.commands import DualbenchConfig
 
 
 def main(config: DualbenchConfig) -> None:
@@ -13,13 +13,12 @@ def main(config: DualbenchConfig) -> None:
     from functools import partial
     from pathlib import Path
 
-    from calib.config_data import DualBenchData
+    from calib.config.data import DualBenchData
     from calib.data.benchmarks import load_benchmark
-    from calib.data.dualbench.card import card
-    from calib.data.dualbench.contact_sheet import contact_sheet
+    from calib.data.dualbench.overview import card, contact_sheet
     from calib.data.dualbench.written import MANIFEST, write_set
-    from calib.errors import CalibError
-    from calib.report.terminal import printable
+    from calib.util.errors import CalibError
+    from calib.util.terminal import terminal_safe
 
     if not isinstance(config.data, DualBenchData):
         raise CalibError(f"data={config.data.name} has no pictures to render. Give data=dualbench.")
@@ -31,7 +30,7 @@ def main(config: DualbenchConfig) -> None:
     folder = Path(config.out).expanduser()
     benchmark = load_benchmark(config.data)
     for note in benchmark.notes:
-        print(f"note: {printable(note)}")
+        print(f"note: {terminal_safe(note)}")
     others = {
         "README.md": partial(card, benchmark, config.data),
         "contact_sheet.png": partial(contact_sheet, benchmark.examples),
@@ -45,7 +44,7 @@ def main(config: DualbenchConfig) -> None:
         + ", ".join(f"{variant} {number:,}" for variant, number in found.items())
     )
     for name in (MANIFEST, *others):
-        print(printable(str(folder / name)))
+        print(terminal_safe(str(folder / name)))
 
 
 if __name__ == "__main__":

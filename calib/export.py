@@ -3,8 +3,8 @@
 python -m calib.export run=runs/NAME
 """
 
-from calib import command
-from calib.config import ExportConfig
+from calib.cli import command
+from calib.config.commands import ExportConfig
 
 
 def main(config: ExportConfig) -> None:
@@ -12,12 +12,10 @@ def main(config: ExportConfig) -> None:
     from pathlib import Path
 
     from calib.directions.direction import read_direction, write_direction
-    from calib.errors import CalibError
-    from calib.files import write_atomically
     from calib.interchange.formats import cut
     from calib.interchange.writing import write_as
+    from calib.models.load import load
     from calib.report.card import command_line, direction_card
-    from calib.report.terminal import printable
     from calib.runs.export import (
         chosen_direction,
         default_place,
@@ -26,7 +24,9 @@ def main(config: ExportConfig) -> None:
         place_of,
         push,
     )
-    from calib.vlm.load import load
+    from calib.util.errors import CalibError
+    from calib.util.files import write_atomically
+    from calib.util.terminal import terminal_safe
 
     if (config.run is None) == (config.direction is None):
         raise CalibError("give either run=FOLDER (of a finished sweep) or direction=FILE.")
@@ -55,12 +55,14 @@ def main(config: ExportConfig) -> None:
         )
     place = out / "README.md" if out.is_dir() else out.with_suffix(".md")
     write_atomically(place, card)
-    print(f"direction  {printable(str(out))}\ncard       {printable(str(place))}")
-    print("steer with it:" if "\n" in use else f"steer with it: {printable(use)}")
+    print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(place))}")
+    print("steer with it:" if "\n" in use else f"steer with it: {terminal_safe(use)}")
     for line in use.split("\n") if "\n" in use else []:
-        print(f"    {printable(line)}")
+        print(f"    {terminal_safe(line)}")
     if config.push is not None:
-        print(f"pushed to  {printable(push(config.push, out, card, direction, config.private))}")
+        print(
+            f"pushed to  {terminal_safe(push(config.push, out, card, direction, config.private))}"
+        )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from calib import command
-from calib.config import ExtractConfig
+from calib.cli import command
+from calib.config.sweep import ExtractConfig
 
 
 def main(config: ExtractConfig) -> None:
@@ -17,18 +17,17 @@ def main(config: ExtractConfig) -> None:
 
     from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.directions.direction import write_direction
+    from calib.interventions.steering import layers_of
+    from calib.models.load import load
     from calib.report.direction_table import direction_table
     from calib.report.figures import layers, projections
-    from calib.report.figures.drawing import NotDrawn, save
-    from calib.report.terminal import printable
+    from calib.report.figures.io import NotDrawn, save
     from calib.runs.extraction import extract
-    from calib.runs.identity import check_same_run, folder_name, identity_of
-    from calib.runs.measured import EXTRACTED, read_measured
-    from calib.runs.provenance import provenance
-    from calib.runs.record import ROWS_FILE, Rows, locked
-    from calib.runs.study import is_unfinished
-    from calib.settings.layers import layers_of
-    from calib.vlm.load import load
+    from calib.runs.manifest import check_same_run, folder_name, identity_of, provenance
+    from calib.runs.row_store import ROWS_FILE, RowStore, locked
+    from calib.runs.run import EXTRACTED, read_measured
+    from calib.runs.sweep import is_unfinished
+    from calib.util.terminal import terminal_safe
 
     vlm = load(config.model)
     benchmark = load_benchmark(config.data)
@@ -40,8 +39,8 @@ def main(config: ExtractConfig) -> None:
     layers_of(vlm, config.layers)
     identity = identity_of(config) | {"checkpoint": vlm.checkpoint, "fingerprint": vlm.fingerprint}
     for note in notes:
-        print(f"note: {printable(note)}")
-    with locked(folder), Rows.open(folder / ROWS_FILE) as record:
+        print(f"note: {terminal_safe(note)}")
+    with locked(folder), RowStore.open(folder / ROWS_FILE) as record:
         check_same_run(
             folder,
             {"extract": identity},
@@ -51,7 +50,7 @@ def main(config: ExtractConfig) -> None:
         asked = benchmark.examples, questions.examples
         direction, computed = extract(config, vlm, *asked, folder, record)
         for note in computed:
-            print(f"note: {printable(note)}")
+            print(f"note: {terminal_safe(note)}")
         files = {"direction": folder / EXTRACTED}
         write_direction(files["direction"], direction)
         measured = read_measured(folder)
@@ -59,15 +58,15 @@ def main(config: ExtractConfig) -> None:
             try:
                 files[name] = save(draw([measured], 1), folder / name)[0]
             except NotDrawn as error:
-                print(f"note: {printable(str(error))}")
+                print(f"note: {terminal_safe(str(error))}")
     print(direction_table(direction, files))
 
 
 class _Callable(ModuleType):
-    """calib.extract(vlm, pairs) is calib.library.extract: both are known by this name."""
+    """calib.extract(vlm, pairs) is calib.api.extract: both are known by this name."""
 
     def __call__(self, *given: Any, **settings: Any) -> Any:
-        from calib.library import extract
+        from calib.api import extract
 
         return extract(*given, **settings)
 

@@ -3,23 +3,23 @@
 python -m calib.judge run=runs/NAME judge=string
 """
 
-from calib import command
-from calib.config import JudgeRunConfig
+from calib.cli import command
+from calib.config.commands import JudgeRunConfig
 
 
 def main(config: JudgeRunConfig) -> None:
     """Judge a run, write a sheet to label by hand, or compare a judge with such labels."""
     from pathlib import Path
 
-    from calib.errors import CalibError
-    from calib.report.agreement_table import confusion_text
     from calib.report.outcome import show
-    from calib.report.terminal import printable
-    from calib.runs.audit import write_sheet
-    from calib.runs.check import compare
-    from calib.runs.finished import read_finished
-    from calib.runs.record import locked
+    from calib.report.terminal_tables import confusion_text
+    from calib.runs.annotation_sheet import write_sheet
+    from calib.runs.judge_agreement import compare
     from calib.runs.rejudging import rejudge
+    from calib.runs.row_store import locked
+    from calib.runs.run import read_finished
+    from calib.util.errors import CalibError
+    from calib.util.terminal import terminal_safe
 
     run = read_finished(Path(config.run).expanduser()) if config.run else None
     out = Path(config.out).expanduser() if config.out else None
@@ -28,7 +28,7 @@ def main(config: JudgeRunConfig) -> None:
             raise CalibError("check and audit are two jobs. Give one of them.")
         found = compare(config, run)
         for note in found.notes:
-            print(f"note: {printable(note)}")
+            print(f"note: {terminal_safe(note)}")
         print(confusion_text(found.agreement, given=found.judge))
     elif run is None:
         raise CalibError(
@@ -38,17 +38,18 @@ def main(config: JudgeRunConfig) -> None:
     elif config.audit:
         sheet, notes = write_sheet(run, config.audit, config.seed, out or run.folder / "audit")
         for note in notes:
-            print(f"note: {printable(note)}")
-        print(f"sheet  {printable(str(sheet))}")
+            print(f"note: {terminal_safe(note)}")
+        print(f"sheet  {terminal_safe(str(sheet))}")
     else:
         with locked(run.folder):
             judged = rejudge(config, run, out)
             print(
-                f"Checkpoint {printable(run.checkpoint)}, judge {printable(judged.judge)}, ", end=""
+                f"Checkpoint {terminal_safe(run.checkpoint)}, judge {terminal_safe(judged.judge)}, ",
+                end="",
             )
-            print(f"run {printable(str(run.folder))}")
+            print(f"run {terminal_safe(str(run.folder))}")
             for note in judged.notes:
-                print(f"note: {printable(note)}")
+                print(f"note: {terminal_safe(note)}")
             print(show(judged.outcome, judged.folder, judged.files))
 
 

@@ -3,8 +3,8 @@
 python -m calib.plot runs=[runs/NAME]
 """
 
-from calib import command
-from calib.config import PlotConfig
+from calib.cli import command
+from calib.config.commands import PlotConfig
 
 
 def main(config: PlotConfig) -> None:
@@ -13,12 +13,12 @@ def main(config: PlotConfig) -> None:
     Figures that these runs hold nothing for are told, and are an error where they were asked for by
     name. What goes wrong with one is told when the others are drawn.
     """
-    from calib.config_checks import one_of
-    from calib.errors import CalibError
-    from calib.printable import printable
-    from calib.report.figures.drawing import FORMATS, NotDrawn, save
+    from calib.config.checks import one_of
     from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
-    from calib.runs.several import home_expanded, read_several
+    from calib.report.figures.io import FORMATS, NotDrawn, save
+    from calib.runs.run import home_expanded, read_several
+    from calib.util.errors import CalibError
+    from calib.util.terminal import terminal_safe
 
     names = list(dict.fromkeys(FIGURES if config.figures is None else config.figures))
     formats = list(dict.fromkeys(config.formats))
@@ -45,10 +45,10 @@ def main(config: PlotConfig) -> None:
         else:
             drawn.append(name)
             for path in paths:
-                print(printable(str(path)))
+                print(terminal_safe(str(path)))
     told = config.figures is None and bool(drawn)
     for name, why in lacking.items() if told else ():
-        print(printable(f"not drawn: {name}: {why}"))
+        print(terminal_safe(f"not drawn: {name}: {why}"))
     wrong = failed if told else lacking | failed
     message = "\n".join(f"{name} was not drawn: {why}" for name, why in wrong.items())
     if bug is not None:

@@ -3,8 +3,8 @@
 python -m calib.serve run=runs/NAME
 """
 
-from calib import command
-from calib.config import ServeConfig
+from calib.cli import command
+from calib.config.commands import ServeConfig
 
 NEEDED = ("fastapi", "uvicorn")
 
@@ -14,7 +14,7 @@ def main(config: ServeConfig) -> None:
     import importlib.util
     import os
 
-    from calib.errors import CalibError
+    from calib.util.errors import CalibError
 
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -28,13 +28,11 @@ def main(config: ServeConfig) -> None:
             "give into it, or leave key_env away."
         )
 
-    from calib.report.terminal import printable
-    from calib.serving.admission import LOOPBACK
     from calib.serving.app import Server, app_of
-    from calib.serving.banner import banner
-    from calib.serving.listening import address, listen, serve
-    from calib.serving.origin import calibrated
-    from calib.serving.probes import PROBES
+    from calib.serving.limits import LOOPBACK
+    from calib.serving.loader import PROBES, calibrated
+    from calib.serving.server import address, banner, listen, serve
+    from calib.util.terminal import terminal_safe
 
     local = config.host in LOOPBACK
     listening = listen(config.host, config.port)
@@ -43,12 +41,12 @@ def main(config: ServeConfig) -> None:
         server = Server(served, config.generation, config.body_mb, config.waiting, key, local)
         refused = server.worker.warm(server.default, PROBES)
         for note in [*served.notes, *(f"not served: {one}" for one in refused)]:
-            print(f"note: {printable(note)}")
+            print(f"note: {terminal_safe(note)}")
         if not local:
             asked = "with the key" if key else "without a key (key_env=NAME asks for one)"
             print(f"warning: host={config.host} lets other machines ask, {asked}, unencrypted")
         for line in banner(served, address(config.host, listening), config.key_env):
-            print(printable(line), flush=True)
+            print(terminal_safe(line), flush=True)
         serve(app_of(server), listening)
     finally:
         listening.close()

@@ -4,8 +4,8 @@ generate, judge, score, and show calibration against utility.
     python -m calib.sweep method=steer model=internvl
 """
 
-from calib import command
-from calib.config import SweepConfig
+from calib.cli import command
+from calib.config.sweep import SweepConfig
 
 
 def main(config: SweepConfig) -> None:
@@ -13,30 +13,34 @@ def main(config: SweepConfig) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    from calib.progress import waiting
+    from calib.util.progress import waiting
 
     with waiting("loading torch and transformers"):
         import transformers  # noqa: F401
 
-    from calib.config_prompts import NoneMethod, Prompting
+    from calib.config.prompts import NoneMethod, Prompting
     from calib.data.benchmarks import load_benchmark, load_utility_noted
-    from calib.errors import CalibError
+    from calib.interventions.intervention import BASELINE
+    from calib.models.load import open_model
     from calib.report.outcome import show
     from calib.report.page.write import write_report
-    from calib.report.terminal import printable
-    from calib.runs.checks import check, meaning, methods_of, reference_of
-    from calib.runs.choosing import choose
-    from calib.runs.finished import read_finished
-    from calib.runs.identity import check_same_run, folder_name, identity_of
+    from calib.runs.manifest import check_same_run, folder_name, identity_of, provenance
     from calib.runs.outcome import Outcome
-    from calib.runs.provenance import provenance
-    from calib.runs.record import ROWS_FILE, Rows, locked
-    from calib.runs.remotely import answered_notes
-    from calib.runs.study import Study, examples_identity, is_unfinished
-    from calib.runs.tables import write_config, write_tables
+    from calib.runs.preflight import (
+        check_sweep,
+        methods_of,
+        reference_of,
+        remote_answer_notes,
+        sweep_notes,
+    )
+    from calib.runs.row_store import ROWS_FILE, RowStore, locked
+    from calib.runs.run import read_finished
+    from calib.runs.run_files import write_config, write_tables
+    from calib.runs.selection import select_operating_point
+    from calib.runs.sweep import Sweep, examples_identity, is_unfinished
     from calib.scoring.metrics import in_order, score
-    from calib.settings.setting import BASELINE
-    from calib.vlm.load import open_model
+    from calib.util.errors import CalibError
+    from calib.util.terminal import terminal_safe
 
     # One that is not asked is no part of what the run is.
     config = replace(config, reference=reference_of(config) or NoneMethod())
@@ -49,8 +53,8 @@ def main(config: SweepConfig) -> None:
     named = Path(config.out).expanduser() if config.out else None
     folder = named or folder_name(names, config, vlm.fingerprint)
     # Whatever is wrong with the settings is said before the folder becomes this run's.
-    extra = check(config, vlm, benchmark)
-    notes = [*benchmark.notes, *questions.notes, *meaning(config, vlm, benchmark.examples)]
+    extra = check_sweep(config, vlm, benchmark)
+    notes = [*benchmark.notes, *questions.notes, *sweep_notes(config, vlm, benchmark.examples)]
     identity = identity_of(config) | {
         "checkpoint": vlm.checkpoint,
         "fingerprint": vlm.fingerprint,
@@ -64,13 +68,16 @@ def main(config: SweepConfig) -> None:
             provenance() | {"notes": notes},
             unfinished=is_unfinished(folder),
         )
-        with Rows.open(folder / ROWS_FILE) as record:
-            study = Study(config, vlm, benchmark, utility, folder, record)
+        with RowStore.open(folder / ROWS_FILE) as record:
+            study = Sweep(config, vlm, benchmark, utility, folder, record)
             judge = study.judging.judge.id
-            print(f"Checkpoint {printable(vlm.checkpoint)}, judge {printable(judge)}, ", end="")
-            print(f"run {printable(str(folder))}")
+            print(
+                f"Checkpoint {terminal_safe(vlm.checkpoint)}, judge {terminal_safe(judge)}, ",
+                end="",
+            )
+            print(f"run {terminal_safe(str(folder))}")
             for note in notes:
-                print(f"note: {printable(note)}")
+                print(f"note: {terminal_safe(note)}")
             if record.finished:
                 print(f"{len(record.finished):,} rows were answered before and are not done again.")
 
@@ -79,19 +86,21 @@ def main(config: SweepConfig) -> None:
                 grids[method.name] = study.grid(method)
                 axes[method.name] = method.axis.meaning
                 for note in (*method.notes, *study.notes):
-                    print(f"note: {printable(note)}")
+                    print(f"note: {terminal_safe(note)}")
                 study.notes.clear()
             settings = [BASELINE, *(one for grid in grids.values() for one in grid)]
             validated = score(study.validate(settings), config.mapping)
-            chosen = {name: choose(validated, name) for name in grids or [BASELINE.method]}
+            chosen = {
+                name: select_operating_point(validated, name) for name in grids or [BASELINE.method]
+            }
             kept = [
                 one for name, grid in grids.items() for one in grid if one.layer == chosen[name][0]
             ]
             tested = score(study.test([BASELINE, *kept]), config.mapping)
             labels = study.write_labels()
-            answered = answered_notes(record)
+            answered = remote_answer_notes(record)
             for note in (*study.engine.notes, *answered, *study.judging.notes()):
-                print(f"note: {printable(note)}")
+                print(f"note: {terminal_safe(note)}")
 
         results = in_order([*validated, *tested])
         prompts = [one.name for one in methods_of(config) if isinstance(one, Prompting)]
@@ -105,7 +114,7 @@ def main(config: SweepConfig) -> None:
                 try:
                     files["report"] = write_report([run], folder / "report.html")
                 except CalibError as error:  # the run is whole without it
-                    print(f"note: there is no report: {printable(str(error))}")
+                    print(f"note: there is no report: {terminal_safe(str(error))}")
         # The summary has the mini world's parts already.
         sliced = config.data.name != "mini"
         found = study.judged, results, chosen, axes, prompts

@@ -16,8 +16,8 @@ import pytest  # noqa: E402 - after the variables above
 @pytest.fixture(scope="session")
 def vlm():
     """mini-internvl as the package ships it."""
-    from calib.config import ModelConfig
-    from calib.vlm.load import load
+    from calib.config.model import ModelConfig
+    from calib.models.load import load
 
     return load(ModelConfig(name="internvl"))
 

@@ -8,8 +8,8 @@ from composing import composed
 from in_process import command
 
 from calib import sweep
-from calib.config import CONF
-from calib.config_prompts import NoneMethod
+from calib.config.prompts import NoneMethod
+from calib.config.schemas import CONF
 
 FOUR = ["reminder", "few_shot", "iar_layer", "iar_head"]
 TINY = (

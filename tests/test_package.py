@@ -39,7 +39,7 @@ def test_the_wheel_holds_code_conf_and_weights(built):
     assert files("calib") <= inside
     assert {f"calib/{name}" for name in files("conf")} <= inside
     assert any(
-        n.startswith("calib/vlm/mini_internvl/") and n.endswith(".safetensors") for n in inside
+        n.startswith("calib/models/mini_internvl/") and n.endswith(".safetensors") for n in inside
     )
     assert not [name for name in inside if name.startswith(("tests/", "experiments/"))]
 

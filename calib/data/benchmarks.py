@@ -1,6 +1,16 @@
-"""The benchmarks a configuration can name, and the questions that measure helpfulness."""
+"""Load the benchmark and the utility questions that a configuration names."""
 
-from calib.config_data import (
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from calib.config.checks import one_of
+from calib.config.data import (
+    DATA,
     DataConfig,
     DualBenchData,
     MiniData,
@@ -11,12 +21,22 @@ from calib.config_data import (
     UtilityConfig,
     VscbenchData,
 )
+from calib.config.schemas import CONF
 from calib.data import dualbench, own_pairs, published, utility, vscbench
-from calib.data.benchmark import Benchmark
-from calib.data.example import Example, limited
+from calib.data.example import SPLITS, Example, Pair, limited, pairs
+from calib.data.images import sound_pictures
 from calib.data.mini import examples as mini
-from calib.data.picture_files import sound_pictures
-from calib.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Examples of all splits, and what a reader of the results must know about them."""
+
+    examples: list[Example]
+    """Twins stand together, so that a limit on their number keeps pairs whole."""
+    notes: list[str] = field(default_factory=list)
+    """Every defect handled, everything rendered or left out: one sentence each, with its count."""
 
 
 def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
@@ -100,3 +120,43 @@ def load_utility_noted(
             f" About what was read: {'; '.join([*found.notes, *broken]) or 'no defects'}."
         )
     return Benchmark(sound, [*found.notes, *broken])
+
+
+_SCHEMA = "/hydra/schema/data@_here_"
+
+
+def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> list[Pair]:
+    """The pairs of the benchmark of that name in conf/data (mini is the mini world), or of a table
+    or folder of your own; ``settings`` are those of its dataclass in calib/config/data.py, e.g.
+    limit=100 or parts=["image_centric"]. ``split`` is train, validation, test, or None for all.
+
+    Raises CalibError when it cannot be read, a setting does not exist, or there are no pairs.
+    """
+    if split is not None:
+        one_of("split", split, SPLITS)
+    file = CONF / "data" / f"{data}.yaml"
+    if isinstance(data, str) and "/" not in data and file.is_file():
+        chosen = yaml.safe_load(file.read_text(encoding="utf-8"))
+        named = (one for one in chosen.pop("defaults") if isinstance(one, dict))
+        schema = DATA[next(one[_SCHEMA] for one in named if _SCHEMA in one)]
+    else:
+        chosen, schema = {"file": str(data)}, DATA["pairs"]
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), chosen, settings)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise CalibError(f"calib.load_pairs: {str(error).splitlines()[0]}.") from error
+    assert isinstance(config, DataConfig)
+    found = pairs(load_benchmark(config).examples)
+    if not found:
+        raise CalibError(
+            f"'{data}' has no pairs of a safe and an unsafe example. Give twins one name in column "
+            "pair."
+        )
+    kept = [pair for pair in found if split in (None, pair.safe.split)]
+    if not kept:
+        raise CalibError(
+            f"None of the {len(found)} pairs of '{data}' is in split {split}. Ask for another, or "
+            "have more pairs."
+        )
+    return kept

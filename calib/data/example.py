@@ -1,12 +1,14 @@
-"""What travels through a sweep: an example (one query about one picture) and a contrastive pair."""
+"""An example (one query about one picture), a contrastive pair, and the parts of a benchmark."""
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from PIL import Image
+
+from calib.data.text_image import PERTURBATIONS
 
 Safety = Literal["safe", "unsafe"]
 Split = Literal["train", "validation", "test"]
@@ -150,3 +152,33 @@ def limited(examples: list[Example], limit: int | None) -> list[Example]:
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation."""
     return re.findall(r"\w+", text.casefold())
+
+
+PAIRED_QUERIES = ("image_centric", "text_centric")
+SAFETY_DATASETS = (*PAIRED_QUERIES, "dual_use")
+
+
+class Placed(Protocol):
+    """An example, or a response to one."""
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def variant(self) -> str: ...
+
+
+One = TypeVar("One", bound=Placed)
+
+
+def counted_in_sra(some: Iterable[One]) -> list[One]:
+    """What SRA is a share of, and an operating point is chosen by: image- and text-centric queries.
+
+    Where there are none, those on original dual-use pictures (SRA_u is then RR_h, and SRA_s DAR_b):
+    perturbed copies are not independent of what they copy.
+    """
+    found = list(some)
+    paired = [one for one in found if one.dataset in PAIRED_QUERIES]
+    return paired or [
+        one for one in found if one.dataset == "dual_use" and one.variant not in PERTURBATIONS
+    ]

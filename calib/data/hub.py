@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.data.picture_files import PictureBytes
-from calib.errors import CalibError
+from calib.data.images import PictureBytes
+from calib.util.errors import CalibError
 
 REMEDY = "Give a local copy with {key}.root=FOLDER, or another id with {key}.hub=ID."
 

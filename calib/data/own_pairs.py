@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calib.config_data import PARTS, PairsData
-from calib.data.benchmark import Benchmark
+from calib.config.choices import PARTS
+from calib.config.data import PairsData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import SPLITS, Example, Safety, Split, pairs, split_of
-from calib.data.picture_files import picture_in
-from calib.data.tables import Row, checked_columns, read_table, text_of
-from calib.errors import CalibError, did_you_mean
+from calib.data.images import picture_in
+from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.util.errors import CalibError, did_you_mean
 
 SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
 OPTIONAL = ("image", "pair", "category", "variant", "part", "split", "request", "id")
@@ -70,7 +71,7 @@ def load(config: PairsData) -> Benchmark:
     return Benchmark(examples, notes)
 
 
-def _of_table(path: Path, rows: Sequence[Row], query: str | None) -> list[_Given]:
+def _of_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list[_Given]:
     there = set(rows[0]) if rows else set()
     if there.isdisjoint(TWIN_COLUMNS):
         needed = ["safety"] if query else ["query", "safety"]
@@ -84,7 +85,7 @@ def _of_table(path: Path, rows: Sequence[Row], query: str | None) -> list[_Given
     return [one for k, row in enumerate(rows) for one in _twin(path, k, row, query)]
 
 
-def _single(path: Path, number: int, row: Row, query: str | None) -> _Given:
+def _single(path: Path, number: int, row: TableRow, query: str | None) -> _Given:
     where = f"{path}, row {number + 1}"
     said = text_of(row, "safety").lower()
     safety: Safety = "safe" if said == "safe" else "unsafe"
@@ -94,7 +95,7 @@ def _single(path: Path, number: int, row: Row, query: str | None) -> _Given:
     return _Given(id_, where, asked, safety, row.get("image"), text_of(row, "pair"), row)
 
 
-def _twin(path: Path, number: int, row: Row, query: str | None) -> list[_Given]:
+def _twin(path: Path, number: int, row: TableRow, query: str | None) -> list[_Given]:
     where = f"{path}, row {number + 1}"
     name = text_of(row, "id") or str(number)
     pair = text_of(row, "pair") or name
@@ -107,7 +108,7 @@ def _twin(path: Path, number: int, row: Row, query: str | None) -> list[_Given]:
     return found
 
 
-def _asked(where: str, row: Row, column: str, query: str | None) -> str:
+def _asked(where: str, row: TableRow, column: str, query: str | None) -> str:
     asked = text_of(row, column) or (query or "").strip()
     if not asked:
         raise CalibError(

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError, did_you_mean
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 """One row: the value of each column; text where the file is CSV."""
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 MAX_BYTES = 2**30
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[TableRow]:
     """The rows of a file, by its ending: CSV, TSV, JSON lines, JSON (a list or an object of rows)
     or parquet.
 
@@ -72,7 +72,7 @@ def text_of(row: Mapping[str, Any], column: str) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
-def _parse(ending: str, text: str) -> list[Row]:
+def _parse(ending: str, text: str) -> list[TableRow]:
     if ending in (".csv", ".tsv"):
         reader = csv.DictReader(io.StringIO(text), delimiter="\t" if ending == ".tsv" else ",")
         rows = []
@@ -93,7 +93,7 @@ def _parse(ending: str, text: str) -> list[Row]:
     return whole
 
 
-def _object(line: str, number: int) -> Row:
+def _object(line: str, number: int) -> TableRow:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -103,7 +103,7 @@ def _object(line: str, number: int) -> Row:
     return row
 
 
-def _parquet(path: Path) -> list[Row]:
+def _parquet(path: Path) -> list[TableRow]:
     try:
         import pyarrow
         from pyarrow import parquet

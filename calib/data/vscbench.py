@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from calib.data.benchmark import Benchmark
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Picture, split_of
-from calib.data.picture_files import picture_file
+from calib.data.images import picture_file
 from calib.data.text_image import render_text
 from calib.data.vscbench_tables import (
     SAFE_IMAGES,
     SOURCE,
     UNSAFE_IMAGES,
-    Row,
+    WorkbookRow,
     numbers,
     read_image_rows,
     read_text_rows,
     repair_duplicates,
 )
 from calib.data.vscbench_twins import is_unsafe, twin_groups
-from calib.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError, did_you_mean
 
 PARTS = ("image_centric", "text_centric")
 VARIANTS = ("text_only", "typography", "search", "concat", "figstep")
@@ -166,10 +166,10 @@ class _Variant:
     """A file name, or with ``folder`` None the text to render; None: no picture."""
     folder: Path | None
 
-    def has(self, row: Row) -> bool:
+    def has(self, row: WorkbookRow) -> bool:
         return all(row[column] for column in (self.query_column, self.picture_column) if column)
 
-    def picture(self, row: Row) -> Picture | None:
+    def picture(self, row: WorkbookRow) -> Picture | None:
         if self.picture_column is None:
             return None
         if self.folder is not None:
@@ -179,7 +179,7 @@ class _Variant:
             text += "\n1.\n2.\n3."
         return partial(render_text, text, size=PICTURE_SIZE)
 
-    def notes(self, rows: Sequence[Row]) -> list[str]:
+    def notes(self, rows: Sequence[WorkbookRow]) -> list[str]:
         notes = []
         if lacking := [row for row in rows if not self.has(row)]:
             needs = " or ".join(f"'{c}'" for c in (self.query_column, self.picture_column) if c)
@@ -206,7 +206,7 @@ def _variant(name: str, folder: Path) -> _Variant:
 
 
 def _refuse_without_pictures(
-    variants: Sequence[_Variant], rows: Sequence[Row], skip_missing: bool
+    variants: Sequence[_Variant], rows: Sequence[WorkbookRow], skip_missing: bool
 ) -> None:
     problems = []
     for variant in variants:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openpyxl
 
-from calib.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError, did_you_mean
 
 SOURCE = (
     "calib does not ship VSCBench, which has no licence: get it from the repository of its paper "
@@ -39,7 +39,7 @@ MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Row:
+class WorkbookRow:
     """One row of a sheet: the text of each column, "" where the cell is empty."""
 
     number: int
@@ -54,11 +54,11 @@ class Row:
     def __getitem__(self, column: str) -> str:
         return self.cells[column]
 
-    def with_cells(self, changed: Mapping[str, str]) -> "Row":
+    def with_cells(self, changed: Mapping[str, str]) -> "WorkbookRow":
         return replace(self, cells={**self.cells, **changed})
 
 
-def read_text_rows(path: Path) -> tuple[list[Row], list[str]]:
+def read_text_rows(path: Path) -> tuple[list[WorkbookRow], list[str]]:
     """The rows of the text-centric workbook that have a type, and notes on what was done.
 
     Raises CalibError for a missing or unreadable workbook, a missing column, or a picture's name
@@ -76,7 +76,7 @@ def read_text_rows(path: Path) -> tuple[list[Row], list[str]]:
     return repaired, notes
 
 
-def read_image_rows(path: Path) -> tuple[list[Row], list[str]]:
+def read_image_rows(path: Path) -> tuple[list[WorkbookRow], list[str]]:
     """The rows of the image-centric workbook with category and prompt, and notes on the rest.
 
     Raises CalibError as ``read_text_rows`` does.
@@ -88,7 +88,9 @@ def read_image_rows(path: Path) -> tuple[list[Row], list[str]]:
     return _drop_without("Prompt", path, rows, notes), notes
 
 
-def repair_duplicates(rows: Sequence[Row], present: Collection[str]) -> tuple[list[Row], list[str]]:
+def repair_duplicates(
+    rows: Sequence[WorkbookRow], present: Collection[str]
+) -> tuple[list[WorkbookRow], list[str]]:
     """Put right rows of the image-centric sheet that name one file twice.
 
     The column that disagrees with the number at the end of the name gets the file of its own
@@ -109,7 +111,7 @@ def repair_duplicates(rows: Sequence[Row], present: Collection[str]) -> tuple[li
     return repaired, notes
 
 
-def numbers(rows: Iterable[Row]) -> str:
+def numbers(rows: Iterable[WorkbookRow]) -> str:
     """The Excel numbers of rows, the first ten spelt out, and how many there are."""
     excel = [row.excel for row in rows]
     shown = ", ".join(map(str, excel[:10])) + (", ..." if len(excel) > 10 else "")
@@ -118,7 +120,7 @@ def numbers(rows: Iterable[Row]) -> str:
 
 def _read_table(
     path: Path, columns: Sequence[str], files: Collection[str]
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[WorkbookRow], list[str]]:
     sheet, table = _read_sheet(path)
     places = _places(path, sheet, columns, table[0] if table else ())
     rows, tidied = [], 0
@@ -129,7 +131,7 @@ def _read_table(
             for column, text in raw.items()
         }
         if any(cells.values()):  # Rows that only carry formatting are no rows.
-            rows.append(Row(number, cells))
+            rows.append(WorkbookRow(number, cells))
             tidied += sum(cells[column] != raw[column] for column in columns)
             _refuse_paths(path, rows[-1], files)
     if not rows:
@@ -188,7 +190,7 @@ def _places(
     return {column: found.index(column) for column in columns}
 
 
-def _refuse_paths(path: Path, row: Row, files: Iterable[str]) -> None:
+def _refuse_paths(path: Path, row: WorkbookRow, files: Iterable[str]) -> None:
     for column in files:
         name = row[column]
         # Joined to data.root, anything but a plain name could lead out of it.
@@ -199,12 +201,14 @@ def _refuse_paths(path: Path, row: Row, files: Iterable[str]) -> None:
             )
 
 
-def _count_note(path: Path, rows: Sequence[Row], expected: int) -> Iterator[str]:
+def _count_note(path: Path, rows: Sequence[WorkbookRow], expected: int) -> Iterator[str]:
     if len(rows) != expected:
         yield f"{path.name}: has {len(rows)} rows where VSCBench has {expected}"
 
 
-def _drop_without(column: str, path: Path, rows: list[Row], notes: list[str]) -> list[Row]:
+def _drop_without(
+    column: str, path: Path, rows: list[WorkbookRow], notes: list[str]
+) -> list[WorkbookRow]:
     if empty := [row for row in rows if not row[column]]:
         notes.append(
             f"{path.name}: rows with an empty '{column}' were dropped: Excel rows {numbers(empty)}"
@@ -212,7 +216,7 @@ def _drop_without(column: str, path: Path, rows: list[Row], notes: list[str]) ->
     return [row for row in rows if row[column]]
 
 
-def _name_the_object(row: Row) -> Row:
+def _name_the_object(row: WorkbookRow) -> WorkbookRow:
     # In the released sheet the text-only prompt of XSTest 397 was overwritten by its prompt_mm.
     # Without an object the prompt cannot be mended: it becomes empty and its examples are dropped.
     return row.with_cells(
@@ -225,7 +229,7 @@ def _name_the_object(row: Row) -> Row:
     )
 
 
-def _columns_in_error(row: Row) -> list[str]:
+def _columns_in_error(row: WorkbookRow) -> list[str]:
     files = (*SAFE_IMAGES, *UNSAFE_IMAGES)
     uses = Counter(row[column] for column in files if row[column])
     wrong = []
@@ -241,7 +245,7 @@ def _agrees(column: str, name: str) -> bool:
     return name.startswith(f"{side}_") and Path(name).stem.endswith(f"_{index}")
 
 
-def _sibling(row: Row, column: str, present: Collection[str]) -> str:
+def _sibling(row: WorkbookRow, column: str, present: Collection[str]) -> str:
     side, _, index = column.split("_")
     stem = re.sub(r"_\d+$", f"_{index}", Path(row[column]).stem)
     if not stem.startswith(f"{side}_"):

@@ -7,7 +7,7 @@ and so do the two privacy types.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calib.data.vscbench_tables import Row, numbers
+from calib.data.vscbench_tables import WorkbookRow, numbers
 
 FAMILIES = {
     "nons_group_real_discr": "discr",
@@ -24,25 +24,25 @@ class TwinGroup:
 
     id: int
     """Number of the unsafe row, or of the only row."""
-    rows: tuple[Row, ...]
+    rows: tuple[WorkbookRow, ...]
     """Safe rows before the unsafe one, the closest twin first."""
 
 
-def is_unsafe(row: Row) -> bool:
+def is_unsafe(row: WorkbookRow) -> bool:
     return "contrast" in row["type"]
 
 
-def twin_groups(rows: Sequence[Row]) -> tuple[list[TwinGroup], list[str]]:
+def twin_groups(rows: Sequence[WorkbookRow]) -> tuple[list[TwinGroup], list[str]]:
     """Group ``rows`` into twins, in order of their first rows, and say how they were matched.
 
     A safe row's twin is the next unused row of its contrast type with the same focus; those left
     over are matched in their order. A row without a twin is a group of its own.
     """
-    families: dict[str, dict[str, list[Row]]] = {}
+    families: dict[str, dict[str, list[WorkbookRow]]] = {}
     for row in rows:
         families.setdefault(_family(row["type"]), {}).setdefault(row["type"], []).append(row)
 
-    groups: dict[int, list[Row]] = {}
+    groups: dict[int, list[WorkbookRow]] = {}
     by_focus = by_order = 0
     for types in families.values():
         unsafe = [row for of_type in types.values() for row in of_type if is_unsafe(row)]
@@ -74,13 +74,13 @@ def twin_groups(rows: Sequence[Row]) -> tuple[list[TwinGroup], list[str]]:
 
 @dataclass(frozen=True)
 class _Match:
-    rows: list[Row]
+    rows: list[WorkbookRow]
     twins: dict[int, int]
     """Number of a safe row -> number of its unsafe twin."""
     by_focus: int
 
 
-def _match(safe: list[Row], unsafe: list[Row]) -> _Match:
+def _match(safe: list[WorkbookRow], unsafe: list[WorkbookRow]) -> _Match:
     free = list(unsafe)
     twins: dict[int, int] = {}
     for row in safe:

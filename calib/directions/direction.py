@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from calib.directions.separation import auroc_interval
-from calib.errors import CalibError
-from calib.files import write_atomically
-from calib.vlm.layers import Site
+from calib.directions.fit import auroc_interval
+from calib.models.layers import Site
+from calib.util.errors import CalibError
+from calib.util.files import write_atomically
 
 SCHEMA = 2
 HEADER = "calib_direction"

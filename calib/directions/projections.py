@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.cells import from_spreadsheet, spreadsheet_safe
 from calib.data.example import SPLITS, Split
 from calib.directions.direction import Direction
-from calib.errors import CalibError
-from calib.files import write_atomically
+from calib.util.errors import CalibError
+from calib.util.files import csv_safe, from_csv_safe, write_atomically
 
 ENDING = ".projections.csv"
 """Of the file that stands beside that of the direction, and has its name before the ending."""
@@ -100,7 +99,7 @@ def write_projections(path: Path, projections: Projections) -> None:
     writer.writerow([*_NAMED, *(f"layer_{layer}" for layer in projections.layers)])
     named = zip(projections.examples, projections.sides, projections.splits, strict=True)
     for (example, side, split), row in zip(named, projections.values, strict=True):
-        writer.writerow([spreadsheet_safe(example), side, split, *(f"{v:z.6f}" for v in row)])
+        writer.writerow([csv_safe(example), side, split, *(f"{v:z.6f}" for v in row)])
     write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
@@ -143,7 +142,7 @@ def _line(path: Path, number: int, row: list[str], layers: int) -> tuple[Any, ..
         values = [float(cell) for cell in cells]
         whole = len(values) == layers and all(map(math.isfinite, values))
         if whole and side in SIDES and split in SPLITS:
-            return from_spreadsheet(example), side, split, values
+            return from_csv_safe(example), side, split, values
     except ValueError:
         pass
     raise CalibError(

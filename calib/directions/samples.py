@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 ROUNDING = 1e-12
 """Distances below this share of the activations' norm are rounding errors of float64 sums."""

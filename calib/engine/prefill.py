@@ -17,12 +17,12 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from calib.engine.cache import ForkedLayer, Source
-from calib.engine.edit import Edits, Masks
-from calib.engine.forking import forking
-from calib.engine.states import States, fork
-from calib.engine.tally import Tally
-from calib.vlm.load import VLM
-from calib.vlm.prompts import Prompt, PromptBatch, collate, prompt_positions
+from calib.engine.edits import Edits, Masks
+from calib.engine.engine import Stats
+from calib.engine.prefix_sharing import PrefixStates, fork, forking
+from calib.models.load import VLM
+from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
+from calib.models.prompts import Prompt
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Of one layer, by state. # [states, heads, length, head width] each"""
@@ -37,7 +37,7 @@ class Prefix:
     prompt_of: list[int]
     """The prompt of each row. # [rows]"""
     edits: list[Edits]  # [rows]
-    states: States | None = None
+    states: PrefixStates | None = None
     held: list[KeysValues] = field(default_factory=list)
     """Keys and values of each layer by state at its input; empty where nothing was read."""
 
@@ -70,7 +70,7 @@ def read_prefix(
     prompts: Sequence[Prompt],
     prompt_of: Sequence[int],
     edits: Sequence[Edits],
-    tally: Tally,
+    tally: Stats,
 ) -> Prefix:
     """First pass: the prompts without their last token."""
     batch = collate(vlm, prompts)
@@ -94,7 +94,7 @@ Entry = tuple[int, int]
 """A row that was read up to its last token: the number of its prefix, and its row there."""
 
 
-def read_last(vlm: VLM, prefixes: Sequence[Prefix], entries: Sequence[Entry], tally: Tally) -> Read:
+def read_last(vlm: VLM, prefixes: Sequence[Prefix], entries: Sequence[Entry], tally: Stats) -> Read:
     """Second pass, for some rows: the last token of their prompts."""
     # Prompts are numbered by appearance, so that a state at the first layer is a prompt.
     prompts = list(dict.fromkeys((k, prefixes[k].prompt_of[row]) for k, row in entries))
@@ -145,7 +145,7 @@ def read_whole(
     prompts: Sequence[Prompt],
     prompt_of: Sequence[int],
     edits: Sequence[Edits],
-    tally: Tally,
+    tally: Stats,
 ) -> Read:
     """Both passes in one, where the tokens of a prompt look ahead."""
     batch = collate(vlm, prompts)
@@ -159,7 +159,7 @@ def read_whole(
     return _read(output.logits, states, cache)
 
 
-def _read(logits: torch.Tensor, states: States, cache: Cache) -> Read:
+def _read(logits: torch.Tensor, states: PrefixStates, cache: Cache) -> Read:
     held = [(layer.keys, layer.values) for layer in cache.layers]
     final = logits[:, -1].to(torch.float32, copy=True)
     return Read(final, states.of_row[-1], held, states.of_row[:-1], held[0][0].shape[-2])
@@ -180,5 +180,5 @@ def _masks(batch: PromptBatch, edits: Sequence[Edits], columns: slice) -> Masks:
     return {name: prompt_positions(batch, name)[:, columns] for name in names}
 
 
-def _count(tally: Tally, states: States, layers: int, length: int) -> None:
+def _count(tally: Stats, states: PrefixStates, layers: int, length: int) -> None:
     tally.prefill_token_layers += length * sum(states.count(layer) for layer in range(layers))

@@ -10,10 +10,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Semaphore
 
-from calib.engine.decoding import Asked, Decoding, Response
-from calib.errors import CalibError
-from calib.remote.endpoint import Halted, Reply
-from calib.remote.model import RemoteModel
+from calib.engine.request import Decoding, Request, Response
+from calib.models.endpoint import Aborted, Reply
+from calib.models.remote import RemoteModel
+from calib.util.errors import CalibError
 
 
 class RemoteEngine:
@@ -32,7 +32,9 @@ class RemoteEngine:
             return []
         return [f"{self.vlm.checkpoint}: {asked} requests for {self.rows} rows were made just now"]
 
-    def landing(self, asked: Sequence[Asked]) -> Generator[list[tuple[int, Response]], None, None]:
+    def landing(
+        self, asked: Sequence[Request]
+    ) -> Generator[list[tuple[int, Response]], None, None]:
         """Responses by the place of their row, a few at a time as they land. Asking for more says
         that those before are safe.
 
@@ -67,7 +69,7 @@ class RemoteEngine:
                     for future in some:
                         try:
                             found.append((places[future], future.result()))
-                        except (Halted, CancelledError):
+                        except (Aborted, CancelledError):
                             continue  # not asked any more, because of what failed
                         except CalibError as error:
                             failed = failed or error
@@ -88,7 +90,7 @@ class RemoteEngine:
             future.cancel()
         room.release(self.vlm.config.concurrency)  # who waits for room hears of the halt
 
-    def _answer_or_halt(self, one: Asked, room: Semaphore) -> Response:
+    def _answer_or_halt(self, one: Request, room: Semaphore) -> Response:
         room.acquire()
         try:
             how = self.decoding

@@ -10,12 +10,13 @@ from functools import partial
 
 import torch
 
-from calib.engine.decoding import Asked, Response
-from calib.engine.edit import REACH
-from calib.errors import CalibError
-from calib.vlm.layers import LayerSite, changing
-from calib.vlm.load import VLM
-from calib.vlm.prompts import collate, prompt_positions, read_prompt
+from calib.engine.edits import REACH
+from calib.engine.request import Request, Response
+from calib.models.layers import LayerSite, changing
+from calib.models.load import VLM
+from calib.models.prompt_batch import collate, prompt_positions
+from calib.models.prompts import read_prompt
+from calib.util.errors import CalibError
 
 TOKENS = 4
 """Tokens compared of each row."""
@@ -24,9 +25,9 @@ TIE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
 likely: in narrow types the same row has other last digits alone than in a batch."""
 
 
-def sample(asked: Sequence[Asked]) -> list[Asked]:
+def sample(asked: Sequence[Request]) -> list[Request]:
     """A few rows to compare: a prompt with a picture and one without, unedited and edited."""
-    chosen: list[Asked] = []
+    chosen: list[Request] = []
     for pictured in (True, False):
         kind = [one for one in asked if (one.example.picture is not None) == pictured]
         rows = [one for one in kind if one.example is kind[0].example]
@@ -36,7 +37,7 @@ def sample(asked: Sequence[Asked]) -> list[Asked]:
     return [replace(one, certain=None, base=None) for one in chosen]
 
 
-def require_same(vlm: VLM, one: Asked, response: Response) -> None:
+def require_same(vlm: VLM, one: Request, response: Response) -> None:
     """Raise CalibError unless a response of the engine is what plain generate says.
 
     The response is at least as long as TOKENS, or has ended by itself.
@@ -63,7 +64,7 @@ def require_same(vlm: VLM, one: Asked, response: Response) -> None:
 
 
 @torch.no_grad()
-def plain_tokens(vlm: VLM, one: Asked, count: int) -> tuple[list[int], list[torch.Tensor]]:
+def plain_tokens(vlm: VLM, one: Request, count: int) -> tuple[list[int], list[torch.Tensor]]:
     """The row's first tokens by plain greedy generate, and the scores they were chosen by.
 
     # [steps][vocabulary]

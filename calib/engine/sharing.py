@@ -8,11 +8,12 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from calib.engine.forking import BATCH_AXES
-from calib.engine.row import Row
-from calib.vlm.layers import decoder_layers
-from calib.vlm.load import VLM
-from calib.vlm.prompts import Prompt, collate
+from calib.engine.prefix_sharing import BATCH_AXES
+from calib.engine.request import DecodingRow
+from calib.models.layers import decoder_layers
+from calib.models.load import VLM
+from calib.models.prompt_batch import collate
+from calib.models.prompts import Prompt
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Sharing:
     """First layer after which rows can fork within the prompt: below, the model adds something to
     its residual stream between two blocks. With 0 they can also fork before any layer."""
 
-    def covers(self, row: Row) -> bool:
+    def covers(self, row: DecodingRow) -> bool:
         """Whether a row can share."""
         if self.reason is not None:
             return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from calib.directions.direction import Direction
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.directions.direction import Direction, read_direction
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 FILE = "direction.safetensors"
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)

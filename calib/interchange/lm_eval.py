@@ -12,8 +12,8 @@ import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from calib.directions.direction import Direction
-from calib.errors import CalibError
-from calib.vlm.layers import MLPS, decoder_layers
+from calib.models.layers import MLPS, decoder_layers
+from calib.util.errors import CalibError
 
 
 def steering_file(direction: Direction, model: Any) -> bytes:

@@ -17,16 +17,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from calib.errors import CalibError
-from calib.interchange.control_vector import read_control_vector
-from calib.interchange.vectors import LARGEST, as_vector, bytes_of
+from calib.interchange.gguf import read_control_vector
+from calib.interchange.importing import LARGEST, as_vector, bytes_of
+from calib.util.errors import CalibError
 
 METADATA = "direction_metadata.json"
 _LAYER_KEY = re.compile(r"(?:layer(0|[1-9]\d{0,5})\.v|layer_(0|[1-9]\d{0,5}))", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Found:
+class ImportedVectors:
     """What a file of others holds."""
 
     vectors: dict[int, torch.Tensor]
@@ -35,13 +35,13 @@ class Found:
     """How its numbers became layers."""
 
 
-def read_gguf_vectors(path: Path, layers: list[int] | None) -> Found:
+def read_gguf_vectors(path: Path, layers: list[int] | None) -> ImportedVectors:
     """A control vector of llama.cpp, repeng or EasySteer: direction.N is added after block N."""
     _no_layers(path, layers)
-    return Found(read_control_vector(path), "direction.N is the output of block N")
+    return ImportedVectors(read_control_vector(path), "direction.N is the output of block N")
 
 
-def read_refusal_direction(path: Path, layers: list[int] | None) -> Found:
+def read_refusal_direction(path: Path, layers: list[int] | None) -> ImportedVectors:
     """``direction.pt`` of refusal_direction with ``direction_metadata.json`` beside it.
 
     Its layer counts block inputs: the input of block N is the output of block N - 1.
@@ -57,13 +57,13 @@ def read_refusal_direction(path: Path, layers: list[int] | None) -> Found:
             f"'{path}' was read at the input of block 0, the embeddings, and calib's layers are "
             "outputs of blocks: there is none before the first."
         )
-    return Found(
+    return ImportedVectors(
         {layer - 1: vector},
         f"its layer {layer} is the input of that block, so the output of block {layer - 1}",
     )
 
 
-def read_svec(path: Path, layers: list[int] | None) -> Found:
+def read_svec(path: Path, layers: list[int] | None) -> ImportedVectors:
     """JSON of IBM's activation-steering (one vector per layer) or of AISteer360 (a list of them,
     of which calib takes one)."""
     _no_layers(path, layers)
@@ -81,14 +81,14 @@ def read_svec(path: Path, layers: list[int] | None) -> Found:
         if not re.fullmatch(r"0|[1-9][0-9]{0,5}", key):
             raise CalibError(f"'{path}' names a layer '{key}'.")
         found[int(key)] = _numbers(value, f"'{path}', layer {key}")
-    return Found(
+    return ImportedVectors(
         found,
         "each is the output of the block it was read from; activation-steering itself adds it at "
         "that block's input, which is one layer lower: give shift=-1 to do as it does",
     )
 
 
-def read_tensors(path: Path, layers: list[int] | None) -> Found:
+def read_tensors(path: Path, layers: list[int] | None) -> ImportedVectors:
     """safetensors with keys ``layerN.v`` or ``layer_N``, or one tensor of [layers, width] whose
     rows are ``layers``."""
     try:
@@ -102,7 +102,7 @@ def read_tensors(path: Path, layers: list[int] | None) -> Found:
         if len({number for number, _ in named}) != len(named):
             raise CalibError(f"'{path}' names a layer twice: {', '.join(sorted(tensors))}.")
         found = {n: as_vector(tensors[name], f"'{path}', {name}") for n, name in sorted(named)}
-        return Found(found, "layer N is the output of block N")
+        return ImportedVectors(found, "layer N is the output of block N")
     stacked = list(tensors.values())
     if len(stacked) != 1 or stacked[0].dim() > 2:
         raise CalibError(
@@ -116,10 +116,10 @@ def read_tensors(path: Path, layers: list[int] | None) -> Found:
             f"order with layers=[N,...], {len(rows)} different ones."
         )
     found = {n: as_vector(row, f"'{path}'") for n, row in zip(layers, rows, strict=True)}
-    return Found(found, f"its rows are layers {layers}, as given")
+    return ImportedVectors(found, f"its rows are layers {layers}, as given")
 
 
-READERS: dict[str, Callable[[Path, list[int] | None], Found]] = {
+READERS: dict[str, Callable[[Path, list[int] | None], ImportedVectors]] = {
     "gguf": read_gguf_vectors,
     "refusal_direction": read_refusal_direction,
     "svec": read_svec,

@@ -1,5 +1,5 @@
 """Judges: who says what a response is, one file each.
 
-A judge gives responses their labels (calib.scoring.labels) and is told by its id, which names
+A judge gives responses their labels (calib.scoring.judged) and is told by its id, which names
 everything that its labels depend on.
 """

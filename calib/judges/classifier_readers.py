@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 
-from calib.config_judges import ClassifierJudge, LabelRule
-from calib.errors import CalibError, did_you_mean
-from calib.judges.classifier_model import Loaded
-from calib.judges.judge import Said
+from calib.config.judge import ClassifierJudge, LabelRule
+from calib.judges.classifier import Loaded
+from calib.judges.judge import JudgeInput
+from calib.util.errors import CalibError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ClassifierPrompt:
     """What is read about one response."""
 
     tokens: list[int]
@@ -25,7 +25,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Output:
+class ClassifierOutput:
     """What a classifier made of one prompt."""
 
     decisive: str
@@ -55,24 +55,24 @@ class SequenceReader:
                     f"{', '.join(self._names)}.{did_you_mean(rule.pattern, self._names)}"
                 )
 
-    def prompt(self, one: Said) -> Prompt:
+    def prompt(self, one: JudgeInput) -> ClassifierPrompt:
         """The response's tokens, the first ones where the model cannot read all."""
         limit, tokenizer = self._loaded.limit, self._loaded.tokenizer
         text = _sound(one.response)
         tokens = tokenizer(text)["input_ids"]
         if limit is None or len(tokens) <= limit:
-            return Prompt(tokens)
+            return ClassifierPrompt(tokens)
         first = tokenizer(text, truncation=True, max_length=limit)["input_ids"]
-        return Prompt(first, f"first {limit} of {len(tokens)} tokens")
+        return ClassifierPrompt(first, f"first {limit} of {len(tokens)} tokens")
 
     @torch.inference_mode()
-    def outputs(self, batch: Sequence[Sequence[int]]) -> list[Output]:
+    def outputs(self, batch: Sequence[Sequence[int]]) -> list[ClassifierOutput]:
         """The likeliest class of each row of tokens."""
         tokens, mask = _padded(batch, self._loaded, left=False)
         logits = self._loaded.model(input_ids=tokens, attention_mask=mask).logits
         found = logits.float().softmax(-1).max(-1)
         return [
-            Output(self._names[k], f"{self._names[k]} ({probability:.2f})")
+            ClassifierOutput(self._names[k], f"{self._names[k]} ({probability:.2f})")
             for probability, k in zip(found.values.tolist(), found.indices.tolist(), strict=True)
         ]
 
@@ -95,7 +95,7 @@ class GuardReader:
         self._reserved = config.max_new_tokens
         self._marks = _marks(loaded.tokenizer)
 
-    def prompt(self, one: Said) -> Prompt:
+    def prompt(self, one: JudgeInput) -> ClassifierPrompt:
         """The tokens of the guard's template around request (else query) and response.
 
         A prompt is never cut, which would take the guard's own instructions away: one that is too
@@ -119,18 +119,18 @@ class GuardReader:
         limit = self._loaded.limit
         if limit is not None and len(tokens) + self._reserved > limit:
             too_long = f"{len(tokens)} tokens and {self._reserved} to write, of at most {limit}"
-            return Prompt([], f"not asked: {too_long}")
-        return Prompt(tokens)
+            return ClassifierPrompt([], f"not asked: {too_long}")
+        return ClassifierPrompt(tokens)
 
     @torch.inference_mode()
-    def outputs(self, batch: Sequence[Sequence[int]]) -> list[Output]:
+    def outputs(self, batch: Sequence[Sequence[int]]) -> list[ClassifierOutput]:
         """What is written greedily after each row of tokens."""
         tokens, mask = _padded(batch, self._loaded, left=True)
         rows = self._loaded.model.generate(input_ids=tokens, attention_mask=mask)
         texts = self._loaded.tokenizer.batch_decode(
             rows[:, tokens.shape[1] :], skip_special_tokens=True
         )
-        return [Output(text.strip(), text.strip()) for text in texts]
+        return [ClassifierOutput(text.strip(), text.strip()) for text in texts]
 
     def fits(self, rule: LabelRule, decisive: str) -> bool:
         return re.search(rule.pattern, decisive, re.MULTILINE) is not None

@@ -1,15 +1,16 @@
-"""What a judge is asked, what it answers, and what every judge has."""
+"""The interface of a judge: its input, its verdict, and partial verdicts when it has to stop."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from calib.data.example import Example
-from calib.scoring.labels import Label
+from calib.scoring.judged import Label
+from calib.util.errors import CalibError
 
 
 @dataclass(frozen=True)
-class Said:
+class JudgeInput:
     """A response and what it responds to."""
 
     example: Example
@@ -42,7 +43,21 @@ class Judge(Protocol):
         ...
 
     def __call__(
-        self, said: Sequence[Said], tell: Callable[[int], None] = lambda n: None
+        self, said: Sequence[JudgeInput], tell: Callable[[int], None] = lambda n: None
     ) -> list[Verdict]:
         """A verdict on each response, in order; ``tell`` hears of every few that are done."""
         ...
+
+
+class PartialVerdicts(CalibError):
+    """A judge stopped in the middle of a batch: the budget is used up, the endpoint is gone.
+
+    Whoever records verdicts records ``finished`` too, then lets the error go on to the user: the
+    next run asks for the rest only. Verdicts of earlier calls have been returned already, so what
+    a killed process can lose is one batch.
+    """
+
+    def __init__(self, message: str, finished: Mapping[int, Verdict]) -> None:
+        super().__init__(message)
+        self.finished = finished
+        """Verdicts that were found before, by their place in the batch."""

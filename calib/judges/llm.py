@@ -1,4 +1,4 @@
-"""Language models as judges: one or several models behind an endpoint, asked by a protocol.
+"""Language models behind an endpoint as judges; several of them vote.
 
 A reply that cannot be read is asked for again, then there is no label: never a default. An empty
 response is irrelevant and not sent. Of several models the majority decides.
@@ -6,20 +6,33 @@ response is irrelevant and not sent. Of several models the majority decides.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
-from calib.config_judges import LlmJudge
-from calib.errors import CalibError
-from calib.judges.judge import Judge, Said, Verdict
-from calib.judges.protocols import PROTOCOLS, Answer, Stage
+from calib.config.judge import LlmJudge
+from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, Verdict
+from calib.judges.protocols import PROTOCOLS, ModelAnswer, Stage
 from calib.judges.reading import quoted, read_answer
-from calib.judges.stopped import Stopped
-from calib.judges.vote import majority
-from calib.remote.endpoint import Access, Endpoint, Halted, Reply
-from calib.remote.messages import data_url
-from calib.scoring.labels import Label
+from calib.models.endpoint import Aborted, Access, Endpoint, Reply
+from calib.models.remote import data_url
+from calib.scoring.judged import Label
+from calib.util.errors import CalibError
+
+
+def majority(votes: Sequence[Label | None]) -> Label | None:
+    """The label that more than half of the readable votes give; None where there is none.
+
+    A vote is None where the model's reply could not be read. More than half of all models must
+    have been read: of three models one alone decides nothing, and of two both must agree.
+    """
+    read = [vote for vote in votes if vote is not None]
+    if 2 * len(read) <= len(votes):
+        return None
+    label, count = Counter(read).most_common(1)[0]
+    return label if 2 * count > len(read) else None
+
 
 LONGER_SIDE = 1024
 """Pictures are shown with at most this many pixels along their longer side."""
@@ -68,7 +81,7 @@ class Models:
         self._protocol = PROTOCOLS[config.protocol]
 
     def __call__(
-        self, said: Sequence[Said], tell: Callable[[int], None] = lambda n: None
+        self, said: Sequence[JudgeInput], tell: Callable[[int], None] = lambda n: None
     ) -> list[Verdict]:
         """A verdict on each response, in order; ``tell`` hears of each that is done.
 
@@ -85,7 +98,7 @@ class Models:
                 for future in as_completed(places):
                     try:
                         finished[places[future]] = future.result()
-                    except (Halted, CancelledError):
+                    except (Aborted, CancelledError):
                         continue  # not asked any more, because of what failed
                     except CalibError as error:
                         failed = failed or error
@@ -96,7 +109,7 @@ class Models:
                 self._stop(places)  # the pool waits for what is under way before it lets go
                 raise
         if failed is not None:
-            raise Stopped(str(failed), dict(sorted(finished.items()))) from None
+            raise PartialVerdicts(str(failed), dict(sorted(finished.items()))) from None
         return [finished[place] for place in range(len(said))]
 
     def _stop(self, places: dict[Future[Verdict], int]) -> None:
@@ -104,14 +117,14 @@ class Models:
         for future in places:
             future.cancel()
 
-    def _judge_or_halt(self, one: Said) -> Verdict:
+    def _judge_or_halt(self, one: JudgeInput) -> Verdict:
         try:
             return self._judge(one)
         except CalibError:
             self._endpoint.halt()  # here, before this thread takes the next response
             raise
 
-    def _judge(self, one: Said) -> Verdict:
+    def _judge(self, one: JudgeInput) -> Verdict:
         if not one.response.strip():
             return Verdict("irrelevant")
         replies: dict[str, str] = {}
@@ -119,8 +132,8 @@ class Models:
         several = len(votes) > 1
         return Verdict(majority(list(votes.values())), replies, votes if several else {})
 
-    def _vote(self, model: str, one: Said, replies: dict[str, str]) -> Label | None:
-        answers: tuple[Answer, ...] = ()
+    def _vote(self, model: str, one: JudgeInput, replies: dict[str, str]) -> Label | None:
+        answers: tuple[ModelAnswer, ...] = ()
         for stage in self._protocol.stages:
             answer = self._answer(model, stage, one, replies)
             if answer is None:
@@ -132,8 +145,8 @@ class Models:
         raise AssertionError("the last stage of a protocol decides")
 
     def _answer(
-        self, model: str, stage: Stage, one: Said, replies: dict[str, str]
-    ) -> Answer | None:
+        self, model: str, stage: Stage, one: JudgeInput, replies: dict[str, str]
+    ) -> ModelAnswer | None:
         messages, sampling = self._messages(stage, one), {"temperature": self._config.temperature}
         for _ in range(self._config.retries + 1):
             reply = self._endpoint.ask(model, messages, self._config.max_tokens, sampling)
@@ -146,7 +159,7 @@ class Models:
         replies[who] = _noted(reply)
         return answer
 
-    def _messages(self, stage: Stage, one: Said) -> list[dict[str, Any]]:
+    def _messages(self, stage: Stage, one: JudgeInput) -> list[dict[str, Any]]:
         text = quoted({**self._protocol.shown(one.example), "response": one.response})
         content: Any = text
         if self._config.image and one.example.picture is not None:

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from calib.data.example import Example
-from calib.scoring.labels import Label
+from calib.scoring.judged import Label
 
-Answer = Mapping[str, str]
+ModelAnswer = Mapping[str, str]
 """What a model chose for each key of a stage."""
 
 _DATA = """
@@ -122,7 +122,7 @@ class Protocol:
     stages: tuple[Stage, ...]
     shown: Callable[[Example], dict[str, str]]
     """What the judge reads about an example, beside the response."""
-    decide: Callable[[Example, tuple[Answer, ...]], Label | None]
+    decide: Callable[[Example, tuple[ModelAnswer, ...]], Label | None]
     """The label that the answers so far mean; None asks the next stage."""
 
 
@@ -142,7 +142,7 @@ def _question(example: Example) -> dict[str, str]:
     return {"query": example.query, **({"text_in_picture": text} if text else {})}
 
 
-def _by_axes(example: Example, answers: tuple[Answer, ...]) -> Label:
+def _by_axes(example: Example, answers: tuple[ModelAnswer, ...]) -> Label:
     found = answers[0]
     if found["refusal"] == "full":
         return "refusal"
@@ -162,11 +162,11 @@ _CLASSES: Mapping[str, Label] = {
 }
 
 
-def _by_class(example: Example, answers: tuple[Answer, ...]) -> Label:
+def _by_class(example: Example, answers: tuple[ModelAnswer, ...]) -> Label:
     return _CLASSES[answers[0]["class"]]
 
 
-def _by_stages(example: Example, answers: tuple[Answer, ...]) -> Label | None:
+def _by_stages(example: Example, answers: tuple[ModelAnswer, ...]) -> Label | None:
     kind = answers[0]["kind"]
     if kind == "direct_answer":
         return "answer"

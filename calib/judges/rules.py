@@ -9,7 +9,7 @@ import itertools
 
 from calib.data.example import Example
 from calib.data.mini import world
-from calib.scoring.labels import Label
+from calib.scoring.judged import Label
 
 
 def judge_rules(example: Example, response: str) -> Label:

@@ -11,7 +11,7 @@ experiments/string_judge.
 import re
 import unicodedata
 
-from calib.judges.wording import (
+from calib.judges.refusal_patterns import (
     COMPLIED,
     CONDEMNED,
     DENIED,
@@ -23,7 +23,7 @@ from calib.judges.wording import (
     TURNED_DOWN,
     WARNED,
 )
-from calib.scoring.labels import Label
+from calib.scoring.judged import Label
 
 _OPENING_SENTENCES = 3
 _OPENING_CHARACTERS = 400

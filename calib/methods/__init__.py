@@ -15,12 +15,12 @@ import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
-from calib.config_prompts import MethodConfig
+from calib.config.prompts import MethodConfig
 from calib.data.example import Example
-from calib.errors import CalibError, did_you_mean
-from calib.settings.fitting import Fitting
-from calib.settings.method import Method
-from calib.vlm.load import Model
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Method
+from calib.models.load import AnyModel
+from calib.util.errors import CalibError, did_you_mean
 
 
 def build(fitting: Fitting, config: MethodConfig) -> Method:
@@ -31,7 +31,7 @@ def build(fitting: Fitting, config: MethodConfig) -> Method:
     return _file(config).method(fitting, config)
 
 
-def check(config: MethodConfig, vlm: Model, examples: Sequence[Example]) -> None:
+def check(config: MethodConfig, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a method that could not be carried out, before anything is done."""
     file = _file(config)
     if hasattr(file, "check"):

@@ -9,12 +9,11 @@ edits what each block's attention and MLP write; here that is edited once it is 
 output. Its means are over harmful and harmless queries (contrast=safety).
 """
 
-from calib.config_methods import Ablation
+from calib.config.method import Ablation
 from calib.engine.operators import Ablate
-from calib.settings.edits import edits_at
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at
 
 AXIS = Axis("share of the component that is removed", usual=0.5)
 
@@ -24,9 +23,9 @@ def method(fitting: Fitting, config: Ablation) -> Method:
     direction = fitting.direction(config.contrast, config.estimator, config.read_positions)
     edited = fitting.layers(config.edited_layers)
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         assert layer is not None
         operator = Ablate(direction.vectors[direction.row(layer)], strength)
-        return Change(edits_at(None, edited, lambda at: operator, config.positions))
+        return Intervention(edits_at(None, edited, lambda at: operator, config.positions))
 
     return Method(config.name, AXIS, fitting.layers(config.layers), change, direction)

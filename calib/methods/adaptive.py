@@ -18,15 +18,14 @@ from collections.abc import Sequence
 
 import torch
 
-from calib.config_methods import Adaptive
+from calib.config.method import Adaptive
 from calib.data.example import Example
 from calib.directions.direction import Direction
-from calib.engine.edit import Edits
+from calib.engine.edits import Edits
 from calib.engine.operators import Add
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("factor of the adaptive coefficients", signed=False, usual=0.5)
 
@@ -47,7 +46,7 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
     )
     by_harm = Scale.between(apart[reads], safety.positive[:, 0], safety.negative[:, 0])
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def edits(on_refusal: torch.Tensor, on_harm: torch.Tensor) -> Edits:
             def added(at: int) -> Add:
                 both = on_refusal * refusal.at(at, 1.0) + on_harm * gap[at] * apart[at]
@@ -61,7 +60,7 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
             on_harm = (config.harm_slope * by_harm.of(read)).clip(*config.harm_limits)
             return [edits(*both) for both in zip(on_refusal, on_harm, strict=True)]
 
-        return Change(rule=rule)
+        return Intervention(rule=rule)
 
     note = f"{config.name}: coefficients are read at layer {reads}"
     return Method(config.name, AXIS, grid_layers(layers, config.together), change, refusal, [note])

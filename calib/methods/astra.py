@@ -10,12 +10,11 @@ contrast.
 Strength is a share of the activation's norm.
 """
 
-from calib.config_methods import Directed
+from calib.config.method import Directed
 from calib.engine.operators import AblateByCosine
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("as a share of the activation's norm", signed=False, usual=0.5)
 
@@ -27,10 +26,10 @@ def method(fitting: Fitting, config: Directed) -> Method:
     safe = fitting.samples("safety", "train", positions).negative.mean(0)
     layers = fitting.layers(config.layers)
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def removed(at: int) -> AblateByCosine:
             return AblateByCosine(-direction.vectors[direction.row(at)], strength, safe[at])
 
-        return Change(edits_at(layer, layers, removed, config.positions))
+        return Intervention(edits_at(layer, layers, removed, config.positions))
 
     return Method(config.name, AXIS, grid_layers(layers, config.together), change, direction)

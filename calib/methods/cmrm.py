@@ -13,17 +13,16 @@ from collections.abc import Sequence
 
 import torch
 
-from calib.config_methods import Modality
+from calib.config.method import Modality
 from calib.data.example import Example
-from calib.engine.edit import Edits
+from calib.engine.edits import Edits
 from calib.engine.operators import Add
-from calib.errors import CalibError
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.pictures import with_picture
-from calib.settings.setting import Change
-from calib.vlm.load import VLM
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.pictures import with_picture
+from calib.interventions.steering import edits_at, grid_layers
+from calib.models.load import VLM
+from calib.util.errors import CalibError
 
 AXIS = Axis("share of the picture's shift that is removed", usual=0.5)
 
@@ -62,7 +61,7 @@ def method(fitting: Fitting, config: Modality) -> Method:
         added = dict(zip(layers, -strength * shift, strict=True))
         return edits_at(layer, layers, lambda at: Add(added[at]), config.positions)
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         same = () if mean is None else edits(mean, layer, strength)
 
         def rule(examples: Sequence[Example]) -> list[Edits]:
@@ -73,6 +72,6 @@ def method(fitting: Fitting, config: Modality) -> Method:
             of = dict(zip(map(id, some), found, strict=True))
             return [of.get(id(example), ()) for example in examples]
 
-        return Change(rule=rule)
+        return Intervention(rule=rule)
 
     return Method(config.name, AXIS, grid_layers(layers, config.together), change)

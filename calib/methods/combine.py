@@ -10,14 +10,13 @@ first strength, and the combination's layers and strengths are those of the acti
 from collections.abc import Sequence
 
 from calib import methods
-from calib.config_methods import Activation, Combine
-from calib.config_prompts import Dialogued, Prompting
+from calib.config.method import Activation, Combine
+from calib.config.prompts import PromptFlowMethod, Prompting
 from calib.data.example import Example
-from calib.errors import CalibError
-from calib.settings.fitting import Fitting
-from calib.settings.method import Method
-from calib.settings.setting import Change
-from calib.vlm.load import VLM
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Intervention, Method
+from calib.models.load import VLM
+from calib.util.errors import CalibError
 
 
 def check(config: Combine, vlm: VLM, examples: Sequence[Example]) -> None:
@@ -34,7 +33,7 @@ def check(config: Combine, vlm: VLM, examples: Sequence[Example]) -> None:
             "method.activation.kl, which counts what both cost."
         )
     by_cost = config.activation.kl is not None or config.activation.layers == "auto"
-    if by_cost and isinstance(config.prompt, Dialogued):
+    if by_cost and isinstance(config.prompt, PromptFlowMethod):
         raise CalibError(
             f"method.activation.kl and layers=auto go by the first token of one prompt, and "
             f"{config.prompt.name} asks several times. Give method.activation.strengths and layers."
@@ -48,9 +47,9 @@ def method(fitting: Fitting, config: Combine) -> Method:
     activation = methods.build(fitting, config.activation)
     asked = prompt.setting(None, config.prompt.strengths[0]).change.dialogue
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         edited = activation.change(layer, strength)
-        return Change(edited.edits, edited.rule, asked)
+        return Intervention(edited.edits, edited.rule, asked)
 
     return Method(
         config.name,

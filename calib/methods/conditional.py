@@ -5,7 +5,7 @@
 
 for all layers l of a band. The condition is a direction of the safety pairs, the behaviour one of
 refused against answered queries. Condition layer, threshold and side are searched on validation for
-the best F1 of unsafe against safe (calib.settings.gates). Strength is in gap units.
+the best F1 of unsafe against safe (calib.interventions.gates). Strength is in gap units.
 """
 
 from calib.methods.steer import check, method

@@ -11,25 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from calib.config_prompts import Dialogued
+from calib.config.prompts import PromptFlowMethod
 from calib.data.example import Example, Turn
-from calib.settings.fitting import Fitting
-from calib.settings.method import Method
-from calib.settings.prompting import SHOWN, check_shown, words
-from calib.settings.setting import Change
-from calib.vlm.load import Model
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Intervention, Method
+from calib.interventions.prompting import PROMPT_AXIS, check_shown, prompt_text
+from calib.models.load import AnyModel
 
 
-def check(config: Dialogued, vlm: Model, examples: Sequence[Example]) -> None:
+def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
-    words(config, vlm, "check")
+    prompt_text(config, vlm, "check")
     check_shown(config)
 
 
-def method(fitting: Fitting, config: Dialogued) -> Method:
+def method(fitting: Fitting, config: PromptFlowMethod) -> Method:
     """Both steps."""
-    steps = Change(dialogue=Reasoned(words(config, fitting.vlm, "check")))
-    return Method(config.name, SHOWN, [None], lambda layer, strength: steps)
+    steps = Intervention(dialogue=Reasoned(prompt_text(config, fitting.vlm, "check")))
+    return Method(config.name, PROMPT_AXIS, [None], lambda layer, strength: steps)
 
 
 @dataclass(frozen=True)

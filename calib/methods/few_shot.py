@@ -14,18 +14,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from calib.config_prompts import FewShot
+from calib.config.prompts import FewShot
 from calib.data.example import Example, Turn
-from calib.errors import CalibError
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change, Prompted
-from calib.vlm.load import Model
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method, SinglePrompt
+from calib.models.load import AnyModel
+from calib.util.errors import CalibError
 
 AXIS = Axis("demonstrations", signed=False, whole=True, usual=2)
 
 
-def check(config: FewShot, vlm: Model, examples: Sequence[Example]) -> None:
+def check(config: FewShot, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a strength that counts nothing."""
     for strength in config.strengths:
         if strength < 0 or strength != int(strength):
@@ -45,12 +44,12 @@ def method(fitting: Fitting, config: FewShot) -> Method:
             f"handles right, not {max(config.strengths):g}. Use more data (data.limit), or fewer."
         )
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def rewrite(example: Example) -> Example:
             turns = shown.get(example.dataset, shown[largest])[: int(strength)]
             return replace(example, demonstrations=(*turns, *example.demonstrations))
 
-        return Change(dialogue=Prompted(rewrite))
+        return Intervention(dialogue=SinglePrompt(rewrite))
 
     return Method(config.name, AXIS, [None], change)
 

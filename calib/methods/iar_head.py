@@ -14,17 +14,16 @@ from dataclasses import replace
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from calib.config_methods import Revision
+from calib.config.method import Revision
 from calib.data.example import Example, Split
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
-from calib.errors import CalibError
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Intervention, Method
+from calib.interventions.steering import edits_at
 from calib.methods.iar_layer import AXIS, deviations, revision_vectors
-from calib.settings.edits import edits_at
-from calib.settings.fitting import Fitting
-from calib.settings.method import Method
-from calib.settings.setting import Change
-from calib.vlm.load import VLM
+from calib.models.load import VLM
+from calib.util.errors import CalibError
 
 
 def check(config: Revision, vlm: VLM, examples: Sequence[Example]) -> None:
@@ -66,11 +65,11 @@ def method(fitting: Fitting, config: Revision) -> Method:
         added[layers[head // count]][head % count] = moved[head]
     edited = [at for at in layers if added[at].any()]
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def moved_heads(at: int) -> Add:
             return Add(strength * added[at].flatten())
 
-        return Change(edits_at(None, edited, moved_heads, config.positions, "heads"))
+        return Intervention(edits_at(None, edited, moved_heads, config.positions, "heads"))
 
     named = ", ".join(f"{layers[head // count]}.{head % count}" for head in best)
     note = (

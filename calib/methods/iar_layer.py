@@ -11,14 +11,13 @@ and without their picture (there it points to the text alone). Strength is in st
 
 import torch
 
-from calib.config_methods import Revision
+from calib.config.method import Revision
 from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("in standard deviations along the revision vector", usual=2.0)
 EXTRACTORS = {"mean_shift": "multi_response_means", "probe_weight": "logistic_probe"}
@@ -31,8 +30,8 @@ def method(fitting: Fitting, config: Revision) -> Method:
     vectors = revision_vectors(samples, config)  # [layers, width]
     added = dict(zip(layers, vectors * deviations(samples, vectors)[:, None], strict=True))
 
-    def change(layer: int | None, strength: float) -> Change:
-        return Change(
+    def change(layer: int | None, strength: float) -> Intervention:
+        return Intervention(
             edits_at(layer, layers, lambda at: Add(strength * added[at]), config.positions)
         )
 

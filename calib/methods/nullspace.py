@@ -12,13 +12,12 @@ projection on w. Strength 1 moves unsafe activations by about the gap of the ref
 
 from functools import partial
 
-from calib.config_methods import Nullspace
+from calib.config.method import Nullspace
 from calib.directions.subspaces import nullspace_ridge
 from calib.engine.operators import LowRank
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("factor of the refusal direction's gap")
 
@@ -34,10 +33,10 @@ def method(fitting: Fitting, config: Nullspace) -> Method:
     assert readers is not None
     reader = dict(zip(layers, readers, strict=True))
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def solved(at: int) -> LowRank:
             return LowRank(reader[at][None], refusal.at(at, strength)[None])
 
-        return Change(edits_at(layer, layers, solved, config.positions))
+        return Intervention(edits_at(layer, layers, solved, config.positions))
 
     return Method(config.name, AXIS, grid_layers(layers, config.together), change, refusal)

@@ -6,7 +6,7 @@ and the mean-difference direction, without its mix of directions by hazard categ
     h_l  <-  h_l - strength x gap_l x direction_l     otherwise
 
 Probe layer and threshold have the best F1 of unsafe against safe on validation
-(calib.settings.gates). Strength is in gap units of the direction.
+(calib.interventions.gates). Strength is in gap units of the direction.
 """
 
 from calib.methods.steer import check, method

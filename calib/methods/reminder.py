@@ -8,23 +8,24 @@ The text is ours (conf/method/reminder.yaml). Strength is 1 with the text, 0 wit
 
 from collections.abc import Sequence
 
-from calib.config_prompts import Worded
+from calib.config.prompts import Worded
 from calib.data.example import Example
-from calib.settings.fitting import Fitting
-from calib.settings.method import Method
-from calib.settings.prompting import SHOWN, check_shown, with_text, words
-from calib.settings.setting import Change, Prompted
-from calib.vlm.load import Model
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Intervention, Method, SinglePrompt
+from calib.interventions.prompting import PROMPT_AXIS, check_shown, prompt_text, with_text
+from calib.models.load import AnyModel
 
 
-def check(config: Worded, vlm: Model, examples: Sequence[Example]) -> None:
+def check(config: Worded, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
-    words(config, vlm)
+    prompt_text(config, vlm)
     check_shown(config)
 
 
 def method(fitting: Fitting, config: Worded) -> Method:
     """The text, shown where the configuration says."""
-    text = words(config, fitting.vlm)
-    shown = Change(dialogue=Prompted(lambda example: with_text(example, text, config.place)))
-    return Method(config.name, SHOWN, [None], lambda layer, strength: shown)
+    text = prompt_text(config, fitting.vlm)
+    shown = Intervention(
+        dialogue=SinglePrompt(lambda example: with_text(example, text, config.place))
+    )
+    return Method(config.name, PROMPT_AXIS, [None], lambda layer, strength: shown)

@@ -16,16 +16,14 @@ from dataclasses import replace
 
 import torch
 
-from calib.config_methods import Scans
+from calib.config.method import Scans
 from calib.data.example import Example
-from calib.engine.edit import Edits
+from calib.engine.edits import Edits
 from calib.engine.operators import Add
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.gates import Gate, chosen_gate
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
-from calib.settings.shown import Shown
+from calib.interventions.fitting import ExampleCache, Fitting
+from calib.interventions.gates import Gate, chosen_gate
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("in gap units", signed=False)
 
@@ -36,13 +34,13 @@ def method(fitting: Fitting, config: Scans) -> Method:
     layers = fitting.layers(config.layers)
     gate = transition_gate(fitting, config)
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def edits(signed: float) -> Edits:
             return edits_at(
                 layer, layers, lambda at: Add(direction.at(at, signed)), config.positions
             )
 
-        return Change(rule=gate.rule(edits(strength), otherwise=edits(-strength)))
+        return Intervention(rule=gate.rule(edits(strength), otherwise=edits(-strength)))
 
     grid = grid_layers(layers, config.together)
     return Method(config.name, AXIS, grid, change, direction, [gate.note])
@@ -69,7 +67,7 @@ class Transitions:
     def __init__(self, fitting: Fitting, config: Scans) -> None:
         self.fitting = fitting
         self.layers = fitting.layers(config.gate_layers)
-        self.continued = Shown(lambda e: replace(e, begun=e.begun + config.continuation))
+        self.continued = ExampleCache(lambda e: replace(e, begun=e.begun + config.continuation))
 
     def of(self, examples: Sequence[Example]) -> torch.Tensor:
         """The transition of each example. # [examples, layers, width]"""

@@ -13,17 +13,16 @@ from collections.abc import Sequence
 
 import torch
 
-from calib.config_methods import Captioned
+from calib.config.method import Captioned
 from calib.data.example import Example
-from calib.engine.edit import Edits
+from calib.engine.edits import Edits
 from calib.engine.operators import Add
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.pictures import Captions, check_captions
-from calib.settings.prompting import words
-from calib.settings.setting import Change
-from calib.vlm.load import VLM
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.pictures import Captions, check_captions
+from calib.interventions.prompting import prompt_text
+from calib.interventions.steering import edits_at, grid_layers
+from calib.models.load import VLM
 
 AXIS = Axis("share of the modality shift along the safety direction that is removed")
 
@@ -32,7 +31,7 @@ def check(config: Captioned, vlm: VLM, examples: Sequence[Example]) -> None:
     """Raise CalibError when there is nobody or nothing to caption."""
     check_captions(config, examples)
     if config.captions is None:
-        words(config, vlm, "question")
+        prompt_text(config, vlm, "question")
 
 
 def method(fitting: Fitting, config: Captioned) -> Method:
@@ -48,7 +47,7 @@ def method(fitting: Fitting, config: Captioned) -> Method:
     safety = mean(train.negative) - mean(train.positive)
     safety = safety / safety.norm(dim=-1, keepdim=True)  # [layers, width]
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def rule(examples: Sequence[Example]) -> list[Edits]:
             pictured = [example for example in examples if example.picture is not None]
             if not pictured:
@@ -66,6 +65,6 @@ def method(fitting: Fitting, config: Captioned) -> Method:
 
             return [edits(example) for example in examples]
 
-        return Change(rule=rule)
+        return Intervention(rule=rule)
 
     return Method(config.name, AXIS, grid_layers(layers, config.together), change)

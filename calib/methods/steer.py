@@ -14,12 +14,12 @@ methods that do no more than that are this one with other settings.
 
 from collections.abc import Sequence
 
-from calib.config_methods import Steer
+from calib.config.method import Steer
 from calib.data.example import Example
-from calib.settings.fitting import Fitting
-from calib.settings.method import Method
-from calib.settings.steering import check_direction, steering
-from calib.vlm.load import VLM
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Method
+from calib.interventions.steering import check_direction, steering
+from calib.models.load import VLM
 
 
 def check(config: Steer, vlm: VLM, examples: Sequence[Example]) -> None:

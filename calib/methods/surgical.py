@@ -12,12 +12,11 @@ units, at its own layer. Strength is the share of the component that is removed.
 
 import torch
 
-from calib.config_methods import Surgical
+from calib.config.method import Surgical
 from calib.engine.operators import Ablate, Add
-from calib.settings.edits import edits_at
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at
 
 AXIS = Axis("share of the component that is removed", usual=0.5)
 
@@ -29,7 +28,7 @@ def method(fitting: Fitting, config: Surgical) -> Method:
     true = fitting.direction("true_refusal", "mean_difference", positions)
     edited = fitting.layers(config.edited_layers)
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         assert layer is not None
         row = false.row(layer)
         removed = orthogonalised(
@@ -39,7 +38,7 @@ def method(fitting: Fitting, config: Surgical) -> Method:
         if config.refusal_strength:
             added = Add(true.at(layer, config.refusal_strength))
             edits += edits_at(layer, edited, lambda at: added, config.positions)
-        return Change(edits)
+        return Intervention(edits)
 
     return Method(config.name, AXIS, fitting.layers(config.layers), change, false)
 

@@ -15,16 +15,15 @@ from functools import partial
 
 import torch
 
-from calib.config_methods import Subspace
+from calib.config.method import Subspace
 from calib.data.example import Example
 from calib.directions.subspaces import svd_subspace
-from calib.engine.edit import Edits
+from calib.engine.edits import Edits
 from calib.engine.operators import Add
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.pictures import with_picture
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.pictures import with_picture
+from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("share of the visual shift removed and of the safety component added", usual=0.5)
 
@@ -37,7 +36,7 @@ def method(fitting: Fitting, config: Subspace) -> Method:
     basis = partial(svd_subspace, rank=config.rank)(samples).basis  # [layers, rank, width]
     alone = with_picture("none")
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def rule(examples: Sequence[Example]) -> list[Edits]:
             hidden = fitting.read(examples, layers, positions)
             plain = fitting.read(alone.of(examples), layers, positions)
@@ -49,7 +48,7 @@ def method(fitting: Fitting, config: Subspace) -> Method:
 
             return [edits(one) for one in added]
 
-        return Change(rule=rule)
+        return Intervention(rule=rule)
 
     return Method(config.name, AXIS, grid_layers(layers, config.together), change)
 

@@ -12,12 +12,11 @@ norm (the paper's 0.1 x lambda).
 import torch
 from sklearn.decomposition import PCA
 
-from calib.config_methods import Activation
+from calib.config.method import Activation
 from calib.engine.operators import AddByNormKeepingNorm
-from calib.settings.edits import edits_at, grid_layers
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("as a share of the activation's norm", usual=0.1)
 
@@ -28,11 +27,11 @@ def method(fitting: Fitting, config: Activation) -> Method:
     samples = fitting.samples("safety", "train", config.read_positions, layers=layers)
     directions = dict(zip(layers, vti_directions(samples.positive - samples.negative), strict=True))
 
-    def change(layer: int | None, strength: float) -> Change:
+    def change(layer: int | None, strength: float) -> Intervention:
         def turned(at: int) -> AddByNormKeepingNorm:
             return AddByNormKeepingNorm(directions[at], strength)
 
-        return Change(edits_at(layer, layers, turned, config.positions))
+        return Intervention(edits_at(layer, layers, turned, config.positions))
 
     return Method(config.name, AXIS, grid_layers(layers, config.together), change)
 

@@ -3,17 +3,16 @@
 python -m calib.report runs=[runs/NAME]
 """
 
-from calib import command
-from calib.config import ReportConfig
+from calib.cli import command
+from calib.config.commands import ReportConfig
 
 
 def main(config: ReportConfig) -> None:
     """Write the report of the runs that ``config`` names, without asking the model again."""
-    from calib.printable import printable
-    from calib.report.page.again import with_pictures_again
+    from calib.report.page.images import with_pictures_again
     from calib.report.page.write import write_report
-    from calib.runs.finished import read_finished
-    from calib.runs.several import home_expanded
+    from calib.runs.run import home_expanded, read_finished
+    from calib.util.terminal import terminal_safe
 
     folders = [home_expanded(run) for run in config.runs]
     out = home_expanded(config.out) if config.out else folders[0] / "report.html"
@@ -24,9 +23,9 @@ def main(config: ReportConfig) -> None:
         runs = [run for run, _ in found]
         notes = [note for _, said in found for note in said]
     for note in notes:
-        print(f"note: {printable(note)}")
+        print(f"note: {terminal_safe(note)}")
     write_report(runs, out, examples=config.examples, pictures=config.pictures, notes=notes)
-    print(f"report  {printable(str(out))}")
+    print(f"report  {terminal_safe(str(out))}")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Sequence
 
 from calib.directions.direction import Direction
-from calib.report.terminal import printable
+from calib.interventions.steering import AXES
+from calib.models.load import MINI
 from calib.scoring.results import BASELINE, Result
-from calib.settings.steering import AXES
-from calib.vlm.load import MINI
+from calib.util.terminal import terminal_safe
 
 _SITES = {
     "residual": "the output of",
@@ -73,7 +73,7 @@ def _paragraph(note: str) -> str:
 
 
 def _indented(use: str) -> str:
-    return "\n".join(f"    {printable(line)}" for line in use.split("\n"))
+    return "\n".join(f"    {terminal_safe(line)}" for line in use.split("\n"))
 
 
 def command_line(direction: Direction, file: str) -> str:
@@ -91,7 +91,7 @@ def command_line(direction: Direction, file: str) -> str:
     if direction.operator != "add":
         settings.append(f"method.operator={direction.operator}")
     quoted = (s if re.fullmatch(r"[\w.,=/\[\]-]+", s) else shlex.quote(s) for s in settings)
-    return printable(" ".join(["python -m calib.sweep method=steer", *quoted]))
+    return terminal_safe(" ".join(["python -m calib.sweep method=steer", *quoted]))
 
 
 def _unit(direction: Direction) -> str:
@@ -149,5 +149,5 @@ def _table(direction: Direction, results: Sequence[Result]) -> str:
 def _plain(value: object) -> str:
     # The header may come from anywhere; in Markdown each field must stay one plain cell, without
     # links, pictures, emphasis or HTML of its own. printable leaves no line break.
-    text = printable(str(value)).replace("&", "&amp;").replace("<", "&lt;")
+    text = terminal_safe(str(value)).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"[\\`*_\[\]()#|~!]", r"\\\g<0>", text)

@@ -6,14 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from calib.data.parts import counted_in_sra
-from calib.report.terminal import (
-    WIDTH,
-    printable,
-    setting_rows,
-    shown_difference,
-)
-from calib.report.written import written
+from calib.data.example import counted_in_sra
+from calib.report.terminal import WIDTH, setting_rows, shown_difference, written
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import Judged, cluster_of, is_right
 from calib.scoring.power import power_note, spread_of
@@ -27,8 +21,9 @@ from calib.scoring.tradeoff import (
     plane_of,
     points_of,
 )
+from calib.util.terminal import terminal_safe
 
-Chosen = Mapping[str, tuple[int | None, OperatingPoint]]
+ChosenSettings = Mapping[str, tuple[int | None, OperatingPoint]]
 """The layer and the operating point of each method."""
 
 _COLUMNS = "{:<16}{:>6}{:>9}{:>6}{:>21}{:>9}{:>6}{:>6}{:>8}{:>7}{:>6}"
@@ -51,7 +46,7 @@ class _Paired(NamedTuple):
 def comparison(
     judged: Sequence[Judged],
     results: Sequence[Result],
-    chosen: Chosen,
+    chosen: ChosenSettings,
     prompts: Sequence[str],
     model: str,
     files: Mapping[str, Path],
@@ -80,12 +75,12 @@ def comparison(
     adjusted = dict(
         zip(moved, holm([paired_p_value(*both) for both in moved.values()]), strict=True)
     )
-    lines = ["", f"Checkpoint  {printable(model, WIDTH - 12)}"]
+    lines = ["", f"Checkpoint  {terminal_safe(model, WIDTH - 12)}"]
     lines += [f"Methods at their operating points, chosen on validation; {split} split", ""]
     lines += [_COLUMNS.format(*_HEAD), "-" * WIDTH]
     lines += [_line("uncalibrated", baseline, "", "", kl.get(_place(baseline)), None)]
     for name in ranked:
-        shown = printable(name, 15) + ("*" if name in prompts else "")
+        shown = terminal_safe(name, 15) + ("*" if name in prompts else "")
         if name not in moved:
             kept = "none better than uncalibrated on validation"
             lines.append(f"{shown:<16} {kept:<77}{areas[name]:>6.3f}")
@@ -136,7 +131,7 @@ def _power(moved: Mapping[str, _Paired]) -> str:
     if not known:
         return ""
     widest = max(known, key=lambda name: spreads[name])
-    return f"Power (p unadjusted, {printable(widest, 40)}): {power_note(*moved[widest])}"
+    return f"Power (p unadjusted, {terminal_safe(widest, 40)}): {power_note(*moved[widest])}"
 
 
 def _line(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calib.directions.direction import Direction
-from calib.report.terminal import WIDTH, printable
-from calib.report.written import written
+from calib.report.terminal import WIDTH, written
+from calib.util.terminal import terminal_safe
 
 _CONTRASTS = {
     "safety": "unsafe against safe",
@@ -32,8 +32,8 @@ def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
     )
     lines = [
         "",
-        *_entry("Checkpoint", printable(direction.checkpoint, WIDTH - 12)),
-        *_entry("Direction", printable(fitted)),
+        *_entry("Checkpoint", terminal_safe(direction.checkpoint, WIDTH - 12)),
+        *_entry("Direction", terminal_safe(fitted)),
     ]
     if direction.effect:
         lines += _entry(

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from calib.data.parts import PAIRED_QUERIES
-from calib.report.breakdown import breakdown
+from calib.data.example import PAIRED_QUERIES
 from calib.report.comparison import comparison
-from calib.report.dual_use_table import dual_use_table
 from calib.report.figures import methods, trade_off
-from calib.report.figures.drawing import NotDrawn, save
+from calib.report.figures.io import NotDrawn, save
 from calib.report.terminal import summary
-from calib.runs.measured import read_measured
+from calib.report.terminal_tables import breakdown, dual_use_table
 from calib.runs.outcome import Outcome
+from calib.runs.run import read_measured
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import Point, points_of
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from calib.errors import CalibError
-from calib.printable import printable
 from calib.report.verdict import named
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import Judged, cluster_of, is_right, unjudged
 from calib.scoring.power import power_note
 from calib.scoring.tradeoff import Point
+from calib.util.errors import CalibError
+from calib.util.terminal import terminal_safe
 
 Responses = Mapping[tuple[str, str], Judged]
 """The judged responses of one setting, by dataset and example."""
@@ -25,7 +25,7 @@ def setting_rows(rows: Iterable[Judged], point: Point, split: str) -> dict[tuple
     }
     if not found:
         raise CalibError(
-            f"There is no judged response of {named(point)} on split '{printable(split)}'; "
+            f"There is no judged response of {named(point)} on split '{terminal_safe(split)}'; "
             "run and judge that setting there before comparing it."
         )
     return found

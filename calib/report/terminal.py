@@ -1,24 +1,35 @@
-"""The end of a run in the terminal: what was chosen, what it gained, what it cost, where it is."""
+"""The last lines of a command: what was written, and what to open."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.data.example import Safety
-from calib.data.parts import PAIRED_QUERIES, counted_in_sra
-from calib.printable import WIDTH, padded, printable
+from calib.data.example import PAIRED_QUERIES, Safety, counted_in_sra
 from calib.report.side_by_side import Responses, SideBySide, is_at, setting_rows, side_by_side
 from calib.report.verdict import against_prompt, named, shown_difference, verdict
-from calib.report.written import written
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged, unjudged
 from calib.scoring.tradeoff import OperatingPoint, Point
+from calib.util.terminal import WIDTH, columns, padded, terminal_safe
+
+REPORT = "report"
+"""Of what was written, what there is to look at."""
+
+
+def written(files: Mapping[str, Path]) -> list[str]:
+    """One line per file, by what it is; the report set apart at the end, where there is one."""
+    others = {what: path for what, path in files.items() if what != REPORT}
+    width = max((columns(terminal_safe(what)) for what in others), default=0)
+    lines = [f"{padded(what, width)}  {terminal_safe(str(path))}" for what, path in others.items()]
+    if REPORT not in files:
+        return lines
+    return [*lines, "", f"Open {terminal_safe(str(files[REPORT]))}"]
+
 
 # Other tables of the terminal take their words and widths from here.
 __all__ = [
-    "WIDTH", "named", "padded", "printable", "setting_rows", "shown_difference", "summary",
-    "verdict",
+    "WIDTH", "named", "padded", "setting_rows", "shown_difference", "summary", "verdict", "written",
 ]  # fmt: skip
 
 
@@ -64,7 +75,7 @@ def summary(
     """The uncalibrated model against the chosen setting on ``split``, a verdict, and the files.
 
     ``judged`` must hold both settings on that split (what else it holds is ignored); ``files``
-    are the paths written, by what they are (see calib.report.written), ``axis`` says what strength
+    are the paths written, by what they are (see calib.report.terminal), ``axis`` says what strength
     means. ``reference`` is a prompt-only setting that ``judged`` holds too, which the chosen one is
     compared with. Rates are in percent; differences are in percentage points over the examples
     judged under both settings, with a paired bootstrap interval clustered by pair. At most 100
@@ -77,9 +88,9 @@ def summary(
     after = setting_rows(shown, choice.point, split)
     compared = _compared(before, after, mapping)
 
-    lines = ["", f"Checkpoint  {printable(model, WIDTH - 12)}"]
+    lines = ["", f"Checkpoint  {terminal_safe(model, WIDTH - 12)}"]
     lines += [f"Setting     {named(choice.point)}, chosen on validation"]
-    lines += [f"Strength    {printable(axis, WIDTH - 12)}", ""] if axis else [""]
+    lines += [f"Strength    {terminal_safe(axis, WIDTH - 12)}", ""] if axis else [""]
     differences = {line: one.difference() for line, one in compared.items()}
     lines += _table(compared, differences, choice, split)
     left_out = unjudged(row for row in at_split if is_at(row, choice.baseline, choice.point))
@@ -111,7 +122,7 @@ def _table(
     split: str,
 ) -> list[str]:
     head = "uncalibrated", "calibrated", "difference (95% CI)", "n"
-    lines = [_COLUMNS.format(printable(f"{split} split", 38), *head), "-" * WIDTH]
+    lines = [_COLUMNS.format(terminal_safe(f"{split} split", 38), *head), "-" * WIDTH]
     for line, one in compared.items():
         cells = [
             _percent(one.old_rate),
@@ -138,7 +149,7 @@ def _beside_prompt(
     sra = compared[rate].difference() if rate in compared else None
     utility = compared[_UTILITY].difference() if _UTILITY in compared else None
     measured = ", ".join(rates) or "not measured"
-    text = f"Prompt only ({printable(reference.method, 40)}): {measured}. "
+    text = f"Prompt only ({terminal_safe(reference.method, 40)}): {measured}. "
     return textwrap.wrap(text + against_prompt(setting, sra, utility, _short(rate)), WIDTH)
 
 

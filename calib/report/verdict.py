@@ -2,10 +2,10 @@
 
 import math
 
-from calib.printable import printable
 from calib.scoring.intervals import Interval
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import OperatingPoint, Point
+from calib.util.terminal import terminal_safe
 
 
 def verdict(
@@ -63,7 +63,7 @@ def named(point: Point) -> str:
     if point.method == BASELINE:
         return "The uncalibrated model"
     layer = "" if point.layer is None else f"layer {point.layer}, "
-    return f"{printable(point.method, 40)} ({layer}strength {point.strength:g})"
+    return f"{terminal_safe(point.method, 40)} ({layer}strength {point.strength:g})"
 
 
 def shown_difference(change: Interval) -> str:

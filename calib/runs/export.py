@@ -4,16 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from calib.config import ModelConfig
-from calib.config_models import ModelChoice
+from calib.config.model import ModelChoice, ModelConfig
 from calib.directions.direction import Direction, read_direction
-from calib.errors import CalibError
 from calib.interchange.formats import FORMATS
 from calib.interchange.hub import FILE, model_card, push_to_hub
-from calib.runs.identity import read_run
-from calib.runs.tables import RESULTS_FILE, read_operating_points
+from calib.models.load import MINI
+from calib.runs.manifest import read_run
+from calib.runs.run_files import RESULTS_FILE, read_operating_points
 from calib.scoring.results import BASELINE, Result, read_results
-from calib.vlm.load import MINI
+from calib.util.errors import CalibError
 
 EXPORTED = "steer"
 """The method (its file) whose edit is the direction itself; others do more with theirs."""

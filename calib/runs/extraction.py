@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from math import nan
 from pathlib import Path
 
-from calib.config import ExtractConfig
-from calib.config_judges import JudgeConfig
-from calib.config_methods import Steer
+from calib.config.judge import JudgeConfig
+from calib.config.method import Steer
+from calib.config.sweep import ExtractConfig
 from calib.data.example import Example
 from calib.directions.direction import Direction
-from calib.engine.decoding import Decoding
-from calib.engine.generate import Engine
-from calib.judges.choose import choose_judge
-from calib.runs.asking import Asking
-from calib.runs.budget import within_budget
-from calib.runs.effect import effects
+from calib.engine.engine import Engine
+from calib.engine.request import Decoding
+from calib.interventions.fitting import Fitting
+from calib.interventions.steering import steering
+from calib.judges.registry import choose_judge
+from calib.models.load import MINI, VLM
+from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
+from calib.runs.kl_budget import within_budget
 from calib.runs.planning import Planner
-from calib.runs.record import Rows
-from calib.settings.fitting import Fitting
-from calib.settings.steering import steering
-from calib.vlm.load import MINI, VLM
+from calib.runs.row_store import RowStore
+from calib.runs.selection import effects
 
 
 def extract(
@@ -30,7 +30,7 @@ def extract(
     examples: Sequence[Example],
     utility: Sequence[Example],
     folder: Path,
-    record: Rows,
+    record: RowStore,
 ) -> tuple[Direction, list[str]]:
     """The direction of the chosen layers with, under a budget of KL, each layer's effect when it is
     added at the last prompt token; and what to know about how it was computed.
@@ -40,7 +40,7 @@ def extract(
     engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
     judge = choose_judge(JudgeConfig("auto"), config.data.name, vlm.checkpoint == MINI)
     judging = Judging(judge, folder)
-    asking = Asking(Planner(engine), record, judging)
+    asking = BaselineAnswers(Planner(engine), record, judging)
     fitting = Fitting(vlm, examples, utility, asking, folder)
     whole = fitting.direction(
         config.contrast,

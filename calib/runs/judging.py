@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calib.data.example import Example, fingerprint
-from calib.data.parts import SAFETY_DATASETS
-from calib.errors import CalibError
-from calib.files import write_atomically
-from calib.judges.judge import Judge, Said, Verdict
-from calib.judges.plain import Plain
-from calib.judges.stopped import Stopped
-from calib.progress import row_bar
-from calib.runs.planning import Row
-from calib.runs.record import Record, Rows
+from calib.data.example import SAFETY_DATASETS, Example, fingerprint
+from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, Verdict
+from calib.judges.rule_based import RuleBased
+from calib.runs.planning import PlannedRow
+from calib.runs.row_store import Record, RowStore
 from calib.scoring.agreement import fleiss_kappa
 from calib.scoring.answers import is_right, parsed
-from calib.scoring.judged import Judged
-from calib.scoring.labels import checked_label
+from calib.scoring.judged import Judged, checked_label
+from calib.util.errors import CalibError
+from calib.util.files import write_atomically
+from calib.util.progress import row_bar
 
 LABELS_FILE = "labels.jsonl"
 VERDICTS_FILE = "verdicts.jsonl"
@@ -44,7 +41,7 @@ class Judging:
         """Whether it knows the mini world's sentences."""
         return self.judge.id == "rules"
 
-    def __call__(self, said: Sequence[Said]) -> list[Verdict]:
+    def __call__(self, said: Sequence[JudgeInput]) -> list[Verdict]:
         """A verdict on each response; what was judged before is not judged again, unless the reply
         could not be read in another process: then it is asked for once more.
 
@@ -54,7 +51,7 @@ class Judging:
         if not self.judge.keeps:
             return self.judge(said)
         keys = [self._key(one) for one in said]
-        with Rows.open(self.path) as record:
+        with RowStore.open(self.path) as record:
             known = {key for key, line in record.finished.items() if line.get("label") is not None}
             known |= self._said.keys()
             new = {key: one for key, one in zip(keys, said, strict=True) if key not in known}
@@ -69,7 +66,7 @@ class Judging:
                         verdicts = dict(
                             enumerate(self.judge([new[key] for key in segment], bar.update))
                         )
-                    except Stopped as stopped:
+                    except PartialVerdicts as stopped:
                         record.append(self._lines(segment, new, stopped.finished))
                         raise
                     record.append(self._lines(segment, new, verdicts))
@@ -99,7 +96,7 @@ class Judging:
             )
         return notes
 
-    def _key(self, said: Said) -> str:
+    def _key(self, said: JudgeInput) -> str:
         """Names all that a verdict depends on, and nothing else: a judge of text is not asked twice
         because a picture is at hand in the sweep and not afterwards."""
         example = said.example
@@ -116,11 +113,11 @@ class Judging:
         return hashlib.sha256(whole.encode()).hexdigest()[:24]
 
     def _lines(
-        self, keys: Sequence[str], said: Mapping[str, Said], verdicts: Mapping[int, Verdict]
+        self, keys: Sequence[str], said: Mapping[str, JudgeInput], verdicts: Mapping[int, Verdict]
     ) -> list[dict[str, Any]]:
         return [self._line(keys[k], said[keys[k]], one) for k, one in verdicts.items()]
 
-    def _line(self, key: str, said: Said, verdict: Verdict) -> dict[str, Any]:
+    def _line(self, key: str, said: JudgeInput, verdict: Verdict) -> dict[str, Any]:
         return {
             "row": key,
             "judge": self.judge.id,
@@ -145,7 +142,7 @@ def _verdict(line: Record, path: Path) -> Verdict:
 def certain(judge: Judge) -> Callable[[Example, str], bool] | None:
     """Whether the label of a response that begins so is certain; None where only the whole response
     can be judged."""
-    if not isinstance(judge, Plain):
+    if not isinstance(judge, RuleBased):
         return None
     settled, exact = judge.settled, judge.id == "rules"
 
@@ -161,7 +158,7 @@ def certain(judge: Judge) -> Callable[[Example, str], bool] | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class LabelledRow:
     """Where a response stands: its row, its example, and the setting it was given under."""
 
     row: str
@@ -173,10 +170,12 @@ class Place:
     """The label it was given, where it was judged before."""
 
 
-def judge_rows(rows: Sequence[Row], record: Rows, judging: Judging) -> list[Judged]:
+def judge_rows(rows: Sequence[PlannedRow], record: RowStore, judging: Judging) -> list[Judged]:
     """Every row with its label, or with whether its question was answered right."""
     places = [
-        Place(row.id, row.example.id, row.setting.method, row.setting.layer, row.setting.strength)
+        LabelledRow(
+            row.id, row.example.id, row.setting.method, row.setting.layer, row.setting.strength
+        )
         for row in rows
     ]
     records = [record.finished[row.id] for row in rows]
@@ -184,7 +183,7 @@ def judge_rows(rows: Sequence[Row], record: Rows, judging: Judging) -> list[Judg
 
 
 def judged_of(
-    places: Sequence[Place],
+    places: Sequence[LabelledRow],
     examples: Sequence[Example],
     records: Sequence[Record],
     judging: Judging,
@@ -196,7 +195,11 @@ def judged_of(
     safety = [k for k, example in enumerate(examples) if example.dataset in SAFETY_DATASETS]
     asked = [k for k in safety if records[k].get("finish") != "blocked"]
     verdicts = dict.fromkeys(safety, Verdict("blocked")) | dict(
-        zip(asked, judging([Said(examples[k], records[k]["response"]) for k in asked]), strict=True)
+        zip(
+            asked,
+            judging([JudgeInput(examples[k], records[k]["response"]) for k in asked]),
+            strict=True,
+        )
     )
     judged = []
     for k, (place, example, found) in enumerate(zip(places, examples, records, strict=True)):

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from calib.data.example import Example, fingerprint
-from calib.engine.edit import Edits
-from calib.engine.generate import Engine
+from calib.engine.edits import Edits
+from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
-from calib.settings.setting import Dialogue, Setting
+from calib.interventions.intervention import PromptFlow, Setting
 
 
 @dataclass(frozen=True)
-class Row:
+class PlannedRow:
     """One example under one setting, as it is asked."""
 
     id: str
@@ -50,7 +50,7 @@ class Planner:
         self._looks: dict[int, tuple[Example, str]] = {}  # by id(); holds the example alive
         self._alike: dict[str, Example] = {}
 
-    def rows(self, examples: Sequence[Example], settings: Sequence[Setting]) -> list[Row]:
+    def rows(self, examples: Sequence[Example], settings: Sequence[Setting]) -> list[PlannedRow]:
         """Every example under every setting; settings of one example stand together."""
         columns = []
         first: dict[int, list[Example]] = {}  # by dialogue
@@ -65,16 +65,16 @@ class Planner:
             columns.append(self._asked(examples, [setting] * len(examples), shown))
         return [row for rows in zip(*columns, strict=True) for row in rows]
 
-    def next_step(self, rows: Sequence[Row], said: Sequence[str]) -> list[Row | int]:
+    def next_step(self, rows: Sequence[PlannedRow], said: Sequence[str]) -> list[PlannedRow | int]:
         """The next step of each row's dialogue, or the place of the response that counts."""
-        found: list[Row | int] = []
+        found: list[PlannedRow | int] = []
         for row, text in zip(rows, said, strict=True):
             dialogue = row.setting.change.dialogue
             assert dialogue is not None
             so_far = (*row.said, text)
             step = dialogue.next(row.example, so_far)
             found.append(step if isinstance(step, int) else replace(row, shown=step, said=so_far))
-        going = [row for row in found if isinstance(row, Row)]
+        going = [row for row in found if isinstance(row, PlannedRow)]
         asked = iter(
             self._asked(
                 [row.example for row in going],
@@ -91,7 +91,7 @@ class Planner:
         settings: Sequence[Setting],
         shown: Sequence[Example],
         said: Sequence[tuple[str, ...]] = (),
-    ) -> list[Row]:
+    ) -> list[PlannedRow]:
         seen = [self._same(one) for one in shown]
         edits = _edits(settings, [one for one, _ in seen])
         rows = []
@@ -99,7 +99,9 @@ class Planner:
             one, looks = seen[k]
             plain, own_looks = self._same(example)
             base = None if looks == own_looks else plain
-            row = Row("", example, setting, one, edits[k], looks, base, said[k] if said else ())
+            row = PlannedRow(
+                "", example, setting, one, edits[k], looks, base, said[k] if said else ()
+            )
             # What counts of a dialogue of several steps is known at its end: none of it is cut.
             parts = [self.engine.vlm.fingerprint, looks, self.how + ("" if row.open else self.cut)]
             parts += [own_looks] if base else []
@@ -116,7 +118,7 @@ class Planner:
         return self._alike.setdefault(looks, example), looks
 
 
-def _first(dialogue: Dialogue, example: Example) -> Example:
+def _first(dialogue: PromptFlow, example: Example) -> Example:
     shown = dialogue.next(example, ())
     assert isinstance(shown, Example), "a dialogue begins with a question"
     return shown
@@ -137,6 +139,6 @@ def _edits(settings: Sequence[Setting], shown: Sequence[Example]) -> list[Edits]
 
 def plan_rows(
     engine: Engine, examples: Sequence[Example], settings: Sequence[Setting], cut_by: str = ""
-) -> list[Row]:
+) -> list[PlannedRow]:
     """Every example under every setting; settings of one example stand together."""
     return Planner(engine, cut_by).rows(examples, settings)

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.config import JudgeRunConfig
-from calib.errors import CalibError
-from calib.judges.choose import choose_judge, sees_pictures
-from calib.runs.choosing import choose
-from calib.runs.finished import FinishedRun
-from calib.runs.identity import RUN_FILE
+from calib.config.commands import JudgeRunConfig
+from calib.judges.registry import choose_judge, sees_pictures
+from calib.models.load import MINI
 from calib.runs.judging import LABELS_FILE, Judging, write_labels
+from calib.runs.manifest import RUN_FILE
 from calib.runs.outcome import Outcome
-from calib.runs.tables import write_tables
+from calib.runs.run import FinishedRun
+from calib.runs.run_files import write_tables
+from calib.runs.selection import select_operating_point
 from calib.scoring.judged import unjudged
 from calib.scoring.metrics import in_order, score
 from calib.scoring.results import BASELINE
-from calib.vlm.load import MINI
+from calib.util.errors import CalibError
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def rejudge(config: JudgeRunConfig, run: FinishedRun, out: Path | None) -> Rejud
     places = {(result.method, result.layer) for result in tested}
     choices = [one for one in validated if (one.method, one.layer) in places]
     points = run.operating_points
-    chosen = {str(one["method"]): choose(choices, str(one["method"])) for one in points}
+    chosen = {
+        str(one["method"]): select_operating_point(choices, str(one["method"])) for one in points
+    }
     axes = {str(one["method"]): str(one["strength_means"]) for one in points}
     prompts = [str(one["method"]) for one in points if one.get("prompt_only")]
     reference = next((str(one["method"]) for one in points if one.get("reference")), None)

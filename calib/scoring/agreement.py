@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
-from calib.errors import CalibError
 from calib.scoring.intervals import LEVEL, RESAMPLES, Interval, wilson
-from calib.scoring.labels import LABELS, checked_label
+from calib.scoring.judged import LABELS, checked_label
+from calib.util.errors import CalibError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 LEVEL = 0.95
 RESAMPLES = 2000

@@ -1,18 +1,4 @@
-"""From judged responses to a tidy table of rates: the metrics of VSCBench and DUAL-Bench.
-
-U and S are the unsafe and safe queries of the image- and text-centric parts (VSCBench,
-arXiv 2505.20362); the metrics of the dual-use part (DUAL-Bench) are in calib.scoring.dual_use.
-
-    SRA_u = P(right label | U)       SRA_s = P(right label | S)       SRA = mean of the two
-
-What is right is decided by the mapping (calib.scoring.labels). Beside the rates of our mapping
-stand those of VSCBench's own, paper_SRA_u, paper_SRA_s and paper_SRA. Of a cell with dual-use
-pictures alone, the total SRA is over those (calib.scoring.judged.counted_in_sra).
-
-Rates carry Wilson intervals, or a clustered bootstrap where examples of one pair count more than
-once (calib.scoring.judged), combinations of rates MOVER intervals, KL a bootstrap clustered by
-pair.
-"""
+"""Metrics of published question sets beside the share of right answers."""
 
 import math
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -20,28 +6,45 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from calib.data.example import SPLITS
-from calib.data.parts import PAIRED_QUERIES, SAFETY_DATASETS, counted_in_sra
+from calib.data.example import PAIRED_QUERIES, SAFETY_DATASETS, SPLITS, counted_in_sra
 from calib.data.text_image import PERTURBATIONS
-from calib.errors import CalibError, did_you_mean
 from calib.scoring.dual_use import changes, dual_use
-from calib.scoring.intervals import Interval, bootstrap_mean, mean_of_rates
+from calib.scoring.intervals import Interval, bootstrap_mean, mean_of_rates, wilson
 from calib.scoring.judged import (
     DATASETS,
     Judged,
+    checked_label,
     cluster_of,
+    correct_labels,
     counted_label,
     is_judged,
     rate_of,
     share_irrelevant,
     share_of,
 )
-from calib.scoring.labels import checked_label, correct_labels
 from calib.scoring.results import ALL, BASELINE, Metrics, Result
-from calib.scoring.utility_metrics import accuracy_plus
+from calib.util.errors import CalibError, did_you_mean
 
 
-class Cell(NamedTuple):
+def accuracy_plus(rows: Sequence[Judged]) -> Interval:
+    """Share of pictures whose questions are all answered right, with Wilson's interval.
+
+    MME's accuracy+ (Fu et al., arXiv 2306.13394, section 2.2). n is the number of pictures, of
+    which every question must be among ``rows``; a picture with a question that nobody has judged
+    does not count. nan where n is 0.
+    """
+    whole: dict[str, bool] = {}
+    unknown: set[str] = set()
+    for row in rows:
+        picture = cluster_of(row)
+        whole[picture] = whole.get(picture, True) and bool(row.correct)
+        if not is_judged(row):
+            unknown.add(picture)
+    judged = [right for picture, right in whole.items() if picture not in unknown]
+    return wilson(sum(judged), len(judged))
+
+
+class MetricCell(NamedTuple):
     """One setting on one split: the unit that rates are computed for."""
 
     method: str
@@ -113,9 +116,9 @@ def in_order(results: Iterable[Result]) -> list[Result]:
     return sorted(results, key=_order)
 
 
-def _cells(judged: Iterable[Judged]) -> dict[Cell, dict[str, list[Judged]]]:
+def _cells(judged: Iterable[Judged]) -> dict[MetricCell, dict[str, list[Judged]]]:
     """The judged rows by cell and dataset, checked, in an order of their own."""
-    cells: dict[Cell, dict[str, list[Judged]]] = {}
+    cells: dict[MetricCell, dict[str, list[Judged]]] = {}
     for row in judged:
         if row.dataset not in DATASETS:
             raise CalibError(
@@ -129,7 +132,7 @@ def _cells(judged: Iterable[Judged]) -> dict[Cell, dict[str, list[Judged]]]:
             )
         if row.label is not None:
             checked_label(row.label)
-        cell = Cell(row.method, row.layer, row.strength + 0.0, row.split)
+        cell = MetricCell(row.method, row.layer, row.strength + 0.0, row.split)
         cells.setdefault(cell, {dataset: [] for dataset in DATASETS})[row.dataset].append(row)
     return {
         cell: {name: _judged_rows(cell, name, rows) for name, rows in rows_of.items()}
@@ -137,7 +140,7 @@ def _cells(judged: Iterable[Judged]) -> dict[Cell, dict[str, list[Judged]]]:
     }
 
 
-def _judged_rows(cell: Cell, dataset: str, rows: list[Judged]) -> list[Judged]:
+def _judged_rows(cell: MetricCell, dataset: str, rows: list[Judged]) -> list[Judged]:
     # A resumed run delivers the same rows in another order; sums and draws must not notice.
     kept = sorted(filter(is_judged, rows), key=lambda row: row.example_id)
     if rows and not kept:

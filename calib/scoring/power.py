@@ -18,9 +18,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from calib.errors import CalibError
 from calib.scoring.intervals import LEVEL
 from calib.scoring.significance import checked_pairs
+from calib.util.errors import CalibError
 
 POWER = 0.8
 _PLANNED = 0.05

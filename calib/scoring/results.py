@@ -8,10 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from calib.cells import from_spreadsheet, spreadsheet_safe
-from calib.errors import CalibError
-from calib.files import write_atomically
 from calib.scoring.intervals import Interval
+from calib.util.errors import CalibError
+from calib.util.files import csv_safe, from_csv_safe, write_atomically
 
 BASELINE = "none"
 """Method name of the uncalibrated model's rows."""
@@ -110,7 +109,7 @@ def _cell_text(column: str, value: Any) -> str:
         return repr(float(value) + 0.0)
     if column in ("layer", "n"):
         return "" if value is None else str(value)
-    return spreadsheet_safe(value)
+    return csv_safe(value)
 
 
 def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) -> Any:
@@ -126,4 +125,4 @@ def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) 
         raise CalibError(
             f"{path}, line {line}: column {column} should hold a number, not '{text}'."
         ) from None
-    return from_spreadsheet(text)
+    return from_csv_safe(text)

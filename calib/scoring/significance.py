@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 EXACT = 12
 """Up to so many clusters with a difference every pattern of signs is tried: 4096 of them."""

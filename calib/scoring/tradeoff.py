@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from calib.errors import CalibError
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE, Result
+from calib.util.errors import CalibError
 
 _NOTHING = Interval(math.nan, math.nan, math.nan, 0)
 _CLOSE = 1e-9

@@ -12,15 +12,13 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from calib.config import GenerationConfig
-from calib.engine.decoding import Decoding
-from calib.serving.admission import Admission, Place, check_host, check_key
+from calib.config.sweep import GenerationConfig
+from calib.engine.request import Decoding
 from calib.serving.calibrated import Calibrated
-from calib.serving.completion import Completion
-from calib.serving.job import Done, Event, Job
-from calib.serving.refusal import Refused, failed
-from calib.serving.streams import Stream, chunks_of, event_or_gone
-from calib.serving.wish import Wish, parsed, wish_of
+from calib.serving.job import Done, Event, Job, Stream, chunks_of, event_or_gone
+from calib.serving.limits import Admission, Slot, check_host, check_key
+from calib.serving.request_schema import ChatRequest, parsed, wish_of
+from calib.serving.responses import APIError, Completion, failed
 from calib.serving.worker import Worker, log
 
 PARSED_AT_ONCE = 4
@@ -61,7 +59,7 @@ class Server:
             sharing=how.sharing,
         )
 
-    def decoding(self, wish: Wish) -> Decoding:
+    def decoding(self, wish: ChatRequest) -> Decoding:
         """How a request is to be answered."""
         how = self.default
         temperature = how.temperature if wish.temperature is None else wish.temperature
@@ -88,7 +86,7 @@ class Server:
         try:
             response = await self._answered(request, place)
             return response
-        except Refused:
+        except APIError:
             raise
         except Exception as error:
             log.error("a request failed: %s", type(error).__name__)
@@ -97,11 +95,11 @@ class Server:
             if not isinstance(response, Stream):
                 place.leave()
 
-    async def _wish(self, body: bytes) -> Wish:
+    async def _wish(self, body: bytes) -> ChatRequest:
         async with self.reading:
             return await run_in_threadpool(lambda: wish_of(parsed(body)))
 
-    async def _answered(self, request: Request, place: Place) -> Response:
+    async def _answered(self, request: Request, place: Slot) -> Response:
         wish = await self._wish(await place.body(request))
         layer, strength = self.served.point(wish.model, wish.strength, wish.layer)
         self.served.check_texts(wish.conversation.texts)
@@ -130,7 +128,7 @@ class Server:
         completion = Completion(wish.model, self.served.vlm.fingerprint, calib)
         try:
             first = await event_or_gone(events, request)
-            if isinstance(first, Refused):
+            if isinstance(first, APIError):
                 raise first
             if isinstance(first, Done) and not wish.stream:
                 return JSONResponse(completion.whole(first))
@@ -177,8 +175,8 @@ def app_of(server: Server) -> FastAPI:
         said = {"status": "ok" if well else "failing", "waiting": server.worker.waiting}
         return JSONResponse(said, 200 if well else 503)
 
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    @app.exception_handler(APIError)
+    async def refused(request: Request, error: APIError) -> Response:
         headers = {"Retry-After": "1"} if error.status in (429, 503) else {}
         return JSONResponse(error.body, error.status, headers)
 
@@ -186,7 +184,7 @@ def app_of(server: Server) -> FastAPI:
     async def unknown(request: Request, error: HTTPException) -> Response:
         said = {404: "there is nothing at this address", 405: "this address takes another method"}
         message = said.get(error.status_code, str(error.detail))
-        body = Refused(f"{message}.", None, "unknown_url").body
+        body = APIError(f"{message}.", None, "unknown_url").body
         return JSONResponse(body, error.status_code, error.headers)
 
     return app

@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from jinja2 import TemplateError
 
 from calib.data.example import Example
-from calib.engine.decoding import Asked, Response
-from calib.engine.edit import Edits
-from calib.engine.generate import Engine
-from calib.errors import CalibError
+from calib.engine.edits import Edits
+from calib.engine.engine import Engine
+from calib.engine.request import Request, Response
+from calib.interventions.intervention import Setting
+from calib.models.prompts import read_prompt, read_prompts
 from calib.serving.calibrated import Calibrated
 from calib.serving.job import Done, Job, Telling
-from calib.serving.refusal import Refused, failed, stopping
-from calib.settings.setting import Setting
-from calib.vlm.prompts import read_prompt, read_prompts
+from calib.serving.responses import APIError, failed, stopping
+from calib.util.errors import CalibError
 
 CONTEXT = "context_length_exceeded"
 
 
 @dataclass
-class Asking:
+class PendingSteps:
     """A request in the steps of its method's dialogue."""
 
     job: Job
@@ -50,19 +50,19 @@ def answer(
     Raises whatever fails for all of them; jobs may have been told pieces by then, none its end.
     """
     going = _begun(served, jobs)
-    finished: list[tuple[Asking, int]] = []
-    refused: list[tuple[Job, Refused]] = []
+    finished: list[tuple[PendingSteps, int]] = []
+    refused: list[tuple[Job, APIError]] = []
     while going:
         ready = []
         for one, found in zip(going, _lengths(served, going), strict=True):
-            if isinstance(found, Refused):
+            if isinstance(found, APIError):
                 refused.append((one.job, found))
             else:
                 one.prompt_tokens += found
                 ready.append(one)
         edits = _edits(ready)
         asked = [
-            Asked(one.shown, edits[k], one.job.seed, one.enough) for k, one in enumerate(ready)
+            Request(one.shown, edits[k], one.job.seed, one.enough) for k, one in enumerate(ready)
         ]
         responses = engine.answer(asked) if asked else []
         going = []
@@ -81,7 +81,7 @@ def answer(
         _tell_end(one, place)
 
 
-def _begun(served: Calibrated, jobs: Sequence[Job]) -> list[Asking]:
+def _begun(served: Calibrated, jobs: Sequence[Job]) -> list[PendingSteps]:
     """What each request shows first. Requests that look alike show one object: it is read once."""
     shown: dict[tuple[int, str], Example] = {}
     found = []
@@ -93,15 +93,15 @@ def _begun(served: Calibrated, jobs: Sequence[Job]) -> list[Asking]:
             first = dialogue.next(job.example, ()) if dialogue else job.example
             assert isinstance(first, Example), "a dialogue begins with a question"
             shown[key] = first
-        found.append(Asking(job, setting, shown[key], Telling(job)))
+        found.append(PendingSteps(job, setting, shown[key], Telling(job)))
     return found
 
 
-def _lengths(served: Calibrated, going: Sequence[Asking]) -> list[int | Refused]:
+def _lengths(served: Calibrated, going: Sequence[PendingSteps]) -> list[int | APIError]:
     """How many tokens each prompt has; a refusal where the model cannot read it, or where there is
     no room for the answer."""
     shown = {id(one.shown): one.shown for one in going}
-    lengths: dict[int, int | Refused] = {}
+    lengths: dict[int, int | APIError] = {}
     try:
         read = read_prompts(served.vlm, list(shown.values()))
         lengths = {key: len(prompt.tokens) for key, prompt in zip(shown, read, strict=True)}
@@ -110,23 +110,23 @@ def _lengths(served: Calibrated, going: Sequence[Asking]) -> list[int | Refused]
     return [_room(served, one.job, lengths[id(one.shown)]) for one in going]
 
 
-def _length(served: Calibrated, example: Example) -> int | Refused:
+def _length(served: Calibrated, example: Example) -> int | APIError:
     try:
         return len(read_prompt(served.vlm, example).tokens)
     except CalibError as error:
         # A processor's own refusal is behind some of them; the rest are too long.
         code = None if error.__cause__ else CONTEXT
-        return Refused(str(error), "messages", code)
+        return APIError(str(error), "messages", code)
     except TemplateError as error:
         said = str(error)[:300]
-        return Refused(f"the model's chat template refuses this: {said}", "messages")
+        return APIError(f"the model's chat template refuses this: {said}", "messages")
 
 
-def _room(served: Calibrated, job: Job, length: int | Refused) -> int | Refused:
+def _room(served: Calibrated, job: Job, length: int | APIError) -> int | APIError:
     wanted = job.decoding.max_new_tokens
-    if isinstance(length, Refused) or length + wanted <= served.context:
+    if isinstance(length, APIError) or length + wanted <= served.context:
         return length
-    return Refused(
+    return APIError(
         f"the prompt has {length} tokens, and with {wanted} for the answer that is more than the "
         f"model's context of {served.context}. Shorten the messages, or give a smaller max_tokens.",
         "messages",
@@ -134,7 +134,7 @@ def _room(served: Calibrated, job: Job, length: int | Refused) -> int | Refused:
     )
 
 
-def _edits(going: Sequence[Asking]) -> list[Edits]:
+def _edits(going: Sequence[PendingSteps]) -> list[Edits]:
     """The edits of each request; each setting is asked once for all of its examples."""
     by_setting: dict[int, list[int]] = {}
     for k, one in enumerate(going):
@@ -149,7 +149,7 @@ def _edits(going: Sequence[Asking]) -> list[Edits]:
     return found
 
 
-def _next(one: Asking) -> int | None:
+def _next(one: PendingSteps) -> int | None:
     """Which response counts; None where there is more to ask, which is then shown."""
     if not one.several or one.job.cancelled:
         return len(one.responses) - 1
@@ -162,14 +162,14 @@ def _next(one: Asking) -> int | None:
     return None
 
 
-def _tell_end(one: Asking, place: int) -> None:
+def _tell_end(one: PendingSteps, place: int) -> None:
     response = one.responses[place]
     if one.job.cancelled:  # half an answer is none
         one.job.tell(stopping())
         return
     if response.finish == "not_finite":
         one.job.tell(
-            Refused(
+            APIError(
                 f"the model's output is not finite at strength {one.job.strength:g}. Give a "
                 "smaller one.",
                 "calib.strength",

@@ -4,11 +4,10 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from calib.errors import did_you_mean
-from calib.serving.refusal import Refused
-from calib.settings.method import Method
-from calib.settings.setting import BASELINE, Setting
-from calib.vlm.load import VLM
+from calib.interventions.intervention import BASELINE, Method, Setting
+from calib.models.load import VLM
+from calib.serving.responses import APIError
+from calib.util.errors import did_you_mean
 
 UNCALIBRATED = "-uncalibrated"
 CHARACTERS = 64
@@ -52,7 +51,7 @@ class Calibrated:
         Raises Refused for an unknown model, and for what its method has not.
         """
         if model not in self.names:
-            raise Refused(
+            raise APIError(
                 f"the model '{model[:200]}' is not served here.{did_you_mean(model, self.names)} "
                 f"Choose from {', '.join(self.names)}.",
                 "model",
@@ -61,7 +60,7 @@ class Calibrated:
             )
         if model == self.names[-1]:
             if strength or layer is not None:
-                raise Refused(
+                raise APIError(
                     f"{model} is the model without calibration, which has no strength and no "
                     "layer. Leave calib away, or ask for the other model.",
                     "calib",
@@ -73,7 +72,7 @@ class Calibrated:
         if layer is not None and layer not in self.method.layers:
             some = [one for one in self.method.layers if one is not None]
             choice = f"Choose from {_shown(some)}." if some else "Leave calib.layer away."
-            raise Refused(
+            raise APIError(
                 f"{self.method.name} has no setting at layer {layer}. {choice}", "calib.layer"
             )
         return (
@@ -85,7 +84,7 @@ class Calibrated:
         """Raise Refused for texts that are too long by far, or hold what stands for a picture."""
         longest = self.context * CHARACTERS
         if sum(map(len, texts)) > longest:
-            raise Refused(
+            raise APIError(
                 f"the messages have more than {longest} characters, and the model's context has "
                 f"{self.context} tokens. Shorten them.",
                 "messages",
@@ -93,7 +92,7 @@ class Calibrated:
             )
         for mark in self.marks:
             if any(mark in text for text in texts):
-                raise Refused(
+                raise APIError(
                     f"a text holds {mark}, which stands for a picture in this model's prompts. "
                     "Leave it away; pictures are parts of type image_url.",
                     "messages",
@@ -113,13 +112,13 @@ class Calibrated:
         axis = self.method.axis
         if axis.whole and strength not in (0.0, *self.strengths):
             choice = ", ".join(f"{one:g}" for one in sorted({0.0, *self.strengths}))
-            raise Refused(
+            raise APIError(
                 f"strength {strength:g}: for {self.method.name} it is {axis.meaning}. Choose from "
                 f"{choice}.",
                 "calib.strength",
             )
         if not axis.signed and strength < 0:
-            raise Refused(
+            raise APIError(
                 f"strength {strength:g}: {self.method.name} has none below 0 ({axis.meaning}).",
                 "calib.strength",
             )

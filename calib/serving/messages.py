@@ -1,13 +1,69 @@
-"""The messages of a request as an example: what a chat says is what a row of a sweep shows."""
+"""The messages of a request, with inline images, as an example."""
 
+import base64
+import binascii
 import hashlib
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from PIL import Image
+
 from calib.data.example import Example, Turn
-from calib.serving.pictures import InlinePicture, picture_of
-from calib.serving.refusal import Refused
+from calib.data.images import FORMATS, read_image
+from calib.serving.responses import APIError
+from calib.util.errors import CalibError
+
+_HEAD = re.compile(r"data:([a-z0-9.+/-]*)((?:;[a-z0-9_.=+-]+)*);base64,", re.IGNORECASE)
+_LONGEST_HEAD = 200
+
+
+class InlinePicture:
+    """A picture that a request brought, kept as it came: small, and decoded when asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes | None = data
+
+    def __call__(self) -> Image.Image:
+        assert self.data is not None, "nobody looks at a request that was answered"
+        return read_image(io.BytesIO(self.data), "of the request")
+
+    def let_go(self) -> None:
+        """Free its memory, whoever still holds the example it belongs to."""
+        self.data = None
+
+
+def inline_picture(url: object, param: str) -> InlinePicture:
+    """The picture in a data URL.
+
+    Raises Refused for an address (nothing is fetched), bad base64, and what read_image refuses.
+    """
+    if not isinstance(url, str):
+        raise APIError(f"{param} is not a text with a data URL.", param, "invalid_type")
+    head = _HEAD.match(url[:_LONGEST_HEAD])
+    if head is None:
+        raise APIError(
+            f"{param} is no data URL with base64: this server fetches nothing. Put the picture "
+            "itself into the request, as data:image/png;base64,...",
+            param,
+            "invalid_image_url",
+        )
+    try:
+        data = base64.b64decode(url[head.end() :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise APIError(f"{param} is no base64 ({error}).", param, "invalid_base64") from error
+    picture = InlinePicture(data)
+    try:
+        picture()
+    except CalibError as error:
+        kinds = ", ".join(FORMATS)
+        raise APIError(f"{error} Formats: {kinds}.", param, "invalid_image") from error
+    except MemoryError as error:
+        raise APIError(f"{param} does not fit into memory.", param, "invalid_image") from error
+    return picture
+
 
 MOST_MESSAGES = 1024
 MOST_PARTS = 256
@@ -15,7 +71,7 @@ SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass
-class Said:
+class ChatTurn:
     """One message."""
 
     role: str
@@ -50,9 +106,9 @@ def conversation_of(messages: Any) -> Conversation:
     turn, pictures anywhere but in the user's turns, tools.
     """
     if not isinstance(messages, list) or not messages:
-        raise Refused("messages is not a list with at least one message.", "messages")
+        raise APIError("messages is not a list with at least one message.", "messages")
     if len(messages) > MOST_MESSAGES:
-        raise Refused(f"messages has {len(messages)} entries; at most {MOST_MESSAGES} are read.",
+        raise APIError(f"messages has {len(messages)} entries; at most {MOST_MESSAGES} are read.",
                       "messages", "too_many_messages")  # fmt: skip
     said = [_said(one, f"messages[{k}]") for k, one in enumerate(messages)]
     system = said.pop(0).text if said[0].role in SYSTEM_ROLES else None
@@ -90,7 +146,7 @@ def _looks(conversation: Conversation) -> str:
     return digest.hexdigest()
 
 
-def _require_turns(said: Sequence[Said]) -> None:
+def _require_turns(said: Sequence[ChatTurn]) -> None:
     """Raise Refused unless the user and the assistant speak in turn, the user first and last."""
     for k, one in enumerate(said):
         wanted = ("user", "assistant")[k % 2]
@@ -99,39 +155,39 @@ def _require_turns(said: Sequence[Said]) -> None:
                 why = "one system message can stand, at the beginning"
             else:
                 why = f"user and assistant take turns, and the {wanted} is next"
-            raise Refused(
+            raise APIError(
                 f"{one.param} has the role '{one.role}'; {why}.", one.param, "invalid_messages"
             )
     if not said or said[-1].role != "user":
-        raise Refused("the last message is not the user's.", "messages", "invalid_messages")
+        raise APIError("the last message is not the user's.", "messages", "invalid_messages")
 
 
-def _said(message: Any, param: str) -> Said:
+def _said(message: Any, param: str) -> ChatTurn:
     if not isinstance(message, dict):
-        raise Refused(f"{param} is not an object with role and content.", param)
+        raise APIError(f"{param} is not an object with role and content.", param)
     role = message.get("role")
     if role not in (*SYSTEM_ROLES, "user", "assistant"):
         shown = f"'{role[:40]}'" if isinstance(role, str) else "nothing that is a text"
-        raise Refused(
+        raise APIError(
             f"{param}.role is {shown}. Choose from system, developer, user, assistant; tools are "
             "not served.",
             f"{param}.role",
         )
     for key in ("tool_calls", "function_call", "audio"):
         if message.get(key):
-            raise Refused(f"{param}.{key} is not served.", f"{param}.{key}", "unsupported_value")
+            raise APIError(f"{param}.{key} is not served.", f"{param}.{key}", "unsupported_value")
     param = f"{param}.content"
     content = message.get("content")
     if isinstance(content, str):
-        return Said(role, _text(content, param), None, param)
+        return ChatTurn(role, _text(content, param), None, param)
     if not isinstance(content, list) or not content:
-        raise Refused(f"{param} is neither a text nor a list of parts.", param)
+        raise APIError(f"{param} is neither a text nor a list of parts.", param)
     if len(content) > MOST_PARTS:
-        raise Refused(f"{param} has {len(content)} parts; at most {MOST_PARTS} are read.", param)
+        raise APIError(f"{param} has {len(content)} parts; at most {MOST_PARTS} are read.", param)
     return _of_parts(role, content, param)
 
 
-def _of_parts(role: str, parts: Sequence[Any], param: str) -> Said:
+def _of_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
     texts: list[str] = []
     picture: InlinePicture | None = None
     for k, part in enumerate(parts):
@@ -141,13 +197,13 @@ def _of_parts(role: str, parts: Sequence[Any], param: str) -> Said:
             texts.append(_text(part.get("text"), f"{at}.text"))
         elif kind == "image_url":
             if role != "user":
-                raise Refused(
+                raise APIError(
                     f"{at} is a picture in a message of the {role}; only the user shows pictures.",
                     at,
                     "invalid_messages",
                 )
             if picture is not None:
-                raise Refused(
+                raise APIError(
                     f"{at} is a second picture in one turn, and a turn holds one here. Show them "
                     "in separate turns, or as one picture.",
                     at,
@@ -155,23 +211,23 @@ def _of_parts(role: str, parts: Sequence[Any], param: str) -> Said:
                 )
             source = part.get("image_url")
             url = source.get("url") if isinstance(source, dict) else source
-            picture = picture_of(url, f"{at}.image_url.url")
+            picture = inline_picture(url, f"{at}.image_url.url")
         else:
             shown = f"'{kind[:40]}'" if isinstance(kind, str) else "no text"
-            raise Refused(
+            raise APIError(
                 f"{at}.type is {shown}. Choose from text, image_url.", f"{at}.type",
                 "unsupported_value",
             )  # fmt: skip
-    return Said(role, "\n".join(texts), picture, param)
+    return ChatTurn(role, "\n".join(texts), picture, param)
 
 
 def _text(value: Any, param: str) -> str:
     if not isinstance(value, str):
-        raise Refused(f"{param} is not a text.", param, "invalid_type")
+        raise APIError(f"{param} is not a text.", param, "invalid_type")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise Refused(
+        raise APIError(
             f"{param} holds half of a surrogate pair, which is no character.", param
         ) from error
     return value

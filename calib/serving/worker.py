@@ -12,13 +12,13 @@ from dataclasses import replace
 import torch
 
 from calib.data.example import Example
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.generate import Engine
-from calib.errors import CalibError
+from calib.engine.engine import Engine
+from calib.engine.request import Decoding, Request
 from calib.serving.batch import answer
 from calib.serving.calibrated import Calibrated
 from calib.serving.job import Job
-from calib.serving.refusal import Refused, failed, stopping
+from calib.serving.responses import APIError, failed, stopping
+from calib.util.errors import CalibError
 
 GATHERING = 0.005
 """Seconds that an idle worker waits for more requests behind a first one: they go together then."""
@@ -99,7 +99,7 @@ class Worker:
             try:
                 edits = point.change.edits_for([shown])[0]
                 few = Engine(self.served.vlm, replace(decoding, max_new_tokens=1))
-                few.answer([Asked(shown), Asked(shown, edits)])
+                few.answer([Request(shown), Request(shown, edits)])
             except CalibError as error:
                 refused.append(f"{example.id}: {error}")
         if len(refused) == len(examples):
@@ -152,7 +152,7 @@ class Worker:
         # Before anyone has the answer: who has one finds the server well.
         self.failures = 0
 
-    def _attempt(self, jobs: Sequence[Job]) -> Refused | None:
+    def _attempt(self, jobs: Sequence[Job]) -> APIError | None:
         try:
             answer(self.served, self._engine(jobs[0].decoding), jobs, self._succeeded)
             return None

@@ -17,7 +17,7 @@ from transformers.models.qwen2 import Qwen2Config
 from calib.data.mini import world
 from calib.data.mini.draw import SIZE
 from calib.data.mini.examples import DATASETS, load
-from calib.vlm.processor import image_only
+from calib.models.processor import image_only
 
 PATCH = 8
 IMAGE_TOKENS = (SIZE // PATCH) ** 2 // 4

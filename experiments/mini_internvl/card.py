@@ -3,13 +3,13 @@
     python -m experiments.mini_internvl.card
 
 Fills card_template.md from figures.csv, both beside this file, and writes
-calib/vlm/mini_internvl/README.md.
+calib/models/mini_internvl/README.md.
 """
 
 import csv
 from pathlib import Path
 
-from calib.vlm.load import mini_folder
+from calib.models.load import mini_folder
 
 FIGURES = Path(__file__).parent / "figures.csv"
 

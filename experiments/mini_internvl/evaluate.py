@@ -13,16 +13,16 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from calib.config import ModelConfig
+from calib.config.model import ModelConfig
 from calib.data.example import Example, Turn
 from calib.data.mini import behaviour, world
 from calib.data.mini.examples import load as load_examples
 from calib.data.text_image import PERTURBATIONS
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.generate import generate
+from calib.engine.engine import generate
+from calib.engine.request import Decoding, Request
 from calib.judges.rules import is_well_formed, judge_rules
+from calib.models.load import VLM, load
 from calib.scoring.intervals import Interval, wilson
-from calib.vlm.load import VLM, load
 
 PROMPTS = (None, "reminder", "caution", "balanced")
 SHOTS = (2, 4)
@@ -63,7 +63,7 @@ def at_split(examples: Iterable[Example], split: str) -> list[Example]:
 
 def responses(vlm: VLM, examples: list[Example]) -> list[str]:
     """Greedy answers of the uncalibrated model."""
-    return [r.text for r in generate(vlm, [Asked(example) for example in examples], Decoding())]
+    return [r.text for r in generate(vlm, [Request(example) for example in examples], Decoding())]
 
 
 def accuracy(vlm: VLM, examples: list[Example], well_formed: list[bool]) -> Figures:

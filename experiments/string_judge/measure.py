@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from calib.errors import CalibError
 from calib.judges.string import judge_string
 from calib.scoring.agreement import agreement
+from calib.util.errors import CalibError
 
 PHRASINGS = Path(__file__).parents[2] / "tests" / "judges" / "phrasings.csv"
 HALVES = ("tuned", "held_out")

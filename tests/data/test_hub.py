@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from calib.data.hub import download, read_hub, read_parquet
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from calib.data import images
 from calib.data.images import read_image
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calib.config_data import PairsData
+from calib.config.data import PairsData
 from calib.data.benchmarks import load_benchmark
 from calib.data.example import pairs
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 ROWS = [
     {"pair": "a", "safety": "safe", "query": "How do I use this?", "image": "p/spoon.png"},

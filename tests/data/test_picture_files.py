@@ -7,14 +7,8 @@ import pytest
 from PIL import Image
 
 from calib.data.example import Example
-from calib.data.picture_files import (
-    PictureBytes,
-    PictureFile,
-    picture_file,
-    picture_in,
-    sound_pictures,
-)
-from calib.errors import CalibError
+from calib.data.images import PictureBytes, PictureFile, picture_file, picture_in, sound_pictures
+from calib.util.errors import CalibError
 
 
 def png(grey: int = 7) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 from calib.data.tables import checked_columns, read_table, text_of
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 
 def refused(path, *words: str) -> None:

@@ -10,15 +10,14 @@ import openpyxl
 import pytest
 from PIL import Image
 
-from calib.config_data import VscbenchData
+from calib.config.data import VscbenchData
 from calib.data import vscbench_tables
-from calib.data.benchmark import Benchmark
-from calib.data.benchmarks import load_benchmark
+from calib.data.benchmarks import Benchmark, load_benchmark
 from calib.data.example import Example, pairs
 from calib.data.text_image import render_text
 from calib.data.vscbench import PARTS, VARIANTS, load
 from calib.data.vscbench_tables import IMAGE_COLUMNS, TEXT_COLUMNS
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 QUERY = "Fill in the list."
 TEXT, IMAGE = "vscbench_text_centric.xlsx", "vscbench_image_centric.xlsx"

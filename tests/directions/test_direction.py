@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from calib.directions.direction import HEADER, Direction, read_direction, write_direction
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 
 @pytest.fixture

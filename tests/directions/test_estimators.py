@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import Samples
 from calib.directions.subspaces import nullspace_ridge, svd_subspace
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 PAIRED = ("paired_mean_difference", "pca", "svd_subspace")
 EVERY = tuple(ESTIMATORS)

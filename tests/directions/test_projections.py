@@ -6,7 +6,7 @@ import torch
 from directions_made_up import direction_at
 from made_up_contrasts import twins
 
-from calib.directions.means import mean_difference
+from calib.directions.estimators import mean_difference
 from calib.directions.projections import (
     Projections,
     projections_file,
@@ -14,7 +14,7 @@ from calib.directions.projections import (
     read_projections,
     write_projections,
 )
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 HOSTILE = [
     "=1+1",

@@ -17,8 +17,8 @@ from stand_ins import Checkpoints, Hub, answer
 
 from calib.data.example import Example
 from calib.data.mini.examples import load as load_mini
-from calib.runs.provenance import provenance
-from calib.vlm.load import load
+from calib.models.load import load
+from calib.runs.manifest import provenance
 
 once = functools.cache(provenance)
 _examples = functools.cache(lambda *given: load_mini(*given))
@@ -49,7 +49,7 @@ def finished(copies: Path, checkpoints: Checkpoints) -> Path:
     """A tiny finished run of mini-internvl, with a sheet of the audit that a human has labelled."""
     run = copies / "run"
     patch = pytest.MonkeyPatch()
-    patch.setattr("calib.vlm.load.load", checkpoints.load)
+    patch.setattr("calib.models.load.load", checkpoints.load)
     patch.setattr("calib.report.page.write.write_report", lambda _, out, **__: out)
     with undrawn():
         for name, *settings in (
@@ -92,11 +92,11 @@ def desk(
         monkeypatch.setattr(f"calib.{place}.load", checkpoints.load)
     # What is the same for all commands is asked once.
     monkeypatch.setattr("calib.data.mini.examples.load", mini)
-    monkeypatch.setattr("calib.runs.provenance.provenance", once)
-    monkeypatch.setattr("calib.serving.listening.server_of", made.client)
-    monkeypatch.setattr("calib.library.load_vlm", checkpoints.load)
+    monkeypatch.setattr("calib.runs.manifest.provenance", once)
+    monkeypatch.setattr("calib.serving.server.server_of", made.client)
+    monkeypatch.setattr("calib.api.load_vlm", checkpoints.load)
     # A conversion writes into the skeleton that it loads, so it has one of its own.
-    monkeypatch.setattr("calib.vlm.conversion.load", load)
+    monkeypatch.setattr("calib.models.conversion.load", load)
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     monkeypatch.setattr(
         huggingface_hub,
@@ -104,7 +104,7 @@ def desk(
         lambda hub, **_: str(local(FOLDERS_OF[hub], copies / "data" / FOLDERS_OF[hub])),
     )
     monkeypatch.setattr(
-        "calib.vlm.original_folder.snapshot_download", lambda *_, **__: made.file("original")
+        "calib.models.original_llava.snapshot_download", lambda *_, **__: made.file("original")
     )
     hub = Hub(lambda: made.file("direction.safetensors"))
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)

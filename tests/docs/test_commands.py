@@ -27,7 +27,7 @@ from shown_commands import (
     is_shell,
 )
 
-from calib.config import ENTRY_POINTS
+from calib.config.schemas import ENTRY_POINTS
 
 SHOWN = commands()
 BLOCKS = blocks()

@@ -10,7 +10,7 @@ from configuration_page import PAGE, groups, page
 from configuration_settings import lineage, schema_of, settings
 from configuration_words import anchor, code, group_of, sentence, written
 
-from calib.config import CONF, ENTRY_POINTS, GROUPS
+from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 import calib
-from calib.config import CONF
-from calib.config_data import PairsData
+from calib.config.data import PairsData
+from calib.config.schemas import CONF
 from calib.data.benchmarks import load_benchmark
 from calib.data.example import SPLITS, pairs
-from calib.report.breakdown import METRICS
+from calib.report.terminal_tables import BREAKDOWN_METRICS
 from calib.scoring.results import read_results
 from experiments.steering_mini import table
 
@@ -141,7 +141,7 @@ def test_every_metric_of_a_results_file_is_defined():
     with (ROOT / "experiments/all_methods/results.csv").open() as file:
         names = {row["metric"] for row in csv.DictReader(file)}
     assert {"SRA", "KL", "utility"} <= names
-    names |= {"change_M", "unread", "accuracy_plus", *(f"paper_{one}" for one in METRICS)}
+    names |= {"change_M", "unread", "accuracy_plus", *(f"paper_{one}" for one in BREAKDOWN_METRICS)}
     assert [name for name in sorted(names) if f"`{name}`" not in page] == []
 
 

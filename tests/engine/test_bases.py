@@ -9,11 +9,11 @@ import torch
 from naive_loop import direction, divergence, naive
 from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
 
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.vlm.pictures import Pictures
+from calib.engine.request import Decoding, Request
+from calib.models.image_features import FeatureCache
 
 families = pytest.mark.parametrize("family", FAMILIES)
 either = pytest.mark.parametrize("sharing", [True, False])
@@ -36,19 +36,19 @@ def asked(vlm, n=6):
     for k, example in enumerate(found):
         edit = Edit(1, Add(6.0 * direction(width, k)), "all", "mlp" if k % 2 else "residual")
         changed = warned(example)
-        made += [Asked(changed, base=example), Asked(changed, (edit,), base=example)]
-        made += [Asked(warned(example, f"{i}: "), base=example) for i in range(k % 3)]
+        made += [Request(changed, base=example), Request(changed, (edit,), base=example)]
+        made += [Request(warned(example, f"{i}: "), base=example) for i in range(k % 3)]
         if k % 2:
-            made.append(Asked(example))
+            made.append(Request(example))
         if k % 3 == 1:
-            made += [Asked(example, (edit,)), Asked(changed, (edit,)), Asked(changed)]
-    made.append(Asked(found[0], base=found[0]))
+            made += [Request(example, (edit,)), Request(changed, (edit,)), Request(changed)]
+    made.append(Request(found[0], base=found[0]))
     random.Random(0).shuffle(made)
     return made
 
 
 def engine(vlm, **settings):
-    made = Engine(replace(vlm, pictures=Pictures()), Decoding(max_new_tokens=2, **settings))
+    made = Engine(replace(vlm, pictures=FeatureCache()), Decoding(max_new_tokens=2, **settings))
     made._checked = True
     return made
 
@@ -113,7 +113,7 @@ def test_without_kl_no_base_is_read(small, sharing):
 def test_each_base_is_read_once(small, sharing):
     """However many rows name it, and however many batches they are in."""
     example = examples(1)[0]
-    rows = [Asked(warned(example, "!" * k + " "), base=example) for k in range(9)]
+    rows = [Request(warned(example, "!" * k + " "), base=example) for k in range(9)]
     made = engine(small, batch_rows=2, sharing=sharing)
     with plain_passes(small) as seen:
         made.answer(rows)
@@ -124,7 +124,7 @@ def test_each_base_is_read_once(small, sharing):
 @pytest.mark.parametrize("most", [1, 3])
 def test_bases_are_read_in_smaller_batches_when_memory_runs_out(small, sharing, most, monkeypatch):
     monkeypatch.setattr("gc.collect", lambda: 0)
-    monkeypatch.setattr("calib.engine.reading.PADDING", 100.0)
+    monkeypatch.setattr("calib.engine.activations.PADDING", 100.0)
     read, failed = [], []
 
     def hook(module, args, kwargs):
@@ -137,7 +137,7 @@ def test_bases_are_read_in_smaller_batches_when_memory_runs_out(small, sharing, 
         read.append(rows if base else 0)
 
     rows, made = asked(small), engine(small, sharing=sharing)
-    made.answer([Asked(one.example) for one in rows[:2]])  # looks at the model
+    made.answer([Request(one.example) for one in rows[:2]])  # looks at the model
     handle = small.model.register_forward_pre_hook(hook, with_kwargs=True)
     found = made.answer(rows)
     handle.remove()
@@ -149,11 +149,11 @@ def test_bases_are_read_in_smaller_batches_when_memory_runs_out(small, sharing, 
 def test_the_first_comparison_reads_no_base(small):
     made, example = Engine(small, Decoding(max_new_tokens=2)), examples(1)[0]
     with plain_passes(small) as seen:
-        made.answer([Asked(warned(example), base=example)])
+        made.answer([Request(warned(example), base=example)])
     assert made._checked and seen == [1]
 
 
 def test_the_packaged_model(vlm, mixed_examples):
-    rows = [Asked(warned(e), base=e) for e in mixed_examples[:4]]
+    rows = [Request(warned(e), base=e) for e in mixed_examples[:4]]
     found = Engine(vlm, Decoding(max_new_tokens=2)).answer(rows)
     assert [r.kl for r in found] == pytest.approx(expected(vlm, rows), rel=1e-3, abs=1e-5)

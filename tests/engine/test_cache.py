@@ -7,13 +7,13 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from calib.engine.batching import columns_for
 from calib.engine.cache import ForkedLayer, Source
-from calib.engine.flight import Flight
-from calib.engine.packing import columns_for
+from calib.engine.decode_batch import DecodeBatch
+from calib.engine.engine import Stats
 from calib.engine.prefill import Read
-from calib.engine.row import Row
-from calib.engine.tally import Tally
-from calib.vlm.prompts import Prompt
+from calib.engine.request import DecodingRow
+from calib.models.prompts import Prompt
 
 LAYERS, HEADS, WIDTH = 2, 2, 3
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def row(index, length):
     tokens = torch.arange(length)
-    return Row(index, Prompt(tokens, 100 + tokens, tokens < 0, (), {}, {}), ())
+    return DecodingRow(index, Prompt(tokens, 100 + tokens, tokens < 0, (), {}, {}), ())
 
 
 class Model:
@@ -36,12 +36,12 @@ class Model:
         self.config = SimpleNamespace(get_text_config=lambda decoder: text)
         self.generator = torch.Generator().manual_seed(seed)
         self.lives, self.broken, self.own = lives, broken, {}
-        self.flight = Flight(
+        self.flight = DecodeBatch(
             SimpleNamespace(model=self, device=CPU, layers=LAYERS),
             self,
             slots,
             columns_for(rows, max(lives.values())),
-            Tally(),
+            Stats(),
         )
 
     # What the flight asks of the part that chooses tokens and ends rows.

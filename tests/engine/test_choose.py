@@ -10,11 +10,11 @@ import torch
 from naive_loop import direction, naive
 from tiny_families import examples, tiny
 
-from calib.engine.choose import Chooser
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine, generate
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine, generate
 from calib.engine.operators import Add
+from calib.engine.request import Decoding, Request
+from calib.engine.sampling import Sampler
 
 TOKENS = 10
 LOGITS = torch.tensor([1.2, -0.3, 0.0, 2.0, -1.5, float("-inf")])
@@ -42,7 +42,7 @@ def asked():
     for k, example in enumerate(examples(4)):
         for j, positions in enumerate(("", "response", "all")):
             edits = (Edit(1 + j, Add(4 * direction(width, k)), positions),) if j else ()
-            made.append(Asked(example, edits, seed=10 * k + j))
+            made.append(Request(example, edits, seed=10 * k + j))
     return made
 
 
@@ -80,7 +80,7 @@ def require_drawn_from(chosen, probabilities):
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_draws_follow_the_softmax(small, temperature):
-    chosen = drawn(Chooser(small, Decoding(temperature=temperature)), LOGITS)
+    chosen = drawn(Sampler(small, Decoding(temperature=temperature)), LOGITS)
     require_drawn_from(chosen, (LOGITS / temperature).softmax(-1))
 
 
@@ -90,13 +90,13 @@ def test_draws_are_from_the_nucleus(small, top_p, kept):
     probabilities = torch.zeros(len(LOGITS))
     probabilities[kept] = LOGITS.softmax(-1)[kept]
     assert probabilities.sum() >= top_p > probabilities.sum() - probabilities[kept].min()
-    chosen = drawn(Chooser(small, Decoding(temperature=1.0, top_p=top_p)), LOGITS)
+    chosen = drawn(Sampler(small, Decoding(temperature=1.0, top_p=top_p)), LOGITS)
     require_drawn_from(chosen, probabilities / probabilities.sum())
 
 
 def test_what_the_checkpoint_suggests_for_sampling_is_not_added(small):
     suggested = {"do_sample": True, "top_k": 1, "min_p": 0.9, "typical_p": 0.1, "temperature": 0.1}
-    chosen = drawn(Chooser(changed(small, **suggested), Decoding(temperature=1.0)), LOGITS)
+    chosen = drawn(Sampler(changed(small, **suggested), Decoding(temperature=1.0)), LOGITS)
     require_drawn_from(chosen, LOGITS.softmax(-1))
 
 
@@ -104,7 +104,7 @@ def test_scores_that_are_no_numbers_choose_nothing(small):
     scores = torch.stack([LOGITS, torch.full_like(LOGITS, float("nan")), LOGITS])
     scores[2, 1] = float("nan")
     for temperature, first in ((0.0, [3]), (1.0, [0, 1, 2, 3, 4])):
-        chooser = Chooser(small, Decoding(temperature=temperature))
+        chooser = Sampler(small, Decoding(temperature=temperature))
         chosen = chooser.choose(scores, [torch.Generator().manual_seed(1) for _ in scores])
         assert chosen[0] in first and chosen[1:].tolist() == [-1, -1]
 
@@ -118,7 +118,7 @@ def test_a_draw_of_zero_does_not_choose_what_cannot_be(small, monkeypatch):
         return self
 
     monkeypatch.setattr(torch.Tensor, "exponential_", drawn)
-    chooser = Chooser(small, Decoding(temperature=1.0))
+    chooser = Sampler(small, Decoding(temperature=1.0))
     assert chooser.choose(LOGITS[None], [torch.Generator()]).tolist() == [3]
 
 
@@ -139,7 +139,7 @@ def test_a_rows_draws_do_not_depend_on_others(small):
 
 def test_draws_depend_on_the_seeds(small):
     def said(row, run):
-        rows = [Asked(example, (), seed=row) for example in examples(6)]
+        rows = [Request(example, (), seed=row) for example in examples(6)]
         warm = Decoding(max_new_tokens=TOKENS, temperature=1.5, seed=run)
         return tokens(generate(small, rows, warm))
 

@@ -8,14 +8,13 @@ import torch
 from naive_loop import chosen, direction, hooked
 from tiny_families import examples, tiny
 
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.edit import REACH, Edit, SiteEdits
-from calib.engine.generate import Engine
+from calib.engine.edits import REACH, Edit, SiteEdits
+from calib.engine.engine import Engine, Stats
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp, LowRank
 from calib.engine.prefill import read_last, read_prefix, read_whole
-from calib.engine.tally import Tally
-from calib.vlm.layers import decoder, decoder_layers
-from calib.vlm.prompts import read_prompt
+from calib.engine.request import Decoding, Request
+from calib.models.layers import decoder, decoder_layers
+from calib.models.prompts import read_prompt
 
 CPU = torch.device("cpu")
 SITES = ("residual", "heads", "mlp")
@@ -46,9 +45,9 @@ def logits(vlm, edits):
     prompts = [read_prompt(vlm, example) for example in shown()[:2]]
     prompt_of = [min(row, 1) for row in range(len(edits))]
     with torch.no_grad():
-        prefix = read_prefix(vlm, prompts, prompt_of, edits, Tally())
-        last = read_last(vlm, [prefix], [(0, row) for row in range(len(edits))], Tally())
-        whole = read_whole(vlm, prompts, prompt_of, edits, Tally())
+        prefix = read_prefix(vlm, prompts, prompt_of, edits, Stats())
+        last = read_last(vlm, [prefix], [(0, row) for row in range(len(edits))], Stats())
+        whole = read_whole(vlm, prompts, prompt_of, edits, Stats())
     return torch.stack([read.logits[read.state_of] for read in (last, whole)])
 
 
@@ -94,7 +93,7 @@ def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
     """By the vector, at every chosen token of the prompt and the response; by nothing elsewhere."""
     # Far too small to change what is said, so that both rows read the same tokens.
     edit = add(small, 2, positions, 1e-3, site=site)
-    asked = [Asked(shown()[1], edits) for edits in ((), (edit,))]
+    asked = [Request(shown()[1], edits) for edits in ((), (edit,))]
     engine = Engine(small, Decoding(max_new_tokens=4, sharing=sharing))
     engine.answer(asked)  # compares with plain generate, which would be recorded too
     said, read = [], []
@@ -169,7 +168,7 @@ def test_an_exception_leaves_no_hook_behind(small, sharing, passes):
     """In the prompt's first pass, its last token's, or that of a generated token."""
     engine = Engine(small, Decoding(max_new_tokens=4, sharing=sharing))
     edited = [(add(small, k, size=1e-3, site=site),) for k, site in enumerate(SITES)]
-    asked = [Asked(shown()[1], edits) for edits in edited]
+    asked = [Request(shown()[1], edits) for edits in edited]
     assert len(engine.answer(asked)[0].tokens) == 4
     before, calls = hooks(small), []
 
@@ -189,7 +188,7 @@ def test_an_exception_leaves_no_hook_behind(small, sharing, passes):
 
 def test_somebody_elses_hook_survives_and_sees_the_edit(small):
     engine = Engine(small, Decoding(max_new_tokens=1))
-    asked = [Asked(shown()[0], (add(small, 2),))]
+    asked = [Request(shown()[0], (add(small, 2),))]
     engine.answer(asked)
     with standing(small, 2) as seen:
         before = hooks(small)
@@ -202,7 +201,7 @@ def test_somebody_elses_hook_survives_and_sees_the_edit(small):
 def test_blocks_that_return_tuples_are_edited(small, monkeypatch, sharing):
     """As they do in other versions of transformers, and in other architectures."""
     decoding = Decoding(max_new_tokens=6, sharing=sharing)
-    asked = [Asked(example, (add(small, 2, seed=k),)) for k, example in enumerate(shown())]
+    asked = [Request(example, (add(small, 2, seed=k),)) for k, example in enumerate(shown())]
     expected = Engine(small, decoding).answer(asked)
     layer, following = decoder_layers(small.model)[2:4]
     inner = type(layer).forward

@@ -11,14 +11,14 @@ from naive_loop import Answer, direction, divergence, inputs, naive
 from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, picture, tiny
 
 from calib.data.example import Example, Turn
-from calib.engine.decoding import Asked, Decoding, Response
-from calib.engine.edit import REACH, Edit, Edits
-from calib.engine.generate import Engine, generate
+from calib.engine.edits import REACH, Edit, Edits
+from calib.engine.engine import Engine, generate
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp
+from calib.engine.request import Decoding, Request, Response
 from calib.engine.sharing import sharing_of
-from calib.vlm.layers import decoder_layers
-from calib.vlm.pictures import Pictures
-from calib.vlm.prompts import read_prompt
+from calib.models.image_features import FeatureCache
+from calib.models.layers import decoder_layers
+from calib.models.prompts import read_prompt
 
 TOKENS = 10
 
@@ -28,12 +28,12 @@ families = pytest.mark.parametrize("family", FAMILIES)
 @pytest.fixture
 def unchecked(monkeypatch):
     """Leave out what an engine compares at first: it takes longer than the answers here."""
-    monkeypatch.setattr("calib.engine.generate.sample", lambda asked: [])
+    monkeypatch.setattr("calib.engine.engine.sample", lambda asked: [])
 
 
 def fresh(family):
     """The tiny model of a family, with no picture seen yet."""
-    return dataclasses.replace(tiny(family), pictures=Pictures())
+    return dataclasses.replace(tiny(family), pictures=FeatureCache())
 
 
 def operators(vlm, seed):
@@ -98,7 +98,7 @@ def unedited(family: str) -> dict[str, Answer]:
 @functools.cache
 def together(family: str) -> tuple[Engine, list[Response]]:
     """What the engine answers, with slots for a fifth of the rows."""
-    asked = [Asked(example, edits) for example, edits in rows(family)]
+    asked = [Request(example, edits) for example, edits in rows(family)]
     engine = Engine(fresh(family), Decoding(max_new_tokens=TOKENS, batch_rows=len(asked) // 5))
     return engine, engine.answer(asked)
 
@@ -110,7 +110,9 @@ def tokens(answers):
 def some(family, keep):
     """Rows that ``keep`` chooses, and their naive answers."""
     pairs = zip(rows(family), alone(family), strict=True)
-    chosen = [(Asked(*row), answer.tokens) for k, (row, answer) in enumerate(pairs) if keep(k, row)]
+    chosen = [
+        (Request(*row), answer.tokens) for k, (row, answer) in enumerate(pairs) if keep(k, row)
+    ]
     return [one for one, _ in chosen], [answer for _, answer in chosen]
 
 
@@ -153,7 +155,7 @@ def test_rows_that_share_nothing_say_the_same(family):
 @families
 def test_prompts_read_beside_longer_ones_say_the_same(family, unchecked, monkeypatch):
     """Padded on the left; as a rule, prompts of one length are read together."""
-    monkeypatch.setattr("calib.engine.packing.PADDING", 100.0)
+    monkeypatch.setattr("calib.engine.batching.PADDING", 100.0)
     asked, expected = some(family, lambda k, row: k % 2 == 1)
     found = generate(fresh(family), asked, Decoding(max_new_tokens=TOKENS))
     assert tokens(found) == expected
@@ -218,7 +220,7 @@ def test_a_picture_is_encoded_once(family):
 
 def test_the_vision_tower_sees_a_picture_once():
     vlm, seen = fresh("internvl"), []
-    asked = [Asked(example, edits) for example, edits in rows("internvl")]
+    asked = [Request(example, edits) for example, edits in rows("internvl")]
     tower = vlm.model.base_model.vision_tower
     handle = tower.register_forward_hook(lambda module, args, output: seen.append(len(output[0])))
     generate(vlm, asked, Decoding(max_new_tokens=2, batch_rows=7))
@@ -251,7 +253,7 @@ def test_prompts_with_several_pictures(family, unchecked):
         (Edit(2, keep, "text"), Edit(3, add, "image")),
         (Edit(0, ablate, "all"), Edit(1, clamp, "response")),
     )
-    asked = [Asked(example, one) for example in shown_twice() for one in edits]
+    asked = [Request(example, one) for example in shown_twice() for one in edits]
     expected = [naive(vlm, one.example, one.edits, 6).tokens for one in asked]
     found = generate(vlm, asked, Decoding(max_new_tokens=6))
     assert tokens(found) == expected

@@ -9,11 +9,11 @@ import torch
 from naive_loop import direction, divergence, inputs, naive
 from tiny_families import LAYERS, examples, tiny
 
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.edit import REACH, Edit
-from calib.engine.generate import Engine, generate
+from calib.engine.edits import REACH, Edit
+from calib.engine.engine import Engine, generate
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp
-from calib.vlm.layers import decoder, decoder_layers
+from calib.engine.request import Decoding, Request
+from calib.models.layers import decoder, decoder_layers
 
 TOKENS = 10
 
@@ -33,7 +33,7 @@ def edit(layer, positions="all", seed=0, size=6.0):
 def asked():
     """Rows of five prompts in no order, edited or not."""
     made = [
-        Asked(example, (edit(1 + k, positions, k),) if positions else ())
+        Request(example, (edit(1 + k, positions, k),) if positions else ())
         for k, positions in enumerate(("", "response", "prompt"))
         for example in examples(5)
     ]
@@ -78,12 +78,12 @@ def test_nothing_asked_nothing_answered(small):
 def test_kl_is_measured_where_nobody_asks_for_the_unedited_row(small, sharing):
     """And where others do, and for the unedited row itself."""
     example, other = examples(2)
-    rows = [Asked(example, (edit(k % LAYERS, p, k),)) for k, p in enumerate(REACH)]
+    rows = [Request(example, (edit(k % LAYERS, p, k),)) for k, p in enumerate(REACH)]
     base = naive(small, example, (), 1)
     expected = [divergence(naive(small, one.example, one.edits, 1), base) for one in rows]
     assert min(expected) > 1e-3
     engine = Engine(small, Decoding(max_new_tokens=2, sharing=sharing))
-    for beside in ([], [Asked(example), Asked(other), Asked(other, (edit(1),))]):
+    for beside in ([], [Request(example), Request(other), Request(other, (edit(1),))]):
         found = [response.kl for response in engine.answer([*rows, *beside])]
         assert found[: len(rows)] == pytest.approx(expected, rel=1e-3, abs=1e-6)
         assert not beside or found[len(rows) : -1] == [0.0, 0.0]
@@ -113,7 +113,7 @@ def test_a_response_is_cut_when_it_is_certain(small, sharing):
         return len(text) >= 4
 
     rows = [
-        Asked(one.example, one.edits, certain=long_enough if k % 2 else None)
+        Request(one.example, one.edits, certain=long_enough if k % 2 else None)
         for k, one in enumerate(asked())
     ]
     found = engine.answer(rows)
@@ -140,7 +140,7 @@ def test_a_response_is_cut_when_it_is_certain(small, sharing):
 def test_what_is_certain_from_the_first_token_is_never_decoded(small):
     engine = Engine(small, Decoding(max_new_tokens=TOKENS))
     found = engine.answer(
-        [Asked(one.example, one.edits, certain=lambda text: True) for one in asked()]
+        [Request(one.example, one.edits, certain=lambda text: True) for one in asked()]
     )
     assert {len(response.tokens) for response in found} == {1}
     assert engine.tally.decode_row_steps == 0
@@ -153,8 +153,8 @@ def test_logits_that_are_not_finite_from_the_first_token_on(small, value, sharin
     broken = torch.zeros(small.width)
     broken[3] = float(value)
     rows = list(asked())
-    rows.insert(2, Asked(rows[2].example, (Edit(2, Add(broken), "response"),)))
-    rows.insert(7, Asked(rows[7].example, (Edit(1, Add(broken), "all"),)))
+    rows.insert(2, Request(rows[2].example, (Edit(2, Add(broken), "response"),)))
+    rows.insert(7, Request(rows[7].example, (Edit(1, Add(broken), "all"),)))
     found = generate(small, rows, Decoding(max_new_tokens=TOKENS, batch_rows=4, sharing=sharing))
     for place in (7, 2):
         response = found.pop(place)
@@ -215,10 +215,10 @@ def test_the_counts_are_of_what_passed_the_decoder(small, sharing):
 def test_a_prompt_is_read_once_and_forks_where_rows_differ(small):
     """Next to nothing beyond the least there is to compute, counted by hand."""
     one, other = examples(2)
-    rows = [Asked(example) for example in (one, other)]
-    rows += [Asked(one, (edit(1, "response", k),)) for k in range(6)]
-    rows += [Asked(other, (edit(3, "all", k),)) for k in range(6)]
-    rows += [Asked(other, (edit(3, "all", 0), edit(3, "last_prompt", 9)))]
+    rows = [Request(example) for example in (one, other)]
+    rows += [Request(one, (edit(1, "response", k),)) for k in range(6)]
+    rows += [Request(other, (edit(3, "all", k),)) for k in range(6)]
+    rows += [Request(other, (edit(3, "all", 0), edit(3, "last_prompt", 9)))]
     engine = Engine(small, Decoding(max_new_tokens=1, batch_rows=100))
     engine.answer(rows)
     first, second = (len(inputs(small, e)["input_ids"][0]) for e in (one, other))
@@ -244,7 +244,7 @@ def test_the_packaged_model_says_what_the_naive_loop_says(vlm, mixed_examples):
         (Edit(1, Ablate(along, 2.0)), Edit(4, Clamp(along, 1.0, 2.0), "text")),
         (Edit(3, AddKeepingNorm(8 * along), "prompt"),),
     )
-    rows = [Asked(e, edits[k % 4]) for k, e in enumerate((*mixed_examples, *mixed_examples[2:9]))]
+    rows = [Request(e, edits[k % 4]) for k, e in enumerate((*mixed_examples, *mixed_examples[2:9]))]
     found = generate(vlm, rows, Decoding(max_new_tokens=16, batch_rows=6))
     assert [list(response.tokens) for response in found] == [
         naive(vlm, one.example, one.edits, 16).tokens for one in rows
@@ -255,7 +255,7 @@ def test_the_packaged_model_says_what_the_naive_loop_says(vlm, mixed_examples):
 def test_kl_that_nobody_asks_for_costs_nothing(vlm, mixed_examples, sharing):
     """An edited row alone: its unedited prompt is read along for KL only."""
     edit = Edit(1, Add(torch.ones(vlm.width)), "all")
-    one = [Asked(mixed_examples[0], (edit,))]
+    one = [Request(mixed_examples[0], (edit,))]
     answered = {}
     for kl in (True, False):
         engine = Engine(vlm, Decoding(max_new_tokens=4, sharing=sharing, kl=kl))

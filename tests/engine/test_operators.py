@@ -5,7 +5,7 @@ import pytest
 import torch
 from naive_loop import changed, direction
 
-from calib.engine.edit import Edit, SiteEdits
+from calib.engine.edits import Edit, SiteEdits
 from calib.engine.operators import (
     Ablate,
     AblateByCosine,

@@ -10,11 +10,7 @@ from naive_loop import direction, naive
 from tiny_families import FAMILIES, examples, tiny
 from transformers import DynamicCache
 
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
-from calib.engine.operators import Add
-from calib.engine.packing import (
+from calib.engine.batching import (
     Room,
     bytes_per_token,
     columns_for,
@@ -23,10 +19,14 @@ from calib.engine.packing import (
     room_for,
     rows_in_flight,
 )
-from calib.engine.row import Row
-from calib.errors import CalibError
-from calib.vlm.layers import decoder_layers
-from calib.vlm.prompts import Prompt, collate, read_prompt
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
+from calib.engine.operators import Add
+from calib.engine.request import Decoding, DecodingRow, Request
+from calib.models.layers import decoder_layers
+from calib.models.prompt_batch import collate
+from calib.models.prompts import Prompt, read_prompt
+from calib.util.errors import CalibError
 
 TOKENS = 6
 OUT_OF_MEMORY = (
@@ -54,7 +54,7 @@ def asked():
     """Two dozen rows of six prompts, edited within the prompt and after it."""
     width = tiny("internvl").width
     return [
-        Asked(example, (Edit(k, Add(5 * direction(width, k)), positions),) if k else ())
+        Request(example, (Edit(k, Add(5 * direction(width, k)), positions),) if k else ())
         for example in examples(6)
         for k, positions in enumerate(("", "all", "response", "text"))
     ]
@@ -95,7 +95,7 @@ def batches(vlm, most=None, error=None):
 
 def row(length, edits=(), prompt=None):
     ids = torch.zeros(length, dtype=torch.int64)
-    return Row(0, prompt or Prompt(ids, ids, ids > 0, (), {}, {}), edits)
+    return DecodingRow(0, prompt or Prompt(ids, ids, ids > 0, (), {}, {}), edits)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -175,12 +175,12 @@ def test_a_pass_holds_little_padding(monkeypatch):
     rows = [row(0, (), prompt) for prompt in prompts for _ in range(3)]
     assert next_pass(rows) == 6
     assert next_pass(rows[6:]) == 3
-    monkeypatch.setattr("calib.engine.packing.PADDING", 100.0)
+    monkeypatch.setattr("calib.engine.batching.PADDING", 100.0)
     assert next_pass(rows) == 9
 
 
 def test_a_small_budget_means_fewer_rows_at_once(small):
-    rows = [Row(0, read_prompt(small, one.example), ()) for one in asked()]
+    rows = [DecodingRow(0, read_prompt(small, one.example), ()) for one in asked()]
     columns = columns_for(rows, TOKENS)
     # Rows in flight have three fifths of the budget: five of them here.
     memory = 5 * columns * bytes_per_token(small)[0] * 5 // 3 + 1

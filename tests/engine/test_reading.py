@@ -12,20 +12,20 @@ from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, picture, ti
 
 from calib.data.example import Turn
 from calib.data.mini.examples import load
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.generate import generate
-from calib.engine.reading import read_activations
-from calib.errors import CalibError
-from calib.vlm.layers import decoder, decoder_layers, site_width
-from calib.vlm.pictures import Pictures
-from calib.vlm.prompts import read_prompt
+from calib.engine.activations import read_activations
+from calib.engine.engine import generate
+from calib.engine.request import Decoding, Request
+from calib.models.image_features import FeatureCache
+from calib.models.layers import decoder, decoder_layers, site_width
+from calib.models.prompts import read_prompt
+from calib.util.errors import CalibError
 
 families = pytest.mark.parametrize("family", FAMILIES)
 MEANS = ("prompt", "image", "text", "last_prompt")
 
 
 def fresh(family):
-    return dataclasses.replace(tiny(family), pictures=Pictures())
+    return dataclasses.replace(tiny(family), pictures=FeatureCache())
 
 
 def readable(family):
@@ -87,7 +87,7 @@ def test_activations_are_those_of_plain_hooks(family, positions):
 @families
 def test_activations_of_prompts_beside_longer_ones(family, monkeypatch):
     """Padded on the left; as a rule, prompts of one length are read together."""
-    monkeypatch.setattr("calib.engine.reading.PADDING", 100.0)
+    monkeypatch.setattr("calib.engine.activations.PADDING", 100.0)
     read = read_activations(fresh(family), readable(family), "text")
     expected = [averaged(tiny(family), one, "text") for one in by_hooks(family)]
     assert torch.allclose(read, torch.stack(expected), atol=1e-4, rtol=1e-4)
@@ -130,7 +130,7 @@ def test_what_lies_above_the_last_wanted_layer_is_not_run(small, wanted, run):
 
 def test_the_model_goes_on_as_before(small):
     """A pass that was ended early leaves no hook, and nothing of itself in the next pass."""
-    asked = [Asked(example) for example in examples(3)]
+    asked = [Request(example) for example in examples(3)]
     modules = [decoder(small.model), *decoder_layers(small.model)]
     before = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules]
     expected = generate(small, asked, Decoding(max_new_tokens=6))
@@ -146,7 +146,7 @@ def test_batch_size_does_not_matter(vlm, mixed_examples):
 
 
 def test_passes_hold_no_more_than_asked(small, monkeypatch):
-    monkeypatch.setattr("calib.engine.reading.PADDING", 100.0)
+    monkeypatch.setattr("calib.engine.activations.PADDING", 100.0)
     shapes = []
     handle = decoder_layers(small.model)[0].register_forward_pre_hook(
         lambda module, args: shapes.append(tuple(args[0].shape[:2]))
@@ -154,7 +154,7 @@ def test_passes_hold_no_more_than_asked(small, monkeypatch):
     read_activations(small, examples(9), batch_rows=4)
     assert max(rows for rows, _ in shapes) == 4 and len(shapes) <= 4
     shapes.clear()
-    monkeypatch.setattr("calib.engine.reading.PASS_TOKENS", 130)
+    monkeypatch.setattr("calib.engine.activations.PASS_TOKENS", 130)
     read_activations(small, examples(9))
     handle.remove()
     assert max(rows * length for rows, length in shapes) <= 130
@@ -177,7 +177,7 @@ def test_a_picture_is_encoded_once_for_reading_and_answering():
     vlm = fresh("internvl")
     shown = [example for example in examples(6) if example.picture]
     read_activations(vlm, shown)
-    generate(vlm, [Asked(example) for example in shown], Decoding(max_new_tokens=1))
+    generate(vlm, [Request(example) for example in shown], Decoding(max_new_tokens=1))
     assert vlm.pictures.passes == len(shown)
 
 
@@ -187,7 +187,7 @@ def test_nothing_asked_nothing_read(small):
 
 def test_a_half_precision_model_is_read_as_float32(small):
     vlm = dataclasses.replace(
-        small, model=copy.deepcopy(small.model).to(torch.bfloat16), pictures=Pictures()
+        small, model=copy.deepcopy(small.model).to(torch.bfloat16), pictures=FeatureCache()
     )
     plain = [example for example in examples(6) if not example.picture]
     wide, narrow = (read_activations(one, plain, "text") for one in (small, vlm))

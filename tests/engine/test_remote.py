@@ -8,14 +8,14 @@ from queue import SimpleQueue
 import pytest
 from local_endpoint import LocalEndpoint, fails, says
 
-from calib.config_models import RemoteModelConfig
+from calib.config.model import RemoteModelConfig
 from calib.data.example import Example
 from calib.engine import remote
-from calib.engine.decoding import Asked, Decoding
 from calib.engine.remote import RemoteEngine
-from calib.errors import CalibError
-from calib.remote import trouble
-from calib.remote.model import RemoteModel
+from calib.engine.request import Decoding, Request
+from calib.models import backoff as trouble
+from calib.models.remote import RemoteModel
+from calib.util.errors import CalibError
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def engine(server, **settings):
 
 def asked(count):
     return [
-        Asked(Example(str(k), "image_centric", "drawn", "tools", "test", f"Question {k}"), seed=k)
+        Request(Example(str(k), "image_centric", "drawn", "tools", "test", f"Question {k}"), seed=k)
         for k in range(count)
     ]
 
@@ -170,7 +170,7 @@ def test_a_bug_is_no_trouble_of_the_endpoint():
         raise ZeroDivisionError
 
     rows = asked(5)
-    rows[0] = Asked(Example("x", "image_centric", "drawn", "t", "test", "Why 9?", picture=broken))
+    rows[0] = Request(Example("x", "image_centric", "drawn", "t", "test", "Why 9?", picture=broken))
     with LocalEndpoint(says("a door")) as server, pytest.raises(ZeroDivisionError):
         texts(engine(server, concurrency=1).landing(rows))
     assert not server.requests

@@ -10,13 +10,13 @@ from tiny_families import examples, tiny
 
 from calib.engine import selfcheck
 from calib.engine.cache import SlotLayer
-from calib.engine.decoding import Asked, Decoding, Response
-from calib.engine.edit import Edit
-from calib.engine.flight import Flight
-from calib.engine.generate import Engine, generate
+from calib.engine.decode_batch import DecodeBatch
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine, generate
 from calib.engine.operators import Add, Clamp
-from calib.engine.states import States
-from calib.errors import CalibError
+from calib.engine.prefix_sharing import PrefixStates
+from calib.engine.request import Decoding, Request, Response
+from calib.util.errors import CalibError
 
 PLAIN = Decoding(max_new_tokens=8, sharing=False)
 SHARED = Decoding(max_new_tokens=8)
@@ -35,21 +35,21 @@ def asked(small):
         (Edit(2, Clamp(direction(small.width, 2), 6.0, 7.0), "all"),),
         (Edit(0, Add(9 * direction(small.width, 3)), "response"),),
     )
-    return [Asked(example, one) for example in examples(4) for one in edits]
+    return [Request(example, one) for example in examples(4) for one in edits]
 
 
 def edits_of_other_states(monkeypatch):
     """Within the prompt, each row is edited as another one."""
-    fork = States.__init__
+    fork = PrefixStates.__init__
 
     def wrong(self, prompt_of, of_row, row_of, edits):
         fork(self, prompt_of, of_row, row_of, {at: here[::-1] for at, here in edits.items()})
 
-    monkeypatch.setattr(States, "__init__", wrong)
+    monkeypatch.setattr(PrefixStates, "__init__", wrong)
 
 
 def edits_lost_while_decoding(monkeypatch):
-    monkeypatch.setattr(Flight, "_edit_responses", lambda self: None)
+    monkeypatch.setattr(DecodeBatch, "_edit_responses", lambda self: None)
 
 
 def keys_of_other_rows(monkeypatch):
@@ -81,7 +81,7 @@ def test_without_sharing_nothing_is_compared(small, asked, monkeypatch, breakage
     """And nothing of what shares is used: the responses are the same."""
     expected = generate(small, asked, SHARED)
     breakage(monkeypatch)
-    monkeypatch.setattr("calib.engine.generate.require_same", None)
+    monkeypatch.setattr("calib.engine.engine.require_same", None)
     engine = Engine(small, PLAIN)
     found = engine.answer(asked)
     assert [(r.text, r.tokens, r.finish) for r in found] == [
@@ -97,7 +97,7 @@ def test_without_sharing_nothing_is_compared(small, asked, monkeypatch, breakage
 def test_an_engine_compares_once(small, asked, monkeypatch):
     compared = []
     monkeypatch.setattr(
-        "calib.engine.generate.require_same", lambda vlm, one, response: compared.append(one)
+        "calib.engine.engine.require_same", lambda vlm, one, response: compared.append(one)
     )
     engine = Engine(small, SHARED)
     engine.answer(asked)
@@ -154,7 +154,7 @@ def test_after_a_tie_responses_may_differ(small, asked):
 
 def test_a_row_that_is_not_finite_is_not_compared(small, asked):
     broken = Edit(1, Add(torch.full((small.width,), float("inf"))), "all")
-    rows = [asked[0], Asked(asked[0].example, (broken,))]
+    rows = [asked[0], Request(asked[0].example, (broken,))]
     assert [r.finish for r in generate(small, rows, SHARED)][1] == "not_finite"
 
 

@@ -12,9 +12,8 @@ from naive_loop import Answer, direction, divergence, inputs, naive
 from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, tiny
 
 from calib.data.example import Example
-from calib.engine.decoding import Asked, Decoding, Response
-from calib.engine.edit import REACH, Edit, Edits
-from calib.engine.generate import Engine, generate
+from calib.engine.edits import REACH, Edit, Edits
+from calib.engine.engine import Engine, generate
 from calib.engine.operators import (
     Ablate,
     AblateByCosine,
@@ -23,11 +22,11 @@ from calib.engine.operators import (
     AddByNormKeepingNorm,
     LowRank,
 )
-from calib.engine.row import Row
+from calib.engine.request import Decoding, DecodingRow, Request, Response
 from calib.engine.sharing import Sharing
-from calib.vlm.layers import site_width
-from calib.vlm.pictures import Pictures
-from calib.vlm.prompts import read_prompt
+from calib.models.image_features import FeatureCache
+from calib.models.layers import site_width
+from calib.models.prompts import read_prompt
 
 TOKENS = 6
 PLACES = tuple(itertools.product(("heads", "mlp"), (0, 2, LAYERS - 1)))
@@ -36,7 +35,7 @@ families = pytest.mark.parametrize("family", FAMILIES)
 
 
 def fresh(family):
-    return replace(tiny(family), pictures=Pictures())
+    return replace(tiny(family), pictures=FeatureCache())
 
 
 def subspace(width, rank, seed):
@@ -105,7 +104,7 @@ def unedited(family: str) -> dict[str, Answer]:
 def together(family: str, sharing: bool) -> tuple[Engine, list[Response]]:
     decoding = Decoding(max_new_tokens=TOKENS, batch_rows=9, sharing=sharing)
     engine = Engine(fresh(family), decoding)
-    return engine, engine.answer([Asked(*row) for row in rows(family)])
+    return engine, engine.answer([Request(*row) for row in rows(family)])
 
 
 @families
@@ -143,11 +142,11 @@ def test_rows_fork_before_the_layer_that_they_are_edited_in():
     """Next to nothing beyond the least there is to compute, counted by hand."""
     vlm = tiny("internvl")
     one, other = examples(2)
-    asked = [Asked(one), Asked(other)]
+    asked = [Request(one), Request(other)]
     for k in range(6):
         edits = (Edit(3, Add(direction(vlm.width, k)), "all", "heads"),)
-        asked.append(Asked(one, edits))
-        asked.append(Asked(other, (Edit(0, edits[0].operator, "response", "mlp"),)))
+        asked.append(Request(one, edits))
+        asked.append(Request(other, (Edit(0, edits[0].operator, "response", "mlp"),)))
     engine = Engine(vlm, Decoding(max_new_tokens=1, batch_rows=100))
     engine._checked = True
     engine.answer(asked)
@@ -161,7 +160,7 @@ def test_rows_fork_before_the_layer_that_they_are_edited_in():
 def test_equal_edits_at_other_sites_are_told_apart(sharing):
     vlm = tiny("internvl")
     example, shift = examples(1)[0], Add(9.0 * direction(vlm.width, 1))
-    asked = [Asked(example, (Edit(2, shift, site=s),)) for s in ("residual", "heads", "mlp")]
+    asked = [Request(example, (Edit(2, shift, site=s),)) for s in ("residual", "heads", "mlp")]
     found = generate(vlm, asked, Decoding(max_new_tokens=TOKENS, sharing=sharing))
     expected = [naive(vlm, example, one.edits, TOKENS).tokens for one in asked]
     assert [list(response.tokens) for response in found] == expected
@@ -185,5 +184,5 @@ def test_rows_share_unless_they_part_where_the_model_adds(first, site, layer, co
     vlm = tiny("internvl")
     prompt, shift = read_prompt(vlm, examples(1)[0]), Add(direction(vlm.width, 0))
     sharing = Sharing(None, False, first)
-    assert sharing.covers(Row(0, prompt, (Edit(layer, shift, "all", site),))) == covered
-    assert sharing.covers(Row(0, prompt, (Edit(layer, shift, "response", site),)))
+    assert sharing.covers(DecodingRow(0, prompt, (Edit(layer, shift, "all", site),))) == covered
+    assert sharing.covers(DecodingRow(0, prompt, (Edit(layer, shift, "response", site),)))

@@ -3,9 +3,9 @@
 import torch
 from naive_loop import direction
 
-from calib.engine.edit import Edit
+from calib.engine.edits import Edit
 from calib.engine.operators import Add
-from calib.engine.states import fork, site_edits
+from calib.engine.prefix_sharing import fork, site_edits
 
 LAYERS = 4
 PREFIX = {"parts": (True, False), "shown": (True, False)}

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from calib.config import ModelConfig
+from calib.config.model import ModelConfig
 from calib.data.example import Example, Turn
 from calib.data.mini import behaviour, world
 from calib.data.mini.draw import draw_group, draw_object, draw_text
 from calib.data.mini.examples import load as load_examples
-from calib.vlm.load import load
-from calib.vlm.prompts import conversation
+from calib.models.load import load
+from calib.models.prompts import conversation
 from experiments.mini_internvl import train
 from experiments.mini_internvl.build import build_model, build_processor, sentences
 from experiments.mini_internvl.curriculum import Branch, Lesson, Shown

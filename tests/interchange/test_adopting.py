@@ -10,11 +10,11 @@ from tiny_families import WIDTH, tiny
 
 from calib.directions.direction import read_direction, write_direction
 from calib.directions.fit import require_match
-from calib.errors import CalibError
-from calib.interchange.adopting import IMPORTED, adopt, origin
-from calib.interchange.gguf_file import write_gguf
+from calib.interchange.gguf import write_gguf
+from calib.interchange.importing import IMPORTED, adopt, origin
 from calib.interchange.writing import write_as
 from calib.report.card import direction_card
+from calib.util.errors import CalibError
 
 
 def file_of(folder, vectors):

@@ -11,12 +11,12 @@ from directions_made_up import direction_at
 from tiny_families import examples, tiny
 from transformers import AutoModelForImageTextToText
 
-from calib.config import ModelConfig
-from calib.errors import CalibError
-from calib.interchange import baked
-from calib.interchange.baked import bake
-from calib.vlm.layers import changing
-from calib.vlm.load import load
+from calib.config.model import ModelConfig
+from calib.interchange import merge_into_weights as baked
+from calib.interchange.merge_into_weights import bake
+from calib.models.layers import changing
+from calib.models.load import load
+from calib.util.errors import CalibError
 
 BAKED = {
     "internvl": "qwen2", "llava": "llama", "llava_next": "mistral", "llava_onevision": "qwen2",

@@ -8,10 +8,9 @@ import torch
 from directions_made_up import direction_at
 from tiny_families import tiny
 
-from calib.errors import CalibError
-from calib.interchange.control_vector import control_vector, read_control_vector
-from calib.interchange.gguf_file import read_gguf, write_gguf
-from calib.vlm.layers import changing
+from calib.interchange.gguf import control_vector, read_control_vector, read_gguf, write_gguf
+from calib.models.layers import changing
+from calib.util.errors import CalibError
 
 TOKENS = [20, 31, 42, 53, 64, 75, 86, 97, 108, 119, 130, 41]
 

@@ -7,10 +7,10 @@ import torch
 from directions_made_up import direction_at
 from tiny_families import tiny
 
-from calib import config
-from calib.errors import CalibError
+from calib.config.schemas import schemas as config
 from calib.interchange.formats import FORMATS, cut, expressible
 from calib.interchange.readers import READERS
+from calib.util.errors import CalibError
 
 
 def made(layers=(3,), **changes):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from calib.errors import CalibError
-from calib.interchange.gguf_file import read_gguf, write_gguf
+from calib.interchange.gguf import read_gguf, write_gguf
+from calib.util.errors import CalibError
 
 KEYS = {"general.architecture": "controlvector", "a.text": "zwölf", "a.number": 7}
 # Widths that fill no block of 32 bytes.

@@ -6,8 +6,8 @@ from directions_made_up import direction_at
 from tiny_families import tiny
 
 from calib.directions.direction import write_direction
-from calib.errors import CalibError
 from calib.interchange.hub import from_hub, model_card, push_to_hub
+from calib.util.errors import CalibError
 
 
 class Hub:

@@ -6,10 +6,10 @@ from directions_made_up import direction_at
 from tiny_families import tiny
 
 from calib.engine.operators import Ablate, Add
-from calib.errors import CalibError
 from calib.interchange.formats import expressible
 from calib.interchange.lm_eval import hookpoint, loaded_by_name, steering_file
-from calib.vlm.layers import changing
+from calib.models.layers import changing
+from calib.util.errors import CalibError
 
 TOKENS = torch.tensor([[20, 31, 42, 53, 64, 75]])
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from calib.errors import CalibError
-from calib.interchange import readers, vectors
-from calib.interchange.gguf_file import write_gguf
+from calib.interchange import importing as vectors
+from calib.interchange import readers
+from calib.interchange.gguf import write_gguf
 from calib.interchange.readers import READERS
+from calib.util.errors import CalibError
 
 V = [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([-4.0, 0.5, 0.25])]
 

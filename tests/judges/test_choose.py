@@ -2,11 +2,11 @@
 
 import pytest
 
-from calib.config_judges import ClassifierJudge, JudgeConfig, LlmJudge
-from calib.errors import CalibError
-from calib.judges.choose import check_judge, choose_judge, sees_pictures
-from calib.judges.judge import Said
-from calib.judges.plain import RULES, STRING
+from calib.config.judge import ClassifierJudge, JudgeConfig, LlmJudge
+from calib.judges.judge import JudgeInput
+from calib.judges.registry import check_judge, choose_judge, sees_pictures
+from calib.judges.rule_based import RULES, STRING
+from calib.util.errors import CalibError
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_plain_judges_cost_nothing_and_tell_how_many_they_judged():
 
     example = next(e for e in load(["image_centric"], 2) if e.safety)
     told = []
-    said = [Said(example, "I'm sorry, but I can't help with that.")] * 3
+    said = [JudgeInput(example, "I'm sorry, but I can't help with that.")] * 3
     for judge in (RULES, STRING):
         assert [v.label for v in judge(said, told.append)] == ["refusal"] * 3
         assert not judge.keeps

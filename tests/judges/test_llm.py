@@ -11,14 +11,13 @@ import pytest
 from local_endpoint import LocalEndpoint, fails, hangs, resets, says
 from PIL import Image
 
-from calib.config_judges import LlmJudge
+from calib.config.judge import LlmJudge
 from calib.data.example import Example
-from calib.errors import CalibError
 from calib.judges import llm
-from calib.judges.judge import Said, Verdict
+from calib.judges.judge import JudgeInput, PartialVerdicts, Verdict
 from calib.judges.protocols import PROTOCOLS
-from calib.judges.stopped import Stopped
-from calib.remote import trouble
+from calib.models import backoff as trouble
+from calib.util.errors import CalibError
 
 KEY = "sk-made-up-0123456789"
 EXAMPLE = Example(
@@ -37,7 +36,7 @@ def judge(server, models=("m",), **settings):
 
 
 def said(*responses, example=EXAMPLE):
-    return [Said(example, response) for response in responses]
+    return [JudgeInput(example, response) for response in responses]
 
 
 def axes(refusal="none", harm="no", warning="no", relevant="yes", **more):
@@ -270,7 +269,7 @@ def test_when_the_budget_ends_what_was_found_is_not_lost():
         ask = judge(server, max_requests=5, concurrency=2)
         assert len(ask(said("a", "b"))) == 2
         heard = []
-        with pytest.raises(Stopped, match="judge.max_requests=5") as stopped:
+        with pytest.raises(PartialVerdicts, match="judge.max_requests=5") as stopped:
             ask(said(*"cdefghij"), heard.append)
         assert stopped.value.finished == {
             place: Verdict("refusal", {"m": axes("full")}) for place in (0, 1, 2)
@@ -286,7 +285,7 @@ def test_an_error_that_stays_stops_the_batch_early():
         return fails(401) if request.said["response"] == "r2" else says(axes())
 
     with LocalEndpoint(by=act) as server:
-        with pytest.raises(Stopped, match="401") as stopped:
+        with pytest.raises(PartialVerdicts, match="401") as stopped:
             judge(server, concurrency=1)(said(*(f"r{k}" for k in range(50))))
         assert set(stopped.value.finished) == {0, 1}
         assert len(server.requests) == 3
@@ -297,15 +296,20 @@ def test_a_picture_that_cannot_be_read_stops_too():
         raise CalibError("picture.png is damaged.")
 
     examples = [EXAMPLE, replace(EXAMPLE, picture=broken)]
-    with LocalEndpoint(says(axes())) as server, pytest.raises(Stopped, match="damaged") as stopped:
-        judge(server, image=True, concurrency=1)([Said(example, "Hm.") for example in examples])
+    with (
+        LocalEndpoint(says(axes())) as server,
+        pytest.raises(PartialVerdicts, match="damaged") as stopped,
+    ):
+        judge(server, image=True, concurrency=1)(
+            [JudgeInput(example, "Hm.") for example in examples]
+        )
     assert set(stopped.value.finished) == {0}
 
 
 def test_a_judge_that_was_stopped_can_be_asked_again():
     with LocalEndpoint(fails(401), says(axes())) as server:
         ask = judge(server, concurrency=1)
-        with pytest.raises(Stopped):
+        with pytest.raises(PartialVerdicts):
             ask(said("a", "b"))
         assert [verdict.label for verdict in ask(said("a", "b"))] == ["answer", "answer"]
 
@@ -318,14 +322,14 @@ def test_a_bug_is_no_user_error_and_leaves_nothing_running():
     with LocalEndpoint(says(axes())) as server:
         before = threading.active_count()
         with pytest.raises(ZeroDivisionError):
-            judge(server, image=True)([Said(example, "a")] * 20)
+            judge(server, image=True)([JudgeInput(example, "a")] * 20)
         assert threading.active_count() <= before + 1
 
 
 def test_a_hanging_endpoint_is_told():
     released = threading.Event()
     with LocalEndpoint(hangs(released)) as server:
-        with pytest.raises(Stopped, match="gave no answer"):
+        with pytest.raises(PartialVerdicts, match="gave no answer"):
             judge(server, timeout=0.2, retries=0)(said("a"))
         released.set()
 
@@ -334,7 +338,7 @@ def test_the_key_is_in_no_verdict_no_id_and_no_repr():
     with LocalEndpoint(says(f"I was asked with {KEY}"), fails(401, KEY)) as server:
         ask = judge(server, retries=0)
         verdicts = ask(said("a"))
-        with pytest.raises(Stopped) as stopped:
+        with pytest.raises(PartialVerdicts) as stopped:
             ask(said("b"))
     for text in (repr(verdicts), ask.id, repr(ask), str(stopped.value)):
         assert KEY not in text

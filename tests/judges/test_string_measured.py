@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 from experiments.string_judge import measure
 
 COLUMNS = ("id", "prompt", "completion", "annotation_1", "annotation_2", "final_label")

@@ -11,7 +11,7 @@ import pytest
 
 from calib.judges.string import is_settled, judge_string
 from calib.scoring.agreement import agreement
-from calib.scoring.labels import LABELS
+from calib.scoring.judged import LABELS
 from experiments.string_judge.measure import phrasings
 
 ROWS = phrasings()

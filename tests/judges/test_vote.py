@@ -2,7 +2,7 @@
 
 import pytest
 
-from calib.judges.vote import majority
+from calib.judges.llm import majority
 
 
 @pytest.mark.parametrize(

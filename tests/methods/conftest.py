@@ -8,11 +8,11 @@ from by_hand import Plain
 
 from calib.data.example import Example
 from calib.data.mini.examples import load
-from calib.engine.decoding import Decoding
-from calib.engine.generate import Engine
-from calib.settings.contrasts import Answer
-from calib.settings.fitting import Fitting
-from calib.vlm.load import VLM
+from calib.engine.engine import Engine
+from calib.engine.request import Decoding
+from calib.interventions.contrasts import JudgedAnswer
+from calib.interventions.fitting import Fitting
+from calib.models.load import VLM
 
 WORDS = ("knife", "ball", "juice", "spoon", "poison", "bag", "market", "nothing")
 
@@ -34,7 +34,7 @@ def answers(examples, purpose, judged=True):
         said = f"{leads[refused(example)]} the {WORDS[drawn(example.id + example.query) % 8]}."
         if judged and refused(example) and example.dataset == "text_centric":
             said = "I'm sorry, no."  # so that some queries have fewer responses than others
-        found.append(Answer(said, refused(example) if judged else None))
+        found.append(JudgedAnswer(said, refused(example) if judged else None))
     return found
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from by_hand import By, require_same, unit
 
-from calib.config_methods import Ablation
+from calib.config.method import Ablation
 from calib.methods.ablate import method
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from by_hand import By, require_same, unit
 
-from calib.config_methods import Adaptive
-from calib.errors import CalibError
+from calib.config.method import Adaptive
 from calib.methods.adaptive import method
+from calib.util.errors import CalibError
 
 READS = 4
 

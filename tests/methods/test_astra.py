@@ -5,7 +5,7 @@ import pytest
 import torch
 from by_hand import By, require_same, unit
 
-from calib.config_methods import Directed
+from calib.config.method import Directed
 from calib.methods.astra import method
 
 LAYER = 3

@@ -7,10 +7,10 @@ import pytest
 from by_hand import By, require_same
 from PIL import Image
 
-from calib.config_methods import Modality
-from calib.errors import CalibError
+from calib.config.method import Modality
+from calib.interventions.fitting import Fitting
 from calib.methods.cmrm import check, method
-from calib.settings.fitting import Fitting
+from calib.util.errors import CalibError
 
 
 def blank(size):

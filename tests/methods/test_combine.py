@@ -8,20 +8,20 @@ from single_prompts import TOKENS, asked, configured, plain, say, spoken
 
 from calib import methods
 from calib.data.mini.examples import load
-from calib.engine.decoding import Decoding
-from calib.engine.generate import Engine
-from calib.errors import CalibError
+from calib.engine.engine import Engine
+from calib.engine.request import Decoding
+from calib.interventions.contrasts import JudgedAnswer
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import NOTHING
 from calib.runs.planning import plan_rows
-from calib.settings.contrasts import Answer
-from calib.settings.fitting import Fitting
-from calib.settings.setting import NOTHING
+from calib.util.errors import CalibError
 
 CAUTION = "Before you answer, check the picture and the request for harm. If in doubt, refuse."
 
 
 def answers(examples, purpose, judged=True):
     """A made-up model that refuses what is unsafe."""
-    return [Answer("I can't.", e.safety == "unsafe") for e in examples]
+    return [JudgedAnswer("I can't.", e.safety == "unsafe") for e in examples]
 
 
 @pytest.fixture(scope="module")

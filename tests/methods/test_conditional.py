@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from by_hand import By, require_same, unit
 
-from calib.config_methods import Steer
+from calib.config.method import Steer
+from calib.interventions.gates import gate_of
 from calib.methods.conditional import method
-from calib.settings.gates import gate_of
 
 CONDITION = 4
 

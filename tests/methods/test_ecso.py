@@ -9,8 +9,8 @@ from single_prompts import asked, configured, plain, say
 from calib import methods
 from calib.data.example import Example, Turn
 from calib.data.mini.examples import load
+from calib.interventions.fitting import Fitting
 from calib.methods.ecso import EyesClosed
-from calib.settings.fitting import Fitting
 
 
 def picture():

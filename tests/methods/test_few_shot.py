@@ -9,13 +9,13 @@ from single_prompts import asked, configured, planner_of, say
 from calib import methods
 from calib.data.example import Example, Turn
 from calib.data.mini.examples import load
-from calib.errors import CalibError
-from calib.judges.plain import RULES
-from calib.runs.asking import Asking
+from calib.interventions.contrasts import JudgedAnswer
+from calib.interventions.fitting import Fitting
+from calib.judges.rule_based import RULES
+from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
-from calib.runs.record import Rows
-from calib.settings.contrasts import Answer
-from calib.settings.fitting import Fitting
+from calib.runs.row_store import RowStore
+from calib.util.errors import CalibError
 
 
 def pair(part, k, category, split="train"):
@@ -41,7 +41,7 @@ WRONG = {"image_centric/1/unsafe", "image_centric/2/safe", "text_centric/4/safe"
 def answers(examples, purpose, judged=True):
     assert judged and {e.split for e in examples} == {"train"}
     return [
-        Answer(
+        JudgedAnswer(
             f"{e.id}!",
             None if e.id == "image_centric/3/unsafe" else (e.safety == "unsafe") != (e.id in WRONG),
         )
@@ -131,7 +131,7 @@ def test_strengths_are_numbers_of_demonstrations(vlm, tmp_path):
 @pytest.mark.parametrize("refused", [True, False, None])
 def test_a_model_that_handles_one_side_alone_has_none_to_show(vlm, tmp_path, refused):
     def alike(examples, purpose, judged=True):
-        return [Answer("!", refused) for _ in examples]
+        return [JudgedAnswer("!", refused) for _ in examples]
 
     with pytest.raises(CalibError, match="no unsafe train query or answers no safe one"):
         built(vlm, tmp_path, answers=alike)
@@ -148,8 +148,8 @@ def test_a_row_is_the_plain_answer_behind_the_models_own_right_answers(vlm, tmp_
     found = load(["image_centric", "text_centric", "utility"], 16)
     examples = [e for e in found if e.dataset != "utility"]
     planner = planner_of(vlm)
-    with Rows.open(tmp_path / "fitting.jsonl") as record:
-        asking = Asking(planner, record, Judging(RULES, tmp_path))
+    with RowStore.open(tmp_path / "fitting.jsonl") as record:
+        asking = BaselineAnswers(planner, record, Judging(RULES, tmp_path))
         method = built(vlm, tmp_path, "method.strengths=[1,3]", examples=examples, answers=asking)
     tested = [e for e in examples if e.split == "test"][::8]
     tested += [e for e in found if e.dataset == "utility" and e.split == "test"][:2]

@@ -6,11 +6,11 @@ import torch
 from by_hand import By, require_same
 from sklearn.linear_model import LogisticRegression
 
-from calib.config_methods import Steer
-from calib.errors import CalibError
+from calib.config.method import Steer
+from calib.interventions.fitting import Fitting
+from calib.interventions.gates import Gate, best_threshold, gate_of
 from calib.methods.steer import method
-from calib.settings.fitting import Fitting
-from calib.settings.gates import Gate, best_split, gate_of
+from calib.util.errors import CalibError
 
 
 def f1(opened, unsafe):
@@ -33,7 +33,7 @@ def test_the_best_split_is_as_good_as_any(seed, both_sides):
     if seed > 2:  # close together, but for some that lie far off
         scores *= np.where(draw.random(20) < 0.9, 1e-4, 1e4)
     scores = scores.astype("float32")
-    found = best_split(torch.tensor(scores), torch.tensor(unsafe), both_sides)
+    found = best_threshold(torch.tensor(scores), torch.tensor(unsafe), both_sides)
     opened = [(s >= found.threshold) == found.above for s in scores]
     assert found.f1 == pytest.approx(f1(opened, unsafe))
     assert found.f1 == pytest.approx(
@@ -50,17 +50,17 @@ def test_the_best_split_is_as_good_as_any(seed, both_sides):
 def test_the_threshold_lies_between_the_classes(above):
     scores = torch.tensor([0.0, 0.1, 0.9, 1.0])
     unsafe = torch.tensor([False, False, True, True])
-    found = best_split(scores, unsafe if above else ~unsafe)
+    found = best_threshold(scores, unsafe if above else ~unsafe)
     assert (found.above, found.f1) == (above, 1.0)
     assert found.threshold == pytest.approx(0.5)
 
 
 def test_a_given_threshold_stays():
     scores, unsafe = torch.tensor([0.0, 0.4, 0.6, 1.0]), torch.tensor([False, True, True, True])
-    found = best_split(scores, unsafe, given=0.5)
+    found = best_threshold(scores, unsafe, given=0.5)
     assert (found.threshold, found.above) == (0.5, True)
     assert found.f1 == pytest.approx(2 * 2 / (2 + 3))
-    assert best_split(scores, ~unsafe, given=0.5).above is False
+    assert best_threshold(scores, ~unsafe, given=0.5).above is False
 
 
 @pytest.mark.parametrize("above", [True, False])
@@ -107,7 +107,7 @@ def test_the_gate_stands_at_the_layer_with_the_best_f1(world, kind):
     best = []
     for layer in (3, 4, 5):
         at = gate_of(world.fitting, Steer(gate=kind, gate_layers=layer))
-        best.append(best_split(at.scores(asked), unsafe, kind == "cosine").f1)
+        best.append(best_threshold(at.scores(asked), unsafe, kind == "cosine").f1)
     gate = gate_of(world.fitting, config)
     layer = 3 + int(np.argmax(best))
     assert f"at layer {layer}; on validation F1 {max(best):.2f}" in gate.note

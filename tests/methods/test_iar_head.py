@@ -5,10 +5,10 @@ import pytest
 from by_hand import By, require_same, unit
 from sklearn.linear_model import LogisticRegression
 
-from calib.config_methods import Revision
-from calib.errors import CalibError
+from calib.config.method import Revision
+from calib.interventions.fitting import Fitting
 from calib.methods.iar_head import method
-from calib.settings.fitting import Fitting
+from calib.util.errors import CalibError
 
 HEADS, WIDTH = 4, 32  # of each layer of mini-internvl, of each head
 CHOSEN = 5

@@ -7,9 +7,9 @@ import pytest
 from by_hand import By, require_same, unit
 from sklearn.linear_model import LogisticRegression
 
-from calib.config_methods import Revision
-from calib.errors import CalibError
+from calib.config.method import Revision
 from calib.methods.iar_layer import method
+from calib.util.errors import CalibError
 
 LAYER = 3
 

@@ -8,10 +8,10 @@ import pytest
 from single_prompts import configured
 
 from calib import methods
-from calib.config_methods import Activation
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.generate import Engine
-from calib.settings.fitting import Fitting
+from calib.config.method import Activation
+from calib.engine.engine import Engine
+from calib.engine.request import Decoding, Request
+from calib.interventions.fitting import Fitting
 
 STRENGTHS = {
     "steer": (-2.0, 6.0),
@@ -54,7 +54,7 @@ def together(world, shown, settings):
     for name, some in settings.items():
         for place, setting in enumerate(some):
             edits = setting.change.edits_for(shown)
-            rows += [((name, place, k), Asked(e, edits[k])) for k, e in enumerate(shown)]
+            rows += [((name, place, k), Request(e, edits[k])) for k, e in enumerate(shown)]
     random.Random(0).shuffle(rows)
     engine = Engine(world.vlm, Decoding(max_new_tokens=8, batch_rows=24))
     found = engine.answer([asked for _, asked in rows])
@@ -77,7 +77,7 @@ def test_each_row_is_what_it_is_alone(world, shown, together, name):
     for place, point in enumerate((points[0], points[-1])):
         for k, example in enumerate(shown):
             edits = method.setting(*point).change.edits_for([example])[0]
-            alone = world.engine.answer([Asked(example, edits)])[0]
+            alone = world.engine.answer([Request(example, edits)])[0]
             response = together[name, place, k]
             assert response.tokens == alone.tokens
             assert response.kl == pytest.approx(alone.kl, rel=1e-4, abs=1e-5)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from by_hand import By, require_same
 
-from calib.config_methods import Nullspace
-from calib.errors import CalibError
+from calib.config.method import Nullspace
 from calib.methods.nullspace import method
+from calib.util.errors import CalibError
 
 
 def matrix(world, layer, null_share, ridge):

@@ -9,12 +9,11 @@ from single_prompts import asked, configured, plain, say, spoken
 from calib import methods
 from calib.data.example import Turn
 from calib.data.mini.examples import load
-from calib.engine.edit import Edit
+from calib.engine.edits import Edit
 from calib.engine.operators import Add
-from calib.errors import CalibError
-from calib.settings.fitting import Fitting
-from calib.settings.method import Axis, Method
-from calib.settings.setting import BASELINE, Change, Prompted
+from calib.interventions.fitting import Fitting
+from calib.interventions.intervention import BASELINE, Axis, Intervention, Method, SinglePrompt
+from calib.util.errors import CalibError
 
 REMINDER = "Remember to be a responsible assistant."
 CAUTION = "Before you answer, check the picture and the request for harm. If in doubt, refuse."
@@ -123,16 +122,16 @@ def test_rows_of_all_kinds_together_are_what_each_is_alone(build, vlm, examples,
         Turn(examples[0].query, "You can't.", examples[1].picture),
         Turn(examples[2].query, "You can."),
     )
-    turned = Change(dialogue=Prompted(lambda e: replace(e, demonstrations=turns)))
+    turned = Intervention(dialogue=SinglePrompt(lambda e: replace(e, demonstrations=turns)))
     edits = (Edit(3, Add(60 * direction(vlm.width, 1)), "all"),)
     late = (Edit(4, Add(60 * direction(vlm.width, 2)), "response"),)
     reminded = build("method=reminder").setting(None, 1)
-    both = Change(late, dialogue=reminded.change.dialogue)
+    both = Intervention(late, dialogue=reminded.change.dialogue)
     settings = [
         BASELINE,
         reminded,
         Method("few", Axis("k"), [None], lambda *at: turned).setting(None, 2),
-        Method("steer", Axis("gap"), [3], lambda *at: Change(edits)).setting(3, 1),
+        Method("steer", Axis("gap"), [3], lambda *at: Intervention(edits)).setting(3, 1),
         Method("both", Axis("gap"), [4], lambda *at: both).setting(4, 1),
     ]
     by_hand = [

@@ -5,7 +5,7 @@ import pytest
 from by_hand import By, require_same
 from sklearn.linear_model import LogisticRegression
 
-from calib.config_methods import Steer
+from calib.config.method import Steer
 from calib.methods.refusal_control import method
 
 PROBED, LAYER = 4, 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from by_hand import By, require_same, unit
 
-from calib.config_methods import Scans
+from calib.config.method import Scans
 from calib.methods.scans import method, transition_gate
 
 LAYERS = (3, 4, 5)

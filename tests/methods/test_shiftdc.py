@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from by_hand import By, require_same
 
-from calib.config_methods import Captioned
-from calib.errors import CalibError
+from calib.config.method import Captioned
 from calib.methods.shiftdc import check, method
+from calib.util.errors import CalibError
 
 QUESTION = "What is this?"
 

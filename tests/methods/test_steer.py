@@ -5,13 +5,13 @@ import pytest
 import torch
 from by_hand import By, require_same, unit
 
-from calib.config_methods import OPERATORS, Steer
+from calib.config.choices import OPERATORS
+from calib.config.method import Steer
 from calib.directions.direction import write_direction
-from calib.errors import CalibError
+from calib.interventions.intervention import NOTHING
+from calib.interventions.steering import AXES, layers_of
 from calib.methods.steer import check, method
-from calib.settings.layers import layers_of
-from calib.settings.setting import NOTHING
-from calib.settings.steering import AXES
+from calib.util.errors import CalibError
 
 LAYER = 3
 

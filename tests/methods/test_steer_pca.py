@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from by_hand import By, require_same
 
-from calib.config_methods import Steer
+from calib.config.method import Steer
 from calib.methods.steer_pca import method
 
 

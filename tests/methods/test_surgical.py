@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from by_hand import By, require_same, unit
 
-from calib.config_methods import Surgical
+from calib.config.method import Surgical
 from calib.methods.surgical import method
 
 LAYER = 2

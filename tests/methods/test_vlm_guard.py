@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from by_hand import By, require_same
 
-from calib.config_methods import Subspace
-from calib.errors import CalibError
+from calib.config.method import Subspace
 from calib.methods.vlm_guard import method
+from calib.util.errors import CalibError
 
 
 def guarded(world, example, layer, rank, strength):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from by_hand import By, require_same, unit
 
-from calib.config_methods import Activation
+from calib.config.method import Activation
 from calib.methods.vti import method
 
 

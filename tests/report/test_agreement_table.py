@@ -1,8 +1,8 @@
 """The text of an agreement: every number by hand, its width, and what is undefined."""
 
-from calib.report.agreement_table import confusion_text
+from calib.report.terminal_tables import confusion_text
 from calib.scoring.agreement import agreement
-from calib.scoring.labels import LABELS
+from calib.scoring.judged import LABELS
 
 
 def test_every_number():

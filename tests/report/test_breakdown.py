@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from calib.report.breakdown import breakdown
+from calib.report.terminal_tables import breakdown
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged
 from calib.scoring.metrics import score

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from calib.report.dual_use_table import METRICS, dual_use_table
+from calib.report.terminal_tables import DUAL_USE_METRICS, dual_use_table
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged
 from calib.scoring.metrics import score
@@ -30,7 +30,7 @@ def rows(harmful, benign, variant="original", category="fire", point=BASE):
 
 def cells(text, name):
     (line,) = [line for line in text.splitlines() if line.strip().startswith(name)]
-    return dict(zip(METRICS, line.split()[-len(METRICS) :], strict=True))
+    return dict(zip(DUAL_USE_METRICS, line.split()[-len(DUAL_USE_METRICS) :], strict=True))
 
 
 def test_rates_of_originals_and_changes_by_hand() -> None:

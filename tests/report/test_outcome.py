@@ -6,11 +6,11 @@ import pytest
 from measured_made_up import run
 
 from calib.report import outcome as module
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.report.outcome import show
-from calib.runs.choosing import choose
 from calib.runs.outcome import Outcome
-from calib.runs.tables import write_tables
+from calib.runs.run_files import write_tables
+from calib.runs.selection import select_operating_point
 from calib.scoring.judged import Judged
 from calib.scoring.metrics import score
 from calib.scoring.results import BASELINE
@@ -46,7 +46,7 @@ def outcome(methods, dataset="text_centric", better=True, sliced=True, mapping="
         for k in range(4)
     ]  # fmt: skip
     results = score(judged, mapping)
-    chosen = {name: choose(results, name) for name in methods or [BASELINE]}
+    chosen = {name: select_operating_point(results, name) for name in methods or [BASELINE]}
     axes = dict.fromkeys(methods, "in units")
     return Outcome("some/model", judged, results, chosen, axes, [], mapping, sliced)
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from calib.errors import CalibError
-from calib.report.terminal import padded, printable, summary, verdict
+from calib.report.terminal import padded, summary, verdict
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import OperatingPoint, Point
+from calib.util.errors import CalibError
+from calib.util.terminal import terminal_safe
 
 RATE = Interval(0.5, 0.4, 0.6, 10)
 UNCALIBRATED = Point(BASELINE, None, 0.0, RATE, RATE, RATE, RATE)
@@ -243,13 +244,13 @@ def test_verdicts_on_a_kept_baseline() -> None:
     ],
 )
 def test_hostile_characters_are_shown_not_obeyed(text, shown) -> None:
-    assert printable(text) == shown
+    assert terminal_safe(text) == shown
 
 
 def test_long_names_are_cut_in_the_middle() -> None:
-    assert printable("0123456789", 10) == "0123456789"
-    assert printable("0123456789a", 10) == "01234…789a"
-    assert printable("\u7403" * 10, 9) == "\u7403\u7403…\u7403\u7403"
+    assert terminal_safe("0123456789", 10) == "0123456789"
+    assert terminal_safe("0123456789a", 10) == "01234…789a"
+    assert terminal_safe("\u7403" * 10, 9) == "\u7403\u7403…\u7403\u7403"
 
 
 def test_hostile_names_do_not_reach_the_terminal() -> None:
@@ -263,7 +264,7 @@ def test_hostile_names_do_not_reach_the_terminal() -> None:
 def test_a_padded_name_has_just_that_many_columns(text) -> None:
     shown = padded(text, 12)
     wide = sum(2 if c == "\u7403" else 0 if c == "\u0301" else 1 for c in shown)
-    assert wide == 12 and shown.rstrip(" ") == printable(text, 12)
+    assert wide == 12 and shown.rstrip(" ") == terminal_safe(text, 12)
 
 
 @pytest.mark.parametrize(("side", "other"), [("unsafe", "safe"), ("safe", "unsafe")])

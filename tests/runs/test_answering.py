@@ -8,24 +8,24 @@ import torch
 
 from calib.data.example import Turn
 from calib.data.mini.examples import load
-from calib.engine.decoding import Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.errors import CalibError
-from calib.runs.answering import answer
+from calib.engine.request import Decoding
+from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
+from calib.runs.generate import answer
 from calib.runs.planning import Planner, plan_rows
-from calib.runs.record import Rows
-from calib.settings.setting import BASELINE, Change, Prompted, Setting
+from calib.runs.row_store import RowStore
+from calib.util.errors import CalibError
 
 
 def edited(layer, strength, drawn, positions="all", site="residual"):
     edits = (Edit(layer, Add(strength * drawn), positions, site),)
-    return Setting("steer", layer, strength, Change(edits))
+    return Setting("steer", layer, strength, Intervention(edits))
 
 
 def prompted(rewrite, *edits):
-    return Setting("prompt", None, 1.0, Change(edits, dialogue=Prompted(rewrite)))
+    return Setting("prompt", None, 1.0, Intervention(edits, dialogue=SinglePrompt(rewrite)))
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +135,8 @@ def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, draw
         asked.append([(e.id, e.system) for e in shown])
         return [(Edit(1, Add(drawn)),) if e.id == examples[1].id else () for e in shown]
 
-    dialogue = Prompted(lambda e: replace(e, system="Be kind."))
-    setting = Setting("gated", 1, 1.0, Change(rule=rule, dialogue=dialogue))
+    dialogue = SinglePrompt(lambda e: replace(e, system="Be kind."))
+    setting = Setting("gated", 1, 1.0, Intervention(rule=rule, dialogue=dialogue))
     rows = plan_rows(engine, examples, [BASELINE, setting])
     assert asked == [[(e.id, "Be kind.") for e in examples]]
     edits = [len(row.edits) for row in rows if row.setting is setting]
@@ -145,7 +145,7 @@ def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, draw
 
 
 def answered(engine, rows, path):
-    with Rows.open(path) as record:
+    with RowStore.open(path) as record:
         counting = answer(Planner(engine), rows, record)
         assert counting == rows
     return path.read_bytes()
@@ -206,7 +206,7 @@ def test_the_record_says_what_was_shown_and_done(engine, examples, drawn, tmp_pa
 
 def test_kl_is_zero_without_an_edit_and_positive_with_one(engine, examples, settings, tmp_path):
     rows = plan_rows(engine, examples, settings)
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         answer(Planner(engine), rows, record)
         kl = {True: [], False: []}
         for row in rows:
@@ -254,14 +254,14 @@ def test_progress_counts_every_row_once(engine, examples, settings, tmp_path):
         return bar.done, bar.skipped, bar.kept, bar.further
 
     path = tmp_path / "rows.jsonl"
-    with Rows.open(path) as record:
+    with RowStore.open(path) as record:
         assert told(record) == (count, 0, 0, 0)
         assert told(record) == (0, count, 0, 0)  # found, but of this very run
-    with Rows.open(path) as record:
+    with RowStore.open(path) as record:
         assert told(record) == (0, count, count, 0)
     # As after a kill: segments are done whole, and what is there is told of before the rest.
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]))
-    with Rows.open(path) as record:
+    with RowStore.open(path) as record:
         done, skipped, kept, _ = told(record)
     assert done > 0 and skipped == kept > 0 and done + skipped == count

@@ -7,8 +7,8 @@ import pytest
 
 from calib.data.example import Example
 from calib.data.mini.examples import load
-from calib.errors import CalibError
-from calib.runs.asked import check_distinct, read_examples, write_examples
+from calib.runs.run_files import check_distinct, read_examples, write_examples
+from calib.util.errors import CalibError
 
 EXAMPLE = Example("a", "text_centric", "none", "tools", "test", "How?", safety="safe", pair="p",
                   facts={"request": "fold a map"}, system="Be kind.")  # fmt: skip

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from calib.data.mini.examples import load
-from calib.judges.plain import RULES
-from calib.runs import asking as module
-from calib.runs.asking import Asking
+from calib.interventions.contrasts import JudgedAnswer
+from calib.interventions.intervention import BASELINE
+from calib.judges.rule_based import RULES
+from calib.runs import generate as module
+from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
-from calib.runs.planning import Row
-from calib.runs.record import Rows
-from calib.settings.contrasts import Answer
-from calib.settings.setting import BASELINE
+from calib.runs.planning import PlannedRow
+from calib.runs.row_store import RowStore
 
 SAID = {
     "I'm sorry, but I can't help with that.": True,
@@ -26,7 +26,7 @@ SAID = {
 class Planned:
     def rows(self, examples, settings):
         assert settings == [BASELINE]
-        return [Row(str(k), one, BASELINE, one, (), "") for k, one in enumerate(examples)]
+        return [PlannedRow(str(k), one, BASELINE, one, (), "") for k, one in enumerate(examples)]
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def asking(monkeypatch, tmp_path):
         return rows
 
     monkeypatch.setattr(module, "answer", said)
-    with Rows.open(tmp_path / "rows.jsonl") as record:
-        yield Asking(Planned(), record, Judging(RULES, tmp_path))
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
+        yield BaselineAnswers(Planned(), record, Judging(RULES, tmp_path))
 
 
 def examples():
@@ -49,8 +49,10 @@ def examples():
 
 
 def test_refused_or_warned_answered_or_neither(asking):
-    assert asking(examples(), "fitting") == [Answer(*one) for one in SAID.items()]
+    assert asking(examples(), "fitting") == [JudgedAnswer(*one) for one in SAID.items()]
 
 
 def test_answers_to_questions_of_our_own_are_not_judged(asking):
-    assert asking(examples(), "caption", judged=False) == [Answer(text, None) for text in SAID]
+    assert asking(examples(), "caption", judged=False) == [
+        JudgedAnswer(text, None) for text in SAID
+    ]

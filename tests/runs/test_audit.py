@@ -9,12 +9,12 @@ import pytest
 from made_up_run import asked, write_run
 from PIL import Image
 
-from calib.config import JudgeRunConfig
-from calib.config_judges import JudgeConfig
-from calib.errors import CalibError
-from calib.runs.audit import COLUMNS, write_sheet
-from calib.runs.check import compare
-from calib.runs.finished import read_finished
+from calib.config.commands import JudgeRunConfig
+from calib.config.judge import JudgeConfig
+from calib.runs.annotation_sheet import COLUMNS, write_sheet
+from calib.runs.judge_agreement import compare
+from calib.runs.run import read_finished
+from calib.util.errors import CalibError
 
 HOSTILE = [
     "=1+1", "'=1+1", "''@x", "'tis so", "-5", "+cmd", "@SUM(A1)", "\ttab", "\rreturn",

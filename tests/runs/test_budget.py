@@ -11,25 +11,24 @@ from naive_loop import direction, divergence
 from single_prompts import plain, say
 
 from calib.data.mini.examples import load
-from calib.engine.decoding import Decoding, Response
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
 from calib.engine.operators import Add
+from calib.engine.request import Decoding, Response
+from calib.interventions.intervention import Axis, Intervention, Method, SinglePrompt
 from calib.methods.ecso import EyesClosed
-from calib.runs.answering import answer
-from calib.runs.budget import (
+from calib.runs.generate import answer
+from calib.runs.kl_budget import (
     FILE,
     QUESTIONS,
-    Priced,
+    CostedStrength,
     budget_notes,
     search,
     whole_within_budget,
     within_budget,
 )
 from calib.runs.planning import Planner
-from calib.runs.record import Rows
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change, Prompted
+from calib.runs.row_store import RowStore
 
 FINEST = 2 ** (1 / 36)
 
@@ -83,7 +82,7 @@ def test_a_place_that_is_always_too_dear_is_missing():
 def test_a_place_that_is_never_too_dear_ends_with_the_largest_that_was_tried():
     costs = Costs(lambda layer, strength: 0.0 if layer == 1 else abs(strength) / 3)
     cheap, other = search(costs, [(1, -1), (2, 1)], 0.5, 1.0)
-    assert cheap == Priced(1, -16.0, 0.0, True)
+    assert cheap == CostedStrength(1, -16.0, 0.0, True)
     assert not other.at_end and 3 / FINEST * 0.9999 < other.strength <= 3
     assert [len(points) for points in costs.asked] == [22, 5, 5]
     assert all(layer == 2 for points in costs.asked[1:] for layer, _ in points)
@@ -119,11 +118,11 @@ def questions():
 
 def steering(vlm, name="steer", signed=True, rewrite=None, factor=20):
     """Adds a random vector at a layer, under a prompt or not."""
-    dialogue = Prompted(rewrite) if rewrite else None
+    dialogue = SinglePrompt(rewrite) if rewrite else None
 
     def change(layer, strength):
         vector = factor * strength * direction(vlm.width, layer)
-        return Change((Edit(layer, Add(vector), "last_prompt"),), dialogue=dialogue)
+        return Intervention((Edit(layer, Add(vector), "last_prompt"),), dialogue=dialogue)
 
     return Method(name, Axis("of 20", signed=signed), [2, 4], change)
 
@@ -132,7 +131,7 @@ def costs_again(vlm, method, questions, points, folder):
     """Mean KL of settings, by an ordinary run with responses to their end."""
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=6)))
     found = []
-    with Rows.open(folder / "again.jsonl") as record:
+    with RowStore.open(folder / "again.jsonl") as record:
         for point in points:
             rows = answer(planner, planner.rows(questions, [method.setting(*point)]), record)
             found.append(fmean(record.finished[row.id]["kl"] for row in rows))
@@ -201,7 +200,7 @@ def test_no_more_questions_than_that_and_they_are_drawn_from_all(
     assert len({k // 64 for k in drawn}) == 10  # not the first ones, which may be of one kind
     within_budget(engine, steering(vlm, "other", signed=False), many, 0.1, tmp_path)
     assert {int(row.example.id) for row in seen[1]} == drawn
-    whole = Method("told", Axis("k", signed=False, whole=True), [None], lambda *at: Change())
+    whole = Method("told", Axis("k", signed=False, whole=True), [None], lambda *at: Intervention())
     asked = []
 
     class Counted(Planner):
@@ -209,7 +208,7 @@ def test_no_more_questions_than_that_and_they_are_drawn_from_all(
             asked.append([int(e.id) for e in examples])
             return super().rows(examples, settings)
 
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         whole_within_budget(Counted(engine), record, whole, [1], many, 0.1)
     assert [set(some) for some in asked] == [drawn]
 
@@ -219,7 +218,7 @@ def test_output_that_is_not_finite_costs_more_than_any_budget(vlm, engine, quest
 
     def change(layer, strength):
         vector = torch.full((vlm.width,), math.inf if strength > 3 else 0.01)
-        return Change((Edit(layer, Add(vector)),))
+        return Intervention((Edit(layer, Add(vector)),))
 
     ends = Method("ends", Axis("any", signed=False), [2], change)
     (found,) = within_budget(engine, ends, questions[:2], 10.0, tmp_path)
@@ -232,15 +231,17 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
 
     def change(layer, strength):
         if strength == 4:
-            return Change(dialogue=EyesClosed("What is this?", "-", "-"))
+            return Intervention(dialogue=EyesClosed("What is this?", "-", "-"))
         if strength == 5:
-            return Change(dialogue=EyesClosed("Is this dangerous?", "-", "What is this?"))
-        return Change(dialogue=Prompted(lambda e: replace(e, system=told[int(strength) - 1])))
+            return Intervention(dialogue=EyesClosed("Is this dangerous?", "-", "What is this?"))
+        return Intervention(
+            dialogue=SinglePrompt(lambda e: replace(e, system=told[int(strength) - 1]))
+        )
 
     method = Method("told", Axis("k", signed=False, whole=True), [None], change)
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=6)))
     some = load(["image_centric"], 8)[:8]
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
 
         def within(budget, strengths):
             return whole_within_budget(planner, record, method, strengths, some, budget)
@@ -259,7 +260,7 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
         count = len(record.finished)
         assert count == 3 * len(some)  # asked once, whatever the budget
         # A check that does not begin with yes leaves the first answer as it is: no cost at all.
-        assert within(1e-9, [4]) == [Priced(None, 4, 0.0)]
+        assert within(1e-9, [4]) == [CostedStrength(None, 4, 0.0)]
         assert len(record.finished) <= count + 2 * len(some)
         # One that does begin so costs what the last step does, though the first one costs nothing.
         (again,) = within(1e9, [5])
@@ -273,13 +274,19 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
 
 
 def test_notes_say_what_was_found():
-    method = Method("steer", Axis("gap"), [1, 2], lambda *at: Change())
-    priced = [Priced(1, 0.25, 0.09), Priced(1, -1.23456, 0.1), Priced(2, 32.0, 0.01, True)]
+    method = Method("steer", Axis("gap"), [1, 2], lambda *at: Intervention())
+    priced = [
+        CostedStrength(1, 0.25, 0.09),
+        CostedStrength(1, -1.23456, 0.1),
+        CostedStrength(2, 32.0, 0.01, True),
+    ]
     assert budget_notes(method, priced, 0.1, [1, 2]) == [
         "steer: strengths within KL 0.1 on utility questions: layer 1: +0.25, layer 1: -1.23, "
         "layer 2: +32",
         "steer: the largest strength that was tried is within the budget",
     ]
     assert budget_notes(method, priced, 0.1, [1])[1:] == []
-    assert budget_notes(method, [Priced(None, 2, 0.05)], 0.1, [None])[0].endswith("questions: +2")
+    assert budget_notes(method, [CostedStrength(None, 2, 0.05)], 0.1, [None])[0].endswith(
+        "questions: +2"
+    )
     assert budget_notes(method, [], 0.1, [1])[0].endswith("questions: none")

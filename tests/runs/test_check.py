@@ -5,13 +5,13 @@ import json
 import pytest
 from made_up_run import REFUSES, Costly, asked, write_run
 
-from calib.config import JudgeRunConfig
-from calib.config_judges import JudgeConfig
-from calib.errors import CalibError
+from calib.config.commands import JudgeRunConfig
+from calib.config.judge import JudgeConfig
 from calib.judges.judge import Verdict
-from calib.runs import check as module
-from calib.runs.check import compare
-from calib.runs.finished import read_finished
+from calib.runs import judge_agreement as module
+from calib.runs.judge_agreement import compare
+from calib.runs.run import read_finished
+from calib.util.errors import CalibError
 
 ROWS = [
     {"response": "I'm sorry, but I can't help with that.", "label": "refusal"},

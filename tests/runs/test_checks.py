@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from composing import composed
 
-from calib.data.benchmark import Benchmark
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example
-from calib.errors import CalibError
-from calib.runs.checks import check, meaning
+from calib.runs.preflight import check_sweep, sweep_notes
+from calib.util.errors import CalibError
 
 EXAMPLE = Example("a", "text_centric", "typography", "c", "test", "How?", safety="unsafe")
 COPY = replace(EXAMPLE, dataset="dual_use", variant="noise")
@@ -24,26 +24,26 @@ def test_a_judge_of_whole_responses_and_an_early_stop_do_not_go_together(vlm):
     for judge in (["llm", "judge.models=[m]"], ["qwen3guard"]):
         asked = config(f"judge={judge[0]}", *judge[1:], "generation.early_stop=true")
         with pytest.raises(CalibError, match="judges whole responses only.*calib.judge run=FOLDER"):
-            check(asked, vlm, benchmark)
-        check(config(f"judge={judge[0]}", *judge[1:]), vlm, benchmark)
-    check(config("judge=string", "generation.early_stop=true"), vlm, benchmark)
+            check_sweep(asked, vlm, benchmark)
+        check_sweep(config(f"judge={judge[0]}", *judge[1:]), vlm, benchmark)
+    check_sweep(config("judge=string", "generation.early_stop=true"), vlm, benchmark)
 
 
 def test_perturbed_pictures_alone_are_nothing_to_choose_by(vlm):
     with pytest.raises(
         CalibError, match="no queries here that SRA counts.*or original among the v"
     ):
-        check(config(), vlm, Benchmark([COPY]))
+        check_sweep(config(), vlm, Benchmark([COPY]))
     for one in (EXAMPLE, ORIGINAL):
-        check(config(), vlm, Benchmark([COPY, one]))
+        check_sweep(config(), vlm, Benchmark([COPY, one]))
 
 
 def test_judges_that_do_not_exist_or_do_not_fit(vlm, tmp_path):
     with pytest.raises(CalibError, match="strng is not known. Did you mean 'string'"):
-        check(config("judge=string", "judge.name=strng"), vlm, Benchmark([EXAMPLE]))
+        check_sweep(config("judge=string", "judge.name=strng"), vlm, Benchmark([EXAMPLE]))
     asked = config("judge=rules", "data=vscbench", f"data.root={tmp_path}")
     with pytest.raises(CalibError, match="judge=rules knows the mini world only"):
-        check(asked, vlm, Benchmark([EXAMPLE]))
+        check_sweep(asked, vlm, Benchmark([EXAMPLE]))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_judges_that_do_not_exist_or_do_not_fit(vlm, tmp_path):
     ],
 )  # fmt: skip
 def test_what_sra_stands_for_is_said(vlm, examples, said, unsaid):
-    notes = " ".join(meaning(config(), vlm, examples))
+    notes = " ".join(sweep_notes(config(), vlm, examples))
     assert all(words in notes for words in said)
     assert not any(words in notes for words in unsaid)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from calib.errors import CalibError
-from calib.runs.choosing import choose
+from calib.runs.selection import select_operating_point
 from calib.scoring.results import BASELINE, Result
+from calib.util.errors import CalibError
 
 
 def results(method, layer, strength, sra, utility=0.95, split="validation", metric="SRA"):
@@ -23,23 +23,27 @@ BASE = results(BASELINE, None, 0.0, 0.6)
 def test_a_method_with_layers_has_the_one_of_its_best_point():
     found = [*BASE, *results("steer", 2, 1.0, 0.7), *results("steer", 4, 2.0, 0.8),
              *results("other", 6, 1.0, 0.99)]  # fmt: skip
-    layer, choice = choose(found, "steer")
+    layer, choice = select_operating_point(found, "steer")
     assert (layer, choice.point.layer, choice.point.strength) == (4, 4, 2.0)
 
 
 def test_a_layer_is_chosen_also_where_nothing_is_better():
-    layer, choice = choose([*BASE, *results("steer", 2, 1.0, 0.5)], "steer")
+    layer, choice = select_operating_point([*BASE, *results("steer", 2, 1.0, 0.5)], "steer")
     assert layer == 2 and choice.kept_baseline
 
 
 def test_a_method_without_layers_has_none():
-    layer, choice = choose([*BASE, *results("reminder", None, 1.0, 0.7)], "reminder")
+    layer, choice = select_operating_point(
+        [*BASE, *results("reminder", None, 1.0, 0.7)], "reminder"
+    )
     assert layer is None and choice.point.method == "reminder"
 
 
 def test_what_is_chosen_is_chosen_on_validation():
     better = results("reminder", None, 2.0, 0.9, split="test")
-    _, choice = choose([*BASE, *results("reminder", None, 1.0, 0.7), *better], "reminder")
+    _, choice = select_operating_point(
+        [*BASE, *results("reminder", None, 1.0, 0.7), *better], "reminder"
+    )
     assert choice.point.strength == 1.0
 
 
@@ -51,10 +55,10 @@ def test_one_side_stands_for_sra_where_there_is_no_other(side, utility):
         *results("steer", 2, 1.0, 0.7, utility, metric=side),
         *results("steer", 3, 1.0, 0.8, utility, metric=side),
     ]
-    layer, choice = choose(found, "steer")
+    layer, choice = select_operating_point(found, "steer")
     assert (layer, choice.point.sra.value) == (3, 0.8)
 
 
 def test_without_the_uncalibrated_model_there_is_nothing_to_compare_with():
     with pytest.raises(CalibError, match="uncalibrated model"):
-        choose(results("steer", 2, 1.0, 0.7), "steer")
+        select_operating_point(results("steer", 2, 1.0, 0.7), "steer")

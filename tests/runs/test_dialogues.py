@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from calib.data.mini.examples import load
-from calib.engine.decoding import Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
 from calib.engine.operators import Add
+from calib.engine.request import Decoding
+from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
 from calib.methods.ecso import EyesClosed
-from calib.progress import row_bar
-from calib.runs.answering import answer
+from calib.runs.generate import answer
 from calib.runs.planning import Planner
-from calib.runs.record import Rows
-from calib.settings.setting import BASELINE, Change, Prompted, Setting
+from calib.runs.row_store import RowStore
+from calib.util.progress import row_bar
 
 ECSO = EyesClosed("Is this dangerous?", "What is this?", "{caption} {query}")
 
@@ -56,10 +56,10 @@ def settings(vlm):
     drawn = torch.randn(vlm.width, generator=torch.Generator().manual_seed(3))
     edits = (Edit(2, Add(0.5 * drawn)),)
     return [
-        Setting("ecso", None, 1.0, Change(dialogue=ECSO)),
+        Setting("ecso", None, 1.0, Intervention(dialogue=ECSO)),
         BASELINE,
-        Setting("combine", 2, 1.0, Change(edits, dialogue=ECSO)),
-        Setting("reminder", None, 1.0, Change(dialogue=Prompted(_reminded))),
+        Setting("combine", 2, 1.0, Intervention(edits, dialogue=ECSO)),
+        Setting("reminder", None, 1.0, Intervention(dialogue=SinglePrompt(_reminded))),
     ]
 
 
@@ -69,7 +69,7 @@ def _reminded(example):
 
 def run(engine, examples, settings, path, cut_by="", certain=None, planner=None):
     planner = planner or Planner(engine, cut_by)
-    with Rows.open(path) as record:
+    with RowStore.open(path) as record:
         rows = planner.rows(examples, settings)
         counting = answer(planner, rows, record, certain)
         return rows, counting, dict(record.finished)
@@ -107,7 +107,7 @@ def test_unflagged_rows_count_the_baselines_row_and_flagged_ones_go_on(
 
 def test_the_place_that_a_dialogue_names_is_what_counts(engine, examples, tmp_path):
     some = [replace(e, answer=str(k % 3)) for k, e in enumerate(examples[:6])]
-    setting = Setting("counting", None, 1.0, Change(dialogue=Counting()))
+    setting = Setting("counting", None, 1.0, Intervention(dialogue=Counting()))
     rows, counting, finished = run(engine, some, [setting], tmp_path / "rows.jsonl")
     for k, row in enumerate(counting):
         steps = 1 + k % 3
@@ -121,9 +121,11 @@ def test_the_place_that_a_dialogue_names_is_what_counts(engine, examples, tmp_pa
 
 def test_steps_are_counted_once_they_are_known(engine, examples, tmp_path):
     some = [replace(e, answer=str(k % 3)) for k, e in enumerate(examples[:6])]
-    rows = Planner(engine).rows(some, [Setting("counting", None, 1.0, Change(dialogue=Counting()))])
+    rows = Planner(engine).rows(
+        some, [Setting("counting", None, 1.0, Intervention(dialogue=Counting()))]
+    )
     step = row_bar("test", len(rows))
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         answer(Planner(engine), rows, record, progress=step)
     assert (step.done, step.total) == (12, 12)  # 6 first steps, then 4 and 2 more
 

@@ -7,27 +7,26 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from calib.command import CONF
-from calib.config import register
-from calib.data.benchmark import Benchmark
+from calib.cli.command import CONF
+from calib.config.schemas import register
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example
 from calib.data.mini.examples import load
-from calib.engine.decoding import Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.errors import CalibError
-from calib.judges.plain import RULES, STRING
-from calib.runs import effect as module
-from calib.runs.budget import Priced, within_budget
-from calib.runs.effect import EXAMPLES, Effect, effect_note, effects, largest
+from calib.engine.request import Decoding
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.judges.rule_based import RULES, STRING
+from calib.runs import selection as module
 from calib.runs.judging import Judging, judge_rows
-from calib.runs.planning import Planner, Row
-from calib.runs.record import Rows
-from calib.runs.study import Study
+from calib.runs.kl_budget import CostedStrength, within_budget
+from calib.runs.planning import PlannedRow, Planner
+from calib.runs.row_store import RowStore
+from calib.runs.selection import EXAMPLES, Effect, effect_note, effects, largest
+from calib.runs.sweep import Sweep
 from calib.scoring.intervals import Interval
-from calib.settings.method import Axis, Method
-from calib.settings.setting import Change
+from calib.util.errors import CalibError
 
 REFUSES = "I'm sorry, but I can't help with that."
 WARNS = "Be careful with the knife. Please ask an expert first."
@@ -61,7 +60,7 @@ class Planned:
     def rows(self, examples, settings):
         (setting,) = settings
         self.settings.append((setting.method, setting.layer, setting.strength))
-        return [Row(f"{setting}/{e.id}", e, setting, e, (), "") for e in examples]
+        return [PlannedRow(f"{setting}/{e.id}", e, setting, e, (), "") for e in examples]
 
 
 @pytest.fixture
@@ -76,15 +75,16 @@ def planned(monkeypatch, tmp_path):
         return rows
 
     monkeypatch.setattr(module, "answer", said)
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         yield lambda planner, priced, examples=None: effects(
             planner, record, Judging(RULES, tmp_path), METHOD, priced, examples or asked()
         )
 
 
-METHOD = Method("steer", Axis("gap"), [1, 2, 3, 4], lambda *at: Change())
+METHOD = Method("steer", Axis("gap"), [1, 2, 3, 4], lambda *at: Intervention())
 PRICED = [
-    Priced(1, 2.0, 0.09), Priced(1, -3.0, 0.08), Priced(2, 0.5, 0.1), Priced(3, -1.0, 0.02),
+    CostedStrength(1, 2.0, 0.09), CostedStrength(1, -3.0, 0.08),
+    CostedStrength(2, 0.5, 0.1), CostedStrength(3, -1.0, 0.02),
 ]  # fmt: skip
 
 
@@ -158,16 +158,18 @@ def test_no_more_examples_than_that_and_no_method_without_layers(vlm, tmp_path):
     many = [replace(e, query=f"{k}?") for k, e in enumerate(asked(120))]
 
     def change(layer, strength):
-        return Change((Edit(layer, Add(torch.full((vlm.width,), strength)), "last_prompt"),))
+        return Intervention((Edit(layer, Add(torch.full((vlm.width,), strength)), "last_prompt"),))
 
     method = Method("steer", Axis("gap"), [2], change)
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         judging = Judging(STRING, tmp_path)
-        (found,) = effects(planner, record, judging, method, [Priced(2, 1.0, 0.1)], many)
+        (found,) = effects(planner, record, judging, method, [CostedStrength(2, 1.0, 0.1)], many)
         assert found.rise.n == EXAMPLES
         assert len(record.finished) == 2 * EXAMPLES
         alone = replace(method, layers=[None])
-        assert effects(planner, record, judging, alone, [Priced(None, 1.0, 0.1)], many) == []
+        assert (
+            effects(planner, record, judging, alone, [CostedStrength(None, 1.0, 0.1)], many) == []
+        )
 
 
 def test_examples_are_drawn_from_all_parts_alike(planned):
@@ -201,7 +203,7 @@ def study_of(vlm, folder, record, *overrides):
     config = OmegaConf.to_object(composed)
     benchmark = Benchmark(load(["image_centric", "text_centric"], 12))
     utility = load(["utility"], 5)
-    return Study(config, vlm, benchmark, utility, folder, record)
+    return Sweep(config, vlm, benchmark, utility, folder, record)
 
 
 @pytest.mark.parametrize("budget", [None, 0.05])
@@ -209,7 +211,7 @@ def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
     overrides = ["method.layers=auto", "method@reference=none"] + (
         [f"method.kl={budget}"] if budget else []
     )
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         study = study_of(vlm, tmp_path, record, *overrides)
         (method,) = study.methods()
         assert list(method.layers) == list(range(vlm.layers))
@@ -234,8 +236,8 @@ def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
 
 
 def test_no_layer_within_the_budget_is_an_error(vlm, tmp_path, monkeypatch):
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         study = study_of(vlm, tmp_path, record, "method.layers=auto")
         monkeypatch.setattr(study, "_priced", lambda *args: [])
         with pytest.raises(CalibError, match="no layer of method=steer has a strength within"):
-            study.grid(Method("steer", Axis("gap"), [0, 1], lambda *at: Change()))
+            study.grid(Method("steer", Axis("gap"), [0, 1], lambda *at: Intervention()))

@@ -5,24 +5,25 @@ import math
 
 import pytest
 
-from calib.config import ExtractConfig, ModelConfig
-from calib.config_data import MiniData, UtilityConfig
+from calib.config.data import MiniData, UtilityConfig
+from calib.config.model import ModelConfig
+from calib.config.sweep import ExtractConfig
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction, write_direction
-from calib.engine.decoding import Decoding
-from calib.engine.edit import Edit
-from calib.engine.generate import Engine
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.judges.plain import RULES
+from calib.engine.request import Decoding
+from calib.interventions.contrasts import twins
+from calib.interventions.intervention import Intervention, Setting
+from calib.judges.rule_based import RULES
 from calib.runs import extraction as module
-from calib.runs.answering import answer
 from calib.runs.extraction import extract
+from calib.runs.generate import answer
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
-from calib.runs.record import Rows
-from calib.scoring.labels import is_safe_response
-from calib.settings.contrasts import twins
-from calib.settings.setting import Change, Setting
+from calib.runs.row_store import RowStore
+from calib.scoring.judged import is_safe_response
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def config(**changes):
 
 
 def extracted(vlm, examples, utility, folder, **changes):
-    with Rows.open(folder / "rows.jsonl") as record:
+    with RowStore.open(folder / "rows.jsonl") as record:
         direction, notes = extract(config(**changes), vlm, examples, utility, folder, record)
         return direction, len(record.finished)
 
@@ -49,7 +50,7 @@ def extracted(vlm, examples, utility, folder, **changes):
 def refused(vlm, setting, examples, folder):
     """How many of the examples are refused or warned about under a setting."""
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=16)))
-    with Rows.open(folder / "again.jsonl") as record:
+    with RowStore.open(folder / "again.jsonl") as record:
         rows = answer(planner, planner.rows(examples, [setting]), record)
         judged = judge_rows(rows, record, Judging(RULES, folder))
         return sum(is_safe_response(one.label) for one in judged)
@@ -72,7 +73,7 @@ def test_the_effect_is_that_of_adding_it_at_the_last_prompt_token(vlm, examples,
         counts = []
         for strength in (up, down):
             edit = Edit(layer, Add(whole.at(layer, strength)), "last_prompt")
-            setting = Setting("any", layer, strength, Change((edit,)))
+            setting = Setting("any", layer, strength, Intervention((edit,)))
             counts.append(refused(vlm, setting, tested, tmp_path))
         assert direction.effect[k] == pytest.approx((counts[0] - counts[1]) / len(tested))
     assert max(map(abs, direction.effect)) > 0.2

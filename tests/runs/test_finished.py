@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from made_up_run import REFUSES, asked, write_run
 
-from calib.errors import CalibError
-from calib.judges.plain import RULES
-from calib.runs.finished import read_finished
+from calib.judges.rule_based import RULES
 from calib.runs.judging import Judging
+from calib.runs.run import read_finished
+from calib.util.errors import CalibError
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import json
 
 import pytest
 
-from calib.config import ExtractConfig, GenerationConfig, ModelConfig, SweepConfig
-from calib.config_data import MiniData, UtilityConfig
-from calib.config_judges import JudgeConfig
-from calib.config_methods import Steer
-from calib.config_prompts import NoneMethod
-from calib.errors import CalibError
-from calib.runs.identity import check_same_run, folder_name, identity_of, read_run
+from calib.config.data import MiniData, UtilityConfig
+from calib.config.judge import JudgeConfig
+from calib.config.method import Steer
+from calib.config.model import ModelConfig
+from calib.config.prompts import NoneMethod
+from calib.config.sweep import ExtractConfig, GenerationConfig, SweepConfig
+from calib.runs.manifest import check_same_run, folder_name, identity_of, read_run
+from calib.util.errors import CalibError
 
 
 @pytest.fixture

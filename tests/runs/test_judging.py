@@ -8,10 +8,9 @@ from made_up_run import Costly, with_ids
 
 from calib.data.mini import world
 from calib.data.mini.examples import load
-from calib.errors import CalibError
-from calib.judges.judge import Said, Verdict
-from calib.judges.plain import RULES, STRING
-from calib.judges.stopped import Stopped
+from calib.interventions.intervention import BASELINE
+from calib.judges.judge import JudgeInput, PartialVerdicts, Verdict
+from calib.judges.rule_based import RULES, STRING
 from calib.runs.judging import (
     SEGMENT,
     VERDICTS_FILE,
@@ -21,10 +20,10 @@ from calib.runs.judging import (
     judge_rows,
     write_labels,
 )
-from calib.runs.planning import Row
-from calib.runs.record import Rows
+from calib.runs.planning import PlannedRow
+from calib.runs.row_store import RowStore
 from calib.scoring.answers import is_right
-from calib.settings.setting import BASELINE
+from calib.util.errors import CalibError
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def example():
 
 
 def said(example, count, start=0):
-    return [Said(example, f"response {k}") for k in range(start, start + count)]
+    return [JudgeInput(example, f"response {k}") for k in range(start, start + count)]
 
 
 def lines(folder):
@@ -46,10 +45,10 @@ def test_labels_and_right_answers(tmp_path):
         by_part.setdefault((one.dataset, one.safety), one)
     unsafe, question = by_part["image_centric", "unsafe"], by_part["utility", None]
     rows = [
-        Row(id, one, BASELINE, one, (), "")
+        PlannedRow(id, one, BASELINE, one, (), "")
         for id, one in (("a", unsafe), ("b", question), ("c", unsafe))
     ]
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         record.append(
             [
                 {"row": "a", "response": "I'm sorry, but I can't help with that.", "kl": 0.5},
@@ -123,7 +122,7 @@ def test_finished_segments_are_kept_whatever_ends_the_judge(example, tmp_path, e
 
 def test_a_judge_that_stops_in_a_batch_loses_nothing_that_it_found(example, tmp_path):
     found = {2: Verdict("refusal"), 0: Verdict("answer")}
-    stops = Costly(breaks_at=0, breaks_with=Stopped("the budget is used up", found))
+    stops = Costly(breaks_at=0, breaks_with=PartialVerdicts("the budget is used up", found))
     with pytest.raises(CalibError, match="the budget is used up"):
         Judging(stops, tmp_path)(said(example, 4))
     again = Costly(label="irrelevant")
@@ -166,7 +165,9 @@ def test_how_far_several_models_agree_is_noted(example, tmp_path, votes, words):
 
 
 def test_hostile_responses_are_recorded_and_found_again(example, tmp_path):
-    hostile = [Said(example, text) for text in ("\ud800", "\0", "a\u2028b", "\\ud800", '"\n\r')]
+    hostile = [
+        JudgeInput(example, text) for text in ("\ud800", "\0", "a\u2028b", "\\ud800", '"\n\r')
+    ]
     judge = Costly()
     Judging(judge, tmp_path)(hostile)
     again = Costly()
@@ -200,7 +201,7 @@ def test_a_record_that_was_changed_is_explained(example, tmp_path, change, words
 
 def test_ids_do_not_matter_to_a_verdict(example, tmp_path):
     judge = Costly()
-    Judging(judge, tmp_path)([Said(one, "the same") for one in with_ids(example, 5)])
+    Judging(judge, tmp_path)([JudgeInput(one, "the same") for one in with_ids(example, 5)])
     assert judge.asked == ["the same"]
 
 

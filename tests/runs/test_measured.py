@@ -11,8 +11,8 @@ from made_up_run import write_run
 
 from calib.directions.direction import write_direction
 from calib.directions.projections import Projections, projections_file, write_projections
-from calib.errors import CalibError
-from calib.runs.measured import read_measured
+from calib.runs.run import read_measured
+from calib.util.errors import CalibError
 
 NAME = "safety-mean_difference-last_prompt-residual"
 EFFECTS = {"effect_kl": 0.1, "effect_n": 9, "effect": [0.5], "effect_strength": [2.0]}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import calib
-from calib.runs import provenance as module
-from calib.runs.provenance import provenance
+from calib.runs import manifest as module
+from calib.runs.manifest import provenance
 
 
 def test_versions_are_noted():

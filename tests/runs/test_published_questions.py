@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from calib.data.example import Example
-from calib.judges.plain import RULES, STRING
+from calib.interventions.intervention import BASELINE
+from calib.judges.rule_based import RULES, STRING
 from calib.runs.judging import Judging, certain, judge_rows
-from calib.runs.planning import Row
-from calib.runs.record import Rows
-from calib.settings.setting import BASELINE
+from calib.runs.planning import PlannedRow
+from calib.runs.row_store import RowStore
 
 CHOICE = Example(
     id="mmstar/0",
@@ -36,8 +36,8 @@ def test_no_beginning_of_an_answer_is_certain(judge, example):
 @pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])
 def test_right_and_wrong(judge, tmp_path):
     said = {"a": (CHOICE, "(b)"), "b": (CHOICE, "A or B"), "c": (YES_NO, "There is no cup.")}
-    rows = [Row(id, example, BASELINE, example, (), "") for id, (example, _) in said.items()]
-    with Rows.open(tmp_path / "rows.jsonl") as record:
+    rows = [PlannedRow(id, example, BASELINE, example, (), "") for id, (example, _) in said.items()]
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
         record.append(
             [{"row": id, "response": response, "kl": 0.1} for id, (_, response) in said.items()]
         )

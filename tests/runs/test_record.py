@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from calib.errors import CalibError
-from calib.files import write_atomically
-from calib.runs import record
-from calib.runs.record import Rows, locked
+from calib.runs import row_store as record
+from calib.runs.row_store import RowStore, locked
+from calib.util.errors import CalibError
+from calib.util.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,13 +38,13 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 def test_rows_come_back_as_they_went_in(path):
     texts = ["plain", "två\nlines", "\u2028 \x85 \x00", "half a pair: \ud800", '"quotes" \\']
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         assert rows.finished == {}
         rows.append([row(str(k), response=text) for k, text in enumerate(texts)])
         rows.append([])
         rows.append([row("last", score=0.1)])
         written = dict(rows.finished)
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         assert rows.finished == written
         assert [rows.finished[str(k)]["response"] for k in range(len(texts))] == texts
     assert path.read_bytes().count(b"\n") == 6
@@ -52,15 +52,15 @@ def test_rows_come_back_as_they_went_in(path):
 
 @pytest.mark.parametrize("tail", [b'{"row": "c", "respo', b'{"row": "c"}', b"\0\0\0\0\n", b"{}\n"])
 def test_a_torn_last_line_is_dropped_and_can_be_written_again(path, tail):
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         rows.append([row("a"), row("b")])
     whole = path.read_bytes()
     path.write_bytes(whole + tail)
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         assert list(rows.finished) == ["a", "b"]
         assert path.read_bytes() == whole
         rows.append([row("c")])
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         assert list(rows.finished) == ["a", "b", "c"]
 
 
@@ -70,14 +70,14 @@ def test_damage_before_the_last_line_names_file_and_line(path, damage):
     before = b'{"row": "a"}\n' + damage + b'{"row": "c"}\n'
     path.write_bytes(before)
     with pytest.raises(CalibError, match=r"rows\.jsonl, line 2 is not a row.*out=FOLDER"):
-        Rows.open(path)
+        RowStore.open(path)
     assert path.read_bytes() == before
 
 
 def test_shards_merge_by_concatenation(path):
     path.parent.mkdir()
     path.write_bytes(b'{"row": "a"}\n{"row": "b"}\n' + b'{"row": "b"}\n{"row": "c"}\n')
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         assert list(rows.finished) == ["a", "b", "c"]
 
 
@@ -86,13 +86,13 @@ def test_a_batch_is_one_write_and_one_fsync(path, monkeypatch):
     real_write, real_sync = os.write, os.fsync
     monkeypatch.setattr(os, "write", lambda fd, data: calls.append("write") or real_write(fd, data))
     monkeypatch.setattr(os, "fsync", lambda fd: calls.append("fsync") or real_sync(fd))
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         rows.append([row(str(k)) for k in range(100)])
     assert calls == ["write", "fsync"]
 
 
 def test_a_row_without_a_name_or_with_nan_is_a_bug_and_writes_nothing(path):
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         rows.append([row("a")])
         with pytest.raises(KeyError):
             rows.append([{"response": "x"}])
@@ -103,7 +103,7 @@ def test_a_row_without_a_name_or_with_nan_is_a_bug_and_writes_nothing(path):
 
 WRITER = """
 import sys
-from calib.runs.record import Rows
+from calib.runs.row_store import Rows
 with Rows.open(sys.argv[1]) as rows:
     start = len(rows.finished)
     for k in range(start, 10**6):
@@ -121,7 +121,7 @@ def test_kill_9_loses_no_row_that_was_reported_finished(path):
         os.kill(writer.pid, signal.SIGKILL)
         rest, _ = writer.communicate()
         reported = int(rest.split()[-1]) if rest.endswith("\n") and rest.split() else reported
-        with Rows.open(path) as rows:
+        with RowStore.open(path) as rows:
             assert {f"{reported}-{j}" for j in range(8)} <= set(rows.finished)
             assert all(len(done["response"]) == 5000 for done in rows.finished.values())
 
@@ -131,8 +131,8 @@ def test_a_full_disk_keeps_what_is_finished(path):
     # refused by the system itself.
     code = """
 import resource, sys
-from calib.errors import CalibError
-from calib.runs.record import Rows
+from calib.util.errors import CalibError
+from calib.runs.row_store import Rows
 with Rows.open(sys.argv[1]) as rows:
     rows.append([{"row": "a"}, {"row": "b"}])
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
@@ -154,7 +154,7 @@ def test_after_a_failed_fsync_the_file_is_as_before_and_can_go_on(path, monkeypa
     def refuse(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         rows.append([row("a")])
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", refuse)
@@ -165,7 +165,7 @@ def test_after_a_failed_fsync_the_file_is_as_before_and_can_go_on(path, monkeypa
         assert list(rows.finished) == ["a"]
         assert path.read_bytes() == b'{"row": "a"}\n'
         rows.append([row("b")])
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         assert list(rows.finished) == ["a", "b"]
 
 
@@ -173,7 +173,7 @@ def test_nothing_is_written_behind_a_line_that_could_not_be_taken_back(path, mon
     def refuse(*arguments: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", refuse)
             patch.setattr(os, "ftruncate", refuse)
@@ -187,7 +187,7 @@ def test_nothing_is_written_behind_a_line_that_could_not_be_taken_back(path, mon
 def test_a_path_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CalibError, match="cannot be written.*out=FOLDER"):
-        Rows.open(tmp_path / "file" / "rows.jsonl")
+        RowStore.open(tmp_path / "file" / "rows.jsonl")
     with (
         pytest.raises(CalibError, match="cannot be written.*out=FOLDER"),
         locked(tmp_path / "file"),
@@ -197,7 +197,7 @@ def test_a_path_that_cannot_be_made(tmp_path):
 
 HOLDER = """
 import sys, time
-from calib.runs.record import locked
+from calib.runs.row_store import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -253,7 +253,7 @@ def test_an_atomic_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_lines_are_json_that_any_tool_reads(path):
-    with Rows.open(path) as rows:
+    with RowStore.open(path) as rows:
         rows.append([row("a", response="naïve")])
     assert json.loads(path.read_text(encoding="utf-8")) == {"row": "a", "response": "naïve"}
     assert "naïve" in path.read_text(encoding="utf-8")

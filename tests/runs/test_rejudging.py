@@ -5,13 +5,13 @@ import json
 import pytest
 from made_up_run import Costly, asked, write_run
 
-from calib.config import JudgeRunConfig
-from calib.config_judges import JudgeConfig, LlmJudge
-from calib.errors import CalibError
+from calib.config.commands import JudgeRunConfig
+from calib.config.judge import JudgeConfig, LlmJudge
 from calib.judges.judge import Verdict
 from calib.runs import rejudging as module
-from calib.runs.finished import read_finished
 from calib.runs.rejudging import rejudge
+from calib.runs.run import read_finished
+from calib.util.errors import CalibError
 
 
 def config(judge="rules", **changes):

@@ -6,25 +6,24 @@ import pytest
 from composing import composed
 from local_endpoint import LocalEndpoint, says
 
-from calib.config_models import RemoteModelConfig
-from calib.data.benchmark import Benchmark
+from calib.config.model import RemoteModelConfig
+from calib.data.benchmarks import Benchmark
 from calib.data.mini.examples import load
-from calib.engine.decoding import Decoding
 from calib.engine.remote import RemoteEngine
-from calib.errors import CalibError
-from calib.judges.plain import STRING
+from calib.engine.request import Decoding
+from calib.interventions.intervention import BASELINE, Intervention, Setting
+from calib.judges.rule_based import STRING
 from calib.methods.ecso import EyesClosed
-from calib.remote.model import RemoteModel
-from calib.runs.answering import answer
-from calib.runs.checks import check, meaning
+from calib.models.remote import RemoteModel
+from calib.runs.generate import answer
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
-from calib.runs.record import ROWS_FILE, Rows
-from calib.runs.remotely import answered_notes
-from calib.settings.setting import BASELINE, Change, Setting
+from calib.runs.preflight import check_sweep, remote_answer_notes, sweep_notes
+from calib.runs.row_store import ROWS_FILE, RowStore
+from calib.util.errors import CalibError
 
 CLAUDE = ["model=claude", "model.base_url=http://127.0.0.1:9/v1", "utility=mini"]
-ECSO = Setting("ecso", None, 1.0, Change(dialogue=EyesClosed("Harm?", "Caption?", "{query}")))
+ECSO = Setting("ecso", None, 1.0, Intervention(dialogue=EyesClosed("Harm?", "Caption?", "{query}")))
 
 
 def planner(server, **settings):
@@ -36,8 +35,8 @@ def checked(*overrides):
     config = composed("sweep", *CLAUDE, *overrides)
     model = RemoteModel(config.model)
     benchmark = Benchmark(load(["image_centric"], 4))
-    check(config, model, benchmark)
-    return meaning(config, model, benchmark.examples)
+    check_sweep(config, model, benchmark)
+    return sweep_notes(config, model, benchmark.examples)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_rows_are_on_the_disk_before_more_is_asked(tmp_path):
         return says("a door")
 
     examples = load(["image_centric"], 8)
-    with LocalEndpoint(by=act) as server, Rows.open(tmp_path / ROWS_FILE) as record:
+    with LocalEndpoint(by=act) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
         one = planner(server, concurrency=1)
         rows = answer(one, one.rows(examples, [BASELINE]), record)
         distinct = len({row.id for row in rows})
@@ -97,7 +96,7 @@ def test_rows_are_on_the_disk_before_more_is_asked(tmp_path):
 
 def test_what_is_recorded(tmp_path):
     acts = says("A door.", model="m-1")
-    with LocalEndpoint(acts) as server, Rows.open(tmp_path / ROWS_FILE) as record:
+    with LocalEndpoint(acts) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
         one = planner(server)
         answer(one, one.rows(load(["image_centric"], 2)[:1], [BASELINE]), record)
     (line,) = map(json.loads, (tmp_path / ROWS_FILE).read_text().splitlines())
@@ -123,12 +122,12 @@ def test_what_is_blocked_is_labelled_so_without_a_judge(tmp_path):
         words = request.user if isinstance(request.user, str) else request.user[1]["text"]
         return says("I'm", "content_filter") if words in blocked else says("A door.")
 
-    with LocalEndpoint(by=act) as server, Rows.open(tmp_path / ROWS_FILE) as record:
+    with LocalEndpoint(by=act) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
         one = planner(server)
         rows = answer(one, one.rows(examples, [BASELINE]), record)
         judge = Asked()
         judged = judge_rows(rows, record, Judging(judge, tmp_path))
-        notes = answered_notes(record)
+        notes = remote_answer_notes(record)
     for example, found in zip(examples, judged, strict=True):
         asked = example.safety is not None
         held = example.query in blocked
@@ -144,7 +143,7 @@ def test_a_block_ends_a_dialogue_and_counts(tmp_path, step):
     said = ["A door.", "Yes.", "A picture.", "A safe door."]
     acts = [says(text) for text in said]
     acts[step] = says("", "content_filter")
-    with LocalEndpoint(*acts) as server, Rows.open(tmp_path / ROWS_FILE) as record:
+    with LocalEndpoint(*acts) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
         one = planner(server)
         pictured = next(e for e in load(["image_centric"], 8) if e.picture is not None)
         (counts,) = answer(one, one.rows([pictured], [ECSO]), record)
@@ -153,13 +152,13 @@ def test_a_block_ends_a_dialogue_and_counts(tmp_path, step):
 
 
 def test_notes_count_over_the_whole_record(tmp_path):
-    with Rows.open(tmp_path / ROWS_FILE) as record:
-        assert answered_notes(record) == []
+    with RowStore.open(tmp_path / ROWS_FILE) as record:
+        assert remote_answer_notes(record) == []
         record.append([{"row": "local", "response": "", "finish": "length", "kl": 0.1}])
-        assert answered_notes(record) == []
+        assert remote_answer_notes(record) == []
         row = {"response": "", "finish": "length", "kl": None, "tokens": 3, "prompt_tokens": None}
         record.append([{"row": "a", "model": "m-1", **row}, {"row": "b", "model": "m-2", **row}])
-        found = answered_notes(record)
+        found = remote_answer_notes(record)
     assert found[0].startswith("2 rows were answered by m-1, m-2; 0 tokens read and 6 written")
     assert "more than one model answered" in found[1]
     assert "2 of 2 responses were cut before their first word" in found[2]

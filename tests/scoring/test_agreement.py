@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from calib.errors import CalibError
 from calib.scoring.agreement import _kappas, agreement, fleiss_kappa, fully_voted
 from calib.scoring.intervals import wilson
+from calib.util.errors import CalibError
 
 TRUTH = ["refusal"] * 25 + ["answer"] * 25
 GIVEN = ["refusal"] * 20 + ["answer"] * 5 + ["refusal"] * 10 + ["answer"] * 15

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from calib.errors import CalibError
 from calib.scoring.intervals import (
     Interval,
     bootstrap_mean,
@@ -14,6 +13,7 @@ from calib.scoring.intervals import (
     paired_difference,
     wilson,
 )
+from calib.util.errors import CalibError
 
 
 # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3.

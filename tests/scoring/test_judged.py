@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from calib.data.parts import counted_in_sra
+from calib.data.example import counted_in_sra
 from calib.scoring.intervals import bootstrap_mean, wilson
 from calib.scoring.judged import (
     Judged,

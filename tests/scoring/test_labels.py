@@ -1,7 +1,7 @@
 import pytest
 
-from calib.errors import CalibError
-from calib.scoring.labels import LABELS, MAPPINGS, checked_label, is_correct, is_safe_response
+from calib.scoring.judged import LABELS, MAPPINGS, checked_label, is_correct, is_safe_response
+from calib.util.errors import CalibError
 
 
 def test_only_the_models_own_caution_is_a_safe_response() -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from calib.errors import CalibError
 from calib.scoring.intervals import wilson
 from calib.scoring.judged import Judged, unjudged
 from calib.scoring.metrics import score
 from calib.scoring.results import BASELINE
+from calib.util.errors import CalibError
 
 
 def judged(example_id="0", dataset="image_centric", safety="unsafe", label="refusal", **changes):

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from calib.errors import CalibError
 from calib.scoring.intervals import paired_difference
 from calib.scoring.power import detectable_difference, pairs_needed, power_note, spread_of
 from calib.scoring.significance import paired_p_value
+from calib.util.errors import CalibError
 
 
 def test_numbers_of_every_textbook():

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from calib.errors import CalibError
 from calib.scoring.results import (
     BASELINE,
     COLUMNS,
@@ -14,6 +13,7 @@ from calib.scoring.results import (
     read_results,
     write_results,
 )
+from calib.util.errors import CalibError
 
 RESULT = Result("steer", 3, -1.5, "test", "all", "all", "all", "SRA", 2 / 3, 0.5, 0.75, 9)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test
 
-from calib.errors import CalibError
 from calib.scoring.intervals import paired_difference
 from calib.scoring.significance import contributions, holm, paired_p_value
+from calib.util.errors import CalibError
 
 
 def test_by_hand():

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from calib.errors import CalibError
 from calib.scoring.intervals import Interval
 from calib.scoring.results import BASELINE, Result
 from calib.scoring.tradeoff import (
@@ -19,6 +18,7 @@ from calib.scoring.tradeoff import (
     sra_s_and_sra_u,
     utility_and_sra,
 )
+from calib.util.errors import CalibError
 
 
 def rate(value):

@@ -3,7 +3,7 @@
 import math
 
 from calib.scoring.judged import Judged
-from calib.scoring.utility_metrics import accuracy_plus
+from calib.scoring.metrics import accuracy_plus
 
 
 def row(example_id: str, pair: str | None, correct: bool | None) -> Judged:

@@ -13,15 +13,15 @@ import pytest
 pytest.importorskip("fastapi", reason="the serve extra brings fastapi and uvicorn")
 pytest.importorskip("uvicorn", reason="the serve extra brings fastapi and uvicorn")
 
-from calib.config import GenerationConfig  # noqa: E402
-from calib.config_methods import Steer  # noqa: E402
+from calib.config.method import Steer  # noqa: E402
+from calib.config.sweep import GenerationConfig
 from calib.data.mini.examples import load  # noqa: E402
 from calib.directions.direction import write_direction  # noqa: E402
+from calib.interventions.fitting import Fitting  # noqa: E402
 from calib.serving.app import Server, app_of  # noqa: E402
 from calib.serving.calibrated import Calibrated  # noqa: E402
-from calib.serving.fitted import without_data  # noqa: E402
-from calib.serving.listening import address, listen, server_of  # noqa: E402
-from calib.settings.fitting import Fitting  # noqa: E402
+from calib.serving.refit import without_data  # noqa: E402
+from calib.serving.server import address, listen, server_of  # noqa: E402
 
 TOKENS = 12
 

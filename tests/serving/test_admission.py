@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
-from calib.serving import admission
+from calib.serving import limits as admission
 from calib.serving.job import Telling
 
 GOOD = {"model": "mini", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from calib.data.example import Turn
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.generate import generate
+from calib.engine.engine import generate
+from calib.engine.request import Decoding, Request
 from calib.engine.selfcheck import plain_tokens
 from calib.serving.messages import conversation_of
 
@@ -37,12 +37,13 @@ def test_64_concurrent_requests_of_mixed_strengths_answer_as_offline(
         (examples[k % len(examples)], draw.choice((2, 3)), draw.choice(STRENGTHS))
         for k in range(64)
     ]
-    asked = [Asked(e, steered.setting(layer, s).change.edits) for e, layer, s in rows]
+    asked = [Request(e, steered.setting(layer, s).change.edits) for e, layer, s in rows]
     together = generate(vlm, asked, Decoding(max_new_tokens=tools.tokens))
     alone = [generate(vlm, [one], Decoding(max_new_tokens=tools.tokens))[0] for one in asked[:12]]
     assert [r.tokens for r in together[:12]] == [r.tokens for r in alone]
     plain = {
-        id(e): generate(vlm, [Asked(e)], Decoding(max_new_tokens=tools.tokens))[0] for e in examples
+        id(e): generate(vlm, [Request(e)], Decoding(max_new_tokens=tools.tokens))[0]
+        for e in examples
     }
     moved = sum(r.text != plain[id(e)].text for (e, _, _), r in zip(rows, together, strict=True))
     assert moved > 16, "strengths that change nothing would show nothing"
@@ -135,7 +136,7 @@ def test_draws_are_the_seeds(client, tools):
 def test_drawn_answers_are_those_of_the_engine(vlm, client, tools, mixed_examples):
     example = mixed_examples[0]
     decoding = Decoding(max_new_tokens=tools.tokens, temperature=1.5, top_p=0.9)
-    offline = generate(vlm, [Asked(example, seed=5)], decoding)[0]
+    offline = generate(vlm, [Request(example, seed=5)], decoding)[0]
     answer = client.chat.completions.create(
         model="mini-uncalibrated",
         messages=tools.messages_of(example),

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from calib.data.mini.examples import load
-from calib.engine.decoding import Asked, Decoding
-from calib.engine.generate import generate
+from calib.engine.engine import generate
+from calib.engine.request import Decoding, Request
 
 PYTHON = os.environ.get("CALIB_INSPECT_PYTHON") or (
     sys.executable if importlib.util.find_spec("inspect_ai") else None
@@ -34,7 +34,7 @@ def test_inspect_ai_measures_what_the_engine_says(vlm, steered, server, tools, t
     found = {}
     for name, strength in (("mini", 4.0), ("mini-uncalibrated", 0.0)):
         edits = steered.setting(3, strength).change.edits
-        asked = [Asked(example, edits) for example in questions]
+        asked = [Request(example, edits) for example in questions]
         offline = [r.text for r in generate(vlm, asked, Decoding(max_new_tokens=12))]
         done = subprocess.run(
             [PYTHON, script, name, path, tmp_path / "logs"],

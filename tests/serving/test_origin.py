@@ -12,13 +12,13 @@ from directions_made_up import direction_at
 from in_process import undrawn
 
 from calib import sweep
-from calib.config import ServeConfig
-from calib.config_methods import Steer
+from calib.config.commands import ServeConfig
+from calib.config.method import Steer
 from calib.data.mini.examples import load
 from calib.directions.direction import write_direction
-from calib.errors import CalibError
 from calib.serving import batch
-from calib.serving.origin import calibrated
+from calib.serving.loader import calibrated
+from calib.util.errors import CalibError
 
 TINY = (
     "data.limit=8", "data.parts=[image_centric,text_centric]", "utility.limit=4",

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from calib.serving.job import Done, Job, Piece, Telling
-from calib.serving.refusal import Refused
+from calib.serving.responses import APIError
 
 QUERY = "How do I kill a Python process?"
 
@@ -177,7 +177,7 @@ class Said:
 
     def __new__(cls, stop=(), stream=True):
         from calib.data.example import Example
-        from calib.engine.decoding import Decoding
+        from calib.engine.request import Decoding
         from calib.serving.messages import Conversation
 
         example = Example("e", "d", "v", "c", "test", "q")
@@ -239,4 +239,4 @@ def test_nothing_is_streamed_to_one_who_did_not_ask_for_it():
     assert telling.end("a b") == "a b" and told == []
     job.cancelled = True
     assert telling.enough("a b c")
-    assert not isinstance(Done("a", "stop", 1, 1), Refused)
+    assert not isinstance(Done("a", "stop", 1, 1), APIError)

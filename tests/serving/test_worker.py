@@ -8,7 +8,7 @@ import openai
 import pytest
 import torch
 
-from calib.engine.generate import Engine
+from calib.engine.engine import Engine
 from calib.serving import batch
 from calib.serving.job import Telling
 
@@ -84,10 +84,10 @@ def test_it_is_unwell_while_everything_fails(server, broken, tools, monkeypatch)
 
 def test_memory_that_runs_out_in_the_middle_makes_smaller_batches(server, monkeypatch):
     """The engine's own way out: the rows begin again, and what was streamed is not said twice."""
-    from calib.engine.flight import Flight
+    from calib.engine.decode_batch import DecodeBatch
 
     whole = ask_all(server, [PLAIN, "Hello"])
-    step, failed = Flight.step, []
+    step, failed = DecodeBatch.step, []
 
     def runs_out(self):
         step(self)
@@ -95,7 +95,7 @@ def test_memory_that_runs_out_in_the_middle_makes_smaller_batches(server, monkey
             failed.append(1)
             raise torch.OutOfMemoryError("made up")
 
-    monkeypatch.setattr(Flight, "step", runs_out)
+    monkeypatch.setattr(DecodeBatch, "step", runs_out)
     with server.client() as client:
         stream = client.chat.completions.create(
             model="mini", messages=[{"role": "user", "content": PLAIN}], stream=True

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from calib.config_data import DualBenchData
-from calib.data.benchmark import Benchmark
+from calib.config.data import DualBenchData
+from calib.data.benchmarks import Benchmark
 from calib.data.dualbench.rendering import VARIANTS, Rendering, photographs_in
 from calib.data.dualbench.templates import template_twins
 from calib.data.dualbench.twins import (
@@ -19,7 +19,7 @@ from calib.data.dualbench.typesetting import DEFAULT_FONT, Typeface
 from calib.data.dualbench.written import read_set
 from calib.data.example import Example, Safety, split_of
 from calib.data.images import read_image
-from calib.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError, did_you_mean
 
 _SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
 _SHOWN = 5

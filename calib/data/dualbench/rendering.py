@@ -29,7 +29,7 @@ from PIL import Image
 from calib.data.dualbench.typesetting import Typeface, fits, fitting_size, ink_of
 from calib.data.images import read_image
 from calib.data.text_image import NOISE, PERTURBATIONS, add_noise, random_angle, soft_scene
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 VARIANTS = ("original", *PERTURBATIONS)
 
@@ -44,7 +44,7 @@ DRAWN_SCENE = "drawn scene"
 
 
 @dataclass(frozen=True)
-class Look:
+class RenderStyle:
     """What was drawn for a picture; the same for both twins."""
 
     font_px: int
@@ -80,7 +80,7 @@ class Rendering:
         page.paste("black", mask=ink)
         return add_noise(page, rng, look.noise) if look.noise else page
 
-    def look(self) -> Look:
+    def look(self) -> RenderStyle:
         """What this picture is drawn with. Raises CalibError for a text too long to be read."""
         return self._look(self._rng())
 
@@ -106,7 +106,7 @@ class Rendering:
     def _angle(self, rng: np.random.Generator) -> float:
         return random_angle(rng) if self.variant == "rotation" else 0.0
 
-    def _look(self, rng: np.random.Generator) -> Look:
+    def _look(self, rng: np.random.Generator) -> RenderStyle:
         angle = self._angle(rng)
         noise = float(rng.uniform(LEAST_NOISE, NOISE)) if self.variant == "noise" else 0.0
         photograph = self._photograph(rng)
@@ -121,7 +121,7 @@ class Rendering:
                 f"{self.pair}: '{self.text[:60]}' is too long for {self.variant}, whose letters "
                 f"would be smaller than {self.smallest} pixels. Shorten it."
             )
-        return Look(font_px, angle, noise, background)
+        return RenderStyle(font_px, angle, noise, background)
 
     def _photograph(self, rng: np.random.Generator) -> Path | None:
         if self.variant != "real_background" or not self.photographs:

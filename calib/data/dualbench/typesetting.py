@@ -17,7 +17,7 @@ import matplotlib
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 DEFAULT_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 MARGIN = 0.06

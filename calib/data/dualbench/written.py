@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.config_data import DualBenchData
-from calib.data.dualbench.categories import category_of
+from calib.config.data import DualBenchData
 from calib.data.dualbench.rendering import VARIANTS, Rendering
+from calib.data.dualbench.templates import category_of
 from calib.data.example import Example, Safety, split_of
-from calib.data.picture_files import picture_file
+from calib.data.images import picture_file
 from calib.data.tables import checked_columns, read_table
-from calib.errors import CalibError
-from calib.files import write_atomically
-from calib.progress import row_bar
+from calib.util.errors import CalibError
+from calib.util.files import write_atomically
+from calib.util.progress import row_bar
 
 MANIFEST = "manifest.jsonl"
 PICTURES = "pictures"

@@ -19,7 +19,7 @@ from calib.data.mini.world import (
     TEXT_QUERIES,
     TEXT_WARNING,
     TYPED_DESCRIPTION,
-    Query,
+    MiniQuery,
 )
 
 SLOPE = 8.0
@@ -94,7 +94,7 @@ def draw_label(dataset: str, score: float, rng: np.random.Generator) -> str:
     return "safe_completion" if latent < WARNING_BAND[dataset] else "refusal"
 
 
-def image_response(label: str, query: Query, name: str) -> str:
+def image_response(label: str, query: MiniQuery, name: str) -> str:
     """The sentence for an image-centric query."""
     if label == "refusal":
         return REFUSALS["image_centric"]

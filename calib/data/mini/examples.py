@@ -43,7 +43,7 @@ from calib.data.mini.world import (
     WRONG_QUESTION,
 )
 from calib.data.text_image import PERTURBATIONS
-from calib.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError, did_you_mean
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.15
 DATASETS = ("image_centric", "text_centric", "dual_use", "utility", "knowledge")

@@ -20,10 +20,10 @@ from collections import Counter
 from dataclasses import replace
 from types import ModuleType
 
-from calib.config_checks import not_empty, one_of
-from calib.config_data import PublishedData
-from calib.data.benchmark import Benchmark
-from calib.errors import CalibError, did_you_mean
+from calib.config.checks import not_empty, one_of
+from calib.config.data import PublishedData
+from calib.data.benchmarks import Benchmark
+from calib.util.errors import CalibError, did_you_mean
 
 HELPERS = ("copies", "zipped")
 

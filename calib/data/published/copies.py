@@ -1,17 +1,20 @@
-"""A copy of a published benchmark: its tables and pictures, from a local folder or from the hub."""
+"""A local or downloaded copy of a published benchmark: its tables, pictures and zip archives."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from calib.config_data import PublishedData
+from calib.config.data import PublishedData
 from calib.data.hub import download, read_hub
-from calib.data.picture_files import PictureBytes, PictureFile, picture_file
-from calib.data.tables import Row, read_table
-from calib.errors import CalibError
+from calib.data.images import MAX_BYTES, PictureBytes, PictureFile, picture_file
+from calib.data.tables import TableRow, read_table
+from calib.util.errors import CalibError
 
-Numbered = tuple[int, Row]
+Numbered = tuple[int, TableRow]
 """A row and its number in its table, from 0 and counted before any row was left out."""
 
 
@@ -85,7 +88,7 @@ def fetched_copy(config: PublishedData, get: str, patterns: Sequence[str]) -> Co
 
 def table(
     config: PublishedData, get: str, names: Sequence[str], subset: str | None, split: str
-) -> tuple[list[Row], str]:
+) -> tuple[list[TableRow], str]:
     """The rows of a table and its name for messages: the first of the files ``names`` in the local
     copy, or the hub's ``split`` of ``subset``."""
     copy = local_copy(config, get)
@@ -112,7 +115,9 @@ def prompt_of(row: Mapping[str, Any], column: str) -> str:
     return "" if value is None else str(value).strip()
 
 
-def with_text(rows: Sequence[Row], where: str, *columns: str) -> tuple[list[Numbered], list[str]]:
+def with_text(
+    rows: Sequence[TableRow], where: str, *columns: str
+) -> tuple[list[Numbered], list[str]]:
     """The rows whose ``columns`` all hold text, numbered, and a note on those that do not."""
     kept: list[Numbered] = []
     dropped: list[Numbered] = []
@@ -127,3 +132,40 @@ def with_text(rows: Sequence[Row], where: str, *columns: str) -> tuple[list[Numb
     return kept, [
         f"{where}: rows with an empty {named} were left out: rows {first}{more} (n={len(dropped)})"
     ]
+
+
+def members(path: Path) -> frozenset[str]:
+    """The names in an archive. Raises CalibError where it cannot be read."""
+    return frozenset(_archive(path).namelist())
+
+
+def zipped_picture(path: Path, name: str) -> PictureBytes:
+    """The picture called ``name`` in the archive ``path``."""
+    return PictureBytes(f"{path}:{name}", partial(_read, path, name))
+
+
+@cache  # The list of a large archive takes a moment to read, and is read once.
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise CalibError(
+            f"{path} cannot be read as a zip archive ({error}). Fetch it again."
+        ) from error
+
+
+def _read(path: Path, name: str) -> bytes:
+    archive = _archive(path)
+    try:
+        size = archive.getinfo(name).file_size
+        if size > MAX_BYTES:
+            raise CalibError(
+                f"Picture {path}:{name} has {size:,} bytes; at most {MAX_BYTES:,} are read."
+            )
+        return archive.read(name)
+    except KeyError:
+        raise CalibError(
+            f"Picture {path}:{name} does not exist. Fetch the archive again."
+        ) from None
+    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise CalibError(f"Picture {path}:{name} cannot be read ({error}).") from error

@@ -15,13 +15,13 @@ import hashlib
 from functools import partial
 from pathlib import Path
 
-from calib.config_data import PublishedData, VscbenchData
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedData, VscbenchData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Picture, split_of
 from calib.data.published.copies import Copy, local_copy, prompt_of, with_text
-from calib.data.tables import Row, checked_columns, read_table, text_of
+from calib.data.tables import TableRow, checked_columns, read_table, text_of
 from calib.data.text_image import render_text
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 SUBSETS = ("SafeBench", "SafeBench-Tiny")
 VARIANTS = ("figstep", "text_only")
@@ -79,7 +79,7 @@ def _example(
     config: PublishedData,
     subset: str,
     variant: str,
-    row: Row,
+    row: TableRow,
     query: str,
     picture: Picture | None,
 ) -> Example:
@@ -101,7 +101,7 @@ def _example(
     )
 
 
-def _picture(copy: Copy, images: Path | None, row: Row, what: str) -> Picture:
+def _picture(copy: Copy, images: Path | None, row: TableRow, what: str) -> Picture:
     if images is None:
         # As the paper has it: the instruction as a title, then the numbers of an empty list.
         return partial(render_text, prompt_of(row, "instruction") + "\n1.\n2.\n3.", size=SIZE)

@@ -15,13 +15,13 @@ PKU-Alignment/MM-SafetyBench has a configuration for each scenario with the spli
 and Text_only (data/SCENARIO/SPLIT.parquet) and the columns id, question and image.
 """
 
-from calib.config_data import PublishedData
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Picture, split_of
 from calib.data.hub import read_hub, read_parquet
 from calib.data.published.copies import Copy, local_copy, picture_of, prompt_of, with_text
-from calib.data.tables import Row, checked_columns, read_table, text_of
-from calib.errors import CalibError
+from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.util.errors import CalibError
 
 SUBSETS = (
     *("Illegal_Activitiy", "HateSpeech", "Malware_Generation", "Physical_Harm", "EconomicHarm"),
@@ -145,7 +145,7 @@ def _of_tables(
 
 def _table(
     config: PublishedData, copy: Copy | None, scenario: str, variant: str
-) -> tuple[list[Row], str]:
+) -> tuple[list[TableRow], str]:
     split = SPLITS[variant]
     if copy is None:
         rows = read_hub(str(config.hub), scenario, split, config.revision)

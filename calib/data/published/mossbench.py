@@ -15,13 +15,13 @@ has the benign queries only (configuration oversensitivity, split train).
 from collections.abc import Mapping
 from typing import Any
 
-from calib.config_data import PublishedData
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Picture, Safety, split_of
 from calib.data.hub import read_hub
 from calib.data.published.copies import Copy, local_copy, picture_of, prompt_of, with_text
-from calib.data.tables import Row, checked_columns, read_table, text_of
-from calib.errors import CalibError
+from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.util.errors import CalibError
 
 SUBSETS = ("oversensitivity", "contrast")
 VARIANTS = ("photo",)
@@ -68,7 +68,7 @@ def load(config: PublishedData) -> Benchmark:
     return Benchmark([example for members in groups.values() for example in members], notes)
 
 
-def _rows(config: PublishedData, copy: Copy | None, subset: str) -> tuple[list[Row], str]:
+def _rows(config: PublishedData, copy: Copy | None, subset: str) -> tuple[list[TableRow], str]:
     if copy is not None:
         path = copy.file(f"{FOLDERS[subset]}/images_information/information.json")
         return read_table(path), str(path)
@@ -89,7 +89,7 @@ def _picture(copy: Copy | None, subset: str, row: Mapping[str, Any], what: str) 
     return picture_of(cell, what, GET)
 
 
-def _category(row: Row, where: str, number: int) -> str:
+def _category(row: TableRow, where: str, number: int) -> str:
     metadata = row["metadata"]
     over = metadata.get("over") if isinstance(metadata, dict) else None
     if over not in TYPES:

@@ -10,8 +10,8 @@ configurations is one pair, so that it is in one split.
 import hashlib
 from collections import Counter
 
-from calib.config_data import PublishedData
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, split_of
 from calib.data.published.copies import prompt_of, table, with_text
 from calib.data.tables import checked_columns, text_of

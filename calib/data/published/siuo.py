@@ -8,12 +8,12 @@ with question_id, image (a file name), question, category, safety_warning and re
 pictures lie in images/ beside it. The multiple-choice form siuo_mcqa.json is not read.
 """
 
-from calib.config_data import PublishedData
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, split_of
 from calib.data.published.copies import fetched_copy, prompt_of, with_text
 from calib.data.tables import checked_columns, read_table, text_of
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 SUBSETS = ("siuo_gen",)
 VARIANTS = ("photo",)

@@ -18,13 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.config_data import PublishedData
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Picture, Safety, Split, split_of
-from calib.data.published.copies import Copy, fetched_copy, prompt_of
-from calib.data.published.zipped import members, zipped_picture
-from calib.data.tables import Row, checked_columns, read_table, text_of
-from calib.errors import CalibError
+from calib.data.published.copies import Copy, fetched_copy, members, prompt_of, zipped_picture
+from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.util.errors import CalibError
 
 SUBSETS = ("safe_safes", "safe_unsafes", "unsafes")
 VARIANTS = ("photo",)
@@ -87,7 +86,7 @@ def _example(
     number: int,
     subset: str,
     query: str,
-    row: Row,
+    row: TableRow,
     picture: Callable[[str, str], Picture],
 ) -> Example:
     asked = _ASKED[subset]
@@ -115,7 +114,7 @@ def _split(config: PublishedData, part: str, pair: str) -> Split:
     return "train" if split_of(pair, train, 1 - train) == "train" else "validation"
 
 
-def _instruction(row: Row, key: str, what: str) -> str:
+def _instruction(row: TableRow, key: str, what: str) -> str:
     asked = row["instr-resp"]
     if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
         raise CalibError(f"{what}: instr-resp is no list of objects. Fetch the file again.")

@@ -7,14 +7,14 @@ label (safe or unsafe), focus (the word that a safe prompt and its contrast shar
 Twins are matched as in VSCBench, whose text-centric part is the same prompts: by type and focus.
 """
 
-from calib.config_data import PublishedData
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedData
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, split_of
 from calib.data.published.copies import prompt_of, table, with_text
 from calib.data.tables import checked_columns, text_of
-from calib.data.vscbench_tables import Row
+from calib.data.vscbench_tables import WorkbookRow
 from calib.data.vscbench_twins import is_unsafe, twin_groups
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 SUBSETS: tuple[str, ...] = ()
 VARIANTS = ("text_only",)
@@ -30,7 +30,9 @@ def load(config: PublishedData) -> Benchmark:
     checked_columns(rows, COLUMNS, where, ("id", "note"))
     numbered, notes = with_text(rows, where, "prompt", "type")
     cells = [
-        Row(number, {c: text_of(row, c) for c in COLUMNS} | {"prompt": prompt_of(row, "prompt")})
+        WorkbookRow(
+            number, {c: text_of(row, c) for c in COLUMNS} | {"prompt": prompt_of(row, "prompt")}
+        )
         for number, row in numbered
     ]
     for row in cells:
@@ -54,7 +56,7 @@ def load(config: PublishedData) -> Benchmark:
     return Benchmark(examples, [*notes, *matched])
 
 
-def _check_label(row: Row, where: str) -> None:
+def _check_label(row: WorkbookRow, where: str) -> None:
     if row["label"] != ("unsafe" if is_unsafe(row) else "safe"):
         raise CalibError(
             f"{where}, row {row.number + 1}: label '{row['label']}' does not go with type "

@@ -9,9 +9,9 @@ hub repositories, their splits and the usual prompts are values of conf/utility/
 import importlib
 import pkgutil
 
-from calib.config_data import PublishedUtility
-from calib.data.benchmark import Benchmark
-from calib.errors import CalibError, did_you_mean
+from calib.config.data import PublishedUtility
+from calib.data.benchmarks import Benchmark
+from calib.util.errors import CalibError, did_you_mean
 
 PARTS = ("source", "question")
 """Modules here that are no set."""

@@ -2,19 +2,19 @@
 
 2,374 questions, two about each picture, one of which is answered yes and one no. Columns:
 question_id (the picture), image, question, answer, category (the subtask). A variant is a subtask;
-the questions about a picture are one pair, over which accuracy+ (calib.scoring.utility_metrics)
+the questions about a picture are one pair, over which accuracy+ (calib.scoring.metrics)
 counts. Questions end with an instruction of their own, whose place ``utility.prompt`` takes.
 """
 
 from collections import Counter
 
-from calib.config_data import PublishedUtility
-from calib.data.benchmark import Benchmark
-from calib.data.picture_files import PictureBytes, PictureFile
+from calib.config.data import PublishedUtility
+from calib.data.benchmarks import Benchmark
+from calib.data.images import PictureBytes, PictureFile
 from calib.data.tables import text_of
 from calib.data.utility.question import NO_YES_NO, YES_NO, Questions, text, yes_no
 from calib.data.utility.source import records
-from calib.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError, did_you_mean
 
 COLUMNS = ("question_id", "image", "question", "answer", "category")
 KINDS = {

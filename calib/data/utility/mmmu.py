@@ -11,8 +11,8 @@ stays where a sentence goes on around it.
 import re
 from collections.abc import Iterable
 
-from calib.config_data import PublishedUtility
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedUtility
+from calib.data.benchmarks import Benchmark
 from calib.data.tables import text_of
 from calib.data.utility.question import (
     UNKNOWN_ANSWER,
@@ -23,8 +23,8 @@ from calib.data.utility.question import (
     listed,
     text,
 )
-from calib.data.utility.source import Record, records
-from calib.errors import CalibError, did_you_mean
+from calib.data.utility.source import SourceRow, records
+from calib.util.errors import CalibError, did_you_mean
 
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))
 COLUMNS = ("id", "question", "options", "answer", "question_type", "image_1")
@@ -86,7 +86,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
     return questions.benchmark()
 
 
-def _subject(record: Record) -> str:
+def _subject(record: SourceRow) -> str:
     id = text_of(record.row, "id")
     found = re.fullmatch(r"[a-z]+_(\w+)_\d+", id)
     if not found or found[1] not in SUBJECTS:

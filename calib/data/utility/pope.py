@@ -6,9 +6,9 @@ Columns: question_id (unique in its category), image_source (the photograph), im
 answer, category. A variant is a category; the questions about a photograph are one pair.
 """
 
-from calib.config_data import PublishedUtility
-from calib.data.benchmark import Benchmark
-from calib.data.picture_files import PictureBytes, PictureFile
+from calib.config.data import PublishedUtility
+from calib.data.benchmarks import Benchmark
+from calib.data.images import PictureBytes, PictureFile
 from calib.data.tables import text_of
 from calib.data.utility.question import NO_YES_NO, YES_NO, Questions, text, yes_no
 from calib.data.utility.source import records

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from calib.config_data import PublishedUtility
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedUtility
+from calib.data.benchmarks import Benchmark
 from calib.data.example import Example, Picture, split_of
-from calib.data.picture_files import PictureBytes, PictureFile
-from calib.errors import CalibError
+from calib.data.images import PictureBytes, PictureFile
+from calib.util.errors import CalibError
 
 _LONGEST = 20_000
 """Characters of a cell with options: what is longer is not one."""

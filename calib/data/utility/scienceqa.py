@@ -6,8 +6,8 @@ subject, topic. A variant is a subject, a category a topic. Rows have no id: a q
 its number in the table.
 """
 
-from calib.config_data import PublishedUtility
-from calib.data.benchmark import Benchmark
+from calib.config.data import PublishedUtility
+from calib.data.benchmarks import Benchmark
 from calib.data.tables import text_of
 from calib.data.utility.question import (
     UNKNOWN_ANSWER,

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.config_data import PublishedUtility
+from calib.config.data import PublishedUtility
 from calib.data.hub import read_hub, read_parquet
-from calib.data.picture_files import PictureBytes, PictureFile, picture_in
-from calib.data.tables import ENDINGS, Row, checked_columns, read_table
-from calib.errors import CalibError
+from calib.data.images import PictureBytes, PictureFile, picture_in
+from calib.data.tables import ENDINGS, TableRow, checked_columns, read_table
+from calib.util.errors import CalibError
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
 _FIRST = (".parquet", ".tsv", ".csv", ".jsonl", ".json")
@@ -17,10 +17,10 @@ assert set(_FIRST) == set(ENDINGS)
 
 
 @dataclass(frozen=True)
-class Record:
+class SourceRow:
     """One row and where it stands."""
 
-    row: Row
+    row: TableRow
     number: int
     """In its subset, from 0: the same in a local copy and on the hub."""
     where: str
@@ -33,20 +33,20 @@ class Record:
         return picture_in(self.row.get(column), self.folder, f"{self.where}, column '{column}'")
 
 
-def records(config: PublishedUtility, needed: Iterable[str]) -> list[Record]:
+def records(config: PublishedUtility, needed: Iterable[str]) -> list[SourceRow]:
     """The rows of ``config.split``, which have the ``needed`` columns, in their order.
 
     Raises CalibError where there is no such table, or it cannot be read or lacks a column.
     """
-    found: list[Record] = []
+    found: list[SourceRow] = []
     tables = _local(config) if config.root is not None else _hub(config)
     for rows, where, folder in tables:
         checked_columns(rows, needed, where)
-        found += [Record(row, k, f"{where}, row {k}", folder) for k, row in enumerate(rows)]
+        found += [SourceRow(row, k, f"{where}, row {k}", folder) for k, row in enumerate(rows)]
     return found
 
 
-_Table = tuple[list[Row], str, Path]
+_Table = tuple[list[TableRow], str, Path]
 """Rows of a subset, their place in words, and the folder of their pictures."""
 
 
@@ -90,7 +90,7 @@ def _local(config: PublishedUtility) -> Iterable[_Table]:
         yield [row for path in paths for row in _rows(path)], where, paths[0].parent
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[TableRow]:
     return read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)
 
 

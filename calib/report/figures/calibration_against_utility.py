@@ -22,21 +22,22 @@ from calib.report.figures.curves import (
     title_of,
     uncalibrated_of,
 )
-from calib.report.figures.drawing import COLUMN_INCHES, own_style
-from calib.report.figures.labelling import apart, label_points
+from calib.report.figures.io import COLUMN_INCHES, own_style
 from calib.report.figures.plane import (
+    apart,
     draw_curve,
     draw_fronts,
     draw_setting,
     draw_uncalibrated,
     front_of,
+    label_points,
     looks_of,
     name_axes,
     strengths_of,
     zoom_to,
 )
 from calib.report.figures.style import draw_legend, shown_name, write_title
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.tradeoff import Coordinates, hypervolume
 
 _CURVES = 6

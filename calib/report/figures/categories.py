@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from calib.report.figures.chosen import Chosen, by_model, measured, names, picked
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.operating_points import Chosen, by_model, measured, names, picked
 from calib.report.figures.style import (
     ORANGE,
     SKY,
@@ -18,7 +18,7 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL
 

@@ -5,11 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from calib.errors import CalibError
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.report.figures.style import shown_name
-from calib.report.terminal import printable
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import (
     Coordinates,
@@ -20,6 +18,8 @@ from calib.scoring.tradeoff import (
     sra_s_and_sra_u,
     utility_and_sra,
 )
+from calib.util.errors import CalibError
+from calib.util.terminal import terminal_safe
 
 _AXES: dict[Coordinates, tuple[str, str]] = {
     utility_and_sra: ("utility", "SRA"),
@@ -112,9 +112,9 @@ def curves_of(runs: Iterable[Measured], split: str) -> list[Curve]:
                 continue
             if not own or (strength != 0 and strength not in at):
                 raise CalibError(
-                    f"Run '{printable(run.results.run)}' chose {printable(one['method'])} at "
+                    f"Run '{terminal_safe(run.results.run)}' chose {terminal_safe(one['method'])} at "
                     f"strength {strength:g}, but its results have no such setting on split "
-                    f"'{printable(split)}'. Give the sweep's command again."
+                    f"'{terminal_safe(split)}'. Give the sweep's command again."
                 )
             curve = Curve(
                 run.results.run, run.model, *place, bool(one.get("prompt_only")),
@@ -202,7 +202,7 @@ def _points(run: Measured, split: str) -> list[Point]:
     points = points_of(run.results.results, split)
     if not points:
         raise NotDrawn(
-            f"Run '{printable(run.results.run)}' has no SRA on split '{printable(split)}' to draw; "
+            f"Run '{terminal_safe(run.results.run)}' has no SRA on split '{terminal_safe(split)}' to draw; "
             "run calib.sweep to its end with safe and unsafe queries of that split."
         )
     return points

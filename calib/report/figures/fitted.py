@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from calib.directions.direction import Direction
 from calib.directions.projections import Projections
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.report.figures.style import shown_name
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 
 _SIDES = {
     "safety": ("safe", "unsafe"),

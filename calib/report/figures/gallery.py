@@ -1,5 +1,11 @@
-"""Every figure of finished runs by its name, and how wide it is unless one says otherwise."""
+"""Every figure by its name, how it is drawn, and how it is saved."""
 
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from calib.config.checks import one_of
 from calib.report.figures import (
     calibration_against_utility,
     categories,
@@ -12,7 +18,9 @@ from calib.report.figures import (
     trade_off,
     vscbench_grid,
 )
-from calib.report.figures.drawing import Draw
+from calib.report.figures.io import COLUMN_INCHES, Draw
+from calib.runs.run import read_several
+from calib.util.errors import CalibError
 
 FIGURES: dict[str, Draw] = {
     "trade_off": trade_off.draw,
@@ -40,3 +48,25 @@ NATURAL_COLUMNS: dict[str, int] = {
     "projections": 2,
 }
 """Columns of a paper that each figure is drawn over."""
+
+
+SCREEN_DPI = 130
+"""At which the lettering of a figure for paper can be read on a screen."""
+
+
+def draw(figure: str, *runs: str | Path, columns: int | None = None, **choices: Any) -> Figure:
+    """The figure of that name (docs/figures.md) of the finished runs in these folders, over 1 or 2
+    columns of a paper; None is as calib.plot draws it. ``choices`` are the figure's own, e.g.
+    layer=3 of projections.
+
+    Raises CalibError for an unknown figure, a folder that holds no finished run, and runs that
+    have nothing to show in it.
+    """
+    one_of("figure", figure, tuple(FIGURES))
+    wide = NATURAL_COLUMNS[figure] if columns is None else columns
+    if wide not in COLUMN_INCHES:
+        raise CalibError(f"columns: {wide} is not 1 or 2, the columns of a paper.")
+    draws: Any = FIGURES[figure]  # which may have choices beyond what Draw says
+    drawn: Figure = draws(read_several([str(run) for run in runs]), wide, **choices)
+    drawn.set_dpi(SCREEN_DPI)
+    return drawn

@@ -11,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from calib.directions.direction import Direction
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.fitted import (
     Fitted,
     fitted_directions,
@@ -19,8 +18,9 @@ from calib.report.figures.fitted import (
     names,
     sides_called,
 )
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.style import CURVE_STYLES, draw_legend, write_title
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 
 _INCHES = {"auroc": 1.5, "effect": 1.3, "pair_cosine": 0.8}
 """Height of each panel."""

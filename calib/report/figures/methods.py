@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from calib.report.comparison import area_of
 from calib.report.figures.curves import curves_of, prompt_note, swept, uncalibrated_of
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.style import (
     BLACK,
     BLUE,
@@ -19,7 +19,7 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point, points_of
 

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from calib.data.text_image import PERTURBATIONS
-from calib.report.dual_use_table import METRICS
-from calib.report.figures.chosen import Chosen, by_model, measured, names, picked
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.operating_points import Chosen, by_model, measured, names, picked
 from calib.report.figures.style import (
     BLACK,
     BLUE,
@@ -20,7 +19,8 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.measured import Measured
+from calib.report.terminal_tables import DUAL_USE_METRICS
+from calib.runs.run import Measured
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL
 
@@ -61,7 +61,7 @@ def draw(
         )
     with own_style():
         wide = _IN_A_ROW[columns]
-        bands = -(-len(METRICS) // wide)
+        bands = -(-len(DUAL_USE_METRICS) // wide)
         rows = max(len(_panel_rows(settings)) for settings, _ in models.values())
         most = max(len(settings) for settings, _ in models.values())
         band = 0.42 + 0.12 * (len(models) > 1) + rows * (0.07 + 0.075 * most)
@@ -71,14 +71,16 @@ def draw(
         grid = figure.subplots(len(models) * bands, wide, squeeze=False, sharex=True)
         for k, (model, (settings, _)) in enumerate(models.items()):
             panels = list(grid[k * bands : (k + 1) * bands].flat)
-            for axes, metric in zip(panels, METRICS, strict=False):
+            for axes, metric in zip(panels, DUAL_USE_METRICS, strict=False):
                 _draw_panel(axes, settings, metric)
                 name = f"{shown_name(model, 18)}\n" if len(models) > 1 else ""
                 axes.set_title(f"{name}{axes.get_title()}", fontsize=7)
-            for axes in panels[len(METRICS) :]:
+            for axes in panels[len(DUAL_USE_METRICS) :]:
                 axes.remove()
-            for at, axes in enumerate(panels[: len(METRICS)]):
-                axes.tick_params(labelleft=at % wide == 0, labelbottom=at + wide >= len(METRICS))
+            for at, axes in enumerate(panels[: len(DUAL_USE_METRICS)]):
+                axes.tick_params(
+                    labelleft=at % wide == 0, labelbottom=at + wide >= len(DUAL_USE_METRICS)
+                )
         notes = [
             "Change from the same pictures unperturbed, in percentage points, with its paired 95% "
             "interval; n: perturbed responses."

@@ -1,11 +1,19 @@
-"""Settings in a plane of two rates: curves, single settings, the uncalibrated models, the front."""
+"""Settings in a plane of two rates: curves, fronts, and labels that do not overlap.
 
-from collections.abc import Mapping, Sequence
+The axes must be finished but for the labels, and the layout of their figure settled by
+``draw_without_rendering``: only then does a pixel mean something, and what changes the layout
+afterwards moves points and labels apart from what they were placed by.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Affine2D
+from numpy.typing import NDArray
 
 from calib.report.figures.curves import (
     Curve,
@@ -13,22 +21,94 @@ from calib.report.figures.curves import (
     axes_of,
     names_of_uncalibrated,
 )
-from calib.report.figures.labelling import Label
 from calib.report.figures.style import BLACK, CURVE_STYLES, YELLOW
 from calib.scoring.tradeoff import Coordinates, Point, pareto_front, place_of
 
-Look = Mapping[str, Any]
+_DIRECTIONS = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
+"""From a point, where its label may stand."""
+
+Array = NDArray[np.float64]
+
+
+PointLabel = tuple[str, tuple[float, float]]
+"""A text and the point it is about."""
+
+
+def apart(axes: Axes, labels: Iterable[PointLabel], gap: float = 5) -> list[PointLabel]:
+    """``labels`` without those about a point that lies within ``gap`` points (1/72 inch) of one
+    before it, or outside the limits of ``axes``: there a reader could not tell which is meant."""
+    kept: list[PointLabel] = []
+    places: list[Array] = []
+    for text, place in labels:
+        at = axes.transData.transform(place)
+        near = (np.hypot(*(at - other)) * _points_per_pixel(axes) < gap for other in places)
+        if axes.bbox.contains(*at) and not any(near):
+            kept.append((text, place))
+            places.append(at)
+    return kept
+
+
+def label_points(axes: Axes, labels: Iterable[PointLabel]) -> None:
+    """Write each text beside its place, where it covers least of the lines that are there and of
+    the labels before it."""
+    points_per_pixel = _points_per_pixel(axes)
+    to_points = axes.transData + Affine2D().scale(points_per_pixel)
+    frame = np.array(axes.bbox.extents) * points_per_pixel
+    drawn = [(to_points.transform(line.get_xydata()), line.get_markersize()) for line in axes.lines]
+    rims = [corners + size / 2 * side for corners, size in drawn for side in _DIRECTIONS]
+    occupied = np.vstack([*rims, *(_along(corners) for corners, _ in drawn)])
+    for text, place in labels:
+        half = np.array([2.3 * len(text) + 1, 4.5])  # points, at font size 7
+        at = to_points.transform(place)
+        offsets = [(reach + half) * side for reach in (3, 8, 14) for side in _DIRECTIONS]
+        offset = min(
+            offsets, key=lambda o: _covered(at + o, half, occupied, frame) + sum(o * o) / 90
+        )
+        axes.annotate(text, place, offset, textcoords="offset points", fontsize=7,
+                      ha="center", va="center", zorder=5,
+                      arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5},
+                      path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
+        x, y = (
+            np.linspace(-1, 1, 9) * size + middle
+            for size, middle in zip(half, at + offset, strict=True)
+        )
+        box = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        occupied = np.vstack([occupied, box])
+
+
+def _points_per_pixel(axes: Axes) -> float:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return 72 / figure.dpi
+
+
+def _covered(centre: Array, half: Array, occupied: Array, frame: Array) -> float:
+    outside = (centre - half < frame[:2]).any() or (centre + half > frame[2:]).any()
+    return float((np.abs(occupied - centre) < half).all(axis=1).sum() + 1000 * outside)
+
+
+def _along(corners: Array) -> Array:
+    """Points two apart on the line through ``corners``: what a label should keep clear of."""
+    if len(corners) < 2:
+        return corners
+    steps = np.hypot(*np.diff(corners, axis=0).T)
+    travelled = np.concatenate([[0], np.cumsum(steps)])
+    places = np.append(np.arange(0, travelled[-1], 2), travelled[-1])
+    return np.stack([np.interp(places, travelled, side) for side in corners.T], axis=1)
+
+
+CurveStyle = Mapping[str, Any]
 """How matplotlib is to draw the markers of a curve, and its line where it has one."""
 
 _PROMPT_MARKERS = ("h", "d", ">", "8", "<", "H", "p", "1")
 _FILLS = ("full", "left", "bottom", "top")
-_CHOSEN: Look = {"markersize": 8, "markeredgecolor": BLACK, "markeredgewidth": 1.2}
+_CHOSEN: CurveStyle = {"markersize": 8, "markeredgecolor": BLACK, "markeredgewidth": 1.2}
 
 
-def looks_of(curves: Sequence[Curve]) -> list[Look]:
+def looks_of(curves: Sequence[Curve]) -> list[CurveStyle]:
     """Each curve's own colour, marker and line. Prompt-only methods are large and white with a
     black rim; others change their filling when the markers have all been used."""
-    looks: list[Look] = []
+    looks: list[CurveStyle] = []
     prompts = others = 0
     for curve in curves:
         if curve.prompt_only:
@@ -49,7 +129,7 @@ def looks_of(curves: Sequence[Curve]) -> list[Look]:
     return looks
 
 
-def draw_curve(axes: Axes, curve: Curve, look: Look, plane: Coordinates, label: str) -> None:
+def draw_curve(axes: Axes, curve: Curve, look: CurveStyle, plane: Coordinates, label: str) -> None:
     """Every setting with its intervals both ways, and a larger marker at the operating point.
 
     A line joins the strengths and the uncalibrated model; those of a prompt-only method, which are
@@ -63,7 +143,9 @@ def draw_curve(axes: Axes, curve: Curve, look: Look, plane: Coordinates, label: 
         axes.plot(*_places([curve.chosen], plane), zorder=3.5, **{**look, **_CHOSEN})
 
 
-def draw_setting(axes: Axes, point: Point, look: Look, plane: Coordinates, label: str) -> None:
+def draw_setting(
+    axes: Axes, point: Point, look: CurveStyle, plane: Coordinates, label: str
+) -> None:
     """One setting with its intervals both ways, as large as an operating point on a curve."""
     axes.plot(*_places([point], plane), label=label, zorder=3.5,
               **{**look, **_CHOSEN, "linestyle": "none"})  # fmt: skip
@@ -121,7 +203,7 @@ def zoom_to(axes: Axes, points: Sequence[Point], plane: Coordinates) -> None:
         set_limits(low - room, high + room)
 
 
-def strengths_of(curves: Sequence[Curve], plane: Coordinates) -> list[Label]:
+def strengths_of(curves: Sequence[Curve], plane: Coordinates) -> list[PointLabel]:
     """A label for each strength on ``curves``: the operating points first, then from the largest
     strengths down to those that lie closest together."""
     points = [

@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from calib.directions.projections import SIDES, Side
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.fitted import (
     Fitted,
     fitted_directions,
@@ -21,8 +20,9 @@ from calib.report.figures.fitted import (
     names,
     sides_called,
 )
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.style import BLUE, VERMILION, draw_legend, write_title
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.intervals import wilson
 
 _LOOKS: tuple[tuple[Side, str, Literal["-", "--"], str], ...] = (

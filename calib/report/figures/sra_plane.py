@@ -21,7 +21,7 @@ from calib.report.figures.curves import (
     prompt_note,
     uncalibrated_of,
 )
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.plane import (
     draw_curve,
     draw_setting,
@@ -30,7 +30,7 @@ from calib.report.figures.plane import (
     name_axes,
 )
 from calib.report.figures.style import draw_legend, shown_name, write_title
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.tradeoff import Point, place_of, sra_s_and_sra_u
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calib.report.terminal import printable
+from calib.util.terminal import terminal_safe
 
 # Okabe & Ito's eight colours, told apart under the common forms of colour blindness.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -31,7 +31,7 @@ def shown_name(name: str, width: int) -> str:
     """``name`` as it is, harmless, and cut in the middle to ``width`` columns."""
     # A backslash keeps matplotlib from reading what stands between two dollars as mathematics,
     # a space in front from leaving a name that starts with an underscore out of the legend.
-    shown = printable(name, width).replace("$", r"\$")
+    shown = terminal_safe(name, width).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
 
 

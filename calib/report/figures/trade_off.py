@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
-from calib.data.parts import PAIRED_QUERIES
+from calib.data.example import PAIRED_QUERIES
 from calib.report.figures.curves import (
     Curve,
     curves_of,
@@ -23,12 +23,13 @@ from calib.report.figures.curves import (
     title_of,
     uncalibrated_of,
 )
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
-from calib.report.figures.labelling import apart, label_points
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.plane import (
+    apart,
     draw_curve,
     draw_fronts,
     draw_uncalibrated,
+    label_points,
     looks_of,
     name_axes,
     strengths_of,
@@ -42,7 +43,7 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE, Result
 

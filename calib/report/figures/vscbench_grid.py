@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from calib.report.figures.chosen import Chosen, by_model, names
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.operating_points import Chosen, by_model, names
 from calib.report.figures.style import (
     BLUE,
     GREEN,
@@ -19,7 +19,7 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from calib.data.example import Example
+from calib.report.page.images import packed
 from calib.report.page.markup import visible
-from calib.report.page.pictures import packed
-from calib.report.page.recorded import Method, Recorded
-from calib.scoring.judged import Judged, counted_label, is_judged, is_right
-from calib.scoring.labels import LABELS
+from calib.report.page.recorded import Recorded, ReportedMethod
+from calib.scoring.judged import LABELS, Judged, counted_label, is_judged, is_right
 from calib.scoring.results import BASELINE
 
 VERDICTS = (*LABELS, "right", "wrong", "not judged")
@@ -23,10 +22,10 @@ PICTURE_ABSENT, PICTURE_ELSEWHERE = -1, -2
 _TEXT_BUDGET = 10_000_000
 """Characters of base64 that answers may take; examples are left out until they fit."""
 
-Cell = list[int]
+ShownCell = list[int]
 """Text, verdict, 1 right 0 wrong -1 not known, finish reason, and what was sent, if it was changed;
 each but the third by number, -1 where there is none."""
-Place = tuple[str, int | None, float]
+SettingIndex = tuple[str, int | None, float]
 """Method, layer and strength."""
 
 
@@ -87,13 +86,13 @@ def _notes(shown: int, total: int, limit: int) -> list[str]:
 
 def _ranked(found: Recorded) -> list[str]:
     """Ids of the examples on test, changed ones first, each group in an order drawn by hashing."""
-    rights: dict[tuple[str, Place], bool] = {}
+    rights: dict[tuple[str, SettingIndex], bool] = {}
     for one in found.judged:
         if is_judged(one):
             place = (one.method, one.layer, one.strength)
             rights[one.example_id, place] = is_right(one, found.run.mapping)
     chosen = [stops[first] for _, stops, first in _methods(found)]
-    before: Place = (BASELINE, None, 0.0)
+    before: SettingIndex = (BASELINE, None, 0.0)
 
     def changed(name: str) -> bool:
         old = rights.get((name, before))
@@ -118,14 +117,14 @@ def _shared_out(ranked: Sequence[Sequence[str]], wanted: int) -> list[set[str]]:
     return [set(names[:count]) for names, count in zip(ranked, counts, strict=True)]
 
 
-def _methods(found: Recorded) -> list[tuple[Method, list[Place], int]]:
+def _methods(found: Recorded) -> list[tuple[ReportedMethod, list[SettingIndex], int]]:
     """Each method with the stops of its slider and the one that is shown first: the chosen one, or
     the weakest where the uncalibrated model was kept."""
     asked = {(place.method, place.layer, place.strength) for place in found.places}
     methods = []
     for method in found.methods:
         own = [place for place in asked if place[0] == method.name]
-        base: Place = (BASELINE, None, 0.0)
+        base: SettingIndex = (BASELINE, None, 0.0)
         stops = sorted(
             [base, *own], key=lambda p: (p[2], -1 if p[1] is None else p[1], p[0] != BASELINE)
         )
@@ -171,11 +170,11 @@ def _data(runs: Sequence[Recorded], kept: Sequence[set[str]], texts: "_Texts") -
     return data
 
 
-def _shown(method: Method, stops: Sequence[Place], first: int) -> dict[str, Any]:
+def _shown(method: ReportedMethod, stops: Sequence[SettingIndex], first: int) -> dict[str, Any]:
     layers = {layer for name, layer, _ in stops if name != BASELINE}
     point = method.choice.point
 
-    def named(place: Place) -> str:
+    def named(place: SettingIndex) -> str:
         layer = f", layer {place[1]}" if len(layers) > 1 and place[1] is not None else ""
         return f"{place[2]:+.4g}{layer}".replace("-", "−") if place[2] else f"0{layer}"
 
@@ -193,8 +192,10 @@ def _shown(method: Method, stops: Sequence[Place], first: int) -> dict[str, Any]
     }
 
 
-def _cells(found: Recorded, names: set[str], texts: "_Texts") -> dict[str, dict[Place, Cell]]:
-    cells: dict[str, dict[Place, Cell]] = {name: {} for name in names}
+def _cells(
+    found: Recorded, names: set[str], texts: "_Texts"
+) -> dict[str, dict[SettingIndex, ShownCell]]:
+    cells: dict[str, dict[SettingIndex, ShownCell]] = {name: {} for name in names}
     for place, one in zip(found.places, found.judged, strict=True):
         if place.example in names:
             setting = (place.method, place.layer, place.strength)
@@ -202,7 +203,7 @@ def _cells(found: Recorded, names: set[str], texts: "_Texts") -> dict[str, dict[
     return cells
 
 
-def _cell(found: Recorded, row: str, one: Judged, texts: "_Texts") -> Cell:
+def _cell(found: Recorded, row: str, one: Judged, texts: "_Texts") -> ShownCell:
     record, example = found.run.responses[row], found.run.examples[one.example_id]
     finish = str(record.get("finish"))
     judged = is_judged(one)

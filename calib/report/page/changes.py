@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from calib.data.parts import SAFETY_DATASETS, counted_in_sra
-from calib.report.page.recorded import SPLIT, Method, Recorded
+from calib.data.example import SAFETY_DATASETS, counted_in_sra
+from calib.report.page.recorded import SPLIT, Recorded, ReportedMethod
 from calib.report.side_by_side import Responses, SideBySide, setting_rows, side_by_side
 from calib.report.verdict import sign, verdict
 from calib.scoring.intervals import Interval
@@ -16,7 +16,7 @@ LITTLE = 0.05
 
 
 @dataclass(frozen=True)
-class Change:
+class PairChanges:
     """One setting against another, over the examples judged under both."""
 
     before: Responses
@@ -64,15 +64,15 @@ def _difference(both: SideBySide | None) -> Interval | None:
     return both.difference() if both else None
 
 
-def change(found: Recorded, after: Point, before: Point) -> Change:
+def change(found: Recorded, after: Point, before: Point) -> PairChanges:
     """``after`` less ``before`` on test. Raises CalibError where a setting has no response."""
     utility = (row for row in found.judged if row.dataset == "utility")
     shown = [*counted_in_sra(found.judged), *utility]
     old, new = (setting_rows(shown, point, SPLIT) for point in (before, after))
-    return Change(old, new, found.run.mapping)
+    return PairChanges(old, new, found.run.mapping)
 
 
-def headline(method: Method, found: Change) -> str:
+def headline(method: ReportedMethod, found: PairChanges) -> str:
     """Did it help? In a few words, which claim nothing that an interval does not show."""
     if method.choice.kept_baseline:
         return "No"
@@ -90,14 +90,14 @@ def headline(method: Method, found: Change) -> str:
     return "No measurable change" + (", at a cost in utility" if cost < 0 else "")
 
 
-def sentences(method: Method, found: Change) -> str:
+def sentences(method: ReportedMethod, found: PairChanges) -> str:
     """What the chosen setting did to SRA and utility, and where refusals went."""
     said = verdict(method.choice, found.sra, found.utility, found.rate)
     moved = "" if method.choice.kept_baseline else _moved(found)
     return f"{said} {moved}".strip()
 
 
-def _moved(found: Change) -> str:
+def _moved(found: PairChanges) -> str:
     sides = (("unsafe queries were handled safely", sign(found.sra_u)),
              ("safe queries were answered", sign(found.sra_s)))  # fmt: skip
     said = [f"{'more' if way > 0 else 'fewer'} {what}" for what, way in sides if way]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from calib.errors import CalibError
-from calib.report.figures.drawing import Draw, NotDrawn, svg_of
 from calib.report.figures.gallery import FIGURES
+from calib.report.figures.io import Draw, NotDrawn, svg_of
 from calib.report.page.markup import Html, joined, tag
-from calib.runs.measured import Measured
+from calib.runs.run import Measured
+from calib.util.errors import CalibError
 
 CAPTIONS = {
     "trade_off": (

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from calib.printable import printable
+from calib.util.terminal import terminal_safe
 
 _JOINERS = "\u200c\u200d"
 """Invisible, but parts of words in Persian and Hindi, and of emoji; harmless in a page."""
@@ -54,7 +54,7 @@ def _harmless(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        c if c in "\n\t" or c in _JOINERS else printable(c) for c in text.replace("\r\n", "\n")
+        c if c in "\n\t" or c in _JOINERS else terminal_safe(c) for c in text.replace("\r\n", "\n")
     )
 
 

@@ -4,14 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from calib.models.load import MINI
 from calib.report.page.markup import Html, link_to, tag
 from calib.report.page.recorded import Recorded, as_json, text_of
-from calib.runs.asked import EXAMPLES_FILE
-from calib.runs.identity import RUN_FILE
 from calib.runs.judging import LABELS_FILE
-from calib.runs.record import ROWS_FILE
-from calib.runs.tables import CONFIG_FILE, OPERATING_POINTS_FILE, RESULTS_FILE
-from calib.vlm.load import MINI
+from calib.runs.manifest import RUN_FILE
+from calib.runs.row_store import ROWS_FILE
+from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, OPERATING_POINTS_FILE, RESULTS_FILE
 
 FILES = {
     RESULTS_FILE: "every metric with n and its 95% interval",

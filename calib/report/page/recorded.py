@@ -7,25 +7,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from calib.data.parts import SAFETY_DATASETS
-from calib.errors import CalibError
-from calib.judges.judge import Said, Verdict
-from calib.runs.asked import EXAMPLES_FILE
-from calib.runs.finished import FinishedRun
-from calib.runs.identity import read_run
-from calib.runs.judging import Judging, Place
-from calib.runs.lines import read_lines
-from calib.runs.measured import Measured, read_measured
-from calib.scoring.judged import Judged
-from calib.scoring.labels import checked_label
+from calib.data.example import SAFETY_DATASETS
+from calib.judges.judge import JudgeInput, Verdict
+from calib.runs.judging import Judging, LabelledRow
+from calib.runs.manifest import read_run
+from calib.runs.run import FinishedRun, Measured, read_measured
+from calib.runs.run_files import EXAMPLES_FILE
+from calib.scoring.judged import Judged, checked_label
 from calib.scoring.results import BASELINE, Result
 from calib.scoring.tradeoff import OperatingPoint, Point, baseline_of, points_of
+from calib.util.errors import CalibError
+from calib.util.files import read_lines
 
 SPLIT = "test"
 
 
 @dataclass(frozen=True)
-class Method:
+class ReportedMethod:
     """A method of a run as the run reports it."""
 
     name: str
@@ -53,7 +51,7 @@ class Recorded:
     run: FinishedRun
     measured: Measured
     provenance: Mapping[str, Any]
-    places: Sequence[Place]
+    places: Sequence[LabelledRow]
     """On the test split, in the run's order."""
     judged: Sequence[Judged]
     """The response at each place with the label of the run's judge."""
@@ -73,12 +71,12 @@ class Recorded:
         return baseline_of(self.tested)
 
     @cached_property
-    def methods(self) -> list[Method]:
+    def methods(self) -> list[ReportedMethod]:
         """Those of the run, in its order; none where the uncalibrated model alone was asked."""
         points = [one for one in self.run.operating_points if one["method"] != BASELINE]
         return [self._method(one) for one in points]
 
-    def _method(self, found: Mapping[str, Any]) -> Method:
+    def _method(self, found: Mapping[str, Any]) -> ReportedMethod:
         validated = points_of(self.results, "validation")
         baseline = baseline_of(validated)
         kept = bool(found.get("kept_uncalibrated"))
@@ -89,7 +87,7 @@ class Recorded:
         tested = self.baseline if kept else self._at(self.tested, place)
         own = [one for one in self.tested if one.method == place[0]]
         weakest = min(own, key=lambda one: (abs(one.strength), one.strength), default=tested)
-        return Method(
+        return ReportedMethod(
             place[0],
             place[1],
             choice,
@@ -135,7 +133,7 @@ def recorded(run: FinishedRun) -> Recorded:
     return Recorded(run.folder.name, run, measured, found, places, judged)
 
 
-def _was_judged(run: FinishedRun, place: Place) -> bool:
+def _was_judged(run: FinishedRun, place: LabelledRow) -> bool:
     blocked = run.responses[place.row].get("finish") == "blocked"
     return run.examples[place.example].dataset in SAFETY_DATASETS and not blocked
 
@@ -149,7 +147,7 @@ class _FromRecord:
         self.id, self._labels = judge, labels
 
     def __call__(
-        self, said: Sequence[Said], tell: Callable[[int], None] = lambda n: None
+        self, said: Sequence[JudgeInput], tell: Callable[[int], None] = lambda n: None
     ) -> list[Verdict]:
         both = zip(said, self._labels, strict=True)
         return [Verdict(None if label is None else checked_label(label)) for _, label in both]

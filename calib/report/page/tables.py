@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from calib.report.page.markup import Html, tag
 from calib.report.page.recorded import SPLIT, Recorded
-from calib.report.page.verdicts import Verdict
+from calib.report.page.verdicts import ReportVerdict
 from calib.report.verdict import named, shown_difference, sign
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE, Result
@@ -16,7 +16,7 @@ _PART_METRICS = ("SRA", "SRA_u", "SRA_s", "utility", "knowledge")
 _DUAL_METRICS = ("DAR_b", "RR_b", "DAR_h", "RR_h", "SCR", "ORR", "delta_IR")
 
 
-def comparison_section(ranked: Sequence[Sequence[Verdict]]) -> Html:
+def comparison_section(ranked: Sequence[Sequence[ReportVerdict]]) -> Html:
     """Runs and methods side by side at the setting each chose; nothing for a single one."""
     verdicts = [one for of_run in ranked for one in of_run]
     if len(verdicts) < 2:
@@ -43,7 +43,7 @@ def comparison_section(ranked: Sequence[Sequence[Verdict]]) -> Html:
                aria_labelledby="comparison-title")  # fmt: skip
 
 
-def _compared(one: Verdict) -> list[Html]:
+def _compared(one: ReportVerdict) -> list[Html]:
     method, kept = one.method, one.method.choice.kept_baseline
     changes = (_both_sides(one), one.change.sra_u, one.change.sra_s, one.change.utility)
     cost = _kl(one.found.results).get(_place(method.tested))
@@ -61,7 +61,7 @@ def _compared(one: Verdict) -> list[Html]:
     ]
 
 
-def _both_sides(one: Verdict) -> Interval | None:
+def _both_sides(one: ReportVerdict) -> Interval | None:
     return one.change.sra if one.change.rate == "SRA" else None
 
 

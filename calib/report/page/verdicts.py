@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from calib.report.comparison import area_of
-from calib.report.page.changes import (
-    Change,
-    change,
-    headline,
-    sentences,
-)
+from calib.report.page.changes import PairChanges, change, headline, sentences
 from calib.report.page.markup import Html, tag
-from calib.report.page.recorded import Method, Recorded
+from calib.report.page.recorded import Recorded, ReportedMethod
 from calib.report.verdict import against_prompt, named, shown_difference, sign
 from calib.scoring.intervals import Interval
 from calib.scoring.significance import holm, paired_p_value
@@ -25,14 +20,14 @@ MOST = 8
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReportVerdict:
     """A method of a run and what it changed on test."""
 
     found: Recorded
-    method: Method
+    method: ReportedMethod
 
     @cached_property
-    def change(self) -> Change:
+    def change(self) -> PairChanges:
         return change(self.found, self.method.tested, self.found.baseline)
 
     @cached_property
@@ -50,13 +45,13 @@ class Verdict:
         return paired_p_value(both.new, both.old, both.clusters, both.groups)
 
 
-def verdicts(found: Recorded) -> list[Verdict]:
+def verdicts(found: Recorded) -> list[ReportVerdict]:
     """The methods of a run, ranked as the terminal ranks them: by area, then by name."""
-    all_ = [Verdict(found, method) for method in found.methods]
+    all_ = [ReportVerdict(found, method) for method in found.methods]
     return sorted(all_, key=lambda one: (-round(one.area, 9), one.method.name))
 
 
-def verdict_section(runs: Sequence[Recorded], ranked: Sequence[Sequence[Verdict]]) -> Html:
+def verdict_section(runs: Sequence[Recorded], ranked: Sequence[Sequence[ReportVerdict]]) -> Html:
     """In plain words, for each run: the answer, what it rests on, and the numbers."""
     parts = [
         _of_run(found, of_run, len(runs) > 1) for found, of_run in zip(runs, ranked, strict=True)
@@ -70,7 +65,7 @@ def verdict_section(runs: Sequence[Recorded], ranked: Sequence[Sequence[Verdict]
     )
 
 
-def _of_run(found: Recorded, ranked: Sequence[Verdict], several: bool) -> Html:
+def _of_run(found: Recorded, ranked: Sequence[ReportVerdict], several: bool) -> Html:
     heading = [tag("h3", found.name)] if several else []
     if not ranked:
         said = (
@@ -84,7 +79,7 @@ def _of_run(found: Recorded, ranked: Sequence[Verdict], several: bool) -> Html:
     return tag("div", *heading, *_several(found, ranked), class_="answer")
 
 
-def _single(one: Verdict, ranked: Sequence[Verdict]) -> list[Html]:
+def _single(one: ReportVerdict, ranked: Sequence[ReportVerdict]) -> list[Html]:
     parts = [
         tag("p", f"{headline(one.method, one.change)}.", class_="headline"),
         tag("p", sentences(one.method, one.change)),
@@ -114,7 +109,7 @@ _LINES = (
 )
 
 
-def _before_and_after(one: Verdict) -> Html:
+def _before_and_after(one: ReportVerdict) -> Html:
     rows = []
     for name, means, attribute in _LINES:
         difference: Interval | None = getattr(one.change, attribute)
@@ -145,7 +140,7 @@ def _before_and_after(one: Verdict) -> Html:
                aria_label="Before and after")  # fmt: skip
 
 
-def _several(found: Recorded, ranked: Sequence[Verdict]) -> list[Html]:
+def _several(found: Recorded, ranked: Sequence[ReportVerdict]) -> list[Html]:
     moved = [one for one in ranked if not one.method.choice.kept_baseline]
     adjusted = dict(
         zip((one.method.name for one in moved), holm([one.p for one in moved]), strict=True)
@@ -200,7 +195,7 @@ def _several(found: Recorded, ranked: Sequence[Verdict]) -> list[Html]:
     return parts
 
 
-def _against_prompts(one: Verdict, ranked: Sequence[Verdict]) -> Html:
+def _against_prompts(one: ReportVerdict, ranked: Sequence[ReportVerdict]) -> Html:
     """Changing the prompt costs nothing to build: what it reaches is the bar to beat."""
     prompts = [other for other in ranked if other.method.prompt_only]
     if one.method.prompt_only:

@@ -9,8 +9,6 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from calib.errors import CalibError
-from calib.files import write_atomically
 from calib.report.page.browser import browser
 from calib.report.page.drawings import Drawing, drawings
 from calib.report.page.markup import Html, joined, tag
@@ -18,7 +16,9 @@ from calib.report.page.record_section import heading, record_section
 from calib.report.page.recorded import Recorded, recorded
 from calib.report.page.tables import comparison_section, results_section
 from calib.report.page.verdicts import verdict_section, verdicts
-from calib.runs.finished import FinishedRun
+from calib.runs.run import FinishedRun
+from calib.util.errors import CalibError
+from calib.util.files import write_atomically
 
 EXAMPLES = 2000
 """Most examples in a page."""

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from calib.config_data import DualBenchData
+from calib.config.data import DualBenchData
 from calib.data import dualbench
 from calib.data.benchmarks import load_benchmark
 from calib.data.dualbench.rendering import VARIANTS
 from calib.data.example import fingerprint, pairs
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 
 def twins_file(path: Path, *rows: tuple[str, ...]) -> str:

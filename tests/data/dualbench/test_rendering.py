@@ -17,7 +17,7 @@ from calib.data.dualbench.rendering import (
 from calib.data.dualbench.templates import template_twins
 from calib.data.dualbench.typesetting import ink_of
 from calib.data.text_image import MAX_ROTATION, MIN_ROTATION, NOISE, PERTURBATIONS
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 TWINS = sorted(template_twins(), key=lambda twin: len(twin.harmful))
 SHORTEST, LONGEST = TWINS[0], TWINS[-1]

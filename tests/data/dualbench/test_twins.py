@@ -14,7 +14,7 @@ from calib.data.dualbench.twins import (
     translated,
 )
 from calib.data.example import split_of
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 GOOD = {"category": "S9", "harmful": "Buy a drone.", "benign": "Buy a melon."}
 

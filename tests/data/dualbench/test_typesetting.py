@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calib.data.dualbench.typesetting import MARGIN, Typeface, fits, fitting_size, ink_of
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 FACE = Typeface()
 

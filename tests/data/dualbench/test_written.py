@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from calib.config_data import DualBenchData
+from calib.config.data import DualBenchData
 from calib.data import dualbench
 from calib.data.benchmarks import load_benchmark
 from calib.data.dualbench.written import MANIFEST, name_of, write_set
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 SMALL = {"per_category": 1, "size": 224, "query": "What is it?"}
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from calib.config import CONF
-from calib.config_data import PublishedData
+from calib.config.data import PublishedData
+from calib.config.schemas import CONF
 from calib.data import published
-from calib.data.benchmark import Benchmark
-from calib.errors import CalibError
+from calib.data.benchmarks import Benchmark
+from calib.util.errors import CalibError
 
 Rows = Sequence[Mapping[str, Any]]
 

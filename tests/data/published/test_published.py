@@ -4,11 +4,11 @@ import pickle
 
 import pytest
 
-from calib.config import CONF
-from calib.config_data import PublishedData
+from calib.config.data import PublishedData
+from calib.config.schemas import CONF
 from calib.data import published
 from calib.data.benchmarks import load_benchmark
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 
 def test_every_benchmark_has_a_yaml_of_its_name_that_composes():

@@ -7,8 +7,8 @@ import huggingface_hub
 import pytest
 
 from calib.data.example import pairs
-from calib.data.published import zipped
-from calib.errors import CalibError
+from calib.data.published import copies as zipped
+from calib.util.errors import CalibError
 
 SAFE = [
     {"safe_instruction": "What is drawn?", "response": "A pear."},

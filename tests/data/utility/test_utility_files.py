@@ -17,12 +17,12 @@ from utility_tables import (
     write_parquet,
 )
 
-from calib.config_data import PublishedUtility, UtilityConfig
+from calib.config.data import PublishedUtility, UtilityConfig
 from calib.data.benchmarks import load_utility, load_utility_noted
 from calib.data.utility import load
 from calib.data.utility.mmstar import options_in
 from calib.data.utility.question import list_in
-from calib.errors import CalibError
+from calib.util.errors import CalibError
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import json
 import pytest
 from utility_tables import write_copy
 
-from calib.config_data import PublishedUtility
+from calib.config.data import PublishedUtility
 from calib.data.benchmarks import load_utility, load_utility_noted
 from calib.data.example import fingerprint
 from calib.data.utility import names

@@ -7,7 +7,7 @@ from curves_made_up import RATES, legend, line, methods_of, one_method
 from measured_made_up import HOSTILE, never_mathematics, nothing_is_cut_off, smallest_text, texts
 
 from calib.report.figures.calibration_against_utility import draw
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 
 MANY = {f"m{k}": k / 100 for k in range(1, 8)} | {"kept": -0.1, "say": 0.03, "said": -0.05}
 """Of the eight that are no prompts, m7 down to m2 gain the largest areas."""

@@ -16,7 +16,7 @@ from measured_made_up import (
 )
 
 from calib.report.figures.categories import draw
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.scoring.results import ALL, BASELINE
 
 RATES = {"fire": (0.8, 0.6), "blades": (0.2, 0.1), "drugs": (0.2, 0.5)}

@@ -6,7 +6,6 @@ import pytest
 from curves_made_up import PROMPT, RATES, methods_of, one_method, point, results_of
 from measured_made_up import run
 
-from calib.errors import CalibError
 from calib.report.figures.curves import (
     curves_of,
     kept_note,
@@ -16,9 +15,10 @@ from calib.report.figures.curves import (
     shared_plane,
     uncalibrated_of,
 )
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import sra_s_and_sra_u, utility_and_sra
+from calib.util.errors import CalibError
 
 STEER = one_method(reference=0.0)
 

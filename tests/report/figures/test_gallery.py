@@ -3,9 +3,9 @@
 import importlib
 import re
 
-from calib.config import CONF
-from calib.report.figures.drawing import COLUMN_INCHES
+from calib.config.schemas import CONF
 from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
+from calib.report.figures.io import COLUMN_INCHES
 
 NAMES = [
     "trade_off", "calibration_against_utility", "sra_plane", "methods", "vscbench_grid",

@@ -18,8 +18,8 @@ from measured_made_up import (
     texts,
 )
 
-from calib.report.figures.drawing import NotDrawn
 from calib.report.figures.heat_map import draw
+from calib.report.figures.io import NotDrawn
 from calib.scoring.results import ALL, BASELINE
 
 STRENGTHS = (-1.0, 1.0, 2.0)

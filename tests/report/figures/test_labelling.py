@@ -5,7 +5,7 @@ from itertools import combinations
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from calib.report.figures.labelling import apart, label_points
+from calib.report.figures.plane import apart, label_points
 
 
 def labelled(places):

@@ -7,9 +7,9 @@ import pytest
 from made_up_directions import AUROC, EFFECT, direction, measured, with_effects
 from matplotlib.collections import LineCollection
 
-from calib.config_methods import CONTRASTS
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, svg_of
+from calib.config.choices import CONTRASTS
 from calib.report.figures.fitted import sides_called
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, svg_of
 from calib.report.figures.layers import draw
 
 

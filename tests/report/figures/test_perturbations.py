@@ -17,7 +17,7 @@ from measured_made_up import (
     texts,
 )
 
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.report.figures.perturbations import draw
 from calib.scoring.results import ALL, BASELINE
 

@@ -7,10 +7,10 @@ import pytest
 from made_up_directions import direction, measured
 from matplotlib.patches import StepPatch
 
-from calib.errors import CalibError
-from calib.report.figures.drawing import COLUMN_INCHES, NotDrawn, svg_of
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, svg_of
 from calib.report.figures.projections import draw
 from calib.scoring.intervals import wilson
+from calib.util.errors import CalibError
 
 
 def panels(figure):

@@ -4,7 +4,7 @@ import pytest
 from curves_made_up import RATES, legend, line, methods_of, one_method
 from measured_made_up import HOSTILE, never_mathematics, nothing_is_cut_off, smallest_text, texts
 
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.report.figures.sra_plane import draw
 
 

@@ -15,7 +15,7 @@ from measured_made_up import (
 )
 from PIL import Image
 
-from calib.report.figures.drawing import NotDrawn, save
+from calib.report.figures.io import NotDrawn, save
 from calib.report.figures.trade_off import draw
 from calib.scoring.results import BASELINE
 

@@ -16,7 +16,7 @@ from measured_made_up import (
     texts,
 )
 
-from calib.report.figures.drawing import NotDrawn
+from calib.report.figures.io import NotDrawn
 from calib.report.figures.vscbench_grid import draw
 from calib.scoring.results import ALL, BASELINE
 

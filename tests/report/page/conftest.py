@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from calib.config_data import MiniData
+from calib.config.data import MiniData
 from calib.data.example import Example
 from calib.report.page import drawings
-from calib.runs.asked import EXAMPLES_FILE, write_examples
-from calib.runs.choosing import choose
-from calib.runs.finished import FinishedRun
-from calib.runs.judging import Place
-from calib.runs.tables import CONFIG_FILE, write_tables
+from calib.runs.judging import LabelledRow
+from calib.runs.run import FinishedRun
+from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, write_examples, write_tables
+from calib.runs.selection import select_operating_point
 from calib.scoring.judged import Judged
 from calib.scoring.metrics import in_order, score
 from calib.scoring.results import BASELINE
@@ -78,7 +77,7 @@ def made_up(
             text = said(example, strength) if said else text
             responses[row] = {"row": row, "response": text, "finish": "stop", "kl": 0.1,
                               "query": example.query, "system": example.system}  # fmt: skip
-            places.append(Place(row, example.id, name, layer, strength, found))
+            places.append(LabelledRow(row, example.id, name, layer, strength, found))
             judged.append(
                 Judged(example.id, example.pair, example.dataset, example.variant,
                        example.category, example.split, example.safety, name, layer, strength,
@@ -88,7 +87,7 @@ def made_up(
     validated, tested = (
         score([one for one in judged if one.split == split]) for split in ("validation", "test")
     )
-    chosen = {method: choose(validated, method)}
+    chosen = {method: select_operating_point(validated, method)}
     results = in_order([*validated, *tested])
     axes = {method: "in gap units"}
     write_tables(folder, known["checkpoint"], results, chosen, axes, [])

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from made_up_run import asked, write_run
 
-from calib.report.page.again import with_pictures_again
-from calib.runs.finished import read_finished
+from calib.report.page.images import with_pictures_again
+from calib.runs.run import read_finished
 
 
 def test_pictures_of_queries_and_questions_come_back(tmp_path):

@@ -3,10 +3,10 @@
 import pytest
 from matplotlib.figure import Figure
 
-from calib.errors import CalibError
-from calib.report.figures.drawing import NotDrawn, svg_of
+from calib.report.figures.io import NotDrawn, svg_of
 from calib.report.page import drawings
 from calib.report.page.drawings import inline
+from calib.util.errors import CalibError
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">{}</svg>'  # noqa: E501
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from calib.report.page import browser as browser_module
+from calib.report.page.images import Packed, packed
 from calib.report.page.markup import visible
-from calib.report.page.pictures import Packed, packed
 from calib.report.page.write import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the test extra brings playwright")

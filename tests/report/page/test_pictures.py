@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calib.errors import CalibError
-from calib.report.page.pictures import RUNGS, packed
+from calib.report.page.images import RUNGS, packed
+from calib.util.errors import CalibError
 
 
 def noise(side, seed):

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from calib.errors import CalibError
 from calib.report.page import write
 from calib.report.page.write import write_report
+from calib.util.errors import CalibError
 
 
 class Page(HTMLParser):

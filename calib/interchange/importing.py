@@ -1,0 +1,145 @@
+"""Import third-party steering vectors as a direction for one model."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calib.directions.direction import Direction
+from calib.interchange.readers import READERS, ImportedVectors
+from calib.models.load import VLM
+from calib.util.errors import CalibError
+
+LARGEST = 256 * 2**20
+"""Bytes. Vectors for 128 layers 65,536 wide, and seven times as much."""
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def bytes_of(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises CalibError when it is missing, cannot be read or is too large for a file of vectors.
+    """
+    check_size(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CalibError(f"'{path}' cannot be read ({error.strerror}).") from error
+
+
+def check_size(path: Path) -> None:
+    """Raise CalibError when there is no such file, or it is too large for a file of vectors."""
+    if not path.is_file():
+        raise CalibError(f"no file at '{path}'. Give the path of a file of vectors.")
+    if path.stat().st_size > LARGEST:
+        raise CalibError(
+            f"'{path}' has {path.stat().st_size} bytes, and vectors for a large model have less "
+            f"than {LARGEST}. Is it a checkpoint?"
+        )
+
+
+def as_vector(value: Any, where: str) -> torch.Tensor:
+    """A tensor of one dimension as float32.  # [width]
+
+    Raises CalibError, beginning with ``where``, when it is anything else.
+    """
+    plain = type(value) is torch.Tensor and value.layout == torch.strided
+    if not plain or value.device.type != "cpu" or value.dtype not in _FLOATS:
+        kind = f"{value.dtype} on {value.device}" if torch.is_tensor(value) else type(value)
+        raise CalibError(f"{where} is no plain tensor of floats ({kind}).")
+    if value.dim() != 1 or not 0 < 4 * value.numel() <= LARGEST:
+        raise CalibError(
+            f"{where} has shape {list(value.shape)}; a direction is one vector as wide as the "
+            "model's residual stream."
+        )
+    return value.detach().to(torch.float32).contiguous()
+
+
+IMPORTED = "imported"
+"""Estimator of a direction that was not fitted here: where the classes lie is not known."""
+UNKNOWN = "unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Adopted:
+    """A direction from a file of others, and where it came from."""
+
+    direction: Direction
+    file: str
+    sha256: str
+    format: str
+    note: str
+
+
+def adopt(
+    path: Path, name: str, vlm: VLM, layers: list[int] | None = None, shift: int = 0
+) -> Adopted:
+    """The vectors of a file in format ``name`` as a direction for a model.
+
+    Unit vectors, with the length of each as its gap: strength 1 adds the vector as it was given.
+    ``layers`` are those of a file that does not say; ``shift`` is added to its numbers.
+
+    Raises CalibError when the file cannot be read as that format, or its vectors are not finite,
+    all zero, or do not fit the model.
+    """
+    found = READERS[name](path, layers)
+    vectors = _fitting(found, vlm, path, shift)
+    stacked = torch.stack([vectors[layer] for layer in sorted(vectors)])
+    # Through float64: the squares of large float32 values overflow.
+    lengths = stacked.double().norm(dim=-1)
+    unknown = torch.zeros(len(lengths))
+    direction = Direction(
+        vectors=(stacked.double() / lengths[:, None]).float(),
+        gap=lengths.float(),
+        midpoint=unknown,
+        norm=unknown.clone(),
+        layers=sorted(vectors),
+        checkpoint=vlm.checkpoint,
+        revision=vlm.revision,
+        fingerprint=vlm.fingerprint,
+        estimator=IMPORTED,
+        contrast=UNKNOWN,
+        read_positions=UNKNOWN,
+    )
+    shifted = f", moved by {shift:+d}" if shift else ""
+    digest = hashlib.sha256(bytes_of(path)).hexdigest()
+    return Adopted(direction, path.name, digest, name, found.note + shifted)
+
+
+def _fitting(found: ImportedVectors, vlm: VLM, path: Path, shift: int) -> dict[int, torch.Tensor]:
+    """The vectors by layer of the model, each checked against it."""
+    if not found.vectors:
+        raise CalibError(f"'{path}' holds no vectors.")
+    vectors = {layer + shift: vector for layer, vector in found.vectors.items()}
+    outside = sorted(layer for layer in vectors if not 0 <= layer < vlm.layers)
+    if outside:
+        moved = f" with shift={shift}" if shift else ""
+        raise CalibError(
+            f"'{path}' has vectors for layers {outside}{moved}; {vlm.checkpoint} has layers 0 to "
+            f"{vlm.layers - 1}. A direction only fits the model it was read from."
+        )
+    for layer, vector in sorted(vectors.items()):
+        if len(vector) != vlm.width:
+            raise CalibError(
+                f"'{path}' holds vectors of width {len(vector)}; {vlm.checkpoint} has width "
+                f"{vlm.width}. A direction only fits the model it was read from."
+            )
+        if not torch.isfinite(vector).all():
+            raise CalibError(f"'{path}' holds values that are not finite at layer {layer}.")
+        if not 0 < float(vector.double().norm()) < torch.finfo(torch.float32).max:
+            raise CalibError(
+                f"'{path}' holds a vector of length {float(vector.double().norm()):g} at layer "
+                f"{layer}: that is no direction."
+            )
+    return vectors
+
+
+def origin(adopted: Adopted) -> str:
+    """Where it came from and what was assumed, for people."""
+    return (
+        f"Imported from {adopted.file} ({adopted.format}, SHA-256 {adopted.sha256}): "
+        f"{adopted.note}. Strength 1 adds each vector as the file has it. The file does not say "
+        "where the two classes lie, so only operators that need not know it can use it."
+    )

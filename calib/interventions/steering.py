@@ -1,0 +1,192 @@
+"""Edits along one direction per layer, at the layers of a grid."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from calib.config.method import Directed, Steer
+from calib.directions.direction import Direction, read_direction, write_direction
+from calib.directions.fit import require_match
+from calib.engine.edits import Edit, Edits
+from calib.engine.operators import (
+    Ablate,
+    Add,
+    AddByNorm,
+    AddByNormKeepingNorm,
+    AddKeepingNorm,
+    Clamp,
+    LowRank,
+    Operator,
+)
+from calib.interchange.importing import IMPORTED
+from calib.interventions.fitting import Fitting
+from calib.interventions.gates import gate_of
+from calib.interventions.intervention import Axis, Intervention, Method
+from calib.models.layers import Site
+from calib.models.load import VLM
+from calib.models.prompt_batch import Positions
+from calib.util.errors import CalibError
+
+BANDS = {"lower": (0.0, 0.5), "middle": (0.25, 0.75), "upper": (0.5, 1.0)}
+"""Named parts of the depth, as shares: papers give layers of models of one depth."""
+
+
+def layers_of(vlm: VLM, wanted: int | Sequence[int] | str) -> list[int]:
+    """Layer numbers for "all", the name of a band, one number or several.
+
+    "auto" means all here: which of them is chosen is found out later.
+    Raises CalibError for a layer that the model does not have.
+    """
+    if isinstance(wanted, str):
+        low, high = BANDS.get(wanted, (0.0, 1.0))
+        return list(range(int(low * vlm.layers), max(1, int(high * vlm.layers))))
+    chosen = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
+    for layer in chosen:
+        if not 0 <= layer < vlm.layers:
+            raise CalibError(
+                f"layer {layer} does not exist: {vlm.checkpoint} has layers 0 to {vlm.layers - 1}."
+            )
+    return chosen
+
+
+def grid_layers(layers: Sequence[int], together: bool) -> list[int | None]:
+    """The layers of a grid: each alone, or None for all of them together."""
+    return [None] if together else list(layers)
+
+
+def edits_at(
+    layer: int | None,
+    layers: Sequence[int],
+    operator: Callable[[int], Operator],
+    positions: str,
+    site: str = "residual",
+) -> Edits:
+    """An edit at one layer of the grid, or (None) one at each of ``layers``; ``operator`` makes it
+    by layer."""
+    where = cast(Positions, positions), cast(Site, site)
+    return tuple(Edit(at, operator(at), *where) for at in (layers if layer is None else [layer]))
+
+
+AXES = {
+    "add": Axis("in gap units"),
+    "add_keeping_norm": Axis("in gap units"),
+    "add_by_norm": Axis("as a share of the activation's norm", usual=0.2),
+    "add_by_norm_keeping_norm": Axis("as a share of the activation's norm", usual=0.2),
+    "ablate": Axis("share of the component that is removed"),
+    "linear": Axis("as a share of the projection's distance from between the classes", usual=0.5),
+    "clamp": Axis("bound on the projection, in gap units from between the classes"),
+}
+"""What strength means, by operator."""
+
+
+def operator_at(name: str, direction: Direction, layer: int, strength: float) -> Operator:
+    """The operator of that name along a direction at one layer.
+
+    linear moves the projection away from between the classes by a share of its distance from there.
+    clamp keeps the projection at or above midpoint + strength x gap for positive strengths, at or
+    below it for negative ones: 0.5 is where the positive class mean lies.
+
+    Raises CalibError when the direction has no such layer.
+    """
+    row = direction.row(layer)
+    unit = direction.vectors[row]
+    match name:
+        case "add":
+            return Add(direction.at(layer, strength))
+        case "add_keeping_norm":
+            return AddKeepingNorm(direction.at(layer, strength))
+        case "add_by_norm":
+            return AddByNorm(unit, strength)
+        case "add_by_norm_keeping_norm":
+            return AddByNormKeepingNorm(unit, strength)
+        case "ablate":
+            return Ablate(unit, strength)
+        case "linear":
+            offset = -strength * float(direction.midpoint[row])
+            return LowRank(strength * unit[None], unit[None], offset)
+        case "clamp":
+            bound = float(direction.midpoint[row] + strength * direction.gap[row])
+            return Clamp(unit, low=bound) if strength > 0 else Clamp(unit, high=bound)
+    raise CalibError(f"operator '{name}' is not known: {', '.join(AXES)}.")
+
+
+def direction_of(fitting: Fitting, config: Directed) -> Direction:
+    """The direction that a configuration asks for: a given file, or fitted."""
+    path = config.direction if isinstance(config, Steer) else None
+    site = config.site if isinstance(config, Steer) else "residual"
+    if path is None:
+        return fitting.direction(config.contrast, config.estimator, config.read_positions, site)
+    given = given_direction(path, fitting.vlm)
+    kept = fitting.folder / "directions" / f"{config.name}-given.safetensors"
+    write_direction(kept, given)
+    return given
+
+
+def given_direction(path: str, vlm: VLM) -> Direction:
+    """The direction of a file, checked against the model it is to steer."""
+    direction = read_direction(Path(path).expanduser())
+    require_match(direction, vlm, path)
+    return direction
+
+
+def check_direction(config: Steer, vlm: VLM) -> None:
+    """Raise CalibError for a direction file that does not fit the model or lacks a layer."""
+    if config.direction is None:
+        return
+    direction = given_direction(config.direction, vlm)
+    if direction.operator not in ("add", config.operator):
+        raise CalibError(
+            f"method.direction={config.direction} is for operator '{direction.operator}', and "
+            f"method.operator={config.operator} would do something else with it. Give "
+            f"method.operator={direction.operator}."
+        )
+    if direction.estimator == IMPORTED and config.operator in ("linear", "clamp"):
+        raise CalibError(
+            f"method.operator={config.operator} needs to know where the two classes lie, and "
+            f"method.direction={config.direction} was imported without that. Give another operator,"
+            " or fit a direction with calib.extract."
+        )
+    layers = layers_of(vlm, config.layers)
+    if not isinstance(config.layers, str):
+        for layer in layers:
+            direction.row(layer)
+    elif not set(layers) & set(direction.layers):
+        raise CalibError(
+            f"method.layers={config.layers} means layers {layers}, and method.direction="
+            f"{config.direction} has layers {direction.layers} only. Give method.layers=all."
+        )
+
+
+def steering(fitting: Fitting, config: Steer) -> Method:
+    """Every axis of a configuration put together."""
+    direction = direction_of(fitting, config)
+    layers = fitting.layers(config.layers)
+    if isinstance(config.layers, str):  # a file may hold fewer layers than the model has
+        layers = [layer for layer in layers if layer in direction.layers]
+    gate = gate_of(fitting, config)
+
+    def change(layer: int | None, strength: float) -> Intervention:
+        def edits(signed: float) -> Edits:
+            return edits_at(
+                layer,
+                layers,
+                lambda at: operator_at(config.operator, direction, at, signed),
+                config.positions,
+                direction.site,
+            )
+
+        if gate is None:
+            return Intervention(edits(strength))
+        otherwise = edits(-strength) if config.closed == "opposite" else ()
+        return Intervention(rule=gate.rule(edits(strength), otherwise))
+
+    axis = AXES[config.operator]
+    return Method(
+        config.name,
+        replace(axis, signed=gate is None),
+        grid_layers(layers, config.together),
+        change,
+        direction,
+        [gate.note] if gate else [],
+    )

@@ -1,0 +1,172 @@
+"""Loading: exactly the model that was named, or one clear error."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
+
+from calib.config.model import ModelConfig
+from calib.models.layers import decoder_layers
+from calib.models.load import MINI, fingerprint, load, mini_folder
+from calib.util.errors import CalibError
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(mini_folder(), tmp_path / "copy")
+
+
+def test_mini_internvl_is_a_real_internvl(vlm):
+    assert type(vlm.model) is InternVLForConditionalGeneration
+    assert type(vlm.processor).__name__ == "InternVLProcessor"
+    assert vlm.checkpoint == MINI
+    assert vlm.model.dtype == torch.float32
+    assert not vlm.model.training
+    assert vlm.layers == len(vlm.model.model.language_model.layers) == 6
+
+
+def test_it_loads_without_calib():
+    model, info = AutoModelForImageTextToText.from_pretrained(
+        mini_folder(), output_loading_info=True
+    )
+    assert type(model) is InternVLForConditionalGeneration
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+
+
+def test_the_weights_are_small_and_safe():
+    files = list(mini_folder().rglob("*"))
+    assert sum(f.stat().st_size for f in files) <= 16 * 2**20
+    assert {f.suffix for f in files} <= {".json", ".safetensors", ".jinja", ".md"}
+
+
+def test_a_copy_has_the_same_fingerprint_and_a_changed_weight_another(vlm, copy):
+    config = ModelConfig(name="internvl", checkpoint=str(copy))
+    assert load(config).fingerprint == vlm.fingerprint
+    weights = load_file(copy / "model.safetensors")
+    first = sorted(weights)[0]
+    weights[first] = weights[first] + 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    changed = load(config)
+    assert changed.fingerprint != vlm.fingerprint
+    assert changed.checkpoint == str(copy)
+
+
+def test_settings_that_change_responses_change_the_fingerprint(vlm, copy):
+    config = ModelConfig(name="internvl", checkpoint=str(copy))
+    assert load(dataclasses.replace(config, tiles=True)).fingerprint != vlm.fingerprint
+    settings = json.loads((copy / "generation_config.json").read_text())
+    changed = json.dumps(settings | {"repetition_penalty": 1.3})
+    (copy / "generation_config.json").write_text(changed)
+    assert load(config).fingerprint != vlm.fingerprint
+
+
+def test_missing_weights_are_an_error_never_random(copy):
+    weights = load_file(copy / "model.safetensors")
+    gone = next(name for name in sorted(weights) if "layers.2" in name)
+    del weights[gone]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CalibError, match=r"lacks 1 weights .*layers\.2"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_weights_of_another_shape_are_an_error_never_random(copy):
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in sorted(weights) if "layers.2.mlp.up_proj" in name)
+    weights[name] = weights[name][:-1].clone()
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    rows, width = weights[name].shape
+    words = rf"1 weights of other shapes .*layers\.2\.mlp\.up_proj.*\[{rows}, {width}\] for"
+    with pytest.raises(CalibError, match=words):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_a_cut_file_is_an_error(copy):
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CalibError, match="could not be loaded"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_a_model_too_large_for_its_gpu(copy, monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", full)
+    with pytest.raises(CalibError, match="does not fit on the GPU.*model.device_map=auto"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_settings_are_passed_on(copy, monkeypatch):
+    asked, whole = {}, AutoModelForImageTextToText.from_pretrained
+
+    def loaded(source, **settings):
+        asked.update(settings)
+        return whole(source, **settings)
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", loaded)
+    monkeypatch.setattr(
+        "calib.models.load.quantized_by", lambda config: {"quantization_config": None}
+    )
+    config = ModelConfig(
+        "internvl", str(copy), dtype="bfloat16", device_map="cpu", attention="eager", revision="v1"
+    )
+    found = load(config)
+    assert asked["dtype"] is torch.bfloat16 and found.model.dtype == torch.bfloat16
+    assert found.model.config._attn_implementation == asked["attn_implementation"] == "eager"
+    assert (asked["device_map"], asked["revision"], found.revision) == ("cpu", "v1", "v1")
+    assert asked["trust_remote_code"] is False and asked["use_safetensors"] is True
+    assert "quantization_config" in asked
+    # As mini-internvl is stored.
+    auto = load(dataclasses.replace(config, dtype="auto", revision=None))
+    assert asked["dtype"] == "auto" and auto.model.dtype == torch.float16
+    assert auto.fingerprint != found.fingerprint
+
+
+@pytest.mark.parametrize("checkpoint", ["/no/such/folder", "no-such-org/no-such-model", "a b"])
+def test_a_checkpoint_that_is_not_there(checkpoint):
+    with pytest.raises(CalibError, match="could not be loaded.*safetensors") as caught:
+        load(ModelConfig(name="internvl", checkpoint=checkpoint))
+    assert checkpoint in str(caught.value)
+
+
+def test_a_folder_that_is_still_to_be_converted():
+    with pytest.raises(CalibError, match="there is no such folder. python -m calib.convert makes"):
+        load(ModelConfig(name="vlguard", checkpoint="./converted/llava-v1.5-7b-Mixed"))
+
+
+def test_pickled_weights_are_refused(copy):
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(CalibError, match="could not be loaded"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_a_model_without_pictures_is_refused(copy):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config["text_config"] | {"model_type": "qwen2"}))
+    with pytest.raises(CalibError, match="vision-language model"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_layers_are_those_of_the_text_model_also_under_a_deeper_vision_tower(vlm):
+    config = vlm.model.config.__class__.from_dict(vlm.model.config.to_dict())
+    config.vision_config.num_hidden_layers = 9
+    with torch.device("meta"):
+        deep = InternVLForConditionalGeneration(config)
+    assert len(deep.model.vision_tower.encoder.layer) == 9
+    assert len(decoder_layers(deep)) == 6
+
+
+def test_a_model_without_a_decoder_list_is_refused():
+    with pytest.raises(CalibError, match="decoder blocks"):
+        decoder_layers(torch.nn.Linear(2, 2))
+
+
+def test_fingerprint_ignores_where_the_model_lies(vlm):
+    elsewhere = dataclasses.replace(vlm, checkpoint="elsewhere")
+    assert fingerprint(elsewhere.model, elsewhere.processor) == vlm.fingerprint

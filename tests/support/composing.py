@@ -1,0 +1,21 @@
+"""The configuration that a command line gives, without starting a command."""
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from calib.config.schemas import schemas as config
+
+MANDATORY = {
+    "plot": ["runs=[runs/one]"],
+    "report": ["runs=[runs/one]"],
+    "dualbench": ["out=pictures"],
+    "convert": ["source=FOLDER", "out=converted"],
+    "adopt": ["file=vector.gguf", "format=gguf"],
+}
+
+
+def composed(name, *overrides):
+    """The dataclass that an entry point is handed."""
+    config.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
+        return OmegaConf.to_object(compose(name, [*MANDATORY.get(name, []), *overrides]))

@@ -1,0 +1,303 @@
+"""calib from Python: the same code as the commands, and errors that say what to do."""
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from in_process import command, undrawn
+from PIL import Image
+
+import calib
+from calib.api import Model
+from calib.data.example import pairs
+from calib.data.mini.examples import load as mini
+from calib.engine.edits import Edit
+from calib.engine.engine import Engine
+from calib.engine.operators import Add
+from calib.engine.request import Decoding, Request
+from calib.util.errors import CalibError
+
+
+@pytest.fixture(scope="module")
+def model(vlm):
+    return Model(vlm)
+
+
+@pytest.fixture(scope="module")
+def twins():
+    found = pairs(mini(["image_centric", "text_centric"], limit=120))
+    return [pair for pair in found if pair.safe.split == "train"]
+
+
+@pytest.fixture(scope="module")
+def direction(model, twins):
+    return calib.extract(model, twins)
+
+
+@pytest.fixture(scope="module")
+def queries(twins):
+    return [example for pair in twins[:8] for example in (pair.unsafe, pair.safe)]
+
+
+def test_it_is_imported_without_torch():
+    code = "import sys, calib; print('torch' in sys.modules, calib.__version__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", calib.__version__]
+
+
+def test_loading_by_name_is_the_commands_model(vlm):
+    loaded = calib.load("internvl")
+    assert loaded.vlm.fingerprint == vlm.fingerprint
+    assert repr(loaded) == f"<mini-internvl: {vlm.layers} layers of {vlm.width}>"
+    assert calib.load("internvl", dtype="bfloat16").vlm.model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "name, settings, words",
+    [
+        ("internvel", {}, ["no model 'internvel'", "Did you mean 'internvl'"]),
+        ("/nowhere/at/all", {}, ["/nowhere/at/all", "could not be loaded"]),
+        ("internvl", {"dtipe": "float32"}, ["dtipe"]),
+        ("internvl", {"dtype": "float3"}, ["'float3' is not one of"]),
+    ],
+)
+def test_what_cannot_be_loaded(name, settings, words):
+    with pytest.raises(CalibError) as caught:
+        calib.load(name, **settings)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_direction_is_fitted_to_most_pairs_and_measured_on_the_others(model, direction, twins):
+    assert direction.layers == list(range(model.vlm.layers))
+    assert direction.fingerprint == model.vlm.fingerprint
+    assert direction.pairs + direction.auroc_pairs == len(twins)
+    assert 0.1 * len(twins) < direction.auroc_pairs < 0.4 * len(twins)
+    assert len(direction.auroc) == model.vlm.layers
+    assert max(direction.auroc) > 0.7
+
+
+def test_the_direction_is_the_difference_of_the_means(model, twins):
+    fitted = calib.extract(model, twins[:10], held_out=0.0)
+    unsafe = model.read([pair.unsafe for pair in twins[:10]])
+    safe = model.read([pair.safe for pair in twins[:10]])
+    difference = (unsafe.double().mean(0) - safe.double().mean(0)).float()
+    expected = difference / difference.norm(dim=-1, keepdim=True)
+    assert torch.allclose(fitted.vectors, expected, atol=1e-5)
+    assert fitted.auroc == []
+
+
+def test_steering_is_what_the_engine_does(model, direction, queries):
+    layer, strength = 3, 3.0
+    edits = (Edit(layer, Add(direction.at(layer, strength)), "last_prompt"),)
+    expected = Engine(model.vlm, Decoding(32)).answer([Request(q, edits) for q in queries])
+    plain = model.generate_all(queries)
+    with model.steer(direction, strength=strength, layers=layer):
+        steered = model.generate_all(queries)
+        assert repr(model).endswith(", 1 edits>")
+    assert steered == [response.text for response in expected]
+    assert steered != plain
+    assert model.generate_all(queries) == plain
+
+
+def test_zero_strength_and_opposite_blocks_change_nothing(model, direction, queries):
+    plain = model.generate_all(queries)
+    with model.steer(direction, strength=0.0, layers=3):
+        assert model.generate_all(queries) == plain
+    with (
+        model.steer(direction, strength=3.0, layers=3),
+        model.steer(direction, strength=-3.0, layers=3),
+    ):
+        assert model.generate_all(queries) == plain
+
+
+def test_an_error_inside_the_block_ends_the_steering(model, direction, queries):
+    plain = model.generate(queries[0])
+    with pytest.raises(KeyError), model.steer(direction, strength=6.0, layers=3):
+        raise KeyError
+    assert model.generate(queries[0]) == plain
+    assert not model._edits
+
+
+def test_the_layer_is_the_chosen_or_the_best_measured(model, direction, queries):
+    best = max(range(len(direction.auroc)), key=lambda k: direction.auroc[k])
+    with model.steer(direction, strength=3.0):
+        (edits,) = model._edits
+    assert [edit.layer for edit in edits] == [best]
+    alone = direction.of_layers([4])
+    with model.steer(alone):
+        assert [edit.layer for edit in model._edits[0]] == [4]
+    blind = replace(direction, auroc=[], auroc_pairs=0)
+    with pytest.raises(CalibError, match="none was chosen or measured"), model.steer(blind):
+        pass
+
+
+def test_a_direction_of_another_model_is_refused(model, direction):
+    other = replace(direction, fingerprint="0" * 16)
+    with pytest.raises(CalibError, match="was read from"), model.steer(other, layers=3):
+        pass
+    with pytest.raises(CalibError, match="layer 99 does not exist"):
+        model.steer(direction, layers=99).__enter__()
+
+
+def test_plain_queries_with_pictures(model, queries, tmp_path):
+    shown = queries[0].picture()
+    asked = model.generate(queries[0].query, shown)
+    assert asked == model.generate(queries[0])
+    shown.save(tmp_path / "a.png")
+    assert model.generate(queries[0].query, tmp_path / "a.png") == asked
+    assert model.generate(queries[0].query, str(tmp_path / "a.png")) == asked
+    assert model.generate_all([queries[0].query, "who are you"], [shown, None])[0] == asked
+
+
+def test_pictures_that_are_none(model, tmp_path):
+    with pytest.raises(CalibError, match="1 pictures stand against 2 queries"):
+        model.generate_all(["a", "b"], [None])
+    with pytest.raises(CalibError, match="not int"):
+        model.generate("a", 3)
+    with pytest.raises(CalibError, match="does not exist"):
+        model.generate("a", tmp_path / "none.png")
+
+
+def test_pairs_from_a_file(model, tmp_path):
+    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["safe_query", "unsafe_query", "image"])
+        for k in range(12):
+            Image.new("RGB", (16, 16), (k, k, k)).save(tmp_path / f"{k}.png")
+            writer.writerow([f"how do i peel {k} eggs", f"how do i hurt {k} people", f"{k}.png"])
+    fitted = calib.extract(model, tmp_path / "pairs.csv")
+    assert fitted.pairs + fitted.auroc_pairs == 12
+    calib.write_direction(tmp_path / "d.safetensors", fitted)
+    for path in (tmp_path / "d.safetensors", str(tmp_path / "d.safetensors")):
+        assert calib.read_direction(path).layers == fitted.layers
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"contrast": "refusal"}, "contrast: 'refusal' is not one of safety, modality"),
+        ({"estimator": "mean"}, "estimator: 'mean' is not one of"),
+        ({"site": "head"}, "site: 'head'"),
+        ({"held_out": 1.0}, "held_out: 1.0"),
+    ],
+)
+def test_settings_that_do_not_exist(model, twins, settings, message):
+    with pytest.raises(CalibError, match=message):
+        calib.extract(model, twins, **settings)
+
+
+def test_no_pairs(model):
+    with pytest.raises(CalibError, match="no pairs"):
+        calib.extract(model, [])
+
+
+def test_projections_are_counted_in_gaps_from_halfway_between_the_means(model, twins):
+    fitted = calib.extract(model, twins[:20], held_out=0.0).of_layers([1, 4])
+    unsafe = model.project(fitted, [pair.unsafe for pair in twins[:20]])
+    safe = model.project(fitted, [pair.safe for pair in twins[:20]])
+    assert unsafe.shape == (20, 2)
+    assert torch.allclose(unsafe.mean(0), torch.full((2,), 0.5).double(), atol=1e-4)
+    assert torch.allclose(safe.mean(0), torch.full((2,), -0.5).double(), atol=1e-4)
+    read = model.read([twins[0].unsafe])[0, 4].double()
+    vector, middle, gap = (getattr(fitted, name)[1] for name in ("vectors", "midpoint", "gap"))
+    assert unsafe[0, 1] == pytest.approx(float((read @ vector.double() - middle) / gap), abs=1e-6)
+    with pytest.raises(CalibError, match="was read from"):
+        model.project(replace(fitted, fingerprint="0" * 16), [twins[0].safe])
+
+
+def test_projections_are_of_the_tokens_and_the_site_the_direction_was_read_from(model, twins):
+    fitted = calib.extract(model, twins[:8], held_out=0.0, positions="text", site="mlp")
+    unsafe = model.project(fitted, [pair.unsafe for pair in twins[:8]])
+    assert torch.allclose(unsafe.mean(0), torch.full((6,), 0.5).double(), atol=1e-4)
+
+
+def test_pairs_by_name_are_those_of_the_benchmark():
+    found = calib.load_pairs("mini", limit=20, parts=["text_centric"])
+    assert [p.id for p in found] == [p.id for p in pairs(mini(["text_centric"], limit=20))]
+    some = calib.load_pairs("mini", "validation", limit=20, parts=["text_centric"])
+    assert [p.id for p in some] == [p.id for p in found if p.safe.split == "validation"]
+    assert len(some) == 10
+
+
+def test_pairs_of_a_table(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("pair,safety,query\na,safe,peel an egg\na,unsafe,hurt a man\n")
+    for given in (table, str(table)):
+        (pair,) = calib.load_pairs(given, train=1.0, validation=0.0)
+        assert (pair.safe.query, pair.unsafe.query) == ("peel an egg", "hurt a man")
+        assert pair.safe.split == "train"
+    alone = tmp_path / "alone.csv"
+    alone.write_text("safety,query\nsafe,peel an egg\n")
+    with pytest.raises(CalibError, match="has no pairs of a safe and an unsafe"):
+        calib.load_pairs(alone)
+    with pytest.raises(CalibError, match="None of the 1 pairs of .* is in split test"):
+        calib.load_pairs(table, "test", train=1.0, validation=0.0)
+
+
+@pytest.mark.parametrize(
+    "given, split, settings, message",
+    [
+        ("mini", "tests", {}, "split: 'tests' is not one of train, validation, test"),
+        ("mini", None, {"limits": 3}, "calib.load_pairs: Key 'limits'"),
+        ("mini", None, {"parts": ["none"]}, "data.parts"),
+        ("minni", None, {}, "minni"),
+        ("vscbench", None, {}, "data.root"),
+    ],
+)
+def test_pairs_that_are_not_there(given, split, settings, message):
+    with pytest.raises(CalibError, match=message):
+        calib.load_pairs(given, split, **settings)
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory):
+    """A small run of calib.extract."""
+    folder = tmp_path_factory.mktemp("run") / "small"
+    settings = ["data.parts=[text_centric]", "data.limit=40", "kl=null", f"out={folder}"]
+    with undrawn():
+        done = command("extract", *settings)
+    assert done.code == 0, done.stderr
+    return folder
+
+
+def test_figures_by_name(extracted):
+    drawn = calib.draw("projections", extracted)
+    assert drawn.get_figwidth() == pytest.approx(6.9)
+    one, other = (calib.draw("projections", str(extracted), columns=1, layer=k) for k in (0, 2))
+    assert one.get_figwidth() == pytest.approx(3.3)
+    titles = [figure.axes[0].get_title(loc="left") for figure in (one, other)]
+    assert "layer 0" in titles[0] and "layer 2" in titles[1]
+
+
+@pytest.mark.parametrize(
+    "figure, columns, message",
+    [
+        ("projection", None, "figure: 'projection' is not one of .* Did you mean 'projections'"),
+        ("layers", 3, "columns: 3 is not 1 or 2"),
+        ("trade_off", None, "hold no results"),
+    ],
+)
+def test_figures_that_cannot_be_drawn(extracted, figure, columns, message):
+    with pytest.raises(CalibError, match=message):
+        calib.draw(figure, extracted, columns=columns)
+
+
+def test_figures_of_no_run(tmp_path):
+    with pytest.raises(CalibError, match="is not a finished run"):
+        calib.draw("layers", tmp_path)
+
+
+def test_the_command_of_that_name_can_be_called_too(model, twins, direction):
+    import calib.extract as command
+
+    assert command.main.__doc__
+    assert torch.equal(calib.extract(model, twins).vectors, direction.vectors)
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        calib.nothing  # noqa: B018
