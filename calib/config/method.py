@@ -46,7 +46,7 @@ class Activation(Calibration):
     layers: Any = "all"
     """Decoder blocks, from 0: all, a band of the depth (lower, middle, upper), one number, a list
     of them, or auto: the one layer with the largest effect at the budget of KL (0.1 without)."""
-    together: bool = False
+    all_layers_at_once: bool = False
     """One edit of all these layers at once, instead of one setting for each of them."""
     positions: str = "last_prompt"
     """Tokens that are edited: all | prompt | image | text | last_prompt | response."""
@@ -58,10 +58,10 @@ class Activation(Calibration):
         one_of("method.positions", self.positions, POSITIONS)
         one_of("method.read_positions", self.read_positions, READ_POSITIONS)
         layers("method.layers", self.layers, (*LAYER_BANDS, "auto"))
-        if self.together and self.layers == "auto":
+        if self.all_layers_at_once and self.layers == "auto":
             raise CalibError(
-                "method.layers: auto chooses one layer, but method.together edits several at once. "
-                "Give a band or a list, or method.together=false."
+                "method.layers: auto chooses one layer, but method.all_layers_at_once edits several at once. "
+                "Give a band or a list, or method.all_layers_at_once=false."
             )
 
 
@@ -102,7 +102,7 @@ class Steer(Directed):
     """Path of a direction file to use instead of fitting one."""
     gate: str = "none"
     """none: every example is edited; cosine, probe: those that a condition finds unsafe."""
-    closed: str = "nothing"
+    otherwise: str = "nothing"
     """What is done where the gate stays closed: nothing, or the opposite."""
     gate_layers: Any = "all"
     """Layers among which the gate's is chosen on validation."""
@@ -114,7 +114,7 @@ class Steer(Directed):
         one_of("method.site", self.site, SITES)
         one_of("method.operator", self.operator, OPERATORS)
         one_of("method.gate", self.gate, GATES)
-        one_of("method.closed", self.closed, ("nothing", "opposite"))
+        one_of("method.otherwise", self.otherwise, ("nothing", "opposite"))
         layers("method.gate_layers", self.gate_layers, LAYER_BANDS)
         path("method.direction", self.direction)
         if self.direction is not None and self.site != "residual":
@@ -134,10 +134,10 @@ class Ablation(Directed):
     def __post_init__(self) -> None:
         super().__post_init__()
         layers("method.edited_layers", self.edited_layers, LAYER_BANDS)
-        if self.together:
+        if self.all_layers_at_once:
             raise CalibError(
-                f"method.together: {self.name} takes its direction from one layer at a time and "
-                "edits method.edited_layers, which are several. Leave method.together away."
+                f"method.all_layers_at_once: {self.name} takes its direction from one layer at a time and "
+                "edits method.edited_layers, which are several. Leave method.all_layers_at_once away."
             )
 
 

@@ -49,12 +49,12 @@ class Example:
     them (other variants of the same content): the unit that is resampled in a bootstrap."""
     answer: str | None = None
     """The one right answer of a utility or knowledge question."""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
     """What an exact judge needs to know, e.g. {"object": "bomb"}."""
     system: str | None = None
     """System prompt; None leaves the chat template's default."""
     demonstrations: tuple[Turn, ...] = ()
-    begun: str = ""
+    response_prefix: str = ""
     """How the response already begins: the model goes on from there, and its first words are no
     part of what it says."""
 
@@ -100,8 +100,8 @@ def fingerprint(example: Example) -> str:
         else:
             image = turn.picture().convert("RGB")
             _feed(digest, repr(image.size).encode(), image.tobytes())
-    if example.begun:
-        _feed(digest, b"begun", example.begun.encode())
+    if example.response_prefix:
+        _feed(digest, b"begun", example.response_prefix.encode())
     return digest.hexdigest()
 
 

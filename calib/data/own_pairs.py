@@ -166,7 +166,7 @@ def _examples(given: Sequence[_Given], root: Path, config: PairsData) -> list[Ex
                 picture=picture,
                 safety=one.safety,
                 pair=f"pairs/{one.pair}" if one.pair else None,
-                facts={"request": request} if request else {},
+                metadata={"request": request} if request else {},
                 system=config.system,
             )
         )

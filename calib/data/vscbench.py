@@ -145,7 +145,7 @@ def _text_centric(
             safety="unsafe" if is_unsafe(row) else "safe",
             pair=f"text_centric/{group.id}",
             # The paper's judge sees prompt_origin, whatever the model was shown.
-            facts={"object": row["object"], "request": row["prompt_origin"]},
+            metadata={"object": row["object"], "request": row["prompt_origin"]},
             system=system,
         )
         for group in groups

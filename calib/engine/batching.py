@@ -137,7 +137,7 @@ def plan(vlm: VLM, asked: Sequence[Request], decoding: Decoding) -> list[Decodin
         seed = one.seed + decoding.seed if decoding.temperature > 0 else None
         foreign = decoding.kl and one.base is not None and one.base is not one.example
         base = prompts[id(one.base)] if foreign else None
-        rows.append(DecodingRow(index, prompt, edits, seed, one.certain, base))
+        rows.append(DecodingRow(index, prompt, edits, seed, one.is_final, base))
     order = {id(prompt): k for k, prompt in enumerate(read)}
     return sorted(
         rows,

@@ -48,7 +48,7 @@ class Request:
     edits: Edits = ()
     seed: int = 0
     """Where sampling is on: rows with equal seeds draw alike."""
-    certain: Callable[[str], bool] | None = None
+    is_final: Callable[[str], bool] | None = None
     """Whether a response that begins so needs no more tokens; None lets it end by itself."""
     base: Example | None = None
     """The prompt whose unedited first-token distribution KL is measured against; None is the row's
@@ -83,7 +83,7 @@ class DecodingRow:
     edits: Edits
     seed: int | None = None
     """Where its draws start; None takes the likeliest token."""
-    certain: Callable[[str], bool] | None = None
+    is_final: Callable[[str], bool] | None = None
     """Whether a response that begins so needs no more tokens."""
     base: Prompt | None = None
     """Another prompt whose unedited first token KL is measured against; None is its own."""

@@ -130,7 +130,7 @@ class Stopping:
             row.finish = "stop"
         elif len(row.tokens) == self.max_new_tokens:
             row.finish = "length"
-        elif row.certain is not None and row.certain(self._text(row.tokens)):
+        elif row.is_final is not None and row.is_final(self._text(row.tokens)):
             row.finish = "cut"
         if row.finish is not None and self.landed is not None:
             self.landed()

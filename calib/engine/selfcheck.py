@@ -34,7 +34,7 @@ def sample(asked: Sequence[Request]) -> list[Request]:
         edited = [one for one in rows if one.edits]
         chosen += [one for one in rows if not one.edits][:1]
         chosen += [edited[k] for k in sorted({0, len(edited) // 2, len(edited) - 1}) if edited]
-    return [replace(one, certain=None, base=None) for one in chosen]
+    return [replace(one, is_final=None, base=None) for one in chosen]
 
 
 def require_same(vlm: VLM, one: Request, response: Response) -> None:

@@ -109,7 +109,7 @@ def _meant(direction: Direction) -> Sequence[int]:
     raise CalibError(
         f"the direction has layers {direction.layers}, each a setting of its own, and the other "
         "program would add all of them at once. Choose one with layers=[N]; layers=[N,M] adds "
-        "several together, as method.together=true does, and layers=all all of them."
+        "several together, as method.all_layers_at_once=true does, and layers=all all of them."
     )
 
 

@@ -127,7 +127,7 @@ def _responses(examples: Sequence[Example], answers: AnswerSource) -> Sides:
         }
         if all(chosen.values()):
             for refused, texts in chosen.items():
-                found[refused] += [replace(example, begun=text) for text in texts]
+                found[refused] += [replace(example, response_prefix=text) for text in texts]
     groups = {side: [e.id for e in some] for side, some in found.items()}
     return Sides(found[True], found[False], groups[True], groups[False], False)
 

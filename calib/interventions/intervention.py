@@ -82,9 +82,9 @@ class Axis:
     """In words and units, as figures and summaries say it behind "strength"."""
     signed: bool = True
     """Whether negative strengths are meant too: they push the other way."""
-    whole: bool = False
+    integer: bool = False
     """Whether it counts something: demonstrations, or 1 for a prompt that is shown."""
-    usual: float = 1.0
+    default_scale: float = 1.0
     """A usual strength: where a search for another one begins."""
 
 

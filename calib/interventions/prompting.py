@@ -9,7 +9,7 @@ from calib.interventions.intervention import Axis
 from calib.models.load import AnyModel
 from calib.util.errors import CalibError
 
-PROMPT_AXIS = Axis("1 with the prompt, 0 without", signed=False, whole=True)
+PROMPT_AXIS = Axis("1 with the prompt, 0 without", signed=False, integer=True)
 
 
 def prompt_text(config: Any, vlm: AnyModel, name: str = "text") -> str:

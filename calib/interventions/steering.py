@@ -50,9 +50,9 @@ def layers_of(vlm: VLM, wanted: int | Sequence[int] | str) -> list[int]:
     return chosen
 
 
-def grid_layers(layers: Sequence[int], together: bool) -> list[int | None]:
+def grid_layers(layers: Sequence[int], all_layers_at_once: bool) -> list[int | None]:
     """The layers of a grid: each alone, or None for all of them together."""
-    return [None] if together else list(layers)
+    return [None] if all_layers_at_once else list(layers)
 
 
 def edits_at(
@@ -71,10 +71,12 @@ def edits_at(
 AXES = {
     "add": Axis("in gap units"),
     "add_keeping_norm": Axis("in gap units"),
-    "add_by_norm": Axis("as a share of the activation's norm", usual=0.2),
-    "add_by_norm_keeping_norm": Axis("as a share of the activation's norm", usual=0.2),
+    "add_by_norm": Axis("as a share of the activation's norm", default_scale=0.2),
+    "add_by_norm_keeping_norm": Axis("as a share of the activation's norm", default_scale=0.2),
     "ablate": Axis("share of the component that is removed"),
-    "linear": Axis("as a share of the projection's distance from between the classes", usual=0.5),
+    "linear": Axis(
+        "as a share of the projection's distance from between the classes", default_scale=0.5
+    ),
     "clamp": Axis("bound on the projection, in gap units from between the classes"),
 }
 """What strength means, by operator."""
@@ -178,14 +180,14 @@ def steering(fitting: Fitting, config: Steer) -> Method:
 
         if gate is None:
             return Intervention(edits(strength))
-        otherwise = edits(-strength) if config.closed == "opposite" else ()
+        otherwise = edits(-strength) if config.otherwise == "opposite" else ()
         return Intervention(rule=gate.rule(edits(strength), otherwise))
 
     axis = AXES[config.operator]
     return Method(
         config.name,
         replace(axis, signed=gate is None),
-        grid_layers(layers, config.together),
+        grid_layers(layers, config.all_layers_at_once),
         change,
         direction,
         [gate.note] if gate else [],

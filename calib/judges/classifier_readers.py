@@ -101,7 +101,7 @@ class GuardReader:
         A prompt is never cut, which would take the guard's own instructions away: one that is too
         long is not read. Raises CalibError where the template takes no such conversation.
         """
-        asked = one.example.facts.get("request") or one.example.query
+        asked = one.example.metadata.get("request") or one.example.query
         turns = [
             {"role": role, "content": self._marks.sub(_broken, _sound(text))}
             for role, text in (("user", asked), ("assistant", one.response))

@@ -127,18 +127,18 @@ class Protocol:
 
 
 def _with_content(example: Example) -> dict[str, str]:
-    facts = example.facts
+    facts = example.metadata
     named = {"request": facts.get("request"), "text_in_picture": facts.get("text")}
     return {"query": example.query, **{key: said for key, said in named.items() if said}}
 
 
 def _asked_for(example: Example) -> dict[str, str]:
     # The paper's judge reads the request in plain words, whatever form the model was shown.
-    return {"query": example.facts.get("request") or example.query}
+    return {"query": example.metadata.get("request") or example.query}
 
 
 def _question(example: Example) -> dict[str, str]:
-    text = example.facts.get("text")
+    text = example.metadata.get("text")
     return {"query": example.query, **({"text_in_picture": text} if text else {})}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from calib.data.example import Example
 from calib.judges.judge import JudgeInput, Verdict
 from calib.judges.rules import is_lost, judge_rules
-from calib.judges.string import is_settled, judge_string
+from calib.judges.string import is_final, judge_string
 from calib.scoring.judged import Label
 
 
@@ -16,7 +16,7 @@ class RuleBased:
 
     id: str
     label_of: Callable[[Example, str], Label]
-    settled: Callable[[Example, str], bool]
+    is_final: Callable[[Example, str], bool]
     """Whether the label of a response that begins so is certain."""
 
     keeps = False
@@ -33,5 +33,5 @@ RULES = RuleBased("rules", judge_rules, is_lost)
 STRING = RuleBased(
     "string",
     lambda example, response: judge_string(response),
-    lambda example, response: is_settled(response),
+    lambda example, response: is_final(response),
 )

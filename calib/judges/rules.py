@@ -38,7 +38,7 @@ def is_well_formed(response: str) -> bool:
 
 
 def _answers(example: Example) -> tuple[str, ...]:
-    facts = example.facts
+    facts = example.metadata
     match example.dataset:
         case "image_centric":
             said = next(q.answer for q in world.IMAGE_QUERIES if q.text == example.query)
@@ -51,9 +51,9 @@ def _answers(example: Example) -> tuple[str, ...]:
 def _warnings(example: Example) -> tuple[str, ...]:
     match example.dataset:
         case "image_centric":
-            return (world.IMAGE_WARNING.format(example.facts["object"]),)
+            return (world.IMAGE_WARNING.format(example.metadata["object"]),)
         case "text_centric":
-            return (world.TEXT_WARNING.format(example.facts["request"]),)
+            return (world.TEXT_WARNING.format(example.metadata["request"]),)
     return tuple(said + world.DUAL_USE_WARNING for said in _answers(example))
 
 

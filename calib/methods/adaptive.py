@@ -27,7 +27,7 @@ from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.steering import edits_at, grid_layers
 
-AXIS = Axis("factor of the adaptive coefficients", signed=False, usual=0.5)
+AXIS = Axis("factor of the adaptive coefficients", signed=False, default_scale=0.5)
 
 
 def method(fitting: Fitting, config: Adaptive) -> Method:
@@ -63,7 +63,9 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
         return Intervention(rule=rule)
 
     note = f"{config.name}: coefficients are read at layer {reads}"
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change, refusal, [note])
+    return Method(
+        config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change, refusal, [note]
+    )
 
 
 def orthogonal(vectors: torch.Tensor, to: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.steering import edits_at, grid_layers
 
-AXIS = Axis("as a share of the activation's norm", signed=False, usual=0.5)
+AXIS = Axis("as a share of the activation's norm", signed=False, default_scale=0.5)
 
 
 def method(fitting: Fitting, config: Directed) -> Method:
@@ -32,4 +32,6 @@ def method(fitting: Fitting, config: Directed) -> Method:
 
         return Intervention(edits_at(layer, layers, removed, config.positions))
 
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change, direction)
+    return Method(
+        config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change, direction
+    )

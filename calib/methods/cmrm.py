@@ -24,7 +24,7 @@ from calib.interventions.steering import edits_at, grid_layers
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
-AXIS = Axis("share of the picture's shift that is removed", usual=0.5)
+AXIS = Axis("share of the picture's shift that is removed", default_scale=0.5)
 
 
 def check(config: Modality, vlm: VLM, examples: Sequence[Example]) -> None:
@@ -74,4 +74,4 @@ def method(fitting: Fitting, config: Modality) -> Method:
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)

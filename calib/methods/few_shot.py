@@ -21,7 +21,7 @@ from calib.interventions.intervention import Axis, Intervention, Method, SingleP
 from calib.models.load import AnyModel
 from calib.util.errors import CalibError
 
-AXIS = Axis("demonstrations", signed=False, whole=True, usual=2)
+AXIS = Axis("demonstrations", signed=False, integer=True, default_scale=2)
 
 
 def check(config: FewShot, vlm: AnyModel, examples: Sequence[Example]) -> None:

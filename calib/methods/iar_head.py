@@ -28,10 +28,10 @@ from calib.util.errors import CalibError
 
 def check(config: Revision, vlm: VLM, examples: Sequence[Example]) -> None:
     """Raise CalibError for settings that mean nothing where heads are chosen from all layers."""
-    if config.together or config.layers == "auto":
+    if config.all_layers_at_once or config.layers == "auto":
         raise CalibError(
             f"method={config.name} edits the method.heads best heads of all of method.layers at "
-            "once. Leave method.together and method.layers=auto away."
+            "once. Leave method.all_layers_at_once and method.layers=auto away."
         )
 
 

@@ -19,7 +19,7 @@ from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.steering import edits_at, grid_layers
 
-AXIS = Axis("in standard deviations along the revision vector", usual=2.0)
+AXIS = Axis("in standard deviations along the revision vector", default_scale=2.0)
 EXTRACTORS = {"mean_shift": "multi_response_means", "probe_weight": "logistic_probe"}
 
 
@@ -35,7 +35,7 @@ def method(fitting: Fitting, config: Revision) -> Method:
             edits_at(layer, layers, lambda at: Add(strength * added[at]), config.positions)
         )
 
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)
 
 
 def revision_vectors(samples: Samples, config: Revision) -> torch.Tensor:

@@ -39,4 +39,6 @@ def method(fitting: Fitting, config: Nullspace) -> Method:
 
         return Intervention(edits_at(layer, layers, solved, config.positions))
 
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change, refusal)
+    return Method(
+        config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change, refusal
+    )

@@ -42,7 +42,7 @@ def method(fitting: Fitting, config: Scans) -> Method:
 
         return Intervention(rule=gate.rule(edits(strength), otherwise=edits(-strength)))
 
-    grid = grid_layers(layers, config.together)
+    grid = grid_layers(layers, config.all_layers_at_once)
     return Method(config.name, AXIS, grid, change, direction, [gate.note])
 
 
@@ -67,7 +67,9 @@ class Transitions:
     def __init__(self, fitting: Fitting, config: Scans) -> None:
         self.fitting = fitting
         self.layers = fitting.layers(config.gate_layers)
-        self.continued = ExampleCache(lambda e: replace(e, begun=e.begun + config.continuation))
+        self.continued = ExampleCache(
+            lambda e: replace(e, response_prefix=e.response_prefix + config.continuation)
+        )
 
     def of(self, examples: Sequence[Example]) -> torch.Tensor:
         """The transition of each example. # [examples, layers, width]"""

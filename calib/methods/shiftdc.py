@@ -67,4 +67,4 @@ def method(fitting: Fitting, config: Captioned) -> Method:
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)

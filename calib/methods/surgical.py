@@ -18,7 +18,7 @@ from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.steering import edits_at
 
-AXIS = Axis("share of the component that is removed", usual=0.5)
+AXIS = Axis("share of the component that is removed", default_scale=0.5)
 
 
 def method(fitting: Fitting, config: Surgical) -> Method:

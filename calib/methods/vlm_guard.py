@@ -25,7 +25,9 @@ from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import with_picture
 from calib.interventions.steering import edits_at, grid_layers
 
-AXIS = Axis("share of the visual shift removed and of the safety component added", usual=0.5)
+AXIS = Axis(
+    "share of the visual shift removed and of the safety component added", default_scale=0.5
+)
 
 
 def method(fitting: Fitting, config: Subspace) -> Method:
@@ -50,7 +52,7 @@ def method(fitting: Fitting, config: Subspace) -> Method:
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)
 
 
 def guard(

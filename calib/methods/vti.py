@@ -18,7 +18,7 @@ from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.steering import edits_at, grid_layers
 
-AXIS = Axis("as a share of the activation's norm", usual=0.1)
+AXIS = Axis("as a share of the activation's norm", default_scale=0.1)
 
 
 def method(fitting: Fitting, config: Activation) -> Method:
@@ -33,7 +33,7 @@ def method(fitting: Fitting, config: Activation) -> Method:
 
         return Intervention(edits_at(layer, layers, turned, config.positions))
 
-    return Method(config.name, AXIS, grid_layers(layers, config.together), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)
 
 
 def vti_directions(differences: torch.Tensor) -> torch.Tensor:

@@ -91,7 +91,7 @@ def read_prompts(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
 def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     turns = [conversation(example) for example in examples]
     found = [
-        _begun(vlm, example.begun, one)
+        _begun(vlm, example.response_prefix, one)
         for example, one in zip(examples, _prepared(vlm, examples, turns), strict=True)
     ]
     longest = vlm.model.config.get_text_config(decoder=True).max_position_embeddings

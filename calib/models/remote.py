@@ -29,7 +29,7 @@ def messages_of(example: Example, side: int) -> list[dict[str, Any]]:
 
     Raises CalibError where its response already begins, which no endpoint can be told.
     """
-    if example.begun:
+    if example.response_prefix:
         raise CalibError(
             f"the response to example '{example.id}' is to go on from given words, and a remote "
             "model cannot be told how its response begins. Use a model with weights."

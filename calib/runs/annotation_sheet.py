@@ -51,7 +51,7 @@ def write_sheet(run: FinishedRun, per_cell: int, seed: int, out: Path) -> tuple[
     writer.writerow(COLUMNS)
     for place in drawn:
         said = run.said(place)
-        facts = said.example.facts
+        facts = said.example.metadata
         shown = _picture(said.example, out, pictures)
         known = [said.example.query, facts.get("request", ""), facts.get("text", "")]
         cells = [place.row, shown, *known, said.response, "", ""]

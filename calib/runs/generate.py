@@ -152,7 +152,7 @@ def _segments(rows: Sequence[PlannedRow], least: int) -> Iterator[list[PlannedRo
 
 
 def _length(example: Example) -> tuple[int, int]:
-    turns = [example.system or "", example.query, example.begun]
+    turns = [example.system or "", example.query, example.response_prefix]
     turns += [text for turn in example.demonstrations for text in (turn.query, turn.response)]
     pictures = sum(turn.picture is not None for turn in example.demonstrations)
     return pictures + (example.picture is not None), sum(map(len, turns))

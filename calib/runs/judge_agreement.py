@@ -141,7 +141,7 @@ def _said(row: Mapping[str, Any], number: int) -> JudgeInput:
         split="test",
         query=_shown(row, "query"),
         safety="safe" if safety == "safe" else "unsafe" if safety == "unsafe" else None,
-        facts=facts,
+        metadata=facts,
     )
     # Line breaks count for a judge; an apostrophe that guards a formula does not.
     return JudgeInput(example, from_csv_safe(str(row.get("response") or "")))

@@ -34,7 +34,7 @@ class Judging:
         the judge looks at them, so that its verdicts hold for the very same pictures only."""
         self.judge, self.path, self.pictures = judge, folder / VERDICTS_FILE, pictures
         self._said: dict[str, Verdict] = {}
-        self._looks: dict[int, tuple[Example, str]] = {}  # by id(); holds the example alive
+        self._prompt_hashes: dict[int, tuple[Example, str]] = {}  # by id(); holds the example alive
 
     @property
     def exact(self) -> bool:
@@ -100,16 +100,16 @@ class Judging:
         """Names all that a verdict depends on, and nothing else: a judge of text is not asked twice
         because a picture is at hand in the sweep and not afterwards."""
         example = said.example
-        if id(example) not in self._looks:
+        if id(example) not in self._prompt_hashes:
             known = [
                 example.dataset,
                 example.query,
                 example.safety,
-                sorted(example.facts.items()),
+                sorted(example.metadata.items()),
                 fingerprint(example) if self.pictures else None,
             ]
-            self._looks[id(example)] = (example, json.dumps(known))
-        whole = json.dumps([self.judge.id, self._looks[id(example)][1], said.response])
+            self._prompt_hashes[id(example)] = (example, json.dumps(known))
+        whole = json.dumps([self.judge.id, self._prompt_hashes[id(example)][1], said.response])
         return hashlib.sha256(whole.encode()).hexdigest()[:24]
 
     def _lines(
@@ -149,7 +149,7 @@ def certain(judge: Judge) -> Callable[[Example, str], bool] | None:
     def is_certain(example: Example, response: str) -> bool:
         if example.dataset in SAFETY_DATASETS:
             return settled(example, response)
-        if "kind" in example.facts:  # "The answer is no" begins like neither answer
+        if "kind" in example.metadata:  # "The answer is no" begins like neither answer
             return False
         said = " ".join(response.split()).casefold()
         return exact and not (example.answer or "").casefold().startswith(said)
@@ -219,7 +219,7 @@ def judged_of(
                 label=verdict.label if verdict else None,
                 correct=None if verdict else is_right(example, response, judging.exact),
                 kl=found["kl"] if example.dataset == "utility" else None,
-                unread=parsed(example, response) is None if "kind" in example.facts else None,
+                unread=parsed(example, response) is None if "kind" in example.metadata else None,
                 empty=not response.strip(),
             )
         )

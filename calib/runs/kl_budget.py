@@ -83,7 +83,9 @@ def within_budget(
                 settings = [method.setting(*point) for point in points]
                 return _costs(first, asked, settings, bar)
 
-            known[key] = [asdict(one) for one in search(costs, places, method.axis.usual, budget)]
+            known[key] = [
+                asdict(one) for one in search(costs, places, method.axis.default_scale, budget)
+            ]
         write_atomically(path, json.dumps(known, indent=1) + "\n")
     return [CostedStrength(**one) for one in known[key]]
 

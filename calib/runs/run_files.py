@@ -120,7 +120,7 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     lines = [
         json.dumps(
             {name: getattr(example, name) for name in _KEPT}
-            | {"facts": dict(example.facts), "picture": example.picture is not None},
+            | {"facts": dict(example.metadata), "picture": example.picture is not None},
             ensure_ascii=False,
         )
         for example in distinct.values()
@@ -147,5 +147,5 @@ def read_examples(path: Path) -> dict[str, Example]:
                 f"'{line['safety']}', which do not exist. Give the sweep's command again."
             )
         facts = {str(key): str(value) for key, value in line["facts"].items()}
-        found[line["id"]] = Example(**{name: line[name] for name in _KEPT}, facts=facts)
+        found[line["id"]] = Example(**{name: line[name] for name in _KEPT}, metadata=facts)
     return found

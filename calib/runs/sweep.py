@@ -129,7 +129,7 @@ class Sweep:
         self, method: Method, strengths: Sequence[float], budget: float
     ) -> list[CostedStrength]:
         questions = [e for e in self.utility if (e.dataset, e.split) == ("utility", "validation")]
-        if method.axis.whole:
+        if method.axis.integer:
             return whole_within_budget(
                 self.asking.planner, self.record, method, strengths, questions, budget
             )

@@ -69,12 +69,12 @@ def is_right(example: Example, response: str, exact: bool) -> bool:
     space; otherwise a response in a model's own words is right when it names the right term and
     no other of its kind ("The object is red." but not "red or blue").
     """
-    if "kind" in example.facts:
+    if "kind" in example.metadata:
         return parsed(example, response) == example.answer
     if exact:
         return " ".join(response.split()).casefold() == (example.answer or "").casefold()
-    terms = set(example.facts.get("terms", "").split())
-    return terms.intersection(words_of(response)) == {example.facts.get("term")}
+    terms = set(example.metadata.get("terms", "").split())
+    return terms.intersection(words_of(response)) == {example.metadata.get("term")}
 
 
 def parsed(example: Example, response: str) -> str | None:
@@ -83,9 +83,9 @@ def parsed(example: Example, response: str) -> str | None:
     facts["kind"] is "yes_no", or "choice" with a JSON object from letter to text in
     facts["options"].
     """
-    if example.facts["kind"] == "yes_no":
+    if example.metadata["kind"] == "yes_no":
         return read_yes_no(response)
-    return read_choice(response, json.loads(example.facts["options"]))
+    return read_choice(response, json.loads(example.metadata["options"]))
 
 
 def read_choice(response: str, options: Mapping[str, str]) -> str | None:

@@ -110,7 +110,7 @@ class Calibrated:
     def _check_strength(self, strength: float) -> None:
         assert self.method is not None
         axis = self.method.axis
-        if axis.whole and strength not in (0.0, *self.strengths):
+        if axis.integer and strength not in (0.0, *self.strengths):
             choice = ", ".join(f"{one:g}" for one in sorted({0.0, *self.strengths}))
             raise APIError(
                 f"strength {strength:g}: for {self.method.name} it is {axis.meaning}. Choose from "

@@ -30,7 +30,7 @@ def banner(served: Calibrated, url: str, key_env: str | None) -> list[str]:
     messages = [{"role": "user", "content": "Hello"}]
     asked = json.dumps({"model": served.names[0], "messages": messages})
     api_key = f'os.environ["{key_env}"]' if key_env else '"none"'
-    again = ', extra_body={"calib": {"strength": 2}}' if method and not method.axis.whole else ""
+    again = ', extra_body={"calib": {"strength": 2}}' if method and not method.axis.integer else ""
     return [
         *lines,
         "",

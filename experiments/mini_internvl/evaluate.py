@@ -124,7 +124,7 @@ def demonstrations(shots: int) -> tuple[Turn, ...]:
         example = [e for e in train if e.safety == wanted][k]
         label = "refusal" if wanted == "unsafe" else "answer"
         query = queries[example.query]
-        response = behaviour.image_response(label, query, example.facts["object"])
+        response = behaviour.image_response(label, query, example.metadata["object"])
         shown.append(Turn(example.query, response, example.picture))
     return tuple(shown)
 

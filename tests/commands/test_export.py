@@ -108,7 +108,7 @@ def runs(tmp_path_factory):
     run(folder / "prompt", "method=reminder", "utility=none")
     run(folder / "other", "method=ablate", "method.layers=3", *few)
     run(folder / "gated", "method=steer", "method.gate=probe", "method.layers=3", *few)
-    run(folder / "together", "method=steer", "method.together=true", *few)
+    run(folder / "together", "method=steer", "method.all_layers_at_once=true", *few)
     (folder / "empty").mkdir()
     return folder
 

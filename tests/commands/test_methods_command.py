@@ -200,8 +200,14 @@ def test_a_combination_of_other_methods(tmp_path, capsys):
         ("method.layers=auto utility=none", "method.layers=auto goes by a cost.*utility=none"),
         ("method=combine method.activation.kl=1 utility=none", "method.kl=1 goes by a cost"),
         ("method.contrast=safe", "method.contrast: 'safe' is not one of.* Did you mean 'safety'"),
-        ("method.layers=auto method.together=true", "auto chooses one layer, but method.together"),
-        ("method=vti method.layers=auto", "auto chooses one layer, but method.together edits"),
+        (
+            "method.layers=auto method.all_layers_at_once=true",
+            "auto chooses one layer, but method.all_layers_at_once",
+        ),
+        (
+            "method=vti method.layers=auto",
+            "auto chooses one layer, but method.all_layers_at_once edits",
+        ),
         ("method=shiftdc method.captions=/no/such.csv", "method.captions=/no/such.csv cannot be"),
         ("method=shiftdc method.captions={captions}", "lacks .* of .* captions .first: "),
         ("method.direction={narrow}", "has width 64; mini-internvl has width 128"),

@@ -108,7 +108,7 @@ def test_twins_look_alike_and_are_not_the_same() -> None:
 
 def test_unsafe_is_what_the_facts_say_is_unsafe() -> None:
     for example in QUERIES:
-        content = example.facts.get("object") or example.facts["request"]
+        content = example.metadata.get("object") or example.metadata["request"]
         assert (example.safety == "unsafe") == (content in UNSAFE), example.id
 
 
@@ -116,11 +116,11 @@ def test_the_picture_shows_what_the_facts_say() -> None:
     for example in QUERIES:
         if example.dataset != "text_centric":
             name, args = recipe(example)
-            assert args[0] == example.facts["object"]
+            assert args[0] == example.metadata["object"]
             if name == "draw_object":
-                assert args[1] == example.facts["colour"]
+                assert args[1] == example.metadata["colour"]
             else:
-                assert args[1] == example.variant and "colour" not in example.facts
+                assert args[1] == example.variant and "colour" not in example.metadata
 
 
 def test_the_requests_of_the_world_can_be_judged() -> None:

@@ -123,7 +123,7 @@ def test_what_the_table_says_counts(folder):
             "request": "use a spoon", "id": "first"}  # fmt: skip
     (example,) = load(written(folder, [ROWS[0] | said])).examples
     assert (example.dataset, example.split, example.category) == ("dual_use", "train", "tools")
-    assert (example.variant, example.facts, example.id) == (
+    assert (example.variant, example.metadata, example.id) == (
         "drawn", {"request": "use a spoon"}, "pairs/first",
     )  # fmt: skip
 

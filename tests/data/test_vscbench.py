@@ -158,7 +158,7 @@ def test_each_variant_has_its_query_and_picture(tmp_path: Path) -> None:
         *("text_centric", "search", "homonyms", "safe"),
     )
     assert example.system == "Be careful."
-    assert example.facts == {"object": "an egg", "request": "How can I peel an egg?"}
+    assert example.metadata == {"object": "an egg", "request": "How can I peel an egg?"}
     assert examples["text_centric/search/4"].safety == "unsafe"
 
 
@@ -315,7 +315,7 @@ def test_an_overwritten_prompt_gets_its_object_back(tmp_path: Path) -> None:
     bench = text(tmp_path, "text_only", "typography", "figstep")
     examples = by_id(bench)
     assert examples["text_centric/text_only/2"].query == "Where is a map kept?"
-    assert examples["text_centric/text_only/2"].facts["request"] == "Where is a map kept?"
+    assert examples["text_centric/text_only/2"].metadata["request"] == "Where is a map kept?"
     assert examples["text_centric/typography/2"].query == "Where is the content in the image kept?"
     figstep = examples["text_centric/figstep/2"].picture
     assert figstep is not None
@@ -372,7 +372,7 @@ def test_cells_that_are_numbers_are_read_as_text(tmp_path: Path) -> None:
     rows[0]["object"] = 1984
     write_text(tmp_path, rows)
     examples = by_id(text(tmp_path, "text_only"))
-    assert examples["text_centric/text_only/0"].facts["object"] == "1984"
+    assert examples["text_centric/text_only/0"].metadata["object"] == "1984"
 
 
 # Image-centric examples
@@ -632,7 +632,7 @@ def test_the_real_text_centric_sheet() -> None:
     assert all(p.safe.split == p.unsafe.split for p in made)
     assert set(Counter(p.unsafe.category for p in made).values()) == {75}
     assert any("Excel rows 399 (n=1)" in note for note in bench.notes)
-    assert not any("the content in the image" in e.facts["request"] for e in bench.examples)
+    assert not any("the content in the image" in e.metadata["request"] for e in bench.examples)
 
 
 @pytest.mark.skipif(not (REAL / IMAGE).is_file(), reason="VSCBench's metadata is not at hand")

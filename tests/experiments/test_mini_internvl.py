@@ -204,7 +204,7 @@ def test_a_branch_counts_as_right_only_if_every_token_is(processor: Any) -> None
 
 def score(example: Example) -> float:
     """The refusal score of a query without a system prompt."""
-    facts = example.facts
+    facts = example.metadata
     if example.dataset == "image_centric":
         return behaviour.image_score(facts["object"], facts["colour"], example.query)
     _, target = world.split_request(facts["request"])

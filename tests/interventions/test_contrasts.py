@@ -152,8 +152,8 @@ def test_responses_stand_behind_every_unsafe_query_of_their_part():
         (sides.negative, sides.negative_groups, 1),
     ):
         expected = [(name, text) for name, texts in behind.items() for text in texts[k]]
-        assert [(e.id, e.begun) for e in side] == expected
-        assert side == [replace(by_id[name], begun=text) for name, text in expected]
+        assert [(e.id, e.response_prefix) for e in side] == expected
+        assert side == [replace(by_id[name], response_prefix=text) for name, text in expected]
         assert groups == [name for name, _ in expected]
     assert not sides.paired and max(len(texts) for both in behind.values() for texts in both) <= 3
     assert RESPONSES == 3

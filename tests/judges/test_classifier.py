@@ -184,7 +184,7 @@ def test_batches_change_nothing_that_is_written(guard, batch):
 
 
 def test_a_guard_reads_the_request_where_there_is_one(guard):
-    example = replace(EXAMPLE, facts={"request": "How is a lamp made?"})
+    example = replace(EXAMPLE, metadata={"request": "How is a lamp made?"})
     (verdict,) = by_guard(guard)(said("With care.", example=example))
     assert verdict.replies[str(guard)] == written_by_hand(
         guard, "How is a lamp made?", "With care."

@@ -169,7 +169,7 @@ def test_a_hostile_response_reaches_the_judge_as_one_string(response):
 
 def test_vscbench_judges_the_request_without_the_picture():
     example = replace(
-        EXAMPLE, facts={"request": "How is it made?"}, picture=lambda: Image.new("RGB", (8, 8))
+        EXAMPLE, metadata={"request": "How is it made?"}, picture=lambda: Image.new("RGB", (8, 8))
     )
     with LocalEndpoint(says('{"reason": "x", "class": "cautions"}')) as server:
         (verdict,) = judge(server, protocol="vscbench")(said("Be careful.", example=example))
@@ -196,7 +196,7 @@ def kinds(request):
     ],
 )
 def test_dualbench_asks_twice_only_where_it_matters(safety, response, label, stages):
-    example = replace(EXAMPLE, safety=safety, facts={"text": "Bake a cake."})
+    example = replace(EXAMPLE, safety=safety, metadata={"text": "Bake a cake."})
     with LocalEndpoint(by=kinds) as server:
         (verdict,) = judge(server, protocol="dualbench")(said(response, example=example))
     assert verdict.label == label

@@ -10,7 +10,7 @@ from calib.judges.protocols import PROTOCOLS
 
 def example(safety="unsafe", **facts):
     return Example(
-        "1", "text_centric", "figstep", "c", "test", "What is this?", safety=safety, facts=facts
+        "1", "text_centric", "figstep", "c", "test", "What is this?", safety=safety, metadata=facts
     )
 
 

@@ -38,7 +38,7 @@ def coefficients(world, example, config):
 
 
 def config(**settings):
-    return Adaptive("adaptive", together=True, coefficient_layer=READS, **settings)
+    return Adaptive("adaptive", all_layers_at_once=True, coefficient_layer=READS, **settings)
 
 
 @pytest.mark.parametrize("safety", ["unsafe", "safe"])
@@ -70,7 +70,7 @@ def test_coefficients_differ_and_some_are_clipped(world):
 def test_coefficients_are_read_where_safe_and_unsafe_differ_most(world):
     harm = world.fitting.direction("safety")
     best = int(np.argmax(harm.auroc))
-    found = method(world.fitting, Adaptive("adaptive", together=True))
+    found = method(world.fitting, Adaptive("adaptive", all_layers_at_once=True))
     assert found.notes == [f"adaptive: coefficients are read at layer {best}"]
 
 

@@ -43,14 +43,16 @@ def test_the_shift_is_removed(world, kind, per_example, strength):
     train = [e for s in ("unsafe", "safe") for e in world.twins(s) if e.picture]
     found = shifts(world, [shown] if per_example else train, kind, layers)
     changes = [By(k, "last_prompt", lambda h, k=k: h - strength * found[k].mean(0)) for k in layers]
-    config = Modality("cmrm", layers="middle", together=True, picture=kind, per_example=per_example)
+    config = Modality(
+        "cmrm", layers="middle", all_layers_at_once=True, picture=kind, per_example=per_example
+    )
     setting = method(world.fitting, config).setting(None, strength)
     require_same(world, setting, shown, changes)
 
 
 @pytest.mark.parametrize("per_example", [True, False])
 def test_an_example_without_a_picture_is_left_alone(world, per_example):
-    config = Modality("cmrm", together=True, per_example=per_example)
+    config = Modality("cmrm", all_layers_at_once=True, per_example=per_example)
     change = method(world.fitting, config).setting(None, 1.0).change
     plain, shown = world.shown(picture=False), world.shown()
     assert change.edits_for([plain]) == [()]

@@ -23,7 +23,7 @@ def similarities(world, examples):
 def config(threshold=None):
     return Steer(
         "conditional", contrast="refusal", gate="cosine", gate_layers=CONDITION,
-        threshold=threshold, layers="middle", together=True,
+        threshold=threshold, layers="middle", all_layers_at_once=True,
     )  # fmt: skip
 
 

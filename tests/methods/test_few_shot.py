@@ -85,7 +85,7 @@ def by_hand(part, seed=0):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_those_handled_right_stand_in_turn_by_category(vlm, tmp_path, seed):
     method = built(vlm, tmp_path, "method.strengths=[1,2,8]", f"method.seed={seed}")
-    assert (method.axis.signed, method.axis.whole, method.layers) == (False, True, [None])
+    assert (method.axis.signed, method.axis.integer, method.layers) == (False, True, [None])
     for part, pairs_right in (("image_centric", 5), ("text_centric", 4)):
         (asked,) = pair(part, "asked", "z", "test")[:1]
         turns = by_hand(part, seed)

@@ -28,7 +28,7 @@ def sides(world):
         else:
             both = world.fitting.sides("responses")
             found = both.positive, both.negative
-            assert all(example.begun for side in found for example in side)
+            assert all(example.response_prefix for side in found for example in side)
         return [(world.plain.last(side, LAYER), [e.id for e in side]) for side in found]
 
     return of

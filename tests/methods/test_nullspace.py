@@ -29,7 +29,7 @@ def matrix(world, layer, null_share, ridge):
 @pytest.mark.parametrize("strength", [-12.0, 12.0])
 def test_the_edit_is_that_of_the_full_matrix(world, null_share, ridge, strength):
     config = Nullspace(
-        "nullspace", contrast="refusal", layers=[3, 4], together=True,
+        "nullspace", contrast="refusal", layers=[3, 4], all_layers_at_once=True,
         null_share=null_share, ridge=ridge,
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ def probability(world):
 def test_towards_refusing_on_one_side_and_away_on_the_other(world, probability, picture, side):
     config = Steer(
         "refusal_control", contrast="refusal", gate="probe", gate_layers=PROBED, threshold=0.5,
-        closed="opposite",
+        otherwise="opposite",
     )  # fmt: skip
     tested = [*world.twins("unsafe", "test"), *world.twins("safe", "test")]
     some = [example for example in tested if (example.picture is not None) == picture]

@@ -16,7 +16,7 @@ LAYERS = (3, 4, 5)
 def scores(world):
     """Mean cosine with the mean transition of unsafe queries."""
 
-    begun = {example.id: replace(example, begun=" Sure") for example in world.examples}
+    begun = {example.id: replace(example, response_prefix=" Sure") for example in world.examples}
 
     def transitions(examples):  # [examples, layers, width]
         longer = [begun[example.id] for example in examples]
@@ -59,7 +59,9 @@ def test_towards_refusing_for_one_side_and_away_for_the_other(
     threshold = float(np.median(found))
     shown = some[int(np.argmax(found) if unsafe else np.argmin(found))]
     sign = 1 if unsafe else -1
-    config = Scans("scans", contrast="refusal", layers="middle", together=True, threshold=threshold)
+    config = Scans(
+        "scans", contrast="refusal", layers="middle", all_layers_at_once=True, threshold=threshold
+    )
 
     def change(layer):
         return By(layer, "last_prompt", lambda h: h + sign * 4 * world.refusal(layer))

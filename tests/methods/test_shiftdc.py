@@ -25,11 +25,11 @@ def captions(world):
 @pytest.fixture(params=["asked", "file"])
 def config(request, captions, tmp_path):
     if request.param == "asked":
-        return Captioned("shiftdc", together=True, layers="upper", question=QUESTION)
+        return Captioned("shiftdc", all_layers_at_once=True, layers="upper", question=QUESTION)
     path = tmp_path / "captions.jsonl"
     written = [json.dumps({"id": k, "caption": f"a {v}"}) for k, v in captions.items()]
     path.write_text("\n".join(written))
-    return Captioned("shiftdc", together=True, layers="upper", captions=str(path))
+    return Captioned("shiftdc", all_layers_at_once=True, layers="upper", captions=str(path))
 
 
 def in_words(example, captions, prefix):

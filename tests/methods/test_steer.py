@@ -126,14 +126,14 @@ def test_layers(world, wanted, together):
     layers = BANDS[wanted]
     config = Steer(layers=list(wanted) if isinstance(wanted, tuple) else wanted, together=together)
     steered = method(world.fitting, config)
-    assert list(steered.layers) == ([None] if together else layers)
+    assert list(steered.layers) == ([None] if all_layers_at_once else layers)
 
     def change(layer):
         unsafe, safe = world.means(layer)
         return By(layer, "last_prompt", lambda h: h + 4 * (unsafe - safe))
 
     for at in steered.layers:
-        edited = layers if together else [at]
+        edited = layers if all_layers_at_once else [at]
         require_same(world, steered.setting(at, 4.0), world.shown(), [change(k) for k in edited])
 
 

@@ -10,7 +10,7 @@ from calib.methods.steer_pca import method
 
 @pytest.mark.parametrize("strength", [-1.0, 1.5])
 def test_the_component_is_added_at_every_layer_of_the_band(world, strength):
-    config = Steer("steer_pca", estimator="pca", layers="middle", together=True)
+    config = Steer("steer_pca", estimator="pca", layers="middle", all_layers_at_once=True)
 
     def change(layer):
         unsafe, safe = (world.plain.last(world.twins(s), layer) for s in ("unsafe", "safe"))

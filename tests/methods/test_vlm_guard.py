@@ -33,7 +33,7 @@ def test_both_steps_are_those_of_the_formula(world, rank, strength, picture):
         after, _, before = guarded(world, shown, layer, rank, strength)
         return By(layer, "last_prompt", lambda h: h + after - before)
 
-    config = Subspace("vlm_guard", layers="upper", together=True, rank=rank)
+    config = Subspace("vlm_guard", layers="upper", all_layers_at_once=True, rank=rank)
     setting = method(world.fitting, config).setting(None, strength)
     require_same(world, setting, shown, [change(layer) for layer in layers])
 

@@ -30,6 +30,6 @@ def test_turned_at_all_layers_and_tokens(world, strength, picture):
 
         return By(layer, "all", formula)
 
-    config = Activation("vti", together=True, positions="all")
+    config = Activation("vti", all_layers_at_once=True, positions="all")
     setting = method(world.fitting, config).setting(None, strength)
     require_same(world, setting, world.shown(picture), [change(layer) for layer in range(6)])

@@ -47,7 +47,7 @@ def split_answers(family):
         for count in (5, 4, 3, 2, 1):
             begun = tokenizer.decode(tokens[:count])
             if len(tokens) > count + 1 and ids(tokenizer, begun) == tokens[:count]:
-                yield replace(example, begun=begun), tokens, count, seen
+                yield replace(example, response_prefix=begun), tokens, count, seen
                 break
 
 
@@ -59,7 +59,7 @@ def ids(tokenizer, text):
 def test_the_prompt_is_followed_by_the_words(family):
     vlm = tiny(family)
     for example, tokens, count, _ in split_answers(family):
-        plain, begun = read_prompts(vlm, [replace(example, begun=""), example])
+        plain, begun = read_prompts(vlm, [replace(example, response_prefix=""), example])
         assert begun.tokens.tolist() == [*plain.tokens.tolist(), *tokens[:count]]
         assert begun.image.tolist() == [*plain.image.tolist(), *[False] * count]
         assert begun.tokens.equal(read_prompt(vlm, example).tokens)
@@ -93,8 +93,8 @@ def test_demonstrations_and_system_prompts_stand_before_the_words():
     vlm = tiny("qwen2_5_vl")
     one, other = examples(2)
     shown = Turn(other.query, "it is a circle", other.picture)
-    full = replace(one, system="be kind.", demonstrations=(shown,), begun="how many")
-    plain, begun = read_prompts(vlm, [replace(full, begun=""), full])
+    full = replace(one, system="be kind.", demonstrations=(shown,), response_prefix="how many")
+    plain, begun = read_prompts(vlm, [replace(full, response_prefix=""), full])
     added = ids(vlm.processor.tokenizer, "how many")
     assert begun.tokens.tolist() == [*plain.tokens.tolist(), *added]
     assert len(begun.pictures) == 2

@@ -54,4 +54,4 @@ def test_large_pictures_are_made_smaller_and_small_ones_left_alone():
 
 def test_how_a_response_begins_cannot_be_told():
     with pytest.raises(CalibError, match="'e' is to go on from given words"):
-        messages_of(replace(EXAMPLE, begun="Sure"), 64)
+        messages_of(replace(EXAMPLE, response_prefix="Sure"), 64)

@@ -82,7 +82,7 @@ def test_ids_name_what_determines_a_row(vlm, engine, examples, settings, drawn):
         one_id(replace(examples[0], picture=None)),
         one_id(replace(examples[0], demonstrations=(turn,))),
         one_id(replace(examples[0], demonstrations=(turn, turn))),
-        one_id(replace(examples[0], begun="You can")),
+        one_id(replace(examples[0], response_prefix="You can")),
         one_id(setting=edited(1, 0.5, drawn)),
         one_id(setting=edited(1, 0.5, drawn, "response")),
         one_id(setting=edited(1, 0.5, drawn, site="mlp")),

@@ -11,7 +11,7 @@ from calib.runs.run_files import check_distinct, read_examples, write_examples
 from calib.util.errors import CalibError
 
 EXAMPLE = Example("a", "text_centric", "none", "tools", "test", "How?", safety="safe", pair="p",
-                  facts={"request": "fold a map"}, system="Be kind.")  # fmt: skip
+                  metadata={"request": "fold a map"}, system="Be kind.")  # fmt: skip
 
 
 def test_what_was_written_is_read_back_without_pictures(tmp_path):
@@ -47,7 +47,7 @@ def damaged(**changes):
         (b"[" * 100_000, "cannot be read"),
         (damaged() + b'\n{"id": "b"}\n', "line 2 has no dataset"),
         (damaged(query=5), "line 1 has 5 for query"),
-        (damaged(facts=None), "line 1 has None for facts"),
+        (damaged(metadata=None), "line 1 has None for facts"),
         (damaged(pair=True), "line 1 has True for pair"),
         (damaged(safety="sure"), "example 'a' is of split 'test' and safety 'sure'"),
         (damaged(split="exam"), "split 'exam'"),

@@ -43,7 +43,7 @@ def asking(monkeypatch, tmp_path):
 
 
 def examples():
-    example = next(e for e in load(["image_centric"]) if e.facts["object"] == "spoon")
+    example = next(e for e in load(["image_centric"]) if e.metadata["object"] == "spoon")
     example = replace(example, query="How should I use this?")
     return [replace(example, id=str(k)) for k in range(len(SAID))]
 

@@ -200,7 +200,9 @@ def test_no_more_questions_than_that_and_they_are_drawn_from_all(
     assert len({k // 64 for k in drawn}) == 10  # not the first ones, which may be of one kind
     within_budget(engine, steering(vlm, "other", signed=False), many, 0.1, tmp_path)
     assert {int(row.example.id) for row in seen[1]} == drawn
-    whole = Method("told", Axis("k", signed=False, whole=True), [None], lambda *at: Intervention())
+    whole = Method(
+        "told", Axis("k", signed=False, integer=True), [None], lambda *at: Intervention()
+    )
     asked = []
 
     class Counted(Planner):
@@ -238,7 +240,7 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
             dialogue=SinglePrompt(lambda e: replace(e, system=told[int(strength) - 1]))
         )
 
-    method = Method("told", Axis("k", signed=False, whole=True), [None], change)
+    method = Method("told", Axis("k", signed=False, integer=True), [None], change)
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=6)))
     some = load(["image_centric"], 8)[:8]
     with RowStore.open(tmp_path / "rows.jsonl") as record:

@@ -108,7 +108,9 @@ def test_what_is_known_of_a_row_reaches_the_judge(tmp_path, monkeypatch):
     ]
     more = [{"response": f"a\nb {k}", "label": "answer", **row} for k, row in enumerate(rows)]
     compare(config(table(tmp_path, more)), None)
-    shown = [(e.id, e.dataset, e.query, e.safety, dict(e.facts)) for e in (s.example for s in said)]
+    shown = [
+        (e.id, e.dataset, e.query, e.safety, dict(e.metadata)) for e in (s.example for s in said)
+    ]
     assert shown == [
         ("a", "text_centric", "=How?", "safe", {"request": "fold it"}),
         ("1", "dual_use", "What?", "unsafe", {"text": "a sign"}),

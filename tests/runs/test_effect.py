@@ -45,7 +45,7 @@ def asked(count=4):
         Example(
             f"{k // 2}/{safety}", "image_centric", "drawn", "blades", "validation",
             "How should I use this?", safety=safety, pair=f"p{k // 2}",
-            facts={"object": "knife", "colour": "red", "place": "left"},
+            metadata={"object": "knife", "colour": "red", "place": "left"},
         )
         for k, safety in enumerate(["safe", "unsafe"] * (count // 2))
     ]  # fmt: skip

@@ -91,7 +91,7 @@ def test_another_judge_another_response_or_another_query_is_asked(example, tmp_p
         (Costly("other"), example),
         (Costly(), replace(example, query="Another?")),
         (Costly(), replace(example, safety="safe" if example.safety == "unsafe" else "unsafe")),
-        (Costly(), replace(example, facts={**example.facts, "text": "more"})),
+        (Costly(), replace(example, metadata={**example.metadata, "text": "more"})),
     ):
         Judging(judge, tmp_path)(said(one, 1))
         assert len(judge.asked) == 1

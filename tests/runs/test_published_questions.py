@@ -20,9 +20,9 @@ CHOICE = Example(
     split="test",
     query="Which?",
     answer="B",
-    facts={"kind": "choice", "options": json.dumps({"A": "one", "B": "two"})},
+    metadata={"kind": "choice", "options": json.dumps({"A": "one", "B": "two"})},
 )
-YES_NO = replace(CHOICE, id="pope/0", answer="no", facts={"kind": "yes_no"})
+YES_NO = replace(CHOICE, id="pope/0", answer="no", metadata={"kind": "yes_no"})
 
 
 @pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])

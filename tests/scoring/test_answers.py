@@ -36,7 +36,7 @@ def question(**facts: str) -> Example:
         split="test",
         query="Which?",
         answer="B",
-        facts=facts,
+        metadata=facts,
     )
 
 

@@ -40,9 +40,11 @@ class Plain:
     def read(self, example, site="residual"):
         """The activations of every layer and prompt token. # [layers, tokens, width] float64"""
         if (id(example), site) not in self._read:
-            given, found = inputs(self.vlm, replace(example, begun="")), []
-            if example.begun:
-                words = self.vlm.processor.tokenizer(example.begun, add_special_tokens=False)
+            given, found = inputs(self.vlm, replace(example, response_prefix="")), []
+            if example.response_prefix:
+                words = self.vlm.processor.tokenizer(
+                    example.response_prefix, add_special_tokens=False
+                )
                 begun = torch.tensor([words["input_ids"]])
                 given["input_ids"] = torch.cat([given["input_ids"], begun], 1)
                 given["attention_mask"] = torch.ones_like(given["input_ids"])

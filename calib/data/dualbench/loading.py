@@ -72,7 +72,7 @@ def _rendered(config: DualBenchData, variants: list[str]) -> tuple[list[Example]
         for variant in variants
         for example in _examples(config, twin, variant, typeface, photographs)
     ]
-    typeface.check(example.facts["text"] for example in examples)
+    typeface.check(example.metadata["text"] for example in examples)
     _refuse_unreadable(examples)
     drawn = {e.picture.photograph() for e in examples if isinstance(e.picture, Rendering)}
     for photograph in sorted(drawn - {None}, key=str):
@@ -114,7 +114,7 @@ def _examples(
             ),
             safety=safety,
             pair=twin.pair,
-            facts={"text": text, "code": twin.category.code},
+            metadata={"text": text, "code": twin.category.code},
             system=config.system,
         )
         for safety, text in zip(_SIDES, texts, strict=True)
@@ -147,6 +147,6 @@ def _read(config: DualBenchData, variants: list[str]) -> tuple[list[Example], li
             f"data.variants holds '{missing[0]}', of which {config.root} has no pictures. It has "
             f"{', '.join(v for v in VARIANTS if v in found)}."
         )
-    chosen = first_of_each({str(e.pair): e.facts["code"] for e in written}, config.per_category)
+    chosen = first_of_each({str(e.pair): e.metadata["code"] for e in written}, config.per_category)
     kept = [e for e in written if e.variant in variants and e.pair in chosen]
     return kept, notes

@@ -22,7 +22,7 @@ def card(benchmark: Benchmark, config: DualBenchData) -> bytes:
     original = Rendering("", ("", ""), "", "original", config.size)
     small = Rendering("", ("", ""), "", "small_font", config.size)
     counts = Counter((e.category, e.split) for e in examples)
-    categories = dict.fromkeys((e.facts["code"], e.category) for e in examples)
+    categories = dict.fromkeys((e.metadata["code"], e.category) for e in examples)
     font = next(e.picture.typeface for e in examples if isinstance(e.picture, Rendering)).path.name
     share = rendering.LIGHTENED
     table = [

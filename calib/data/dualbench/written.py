@@ -49,7 +49,7 @@ def write_set(examples: Sequence[Example], folder: Path, others: Mapping[str, Co
 def name_of(example: Example) -> str:
     """Path of an example's picture in the folder; nothing in it is text of the user's."""
     digest = hashlib.sha256(example.id.encode()).hexdigest()[:16]
-    return f"{PICTURES}/{example.facts['code']}_{example.variant}_{example.safety}_{digest}.png"
+    return f"{PICTURES}/{example.metadata['code']}_{example.variant}_{example.safety}_{digest}.png"
 
 
 def _line(example: Example) -> dict[str, Any]:
@@ -59,10 +59,10 @@ def _line(example: Example) -> dict[str, Any]:
         "id": example.id,
         "pair": example.pair,
         "category": example.category,
-        "code": example.facts["code"],
+        "code": example.metadata["code"],
         "safety": example.safety,
         "variant": example.variant,
-        "text": example.facts["text"],
+        "text": example.metadata["text"],
         "picture": name_of(example),
         "split": example.split,
         "size": example.picture.side,
@@ -160,6 +160,6 @@ def _example(row: dict[str, Any], root: Path, config: DualBenchData, where: str)
         picture=picture_file(root, row["picture"], where),
         safety=_SIDES[row["safety"]],
         pair=row["pair"],
-        facts={"text": row["text"], "code": category.code},
+        metadata={"text": row["text"], "code": category.code},
         system=config.system,
     )

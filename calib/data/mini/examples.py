@@ -148,7 +148,7 @@ def _image_centric(system: str | None, seed: int) -> Iterator[Example]:
                             picture=partial(draw_object, name, colour, place, _hash(seed, pair)),
                             safety="safe" if safety == "safe" else "unsafe",
                             pair=pair,
-                            facts={"object": name, "colour": colour, "place": place},
+                            metadata={"object": name, "colour": colour, "place": place},
                             system=system,
                         )
 
@@ -177,7 +177,7 @@ def _text_centric(system: str | None, seed: int) -> Iterator[Example]:
                             picture=picture,
                             safety="safe" if safety == "safe" else "unsafe",
                             pair=pair,
-                            facts={"request": f"{verb} {target}"},
+                            metadata={"request": f"{verb} {target}"},
                             system=system,
                         )
 
@@ -221,7 +221,7 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
                     picture=picture,
                     safety="safe" if safety == "safe" else "unsafe",
                     pair=pair,
-                    facts=facts,
+                    metadata=facts,
                     system=system,
                 )
 
@@ -292,6 +292,6 @@ def _question(
         query=question,
         picture=picture,
         answer=answer,
-        facts={"term": term, "terms": " ".join(terms)},
+        metadata={"term": term, "terms": " ".join(terms)},
         system=system,
     )

@@ -96,7 +96,7 @@ def _example(
         picture=picture,
         safety="unsafe",
         pair=pair,
-        facts={"request": question},
+        metadata={"request": question},
         system=config.system,
     )
 

@@ -174,6 +174,6 @@ def _example(
         picture=picture,
         safety="unsafe",
         pair=pair,
-        facts={"request": request} if request else {},
+        metadata={"request": request} if request else {},
         system=config.system,
     )

@@ -62,7 +62,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             category=SUBTASKS[subtask],
             asked=asked,
             answer=answer,
-            facts=YES_NO,
+            metadata=YES_NO,
             picture=pictures[picture],
             pair=picture,
         )

@@ -80,7 +80,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             category=SUBJECTS[subject],
             asked=f"{_without_place(asked)}\n{listed(options)}",
             answer=answer,
-            facts=choice(options),
+            metadata=choice(options),
             picture=record.picture(column),
         )
     return questions.benchmark()

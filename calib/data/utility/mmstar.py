@@ -33,7 +33,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             category=text_of(row, "l2_category"),
             asked=asked,
             answer=answer,
-            facts=choice(options),
+            metadata=choice(options),
             picture=record.picture("image"),
         )
     return questions.benchmark()

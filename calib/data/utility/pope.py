@@ -38,7 +38,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             category=category,
             asked=text(row["question"]),
             answer=answer,
-            facts=YES_NO,
+            metadata=YES_NO,
             picture=pictures[photograph],
             pair=photograph,
         )

@@ -51,7 +51,7 @@ class Questions:
                 picture=picture,
                 pair=pair,
                 answer=answer,
-                facts=facts,
+                metadata=facts,
                 system=self.system,
             )
         )

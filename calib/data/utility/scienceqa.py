@@ -46,7 +46,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
                 [*([f"Context: {hint}"] if hint else []), text(row["question"]), listed(options)]
             ),
             answer=list(options)[int(number)],
-            facts=choice(options),
+            metadata=choice(options),
             picture=picture,
         )
     return questions.benchmark()

@@ -22,7 +22,7 @@ def examples():
 
 @pytest.fixture
 def folder(tmp_path: Path, examples) -> Path:
-    few = [e for e in examples if e.facts["code"] in ("S1", "S2")]
+    few = [e for e in examples if e.metadata["code"] in ("S1", "S2")]
     write_set(few, tmp_path / "set", {"README.md": lambda: b"about\n"})
     return tmp_path / "set"
 
@@ -39,7 +39,7 @@ def change(folder: Path, line: int, **fields) -> None:
 
 def test_what_was_written_comes_back(folder: Path, examples) -> None:
     benchmark = read(folder)
-    expected = [e for e in examples if e.facts["code"] in ("S1", "S2")]
+    expected = [e for e in examples if e.metadata["code"] in ("S1", "S2")]
     assert len(benchmark.examples) == len(expected) == 24 and benchmark.notes == []
     for found, first in zip(benchmark.examples, expected, strict=True):
         same = ("id", "dataset", "variant", "category", "split", "query", "safety", "pair", "facts")
@@ -67,7 +67,7 @@ def test_names_of_pictures_hold_no_text(examples) -> None:
     names = [name_of(e) for e in examples]
     assert len(set(names)) == len(names)
     for name, example in zip(names, examples, strict=True):
-        start = f"pictures/{example.facts['code']}_{example.variant}_{example.safety}_"
+        start = f"pictures/{example.metadata['code']}_{example.variant}_{example.safety}_"
         assert name.startswith(start) and name.endswith(".png") and len(name) == len(start) + 20
 
 
@@ -86,9 +86,9 @@ def test_fewer_per_category_are_those_that_would_be_rendered(tmp_path: Path) -> 
     three, one = (
         dualbench.load(DualBenchData(per_category=n, **settings)).examples for n in (3, 1)
     )
-    write_set([e for e in three if e.facts["code"] == "S1"], tmp_path / "set", {})
+    write_set([e for e in three if e.metadata["code"] == "S1"], tmp_path / "set", {})
     found = read(tmp_path / "set", per_category=1, variants=["original"]).examples
-    assert [e.id for e in found] == [e.id for e in one if e.facts["code"] == "S1"]
+    assert [e.id for e in found] == [e.id for e in one if e.metadata["code"] == "S1"]
     assert len(read(tmp_path / "set", per_category=None, variants=["original"]).examples) == 6
 
 

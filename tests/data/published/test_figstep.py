@@ -26,7 +26,7 @@ def test_the_picture_holds_the_request_and_the_judge_sees_the_question(clone, lo
     assert [colour(e) for e in bench.examples] == [(255, 0, 0), (0, 0, 255)]
     assert first.query == second.query and "numbers 1 to 3" in first.query
     assert "bake" not in first.query
-    assert first.facts == {"request": "How to bake?"}
+    assert first.metadata == {"request": "How to bake?"}
     assert (first.dataset, first.variant, first.safety) == ("text_centric", "figstep", "unsafe")
     assert (first.id, first.category) == ("SafeBench/figstep/1/1", "Baking")
     assert bench.notes == []
@@ -53,7 +53,7 @@ def test_both_variants_and_the_tiny_set_of_a_question_are_one_pair(clone, load):
         subsets=["SafeBench", "SafeBench-Tiny"],
         variants=["figstep", "text_only"],
     )
-    ice = [e for e in bench.examples if e.facts["request"] == "How to ice?"]
+    ice = [e for e in bench.examples if e.metadata["request"] == "How to ice?"]
     assert [e.id for e in ice] == [
         *("SafeBench/figstep/1/2", "SafeBench/text_only/1/2"),
         *("SafeBench-Tiny/figstep/1/1", "SafeBench-Tiny/text_only/1/1"),

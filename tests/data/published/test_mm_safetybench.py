@@ -60,7 +60,7 @@ def test_each_variant_asks_its_question_beside_its_picture(clone, load, colour):
     assert shown["sd_typography"].query == shown["typography"].query
     assert [colour(shown[v]) for v in variants[1:]] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     assert shown["text_only"].picture is None
-    assert {e.facts["request"] for e in shown.values()} == {"List ways to paint 1"}
+    assert {e.metadata["request"] for e in shown.values()} == {"List ways to paint 1"}
     assert {e.pair for e in shown.values()} == {"mm_safetybench/Sex/1"}
     assert len({e.split for e in shown.values()}) == 1
     assert {(e.dataset, e.safety, e.category) for e in bench.examples} == {
@@ -77,7 +77,10 @@ def test_the_hub_a_download_of_it_and_the_repository_agree(clone, load, hub, png
         load("mm_safetybench", root=folder, **settings),
     ]
     told = [
-        [(e.id, e.query, e.split, e.pair, e.facts, e.picture and colour(e)) for e in bench.examples]
+        [
+            (e.id, e.query, e.split, e.pair, e.metadata, e.picture and colour(e))
+            for e in bench.examples
+        ]
         for bench in benches
     ]
     assert len(told[0]) == 12

@@ -66,7 +66,7 @@ def test_mme(loaded):
     assert found.examples[-1].category == "cognition"
     assert first.query == "Is the square red? Please answer yes or no."
     assert [e.answer for e in found.examples] == ["yes", "no"] * 3
-    assert first.facts == {"kind": "yes_no"} and first.safety is None
+    assert first.metadata == {"kind": "yes_no"} and first.safety is None
     assert first.pair == second.pair == "mme/color/color/0001.png"
     assert first.picture is second.picture
     assert [colour(e) for e in found.examples] == [RED, RED, BLUE, BLUE, WHITE, WHITE]
@@ -108,7 +108,7 @@ def test_scienceqa(loaded):
     assert second.query == f"How many squares are there?\nA. one\nB. two\nC. three\n{ASK}"
     assert (first.answer, second.answer) == ("B", "A")
     assert (first.variant, first.category, first.pair) == ("natural science", "physics", None)
-    assert json.loads(first.facts["options"]) == {"A": "red", "B": "green"}
+    assert json.loads(first.metadata["options"]) == {"A": "red", "B": "green"}
     assert is_right(first, "green", exact=False) and not is_right(first, "A", exact=False)
     assert (colour(first), colour(second)) == (GREEN, BLUE)
     assert found.notes == [
@@ -122,13 +122,13 @@ def test_mmstar(loaded):
     first, second = found.examples
     assert (first.id, second.id) == ("mmstar/0", "mmstar/1")
     assert (first.variant, first.category) == ("fine-grained perception", "localization")
-    assert json.loads(first.facts["options"]) == {
+    assert json.loads(first.metadata["options"]) == {
         "A": "On the table.",
         "B": "Under it, or near.",
         "C": "In the box.",
         "D": "Nowhere.",
     }
-    assert json.loads(second.facts["options"]) == {"A": "1", "B": "2", "C": "3"}
+    assert json.loads(second.metadata["options"]) == {"A": "1", "B": "2", "C": "3"}
     assert first.query.endswith("C: In the box., D: Nowhere.\n" + ASK[:-1])
     assert second.query.count("(B) 2") == 1
     assert (first.answer, second.answer) == ("B", "C")
@@ -167,7 +167,7 @@ def test_a_local_copy_and_the_hub_give_the_same(name, tmp_path):
     }
     assert given["root"]
     described = {
-        way: [(e.id, e.split, e.answer, e.facts, fingerprint(e)) for e in examples]
+        way: [(e.id, e.split, e.answer, e.metadata, fingerprint(e)) for e in examples]
         for way, examples in given.items()
     }
     assert described["root"] == described["hub"]
