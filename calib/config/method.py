@@ -60,8 +60,8 @@ class Activation(Calibration):
         layers("method.layers", self.layers, (*LAYER_BANDS, "auto"))
         if self.all_layers_at_once and self.layers == "auto":
             raise CalibError(
-                "method.layers: auto chooses one layer, but method.all_layers_at_once edits several at once. "
-                "Give a band or a list, or method.all_layers_at_once=false."
+                "method.layers: auto chooses one layer, but method.all_layers_at_once edits several "
+                "at once. Give a band or a list, or method.all_layers_at_once=false."
             )
 
 
@@ -136,8 +136,9 @@ class Ablation(Directed):
         layers("method.edited_layers", self.edited_layers, LAYER_BANDS)
         if self.all_layers_at_once:
             raise CalibError(
-                f"method.all_layers_at_once: {self.name} takes its direction from one layer at a time and "
-                "edits method.edited_layers, which are several. Leave method.all_layers_at_once away."
+                f"method.all_layers_at_once: {self.name} takes its direction from one layer at a "
+                "time and edits method.edited_layers, which are several. Omit "
+                "method.all_layers_at_once."
             )
 
 

@@ -39,7 +39,7 @@ def image_features(
         names = [_name(unit) for unit in units]
         for name, unit in zip(names, units, strict=True):
             if name not in pixels and name not in vlm.pictures:
-                pixels[name] = _wanted(vlm, one if all_layers_at_once else alone(vlm, unit[0]))
+                pixels[name] = _wanted(vlm, one if together else alone(vlm, unit[0]))
         wanted.append(names)
     # Held here too: the store may be too small for all of them.
     features = {n: vlm.pictures.get(n) for names in wanted for n in names if n not in pixels}

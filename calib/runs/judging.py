@@ -144,7 +144,7 @@ def certain(judge: Judge) -> Callable[[Example, str], bool] | None:
     can be judged."""
     if not isinstance(judge, RuleBased):
         return None
-    settled, exact = judge.settled, judge.id == "rules"
+    settled, exact = judge.is_final, judge.id == "rules"
 
     def is_certain(example: Example, response: str) -> bool:
         if example.dataset in SAFETY_DATASETS:

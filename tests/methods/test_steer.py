@@ -120,11 +120,12 @@ BANDS = {
 
 
 @pytest.mark.parametrize("wanted", BANDS)
-@pytest.mark.parametrize("together", [True, False])
-def test_layers(world, wanted, together):
+@pytest.mark.parametrize("all_layers_at_once", [True, False])
+def test_layers(world, wanted, all_layers_at_once):
     """One setting for each layer, or one that edits them all, each with its own difference."""
     layers = BANDS[wanted]
-    config = Steer(layers=list(wanted) if isinstance(wanted, tuple) else wanted, together=together)
+    chosen = list(wanted) if isinstance(wanted, tuple) else wanted
+    config = Steer(layers=chosen, all_layers_at_once=all_layers_at_once)
     steered = method(world.fitting, config)
     assert list(steered.layers) == ([None] if all_layers_at_once else layers)
 

@@ -1,4 +1,4 @@
-"""From a row to a question: options, prompt, facts, and the tally of what is left out."""
+"""From a row to a question: options, prompt, metadata, and the tally of what is left out."""
 
 import ast
 import json
@@ -32,7 +32,7 @@ class Questions:
         category: str,
         asked: str,
         answer: str,
-        facts: Mapping[str, str],
+        metadata: Mapping[str, str],
         picture: Picture | None,
         pair: str | None = None,
     ) -> None:
@@ -51,7 +51,7 @@ class Questions:
                 picture=picture,
                 pair=pair,
                 answer=answer,
-                metadata=facts,
+                metadata=metadata,
                 system=self.system,
             )
         )
@@ -88,7 +88,7 @@ def yes_no(cell: Any) -> str | None:
 
 
 def choice(options: Mapping[str, str]) -> dict[str, str]:
-    """The facts of a question with options, texts by letter."""
+    """The metadata of a question with options, texts by letter."""
     return {"kind": "choice", "options": json.dumps(dict(options), ensure_ascii=False)}
 
 
