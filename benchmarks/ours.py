@@ -13,7 +13,7 @@ from calib.engine.engine import Engine
 from calib.engine.operators import Add
 from calib.engine.request import Decoding, Request
 from calib.models import prompts
-from calib.models.image_features import FeatureCache
+from calib.models.feature_cache import FeatureCache
 from calib.models.load import VLM
 
 

@@ -40,7 +40,8 @@ from calib.engine.edits import Edits
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding, Request
 from calib.interventions.contrasts import JudgedAnswer, sides_of
-from calib.interventions.steering import edits_at, layers_of, operator_at
+from calib.interventions.grid import edits_at, layers_of
+from calib.interventions.steering import operator_at
 from calib.models.layers import Site
 from calib.models.load import VLM
 from calib.models.load import load as load_vlm

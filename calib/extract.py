@@ -17,7 +17,7 @@ def main(config: ExtractConfig) -> None:
 
     from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.directions.direction import write_direction
-    from calib.interventions.steering import layers_of
+    from calib.interventions.grid import layers_of
     from calib.models.load import load
     from calib.report.direction_table import direction_table
     from calib.report.figures import layers, projections

@@ -1,6 +1,5 @@
 """Load the benchmark and the utility questions that a configuration names."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,10 @@ from calib.config.data import (
 )
 from calib.config.schemas import CONF
 from calib.data import dualbench, own_pairs, published, utility, vscbench
-from calib.data.example import SPLITS, Example, Pair, limited, pairs
+from calib.data.example import SPLITS, Benchmark, Example, Pair, limited, pairs
 from calib.data.images import sound_pictures
 from calib.data.mini import examples as mini
 from calib.util.errors import CalibError, did_you_mean
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Examples of all splits, and what a reader of the results must know about them."""
-
-    examples: list[Example]
-    """Twins stand together, so that a limit on their number keeps pairs whole."""
-    notes: list[str] = field(default_factory=list)
-    """Every defect handled, everything rendered or left out: one sentence each, with its count."""
 
 
 def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:

@@ -182,3 +182,13 @@ def counted_in_sra(some: Iterable[One]) -> list[One]:
     return paired or [
         one for one in found if one.dataset == "dual_use" and one.variant not in PERTURBATIONS
     ]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Examples of all splits, and what a reader of the results must know about them."""
+
+    examples: list[Example]
+    """Twins stand together, so that a limit on their number keeps pairs whole."""
+    notes: list[str] = field(default_factory=list)
+    """Every defect handled, everything rendered or left out: one sentence each, with its count."""

@@ -21,8 +21,7 @@ from typing import Any
 
 from calib.config.choices import PARTS
 from calib.config.data import PairsData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import SPLITS, Example, Safety, Split, pairs, split_of
+from calib.data.example import SPLITS, Benchmark, Example, Safety, Split, pairs, split_of
 from calib.data.images import picture_in
 from calib.data.tables import TableRow, checked_columns, read_table, text_of
 from calib.util.errors import CalibError, did_you_mean

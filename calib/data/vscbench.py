@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Picture, split_of
+from calib.data.example import Benchmark, Example, Picture, split_of
 from calib.data.images import picture_file
 from calib.data.text_image import render_text
 from calib.data.vscbench_tables import (

@@ -8,10 +8,9 @@ import torch
 
 from calib.engine.cache import Slots
 from calib.engine.edits import SiteEdits, edits_by_site, of_response
-from calib.engine.engine import Stats
 from calib.engine.prefill import Entry, Prefix, Read, read_last, read_prefix, read_whole
 from calib.engine.reference_logits import ReferenceLogits, divergence
-from calib.engine.request import DecodingRow
+from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
 from calib.models.layers import LayerSite, changing
 from calib.models.load import VLM

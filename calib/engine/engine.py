@@ -3,7 +3,7 @@
 import gc
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -19,29 +19,12 @@ from calib.engine.batching import (
 from calib.engine.decode_batch import DecodeBatch, PromptGroup
 from calib.engine.fallback import answer_without_sharing
 from calib.engine.reference_logits import ReferenceLogits
-from calib.engine.request import Decoding, DecodingRow, Request, Response
+from calib.engine.request import Decoding, DecodingRow, Request, Response, Stats
 from calib.engine.sampling import Sampler, Stopping
 from calib.engine.selfcheck import TOKENS, require_same, sample
 from calib.engine.sharing import Sharing, sharing_of
 from calib.models.load import VLM
 from calib.util.errors import CalibError
-
-
-@dataclass
-class Stats:
-    """Counts since the engine was made."""
-
-    rows: int = 0
-    """Rows answered."""
-    tokens: int = 0
-    """Tokens of their responses, the end token included."""
-    prefill_token_layers: int = 0
-    """Tokens of prompts that passed a decoder block, padding included."""
-    decode_row_steps: int = 0
-    """Rows of the batches that decoding passed through the model, a token each."""
-    retries: int = 0
-    """How often a batch was made smaller because memory ran out."""
-
 
 JOINING_SHARE = 4
 """Rows join once this part of the slots is free: few large passes cost less than many small."""

@@ -14,9 +14,8 @@ import torch
 
 from calib.engine.batching import Room
 from calib.engine.edits import SiteEdits, edits_by_site, of_response
-from calib.engine.engine import Stats
 from calib.engine.reference_logits import ReferenceLogits, divergence
-from calib.engine.request import DecodingRow
+from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
 from calib.models.layers import LayerSite, changing, decoder
 from calib.models.load import VLM

@@ -18,8 +18,8 @@ from transformers.cache_utils import Cache
 
 from calib.engine.cache import ForkedLayer, Source
 from calib.engine.edits import Edits, Masks
-from calib.engine.engine import Stats
 from calib.engine.prefix_sharing import PrefixStates, fork, forking
+from calib.engine.request import Stats
 from calib.models.load import VLM
 from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
 from calib.models.prompts import Prompt

@@ -6,8 +6,7 @@ import torch
 
 from calib.engine.activations import like_length
 from calib.engine.batching import Room
-from calib.engine.engine import Stats
-from calib.engine.request import DecodingRow
+from calib.engine.request import DecodingRow, Stats
 from calib.models.load import VLM
 from calib.models.prompt_batch import collate
 

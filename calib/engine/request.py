@@ -109,3 +109,19 @@ def token_history(row: DecodingRow) -> torch.Tensor:
     """Prompt and response of a row so far. # [length] int64"""
     tokens = row.prompt.tokens
     return torch.cat([tokens, torch.tensor(row.tokens, dtype=tokens.dtype, device=tokens.device)])
+
+
+@dataclass
+class Stats:
+    """Counts since the engine was made."""
+
+    rows: int = 0
+    """Rows answered."""
+    tokens: int = 0
+    """Tokens of their responses, the end token included."""
+    prefill_token_layers: int = 0
+    """Tokens of prompts that passed a decoder block, padding included."""
+    decode_row_steps: int = 0
+    """Rows of the batches that decoding passed through the model, a token each."""
+    retries: int = 0
+    """How often a batch was made smaller because memory ran out."""

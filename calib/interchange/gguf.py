@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from calib.directions.direction import Direction
-from calib.interchange.importing import bytes_of
+from calib.interchange.vectors import bytes_of
 from calib.util.errors import CalibError
 
 MAGIC, VERSION, ALIGNMENT = b"GGUF", 3, 32

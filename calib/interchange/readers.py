@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from calib.interchange.gguf import read_control_vector
-from calib.interchange.importing import LARGEST, as_vector, bytes_of
+from calib.interchange.vectors import LARGEST, as_vector, bytes_of
 from calib.util.errors import CalibError
 
 METADATA = "direction_metadata.json"

@@ -13,7 +13,7 @@ from calib.directions.projections import Group, projections_file, projections_of
 from calib.directions.samples import Samples
 from calib.engine.activations import read_activations
 from calib.interventions.contrasts import AnswerSource, Sides, sides_of, twins
-from calib.interventions.steering import layers_of
+from calib.interventions.grid import layers_of
 from calib.models.layers import Site
 from calib.models.load import VLM
 from calib.models.prompt_batch import Positions

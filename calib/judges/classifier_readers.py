@@ -9,7 +9,7 @@ import torch
 from jinja2 import TemplateError
 
 from calib.config.judge import ClassifierJudge, LabelRule
-from calib.judges.classifier import Loaded
+from calib.judges.classifier_model import Loaded
 from calib.judges.judge import JudgeInput
 from calib.util.errors import CalibError, did_you_mean
 

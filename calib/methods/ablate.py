@@ -12,8 +12,8 @@ output. Its means are over harmful and harmless queries (contrast=safety).
 from calib.config.method import Ablation
 from calib.engine.operators import Ablate
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at
 
 AXIS = Axis("share of the component that is removed", default_scale=0.5)
 

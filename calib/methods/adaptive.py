@@ -24,8 +24,8 @@ from calib.directions.direction import Direction
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("factor of the adaptive coefficients", signed=False, default_scale=0.5)
 

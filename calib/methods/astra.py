@@ -13,8 +13,8 @@ Strength is a share of the activation's norm.
 from calib.config.method import Directed
 from calib.engine.operators import AblateByCosine
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("as a share of the activation's norm", signed=False, default_scale=0.5)
 

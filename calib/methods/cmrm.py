@@ -18,9 +18,9 @@ from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import with_picture
-from calib.interventions.steering import edits_at, grid_layers
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 

@@ -19,8 +19,8 @@ from calib.data.example import Example, Split
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Intervention, Method
-from calib.interventions.steering import edits_at
 from calib.methods.iar_layer import AXIS, deviations, revision_vectors
 from calib.models.load import VLM
 from calib.util.errors import CalibError

@@ -16,8 +16,8 @@ from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("in standard deviations along the revision vector", default_scale=2.0)
 EXTRACTORS = {"mean_shift": "multi_response_means", "probe_weight": "logistic_probe"}

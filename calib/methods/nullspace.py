@@ -16,8 +16,8 @@ from calib.config.method import Nullspace
 from calib.directions.subspaces import nullspace_ridge
 from calib.engine.operators import LowRank
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("factor of the refusal direction's gap")
 

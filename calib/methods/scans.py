@@ -22,8 +22,8 @@ from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import ExampleCache, Fitting
 from calib.interventions.gates import Gate, chosen_gate
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("in gap units", signed=False)
 

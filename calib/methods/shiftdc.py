@@ -18,10 +18,10 @@ from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import Captions, check_captions
 from calib.interventions.prompting import prompt_text
-from calib.interventions.steering import edits_at, grid_layers
 from calib.models.load import VLM
 
 AXIS = Axis("share of the modality shift along the safety direction that is removed")

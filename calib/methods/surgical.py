@@ -15,8 +15,8 @@ import torch
 from calib.config.method import Surgical
 from calib.engine.operators import Ablate, Add
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at
 
 AXIS = Axis("share of the component that is removed", default_scale=0.5)
 

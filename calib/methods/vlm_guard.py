@@ -21,9 +21,9 @@ from calib.directions.subspaces import svd_subspace
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import with_picture
-from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis(
     "share of the visual shift removed and of the safety component added", default_scale=0.5

@@ -15,8 +15,8 @@ from sklearn.decomposition import PCA
 from calib.config.method import Activation
 from calib.engine.operators import AddByNormKeepingNorm
 from calib.interventions.fitting import Fitting
+from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.steering import edits_at, grid_layers
 
 AXIS = Axis("as a share of the activation's norm", default_scale=0.1)
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
-from calib.models.image_features import FeatureCache
+from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.original_llava import is_original
 from calib.models.processor import open_processor

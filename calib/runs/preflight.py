@@ -8,10 +8,10 @@ from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod, Prompting, Worded
 from calib.config.sweep import GenerationConfig, SweepConfig
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, counted_in_sra
+from calib.data.example import Benchmark, Example, counted_in_sra
+from calib.interventions.grid import layers_of
 from calib.interventions.prompting import prompt_text, with_text
-from calib.interventions.steering import given_direction, layers_of
+from calib.interventions.steering import given_direction
 from calib.judges.registry import check_judge
 from calib.models.load import MINI, VLM, AnyModel
 from calib.models.prompts import read_prompt

@@ -10,8 +10,7 @@ from calib import methods
 from calib.config.method import Activation, Combine
 from calib.config.prompts import Calibration
 from calib.config.sweep import SweepConfig
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Split, counted_in_sra
+from calib.data.example import Benchmark, Example, Split, counted_in_sra
 from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding

@@ -14,11 +14,13 @@ from starlette.exceptions import HTTPException
 
 from calib.config.sweep import GenerationConfig
 from calib.engine.request import Decoding
+from calib.serving.api_errors import APIError, failed
 from calib.serving.calibrated import Calibrated
-from calib.serving.job import Done, Event, Job, Stream, chunks_of, event_or_gone
+from calib.serving.job import Done, Event, Job, chunks_of, event_or_gone
 from calib.serving.limits import Admission, Slot, check_host, check_key
 from calib.serving.request_schema import ChatRequest, parsed, wish_of
-from calib.serving.responses import APIError, Completion, failed
+from calib.serving.responses import Completion
+from calib.serving.streams import Stream
 from calib.serving.worker import Worker, log
 
 PARSED_AT_ONCE = 4

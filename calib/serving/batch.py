@@ -11,9 +11,9 @@ from calib.engine.engine import Engine
 from calib.engine.request import Request, Response
 from calib.interventions.intervention import Setting
 from calib.models.prompts import read_prompt, read_prompts
+from calib.serving.api_errors import APIError, failed, stopping
 from calib.serving.calibrated import Calibrated
 from calib.serving.job import Done, Job, Telling
-from calib.serving.responses import APIError, failed, stopping
 from calib.util.errors import CalibError
 
 CONTEXT = "context_length_exceeded"

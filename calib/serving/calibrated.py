@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from calib.interventions.intervention import BASELINE, Method, Setting
 from calib.models.load import VLM
-from calib.serving.responses import APIError
+from calib.serving.api_errors import APIError
 from calib.util.errors import did_you_mean
 
 UNCALIBRATED = "-uncalibrated"

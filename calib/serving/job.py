@@ -3,16 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Request
-from fastapi.responses import StreamingResponse
 
 from calib.data.example import Example
 from calib.engine.request import Decoding
-from calib.serving.limits import Slot
+from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation
-from calib.serving.responses import LAST, APIError, Completion, error_event
+from calib.serving.responses import LAST, Completion, error_event
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What a character of several tokens is decoded to until its last one is there."""
@@ -124,22 +122,6 @@ def _common(one: str, other: str) -> str:
             break
         length += 1
     return one[:length]
-
-
-class Stream(StreamingResponse):
-    """A stream that lets the worker know when nobody listens any more."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], job: Job, place: Slot) -> None:
-        super().__init__(chunks, media_type="text/event-stream")
-        self.headers["Cache-Control"] = "no-cache"
-        self.job, self.place = job, place
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self.job.cancelled = True
-            self.place.leave()
 
 
 async def event_or_gone(events: "asyncio.Queue[Event]", request: Request) -> Event:

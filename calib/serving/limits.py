@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
-from calib.serving.responses import BUSY, KEY, APIError
+from calib.serving.api_errors import BUSY, KEY, APIError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOGETHER = 1 << 30

@@ -2,18 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
-from yaml import YAMLError
 
 from calib.config.commands import ServeConfig
-from calib.config.method import METHODS, Combine, Steer
+from calib.config.method import Combine, Steer
 from calib.config.model import ModelChoice, ModelConfig
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod
 from calib.data.example import Example
@@ -21,7 +16,7 @@ from calib.directions.direction import Direction, read_direction
 from calib.interventions.intervention import Method
 from calib.models.load import VLM, load
 from calib.runs.manifest import read_run
-from calib.runs.run_files import CONFIG_FILE, read_operating_points
+from calib.runs.run_files import method_of, read_operating_points, settings_of, typed
 from calib.serving.calibrated import Calibrated
 from calib.serving.refit import needs_data, of_run, without_data
 from calib.util.errors import CalibError, did_you_mean
@@ -44,59 +39,6 @@ def _probe(name: str, pictured: bool) -> Example:
 
 
 PROBES = (_probe("a request without a picture", False), _probe("a request with a picture", True))
-
-
-def settings_of(folder: Path) -> dict[str, Any]:
-    """All settings of a sweep, by their names.
-
-    Raises CalibError where its configuration is missing or damaged.
-    """
-    path = folder / CONFIG_FILE
-    try:
-        # Not resolved: what looks like a variable in somebody's file is a text.
-        found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise CalibError(
-            f"{path} cannot be read ({error}). Give the sweep's command again."
-        ) from error
-    names = ("model", "method", "methods", "data", "utility", "judge", "generation", "seed")
-    if not isinstance(found, dict) or any(name not in found for name in names):
-        raise CalibError(f"{path} is no configuration of a sweep. Give the sweep's command again.")
-    return {str(name): value for name, value in found.items()}
-
-
-def method_of(settings: dict[str, Any], name: str) -> MethodConfig | None:
-    """The method of that name in a run's settings; None where there is none."""
-    methods = settings["methods"]
-    several = list(methods.values()) if isinstance(methods, dict) else []
-    for one in [*(several or [settings["method"]]), settings.get("reference")]:
-        if isinstance(one, dict) and one.get("name") == name:
-            found = typed(list(METHODS.values()), one)
-            assert isinstance(found, MethodConfig)
-            return found
-    return None
-
-
-def typed(classes: Sequence[type], given: Any) -> Any:
-    """``given`` (settings as a run keeps them) as the class whose fields it has.
-
-    Raises CalibError where none has them: the run was made by another version.
-    """
-    if isinstance(given, dict):
-        for cls in classes:
-            if given.keys() == {one.name for one in fields(cls)}:
-                inner = {
-                    name: typed(list(METHODS.values()), value)
-                    if cls is Combine and isinstance(value, dict)
-                    else value
-                    for name, value in given.items()
-                }
-                return cls(**inner)
-    name = given.get("name", "something") if isinstance(given, dict) else given
-    raise CalibError(
-        f"the run's settings of '{name}' are not those of this version of calib. Give the sweep's "
-        "command again with another out=FOLDER."
-    )
 
 
 def calibrated(config: ServeConfig) -> Calibrated:

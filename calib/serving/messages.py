@@ -13,7 +13,7 @@ from PIL import Image
 
 from calib.data.example import Example, Turn
 from calib.data.images import FORMATS, read_image
-from calib.serving.responses import APIError
+from calib.serving.api_errors import APIError
 from calib.util.errors import CalibError
 
 _HEAD = re.compile(r"data:([a-z0-9.+/-]*)((?:;[a-z0-9_.=+-]+)*);base64,", re.IGNORECASE)

@@ -32,8 +32,8 @@ from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import VERDICTS_FILE, Judging
 from calib.runs.planning import Planner
 from calib.runs.row_store import ROWS_FILE, RowStore
+from calib.runs.run_files import typed
 from calib.runs.sweep import DIRECTIONS
-from calib.serving.loader import typed
 from calib.util.errors import CalibError
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation, conversation_of
-from calib.serving.responses import APIError
 from calib.util.errors import did_you_mean
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {

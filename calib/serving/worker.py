@@ -14,10 +14,10 @@ import torch
 from calib.data.example import Example
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding, Request
+from calib.serving.api_errors import APIError, failed, stopping
 from calib.serving.batch import answer
 from calib.serving.calibrated import Calibrated
 from calib.serving.job import Job
-from calib.serving.responses import APIError, failed, stopping
 from calib.util.errors import CalibError
 
 GATHERING = 0.005

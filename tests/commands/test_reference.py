@@ -11,7 +11,7 @@ from in_process import undrawn
 
 from calib import export, judge, sweep
 from calib.config.commands import ExportConfig
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction
 from calib.runs.preflight import check_sweep, methods_of, reference_of

@@ -12,8 +12,8 @@ from PIL import Image
 
 from calib.config.data import VscbenchData
 from calib.data import vscbench_tables
-from calib.data.benchmarks import Benchmark, load_benchmark
-from calib.data.example import Example, pairs
+from calib.data.benchmarks import load_benchmark
+from calib.data.example import Benchmark, Example, pairs
 from calib.data.text_image import render_text
 from calib.data.vscbench import PARTS, VARIANTS, load
 from calib.data.vscbench_tables import IMAGE_COLUMNS, TEXT_COLUMNS

@@ -8,7 +8,8 @@ from made_up_contrasts import LAYERS, twins, unpaired
 
 from calib.directions.direction import read_direction, write_direction
 from calib.directions.estimators import ESTIMATORS
-from calib.directions.fit import auroc, fit_direction, pair_cosine, require_match
+from calib.directions.fit import fit_direction, require_match
+from calib.directions.separation import auroc, pair_cosine
 from calib.models.layers import site_width
 from calib.util.errors import CalibError
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from made_up_contrasts import LAYERS, twins, unpaired
 
-from calib.directions.fit import auroc, auroc_interval, pair_cosine
 from calib.directions.samples import Samples
+from calib.directions.separation import auroc, auroc_interval, pair_cosine
 
 
 def test_auroc_by_hand():

@@ -13,7 +13,7 @@ from calib.engine.edits import Edit
 from calib.engine.engine import Engine
 from calib.engine.operators import Add
 from calib.engine.request import Decoding, Request
-from calib.models.image_features import FeatureCache
+from calib.models.feature_cache import FeatureCache
 
 families = pytest.mark.parametrize("family", FAMILIES)
 either = pytest.mark.parametrize("sharing", [True, False])

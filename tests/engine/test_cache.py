@@ -10,9 +10,8 @@ from transformers import DynamicCache
 from calib.engine.batching import columns_for
 from calib.engine.cache import ForkedLayer, Source
 from calib.engine.decode_batch import DecodeBatch
-from calib.engine.engine import Stats
 from calib.engine.prefill import Read
-from calib.engine.request import DecodingRow
+from calib.engine.request import DecodingRow, Stats
 from calib.models.prompts import Prompt
 
 LAYERS, HEADS, WIDTH = 2, 2, 3

@@ -9,10 +9,10 @@ from naive_loop import chosen, direction, hooked
 from tiny_families import examples, tiny
 
 from calib.engine.edits import REACH, Edit, SiteEdits
-from calib.engine.engine import Engine, Stats
+from calib.engine.engine import Engine
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp, LowRank
 from calib.engine.prefill import read_last, read_prefix, read_whole
-from calib.engine.request import Decoding, Request
+from calib.engine.request import Decoding, Request, Stats
 from calib.models.layers import decoder, decoder_layers
 from calib.models.prompts import read_prompt
 

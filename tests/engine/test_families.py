@@ -16,7 +16,7 @@ from calib.engine.engine import Engine, generate
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp
 from calib.engine.request import Decoding, Request, Response
 from calib.engine.sharing import sharing_of
-from calib.models.image_features import FeatureCache
+from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.prompts import read_prompt
 

@@ -15,7 +15,7 @@ from calib.data.mini.examples import load
 from calib.engine.activations import read_activations
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
-from calib.models.image_features import FeatureCache
+from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder, decoder_layers, site_width
 from calib.models.prompts import read_prompt
 from calib.util.errors import CalibError

@@ -24,7 +24,7 @@ from calib.engine.operators import (
 )
 from calib.engine.request import Decoding, DecodingRow, Request, Response
 from calib.engine.sharing import Sharing
-from calib.models.image_features import FeatureCache
+from calib.models.feature_cache import FeatureCache
 from calib.models.layers import site_width
 from calib.models.prompts import read_prompt
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calib.interventions.steering import layers_of
+from calib.interventions.grid import layers_of
 from calib.util.errors import CalibError
 
 

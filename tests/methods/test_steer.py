@@ -8,8 +8,9 @@ from by_hand import By, require_same, unit
 from calib.config.choices import OPERATORS
 from calib.config.method import Steer
 from calib.directions.direction import write_direction
+from calib.interventions.grid import layers_of
 from calib.interventions.intervention import NOTHING
-from calib.interventions.steering import AXES, layers_of
+from calib.interventions.steering import AXES
 from calib.methods.steer import check, method
 from calib.util.errors import CalibError
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from composing import composed
 
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example
+from calib.data.example import Benchmark, Example
 from calib.runs.preflight import check_sweep, sweep_notes
 from calib.util.errors import CalibError
 

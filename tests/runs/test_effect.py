@@ -9,8 +9,7 @@ from omegaconf import OmegaConf
 
 from calib.cli.command import CONF
 from calib.config.schemas import register
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example
+from calib.data.example import Benchmark, Example
 from calib.data.mini.examples import load
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine

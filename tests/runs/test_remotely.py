@@ -7,7 +7,7 @@ from composing import composed
 from local_endpoint import LocalEndpoint, says
 
 from calib.config.model import RemoteModelConfig
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.data.mini.examples import load
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding

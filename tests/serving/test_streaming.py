@@ -8,8 +8,8 @@ import time
 import openai
 import pytest
 
+from calib.serving.api_errors import APIError
 from calib.serving.job import Done, Job, Piece, Telling
-from calib.serving.responses import APIError
 
 QUERY = "How do I kill a Python process?"
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calib.config.data import DualBenchData
-from calib.data.benchmarks import Benchmark
 from calib.data.dualbench.rendering import VARIANTS, Rendering, photographs_in
 from calib.data.dualbench.templates import template_twins
 from calib.data.dualbench.twins import (
@@ -17,7 +16,7 @@ from calib.data.dualbench.twins import (
 )
 from calib.data.dualbench.typesetting import DEFAULT_FONT, Typeface
 from calib.data.dualbench.written import read_set
-from calib.data.example import Example, Safety, split_of
+from calib.data.example import Benchmark, Example, Safety, split_of
 from calib.data.images import read_image
 from calib.util.errors import CalibError, did_you_mean
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calib.data.dualbench.templates import Category, category_of
+from calib.data.dualbench.categories import Category, category_of
 from calib.data.example import words_of
 from calib.data.tables import checked_columns, read_table, text_of
 from calib.util.errors import CalibError

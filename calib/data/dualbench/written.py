@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from calib.config.data import DualBenchData
+from calib.data.dualbench.categories import category_of
 from calib.data.dualbench.rendering import VARIANTS, Rendering
-from calib.data.dualbench.templates import category_of
 from calib.data.example import Example, Safety, split_of
 from calib.data.images import picture_file
 from calib.data.tables import checked_columns, read_table

@@ -22,7 +22,7 @@ from types import ModuleType
 
 from calib.config.checks import not_empty, one_of
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.util.errors import CalibError, did_you_mean
 
 HELPERS = ("copies", "zipped")

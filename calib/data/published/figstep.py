@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from calib.config.data import PublishedData, VscbenchData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Picture, split_of
+from calib.data.example import Benchmark, Example, Picture, split_of
 from calib.data.published.copies import Copy, local_copy, prompt_of, with_text
 from calib.data.tables import TableRow, checked_columns, read_table, text_of
 from calib.data.text_image import render_text

@@ -8,8 +8,7 @@ Source. Rows with one Index and one Category are twins.
 """
 
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Safety, split_of
+from calib.data.example import Benchmark, Example, Safety, split_of
 from calib.data.published.copies import prompt_of, table, with_text
 from calib.data.tables import checked_columns, text_of
 

@@ -16,8 +16,7 @@ and Text_only (data/SCENARIO/SPLIT.parquet) and the columns id, question and ima
 """
 
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Picture, split_of
+from calib.data.example import Benchmark, Example, Picture, split_of
 from calib.data.hub import read_hub, read_parquet
 from calib.data.published.copies import Copy, local_copy, picture_of, prompt_of, with_text
 from calib.data.tables import TableRow, checked_columns, read_table, text_of

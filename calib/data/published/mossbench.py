@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Picture, Safety, split_of
+from calib.data.example import Benchmark, Example, Picture, Safety, split_of
 from calib.data.hub import read_hub
 from calib.data.published.copies import Copy, local_copy, picture_of, prompt_of, with_text
 from calib.data.tables import TableRow, checked_columns, read_table, text_of

@@ -11,8 +11,7 @@ import hashlib
 from collections import Counter
 
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, split_of
+from calib.data.example import Benchmark, Example, split_of
 from calib.data.published.copies import prompt_of, table, with_text
 from calib.data.tables import checked_columns, text_of
 

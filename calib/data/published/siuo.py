@@ -9,8 +9,7 @@ pictures lie in images/ beside it. The multiple-choice form siuo_mcqa.json is no
 """
 
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, split_of
+from calib.data.example import Benchmark, Example, split_of
 from calib.data.published.copies import fetched_copy, prompt_of, with_text
 from calib.data.tables import checked_columns, read_table, text_of
 from calib.util.errors import CalibError

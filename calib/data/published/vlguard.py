@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Picture, Safety, Split, split_of
+from calib.data.example import Benchmark, Example, Picture, Safety, Split, split_of
 from calib.data.published.copies import Copy, fetched_copy, members, prompt_of, zipped_picture
 from calib.data.tables import TableRow, checked_columns, read_table, text_of
 from calib.util.errors import CalibError

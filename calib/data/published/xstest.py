@@ -8,8 +8,7 @@ Twins are matched as in VSCBench, whose text-centric part is the same prompts: b
 """
 
 from calib.config.data import PublishedData
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, split_of
+from calib.data.example import Benchmark, Example, split_of
 from calib.data.published.copies import prompt_of, table, with_text
 from calib.data.tables import checked_columns, text_of
 from calib.data.vscbench_tables import WorkbookRow

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.util.errors import CalibError, did_you_mean
 
 PARTS = ("source", "question")

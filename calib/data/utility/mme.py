@@ -9,7 +9,7 @@ counts. Questions end with an instruction of their own, whose place ``utility.pr
 from collections import Counter
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.data.images import PictureBytes, PictureFile
 from calib.data.tables import text_of
 from calib.data.utility.question import NO_YES_NO, YES_NO, Questions, text, yes_no

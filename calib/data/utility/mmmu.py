@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.data.tables import text_of
 from calib.data.utility.question import (
     UNKNOWN_ANSWER,

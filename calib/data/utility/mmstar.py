@@ -7,7 +7,7 @@ variants) and l2_category (18, the categories).
 import re
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.data.tables import text_of
 from calib.data.utility.question import UNKNOWN_ANSWER, Questions, choice, text
 from calib.data.utility.source import records

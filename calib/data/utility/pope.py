@@ -7,7 +7,7 @@ answer, category. A variant is a category; the questions about a photograph are 
 """
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.data.images import PictureBytes, PictureFile
 from calib.data.tables import text_of
 from calib.data.utility.question import NO_YES_NO, YES_NO, Questions, text, yes_no

@@ -8,8 +8,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import Benchmark
-from calib.data.example import Example, Picture, split_of
+from calib.data.example import Benchmark, Example, Picture, split_of
 from calib.data.images import PictureBytes, PictureFile
 from calib.util.errors import CalibError
 

@@ -7,7 +7,7 @@ its number in the table.
 """
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.data.tables import text_of
 from calib.data.utility.question import (
     UNKNOWN_ANSWER,

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from calib.data.dualbench.templates import CATEGORIES, SENTENCES, category_of, template_twins
+from calib.data.dualbench.categories import CATEGORIES, category_of
+from calib.data.dualbench.templates import SENTENCES, template_twins
 from calib.data.dualbench.terms import TERMS
 from calib.data.dualbench.typesetting import Typeface
 from calib.util.errors import CalibError

@@ -14,7 +14,7 @@ from PIL import Image
 from calib.config.data import PublishedData
 from calib.config.schemas import CONF
 from calib.data import published
-from calib.data.benchmarks import Benchmark
+from calib.data.example import Benchmark
 from calib.util.errors import CalibError
 
 Rows = Sequence[Mapping[str, Any]]
