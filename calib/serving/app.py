@@ -16,11 +16,11 @@ from calib.config.sweep import GenerationConfig
 from calib.engine.request import Decoding
 from calib.serving.api_errors import APIError, failed
 from calib.serving.calibrated import Calibrated
-from calib.serving.job import Done, Event, Job, chunks_of, event_or_gone
+from calib.serving.job import Done, Event, Job
 from calib.serving.limits import Admission, Slot, check_host, check_key
 from calib.serving.request_schema import ChatRequest, parsed, wish_of
 from calib.serving.responses import Completion
-from calib.serving.streams import Stream
+from calib.serving.streams import Stream, chunks_of, event_or_gone
 from calib.serving.worker import Worker, log
 
 PARSED_AT_ONCE = 4

@@ -1,16 +1,12 @@
-"""One request in progress, and the stream of events that its client waits for."""
+"""One request on its way: what is asked, and who is told what comes of it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from fastapi import Request
 
 from calib.data.example import Example
 from calib.engine.request import Decoding
 from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation
-from calib.serving.responses import LAST, Completion, error_event
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What a character of several tokens is decoded to until its last one is there."""
@@ -122,45 +118,3 @@ def _common(one: str, other: str) -> str:
             break
         length += 1
     return one[:length]
-
-
-async def event_or_gone(events: "asyncio.Queue[Event]", request: Request) -> Event:
-    """The next event.
-
-    Raises Refused when the client goes away before.
-    """
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    waits = asyncio.ensure_future(events.get()), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        if not waits[0].done():
-            raise APIError("the client went away.", None, "disconnected", 499)
-        return waits[0].result()
-    finally:
-        for one in waits:
-            one.cancel()
-
-
-async def chunks_of(
-    job: Job,
-    completion: Completion,
-    first: Event,
-    events: "asyncio.Queue[Event]",
-    include_usage: bool,
-) -> AsyncIterator[bytes]:
-    yield completion.chunk({"role": "assistant", "content": ""}, counted=include_usage)
-    event = first
-    while isinstance(event, Piece):
-        yield completion.chunk({"content": event.text}, counted=include_usage)
-        event = await events.get()
-    if isinstance(event, APIError):
-        yield error_event(event)
-        return
-    yield completion.chunk({}, event.finish, counted=include_usage)
-    if include_usage:
-        yield completion.counts(event)
-    yield LAST
