@@ -1,15 +1,58 @@
-"""The one exception a user is meant to read: bad input, never a bug of ours."""
+"""CalibError, the one exception that a user is meant to read, and its codes."""
 
 import difflib
 from collections.abc import Iterable
 
+CODES = {
+    "unknown-name": "no model, method, figure, column or other thing has this name",
+    "unknown-setting": "no setting has this name",
+    "missing-setting": "a setting that is needed was not given",
+    "invalid-setting": "a setting has a value that it does not take",
+    "conflicting-settings": "two settings cannot be used together",
+    "not-found": "a file or folder does not exist",
+    "already-exists": "a file or folder would be overwritten",
+    "unreadable": "a file cannot be opened, decoded or parsed",
+    "unwritable": "a file cannot be written",
+    "invalid-content": "a file was read, but its content breaks the format",
+    "invalid-value": "a cell, row or argument has a value that is not accepted",
+    "missing-column": "a table lacks a column",
+    "missing-value": "a cell or field that is needed is empty or absent",
+    "duplicate": "something that must be unique occurs twice",
+    "too-few": "there are not enough examples, pairs, rows or tokens",
+    "too-large": "something exceeds a limit",
+    "mismatch": "two things that must belong together do not",
+    "unsupported": "the model, method, format or provider cannot do this",
+    "needs-package": "an optional package is not installed",
+    "different-run": "the folder holds a run with another configuration",
+    "unfinished-run": "the folder holds no finished run",
+    "in-use": "another process uses the folder",
+    "not-finite": "activations or logits are not finite numbers",
+    "no-solution": "nothing satisfies the request: no layer, strength or threshold",
+    "self-check": "shared and plain generation disagree",
+    "endpoint": "a remote model or the hub failed or refused",
+    "no-memory": "the memory is not enough",
+    "no-space": "the disk is full",
+}
+"""Every code and its meaning. Codes are stable: tests and scripts may rely on them."""
+
 
 class CalibError(Exception):
-    """Something the user can put right.
+    """A problem that the user can fix.
 
-    The message says what was wrong, with which value, and what to do. At the command line it is
-    printed without a traceback and the process exits with code 2.
+    The message says what was wrong, with which value, and what to do; ``code`` is one of CODES.
+    At the command line it is printed without a traceback and the process exits with code 2.
     """
+
+    def __init__(self, code: str, message: str | None = None) -> None:
+        if message is None:  # TRANSITION: to be removed when every call names its code
+            code, message = "invalid-value", code
+        assert code in CODES, f"{code!r} is not an error code"
+        super().__init__(code, message)  # both, so that a worker process can pickle it
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
