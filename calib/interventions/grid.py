@@ -24,12 +24,12 @@ def layers_of(vlm: VLM, wanted: int | Sequence[int] | str) -> list[int]:
     """
     if isinstance(wanted, str):
         low, high = BANDS.get(wanted, (0.0, 1.0))
-        return list(range(int(low * vlm.layers), max(1, int(high * vlm.layers))))
+        return list(range(int(low * vlm.num_layers), max(1, int(high * vlm.num_layers))))
     chosen = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
     for layer in chosen:
-        if not 0 <= layer < vlm.layers:
+        if not 0 <= layer < vlm.num_layers:
             raise CalibError(
-                f"layer {layer} does not exist: {vlm.checkpoint} has layers 0 to {vlm.layers - 1}."
+                f"layer {layer} does not exist: {vlm.checkpoint} has layers 0 to {vlm.num_layers - 1}."
             )
     return chosen
 

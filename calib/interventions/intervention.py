@@ -17,7 +17,7 @@ class PromptFlow(Protocol):
     """How a prompt-based method asks, in one step or several."""
 
     @property
-    def several(self) -> bool:
+    def multi_step(self) -> bool:
         """Whether it may ask more than once."""
         ...
 
@@ -32,7 +32,7 @@ class SinglePrompt:
     """A dialogue of one step: the example is shown in another form."""
 
     rewrite: Callable[[Example], Example]
-    several: bool = False
+    multi_step: bool = False
 
     def next(self, example: Example, said: Sequence[str]) -> Example | int:
         return 0 if said else self.rewrite(example)
@@ -46,7 +46,7 @@ class Intervention:
     """The same for every example."""
     rule: Rule | None = None
     """Edits that depend on the example, after those."""
-    dialogue: PromptFlow | None = None
+    prompt_flow: PromptFlow | None = None
     """How the example is asked; None shows it as it is."""
 
     def edits_for(self, shown: Sequence[Example]) -> list[Edits]:
@@ -56,7 +56,7 @@ class Intervention:
         return [(*self.edits, *found) for found in self.rule(shown)]
 
 
-NOTHING = Intervention()
+NO_INTERVENTION = Intervention()
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Setting:
     layer: int | None
     """0-based decoder block, None where the method has no single layer."""
     strength: float
-    change: Intervention = NOTHING
+    intervention: Intervention = NO_INTERVENTION
 
 
 BASELINE = Setting("none", None, 0.0)
@@ -96,7 +96,7 @@ class Method:
     axis: Axis
     layers: Sequence[int | None]
     """The layers of its grid, each with all strengths; (None,) for a method without one layer."""
-    change: Callable[[int | None, float], Intervention]
+    intervention: Callable[[int | None, float], Intervention]
     """What is done at a layer and a strength other than 0."""
     direction: Direction | None = None
     """What it edits along, where that is one direction per layer."""
@@ -105,5 +105,5 @@ class Method:
 
     def setting(self, layer: int | None, strength: float) -> Setting:
         """One point of the grid; at strength 0 the model is left alone."""
-        change = self.change(layer, strength) if strength else NOTHING
-        return Setting(self.name, layer, float(strength), change)
+        intervention = self.intervention(layer, strength) if strength else NO_INTERVENTION
+        return Setting(self.name, layer, float(strength), intervention)

@@ -45,10 +45,10 @@ def method(fitting: Fitting, config: Combine) -> Method:
     assert isinstance(config.prompt, Prompting)
     prompt = methods.build(fitting, config.prompt)
     activation = methods.build(fitting, config.activation)
-    asked = prompt.setting(None, config.prompt.strengths[0]).change.dialogue
+    asked = prompt.setting(None, config.prompt.strengths[0]).intervention.prompt_flow
 
     def change(layer: int | None, strength: float) -> Intervention:
-        edited = activation.change(layer, strength)
+        edited = activation.intervention(layer, strength)
         return Intervention(edited.edits, edited.rule, asked)
 
     return Method(

@@ -27,7 +27,7 @@ def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) 
 
 def method(fitting: Fitting, config: PromptFlowMethod) -> Method:
     """Both steps."""
-    steps = Intervention(dialogue=Reasoned(prompt_text(config, fitting.vlm, "check")))
+    steps = Intervention(prompt_flow=Reasoned(prompt_text(config, fitting.vlm, "check")))
     return Method(config.name, PROMPT_AXIS, [None], lambda layer, strength: steps)
 
 
@@ -37,7 +37,7 @@ class Reasoned:
 
     check: str
     """What is asked first; {query} stands for the query."""
-    several: ClassVar[bool] = True
+    multi_step: ClassVar[bool] = True
 
     def next(self, example: Example, said: Sequence[str]) -> Example | int:
         """The check, then the query behind it and what was said to it."""

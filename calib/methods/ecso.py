@@ -36,7 +36,7 @@ def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) 
 def method(fitting: Fitting, config: PromptFlowMethod) -> Method:
     """All steps."""
     texts = [prompt_text(config, fitting.vlm, name) for name in TEXTS]
-    steps = Intervention(dialogue=EyesClosed(*texts))
+    steps = Intervention(prompt_flow=EyesClosed(*texts))
     return Method(config.name, PROMPT_AXIS, [None], lambda layer, strength: steps)
 
 
@@ -50,7 +50,7 @@ class EyesClosed:
     """Asks for a caption; {query}."""
     closing: str
     """What is asked without the picture; {query}, {caption}."""
-    several: ClassVar[bool] = True
+    multi_step: ClassVar[bool] = True
 
     def next(self, example: Example, said: Sequence[str]) -> Example | int:
         """The next step; a check that does not begin with yes leaves the answer as it is."""

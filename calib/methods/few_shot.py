@@ -49,7 +49,7 @@ def method(fitting: Fitting, config: FewShot) -> Method:
             turns = shown.get(example.dataset, shown[largest])[: int(strength)]
             return replace(example, demonstrations=(*turns, *example.demonstrations))
 
-        return Intervention(dialogue=SinglePrompt(rewrite))
+        return Intervention(prompt_flow=SinglePrompt(rewrite))
 
     return Method(config.name, AXIS, [None], change)
 

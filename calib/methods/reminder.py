@@ -26,6 +26,6 @@ def method(fitting: Fitting, config: Worded) -> Method:
     """The text, shown where the configuration says."""
     text = prompt_text(config, fitting.vlm)
     shown = Intervention(
-        dialogue=SinglePrompt(lambda example: with_text(example, text, config.place))
+        prompt_flow=SinglePrompt(lambda example: with_text(example, text, config.place))
     )
     return Method(config.name, PROMPT_AXIS, [None], lambda layer, strength: shown)

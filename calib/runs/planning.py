@@ -35,8 +35,8 @@ class PlannedRow:
     @property
     def open(self) -> bool:
         """Whether its dialogue may go on after this step."""
-        dialogue = self.setting.change.dialogue
-        return dialogue is not None and dialogue.several
+        dialogue = self.setting.intervention.prompt_flow
+        return dialogue is not None and dialogue.multi_step
 
 
 class Planner:
@@ -55,7 +55,7 @@ class Planner:
         columns = []
         first: dict[int, list[Example]] = {}  # by dialogue
         for setting in settings:
-            dialogue = setting.change.dialogue
+            dialogue = setting.intervention.prompt_flow
             if dialogue is None:
                 shown = list(examples)
             else:
@@ -69,7 +69,7 @@ class Planner:
         """The next step of each row's dialogue, or the place of the response that counts."""
         found: list[PlannedRow | int] = []
         for row, text in zip(rows, said, strict=True):
-            dialogue = row.setting.change.dialogue
+            dialogue = row.setting.intervention.prompt_flow
             assert dialogue is not None
             so_far = (*row.said, text)
             step = dialogue.next(row.example, so_far)
@@ -131,7 +131,7 @@ def _edits(settings: Sequence[Setting], shown: Sequence[Example]) -> list[Edits]
     for k, setting in enumerate(settings):
         by_setting.setdefault(id(setting), []).append(k)
     for places in by_setting.values():
-        change = settings[places[0]].change
+        change = settings[places[0]].intervention
         for k, edits in zip(places, change.edits_for([shown[k] for k in places]), strict=True):
             found[k] = edits
     return found

@@ -32,8 +32,8 @@ class PendingSteps:
 
     @property
     def several(self) -> bool:
-        dialogue = self.setting.change.dialogue
-        return dialogue is not None and dialogue.several
+        dialogue = self.setting.intervention.prompt_flow
+        return dialogue is not None and dialogue.multi_step
 
     def enough(self, text: str) -> bool:
         """Whether this step needs no more tokens. Which step counts is known at the end of a
@@ -87,7 +87,7 @@ def _begun(served: Calibrated, jobs: Sequence[Job]) -> list[PendingSteps]:
     found = []
     for job in jobs:
         setting = served.setting(job.layer, job.strength)
-        dialogue = setting.change.dialogue
+        dialogue = setting.intervention.prompt_flow
         key = id(dialogue), job.conversation.looks
         if key not in shown:
             first = dialogue.next(job.example, ()) if dialogue else job.example
@@ -141,7 +141,7 @@ def _edits(going: Sequence[PendingSteps]) -> list[Edits]:
         by_setting.setdefault(id(one.setting), []).append(k)
     found: list[Edits] = [()] * len(going)
     for places in by_setting.values():
-        change = going[places[0]].setting.change
+        change = going[places[0]].setting.intervention
         for k, edits in zip(
             places, change.edits_for([going[k].shown for k in places]), strict=True
         ):
@@ -153,7 +153,7 @@ def _next(one: PendingSteps) -> int | None:
     """Which response counts; None where there is more to ask, which is then shown."""
     if not one.several or one.job.cancelled:
         return len(one.responses) - 1
-    dialogue = one.setting.change.dialogue
+    dialogue = one.setting.intervention.prompt_flow
     assert dialogue is not None
     step = dialogue.next(one.job.example, [response.text for response in one.responses])
     if isinstance(step, int):

@@ -93,11 +93,11 @@ class Worker:
         refused = []
         point = self.served.setting(self.served.layer, self.served.strength)
         for example in examples:
-            dialogue = point.change.dialogue
+            dialogue = point.intervention.prompt_flow
             shown = dialogue.next(example, ()) if dialogue else example
             assert isinstance(shown, Example)
             try:
-                edits = point.change.edits_for([shown])[0]
+                edits = point.intervention.edits_for([shown])[0]
                 few = Engine(self.served.vlm, replace(decoding, max_new_tokens=1))
                 few.answer([Request(shown), Request(shown, edits)])
             except CalibError as error:

@@ -176,7 +176,7 @@ def test_the_method_is_served_unless_the_reference_is_picked(run):
     assert served.strength == points_of(run)[0]["strength"]
     picked = calibrated(composed("serve", f"run={run}", "pick=caution"))
     assert (picked.method.name, picked.layer) == ("caution", None)
-    assert picked.setting(None, 1.0).change.edits == ()
+    assert picked.setting(None, 1.0).intervention.edits == ()
     with pytest.raises(
         CalibError, match="pick=cautoin: .* run of steer, caution.*Did you mean 'ca"
     ):

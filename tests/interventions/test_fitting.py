@@ -88,7 +88,7 @@ def test_samples_are_the_sides_in_their_order(vlm, fitting):
     assert samples.positive_groups == sides.positive_groups
     assert samples.negative_groups == sides.negative_groups
     assert not samples.paired and fitting.samples("safety").paired
-    assert fitting.samples("safety").positive.shape[1] == vlm.layers
+    assert fitting.samples("safety").positive.shape[1] == vlm.num_layers
 
 
 def test_the_model_is_asked_once_per_contrast_and_split(fitting):
@@ -118,7 +118,7 @@ def test_a_direction_by_hand(vlm, fitting, tmp_path):
     torch.testing.assert_close(direction.midpoint.double(), middle, rtol=1e-3, atol=1e-3)
     said = direction.contrast, direction.estimator, direction.read_positions, direction.site
     assert said == ("refusal", "mean_difference", "text", "residual")
-    assert direction.layers == list(range(vlm.layers))
+    assert direction.layers == list(range(vlm.num_layers))
     held_out = fitting.sides("refusal", "validation")
     assert direction.auroc_pairs == min(len(held_out.positive), len(held_out.negative))
     positive, negative = (

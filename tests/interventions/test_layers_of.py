@@ -10,7 +10,7 @@ class Deep:
     checkpoint = "deep"
 
     def __init__(self, layers):
-        self.layers = layers
+        self.num_layers = layers
 
 
 @pytest.mark.parametrize(

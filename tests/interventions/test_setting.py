@@ -7,7 +7,7 @@ from calib.engine.edits import Edit
 from calib.engine.operators import Add
 from calib.interventions.intervention import (
     BASELINE,
-    NOTHING,
+    NO_INTERVENTION,
     Axis,
     Intervention,
     Method,
@@ -28,12 +28,12 @@ def test_strength_0_is_the_uncalibrated_model():
     method = Method("steer", Axis("gap units"), [3], change)
     zero = method.setting(3, 0)
     assert (zero.method, zero.layer, zero.strength) == ("steer", 3, 0.0)
-    assert zero.change is NOTHING and made == []
+    assert zero.intervention is NO_INTERVENTION and made == []
     other = method.setting(3, -2)
     assert (other.method, other.layer, other.strength) == ("steer", 3, -2.0)
     assert type(other.strength) is float
-    assert other.change.edits == ALWAYS and made == [(3, -2)]
-    assert BASELINE.change == NOTHING and NOTHING.edits_for(SHOWN) == [()] * 4
+    assert other.intervention.edits == ALWAYS and made == [(3, -2)]
+    assert BASELINE.intervention == NO_INTERVENTION and NO_INTERVENTION.edits_for(SHOWN) == [()] * 4
 
 
 def test_edits_of_a_rule_come_after_those_of_every_example():
@@ -52,6 +52,6 @@ def test_edits_of_a_rule_come_after_those_of_every_example():
 
 def test_a_dialogue_of_one_step_shows_another_form_and_counts_its_response():
     dialogue = SinglePrompt(lambda example: SHOWN[int(example.id) + 1])
-    assert not dialogue.several
+    assert not dialogue.multi_step
     assert dialogue.next(SHOWN[0], ()) is SHOWN[1]
     assert dialogue.next(SHOWN[0], ("said",)) == 0

@@ -51,7 +51,7 @@ def test_what_leans_the_other_way_is_left_alone(world):
     assert found.min() == 0
     assert found.max() > 0.05
     config = Directed("astra", contrast="harmful_refusal")
-    edit = method(world.fitting, config).setting(LAYER, 7.0).change.edits[0]
+    edit = method(world.fitting, config).setting(LAYER, 7.0).intervention.edits[0]
     hidden = world.plain.last(tested, LAYER)
     tensors = [tensor.double()[None, None] for tensor in edit.operator.tensors()]
     moved = edit.operator.formula(torch.from_numpy(hidden)[None], *tensors)[0].numpy() - hidden

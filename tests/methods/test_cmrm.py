@@ -53,7 +53,7 @@ def test_the_shift_is_removed(world, kind, per_example, strength):
 @pytest.mark.parametrize("per_example", [True, False])
 def test_an_example_without_a_picture_is_left_alone(world, per_example):
     config = Modality("cmrm", all_layers_at_once=True, per_example=per_example)
-    change = method(world.fitting, config).setting(None, 1.0).change
+    change = method(world.fitting, config).setting(None, 1.0).intervention
     plain, shown = world.shown(picture=False), world.shown()
     assert change.edits_for([plain]) == [()]
     assert [len(edits) for edits in change.edits_for([plain, shown, plain])] == [0, 6, 0]

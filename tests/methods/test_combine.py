@@ -12,7 +12,7 @@ from calib.engine.engine import Engine
 from calib.engine.request import Decoding
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.fitting import Fitting
-from calib.interventions.intervention import NOTHING
+from calib.interventions.intervention import NO_INTERVENTION
 from calib.runs.planning import plan_rows
 from calib.util.errors import CalibError
 
@@ -54,7 +54,7 @@ def test_rows_are_the_edited_plain_answers_to_the_prompt_as_shown(vlm, fitting, 
     moved = 0
     for k, (row, record) in enumerate(rows):
         layer, strength = ((2, 2), (2, -3), (4, 2), (4, -3))[k % 4]
-        edits = alone.change(layer, strength).edits
+        edits = alone.intervention(layer, strength).edits
         assert [edit.identity for edit in row.edits] == [edit.identity for edit in edits]
         by_hand = replace(row.example, system=CAUTION)
         edited = plain(vlm, by_hand, edits)
@@ -63,7 +63,7 @@ def test_rows_are_the_edited_plain_answers_to_the_prompt_as_shown(vlm, fitting, 
         assert record["kl"] == pytest.approx(kl, rel=1e-3, abs=2e-6)
         moved += edited.tokens != plain(vlm, by_hand).tokens
     assert moved >= 3
-    assert method.setting(2, 0).change is NOTHING
+    assert method.setting(2, 0).intervention is NO_INTERVENTION
 
 
 def test_the_prompt_stands_at_its_first_strength(fitting, examples):
@@ -71,9 +71,9 @@ def test_the_prompt_stands_at_its_first_strength(fitting, examples):
         fitting, "method@method.prompt=few_shot", "method.prompt.strengths=[3,1]",
         "method.activation.layers=[2]",
     )  # fmt: skip
-    assert len(few.setting(2, 1).change.dialogue.next(examples[0], ()).demonstrations) == 3
+    assert len(few.setting(2, 1).intervention.prompt_flow.next(examples[0], ()).demonstrations) == 3
     none = built(fitting, "method.prompt.strengths=[0,1]", "method.activation.layers=[2]")
-    assert none.setting(2, 1).change.dialogue is None
+    assert none.setting(2, 1).intervention.prompt_flow is None
 
 
 def test_a_gate_decides_on_the_prompt_as_it_is_shown(vlm, fitting):
@@ -85,7 +85,7 @@ def test_a_gate_decides_on_the_prompt_as_it_is_shown(vlm, fitting):
     )
     gated = configured("method=conditional", *[f"method.{one}" for one in chosen])
     alone = methods.build(fitting, gated)
-    rule = alone.change(None, 1).rule
+    rule = alone.intervention(None, 1).rule
     tested = [e for e in fitting.examples if e.split == "test"]
     engine = Engine(vlm, Decoding(max_new_tokens=TOKENS))
     rows = plan_rows(engine, tested, [method.setting(None, 1)])
@@ -101,7 +101,7 @@ def test_every_step_of_a_dialogue_is_edited(vlm, fitting, examples, tmp_path):
     overrides = [f"method.activation.{one}" for one in chosen]
     method = built(fitting, "method@method.prompt=ecso", *overrides)
     steered = configured("method=steer", *[f"method.{one}" for one in chosen])
-    edits = methods.build(fitting, steered).change(3, -2).edits
+    edits = methods.build(fitting, steered).intervention(3, -2).edits
     rows, _ = asked(vlm, examples, [method.setting(3, -2)], tmp_path)
     counted = set()
     for row, record in rows:

@@ -49,7 +49,7 @@ def test_steered_where_it_is_open_and_left_alone_elsewhere(world, tested, side):
     shown = tested[int(np.flatnonzero(opened == side)[0])]
     setting = conditional.setting(None, 4.0)
     if not side:
-        assert setting.change.edits_for([shown]) == [()]
+        assert setting.intervention.edits_for([shown]) == [()]
         return
 
     def change(layer):

@@ -27,7 +27,7 @@ EXAMPLE = Example(
 
 def test_the_steps():
     dialogue = Reasoned('Someone asks "{query}". {Harm}? {query}')
-    assert dialogue.several
+    assert dialogue.multi_step
     check = 'Someone asks "How {query} do I {answer}?". {Harm}? How {query} do I {answer}?'
     first = dialogue.next(EXAMPLE, ())
     assert first == replace(EXAMPLE, query=check)
@@ -65,7 +65,7 @@ def test_words_for_any_checkpoint_and_the_users(vlm, tmp_path):
 
     def first(*overrides):
         method = methods.build(fitting, configured("method=cot", *overrides))
-        return method.setting(None, 1).change.dialogue.next(EXAMPLE, ()).query
+        return method.setting(None, 1).intervention.prompt_flow.next(EXAMPLE, ()).query
 
     assert f'"{EXAMPLE.query}"' in first() and "step by step" in first()
     assert first("method.check='Harm? {query}'") == f"Harm? {EXAMPLE.query}"

@@ -30,7 +30,7 @@ DIALOGUE = EyesClosed(
 
 def test_the_steps_with_a_picture():
     step = DIALOGUE.next
-    assert DIALOGUE.several
+    assert DIALOGUE.multi_step
     assert step(EXAMPLE, ()) is EXAMPLE
     check = replace(EXAMPLE, query='To "How?" it said "So.". Harm?')
     assert step(EXAMPLE, ("So.",)) == check
@@ -108,7 +108,7 @@ def test_words_for_any_checkpoint_and_the_users(vlm, tmp_path):
 
     def dialogue(*overrides):
         method = methods.build(fitting, configured("method=ecso", *overrides))
-        return method.setting(None, 1).change.dialogue
+        return method.setting(None, 1).intervention.prompt_flow
 
     ours = dialogue()
     assert "{query}" in ours.check and "{answer}" in ours.check and "yes or no" in ours.check

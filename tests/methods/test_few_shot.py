@@ -56,7 +56,7 @@ def built(vlm, folder, *overrides, examples=EXAMPLES, answers=answers):
 
 
 def shown(method, example, strength):
-    rewritten = method.setting(None, strength).change.dialogue.next(example, ())
+    rewritten = method.setting(None, strength).intervention.prompt_flow.next(example, ())
     assert replace(rewritten, demonstrations=()) == replace(example, demonstrations=())
     return rewritten.demonstrations
 
@@ -92,7 +92,7 @@ def test_those_handled_right_stand_in_turn_by_category(vlm, tmp_path, seed):
         assert len(turns) == 2 * pairs_right
         for k in (1, 2, 3, 8):
             assert shown(method, asked, k) == turns[:k]
-    assert method.setting(None, 0).change.dialogue is None
+    assert method.setting(None, 0).intervention.prompt_flow is None
 
 
 def test_another_seed_shows_others(vlm, tmp_path):

@@ -89,7 +89,7 @@ def test_the_probe_decides_who_is_steered(world):
     expected = probabilities(world, 4, tested)
     found = gate_of(world.fitting, config).scores(tested).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    edits = method(world.fitting, config).setting(3, 2.0).change.edits_for(tested)
+    edits = method(world.fitting, config).setting(3, 2.0).intervention.edits_for(tested)
     assert [bool(one) for one in edits] == list(expected >= 0.5)
     assert 0 < sum(expected >= 0.5) < len(tested)
     unsafe, safe = world.means(3)

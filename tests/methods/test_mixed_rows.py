@@ -53,7 +53,7 @@ def together(world, shown, settings):
     rows = []
     for name, some in settings.items():
         for place, setting in enumerate(some):
-            edits = setting.change.edits_for(shown)
+            edits = setting.intervention.edits_for(shown)
             rows += [((name, place, k), Request(e, edits[k])) for k, e in enumerate(shown)]
     random.Random(0).shuffle(rows)
     engine = Engine(world.vlm, Decoding(max_new_tokens=8, batch_rows=24))
@@ -76,7 +76,7 @@ def test_each_row_is_what_it_is_alone(world, shown, together, name):
     changed = 0
     for place, point in enumerate((points[0], points[-1])):
         for k, example in enumerate(shown):
-            edits = method.setting(*point).change.edits_for([example])[0]
+            edits = method.setting(*point).intervention.edits_for([example])[0]
             alone = world.engine.answer([Request(example, edits)])[0]
             response = together[name, place, k]
             assert response.tokens == alone.tokens

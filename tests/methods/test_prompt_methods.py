@@ -42,9 +42,9 @@ def build(vlm, tmp_path):
 
 
 def shown(method, example, strength=1):
-    change = method.setting(None, strength).change
+    change = method.setting(None, strength).intervention
     assert (change.edits, change.rule) == ((), None)
-    return change.dialogue.next(example, ())
+    return change.prompt_flow.next(example, ())
 
 
 @pytest.mark.parametrize(("name", "text"), [("reminder", REMINDER), ("caution", CAUTION)])
@@ -55,7 +55,7 @@ def test_a_text_is_shown_in_the_system_prompt(build, examples, name, text):
         assert shown(method, example) == replace(example, system=text)
     told = replace(examples[0], system="Be brief.")
     assert shown(method, told) == replace(told, system=f"Be brief.\n{text}")
-    assert method.setting(None, 0).change.dialogue is None
+    assert method.setting(None, 0).intervention.prompt_flow is None
 
 
 def test_place_and_words_are_the_users(build, examples):
@@ -122,11 +122,11 @@ def test_rows_of_all_kinds_together_are_what_each_is_alone(build, vlm, examples,
         Turn(examples[0].query, "You can't.", examples[1].picture),
         Turn(examples[2].query, "You can."),
     )
-    turned = Intervention(dialogue=SinglePrompt(lambda e: replace(e, demonstrations=turns)))
+    turned = Intervention(prompt_flow=SinglePrompt(lambda e: replace(e, demonstrations=turns)))
     edits = (Edit(3, Add(60 * direction(vlm.width, 1)), "all"),)
     late = (Edit(4, Add(60 * direction(vlm.width, 2)), "response"),)
     reminded = build("method=reminder").setting(None, 1)
-    both = Intervention(late, dialogue=reminded.change.dialogue)
+    both = Intervention(late, prompt_flow=reminded.intervention.prompt_flow)
     settings = [
         BASELINE,
         reminded,

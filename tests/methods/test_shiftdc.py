@@ -61,7 +61,7 @@ def test_the_component_of_the_shift_is_removed(world, config, captions, strength
 
 
 def test_without_a_picture_there_is_nothing_to_remove(world, config):
-    change = method(world.fitting, config).setting(None, 1.0).change
+    change = method(world.fitting, config).setting(None, 1.0).intervention
     plain, shown = world.shown(picture=False), world.shown()
     assert change.edits_for([plain]) == [()]
     mixed = change.edits_for([plain, shown, plain])

@@ -9,7 +9,7 @@ from calib.config.choices import OPERATORS
 from calib.config.method import Steer
 from calib.directions.direction import write_direction
 from calib.interventions.grid import layers_of
-from calib.interventions.intervention import NOTHING
+from calib.interventions.intervention import NO_INTERVENTION
 from calib.interventions.steering import AXES
 from calib.methods.steer import check, method
 from calib.util.errors import CalibError
@@ -100,7 +100,7 @@ def test_operators_at_sites(world, operator, site, strength):
 @pytest.mark.parametrize("strength", [-0.25, 0.25])
 def test_a_clamp_leaves_what_is_beyond_its_bound(world, strength):
     steered = method(world.fitting, Steer(operator="clamp"))
-    operator = steered.setting(LAYER, strength).change.edits[0].operator
+    operator = steered.setting(LAYER, strength).intervention.edits[0].operator
     unsafe, safe = (torch.from_numpy(m)[None, None] for m in world.means(LAYER))
     moved, left = (unsafe, safe) if strength < 0 else (safe, unsafe)
     tensors = [tensor.double()[None, None] for tensor in operator.tensors()]
@@ -157,8 +157,8 @@ def test_bands_of_any_depth(depth):
 
 def test_strength_zero_changes_nothing(world):
     steered = method(world.fitting, Steer(gate="probe"))
-    assert steered.setting(LAYER, 0.0).change is NOTHING
-    assert NOTHING.edits_for([world.shown()]) == [()]
+    assert steered.setting(LAYER, 0.0).intervention is NO_INTERVENTION
+    assert NO_INTERVENTION.edits_for([world.shown()]) == [()]
 
 
 @pytest.fixture

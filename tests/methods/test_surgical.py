@@ -34,6 +34,6 @@ def test_it_is_ablated_and_refusal_added(world, share, added):
 
 
 def test_with_all_of_it_the_refusal_direction_is_kept(world):
-    operator = method(world.fitting, Surgical("surgical")).setting(LAYER, 1.0).change.edits[0]
+    operator = method(world.fitting, Surgical("surgical")).setting(LAYER, 1.0).intervention.edits[0]
     assert abs(operator.operator.direction.numpy() @ unit(vectors(world, 1.0)[1])) < 1e-5
     assert abs(unit(vectors(world, 0.0)[0]) @ unit(vectors(world, 0.0)[1])) > 0.1

@@ -25,7 +25,7 @@ def edited(layer, strength, drawn, positions="all", site="residual"):
 
 
 def prompted(rewrite, *edits):
-    return Setting("prompt", None, 1.0, Intervention(edits, dialogue=SinglePrompt(rewrite)))
+    return Setting("prompt", None, 1.0, Intervention(edits, prompt_flow=SinglePrompt(rewrite)))
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, draw
         return [(Edit(1, Add(drawn)),) if e.id == examples[1].id else () for e in shown]
 
     dialogue = SinglePrompt(lambda e: replace(e, system="Be kind."))
-    setting = Setting("gated", 1, 1.0, Intervention(rule=rule, dialogue=dialogue))
+    setting = Setting("gated", 1, 1.0, Intervention(rule=rule, prompt_flow=dialogue))
     rows = plan_rows(engine, examples, [BASELINE, setting])
     assert asked == [[(e.id, "Be kind.") for e in examples]]
     edits = [len(row.edits) for row in rows if row.setting is setting]

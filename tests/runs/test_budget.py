@@ -122,7 +122,7 @@ def steering(vlm, name="steer", signed=True, rewrite=None, factor=20):
 
     def change(layer, strength):
         vector = factor * strength * direction(vlm.width, layer)
-        return Intervention((Edit(layer, Add(vector), "last_prompt"),), dialogue=dialogue)
+        return Intervention((Edit(layer, Add(vector), "last_prompt"),), prompt_flow=dialogue)
 
     return Method(name, Axis("of 20", signed=signed), [2, 4], change)
 
@@ -159,7 +159,7 @@ def test_the_cost_by_an_ordinary_run_is_within_the_budget(
     layer, strength = at[0]
     setting = method.setting(layer, strength)
     by_hand = [
-        divergence(plain(vlm, rewrite(e) if prompted else e, setting.change.edits), plain(vlm, e))
+        divergence(plain(vlm, rewrite(e) if prompted else e, setting.intervention.edits), plain(vlm, e))
         for e in questions[:12]
     ]
     assert fmean(by_hand) == pytest.approx(found[0].kl, rel=1e-3)
@@ -233,11 +233,11 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
 
     def change(layer, strength):
         if strength == 4:
-            return Intervention(dialogue=EyesClosed("What is this?", "-", "-"))
+            return Intervention(prompt_flow=EyesClosed("What is this?", "-", "-"))
         if strength == 5:
-            return Intervention(dialogue=EyesClosed("Is this dangerous?", "-", "What is this?"))
+            return Intervention(prompt_flow=EyesClosed("Is this dangerous?", "-", "What is this?"))
         return Intervention(
-            dialogue=SinglePrompt(lambda e: replace(e, system=told[int(strength) - 1]))
+            prompt_flow=SinglePrompt(lambda e: replace(e, system=told[int(strength) - 1]))
         )
 
     method = Method("told", Axis("k", signed=False, integer=True), [None], change)

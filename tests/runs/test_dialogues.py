@@ -27,7 +27,7 @@ class Counting:
     """Asks another question at each step, as many as the example's place says, and then counts the
     one in the middle."""
 
-    several: ClassVar[bool] = True
+    multi_step: ClassVar[bool] = True
     questions: ClassVar[tuple[str, ...]] = ("What is this?", "Where is it?", "What colour is it?")
 
     def next(self, example, said):
@@ -56,10 +56,10 @@ def settings(vlm):
     drawn = torch.randn(vlm.width, generator=torch.Generator().manual_seed(3))
     edits = (Edit(2, Add(0.5 * drawn)),)
     return [
-        Setting("ecso", None, 1.0, Intervention(dialogue=ECSO)),
+        Setting("ecso", None, 1.0, Intervention(prompt_flow=ECSO)),
         BASELINE,
-        Setting("combine", 2, 1.0, Intervention(edits, dialogue=ECSO)),
-        Setting("reminder", None, 1.0, Intervention(dialogue=SinglePrompt(_reminded))),
+        Setting("combine", 2, 1.0, Intervention(edits, prompt_flow=ECSO)),
+        Setting("reminder", None, 1.0, Intervention(prompt_flow=SinglePrompt(_reminded))),
     ]
 
 
@@ -107,7 +107,7 @@ def test_unflagged_rows_count_the_baselines_row_and_flagged_ones_go_on(
 
 def test_the_place_that_a_dialogue_names_is_what_counts(engine, examples, tmp_path):
     some = [replace(e, answer=str(k % 3)) for k, e in enumerate(examples[:6])]
-    setting = Setting("counting", None, 1.0, Intervention(dialogue=Counting()))
+    setting = Setting("counting", None, 1.0, Intervention(prompt_flow=Counting()))
     rows, counting, finished = run(engine, some, [setting], tmp_path / "rows.jsonl")
     for k, row in enumerate(counting):
         steps = 1 + k % 3
@@ -122,7 +122,7 @@ def test_the_place_that_a_dialogue_names_is_what_counts(engine, examples, tmp_pa
 def test_steps_are_counted_once_they_are_known(engine, examples, tmp_path):
     some = [replace(e, answer=str(k % 3)) for k, e in enumerate(examples[:6])]
     rows = Planner(engine).rows(
-        some, [Setting("counting", None, 1.0, Intervention(dialogue=Counting()))]
+        some, [Setting("counting", None, 1.0, Intervention(prompt_flow=Counting()))]
     )
     step = row_bar("test", len(rows))
     with RowStore.open(tmp_path / "rows.jsonl") as record:

@@ -37,7 +37,7 @@ def test_64_concurrent_requests_of_mixed_strengths_answer_as_offline(
         (examples[k % len(examples)], draw.choice((2, 3)), draw.choice(STRENGTHS))
         for k in range(64)
     ]
-    asked = [Request(e, steered.setting(layer, s).change.edits) for e, layer, s in rows]
+    asked = [Request(e, steered.setting(layer, s).intervention.edits) for e, layer, s in rows]
     together = generate(vlm, asked, Decoding(max_new_tokens=tools.tokens))
     alone = [generate(vlm, [one], Decoding(max_new_tokens=tools.tokens))[0] for one in asked[:12]]
     assert [r.tokens for r in together[:12]] == [r.tokens for r in alone]

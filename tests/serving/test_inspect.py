@@ -33,7 +33,7 @@ def test_inspect_ai_measures_what_the_engine_says(vlm, steered, server, tools, t
     script = Path(__file__).with_name("inspect_questions.py")
     found = {}
     for name, strength in (("mini", 4.0), ("mini-uncalibrated", 0.0)):
-        edits = steered.setting(3, strength).change.edits
+        edits = steered.setting(3, strength).intervention.edits
         asked = [Request(example, edits) for example in questions]
         offline = [r.text for r in generate(vlm, asked, Decoding(max_new_tokens=12))]
         done = subprocess.run(

@@ -114,7 +114,7 @@ def _largest(served):
     from calib.data.example import Example
 
     plain = Example("e", "request", "v", "c", "test", "q")
-    dialogue = served.setting(None, 2.0).change.dialogue
+    dialogue = served.setting(None, 2.0).intervention.prompt_flow
     shown = dialogue.next(plain, ()).demonstrations
     for part in ("image_centric", "text_centric"):
         if dialogue.next(replace(plain, dataset=part), ()).demonstrations == shown:
@@ -159,7 +159,7 @@ def test_of_a_dialogue_only_the_answer_is_streamed_and_stopped(tools):
 
 def test_a_fitted_rule_keeps_nothing_of_requests(run, tools):
     served = calibrated(config(f"run={run}", "pick=conditional"))
-    rule = served.setting(None, 2.0).change.rule
+    rule = served.setting(None, 2.0).intervention.rule
     fitting = next(
         cell.cell_contents
         for cell in _cells(rule)
@@ -191,7 +191,7 @@ def test_without_the_benchmark_a_direction_is_enough(run, tmp_path):
     change(copy, data={"name": "gone"})
     served = calibrated(config(f"run={copy}", "pick=climb"))
     whole = calibrated(config(f"run={run}", "pick=climb"))
-    (one,), (other,) = (s.setting(3, 2.0).change.edits for s in (served, whole))
+    (one,), (other,) = (s.setting(3, 2.0).intervention.edits for s in (served, whole))
     assert one.identity == other.identity
     assert calibrated(config(f"run={copy}", "pick=ecso")).method.name == "ecso"
     assert calibrated(config(f"run={copy}", "pick=combine")).method.name == "combine"
@@ -280,7 +280,7 @@ def test_settings_instead_of_a_run(direction):
     served = calibrated(config("method=reminder"))
     assert (served.layer, served.strength) == (None, 1)
     served = calibrated(config("method=cot"))
-    assert served.setting(None, 1.0).change.dialogue.several
+    assert served.setting(None, 1.0).intervention.prompt_flow.multi_step
     served = calibrated(config("method=none"))
     assert served.names == ["mini-internvl-uncalibrated"]
     both = ("method=combine", direction(positions="").replace("method.", "method.activation."))
@@ -288,7 +288,7 @@ def test_settings_instead_of_a_run(direction):
         config(*both, "method.activation.layers=[3]", "method.activation.strengths=[2]")
     )
     setting = served.setting(3, 2.0)
-    assert len(setting.change.edits) == 1 and setting.change.dialogue is not None
+    assert len(setting.intervention.edits) == 1 and setting.intervention.prompt_flow is not None
 
 
 def test_an_exported_direction_brings_its_layer_and_strength(direction):

@@ -50,7 +50,7 @@ class Plain:
                 given["attention_mask"] = torch.ones_like(given["input_ids"])
             hooks = [
                 hooked(self.vlm, layer, site, lambda hidden: found.append(hidden[0]))
-                for layer in range(self.vlm.layers)
+                for layer in range(self.vlm.num_layers)
             ]
             self.vlm.model(**given)
             for hook in hooks:
@@ -100,7 +100,7 @@ def unit(vector):
 
 def require_same(world, setting, example, changes: Sequence[By]):
     """The setting edits what the formulas change, to the same activations, answer and KL."""
-    edits = setting.change.edits_for([example])[0]
+    edits = setting.intervention.edits_for([example])[0]
     assert [(edit.layer, edit.site, edit.positions) for edit in edits] == [
         (change.layer, change.site, change.positions) for change in changes
     ]

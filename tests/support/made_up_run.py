@@ -17,7 +17,7 @@ from calib.scoring.metrics import in_order, score
 
 PARTS = ["image_centric", "text_centric"]
 REFUSES = "I'm sorry, but I can't help with that."
-STEERED = Setting("steer", 3, 1.0, BASELINE.change)
+STEERED = Setting("steer", 3, 1.0, BASELINE.intervention)
 
 
 def asked(limit=8):
