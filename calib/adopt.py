@@ -1,50 +1,8 @@
-"""Take a direction from a file of others, or from the hub, as a direction of calib.
+"""The former name of calib.import; kept for one version."""
 
-python -m calib.adopt file=FILE format=gguf
-"""
-
-from calib.cli import command
-from calib.config.commands import AdoptConfig
-
-
-def main(config: AdoptConfig) -> None:
-    """Write the direction that ``config`` names as a file of calib, with a card."""
-    from pathlib import Path
-
-    from calib.directions.direction import read_direction, write_direction
-    from calib.directions.fit import require_match
-    from calib.interchange.hub import from_hub
-    from calib.interchange.importing import adopt, origin
-    from calib.models.load import load
-    from calib.report.card import command_line, direction_card
-    from calib.util.errors import CalibError
-    from calib.util.files import write_atomically
-    from calib.util.terminal import terminal_safe
-
-    out = Path(config.out).expanduser()
-    if out.suffix != ".safetensors":
-        raise CalibError(f"out={out} should be a file that ends in .safetensors.")
-    note = ""
-    if config.format == "native":
-        if config.hub is not None:
-            direction = from_hub(config.hub, config.revision, config.hub_file)
-            named = config.hub
-        else:
-            direction = read_direction(Path(str(config.file)).expanduser())
-            named = str(config.file)
-        require_match(direction, load(config.model), named)
-    else:
-        path = Path(str(config.file)).expanduser()
-        adopted = adopt(path, config.format, load(config.model), config.layers, config.shift)
-        direction, note = adopted.direction, origin(adopted)
-        print(f"note: {terminal_safe(note)}")
-    write_direction(out, direction)
-    card = out.with_suffix(".md")
-    write_atomically(card, direction_card(direction, [], out.name, note=note))
-    print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(card))}")
-    print(f"layers     {', '.join(map(str, direction.layers))}")
-    print(f"steer with it: {command_line(direction, str(out))}")
-
+import runpy
+import sys
 
 if __name__ == "__main__":
-    command.run(main, "adopt", AdoptConfig)
+    print("note: calib.adopt is now called calib.import", file=sys.stderr)
+    runpy.run_module("calib.import", run_name="__main__")

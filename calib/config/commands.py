@@ -59,7 +59,7 @@ class ExportConfig:
 
 
 @dataclass
-class AdoptConfig:
+class ImportConfig:
     model: ModelChoice
     format: str
     """gguf (llama.cpp, repeng, EasySteer) | refusal_direction | svec | safetensors | native."""

@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 
 from calib.config.commands import (
-    AdoptConfig,
+    ImportConfig,
     ConvertConfig,
     DualbenchConfig,
     ExportConfig,
@@ -43,7 +43,7 @@ ENTRY_POINTS: dict[str, type] = {
     "sweep": SweepConfig,
     "extract": ExtractConfig,
     "export": ExportConfig,
-    "adopt": AdoptConfig,
+    "import": ImportConfig,
     "convert": ConvertConfig,
     "plot": PlotConfig,
     "report": ReportConfig,

@@ -18,8 +18,8 @@ UNKNOWN = "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
-class Adopted:
-    """A direction from a file of others, and where it came from."""
+class ImportedDirection:
+    """A direction from a third-party file, with the file's name, digest, format and a note."""
 
     direction: Direction
     file: str
@@ -28,9 +28,9 @@ class Adopted:
     note: str
 
 
-def adopt(
+def import_direction(
     path: Path, name: str, vlm: VLM, layers: list[int] | None = None, shift: int = 0
-) -> Adopted:
+) -> ImportedDirection:
     """The vectors of a file in format ``name`` as a direction for a model.
 
     Unit vectors, with the length of each as its gap: strength 1 adds the vector as it was given.
@@ -60,7 +60,7 @@ def adopt(
     )
     shifted = f", moved by {shift:+d}" if shift else ""
     digest = hashlib.sha256(bytes_of(path)).hexdigest()
-    return Adopted(direction, path.name, digest, name, found.note + shifted)
+    return ImportedDirection(direction, path.name, digest, name, found.note + shifted)
 
 
 def _fitting(found: ImportedVectors, vlm: VLM, path: Path, shift: int) -> dict[int, torch.Tensor]:
@@ -68,12 +68,12 @@ def _fitting(found: ImportedVectors, vlm: VLM, path: Path, shift: int) -> dict[i
     if not found.vectors:
         raise CalibError(f"'{path}' holds no vectors.")
     vectors = {layer + shift: vector for layer, vector in found.vectors.items()}
-    outside = sorted(layer for layer in vectors if not 0 <= layer < vlm.layers)
+    outside = sorted(layer for layer in vectors if not 0 <= layer < vlm.num_layers)
     if outside:
         moved = f" with shift={shift}" if shift else ""
         raise CalibError(
             f"'{path}' has vectors for layers {outside}{moved}; {vlm.checkpoint} has layers 0 to "
-            f"{vlm.layers - 1}. A direction only fits the model it was read from."
+            f"{vlm.num_layers - 1}. A direction only fits the model it was read from."
         )
     for layer, vector in sorted(vectors.items()):
         if len(vector) != vlm.width:
@@ -91,10 +91,10 @@ def _fitting(found: ImportedVectors, vlm: VLM, path: Path, shift: int) -> dict[i
     return vectors
 
 
-def origin(adopted: Adopted) -> str:
+def origin(imported: ImportedDirection) -> str:
     """Where it came from and what was assumed, for people."""
     return (
-        f"Imported from {adopted.file} ({adopted.format}, SHA-256 {adopted.sha256}): "
-        f"{adopted.note}. Strength 1 adds each vector as the file has it. The file does not say "
+        f"Imported from {imported.file} ({imported.format}, SHA-256 {imported.sha256}): "
+        f"{imported.note}. Strength 1 adds each vector as the file has it. The file does not say "
         "where the two classes lie, so only operators that need not know it can use it."
     )

@@ -19,7 +19,7 @@ def made(layers=(3,), **changes):
 
 def test_the_names_are_those_of_the_configuration():
     assert {"native", *FORMATS} == set(config.FORMATS)
-    assert {"native", *READERS} == set(config.ADOPTED)
+    assert {"native", *READERS} == set(config.IMPORT_FORMATS)
 
 
 @pytest.mark.parametrize("name", FORMATS)

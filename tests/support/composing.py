@@ -10,7 +10,7 @@ MANDATORY = {
     "report": ["runs=[runs/one]"],
     "dualbench": ["out=pictures"],
     "convert": ["source=FOLDER", "out=converted"],
-    "adopt": ["file=vector.gguf", "format=gguf"],
+    "import": ["file=vector.gguf", "format=gguf"],
 }
 
 

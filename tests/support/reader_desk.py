@@ -76,7 +76,7 @@ class Desk:
                 self.folder / "direction.safetensors",
                 direction_at(self.checkpoints.load(model), [3]),
             )
-        if shown.name == "adopt" and "model.checkpoint" in shown.said:
+        if shown.name == "import" and "model.checkpoint" in shown.said:
             # Of the width of the tiny model, not of mini-internvl.
             narrow_gguf(self.folder / "vector.gguf")
         self.checkpoints.shared = shown.name != "export"

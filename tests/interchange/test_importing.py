@@ -11,7 +11,7 @@ from tiny_families import WIDTH, tiny
 from calib.directions.direction import read_direction, write_direction
 from calib.directions.fit import require_match
 from calib.interchange.gguf import write_gguf
-from calib.interchange.importing import IMPORTED, adopt, origin
+from calib.interchange.importing import IMPORTED, import_direction, origin
 from calib.interchange.writing import write_as
 from calib.report.card import direction_card
 from calib.util.errors import CalibError
@@ -26,7 +26,7 @@ def file_of(folder, vectors):
 def test_strength_one_adds_the_vector_as_it_was(tmp_path):
     vlm = tiny("internvl")
     given = {4: torch.randn(WIDTH) * 30, 1: torch.randn(WIDTH)}
-    direction = adopt(file_of(tmp_path, given), "safetensors", vlm).direction
+    direction = import_direction(file_of(tmp_path, given), "safetensors", vlm).direction
     assert direction.layers == [1, 4]
     for layer, vector in given.items():
         assert torch.allclose(direction.at(layer, 1.0), vector, rtol=1e-6)
@@ -37,14 +37,14 @@ def test_strength_one_adds_the_vector_as_it_was(tmp_path):
 
 def test_it_is_a_direction_of_that_model_and_says_that_it_was_imported(tmp_path):
     vlm = tiny("internvl")
-    adopted = adopt(file_of(tmp_path, {2: torch.ones(WIDTH)}), "safetensors", vlm)
-    write_direction(tmp_path / "d.safetensors", adopted.direction)
+    imported = import_direction(file_of(tmp_path, {2: torch.ones(WIDTH)}), "safetensors", vlm)
+    write_direction(tmp_path / "d.safetensors", imported.direction)
     again = read_direction(tmp_path / "d.safetensors")
     require_match(again, vlm, "d")
     assert (again.estimator, again.contrast) == (IMPORTED, "unknown")
     assert (again.read_positions, again.operator, again.strength) == ("unknown", "add", 1.0)
     assert (again.site, again.positions, again.auroc) == ("residual", "", [])
-    card = direction_card(again, [], "d.safetensors", note=origin(adopted))
+    card = direction_card(again, [], "d.safetensors", note=origin(imported))
     assert r"Imported from v.safetensors \(safetensors, SHA-256" in card
     assert "| unit of strength | gap: 1.0 adds 6.928 along a unit vector |" in card
     assert "| fitted on | unknown pairs |" in card
@@ -53,11 +53,11 @@ def test_it_is_a_direction_of_that_model_and_says_that_it_was_imported(tmp_path)
 
 def test_layers_are_shifted_where_the_file_counts_something_else(tmp_path):
     path = file_of(tmp_path, {1: torch.ones(WIDTH), 4: torch.ones(WIDTH)})
-    adopted = adopt(path, "safetensors", tiny("internvl"), shift=-1)
-    assert adopted.direction.layers == [0, 3]
-    assert "moved by -1" in origin(adopted)
+    imported = import_direction(path, "safetensors", tiny("internvl"), shift=-1)
+    assert imported.direction.layers == [0, 3]
+    assert "moved by -1" in origin(imported)
     with pytest.raises(CalibError, match=r"layers \[5\] with shift=1; tiny-internvl has layers 0"):
-        adopt(path, "safetensors", tiny("internvl"), shift=1)
+        import_direction(path, "safetensors", tiny("internvl"), shift=1)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_layers_are_shifted_where_the_file_counts_something_else(tmp_path):
 )
 def test_what_does_not_fit_the_model(tmp_path, vectors, words):
     with pytest.raises(CalibError, match=words):
-        adopt(file_of(tmp_path, vectors), "safetensors", tiny("internvl"))
+        import_direction(file_of(tmp_path, vectors), "safetensors", tiny("internvl"))
 
 
 def test_layers_are_in_order_whatever_the_files_is(tmp_path):
@@ -82,7 +82,7 @@ def test_layers_are_in_order_whatever_the_files_is(tmp_path):
     given = {n: torch.randn(WIDTH) for n in (4, 1, 3)}
     path = tmp_path / "v.gguf"
     path.write_bytes(write_gguf({}, {f"direction.{n}": v for n, v in given.items()}))
-    direction = adopt(path, "gguf", tiny("internvl")).direction
+    direction = import_direction(path, "gguf", tiny("internvl")).direction
     assert direction.layers == [1, 3, 4]
     for layer, vector in given.items():
         assert torch.allclose(direction.at(layer, 1.0), vector, rtol=1e-6)
@@ -92,7 +92,7 @@ def test_a_file_without_vectors(tmp_path):
     path = tmp_path / "v.gguf"
     path.write_bytes(write_gguf({"general.architecture": "controlvector"}, {}))
     with pytest.raises(CalibError, match="holds no vectors"):
-        adopt(path, "gguf", tiny("internvl"))
+        import_direction(path, "gguf", tiny("internvl"))
 
 
 @pytest.mark.parametrize("name", ["gguf", "repeng", "easysteer"])
@@ -101,18 +101,18 @@ def test_what_is_exported_comes_back(tmp_path, name):
     direction = direction_at(vlm, [1, 2, 4], strength=-1.5)
     path = tmp_path / "v.gguf"
     write_as(direction, name, path, lambda: vlm, "all")
-    back = adopt(path, "gguf", vlm).direction
+    back = import_direction(path, "gguf", vlm).direction
     assert back.layers == direction.layers
     assert torch.allclose(back.vectors, direction.vectors, atol=1e-6)
     assert torch.allclose(back.gap, direction.gap, rtol=1e-6)
     again = tmp_path / "again.gguf"
     same = dataclasses.replace(back, strength=-1.5, estimator=direction.estimator)
     write_as(same, name, again, lambda: vlm, "all")
-    assert adopt(again, "gguf", vlm).direction.layers == direction.layers
+    assert import_direction(again, "gguf", vlm).direction.layers == direction.layers
 
 
 def test_a_vector_of_denormals_keeps_its_direction(tmp_path):
     vector = torch.zeros(WIDTH)
     vector[0], vector[1] = 3e-30, 4e-30
-    direction = adopt(file_of(tmp_path, {1: vector}), "safetensors", tiny("internvl")).direction
+    direction = import_direction(file_of(tmp_path, {1: vector}), "safetensors", tiny("internvl")).direction
     assert direction.vectors[0, :2].tolist() == pytest.approx([0.6, 0.8])

@@ -1,6 +1,7 @@
-"""calib.adopt: a file of others becomes a direction that a sweep steers with."""
+"""calib.import: a third-party file becomes a direction that a sweep steers with."""
 
 import csv
+import importlib
 import json
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from composing import composed
 from directions_made_up import direction_at
 
-from calib import adopt, sweep
+from calib import sweep
 from calib.directions.direction import read_direction, write_direction
 from calib.interchange.gguf import write_gguf
 from calib.util.errors import CalibError
@@ -29,13 +30,13 @@ def gguf(vlm, tmp_path):
     return path
 
 
-def adopted(*overrides):
-    adopt.main(composed("adopt", *overrides))
+def run_import(*overrides):
+    importlib.import_module("calib.import").main(composed("import", *overrides))
 
 
 def test_a_control_vector_steers_a_sweep(gguf, vlm, tmp_path, capsys):
     out = tmp_path / "d.safetensors"
-    adopted(f"file={gguf}", "format=gguf", f"out={out}")
+    run_import(f"file={gguf}", "format=gguf", f"out={out}")
     said = capsys.readouterr().out
     assert "direction.N is the output of block N" in said
     assert f"method.direction={out} method.layers=[2,3] method.strengths=[1]" in said
@@ -58,7 +59,7 @@ def test_a_control_vector_steers_a_sweep(gguf, vlm, tmp_path, capsys):
 @pytest.mark.parametrize("operator", ["linear", "clamp"])
 def test_operators_that_need_to_know_the_classes_are_refused(gguf, tmp_path, operator):
     out = tmp_path / "d.safetensors"
-    adopted(f"file={gguf}", "format=gguf", f"out={out}")
+    run_import(f"file={gguf}", "format=gguf", f"out={out}")
     with pytest.raises(CalibError, match=f"method.operator={operator} needs to know where the two"):
         sweep.main(
             composed(
@@ -71,11 +72,11 @@ def test_operators_that_need_to_know_the_classes_are_refused(gguf, tmp_path, ope
 def test_a_direction_of_calib_is_checked_and_copied(vlm, tmp_path):
     given, out = tmp_path / "given.safetensors", tmp_path / "out.safetensors"
     write_direction(given, direction_at(vlm, [3]))
-    adopted(f"file={given}", "format=native", f"out={out}")
+    run_import(f"file={given}", "format=native", f"out={out}")
     assert torch.equal(read_direction(out).vectors, read_direction(given).vectors)
     write_direction(given, direction_at(vlm, [3], fingerprint="another"))
     with pytest.raises(CalibError, match="was read from mini-internvl .another., not from"):
-        adopted(f"file={given}", "format=native", f"out={out}")
+        run_import(f"file={given}", "format=native", f"out={out}")
 
 
 def test_one_is_taken_from_the_hub(vlm, tmp_path, monkeypatch):
@@ -87,7 +88,7 @@ def test_one_is_taken_from_the_hub(vlm, tmp_path, monkeypatch):
 
     monkeypatch.setattr("calib.interchange.hub.from_hub", fetched)
     out = tmp_path / "out.safetensors"
-    adopted("file=null", "hub=me/refusal", "revision=v1", "format=native", f"out={out}")
+    run_import("file=null", "hub=me/refusal", "revision=v1", "format=native", f"out={out}")
     assert asked == [("me/refusal", "v1", "direction.safetensors")]
     assert read_direction(out).layers == [3]
 
@@ -105,4 +106,4 @@ def test_one_is_taken_from_the_hub(vlm, tmp_path, monkeypatch):
 )
 def test_what_is_given_must_make_sense(overrides, words):
     with pytest.raises(Exception, match=words):
-        adopted(*overrides)
+        run_import(*overrides)
