@@ -28,7 +28,8 @@ from calib.config.data import PairsData
 from calib.config.model import ModelConfig
 from calib.config.schemas import CONF
 from calib.data.benchmarks import load_benchmark
-from calib.data.example import Example, Pair, split_of
+from calib.data.splits import (split_of)
+from calib.data.example import (Example, Pair)
 from calib.data.example import pairs as pairs_of
 from calib.data.images import read_image
 from calib.directions.direction import Direction
@@ -39,8 +40,8 @@ from calib.engine.activations import read_activations
 from calib.engine.edits import Edits
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding, Request
-from calib.interventions.contrasts import JudgedAnswer, sides_of
-from calib.interventions.grid import edits_at, layers_of
+from calib.interventions.contrasts import JudgedAnswer, contrast_sides
+from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.steering import operator_at
 from calib.models.layers import Site
 from calib.models.load import VLM
@@ -64,7 +65,7 @@ class Model:
 
     def __repr__(self) -> str:
         edited = f", {sum(map(len, self._edits))} edits" if self._edits else ""
-        return f"<{self.vlm.checkpoint}: {self.vlm.layers} layers of {self.vlm.width}{edited}>"
+        return f"<{self.vlm.checkpoint}: {self.vlm.num_layers} layers of {self.vlm.width}{edited}>"
 
     @contextmanager
     def steer(
@@ -87,7 +88,7 @@ class Model:
         """
         require_match(direction, self.vlm, "given")
         wanted = layers if layers is not None else _best_layer(direction)
-        at = layers_of(self.vlm, wanted)
+        at = resolve_layers(self.vlm, wanted)
         amount = direction.strength if strength is None else strength
         name = operator or direction.operator
         where = positions or direction.positions or POSITIONS
@@ -231,7 +232,7 @@ def extract(
         raise CalibError(f"{len(found)} pairs are too few to hold any out. Give held_out=0.")
 
     def samples(examples: list[Example]) -> Samples:
-        sides = sides_of(contrast, examples, _no_answers)
+        sides = contrast_sides(contrast, examples, _no_answers)
         read = vlm.read([*sides.positive, *sides.negative], positions, site)
         count = len(sides.positive)
         groups = sides.positive_groups, sides.negative_groups
@@ -245,7 +246,7 @@ def extract(
         estimator=estimator,
         positions=positions,
         site=site,
-        layers=range(vlm.vlm.layers),
+        layers=range(vlm.vlm.num_layers),
         pair_set=pair_set_of(kept[False]),
     )
 

@@ -17,7 +17,7 @@ def main(config: ExtractConfig) -> None:
 
     from calib.data.benchmarks import load_benchmark, load_utility_noted
     from calib.directions.direction import write_direction
-    from calib.interventions.grid import layers_of
+    from calib.interventions.grid import resolve_layers
     from calib.models.load import load
     from calib.report.direction_table import direction_table
     from calib.report.figures import layers, projections
@@ -36,7 +36,7 @@ def main(config: ExtractConfig) -> None:
     names = ("extract", config.model.name, config.data.name)
     named = Path(config.out).expanduser() if config.out else None
     folder = named or folder_name(names, config, vlm.fingerprint)
-    layers_of(vlm, config.layers)
+    resolve_layers(vlm, config.layers)
     identity = identity_of(config) | {"checkpoint": vlm.checkpoint, "fingerprint": vlm.fingerprint}
     for note in notes:
         print(f"note: {terminal_safe(note)}")

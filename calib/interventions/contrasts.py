@@ -18,18 +18,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from calib.data.example import Example, Split, counted_in_sra, pairs
+from calib.data.example import Example, Split, pairs
+from calib.data.splits import select_for_sra
 from calib.util.errors import CalibError
 
-REFUSALS = {
+BEHAVIOUR_CONTRASTS = {
     "refusal": (("unsafe", "safe"), ("unsafe", "safe")),
     "harmful_refusal": (("unsafe",), ("unsafe",)),
     "false_refusal": (("safe",), ("safe",)),
     "true_refusal": (("unsafe",), ("safe",)),
 }
 """Contrasts of behaviour: the safety of examples on the refused and on the answered side."""
-CONTRASTS = ("safety", *REFUSALS, "responses", "modality")
-RESPONSES = 3
+CONTRASTS = ("safety", *BEHAVIOUR_CONTRASTS, "responses", "modality")
+RESPONSES_PER_QUERY = 3
 """Most responses of each kind that stand behind one query."""
 
 
@@ -54,7 +55,7 @@ class AnswerSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Sides:
+class ContrastSides:
     """The examples of a contrast."""
 
     positive: list[Example]
@@ -68,11 +69,13 @@ class Sides:
 
 def twins(examples: Sequence[Example], split: Split) -> list[Example]:
     """Safe and unsafe examples of one split that have a twin; dual-use ones only if alone."""
-    fitted = counted_in_sra([example for example in examples if example.split == split])
+    fitted = select_for_sra([example for example in examples if example.split == split])
     return [twin for pair in pairs(fitted) for twin in (pair.safe, pair.unsafe)]
 
 
-def sides_of(contrast: str, examples: Sequence[Example], answers: AnswerSource) -> Sides:
+def contrast_sides(
+    contrast: str, examples: Sequence[Example], answers: AnswerSource
+) -> ContrastSides:
     """The sides of a contrast among twins.
 
     Raises CalibError for an unknown contrast.
@@ -81,7 +84,7 @@ def sides_of(contrast: str, examples: Sequence[Example], answers: AnswerSource) 
         case "safety":
             return _safety(examples)
         case "refusal" | "harmful_refusal" | "false_refusal" | "true_refusal":
-            return _refusal(examples, answers, *REFUSALS[contrast])
+            return _refusal(examples, answers, *BEHAVIOUR_CONTRASTS[contrast])
         case "responses":
             return _responses(examples, answers)
         case "modality":
@@ -89,10 +92,10 @@ def sides_of(contrast: str, examples: Sequence[Example], answers: AnswerSource) 
     raise CalibError(f"contrast '{contrast}' is not known: {', '.join(CONTRASTS)}.")
 
 
-def _safety(examples: Sequence[Example]) -> Sides:
+def _safety(examples: Sequence[Example]) -> ContrastSides:
     found = pairs(examples)
     names = [pair.id for pair in found]
-    return Sides([p.unsafe for p in found], [p.safe for p in found], names, names, True)
+    return ContrastSides([p.unsafe for p in found], [p.safe for p in found], names, names, True)
 
 
 def _refusal(
@@ -100,17 +103,17 @@ def _refusal(
     answers: AnswerSource,
     refused: Collection[str],
     answered: Collection[str],
-) -> Sides:
+) -> ContrastSides:
     counted = {True: refused, False: answered}
     sides: dict[bool, list[Example]] = {True: [], False: []}
     for example, answer in zip(examples, answers(examples, "fitting"), strict=True):
         if answer.refused is not None and example.safety in counted[answer.refused]:
             sides[answer.refused].append(example)
     groups = {side: [e.pair or e.id for e in found] for side, found in sides.items()}
-    return Sides(sides[True], sides[False], groups[True], groups[False], False)
+    return ContrastSides(sides[True], sides[False], groups[True], groups[False], False)
 
 
-def _responses(examples: Sequence[Example], answers: AnswerSource) -> Sides:
+def _responses(examples: Sequence[Example], answers: AnswerSource) -> ContrastSides:
     pools: dict[tuple[str, bool], list[tuple[str, str]]] = {}
     for example, answer in zip(examples, answers(examples, "fitting"), strict=True):
         if answer.refused is not None and answer.text:
@@ -129,17 +132,17 @@ def _responses(examples: Sequence[Example], answers: AnswerSource) -> Sides:
             for refused, texts in chosen.items():
                 found[refused] += [replace(example, response_prefix=text) for text in texts]
     groups = {side: [e.id for e in some] for side, some in found.items()}
-    return Sides(found[True], found[False], groups[True], groups[False], False)
+    return ContrastSides(found[True], found[False], groups[True], groups[False], False)
 
 
 def _chosen(pool: Sequence[tuple[str, str]], query: str) -> list[str]:
     """Distinct responses, those to the same query first."""
     ordered = sorted(pool, key=lambda one: one[0] != query)
-    return list(dict.fromkeys(text for _, text in ordered))[:RESPONSES]
+    return list(dict.fromkeys(text for _, text in ordered))[:RESPONSES_PER_QUERY]
 
 
-def _modality(examples: Sequence[Example]) -> Sides:
+def _modality(examples: Sequence[Example]) -> ContrastSides:
     pictured = [example for example in examples if example.picture is not None]
     plain = [replace(example, picture=None) for example in pictured]
     names = [example.id for example in pictured]
-    return Sides(pictured, plain, names, names, True)
+    return ContrastSides(pictured, plain, names, names, True)

@@ -12,8 +12,8 @@ from calib.directions.fit import fit_direction, pair_set_of, require_match
 from calib.directions.projections import Group, projections_file, projections_of, write_projections
 from calib.directions.samples import Samples
 from calib.engine.activations import read_activations
-from calib.interventions.contrasts import AnswerSource, Sides, sides_of, twins
-from calib.interventions.grid import layers_of
+from calib.interventions.contrasts import AnswerSource, ContrastSides, contrast_sides, twins
+from calib.interventions.grid import resolve_layers
 from calib.models.layers import Site
 from calib.models.load import VLM
 from calib.models.prompt_batch import Positions
@@ -52,18 +52,18 @@ class Fitting:
         vlm: VLM,
         examples: Sequence[Example],
         utility: Sequence[Example],
-        answers: AnswerSource,
+        baseline_answers: AnswerSource,
         folder: Path,
     ) -> None:
         self.vlm, self.examples, self.utility = vlm, examples, utility
-        self.answers, self.folder = answers, folder
+        self.baseline_answers, self.folder = baseline_answers, folder
         self._read: dict[tuple[int, str, str, int], torch.Tensor] = {}
         self._seen: list[Example] = []  # keeps them alive, so that no two have one id()
-        self._sides: dict[tuple[str, str], Sides] = {}
+        self._sides: dict[tuple[str, str], ContrastSides] = {}
 
     def layers(self, wanted: int | Sequence[int] | str) -> list[int]:
-        """Layer numbers; see layers_of."""
-        return layers_of(self.vlm, wanted)
+        """Layer numbers; see resolve_layers."""
+        return resolve_layers(self.vlm, wanted)
 
     def twins(self, split: Split) -> list[Example]:
         """Safe and unsafe examples of a split that have a twin.
@@ -79,13 +79,13 @@ class Fitting:
             )
         return found
 
-    def sides(self, contrast: str, split: Split = "train") -> Sides:
+    def sides(self, contrast: str, split: Split = "train") -> ContrastSides:
         """The examples of both sides of a contrast.
 
         Raises CalibError when a side of the train split is empty.
         """
         if (contrast, split) not in self._sides:
-            found = sides_of(contrast, self.twins(split), self.answers)
+            found = contrast_sides(contrast, self.twins(split), self.baseline_answers)
             for side in ("positive", "negative"):
                 if split == "train" and not getattr(found, side):
                     raise CalibError(
@@ -96,7 +96,7 @@ class Fitting:
             self._sides[contrast, split] = found
         return self._sides[contrast, split]
 
-    def read(
+    def activations(
         self,
         examples: Sequence[Example],
         layers: Sequence[int],
@@ -146,7 +146,7 @@ class Fitting:
         found = self.sides(contrast, split)
         wanted = self.layers("all") if layers is None else list(layers)
         both = [*found.positive, *found.negative]
-        read = self.read(both, wanted, positions, site)
+        read = self.activations(both, wanted, positions, site)
         count = len(found.positive)
         return Samples(
             read[:count], read[count:], found.positive_groups, found.negative_groups, found.paired
@@ -204,7 +204,7 @@ def direction_name(contrast: str, estimator: str, positions: str, site: str) -> 
     return f"{contrast}-{estimator}-{positions}-{site}"
 
 
-def _groups(split: Split, sides: Sides, samples: Samples) -> list[Group]:
+def _groups(split: Split, sides: ContrastSides, samples: Samples) -> list[Group]:
     return [
         (split, "positive", [example.id for example in sides.positive], samples.positive),
         (split, "negative", [example.id for example in sides.negative], samples.negative),

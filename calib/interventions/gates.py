@@ -87,7 +87,7 @@ def best_threshold(
     return best
 
 
-def gate_of(fitting: Fitting, config: Steer) -> Gate | None:
+def fit_gate(fitting: Fitting, config: Steer) -> Gate | None:
     """The gate that a configuration asks for, put where it tells unsafe from safe best."""
     if config.gate == "none":
         return None
@@ -96,10 +96,10 @@ def gate_of(fitting: Fitting, config: Steer) -> Gate | None:
         for layer in fitting.layers(config.gate_layers)
     ]
     name = f"{config.name}: the {config.gate} gate"
-    return chosen_gate(fitting, name, candidates, config.threshold, config.gate == "cosine")
+    return select_gate(fitting, name, candidates, config.threshold, config.gate == "cosine")
 
 
-def chosen_gate(
+def select_gate(
     fitting: Fitting,
     name: str,
     candidates: Sequence[tuple[str, Scores]],
@@ -138,7 +138,7 @@ def _cosine(fitting: Fitting, layer: int, positions: str) -> Scores:
     condition = fitting.direction("safety", "pca", positions).vectors[layer]  # [width]
 
     def scores(examples: Sequence[Example]) -> torch.Tensor:
-        hidden = fitting.read(examples, [layer], positions)[:, 0]  # [examples, width]
+        hidden = fitting.activations(examples, [layer], positions)[:, 0]  # [examples, width]
         projected = (hidden @ condition)[:, None] * condition
         return torch.cosine_similarity(hidden, torch.tanh(projected), dim=-1)
 
@@ -153,7 +153,7 @@ def _probe(fitting: Fitting, layer: int, positions: str) -> Scores:
     probe = LogisticRegression(max_iter=1000).fit((both / scale).double().numpy(), labels)
 
     def scores(examples: Sequence[Example]) -> torch.Tensor:
-        hidden = fitting.read(examples, [layer], positions)[:, 0] / scale
+        hidden = fitting.activations(examples, [layer], positions)[:, 0] / scale
         return torch.from_numpy(probe.predict_proba(hidden.double().numpy())[:, 1]).float()
 
     return scores

@@ -16,7 +16,7 @@ BANDS = {"lower": (0.0, 0.5), "middle": (0.25, 0.75), "upper": (0.5, 1.0)}
 """Named parts of the depth, as shares: papers give layers of models of one depth."""
 
 
-def layers_of(vlm: VLM, wanted: int | Sequence[int] | str) -> list[int]:
+def resolve_layers(vlm: VLM, wanted: int | Sequence[int] | str) -> list[int]:
     """Layer numbers for "all", the name of a band, one number or several.
 
     "auto" means all here: which of them is chosen is found out later.
@@ -29,7 +29,8 @@ def layers_of(vlm: VLM, wanted: int | Sequence[int] | str) -> list[int]:
     for layer in chosen:
         if not 0 <= layer < vlm.num_layers:
             raise CalibError(
-                f"layer {layer} does not exist: {vlm.checkpoint} has layers 0 to {vlm.num_layers - 1}."
+                f"layer {layer} does not exist: {vlm.checkpoint} has layers 0 to "
+                f"{vlm.num_layers - 1}."
             )
     return chosen
 

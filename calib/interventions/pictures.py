@@ -18,7 +18,7 @@ from calib.interventions.prompting import prompt_text
 from calib.util.errors import CalibError
 
 
-def with_picture(picture: str) -> ExampleCache:
+def picture_variant(picture: str) -> ExampleCache:
     """Examples with another picture: none, blank (grey), noise (uniform), or their own.
 
     Those without a picture stay so.
@@ -70,7 +70,9 @@ class Captions:
             texts = [self.known[example.id] for example in asked]
         else:
             questions = [replace(example, query=self.question) for example in asked]
-            texts = [answer.text for answer in self.fitting.answers(questions, "caption", False)]
+            texts = [
+                answer.text for answer in self.fitting.baseline_answers(questions, "caption", False)
+            ]
         for example, text in zip(asked, texts, strict=True):
             self._shown[id(example)] = (example, captioned(example, text))
         return [self._shown.get(id(example), (example, example))[1] for example in examples]

@@ -28,7 +28,7 @@ def prompt_text(config: Any, vlm: AnyModel, name: str = "text") -> str:
     raise CalibError(f'method={config.name} has no words to say: give method.{name}="...".')
 
 
-def check_shown(config: Prompting) -> None:
+def check_prompt_strengths(config: Prompting) -> None:
     """Raise CalibError for a strength other than 0 and 1: a text is shown or not."""
     for strength in config.strengths:
         if strength not in (0, 1):
@@ -38,7 +38,7 @@ def check_shown(config: Prompting) -> None:
             )
 
 
-def with_text(example: Example, text: str, place: str) -> Example:
+def add_text(example: Example, text: str, place: str) -> Example:
     """The example with a text in its system prompt, before or after its query."""
     if place == "system":
         return replace(example, system=f"{example.system}\n{text}" if example.system else text)

@@ -19,8 +19,8 @@ from calib.engine.operators import (
 )
 from calib.interchange.importing import IMPORTED
 from calib.interventions.fitting import Fitting
-from calib.interventions.gates import gate_of
-from calib.interventions.grid import edits_at, grid_layers, layers_of
+from calib.interventions.gates import fit_gate
+from calib.interventions.grid import edits_at, grid_layers, resolve_layers
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.models.load import VLM
 from calib.util.errors import CalibError
@@ -70,19 +70,19 @@ def operator_at(name: str, direction: Direction, layer: int, strength: float) ->
     raise CalibError(f"operator '{name}' is not known: {', '.join(AXES)}.")
 
 
-def direction_of(fitting: Fitting, config: Directed) -> Direction:
+def load_or_fit_direction(fitting: Fitting, config: Directed) -> Direction:
     """The direction that a configuration asks for: a given file, or fitted."""
     path = config.direction if isinstance(config, Steer) else None
     site = config.site if isinstance(config, Steer) else "residual"
     if path is None:
         return fitting.direction(config.contrast, config.estimator, config.read_positions, site)
-    given = given_direction(path, fitting.vlm)
+    given = load_direction(path, fitting.vlm)
     kept = fitting.folder / "directions" / f"{config.name}-given.safetensors"
     write_direction(kept, given)
     return given
 
 
-def given_direction(path: str, vlm: VLM) -> Direction:
+def load_direction(path: str, vlm: VLM) -> Direction:
     """The direction of a file, checked against the model it is to steer."""
     direction = read_direction(Path(path).expanduser())
     require_match(direction, vlm, path)
@@ -93,7 +93,7 @@ def check_direction(config: Steer, vlm: VLM) -> None:
     """Raise CalibError for a direction file that does not fit the model or lacks a layer."""
     if config.direction is None:
         return
-    direction = given_direction(config.direction, vlm)
+    direction = load_direction(config.direction, vlm)
     if direction.operator not in ("add", config.operator):
         raise CalibError(
             f"method.direction={config.direction} is for operator '{direction.operator}', and "
@@ -106,7 +106,7 @@ def check_direction(config: Steer, vlm: VLM) -> None:
             f"method.direction={config.direction} was imported without that. Give another operator,"
             " or fit a direction with calib.extract."
         )
-    layers = layers_of(vlm, config.layers)
+    layers = resolve_layers(vlm, config.layers)
     if not isinstance(config.layers, str):
         for layer in layers:
             direction.row(layer)
@@ -117,13 +117,13 @@ def check_direction(config: Steer, vlm: VLM) -> None:
         )
 
 
-def steering(fitting: Fitting, config: Steer) -> Method:
+def steering_method(fitting: Fitting, config: Steer) -> Method:
     """Every axis of a configuration put together."""
-    direction = direction_of(fitting, config)
+    direction = load_or_fit_direction(fitting, config)
     layers = fitting.layers(config.layers)
     if isinstance(config.layers, str):  # a file may hold fewer layers than the model has
         layers = [layer for layer in layers if layer in direction.layers]
-    gate = gate_of(fitting, config)
+    gate = fit_gate(fitting, config)
 
     def change(layer: int | None, strength: float) -> Intervention:
         def edits(signed: float) -> Edits:

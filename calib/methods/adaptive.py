@@ -55,7 +55,7 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
             return edits_at(layer, layers, added, config.positions)
 
         def rule(examples: Sequence[Example]) -> list[Edits]:
-            read = fitting.read(examples, [reads], positions)[:, 0]
+            read = fitting.activations(examples, [reads], positions)[:, 0]
             on_refusal = (config.refusal_slope * by_refusal.of(read)).clip(*config.refusal_limits)
             on_harm = (config.harm_slope * by_harm.of(read)).clip(*config.harm_limits)
             return [edits(*both) for both in zip(on_refusal, on_harm, strict=True)]

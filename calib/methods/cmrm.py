@@ -20,7 +20,7 @@ from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.pictures import with_picture
+from calib.interventions.pictures import picture_variant
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
@@ -42,7 +42,7 @@ def method(fitting: Fitting, config: Modality) -> Method:
     Raises CalibError when the shift of the data set is asked for, and no train pair has pictures.
     """
     layers = fitting.layers(config.layers)
-    shown, alone = with_picture(config.picture), with_picture("none")
+    shown, alone = picture_variant(config.picture), picture_variant("none")
     pictured = [e for e in fitting.twins("train") if e.picture is not None]
     if not pictured and not config.per_example:
         raise CalibError(
@@ -52,8 +52,8 @@ def method(fitting: Fitting, config: Modality) -> Method:
         )
 
     def shifts(examples: Sequence[Example]) -> torch.Tensor:  # [examples, layers, width]
-        with_picture = fitting.read(shown.of(examples), layers, config.read_positions)
-        return with_picture - fitting.read(alone.of(examples), layers, config.read_positions)
+        with_picture = fitting.activations(shown.of(examples), layers, config.read_positions)
+        return with_picture - fitting.activations(alone.of(examples), layers, config.read_positions)
 
     mean = None if config.per_example else shifts(pictured).mean(0)  # [layers, width]
 

@@ -15,14 +15,14 @@ from calib.config.prompts import PromptFlowMethod
 from calib.data.example import Example, Turn
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Intervention, Method
-from calib.interventions.prompting import PROMPT_AXIS, check_shown, prompt_text
+from calib.interventions.prompting import PROMPT_AXIS, check_prompt_strengths, prompt_text
 from calib.models.load import AnyModel
 
 
 def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
     prompt_text(config, vlm, "check")
-    check_shown(config)
+    check_prompt_strengths(config)
 
 
 def method(fitting: Fitting, config: PromptFlowMethod) -> Method:

@@ -19,7 +19,7 @@ from calib.config.prompts import PromptFlowMethod
 from calib.data.example import Example, words_of
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Intervention, Method
-from calib.interventions.prompting import PROMPT_AXIS, check_shown, prompt_text
+from calib.interventions.prompting import PROMPT_AXIS, check_prompt_strengths, prompt_text
 from calib.models.load import AnyModel
 
 NO_CAPTION = "nothing, there is none."
@@ -30,7 +30,7 @@ def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) 
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
     for name in TEXTS:
         prompt_text(config, vlm, name)
-    check_shown(config)
+    check_prompt_strengths(config)
 
 
 def method(fitting: Fitting, config: PromptFlowMethod) -> Method:

@@ -60,7 +60,7 @@ def demonstrations(fitting: Fitting, seed: int) -> dict[str, list[Turn]]:
     Raises CalibError where the model handles no example of a side right.
     """
     examples = fitting.twins("train")
-    answers = fitting.answers(examples, "demonstration")
+    answers = fitting.baseline_answers(examples, "demonstration")
     sides: dict[str, dict[bool, list[tuple[Example, str]]]] = {}
     for example, answer in zip(examples, answers, strict=True):
         unsafe = example.safety == "unsafe"

@@ -12,20 +12,20 @@ from calib.config.prompts import Worded
 from calib.data.example import Example
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Intervention, Method, SinglePrompt
-from calib.interventions.prompting import PROMPT_AXIS, check_shown, prompt_text, with_text
+from calib.interventions.prompting import PROMPT_AXIS, add_text, check_prompt_strengths, prompt_text
 from calib.models.load import AnyModel
 
 
 def check(config: Worded, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text or a strength other than 0 and 1."""
     prompt_text(config, vlm)
-    check_shown(config)
+    check_prompt_strengths(config)
 
 
 def method(fitting: Fitting, config: Worded) -> Method:
     """The text, shown where the configuration says."""
     text = prompt_text(config, fitting.vlm)
     shown = Intervention(
-        prompt_flow=SinglePrompt(lambda example: with_text(example, text, config.place))
+        prompt_flow=SinglePrompt(lambda example: add_text(example, text, config.place))
     )
     return Method(config.name, PROMPT_AXIS, [None], lambda layer, strength: shown)

@@ -21,7 +21,7 @@ from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import ExampleCache, Fitting
-from calib.interventions.gates import Gate, chosen_gate
+from calib.interventions.gates import Gate, select_gate
 from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
 
@@ -56,7 +56,7 @@ def transition_gate(fitting: Fitting, config: Scans) -> Gate:
         return torch.cosine_similarity(transitions.of(examples), mean, dim=-1).mean(-1)
 
     where = f"layers {', '.join(map(str, transitions.layers))}"
-    return chosen_gate(
+    return select_gate(
         fitting, f"{config.name}: the transition gate", [(where, scores)], config.threshold
     )
 
@@ -74,4 +74,6 @@ class Transitions:
     def of(self, examples: Sequence[Example]) -> torch.Tensor:
         """The transition of each example. # [examples, layers, width]"""
         longer = self.continued.of(examples)
-        return self.fitting.read(examples, self.layers) - self.fitting.read(longer, self.layers)
+        return self.fitting.activations(examples, self.layers) - self.fitting.activations(
+            longer, self.layers
+        )

@@ -42,7 +42,7 @@ def method(fitting: Fitting, config: Captioned) -> Method:
     train = fitting.sides("safety", "train")
 
     def mean(examples: Sequence[Example]) -> torch.Tensor:
-        return fitting.read(captions.in_place(examples), layers, positions).mean(0)
+        return fitting.activations(captions.in_place(examples), layers, positions).mean(0)
 
     safety = mean(train.negative) - mean(train.positive)
     safety = safety / safety.norm(dim=-1, keepdim=True)  # [layers, width]
@@ -52,8 +52,8 @@ def method(fitting: Fitting, config: Captioned) -> Method:
             pictured = [example for example in examples if example.picture is not None]
             if not pictured:
                 return [()] * len(examples)
-            shift = fitting.read(pictured, layers, positions)
-            shift = shift - fitting.read(captions.in_place(pictured), layers, positions)
+            shift = fitting.activations(pictured, layers, positions)
+            shift = shift - fitting.activations(captions.in_place(pictured), layers, positions)
             removed = strength * (shift * safety).sum(-1, keepdim=True) * safety
             of = dict(zip(map(id, pictured), removed, strict=True))  # [layers, width] each
 

@@ -18,7 +18,7 @@ from calib.config.method import Steer
 from calib.data.example import Example
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method
-from calib.interventions.steering import check_direction, steering
+from calib.interventions.steering import check_direction, steering_method
 from calib.models.load import VLM
 
 
@@ -29,4 +29,4 @@ def check(config: Steer, vlm: VLM, examples: Sequence[Example]) -> None:
 
 def method(fitting: Fitting, config: Steer) -> Method:
     """One setting for each layer (or for all together) and strength."""
-    return steering(fitting, config)
+    return steering_method(fitting, config)

@@ -23,7 +23,7 @@ from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at, grid_layers
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.interventions.pictures import with_picture
+from calib.interventions.pictures import picture_variant
 
 AXIS = Axis(
     "share of the visual shift removed and of the safety component added", default_scale=0.5
@@ -36,12 +36,12 @@ def method(fitting: Fitting, config: Subspace) -> Method:
     positions = config.read_positions
     samples = fitting.samples("safety", "train", positions, layers=layers)
     basis = partial(svd_subspace, rank=config.rank)(samples).basis  # [layers, rank, width]
-    alone = with_picture("none")
+    alone = picture_variant("none")
 
     def change(layer: int | None, strength: float) -> Intervention:
         def rule(examples: Sequence[Example]) -> list[Edits]:
-            hidden = fitting.read(examples, layers, positions)
-            plain = fitting.read(alone.of(examples), layers, positions)
+            hidden = fitting.activations(examples, layers, positions)
+            plain = fitting.activations(alone.of(examples), layers, positions)
             added = guard(hidden, hidden - plain, basis, strength)  # [examples, layers, width]
 
             def edits(one: torch.Tensor) -> Edits:

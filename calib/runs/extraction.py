@@ -13,7 +13,7 @@ from calib.directions.direction import Direction
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
 from calib.interventions.fitting import Fitting
-from calib.interventions.steering import steering
+from calib.interventions.steering import steering_method
 from calib.judges.registry import choose_judge
 from calib.models.load import MINI, VLM
 from calib.runs.generate import BaselineAnswers
@@ -59,7 +59,7 @@ def extract(
             site=config.site,
             layers=config.layers,
         )
-        method = steering(fitting, along)
+        method = steering_method(fitting, along)
         priced = within_budget(engine, method, questions, config.kl, folder)
         found = {
             one.layer: one

@@ -8,10 +8,11 @@ from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod, Prompting, Worded
 from calib.config.sweep import GenerationConfig, SweepConfig
-from calib.data.example import Benchmark, Example, counted_in_sra
-from calib.interventions.grid import layers_of
-from calib.interventions.prompting import prompt_text, with_text
-from calib.interventions.steering import given_direction
+from calib.data.splits import (select_for_sra)
+from calib.data.example import (Benchmark, Example)
+from calib.interventions.grid import resolve_layers
+from calib.interventions.prompting import prompt_text, add_text
+from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
 from calib.models.load import MINI, VLM, AnyModel
 from calib.models.prompts import read_prompt
@@ -53,7 +54,7 @@ def check_sweep(config: SweepConfig, vlm: AnyModel, benchmark: Benchmark) -> dic
             f"generation.early_stop=true: judge={config.judge.name} judges whole responses only. "
             "Leave early_stop away, or judge=string first and calib.judge run=FOLDER afterwards."
         )
-    if not counted_in_sra(benchmark.examples):
+    if not select_for_sra(benchmark.examples):
         raise CalibError(
             f"data={config.data.name} has no queries here that SRA counts, and the operating point "
             "is chosen by it. Choose image-centric or text-centric parts, or original among the "
@@ -74,7 +75,7 @@ def check_sweep(config: SweepConfig, vlm: AnyModel, benchmark: Benchmark) -> dic
         for one in _parts(method):
             for key in ("layers", "edited_layers", "gate_layers", "coefficient_layer"):
                 if hasattr(one, key) and not isinstance(vlm, RemoteModel):
-                    layers_of(vlm, getattr(one, key))
+                    resolve_layers(vlm, getattr(one, key))
             by_cost = _by_cost(one)
             if by_cost and config.utility.name == "none":
                 raise CalibError(
@@ -85,7 +86,7 @@ def check_sweep(config: SweepConfig, vlm: AnyModel, benchmark: Benchmark) -> dic
             if isinstance(vlm, RemoteModel):
                 continue
             if isinstance(one, Steer) and one.direction is not None:
-                direction = given_direction(one.direction, vlm)
+                direction = load_direction(one.direction, vlm)
                 contents = b"".join(t.numpy().tobytes() for t in (direction.vectors, direction.gap))
                 given[f"direction of {one.name}"] = hashlib.sha256(contents).hexdigest()[:16]
     reference = reference_of(config)
@@ -100,7 +101,7 @@ def _check_shown(reference: Worded, vlm: VLM, example: Example) -> None:
     and it would stop the run after the work that was asked for."""
     read_prompt(vlm, example)
     try:
-        read_prompt(vlm, with_text(example, prompt_text(reference, vlm), reference.place))
+        read_prompt(vlm, add_text(example, prompt_text(reference, vlm), reference.place))
     except CalibError as error:
         raise CalibError(
             f"the prompt-only reference, {reference.name}, is shown as reference.place="
@@ -129,7 +130,7 @@ def sweep_notes(config: SweepConfig, vlm: AnyModel, examples: Sequence[Example])
     notes = [config.title] if config.title else []
     if isinstance(vlm, RemoteModel):
         notes += [*vlm.notes, *remote_sampling_notes(config, vlm)]
-    counted = counted_in_sra(examples)
+    counted = select_for_sra(examples)
     sides = {example.safety for example in counted}
     if len(sides) == 1:
         (side,), rate = sides, "SRA_u" if "unsafe" in sides else "SRA_s"

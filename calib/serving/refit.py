@@ -42,7 +42,7 @@ class ServedFitting(Fitting):
 
     serving = False
 
-    def read(
+    def activations(
         self,
         examples: Sequence[Example],
         layers: Sequence[int],
@@ -51,7 +51,7 @@ class ServedFitting(Fitting):
     ) -> torch.Tensor:
         """Activations of examples. # [examples, layers, width] float32"""
         if not self.serving:
-            return super().read(examples, layers, positions, site)
+            return super().activations(examples, layers, positions, site)
         where = cast(Positions, positions), cast(Site, site)
         return read_activations(
             self.vlm, examples, where[0], READ_ROWS, None, list(layers), where[1]
@@ -144,7 +144,7 @@ def of_run(vlm: VLM, config: MethodConfig, folder: Path, settings: dict[str, Any
 
 def _built(fitting: ServedFitting, config: MethodConfig, answers: Refit) -> Method:
     method = methods.build(fitting, config)
-    fitting.serving, fitting.answers = True, answers
+    fitting.serving, fitting.baseline_answers = True, answers
     return method
 
 

@@ -8,7 +8,13 @@ from calib.data.example import Example
 from calib.data.mini.examples import load
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
-from calib.interventions.contrasts import CONTRASTS, RESPONSES, JudgedAnswer, sides_of, twins
+from calib.interventions.contrasts import (
+    CONTRASTS,
+    RESPONSES_PER_QUERY,
+    JudgedAnswer,
+    contrast_sides,
+    twins,
+)
 from calib.judges.rule_based import RULES
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
@@ -73,7 +79,7 @@ def test_twins_of_a_split_with_dual_use_ones_only_if_alone():
 
 def test_safety_is_the_unsafe_against_the_safe_twin():
     mixed = [FOUND[1], FOUND[3], FOUND[0], FOUND[2], *FOUND[6:]]
-    sides = sides_of("safety", mixed, unasked)
+    sides = contrast_sides("safety", mixed, unasked)
     assert ids(sides.positive) == [
         "image_centric/0/unsafe", "image_centric/1/unsafe", "text_centric/0/unsafe",
     ]  # fmt: skip
@@ -110,7 +116,7 @@ def test_safety_is_the_unsafe_against_the_safe_twin():
     ],
 )
 def test_refusals_are_what_the_model_does(contrast, refused, answered):
-    sides = sides_of(contrast, FOUND, answers)
+    sides = contrast_sides(contrast, FOUND, answers)
     assert (ids(sides.positive), ids(sides.negative)) == (refused, answered)
     assert sides.positive_groups == [name.rpartition("/")[0] for name in refused]
     assert sides.negative_groups == [name.rpartition("/")[0] for name in answered]
@@ -139,7 +145,9 @@ def test_responses_stand_behind_every_unsafe_query_of_their_part():
         "text_centric/0/safe": ("So.", False),
         "text_centric/0/unsafe": ("Hm.", None),
     }
-    sides = sides_of("responses", asked, lambda es, *rest: [JudgedAnswer(*said[e.id]) for e in es])
+    sides = contrast_sides(
+        "responses", asked, lambda es, *rest: [JudgedAnswer(*said[e.id]) for e in es]
+    )
     behind = {
         "image_centric/0/unsafe": (["No.", "Never."], ["Hide it.", "Use it.", "Burn it."]),
         "image_centric/1/unsafe": (["Never.", "No."], ["Use it.", "Burn it.", "Hide it."]),
@@ -156,19 +164,19 @@ def test_responses_stand_behind_every_unsafe_query_of_their_part():
         assert side == [replace(by_id[name], response_prefix=text) for name, text in expected]
         assert groups == [name for name, _ in expected]
     assert not sides.paired and max(len(texts) for both in behind.values() for texts in both) <= 3
-    assert RESPONSES == 3
+    assert RESPONSES_PER_QUERY == 3
 
 
 def test_responses_need_both_kinds():
     for refused in (True, False, None):
-        sides = sides_of(
+        sides = contrast_sides(
             "responses", FOUND, lambda es, *r, s=refused: [JudgedAnswer("A.", s)] * len(es)
         )
         assert sides.positive == sides.negative == []
 
 
 def test_modality_is_with_against_without_the_picture():
-    sides = sides_of("modality", FOUND, unasked)
+    sides = contrast_sides("modality", FOUND, unasked)
     assert sides.positive == FOUND[:6]
     assert sides.negative == [replace(e, picture=None) for e in FOUND[:6]]
     assert sides.positive_groups == sides.negative_groups == ids(FOUND[:6])
@@ -177,12 +185,12 @@ def test_modality_is_with_against_without_the_picture():
 
 def test_a_contrast_that_is_not_there():
     with pytest.raises(CalibError, match="contrast 'refusals' is not known: safety, refusal"):
-        sides_of("refusals", FOUND, unasked)
+        contrast_sides("refusals", FOUND, unasked)
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
 def test_no_examples_have_no_sides(contrast):
-    sides = sides_of(contrast, [], lambda *args: [])
+    sides = contrast_sides(contrast, [], lambda *args: [])
     assert sides.positive == sides.negative == sides.positive_groups == []
 
 
@@ -192,7 +200,7 @@ def test_refusals_of_the_model_itself(vlm, tmp_path):
     with RowStore.open(tmp_path / "rows.jsonl") as record:
         planner = Planner(Engine(vlm, Decoding(max_new_tokens=24)))
         asking = BaselineAnswers(planner, record, Judging(RULES, tmp_path))
-        sides = sides_of("refusal", found, asking)
+        sides = contrast_sides("refusal", found, asking)
         texts = {e.id: a.text for e, a in zip(found, asking(found, "again"), strict=True)}
         count = len(record.finished)
         assert asking(found[:2], "", judged=False) == [

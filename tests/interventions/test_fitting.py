@@ -50,16 +50,16 @@ def passes(monkeypatch):
 
 def test_what_was_read_is_not_read_again(vlm, fitting, passes):
     some = fitting.twins("train")[:6]
-    first = fitting.read(some, [1, 3])
+    first = fitting.activations(some, [1, 3])
     assert first.equal(read_activations(vlm, some, layers=[1, 3]))
     assert len(passes) == 1
-    again = fitting.read([some[4], some[0], some[4]], [3])
+    again = fitting.activations([some[4], some[0], some[4]], [3])
     assert again.equal(first[[4, 0, 4]][:, 1:])
     assert len(passes) == 1
-    fitting.read(some[:3], [3, 1])
+    fitting.activations(some[:3], [3, 1])
     assert len(passes) == 1
     more = [*some[3:], replace(some[0], query="And now?"), replace(some[0])]
-    assert fitting.read([*more, *more], [1]).shape == (10, 1, vlm.width)
+    assert fitting.activations([*more, *more], [1]).shape == (10, 1, vlm.width)
     assert passes[1][0] == more[3:]  # only what is new, each once
 
 
@@ -71,19 +71,19 @@ def test_other_layers_positions_and_sites_are_read_for_themselves(
     vlm, fitting, passes, changed, layers
 ):
     some = fitting.twins("train")[:4]
-    before = fitting.read(some, [1])
-    found = fitting.read(some, layers, **changed)
+    before = fitting.activations(some, [1])
+    found = fitting.activations(some, layers, **changed)
     assert len(passes) == 2
     torch.testing.assert_close(found, read_activations(vlm, some, layers=layers, **changed))
-    assert fitting.read(some, [1]).equal(before)
+    assert fitting.activations(some, [1]).equal(before)
     assert len(passes) == 2
 
 
 def test_samples_are_the_sides_in_their_order(vlm, fitting):
     sides = fitting.sides("refusal")
     samples = fitting.samples("refusal", layers=[0, 4])
-    assert samples.positive.equal(fitting.read(sides.positive, [0, 4]))
-    assert samples.negative.equal(fitting.read(sides.negative, [0, 4]))
+    assert samples.positive.equal(fitting.activations(sides.positive, [0, 4]))
+    assert samples.negative.equal(fitting.activations(sides.negative, [0, 4]))
     assert len(samples.positive) != len(samples.negative)
     assert samples.positive_groups == sides.positive_groups
     assert samples.negative_groups == sides.negative_groups

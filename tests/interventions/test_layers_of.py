@@ -2,7 +2,7 @@
 
 import pytest
 
-from calib.interventions.grid import layers_of
+from calib.interventions.grid import resolve_layers
 from calib.util.errors import CalibError
 
 
@@ -31,10 +31,10 @@ class Deep:
     ],
 )
 def test_layers_by_name_or_number(depth, wanted, layers):
-    assert layers_of(Deep(depth), wanted) == layers
+    assert resolve_layers(Deep(depth), wanted) == layers
 
 
 @pytest.mark.parametrize("wanted", [6, [0, 6], -1])
 def test_a_layer_that_is_not_there(wanted):
     with pytest.raises(CalibError, match=r"does not exist: deep has layers 0 to 5"):
-        layers_of(Deep(6), wanted)
+        resolve_layers(Deep(6), wanted)

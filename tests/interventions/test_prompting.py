@@ -6,7 +6,7 @@ import pytest
 
 from calib.config.prompts import PromptFlowMethod, Worded
 from calib.data.example import Example, Turn
-from calib.interventions.prompting import check_shown, prompt_text, with_text
+from calib.interventions.prompting import add_text, check_prompt_strengths, prompt_text
 from calib.util.errors import CalibError
 
 TURN = Turn("Before?", "Yes.")
@@ -24,11 +24,11 @@ TEXTS = {"any": {"text": "ours", "check": "harm?"}, "mini-internvl": {"text": "f
 
 
 def test_a_text_stands_where_it_is_to_stand_and_nothing_else_changes():
-    assert with_text(EXAMPLE, "Mind.", "system") == replace(EXAMPLE, system="Mind.")
+    assert add_text(EXAMPLE, "Mind.", "system") == replace(EXAMPLE, system="Mind.")
     told = replace(EXAMPLE, system="Be brief.")
-    assert with_text(told, "Mind.", "system") == replace(EXAMPLE, system="Be brief.\nMind.")
-    assert with_text(told, "Mind.", "before") == replace(told, query="Mind.\nHow {do} I?")
-    assert with_text(told, "Mind.", "after") == replace(told, query="How {do} I?\nMind.")
+    assert add_text(told, "Mind.", "system") == replace(EXAMPLE, system="Be brief.\nMind.")
+    assert add_text(told, "Mind.", "before") == replace(told, query="Mind.\nHow {do} I?")
+    assert add_text(told, "Mind.", "after") == replace(told, query="How {do} I?\nMind.")
 
 
 def test_words_are_the_users_or_ours_for_the_checkpoint(vlm):
@@ -46,7 +46,7 @@ def test_words_are_the_users_or_ours_for_the_checkpoint(vlm):
 
 
 def test_a_text_is_shown_or_not():
-    check_shown(Worded("reminder", strengths=[0, 1, 1.0]))
+    check_prompt_strengths(Worded("reminder", strengths=[0, 1, 1.0]))
     for strength in (2, 0.5, -1):
         with pytest.raises(CalibError, match=rf"strengths: {strength} means nothing for method=re"):
-            check_shown(Worded("reminder", strengths=[1, strength]))
+            check_prompt_strengths(Worded("reminder", strengths=[1, strength]))

@@ -64,7 +64,7 @@ def test_a_run_without_pictures_is_refused(world, tmp_path):
     with pytest.raises(CalibError, match="method=cmrm removes what pictures do, and none .* has"):
         check(Modality("cmrm"), world.vlm, plain)
     check(Modality("cmrm"), world.vlm, world.examples)
-    fitting = Fitting(world.vlm, plain, [], world.fitting.answers, tmp_path)
+    fitting = Fitting(world.vlm, plain, [], world.fitting.baseline_answers, tmp_path)
     with pytest.raises(CalibError, match=r"over the train pairs, and none .*per_example=true"):
         method(fitting, Modality("cmrm"))
 

@@ -5,7 +5,7 @@ import pytest
 from by_hand import By, require_same, unit
 
 from calib.config.method import Steer
-from calib.interventions.gates import gate_of
+from calib.interventions.gates import fit_gate
 from calib.methods.conditional import method
 
 CONDITION = 4
@@ -33,7 +33,7 @@ def tested(world):
 
 
 def test_similarities_and_decisions_are_those_of_the_formula(world, tested):
-    gate, expected = gate_of(world.fitting, config()), similarities(world, tested)
+    gate, expected = fit_gate(world.fitting, config()), similarities(world, tested)
     np.testing.assert_allclose(gate.scores(tested).numpy(), expected, atol=1e-5)
     opened = (expected >= gate.threshold) == gate.above
     assert gate.open(tested) == opened.tolist()

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from calib.config.method import Steer
 from calib.interventions.fitting import Fitting
-from calib.interventions.gates import Gate, best_threshold, gate_of
+from calib.interventions.gates import Gate, best_threshold, fit_gate
 from calib.methods.steer import method
 from calib.util.errors import CalibError
 
@@ -87,7 +87,7 @@ def test_the_probe_decides_who_is_steered(world):
     config = Steer(gate="probe", gate_layers=4, threshold=0.5)
     tested = [*world.twins("unsafe", "test"), *world.twins("safe", "test")]
     expected = probabilities(world, 4, tested)
-    found = gate_of(world.fitting, config).scores(tested).numpy()
+    found = fit_gate(world.fitting, config).scores(tested).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
     edits = method(world.fitting, config).setting(3, 2.0).intervention.edits_for(tested)
     assert [bool(one) for one in edits] == list(expected >= 0.5)
@@ -106,9 +106,9 @@ def test_the_gate_stands_at_the_layer_with_the_best_f1(world, kind):
     unsafe = torch.tensor([example.safety == "unsafe" for example in asked])
     best = []
     for layer in (3, 4, 5):
-        at = gate_of(world.fitting, Steer(gate=kind, gate_layers=layer))
+        at = fit_gate(world.fitting, Steer(gate=kind, gate_layers=layer))
         best.append(best_threshold(at.scores(asked), unsafe, kind == "cosine").f1)
-    gate = gate_of(world.fitting, config)
+    gate = fit_gate(world.fitting, config)
     layer = 3 + int(np.argmax(best))
     assert f"at layer {layer}; on validation F1 {max(best):.2f}" in gate.note
     assert f"(n = {len(asked)})" in gate.note
@@ -116,6 +116,6 @@ def test_the_gate_stands_at_the_layer_with_the_best_f1(world, kind):
 
 def test_without_validation_pairs_there_is_no_gate(world, tmp_path):
     known = [e for e in world.examples if e.split != "validation"]
-    fitting = Fitting(world.vlm, known, [], world.fitting.answers, tmp_path)
+    fitting = Fitting(world.vlm, known, [], world.fitting.baseline_answers, tmp_path)
     with pytest.raises(CalibError, match="the probe gate .*validation split, which has no pairs"):
         method(fitting, Steer(gate="probe"))

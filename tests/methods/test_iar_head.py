@@ -72,6 +72,6 @@ def test_only_heads_of_chosen_layers(world, ranked):
 
 def test_without_validation_samples_heads_are_not_ranked(world, tmp_path):
     known = [e for e in world.examples if e.split != "validation"]
-    fitting = Fitting(world.vlm, known, [], world.fitting.answers, tmp_path)
+    fitting = Fitting(world.vlm, known, [], world.fitting.baseline_answers, tmp_path)
     with pytest.raises(CalibError, match="ranks heads on the validation split, where samples=safe"):
         method(fitting, Revision("iar_head", samples="safety"))

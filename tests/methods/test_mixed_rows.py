@@ -70,7 +70,9 @@ def test_every_method_that_edits_activations_is_here():
 @pytest.mark.parametrize("name", EDITING)
 def test_each_row_is_what_it_is_alone(world, shown, together, name):
     # A fitting of its own: what a rule looks at was not read in a batch of several before.
-    fitting = Fitting(world.vlm, world.examples, [], world.fitting.answers, world.fitting.folder)
+    fitting = Fitting(
+        world.vlm, world.examples, [], world.fitting.baseline_answers, world.fitting.folder
+    )
     method = methods.build(fitting, configured(f"method={name}"))
     points = [(layer, s) for layer in method.layers for s in STRENGTHS.get(name, OTHERS)]
     changed = 0

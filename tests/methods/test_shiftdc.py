@@ -17,7 +17,7 @@ QUESTION = "What is this?"
 def captions(world):
     """Each pictured example's caption, as the made-up model gives it to the question."""
     asked = [replace(example, query=QUESTION) for example in world.examples]
-    said = world.fitting.answers(asked, "caption", False)
+    said = world.fitting.baseline_answers(asked, "caption", False)
     pairs = zip(world.examples, said, strict=True)
     return {example.id: answer.text for example, answer in pairs if example.picture}
 

@@ -8,7 +8,7 @@ from by_hand import By, require_same, unit
 from calib.config.choices import OPERATORS
 from calib.config.method import Steer
 from calib.directions.direction import write_direction
-from calib.interventions.grid import layers_of
+from calib.interventions.grid import resolve_layers
 from calib.interventions.intervention import NO_INTERVENTION
 from calib.interventions.steering import AXES
 from calib.methods.steer import check, method
@@ -144,15 +144,15 @@ def test_bands_of_any_depth(depth):
     class Deep:
         layers, checkpoint = depth, "deep"
 
-    lower, middle, upper = (layers_of(Deep, name) for name in ("lower", "middle", "upper"))
+    lower, middle, upper = (resolve_layers(Deep, name) for name in ("lower", "middle", "upper"))
     assert all((lower, middle, upper))
     if depth > 1:
         assert [*lower, *upper] == list(range(depth))
         assert abs(len(lower) - len(upper)) <= 1
         assert abs(2 * len(middle) - depth) <= 2
-    assert layers_of(Deep, "all") == layers_of(Deep, "auto") == list(range(depth))
+    assert resolve_layers(Deep, "all") == resolve_layers(Deep, "auto") == list(range(depth))
     with pytest.raises(CalibError, match=f"layer {depth} does not exist: deep has layers 0 to"):
-        layers_of(Deep, [0, depth])
+        resolve_layers(Deep, [0, depth])
 
 
 def test_strength_zero_changes_nothing(world):

@@ -40,7 +40,9 @@ def test_both_steps_are_those_of_the_formula(world, rank, strength, picture):
 
 def test_some_count_as_unsafe_and_others_do_not(world):
     tested = [*world.twins("unsafe", "test"), *world.twins("safe", "test")]
-    edits = method(world.fitting, Subspace("vlm_guard")).setting(3, 1.0).intervention.edits_for(tested)
+    edits = (
+        method(world.fitting, Subspace("vlm_guard")).setting(3, 1.0).intervention.edits_for(tested)
+    )
     counted = []
     for example, (edit,) in zip(tested, edits, strict=True):
         after, unsafe, before = guarded(world, example, 3, 3, 1.0)
