@@ -9,17 +9,17 @@ from omegaconf import OmegaConf
 
 from calib.cli.config_errors import explain, unknown_setting
 from calib.config.prompts import NoneMethod
-from calib.config.schemas import CONF
-from calib.config.schemas import schemas as config
+from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS, register
+from calib.config.sweep import SweepConfig
 
 
 def message(*overrides: str, name: str = "sweep") -> str:
-    config.register()
+    register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         try:
             OmegaConf.to_object(compose(name, list(overrides)))
         except Exception as error:
-            return explain(error, config.ENTRY_POINTS[name], overrides)
+            return explain(error, ENTRY_POINTS[name], overrides)
     pytest.fail(f"{overrides} was accepted")
 
 
@@ -169,14 +169,14 @@ def test_what_nested_settings_take(overrides, words):
 
 def test_no_message_names_a_schema_that_is_no_method():
     """Schemas have names of their own, which no user can choose."""
-    chosen = {path.stem for path in (config.CONF / "method").glob("*.yaml")}
-    schemas = {name for name in config.GROUPS["method"] if name not in chosen}
+    chosen = {path.stem for path in (CONF / "method").glob("*.yaml")}
+    schemas = {name for name in GROUPS["method"] if name not in chosen}
     assert schemas
     for method in sorted(chosen):
         owner = type(composed("sweep", f"method={method}").method)
         for key in ("layers", "contrast", "text", "zzz"):
             given = (f"method={method}", f"+method.{key}=1")
-            text = unknown_setting(f"method.{key}", config.SweepConfig, owner, given)
+            text = unknown_setting(f"method.{key}", SweepConfig, owner, given)
             assert not [name for name in schemas if re.search(rf"method={name}\b", text)], text
 
 
@@ -191,7 +191,7 @@ def test_options_of_the_users_own_are_called_by_their_name(tmp_path):
 
 def test_of_several_under_multirun_the_one_at_fault_is_named():
     text = unknown_setting(
-        "method.rank", config.SweepConfig, NoneMethod, ("method=vlm_guard,none", "method.rank=1")
+        "method.rank", SweepConfig, NoneMethod, ("method=vlm_guard,none", "method.rank=1")
     )
     assert text.startswith("method=none has no setting 'method.rank'")
 

@@ -7,7 +7,7 @@ import torch
 from directions_made_up import direction_at
 from tiny_families import tiny
 
-from calib.config.schemas import schemas as config
+from calib.config.choices import EXPORT_FORMATS, IMPORT_FORMATS
 from calib.interchange.formats import FORMATS, cut, expressible
 from calib.interchange.readers import READERS
 from calib.util.errors import CalibError
@@ -18,8 +18,8 @@ def made(layers=(3,), **changes):
 
 
 def test_the_names_are_those_of_the_configuration():
-    assert {"native", *FORMATS} == set(config.FORMATS)
-    assert {"native", *READERS} == set(config.IMPORT_FORMATS)
+    assert {"native", *FORMATS} == set(EXPORT_FORMATS)
+    assert {"native", *READERS} == set(IMPORT_FORMATS)
 
 
 @pytest.mark.parametrize("name", FORMATS)

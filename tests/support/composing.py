@@ -3,7 +3,7 @@
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from calib.config.schemas import schemas as config
+from calib.config.schemas import CONF, register
 
 MANDATORY = {
     "plot": ["runs=[runs/one]"],
@@ -16,6 +16,6 @@ MANDATORY = {
 
 def composed(name, *overrides):
     """The dataclass that an entry point is handed."""
-    config.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return OmegaConf.to_object(compose(name, [*MANDATORY.get(name, []), *overrides]))

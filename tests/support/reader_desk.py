@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from original_llava import pair
 from stand_ins import MINI, Checkpoints, Client
 
-from calib.config.schemas import schemas as config
+from calib.config.schemas import CONF, register
 from calib.directions.direction import write_direction
 
 REMOTE = ("gpt", "claude", "gemini", "openrouter", "vllm")
@@ -85,8 +85,8 @@ class Desk:
             done = command(shown.name, *words)
             assert done.code == 0, done.stderr
             return done.stdout
-        config.register()
-        with initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
+        register()
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             composed = OmegaConf.to_object(compose(shown.name, words))
         before = self.checkpoints.same(composed, text)
         if before is not None:
