@@ -85,13 +85,13 @@ def default_case(
     settings: list[Setting] = [None]
     settings += [
         Steering(layer, strength * added[layer], positions)
-        for layer in range(vlm.layers)
+        for layer in range(vlm.num_layers)
         for strength in Steer().strengths
     ]
     shown = [example for example in test if example.picture is not None]
     asked = {None: test[::every] + plain[:2], "pictures": shown[::120], "text": plain[:12]}[only]
     strengths = len(Steer().strengths)
-    mild = 1 + vlm.layers // 2 * strengths + strengths // 2  # a middle layer's smallest above 0
+    mild = 1 + vlm.num_layers // 2 * strengths + strengths // 2  # a middle layer's smallest above 0
     return Case(f"default, {positions}", vlm, asked, settings, 32, [test[1], plain[-1]], mild)
 
 
@@ -115,7 +115,7 @@ def long_case(
     that many pictures per query.
     """
     vlm = vlm or random_internvl("long", LONG, QUERIES)
-    layer = vlm.layers * 11 // 16
+    layer = vlm.num_layers * 11 // 16
     *examples, other = (_pictured(vlm, k) for k in range(copies * len(QUERIES) + 1))
     # The scale of the stream where the vector is added: strength 1 moves it by a tenth.
     norm = read_activations(vlm, [other])[0, layer].norm()

@@ -58,7 +58,7 @@ def measure(case: Case) -> dict[str, object]:
     with watching(case.vlm) as passed:
         answers = ours.answer(case.rows)
     told = ours.counts - once_told
-    decoded = told.decode_row_steps * case.vlm.layers
+    decoded = told.decode_row_steps * case.vlm.num_layers
     agrees = passed.pictures == told.pictures
     agrees &= passed.token_layers == told.prefill_token_layers + decoded
     # Should the tally leave something out, it is the hooks that count.
@@ -76,7 +76,7 @@ def measure(case: Case) -> dict[str, object]:
         "decode row-steps": told.decode_row_steps,
         "once per run, token-layers": once.token_layers
         - once_told.prefill_token_layers
-        - once_told.decode_row_steps * case.vlm.layers,
+        - once_told.decode_row_steps * case.vlm.num_layers,
     }
 
 

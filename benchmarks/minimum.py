@@ -27,7 +27,7 @@ def decode_row_steps(answers: list[naive.Tokens]) -> int:
 
 def _states(case: Case, length: int) -> int:
     found = 0
-    for layer in range(case.vlm.layers):
+    for layer in range(case.vlm.num_layers):
         for column in range(length):
             felt = set()
             for number, setting in enumerate(case.settings):

@@ -37,13 +37,13 @@ class Ours:
     def __init__(self, case: Case, batch_rows: int | None = None, kl: bool = True) -> None:
         """``batch_rows`` is what a sweep has by default unless given."""
         rows = batch_rows or GenerationConfig().batch_rows
-        self.vlm: VLM = dataclasses.replace(case.vlm, pictures=FeatureCache())
+        self.vlm: VLM = dataclasses.replace(case.vlm, feature_cache=FeatureCache())
         self.engine = Engine(self.vlm, Decoding(case.max_new_tokens, batch_rows=rows, kl=kl))
         self.engine.answer([Request(example) for example in case.warm_up])
 
     def forget(self) -> None:
         """Lose the pictures' features, so that the same work can be timed again."""
-        self.vlm = self.engine.vlm = dataclasses.replace(self.vlm, pictures=FeatureCache())
+        self.vlm = self.engine.vlm = dataclasses.replace(self.vlm, feature_cache=FeatureCache())
 
     def answer(self, rows: Sequence[tuple[Example, Setting]]) -> list[tuple[int, ...]]:
         """The tokens that each row generated, the end token included."""
@@ -56,18 +56,20 @@ class Ours:
     def counts(self) -> Counts:
         """Since the engine was made; pictures since they were forgotten."""
         tally = self.engine.tally
-        return Counts(self.vlm.pictures.passes, tally.prefill_token_layers, tally.decode_row_steps)
+        return Counts(
+            self.vlm.feature_cache.passes, tally.prefill_token_layers, tally.decode_row_steps
+        )
 
 
 def read_prompts(case: Case) -> Callable[[], object]:
     """Reading a case's prompts, up to the decoder, as if for the first time."""
-    fresh = dataclasses.replace(case.vlm, pictures=FeatureCache())
+    fresh = dataclasses.replace(case.vlm, feature_cache=FeatureCache())
     return lambda: prompts.read_prompts(fresh, case.examples)
 
 
 def read_layers(case: Case, layers: Sequence[int] | None) -> Callable[[], object]:
     """Extraction from a case's prompts, as if for the first time; None is all layers."""
-    fresh = dataclasses.replace(case.vlm, pictures=FeatureCache())
+    fresh = dataclasses.replace(case.vlm, feature_cache=FeatureCache())
     rows = len(case.examples)
     return lambda: read_activations(fresh, case.examples, "last_prompt", rows, layers=layers)
 

@@ -47,7 +47,7 @@ def main() -> None:
         "prompts, long": prompts(many),
         "extract": extraction("extract", batch, None, SHORT),
         "extract, long": extraction("extract", many, None),
-        "half": extraction("extract, lower half", many, range(many.vlm.layers // 2)),
+        "half": extraction("extract, lower half", many, range(many.vlm.num_layers // 2)),
     }
     report.show(list(lines.values()))
     print("\nratios: medians over pairs of repetitions, with their quartiles; seconds: medians\n")

@@ -51,7 +51,7 @@ def test_it_is_imported_without_torch():
 def test_loading_by_name_is_the_commands_model(vlm):
     loaded = calib.load("internvl")
     assert loaded.vlm.fingerprint == vlm.fingerprint
-    assert repr(loaded) == f"<mini-internvl: {vlm.layers} layers of {vlm.width}>"
+    assert repr(loaded) == f"<mini-internvl: {vlm.num_layers} layers of {vlm.width}>"
     assert calib.load("internvl", dtype="bfloat16").vlm.model.dtype == torch.bfloat16
 
 
@@ -72,11 +72,11 @@ def test_what_cannot_be_loaded(name, settings, words):
 
 
 def test_a_direction_is_fitted_to_most_pairs_and_measured_on_the_others(model, direction, twins):
-    assert direction.layers == list(range(model.vlm.layers))
+    assert direction.layers == list(range(model.vlm.num_layers))
     assert direction.fingerprint == model.vlm.fingerprint
     assert direction.pairs + direction.auroc_pairs == len(twins)
     assert 0.1 * len(twins) < direction.auroc_pairs < 0.4 * len(twins)
-    assert len(direction.auroc) == model.vlm.layers
+    assert len(direction.auroc) == model.vlm.num_layers
     assert max(direction.auroc) > 0.7
 
 

@@ -68,11 +68,11 @@ def require_match(direction: Direction, vlm: VLM, path: str) -> None:
             f"the direction {path} has width {direction.width}; {vlm.checkpoint} has width "
             f"{width} ({direction.site}). A direction only fits the model it was read from."
         )
-    beyond = [layer for layer in direction.layers if layer >= vlm.layers]
+    beyond = [layer for layer in direction.layers if layer >= vlm.num_layers]
     if beyond:
         raise CalibError(
             f"the direction {path} has layers {beyond}; {vlm.checkpoint} ends at layer "
-            f"{vlm.layers - 1}."
+            f"{vlm.num_layers - 1}."
         )
     if direction.fingerprint != vlm.fingerprint:
         raise CalibError(

@@ -49,7 +49,7 @@ def read_activations(
 
     Raises CalibError when an activation is not finite, or a prompt has none of the positions.
     """
-    wanted = list(range(vlm.layers)) if layers is None else list(layers)
+    wanted = list(range(vlm.num_layers)) if layers is None else list(layers)
     found = torch.empty(len(examples), len(wanted), site_width(vlm.model, site))
     for start in range(0, len(examples), PROMPTS):
         prompts = read_prompts(vlm, examples[start : start + PROMPTS])
@@ -73,7 +73,7 @@ def like_length(prompts: Sequence[Prompt], rows: int, most: int) -> Iterator[lis
         padded = (len(batch) + 1) * length
         full = padded > most or len(batch) == rows
         full |= padded > (1 + PADDING) * (tokens + length)
-        mixed = batch and prompts[batch[0]].kind != prompts[k].kind
+        mixed = batch and prompts[batch[0]].batch_key != prompts[k].batch_key
         if batch and (full or mixed):
             yield batch
             batch, tokens = [], 0
@@ -104,7 +104,7 @@ def _read(
     last = bool(chosen[:, -1].all()) and bool((counts == 1).all())
     weights = None if last else chosen.float() / counts[:, None]
     with _readers(vlm, range(max(layers) + 1), site, weights) as read, suppress(_Enough):
-        vlm.model.base_model(**batch.inputs, position_ids=batch.places, use_cache=False)
+        vlm.model.base_model(**batch.inputs, position_ids=batch.position_ids, use_cache=False)
     for layer in range(1, max(layers) + 1):
         # A block that is left out (Mllama's cross-attention, without pictures) changes nothing.
         below = read[layer - 1]

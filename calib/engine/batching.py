@@ -68,7 +68,7 @@ def bytes_per_token(vlm: VLM) -> tuple[int, int]:
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     size = torch.finfo(vlm.model.dtype).bits // 8
-    return 2 * vlm.layers * keys * width * size, (8 * config.hidden_size + 3 * inner) * size
+    return 2 * vlm.num_layers * keys * width * size, (8 * config.hidden_size + 3 * inner) * size
 
 
 def measured(vlm: VLM) -> int:
@@ -131,7 +131,7 @@ def plan(vlm: VLM, asked: Sequence[Request], decoding: Decoding) -> list[Decodin
     for index, one in enumerate(asked):
         prompt = prompts[id(one.example)]
         edits = one.edits
-        if any(edit.positions == "image" for edit in edits) and not prompt.image.any():
+        if any(edit.positions == "image" for edit in edits) and not prompt.image_mask.any():
             # At image tokens, where there are none: no edit, and a state with all unedited rows.
             edits = tuple(edit for edit in edits if edit.positions != "image")
         seed = one.seed + decoding.seed if decoding.temperature > 0 else None

@@ -12,7 +12,7 @@ from calib.engine.prefill import Entry, Prefix, Read, read_last, read_prefix, re
 from calib.engine.reference_logits import ReferenceLogits, divergence
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
-from calib.models.layers import LayerSite, changing
+from calib.models.layers import LayerSite, edit_activations
 from calib.models.load import VLM
 
 
@@ -117,7 +117,7 @@ class DecodeBatch:
         self.vlm, self.finish, self.tally = vlm, finish, tally
         self.slots = slots
         self.rows: list[DecodingRow] = []
-        self.cache = Slots(vlm.layers, slots, columns)
+        self.cache = Slots(vlm.num_layers, slots, columns)
         self.editing: dict[LayerSite, SiteEdits] = {}
         device = vlm.device
         self.start = torch.empty(0, dtype=torch.int64, device=device)  # [rows] first column
@@ -150,7 +150,7 @@ class DecodeBatch:
         ):
             layer.write(before, held, torch.tensor([states[k] for k in of], device=device))
         lengths = torch.tensor([len(row.prompt.tokens) for row in rows], device=device)
-        places = torch.stack([row.prompt.places[..., -1] + 1 for row in rows], dim=-1)
+        places = torch.stack([row.prompt.position_ids[..., -1] + 1 for row in rows], dim=-1)
         last = torch.tensor([row.tokens[-1] for row in rows], device=device)
         start = window.high - lengths
         if before:
@@ -172,7 +172,7 @@ class DecodeBatch:
         self.start = self.start + self.cache.make_room(0)
         columns = torch.arange(window.low, window.high + 1, device=self.start.device)
         changes = {at: edits.apply for at, edits in self.editing.items()}
-        with changing(self.vlm.model, changes):
+        with edit_activations(self.vlm.model, changes):
             output = self.vlm.model(
                 input_ids=self.last[:, None],
                 attention_mask=(columns >= self.start[:, None]).long(),

@@ -1,4 +1,4 @@
-"""An edit of activations: an operator, at one site of one decoder block, at some positions."""
+"""Edits of activations: an operator at one site of one decoder block, at some token positions."""
 
 import functools
 import hashlib
@@ -19,8 +19,9 @@ REACH: dict[Positions, tuple[bool, bool, bool]] = {
     "last_prompt": (False, True, False),
     "response": (False, True, True),
 }
-"""Which parts of a row positions can touch: the prompt before its last token, that token, and what
-is generated. The last prompt token produces the first response token and belongs to "response"."""
+"""The parts of a sequence that each choice of positions can edit: the prompt before its last token,
+the last prompt token, generated tokens. The last prompt token produces the first response token and
+therefore belongs to "response"."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,24 @@ class Edit:
     operator: Operator
     positions: Positions = "all"
     site: Site = "residual"
-    """The block's output, or what its attention heads or its MLP give."""
+    """Where in the block: "residual" is its output; "heads" and "mlp" are inside it."""
 
     @property
     def at(self) -> LayerSite:
-        """Where it is made."""
+        """Layer and site of the edit."""
         return self.layer, self.site
 
     @property
-    def parts_at(self) -> int:
-        """The first layer at whose input rows with and without it are told apart."""
+    def forks_at(self) -> int:
+        """The first layer whose input differs between rows with and without this edit.
+
+        Edits inside a block (heads, MLP) need a pass of their own through that block.
+        """
         return self.layer + 1 if self.site == "residual" else self.layer
 
     @functools.cached_property
     def identity(self) -> str:
-        """Layer, site, operator, positions and a hash of the operator's tensors (SHA-256)."""
+        """Layer, site, positions, operator and a SHA-256 hash of the operator's tensors."""
         digest = hashlib.sha256()
         for tensor in self.operator.tensors():
             digest.update(tensor.float().cpu().numpy().tobytes())
@@ -55,78 +59,77 @@ class Edit:
 
     @functools.cached_property
     def kind(self) -> tuple[str, tuple[tuple[int, ...], ...]]:
-        """Operator and shapes of its tensors: edits of one kind are made at once."""
+        """Operator name and tensor shapes; edits of one kind are applied in one call."""
         return self.operator.name, tuple(tuple(t.shape) for t in self.operator.tensors())
 
 
 Edits = tuple[Edit, ...]
-"""The edits of one row; those at one site are applied in their order."""
+"""The edits of one row. Edits at the same site are applied in order."""
 
 
-def of_response(edits: Edits) -> Edits:
-    """Those of a row's edits that also apply to what it generates."""
+def response_edits(edits: Edits) -> Edits:
+    """The edits that also apply to generated tokens."""
     return tuple(edit for edit in edits if REACH[edit.positions][2])
 
 
 Masks = Mapping[Positions, torch.Tensor]
-"""Which tokens of a pass each choice of positions means. # [rows, tokens] bool"""
+"""The tokens of a forward pass selected by each choice of positions. # [rows, tokens] bool"""
 
 
 class SiteEdits:
-    """The edits at one site of a layer, over the rows of a pass: stacked once, applied often."""
+    """The edits of all rows of a batch at one site of a layer, stacked for repeated use."""
 
     def __init__(
         self, rows: Sequence[Edits], device: torch.device, masks: Masks | None = None
     ) -> None:
-        """``rows`` holds the edits of each row here; without ``masks`` every token is edited."""
-        self.rounds: list[_Round] = []
+        """Stack the edits that each row has at this site; None for ``masks`` edits every token."""
+        self.stacks: list[_EditStack] = []
         for depth in range(max(map(len, rows), default=0)):
-            # One kind at a time: the rows whose edit at this depth is of it.
             at_depth = [edits[depth] if depth < len(edits) else None for edits in rows]
             for kind in sorted({edit.kind for edit in at_depth if edit}):
-                chosen = [edit if edit and edit.kind == kind else None for edit in at_depth]
-                self.rounds.append(_Round(chosen, device, masks))
+                same_kind = [edit if edit and edit.kind == kind else None for edit in at_depth]
+                self.stacks.append(_EditStack(same_kind, device, masks))
 
     def apply(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The edited activations; what is not edited stays as it is to the bit.
+        """The edited activations; tokens without an edit stay bit-identical.
 
-        # [rows, tokens, width]
+        # [rows, tokens, width] -> [rows, tokens, width]
         """
-        for one in self.rounds:
-            hidden = one.apply(hidden)
+        for stack in self.stacks:
+            hidden = stack.apply(hidden)
         return hidden
 
-    def keep(self, order: torch.Tensor) -> None:
-        """Go on with these rows, in this order, where every token is edited. # [kept] int64"""
-        for one in self.rounds:
-            one.keep(order)
+    def select_rows(self, order: torch.Tensor) -> None:
+        """Keep only these rows, in this order. Requires ``masks=None``. # [kept rows] int64"""
+        for stack in self.stacks:
+            stack.select_rows(order)
 
 
 def edits_by_site(
     rows: Sequence[Edits], device: torch.device, masks: Masks | None = None
 ) -> dict[LayerSite, SiteEdits]:
-    """The edits of all rows, gathered wherever any row is edited."""
+    """The edits of all rows, stacked at each site where any row is edited."""
     return {
         at: SiteEdits([tuple(edit for edit in row if edit.at == at) for row in rows], device, masks)
         for at in sorted({edit.at for row in rows for edit in row})
     }
 
 
-class _Round:
+class _EditStack:
     """Edits of one kind, at most one per row."""
 
     def __init__(
         self, rows: Sequence[Edit | None], device: torch.device, masks: Masks | None
     ) -> None:
-        # Settings share their edits between prompts: each distinct one is moved and stacked once.
+        # Prompts share the edits of a setting: each distinct edit is moved and stacked once.
         distinct = {id(edit): edit for edit in rows if edit is not None}
-        place = {name: k for k, name in enumerate(distinct)}
+        number = {key: k for k, key in enumerate(distinct)}
         self.formula = next(iter(distinct.values())).operator.formula
         columns = zip(*(edit.operator.tensors() for edit in distinct.values()), strict=True)
-        # [distinct, 1, ...]
+        # [distinct edits, 1, ...]
         self.table = [torch.stack([t.to(device) for t in column])[:, None] for column in columns]
-        codes = [-1 if edit is None else place[id(edit)] for edit in rows]
-        self.codes = torch.tensor(codes, device=device)  # [rows]: place in the table, or -1
+        codes = [-1 if edit is None else number[id(edit)] for edit in rows]
+        self.codes = torch.tensor(codes, device=device)  # [rows]: index into the table, or -1
         self.mask: torch.Tensor | None = None
         self._gather()
         if masks is not None:
@@ -134,19 +137,19 @@ class _Round:
             self.mask = torch.stack(stacked)[..., None]  # [edited rows, tokens, 1]
 
     def _gather(self) -> None:
-        """Lay the tensors of the edited rows side by side."""
+        """Collect the tensors of the edited rows."""
         edited = self.codes >= 0
         self.rows = None if bool(edited.all()) else edited.nonzero()[:, 0]
         codes = self.codes if self.rows is None else self.codes[self.rows]
         self.tensors = [tensor[codes] for tensor in self.table]  # [edited rows, 1, ...]
 
-    def keep(self, order: torch.Tensor) -> None:
+    def select_rows(self, order: torch.Tensor) -> None:
         self.codes = self.codes[order.to(self.codes.device)]
         self._gather()
 
     def apply(self, hidden: torch.Tensor) -> torch.Tensor:
         if self.table[0].dtype != hidden.dtype or self.table[0].device != hidden.device:
-            self._move(hidden)
+            self._move_to(hidden)
         if self.rows is not None and len(self.rows) == 0:
             return hidden
         old = hidden if self.rows is None else hidden[self.rows]
@@ -155,8 +158,8 @@ class _Round:
             new = torch.where(self.mask, new, old)
         return new if self.rows is None else hidden.index_copy(0, self.rows, new)
 
-    def _move(self, hidden: torch.Tensor) -> None:
-        # Once per batch: a sharded model has its layers on several devices.
+    def _move_to(self, hidden: torch.Tensor) -> None:
+        # Needed once per batch; the layers of a sharded model are on several devices.
         self.table = [tensor.to(hidden) for tensor in self.table]
         self.codes = self.codes.to(hidden.device)
         self.mask = None if self.mask is None else self.mask.to(hidden.device)

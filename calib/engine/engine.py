@@ -67,9 +67,10 @@ class Engine:
                     f"prompts {kind} are read once per row where they are edited before the output "
                     f"of layer {sharing.first}: the model adds to the residual stream below"
                 )
-        if self.vlm.pictures.again:
+        if self.vlm.feature_cache.repeated_passes:
             found.append(
-                f"pictures went through the vision tower {self.vlm.pictures.again} times more than "
+                f"pictures went through the vision tower "
+                f"{self.vlm.feature_cache.repeated_passes} times more than "
                 "once each: their features do not all fit into memory"
             )
         if self.tally.retries:
@@ -130,7 +131,7 @@ class Engine:
 
     def sharing(self, row: DecodingRow) -> Sharing:
         """What rows like this one can share."""
-        pictures = row.prompt.pictured
+        pictures = row.prompt.has_image
         if pictures not in self._sharing:
             counting = self.chooser.counts_length
             if not self.decoding.sharing:
@@ -188,7 +189,7 @@ class Engine:
         joining = max(slots // JOINING_SHARE, FEW_TOKENS // columns, 1)
         waiting: deque[list[list[DecodingRow]]] = deque()
         for pictured in (False, True):  # what they share differs
-            kind = [row for row in rows if row.prompt.pictured == pictured]
+            kind = [row for row in rows if row.prompt.has_image == pictured]
             waiting += groups(kind, room, bool(kind) and self.sharing(kind[0]).whole)
         group: PromptGroup | None = None
         while waiting or group or flight.rows:

@@ -17,7 +17,7 @@ from calib.engine.edits import SiteEdits, edits_by_site, of_response
 from calib.engine.reference_logits import ReferenceLogits, divergence
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
-from calib.models.layers import LayerSite, changing, decoder
+from calib.models.layers import LayerSite, decoder, edit_activations
 from calib.models.load import VLM
 from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
 
@@ -45,7 +45,7 @@ def _alike(row: DecodingRow, other: DecodingRow, finish: Stopping) -> bool:
     """Whether two rows can stand in one batch and answer as they do alone."""
     if finish.chooser.counts_length and row.prompt is not other.prompt:
         return False  # padding would be counted
-    return row.prompt.kind == other.prompt.kind
+    return row.prompt.batch_key == other.prompt.batch_key
 
 
 def _answer(
@@ -69,7 +69,7 @@ def _answer(
             **finish.chooser.sampling,
             custom_generate=_Loop(together, edits, finish, bases, tally).__call__,
         )
-    tally.prefill_token_layers += batch.tokens.numel() * vlm.layers
+    tally.prefill_token_layers += batch.tokens.numel() * vlm.num_layers
 
 
 class _Loop:
@@ -193,7 +193,7 @@ def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[DecodingRow]) -> Itera
 
     counter = decoder(vlm.model).register_forward_pre_hook(count)
     try:
-        with changing(vlm.model, {at: partial(edits.apply, at) for at in edits.prompt}):
+        with edit_activations(vlm.model, {at: partial(edits.apply, at) for at in edits.prompt}):
             yield edits
     finally:
         counter.remove()

@@ -1,8 +1,10 @@
-"""What an edit does to an activation. One operator a class: its tensors and its formula.
+"""Operators: the formulas that edit activations, one class per operator.
 
-``formula`` works on many rows at once. Every tensor of ``tensors`` arrives with one leading row
-axis and a token axis of 1 (``[rows, 1, ...]``) in the type of the activations, those as ``[rows,
-tokens, width]``; it returns new activations and never changes what it was given.
+``formula`` is applied to many rows at once. Activations have the shape ``[rows, tokens, width]``.
+Each tensor of ``tensors`` is passed as ``[rows, 1, ...]``, in the dtype of the activations. A
+formula returns new activations and modifies none of its arguments in place.
+
+Notation: h is the activation of one token, d a unit direction, v a vector, s a strength.
 """
 
 from dataclasses import dataclass
@@ -14,17 +16,17 @@ INFINITY = float("inf")
 
 
 class Operator(Protocol):
-    """Something that changes activations, row by row, with tensors of its own."""
+    """A formula that edits activations, with the tensors that it needs for one row."""
 
     name: ClassVar[str]
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """What the formula needs, without row and token axes."""
+        """The tensor arguments of the formula, without row and token axes."""
         ...
 
     @staticmethod
     def formula(hidden: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
-        """The changed activations. # [rows, tokens, width]"""
+        """The edited activations. # [rows, tokens, width] -> [rows, tokens, width]"""
         ...
 
 
@@ -35,7 +37,7 @@ class Add:
     name: ClassVar[str] = "add"
 
     vector: torch.Tensor
-    """Strength included. # [width] float32"""
+    """The vector, already scaled by the strength. # [width] float32"""
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         return (self.vector,)
@@ -52,24 +54,24 @@ class AddKeepingNorm:
     name: ClassVar[str] = "add_keeping_norm"
 
     vector: torch.Tensor
-    """Strength included. # [width] float32"""
+    """The vector, already scaled by the strength. # [width] float32"""
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         return (self.vector,)
 
     @staticmethod
     def formula(hidden: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
-        return _as_long_as(hidden, hidden + tensors[0])
+        return _with_norm_of(hidden, hidden + tensors[0])
 
 
 @dataclass(frozen=True)
 class AddByNorm:
-    """Addition in proportion to the activation: h <- h + s |h| d."""
+    """Addition in proportion to the activation's norm: h <- h + s |h| d."""
 
     name: ClassVar[str] = "add_by_norm"
 
     direction: torch.Tensor
-    """# [width] float32"""
+    """Unit vector. # [width] float32"""
     strength: float
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -83,13 +85,15 @@ class AddByNorm:
 
 @dataclass(frozen=True)
 class AddByNormKeepingNorm:
-    """Addition to the activation's direction: h <- |h| (h/|h| + s d) / |h/|h| + s d| (VTI, arXiv
-    2410.15778). What is all zero stays so."""
+    """Norm-preserving addition to the normalised activation (VTI, arXiv 2410.15778).
+
+    h <- |h| (h/|h| + s d) / |h/|h| + s d|. All-zero activations stay zero.
+    """
 
     name: ClassVar[str] = "add_by_norm_keeping_norm"
 
     direction: torch.Tensor
-    """# [width] float32"""
+    """Unit vector. # [width] float32"""
     strength: float
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -97,8 +101,8 @@ class AddByNormKeepingNorm:
 
     @staticmethod
     def formula(hidden: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
-        # The formula times |h| / |h|, which leaves nothing to divide by zero.
-        return _as_long_as(hidden, AddByNorm.formula(hidden, *tensors))
+        # Expanded by |h| / |h|, so that no activation is divided by its norm, which may be zero.
+        return _with_norm_of(hidden, AddByNorm.formula(hidden, *tensors))
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,9 @@ class Ablate:
     name: ClassVar[str] = "ablate"
 
     direction: torch.Tensor
-    """Unit vector, or orthonormal rows that span a subspace. # [width] or [k, width] float32"""
+    """Unit vector D, or orthonormal rows that span a subspace. # [width] or [k, width] float32"""
     strength: float = 1.0
-    """1 removes the component in the subspace, 0 changes nothing, 2 mirrors it."""
+    """Share of the component to remove: 0 changes nothing, 1 removes it, 2 reflects it."""
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         return (torch.atleast_2d(self.direction), torch.tensor([self.strength]))
@@ -123,8 +127,11 @@ class Ablate:
 
 @dataclass(frozen=True)
 class AblateByCosine:
-    """Adaptive ablation: h <- h - s c |h| d with c = clip(cos(h - r, d), 0, 1), d of length 1
-    (ASTRA, arXiv 2411.16721). An activation that is the reference has c = 0."""
+    """Adaptive ablation (ASTRA, arXiv 2411.16721).
+
+    h <- h - s c |h| d with c = clip(cos(h - r, d), 0, 1) and a reference activation r. For h = r,
+    c is 0.
+    """
 
     name: ClassVar[str] = "ablate_by_cosine"
 
@@ -132,7 +139,7 @@ class AblateByCosine:
     """Unit vector. # [width] float32"""
     strength: float
     reference: torch.Tensor
-    """Activation from which the cosine is seen. # [width] float32"""
+    """Reference activation r that is subtracted before the cosine. # [width] float32"""
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
         return (self.direction, torch.tensor([self.strength]), self.reference)
@@ -140,16 +147,16 @@ class AblateByCosine:
     @staticmethod
     def formula(hidden: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         direction, strength, reference = tensors
-        apart = hidden - reference
-        length = apart.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(hidden.dtype).tiny)
-        # Divided first: what is of length 1 overflows in no type.
-        cosine = (apart / length * direction).sum(-1, keepdim=True).clamp(0.0, 1.0)
+        difference = hidden - reference
+        length = difference.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(hidden.dtype).tiny)
+        # Normalised before the product, which could overflow in float16 otherwise.
+        cosine = (difference / length * direction).sum(-1, keepdim=True).clamp(0.0, 1.0)
         return hidden - strength * cosine * hidden.norm(dim=-1, keepdim=True) * direction
 
 
 @dataclass(frozen=True)
 class Clamp:
-    """Projection clamp: h <- h + (clip(h . d, low, high) - h . d) d, d of length 1."""
+    """Projection clamp: h <- h + (clip(h . d, low, high) - h . d) d."""
 
     name: ClassVar[str] = "clamp"
 
@@ -171,10 +178,10 @@ class Clamp:
 
 @dataclass(frozen=True)
 class LowRank:
-    """Addition by projections: h <- h + sum_k clip(h . read_k + offset_k, low_k, high_k) write_k.
+    """Low-rank edit: h <- h + sum_k clip(h . read_k + offset_k, low_k, high_k) write_k.
 
-    With one vector each, a strength that is linear in the projection (AdaSteer, arXiv 2504.09466);
-    with k, an edit by a matrix of rank k (AlphaSteer).
+    Rank 1 adds a vector with a strength that is linear in the projection (AdaSteer, arXiv
+    2504.09466). Rank k multiplies by a matrix of rank k (AlphaSteer, arXiv 2506.07022).
     """
 
     name: ClassVar[str] = "low_rank"
@@ -184,16 +191,16 @@ class LowRank:
     write: torch.Tensor
     """# [k, width] float32"""
     offset: float | torch.Tensor = 0.0
-    """One for all, or one each. # [k] float32"""
+    """One number for all k, or one per row; likewise ``low`` and ``high``. # [k] float32"""
     low: float | torch.Tensor = -INFINITY
     high: float | torch.Tensor = INFINITY
 
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        each = (
+        bounds = (
             torch.as_tensor(value, dtype=torch.float32).expand(len(self.read))
             for value in (self.offset, self.low, self.high)
         )
-        return (self.read, self.write, *each)
+        return (self.read, self.write, *bounds)
 
     @staticmethod
     def formula(hidden: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
@@ -203,9 +210,9 @@ class LowRank:
         return hidden + strength @ write[:, 0]
 
 
-def _as_long_as(hidden: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
-    """``moved`` at the norm of ``hidden``. # [rows, tokens, width]"""
-    # The smallest normal number keeps an all-zero activation from becoming 0 / 0.
+def _with_norm_of(hidden: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+    """``moved``, rescaled to the norm of ``hidden``. # [rows, tokens, width]"""
+    # The clamp avoids 0 / 0 for all-zero activations.
     length = moved.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(hidden.dtype).tiny)
     ratio = hidden.norm(dim=-1, keepdim=True) / length
     return moved * ratio.clamp(max=torch.finfo(hidden.dtype).max)

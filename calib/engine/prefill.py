@@ -46,9 +46,9 @@ class Prefix:
 
         # [1], [length], [1] or [axes, 1]
         """
-        mask = self.batch.mask[prompt]
+        mask = self.batch.attention_mask[prompt]
         padded = torch.nn.functional.pad(mask, (length - len(mask), 0))
-        return self.batch.tokens[prompt, -1:], padded, self.batch.places[..., prompt, -1:]
+        return self.batch.tokens[prompt, -1:], padded, self.batch.position_ids[..., prompt, -1:]
 
 
 @dataclass
@@ -79,14 +79,14 @@ def read_prefix(
     if length == 0:
         return prefix
     # Edits of the last token alone do not tell rows apart before it.
-    prefix.states = fork(prompt_of, edits, vlm.layers, parts=(True, False), shown=(True, False))
+    prefix.states = fork(prompt_of, edits, vlm.num_layers, parts=(True, False), shown=(True, False))
     cache = DynamicCache()
     with forking(vlm, prefix.states, _masks(batch, edits, slice(None, -1))):
         vlm.model.base_model(
             **_inputs(batch, slice(None, -1)), past_key_values=cache, use_cache=True
         )
     prefix.held = [(layer.keys, layer.values) for layer in cache.layers]
-    _count(tally, prefix.states, vlm.layers, length)
+    _count(tally, prefix.states, vlm.num_layers, length)
     return prefix
 
 
@@ -102,7 +102,7 @@ def read_last(vlm: VLM, prefixes: Sequence[Prefix], entries: Sequence[Entry], ta
     states = fork(
         [number[k, prefixes[k].prompt_of[row]] for k, row in entries],
         [prefixes[k].edits[row] for k, row in entries],
-        vlm.layers,
+        vlm.num_layers,
         parts=(True, True),
         shown=(False, True),
     )
@@ -120,7 +120,7 @@ def read_last(vlm: VLM, prefixes: Sequence[Prefix], entries: Sequence[Entry], ta
             past_key_values=(cache := Cache(layers=layers) if length > 1 else DynamicCache()),
             use_cache=True,
         )
-    _count(tally, states, vlm.layers, 1)
+    _count(tally, states, vlm.num_layers, 1)
     return _read(output.logits, states, cache)
 
 
@@ -149,13 +149,13 @@ def read_whole(
 ) -> Read:
     """Both passes in one, where the tokens of a prompt look ahead."""
     batch = collate(vlm, prompts)
-    states = fork(prompt_of, edits, vlm.layers, parts=(True, True), shown=(True, True))
+    states = fork(prompt_of, edits, vlm.num_layers, parts=(True, True), shown=(True, True))
     cache = DynamicCache()
     with forking(vlm, states, _masks(batch, edits, slice(None))):
         output = vlm.model(
             **_inputs(batch, slice(None)), past_key_values=cache, use_cache=True, logits_to_keep=1
         )
-    _count(tally, states, vlm.layers, batch.tokens.shape[1])
+    _count(tally, states, vlm.num_layers, batch.tokens.shape[1])
     return _read(output.logits, states, cache)
 
 
@@ -168,10 +168,10 @@ def _read(logits: torch.Tensor, states: PrefixStates, cache: Cache) -> Read:
 def _inputs(batch: PromptBatch, columns: slice) -> dict[str, Any]:
     return {
         "input_ids": batch.tokens[:, columns],
-        "attention_mask": batch.mask[:, columns],
-        "position_ids": batch.places[..., columns],
-        **{key: value[:, columns] for key, value in batch.per_token.items()},
-        **batch.seen,
+        "attention_mask": batch.attention_mask[:, columns],
+        "position_ids": batch.position_ids[..., columns],
+        **{key: value[:, columns] for key, value in batch.token_inputs.items()},
+        **batch.image_inputs,
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from calib.engine.edits import REACH, Edit, Edits, Masks, SiteEdits
-from calib.models.layers import ActivationChange, LayerSite, changing, decoder_layers
+from calib.models.layers import ActivationEdit, LayerSite, decoder_layers, edit_activations
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
@@ -37,7 +37,7 @@ def forking(vlm: VLM, states: "PrefixStates", masks: Masks | None) -> Iterator[N
     layers = decoder_layers(vlm.model)
     laid_out: dict[tuple[int, int], torch.Tensor] = {}
 
-    def change_at(at: LayerSite) -> ActivationChange | None:
+    def change_at(at: LayerSite) -> ActivationEdit | None:
         layer, site = at
         edits = site_edits(states, at, device, masks)
         spread = states.spread(layer, device) if site == "residual" else None
@@ -87,7 +87,7 @@ def forking(vlm: VLM, states: "PrefixStates", masks: Masks | None) -> Iterator[N
     found = {at: change_at(at) for at in sorted(sites)}
     changes = {at: change for at, change in found.items() if change is not None}
     with ExitStack() as stack:
-        stack.enter_context(changing(vlm.model, changes))
+        stack.enter_context(edit_activations(vlm.model, changes))
         for index, layer in enumerate(layers):
             if states.count(index) != prompts:
                 before = layer.register_forward_pre_hook(lay_out_before(index), with_kwargs=True)

@@ -35,11 +35,11 @@ class ReferenceLogits:
         for chosen in like_length(prompts, room.slots, room.tokens):
             batch = collate(self.vlm, [prompts[k] for k in chosen])
             logits = self.vlm.model(
-                **batch.inputs, position_ids=batch.places, use_cache=False, logits_to_keep=1
+                **batch.inputs, position_ids=batch.position_ids, use_cache=False, logits_to_keep=1
             ).logits[:, -1]
             for k, found in zip(chosen, logits, strict=True):
                 self._logits[id(prompts[k])] = found.to("cpu", copy=True)
-            self.tally.prefill_token_layers += batch.tokens.numel() * self.vlm.layers
+            self.tally.prefill_token_layers += batch.tokens.numel() * self.vlm.num_layers
 
     def logits(self, row: DecodingRow) -> torch.Tensor:
         """First logits of a row's base. # [vocabulary] float32, on the CPU"""

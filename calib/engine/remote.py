@@ -27,7 +27,7 @@ class RemoteEngine:
     @property
     def notes(self) -> list[str]:
         """What a reader of the run should know about how it was computed."""
-        asked = self.vlm.endpoint.asked
+        asked = self.vlm.endpoint.requests_sent
         if not asked:
             return []
         return [f"{self.vlm.checkpoint}: {asked} requests for {self.rows} rows were made just now"]
@@ -85,7 +85,7 @@ class RemoteEngine:
             raise failed
 
     def _stop(self, places: dict[Future[Response], int], room: Semaphore) -> None:
-        self.vlm.endpoint.halt()
+        self.vlm.endpoint.abort()
         for future in places:
             future.cancel()
         room.release(self.vlm.config.concurrency)  # who waits for room hears of the halt
@@ -94,24 +94,24 @@ class RemoteEngine:
         room.acquire()
         try:
             how = self.decoding
-            reply = self.vlm.ask(
+            reply = self.vlm.respond(
                 one.example, how.max_new_tokens, how.temperature, how.top_p, one.seed
             )
             return _response(reply)
         except BaseException:
-            self.vlm.endpoint.halt()  # here, before this thread takes the next row
+            self.vlm.endpoint.abort()  # here, before this thread takes the next row
             raise
 
 
 def _response(reply: Reply) -> Response:
-    finish = "blocked" if reply.held else "length" if reply.cut else "stop"
+    finish = "blocked" if reply.blocked else "length" if reply.truncated else "stop"
     said: dict[str, object] = {
         "tokens": reply.tokens,
         "prompt_tokens": reply.prompt_tokens,
         "model": reply.model,
         "seconds": round(reply.seconds, 3),
     }
-    if reply.held:
-        said["blocked"] = reply.held
+    if reply.blocked:
+        said["blocked"] = reply.blocked
     # A refusal beside an empty text is the model's own, and what a reader sees.
     return Response(reply.text or reply.refusal, (), finish, None, said)

@@ -1,4 +1,4 @@
-"""Requests to the engine, the settings of decoding, and the responses."""
+"""Requests to the engine, decoding settings, responses, and the state of a row while it decodes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,28 +13,28 @@ from calib.models.prompts import Prompt
 
 @dataclass(frozen=True)
 class Decoding:
-    """How responses are generated."""
+    """Settings for generating responses."""
 
     max_new_tokens: int = 32
     batch_rows: int = 256
-    """Rows in flight at once, where memory allows."""
+    """Maximum number of rows decoded at once; fewer when memory is short."""
     memory: int | None = None
-    """Bytes that keys, values and activations may take; None measures what is free."""
+    """Bytes for keys, values and activations; None derives a budget from the device."""
     temperature: float = 0.0
-    """0 takes the likeliest token."""
+    """0 is greedy decoding."""
     top_p: float = 1.0
-    """Draw among the likeliest tokens that together have this probability."""
+    """Nucleus sampling: draw from the smallest set of likeliest tokens with this probability."""
     kl: bool = True
-    """Whether the KL of each row is measured; where nobody asks for the unedited row, its prompt is
-    read along for that, and so is every base."""
+    """Measure the KL of each row. This reads every reference prompt, also those that no request
+    generates a response for."""
     sharing: bool = True
-    """Whether rows of one prompt share what they have in common; the responses are the same."""
+    """Share computation between the rows of a prompt. Responses are the same without it."""
     seed: int = 0
-    """Where draws start, together with the row's own seed."""
+    """Seed of the run; added to the seed of each row."""
 
     @property
     def identity(self) -> str:
-        """What of this a response depends on."""
+        """The settings that a response depends on, as part of a row id."""
         if self.temperature == 0:
             return str(self.max_new_tokens)
         return f"{self.max_new_tokens}/{self.temperature:g}/{self.top_p:g}/{self.seed}"
@@ -42,86 +42,87 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Request:
-    """One row: an example, and what is done to the model while it answers."""
+    """One row: an example and the edits of the model while it responds."""
 
     example: Example
     edits: Edits = ()
     seed: int = 0
-    """Where sampling is on: rows with equal seeds draw alike."""
+    """Sampling seed; rows with equal seeds draw the same random numbers."""
     is_final: Callable[[str], bool] | None = None
-    """Whether a response that begins so needs no more tokens; None lets it end by itself."""
-    base: Example | None = None
-    """The prompt whose unedited first-token distribution KL is measured against; None is the row's
-    own."""
+    """Stops decoding early: true for a partial response that needs no more tokens. None waits for
+    the end token or max_new_tokens."""
+    reference: Example | None = None
+    """The unedited prompt that KL is measured against; None is the request's own example."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What one row answered."""
+    """The response of one row."""
 
     text: str
     tokens: tuple[int, ...]
-    """Generated tokens, the end token included."""
+    """Generated tokens, including the end token."""
     finish: str
-    """"stop" when the model ended its answer, "length" when it reached max_new_tokens, "cut" when
-    what it had said was enough, "not_finite" when its logits were not finite, "blocked" when a
-    remote provider's filter ended or withheld it."""
+    """Reason for the end: "stop" (end token), "length" (max_new_tokens reached), "cut"
+    (``Request.is_final`` was true), "not_finite" (logits were not finite) or "blocked" (a remote
+    provider's filter ended or withheld the response)."""
     kl: float | None
-    """KL(edited || unedited) of the first response token, in nats, where unedited is the row's own
-    prompt or the base that was asked for; None where not measured."""
+    """KL(edited || unedited) of the first response token in nats, with the reference prompt as the
+    unedited one; None if not measured."""
     remote: Mapping[str, Any] | None = None
-    """What an endpoint said besides, by the names it is recorded under; None for a loaded model."""
+    """Metadata returned by an endpoint, under the names used in rows.jsonl; None for a local
+    model."""
 
 
 @dataclass
 class DecodingRow:
-    """What is asked, and what has been answered so far."""
+    """A request with its prompt, and the tokens generated so far."""
 
     index: int
-    """Where its response belongs."""
+    """Position of the request, and therefore of its response; -1 for a row that is only read."""
     prompt: Prompt
     edits: Edits
     seed: int | None = None
-    """Where its draws start; None takes the likeliest token."""
+    """Sampling seed; None is greedy decoding."""
     is_final: Callable[[str], bool] | None = None
-    """Whether a response that begins so needs no more tokens."""
-    base: Prompt | None = None
-    """Another prompt whose unedited first token KL is measured against; None is its own."""
+    """See ``Request.is_final``."""
+    reference: Prompt | None = None
+    """Another prompt that KL is measured against; None is the row's own prompt."""
     generator: torch.Generator | None = None
     tokens: list[int] = field(default_factory=list)
     kl: float | None = None
     finish: str | None = None
-    """None while it is on its way, then as in Response."""
+    """None while decoding, then as in ``Response``."""
 
     def restart(self) -> None:
-        """Forget what was generated."""
+        """Discard the generated tokens and reset the random generator."""
         self.tokens, self.finish, self.generator = [], None, None
         if self.seed is not None:
             device = self.prompt.tokens.device
             self.generator = torch.Generator(device).manual_seed(self.seed)
 
     def forks_before_last(self) -> bool:
-        """Whether an edit begins before the last token of the prompt."""
+        """Whether an edit changes tokens before the last token of the prompt."""
         return any(REACH[edit.positions][0] for edit in self.edits)
 
 
 def token_history(row: DecodingRow) -> torch.Tensor:
-    """Prompt and response of a row so far. # [length] int64"""
+    """Prompt and response tokens of a row so far. # [length] int64"""
     tokens = row.prompt.tokens
     return torch.cat([tokens, torch.tensor(row.tokens, dtype=tokens.dtype, device=tokens.device)])
 
 
 @dataclass
 class Stats:
-    """Counts since the engine was made."""
+    """Exact counts of an engine's work since it was created."""
 
     rows: int = 0
-    """Rows answered."""
+    """Rows with a response."""
     tokens: int = 0
-    """Tokens of their responses, the end token included."""
+    """Response tokens, including end tokens."""
     prefill_token_layers: int = 0
-    """Tokens of prompts that passed a decoder block, padding included."""
+    """Prompt tokens times the decoder blocks they passed, including padding."""
     decode_row_steps: int = 0
-    """Rows of the batches that decoding passed through the model, a token each."""
+    """Rows summed over decoding steps; each step generates one token per row."""
     retries: int = 0
     """How often a batch was made smaller because memory ran out."""

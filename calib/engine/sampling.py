@@ -69,7 +69,7 @@ def _settings(
         found["ends"] = rest["generation_config"].eos_token_id
         return input_ids
 
-    start = torch.tensor([[vlm.pad_token]], device=vlm.device)
+    start = torch.tensor([[vlm.pad_token_id]], device=vlm.device)
     vlm.model.generate(
         input_ids=start,
         attention_mask=torch.ones_like(start),

@@ -12,7 +12,7 @@ import torch
 
 from calib.engine.edits import REACH
 from calib.engine.request import Request, Response
-from calib.models.layers import LayerSite, changing
+from calib.models.layers import LayerSite, edit_activations
 from calib.models.load import VLM
 from calib.models.prompt_batch import collate, prompt_positions
 from calib.models.prompts import read_prompt
@@ -86,7 +86,7 @@ def plain_tokens(vlm: VLM, one: Request, count: int) -> tuple[list[int], list[to
             hidden = new
         return hidden
 
-    with changing(vlm.model, {edit.at: partial(change_at, edit.at) for edit in one.edits}):
+    with edit_activations(vlm.model, {edit.at: partial(change_at, edit.at) for edit in one.edits}):
         found = vlm.model.generate(
             **batch.inputs,
             max_new_tokens=count,

@@ -46,7 +46,9 @@ def sharing_of(vlm: VLM, prompt: Prompt) -> Sharing:
     look = _Look(decoder_layers(vlm.model))
     with look.hooks():
         vlm.model.base_model(
-            **collate(vlm, [prompt]).inputs, position_ids=_one_row(prompt.places), use_cache=False
+            **collate(vlm, [prompt]).inputs,
+            position_ids=_one_row(prompt.position_ids),
+            use_cache=False,
         )
     skipped = sorted(set(range(len(look.layers))) - set(look.called))
     if skipped:

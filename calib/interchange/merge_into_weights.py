@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText, LlamaConfig
 
 from calib.directions.direction import Direction
-from calib.models.layers import changing, decoder_layers
+from calib.models.layers import decoder_layers, edit_activations
 from calib.models.load import MINI, VLM, mini_folder
 from calib.util.errors import CalibError
 
@@ -171,7 +171,7 @@ def _steered_logits(
     def add(vector: torch.Tensor) -> Any:
         return lambda hidden: hidden + vector.to(hidden)
 
-    with changing(model, {(n, "residual"): add(vector) for n, vector in vectors.items()}):
+    with edit_activations(model, {(n, "residual"): add(vector) for n, vector in vectors.items()}):
         return _logits(model, tokens)
 
 

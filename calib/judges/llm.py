@@ -113,7 +113,7 @@ class Models:
         return [finished[place] for place in range(len(said))]
 
     def _stop(self, places: dict[Future[Verdict], int]) -> None:
-        self._endpoint.halt()
+        self._endpoint.abort()
         for future in places:
             future.cancel()
 
@@ -121,7 +121,7 @@ class Models:
         try:
             return self._judge(one)
         except CalibError:
-            self._endpoint.halt()  # here, before this thread takes the next response
+            self._endpoint.abort()  # here, before this thread takes the next response
             raise
 
     def _judge(self, one: JudgeInput) -> Verdict:
@@ -149,8 +149,8 @@ class Models:
     ) -> ModelAnswer | None:
         messages, sampling = self._messages(stage, one), {"temperature": self._config.temperature}
         for _ in range(self._config.retries + 1):
-            reply = self._endpoint.ask(model, messages, self._config.max_tokens, sampling)
-            held = reply.held or reply.refusal
+            reply = self._endpoint.complete(model, messages, self._config.max_tokens, sampling)
+            held = reply.blocked or reply.refusal
             answer = None if held else read_answer(reply.text, stage.choices)
             if answer is not None or held:  # what was held back once is held back again
                 break
@@ -175,7 +175,7 @@ class Models:
 def _noted(reply: Reply) -> str:
     """What was said, after notes in square brackets on why it is not all that could be said."""
     refusal = f"refusal: {reply.refusal}" if reply.refusal else ""
-    notes = [reply.held, refusal, "cut at judge.max_tokens" if reply.cut else ""]
+    notes = [reply.blocked, refusal, "cut at judge.max_tokens" if reply.truncated else ""]
     return " ".join(
         [*(f"[{note}]" for note in notes if note), *([reply.text] if reply.text else [])]
     )

@@ -62,10 +62,10 @@ class Reply:
 
     text: str
     """What the model wrote; "" where it wrote nothing."""
-    held: str = ""
+    blocked: str = ""
     """Why there is no answer to this question (the provider's filter, a prompt that is too long);
     "" where there is one."""
-    cut: bool = False
+    truncated: bool = False
     """Whether it ends because the limit of tokens was reached."""
     model: str = ""
     """The model that answered, as the endpoint calls it: often the id with a date."""
@@ -103,11 +103,11 @@ class Endpoint:
         self._halted = threading.Event()
 
     @property
-    def asked(self) -> int:
+    def requests_sent(self) -> int:
         """Requests made so far, repetitions included."""
         return self._asked
 
-    def halt(self) -> None:
+    def abort(self) -> None:
         """Let no further request begin; those under way end by themselves."""
         self._halted.set()
 
@@ -115,11 +115,11 @@ class Endpoint:
         """Take questions again."""
         self._halted.clear()
 
-    def knows(self, text: str) -> bool:
+    def contains_key(self, text: str) -> bool:
         """Whether the key stands in a text."""
         return len(self._key) >= _SECRET and self._key in text
 
-    def ask(
+    def complete(
         self, model: str, messages: Sequence[Message], limit: int, settings: Mapping[str, Any]
     ) -> Reply:
         """The reply of ``model`` to ``messages``, of at most ``limit`` tokens; ``settings`` are

@@ -16,7 +16,7 @@ class FeatureCache:
         self.limit = psutil.virtual_memory().total // 8 if limit is None else limit
         self.passes = 0
         """How often a picture went through the vision tower."""
-        self.again = 0
+        self.repeated_passes = 0
         """How often it was not for the first time."""
         self._seen: set[str] = set()
         self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
@@ -34,7 +34,7 @@ class FeatureCache:
         """Keep the features of a picture that has just passed the tower; returns what is kept."""
         found = _on_cpu(features)
         self.passes += 1
-        self.again += name in self._seen
+        self.repeated_passes += name in self._seen
         self._seen.add(name)
         size = _size(found)
         self._kept[name] = (found, size)

@@ -36,14 +36,14 @@ def image_features(
         units = [list(pictures)] if together and pictures else [[p] for p in pictures]
         names = [_name(unit) for unit in units]
         for name, unit in zip(names, units, strict=True):
-            if name not in pixels and name not in vlm.pictures:
+            if name not in pixels and name not in vlm.feature_cache:
                 pixels[name] = _wanted(vlm, one if together else alone(vlm, unit[0]))
         wanted.append(names)
     # Held here too: the store may be too small for all of them.
-    features = {n: vlm.pictures.get(n) for names in wanted for n in names if n not in pixels}
+    features = {n: vlm.feature_cache.get(n) for names in wanted for n in names if n not in pixels}
     for batch in _batches(pixels):
         for name, encoded in zip(batch, _encode(vlm, [pixels[n] for n in batch]), strict=True):
-            features[name] = vlm.pictures.put(name, encoded)
+            features[name] = vlm.feature_cache.put(name, encoded)
     return [tuple(features[name] for name in names) for names in wanted]
 
 

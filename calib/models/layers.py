@@ -19,7 +19,7 @@ gives, before that is normed or added to the residual stream."""
 LayerSite = tuple[int, Site]
 """A 0-based decoder block and a site in it."""
 
-ActivationChange = Callable[[torch.Tensor], torch.Tensor]
+ActivationEdit = Callable[[torch.Tensor], torch.Tensor]
 """What becomes of the activations at a site. # [rows, tokens, width of the site]"""
 
 PROJECTIONS = ("o_proj", "out_proj", "dense")
@@ -123,7 +123,7 @@ def _no_site(model: Any, block: Any, missing: str, names: tuple[str, ...]) -> Ca
 
 
 @contextmanager
-def changing(model: Any, changes: Mapping[LayerSite, ActivationChange]) -> Iterator[None]:
+def edit_activations(model: Any, changes: Mapping[LayerSite, ActivationEdit]) -> Iterator[None]:
     """While open, the activations at some sites are what ``changes`` makes of them.
 
     Registered first, so that whoever reads sees what was changed; removed exactly, also after an

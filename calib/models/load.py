@@ -28,7 +28,7 @@ from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
 
 
-def quantized_by(config: ModelConfig) -> dict[str, Any]:
+def quantization_settings(config: ModelConfig) -> dict[str, Any]:
     """Arguments of from_pretrained that narrow the weights while they are loaded.
 
     Raises CalibError without bitsandbytes or a GPU.
@@ -81,11 +81,11 @@ class VLM:
     width: int
     """Width of the residual stream."""
     tiles: bool
-    pictures: FeatureCache = field(default_factory=FeatureCache, compare=False)
+    feature_cache: FeatureCache = field(default_factory=FeatureCache, compare=False)
     """Image features that the vision tower has already given."""
 
     @property
-    def layers(self) -> int:
+    def num_layers(self) -> int:
         """Number of decoder blocks."""
         return len(decoder_layers(self.model))
 
@@ -95,14 +95,14 @@ class VLM:
         return self.model.get_input_embeddings().weight.device
 
     @property
-    def image_tokens(self) -> list[int]:
+    def image_token_ids(self) -> list[int]:
         """Token ids that stand for one image feature in the prompt; empty if the model has none."""
         config = self.model.config
         token = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
         return [] if token is None else [token]
 
     @property
-    def pad_token(self) -> int:
+    def pad_token_id(self) -> int:
         """Token id that fills what stands left of a shorter prompt; it is always masked."""
         return self.processor.tokenizer.pad_token_id or 0
 
@@ -137,7 +137,7 @@ def load(config: ModelChoice) -> VLM:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     common = {"revision": config.revision, "trust_remote_code": False}
-    quantized = quantized_by(config)
+    quantized = quantization_settings(config)
     try:
         _refuse_original(name, PreTrainedConfig.get_config_dict(source, **common)[0])
         model_type = AutoConfig.from_pretrained(source, **common).model_type

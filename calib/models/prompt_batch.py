@@ -19,18 +19,18 @@ class PromptBatch:
     """Prompts side by side, padded on the left."""
 
     tokens: torch.Tensor  # [rows, length] int64
-    mask: torch.Tensor  # [rows, length] int64, 1 where a token stands
-    places: torch.Tensor  # [rows, length], or [axes, rows, length]
-    image: torch.Tensor  # [rows, length] bool
-    per_token: dict[str, torch.Tensor]  # [rows, length] each
-    seen: dict[str, Any]
+    attention_mask: torch.Tensor  # [rows, length] int64, 1 where a token stands
+    position_ids: torch.Tensor  # [rows, length], or [axes, rows, length]
+    image_mask: torch.Tensor  # [rows, length] bool
+    token_inputs: dict[str, torch.Tensor]  # [rows, length] each
+    image_inputs: dict[str, Any]
     """What the forward pass wants to know about the pictures."""
 
     @property
     def inputs(self) -> dict[str, Any]:
         """Keyword arguments for the model or for generate."""
-        text = {"input_ids": self.tokens, "attention_mask": self.mask}
-        return {**text, **self.per_token, **self.seen}
+        text = {"input_ids": self.tokens, "attention_mask": self.attention_mask}
+        return {**text, **self.token_inputs, **self.image_inputs}
 
 
 def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
@@ -42,27 +42,27 @@ def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
         return torch.stack(pads, dim=-2)
 
     mask = padded([torch.ones_like(prompt.tokens) for prompt in prompts])
-    kinds = {key for prompt in prompts for key in prompt.per_token}
+    kinds = {key for prompt in prompts for key in prompt.token_inputs}
     return PromptBatch(
-        tokens=padded([prompt.tokens for prompt in prompts], vlm.pad_token),
-        mask=mask,
-        places=padded([prompt.places for prompt in prompts]),
-        image=padded([prompt.image for prompt in prompts]),
-        per_token={
-            key: padded([p.per_token.get(key, torch.zeros_like(p.tokens)) for p in prompts])
+        tokens=padded([prompt.tokens for prompt in prompts], vlm.pad_token_id),
+        attention_mask=mask,
+        position_ids=padded([prompt.position_ids for prompt in prompts]),
+        image_mask=padded([prompt.image_mask for prompt in prompts]),
+        token_inputs={
+            key: padded([p.token_inputs.get(key, torch.zeros_like(p.tokens)) for p in prompts])
             for key in sorted(kinds)
         },
-        seen=_seen(prompts),
+        image_inputs=_image_inputs(prompts),
     )
 
 
-def _seen(prompts: Sequence[Prompt]) -> dict[str, Any]:
+def _image_inputs(prompts: Sequence[Prompt]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
-    pictures = [picture for prompt in prompts for picture in prompt.pictures]
+    pictures = [picture for prompt in prompts for picture in prompt.image_features]
     if pictures:
         features = {key: _joined([one[key] for one in pictures]) for key in pictures[0]}
         seen["mm_encoder_outputs"] = {"image": types.SimpleNamespace(**features)}
-    pixels = [prompt.pixels for prompt in prompts if prompt.pixels]
+    pixels = [prompt.pixel_inputs for prompt in prompts if prompt.pixel_inputs]
     length = max(len(prompt.tokens) for prompt in prompts)
     for key in pixels[0] if pixels else ():
         parts = [one[key] for one in pixels]
@@ -90,14 +90,14 @@ def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
     "response" is the last prompt token (it produces the first response token) and everything
     generated after it; here that is the last prompt token. Padding is never chosen.
     """
-    real = batch.mask.bool()
+    real = batch.attention_mask.bool()
     match positions:
         case "all" | "prompt":
             return real
         case "image":
-            return batch.image
+            return batch.image_mask
         case "text":
-            return real & ~batch.image
+            return real & ~batch.image_mask
         case "last_prompt" | "response":
             last = torch.zeros_like(real)
             last[:, -1] = True

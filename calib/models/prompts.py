@@ -27,28 +27,28 @@ class Prompt:
     """One example as the model reads it, kept on the model's device."""
 
     tokens: torch.Tensor  # [length] int64
-    places: torch.Tensor
+    position_ids: torch.Tensor
     """Position ids as the model's own generate makes them. # [length], or [axes, length]"""
-    image: torch.Tensor  # [length] bool: where an image feature stands
-    pictures: tuple[Any, ...]
+    image_mask: torch.Tensor  # [length] bool: where an image feature stands
+    image_features: tuple[Any, ...]
     """The vision tower's output for each picture; empty where the model takes pixels instead."""
-    pixels: dict[str, torch.Tensor]
+    pixel_inputs: dict[str, torch.Tensor]
     """Pixels and what belongs to them, where the features are not kept, else grids only; first axis
     = pictures."""
-    per_token: dict[str, torch.Tensor]
+    token_inputs: dict[str, torch.Tensor]
     """Further inputs with a value per token, such as token types. # [length]"""
 
     @property
-    def pictured(self) -> bool:
+    def has_image(self) -> bool:
         """Whether there is a picture in it."""
-        return bool(self.pictures or self.pixels)
+        return bool(self.image_features or self.pixel_inputs)
 
     @property
-    def kind(self) -> tuple[Any, ...]:
+    def batch_key(self) -> tuple[Any, ...]:
         """Prompts of one kind can stand in a batch as their model reads them alone: Mllama leaves
         blocks out for a batch without pictures, and takes pixels of one shape."""
-        pixels = self.pixels.get("pixel_values")
-        return self.pictured, None if pixels is None else tuple(pixels.shape[1:])
+        pixels = self.pixel_inputs.get("pixel_values")
+        return self.has_image, None if pixels is None else tuple(pixels.shape[1:])
 
 
 def conversation(example: Example) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def _prompt(vlm: VLM, found: ProcessorOutput, pictures: tuple[Any, ...]) -> Prom
     places = _places(vlm, tokens, per_token, pixels)
     if pictures:
         pixels = {key: value for key, value in pixels.items() if key in GRIDS}
-    image = torch.isin(tokens, torch.tensor(vlm.image_tokens, device=tokens.device))
+    image = torch.isin(tokens, torch.tensor(vlm.image_token_ids, device=tokens.device))
     return Prompt(tokens, places, image, pictures, pixels, per_token)
 
 
@@ -149,7 +149,7 @@ def _text_type(vlm: VLM, found: ProcessorOutput, types: torch.Tensor) -> torch.T
     0 is text where pictures have a type of their own; where they are 0 too (PaliGemma) it means
     the prompt, whose tokens look ahead, and 1 what follows it.
     """
-    image = torch.isin(found["input_ids"], torch.tensor(vlm.image_tokens, device=types.device))
+    image = torch.isin(found["input_ids"], torch.tensor(vlm.image_token_ids, device=types.device))
     prompt_is_zero = bool(image.any()) and not types[image].any()
     return torch.full_like(types[:, -1:], int(prompt_is_zero))
 

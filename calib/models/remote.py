@@ -78,7 +78,7 @@ class RemoteModel:
             )
         self.config, self.name, self.model = config, config.name, config.model
         self.endpoint = Endpoint(_access(config))
-        if self.endpoint.knows(json.dumps(dataclasses.asdict(config), ensure_ascii=False)):
+        if self.endpoint.contains_key(json.dumps(dataclasses.asdict(config), ensure_ascii=False)):
             raise CalibError(
                 f"one of the settings of model={config.name} holds the key in {config.key_env}, "
                 "and settings are written to the run's folder. Take it out."
@@ -115,13 +115,13 @@ class RemoteModel:
             found.append(f"{self.checkpoint} is sent no temperature: its responses are drawn")
         return [*found, *([config.note] if config.note else [])]
 
-    def ask(
+    def respond(
         self, example: Example, limit: int, temperature: float, top_p: float, seed: int
     ) -> Reply:
         """What it answers in at most ``limit`` tokens.
 
         Raises CalibError when it cannot be reached, the budget is used up, or the prompt is too
-        long for it; Halted after endpoint.halt().
+        long for it; Halted after endpoint.abort().
         """
         sampling: dict[str, Any] = {"temperature": temperature}
         if temperature > 0:
@@ -130,10 +130,10 @@ class RemoteModel:
                 sampling["top_p"] = top_p
         sent = {name: value for name, value in sampling.items() if name in self.config.sends}
         messages = messages_of(example, self.config.image_side)
-        reply = self.endpoint.ask(
+        reply = self.endpoint.complete(
             self.model, messages, limit, {**sent, **(self.config.extra or {})}
         )
-        if reply.held == TOO_LONG:
+        if reply.blocked == TOO_LONG:
             raise CalibError(
                 f"the prompt of example '{example.id}' is too long for {self.checkpoint}. Show "
                 "fewer demonstrations, or smaller pictures (model.image_side). Finished rows are "

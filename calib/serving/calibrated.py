@@ -104,7 +104,7 @@ class Calibrated:
         """What stands for pictures in the prompts of the model."""
         processor = self.vlm.processor
         named = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
-        named += [processor.tokenizer.decode([token]) for token in self.vlm.image_tokens]
+        named += [processor.tokenizer.decode([token]) for token in self.vlm.image_token_ids]
         return sorted({mark for mark in named if isinstance(mark, str) and mark})
 
     def _check_strength(self, strength: float) -> None:

@@ -48,7 +48,9 @@ def asked(vlm, n=6):
 
 
 def engine(vlm, **settings):
-    made = Engine(replace(vlm, pictures=FeatureCache()), Decoding(max_new_tokens=2, **settings))
+    made = Engine(
+        replace(vlm, feature_cache=FeatureCache()), Decoding(max_new_tokens=2, **settings)
+    )
     made._checked = True
     return made
 
@@ -106,7 +108,7 @@ def test_without_kl_no_base_is_read(small, sharing):
     assert {r.kl for r in found} == {None}
     assert one.tally.prefill_token_layers == other.tally.prefill_token_layers
     shown = {row.example.id for row in rows if row.example.picture}
-    assert one.vlm.pictures.passes == other.vlm.pictures.passes == len(shown)
+    assert one.vlm.feature_cache.passes == other.vlm.feature_cache.passes == len(shown)
 
 
 @either

@@ -179,7 +179,7 @@ def test_padding_that_is_an_end_token_is_not_penalised(small, sharing):
     processor.tokenizer = copy.deepcopy(processor.tokenizer)
     processor.tokenizer.pad_token = processor.tokenizer.convert_ids_to_tokens(end)
     padded = dataclasses.replace(vlm, processor=processor)
-    assert padded.pad_token == end
+    assert padded.pad_token_id == end
     plain = Decoding(max_new_tokens=TOKENS, sharing=sharing)
     assert tokens(generate(padded, asked(), plain)) == expected
 

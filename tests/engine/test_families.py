@@ -33,7 +33,7 @@ def unchecked(monkeypatch):
 
 def fresh(family):
     """The tiny model of a family, with no picture seen yet."""
-    return dataclasses.replace(tiny(family), pictures=FeatureCache())
+    return dataclasses.replace(tiny(family), feature_cache=FeatureCache())
 
 
 def operators(vlm, seed):
@@ -181,7 +181,7 @@ def test_prompts_without_pictures_among_themselves(family, unchecked):
     vlm = fresh(family)
     found = generate(vlm, asked, Decoding(max_new_tokens=TOKENS, batch_rows=4))
     assert len(expected) > 8 and tokens(found) == expected
-    assert vlm.pictures.passes == 0
+    assert vlm.feature_cache.passes == 0
 
 
 APART = {
@@ -215,7 +215,7 @@ def test_rows_of_a_prompt_share_most_of_its_reading(family):
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f != "mllama"])
 def test_a_picture_is_encoded_once(family):
     engine, _ = together(family)
-    assert engine.vlm.pictures.passes == len({e.id for e, _ in rows(family) if e.picture})
+    assert engine.vlm.feature_cache.passes == len({e.id for e, _ in rows(family) if e.picture})
 
 
 def test_the_vision_tower_sees_a_picture_once():
@@ -257,7 +257,7 @@ def test_prompts_with_several_pictures(family, unchecked):
     expected = [naive(vlm, one.example, one.edits, 6).tokens for one in asked]
     found = generate(vlm, asked, Decoding(max_new_tokens=6))
     assert tokens(found) == expected
-    assert vlm.pictures.passes == (0 if family == "mllama" else 3)
+    assert vlm.feature_cache.passes == (0 if family == "mllama" else 3)
 
 
 @pytest.mark.parametrize("window", [3, 29, 40])

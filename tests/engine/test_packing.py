@@ -110,7 +110,7 @@ def test_bytes_of_a_token_are_what_the_cache_takes(family):
     taken = sum(part.numel() * part.element_size() for layer in own for part in layer)
     # Mllama's layers that look at the picture keep what they see there instead.
     per_layer = taken / batch.tokens.numel() / len(own)
-    assert bytes_per_token(vlm)[0] == per_layer * vlm.layers
+    assert bytes_per_token(vlm)[0] == per_layer * vlm.num_layers
 
 
 @pytest.mark.parametrize("columns", [20, 300])

@@ -25,7 +25,7 @@ MEANS = ("prompt", "image", "text", "last_prompt")
 
 
 def fresh(family):
-    return dataclasses.replace(tiny(family), pictures=FeatureCache())
+    return dataclasses.replace(tiny(family), feature_cache=FeatureCache())
 
 
 def readable(family):
@@ -178,7 +178,7 @@ def test_a_picture_is_encoded_once_for_reading_and_answering():
     shown = [example for example in examples(6) if example.picture]
     read_activations(vlm, shown)
     generate(vlm, [Request(example) for example in shown], Decoding(max_new_tokens=1))
-    assert vlm.pictures.passes == len(shown)
+    assert vlm.feature_cache.passes == len(shown)
 
 
 def test_nothing_asked_nothing_read(small):
@@ -187,7 +187,7 @@ def test_nothing_asked_nothing_read(small):
 
 def test_a_half_precision_model_is_read_as_float32(small):
     vlm = dataclasses.replace(
-        small, model=copy.deepcopy(small.model).to(torch.bfloat16), pictures=FeatureCache()
+        small, model=copy.deepcopy(small.model).to(torch.bfloat16), feature_cache=FeatureCache()
     )
     plain = [example for example in examples(6) if not example.picture]
     wide, narrow = (read_activations(one, plain, "text") for one in (small, vlm))

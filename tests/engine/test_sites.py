@@ -35,7 +35,7 @@ families = pytest.mark.parametrize("family", FAMILIES)
 
 
 def fresh(family):
-    return replace(tiny(family), pictures=FeatureCache())
+    return replace(tiny(family), feature_cache=FeatureCache())
 
 
 def subspace(width, rank, seed):

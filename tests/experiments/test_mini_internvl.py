@@ -357,7 +357,7 @@ def test_the_saved_checkpoint_loads_as_any_internvl(processor: Any, tmp_path: Pa
     vlm = load(ModelConfig(name="internvl", checkpoint=str(tmp_path)))
     assert type(vlm.model).__name__ == "InternVLForConditionalGeneration"
     assert type(vlm.processor).__name__ == "InternVLProcessor"
-    assert (vlm.layers, vlm.width, vlm.checkpoint) == (6, 128, str(tmp_path))
+    assert (vlm.num_layers, vlm.width, vlm.checkpoint) == (6, 128, str(tmp_path))
     found = dict(vlm.model.named_parameters())
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name].half(), wanted[name]) for name in wanted)

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText
 from calib.config.model import ModelConfig
 from calib.interchange import merge_into_weights as baked
 from calib.interchange.merge_into_weights import bake
-from calib.models.layers import changing
+from calib.models.layers import edit_activations
 from calib.models.load import load
 from calib.util.errors import CalibError
 
@@ -37,7 +37,7 @@ def on_disk(family, folder):
 
 @torch.no_grad()
 def logits(vlm, model, example, changes=None):
-    with changing(model, changes or {}):
+    with edit_activations(model, changes or {}):
         return model(**naive_loop.inputs(vlm, example)).logits
 
 

@@ -9,7 +9,7 @@ from directions_made_up import direction_at
 from tiny_families import tiny
 
 from calib.interchange.gguf import control_vector, read_control_vector, read_gguf, write_gguf
-from calib.models.layers import changing
+from calib.models.layers import edit_activations
 from calib.util.errors import CalibError
 
 TOKENS = [20, 31, 42, 53, 64, 75, 86, 97, 108, 119, 130, 41]
@@ -27,7 +27,7 @@ def steered(model, direction):
         return lambda hidden: hidden + direction.at(layer, direction.strength)
 
     changes = {(layer, "residual"): add(layer) for layer in direction.layers}
-    with changing(model, changes):
+    with edit_activations(model, changes):
         return model(input_ids=torch.tensor([TOKENS])).logits[0].numpy()
 
 

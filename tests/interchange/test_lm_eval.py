@@ -8,7 +8,7 @@ from tiny_families import tiny
 from calib.engine.operators import Ablate, Add
 from calib.interchange.formats import expressible
 from calib.interchange.lm_eval import hookpoint, loaded_by_name, steering_file
-from calib.models.layers import changing
+from calib.models.layers import edit_activations
 from calib.util.errors import CalibError
 
 TOKENS = torch.tensor([[20, 31, 42, 53, 64, 75]])
@@ -59,7 +59,7 @@ def ours(model, direction, operator):
         )
         for layer in direction.layers
     }
-    with changing(model, changes):
+    with edit_activations(model, changes):
         return model(input_ids=TOKENS).logits
 
 

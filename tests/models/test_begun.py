@@ -61,7 +61,7 @@ def test_the_prompt_is_followed_by_the_words(family):
     for example, tokens, count, _ in split_answers(family):
         plain, begun = read_prompts(vlm, [replace(example, response_prefix=""), example])
         assert begun.tokens.tolist() == [*plain.tokens.tolist(), *tokens[:count]]
-        assert begun.image.tolist() == [*plain.image.tolist(), *[False] * count]
+        assert begun.image_mask.tolist() == [*plain.image_mask.tolist(), *[False] * count]
         assert begun.tokens.equal(read_prompt(vlm, example).tokens)
 
 
@@ -97,5 +97,5 @@ def test_demonstrations_and_system_prompts_stand_before_the_words():
     plain, begun = read_prompts(vlm, [replace(full, response_prefix=""), full])
     added = ids(vlm.processor.tokenizer, "how many")
     assert begun.tokens.tolist() == [*plain.tokens.tolist(), *added]
-    assert len(begun.pictures) == 2
+    assert len(begun.image_features) == 2
     assert vlm.processor.tokenizer.decode(begun.tokens).endswith("[assistant] how many")

@@ -17,7 +17,7 @@ def added(vlm, of_pictures: bool) -> dict[str, int]:
     """Tokens that were added to the vocabulary: those that stand for pictures, or the others."""
     known = vlm.processor.tokenizer.added_tokens_decoder
     pictures = {getattr(vlm.processor, f"{kind}_token", None) for kind in ("image", "video")}
-    pictures |= {known[k].content for k in vlm.image_tokens if k in known}
+    pictures |= {known[k].content for k in vlm.image_token_ids if k in known}
     return {one.content: k for k, one in known.items() if (one.content in pictures) == of_pictures}
 
 
@@ -29,7 +29,7 @@ def assert_words(vlm, example, names):
     plain, hostile = read(vlm, example, ""), read(vlm, example, " ".join(names))
     for token in vlm.processor.tokenizer.added_tokens_decoder:
         assert (hostile.tokens == token).sum() == (plain.tokens == token).sum(), token
-    assert hostile.image.sum() == plain.image.sum()
+    assert hostile.image_mask.sum() == plain.image_mask.sum()
     assert len(hostile.tokens) > len(plain.tokens)
 
 

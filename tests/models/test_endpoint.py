@@ -37,8 +37,8 @@ NAMES = {
 class Asked(Endpoint):
     """An endpoint that is asked the same thing each time."""
 
-    def ask(self, model="m", messages=MESSAGES, limit=9, settings=None):
-        return super().ask(model, messages, limit, settings or {})
+    def complete(self, model="m", messages=MESSAGES, limit=9, settings=None):
+        return super().complete(model, messages, limit, settings or {})
 
 
 def at(**settings):
@@ -51,7 +51,7 @@ def to(server, **settings):
 
 def test_what_is_sent_and_what_comes_back():
     with LocalEndpoint(says("yes", model="m-2026-01-01")) as server:
-        reply = to(server).ask("m", MESSAGES, 7, {"temperature": 0.25, "top_k": 3})
+        reply = to(server).complete("m", MESSAGES, 7, {"temperature": 0.25, "top_k": 3})
     assert reply == Reply("yes", model="m-2026-01-01")
     (request,) = server.requests
     assert request.path == "/v1/chat/completions"
@@ -83,15 +83,15 @@ def test_what_is_sent_and_what_comes_back():
 def test_trouble_that_passes_is_tried_again(act):
     with LocalEndpoint(act, says("yes")) as server:
         endpoint = to(server)
-        assert endpoint.ask().text == "yes"
-    assert len(server.requests) == endpoint.asked == 2
+        assert endpoint.complete().text == "yes"
+    assert len(server.requests) == endpoint.requests_sent == 2
 
 
 def test_a_request_that_takes_too_long_is_tried_again():
     released = threading.Event()
     with LocalEndpoint(hangs(released), says("yes")) as server:
         begun = time.monotonic()
-        assert to(server, timeout=0.3).ask().text == "yes"
+        assert to(server, timeout=0.3).complete().text == "yes"
         assert time.monotonic() - begun < 10
         released.set()
     assert len(server.requests) == 2
@@ -100,7 +100,7 @@ def test_a_request_that_takes_too_long_is_tried_again():
 @pytest.mark.parametrize("act", [fails(429), fails(500), resets])
 def test_trouble_that_stays_is_told(act):
     with LocalEndpoint(act) as server, pytest.raises(CalibError) as told:
-        to(server, retries=2).ask()
+        to(server, retries=2).complete()
     assert len(server.requests) == 3
     assert "m at http://127.0.0.1" in str(told.value)
     assert "after 3 tries" in str(told.value)
@@ -119,7 +119,7 @@ def test_trouble_that_stays_is_told(act):
 )
 def test_what_does_not_pass_is_told_at_once(act, words):
     with LocalEndpoint(act) as server, pytest.raises(CalibError, match=words):
-        to(server).ask()
+        to(server).complete()
     assert len(server.requests) == 1
 
 
@@ -127,7 +127,7 @@ def test_retry_after_is_respected(monkeypatch):
     monkeypatch.setattr(trouble, "FIRST_WAIT", 30.0)
     with LocalEndpoint(fails(429, retry_after="0.4"), says("yes")) as server:
         begun = time.monotonic()
-        assert to(server).ask().text == "yes"
+        assert to(server).complete().text == "yes"
         assert 0.4 <= time.monotonic() - begun < 10
 
 
@@ -137,7 +137,7 @@ def test_whoever_asks_for_too_much_patience_is_not_waited_for(monkeypatch):
         LocalEndpoint(fails(429, retry_after="0.2"), says("yes")) as server,
         pytest.raises(CalibError, match="429"),
     ):
-        to(server).ask()
+        to(server).complete()
     assert len(server.requests) == 1
 
 
@@ -151,7 +151,7 @@ def test_seconds_of_retry_after():
 
 def test_waits_grow_up_to_a_limit(monkeypatch):
     monkeypatch.setattr(trouble, "FIRST_WAIT", 1.0)
-    waits = [trouble.wait(ValueError(), tries) for tries in (1, 2, 3, 20)]
+    waits = [trouble.backoff(ValueError(), tries) for tries in (1, 2, 3, 20)]
     for wait, full in zip(waits, (1.0, 2.0, 4.0, trouble.LONGEST_WAIT), strict=True):
         assert 0.75 * full <= wait <= full
 
@@ -165,7 +165,7 @@ def test_waits_grow_up_to_a_limit(monkeypatch):
             says(None, refusal="I would rather not."),
             Reply("", refusal="I would rather not.", model="m"),
         ),
-        (says("half", "length"), Reply("half", cut=True, model="m")),
+        (says("half", "length"), Reply("half", truncated=True, model="m")),
         (says(None), Reply("", model="m")),
         (fails(400, code="content_filter"), Reply("", "content_filter")),
         (fails(400, "the maximum context length is 8"), Reply("", "context_length_exceeded")),
@@ -173,7 +173,7 @@ def test_waits_grow_up_to_a_limit(monkeypatch):
 )
 def test_answers_that_are_held_back_or_cut(act, reply):
     with LocalEndpoint(act) as server:
-        assert to(server).ask() == reply
+        assert to(server).complete() == reply
     assert len(server.requests) == 1
 
 
@@ -185,7 +185,7 @@ def test_models_that_call_the_limit_otherwise_get_it_so_from_then_on():
 
     with LocalEndpoint(by=act) as server:
         endpoint = to(server, retries=0)
-        assert [endpoint.ask().text for _ in range(2)] == ["yes", "yes"]
+        assert [endpoint.complete().text for _ in range(2)] == ["yes", "yes"]
     assert [request.body.get("max_completion_tokens") for request in server.requests] == [
         None,
         9,
@@ -196,21 +196,21 @@ def test_models_that_call_the_limit_otherwise_get_it_so_from_then_on():
 def test_the_budget_counts_every_request_and_is_never_exceeded():
     with LocalEndpoint(says("yes"), fails(500), says("yes")) as server:
         endpoint = to(server, max_requests=3)
-        endpoint.ask()
-        endpoint.ask()
+        endpoint.complete()
+        endpoint.complete()
         with pytest.raises(CalibError, match="judge.max_requests=3"):
-            endpoint.ask()
+            endpoint.complete()
     assert len(server.requests) == 3
 
 
 def test_nothing_is_asked_after_a_halt():
     with LocalEndpoint(says("yes")) as server:
         endpoint = to(server)
-        endpoint.halt()
+        endpoint.abort()
         with pytest.raises(Aborted):
-            endpoint.ask()
+            endpoint.complete()
         endpoint.resume()
-        assert endpoint.ask().text == "yes"
+        assert endpoint.complete().text == "yes"
     assert len(server.requests) == 1
 
 
@@ -218,10 +218,10 @@ def test_a_halt_ends_a_wait(monkeypatch):
     monkeypatch.setattr(trouble, "FIRST_WAIT", 30.0)
     with LocalEndpoint(fails(500)) as server:
         endpoint = to(server)
-        threading.Timer(0.3, endpoint.halt).start()
+        threading.Timer(0.3, endpoint.abort).start()
         begun = time.monotonic()
         with pytest.raises(Aborted):
-            endpoint.ask()
+            endpoint.complete()
     assert time.monotonic() - begun < 10
 
 
@@ -231,7 +231,7 @@ def test_a_halt_ends_a_wait(monkeypatch):
 def test_the_key_is_in_no_error_and_no_log(act, caplog):
     caplog.set_level(logging.DEBUG)
     with LocalEndpoint(act) as server, pytest.raises(CalibError) as told:
-        to(server, retries=0).ask()
+        to(server, retries=0).complete()
     assert KEY not in str(told.value)
     assert "***" in str(told.value)
     assert KEY not in caplog.text
@@ -240,14 +240,14 @@ def test_the_key_is_in_no_error_and_no_log(act, caplog):
 def test_the_key_is_in_no_reply_and_no_repr():
     with LocalEndpoint(says(f"your key is {KEY}")) as server:
         endpoint = to(server)
-        assert endpoint.ask().text == "your key is ***"
+        assert endpoint.complete().text == "your key is ***"
     assert KEY not in repr(endpoint)
 
 
 def test_a_placeholder_for_a_key_is_no_secret(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     with LocalEndpoint(says('{"refusal": "none"}')) as server:
-        assert to(server).ask().text == '{"refusal": "none"}'
+        assert to(server).complete().text == '{"refusal": "none"}'
 
 
 def test_a_missing_key_is_named_before_anything_is_sent(monkeypatch):
@@ -264,7 +264,7 @@ def test_a_missing_key_is_named_before_anything_is_sent(monkeypatch):
 def test_a_server_on_this_machine_needs_no_key(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with LocalEndpoint(says("yes")) as server:
-        assert to(server).ask().text == "yes"
+        assert to(server).complete().text == "yes"
     for url in ("http://localhost:1/v1", "http://[::1]:1/v1"):
         at(base_url=url)
     with pytest.raises(CalibError, match="OPENAI_API_KEY"):

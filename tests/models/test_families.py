@@ -55,7 +55,7 @@ def test_it_is_built_with_a_decoder_that_is_found(family):
     vlm = tiny(family)
     assert vlm is tiny(family)
     assert not vlm.model.training and vlm.model.dtype == torch.float32
-    assert len(decoder_layers(vlm.model)) == vlm.layers == LAYERS
+    assert len(decoder_layers(vlm.model)) == vlm.num_layers == LAYERS
     assert vlm.model.config.get_text_config(decoder=True).hidden_size == vlm.width
 
 

@@ -7,7 +7,7 @@ import torch
 from naive_loop import hooked, inputs
 from tiny_families import FAMILIES, LAYERS, examples, tiny
 
-from calib.models.layers import changing, decoder_layers, hook_at, site_width
+from calib.models.layers import decoder_layers, edit_activations, hook_at, site_width
 from calib.util.errors import CalibError
 
 SITES = ("residual", "heads", "mlp")
@@ -50,7 +50,7 @@ def test_who_reads_sees_what_was_changed(site):
         for value in (3.0, None):
             seen: list[torch.Tensor] = []
             changes = {(2, site): lambda h: torch.full_like(h, 3.0)} if value else {}
-            with changing(vlm.model, changes):
+            with edit_activations(vlm.model, changes):
                 vlm.model(**inputs(vlm, examples(1)[0]))
             assert bool((seen[0] == 3.0).all()) == bool(value)
     handle.remove()

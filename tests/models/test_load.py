@@ -26,7 +26,7 @@ def test_mini_internvl_is_a_real_internvl(vlm):
     assert vlm.checkpoint == MINI
     assert vlm.model.dtype == torch.float32
     assert not vlm.model.training
-    assert vlm.layers == len(vlm.model.model.language_model.layers) == 6
+    assert vlm.num_layers == len(vlm.model.model.language_model.layers) == 6
 
 
 def test_it_loads_without_calib():
@@ -110,7 +110,7 @@ def test_settings_are_passed_on(copy, monkeypatch):
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", loaded)
     monkeypatch.setattr(
-        "calib.models.load.quantized_by", lambda config: {"quantization_config": None}
+        "calib.models.load.quantization_settings", lambda config: {"quantization_config": None}
     )
     config = ModelConfig(
         "internvl", str(copy), dtype="bfloat16", device_map="cpu", attention="eager", revision="v1"

@@ -69,7 +69,7 @@ def test_what_a_template_refuses_is_named():
         "{% if messages[0]['role'] == 'system' %}" + refuse + "{% endif %}<image>" + PLAIN
     )
     example = examples(1)[0]
-    assert read_prompt(vlm, example).pictured
+    assert read_prompt(vlm, example).has_image
     words = rf"processor of tiny-llava cannot prepare example '{example.id}': no system prompt"
     with pytest.raises(CalibError, match=words):
         read_prompt(vlm, dataclasses.replace(example, system="be kind"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from calib.config.model import ModelConfig
-from calib.models.load import quantized_by
+from calib.models.load import quantization_settings
 from calib.util.errors import CalibError
 
 
@@ -17,7 +17,7 @@ def possible(monkeypatch):
 
 
 def asked(**settings):
-    return quantized_by(ModelConfig("m", **settings))
+    return quantization_settings(ModelConfig("m", **settings))
 
 
 def test_without_it_nothing_is_asked():

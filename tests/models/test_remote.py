@@ -28,7 +28,7 @@ def model(url="http://127.0.0.1:9/v1", **settings):
 
 
 def ask(server, temperature=0.0, top_p=1.0, seed=2**40 + 5, **settings):
-    return model(server.url, **settings).ask(EXAMPLE, 9, temperature, top_p, seed)
+    return model(server.url, **settings).respond(EXAMPLE, 9, temperature, top_p, seed)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_comes_back_besides():
 )
 def test_what_the_provider_blocks(act, held):
     with LocalEndpoint(act) as server:
-        assert ask(server).held == held
+        assert ask(server).blocked == held
     assert len(server.requests) == 1
 
 
@@ -92,7 +92,7 @@ def test_what_the_provider_blocks(act, held):
 def test_what_a_router_moderates(metadata, held):
     body = json.dumps({"error": {"message": "flagged", "code": 403, "metadata": metadata}})
     with LocalEndpoint(lambda handler: _send(handler, 403, body)) as server:
-        assert ask(server).held == held
+        assert ask(server).blocked == held
 
 
 def test_a_router_that_lost_its_model_underway_is_asked_again():
@@ -122,9 +122,9 @@ def test_what_stops_it_is_said_with_the_settings_of_a_model(act, words):
 def test_the_budget_is_named():
     with LocalEndpoint(says("a door")) as server:
         one = model(server.url, max_requests=1)
-        one.ask(EXAMPLE, 9, 0.0, 1.0, 0)
+        one.respond(EXAMPLE, 9, 0.0, 1.0, 0)
         with pytest.raises(CalibError, match="model.max_requests=1"):
-            one.ask(EXAMPLE, 9, 0.0, 1.0, 0)
+            one.respond(EXAMPLE, 9, 0.0, 1.0, 0)
     assert len(server.requests) == 1
 
 

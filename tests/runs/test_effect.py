@@ -213,7 +213,7 @@ def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
     with RowStore.open(tmp_path / "rows.jsonl") as record:
         study = study_of(vlm, tmp_path, record, *overrides)
         (method,) = study.methods()
-        assert list(method.layers) == list(range(vlm.layers))
+        assert list(method.layers) == list(range(vlm.num_layers))
         grid = study.grid(method)
         (layer,) = {setting.layer for setting in grid}
         questions = [e for e in study.utility if e.split == "validation"]
@@ -224,7 +224,7 @@ def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
             study.fitting.twins("validation"),
         )  # fmt: skip
         rises = {one.layer: abs(one.rise.value) for one in found}
-        assert len(rises) == vlm.layers and max(rises.values()) > min(rises.values())
+        assert len(rises) == vlm.num_layers and max(rises.values()) > min(rises.values())
         assert layer == max(sorted(rises), key=lambda k: round(rises[k], 9))
         own = [one for one in priced if one.layer == layer]
         if budget is None:

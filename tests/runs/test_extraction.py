@@ -61,7 +61,7 @@ def test_the_effect_is_that_of_adding_it_at_the_last_prompt_token(vlm, examples,
     whole = read_direction(
         tmp_path / "directions" / "safety-mean_difference-last_prompt-residual.safetensors"
     )
-    assert direction.layers == [1, 3] and whole.layers == list(range(vlm.layers))
+    assert direction.layers == [1, 3] and whole.layers == list(range(vlm.num_layers))
     assert direction.vectors.equal(whole.vectors[[1, 3]])
     assert direction.effect_kl == 0.1 and answered
     tested = twins(examples, "validation")

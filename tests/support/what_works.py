@@ -163,7 +163,7 @@ def measured(family: str, folder: Path) -> dict[str, str]:
     row["prompts"] = yes(all(prompts(found, name) for name in PROMPTED))
     row["no_picture"] = without_picture(vlm)
     row["shared"] = shares(vlm)
-    row["tower"] = yes(vlm.pictures.passes)
+    row["tower"] = yes(vlm.feature_cache.passes)
     for form in ("gguf", "lm_eval", "baked"):
         row[form] = exports(family, checkpoint, run, form)
     return row
