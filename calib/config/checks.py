@@ -1,99 +1,127 @@
-"""Checks of single settings, each with the message a user reads."""
+"""Checks of single settings, each with the message that the user reads.
+
+All raise CalibError with code invalid-setting; ``key`` is the setting as the user writes it.
+"""
 
 import math
 import re
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 from calib.util.errors import CalibError, did_you_mean
 
 
-def one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+def one_of(key: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         hint = did_you_mean(value, choices)
-        raise CalibError(f"{key}: '{value}' is not one of {', '.join(choices)}.{hint}")
+        raise CalibError(
+            "invalid-setting", f"{key}: '{value}' is not one of {', '.join(choices)}.{hint}"
+        )
+
+
+def some_of(key: str, values: str | list[str], choices: tuple[str, ...]) -> list[str]:
+    """The distinct ``values``, in order; each must be one of ``choices``."""
+    for value in not_empty(key, values := [values] if isinstance(values, str) else values):
+        one_of(key, value, choices)
+    return list(dict.fromkeys(values))
 
 
 def at_least_one(key: str, value: int | None) -> None:
     if value is not None and value < 1:
-        raise CalibError(f"{key}: {value} is too small, give 1 or more.")
+        raise CalibError("invalid-setting", f"{key}: {value} is too small. Give 1 or more.")
 
 
 def between(key: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # also what is not a number
-        raise CalibError(f"{key}: {value} is not between {low:g} and {high:g}.")
+    if not low <= value <= high:  # NaN fails, too
+        raise CalibError("invalid-setting", f"{key}: {value} is not between {low:g} and {high:g}.")
 
 
 def positive(key: str, value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
-        raise CalibError(f"{key}: {value} is not a positive number.")
+        raise CalibError("invalid-setting", f"{key}: {value} is not a positive number.")
 
 
 def not_empty(key: str, values: list[Any]) -> list[Any]:
     if not values:
-        raise CalibError(f"{key}: the list is empty, give at least one.")
+        raise CalibError("invalid-setting", f"{key}: the list is empty. Give at least one value.")
     return values
 
 
 def finite(key: str, values: list[float]) -> None:
     for value in not_empty(key, values):
         if not math.isfinite(value):
-            raise CalibError(f"{key}: {value} is not a finite number.")
+            raise CalibError("invalid-setting", f"{key}: {value} is not a finite number.")
 
 
 def path(key: str, value: str | None) -> None:
-    # What an unset shell variable leaves behind; as a path it would mean the current folder.
+    # An unset shell variable gives an empty text, which as a path would mean the current folder.
     if value is not None and not value.strip():
-        raise CalibError(f"{key}: the path is empty. Give one, or leave the setting away.")
-
-
-def layers(key: str, value: Any, names: tuple[str, ...] = ("all",)) -> None:
-    numbers = value if isinstance(value, list) else [value]
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
-    if value not in names and not (numbers and whole):
         raise CalibError(
-            f"{key}: {value!r} names no layers. Give {', '.join(names)}, a layer's number counted "
-            f"from 0, or a list such as {key}=[3,4]."
+            "invalid-setting", f"{key}: the path is empty. Give a path, or omit the setting."
         )
 
 
-def words(name: str, value: Any) -> dict[str, str]:
-    """What each word stands for, as text; none where ``value`` is None.
+def layers(key: str, value: Any, names: Sequence[str] = ("all",)) -> None:
+    """Accept a layer's number (from 0), a list of numbers, or one of ``names``."""
+    numbers = value if isinstance(value, list) else [value]
+    are_layers = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
+    if value not in names and not (numbers and are_layers):
+        raise CalibError(
+            "invalid-setting",
+            f"{key}: {value!r} does not name layers. Give {', '.join(names)}, a layer's number "
+            f"(from 0), or a list such as {key}=[3,4].",
+        )
 
-    Any and None in a schema let the command line give such a table whole: Hydra takes no new key
-    into one that is there.
+
+def translation(key: str, value: Any) -> dict[str, str]:
+    """A table from the user's words to ours, as text; empty for None.
+
+    The schemas type such settings as Any with default None, because Hydra accepts no new keys in a
+    typed table from the command line.
     """
-    plain = str | int | float | bool
+    scalar = str | int | float | bool
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(
-        isinstance(one, plain) for pair in value.items() for one in pair
+        isinstance(word, scalar) for pair in value.items() for word in pair
     ):
-        raise CalibError(f"{name}: {value!r} does not say what words stand for: {name}={{a: b}}.")
-    return {str(key): str(one) for key, one in value.items()}
+        raise CalibError(
+            "invalid-setting",
+            f"{key}: {value!r} is not a table of words. Write it as {key}={{YOURS: OURS}}.",
+        )
+    return {str(word): str(meaning) for word, meaning in value.items()}
 
 
 def address(key: str, url: str, key_env: str) -> None:
-    """An endpoint's; ``key_env`` is the setting that names where its key is."""
+    """Accept the address of an endpoint; ``key_env`` is the setting that names its key's variable.
+
+    A key inside the address is refused, and not repeated in the message.
+    """
     try:
         parts = urllib.parse.urlsplit(url)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
-        whole = False
-    if not whole:
-        raise CalibError(f"{key}: '{url}' is no address. Give one like https://HOST/v1.")
+        valid = False
+    if not valid:
+        raise CalibError(
+            "invalid-setting", f"{key}: '{url}' is not an address. Give one like https://HOST/v1."
+        )
     if parts.username is not None or parts.query:
         # Not shown: messages end up in logs.
         raise CalibError(
-            f"{key} holds a user name or a query. Give the plain address, and the key in the "
-            f"environment variable that {key_env} names."
+            "invalid-setting",
+            f"{key} contains a user name or a query. Give the plain address, and put the key into "
+            f"the environment variable that {key_env} names.",
         )
 
 
 def environment(key: str, variable: str) -> None:
+    """Accept the name of an environment variable; anything else is not repeated."""
     if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
         # Not shown: it may be the key itself.
         raise CalibError(
-            f"{key} is not the name of an environment variable. Name the one that holds the key; "
-            "the key itself belongs in no setting."
+            "invalid-setting",
+            f"{key} is not the name of an environment variable. Give the name of the variable "
+            "that holds the key, never the key itself.",
         )

@@ -1,37 +1,101 @@
-"""Every closed list of choices that a setting can name, in one place."""
+"""Every closed list of names that a setting can take; registries elsewhere are keyed by these.
 
-MAPPINGS = ("calib", "paper")
-EXPORT_FORMATS = ("native", "gguf", "repeng", "easysteer", "lm_eval", "baked")
-IMPORT_FORMATS = ("gguf", "refusal_direction", "svec", "safetensors", "native")
+A list that the type checker needs too is a Literal, and its tuple is read from it. Models, methods,
+data sets and judges are not listed here: they are the files of conf/ and of their rooms.
+"""
+
+from typing import Literal, get_args
+
+# Examples
+
+Safety = Literal["safe", "unsafe"]
+SAFETIES: tuple[Safety, ...] = get_args(Safety)
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+PARTS = ("image_centric", "text_centric", "dual_use")
+"""Parts of a safety benchmark: the harm is in the image, in the text, or in its use."""
+
+PERTURBATIONS = ("real_background", "noise", "rotation", "small_font", "translation")
+"""DUAL-Bench's perturbations of a rendered instruction."""
+
+# Models
+
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 QUANTIZATIONS = ("4bit", "8bit")
 
+LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
+"""Names that endpoints give to the limit on a response's length."""
+
+SAMPLING = ("temperature", "top_p", "seed")
+"""Sampling parameters of a chat-completions request."""
+
+# Directions
 
 ESTIMATORS = (
     "mean_difference", "paired_mean_difference", "pca", "logistic_probe", "lda",
     "multi_response_means",
 )  # fmt: skip
-"""Those that find one direction per layer; vlm_guard and nullspace use the ones that find more."""
+"""Estimators of one direction per layer."""
+
+SUBSPACE_ESTIMATORS = ("svd_subspace", "nullspace_ridge")
+"""Estimators of several directions per layer, for vlm_guard and nullspace only."""
+
 CONTRASTS = (
     "safety", "refusal", "harmful_refusal", "false_refusal", "true_refusal", "responses",
     "modality",
 )  # fmt: skip
-POSITIONS = ("all", "prompt", "image", "text", "last_prompt", "response")
+
+CONTRASTS_OF_PROMPTS = ("safety", "modality")
+"""Contrasts that need no responses of the model, and so no judge."""
+
+# Interventions
+
+Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 READ_POSITIONS = ("last_prompt", "prompt", "image", "text")
-SITES = ("residual", "heads", "mlp")
+"""Positions that exist before the response, so that a direction can be read from them."""
+
+Site = Literal["residual", "heads", "mlp"]
+SITES: tuple[Site, ...] = get_args(Site)
+
 OPERATORS = (
     "add", "add_keeping_norm", "add_by_norm", "add_by_norm_keeping_norm", "ablate", "linear",
     "clamp",
 )  # fmt: skip
-GATES = ("none", "cosine", "probe")
+
 LAYER_BANDS = ("all", "lower", "middle", "upper")
 
+GATES = ("none", "cosine", "probe")
+CLOSED_GATE_ACTIONS = ("nothing", "opposite")
+"""Interventions on a prompt whose gate stays closed."""
 
-PARTS = ("image_centric", "text_centric", "dual_use")
+COMPARISON_PICTURES = ("blank", "noise", "own")
+"""Pictures that activations with the example's picture are compared with (method.picture)."""
 
+PROBE_DIRECTIONS = ("mean_shift", "probe_weight")
+"""Direction extractors of Internal Activation Revision."""
 
-LABELS = ("refusal", "safe_completion", "answer", "irrelevant")
-PROTOCOLS = ("calib", "vscbench", "dualbench")
-
+REVISION_CONTRASTS = ("responses", "safety", "modality")
+"""Contrasts of Internal Activation Revision."""
 
 PROMPT_PLACES = ("system", "before", "after")
+
+# Judges and metrics
+
+Label = Literal["refusal", "safe_completion", "answer", "irrelevant", "blocked"]
+LABELS: tuple[Label, ...] = get_args(Label)
+
+JUDGE_LABELS = ("refusal", "safe_completion", "answer", "irrelevant")
+"""Labels that a judge may give; only the client of an endpoint knows that one was blocked."""
+
+PROTOCOLS = ("calib", "vscbench", "dualbench")
+CLASSIFIER_KINDS = ("generative", "sequence")
+MAPPINGS = ("calib", "paper")
+
+# Files
+
+EXPORT_FORMATS = ("native", "gguf", "repeng", "easysteer", "lm_eval", "baked")
+IMPORT_FORMATS = ("gguf", "refusal_direction", "svec", "safetensors", "native")
+FIGURE_FORMATS = ("png", "pdf", "svg")

@@ -1,4 +1,7 @@
-"""Settings of the commands beside calib.sweep and calib.extract."""
+"""Settings of the commands other than calib.sweep and calib.extract.
+
+The docstring of each class is the line that ``calib --help`` shows for its command.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +15,9 @@ from calib.config.checks import (
     not_empty,
     one_of,
     path,
-    words,
+    translation,
 )
-from calib.config.choices import EXPORT_FORMATS, IMPORT_FORMATS, MAPPINGS
+from calib.config.choices import EXPORT_FORMATS, FIGURE_FORMATS, IMPORT_FORMATS, MAPPINGS
 from calib.config.data import DataConfig
 from calib.config.judge import JudgeConfig
 from calib.config.model import ModelChoice, ModelConfig
@@ -25,28 +28,30 @@ from calib.util.errors import CalibError
 
 @dataclass
 class ExportConfig:
+    """Write the direction of a run to a file, for calib or for other programs."""
+
     run: str | None = None
-    """Folder of a finished run, whose chosen direction is exported."""
+    """Folder of a finished run, whose direction at the operating point is exported."""
     direction: str | None = None
-    """Path of a direction file to convert, instead of a run."""
+    """Direction file to convert, instead of a run."""
     format: str = "native"
     """native: calib's own file; gguf: llama.cpp; repeng; easysteer; lm_eval; baked: a checkpoint
-    whose own weights carry the edit."""
+    with the edit merged into its weights."""
     layers: Any = None
-    """Layers that are exported: one number, a list of them, or all. null is the chosen one, or with
-    format=native all there are. In other formats several are added together."""
+    """Layers to export: a number, a list of numbers, or all. null means the selected layer, or all
+    layers with format=native. Other formats apply several layers together."""
     strength: float | None = None
-    """Strength to export instead of the direction's own."""
+    """Strength to export, instead of the direction's own."""
     model: ModelChoice = field(default_factory=lambda: ModelConfig("internvl"))
-    """The model that lm_eval and baked are made for; as it is here, it is the run's own, or with
-    direction= the checkpoint that the file names."""
+    """Model for format=lm_eval and format=baked. Defaults to the run's model, or with direction= to
+    the checkpoint that the file names."""
     out: str | None = None
-    """File to write, or the folder it goes to; null is in the run's folder under export/, or with
-    direction= in the current folder."""
+    """File to write, or its folder; null means export/ in the run's folder, or with direction= the
+    current folder."""
     push: str | None = None
-    """USER/NAME on the Hugging Face hub to upload the export to, with its card."""
+    """Repository on the Hugging Face hub, USER/NAME, to upload the export and its card to."""
     private: bool = True
-    """Whether a repository that push makes is private."""
+    """Make a repository created by push private."""
 
     def __post_init__(self) -> None:
         one_of("format", self.format, EXPORT_FORMATS)
@@ -60,21 +65,25 @@ class ExportConfig:
 
 @dataclass
 class ImportConfig:
+    """Import third-party steering vectors, or a direction from the Hugging Face hub."""
+
     model: ModelChoice
     format: str
-    """gguf (llama.cpp, repeng, EasySteer) | refusal_direction | svec | safetensors | native."""
+    """Format of the file: gguf (llama.cpp, repeng, EasySteer) | refusal_direction | svec |
+    safetensors | native."""
     file: str | None = None
-    """The file; for refusal_direction its direction.pt, with direction_metadata.json beside it."""
+    """File to import; for refusal_direction its direction.pt, next to direction_metadata.json."""
     hub: str | None = None
-    """With format=native, instead of a file: USER/NAME on the Hugging Face hub."""
+    """Repository on the Hugging Face hub, USER/NAME, instead of a file (format=native only)."""
     hub_file: str = "direction.safetensors"
-    """Name of the file there."""
+    """Name of the file in that repository."""
     revision: str | None = None
-    """Its commit, tag or branch."""
+    """Commit, tag or branch of that repository."""
     layers: list[int] | None = None
-    """With safetensors: the layers of the rows of a file that does not say them, in their order."""
+    """Layer of each row, in order, for a safetensors file that does not name them."""
     shift: int = 0
-    """Added to the layers of the file, where they count something else than blocks' outputs."""
+    """Offset added to the file's layer numbers, if they do not count the outputs of decoder blocks
+    from 0."""
     out: str = "direction.safetensors"
     """File to write."""
 
@@ -83,25 +92,34 @@ class ImportConfig:
         for key in ("file", "hub", "hub_file", "out"):
             path(key, getattr(self, key))
         if (self.file is None) == (self.hub is None):
-            raise CalibError("give either file=FILE or, with format=native, hub=USER/NAME.")
+            raise CalibError(
+                "missing-setting" if self.file is None else "conflicting-settings",
+                "Give either file=FILE or, with format=native, hub=USER/NAME.",
+            )
         if self.hub is not None and self.format != "native":
             raise CalibError(
-                f"hub is read with format=native only, not {self.format}. Download the file and "
-                "give it with file=FILE."
+                "conflicting-settings",
+                f"hub works with format=native only, not with format={self.format}. Download the "
+                "file and give file=FILE.",
             )
         if self.format == "native" and (self.shift or self.layers is not None):
-            raise CalibError("format=native says its layers itself. Leave shift and layers away.")
+            raise CalibError(
+                "conflicting-settings",
+                "A file of format=native names its layers. Omit shift and layers.",
+            )
 
 
 @dataclass
 class ConvertConfig:
+    """Convert a checkpoint in the original LLaVA-1.5 format to the format of transformers."""
+
     source: str
     """Folder or hub id of a checkpoint in the original LLaVA-1.5 format."""
     out: str
-    """Folder of the converted checkpoint; must not be there yet."""
+    """Folder to write the converted checkpoint to; must not exist."""
     skeleton: str = "llava-hf/llava-1.5-7b-hf"
-    """Folder or hub id of a model of the same shape in transformers' format: it gives the processor
-    and whatever the checkpoint has none of, such as the vision tower."""
+    """Folder or hub id of a model of the same shape in transformers' format. It provides the
+    processor and the weights that the checkpoint lacks, such as the vision tower."""
     revision: str | None = None
     """Commit, tag or branch of a source on the hub."""
     skeleton_revision: str | None = None
@@ -114,40 +132,44 @@ class ConvertConfig:
 
 @dataclass
 class ServeConfig:
+    """Serve a calibrated model behind OpenAI's chat-completions API."""
+
     model: ModelChoice
     method: MethodConfig
     run: str | None = None
-    """Folder of a finished run: its model, its method, and the layer and strength it chose."""
+    """Folder of a finished run, whose model, method and operating point are served."""
     pick: str | None = None
-    """With a run of several methods: the name of the one to serve."""
+    """Name of the method to serve, for a run of several methods."""
     strength: float | None = None
-    """In place of the one that the run chose, or that method.strengths gives."""
+    """Strength; null means the run's operating point, or method.strengths."""
     layer: int | None = None
-    """In place of the one that the run chose, or that method.layers gives."""
+    """Layer; null means the run's operating point, or method.layers."""
     name: str | None = None
-    """What clients call the model; null is the checkpoint's name and the method's. With
-    -uncalibrated behind it they get the model as it is."""
+    """Name of the model for clients; null means the checkpoint's name and the method's. The name
+    with -uncalibrated appended serves the unedited model."""
     host: str = "127.0.0.1"
-    """Address that is listened on. Other machines are served with 0.0.0.0; set key_env then."""
+    """Address to listen on. 0.0.0.0 also serves other machines; set key_env in that case."""
     port: int = 8000
-    """0 takes one that is free."""
+    """Port to listen on; 0 means any free port."""
     key_env: str | None = None
-    """Environment variable that holds the key which clients must give; null asks for none."""
+    """Environment variable that holds the API key required from clients; null requires none."""
     generation: GenerationConfig = field(
         default_factory=lambda: GenerationConfig(max_new_tokens=512)
     )
-    """max_new_tokens, temperature and top_p are for requests that do not say."""
+    """Settings of generation; max_new_tokens, temperature and top_p are defaults for requests."""
     body_mb: int = 32
-    """Largest request, in MiB."""
+    """Largest request body, in MiB."""
     waiting: int = 256
-    """Requests that are taken at once; more are told to come again."""
+    """Largest number of concurrent requests; further requests get HTTP 429."""
 
     def __post_init__(self) -> None:
         path("run", self.run)
         for key in ("pick", "name", "host"):
             value = getattr(self, key)
             if value is not None and not value.strip():
-                raise CalibError(f"{key} is empty. Give one, or leave the setting away.")
+                raise CalibError(
+                    "invalid-setting", f"{key} is empty. Give a name, or omit the setting."
+                )
         if self.strength is not None:
             finite("strength", [self.strength])
         if self.layer is not None:
@@ -159,15 +181,18 @@ class ServeConfig:
         at_least_one("waiting", self.waiting)
         if self.generation.early_stop:
             raise CalibError(
-                "generation.early_stop goes by a judge, and none is asked here. Leave it away."
+                "conflicting-settings",
+                "generation.early_stop needs a judge, and a server has none. Omit it.",
             )
 
 
 @dataclass
 class DualbenchConfig:
+    """Render harmful and benign instructions as pictures, plain and perturbed (DUAL-Bench)."""
+
     data: DataConfig
     out: str
-    """Folder of the pictures."""
+    """Folder to write the pictures to."""
 
     def __post_init__(self) -> None:
         path("out", self.out)
@@ -175,18 +200,20 @@ class DualbenchConfig:
 
 @dataclass
 class PlotConfig:
+    """Draw figures of finished runs."""
+
     runs: list[str]
-    """Folders of the runs drawn into one figure each time; layers and projections also take one of
+    """Folders of the finished runs to draw together; layers and projections also accept a run of
     calib.extract."""
     figures: list[str] | None = None
-    """Names of those to draw; null is every one that these runs can be drawn as."""
+    """Names of the figures to draw; null means every figure that these runs have data for."""
     columns: int | None = None
-    """Width in columns of a paper: 1 (3.3 inches), 2 (6.9 inches), or null for each figure's own.
-    """
-    formats: list[str] = field(default_factory=lambda: ["png", "pdf", "svg"])
-    """Kinds of file: png, pdf, svg."""
+    """Width in columns of a paper: 1 (3.3 inches) or 2 (6.9 inches); null means each figure's
+    default."""
+    formats: list[str] = field(default_factory=lambda: list(FIGURE_FORMATS))
+    """File formats: png, pdf, svg."""
     out: str | None = None
-    """Folder of the figures; null is the first run's."""
+    """Folder to write the figures to; null means the first run's folder."""
 
     def __post_init__(self) -> None:
         for run in not_empty("runs", self.runs):
@@ -194,22 +221,28 @@ class PlotConfig:
         if self.figures is not None:
             not_empty("figures", self.figures)
         if self.columns not in (None, 1, 2):
-            raise CalibError(f"columns: {self.columns} is not 1 or 2; null is each figure's own.")
-        not_empty("formats", self.formats)
+            raise CalibError(
+                "invalid-setting",
+                f"columns: {self.columns} is not 1 or 2. Omit it for each figure's default width.",
+            )
+        for name in not_empty("formats", self.formats):
+            one_of("formats", name, FIGURE_FORMATS)
         path("out", self.out)
 
 
 @dataclass
 class ReportConfig:
+    """Write one HTML file on finished runs: verdict, figures, tables and every example."""
+
     runs: list[str]
-    """Folders of the finished runs shown in one page."""
+    """Folders of the finished runs to show in one page."""
     out: str | None = None
-    """HTML file to write; null is report.html in the first run's folder."""
+    """HTML file to write; null means report.html in the first run's folder."""
     pictures: bool = True
-    """Whether the examples' pictures are in it; false for a page to share."""
+    """Include the examples' pictures; false makes a page that is safe to share."""
     examples: int = 2000
-    """Most examples in it, of all runs together. Those that a method changed from right to wrong
-    or back come first, then others drawn at random; what is counted is counted over all."""
+    """Largest number of examples in the page, over all runs. Examples that a method changed from
+    right to wrong or back come first, then a random sample; counts are over all examples."""
 
     def __post_init__(self) -> None:
         for run in not_empty("runs", self.runs):
@@ -220,47 +253,51 @@ class ReportConfig:
 
 @dataclass
 class JudgeRunConfig:
+    """Label the responses of a finished run with another judge, or measure a judge."""
+
     judge: JudgeConfig
     run: str | None = None
-    """Folder of a finished run, whose responses are judged again; nothing is generated."""
+    """Folder of a finished run, whose responses are judged again; no response is generated."""
     check: str | None = None
-    """Table with responses and human labels (columns response, label, and what else there is of
-    query, safety, request, text), which the judge is compared with."""
+    """Table of responses and human labels to compare the judge with: columns response and label,
+    optionally query, safety, request and text."""
     audit: int | None = None
-    """With run: write a sheet with at most this many random responses per cell (method, part), to
-    be labelled by hand without knowing what they come from; check=SHEET then compares."""
+    """With run: write a sheet of at most this many random responses per method and part, for blind
+    labelling by hand; check=SHEET then compares the labels with a judge."""
     columns: Any = None
-    """With check: names of the columns in your table, where they differ, e.g. {label: final_label}.
-    """
+    """With check: the names of your table's columns, if they differ, e.g. {label: final_label}."""
     labels: Any = None
-    """With check: what your labels mean, e.g. {1_full_compliance: answer}."""
+    """With check: the meaning of your labels, e.g. {1_full_compliance: answer}."""
     merge: bool = False
-    """With check: count refusal, safe_completion and blocked as one, refusal."""
+    """With check: merge refusal, safe_completion and blocked into refusal."""
     mapping: str | None = None
-    """How labels become metrics: calib | paper (VSCBench's own); null is the run's."""
+    """Mapping from labels to metrics: calib | paper (VSCBench's); null means the run's."""
     seed: int = 0
-    """Which responses are drawn for the sheet."""
+    """Seed of the draw of responses for the sheet."""
     out: str | None = None
-    """Folder of what is written; null is in the run's folder, under judged/ or audit/."""
+    """Folder to write to; null means judged/ or audit/ in the run's folder."""
 
     def __post_init__(self) -> None:
         for key in ("run", "check", "out"):
             path(key, getattr(self, key))
         at_least_one("audit", self.audit)
         for key in ("columns", "labels"):
-            words(key, getattr(self, key))
+            translation(key, getattr(self, key))
         of_check = [key for key in ("columns", "labels", "merge") if getattr(self, key)]
         if of_check and self.check is None:
             raise CalibError(
-                f"{of_check[0]} is about a table with human labels. Give it with check=FILE, or "
-                "leave it away."
+                "conflicting-settings",
+                f"{of_check[0]} needs a table with human labels. Give check=FILE, or omit "
+                f"{of_check[0]}.",
             )
         if self.check is not None and self.out is not None:
-            raise CalibError("check writes nothing but what it prints. Leave out=FOLDER away.")
+            raise CalibError(
+                "conflicting-settings", "check only prints its result. Omit out=FOLDER."
+            )
         if self.mapping is not None and (self.check is not None or self.audit is not None):
             raise CalibError(
-                "mapping says how labels become metrics, and check and audit have none. Leave it "
-                "away."
+                "conflicting-settings",
+                "mapping maps labels to metrics, and check and audit compute none. Omit mapping.",
             )
         if self.mapping is not None:
             one_of("mapping", self.mapping, MAPPINGS)

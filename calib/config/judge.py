@@ -1,10 +1,8 @@
-"""What can be configured about the judges: who labels the responses, and how it is asked.
-
-Nothing here imports torch.
-"""
+"""Settings of the judges, which label the responses."""
 
 import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from calib.config.checks import (
     address,
@@ -15,123 +13,137 @@ from calib.config.checks import (
     path,
     positive,
 )
-from calib.config.choices import LABELS, PROTOCOLS
+from calib.config.choices import CLASSIFIER_KINDS, DTYPES, JUDGE_LABELS, PROTOCOLS, SAFETIES
 from calib.util.errors import CalibError
 
 
 @dataclass
 class LabelRule:
-    """Which label an output of a classifier means."""
+    """The label that an output of a classifier stands for."""
 
     pattern: str
-    """Regular expression that is found in what a guard writes, or the name of a class."""
+    """Regular expression searched for in a guard's verdict, or the name of a class."""
     label: str
     """refusal, safe_completion, answer or irrelevant."""
     safety: str | None = None
-    """Only for safe or only for unsafe queries; null is both."""
+    """Apply the rule to safe or to unsafe queries only; null means both."""
 
     def __post_init__(self) -> None:
-        one_of("judge.labels.label", self.label, LABELS)
+        one_of("judge.labels.label", self.label, JUDGE_LABELS)
         if self.safety is not None:
-            one_of("judge.labels.safety", self.safety, ("safe", "unsafe"))
+            one_of("judge.labels.safety", self.safety, SAFETIES)
         if not self.pattern.strip():
-            # It would be found in everything.
+            # An empty pattern matches every output.
             raise CalibError(
+                "invalid-setting",
                 f"judge.labels: the pattern of label {self.label} is empty. Give the name of a "
-                "class, or a regular expression."
+                "class, or a regular expression.",
             )
 
 
 @dataclass
 class JudgeConfig:
+    file: ClassVar[str | None] = None
+    """The judge's file in calib/judges, if its name differs from ``name``."""
+
     name: str
-    """Name of the judge; auto picks rules for the mini world and string for everything else."""
+    """Name of the judge; auto means rules for the mini world and string for everything else."""
 
 
 @dataclass
 class ClassifierJudge(JudgeConfig):
+    file: ClassVar[str | None] = "classifier"
+
     name: str = "classifier"
     checkpoint: str | None = None
     """Hub id or path of the classifier or guard."""
     revision: str | None = None
     """Commit, tag or branch of a hub checkpoint."""
     kind: str = "generative"
-    """generative: a guard that writes its verdict after query and response; sequence: a
+    """generative: a guard model that writes a verdict on query and response; sequence: a sequence
     classifier of the response."""
     labels: list[LabelRule] = field(default_factory=list)
-    """What its outputs mean; the first that fits counts, and where none does there is no label."""
+    """Rules from outputs to labels. The first rule that matches counts; without a match the
+    response gets no label."""
     dtype: str = "auto"
     """float32 | bfloat16 | float16 | auto (as stored)."""
     device_map: str | None = None
-    """null is one device, a GPU where there is one; auto spreads a large model over all."""
+    """null means one device, a GPU if there is one; auto spreads a large model over all devices."""
     max_new_tokens: int = 128
-    """A guard's verdict is cut after this many tokens."""
+    """Largest number of tokens of a guard's verdict."""
     batch: int = 16
-    """Responses judged at once."""
+    """Responses judged in one batch."""
 
     def __post_init__(self) -> None:
-        one_of("judge.kind", self.kind, ("generative", "sequence"))
-        one_of("judge.dtype", self.dtype, ("float32", "bfloat16", "float16", "auto"))
+        one_of("judge.kind", self.kind, CLASSIFIER_KINDS)
+        one_of("judge.dtype", self.dtype, DTYPES)
         path("judge.checkpoint", self.checkpoint)
         at_least_one("judge.max_new_tokens", self.max_new_tokens)
         at_least_one("judge.batch", self.batch)
         if self.checkpoint is not None and not self.labels:
             raise CalibError(
-                "judge.labels is empty: nothing says what the outputs of "
-                f"{self.checkpoint} mean. Give rules, e.g. "
-                "judge.labels=[{pattern:NAME_OF_A_CLASS,label:refusal}]."
+                "missing-setting",
+                f"judge.labels is empty, so the outputs of {self.checkpoint} cannot become labels. "
+                "Give rules, e.g. judge.labels=[{pattern:NAME_OF_A_CLASS,label:refusal}].",
             )
         for rule in self.labels if self.kind == "generative" else []:
             try:
                 re.compile(rule.pattern)
             except re.error as error:
                 raise CalibError(
-                    f"judge.labels: {rule.pattern!r} is no regular expression ({error}). "
-                    "Put it right, or write a backslash before what is meant literally."
+                    "invalid-setting",
+                    f"judge.labels: {rule.pattern!r} is not a regular expression ({error}). "
+                    "Correct it, or write a backslash before each special character.",
                 ) from None
 
 
 @dataclass
 class LlmJudge(JudgeConfig):
+    file: ClassVar[str | None] = "llm"
+
     name: str = "llm"
     models: list[str] = field(default_factory=list)
-    """Model ids as the endpoint names them; of several the majority decides."""
+    """Model ids, as the endpoint names them; several models decide by majority."""
     base_url: str | None = None
-    """Endpoint that speaks OpenAI's chat completions; null is OpenAI's own."""
+    """Address of an endpoint with OpenAI's chat-completions API; null means OpenAI's own."""
     key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key."""
+    """Environment variable that holds the API key."""
     protocol: str = "calib"
-    """calib (our labels) | vscbench (its four classes) | dualbench (its two stages)."""
+    """calib (calib's labels) | vscbench (VSCBench's four classes) | dualbench (DUAL-Bench's two
+    stages)."""
     image: bool = False
-    """Show the judge the picture too (protocol calib only), its longer side at most 1024 pixels."""
+    """Also show the picture to the judge (protocol calib only), at most 1024 pixels on its longer
+    side."""
     temperature: float = 0.0
-    """0 is what makes a judgement repeatable, where the endpoint is."""
+    """Sampling temperature; 0 makes verdicts repeatable, if the endpoint is deterministic."""
     max_tokens: int = 512
-    """A reply is cut after this many tokens."""
+    """Largest number of tokens of a reply."""
     concurrency: int = 8
-    """Requests under way at once."""
+    """Largest number of concurrent requests."""
     timeout: float = 60.0
-    """Seconds after which a request is given up and tried again."""
+    """Seconds after which a request is cancelled and retried."""
     retries: int = 3
-    """How often a request that failed, or a reply that cannot be read, is tried again."""
+    """Number of retries after a failed request or an unreadable reply."""
     max_requests: int | None = None
-    """Stop with an error before a run makes more requests than this; null is no limit."""
+    """Stop with an error before a run exceeds this number of requests; null means no limit."""
 
     def __post_init__(self) -> None:
         one_of("judge.protocol", self.protocol, PROTOCOLS)
         for model in self.models:
             if not model.strip() or self.models.count(model) > 1:
                 raise CalibError(
-                    f"judge.models: {self.models} has an empty name or the same one twice, and a "
-                    "model votes once. Give each model one name."
+                    "invalid-setting",
+                    f"judge.models: {self.models} contains an empty or a repeated name. Name each "
+                    "model once; it has one vote.",
                 )
         if self.base_url is not None:
             address("judge.base_url", self.base_url, "judge.key_env")
         environment("judge.key_env", self.key_env)
         if self.image and self.protocol != "calib":
             raise CalibError(
-                f"judge.image: the protocol {self.protocol} judges text alone, as its paper does. "
-                "Leave judge.image away, or take judge.protocol=calib."
+                "conflicting-settings",
+                f"judge.image: protocol {self.protocol} judges text only, as in its paper. Omit "
+                "judge.image, or use judge.protocol=calib.",
             )
         between("judge.temperature", self.temperature, 0.0, 2.0)
         at_least_one("judge.max_tokens", self.max_tokens)

@@ -1,8 +1,8 @@
-"""What can be configured about methods that edit activations: one dataclass per kind, extended
-where a method has settings of its own. Nothing here imports torch.
+"""Settings of the methods that edit activations, and the schemas of all methods.
 
-A method is a short composition of axes: where (site, layers, positions), what (operator), along
-which direction (contrast, estimator), how much (strengths, or a budget of KL), and when (gate).
+A method combines a few axes: site, layers and positions; the operator; the direction (contrast and
+estimator); the strength, or a KL budget; and the gate, which decides per prompt. There is one
+dataclass per kind; a method with more settings extends it.
 """
 
 from dataclasses import dataclass, field
@@ -18,13 +18,17 @@ from calib.config.checks import (
     positive,
 )
 from calib.config.choices import (
+    CLOSED_GATE_ACTIONS,
+    COMPARISON_PICTURES,
     CONTRASTS,
     ESTIMATORS,
     GATES,
     LAYER_BANDS,
     OPERATORS,
     POSITIONS,
+    PROBE_DIRECTIONS,
     READ_POSITIONS,
+    REVISION_CONTRASTS,
     SITES,
 )
 from calib.config.prompts import (
@@ -44,14 +48,14 @@ class Activation(Calibration):
     """Methods that edit activations."""
 
     layers: Any = "all"
-    """Decoder blocks, from 0: all, a band of the depth (lower, middle, upper), one number, a list
-    of them, or auto: the one layer with the largest effect at the budget of KL (0.1 without)."""
+    """Decoder blocks, counted from 0: all, a band (lower, middle, upper), a number, a list of
+    numbers, or auto: the layer with the largest effect at the KL budget (0.1 if kl is null)."""
     all_layers_at_once: bool = False
-    """One edit of all these layers at once, instead of one setting for each of them."""
+    """Edit all these layers together, instead of trying each layer on its own."""
     positions: str = "last_prompt"
-    """Tokens that are edited: all | prompt | image | text | last_prompt | response."""
+    """Tokens to edit: all | prompt | image | text | last_prompt | response."""
     read_positions: str = "last_prompt"
-    """Tokens that directions are read from: last_prompt | prompt | image | text."""
+    """Tokens to read directions from: last_prompt | prompt | image | text."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,8 +64,9 @@ class Activation(Calibration):
         layers("method.layers", self.layers, (*LAYER_BANDS, "auto"))
         if self.all_layers_at_once and self.layers == "auto":
             raise CalibError(
-                "method.layers: auto chooses one layer, but method.all_layers_at_once edits several "
-                "at once. Give a band or a list, or method.all_layers_at_once=false."
+                "conflicting-settings",
+                "method.layers=auto selects one layer, but method.all_layers_at_once edits "
+                "several. Give a band or a list, or method.all_layers_at_once=false.",
             )
 
 
@@ -70,13 +75,13 @@ class Directed(Activation):
     """Methods that edit along one direction per layer."""
 
     contrast: str = "safety"
-    """safety: unsafe minus safe examples; refusal: refused minus answered ones (harmful_refusal and
-    false_refusal: among unsafe or safe ones; true_refusal: refused unsafe minus answered safe);
-    responses: refusals minus answers to the same unsafe queries; modality: with minus without the
-    picture."""
+    """Two classes of activations, whose difference is the direction. safety: unsafe minus safe
+    examples; refusal: refused minus answered examples (harmful_refusal: unsafe ones only;
+    false_refusal: safe ones only; true_refusal: refused unsafe minus answered safe); responses:
+    refusals minus answers to the same unsafe queries; modality: with minus without the picture."""
     estimator: str = "mean_difference"
-    """How a direction is fitted to activations: mean_difference | paired_mean_difference | pca |
-    logistic_probe | lda | multi_response_means."""
+    """Estimator of the direction: mean_difference | paired_mean_difference | pca | logistic_probe |
+    lda | multi_response_means."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,78 +91,81 @@ class Directed(Activation):
 
 @dataclass
 class Steer(Directed):
-    """The whole grid of axes."""
+    """Steering with every axis free."""
 
     name: str = "steer"
     strengths: list[float] = field(
         default_factory=lambda: [-6.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 6.0]
     )
-    """1.0 moves an activation by the distance between the two class means; 0 changes nothing."""
+    """Strengths in gaps: 1.0 moves an activation by the distance between the two class means; 0
+    changes nothing."""
     site: str = "residual"
-    """residual: a block's output; heads: its attention heads; mlp: its MLP's output."""
+    """Activations to edit. residual: a block's output; heads: its attention heads; mlp: its MLP's
+    output."""
     operator: str = "add"
-    """add | add_keeping_norm | add_by_norm | add_by_norm_keeping_norm | ablate | linear |
+    """Operator: add | add_keeping_norm | add_by_norm | add_by_norm_keeping_norm | ablate | linear |
     clamp."""
     direction: str | None = None
-    """Path of a direction file to use instead of fitting one."""
+    """Direction file to use, instead of fitting a direction."""
     gate: str = "none"
-    """none: every example is edited; cosine, probe: those that a condition finds unsafe."""
+    """none: edit every prompt; cosine, probe: edit the prompts that this condition finds unsafe."""
     otherwise: str = "nothing"
-    """What is done where the gate stays closed: nothing, or the opposite."""
+    """Edit where the gate stays closed: nothing, or opposite (the negated strength)."""
     gate_layers: Any = "all"
-    """Layers among which the gate's is chosen on validation."""
+    """Layers from which the gate's layer is selected on validation."""
     threshold: float | None = None
-    """Where the gate opens; null chooses it on validation."""
+    """Score from which the gate opens; null selects it on validation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("method.site", self.site, SITES)
         one_of("method.operator", self.operator, OPERATORS)
         one_of("method.gate", self.gate, GATES)
-        one_of("method.otherwise", self.otherwise, ("nothing", "opposite"))
+        one_of("method.otherwise", self.otherwise, CLOSED_GATE_ACTIONS)
         layers("method.gate_layers", self.gate_layers, LAYER_BANDS)
         path("method.direction", self.direction)
         if self.direction is not None and self.site != "residual":
             raise CalibError(
-                f"method.site={self.site} with method.direction: a direction file says its own "
-                "site. Leave method.site away."
+                "conflicting-settings",
+                f"method.site={self.site} with method.direction: the direction file names its "
+                "site. Omit method.site.",
             )
 
 
 @dataclass
 class Ablation(Directed):
-    """Methods that remove a direction, found at one layer, from several."""
+    """Methods that ablate a direction, fitted at one layer, from several layers."""
 
     edited_layers: Any = "all"
-    """Blocks whose outputs are edited, whichever layer the direction comes from."""
+    """Decoder blocks to edit, whichever layer the direction comes from."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         layers("method.edited_layers", self.edited_layers, LAYER_BANDS)
         if self.all_layers_at_once:
             raise CalibError(
+                "conflicting-settings",
                 f"method.all_layers_at_once: {self.name} takes its direction from one layer at a "
-                "time and edits method.edited_layers, which are several. Omit "
-                "method.all_layers_at_once."
+                "time and edits method.edited_layers. Omit method.all_layers_at_once.",
             )
 
 
 @dataclass
 class Surgical(Ablation):
     orthogonalisation: float = 1.0
-    """Share of the refusal direction that is taken out of the false-refusal vector."""
+    """Share of the refusal direction to remove from the false-refusal vector."""
     refusal_strength: float = 0.0
-    """Gap units of the refusal direction added at its source layer, beside the ablation."""
+    """Refusal direction to add at its source layer besides the ablation, in gaps."""
 
 
 @dataclass
 class Scans(Directed):
     continuation: str = " Sure"
-    """What is put behind the prompt to see where the model is going."""
+    """Text appended to the prompt, to read the transition of activations towards a response."""
     gate_layers: Any = "upper"
-    """Layers whose transitions are averaged."""
+    """Layers whose transitions are averaged for the gate."""
     threshold: float | None = None
-    """Cosine with the unsafe transition from which a query counts as unsafe; null chooses it on
+    """Cosine with the unsafe transition from which a query counts as unsafe; null selects it on
     validation."""
 
     def __post_init__(self) -> None:
@@ -168,33 +176,39 @@ class Scans(Directed):
 @dataclass
 class Adaptive(Activation):
     coefficient_layer: Any = "auto"
-    """Layer whose projections decide how much is added; auto is the one with the best AUROC."""
+    """Layer whose projections set the strength; auto means the layer with the best AUROC."""
     refusal_slope: float = -2.0
-    """Gaps of the refusal direction added for each gap of projection on it."""
+    """Gaps of the refusal direction to add per gap of projection on it."""
     refusal_limits: list[float] = field(default_factory=lambda: [-2.0, 2.0])
-    """Least and most of the refusal direction, in gap units at strength 1."""
+    """Smallest and largest amount of the refusal direction, in gaps at strength 1."""
     harm_slope: float = 2.0
-    """Gaps of the harm direction added for each gap of projection on it."""
+    """Gaps of the harm direction to add per gap of projection on it."""
     harm_limits: list[float] = field(default_factory=lambda: [-2.0, 2.0])
-    """Least and most of the harm direction, in gap units at strength 1."""
+    """Smallest and largest amount of the harm direction, in gaps at strength 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         layers("method.coefficient_layer", self.coefficient_layer, ("auto",))
         if isinstance(self.coefficient_layer, list):
-            raise CalibError("method.coefficient_layer: give one layer, or auto.")
+            raise CalibError(
+                "invalid-setting",
+                f"method.coefficient_layer: {self.coefficient_layer} is a list. Give one layer, or "
+                "auto.",
+            )
         finite("method.refusal_slope, harm_slope", [self.refusal_slope, self.harm_slope])
         for key in ("refusal_limits", "harm_limits"):
             limits = getattr(self, key)
             finite(f"method.{key}", limits)
             if len(limits) != 2 or limits[0] > limits[1]:
-                raise CalibError(f"method.{key}: {limits} is not [least, most].")
+                raise CalibError(
+                    "invalid-setting", f"method.{key}: {limits} is not [smallest, largest]."
+                )
 
 
 @dataclass
 class Nullspace(Directed):
     null_share: float = 0.6
-    """Share of the directions, those in which safe activations vary least, that may be used."""
+    """Share of the directions that may be edited: those in which safe activations vary least."""
     ridge: float = 10.0
     """Penalty of the ridge regression."""
 
@@ -209,17 +223,18 @@ class Revision(Activation):
     """Internal Activation Revision."""
 
     samples: str = "responses"
-    """Contrastive samples: responses (refusals against answers to one query), safety (unsafe
-    against safe queries), modality (with against without the picture)."""
+    """Contrastive samples: responses (refusals and answers to one query), safety (unsafe and safe
+    queries), modality (with and without the picture)."""
     extractor: str = "mean_shift"
-    """mean_shift: mass-mean shift; probe_weight: the weights of a logistic probe."""
+    """Source of the direction. mean_shift: mass-mean shift; probe_weight: weights of a logistic
+    probe."""
     heads: int = 8
-    """Heads that are edited, the best by their probes (iar_head)."""
+    """Number of attention heads to edit, those with the best probes (iar_head)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("method.samples", self.samples, ("responses", "safety", "modality"))
-        one_of("method.extractor", self.extractor, ("mean_shift", "probe_weight"))
+        one_of("method.samples", self.samples, REVISION_CONTRASTS)
+        one_of("method.extractor", self.extractor, PROBE_DIRECTIONS)
         at_least_one("method.heads", self.heads)
 
 
@@ -228,11 +243,11 @@ class Captioned(Activation):
     """Methods that compare a picture with its caption."""
 
     captions: str | None = None
-    """Path of a CSV or JSONL file with columns id and caption; null asks the model itself."""
+    """CSV or JSONL file with columns id and caption; null has the model write the captions."""
     question: str | None = None
-    """How the model is asked for a caption; null takes it from texts."""
+    """Wording of the request for a caption; null means the one in texts."""
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Our words, by checkpoint; "any" is for all others."""
+    """Default texts by checkpoint; "any" is for all others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -241,22 +256,22 @@ class Captioned(Activation):
 
 @dataclass
 class Modality(Activation):
-    """Methods that remove what a picture does to activations."""
+    """Methods that remove the shift that a picture causes in activations."""
 
     picture: str = "blank"
-    """What the query is shown with to see what pictures do: blank, noise, or own."""
+    """Picture for measuring that shift: blank, noise, or own (the example's)."""
     per_example: bool = False
-    """Measure the shift for every example, instead of its mean over the train pairs."""
+    """Measure the shift for each example, instead of its mean over the train pairs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("method.picture", self.picture, ("blank", "noise", "own"))
+        one_of("method.picture", self.picture, COMPARISON_PICTURES)
 
 
 @dataclass
 class Subspace(Activation):
     rank: int = 3
-    """Directions that span the safety subspace."""
+    """Number of directions that span the safety subspace."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -266,9 +281,9 @@ class Subspace(Activation):
 @dataclass
 class Combine(MethodConfig):
     prompt: MethodConfig = field(default_factory=lambda: MethodConfig("reminder"))
-    """A prompt-based method, at its first strength."""
+    """Method that changes the prompt, at its first strength."""
     activation: MethodConfig = field(default_factory=lambda: MethodConfig("steer"))
-    """An activation-based method, which gives the layers and the strengths."""
+    """Method that edits activations, which sets the layers and the strengths."""
 
 
 METHODS: dict[str, type] = {
@@ -291,4 +306,4 @@ METHODS: dict[str, type] = {
     "dialogue": PromptFlowMethod,
     "combine": Combine,
 }
-"""Schemas that a method's YAML extends, by their names in it."""
+"""Schemas of the methods, by the names under which the YAML files extend them."""

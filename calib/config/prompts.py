@@ -1,6 +1,6 @@
-"""What every calibration method has, and what can be configured about those that change the prompt.
+"""Settings of every calibration method, and of the methods that change the prompt.
 
-One dataclass per kind, extended where a method has settings of its own. Nothing here imports torch.
+There is one dataclass per kind; a method with more settings extends it.
 """
 
 from dataclasses import dataclass, field
@@ -12,9 +12,10 @@ from calib.config.choices import PROMPT_PLACES
 @dataclass
 class MethodConfig:
     name: str
-    """Name of the method in tables and figures, and of its file in calib/methods."""
+    """Name of the method in tables and figures, and of its module in calib/methods."""
     file: str | None = None
-    """The file, where the method goes by another name: two settings of one method in one run."""
+    """Module in calib/methods, if it differs from the name: for two configurations of one method in
+    one run."""
 
 
 @dataclass
@@ -24,13 +25,13 @@ class NoneMethod(MethodConfig):
 
 @dataclass
 class Calibration(MethodConfig):
-    """What every method has."""
+    """Settings of every method that changes the model's behaviour."""
 
     strengths: list[float] = field(default_factory=lambda: [1.0])
-    """What each means is said by the method's file; 0 changes nothing."""
+    """Strengths to try. Their unit is defined by the method; 0 changes nothing."""
     kl: float | None = None
-    """In place of strengths: the largest strength of each sign whose mean KL(calibrated || base) of
-    the first response token over utility questions is at most this, in nats."""
+    """Budget in nats, instead of strengths: use the largest strength of each sign whose mean
+    KL(calibrated || base) of the first response token, over utility questions, is at most this."""
 
     def __post_init__(self) -> None:
         finite("method.strengths", self.strengths)
@@ -44,14 +45,14 @@ class Prompting(Calibration):
 
 @dataclass
 class Worded(Prompting):
-    """Methods that put a text into the prompt."""
+    """Methods that add a text to the prompt."""
 
     text: str | None = None
-    """Your own words; null takes ours from texts."""
+    """Text to add; null means the one in texts."""
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Our words, by checkpoint; "any" is for all others."""
+    """Default texts by checkpoint; "any" is for all others."""
     place: str = "system"
-    """Where the text stands: system (prompt), before or after the query."""
+    """Place of the text: system (prompt), before or after the query."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,19 +62,18 @@ class Worded(Prompting):
 @dataclass
 class FewShot(Prompting):
     seed: int = 0
-    """Which train examples are shown."""
+    """Seed of the draw of train examples that are shown."""
 
 
 @dataclass
 class PromptFlowMethod(Prompting):
-    """Methods that ask the model more than once."""
+    """Methods with several turns, in which the model sees its own earlier responses."""
 
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Our words, by checkpoint; "any" is for all others."""
+    """Default texts by checkpoint; "any" is for all others."""
     text: str | None = None
-    """How the last question is asked; null takes it from texts."""
-
+    """Wording of the last turn; null means the one in texts."""
     check: str | None = None
-    """How the model is asked whether there is harm; null takes it from texts."""
+    """Wording of the question whether the response is harmful; null means the one in texts."""
     caption: str | None = None
-    """How the model is asked for a caption; null takes it from texts."""
+    """Wording of the request for a caption; null means the one in texts."""

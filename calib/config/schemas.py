@@ -1,19 +1,18 @@
-"""What can be configured: one dataclass per noun, with its types, defaults and meanings.
+"""Schemas behind conf/: the dataclass of every command and of every option of a config group.
 
-These are the schemas behind ``conf/``: Hydra composes a configuration from the YAML files and the
-command line, checks it against them and hands an entry point the dataclasses themselves. Nothing
-here is imported by name from YAML, and nothing here imports torch, so ``--help`` stays fast.
-A field without a default must be given.
+Hydra composes a configuration from the YAML files and the command line, checks it against these
+dataclasses and passes them to the command. A field without a default is required. Nothing in
+calib.config imports torch, so that --help is fast.
 """
 
 import functools
 from pathlib import Path
 
 from calib.config.commands import (
-    ImportConfig,
     ConvertConfig,
     DualbenchConfig,
     ExportConfig,
+    ImportConfig,
     JudgeRunConfig,
     PlotConfig,
     ReportConfig,
@@ -25,10 +24,27 @@ from calib.config.method import METHODS
 from calib.config.model import ModelConfig, RemoteModelConfig
 from calib.config.sweep import ExtractConfig, SweepConfig
 
-HERE = Path(__file__).resolve().parents[1]
-# In a checkout conf/ stands beside the package, in a wheel inside it.
-CONF = next((d for d in (HERE / "conf", HERE.parent / "conf") if d.is_dir()), HERE / "conf")
+PACKAGE = Path(__file__).resolve().parents[1]
+# conf/ is beside the package in a checkout, and inside it in a wheel.
+CONF = next(
+    (folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()),
+    PACKAGE / "conf",
+)
 
+ENTRY_POINTS: dict[str, type] = {
+    "sweep": SweepConfig,
+    "extract": ExtractConfig,
+    "report": ReportConfig,
+    "plot": PlotConfig,
+    "judge": JudgeRunConfig,
+    "serve": ServeConfig,
+    "export": ExportConfig,
+    "import": ImportConfig,
+    "convert": ConvertConfig,
+    "dualbench": DualbenchConfig,
+}
+"""The commands, in the order in which ``calib --help`` lists them, and their settings. Command NAME
+is the module calib.NAME, configured by conf/NAME.yaml."""
 
 GROUPS: dict[str, dict[str, type]] = {
     "model": {"any": ModelConfig, "remote": RemoteModelConfig},
@@ -37,25 +53,12 @@ GROUPS: dict[str, dict[str, type]] = {
     "utility": UTILITIES,
     "judge": JUDGES,
 }
-"""Schemas of the options of each config group; "any" where all options share one."""
-
-ENTRY_POINTS: dict[str, type] = {
-    "sweep": SweepConfig,
-    "extract": ExtractConfig,
-    "export": ExportConfig,
-    "import": ImportConfig,
-    "convert": ConvertConfig,
-    "plot": PlotConfig,
-    "report": ReportConfig,
-    "judge": JudgeRunConfig,
-    "dualbench": DualbenchConfig,
-    "serve": ServeConfig,
-}
+"""Schemas of the options of each config group; "any" is the schema of options without their own."""
 
 
 @functools.cache  # Hydra 1.4 warns when a name is registered twice
 def register() -> None:
-    """Tell Hydra the schemas, under the names the YAML files extend them by."""
+    """Register the schemas with Hydra, under the names by which the YAML files extend them."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -63,5 +66,5 @@ def register() -> None:
         store.store(name=f"{name}_schema", node=schema)
     for group, schemas in GROUPS.items():
         for name, schema in schemas.items():
-            # Under hydra/, which --help leaves out of the list of groups to choose from.
+            # Under hydra/, so that --help does not list them as groups to choose from.
             store.store(group=f"hydra/schema/{group}", name=name, node=schema)

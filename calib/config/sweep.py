@@ -1,4 +1,4 @@
-"""Settings of the two commands that run a model over examples: calib.sweep and calib.extract."""
+"""Settings of the two commands that run a model on examples: calib.sweep and calib.extract."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,21 +22,21 @@ from calib.util.errors import CalibError
 @dataclass
 class GenerationConfig:
     max_new_tokens: int = 32
-    """A response is cut after this many tokens."""
+    """Largest number of tokens of a response."""
     batch_rows: int = 512
-    """Rows answered at once, where memory allows. Any number gives the same responses in float32.
-    """
+    """Largest number of rows in a batch, memory permitting. In float32 the responses do not depend
+    on it."""
     memory_gb: float | None = None
-    """What keys, values and activations may take, in GB; null is half of the machine's memory, or
-    what the weights leave of a GPU's."""
+    """Memory for KV cache and activations, in GB; null means half of the machine's memory, or the
+    GPU memory that the weights leave free."""
     temperature: float = 0.0
-    """0 takes the likeliest token; above, every row draws by random numbers of its own."""
+    """Sampling temperature; 0 takes the most likely token. Each row has its own random numbers."""
     top_p: float = 1.0
-    """With temperature: draw among the likeliest tokens that together have this probability."""
+    """Nucleus sampling: draw among the most likely tokens whose probabilities add up to this."""
     sharing: bool = True
-    """Rows of one prompt share what they have in common. The responses are the same without."""
+    """Compute what rows of one prompt have in common only once. Responses do not depend on it."""
     early_stop: bool = False
-    """End a response as soon as the judge cannot change its mind about the label."""
+    """End a response as soon as further tokens cannot change its label."""
 
     def __post_init__(self) -> None:
         at_least_one("generation.max_new_tokens", self.max_new_tokens)
@@ -44,7 +44,10 @@ class GenerationConfig:
         between("generation.temperature", self.temperature, 0.0, 100.0)
         between("generation.top_p", self.top_p, 0.0, 1.0)
         if self.top_p == 0:
-            raise CalibError("generation.top_p: 0 leaves no token to draw; 1 leaves all.")
+            raise CalibError(
+                "invalid-setting",
+                "generation.top_p: 0 leaves no token to draw. Give more than 0; 1 keeps all tokens.",
+            )
         positive("generation.memory_gb", self.memory_gb)
 
     @property
@@ -55,70 +58,78 @@ class GenerationConfig:
 
 @dataclass
 class SweepConfig:
+    """Calibrate a model at a grid of layers and strengths, and measure safety and helpfulness."""
+
     model: ModelChoice
     method: MethodConfig
     reference: MethodConfig
-    """A prompt-only method that is asked beside the run's, the bar that it has to beat; none is
-    needed where the run has a prompt-only method of its own."""
+    """Prompt-only method that is also run, as the baseline to beat; unused if the run has a
+    prompt-only method anyway."""
     data: DataConfig
     utility: UtilityConfig
     judge: JudgeConfig
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     methods: dict[str, MethodConfig] = field(default_factory=dict)
-    """Several methods in one run, on one record; an experiment fills this in. Empty runs method."""
+    """Several methods in one run; an experiment sets this. Empty means method alone."""
     experiment: str | None = None
-    """Name of the experiment that put the run together, if one did."""
+    """Name of the experiment that set up the run, if any."""
     title: str | None = None
-    """What an experiment is, said in its output."""
+    """Title of the experiment, shown in its output."""
     out: str | None = None
-    """Folder of the run; null is a folder under runs/ named by the configuration."""
+    """Folder of the run; null means a folder under runs/ named after the configuration."""
     seed: int = 0
-    """Jitter of the mini world's pictures, and the draws of generation.temperature."""
+    """Seed of the mini world's pictures and of sampling (generation.temperature)."""
     mapping: str = "calib"
-    """How labels become metrics: calib | paper (VSCBench's own). The responses stay the same."""
+    """Mapping from labels to metrics: calib | paper (VSCBench's). Responses do not depend on it."""
     report: bool = True
-    """Whether report.html is written at the end; calib.report writes it later, too."""
+    """Write report.html at the end; calib.report can also write it later."""
 
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, MAPPINGS)
         path("out", self.out)
         if not isinstance(self.reference, NoneMethod | Prompting):
             raise CalibError(
-                f"method@reference={self.reference.name} does not change the prompt alone. Choose"
-                " one of reminder, caution, few_shot, cot, ecso, or none."
+                "invalid-setting",
+                f"method@reference={self.reference.name} is not a prompt-only method. Choose "
+                "reminder, caution, few_shot, cot, ecso, or none.",
             )
         if self.methods and self.method.name != "none":
             name, several = self.method.name, ", ".join(self.methods)
             raise CalibError(
-                f"method={name} would be left out beside methods ({several}). Add it with "
-                f"+method@methods.{name}={name}, and give method=none."
+                "conflicting-settings",
+                f"method={name} would be ignored, because methods is set ({several}). Add it with "
+                f"+method@methods.{name}={name}, and give method=none.",
             )
 
 
 @dataclass
 class ExtractConfig:
+    """Fit a direction per layer to pairs of a safe and an unsafe example."""
+
     model: ModelChoice
     data: DataConfig
     utility: UtilityConfig
     estimator: str = "mean_difference"
-    """How a direction is fitted to the pairs' activations."""
+    """Estimator of the direction, fitted to the pairs' activations."""
     contrast: str = "safety"
-    """safety: unsafe minus safe examples; refusal: refused minus answered ones; responses: refusals
-    minus answers to the same unsafe queries; modality: with minus without the picture."""
+    """Two classes of activations, whose difference is the direction. safety: unsafe minus safe
+    examples; refusal: refused minus answered examples; responses: refusals minus answers to the
+    same unsafe queries; modality: with minus without the picture."""
     read_positions: str = "last_prompt"
-    """Tokens the direction is read from: last_prompt | prompt | image | text."""
+    """Tokens to read the direction from: last_prompt | prompt | image | text."""
     site: str = "residual"
-    """residual: a block's output; heads: its attention heads; mlp: its MLP's output."""
+    """Activations to read. residual: a block's output; heads: its attention heads; mlp: its MLP's
+    output."""
     layers: Any = "all"
-    """Decoder blocks that are read, from 0: all, one number, or a list of them."""
+    """Decoder blocks to read, counted from 0: all, a number, or a list of numbers."""
     kl: float | None = 0.1
-    """Budget of KL at which each layer's effect is measured, in nats; null leaves that away."""
+    """KL budget, in nats, at which each layer's effect is measured; null skips the measurement."""
     max_new_tokens: int = 32
-    """A response is cut after this many tokens (contrast=refusal has the model answer)."""
+    """Largest number of tokens of a response, for contrasts that compare responses."""
     batch_rows: int = 64
-    """Prompts read at once."""
+    """Prompts per batch."""
     out: str | None = None
-    """Folder of the result; null is a folder under runs/ named by the configuration."""
+    """Folder of the result; null means a folder under runs/ named after the configuration."""
 
     def __post_init__(self) -> None:
         one_of("estimator", self.estimator, ESTIMATORS)

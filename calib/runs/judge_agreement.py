@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calib.config.checks import words
+from calib.config.checks import translation
 from calib.config.commands import JudgeRunConfig
 from calib.data.example import Example
-from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.data.tables import TableRow, check_columns, read_table, cell_text
 from calib.judges.judge import JudgeInput
 from calib.judges.registry import choose_judge, sees_pictures
-from calib.models.load import MINI
 from calib.runs.judging import Judging
 from calib.runs.row_store import locked
 from calib.runs.run import FinishedRun
@@ -43,20 +42,20 @@ def compare(config: JudgeRunConfig, run: FinishedRun | None) -> Comparison:
     wrong columns, unknown labels, a table without labels, and a judge that cannot be had.
     """
     path = Path(str(config.check)).expanduser()
-    rows = _renamed(read_table(path), words("columns", config.columns), path)
-    checked_columns(rows, COLUMNS, str(path), OPTIONAL)
-    labelled = [row for row in rows if text_of(row, "label")]
+    rows = _renamed(read_table(path), translation("columns", config.columns), path)
+    check_columns(rows, COLUMNS, str(path), OPTIONAL)
+    labelled = [row for row in rows if cell_text(row, "label")]
     if not labelled:
         raise CalibError(
             f"{path}: no row has a label. Write one of {', '.join(LABELS)} in column label, or say "
             "what your words mean: labels={yes: refusal}."
         )
-    meanings = words("labels", config.labels)
-    truth = [_label(text_of(row, "label"), meanings, path) for row in labelled]
-    data, exact = (run.data, run.checkpoint == MINI) if run else ("", False)
-    judge = choose_judge(config.judge, data, exact)
+    meanings = translation("labels", config.labels)
+    truth = [_label(cell_text(row, "label"), meanings, path) for row in labelled]
+    data, checkpoint = (run.data, run.checkpoint) if run else ("", None)
+    judge = choose_judge(config.judge, data, checkpoint)
     places = {place.row: place for place in run.places} if run else {}
-    own = [places.get(text_of(row, "id")) for row in labelled]
+    own = [places.get(cell_text(row, "id")) for row in labelled]
     if judge.id == "rules" and None in own:
         raise CalibError(
             f"{path}: {own.count(None)} of {len(own)} rows are not of {run and run.folder}, and "
@@ -72,7 +71,7 @@ def compare(config: JudgeRunConfig, run: FinishedRun | None) -> Comparison:
         for k, (row, place) in enumerate(zip(labelled, own, strict=True))
     ]
     folder = run.folder if run else path.parent
-    with locked(folder) if judge.keeps else nullcontext():
+    with locked(folder) if judge.costly else nullcontext():
         judging = Judging(judge, folder, pictures)
         given = [verdict.label for verdict in judging(said)]
     both = [(g, t) for g, t in zip(given, truth, strict=True) if g is not None]
@@ -132,9 +131,9 @@ def _merged(label: str) -> str:
 
 def _said(row: Mapping[str, Any], number: int) -> JudgeInput:
     facts = {name: _shown(row, name) for name in ("request", "text") if _shown(row, name)}
-    safety = text_of(row, "safety")
+    safety = cell_text(row, "safety")
     example = Example(
-        id=text_of(row, "id") or str(number),
+        id=cell_text(row, "id") or str(number),
         dataset="dual_use" if "text" in facts else "text_centric",
         variant="none",
         category="none",

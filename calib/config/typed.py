@@ -1,0 +1,135 @@
+"""Typed settings from plain mappings, and the settings that were renamed.
+
+A finished run stores its settings as JSON and YAML; ``calib.load`` and ``calib.load_pairs`` take
+them as keyword arguments. Both become the dataclasses of calib.config here.
+"""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from calib.config.method import METHODS
+from calib.config.prompts import MethodConfig
+from calib.util.errors import CalibError, did_you_mean
+
+RENAMED = {
+    "method.together": "method.all_layers_at_once",
+    "method.closed": "method.otherwise",
+}
+"""Former names of settings and the present ones. They still work on the command line, and in the
+folders of runs made before."""
+
+_METHOD_KEYS = ("method", "methods", "reference")
+"""Keys of a configuration below which a method's settings are."""
+
+Config = TypeVar("Config")
+
+
+def typed_config(
+    classes: Sequence[type[Config]], settings: Mapping[str, Any], *, complete: bool = False
+) -> Config:
+    """``settings`` as the dataclass of ``classes`` that has exactly these fields.
+
+    A single class also takes some of its fields, and defaults for the rest, unless ``complete``.
+    Text is taken literally: ``${x}`` is no interpolation.
+
+    Raises CalibError: a setting does not exist (unknown-setting), has a value that it does not take
+    (invalid-setting), or no class has these fields (mismatch).
+    """
+    present = current_method_names(settings)
+    fields = {cls: {field.name for field in dataclasses.fields(cls)} for cls in classes}  # type: ignore[arg-type]
+    exact = [cls for cls in classes if present.keys() == fields[cls]]
+    name = present.get("name", "something")
+    if not exact and (complete or len(classes) > 1):
+        raise CalibError(
+            "mismatch",
+            f"the run's settings of '{name}' are not those of this version of calib. Run the sweep "
+            "again with another out=FOLDER.",
+        )
+    cls = (exact or list(classes))[0]
+    for key in present.keys() - fields[cls]:
+        raise CalibError(
+            "unknown-setting",
+            f"'{name}' has no setting '{key}'.{did_you_mean(str(key), fields[cls])}",
+        )
+    hints = typing.get_type_hints(cls)
+    methods: dict[str, Any] = {
+        key: typed_config(list(METHODS.values()), value)
+        for key, value in present.items()
+        if hints[key] is MethodConfig and isinstance(value, Mapping)
+    }
+    others = {key: _literal(value) for key, value in present.items() if key not in methods}
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), others))
+    except OmegaConfBaseException as error:
+        raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from error
+    return dataclasses.replace(typing.cast(Any, config), **methods)
+
+
+def _literal(value: Any) -> Any:
+    """``value`` with every ``${`` escaped, which OmegaConf would interpolate."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    if isinstance(value, Mapping):
+        return {key: _literal(part) for key, part in value.items()}
+    return [_literal(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's stored settings (nested) with every renamed setting under its present name."""
+    return _with_names(settings, RENAMED)
+
+
+def former_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings (nested) with every renamed setting under its first name.
+
+    Digests of settings are made from these, so that a run keeps its folder across versions.
+    """
+    return _with_names(settings, {new: old for old, new in RENAMED.items()})
+
+
+def current_method_names(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one method, data set or model, with the present names of a method's."""
+    return _renamed(method, _leaves(RENAMED))
+
+
+def current_override(text: str) -> str:
+    """A command-line override with the present name of its setting, e.g. method.otherwise=x for
+    method.closed=x, and methods.NAME.otherwise=x for methods.NAME.closed=x."""
+    key, equals, value = text.partition("=")
+    group, _, rest = key.lstrip("+~").partition(".")
+    *parts, leaf = rest.split(".")
+    leaves = _leaves(RENAMED)
+    if group not in _METHOD_KEYS or leaf not in leaves or (group == "methods" and not parts):
+        return text
+    return key[: len(key) - len(leaf)] + leaves[leaf] + equals + value
+
+
+def _with_names(settings: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    leaves = _leaves(names)
+    return {
+        key: _renamed(value, leaves)
+        if key in _METHOD_KEYS and isinstance(value, Mapping)
+        else value
+        for key, value in settings.items()
+    }
+
+
+def _leaves(names: Mapping[str, str]) -> dict[str, str]:
+    return {old.partition(".")[2]: new.partition(".")[2] for old, new in names.items()}
+
+
+def _renamed(settings: Mapping[str, Any], leaves: Mapping[str, str]) -> dict[str, Any]:
+    # A method's settings have a name; other tables in it have keys of the user's own.
+    is_method = "name" in settings
+    return {
+        leaves.get(key, key) if is_method else key: _renamed(value, leaves)
+        if isinstance(value, Mapping)
+        else value
+        for key, value in settings.items()
+    }
