@@ -1,23 +1,25 @@
-"""The two sides that a direction is fitted to, the second taken from the first.
+"""The two sides of a contrast, to which a direction is fitted: positive minus negative.
 
     safety     unsafe against safe examples, in pairs: what the model knows about the query
-    refusal    refused against answered examples, as the uncalibrated model behaves: what it does
+    refusal    refused against answered examples of the uncalibrated model: what the model does
     harmful_refusal, false_refusal, true_refusal
-               the same among unsafe examples, among safe ones, and of refused unsafe against
-               answered safe ones
-    responses  unsafe examples with a refusal behind them against the same with an answer behind
-               them, several of each (multi-response samples of Internal Activation Revision,
-               arXiv 2501.16378): what it says
-    modality   examples with their picture against the same without: what a picture does
+               refused against answered unsafe examples, refused against answered safe examples,
+               and refused unsafe against answered safe examples
+    responses  unsafe examples followed by a refusal, against the same examples followed by an
+               answer, with several responses each (multi-response samples of Internal Activation
+               Revision, arXiv 2501.16378): what the model writes
+    modality   examples with their picture against the same examples without it: the effect of a
+               picture
 
-Where a model is miscalibrated these differ, and which one steers better is a finding. The positive
-side is always the one nearer to refusing (modality: the one with the picture).
+Where a model is miscalibrated these directions differ, and which of them steers better is a
+finding. The positive side is always the one nearer to refusing (modality: the one with pictures).
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from calib.config.choices import CONTRASTS
 from calib.data.example import Example, Split, pairs
 from calib.data.splits import select_for_sra
 from calib.util.errors import CalibError
@@ -29,24 +31,24 @@ BEHAVIOUR_CONTRASTS = {
     "true_refusal": (("unsafe",), ("safe",)),
 }
 """Contrasts of behaviour: the safety of examples on the refused and on the answered side."""
-CONTRASTS = ("safety", *BEHAVIOUR_CONTRASTS, "responses", "modality")
 RESPONSES_PER_QUERY = 3
-"""Most responses of each kind that stand behind one query."""
+"""Maximum number of responses of each kind that are paired with one query."""
 
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """What the uncalibrated model answers."""
+    """A response of the uncalibrated model, with the judge's label."""
 
     text: str
     refused: bool | None
-    """True for a refusal or a warning, False for an answer, None for neither."""
+    """True for a refusal or a safe completion, False for an answer, None for neither."""
 
 
 class AnswerSource(Protocol):
-    """Asks the uncalibrated model; what it answers joins the record of the run.
+    """Generates responses of the uncalibrated model, and records them in the run.
 
-    ``purpose`` is said while it works. Answers to questions of our own are not ``judged``.
+    ``purpose`` is shown next to the progress bar. With ``judged`` False the responses get no label,
+    as for a question that the method itself asks (a caption, say).
     """
 
     def __call__(
@@ -56,93 +58,99 @@ class AnswerSource(Protocol):
 
 @dataclass(frozen=True)
 class ContrastSides:
-    """The examples of a contrast."""
+    """The examples of both sides of a contrast."""
 
     positive: list[Example]
     negative: list[Example]
     positive_groups: list[str]
-    """The pair or query that each belongs to."""
+    """The pair or query that each example belongs to."""
     negative_groups: list[str]
     paired: bool
-    """Whether the k-th positive example is the twin of the k-th negative one."""
+    """Whether the k-th positive example is the twin of the k-th negative example."""
 
 
 def twins(examples: Sequence[Example], split: Split) -> list[Example]:
-    """Safe and unsafe examples of one split that have a twin; dual-use ones only if alone."""
-    fitted = select_for_sra([example for example in examples if example.split == split])
-    return [twin for pair in pairs(fitted) for twin in (pair.safe, pair.unsafe)]
+    """Safe and unsafe examples of one split that have a twin.
+
+    Dual-use twins are used only where there are no others.
+    """
+    counted = select_for_sra([example for example in examples if example.split == split])
+    return [twin for pair in pairs(counted) for twin in (pair.safe, pair.unsafe)]
 
 
 def contrast_sides(
-    contrast: str, examples: Sequence[Example], answers: AnswerSource
+    contrast: str, examples: Sequence[Example], baseline_answers: AnswerSource
 ) -> ContrastSides:
-    """The sides of a contrast among twins.
+    """The sides of a contrast among ``examples``, which must be twins.
 
-    Raises CalibError for an unknown contrast.
+    Raises CalibError (unknown-name) for an unknown contrast.
     """
     match contrast:
         case "safety":
             return _safety(examples)
         case "refusal" | "harmful_refusal" | "false_refusal" | "true_refusal":
-            return _refusal(examples, answers, *BEHAVIOUR_CONTRASTS[contrast])
+            return _behaviour(examples, baseline_answers, *BEHAVIOUR_CONTRASTS[contrast])
         case "responses":
-            return _responses(examples, answers)
+            return _responses(examples, baseline_answers)
         case "modality":
             return _modality(examples)
-    raise CalibError(f"contrast '{contrast}' is not known: {', '.join(CONTRASTS)}.")
+    raise CalibError(
+        "unknown-name", f"There is no contrast '{contrast}'. Choose from {', '.join(CONTRASTS)}."
+    )
 
 
 def _safety(examples: Sequence[Example]) -> ContrastSides:
-    found = pairs(examples)
-    names = [pair.id for pair in found]
-    return ContrastSides([p.unsafe for p in found], [p.safe for p in found], names, names, True)
+    matched = pairs(examples)
+    groups = [pair.id for pair in matched]
+    unsafe, safe = [pair.unsafe for pair in matched], [pair.safe for pair in matched]
+    return ContrastSides(unsafe, safe, groups, groups, True)
 
 
-def _refusal(
+def _behaviour(
     examples: Sequence[Example],
-    answers: AnswerSource,
-    refused: Collection[str],
-    answered: Collection[str],
+    baseline_answers: AnswerSource,
+    refused_safety: Collection[str],
+    answered_safety: Collection[str],
 ) -> ContrastSides:
-    counted = {True: refused, False: answered}
+    safety = {True: refused_safety, False: answered_safety}
     sides: dict[bool, list[Example]] = {True: [], False: []}
-    for example, answer in zip(examples, answers(examples, "fitting"), strict=True):
-        if answer.refused is not None and example.safety in counted[answer.refused]:
+    for example, answer in zip(examples, baseline_answers(examples, "fitting"), strict=True):
+        if answer.refused is not None and example.safety in safety[answer.refused]:
             sides[answer.refused].append(example)
-    groups = {side: [e.pair or e.id for e in found] for side, found in sides.items()}
+    groups = {refused: [e.pair or e.id for e in side] for refused, side in sides.items()}
     return ContrastSides(sides[True], sides[False], groups[True], groups[False], False)
 
 
-def _responses(examples: Sequence[Example], answers: AnswerSource) -> ContrastSides:
-    pools: dict[tuple[str, bool], list[tuple[str, str]]] = {}
-    for example, answer in zip(examples, answers(examples, "fitting"), strict=True):
+def _responses(examples: Sequence[Example], baseline_answers: AnswerSource) -> ContrastSides:
+    pools: dict[tuple[str, bool], list[tuple[str, str]]] = {}  # (query, response), distinct
+    for example, answer in zip(examples, baseline_answers(examples, "fitting"), strict=True):
         if answer.refused is not None and answer.text:
             pool = pools.setdefault((example.dataset, answer.refused), [])
             if (example.query, answer.text) not in pool:
                 pool.append((example.query, answer.text))
-    found: dict[bool, list[Example]] = {True: [], False: []}
+    sides: dict[bool, list[Example]] = {True: [], False: []}
     for example in examples:
         if example.safety != "unsafe":
             continue
-        chosen = {
-            refused: _chosen(pools.get((example.dataset, refused), []), example.query)
+        responses = {
+            refused: _select_responses(pools.get((example.dataset, refused), []), example.query)
             for refused in (True, False)
         }
-        if all(chosen.values()):
-            for refused, texts in chosen.items():
-                found[refused] += [replace(example, response_prefix=text) for text in texts]
-    groups = {side: [e.id for e in some] for side, some in found.items()}
-    return ContrastSides(found[True], found[False], groups[True], groups[False], False)
+        if all(responses.values()):
+            for refused, texts in responses.items():
+                sides[refused] += [replace(example, response_prefix=text) for text in texts]
+    groups = {refused: [example.id for example in side] for refused, side in sides.items()}
+    return ContrastSides(sides[True], sides[False], groups[True], groups[False], False)
 
 
-def _chosen(pool: Sequence[tuple[str, str]], query: str) -> list[str]:
-    """Distinct responses, those to the same query first."""
-    ordered = sorted(pool, key=lambda one: one[0] != query)
-    return list(dict.fromkeys(text for _, text in ordered))[:RESPONSES_PER_QUERY]
+def _select_responses(pool: Sequence[tuple[str, str]], query: str) -> list[str]:
+    """Distinct responses from the pool; responses to the same query come first."""
+    same_query_first = sorted(pool, key=lambda entry: entry[0] != query)
+    return list(dict.fromkeys(text for _, text in same_query_first))[:RESPONSES_PER_QUERY]
 
 
 def _modality(examples: Sequence[Example]) -> ContrastSides:
     pictured = [example for example in examples if example.picture is not None]
     plain = [replace(example, picture=None) for example in pictured]
-    names = [example.id for example in pictured]
-    return ContrastSides(pictured, plain, names, names, True)
+    groups = [example.id for example in pictured]
+    return ContrastSides(pictured, plain, groups, groups, True)

@@ -1,4 +1,4 @@
-"""Examples in another form, for methods that compare what a model makes of both."""
+"""The data that methods are fitted to: pairs, activations, directions, baseline answers."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,31 +20,32 @@ from calib.models.prompt_batch import Positions
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar
 
+READ_ROWS = 64
+"""Prompts per batch when activations are read. It is fixed, so that a resumed run reads numbers
+that are identical to the last bit."""
+
 
 class ExampleCache:
-    """Examples in another form, each made once, so that it is read once."""
+    """Transformed examples, each made once, so that its activations are also read only once."""
 
-    def __init__(self, make: Callable[[Example], Example]) -> None:
-        self.make = make
-        self._made: dict[int, tuple[Example, Example]] = {}  # by id(); holds the example alive
+    def __init__(self, transform: Callable[[Example], Example]) -> None:
+        self.transform = transform
+        # By id(); the original example is stored too, so that its id() is not reused.
+        self._transformed: dict[int, tuple[Example, Example]] = {}
 
-    def of(self, examples: Sequence[Example]) -> list[Example]:
-        """Each example as it is shown."""
+    def get(self, examples: Sequence[Example]) -> list[Example]:
+        """The transformed form of each example."""
         for example in examples:
-            if id(example) not in self._made:
-                self._made[id(example)] = (example, self.make(example))
-        return [self._made[id(example)][1] for example in examples]
-
-
-READ_ROWS = 64
-"""Prompts read at once. Always as many: a resumed run reads the very same numbers again."""
+            if id(example) not in self._transformed:
+                self._transformed[id(example)] = (example, self.transform(example))
+        return [self._transformed[id(example)][1] for example in examples]
 
 
 class Fitting:
-    """The model, the examples of a run and what is known about them.
+    """The model, the examples of a run, and everything that methods compute from them.
 
-    Directions are kept in ``folder`` and used again by a resumed run, and by other methods of the
-    same run; activations are kept in memory.
+    Directions are saved in ``folder``, where a resumed run and the other methods of the run find
+    them. Activations are cached in memory.
     """
 
     def __init__(
@@ -57,43 +58,45 @@ class Fitting:
     ) -> None:
         self.vlm, self.examples, self.utility = vlm, examples, utility
         self.baseline_answers, self.folder = baseline_answers, folder
-        self._read: dict[tuple[int, str, str, int], torch.Tensor] = {}
-        self._seen: list[Example] = []  # keeps them alive, so that no two have one id()
+        self._activations: dict[tuple[int, str, str, int], torch.Tensor] = {}
+        self._alive: list[Example] = []  # keys hold id(example), which must not be reused
         self._sides: dict[tuple[str, str], ContrastSides] = {}
 
-    def layers(self, wanted: int | Sequence[int] | str) -> list[int]:
-        """Layer numbers; see resolve_layers."""
-        return resolve_layers(self.vlm, wanted)
+    def layers(self, layers: int | Sequence[int] | str) -> list[int]:
+        """Layer numbers from a configuration's value; see resolve_layers."""
+        return resolve_layers(self.vlm, layers)
 
     def twins(self, split: Split) -> list[Example]:
         """Safe and unsafe examples of a split that have a twin.
 
-        Raises CalibError when the train split has none.
+        Raises CalibError (too-few) if the train split has none.
         """
-        found = twins(self.examples, split)
-        if split == "train" and not found:
+        examples = twins(self.examples, split)
+        if split == "train" and not examples:
             raise CalibError(
-                "there are no safe/unsafe pairs in the train split, so there is nothing to fit a "
-                "direction to. Raise data.limit, choose more data.parts, or give a direction with "
-                "method.direction=FILE."
+                "too-few",
+                "there are no safe/unsafe pairs in the train split, so no direction can be fitted. "
+                "Raise data.limit, choose more data.parts, or give a direction with "
+                "method.direction=FILE.",
             )
-        return found
+        return examples
 
     def sides(self, contrast: str, split: Split = "train") -> ContrastSides:
         """The examples of both sides of a contrast.
 
-        Raises CalibError when a side of the train split is empty.
+        Raises CalibError (too-few) if a side of the train split is empty.
         """
         if (contrast, split) not in self._sides:
-            found = contrast_sides(contrast, self.twins(split), self.baseline_answers)
+            sides = contrast_sides(contrast, self.twins(split), self.baseline_answers)
             for side in ("positive", "negative"):
-                if split == "train" and not getattr(found, side):
+                if split == "train" and not getattr(sides, side):
                     raise CalibError(
-                        f"the {contrast} contrast has no {side} training examples, so there is "
-                        "nothing to fit. Use more data (data.limit, data.parts), or another "
-                        "contrast."
+                        "too-few",
+                        f"the {contrast} contrast has no {side} training examples, so no direction "
+                        "can be fitted. Use more data (data.limit, data.parts) or another "
+                        "contrast.",
                     )
-            self._sides[contrast, split] = found
+            self._sides[contrast, split] = sides
         return self._sides[contrast, split]
 
     def activations(
@@ -103,33 +106,38 @@ class Fitting:
         positions: str = "last_prompt",
         site: str = "residual",
     ) -> torch.Tensor:
-        """Activations of examples, read once each. # [examples, layers, width] float32"""
+        """Activations of the unedited model; those read before come from the cache.
+
+        # [examples, layers, width] float32
+        """
 
         def key(example: Example, layer: int) -> tuple[int, str, str, int]:
             return id(example), positions, site, layer
 
-        new = {
-            id(e): e for e in examples if any(key(e, layer) not in self._read for layer in layers)
+        missing = {
+            id(example): example
+            for example in examples
+            if any(key(example, layer) not in self._activations for layer in layers)
         }
-        if new:
-            some = list(new.values())
-            with row_bar("reading", len(some)) as bar:
-                found = read_activations(
+        if missing:
+            unread = list(missing.values())
+            with row_bar("reading", len(unread)) as bar:
+                rows = read_activations(
                     self.vlm,
-                    some,
+                    unread,
                     cast(Positions, positions),
                     READ_ROWS,
                     bar,
                     list(layers),
                     cast(Site, site),
                 )
-            self._seen += some
-            for example, rows in zip(some, found, strict=True):
-                for layer, row in zip(layers, rows, strict=True):
-                    self._read[key(example, layer)] = row
+            self._alive += unread
+            for example, row in zip(unread, rows, strict=True):
+                for layer, activation in zip(layers, row, strict=True):
+                    self._activations[key(example, layer)] = activation
         return torch.stack(
             [
-                torch.stack([self._read[key(example, layer)] for layer in layers])
+                torch.stack([self._activations[key(example, layer)] for layer in layers])
                 for example in examples
             ]
         )
@@ -142,14 +150,17 @@ class Fitting:
         site: str = "residual",
         layers: Sequence[int] | None = None,
     ) -> Samples:
-        """Activations of both sides of a contrast."""
-        found = self.sides(contrast, split)
-        wanted = self.layers("all") if layers is None else list(layers)
-        both = [*found.positive, *found.negative]
-        read = self.activations(both, wanted, positions, site)
-        count = len(found.positive)
+        """Activations of both sides of a contrast, at all layers by default."""
+        sides = self.sides(contrast, split)
+        numbers = self.layers("all") if layers is None else list(layers)
+        count = len(sides.positive)
+        activations = self.activations([*sides.positive, *sides.negative], numbers, positions, site)
         return Samples(
-            read[:count], read[count:], found.positive_groups, found.negative_groups, found.paired
+            activations[:count],
+            activations[count:],
+            sides.positive_groups,
+            sides.negative_groups,
+            sides.paired,
         )
 
     def direction(
@@ -159,12 +170,13 @@ class Fitting:
         positions: str = "last_prompt",
         site: str = "residual",
     ) -> Direction:
-        """One unit vector per layer, fitted to the train pairs and measured on the validation ones.
+        """One unit vector per layer, fitted to train pairs and evaluated on validation pairs.
 
-        Where these lie along it is written beside its file. A direction that is there already is
-        used as it is, with or without that.
+        The direction is written to a file of the run's folder, with the projections of the examples
+        on it in a second file. If the direction's file exists already, it is read instead.
 
-        Raises CalibError when there is nothing to fit, or the file in the run's folder is another.
+        Raises CalibError (too-few) if there is nothing to fit, or (mismatch) if the file holds a
+        direction that was fitted differently.
         """
         name = direction_name(contrast, estimator, positions, site)
         path = self.folder / "directions" / f"{name}.safetensors"
@@ -174,15 +186,15 @@ class Fitting:
             require_match(direction, self.vlm, str(path))
             _require_same_fit(direction, path, contrast, estimator, positions, site, pair_set)
             return direction
-        validated = self.sides(contrast, "validation")
-        held_out = None
-        if validated.positive and validated.negative:
-            held_out = self.samples(contrast, "validation", positions, site)
+        validation_sides = self.sides(contrast, "validation")
+        validation = None
+        if validation_sides.positive and validation_sides.negative:
+            validation = self.samples(contrast, "validation", positions, site)
         train = self.samples(contrast, "train", positions, site)
         direction = fit_direction(
             self.vlm,
             train,
-            held_out,
+            validation,
             contrast=contrast,
             estimator=estimator,
             positions=positions,
@@ -191,16 +203,16 @@ class Fitting:
             pair_set=pair_set,
         )
         groups = _groups("train", self.sides(contrast, "train"), train)
-        if held_out is not None:
-            groups += _groups("validation", validated, held_out)
-        # Before the direction: where that stands, a run that was killed in between has both.
+        if validation is not None:
+            groups += _groups("validation", validation_sides, validation)
+        # The direction is written last: a run killed in between fits both files again.
         write_projections(projections_file(path), projections_of(direction, groups))
         write_direction(path, direction)
         return direction
 
 
 def direction_name(contrast: str, estimator: str, positions: str, site: str) -> str:
-    """Name of the file, without its ending, that a direction fitted so is kept in."""
+    """Name of a fitted direction's file, without its extension."""
     return f"{contrast}-{estimator}-{positions}-{site}"
 
 
@@ -220,15 +232,17 @@ def _require_same_fit(
     site: str,
     pair_set: str,
 ) -> None:
-    for name, there, wanted in (
+    for name, stored, expected in (
         ("contrast", direction.contrast, contrast),
         ("estimator", direction.estimator, estimator),
         ("read_positions", direction.read_positions, positions),
         ("site", direction.site, site),
         ("pair_set", direction.pair_set, pair_set),
     ):
-        if there != wanted:
+        if stored != expected:
             raise CalibError(
-                f"'{path}' is a direction fitted otherwise ({name}: {there}, now {wanted}). "
-                "Give another folder with out=FOLDER, or delete the file to fit it again."
+                "mismatch",
+                f"'{path}' holds a direction that was fitted differently: its {name} is {stored}, "
+                f"this run's is {expected}. Give another folder with out=FOLDER, or delete the "
+                "file to fit it again.",
             )

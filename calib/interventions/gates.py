@@ -1,12 +1,13 @@
-"""Gates: whether an example is edited at all, decided once from its prompt.
+"""Gates: decide from an example's prompt, before generation, whether its activations are edited.
 
-    cosine  CAST (arXiv 2409.05907, section 3.2): with c the condition direction of a layer (the
-            first principal component of the unsafe-safe differences), P = c c^T / c^T c,
-            sim(h, c) = cos(h, tanh(P h)); open where sim is above (or below) a threshold
-    probe   a logistic probe p(unsafe | h) at a layer; open where p reaches a threshold
+    cosine  CAST (arXiv 2409.05907, section 3.2). With c the condition direction of a layer (the
+            first principal component of the unsafe-safe differences, [width]) and
+            P = c c^T / c^T c: sim(h, c) = cos(h, tanh(P h)). Open where sim is at or above (or
+            below) a threshold.
+    probe   A logistic probe p(unsafe | h) at one layer. Open where p reaches a threshold.
 
-h is the activation at the last prompt token of the prompt as it is shown, without edits. Layer,
-threshold and side are those with the best F1 of unsafe against safe on the validation pairs.
+h is the unedited activation at the last token of the prompt that the model sees. Layer, threshold
+and side are those with the best F1 for unsafe against safe queries on the validation pairs.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,38 +25,41 @@ from calib.interventions.intervention import Rule
 from calib.util.errors import CalibError
 
 Scores = Callable[[Sequence[Example]], torch.Tensor]
-"""A number for each example. # [examples] float32"""
+"""Computes one score per example. # [examples] float32"""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Opens for an example whose score lies on the right side of a threshold."""
+    """Opens for an example whose score lies on one side of a threshold."""
 
     scores: Scores
     threshold: float
     above: bool
+    """Whether the gate opens at or above the threshold, rather than below it."""
     note: str
-    """Where it was put and how well it tells unsafe from safe on validation."""
+    """Layer and threshold, and how well the gate separates unsafe from safe on validation."""
 
     def open(self, examples: Sequence[Example]) -> list[bool]:
-        """Whether each example passes."""
+        """Whether the gate opens for each example."""
         scores = self.scores(examples).double()  # float32 would round the threshold
         return ((scores >= self.threshold) == self.above).tolist()
 
     def rule(self, edits: Edits, otherwise: Edits = ()) -> Rule:
-        """These edits for examples that pass, others for the rest."""
-        return lambda examples: [edits if opened else otherwise for opened in self.open(examples)]
+        """A rule with ``edits`` where the gate opens and ``otherwise`` where it stays closed."""
+        return lambda examples: [edits if is_open else otherwise for is_open in self.open(examples)]
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and what it achieves."""
+    """A threshold, and how well it separates unsafe from safe examples."""
 
     threshold: float
     above: bool
     f1: float
     unsafe_open: float
+    """Share of the unsafe examples for which the gate opens."""
     safe_open: float
+    """Share of the safe examples for which the gate opens."""
 
 
 def best_threshold(
@@ -63,32 +67,38 @@ def best_threshold(
 ) -> Threshold:
     """The threshold with the best F1 for the unsafe class. # [examples] float, [examples] bool
 
-    Tried are those halfway between neighbouring scores, and the lowest score, which opens for all.
-    Of equally good ones the one with the most room around it is taken. ``given`` fixes the
-    threshold.
+    Candidates are the midpoints between neighbouring scores, and the lowest score, at which the
+    gate opens for all. Among candidates with equal F1 the one farthest from its neighbouring scores
+    wins. ``given`` fixes the threshold; ``both_sides`` also tries gates that open below it.
     """
     values, truth = scores.double().numpy(), unsafe.numpy()
-    known = np.unique(values)
-    tried = np.r_[known[0], (known[1:] + known[:-1]) / 2] if given is None else np.array([given])
-    room = np.r_[0.0, np.diff(known)] if given is None else np.zeros(1)
+    distinct = np.unique(values)
+    if given is None:
+        candidates = np.r_[distinct[0], (distinct[1:] + distinct[:-1]) / 2]
+        room = np.r_[0.0, np.diff(distinct)]
+    else:
+        candidates, room = np.array([given]), np.zeros(1)
     best: Threshold | None = None
     for above in (True, False) if both_sides else (True,):
-        opened = (values[None] >= tried[:, None]) == above  # [thresholds, examples]
+        opened = (values[None] >= candidates[:, None]) == above  # [thresholds, examples]
         hits = (opened & truth).sum(1)
         f1 = 2 * hits / np.maximum(opened.sum(1) + truth.sum(), 1)
         if best is not None and f1.max() <= best.f1:
             continue
-        at = int(np.lexsort((room, f1))[-1])
+        k = int(np.lexsort((room, f1))[-1])
         best = Threshold(
-            float(tried[at]), above, float(f1[at]),
-            float(opened[at][truth].mean()), float(opened[at][~truth].mean()),
-        )  # fmt: skip
+            float(candidates[k]),
+            above,
+            float(f1[k]),
+            float(opened[k][truth].mean()),
+            float(opened[k][~truth].mean()),
+        )
     assert best is not None
     return best
 
 
 def fit_gate(fitting: Fitting, config: Steer) -> Gate | None:
-    """The gate that a configuration asks for, put where it tells unsafe from safe best."""
+    """The gate of a configuration, at its best layer; None without a gate."""
     if config.gate == "none":
         return None
     candidates = [
@@ -106,32 +116,34 @@ def select_gate(
     threshold: float | None = None,
     both_sides: bool = False,
 ) -> Gate:
-    """The candidate (a place and its scores) with the best F1 on the validation pairs.
+    """The candidate with the best F1 on the validation pairs.
 
+    A candidate is a description of where its scores are computed ("layer 3") and the scores.
     ``both_sides`` also tries gates that open below their threshold.
 
-    Raises CalibError when there are no such pairs.
+    Raises CalibError (too-few) if there are no validation pairs.
     """
-    validated = fitting.sides("safety", "validation")
-    asked = [*validated.positive, *validated.negative]
-    if not asked:
+    sides = fitting.sides("safety", "validation")
+    examples = [*sides.positive, *sides.negative]
+    if not examples:
         raise CalibError(
-            f"{name} is put where it tells unsafe from safe queries best on the validation split, "
-            "which has no pairs. Raise data.limit, or choose more data.parts."
+            "too-few",
+            f"{name} is fitted to safe/unsafe pairs of the validation split, which has none. Raise "
+            "data.limit, or choose more data.parts.",
         )
-    unsafe = torch.tensor([example.safety == "unsafe" for example in asked])
-    found = [
-        (best_threshold(scores(asked), unsafe, both_sides, threshold), place, scores)
-        for place, scores in candidates
+    unsafe = torch.tensor([example.safety == "unsafe" for example in examples])
+    fitted = [
+        (best_threshold(scores(examples), unsafe, both_sides, threshold), description, scores)
+        for description, scores in candidates
     ]
-    split, place, scores = max(found, key=lambda one: one[0].f1)
-    side = "at or above" if split.above else "below"
+    best, description, scores = max(fitted, key=lambda candidate: candidate[0].f1)
+    side = "at or above" if best.above else "below"
     note = (
-        f"{name} opens {side} {split.threshold:.3f} at {place}; on validation F1 {split.f1:.2f}, "
-        f"open for {100 * split.unsafe_open:.0f}% of unsafe and {100 * split.safe_open:.0f}% of "
-        f"safe queries (n = {len(asked)})"
+        f"{name} opens {side} {best.threshold:.3f} at {description}; on validation F1 "
+        f"{best.f1:.2f}, open for {100 * best.unsafe_open:.0f}% of unsafe and "
+        f"{100 * best.safe_open:.0f}% of safe queries (n = {len(examples)})"
     )
-    return Gate(scores, split.threshold, split.above, note)
+    return Gate(scores, best.threshold, best.above, note)
 
 
 def _cosine(fitting: Fitting, layer: int, positions: str) -> Scores:
@@ -147,10 +159,11 @@ def _cosine(fitting: Fitting, layer: int, positions: str) -> Scores:
 
 def _probe(fitting: Fitting, layer: int, positions: str) -> Scores:
     train = fitting.samples("safety", "train", positions, layers=[layer])
-    both = torch.cat([train.positive, train.negative])[:, 0]  # [examples, width]
-    scale = both.square().mean().sqrt()  # so that regularisation does not depend on the model
+    activations = torch.cat([train.positive, train.negative])[:, 0]  # [examples, width]
+    # The same regularisation then suits models with activations of any size.
+    scale = activations.square().mean().sqrt()
     labels = [True] * len(train.positive) + [False] * len(train.negative)
-    probe = LogisticRegression(max_iter=1000).fit((both / scale).double().numpy(), labels)
+    probe = LogisticRegression(max_iter=1000).fit((activations / scale).double().numpy(), labels)
 
     def scores(examples: Sequence[Example]) -> torch.Tensor:
         hidden = fitting.activations(examples, [layer], positions)[:, 0] / scale

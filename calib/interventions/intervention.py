@@ -1,4 +1,9 @@
-"""A setting of a method: the intervention it makes at one layer and strength."""
+"""Methods, their settings, and the interventions that a setting makes.
+
+A ``Method`` is a calibration method fitted to one model. It spans a grid of layers and strengths; a
+``Setting`` is one point of that grid, and its ``Intervention`` says which prompt the model sees and
+which activations are edited while it responds.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,51 +14,53 @@ from calib.directions.direction import Direction
 from calib.engine.edits import Edits
 
 Rule = Callable[[Sequence[Example]], Sequence[Edits]]
-"""Edits that depend on what is shown: one tuple per example, in their order. Called with many
-examples at once, so that what it looks at is read in large batches."""
+"""Computes the edits of each example from its prompt, in the order of the examples. It is called
+with many examples at once so that their activations can be read in large batches."""
 
 
 class PromptFlow(Protocol):
-    """How a prompt-based method asks, in one step or several."""
+    """The prompts that a prompt-based method sends for one example, in one step or several."""
 
     @property
     def multi_step(self) -> bool:
-        """Whether it may ask more than once."""
+        """Whether the flow may send more than one prompt."""
         ...
 
-    def next(self, example: Example, said: Sequence[str]) -> Example | int:
-        """What is shown next, given the responses so far; or the place among them of the one that
-        counts, when there is nothing left to ask."""
+    def next(self, example: Example, responses: Sequence[str]) -> Example | int:
+        """The next prompt, given the responses to the earlier ones.
+
+        When the flow has ended, the index in ``responses`` of the response that is judged.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class SinglePrompt:
-    """A dialogue of one step: the example is shown in another form."""
+    """A flow of one step: a rewritten prompt, whose response is judged."""
 
     rewrite: Callable[[Example], Example]
     multi_step: bool = False
 
-    def next(self, example: Example, said: Sequence[str]) -> Example | int:
-        return 0 if said else self.rewrite(example)
+    def next(self, example: Example, responses: Sequence[str]) -> Example | int:
+        return 0 if responses else self.rewrite(example)
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """What a method does at one strength; nothing at all by default."""
+    """The prompt flow and the activation edits of one setting. The default changes nothing."""
 
     edits: Edits = ()
-    """The same for every example."""
+    """Edits made for every example."""
     rule: Rule | None = None
-    """Edits that depend on the example, after those."""
+    """Edits that depend on the example; they are applied after ``edits``."""
     prompt_flow: PromptFlow | None = None
-    """How the example is asked; None shows it as it is."""
+    """The prompts sent for an example; None sends the example itself."""
 
-    def edits_for(self, shown: Sequence[Example]) -> list[Edits]:
-        """The edits of each example, given in the form in which it is shown."""
+    def edits_for(self, prompts: Sequence[Example]) -> list[Edits]:
+        """The edits of each prompt. ``prompts`` are the examples as the prompt flow wrote them."""
         if self.rule is None:
-            return [self.edits] * len(shown)
-        return [(*self.edits, *found) for found in self.rule(shown)]
+            return [self.edits] * len(prompts)
+        return [(*self.edits, *edits) for edits in self.rule(prompts)]
 
 
 NO_INTERVENTION = Intervention()
@@ -61,11 +68,11 @@ NO_INTERVENTION = Intervention()
 
 @dataclass(frozen=True)
 class Setting:
-    """One point of a method's grid. The uncalibrated model is a setting too."""
+    """One point of a method's grid. The uncalibrated model is a setting too: BASELINE."""
 
     method: str
     layer: int | None
-    """0-based decoder block, None where the method has no single layer."""
+    """0-based decoder block; None if the method has no single layer."""
     strength: float
     intervention: Intervention = NO_INTERVENTION
 
@@ -76,34 +83,35 @@ BASELINE = Setting("none", None, 0.0)
 
 @dataclass(frozen=True)
 class Axis:
-    """What a method's strength means. 0 always changes nothing."""
+    """The meaning of a method's strength. Strength 0 always changes nothing."""
 
     meaning: str
-    """In words and units, as figures and summaries say it behind "strength"."""
+    """Unit or meaning, as figures and summaries print it after the word "strength"."""
     signed: bool = True
-    """Whether negative strengths are meant too: they push the other way."""
+    """Whether negative strengths are useful: they push the other way."""
     integer: bool = False
-    """Whether it counts something: demonstrations, or 1 for a prompt that is shown."""
+    """Whether the strength is a count: of demonstrations, or 1 for a prompt that is used."""
     default_scale: float = 1.0
-    """A usual strength: where a search for another one begins."""
+    """A typical strength, from which the search for a strength within a KL budget starts."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """What a method's file makes of its configuration."""
+    """A calibration method, fitted to one model."""
 
     name: str
     axis: Axis
     layers: Sequence[int | None]
-    """The layers of its grid, each with all strengths; (None,) for a method without one layer."""
+    """Layers of the grid, each combined with all strengths; [None] for a method that has no single
+    layer."""
     intervention: Callable[[int | None, float], Intervention]
-    """What is done at a layer and a strength other than 0."""
+    """The intervention at a layer and a strength other than 0."""
     direction: Direction | None = None
-    """What it edits along, where that is one direction per layer."""
+    """The direction that is edited along, for methods with one direction per layer."""
     notes: list[str] = field(default_factory=list)
-    """What was found out while fitting: a gate's layer and threshold, chosen heads."""
+    """Results of the fit that the run reports: a gate's layer and threshold, selected heads."""
 
     def setting(self, layer: int | None, strength: float) -> Setting:
-        """One point of the grid; at strength 0 the model is left alone."""
+        """One point of the grid. At strength 0 it leaves the model unchanged."""
         intervention = self.intervention(layer, strength) if strength else NO_INTERVENTION
         return Setting(self.name, layer, float(strength), intervention)

@@ -1,4 +1,4 @@
-"""Examples with another picture, or with a caption in its place."""
+"""Examples with another picture, or with a caption in place of their picture."""
 
 import csv
 import io
@@ -18,70 +18,76 @@ from calib.interventions.prompting import prompt_text
 from calib.util.errors import CalibError
 
 
-def picture_variant(picture: str) -> ExampleCache:
-    """Examples with another picture: none, blank (grey), noise (uniform), or their own.
+def picture_variant(kind: str) -> ExampleCache:
+    """Examples with another picture: none, blank (grey), noise (uniform), or own (unchanged).
 
-    Those without a picture stay so.
+    Examples without a picture are unchanged.
     """
 
-    def make(example: Example) -> Example:
-        if picture == "own" or example.picture is None:
+    def transform(example: Example) -> Example:
+        if kind == "own" or example.picture is None:
             return example
-        if picture == "none":
+        if kind == "none":
             return replace(example, picture=None)
-        return replace(example, picture=partial(PICTURES[picture], example.picture))
+        return replace(example, picture=partial(PICTURES[kind], example.picture))
 
-    return ExampleCache(make)
-
-
-def _blank(own: Picture) -> Image.Image:
-    return Image.new("RGB", own().size, (127, 127, 127))
+    return ExampleCache(transform)
 
 
-def _noise(own: Picture) -> Image.Image:
-    width, height = own().size
-    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(values)
+def _blank(original: Picture) -> Image.Image:
+    return Image.new("RGB", original().size, (127, 127, 127))
+
+
+def _noise(original: Picture) -> Image.Image:
+    width, height = original().size
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
 
 
 PICTURES = {"blank": _blank, "noise": _noise}
 
 
-def captioned(example: Example, caption: str) -> Example:
-    """The caption and the query, without the picture."""
+def replace_picture(example: Example, caption: str) -> Example:
+    """The example without its picture, and with the caption in front of its query."""
     return replace(example, query=f"{caption} {example.query}", picture=None)
 
 
 class Captions:
-    """Captions of examples: from a file, or asked of the model itself."""
+    """Captions of examples, from a file or written by the model itself."""
 
     def __init__(self, fitting: Fitting, config: Captioned) -> None:
         self.fitting = fitting
-        self.known = read_captions(config.captions) if config.captions else None
-        self.question = "" if self.known else prompt_text(config, fitting.vlm, "question")
-        self._shown: dict[int, tuple[Example, Example]] = {}  # by id(); holds the example alive
+        self.from_file = read_captions(config.captions) if config.captions else None
+        self.question = "" if self.from_file else prompt_text(config, fitting.vlm, "question")
+        # By id(); the original example is stored too, so that its id() is not reused.
+        self._captioned: dict[int, tuple[Example, Example]] = {}
 
-    def in_place(self, examples: Sequence[Example]) -> list[Example]:
-        """Each example with a caption in place of its picture; those without one stay so."""
-        pictured = [example for example in examples if example.picture is not None]
-        new = {id(e): e for e in pictured if id(e) not in self._shown}
-        asked = list(new.values())
-        if self.known is not None:
-            texts = [self.known[example.id] for example in asked]
+    def replace_pictures(self, examples: Sequence[Example]) -> list[Example]:
+        """Each example with a caption in place of its picture.
+
+        Examples without a picture are unchanged.
+        """
+        missing = {
+            id(example): example
+            for example in examples
+            if example.picture is not None and id(example) not in self._captioned
+        }
+        uncaptioned = list(missing.values())
+        if self.from_file is not None:
+            captions = [self.from_file[example.id] for example in uncaptioned]
         else:
-            questions = [replace(example, query=self.question) for example in asked]
-            texts = [
-                answer.text for answer in self.fitting.baseline_answers(questions, "caption", False)
-            ]
-        for example, text in zip(asked, texts, strict=True):
-            self._shown[id(example)] = (example, captioned(example, text))
-        return [self._shown.get(id(example), (example, example))[1] for example in examples]
+            questions = [replace(example, query=self.question) for example in uncaptioned]
+            answers = self.fitting.baseline_answers(questions, "caption", False)
+            captions = [answer.text for answer in answers]
+        for example, caption in zip(uncaptioned, captions, strict=True):
+            self._captioned[id(example)] = (example, replace_picture(example, caption))
+        return [self._captioned.get(id(example), (example, example))[1] for example in examples]
 
 
 def read_captions(path: str) -> dict[str, str]:
     """Captions by example id, from a CSV or JSONL file with columns id and caption.
 
-    Raises CalibError when the file cannot be read or lacks a column.
+    Raises CalibError (unreadable) if the file cannot be read or lacks a column.
     """
     file = Path(path).expanduser()
     try:
@@ -94,25 +100,29 @@ def read_captions(path: str) -> dict[str, str]:
         return {str(row["id"]): str(row["caption"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibError(
+            "unreadable",
             f"method.captions={path} cannot be read ({error!r}). Give a CSV or JSONL file with "
-            "columns id and caption."
+            "columns id and caption.",
         ) from error
 
 
 def check_captions(config: Captioned, examples: Sequence[Example]) -> None:
-    """Raise CalibError when there is nothing to caption, or a caption is missing."""
+    """Raise CalibError if no example has a picture (too-few) or a caption is missing."""
     pictured = [example for example in examples if example.picture is not None]
     if not pictured:
         raise CalibError(
+            "too-few",
             f"method={config.name} compares pictures with their captions, and none of the examples "
-            "has a picture. Choose other data.parts or data.variants."
+            "has a picture. Choose other data.parts or data.variants.",
         )
     if config.captions is None:
         return
-    known = read_captions(config.captions)
-    missing = [example.id for example in pictured if example.id not in known]
+    captions = read_captions(config.captions)
+    missing = [example.id for example in pictured if example.id not in captions]
     if missing:
         raise CalibError(
+            "missing-value",
             f"method.captions={config.captions} lacks {len(missing)} of {len(pictured)} captions "
-            f"(first: {missing[0]}). Add them, or leave method.captions away to ask the model."
+            f"(first: {missing[0]}). Add them, or omit method.captions to have the model write "
+            "them.",
         )

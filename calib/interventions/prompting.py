@@ -1,4 +1,4 @@
-"""Words around a query: which ones, and where they stand."""
+"""Texts of prompt-based methods, and their place in the prompt."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,33 +13,39 @@ PROMPT_AXIS = Axis("1 with the prompt, 0 without", signed=False, integer=True)
 
 
 def prompt_text(config: Any, vlm: AnyModel, name: str = "text") -> str:
-    """The text of that name: the user's own, or ours for this checkpoint.
+    """The text ``config.<name>``: the user's, or else the default for this checkpoint.
 
-    mini-internvl knows few words, so it has texts of its own.
-    Raises CalibError when there is neither.
+    Defaults are in ``config.texts`` by checkpoint; "any" serves all other checkpoints.
+    mini-internvl has a small vocabulary, so it has texts of its own.
+    Raises CalibError (missing-setting) if there is neither.
     """
-    own = getattr(config, name, None)
-    if own:
-        return own
+    text = getattr(config, name, None)
+    if text:
+        return text
     for checkpoint in (vlm.checkpoint, "any"):
-        found = config.texts.get(checkpoint, {}).get(name)
-        if found:
-            return found
-    raise CalibError(f'method={config.name} has no words to say: give method.{name}="...".')
+        default = config.texts.get(checkpoint, {}).get(name)
+        if default:
+            return default
+    raise CalibError(
+        "missing-setting",
+        f"method={config.name} has no default text for this model. "
+        f'Give one with method.{name}="...".',
+    )
 
 
 def check_prompt_strengths(config: Prompting) -> None:
-    """Raise CalibError for a strength other than 0 and 1: a text is shown or not."""
+    """Raise CalibError (invalid-setting) for a strength other than 0 and 1."""
     for strength in config.strengths:
         if strength not in (0, 1):
             raise CalibError(
-                f"method.strengths: {strength:g} means nothing for method={config.name}, whose "
-                "text is shown (1) or not (0)."
+                "invalid-setting",
+                f"method.strengths: method={config.name} takes the strengths 0 (without its text) "
+                f"and 1 (with it), not {strength:g}.",
             )
 
 
 def add_text(example: Example, text: str, place: str) -> Example:
-    """The example with a text in its system prompt, before or after its query."""
+    """The example with a text in its system prompt, or before or after its query."""
     if place == "system":
         return replace(example, system=f"{example.system}\n{text}" if example.system else text)
     parts = (text, example.query) if place == "before" else (example.query, text)

@@ -1,4 +1,4 @@
-"""Edits along one direction per layer, at the layers of a grid."""
+"""Steering along one direction per layer, with a choice of operator, layers, site and gate."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,17 +36,19 @@ AXES = {
     ),
     "clamp": Axis("bound on the projection, in gap units from between the classes"),
 }
-"""What strength means, by operator."""
+"""The meaning of strength, by the name of the operator."""
 
 
 def operator_at(name: str, direction: Direction, layer: int, strength: float) -> Operator:
-    """The operator of that name along a direction at one layer.
+    """The operator ``name`` along a direction at one layer.
 
-    linear moves the projection away from between the classes by a share of its distance from there.
-    clamp keeps the projection at or above midpoint + strength x gap for positive strengths, at or
-    below it for negative ones: 0.5 is where the positive class mean lies.
+    "linear" moves the projection away from the midpoint between the class means, by ``strength``
+    times its distance from the midpoint. "clamp" keeps the projection at or above midpoint +
+    strength x gap for positive strengths, and at or below it for negative strengths: the positive
+    class mean lies at 0.5.
 
-    Raises CalibError when the direction has no such layer.
+    Raises CalibError if there is no such operator (unknown-name), or the direction has no such
+    layer.
     """
     row = direction.row(layer)
     unit = direction.vectors[row]
@@ -67,44 +69,51 @@ def operator_at(name: str, direction: Direction, layer: int, strength: float) ->
         case "clamp":
             bound = float(direction.midpoint[row] + strength * direction.gap[row])
             return Clamp(unit, low=bound) if strength > 0 else Clamp(unit, high=bound)
-    raise CalibError(f"operator '{name}' is not known: {', '.join(AXES)}.")
+    raise CalibError(
+        "unknown-name", f"There is no operator '{name}'. Choose from {', '.join(AXES)}."
+    )
 
 
 def load_or_fit_direction(fitting: Fitting, config: Directed) -> Direction:
-    """The direction that a configuration asks for: a given file, or fitted."""
+    """The direction in the file ``config.direction``, or else one fitted to the run's pairs.
+
+    A direction from a file is copied to the run's folder.
+    """
     path = config.direction if isinstance(config, Steer) else None
     site = config.site if isinstance(config, Steer) else "residual"
     if path is None:
         return fitting.direction(config.contrast, config.estimator, config.read_positions, site)
-    given = load_direction(path, fitting.vlm)
-    kept = fitting.folder / "directions" / f"{config.name}-given.safetensors"
-    write_direction(kept, given)
-    return given
+    direction = load_direction(path, fitting.vlm)
+    copy = fitting.folder / "directions" / f"{config.name}-given.safetensors"
+    write_direction(copy, direction)
+    return direction
 
 
 def load_direction(path: str, vlm: VLM) -> Direction:
-    """The direction of a file, checked against the model it is to steer."""
+    """The direction in a file. Raises CalibError if it was not read from this model."""
     direction = read_direction(Path(path).expanduser())
     require_match(direction, vlm, path)
     return direction
 
 
 def check_direction(config: Steer, vlm: VLM) -> None:
-    """Raise CalibError for a direction file that does not fit the model or lacks a layer."""
+    """Raise CalibError for a direction file that does not fit the model or the configuration."""
     if config.direction is None:
         return
     direction = load_direction(config.direction, vlm)
     if direction.operator not in ("add", config.operator):
         raise CalibError(
-            f"method.direction={config.direction} is for operator '{direction.operator}', and "
-            f"method.operator={config.operator} would do something else with it. Give "
-            f"method.operator={direction.operator}."
+            "conflicting-settings",
+            f"method.direction={config.direction} was made for the operator "
+            f"'{direction.operator}', not for method.operator={config.operator}. Give "
+            f"method.operator={direction.operator}.",
         )
     if direction.estimator == IMPORTED and config.operator in ("linear", "clamp"):
         raise CalibError(
-            f"method.operator={config.operator} needs to know where the two classes lie, and "
-            f"method.direction={config.direction} was imported without that. Give another operator,"
-            " or fit a direction with calib.extract."
+            "conflicting-settings",
+            f"method.operator={config.operator} needs the positions of the class means, which the "
+            f"imported direction method.direction={config.direction} does not have. Give another "
+            "operator, or fit a direction with calib.extract.",
         )
     layers = resolve_layers(vlm, config.layers)
     if not isinstance(config.layers, str):
@@ -112,25 +121,26 @@ def check_direction(config: Steer, vlm: VLM) -> None:
             direction.row(layer)
     elif not set(layers) & set(direction.layers):
         raise CalibError(
-            f"method.layers={config.layers} means layers {layers}, and method.direction="
-            f"{config.direction} has layers {direction.layers} only. Give method.layers=all."
+            "conflicting-settings",
+            f"method.layers={config.layers} stands for layers {layers}, and method.direction="
+            f"{config.direction} has layers {direction.layers} only. Give method.layers=all.",
         )
 
 
 def steering_method(fitting: Fitting, config: Steer) -> Method:
-    """Every axis of a configuration put together."""
+    """The method of a Steer configuration: its direction, operator, layers, site and gate."""
     direction = load_or_fit_direction(fitting, config)
     layers = fitting.layers(config.layers)
-    if isinstance(config.layers, str):  # a file may hold fewer layers than the model has
+    if isinstance(config.layers, str):  # a file may have fewer layers than the model
         layers = [layer for layer in layers if layer in direction.layers]
     gate = fit_gate(fitting, config)
 
-    def change(layer: int | None, strength: float) -> Intervention:
-        def edits(signed: float) -> Edits:
+    def intervention(layer: int | None, strength: float) -> Intervention:
+        def edits(signed_strength: float) -> Edits:
             return edits_at(
                 layer,
                 layers,
-                lambda at: operator_at(config.operator, direction, at, signed),
+                lambda number: operator_at(config.operator, direction, number, signed_strength),
                 config.positions,
                 direction.site,
             )
@@ -145,7 +155,7 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
         config.name,
         replace(axis, signed=gate is None),
         grid_layers(layers, config.all_layers_at_once),
-        change,
+        intervention,
         direction,
         [gate.note] if gate else [],
     )

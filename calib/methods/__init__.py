@@ -1,13 +1,14 @@
 """Calibration methods: one file each, found by its name.
 
-A method's file says in its first lines what it does, by which formula and from which paper, and has
-a function
+The docstring of a method's file gives its formula with shapes, its source, and how it differs from
+the authors' code where that is known. The file defines
 
-    def method(fitting: Fitting, config: ItsConfig) -> Method: ...
+    def method(fitting: Fitting, config: MethodConfig) -> Method: ...
 
-and, where there is something to refuse before any work is done,
+where ``config`` has the type that conf/method/NAME.yaml extends, and optionally, to refuse
+configurations that cannot work before anything is generated,
 
-    def check(config: ItsConfig, vlm: VLM, examples: Sequence[Example]) -> None: ...
+    def check(config: MethodConfig, vlm: AnyModel, examples: Sequence[Example]) -> None: ...
 """
 
 import importlib
@@ -23,27 +24,32 @@ from calib.models.load import AnyModel
 from calib.util.errors import CalibError, did_you_mean
 
 
-def build(fitting: Fitting, config: MethodConfig) -> Method:
-    """The method that a configuration names, fitted.
+def names() -> list[str]:
+    """The names of all methods, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
-    Raises CalibError when there is no such method, or it cannot be fitted.
+
+def build(fitting: Fitting, config: MethodConfig) -> Method:
+    """Fit the method that a configuration names.
+
+    Raises CalibError if there is no such method (unknown-name), or it cannot be fitted.
     """
-    return _file(config).method(fitting, config)
+    return _module(config).method(fitting, config)
 
 
 def check(config: MethodConfig, vlm: AnyModel, examples: Sequence[Example]) -> None:
-    """Raise CalibError for a method that could not be carried out, before anything is done."""
-    file = _file(config)
-    if hasattr(file, "check"):
-        file.check(config, vlm, examples)
+    """Raise CalibError for a configuration that cannot work, before anything is generated."""
+    module = _module(config)
+    if hasattr(module, "check"):
+        module.check(config, vlm, examples)
 
 
-def _file(config: MethodConfig) -> Any:
+def _module(config: MethodConfig) -> Any:
     name = config.file or config.name
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    if name not in names:
+    if name not in names():
         raise CalibError(
-            f"method={name} has no file in calib/methods.{did_you_mean(name, names)} "
-            f"Choose from none, {', '.join(names)}."
+            "unknown-name",
+            f"There is no file calib/methods/{name}.py for method={name}."
+            f"{did_you_mean(name, names())} Choose from none, {', '.join(names())}.",
         )
     return importlib.import_module(f"{__name__}.{name}")

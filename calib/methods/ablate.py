@@ -1,12 +1,14 @@
 """Directional ablation of the refusal direction (arXiv 2406.11717, sections 2.3 and 2.4).
 
-    direction = unit(mean h(refused) - mean h(answered)) at one layer, the last prompt token
+    direction = unit(mean h(refused) - mean h(answered))                                    [width]
     h_l  <-  h_l - strength x (h_l . direction) direction        after every block l, at every token
 
-A layer of the grid is the one the direction comes from. Strength is the share of the component that
-is removed: 1 leaves none of it and lowers refusals, negative strengths amplify it. The paper also
-edits what each block's attention and MLP write; here that is edited once it is in the block's
-output. Its means are over harmful and harmless queries (contrast=safety).
+The means are taken at one layer, the layer of the grid, at the last prompt token. Strength is the
+share of the component that is removed: 1 removes it completely and lowers refusals; negative
+strengths amplify it.
+
+The paper takes its means over harmful and harmless queries (contrast=safety), and also edits the
+outputs of each block's attention and MLP; here the block's output is edited, which contains both.
 """
 
 from calib.config.method import Ablation
@@ -19,13 +21,13 @@ AXIS = Axis("share of the component that is removed", default_scale=0.5)
 
 
 def method(fitting: Fitting, config: Ablation) -> Method:
-    """One direction for each layer of the grid, ablated everywhere."""
+    """One direction per layer of the grid, each ablated at all ``config.edited_layers``."""
     direction = fitting.direction(config.contrast, config.estimator, config.read_positions)
-    edited = fitting.layers(config.edited_layers)
+    edited_layers = fitting.layers(config.edited_layers)
 
-    def change(layer: int | None, strength: float) -> Intervention:
+    def intervention(layer: int | None, strength: float) -> Intervention:
         assert layer is not None
-        operator = Ablate(direction.vectors[direction.row(layer)], strength)
-        return Intervention(edits_at(None, edited, lambda at: operator, config.positions))
+        ablation = Ablate(direction.vectors[direction.row(layer)], strength)
+        return Intervention(edits_at(None, edited_layers, lambda _: ablation, config.positions))
 
-    return Method(config.name, AXIS, fitting.layers(config.layers), change, direction)
+    return Method(config.name, AXIS, fitting.layers(config.layers), intervention, direction)

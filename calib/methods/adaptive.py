@@ -1,17 +1,22 @@
-"""Adaptive steering: what is added depends on the input (AdaSteer, arXiv 2504.09466, section 4).
+"""Adaptive steering, with coefficients that depend on the input (AdaSteer, arXiv 2504.09466,
+section 4).
 
-With r the refusal direction (refused minus answered unsafe queries), c the harm direction (unsafe
-minus safe queries, made orthogonal to r), and p(x, v) the projection of the last prompt token's
-activation at one layer on v, in gaps from between the classes (+-0.5 at the class means):
+Per layer l, r_l is the unit refusal direction (refused minus answered unsafe queries) and c_l the
+unit harm direction (unsafe minus safe queries, orthogonal to r_l), both [width]; gap_l(v) is the
+distance between the two class means along v. p(x, v) is the projection on v of the activation at
+the last prompt token of x, at one layer, measured from the midpoint between the class means in
+units of the gap: the class means lie at +-0.5.
 
     lambda_r(x) = clip(refusal_slope x p(x, r), refusal_limits)
     lambda_c(x) = clip(harm_slope x p(x, c), harm_limits)
     h_l  <-  h_l + strength x (lambda_r(x) gap_l(r) r_l + lambda_c(x) gap_l(c) c_l)
 
-at all layers, with gap_l(v) the distance of the two class means along v. A negative refusal slope
-pushes those that lean to answering towards refusing and the other way round; a positive harm slope
-pushes every query further to its own side. The paper fits slopes, offsets and limits to each model;
-here gap units make them comparable. Strength scales both.
+at all layers. A negative refusal slope pushes queries that lean towards an answer towards refusal,
+and vice versa; a positive harm slope pushes every query further to its own side. Strength scales
+both coefficients.
+
+The paper fits slopes, offsets and limits for each model; here one set of values serves all models,
+because gap units make them comparable.
 """
 
 from collections.abc import Sequence
@@ -31,67 +36,76 @@ AXIS = Axis("factor of the adaptive coefficients", signed=False, default_scale=0
 
 
 def method(fitting: Fitting, config: Adaptive) -> Method:
-    """Coefficients by example, one pair of directions per layer."""
+    """Two directions per layer, added with coefficients of each example."""
     positions = config.read_positions
     refusal = fitting.direction("harmful_refusal", "mean_difference", positions)
     harm = fitting.direction("safety", "mean_difference", positions)
-    apart = orthogonal(harm.vectors, refusal.vectors)  # [layers, width]
-    gap = harm.gap * (harm.vectors * apart).sum(-1)  # [layers]: of the class means along apart
-    reads = _coefficient_layer(config, fitting, harm)
+    harm_vectors = orthogonalised(harm.vectors, refusal.vectors)  # [layers, width]
+    harm_gap = harm.gap * (harm.vectors * harm_vectors).sum(-1)  # [layers]
+    coefficient_layer = _coefficient_layer(config, fitting, harm)
     layers = fitting.layers(config.layers)
-    safety = fitting.samples("safety", "train", positions, layers=[reads])
-    harmful = fitting.samples("harmful_refusal", "train", positions, layers=[reads])
-    by_refusal = Scale.between(
-        refusal.vectors[reads], harmful.positive[:, 0], harmful.negative[:, 0]
+    safety = fitting.samples("safety", "train", positions, layers=[coefficient_layer])
+    harmful = fitting.samples("harmful_refusal", "train", positions, layers=[coefficient_layer])
+    refusal_scale = ProjectionScale.fit(
+        refusal.vectors[coefficient_layer], harmful.positive[:, 0], harmful.negative[:, 0]
     )
-    by_harm = Scale.between(apart[reads], safety.positive[:, 0], safety.negative[:, 0])
+    harm_scale = ProjectionScale.fit(
+        harm_vectors[coefficient_layer], safety.positive[:, 0], safety.negative[:, 0]
+    )
 
-    def change(layer: int | None, strength: float) -> Intervention:
+    def intervention(layer: int | None, strength: float) -> Intervention:
         def edits(on_refusal: torch.Tensor, on_harm: torch.Tensor) -> Edits:
-            def added(at: int) -> Add:
-                both = on_refusal * refusal.at(at, 1.0) + on_harm * gap[at] * apart[at]
-                return Add(strength * both)
+            def addition(number: int) -> Add:
+                along_harm = on_harm * harm_gap[number] * harm_vectors[number]
+                return Add(strength * (on_refusal * refusal.at(number, 1.0) + along_harm))
 
-            return edits_at(layer, layers, added, config.positions)
+            return edits_at(layer, layers, addition, config.positions)
 
         def rule(examples: Sequence[Example]) -> list[Edits]:
-            read = fitting.activations(examples, [reads], positions)[:, 0]
-            on_refusal = (config.refusal_slope * by_refusal.of(read)).clip(*config.refusal_limits)
-            on_harm = (config.harm_slope * by_harm.of(read)).clip(*config.harm_limits)
-            return [edits(*both) for both in zip(on_refusal, on_harm, strict=True)]
+            hidden = fitting.activations(examples, [coefficient_layer], positions)[:, 0]
+            on_refusal = config.refusal_slope * refusal_scale.project(hidden)
+            on_harm = config.harm_slope * harm_scale.project(hidden)
+            coefficients = zip(
+                on_refusal.clip(*config.refusal_limits),
+                on_harm.clip(*config.harm_limits),
+                strict=True,
+            )
+            return [edits(*pair) for pair in coefficients]
 
         return Intervention(rule=rule)
 
-    note = f"{config.name}: coefficients are read at layer {reads}"
-    return Method(
-        config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change, refusal, [note]
-    )
+    note = f"{config.name}: coefficients are read at layer {coefficient_layer}"
+    grid = grid_layers(layers, config.all_layers_at_once)
+    return Method(config.name, AXIS, grid, intervention, refusal, [note])
 
 
-def orthogonal(vectors: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
-    """Unit vectors without their components along others. # [layers, width] each"""
-    along = (vectors * to).sum(-1, keepdim=True)
-    left = vectors - along * to
-    return left / left.norm(dim=-1, keepdim=True)
+def orthogonalised(vectors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """``vectors`` without their components along ``others``, at unit length.
+
+    # [layers, width] each
+    """
+    components = (vectors * others).sum(-1, keepdim=True)
+    remainder = vectors - components * others
+    return remainder / remainder.norm(dim=-1, keepdim=True)
 
 
-class Scale:
-    """Projections on a vector in gaps from between two classes: +-0.5 at the class means."""
+class ProjectionScale:
+    """Projections on a vector in units of the gap between two class means, which lie at +-0.5."""
 
-    def __init__(self, vector: torch.Tensor, middle: float, gap: float) -> None:
-        self.vector, self.middle, self.gap = vector, middle, gap
+    def __init__(self, vector: torch.Tensor, midpoint: float, gap: float) -> None:
+        self.vector, self.midpoint, self.gap = vector, midpoint, gap
 
     @classmethod
-    def between(
+    def fit(
         cls, vector: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor
-    ) -> "Scale":
-        """By the activations of the classes. # [width], [examples, width] each"""
+    ) -> "ProjectionScale":
+        """The scale for two classes of activations. # [width], [examples, width] twice"""
         high, low = float((positive @ vector).mean()), float((negative @ vector).mean())
         return cls(vector, (high + low) / 2, high - low)
 
-    def of(self, activations: torch.Tensor) -> torch.Tensor:
+    def project(self, activations: torch.Tensor) -> torch.Tensor:
         """# [examples, width] -> [examples]"""
-        return (activations @ self.vector - self.middle) / self.gap
+        return (activations @ self.vector - self.midpoint) / self.gap
 
 
 def _coefficient_layer(config: Adaptive, fitting: Fitting, harm: Direction) -> int:

@@ -1,10 +1,10 @@
-"""Defence prompt: the model is told to look for harm in picture and words before it acts, to
-decline what is harmful and to carry out the rest (AdaShield-S, arXiv 2403.09513, section 3.2).
+"""Defence prompt: look for harm in picture and text before acting, decline harmful requests and
+carry out the others (AdaShield-S, arXiv 2403.09513, section 3.2).
 
-    shown = example + text
+    prompt = example + text
 
-The text is ours (conf/method/caution.yaml). Known to raise over-refusal. Strength is 1 with the
-text, 0 without.
+Strength is 1 with the text, 0 without it. Such prompts are known to raise over-refusal. The wording
+is ours (conf/method/caution.yaml), not the paper's.
 """
 
 from calib.methods.reminder import check, method

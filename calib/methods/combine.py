@@ -1,10 +1,11 @@
-"""Combination: a prompt-based and an activation-based method in one row.
+"""Combination of a prompt-based and an activation-based method in one setting.
 
-    shown = prompt method(example),   edits = activation method(shown)
+    prompt = prompt method(example),   edits = activation method(prompt)
 
-The activation method is fitted to the plain train examples; what it looks at to decide on an
-example (a gate, a caption) it sees in the prompt as it is shown. The prompt method stands at its
-first strength, and the combination's layers and strengths are those of the activation method.
+The activation method is fitted to the train examples without the prompt. If its edits depend on the
+example (a gate, a caption), they are computed from the prompt that the model sees. The prompt
+method is used at its first strength; layers and strengths of the grid are those of the activation
+method.
 """
 
 from collections.abc import Sequence
@@ -20,42 +21,46 @@ from calib.util.errors import CalibError
 
 
 def check(config: Combine, vlm: VLM, examples: Sequence[Example]) -> None:
-    """Raise CalibError unless there is one method of each kind, and its cost can be measured."""
+    """Raise CalibError unless there is one method of each kind, and its KL can be measured."""
     if not isinstance(config.prompt, Prompting) or not isinstance(config.activation, Activation):
         raise CalibError(
+            "invalid-setting",
             f"method=combine takes a prompt-based and an activation-based method, not "
             f"{config.prompt.name} and {config.activation.name}. Choose with "
-            "method@method.prompt=NAME and method@method.activation=NAME."
+            "method@method.prompt=NAME and method@method.activation=NAME.",
         )
     if config.prompt.kl is not None:
         raise CalibError(
-            "method.prompt.kl chooses nothing here: the prompt stands at its first strength. Give "
-            "method.activation.kl, which counts what both cost."
+            "conflicting-settings",
+            "method.prompt.kl has no effect: the prompt method is used at its first strength. "
+            "Give method.activation.kl, which limits the KL of both methods together.",
         )
-    by_cost = config.activation.kl is not None or config.activation.layers == "auto"
-    if by_cost and isinstance(config.prompt, PromptFlowMethod):
+    needs_kl = config.activation.kl is not None or config.activation.layers == "auto"
+    if needs_kl and isinstance(config.prompt, PromptFlowMethod):
         raise CalibError(
-            f"method.activation.kl and layers=auto go by the first token of one prompt, and "
-            f"{config.prompt.name} asks several times. Give method.activation.strengths and layers."
+            "conflicting-settings",
+            "method.activation.kl and method.activation.layers=auto measure KL at the first token "
+            f"of a single prompt, and {config.prompt.name} sends several. Give "
+            "method.activation.strengths and method.activation.layers.",
         )
 
 
 def method(fitting: Fitting, config: Combine) -> Method:
-    """The activation method's grid under the prompt method."""
+    """The activation method's grid, under the prompt of the prompt method."""
     assert isinstance(config.prompt, Prompting)
     prompt = methods.build(fitting, config.prompt)
     activation = methods.build(fitting, config.activation)
-    asked = prompt.setting(None, config.prompt.strengths[0]).intervention.prompt_flow
+    prompt_flow = prompt.setting(None, config.prompt.strengths[0]).intervention.prompt_flow
 
-    def change(layer: int | None, strength: float) -> Intervention:
+    def intervention(layer: int | None, strength: float) -> Intervention:
         edited = activation.intervention(layer, strength)
-        return Intervention(edited.edits, edited.rule, asked)
+        return Intervention(edited.edits, edited.rule, prompt_flow)
 
     return Method(
         config.name,
         activation.axis,
         activation.layers,
-        change,
+        intervention,
         activation.direction,
         [*prompt.notes, *activation.notes],
     )

@@ -1,13 +1,13 @@
-"""ECSO, eyes closed, safety on (arXiv 2403.09572, section 3): the model checks its own answer, and
-where that is harmful answers again from a caption, without the picture.
+"""ECSO, "eyes closed, safety on" (arXiv 2403.09572, section 3): the model checks its own answer,
+and if the answer is harmful, it answers again from a caption, without the picture.
 
-    step 1: example                                   -> answer
-    step 2: example and answer: is this harmful?      -> yes or no; no: the answer counts
-    step 3: the picture: caption it for this request  -> caption
-    step 4: caption and query, without the picture    -> the response that counts
+    step 1: example                                      -> answer
+    step 2: example and answer: is the answer harmful?   -> yes or no; if no, the answer is judged
+    step 3: caption the picture for this request         -> caption
+    step 4: caption and query, without the picture       -> the response that is judged
 
-Where there is no picture a harmful answer is given again with the closing instruction alone. The
-texts are ours (conf/method/ecso.yaml). Strength is 1 with the steps, 0 without.
+Without a picture, step 3 is skipped and step 4 adds only its closing instruction. Strength is 1
+with the steps, 0 without them. The texts are ours (conf/method/ecso.yaml).
 """
 
 import re
@@ -27,17 +27,16 @@ TEXTS = ("check", "caption", "text")
 
 
 def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) -> None:
-    """Raise CalibError for a missing text or a strength other than 0 and 1."""
+    """Raise CalibError for a missing text, or a strength other than 0 and 1."""
     for name in TEXTS:
         prompt_text(config, vlm, name)
     check_prompt_strengths(config)
 
 
 def method(fitting: Fitting, config: PromptFlowMethod) -> Method:
-    """All steps."""
-    texts = [prompt_text(config, fitting.vlm, name) for name in TEXTS]
-    steps = Intervention(prompt_flow=EyesClosed(*texts))
-    return Method(config.name, PROMPT_AXIS, [None], lambda layer, strength: steps)
+    """All four steps."""
+    flow = EyesClosed(*(prompt_text(config, fitting.vlm, name) for name in TEXTS))
+    return Method(config.name, PROMPT_AXIS, [None], lambda *_: Intervention(prompt_flow=flow))
 
 
 @dataclass(frozen=True)
@@ -45,32 +44,33 @@ class EyesClosed:
     """Answer, check, caption, answer without the picture."""
 
     check: str
-    """Asks whether an answer is harmful, to be said yes or no; {query}, {answer}."""
+    """The yes-or-no question whether an answer is harmful; with {query} and {answer}."""
     caption: str
-    """Asks for a caption; {query}."""
+    """The request for a caption; with {query}."""
     closing: str
-    """What is asked without the picture; {query}, {caption}."""
+    """The query of the last step, without the picture; with {query} and {caption}."""
     multi_step: ClassVar[bool] = True
 
-    def next(self, example: Example, said: Sequence[str]) -> Example | int:
-        """The next step; a check that does not begin with yes leaves the answer as it is."""
-        match len(said):
+    def next(self, example: Example, responses: Sequence[str]) -> Example | int:
+        """The prompt of the next step. The answer stands unless the check's first word is yes."""
+        match len(responses):
             case 0:
                 return example
             case 1:
-                return replace(example, query=self._filled(self.check, example, answer=said[0]))
-            case 2 if words_of(said[1])[:1] != ["yes"]:
+                check = self._fill(self.check, example, answer=responses[0])
+                return replace(example, query=check)
+            case 2 if words_of(responses[1])[:1] != ["yes"]:
                 return 0
             case 2 if example.picture is not None:
-                return replace(example, query=self._filled(self.caption, example))
-        if len(said) == (4 if example.picture is not None else 3):
-            return len(said) - 1
-        caption = said[2] if example.picture is not None else NO_CAPTION
-        query = self._filled(self.closing, example, caption=caption).strip()
+                return replace(example, query=self._fill(self.caption, example))
+        if len(responses) == (4 if example.picture is not None else 3):
+            return len(responses) - 1
+        caption = responses[2] if example.picture is not None else NO_CAPTION
+        query = self._fill(self.closing, example, caption=caption).strip()
         return replace(example, query=query, picture=None)
 
     @staticmethod
-    def _filled(text: str, example: Example, **parts: str) -> str:
-        # Not format: what is filled in may hold braces, and is not filled in turn.
-        known = {"query": example.query, **parts}
-        return re.sub(r"\{(\w+)\}", lambda found: known.get(found[1], found[0]), text)
+    def _fill(text: str, example: Example, **values: str) -> str:
+        # Unlike str.format, this leaves braces inside of the values as they are.
+        known = {"query": example.query, **values}
+        return re.sub(r"\{(\w+)\}", lambda field: known.get(field[1], field[0]), text)

@@ -1,12 +1,16 @@
-"""Internal Activation Revision at layers (arXiv 2501.16378; no code was released, so this follows
-its description and the recipe of inference-time intervention, arXiv 2306.03341, that it builds on).
+"""Internal Activation Revision at layers (arXiv 2501.16378).
 
-    theta_l = unit(revision vector),  sigma_l = standard deviation of the samples' h_l . theta_l
-    h_l  <-  h_l + strength x sigma_l x theta_l        at every token that is generated
+    theta_l = unit(revision vector of layer l)                                              [width]
+    sigma_l = standard deviation of h_l . theta_l over all samples
+    h_l  <-  h_l + strength x sigma_l x theta_l        at every generated token
 
 The revision vector is the mass-mean shift between contrastive samples, or the weights of a logistic
-probe; the samples are refusals and answers to one query, unsafe and safe queries, or queries with
-and without their picture (there it points to the text alone). Strength is in standard deviations.
+probe. The samples are refusals and answers to one query, unsafe and safe queries, or queries with
+and without their picture (theta_l then points towards the text alone). Strength is in standard
+deviations.
+
+The authors released no code: this follows the paper's description, and the recipe of inference-time
+intervention (arXiv 2306.03341, section 3), which the paper builds on.
 """
 
 import torch
@@ -30,21 +34,22 @@ def method(fitting: Fitting, config: Revision) -> Method:
     vectors = revision_vectors(samples, config)  # [layers, width]
     added = dict(zip(layers, vectors * deviations(samples, vectors)[:, None], strict=True))
 
-    def change(layer: int | None, strength: float) -> Intervention:
-        return Intervention(
-            edits_at(layer, layers, lambda at: Add(strength * added[at]), config.positions)
-        )
+    def intervention(layer: int | None, strength: float) -> Intervention:
+        def addition(number: int) -> Add:
+            return Add(strength * added[number])
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)
+        return Intervention(edits_at(layer, layers, addition, config.positions))
+
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
 
 
 def revision_vectors(samples: Samples, config: Revision) -> torch.Tensor:
-    """Unit vectors towards safety. # [layers, width]"""
+    """Unit vectors that point towards safety. # [layers, width]"""
     vectors = ESTIMATORS[EXTRACTORS[config.extractor]](samples).vectors
     return -vectors if config.samples == "modality" else vectors
 
 
 def deviations(samples: Samples, vectors: torch.Tensor) -> torch.Tensor:
-    """Standard deviation of all samples' projections. # [layers]"""
-    both = torch.cat([samples.positive, samples.negative])  # [samples, layers, width]
-    return torch.einsum("nlw,lw->nl", both, vectors).std(0, correction=0)
+    """Standard deviations of all samples' projections on ``vectors``. # [layers]"""
+    activations = torch.cat([samples.positive, samples.negative])  # [samples, layers, width]
+    return torch.einsum("nlw,lw->nl", activations, vectors).std(0, correction=0)

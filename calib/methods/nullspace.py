@@ -1,13 +1,14 @@
 """Null-space steering (AlphaSteer, arXiv 2506.07022, section 4).
 
-    P_l      projector on the directions in which safe activations hardly vary
-    Delta_l  the ridge solution of h P_l Delta_l = r_l over unsafe activations h
-    h_l  <-  h_l + strength x h_l P_l Delta_l
+    P_l      projector on the directions along which safe activations hardly vary   [width, width]
+    Delta_l  ridge solution of h P_l Delta_l = r_l over unsafe activations h        [width, width]
+    h_l  <-  h_l + strength x h_l P_l Delta_l        at the last prompt token
 
-at the last prompt token, with r_l the refusal direction with its gap. Safe activations have next to
-nothing in that null space, so they are left alone. As every unsafe activation has the same target,
-P Delta = w r^T has rank one (calib.directions.subspaces): the edit is strength linear in the
-projection on w. Strength 1 moves unsafe activations by about the gap of the refusal direction.
+r_l [width] is the refusal direction times its gap. Safe activations have almost no component in the
+null space, so they are hardly changed. Because every unsafe activation has the same target,
+P Delta = w r^T has rank one (calib.directions.subspaces), and the edit is an addition of r that is
+linear in the projection on w. Strength 1 moves unsafe activations by about the refusal direction's
+gap.
 """
 
 from functools import partial
@@ -31,14 +32,13 @@ def method(fitting: Fitting, config: Nullspace) -> Method:
     solve = partial(nullspace_ridge, null_share=config.null_share, ridge=config.ridge)
     readers = solve(samples).readers  # [layers, width]
     assert readers is not None
-    reader = dict(zip(layers, readers, strict=True))
+    reader_of_layer = dict(zip(layers, readers, strict=True))
 
-    def change(layer: int | None, strength: float) -> Intervention:
-        def solved(at: int) -> LowRank:
-            return LowRank(reader[at][None], refusal.at(at, strength)[None])
+    def intervention(layer: int | None, strength: float) -> Intervention:
+        def rank_one(number: int) -> LowRank:
+            return LowRank(reader_of_layer[number][None], refusal.at(number, strength)[None])
 
-        return Intervention(edits_at(layer, layers, solved, config.positions))
+        return Intervention(edits_at(layer, layers, rank_one, config.positions))
 
-    return Method(
-        config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change, refusal
-    )
+    grid = grid_layers(layers, config.all_layers_at_once)
+    return Method(config.name, AXIS, grid, intervention, refusal)

@@ -1,14 +1,15 @@
-"""SCANS: steering whose sign is decided by where the model is about to go (arXiv 2408.11491,
-section 3).
+"""SCANS: steering whose sign is decided by a hidden-state transition (arXiv 2408.11491, section 3).
 
-    t_l(x) = h_l(last prompt token of x) - h_l(last token of x + " Sure")     the transition
-    s(x)   = mean over gate layers of cos(t_l(x), mean over unsafe train x' of t_l(x'))
-    h_l  <-  h_l + strength x gap_l x direction_l     if s(x) >= threshold, towards refusing
+    t_l(x) = h_l(last prompt token of x) - h_l(last token of x + " Sure")                   [width]
+    s(x)   = mean over gate layers of cos(t_l(x), mean of t_l over unsafe train queries)
+    h_l  <-  h_l + strength x gap_l x direction_l     if s(x) >= threshold: towards refusal
     h_l  <-  h_l - strength x gap_l x direction_l     otherwise
 
-for all layers l of a band. The direction points to refused queries from answered ones; the paper's,
-to unsafe from safe ones (contrast=safety). The threshold has the best F1 of unsafe against safe on
+for all layers l of a band. The threshold has the best F1 for unsafe against safe queries on
 validation. Strength is in gap units of the direction.
+
+direction_l [width] points from answered to refused queries; the paper's points from safe to unsafe
+queries (contrast=safety).
 """
 
 from collections.abc import Sequence
@@ -29,40 +30,40 @@ AXIS = Axis("in gap units", signed=False)
 
 
 def method(fitting: Fitting, config: Scans) -> Method:
-    """Both signs over the band, one of them for each example."""
+    """Steering over the band, with a sign for each example."""
     direction = fitting.direction(config.contrast, config.estimator, config.read_positions)
     layers = fitting.layers(config.layers)
     gate = transition_gate(fitting, config)
 
-    def change(layer: int | None, strength: float) -> Intervention:
-        def edits(signed: float) -> Edits:
-            return edits_at(
-                layer, layers, lambda at: Add(direction.at(at, signed)), config.positions
-            )
+    def intervention(layer: int | None, strength: float) -> Intervention:
+        def edits(signed_strength: float) -> Edits:
+            def addition(number: int) -> Add:
+                return Add(direction.at(number, signed_strength))
+
+            return edits_at(layer, layers, addition, config.positions)
 
         return Intervention(rule=gate.rule(edits(strength), otherwise=edits(-strength)))
 
     grid = grid_layers(layers, config.all_layers_at_once)
-    return Method(config.name, AXIS, grid, change, direction, [gate.note])
+    return Method(config.name, AXIS, grid, intervention, direction, [gate.note])
 
 
 def transition_gate(fitting: Fitting, config: Scans) -> Gate:
-    """Opens for examples that go where unsafe ones go."""
+    """A gate that opens for examples with transitions like those of unsafe queries."""
     transitions = Transitions(fitting, config)
     unsafe = fitting.sides("safety", "train").positive
-    mean = transitions.of(unsafe).mean(0)  # [layers, width]
+    mean = transitions.read(unsafe).mean(0)  # [layers, width]
 
     def scores(examples: Sequence[Example]) -> torch.Tensor:
-        return torch.cosine_similarity(transitions.of(examples), mean, dim=-1).mean(-1)
+        return torch.cosine_similarity(transitions.read(examples), mean, dim=-1).mean(-1)
 
-    where = f"layers {', '.join(map(str, transitions.layers))}"
-    return select_gate(
-        fitting, f"{config.name}: the transition gate", [(where, scores)], config.threshold
-    )
+    name = f"{config.name}: the transition gate"
+    description = f"layers {', '.join(map(str, transitions.layers))}"
+    return select_gate(fitting, name, [(description, scores)], config.threshold)
 
 
 class Transitions:
-    """What one more token does to activations."""
+    """Changes of activations when the prompt is continued by ``config.continuation``."""
 
     def __init__(self, fitting: Fitting, config: Scans) -> None:
         self.fitting = fitting
@@ -71,9 +72,7 @@ class Transitions:
             lambda e: replace(e, response_prefix=e.response_prefix + config.continuation)
         )
 
-    def of(self, examples: Sequence[Example]) -> torch.Tensor:
+    def read(self, examples: Sequence[Example]) -> torch.Tensor:
         """The transition of each example. # [examples, layers, width]"""
-        longer = self.continued.of(examples)
-        return self.fitting.activations(examples, self.layers) - self.fitting.activations(
-            longer, self.layers
-        )
+        before = self.fitting.activations(examples, self.layers)
+        return before - self.fitting.activations(self.continued.get(examples), self.layers)

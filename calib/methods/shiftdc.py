@@ -1,12 +1,12 @@
-"""ShiftDC: take what the picture shifts along the safety direction out again (arXiv 2502.13095,
-section 4).
+"""ShiftDC: remove the component of the picture's shift along the safety direction (arXiv
+2502.13095, section 4).
 
-    s_l = mean h_l(safe queries) - mean h_l(unsafe queries), pictures replaced by their captions
-    m_l = h_l(picture, query) - h_l(caption, query)                 the modality shift of an input
+    s_l = mean h_l(safe queries) - mean h_l(unsafe queries), with captions for pictures     [width]
+    m_l = h_l(picture, query) - h_l(caption, query), the modality shift of an input         [width]
     h_l  <-  h_l - strength x (m_l . s_l / s_l . s_l) s_l           at the last prompt token
 
-for the upper half of the layers. Captions are the model's own, or come from a file; an example
-without a picture has no shift. Strength 1 takes the whole component out.
+for the upper half of the layers. Captions are written by the model itself or come from a file.
+Examples without a picture have no shift. Strength 1 removes the whole component.
 """
 
 from collections.abc import Sequence
@@ -28,43 +28,49 @@ AXIS = Axis("share of the modality shift along the safety direction that is remo
 
 
 def check(config: Captioned, vlm: VLM, examples: Sequence[Example]) -> None:
-    """Raise CalibError when there is nobody or nothing to caption."""
+    """Raise CalibError if no example has a picture, or captions cannot be obtained."""
     check_captions(config, examples)
     if config.captions is None:
         prompt_text(config, vlm, "question")
 
 
 def method(fitting: Fitting, config: Captioned) -> Method:
-    """A shift of its own for every example."""
+    """An edit for each example, computed from its own shift."""
     layers = fitting.layers(config.layers)
     positions = config.read_positions
     captions = Captions(fitting, config)
     train = fitting.sides("safety", "train")
 
-    def mean(examples: Sequence[Example]) -> torch.Tensor:
-        return fitting.activations(captions.in_place(examples), layers, positions).mean(0)
+    def mean(examples: Sequence[Example]) -> torch.Tensor:  # [layers, width]
+        captioned = captions.replace_pictures(examples)
+        return fitting.activations(captioned, layers, positions).mean(0)
 
     safety = mean(train.negative) - mean(train.positive)
     safety = safety / safety.norm(dim=-1, keepdim=True)  # [layers, width]
 
-    def change(layer: int | None, strength: float) -> Intervention:
+    def intervention(layer: int | None, strength: float) -> Intervention:
         def rule(examples: Sequence[Example]) -> list[Edits]:
             pictured = [example for example in examples if example.picture is not None]
             if not pictured:
                 return [()] * len(examples)
             shift = fitting.activations(pictured, layers, positions)
-            shift = shift - fitting.activations(captions.in_place(pictured), layers, positions)
+            captioned = captions.replace_pictures(pictured)
+            shift = shift - fitting.activations(captioned, layers, positions)
             removed = strength * (shift * safety).sum(-1, keepdim=True) * safety
-            of = dict(zip(map(id, pictured), removed, strict=True))  # [layers, width] each
+            by_example = dict(zip(map(id, pictured), removed, strict=True))  # [layers, width] each
 
             def edits(example: Example) -> Edits:
-                if id(example) not in of:
+                if id(example) not in by_example:
                     return ()
-                by_layer = dict(zip(layers, of[id(example)], strict=True))
-                return edits_at(layer, layers, lambda at: Add(-by_layer[at]), config.positions)
+                by_layer = dict(zip(layers, by_example[id(example)], strict=True))
+
+                def removal(number: int) -> Add:
+                    return Add(-by_layer[number])
+
+                return edits_at(layer, layers, removal, config.positions)
 
             return [edits(example) for example in examples]
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)

@@ -1,15 +1,14 @@
 """Steering: contrastive activation addition (CAA, arXiv 2312.06681, section 3).
 
-Adds a direction to the activations after decoder block l, at the chosen positions:
-
     h_l  <-  h_l + strength x gap_l x direction_l
 
-Strength is in gap units: 1.0 moves the activation by the distance between the two class means, so
-that strengths compare across layers and models. Positive strengths steer towards the positive class
-of the contrast (unsafe, or refused), negative ones away from it.
+after decoder block l, at the chosen positions; direction_l is a unit vector [width]. Strength is in
+gap units: 1.0 moves the activation by the distance between the two class means, so that strengths
+are comparable between layers and models. Positive strengths steer towards the positive side of the
+contrast (unsafe, or refused), negative strengths away from it.
 
-Every axis of its configuration can be changed (site, layers together, operator, gate): the named
-methods that do no more than that are this one with other settings.
+Operator, site, layers and gate can be changed in the configuration. Methods that are only other
+values of these settings share this code: conditional, refusal_control, steer_pca.
 """
 
 from collections.abc import Sequence
@@ -28,5 +27,5 @@ def check(config: Steer, vlm: VLM, examples: Sequence[Example]) -> None:
 
 
 def method(fitting: Fitting, config: Steer) -> Method:
-    """One setting for each layer (or for all together) and strength."""
+    """One setting for each strength and each layer, or for all layers at once."""
     return steering_method(fitting, config)

@@ -1,13 +1,14 @@
 """Surgical ablation of false refusal (arXiv 2410.03415, section 3).
 
-    w = mean h(safe, refused) - mean h(safe, answered)          what false refusals have in common
-    r = mean h(unsafe, refused) - mean h(safe, answered)        the refusal direction
+    w = mean h(safe, refused) - mean h(safe, answered)          the false-refusal vector    [width]
+    r = mean h(unsafe, refused) - mean h(safe, answered)        the refusal direction       [width]
     w  <-  w - lambda (w . r / r . r) r
     h_l  <-  h_l - strength x (h_l . w^) w^                     after every block l, at every token
 
-with w^ = w / |w|, all at the last prompt token of one layer, the layer of the grid. lambda =
-orthogonalisation keeps true refusals out of what is removed; refusal_strength also adds r, in gap
-units, at its own layer. Strength is the share of the component that is removed.
+with w^ = w / |w|. The means are taken at the last prompt token of one layer, the layer of the grid.
+lambda (``orthogonalisation``) keeps true refusals out of the removed component; with
+``refusal_strength``, r is also added at its own layer, in gap units. Strength is the share of the
+component that is removed.
 """
 
 import torch
@@ -22,28 +23,30 @@ AXIS = Axis("share of the component that is removed", default_scale=0.5)
 
 
 def method(fitting: Fitting, config: Surgical) -> Method:
-    """One false-refusal vector for each layer of the grid, ablated everywhere."""
+    """One false-refusal vector per layer of the grid, ablated at all ``config.edited_layers``."""
     positions = config.read_positions
-    false = fitting.direction("false_refusal", "mean_difference", positions)
-    true = fitting.direction("true_refusal", "mean_difference", positions)
-    edited = fitting.layers(config.edited_layers)
+    false_refusal = fitting.direction("false_refusal", "mean_difference", positions)
+    true_refusal = fitting.direction("true_refusal", "mean_difference", positions)
+    edited_layers = fitting.layers(config.edited_layers)
 
-    def change(layer: int | None, strength: float) -> Intervention:
+    def intervention(layer: int | None, strength: float) -> Intervention:
         assert layer is not None
-        row = false.row(layer)
-        removed = orthogonalised(
-            false.vectors[row], true.vectors[true.row(layer)], config.orthogonalisation
+        vector = orthogonalised(
+            false_refusal.vectors[false_refusal.row(layer)],
+            true_refusal.vectors[true_refusal.row(layer)],
+            config.orthogonalisation,
         )
-        edits = edits_at(None, edited, lambda at: Ablate(removed, strength), config.positions)
+        ablation = Ablate(vector, strength)
+        edits = edits_at(None, edited_layers, lambda _: ablation, config.positions)
         if config.refusal_strength:
-            added = Add(true.at(layer, config.refusal_strength))
-            edits += edits_at(layer, edited, lambda at: added, config.positions)
+            addition = Add(true_refusal.at(layer, config.refusal_strength))
+            edits += edits_at(layer, edited_layers, lambda _: addition, config.positions)
         return Intervention(edits)
 
-    return Method(config.name, AXIS, fitting.layers(config.layers), change, false)
+    return Method(config.name, AXIS, fitting.layers(config.layers), intervention, false_refusal)
 
 
 def orthogonalised(vector: torch.Tensor, refusal: torch.Tensor, share: float) -> torch.Tensor:
-    """``vector`` without a share of its component along ``refusal``, of unit length. # [width]"""
-    left = vector - share * (vector @ refusal) / (refusal @ refusal) * refusal
-    return left / left.norm()
+    """``vector`` without a share of its component along ``refusal``, at unit length. # [width]"""
+    remainder = vector - share * (vector @ refusal) / (refusal @ refusal) * refusal
+    return remainder / remainder.norm()

@@ -1,13 +1,15 @@
-"""VLM-Guard: keep the picture out of the safety subspace, and amplify what is unsafe in it
-(arXiv 2502.10486; known to us from notes on it, its code is not public).
+"""VLM-Guard: remove the picture's shift within the safety subspace, and amplify unsafe components
+in the subspace (arXiv 2502.10486).
 
-    V_l   the first right singular vectors of h_l(unsafe) - h_l(safe) over the train pairs
-    m_l = h_l(picture, query) - h_l(query)                          the visual shift of an input
+    V_l   first right singular vectors of h_l(unsafe) - h_l(safe), train pairs        [rank, width]
+    m_l = h_l(picture, query) - h_l(query), the visual shift of an input                    [width]
     h'  = h_l - strength x m_l V^T V
     h_l  <-  h' + strength x [h' . v_1 > 0] x h' V^T V              at the last prompt token
 
-m and the condition are those of the unedited prompt; an example without a picture has no shift.
-Strength 1 is the paper's removal of the whole shift, with its alpha of 1.
+m_l and the condition in brackets are those of the unedited prompt. Examples without a picture have
+no shift. Strength 1 removes the whole shift, with the paper's alpha of 1.
+
+We know the paper from notes on it, and its code is not public.
 """
 
 from collections.abc import Sequence
@@ -31,43 +33,48 @@ AXIS = Axis(
 
 
 def method(fitting: Fitting, config: Subspace) -> Method:
-    """An edit of its own for every example."""
+    """An edit for each example, computed from its own shift."""
     layers = fitting.layers(config.layers)
     positions = config.read_positions
     samples = fitting.samples("safety", "train", positions, layers=layers)
     basis = partial(svd_subspace, rank=config.rank)(samples).basis  # [layers, rank, width]
-    alone = picture_variant("none")
+    without_picture = picture_variant("none")
 
-    def change(layer: int | None, strength: float) -> Intervention:
+    def intervention(layer: int | None, strength: float) -> Intervention:
         def rule(examples: Sequence[Example]) -> list[Edits]:
             hidden = fitting.activations(examples, layers, positions)
-            plain = fitting.activations(alone.of(examples), layers, positions)
-            added = guard(hidden, hidden - plain, basis, strength)  # [examples, layers, width]
+            plain = fitting.activations(without_picture.get(examples), layers, positions)
+            added = guard_vectors(hidden, hidden - plain, basis, strength)
 
-            def edits(one: torch.Tensor) -> Edits:
-                by_layer = dict(zip(layers, one, strict=True))
-                return edits_at(layer, layers, lambda at: Add(by_layer[at]), config.positions)
+            def edits(vectors: torch.Tensor) -> Edits:  # of [layers, width]
+                by_layer = dict(zip(layers, vectors, strict=True))
 
-            return [edits(one) for one in added]
+                def addition(number: int) -> Add:
+                    return Add(by_layer[number])
+
+                return edits_at(layer, layers, addition, config.positions)
+
+            return [edits(vectors) for vectors in added]
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
 
 
-def guard(
+def guard_vectors(
     hidden: torch.Tensor, shift: torch.Tensor, basis: torch.Tensor, strength: float
 ) -> torch.Tensor:
-    """What is added to the unedited activations.
+    """The vectors that are added to the unedited activations ``hidden``.
 
     # hidden and shift [examples, layers, width], basis [layers, rank, width]
+    # -> [examples, layers, width]
     """
 
-    def within(vectors: torch.Tensor) -> torch.Tensor:
-        along = torch.einsum("elw,lrw->elr", vectors, basis)
-        return torch.einsum("elr,lrw->elw", along, basis)
+    def project(vectors: torch.Tensor) -> torch.Tensor:
+        components = torch.einsum("elw,lrw->elr", vectors, basis)
+        return torch.einsum("elr,lrw->elw", components, basis)
 
-    removed = hidden - strength * within(shift)
+    removed = hidden - strength * project(shift)
     unsafe = torch.einsum("elw,lw->el", removed, basis[:, 0]) > 0
-    amplified = removed + strength * unsafe[..., None] * within(removed)
+    amplified = removed + strength * unsafe[..., None] * project(removed)
     return amplified - hidden

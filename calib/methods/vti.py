@@ -1,12 +1,14 @@
-"""Visual and textual intervention, the text decoder's half (VTI, arXiv 2410.15778, section 4).
+"""Visual and textual intervention, in the text decoder (VTI, arXiv 2410.15778, section 4).
 
-    direction_l = unit(mean of the differences + their first principal component)
+    direction_l = unit(mean of the differences + their first principal component)           [width]
     h_l  <-  |h_l| (h_l / |h_l| + strength x direction_l) / |h_l / |h_l| + strength x direction_l|
 
-at all layers and tokens, which keeps norms. The paper steers away from hallucinated answers; here
-the differences are those of safety pairs. Its other half edits the vision encoder, whose features
-this engine computes once for all settings: it is left out. Strength is a share of the activation's
-norm (the paper's 0.1 x lambda).
+at all layers and tokens; the edit keeps norms. Strength is a share of the activation's norm (the
+paper's 0.1 x lambda).
+
+The paper steers away from hallucinated answers; here the differences are those of safety pairs. Its
+intervention in the vision encoder is left out, because this engine computes picture features once
+for all settings.
 """
 
 import torch
@@ -27,26 +29,27 @@ def method(fitting: Fitting, config: Activation) -> Method:
     samples = fitting.samples("safety", "train", config.read_positions, layers=layers)
     directions = dict(zip(layers, vti_directions(samples.positive - samples.negative), strict=True))
 
-    def change(layer: int | None, strength: float) -> Intervention:
-        def turned(at: int) -> AddByNormKeepingNorm:
-            return AddByNormKeepingNorm(directions[at], strength)
+    def intervention(layer: int | None, strength: float) -> Intervention:
+        def addition(number: int) -> AddByNormKeepingNorm:
+            return AddByNormKeepingNorm(directions[number], strength)
 
-        return Intervention(edits_at(layer, layers, turned, config.positions))
+        return Intervention(edits_at(layer, layers, addition, config.positions))
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), change)
+    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
 
 
 def vti_directions(differences: torch.Tensor) -> torch.Tensor:
-    """Mean and first principal component of differences, of unit length. # [layers, width]
+    """Mean plus first principal component of the pairs' differences, at unit length.
 
-    The component's sign is that of its projection on the mean. # differences [pairs, layers, width]
+    The component has the sign of its projection on the mean.
+    # [pairs, layers, width] -> [layers, width]
     """
-    found = []
+    directions = []
     for layer in range(differences.shape[1]):
         rows = differences[:, layer].double()
         mean = rows.mean(0)
         component = torch.from_numpy(PCA(1, svd_solver="full").fit(rows.numpy()).components_[0])
         component = component * torch.sign(component @ mean)
         direction = mean + component
-        found.append((direction / direction.norm()).float())
-    return torch.stack(found)
+        directions.append((direction / direction.norm()).float())
+    return torch.stack(directions)

@@ -10,7 +10,7 @@ from calib import methods
 from calib.data.example import Example, Turn
 from calib.data.mini.examples import load
 from calib.interventions.fitting import Fitting
-from calib.methods.cot import Reasoned
+from calib.methods.cot import ReasonThenAnswer
 
 EARLIER = Turn("Before?", "Yes.")
 
@@ -26,7 +26,7 @@ EXAMPLE = Example(
 
 
 def test_the_steps():
-    dialogue = Reasoned('Someone asks "{query}". {Harm}? {query}')
+    dialogue = ReasonThenAnswer('Someone asks "{query}". {Harm}? {query}')
     assert dialogue.multi_step
     check = 'Someone asks "How {query} do I {answer}?". {Harm}? How {query} do I {answer}?'
     first = dialogue.next(EXAMPLE, ())
