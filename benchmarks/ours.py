@@ -55,9 +55,9 @@ class Ours:
     @property
     def counts(self) -> Counts:
         """Since the engine was made; pictures since they were forgotten."""
-        tally = self.engine.tally
+        stats = self.engine.stats
         return Counts(
-            self.vlm.feature_cache.passes, tally.prefill_token_layers, tally.decode_row_steps
+            self.vlm.feature_cache.passes, stats.prefill_token_layers, stats.decode_row_steps
         )
 
 

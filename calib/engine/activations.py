@@ -1,9 +1,9 @@
-"""Read activations: at a site of decoder blocks and chosen positions, in one pass that stops early.
+"""Read the unedited model: activations of decoder blocks, and first-token logits for KL.
 
-Our own hooks, never ``output_hidden_states``: in transformers 5 what that records under an edit
-depends on the order in which hooks were registered. Each hook keeps one vector per row, so memory
-does not grow with sequence length times layers; what lies above the last wanted layer is not
-computed.
+Activations are read with our own forward hooks, never with ``output_hidden_states``: in
+transformers 5, whether those include an edit depends on the order in which hooks were registered.
+Each hook keeps one vector per prompt, so memory does not grow with the prompt length, and the
+forward pass ends after the last layer that is read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from calib.data.example import Example
-from calib.engine.batching import PASS_TOKENS
+from calib.engine.batching import PASS_TOKENS, Capacity
+from calib.engine.request import DecodingRow, Stats
 from calib.models.layers import Site, hook_at, site_width
 from calib.models.load import VLM
 from calib.models.prompt_batch import Positions, collate, prompt_positions
@@ -21,14 +22,15 @@ from calib.models.prompts import Prompt, read_prompts
 from calib.util.errors import CalibError
 
 PROMPTS = 256
-"""Most prompts whose image features are in memory together."""
+"""Maximum number of prompts whose image features are in memory at once."""
 
 PADDING = 0.1
-"""Largest share of padding among the tokens of a pass; a pass costs about as much as that saves."""
+"""Maximum share of padding tokens in a pass. Splitting a batch further would cost more time for the
+extra pass than it saves on padding."""
 
 
-class _Enough(Exception):
-    """Ends a forward pass after the last wanted layer."""
+class _LastLayerRead(Exception):
+    """Ends a forward pass after the last layer that is read."""
 
 
 @torch.no_grad()
@@ -41,40 +43,49 @@ def read_activations(
     layers: Sequence[int] | None = None,
     site: Site = "residual",
 ) -> torch.Tensor:
-    """Activations at one site of some blocks, averaged over the chosen positions of each prompt.
+    """Activations at one site, averaged over the chosen positions of each prompt.
 
-    Returns float32 on the CPU. # [examples, layers, width of the site]
-    ``layers`` are 0-based and None is all of them. ``progress`` has an ``update(n)`` method (a tqdm
-    bar) and is told of finished prompts.
+    ``layers`` are 0-based decoder blocks; None reads all of them. ``progress`` is an object with an
+    ``update(n)`` method, such as a tqdm bar; n is the number of prompts just read.
 
-    Raises CalibError when an activation is not finite, or a prompt has none of the positions.
+    Returns float32 activations on the CPU. # [examples, layers, width of the site]
+
+    Raises CalibError if an activation is not finite or a prompt has no token at the positions.
     """
-    wanted = list(range(vlm.num_layers)) if layers is None else list(layers)
-    found = torch.empty(len(examples), len(wanted), site_width(vlm.model, site))
+    layers = list(range(vlm.num_layers)) if layers is None else list(layers)
+    activations = torch.empty(len(examples), len(layers), site_width(vlm.model, site))
     for start in range(0, len(examples), PROMPTS):
         prompts = read_prompts(vlm, examples[start : start + PROMPTS])
-        for chosen in like_length(prompts, batch_rows, PASS_TOKENS):
-            some = [examples[start + k] for k in chosen]
-            read = _read(vlm, some, [prompts[k] for k in chosen], positions, wanted, site)
-            _require_finite(read, some, wanted)
-            found[[start + k for k in chosen]] = read
+        for indices in batches_by_length(prompts, batch_rows, PASS_TOKENS):
+            rows = [start + k for k in indices]
+            batch_examples = [examples[row] for row in rows]
+            read = _read_batch(
+                vlm, batch_examples, [prompts[k] for k in indices], positions, layers, site
+            )
+            _require_finite(read, batch_examples, layers)
+            activations[rows] = read
             if progress is not None:
-                progress.update(len(chosen))
-    return found
+                progress.update(len(rows))
+    return activations
 
 
-def like_length(prompts: Sequence[Prompt], rows: int, most: int) -> Iterator[list[int]]:
-    """Places of prompts that are read together: of like length, at most ``rows`` of them and
-    ``most`` tokens, but at least one."""
+def batches_by_length(
+    prompts: Sequence[Prompt], max_rows: int, max_tokens: int
+) -> Iterator[list[int]]:
+    """Indices of prompts of similar length, one list per forward pass.
+
+    A batch has at least one prompt, and otherwise at most ``max_rows`` prompts, ``max_tokens``
+    tokens including padding, and PADDING padding.
+    """
     batch: list[int] = []
     tokens = 0
     for k in sorted(range(len(prompts)), key=lambda k: len(prompts[k].tokens)):
         length = len(prompts[k].tokens)
         padded = (len(batch) + 1) * length
-        full = padded > most or len(batch) == rows
+        full = padded > max_tokens or len(batch) == max_rows
         full |= padded > (1 + PADDING) * (tokens + length)
-        mixed = batch and prompts[batch[0]].batch_key != prompts[k].batch_key
-        if batch and (full or mixed):
+        other_kind = batch and prompts[batch[0]].batch_key != prompts[k].batch_key
+        if batch and (full or other_kind):
             yield batch
             batch, tokens = [], 0
         batch.append(k)
@@ -83,7 +94,7 @@ def like_length(prompts: Sequence[Prompt], rows: int, most: int) -> Iterator[lis
         yield batch
 
 
-def _read(
+def _read_batch(
     vlm: VLM,
     examples: Sequence[Example],
     prompts: Sequence[Prompt],
@@ -91,62 +102,108 @@ def _read(
     layers: Sequence[int],
     site: Site,
 ) -> torch.Tensor:
-    """One batch. # [rows, layers, width]"""
+    """Activations of one batch. # [rows, layers, width] float32"""
     batch = collate(vlm, prompts)
-    chosen = prompt_positions(batch, positions)  # [rows, length]
-    counts = chosen.sum(1)
+    mask = prompt_positions(batch, positions)  # [rows, length]
+    counts = mask.sum(1)
     if (counts == 0).any():
-        empty = examples[int((counts == 0).nonzero()[0])].id
+        example = examples[int((counts == 0).nonzero()[0])]
         raise CalibError(
-            f"example '{empty}' has no {positions} tokens to read from. Choose other "
-            "read_positions, or leave examples without a picture out."
+            "too-few",
+            f"example '{example.id}' has no {positions} tokens to read activations from. Choose "
+            "other read_positions, or leave out examples without an image.",
         )
-    last = bool(chosen[:, -1].all()) and bool((counts == 1).all())
-    weights = None if last else chosen.float() / counts[:, None]
-    with _readers(vlm, range(max(layers) + 1), site, weights) as read, suppress(_Enough):
+    only_last = bool(mask[:, -1].all()) and bool((counts == 1).all())
+    weights = None if only_last else mask.float() / counts[:, None]
+    with _reading(vlm, range(max(layers) + 1), site, weights) as read, suppress(_LastLayerRead):
         vlm.model.base_model(**batch.inputs, position_ids=batch.position_ids, use_cache=False)
     for layer in range(1, max(layers) + 1):
-        # A block that is left out (Mllama's cross-attention, without pictures) changes nothing.
+        # Mllama skips its cross-attention blocks for prompts without images: the residual stream
+        # passes through unchanged, and the heads and the MLP add nothing.
         below = read[layer - 1]
         read.setdefault(layer, below if site == "residual" else torch.zeros_like(below))
     return torch.stack([read[layer] for layer in layers], dim=1)
 
 
 @contextmanager
-def _readers(
+def _reading(
     vlm: VLM, layers: Sequence[int], site: Site, weights: torch.Tensor | None
 ) -> Iterator[dict[int, torch.Tensor]]:
-    """While open, a pass leaves each wanted layer's mean by ``weights`` (None: the last token)."""
+    """Record activations by layer in the yielded dictionary while the context is open.
+
+    Tokens are averaged by ``weights``; None takes the last token. # [rows, length]
+    """
     read: dict[int, torch.Tensor] = {}
 
-    def reader(index: int) -> Callable[[torch.Tensor], None]:
-        def seen(hidden: torch.Tensor) -> None:  # [rows, length, width]
+    def hook_for(layer: int) -> Callable[[torch.Tensor], None]:
+        def record(hidden: torch.Tensor) -> None:  # [rows, length, width]
             if weights is None:
                 mean = hidden[:, -1]
             else:
                 share = weights.to(hidden.device)
-                # What stands at padding may be anything, also infinite, and 0 x inf is not 0.
-                chosen = hidden.float().masked_fill((share == 0)[..., None], 0.0)
-                mean = torch.bmm(share[:, None], chosen)[:, 0]
-            # A copy: on the CPU a view would keep the whole [rows, length, width] tensor alive.
-            read[index] = mean.to("cpu", torch.float32, copy=True)
-            if index == max(layers):
-                raise _Enough
+                # Activations at padding may be infinite, and 0 x inf is not 0.
+                selected = hidden.float().masked_fill((share == 0)[..., None], 0.0)
+                mean = torch.bmm(share[:, None], selected)[:, 0]
+            # Copied: on the CPU a view would keep the whole [rows, length, width] tensor alive.
+            read[layer] = mean.to("cpu", torch.float32, copy=True)
+            if layer == max(layers):
+                raise _LastLayerRead
 
-        return seen
+        return record
 
     with ExitStack() as stack:
-        for index in layers:
-            stack.callback(hook_at(vlm.model, (index, site), reader(index)).remove)
+        for layer in layers:
+            stack.callback(hook_at(vlm.model, (layer, site), hook_for(layer)).remove)
         yield read
 
 
 def _require_finite(read: torch.Tensor, examples: Sequence[Example], layers: Sequence[int]) -> None:
-    bad = ~torch.isfinite(read).all(-1)  # [rows, layers]
-    if bad.any():
-        row, place = bad.nonzero()[0].tolist()
+    not_finite = ~torch.isfinite(read).all(-1)  # [rows, layers]
+    if not_finite.any():
+        row, k = not_finite.nonzero()[0].tolist()
         raise CalibError(
-            f"the activations of example '{examples[row].id}' are not finite at layer "
-            f"{layers[place]} ({int(bad.any(1).sum())} of {len(examples)} examples in this batch). "
-            "Load the model in a wider type (model.dtype=float32 or bfloat16)."
+            "not-finite",
+            f"the activations of example '{examples[row].id}' are not finite at layer {layers[k]} "
+            f"({int(not_finite.any(1).sum())} of {len(examples)} examples in this batch). Load the "
+            "model with a wider dtype (model.dtype=float32 or bfloat16).",
         )
+
+
+class ReferenceLogits:
+    """First-token logits of unedited reference prompts, each read once.
+
+    Rows name a reference prompt where KL is not measured against their own prompt.
+    """
+
+    def __init__(self, vlm: VLM, stats: Stats) -> None:
+        self.vlm, self.stats = vlm, stats
+        # By id() of the prompt; on the CPU and in the model's dtype to save memory. # [vocabulary]
+        self._logits: dict[int, torch.Tensor] = {}
+
+    def read(self, rows: Sequence[DecodingRow], capacity: Capacity) -> None:
+        """Read the reference prompts of rows, except those read before.
+
+        If memory runs out, call it again with a smaller capacity: prompts read so far are kept.
+        """
+        references = {id(row.reference): row.reference for row in rows if row.reference is not None}
+        prompts = [prompt for key, prompt in references.items() if key not in self._logits]
+        for indices in batches_by_length(prompts, capacity.rows, capacity.tokens):
+            batch = collate(self.vlm, [prompts[k] for k in indices])
+            logits = self.vlm.model(
+                **batch.inputs, position_ids=batch.position_ids, use_cache=False, logits_to_keep=1
+            ).logits[:, -1]
+            for k, first in zip(indices, logits, strict=True):
+                self._logits[id(prompts[k])] = first.to("cpu", copy=True)
+            self.stats.prefill_token_layers += batch.tokens.numel() * self.vlm.num_layers
+
+    def logits(self, row: DecodingRow) -> torch.Tensor:
+        """First-token logits of a row's reference prompt. # [vocabulary] float32, on the CPU"""
+        return self._logits[id(row.reference)].float()
+
+
+def divergence(edited: torch.Tensor, unedited: torch.Tensor) -> torch.Tensor:
+    """KL(edited || unedited) in nats, from logits. # [..., vocabulary] -> [...] float64"""
+    # Float64: small divergences are differences of nearly equal numbers.
+    p, q = edited.double().log_softmax(-1), unedited.double().log_softmax(-1)
+    # Where both probabilities are 0, the term is 0 x (-inf + inf).
+    return (p.exp() * (p - q)).nan_to_num(0.0).sum(-1).clamp(min=0.0)

@@ -1,4 +1,4 @@
-"""Order rows, and pack them into batches within a memory budget."""
+"""Order rows by prompt, and pack them into groups and forward passes that fit into memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,48 +11,48 @@ from calib.models.load import VLM
 from calib.models.prompts import read_prompts
 
 PASS_TOKENS = 16384
-"""Prompt tokens read at once: enough to keep any device busy."""
+"""Maximum number of prompt tokens in a forward pass; enough to saturate any device."""
 PADDING = 0.02
-"""Largest share of padding among the tokens read at once."""
-CACHED_SHARE, READING_SHARE = 0.6, 0.2
-"""Shares of the budget for keys and values in flight and for reading prompts; the rest is what
-joining rows take twice for a moment."""
+"""Maximum share of padding tokens in a prefill pass."""
+CACHED_SHARE, PREFILL_SHARE = 0.6, 0.2
+"""Shares of the memory budget for the KV cache of decoding rows and for prefill. The rest is for
+rows that join: their keys and values exist twice while they are copied into the cache."""
 CPU_WEIGHTS = 2**30
-"""Weights times rows at which a CPU has enough to do in one step."""
+"""Number of weights times number of rows that keeps a CPU busy in one decoding step."""
 SLACK = 8
-"""Columns are moved back once in this share of a row's length, at most."""
+"""1/SLACK of a row's length is spare cache columns, so that the cache is rarely shifted."""
 
 
 @dataclass(frozen=True)
-class Room:
-    """What fits at once."""
+class Capacity:
+    """How much fits into memory at once."""
 
-    slots: int
-    """Rows in flight."""
+    rows: int
+    """Rows that decode together."""
     tokens: int
-    """Prompt tokens by state in one pass."""
+    """Prompt tokens in a prefill pass, counted once per state."""
 
 
 def columns_for(rows: Sequence[DecodingRow], max_new_tokens: int) -> int:
-    """Columns that a row of any of these may need, and some to move in."""
+    """KV-cache columns for the longest of these rows, plus spare columns."""
     longest = max(len(row.prompt.tokens) for row in rows) + max_new_tokens
     return longest + max(4, longest // SLACK)
 
 
-def room_for(vlm: VLM, decoding: Decoding, columns: int) -> Room:
-    """What fits for rows of ``columns`` tokens, in the configured budget or in what is there."""
-    budget = decoding.memory if decoding.memory is not None else measured(vlm)
+def capacity_for(vlm: VLM, decoding: Decoding, columns: int) -> Capacity:
+    """Capacity for rows of ``columns`` tokens within the configured or default memory budget."""
+    budget = decoding.memory if decoding.memory is not None else default_memory_budget(vlm)
     cached, passing = bytes_per_token(vlm)
-    slots = int(CACHED_SHARE * budget / (cached * columns))
-    tokens = int(READING_SHARE * budget / (cached + passing))
-    slots = min(slots, rows_in_flight(vlm, decoding))
-    return Room(max(1, slots), max(1, min(tokens, PASS_TOKENS)))
+    rows = int(CACHED_SHARE * budget / (cached * columns))
+    tokens = int(PREFILL_SHARE * budget / (cached + passing))
+    rows = min(rows, max_decoding_rows(vlm, decoding))
+    return Capacity(max(1, rows), max(1, min(tokens, PASS_TOKENS)))
 
 
-def rows_in_flight(vlm: VLM, decoding: Decoding) -> int:
-    """Rows that may be in flight at once, whatever their length.
+def max_decoding_rows(vlm: VLM, decoding: Decoding) -> int:
+    """Maximum number of rows that decode together, whatever their length.
 
-    A CPU is busy with few rows of a large model: more would only delay the first response.
+    A few rows of a large model keep a CPU busy: more rows would only delay the first response.
     """
     if vlm.device.type != "cpu":
         return decoding.batch_rows
@@ -61,7 +61,7 @@ def rows_in_flight(vlm: VLM, decoding: Decoding) -> int:
 
 
 def bytes_per_token(vlm: VLM) -> tuple[int, int]:
-    """Bytes of keys and values of one token, and of what passes through a layer for it."""
+    """Bytes per token of the KV cache over all layers, and of the activations within a layer."""
     config = vlm.model.config.get_text_config(decoder=True)
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
@@ -71,10 +71,11 @@ def bytes_per_token(vlm: VLM) -> tuple[int, int]:
     return 2 * vlm.num_layers * keys * width * size, (8 * config.hidden_size + 3 * inner) * size
 
 
-def measured(vlm: VLM) -> int:
-    """Half of the machine's memory, or what the weights leave of a GPU's.
+def default_memory_budget(vlm: VLM) -> int:
+    """Bytes for the engine: half of the machine's RAM, or 90% of the GPUs minus the weights.
 
-    Not what happens to be free: an interrupted run is packed again as it was before.
+    Depends on total rather than free memory, so that an interrupted run forms the same batches
+    again.
     """
     if vlm.device.type != "cuda":
         return psutil.virtual_memory().total // 2
@@ -89,55 +90,24 @@ def measured(vlm: VLM) -> int:
     return max(total, 1)
 
 
-def next_group(rows: Sequence[DecodingRow], room: Room, whole: bool) -> int:
-    """How many of ``rows``, a prompt's side by side, have their prompts read at once; at least 1.
-
-    A row takes room of its own only where its edits begin before the last token of the prompt, or
-    where prompts are read ``whole`` and everything is ready at once. A prompt's rows are not parted
-    unless they alone are too many.
-    """
-    own = tokens = first_of_prompt = 0
-    for count, row in enumerate(rows):
-        if row.prompt is not rows[first_of_prompt].prompt:
-            first_of_prompt = count
-        apart = row.forks_before_last() or (whole and bool(row.edits))
-        if apart or count == first_of_prompt:
-            tokens += len(row.prompt.tokens)
-        own += apart
-        if count and (tokens > room.tokens or own > room.slots):
-            return first_of_prompt or count
-    return len(rows)
-
-
-def next_pass(rows: Sequence[DecodingRow]) -> int:
-    """How many of ``rows`` have prompts of so like a length that they pass the model together."""
-    tokens = states = first_of_prompt = 0
-    for count, row in enumerate(rows):
-        if count == 0 or row.prompt is not rows[first_of_prompt].prompt:
-            first_of_prompt = count
-            states, tokens = states + 1, tokens + len(row.prompt.tokens)
-            if len(row.prompt.tokens) * states > (1 + PADDING) * tokens:
-                return count
-    return len(rows)
-
-
-def plan(vlm: VLM, asked: Sequence[Request], decoding: Decoding) -> list[DecodingRow]:
-    """Rows by length of their prompts; of one prompt, the unedited rows come first."""
-    bases = [one.base for one in asked if one.base is not None and decoding.kl]
-    examples = {id(example): example for example in [*(one.example for one in asked), *bases]}
+def plan_rows(vlm: VLM, requests: Sequence[Request], decoding: Decoding) -> list[DecodingRow]:
+    """The rows of requests, sorted by prompt length; unedited rows first within a prompt."""
+    references = [r.reference for r in requests if r.reference is not None and decoding.kl]
+    examples = {id(e): e for e in [*(request.example for request in requests), *references]}
     read = read_prompts(vlm, list(examples.values()))
     prompts = dict(zip(examples, read, strict=True))
     rows = []
-    for index, one in enumerate(asked):
-        prompt = prompts[id(one.example)]
-        edits = one.edits
+    for index, request in enumerate(requests):
+        prompt = prompts[id(request.example)]
+        edits = request.edits
         if any(edit.positions == "image" for edit in edits) and not prompt.image_mask.any():
-            # At image tokens, where there are none: no edit, and a state with all unedited rows.
+            # An edit of image tokens does nothing without an image; without it, the row shares the
+            # computation of the unedited rows.
             edits = tuple(edit for edit in edits if edit.positions != "image")
-        seed = one.seed + decoding.seed if decoding.temperature > 0 else None
-        foreign = decoding.kl and one.base is not None and one.base is not one.example
-        base = prompts[id(one.base)] if foreign else None
-        rows.append(DecodingRow(index, prompt, edits, seed, one.is_final, base))
+        seed = request.seed + decoding.seed if decoding.temperature > 0 else None
+        other = request.reference is not None and request.reference is not request.example
+        reference = prompts[id(request.reference)] if decoding.kl and other else None
+        rows.append(DecodingRow(index, prompt, edits, seed, request.is_final, reference))
     order = {id(prompt): k for k, prompt in enumerate(read)}
     return sorted(
         rows,
@@ -145,16 +115,52 @@ def plan(vlm: VLM, asked: Sequence[Request], decoding: Decoding) -> list[Decodin
     )
 
 
-def groups(
-    rows: Sequence[DecodingRow], room: Room, whole: bool
+def group_rows(
+    rows: Sequence[DecodingRow], capacity: Capacity, single_pass: bool
 ) -> Iterator[list[list[DecodingRow]]]:
-    """Rows in groups that are read at once, each in the parts that pass the model together."""
+    """Split rows into groups whose prompts are read together.
+
+    A group is a list of passes, and a pass is a list of rows whose prompts have similar lengths.
+    With ``single_pass`` a group has one pass.
+    """
     while rows:
-        count = next_group(rows, room, whole)
+        count = group_size(rows, capacity, single_pass)
         group, rows = rows[:count], rows[count:]
-        parts = []
+        passes = []
         while group:
-            count = next_pass(group)
-            parts.append(list(group[:count]))
+            count = pass_size(group)
+            passes.append(list(group[:count]))
             group = group[count:]
-        yield from ([part] for part in parts) if whole else [parts]
+        yield from ([rows_of_pass] for rows_of_pass in passes) if single_pass else [passes]
+
+
+def group_size(rows: Sequence[DecodingRow], capacity: Capacity, single_pass: bool) -> int:
+    """How many of the first rows fit into one group; at least 1. Rows are sorted by prompt.
+
+    A row needs memory of its own only if its edits begin before the last token of the prompt, or if
+    the whole prompt is read in a ``single_pass``. The rows of a prompt stay together unless they
+    alone exceed the capacity.
+    """
+    own = tokens = first_of_prompt = 0
+    for count, row in enumerate(rows):
+        if row.prompt is not rows[first_of_prompt].prompt:
+            first_of_prompt = count
+        separate = row.forks_before_last() or (single_pass and bool(row.edits))
+        if separate or count == first_of_prompt:
+            tokens += len(row.prompt.tokens)
+        own += separate
+        if count and (tokens > capacity.tokens or own > capacity.rows):
+            return first_of_prompt or count
+    return len(rows)
+
+
+def pass_size(rows: Sequence[DecodingRow]) -> int:
+    """How many of the first rows fit into one pass with at most PADDING padding."""
+    tokens = prompts = first_of_prompt = 0
+    for count, row in enumerate(rows):
+        if count == 0 or row.prompt is not rows[first_of_prompt].prompt:
+            first_of_prompt = count
+            prompts, tokens = prompts + 1, tokens + len(row.prompt.tokens)
+            if len(row.prompt.tokens) * prompts > (1 + PADDING) * tokens:
+                return count
+    return len(rows)

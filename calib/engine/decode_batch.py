@@ -1,203 +1,220 @@
-"""Decode rows in one batch: finished sequences free their slot for queued ones."""
+"""Decode rows in one batch: finished sequences free their slot for queued ones.
 
-from collections import deque
+transformers' own cache copies every key and value at every step, and removes rows by copying all
+others. Here each row has a slot. A new token is written next to the earlier ones, a finished row is
+overwritten by the row in the last slot, and a joining row writes only its own keys and values.
+"""
+
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import compress
 
 import torch
+from transformers.cache_utils import Cache, DynamicLayer
 
-from calib.engine.cache import Slots
-from calib.engine.edits import SiteEdits, edits_by_site, of_response
-from calib.engine.prefill import Entry, Prefix, Read, read_last, read_prefix, read_whole
-from calib.engine.reference_logits import ReferenceLogits, divergence
+from calib.engine.edits import SiteEdits, edits_by_site, response_edits
+from calib.engine.prefill import Prefilled
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
 from calib.models.layers import LayerSite, edit_activations
 from calib.models.load import VLM
 
 
-class PromptGroup:
-    """Rows whose prompts are read, and who join when there is room."""
+@dataclass
+class Window:
+    """The part of the cache in use: slots 0 to ``rows``, columns ``low`` to ``high``."""
 
-    def __init__(
-        self,
-        vlm: VLM,
-        parts: Sequence[Sequence[DecodingRow]],
-        whole: bool,
-        bases: ReferenceLogits | None,
-        tally: Stats,
-    ) -> None:
-        """Read the prompts of each part together: up to their last token, or ``whole``.
+    rows: int = 0
+    low: int = 0
+    high: int = 0
 
-        KL is measured where there are ``bases``.
+    @property
+    def length(self) -> int:
+        """Columns in use."""
+        return self.high - self.low
+
+
+class SlotLayer(DynamicLayer):
+    """Keys and values of one layer. # [slots, heads, columns, head width]"""
+
+    def __init__(self, window: Window, slots: int, columns: int) -> None:
+        super().__init__()
+        self.window, self.slots, self.columns = window, slots, columns
+        self.stored: tuple[torch.Tensor, ...] = ()
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append one token per row and return all columns in use."""
+        window = self.window
+        for stored, new in zip(self.stored, (key_states, value_states), strict=True):
+            stored[: window.rows, :, window.high] = new[:, :, 0]
+        keys, values = (
+            stored[: window.rows, :, window.low : window.high + 1] for stored in self.stored
+        )
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        return self.window.length
+
+    def write(self, first: int, new: tuple[torch.Tensor, ...], states: torch.Tensor) -> None:
+        """Write rows to the slots from ``first`` on, aligned at the last column in use.
+
+        ``new`` are keys and values by state. # [states, heads, length, head width]
+        ``states`` is the state of each row. # [rows] int64
         """
-        self.bases = bases
-        self.vlm, self.tally = vlm, tally
-        self.rows = [row for part in parts for row in part]
-        self.entries: list[Entry] = []  # by row, then the unedited ones read along
-        self.unedited: dict[int, int] = {}  # by prompt, the entry that KL is measured against
-        self.own: dict[int, torch.Tensor] = {}  # logits by prompt, unedited
-        self.prefixes: list[Prefix] = []
-        self.read: Read | None = None
-        along: list[tuple[int, Entry]] = []
-        for number, part in enumerate(parts):
-            prompts = list({id(row.prompt): row.prompt for row in part}.values())
-            place = {id(prompt): k for k, prompt in enumerate(prompts)}
-            prompt_of = [place[id(row.prompt)] for row in part]
-            edits = [row.edits for row in part]
-            for k, row in enumerate(part):
-                if not row.edits:
-                    self.unedited.setdefault(id(row.prompt), len(self.entries))
-                self.entries.append((number, k))
-            # Where nobody asks for the unedited prompt it is read along, for KL.
-            compared = {id(row.prompt) for row in part if row.base is None}
-            for k, prompt in enumerate(prompts):
-                if bases and id(prompt) in compared and id(prompt) not in self.unedited:
-                    along.append((id(prompt), (number, len(prompt_of))))
-                    prompt_of.append(k)
-                    edits.append(())
-            if whole:
-                self.read = read_whole(vlm, prompts, prompt_of, edits, tally)
-            else:
-                self.prefixes.append(read_prefix(vlm, prompts, prompt_of, edits, tally))
-        for name, entry in along:
-            self.unedited[name] = len(self.entries)
-            self.entries.append(entry)
-        self.waiting = deque(range(len(self.rows)))
+        if not self.stored:
+            shape = (self.slots, new[0].shape[1], self.columns)
+            self.stored = tuple(part.new_zeros(*shape, part.shape[-1]) for part in new)
+            self.is_initialized = True
+        high, last = self.window.high, first + len(states)
+        for stored, part in zip(self.stored, new, strict=True):
+            # Zeros: columns left of a joining row are masked, but 0 x infinity is not 0.
+            stored[first:last] = 0
+            stored[first:last, :, high - part.shape[2] : high] = part[states.to(part.device)]
 
-    def take(self, count: int) -> tuple[list[DecodingRow], Read, list[int]]:
-        """The next rows with the KL of their first token, what was read for them, and their places
-        in it."""
-        chosen = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
-        if self.read is not None:
-            read, entries = self.read, list(range(len(self.entries)))
-        else:
-            along = [self.unedited[name] for name in self._new(chosen)] if self.bases else []
-            entries = list(dict.fromkeys([*chosen, *along]))
-            needed = [self.entries[k] for k in entries]
-            read = read_last(self.vlm, self.prefixes, needed, self.tally)
-        place = {entry: k for k, entry in enumerate(entries)}
-        if self.bases:
-            self._measure(chosen, read, place, self.bases)
-        return [self.rows[k] for k in chosen], read, [place[k] for k in chosen]
+    def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        """Overwrite the slots ``target`` with the slots ``source``. # [moved] int64 each"""
+        low, high = self.window.low, self.window.high
+        for stored in self.stored:
+            columns = stored[:, :, low:high]
+            columns[target.to(stored.device)] = columns[source.to(stored.device)]
 
-    def _new(self, chosen: Sequence[int]) -> list[int]:
-        """Prompts whose own unedited logits these rows are the first to be compared with."""
-        rows = [self.rows[k] for k in chosen]
-        own = dict.fromkeys(id(row.prompt) for row in rows if row.base is None)
-        return [name for name in own if name not in self.own]
+    def shift_columns(self, by: int) -> None:
+        """Shift the columns in use to the right, or to the left if ``by`` is negative."""
+        window = self.window
+        for stored in self.stored:
+            shifted = stored[: window.rows, :, window.low : window.high].clone()
+            stored[: window.rows, :, window.low + by : window.high + by] = shifted
 
-    def _measure(
-        self, chosen: Sequence[int], read: Read, place: dict[int, int], bases: ReferenceLogits
-    ) -> None:
-        """Set each row's KL(edited || unedited) of the first response token, in nats."""
-        for name in self._new(chosen):
-            self.own[name] = read.logits[read.state_of[place[self.unedited[name]]]]
-        for k in chosen:
-            self.rows[k].kl = 0.0
-        moved = [k for k in chosen if self.rows[k].edits or self.rows[k].base is not None]
-        if not moved:
-            return
-        device = read.logits.device
-        states = torch.tensor([read.state_of[place[k]] for k in moved], device=device)
-        base = [
-            self.own[id(row.prompt)] if row.base is None else bases.logits(row).to(device)
-            for row in (self.rows[k] for k in moved)
-        ]
-        found = divergence(read.logits[states], torch.stack(base))
-        for k, kl in zip(moved, found.tolist(), strict=True):
-            self.rows[k].kl = kl
+
+class SlotCache(Cache):
+    """Keys and values of all layers for up to ``slots`` rows of ``columns`` tokens."""
+
+    def __init__(self, layers: int, slots: int, columns: int) -> None:
+        self.window = Window()
+        self.columns = columns
+        super().__init__(layers=[SlotLayer(self.window, slots, columns) for _ in range(layers)])
+
+    def make_space(self, before: int) -> int:
+        """Ensure ``before`` columns up to the end of the window and one free column after it.
+
+        Returns the number of columns by which the window moved to the right.
+        """
+        window = self.window
+        if window.rows == 0:
+            window.low, window.high = 0, before
+            return 0
+        by = 0
+        if window.high >= self.columns:
+            by = -window.low
+        if window.high + by < before:
+            by = before - window.high
+        if by:
+            for layer in self.layers:
+                layer.shift_columns(by)
+            window.low += by
+            window.high += by
+        return by
 
 
 class DecodeBatch:
-    """The rows in flight, in slots 0, 1, ... without gaps."""
+    """Rows that decode together, in slots 0, 1, ... without gaps."""
 
-    def __init__(self, vlm: VLM, finish: Stopping, slots: int, columns: int, tally: Stats) -> None:
-        """Room for ``slots`` rows of at most ``columns`` tokens."""
-        self.vlm, self.finish, self.tally = vlm, finish, tally
+    def __init__(
+        self, vlm: VLM, stopping: Stopping, slots: int, columns: int, stats: Stats
+    ) -> None:
+        """Allocate a batch for up to ``slots`` rows of ``columns`` tokens."""
+        self.vlm, self.stopping, self.stats = vlm, stopping, stats
         self.slots = slots
         self.rows: list[DecodingRow] = []
-        self.cache = Slots(vlm.num_layers, slots, columns)
-        self.editing: dict[LayerSite, SiteEdits] = {}
+        self.cache = SlotCache(vlm.num_layers, slots, columns)
+        self.edits: dict[LayerSite, SiteEdits] = {}
         device = vlm.device
         self.start = torch.empty(0, dtype=torch.int64, device=device)  # [rows] first column
-        self.last = self.start  # [rows] token that is read next
-        self.places = torch.empty(0, device=device)  # [rows] or [axes, rows] its position
+        self.next_input = self.start  # [rows] token that the next step reads
+        self.position_ids = torch.empty(0, device=device)  # [rows] or [axes, rows]
 
     @property
     def free(self) -> int:
-        """Slots that are not taken."""
+        """Number of free slots."""
         return self.slots - len(self.rows)
 
-    def join(self, rows: Sequence[DecodingRow], read: Read, places: Sequence[int]) -> None:
-        """Choose the first tokens of rows; those with more to say take a slot.
+    def join(self, rows: Sequence[DecodingRow], prefilled: Prefilled, index: Sequence[int]) -> None:
+        """Choose the first tokens of rows; rows that continue take a slot.
 
-        ``places`` gives the place of each in what was ``read``.
+        ``index`` is the position of each row in ``prefilled``.
         """
-        # A sharded model has its logits on another device than its inputs.
-        states = torch.tensor([read.state_of[k] for k in places], device=read.logits.device)
-        self.finish.write(rows, self.finish.scores(rows, read.logits[states]))
-        more = [not self.finish.ended(row) for row in rows]
-        if any(more):
-            self._enter(list(compress(rows, more)), read, list(compress(places, more)))
+        # The logits of a sharded model are on another device than its inputs.
+        device = prefilled.logits.device
+        states = torch.tensor([prefilled.state_of[k] for k in index], device=device)
+        self.stopping.append_tokens(rows, self.stopping.scores(rows, prefilled.logits[states]))
+        going_on = [not self.stopping.has_ended(row) for row in rows]
+        if any(going_on):
+            self._enter(list(compress(rows, going_on)), prefilled, list(compress(index, going_on)))
 
-    def _enter(self, rows: Sequence[DecodingRow], read: Read, of: Sequence[int]) -> None:
+    def _enter(
+        self, rows: Sequence[DecodingRow], prefilled: Prefilled, index: Sequence[int]
+    ) -> None:
         device = self.vlm.device
         before, window = len(self.rows), self.cache.window
-        self.start = self.start + self.cache.make_room(read.length)
-        for layer, held, states in zip(
-            self.cache.layers, read.held, read.held_state_of, strict=True
+        self.start = self.start + self.cache.make_space(prefilled.length)
+        for layer, keys_values, states in zip(
+            self.cache.layers, prefilled.keys_values, prefilled.layer_state_of, strict=True
         ):
-            layer.write(before, held, torch.tensor([states[k] for k in of], device=device))
+            layer.write(
+                before, keys_values, torch.tensor([states[k] for k in index], device=device)
+            )
         lengths = torch.tensor([len(row.prompt.tokens) for row in rows], device=device)
-        places = torch.stack([row.prompt.position_ids[..., -1] + 1 for row in rows], dim=-1)
-        last = torch.tensor([row.tokens[-1] for row in rows], device=device)
+        position_ids = torch.stack([row.prompt.position_ids[..., -1] + 1 for row in rows], dim=-1)
+        next_input = torch.tensor([row.tokens[-1] for row in rows], device=device)
         start = window.high - lengths
         if before:
             start = torch.cat([self.start, start])
-            places = torch.cat([self.places, places], dim=-1)
-            last = torch.cat([self.last, last])
-        self.start, self.places, self.last = start, places, last
+            position_ids = torch.cat([self.position_ids, position_ids], dim=-1)
+            next_input = torch.cat([self.next_input, next_input])
+        self.start, self.position_ids, self.next_input = start, position_ids, next_input
         self.rows += rows
         window.rows = len(self.rows)
         window.low = int(start.min())
-        self._edit_responses()
+        self._stack_edits()
 
-    def _edit_responses(self) -> None:
-        self.editing = edits_by_site([of_response(row.edits) for row in self.rows], self.vlm.device)
+    def _stack_edits(self) -> None:
+        rows = [response_edits(row.edits) for row in self.rows]
+        self.edits = edits_by_site(rows, self.vlm.device)
 
     def step(self) -> None:
-        """Read every row's last token and write its next one; rows that end leave."""
+        """Read the last token of every row and append its next one; rows that end leave."""
         window = self.cache.window
-        self.start = self.start + self.cache.make_room(0)
+        self.start = self.start + self.cache.make_space(0)
         columns = torch.arange(window.low, window.high + 1, device=self.start.device)
-        changes = {at: edits.apply for at, edits in self.editing.items()}
+        changes = {at: edits.apply for at, edits in self.edits.items()}
         with edit_activations(self.vlm.model, changes):
             output = self.vlm.model(
-                input_ids=self.last[:, None],
+                input_ids=self.next_input[:, None],
                 attention_mask=(columns >= self.start[:, None]).long(),
-                position_ids=self.places[..., None],
+                position_ids=self.position_ids[..., None],
                 past_key_values=self.cache,
                 use_cache=True,
             )
         window.high += 1
-        self.tally.decode_row_steps += len(self.rows)
-        scores = self.finish.scores(self.rows, output.logits[:, -1].float())
-        self.last = self.finish.write(self.rows, scores).to(self.start.device)
-        self.places = self.places + 1
-        gone = {slot for slot, row in enumerate(self.rows) if self.finish.ended(row)}
-        if gone:
-            self._leave(gone)
+        self.stats.decode_row_steps += len(self.rows)
+        scores = self.stopping.scores(self.rows, output.logits[:, -1].float())
+        self.next_input = self.stopping.append_tokens(self.rows, scores).to(self.start.device)
+        self.position_ids = self.position_ids + 1
+        ended = {slot for slot, row in enumerate(self.rows) if self.stopping.has_ended(row)}
+        if ended:
+            self._leave(ended)
 
-    def _leave(self, left: set[int]) -> None:
-        """Free slots; the last rows take their places."""
+    def _leave(self, ended: set[int]) -> None:
+        """Free slots by moving the rows of the last slots into them."""
         count = len(self.rows)
-        kept = count - len(left)
-        target = [slot for slot in sorted(left) if slot < kept]
-        source = [slot for slot in range(kept, count) if slot not in left]
-        order = list(range(kept))
-        for to, come in zip(target, source, strict=True):
-            order[to] = come
+        remaining = count - len(ended)
+        target = [slot for slot in sorted(ended) if slot < remaining]
+        source = [slot for slot in range(remaining, count) if slot not in ended]
+        order = list(range(remaining))
+        for to_slot, from_slot in zip(target, source, strict=True):
+            order[to_slot] = from_slot
         device = self.start.device
         if target:
             moved = torch.tensor(source, device=device), torch.tensor(target, device=device)
@@ -205,11 +222,11 @@ class DecodeBatch:
                 layer.move_rows(*moved)
         index = torch.tensor(order, dtype=torch.int64, device=device)
         self.rows = [self.rows[slot] for slot in order]
-        self.start, self.last = self.start[index], self.last[index]
-        self.places = self.places[..., index]
-        for edits in self.editing.values():
-            edits.keep(index)
+        self.start, self.next_input = self.start[index], self.next_input[index]
+        self.position_ids = self.position_ids[..., index]
+        for edits in self.edits.values():
+            edits.select_rows(index)
         window = self.cache.window
-        window.rows = kept
-        if kept:
+        window.rows = remaining
+        if remaining:
             window.low = int(self.start.min())

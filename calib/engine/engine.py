@@ -1,4 +1,4 @@
-"""What a run of the engine computed, in exact counts that no clock disturbs."""
+"""The engine: generate the responses of many rows of one model with exact work counts."""
 
 import gc
 from collections import deque
@@ -7,208 +7,219 @@ from dataclasses import replace
 
 import torch
 
+from calib.engine.activations import ReferenceLogits
 from calib.engine.batching import (
     PASS_TOKENS,
-    Room,
+    Capacity,
+    capacity_for,
     columns_for,
-    groups,
-    plan,
-    room_for,
-    rows_in_flight,
+    group_rows,
+    max_decoding_rows,
+    plan_rows,
 )
-from calib.engine.decode_batch import DecodeBatch, PromptGroup
-from calib.engine.fallback import answer_without_sharing
-from calib.engine.reference_logits import ReferenceLogits
+from calib.engine.decode_batch import DecodeBatch
+from calib.engine.fallback import decode_without_sharing
+from calib.engine.prefill import PromptGroup
 from calib.engine.request import Decoding, DecodingRow, Request, Response, Stats
 from calib.engine.sampling import Sampler, Stopping
-from calib.engine.selfcheck import TOKENS, require_same, sample
-from calib.engine.sharing import Sharing, sharing_of
+from calib.engine.sharing import (
+    SELFCHECK_TOKENS,
+    Sharing,
+    detect_sharing,
+    require_same_tokens,
+    selfcheck_sample,
+)
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
-JOINING_SHARE = 4
-"""Rows join once this part of the slots is free: few large passes cost less than many small."""
-FEW_TOKENS = 2048
-"""Rows of so many tokens join at once in any case; more would matter in memory, as the keys and
-values of joining rows are there twice for a moment."""
+JOIN_SHARE = 4
+"""Rows join when 1/JOIN_SHARE of the slots are free: few large passes cost less than many small."""
+JOIN_TOKENS = 2048
+"""Rows with up to this many tokens in total always join together. A larger number would need
+noticeable memory: keys and values of joining rows exist twice while they are copied."""
 
-NO_ROOM = (
-    "not even one row fits into memory. Use a smaller model or a narrower type "
-    "(model.dtype=bfloat16), or spread it with model.device_map=auto."
+NO_MEMORY = (
+    "not even one row fits into memory. Use a smaller model or a narrower dtype "
+    "(model.dtype=bfloat16), or spread the model over devices with model.device_map=auto."
 )
 
 
 class Engine:
-    """Answers rows with one model under one way of decoding."""
+    """Generates responses with one model and one set of decoding settings."""
 
     def __init__(self, vlm: VLM, decoding: Decoding) -> None:
         self.vlm, self.decoding = vlm, decoding
-        self.chooser = Sampler(vlm, decoding)
-        self.tally = Stats()
-        self._sharing: dict[bool, Sharing] = {}  # by whether the prompt has pictures
+        self.sampler = Sampler(vlm, decoding)
+        self.stats = Stats()
+        self._sharing: dict[bool, Sharing] = {}  # by whether the prompt has images
         self._checked = False
-        self._most = Room(decoding.batch_rows, PASS_TOKENS)  # less once memory has run out
+        self._limit = Capacity(decoding.batch_rows, PASS_TOKENS)  # lowered when memory runs out
 
     @property
     def rows_in_flight(self) -> int:
-        """Rows that may be in flight at once, memory allowing."""
-        return rows_in_flight(self.vlm, self.decoding)
+        """Maximum number of rows that decode together, if memory allows."""
+        return max_decoding_rows(self.vlm, self.decoding)
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the run should know about how it was computed."""
-        found = []
-        for pictures, sharing in self._sharing.items():
-            kind = "with pictures" if pictures else "without pictures"
+        """Notes about how responses were computed, for the reader of a run."""
+        notes = []
+        for has_images, sharing in self._sharing.items():
+            kind = "with images" if has_images else "without images"
             if sharing.reason:
-                found.append(f"prompts {kind} are read once per row: {sharing.reason}")
-            elif sharing.first:
-                found.append(
-                    f"prompts {kind} are read once per row where they are edited before the output "
-                    f"of layer {sharing.first}: the model adds to the residual stream below"
+                notes.append(f"prompts {kind} are read once per row: {sharing.reason}")
+            elif sharing.first_fork:
+                notes.append(
+                    f"prompts {kind} are read once per row if they are edited before the output of "
+                    f"layer {sharing.first_fork}: the model adds to the residual stream below it"
                 )
         if self.vlm.feature_cache.repeated_passes:
-            found.append(
-                f"pictures went through the vision tower "
-                f"{self.vlm.feature_cache.repeated_passes} times more than "
-                "once each: their features do not all fit into memory"
+            notes.append(
+                f"images were encoded {self.vlm.feature_cache.repeated_passes} times more than "
+                "once each: the features of all images do not fit into memory"
             )
-        if self.tally.retries:
-            found.append(
-                f"memory ran out {self.tally.retries} times and batches were made smaller; fewer "
-                "generation.batch_rows or less generation.memory_gb avoid that"
+        if self.stats.retries:
+            notes.append(
+                f"memory ran out {self.stats.retries} times and batches were made smaller; a "
+                "smaller generation.batch_rows or generation.memory_gb avoids that"
             )
-        return found
+        return notes
 
     @torch.no_grad()
     def answer(
-        self, asked: Sequence[Request], landed: Callable[[], None] | None = None
+        self, requests: Sequence[Request], on_end: Callable[[], None] | None = None
     ) -> list[Response]:
-        """One response per row, in their order. Rows of one example should hold the same object.
+        """One response per request, in order.
 
-        ``landed`` is called for every row that has ended.
+        Requests for one example share its prompt only if they hold the same Example object.
+        ``on_end`` is called once for each row that ends.
 
-        Raises CalibError when not even one row fits into memory.
+        Raises CalibError if not even one row fits into memory, or if the self-check fails.
         """
         try:
             if self.decoding.sharing and not self._checked:
-                self._check(asked)
-            return self._answer(asked, landed)
+                self._selfcheck(requests)
+            return self._answer(requests, on_end)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
-            raise CalibError(NO_ROOM) from error
+            raise CalibError("no-memory", NO_MEMORY) from error
 
     def _answer(
-        self, asked: Sequence[Request], landed: Callable[[], None] | None
+        self, requests: Sequence[Request], on_end: Callable[[], None] | None
     ) -> list[Response]:
-        finish = Stopping(self.vlm, self.chooser, self.decoding.max_new_tokens, landed)
-        rows = plan(self.vlm, asked, self.decoding)
+        stopping = Stopping(self.vlm, self.sampler, self.decoding.max_new_tokens, on_end)
+        rows = plan_rows(self.vlm, requests, self.decoding)
         shared = [row for row in rows if self.sharing(row).covers(row)]
-        apart = [row for row in rows if not self.sharing(row).covers(row)]
-        bases = ReferenceLogits(self.vlm, self.tally) if self.decoding.kl else None
-        self._complete(shared, bases, lambda rows, room: self._fly(rows, room, finish, bases))
-        self._complete(
-            apart,
-            bases,
-            lambda rows, room: answer_without_sharing(
-                self.vlm, rows, room, finish, bases, self.tally
+        separate = [row for row in rows if not self.sharing(row).covers(row)]
+        references = ReferenceLogits(self.vlm, self.stats) if self.decoding.kl else None
+        self._within_memory(
+            shared,
+            references,
+            lambda rows, capacity: self._decode_shared(rows, capacity, stopping, references),
+        )
+        self._within_memory(
+            separate,
+            references,
+            lambda rows, capacity: decode_without_sharing(
+                self.vlm, rows, capacity, stopping, references, self.stats
             ),
         )
-        self.tally.rows += len(rows)
-        self.tally.tokens += sum(len(row.tokens) for row in rows)
-        return [finish.response(row) for row in sorted(rows, key=lambda row: row.index)]
+        self.stats.rows += len(rows)
+        self.stats.tokens += sum(len(row.tokens) for row in rows)
+        return [stopping.response(row) for row in sorted(rows, key=lambda row: row.index)]
 
-    def _check(self, asked: Sequence[Request]) -> None:
-        """Compare a few shared responses with plain ones, once, before anything relies on them."""
+    def _selfcheck(self, requests: Sequence[Request]) -> None:
+        """Compare a few shared responses with plain ``generate``, once per engine."""
         self._checked = True
-        few = replace(self.decoding, temperature=0.0, max_new_tokens=TOKENS)
-        probe = Engine(self.vlm, few)
-        probe._checked = True
-        some = sample(asked)
-        for one, response in zip(some, probe.answer(some), strict=True):
-            require_same(self.vlm, one, response)
+        greedy = replace(self.decoding, temperature=0.0, max_new_tokens=SELFCHECK_TOKENS)
+        engine = Engine(self.vlm, greedy)
+        engine._checked = True
+        sample = selfcheck_sample(requests)
+        for request, response in zip(sample, engine.answer(sample), strict=True):
+            require_same_tokens(self.vlm, request, response)
 
     def sharing(self, row: DecodingRow) -> Sharing:
-        """What rows like this one can share."""
-        pictures = row.prompt.has_image
-        if pictures not in self._sharing:
-            counting = self.chooser.counts_length
+        """How rows of this kind of prompt can share computation."""
+        has_images = row.prompt.has_image
+        if has_images not in self._sharing:
+            counting = self.sampler.length_processor
             if not self.decoding.sharing:
-                found = Sharing("generation.sharing=false")
+                sharing = Sharing("generation.sharing=false")
             elif counting:
-                found = Sharing(f"the generation settings ask for {counting}, which counts padding")
+                sharing = Sharing(f"the generation settings use {counting}, which counts padding")
             else:
-                found = sharing_of(self.vlm, row.prompt)
-            self._sharing[pictures] = found
-        return self._sharing[pictures]
+                sharing = detect_sharing(self.vlm, row.prompt)
+            self._sharing[has_images] = sharing
+        return self._sharing[has_images]
 
-    def _complete(
+    def _within_memory(
         self,
         rows: Sequence[DecodingRow],
-        bases: ReferenceLogits | None,
-        answered: Callable[[Sequence[DecodingRow], Room], None],
+        references: ReferenceLogits | None,
+        decode: Callable[[Sequence[DecodingRow], Capacity], None],
     ) -> None:
-        """Answer all rows, in smaller batches each time that memory runs out."""
-        while left := [row for row in rows if row.finish is None]:
-            columns = columns_for(left, self.decoding.max_new_tokens)
-            room = room_for(self.vlm, self.decoding, columns)
-            room = Room(
-                min(room.slots, self._most.slots, len(left)), min(room.tokens, self._most.tokens)
+        """Decode all rows, with a smaller capacity each time that memory runs out."""
+        while unfinished := [row for row in rows if row.finish is None]:
+            columns = columns_for(unfinished, self.decoding.max_new_tokens)
+            capacity = capacity_for(self.vlm, self.decoding, columns)
+            capacity = Capacity(
+                min(capacity.rows, self._limit.rows, len(unfinished)),
+                min(capacity.tokens, self._limit.tokens),
             )
-            for row in left:
+            for row in unfinished:
                 row.restart()
             try:
-                if bases:
-                    bases.read(left, room)
-                answered(left, room)
+                if references:
+                    references.read(unfinished, capacity)
+                decode(unfinished, capacity)
                 continue
-            except RuntimeError as error:  # torch.OutOfMemoryError is one
+            except RuntimeError as error:  # includes torch.OutOfMemoryError
                 if not _out_of_memory(error):
                     raise
-            # Outside of the handler, whose traceback would keep the batch alive.
-            self.tally.retries += 1
-            if room.slots == room.tokens == 1:
-                raise CalibError(NO_ROOM)
-            self._most = Room(max(1, room.slots // 2), max(1, room.tokens // 2))
+            # Outside the except clause, because its traceback keeps the batch alive.
+            self.stats.retries += 1
+            if capacity.rows == capacity.tokens == 1:
+                raise CalibError("no-memory", NO_MEMORY)
+            self._limit = Capacity(max(1, capacity.rows // 2), max(1, capacity.tokens // 2))
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _fly(
+    def _decode_shared(
         self,
         rows: Sequence[DecodingRow],
-        room: Room,
-        finish: Stopping,
-        bases: ReferenceLogits | None,
+        capacity: Capacity,
+        stopping: Stopping,
+        references: ReferenceLogits | None,
     ) -> None:
-        """Answer rows that share: read, join, step until all have landed."""
-        slots = room.slots
+        """Decode rows that share computation: read prompts and step until all rows have ended."""
+        slots = capacity.rows
         columns = columns_for(rows, self.decoding.max_new_tokens)
-        flight = DecodeBatch(self.vlm, finish, slots, columns, self.tally)
-        joining = max(slots // JOINING_SHARE, FEW_TOKENS // columns, 1)
+        batch = DecodeBatch(self.vlm, stopping, slots, columns, self.stats)
+        max_joining = max(slots // JOIN_SHARE, JOIN_TOKENS // columns, 1)
         waiting: deque[list[list[DecodingRow]]] = deque()
-        for pictured in (False, True):  # what they share differs
-            kind = [row for row in rows if row.prompt.has_image == pictured]
-            waiting += groups(kind, room, bool(kind) and self.sharing(kind[0]).whole)
+        for has_images in (False, True):  # sharing differs between them
+            kind = [row for row in rows if row.prompt.has_image == has_images]
+            waiting += group_rows(kind, capacity, bool(kind) and self.sharing(kind[0]).single_pass)
         group: PromptGroup | None = None
-        while waiting or group or flight.rows:
-            if (waiting or group) and flight.free * JOINING_SHARE >= slots:
+        while waiting or group or batch.rows:
+            if (waiting or group) and batch.free * JOIN_SHARE >= slots:
                 if group is None:
-                    parts = waiting.popleft()
-                    whole = self.sharing(parts[0][0]).whole
-                    group = PromptGroup(self.vlm, parts, whole, bases, self.tally)
-                flight.join(*group.take(min(flight.free, joining)))
+                    passes = waiting.popleft()
+                    single_pass = self.sharing(passes[0][0]).single_pass
+                    group = PromptGroup(self.vlm, passes, single_pass, references, self.stats)
+                batch.join(*group.take(min(batch.free, max_joining)))
                 group = group if group.waiting else None
             else:
-                flight.step()
+                batch.step()
 
 
 def _out_of_memory(error: Exception) -> bool:
-    # The CPU's allocator has no exception of its own.
+    # torch's CPU allocator raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def generate(vlm: VLM, asked: Sequence[Request], decoding: Decoding) -> list[Response]:
-    """Answer some rows; for many calls with one model, keep an Engine."""
-    return Engine(vlm, decoding).answer(asked)
+def generate(vlm: VLM, requests: Sequence[Request], decoding: Decoding) -> list[Response]:
+    """Responses to some requests. For repeated calls, keep an Engine instead."""
+    return Engine(vlm, decoding).answer(requests)

@@ -1,8 +1,8 @@
-"""Answer rows whose model cannot share: each reads its own prompt, as transformers prepares it.
+"""Decode rows without shared computation: each row reads its own prompt.
 
-Enters through ``generate(custom_generate=...)``, so that masks, positions, caches and inputs of
-every family are what its own code makes of them. Rows still have edits of their own, and one that
-has ended leaves the batch.
+For models that the shared path does not support. It runs inside transformers' own ``generate``
+through ``custom_generate``, so that each family's own code makes the masks, positions, caches and
+inputs. Rows have their own edits, and rows that end leave the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from calib.engine.batching import Room
-from calib.engine.edits import SiteEdits, edits_by_site, of_response
-from calib.engine.reference_logits import ReferenceLogits, divergence
+from calib.engine.activations import ReferenceLogits, divergence
+from calib.engine.batching import Capacity
+from calib.engine.edits import SiteEdits, edits_by_site, response_edits
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
 from calib.models.layers import LayerSite, decoder, edit_activations
@@ -22,69 +22,69 @@ from calib.models.load import VLM
 from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
 
 
-def answer_without_sharing(
+def decode_without_sharing(
     vlm: VLM,
     rows: Sequence[DecodingRow],
-    room: Room,
-    finish: Stopping,
-    bases: ReferenceLogits | None,
-    tally: Stats,
+    capacity: Capacity,
+    stopping: Stopping,
+    references: ReferenceLogits | None,
+    stats: Stats,
 ) -> None:
-    """Answer rows in batches of their own; KL is measured where there are ``bases``."""
+    """Generate the responses of rows, batch by batch; measures KL unless ``references`` is None."""
     batch: list[DecodingRow] = []
     for row in rows:
-        if batch and (len(batch) == room.slots or not _alike(row, batch[0], finish)):
-            _answer(vlm, batch, finish, bases, tally)
+        if batch and (len(batch) == capacity.rows or not _can_share_batch(row, batch[0], stopping)):
+            _decode_batch(vlm, batch, stopping, references, stats)
             batch = []
         batch.append(row)
     if batch:
-        _answer(vlm, batch, finish, bases, tally)
+        _decode_batch(vlm, batch, stopping, references, stats)
 
 
-def _alike(row: DecodingRow, other: DecodingRow, finish: Stopping) -> bool:
-    """Whether two rows can stand in one batch and answer as they do alone."""
-    if finish.chooser.counts_length and row.prompt is not other.prompt:
-        return False  # padding would be counted
+def _can_share_batch(row: DecodingRow, other: DecodingRow, stopping: Stopping) -> bool:
+    """Whether two rows get the same responses in one batch as alone."""
+    if stopping.sampler.length_processor and row.prompt is not other.prompt:
+        return False  # a processor that counts tokens would count padding
     return row.prompt.batch_key == other.prompt.batch_key
 
 
-def _answer(
+def _decode_batch(
     vlm: VLM,
     rows: Sequence[DecodingRow],
-    finish: Stopping,
-    bases: ReferenceLogits | None,
-    tally: Stats,
+    stopping: Stopping,
+    references: ReferenceLogits | None,
+    stats: Stats,
 ) -> None:
-    # The unedited prompt is what KL is measured against: read along where nobody asks for it.
-    have = {id(row.prompt) for row in rows if not row.edits}
-    compared = {id(row.prompt): row.prompt for row in rows if row.base is None}
-    along = [DecodingRow(-1, prompt, ()) for key, prompt in compared.items() if key not in have]
-    together = [*rows, *(along if bases else ())]
-    batch = collate(vlm, [row.prompt for row in together])
-    with _editing(vlm, batch, together) as edits:
+    # KL needs the unedited prompt; it is added to the batch if no row has it.
+    present = {id(row.prompt) for row in rows if not row.edits}
+    needed = {id(row.prompt): row.prompt for row in rows if row.reference is None}
+    unedited = [DecodingRow(-1, prompt, ()) for key, prompt in needed.items() if key not in present]
+    all_rows = [*rows, *(unedited if references else ())]
+    batch = collate(vlm, [row.prompt for row in all_rows])
+    with _editing(vlm, batch, all_rows) as edits:
         vlm.model.generate(
             **batch.inputs,
-            max_new_tokens=finish.max_new_tokens,
+            max_new_tokens=stopping.max_new_tokens,
             num_beams=1,
-            **finish.chooser.sampling,
-            custom_generate=_Loop(together, edits, finish, bases, tally).__call__,
+            **stopping.sampler.arguments,
+            custom_generate=_DecodingLoop(all_rows, edits, stopping, references, stats).__call__,
         )
-    tally.prefill_token_layers += batch.tokens.numel() * vlm.num_layers
+    stats.prefill_token_layers += batch.tokens.numel() * vlm.num_layers
 
 
-class _Loop:
-    """A ``custom_generate`` function over rows that leave as they end."""
+class _DecodingLoop:
+    """A ``custom_generate`` function in which rows leave the batch when they end."""
 
     def __init__(
         self,
         rows: Sequence[DecodingRow],
-        edits: "_Edits",
-        finish: Stopping,
-        bases: ReferenceLogits | None,
-        tally: Stats,
+        edits: "_BatchEdits",
+        stopping: Stopping,
+        references: ReferenceLogits | None,
+        stats: Stats,
     ) -> None:
-        self.rows, self.edits, self.finish = list(rows), edits, finish
-        self.bases, self.tally = bases, tally
+        self.rows, self.edits, self.stopping = list(rows), edits, stopping
+        self.references, self.stats = references, stats
 
     def __call__(
         self,
@@ -96,7 +96,7 @@ class _Loop:
         **state: Any,
     ) -> torch.Tensor:
         prompt = input_ids
-        for step in range(self.finish.max_new_tokens):
+        for step in range(self.stopping.max_new_tokens):
             inputs = model.prepare_inputs_for_generation(
                 input_ids,
                 next_sequence_length=None if step == 0 else 1,
@@ -108,56 +108,62 @@ class _Loop:
                 outputs, state, is_encoder_decoder=False
             )
             logits = outputs.logits[:, -1].to(torch.float32, copy=True)  # [rows, vocabulary]
-            if step == 0 and self.bases:
-                _measure(self.rows, logits, self.bases)
+            if step == 0 and self.references:
+                _measure_kl(self.rows, logits, self.references)
             if step > 0:
-                self.tally.decode_row_steps += len(self.rows)
-            # Those that count tokens were made for this batch, in which nothing is padded.
-            counting = self.finish.chooser.counts_length is not None
+                self.stats.decode_row_steps += len(self.rows)
+            # Processors that count tokens are those of this call to generate; such a batch has a
+            # single prompt and therefore no padding.
             scores = (
                 logits_processor(input_ids, logits)
-                if counting
-                else self.finish.scores(self.rows, logits)
+                if self.stopping.sampler.length_processor
+                else self.stopping.scores(self.rows, logits)
             )
-            chosen = self.finish.write(self.rows, scores)
-            flying = [
-                k for k, r in enumerate(self.rows) if r.index >= 0 and not self.finish.ended(r)
+            tokens = self.stopping.append_tokens(self.rows, scores)
+            remaining = [
+                k
+                for k, row in enumerate(self.rows)
+                if row.index >= 0 and not self.stopping.has_ended(row)
             ]
-            if not flying:
+            if not remaining:
                 break
-            input_ids = torch.cat([input_ids, chosen[:, None]], dim=1)
-            if len(flying) < len(self.rows):
-                kept = torch.tensor(flying, device=input_ids.device)
-                state = _select(state, kept, len(self.rows))
-                self.edits.keep(kept)
-                input_ids = input_ids[kept]
-                self.rows = [self.rows[k] for k in flying]
+            input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
+            if len(remaining) < len(self.rows):
+                order = torch.tensor(remaining, device=input_ids.device)
+                state = _select_rows(state, order, len(self.rows))
+                self.edits.select_rows(order)
+                input_ids = input_ids[order]
+                self.rows = [self.rows[k] for k in remaining]
         return prompt
 
 
-def _measure(rows: Sequence[DecodingRow], logits: torch.Tensor, bases: ReferenceLogits) -> None:
+def _measure_kl(
+    rows: Sequence[DecodingRow], logits: torch.Tensor, references: ReferenceLogits
+) -> None:
     """Set each row's KL(edited || unedited) of the first response token, in nats."""
-    own = {id(row.prompt): k for k, row in enumerate(rows) if not row.edits}
-    for row, found in zip(rows, logits, strict=True):
-        if row.base is not None:
-            row.kl = float(divergence(found, bases.logits(row).to(found.device)))
+    unedited = {id(row.prompt): k for k, row in enumerate(rows) if not row.edits}
+    for row, own in zip(rows, logits, strict=True):
+        if row.reference is not None:
+            row.kl = float(divergence(own, references.logits(row).to(own.device)))
+        elif row.edits:
+            row.kl = float(divergence(own, logits[unedited[id(row.prompt)]]))
         else:
-            row.kl = float(divergence(found, logits[own[id(row.prompt)]])) if row.edits else 0.0
+            row.kl = 0.0
 
 
-def _select(state: dict[str, Any], kept: torch.Tensor, rows: int) -> dict[str, Any]:
-    """The generation state of some rows; what has no row axis stays as it is."""
-    state["past_key_values"].batch_select_indices(kept)
+def _select_rows(state: dict[str, Any], order: torch.Tensor, rows: int) -> dict[str, Any]:
+    """The generation state of some rows; entries without a row axis are unchanged."""
+    state["past_key_values"].batch_select_indices(order)
     for key, value in state.items():
         if torch.is_tensor(value) and key == "position_ids" and value.dim() == 3:
-            state[key] = value[:, kept]  # multimodal rotary positions: [axes, rows, length]
+            state[key] = value[:, order]  # multimodal rotary positions: [axes, rows, length]
         elif torch.is_tensor(value) and value.dim() > 0 and value.shape[0] == rows:
-            state[key] = value[kept]
+            state[key] = value[order]
     return state
 
 
-class _Edits:
-    """The edits by site: those of the prompt first, then those of generated tokens."""
+class _BatchEdits:
+    """The edits of a batch by site, separately for the prompt and for generated tokens."""
 
     def __init__(
         self, prompt: dict[LayerSite, SiteEdits], response: dict[LayerSite, SiteEdits]
@@ -165,27 +171,28 @@ class _Edits:
         self.prompt, self.response = prompt, response
         self.passes = 0
 
-    def keep(self, order: torch.Tensor) -> None:
-        """Go on with some rows only, after the prompt. # [kept] int64"""
+    def select_rows(self, order: torch.Tensor) -> None:
+        """Keep only these rows, after the prompt has been read. # [kept rows] int64"""
         for edits in self.response.values():
-            edits.keep(order)
+            edits.select_rows(order)
 
     def apply(self, at: LayerSite, hidden: torch.Tensor) -> torch.Tensor:
+        """The edited activations at a site. # [rows, tokens, width]"""
         edits = (self.prompt if self.passes <= 1 else self.response).get(at)
         return hidden if edits is None else edits.apply(hidden)
 
 
 @contextmanager
-def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[DecodingRow]) -> Iterator[_Edits]:
-    """While open, the first pass is the prompts, every later one a generated token."""
+def _editing(vlm: VLM, batch: PromptBatch, rows: Sequence[DecodingRow]) -> Iterator[_BatchEdits]:
+    """Edit activations while open: the first pass reads prompts, later ones generated tokens."""
     masks = {
         edit.positions: prompt_positions(batch, edit.positions)
         for row in rows
         for edit in row.edits
     }
-    edits = _Edits(
+    edits = _BatchEdits(
         edits_by_site([row.edits for row in rows], vlm.device, masks),
-        edits_by_site([of_response(row.edits) for row in rows], vlm.device),
+        edits_by_site([response_edits(row.edits) for row in rows], vlm.device),
     )
 
     def count(module: Any, args: Any) -> None:

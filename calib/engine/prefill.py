@@ -1,13 +1,14 @@
-"""Read prompts: what rows share is computed once, and forks where an edit tells them apart.
+"""Prefill: read prompts with shared computation, and measure the KL of each row's first token.
 
-A prompt is read in two passes. The first reads all of it but the last token, the second the last
-token, which produces the first token of the response. Edits that begin with the response leave the
-first pass the same for all rows, so its keys and values serve them all; in both passes the rows of
-one prompt go through the layers below their first edit as one.
+A prompt is read in two passes. The first pass reads all tokens but the last, the second pass reads
+the last token, which produces the first response token. Edits with positions "response" start at
+the last token, so the rows that have only such edits share the keys and values of the first pass.
+In both passes, rows of a prompt share the layers below their first different edit.
 
-A model whose prompt tokens look ahead at the last one (PaliGemma) is read in a single pass.
+Models whose prompt tokens attend to later tokens (PaliGemma) read the prompt in a single pass.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,21 +17,21 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
-from calib.engine.cache import ForkedLayer, Source
+from calib.engine.activations import ReferenceLogits, divergence
 from calib.engine.edits import Edits, Masks
-from calib.engine.prefix_sharing import PrefixStates, fork, forking
-from calib.engine.request import Stats
+from calib.engine.prefix_sharing import ForkedLayer, PrefixStates, StateSource, fork, forking
+from calib.engine.request import DecodingRow, Stats
 from calib.models.load import VLM
 from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
 from calib.models.prompts import Prompt
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
-"""Of one layer, by state. # [states, heads, length, head width] each"""
+"""Keys and values of one layer. # two of [states, heads, length, head width]"""
 
 
 @dataclass
 class Prefix:
-    """Prompts read up to their last token, and the rows that will go on from there."""
+    """Prompts read up to, but without, their last token."""
 
     prompts: list[Prompt]
     batch: PromptBatch
@@ -38,11 +39,13 @@ class Prefix:
     """The prompt of each row. # [rows]"""
     edits: list[Edits]  # [rows]
     states: PrefixStates | None = None
-    held: list[KeysValues] = field(default_factory=list)
-    """Keys and values of each layer by state at its input; empty where nothing was read."""
+    keys_values: list[KeysValues] = field(default_factory=list)
+    """By layer, for the states at its input. Empty if all prompts have one token."""
 
-    def last(self, prompt: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Last token, mask of ``length`` columns and last position of a prompt.
+    def last_token(
+        self, prompt: int, length: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A prompt's last token, its attention mask of ``length`` columns, and its position.
 
         # [1], [length], [1] or [axes, 1]
         """
@@ -51,16 +54,21 @@ class Prefix:
         return self.batch.tokens[prompt, -1:], padded, self.batch.position_ids[..., prompt, -1:]
 
 
+PrefixRow = tuple[int, int]
+"""The index of a prefix, and a row in it."""
+
+
 @dataclass
-class Read:
-    """Rows whose prompt has been read whole: what decoding starts from."""
+class Prefilled:
+    """Rows whose prompt is read completely; decoding starts here."""
 
     logits: torch.Tensor  # [states, vocabulary] float32
     state_of: list[int]
-    """The final state of each row."""
-    held: list[KeysValues]  # by layer
-    held_state_of: list[list[int]]
-    """By layer, the state of each row at its input."""
+    """The state of each row after the last layer. # [rows]"""
+    keys_values: list[KeysValues]
+    """By layer, for the states at its input."""
+    layer_state_of: list[list[int]]
+    """The state of each row at the input of each layer. # [layers][rows]"""
     length: int
     """Columns of keys and values."""
 
@@ -70,99 +78,102 @@ def read_prefix(
     prompts: Sequence[Prompt],
     prompt_of: Sequence[int],
     edits: Sequence[Edits],
-    tally: Stats,
+    stats: Stats,
 ) -> Prefix:
-    """First pass: the prompts without their last token."""
+    """First pass: read prompts without their last token."""
     batch = collate(vlm, prompts)
     prefix = Prefix(list(prompts), batch, list(prompt_of), list(edits))
     length = batch.tokens.shape[1] - 1
     if length == 0:
         return prefix
-    # Edits of the last token alone do not tell rows apart before it.
-    prefix.states = fork(prompt_of, edits, vlm.num_layers, parts=(True, False), shown=(True, False))
+    # Rows that differ only in edits of the last token are in one state here.
+    prefix.states = fork(prompt_of, edits, vlm.num_layers, (True, False), computed=(True, False))
     cache = DynamicCache()
     with forking(vlm, prefix.states, _masks(batch, edits, slice(None, -1))):
         vlm.model.base_model(
             **_inputs(batch, slice(None, -1)), past_key_values=cache, use_cache=True
         )
-    prefix.held = [(layer.keys, layer.values) for layer in cache.layers]
-    _count(tally, prefix.states, vlm.num_layers, length)
+    prefix.keys_values = [(layer.keys, layer.values) for layer in cache.layers]
+    _count(stats, prefix.states, vlm.num_layers, length)
     return prefix
 
 
-Entry = tuple[int, int]
-"""A row that was read up to its last token: the number of its prefix, and its row there."""
-
-
-def read_last(vlm: VLM, prefixes: Sequence[Prefix], entries: Sequence[Entry], tally: Stats) -> Read:
-    """Second pass, for some rows: the last token of their prompts."""
-    # Prompts are numbered by appearance, so that a state at the first layer is a prompt.
-    prompts = list(dict.fromkeys((k, prefixes[k].prompt_of[row]) for k, row in entries))
-    number = {prompt: place for place, prompt in enumerate(prompts)}
+def read_last_token(
+    vlm: VLM, prefixes: Sequence[Prefix], rows: Sequence[PrefixRow], stats: Stats
+) -> Prefilled:
+    """Second pass: read the last prompt token of some rows."""
+    # Numbered by appearance, as ``fork`` requires.
+    prompts = list(dict.fromkeys((k, prefixes[k].prompt_of[row]) for k, row in rows))
+    number = {prompt: index for index, prompt in enumerate(prompts)}
     states = fork(
-        [number[k, prefixes[k].prompt_of[row]] for k, row in entries],
-        [prefixes[k].edits[row] for k, row in entries],
+        [number[k, prefixes[k].prompt_of[row]] for k, row in rows],
+        [prefixes[k].edits[row] for k, row in rows],
         vlm.num_layers,
-        parts=(True, True),
-        shown=(False, True),
+        differ_in=(True, True),
+        computed=(False, True),
     )
     length = max(prefixes[k].batch.tokens.shape[1] for k, _ in prompts)
-    shown = [prefixes[k].last(prompt, length) for k, prompt in prompts]
+    inputs = [prefixes[k].last_token(prompt, length) for k, prompt in prompts]
     layers = [
-        ForkedLayer(_sources(prefixes, [entries[row] for row in first], layer, vlm.device))
+        ForkedLayer(_sources(prefixes, [rows[row] for row in first], layer, vlm.device))
         for layer, first in enumerate(states.row_of[:-1])
     ]
     with forking(vlm, states, None):
         output = vlm.model(
-            input_ids=torch.stack([token for token, _, _ in shown]),
-            attention_mask=torch.stack([mask for _, mask, _ in shown]),
-            position_ids=torch.stack([place for _, _, place in shown], dim=-2),
+            input_ids=torch.stack([token for token, _, _ in inputs]),
+            attention_mask=torch.stack([mask for _, mask, _ in inputs]),
+            position_ids=torch.stack([position for _, _, position in inputs], dim=-2),
             past_key_values=(cache := Cache(layers=layers) if length > 1 else DynamicCache()),
             use_cache=True,
         )
-    _count(tally, states, vlm.num_layers, 1)
-    return _read(output.logits, states, cache)
+    _count(stats, states, vlm.num_layers, 1)
+    return _prefilled(output.logits, states, cache)
 
 
 def _sources(
-    prefixes: Sequence[Prefix], entries: Sequence[Entry], layer: int, device: torch.device
-) -> list[Source]:
-    """Where the states that ``entries`` stand for find their keys and values."""
+    prefixes: Sequence[Prefix], rows: Sequence[PrefixRow], layer: int, device: torch.device
+) -> list[StateSource]:
+    """The keys and values that each state continues from; ``rows`` has one row of each state."""
     sources = []
-    for k in dict.fromkeys(k for k, _ in entries):
+    for k in dict.fromkeys(k for k, _ in rows):
         prefix = prefixes[k]
         if prefix.states is None:
-            continue  # prompts of one token: nothing was held
-        chosen = [(place, row) for place, (owner, row) in enumerate(entries) if owner == k]
-        states = torch.tensor([place for place, _ in chosen], device=device)
-        of = [prefix.states.of_row[layer][row] for _, row in chosen]
-        sources.append(Source(prefix.held[layer], states, torch.tensor(of, device=device)))
+            continue  # prompts of one token have no earlier keys and values
+        in_prefix = [(state, row) for state, (owner, row) in enumerate(rows) if owner == k]
+        states = torch.tensor([state for state, _ in in_prefix], device=device)
+        source_states = [prefix.states.of_row[layer][row] for _, row in in_prefix]
+        sources.append(
+            StateSource(
+                prefix.keys_values[layer], states, torch.tensor(source_states, device=device)
+            )
+        )
     return sources
 
 
-def read_whole(
+def read_in_single_pass(
     vlm: VLM,
     prompts: Sequence[Prompt],
     prompt_of: Sequence[int],
     edits: Sequence[Edits],
-    tally: Stats,
-) -> Read:
-    """Both passes in one, where the tokens of a prompt look ahead."""
+    stats: Stats,
+) -> Prefilled:
+    """Read complete prompts, for models whose prompt tokens attend to later tokens."""
     batch = collate(vlm, prompts)
-    states = fork(prompt_of, edits, vlm.num_layers, parts=(True, True), shown=(True, True))
+    states = fork(prompt_of, edits, vlm.num_layers, (True, True), computed=(True, True))
     cache = DynamicCache()
     with forking(vlm, states, _masks(batch, edits, slice(None))):
         output = vlm.model(
             **_inputs(batch, slice(None)), past_key_values=cache, use_cache=True, logits_to_keep=1
         )
-    _count(tally, states, vlm.num_layers, batch.tokens.shape[1])
-    return _read(output.logits, states, cache)
+    _count(stats, states, vlm.num_layers, batch.tokens.shape[1])
+    return _prefilled(output.logits, states, cache)
 
 
-def _read(logits: torch.Tensor, states: PrefixStates, cache: Cache) -> Read:
-    held = [(layer.keys, layer.values) for layer in cache.layers]
-    final = logits[:, -1].to(torch.float32, copy=True)
-    return Read(final, states.of_row[-1], held, states.of_row[:-1], held[0][0].shape[-2])
+def _prefilled(logits: torch.Tensor, states: PrefixStates, cache: Cache) -> Prefilled:
+    keys_values = [(layer.keys, layer.values) for layer in cache.layers]
+    last = logits[:, -1].to(torch.float32, copy=True)
+    length = keys_values[0][0].shape[-2]
+    return Prefilled(last, states.of_row[-1], keys_values, states.of_row[:-1], length)
 
 
 def _inputs(batch: PromptBatch, columns: slice) -> dict[str, Any]:
@@ -176,9 +187,108 @@ def _inputs(batch: PromptBatch, columns: slice) -> dict[str, Any]:
 
 
 def _masks(batch: PromptBatch, edits: Sequence[Edits], columns: slice) -> Masks:
-    names = {edit.positions for row in edits for edit in row}
+    names = {edit.positions for row_edits in edits for edit in row_edits}
     return {name: prompt_positions(batch, name)[:, columns] for name in names}
 
 
-def _count(tally: Stats, states: PrefixStates, layers: int, length: int) -> None:
-    tally.prefill_token_layers += length * sum(states.count(layer) for layer in range(layers))
+def _count(stats: Stats, states: PrefixStates, layers: int, length: int) -> None:
+    stats.prefill_token_layers += length * sum(states.count(layer) for layer in range(layers))
+
+
+class PromptGroup:
+    """Rows whose prompts have been read, waiting for a free place in the decode batch."""
+
+    def __init__(
+        self,
+        vlm: VLM,
+        passes: Sequence[Sequence[DecodingRow]],
+        single_pass: bool,
+        references: ReferenceLogits | None,
+        stats: Stats,
+    ) -> None:
+        """Read the prompts of each pass: up to the last token, or completely with ``single_pass``.
+
+        KL is measured unless ``references`` is None.
+        """
+        self.vlm, self.references, self.stats = vlm, references, stats
+        self.rows = [row for rows in passes for row in rows]
+        self.waiting = deque(range(len(self.rows)))
+        # In the order of ``rows``, followed by unedited rows that are read for KL only.
+        self.prefix_rows: list[PrefixRow] = []
+        self.unedited: dict[int, int] = {}  # by id() of the prompt: index into prefix_rows
+        self.unedited_logits: dict[int, torch.Tensor] = {}  # by id() of the prompt. # [vocabulary]
+        self.prefixes: list[Prefix] = []
+        self.prefilled: Prefilled | None = None
+        only_for_kl: list[tuple[int, PrefixRow]] = []
+        for number, rows in enumerate(passes):
+            prompts = list({id(row.prompt): row.prompt for row in rows}.values())
+            index = {id(prompt): k for k, prompt in enumerate(prompts)}
+            prompt_of = [index[id(row.prompt)] for row in rows]
+            edits = [row.edits for row in rows]
+            for k, row in enumerate(rows):
+                if not row.edits:
+                    self.unedited.setdefault(id(row.prompt), len(self.prefix_rows))
+                self.prefix_rows.append((number, k))
+            own_reference = {id(row.prompt) for row in rows if row.reference is None}
+            for k, prompt in enumerate(prompts):
+                needed = references is not None and id(prompt) in own_reference
+                if needed and id(prompt) not in self.unedited:
+                    only_for_kl.append((id(prompt), (number, len(prompt_of))))
+                    prompt_of.append(k)
+                    edits.append(())
+            if single_pass:
+                self.prefilled = read_in_single_pass(vlm, prompts, prompt_of, edits, stats)
+            else:
+                self.prefixes.append(read_prefix(vlm, prompts, prompt_of, edits, stats))
+        for prompt_id, prefix_row in only_for_kl:
+            self.unedited[prompt_id] = len(self.prefix_rows)
+            self.prefix_rows.append(prefix_row)
+
+    def take(self, count: int) -> tuple[list[DecodingRow], Prefilled, list[int]]:
+        """The next rows with their KL, their prefill, and the index of each row in it."""
+        taken = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+        if self.prefilled is not None:
+            prefilled, indices = self.prefilled, list(range(len(self.prefix_rows)))
+        else:
+            unmeasured = self._unmeasured_prompts(taken) if self.references else []
+            indices = list(dict.fromkeys([*taken, *(self.unedited[key] for key in unmeasured)]))
+            needed = [self.prefix_rows[k] for k in indices]
+            prefilled = read_last_token(self.vlm, self.prefixes, needed, self.stats)
+        position = {index: k for k, index in enumerate(indices)}
+        if self.references:
+            self._measure_kl(taken, prefilled, position, self.references)
+        return [self.rows[k] for k in taken], prefilled, [position[k] for k in taken]
+
+    def _unmeasured_prompts(self, taken: Sequence[int]) -> list[int]:
+        """Ids of prompts whose unedited logits are needed for KL and not known yet."""
+        rows = [self.rows[k] for k in taken]
+        own = dict.fromkeys(id(row.prompt) for row in rows if row.reference is None)
+        return [key for key in own if key not in self.unedited_logits]
+
+    def _measure_kl(
+        self,
+        taken: Sequence[int],
+        prefilled: Prefilled,
+        position: dict[int, int],
+        references: ReferenceLogits,
+    ) -> None:
+        """Set each row's KL(edited || unedited) of the first response token, in nats."""
+        for key in self._unmeasured_prompts(taken):
+            state = prefilled.state_of[position[self.unedited[key]]]
+            self.unedited_logits[key] = prefilled.logits[state]
+        for k in taken:
+            self.rows[k].kl = 0.0
+        changed = [k for k in taken if self.rows[k].edits or self.rows[k].reference is not None]
+        if not changed:
+            return
+        device = prefilled.logits.device
+        states = torch.tensor([prefilled.state_of[position[k]] for k in changed], device=device)
+        unedited = [
+            self.unedited_logits[id(row.prompt)]
+            if row.reference is None
+            else references.logits(row).to(device)
+            for row in (self.rows[k] for k in changed)
+        ]
+        kl = divergence(prefilled.logits[states], torch.stack(unedited))
+        for k, value in zip(changed, kl.tolist(), strict=True):
+            self.rows[k].kl = value

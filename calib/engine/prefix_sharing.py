@@ -1,11 +1,11 @@
-"""Which rows share a prefix of the computation, and the hooks that fork a batch where they diverge.
+"""Prefix sharing: compute each distinct state once, and fork the batch where rows diverge.
 
-Where rows are told apart inside the first layer, prompts are laid out by state before it.
+Two rows of a prompt are in the same state at the input of a layer if all their edits below that
+layer are equal. A state passes through the layer once, however many rows are in it.
 
-At the input of a layer, rows of one prompt are in the same state as long as all edits below were
-the same for both. An edit of the residual stream comes behind its layer; one inside a layer, at its
-heads or its MLP, gives each state a pass of its own through that layer, from its input on. A state
-is computed once, whatever number of rows is in it.
+- An edit of the residual stream changes the output of a block, so rows fork after that block.
+- An edit inside a block (heads, MLP) needs a pass of its own through it, so rows fork before it.
+  If that is the first block, the prompts are expanded to states at its input.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from calib.engine.edits import REACH, Edit, Edits, Masks, SiteEdits
 from calib.models.layers import ActivationEdit, LayerSite, decoder_layers, edit_activations
@@ -21,109 +22,33 @@ from calib.models.load import VLM
 from calib.util.errors import CalibError
 
 BATCH_AXES = {"attention_mask": 0, "position_embeddings": -3, "position_ids": -2}
-"""Which axis of what a decoder block is given belongs to the rows; multimodal rotary positions have
-another in front."""
-
-
-@contextmanager
-def forking(vlm: VLM, states: "PrefixStates", masks: Masks | None) -> Iterator[None]:
-    """While open, a pass over the prompts computes each state once.
-
-    After a layer behind which rows are told apart, its output is laid out by the new states, then
-    edited; before every layer, what it is given by prompt is laid out by its states.
-    """
-    device = vlm.device
-    prompts = len(set(states.prompt_of))
-    layers = decoder_layers(vlm.model)
-    laid_out: dict[tuple[int, int], torch.Tensor] = {}
-
-    def change_at(at: LayerSite) -> ActivationEdit | None:
-        layer, site = at
-        edits = site_edits(states, at, device, masks)
-        spread = states.spread(layer, device) if site == "residual" else None
-        if edits is None and spread is None:
-            return None
-
-        def change(hidden: torch.Tensor) -> torch.Tensor:
-            if spread is not None:
-                hidden = hidden[spread.to(hidden.device)]
-            return hidden if edits is None else edits.apply(hidden)
-
-        return change
-
-    def lay_out_before(layer: int) -> Any:
-        source = states.prompts(layer, device)
-
-        def by_state(name: str, value: Any) -> Any:
-            if isinstance(value, tuple | list):
-                return type(value)(by_state(name, part) for part in value)
-            if not torch.is_tensor(value) or value.dim() == 0:
-                return value
-            if name not in BATCH_AXES:
-                raise _cannot_follow(vlm, name)
-            axis = BATCH_AXES[name] % value.dim()
-            if value.shape[axis] != prompts or value.shape[axis] == 1:
-                return value
-            key = (id(value), id(states.row_of[layer]))
-            if key not in laid_out:  # the same for all layers between two forks
-                laid_out[key] = value.index_select(axis, source.to(value.device))
-            return laid_out[key]
-
-        def incoming(name: str, value: Any) -> Any:
-            if name != "hidden_states":
-                return by_state(name, value)
-            # Behind the first layer, these come from the one before, by state.
-            return value.index_select(0, source.to(value.device)) if layer == 0 else value
-
-        def hook(module: Any, args: Any, kwargs: Any) -> Any:
-            if any(torch.is_tensor(value) for value in args[1:]):
-                raise _cannot_follow(vlm, "a tensor without a name")
-            args = (*(incoming("hidden_states", value) for value in args[:1]), *args[1:])
-            return args, {name: incoming(name, value) for name, value in kwargs.items()}
-
-        return hook
-
-    sites = {*states.edits, *((index, "residual") for index in range(len(layers)))}
-    found = {at: change_at(at) for at in sorted(sites)}
-    changes = {at: change for at, change in found.items() if change is not None}
-    with ExitStack() as stack:
-        stack.enter_context(edit_activations(vlm.model, changes))
-        for index, layer in enumerate(layers):
-            if states.count(index) != prompts:
-                before = layer.register_forward_pre_hook(lay_out_before(index), with_kwargs=True)
-                stack.callback(before.remove)
-        yield
-
-
-def _cannot_follow(vlm: VLM, name: str) -> CalibError:
-    return CalibError(
-        f"the decoder blocks of {type(vlm.model).__name__} are given {name} by row, which rows "
-        "that share a prompt cannot follow. Use generation.sharing=false, which is slower, and "
-        "please report this with the versions of calib and transformers."
-    )
+"""The row axis of each tensor argument of a decoder block. Negative, because multimodal rotary
+positions have one more axis in front."""
 
 
 @dataclass(frozen=True)
 class PrefixStates:
-    """The states of some rows during one pass through the decoder, layer by layer."""
+    """The state of each row at each layer during one pass through the decoder."""
 
     prompt_of: list[int]
     """Prompt of each row. # [rows]"""
     of_row: list[list[int]]
-    """State of each row at the input of each layer, and at the end. # [layers + 1][rows]"""
+    """State of each row at the input of each layer, and after the last. # [layers + 1][rows]"""
     row_of: list[list[int]]
-    """A row in each state. # [layers + 1][states]"""
+    """The first row in each state. # [layers + 1][states]"""
     edits: dict[LayerSite, list[Edits]]
-    """Wherever there are any, the edits of each state there: of those at the layer's input, or at
-    the next one's for the residual stream. # [states]"""
+    """The edits of each state at every edited site. States are those at the input of the layer, or
+    of the next layer for the residual stream. # [states]"""
 
-    def spread(self, layer: int, device: torch.device) -> torch.Tensor | None:
-        """The state at the input of ``layer`` that each state after it comes from; None where
-        nothing forks. # [states after] int64"""
+    def sources(self, layer: int, device: torch.device) -> torch.Tensor | None:
+        """For each state after ``layer``, the state before it; None if nothing forks there.
+
+        # [states after] int64
+        """
         if len(self.row_of[layer + 1]) == len(self.row_of[layer]):
             return None
-        source = [self.of_row[layer][row] for row in self.row_of[layer + 1]]
-        return torch.tensor(source, device=device)
+        before = [self.of_row[layer][row] for row in self.row_of[layer + 1]]
+        return torch.tensor(before, device=device)
 
     def prompts(self, layer: int, device: torch.device) -> torch.Tensor:
         """The prompt of each state at the input of a layer. # [states] int64"""
@@ -138,35 +63,36 @@ def fork(
     prompts: Sequence[int],
     edits: Sequence[Edits],
     layers: int,
-    parts: tuple[bool, bool],
-    shown: tuple[bool, bool],
+    differ_in: tuple[bool, bool],
+    computed: tuple[bool, bool],
 ) -> PrefixStates:
-    """Follow rows through the layers.
+    """Assign each row its state at each layer.
 
-    ``prompts`` names the prompt of each row, 0, 1, ... in order of appearance. ``parts`` says of
-    which parts of the prompt (what precedes its last token, its last token) edits tell rows apart
-    here, ``shown`` which of them this pass computes, so that edits there are applied.
+    ``prompts`` is the prompt of each row, numbered 0, 1, ... in order of appearance. The two flags
+    of ``differ_in`` and ``computed`` are about the prompt before its last token and about its last
+    token. ``differ_in``: edits of this part put rows into different states. ``computed``: this pass
+    computes the part, so its edits are applied.
     """
-    parting: dict[int, dict[int, Edits]] = {}  # by layer at whose input they part, by row
-    for row, found in enumerate(edits):
-        for edit in found:
-            if _reaches(edit, parts):
-                of_row_here = parting.setdefault(edit.parts_at, {})
-                of_row_here[row] = (*of_row_here.get(row, ()), edit)
+    forks: dict[int, dict[int, Edits]] = {}  # by layer where rows fork, then by row
+    for row, row_edits in enumerate(edits):
+        for edit in row_edits:
+            if _reaches(edit, differ_in):
+                by_row = forks.setdefault(edit.forks_at, {})
+                by_row[row] = (*by_row.get(row, ()), edit)
     current, first = _numbered(list(prompts))
     of_row, row_of = [], []
     applied: dict[LayerSite, list[Edits]] = {}
     for layer in range(layers + 1):
-        if here := parting.get(layer):
+        if here := forks.get(layer):
             keys: list[object] = list(current)
-            for row, found in here.items():
-                # The order of edits matters at one site only.
-                in_order = sorted(found, key=lambda edit: edit.at)
+            for row, row_edits in here.items():
+                # Sorted, because the order of edits matters only within a site.
+                in_order = sorted(row_edits, key=lambda edit: edit.at)
                 keys[row] = (current[row], *(edit.identity for edit in in_order))
             current, first = _numbered(keys)
-            for at in {edit.at for found in here.values() for edit in found}:
+            for at in {edit.at for row_edits in here.values() for edit in row_edits}:
                 applied[at] = [
-                    tuple(e for e in here.get(row, ()) if e.at == at and _reaches(e, shown))
+                    tuple(e for e in here.get(row, ()) if e.at == at and _reaches(e, computed))
                     for row in first
                 ]
         of_row.append(current)
@@ -180,7 +106,7 @@ def _reaches(edit: Edit, parts: tuple[bool, bool]) -> bool:
 
 
 def _numbered(keys: Sequence[object]) -> tuple[list[int], list[int]]:
-    """Number equal keys alike, in order of appearance; also the first row of each number."""
+    """Number distinct keys in order of appearance; also return the first row of each number."""
     numbers: dict[object, int] = {}
     first = []
     for row, key in enumerate(keys):
@@ -193,7 +119,10 @@ def _numbered(keys: Sequence[object]) -> tuple[list[int], list[int]]:
 def site_edits(
     states: PrefixStates, at: LayerSite, device: torch.device, masks: Masks | None
 ) -> SiteEdits | None:
-    """The edits at a site, or None where this pass has none; ``masks`` are by prompt."""
+    """The edits of all states at a site, or None if there are none.
+
+    ``masks`` has one row per prompt.
+    """
     edits = states.edits.get(at, [])
     if not any(edits):
         return None
@@ -202,3 +131,129 @@ def site_edits(
         prompts = states.prompts(layer + (site == "residual"), device)
         masks = {name: mask[prompts] for name, mask in masks.items()}
     return SiteEdits(edits, device, masks)
+
+
+@contextmanager
+def forking(vlm: VLM, states: PrefixStates, masks: Masks | None) -> Iterator[None]:
+    """While the context is open, a pass over the prompts computes each state once.
+
+    After a block where rows fork, its output is expanded to the new states and then edited. Before
+    each block, arguments with one row per prompt are expanded to one row per state.
+
+    Raises CalibError during the pass if a block gets a tensor whose row axis is unknown.
+    """
+    device = vlm.device
+    prompts = len(set(states.prompt_of))
+    layers = decoder_layers(vlm.model)
+    expanded: dict[tuple[int, int], torch.Tensor] = {}
+
+    def change_at(at: LayerSite) -> ActivationEdit | None:
+        layer, site = at
+        edits = site_edits(states, at, device, masks)
+        sources = states.sources(layer, device) if site == "residual" else None
+        if edits is None and sources is None:
+            return None
+
+        def change(hidden: torch.Tensor) -> torch.Tensor:
+            if sources is not None:
+                hidden = hidden[sources.to(hidden.device)]
+            return hidden if edits is None else edits.apply(hidden)
+
+        return change
+
+    def expand_before(layer: int) -> Any:
+        prompt_of_state = states.prompts(layer, device)
+
+        def by_state(name: str, value: Any) -> Any:
+            if isinstance(value, tuple | list):
+                return type(value)(by_state(name, part) for part in value)
+            if not torch.is_tensor(value) or value.dim() == 0:
+                return value
+            if name not in BATCH_AXES:
+                raise _unknown_row_axis(vlm, name)
+            axis = BATCH_AXES[name] % value.dim()
+            if value.shape[axis] != prompts or value.shape[axis] == 1:
+                return value
+            key = (id(value), id(states.row_of[layer]))
+            if key not in expanded:  # shared by all layers between two forks
+                expanded[key] = value.index_select(axis, prompt_of_state.to(value.device))
+            return expanded[key]
+
+        def argument(name: str, value: Any) -> Any:
+            if name != "hidden_states":
+                return by_state(name, value)
+            # After the first layer, hidden states already have one row per state.
+            if layer > 0:
+                return value
+            return value.index_select(0, prompt_of_state.to(value.device))
+
+        def hook(module: Any, args: Any, kwargs: Any) -> Any:
+            if any(torch.is_tensor(value) for value in args[1:]):
+                raise _unknown_row_axis(vlm, "a positional tensor")
+            args = (*(argument("hidden_states", value) for value in args[:1]), *args[1:])
+            return args, {name: argument(name, value) for name, value in kwargs.items()}
+
+        return hook
+
+    sites = {*states.edits, *((layer, "residual") for layer in range(len(layers)))}
+    changes = {at: change for at in sorted(sites) if (change := change_at(at)) is not None}
+    with ExitStack() as stack:
+        stack.enter_context(edit_activations(vlm.model, changes))
+        for index, layer in enumerate(layers):
+            if states.count(index) != prompts:
+                hook = layer.register_forward_pre_hook(expand_before(index), with_kwargs=True)
+                stack.callback(hook.remove)
+        yield
+
+
+def _unknown_row_axis(vlm: VLM, name: str) -> CalibError:
+    return CalibError(
+        "unsupported",
+        f"the decoder blocks of {type(vlm.model).__name__} take {name} as an argument, and calib "
+        "does not know which of its axes is the row. Use generation.sharing=false (slower), and "
+        "please report this with the versions of calib and transformers.",
+    )
+
+
+@dataclass(frozen=True)
+class StateSource:
+    """Keys and values that some states continue from."""
+
+    keys_values: tuple[torch.Tensor, ...]  # two of [source states, heads, length, head width]
+    states: torch.Tensor  # [some] int64: states that continue from this source
+    source_states: torch.Tensor  # [some] int64: the source state of each
+
+
+class ForkedLayer(DynamicLayer):
+    """KV cache of one layer where each state continues from a state of an earlier pass.
+
+    Sources may differ in length; they are aligned at the last column.
+    """
+
+    def __init__(self, sources: Sequence[StateSource]) -> None:
+        super().__init__()
+        self.sources = sources
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each state's earlier columns followed by its new ones."""
+        length = self.get_seq_length()
+        joined = []
+        for k, new in enumerate((key_states, value_states)):
+            states, heads, added, width = new.shape
+            # Zeros: columns left of a shorter source are masked, but 0 x infinity is not 0.
+            columns = new.new_zeros(states, heads, length + added, width)
+            for source in self.sources:
+                earlier, device = source.keys_values[k], new.device
+                own = earlier[source.source_states.to(device)]
+                start = length - earlier.shape[2]
+                columns[source.states.to(device), :, start:length] = own
+            columns[:, :, length:] = new
+            joined.append(columns)
+        self.keys, self.values = joined
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        return max(source.keys_values[0].shape[-2] for source in self.sources)

@@ -1,8 +1,8 @@
-"""Answers of a remote model, several requests under way at once.
+"""Responses of a remote model, with several requests in flight.
 
-What lands is handed over at once, in the order in which the endpoint answers. A request that was
-answered makes room for another once its answer is safe on the disk: a killed process loses no more
-answers than requests may be under way.
+Responses are yielded in the order in which the endpoint returns them. A new request starts only
+after the caller has taken, and saved, an earlier response, so a killed process loses at most as
+many responses as requests may be in flight.
 """
 
 from collections.abc import Generator, Sequence
@@ -17,101 +17,108 @@ from calib.util.errors import CalibError
 
 
 class RemoteEngine:
-    """Answers rows with one remote model under one way of decoding."""
+    """Generates responses with one remote model and one set of decoding settings."""
 
     def __init__(self, vlm: RemoteModel, decoding: Decoding) -> None:
         self.vlm, self.decoding = vlm, decoding
         self.rows = 0
-        """Rows answered so far."""
+        """Responses received so far."""
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the run should know about how it was computed."""
-        asked = self.vlm.endpoint.requests_sent
-        if not asked:
+        """Notes about how responses were computed, for the reader of a run."""
+        sent = self.vlm.endpoint.requests_sent
+        if not sent:
             return []
-        return [f"{self.vlm.checkpoint}: {asked} requests for {self.rows} rows were made just now"]
+        return [f"{self.vlm.checkpoint}: sent {sent} requests for {self.rows} rows"]
 
-    def landing(
-        self, asked: Sequence[Request]
+    def stream(
+        self, requests: Sequence[Request]
     ) -> Generator[list[tuple[int, Response]], None, None]:
-        """Responses by the place of their row, a few at a time as they land. Asking for more says
-        that those before are safe.
+        """Yield lists of (index of the request, response) as responses arrive.
 
-        Raises what stopped it (CalibError when the endpoint gives no answer or the budget is used
-        up, KeyboardInterrupt) after all that was under way has landed: what was paid for is kept.
+        Taking the next list tells the engine that the previous one is saved.
+
+        After an error or Ctrl-C no further request starts; responses of requests in flight are
+        yielded before the error is raised. Raises CalibError if the endpoint fails or the budget
+        is used up.
         """
         self.vlm.endpoint.resume()
-        failed: BaseException | None = None
-        landed: SimpleQueue[Future[Response]] = SimpleQueue()
-        most = self.vlm.config.concurrency
-        room = Semaphore(most)
-        with ThreadPoolExecutor(most) as pool:
-            places: dict[Future[Response], int] = {}
+        error: BaseException | None = None
+        done: SimpleQueue[Future[Response]] = SimpleQueue()
+        concurrency = self.vlm.config.concurrency
+        free = Semaphore(concurrency)
+        with ThreadPoolExecutor(concurrency) as pool:
+            indices: dict[Future[Response], int] = {}
             try:
-                for place, one in enumerate(asked):
-                    places[pool.submit(self._answer_or_halt, one, room)] = place
-                for future in places:
-                    future.add_done_callback(landed.put)
-                waiting = dict.fromkeys(places)
-                while waiting:
+                for index, request in enumerate(requests):
+                    indices[pool.submit(self._respond_or_abort, request, free)] = index
+                for future in indices:
+                    future.add_done_callback(done.put)
+                pending = dict.fromkeys(indices)
+                while pending:
                     try:
-                        some = [landed.get()]
-                        while not landed.empty():
-                            some.append(landed.get())
-                    except KeyboardInterrupt as error:
-                        failed = error
-                        self._stop(places, room)
-                        some = list(waiting)  # their results are waited for below
-                    for future in some:
-                        del waiting[future]
-                    found = []
-                    for future in some:
+                        futures = [done.get()]
+                        while not done.empty():
+                            futures.append(done.get())
+                    except KeyboardInterrupt as interrupt:
+                        error = interrupt
+                        self._abort(indices, free)
+                        futures = list(pending)  # result() below waits for those in flight
+                    for future in futures:
+                        del pending[future]
+                    responses = []
+                    for future in futures:
                         try:
-                            found.append((places[future], future.result()))
+                            responses.append((indices[future], future.result()))
                         except (Aborted, CancelledError):
-                            continue  # not asked any more, because of what failed
-                        except CalibError as error:
-                            failed = failed or error
-                            self._stop(places, room)
-                    self.rows += len(found)
-                    if found:
-                        yield found
-                    room.release(len(some))
+                            continue  # not sent, because of an earlier error
+                        except CalibError as failure:
+                            error = error or failure
+                            self._abort(indices, free)
+                    self.rows += len(responses)
+                    if responses:
+                        yield responses
+                    free.release(len(futures))
             except BaseException:
-                self._stop(places, room)  # the pool waits for what is under way before it lets go
+                self._abort(indices, free)  # leaving the pool waits for requests in flight
                 raise
-        if failed is not None:
-            raise failed
+        if error is not None:
+            raise error
 
-    def _stop(self, places: dict[Future[Response], int], room: Semaphore) -> None:
+    def _abort(self, futures: dict[Future[Response], int], free: Semaphore) -> None:
         self.vlm.endpoint.abort()
-        for future in places:
+        for future in futures:
             future.cancel()
-        room.release(self.vlm.config.concurrency)  # who waits for room hears of the halt
+        # Wakes up threads that wait for a free place, so that they notice the abort.
+        free.release(self.vlm.config.concurrency)
 
-    def _answer_or_halt(self, one: Request, room: Semaphore) -> Response:
-        room.acquire()
+    def _respond_or_abort(self, request: Request, free: Semaphore) -> Response:
+        free.acquire()
         try:
-            how = self.decoding
+            decoding = self.decoding
             reply = self.vlm.respond(
-                one.example, how.max_new_tokens, how.temperature, how.top_p, one.seed
+                request.example,
+                decoding.max_new_tokens,
+                decoding.temperature,
+                decoding.top_p,
+                request.seed,
             )
             return _response(reply)
         except BaseException:
-            self.vlm.endpoint.abort()  # here, before this thread takes the next row
+            self.vlm.endpoint.abort()  # here, before this thread starts another request
             raise
 
 
 def _response(reply: Reply) -> Response:
     finish = "blocked" if reply.blocked else "length" if reply.truncated else "stop"
-    said: dict[str, object] = {
+    metadata: dict[str, object] = {
         "tokens": reply.tokens,
         "prompt_tokens": reply.prompt_tokens,
         "model": reply.model,
         "seconds": round(reply.seconds, 3),
     }
     if reply.blocked:
-        said["blocked"] = reply.blocked
-    # A refusal beside an empty text is the model's own, and what a reader sees.
-    return Response(reply.text or reply.refusal, (), finish, None, said)
+        metadata["blocked"] = reply.blocked
+    # With an empty text, a separately reported refusal is the model's response.
+    return Response(reply.text or reply.refusal, (), finish, None, metadata)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from calib.config.sweep import GenerationConfig
 from calib.data.example import Example
 from calib.engine.edits import REACH, Edits
 from calib.models.prompts import Prompt
@@ -31,6 +32,20 @@ class Decoding:
     """Share computation between the rows of a prompt. Responses are the same without it."""
     seed: int = 0
     """Seed of the run; added to the seed of each row."""
+
+    @classmethod
+    def of(cls, generation: GenerationConfig, *, seed: int = 0, kl: bool = True) -> "Decoding":
+        """The decoding settings of a run or a server."""
+        return cls(
+            max_new_tokens=generation.max_new_tokens,
+            batch_rows=generation.batch_rows,
+            memory=generation.memory,
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            kl=kl,
+            sharing=generation.sharing,
+            seed=seed,
+        )
 
     @property
     def identity(self) -> str:

@@ -9,47 +9,52 @@ from transformers import LogitsProcessorList
 from calib.engine.request import Decoding, DecodingRow, Response, token_history
 from calib.models.load import VLM
 
-BY_LENGTH = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
-"""Parts of the names of processors that count a row's tokens, padding included."""
+LENGTH_PROCESSORS = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
+"""Substrings of the names of logits processors that count a row's tokens, including padding."""
 
 
 class Sampler:
-    """How tokens are chosen: the model's own generation settings, greedy or by sampling."""
+    """Greedy decoding or sampling, with the generation settings of the checkpoint."""
 
     def __init__(self, vlm: VLM, decoding: Decoding) -> None:
         self.sampled = decoding.temperature > 0
-        self.sampling = _sampling(decoding)
-        self.processors, self.ends = _settings(vlm, decoding.max_new_tokens, self.sampling)
+        self.arguments = _sampling_arguments(decoding)
+        """Keyword arguments of transformers' ``generate``."""
+        self.processors, self.end_tokens = _generation_settings(
+            vlm, decoding.max_new_tokens, self.arguments
+        )
 
     @property
-    def counts_length(self) -> str | None:
-        """A processor that depends on how many tokens stand before, padding included, if any."""
+    def length_processor(self) -> str | None:
+        """Name of a logits processor that depends on the number of earlier tokens, if any."""
         names = [type(processor).__name__ for processor in self.processors]
-        return next((n for n in names if any(part in n for part in BY_LENGTH)), None)
+        return next((n for n in names if any(part in n for part in LENGTH_PROCESSORS)), None)
 
     def choose(
         self, scores: torch.Tensor, generators: Sequence[torch.Generator | None]
     ) -> torch.Tensor:
-        """One token per row; -1 where the scores are not finite. # [rows] int64"""
+        """The next token of each row; -1 if its scores are not finite.
+
+        # [rows, vocabulary] float32 -> [rows] int64
+        """
         if self.sampled:
-            noise = torch.stack([_noise(scores.shape[-1], one) for one in generators]).to(scores)
-            # The largest of p / Exp(1) draws from p: each row by noise of its own.
-            best, chosen = (scores.softmax(-1) / noise).max(-1)
+            noise = torch.stack([_noise(scores.shape[-1], g) for g in generators]).to(scores)
+            # argmax(p / Exp(1) noise) is a draw from p, here with independent noise for each row.
+            best, tokens = (scores.softmax(-1) / noise).max(-1)
         else:
-            best, chosen = scores.max(-1)
-        return chosen.masked_fill(best.isnan(), -1)
+            best, tokens = scores.max(-1)
+        return tokens.masked_fill(best.isnan(), -1)
 
 
 def _noise(size: int, generator: torch.Generator | None) -> torch.Tensor:
-    assert generator is not None, "rows that are sampled have a generator each"
-    drawn = torch.empty(size, device=generator.device)
-    # Some builds can draw 0, by which nothing can be divided.
-    return drawn.exponential_(generator=generator).clamp_(min=torch.finfo(drawn.dtype).tiny)
+    assert generator is not None, "a sampled row needs a generator"
+    noise = torch.empty(size, device=generator.device)
+    # Some builds of torch can draw 0, and the noise is a divisor.
+    return noise.exponential_(generator=generator).clamp_(min=torch.finfo(noise.dtype).tiny)
 
 
-def _sampling(decoding: Decoding) -> dict[str, Any]:
-    """Arguments of generate. What the checkpoint suggests for sampling (top-k and others) is not
-    added to what the configuration asks for."""
+def _sampling_arguments(decoding: Decoding) -> dict[str, Any]:
+    """Keyword arguments of ``generate``; the checkpoint's own top-k and similar are disabled."""
     if decoding.temperature == 0:
         return {"do_sample": False}
     return {
@@ -58,15 +63,15 @@ def _sampling(decoding: Decoding) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _settings(
-    vlm: VLM, max_new_tokens: int, sampling: dict[str, Any]
+def _generation_settings(
+    vlm: VLM, max_new_tokens: int, arguments: dict[str, Any]
 ) -> tuple[LogitsProcessorList, frozenset[int]]:
-    """Logits processors and end tokens, as the model's own generate would have them."""
-    found: dict[str, Any] = {}
+    """Logits processors and end tokens that the model's own ``generate`` would use."""
+    captured: dict[str, Any] = {}
 
-    def look(model: Any, input_ids: Any, logits_processor: Any = None, **rest: Any) -> Any:
-        found["processors"] = logits_processor
-        found["ends"] = rest["generation_config"].eos_token_id
+    def capture(model: Any, input_ids: Any, logits_processor: Any = None, **rest: Any) -> Any:
+        captured["processors"] = logits_processor
+        captured["end_tokens"] = rest["generation_config"].eos_token_id
         return input_ids
 
     start = torch.tensor([[vlm.pad_token_id]], device=vlm.device)
@@ -75,69 +80,69 @@ def _settings(
         attention_mask=torch.ones_like(start),
         max_new_tokens=max_new_tokens,
         num_beams=1,
-        custom_generate=look,
-        **sampling,
+        custom_generate=capture,
+        **arguments,
     )
-    ends = found["ends"]
-    if ends is None:
-        ends = vlm.processor.tokenizer.eos_token_id
-    given = [ends] if isinstance(ends, int) else list(ends or [])
-    return found["processors"], frozenset(int(end) for end in given)
+    end_tokens = captured["end_tokens"]
+    if end_tokens is None:
+        end_tokens = vlm.processor.tokenizer.eos_token_id
+    listed = [end_tokens] if isinstance(end_tokens, int) else list(end_tokens or [])
+    return captured["processors"], frozenset(int(token) for token in listed)
 
 
 class Stopping:
-    """Writes tokens to rows and tells which of them have ended."""
+    """Append tokens to rows and detect which rows have ended."""
 
     def __init__(
         self,
         vlm: VLM,
-        chooser: Sampler,
+        sampler: Sampler,
         max_new_tokens: int,
-        landed: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
-        """``landed`` is called for every row that has ended."""
-        self.vlm, self.chooser = vlm, chooser
-        self.max_new_tokens, self.landed = max_new_tokens, landed
+        """``on_end`` is called once for each row that ends."""
+        self.vlm, self.sampler = vlm, sampler
+        self.max_new_tokens, self.on_end = max_new_tokens, on_end
 
     def scores(self, rows: Sequence[DecodingRow], logits: torch.Tensor) -> torch.Tensor:
-        """Logits as the checkpoint's generation settings change them. # [rows, vocabulary]"""
-        if not self.chooser.processors:
+        """Logits after the checkpoint's logits processors. # [rows, vocabulary] float32"""
+        if not self.sampler.processors:
             return logits
-        # Rows of one length at a time: padding would count as something that was said.
+        # Rows of one length at a time: processors would treat padding as earlier tokens.
         scores = logits.clone()
         lengths = [len(row.prompt.tokens) + len(row.tokens) for row in rows]
         for length in set(lengths):
-            alike = [k for k, other in enumerate(lengths) if other == length]
-            said = torch.stack([token_history(rows[k]) for k in alike])
-            scores[alike] = self.chooser.processors(said, logits[alike])
+            same_length = [k for k, other in enumerate(lengths) if other == length]
+            history = torch.stack([token_history(rows[k]) for k in same_length])
+            scores[same_length] = self.sampler.processors(history, logits[same_length])
         return scores
 
-    def write(self, rows: Sequence[DecodingRow], scores: torch.Tensor) -> torch.Tensor:
-        """Choose and write the next token of each row. # [rows, vocabulary] float32
+    def append_tokens(self, rows: Sequence[DecodingRow], scores: torch.Tensor) -> torch.Tensor:
+        """Choose the next token of each row, append it to the row and return it.
 
-        Returns the tokens; -1 where the scores are not finite. # [rows] int64
+        -1 stands for scores that are not finite. # [rows, vocabulary] float32 -> [rows] int64
         """
-        chosen = self.chooser.choose(scores, [row.generator for row in rows])
-        for row, token in zip(rows, chosen.tolist(), strict=True):
+        tokens = self.sampler.choose(scores, [row.generator for row in rows])
+        for row, token in zip(rows, tokens.tolist(), strict=True):
             row.tokens.append(token)
-        return chosen
+        return tokens
 
-    def ended(self, row: DecodingRow) -> bool:
-        """Whether a row has said its last token; notes how it ended."""
+    def has_ended(self, row: DecodingRow) -> bool:
+        """Whether a row has ended; if so, sets ``row.finish``."""
         if row.tokens[-1] < 0:
             row.finish = "not_finite"
-        elif row.tokens[-1] in self.chooser.ends:
+        elif row.tokens[-1] in self.sampler.end_tokens:
             row.finish = "stop"
         elif len(row.tokens) == self.max_new_tokens:
             row.finish = "length"
         elif row.is_final is not None and row.is_final(self._text(row.tokens)):
             row.finish = "cut"
-        if row.finish is not None and self.landed is not None:
-            self.landed()
+        if row.finish is not None and self.on_end is not None:
+            self.on_end()
         return row.finish is not None
 
     def response(self, row: DecodingRow) -> Response:
-        """What a row that has ended answered."""
+        """The response of a row that has ended."""
         assert row.finish is not None
         tokens = tuple(token for token in row.tokens if token >= 0)
         return Response(self._text(tokens), tokens, row.finish, row.kl)

@@ -113,7 +113,7 @@ def _answer_remotely(
     distinct = {row.id: row for row in rows}
     wanted = [row for row in distinct.values() if row.id not in record.finished]
     _skip([row for row in distinct.values() if row.id in record.finished], record, progress)
-    with closing(engine.landing([_asked(row, None) for row in wanted])) as landing:
+    with closing(engine.stream([_asked(row, None) for row in wanted])) as landing:
         for landed in landing:
             record.append([_record(wanted[place], response) for place, response in landed])
             tell(len(landed))

@@ -14,7 +14,8 @@ from math import inf
 from pathlib import Path
 from statistics import fmean
 
-from calib.data.example import Example, limited
+from calib.data.example import Example
+from calib.data.splits import limit_examples
 from calib.engine.engine import Engine
 from calib.engine.request import Request
 from calib.interventions.intervention import Method, Setting
@@ -73,7 +74,7 @@ def within_budget(
             f"cost of {terminal_safe(method.name)}: strengths read from {terminal_safe(str(path))}"
         )
     else:
-        asked = limited(list(questions), QUESTIONS)
+        asked = limit_examples(list(questions), QUESTIONS)
         total = (2 * OCTAVES + 1 + (SEARCHES - 1) * STEPS) * len(asked)
         places = list(product(method.layers, (1, -1) if method.axis.signed else (1,)))
         with row_bar(f"cost of {method.name}", total * len(places)) as bar:
@@ -131,7 +132,7 @@ def _costs(
 ) -> list[float]:
     rows = Planner(engine).rows(asked, settings)  # settings of one example stand together
     found = engine.answer(
-        [Request(row.shown, row.edits, base=row.base) for row in rows], bar.update
+        [Request(row.shown, row.edits, reference=row.base) for row in rows], bar.update
     )
     # Where the model's output is not finite its KL says nothing: more than any budget.
     kls = [
@@ -150,7 +151,7 @@ def whole_within_budget(
     budget: float,
 ) -> list[CostedStrength]:
     """The same where strength counts something: the largest of the given ones within budget."""
-    asked = limited(list(questions), QUESTIONS)
+    asked = limit_examples(list(questions), QUESTIONS)
     found: dict[int | None, CostedStrength] = {}
     points = list(product(method.layers, sorted(s for s in set(strengths) if s)))
     asked_at = [planner.rows(asked, [method.setting(*point)]) for point in points]

@@ -10,7 +10,7 @@ import pytest
 from calib.data.example import Turn
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
-from calib.engine.selfcheck import plain_tokens
+from calib.engine.sharing import plain_tokens
 from calib.serving.messages import conversation_of
 
 STRENGTHS = (-4.0, -1.0, 0.0, 0.5, 1.0, 2.0, 4.0)

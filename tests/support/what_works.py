@@ -21,7 +21,7 @@ from calib.config.model import ModelConfig, RemoteModelConfig
 from calib.config.schemas import CONF
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
-from calib.engine.sharing import sharing_of
+from calib.engine.sharing import detect_sharing
 from calib.models.load import VLM, load
 from calib.models.prompts import read_prompt
 from calib.util.errors import CalibError
@@ -126,10 +126,10 @@ def without_picture(vlm: VLM) -> str:
 
 
 def shares(vlm: VLM) -> str:
-    found = sharing_of(vlm, read_prompt(vlm, examples()[0]))
+    found = detect_sharing(vlm, read_prompt(vlm, examples()[0]))
     if found.reason:
         return "no"
-    return "yes" if found.first == 0 else f"from layer {found.first}'s output"
+    return "yes" if found.first_fork == 0 else f"from layer {found.first_fork}'s output"
 
 
 def exports(family: str, checkpoint: Path, run: Path, form: str) -> str:
