@@ -1,48 +1,47 @@
-"""Local classifiers and guard models as judges, loaded from safetensors only.
+"""Local classifiers and guard models as judges, loaded from safetensors; custom code is never run.
 
-code of others.
-
-Two kinds. A sequence classifier reads the response alone and names a class; a generative guard
-reads query and response through its own chat template and writes a verdict. Rules in the
-configuration say which label a class or a verdict means. Both read text only. An empty response is
-irrelevant without asking; where no rule fits there is no label.
+There are two kinds. A sequence classifier reads the response alone and predicts a class; a
+generative guard reads query and response through its own chat template and generates a verdict.
+Rules in the configuration map classes and verdicts to labels. Both kinds read text only. An empty
+response is irrelevant and not passed to the model; if no rule matches there is no label.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from calib.config.judge import ClassifierJudge
 from calib.data.example import Safety
-from calib.judges.classifier_model import load
+from calib.judges.classifier_model import load_classifier
 from calib.judges.classifier_readers import GuardReader, SequenceReader
-from calib.judges.judge import Judge, JudgeInput, Verdict
+from calib.judges.judge import Judge, JudgeInput, Report, Verdict
 from calib.scoring.judged import Label, checked_label
 from calib.util.errors import CalibError
 
 
 def build(config: ClassifierJudge) -> Judge:
-    """The judge that ``config`` describes, its model loaded.
+    """Load the model and return the judge.
 
-    Raises CalibError where no checkpoint is given, it cannot be loaded as judge.kind says, it
-    lacks weights, or a rule names a class that it does not have.
+    Raises CalibError if no checkpoint is given, if it cannot be loaded as ``judge.kind``, if it
+    lacks weights, and if a rule names a class that the model does not have.
     """
     if config.checkpoint is None:
         raise CalibError(
-            "judge.checkpoint is not given. Name a classifier or guard with safetensors weights, "
-            "and what its outputs mean in judge.labels; judge=qwen3guard and judge=distilroberta "
-            "bring both."
+            "missing-setting",
+            "judge.checkpoint is not given. Give a classifier or guard with safetensors weights, "
+            "and map its outputs to labels in judge.labels; judge=qwen3guard and "
+            "judge=distilroberta set both.",
         )
-    loaded = load(config)
-    kind = SequenceReader if config.kind == "sequence" else GuardReader
-    return Classifier(config, kind(loaded, config), loaded.fingerprint)
+    model = load_classifier(config)
+    reader = SequenceReader if config.kind == "sequence" else GuardReader
+    return Classifier(config, reader(model, config), model.fingerprint)
 
 
 class Classifier:
-    """Asks a loaded model about config.batch responses at a time."""
+    """A judge that passes ``config.batch`` responses at a time through a loaded model."""
 
-    keeps = True
+    costly = True
 
     def __init__(
         self, config: ClassifierJudge, reader: SequenceReader | GuardReader, fingerprint: str
@@ -52,50 +51,51 @@ class Classifier:
         self._reader = reader
 
     def __call__(
-        self, said: Sequence[JudgeInput], tell: Callable[[int], None] = lambda n: None
+        self, inputs: Sequence[JudgeInput], report: Report = lambda n: None
     ) -> list[Verdict]:
-        """A verdict on each response, in order; ``tell`` hears of each batch that is done."""
+        """Return a verdict on each response, in order; call ``report`` after each batch."""
         name = str(self._config.checkpoint)
         verdicts: dict[int, Verdict] = {}
         prompts = {}
-        for place, one in enumerate(said):
-            if not one.response.strip():
-                verdicts[place] = Verdict("irrelevant")
+        for index, judge_input in enumerate(inputs):
+            if not judge_input.response.strip():
+                verdicts[index] = Verdict("irrelevant")
                 continue
-            prompt = self._reader.prompt(one)
+            prompt = self._reader.prompt(judge_input)
             if prompt.tokens:
-                prompts[place] = prompt
+                prompts[index] = prompt
             else:
-                verdicts[place] = Verdict(None, {name: f"[{prompt.note}]"})
-        tell(len(verdicts))
-        # Rows of like length waste no padding; the longest come first, so that what does not fit
-        # into memory shows at once.
-        places = sorted(prompts, key=lambda place: -len(prompts[place].tokens))
-        for start in range(0, len(places), self._config.batch):
-            batch = places[start : start + self._config.batch]
-            outputs = self._reader.outputs([prompts[place].tokens for place in batch])
-            for place, output in zip(batch, outputs, strict=True):
-                note = prompts[place].note
-                reply = f"[{note}] {output.written}" if note else output.written
-                label = self._label(output.decisive, said[place].example.safety)
-                verdicts[place] = Verdict(label, {name: reply})
-            tell(len(batch))
-        return [verdicts[place] for place in range(len(said))]
+                verdicts[index] = Verdict(None, {name: f"[{prompt.note}]"})
+        report(len(verdicts))
+        # Sorting by length minimises padding; longest first, so that memory runs out at once or
+        # not at all.
+        order = sorted(prompts, key=lambda index: -len(prompts[index].tokens))
+        for start in range(0, len(order), self._config.batch):
+            batch = order[start : start + self._config.batch]
+            outputs = self._reader.outputs([prompts[index].tokens for index in batch])
+            for index, output in zip(batch, outputs, strict=True):
+                note = prompts[index].note
+                reply = f"[{note}] {output.reply}" if note else output.reply
+                label = self._label(output.matched, inputs[index].example.safety)
+                verdicts[index] = Verdict(label, {name: reply})
+            report(len(batch))
+        return [verdicts[index] for index in range(len(inputs))]
 
-    def _label(self, decisive: str, safety: Safety | None) -> Label | None:
+    def _label(self, output: str, safety: Safety | None) -> Label | None:
         for rule in self._config.labels:
-            if rule.safety in (None, safety) and self._reader.fits(rule, decisive):
+            if rule.safety in (None, safety) and self._reader.matches(rule, output):
                 return checked_label(rule.label)
         return None
 
 
 def _id(config: ClassifierJudge, fingerprint: str) -> str:
-    decisive = {
+    hashed = {
         "labels": [dataclasses.asdict(rule) for rule in config.labels],
         "kind": config.kind,
-        # A branch or a folder may hold other weights tomorrow; max_new_tokens is part of it.
+        # The name of a branch or folder does not identify its weights; the fingerprint also
+        # covers max_new_tokens.
         "model": fingerprint,
     }
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
     revision = f"@{config.revision}" if config.revision else ""
     return f"classifier:{config.checkpoint}{revision}:{digest[:12]}"

@@ -15,38 +15,39 @@ from transformers import (
 )
 
 from calib.config.judge import ClassifierJudge
-from calib.models.load import fingerprint
+from calib.models.load import default_device, fingerprint
 from calib.util.errors import CalibError
 
 _CLASSES = {"generative": AutoModelForCausalLM, "sequence": AutoModelForSequenceClassification}
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A classifier that is ready to be asked."""
+class ClassifierModel:
+    """A loaded classifier or guard with its tokenizer."""
 
     model: Any
     tokenizer: Any
     pad: int
-    """Token id that fills up shorter rows; always masked."""
+    """Token id that pads shorter rows; always masked."""
     limit: int | None
-    """Tokens that a prompt and what is written after it may have; None where nothing says."""
+    """Maximum number of tokens, prompt and generated together; None if the checkpoint states no
+    limit."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of config, weights' sample, tokenizer, chat template and how it generates, with
-        max_new_tokens."""
+        """Hash of config, sampled weights, tokenizer, chat template and generation settings
+        (max_new_tokens included)."""
         template = getattr(self.tokenizer, "chat_template", None)
         return fingerprint(
             self.model, SimpleNamespace(tokenizer=self.tokenizer, chat_template=template)
         )
 
 
-def load(config: ClassifierJudge) -> Loaded:
-    """The model that ``config`` names, in evaluation mode, set to write greedily.
+def load_classifier(config: ClassifierJudge) -> ClassifierModel:
+    """Load the configured model in evaluation mode, with greedy decoding.
 
-    Raises CalibError when the checkpoint is not there, is of another kind, holds pickled weights
-    only, or lacks weights (transformers would fill them with random numbers).
+    Raises CalibError if the checkpoint does not exist, is of another kind, has pickled weights
+    only, or lacks weights (transformers would initialise them randomly).
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -57,57 +58,55 @@ def load(config: ClassifierJudge) -> Loaded:
             config.checkpoint,
             **common,
             dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
-            device_map=config.device_map or _one_device(),
+            device_map=config.device_map or default_device(),
             use_safetensors=True,
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError, HFValidationError) as error:
-        raise CalibError(_explain(config, error)) from error
+        raise CalibError("unreadable", _load_failure(config, error)) from error
     absent = sorted(info["missing_keys"])
     if absent:
         raise CalibError(
+            "invalid-content",
             f"judge.checkpoint={config.checkpoint} lacks {len(absent)} weights (first: "
-            f"{absent[0]}); judging with it would use random numbers in their place. Get a "
-            f"complete copy, and check that it is of judge.kind={config.kind}."
+            f"{absent[0]}), which would be initialised randomly. Get a complete copy, and check "
+            f"that it is a model of judge.kind={config.kind}.",
         )
     model.eval()
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-    # Decoders that classify look for the last token that is none.
+    # A decoder with a classification head reads the last token that is not padding.
     model.config.pad_token_id = pad
     model.generation_config = _greedy(model, tokenizer, config.max_new_tokens, pad)
-    return Loaded(model, tokenizer, pad, _limit(model, tokenizer))
-
-
-def _one_device() -> str:
-    from accelerate import PartialState
-
-    return str(PartialState().device)
+    return ClassifierModel(model, tokenizer, pad, _token_limit(model, tokenizer))
 
 
 def _greedy(model: Any, tokenizer: Any, max_new_tokens: int, pad: int) -> GenerationConfig:
-    """In place of the checkpoint's own settings, which may sample or penalise; its ends stay."""
+    """Replace the checkpoint's generation settings, which may sample or penalise tokens.
+
+    Its end-of-sequence tokens are kept.
+    """
     stored = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ends = tokenizer.eos_token_id if stored is None else stored
+    eos = tokenizer.eos_token_id if stored is None else stored
     return GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=pad
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad
     )
 
 
-def _limit(model: Any, tokenizer: Any) -> int | None:
-    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+def _token_limit(model: Any, tokenizer: Any) -> int | None:
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
-    if places is not None and padding is not None:  # RoBERTa counts places from behind its padding
-        places -= padding + 1
-    # A tokenizer that does not know says so with a number that no model has.
-    known = [n for n in (places, tokenizer.model_max_length) if n is not None and n < 10**9]
-    return min(known) if known else None
+    if positions is not None and padding is not None:  # RoBERTa's positions start after padding_idx
+        positions -= padding + 1
+    # A tokenizer without a limit reports an astronomical model_max_length.
+    limits = [n for n in (positions, tokenizer.model_max_length) if n is not None and n < 10**9]
+    return min(limits) if limits else None
 
 
-def _explain(config: ClassifierJudge, error: Exception) -> str:
+def _load_failure(config: ClassifierJudge, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"judge.checkpoint={config.checkpoint} could not be loaded as judge.kind={config.kind}: "
-        f"{first} Give a folder or hub id in transformers' own format with safetensors weights "
+        f"{first} Give a folder or hub id in transformers format with safetensors weights "
         "(custom code is never run)."
     )

@@ -1,4 +1,4 @@
-"""How a classifier is asked: by the response alone, or through a guard's own chat template."""
+"""Inputs and outputs of a classifier: the response alone, or a guard's own chat template."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,56 +9,59 @@ import torch
 from jinja2 import TemplateError
 
 from calib.config.judge import ClassifierJudge, LabelRule
-from calib.judges.classifier_model import Loaded
+from calib.judges.classifier_model import ClassifierModel
 from calib.judges.judge import JudgeInput
 from calib.util.errors import CalibError, did_you_mean
 
 
 @dataclass(frozen=True)
 class ClassifierPrompt:
-    """What is read about one response."""
+    """The token ids of one response, ready for the model."""
 
     tokens: list[int]
-    """Empty where the response cannot be judged."""
+    """Empty if the response cannot be judged."""
     note: str = ""
-    """What was left out, or why nothing is read."""
+    """What was truncated, or why there are no tokens."""
 
 
 @dataclass(frozen=True)
 class ClassifierOutput:
-    """What a classifier made of one prompt."""
+    """The output of a classifier or guard for one prompt."""
 
-    decisive: str
-    """What the rules are tried on: the class, or what was written."""
-    written: str
-    """What is recorded."""
+    matched: str
+    """Text that the label rules are matched against: the class, or the generated verdict."""
+    reply: str
+    """Text that is stored with the verdict."""
 
 
 class SequenceReader:
-    """A classifier of the response: the likeliest class, with its probability."""
+    """A classifier of the response alone: its most probable class and that probability."""
 
-    def __init__(self, loaded: Loaded, config: ClassifierJudge) -> None:
-        """Raises CalibError for rules about classes that the model does not have."""
-        model = loaded.model
-        self._loaded = loaded
-        self._names = [str(model.config.id2label[k]) for k in range(model.config.num_labels)]
-        several = model.config.problem_type == "multi_label_classification"
-        if several or len(self._names) < 2:
+    def __init__(self, model: ClassifierModel, config: ClassifierJudge) -> None:
+        """Raises CalibError for a model that is not single-label, and for rules about classes that
+        it does not have."""
+        settings = model.model.config
+        self._model = model
+        self._names = [str(settings.id2label[k]) for k in range(settings.num_labels)]
+        multi_label = settings.problem_type == "multi_label_classification"
+        if multi_label or len(self._names) < 2:
             raise CalibError(
-                f"judge.checkpoint={config.checkpoint} does not choose one class of several. "
-                "Give a classifier that does, or a guard with judge.kind=generative."
+                "unsupported",
+                f"judge.checkpoint={config.checkpoint} is not a single-label classifier with two "
+                "or more classes. Give one, or a guard with judge.kind=generative.",
             )
         for rule in config.labels:
             if rule.pattern not in self._names:
                 raise CalibError(
+                    "unknown-name",
                     f"judge.labels: {config.checkpoint} has no class '{rule.pattern}', it has "
-                    f"{', '.join(self._names)}.{did_you_mean(rule.pattern, self._names)}"
+                    f"{', '.join(self._names)}.{did_you_mean(rule.pattern, self._names)}",
                 )
 
-    def prompt(self, one: JudgeInput) -> ClassifierPrompt:
-        """The response's tokens, the first ones where the model cannot read all."""
-        limit, tokenizer = self._loaded.limit, self._loaded.tokenizer
-        text = _sound(one.response)
+    def prompt(self, judge_input: JudgeInput) -> ClassifierPrompt:
+        """Tokenize the response, truncated to the model's limit."""
+        limit, tokenizer = self._model.limit, self._model.tokenizer
+        text = _without_surrogates(judge_input.response)
         tokens = tokenizer(text)["input_ids"]
         if limit is None or len(tokens) <= limit:
             return ClassifierPrompt(tokens)
@@ -67,106 +70,115 @@ class SequenceReader:
 
     @torch.inference_mode()
     def outputs(self, batch: Sequence[Sequence[int]]) -> list[ClassifierOutput]:
-        """The likeliest class of each row of tokens."""
-        tokens, mask = _padded(batch, self._loaded, left=False)
-        logits = self._loaded.model(input_ids=tokens, attention_mask=mask).logits
-        found = logits.float().softmax(-1).max(-1)
+        """Return the most probable class of each row of token ids."""
+        tokens, mask = _padded(batch, self._model, left=False)
+        logits = self._model.model(input_ids=tokens, attention_mask=mask).logits
+        best = logits.float().softmax(-1).max(-1)
         return [
             ClassifierOutput(self._names[k], f"{self._names[k]} ({probability:.2f})")
-            for probability, k in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+            for probability, k in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
-    def fits(self, rule: LabelRule, decisive: str) -> bool:
-        return rule.pattern == decisive
+    def matches(self, rule: LabelRule, output: str) -> bool:
+        """Whether ``output`` is the class that ``rule`` names."""
+        return rule.pattern == output
 
 
 class GuardReader:
-    """A language model trained to write a verdict on a query and the response to it."""
+    """A language model that is trained to generate a verdict on a query and its response."""
 
-    def __init__(self, loaded: Loaded, config: ClassifierJudge) -> None:
+    def __init__(self, model: ClassifierModel, config: ClassifierJudge) -> None:
         """Raises CalibError for a model without a chat template."""
-        if not loaded.tokenizer.chat_template:
+        if not model.tokenizer.chat_template:
             raise CalibError(
-                f"judge.checkpoint={config.checkpoint} has no chat template to ask it through. "
-                "Give a guard that has one, or a classifier with judge.kind=sequence."
+                "unsupported",
+                f"judge.checkpoint={config.checkpoint} has no chat template. Give a guard that has "
+                "one, or a classifier with judge.kind=sequence.",
             )
-        self._loaded = loaded
+        self._model = model
         self._checkpoint = config.checkpoint
         self._reserved = config.max_new_tokens
-        self._marks = _marks(loaded.tokenizer)
+        self._control_tokens = _control_tokens(model.tokenizer)
 
-    def prompt(self, one: JudgeInput) -> ClassifierPrompt:
-        """The tokens of the guard's template around request (else query) and response.
+    def prompt(self, judge_input: JudgeInput) -> ClassifierPrompt:
+        """Apply the guard's chat template to the request (or else the query) and the response.
 
-        A prompt is never cut, which would take the guard's own instructions away: one that is too
-        long is not read. Raises CalibError where the template takes no such conversation.
+        A prompt is never truncated, because that would remove the guard's own instructions: a
+        prompt that is too long has no tokens. Raises CalibError if the template rejects a user turn
+        followed by an assistant turn.
         """
-        asked = one.example.metadata.get("request") or one.example.query
+        query = judge_input.example.metadata.get("request") or judge_input.example.query
         turns = [
-            {"role": role, "content": self._marks.sub(_broken, _sound(text))}
-            for role, text in (("user", asked), ("assistant", one.response))
+            {
+                "role": role,
+                "content": self._control_tokens.sub(_defused, _without_surrogates(text)),
+            }
+            for role, text in (("user", query), ("assistant", judge_input.response))
         ]
-        tokenizer = self._loaded.tokenizer
+        tokenizer = self._model.tokenizer
         try:
-            # Most guards' templates end where the verdict begins in any case; the others need it.
+            # Most guards' templates end where the verdict begins anyway; the others need this flag.
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except TemplateError as error:
             raise CalibError(
-                f"The chat template of judge.checkpoint={self._checkpoint} takes no query with a "
-                f"response ({error}). Give a guard that judges responses."
+                "unsupported",
+                f"The chat template of judge.checkpoint={self._checkpoint} rejects a query with a "
+                f"response ({error}). Give a guard that judges responses.",
             ) from error
         tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-        limit = self._loaded.limit
+        limit = self._model.limit
         if limit is not None and len(tokens) + self._reserved > limit:
-            too_long = f"{len(tokens)} tokens and {self._reserved} to write, of at most {limit}"
-            return ClassifierPrompt([], f"not asked: {too_long}")
+            length = f"{len(tokens)} tokens and {self._reserved} to generate"
+            return ClassifierPrompt([], f"not judged: {length} exceed the limit of {limit}")
         return ClassifierPrompt(tokens)
 
     @torch.inference_mode()
     def outputs(self, batch: Sequence[Sequence[int]]) -> list[ClassifierOutput]:
-        """What is written greedily after each row of tokens."""
-        tokens, mask = _padded(batch, self._loaded, left=True)
-        rows = self._loaded.model.generate(input_ids=tokens, attention_mask=mask)
-        texts = self._loaded.tokenizer.batch_decode(
+        """Generate a verdict greedily after each row of token ids."""
+        tokens, mask = _padded(batch, self._model, left=True)
+        rows = self._model.model.generate(input_ids=tokens, attention_mask=mask)
+        texts = self._model.tokenizer.batch_decode(
             rows[:, tokens.shape[1] :], skip_special_tokens=True
         )
         return [ClassifierOutput(text.strip(), text.strip()) for text in texts]
 
-    def fits(self, rule: LabelRule, decisive: str) -> bool:
-        return re.search(rule.pattern, decisive, re.MULTILINE) is not None
+    def matches(self, rule: LabelRule, output: str) -> bool:
+        """Whether the rule's regular expression is found in ``output``."""
+        return re.search(rule.pattern, output, re.MULTILINE) is not None
 
 
 def _padded(
-    batch: Sequence[Sequence[int]], loaded: Loaded, left: bool
+    batch: Sequence[Sequence[int]], model: ClassifierModel, left: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows filled up to the longest, and what of them is real. # [rows, longest] each"""
+    """Pad rows of token ids to the longest; returns ids and attention mask, [rows, longest]."""
     longest = max(len(row) for row in batch)
-    tokens = torch.full((len(batch), longest), loaded.pad)
+    tokens = torch.full((len(batch), longest), model.pad)
     mask = torch.zeros_like(tokens)
     for k, row in enumerate(batch):
-        where = slice(longest - len(row), None) if left else slice(len(row))
-        tokens[k, where] = torch.tensor(row)
-        mask[k, where] = 1
-    device = loaded.model.get_input_embeddings().weight.device
+        columns = slice(longest - len(row), None) if left else slice(len(row))
+        tokens[k, columns] = torch.tensor(row)
+        mask[k, columns] = 1
+    device = model.model.get_input_embeddings().weight.device
     return tokens.to(device), mask.to(device)
 
 
-def _sound(text: str) -> str:
-    # Half a surrogate pair has no tokens.
+def _without_surrogates(text: str) -> str:
+    # Tokenizers reject half a surrogate pair.
     return text.encode("utf-8", "replace").decode()
 
 
-def _marks(tokenizer: Any) -> re.Pattern[str]:
-    """What text must not spell, because a tokenizer or template would take it for a mark."""
+def _control_tokens(tokenizer: Any) -> re.Pattern[str]:
+    """Compile a pattern of the texts that the tokenizer or template reads as control tokens."""
     added = tokenizer.added_tokens_decoder.values()
-    named: Iterable[str] = (
+    special: Iterable[str] = (
         token.content
         for token in added
         if token.special or re.fullmatch(r"[<\[].+[>\]]", token.content)
     )
-    marks = {mark for mark in (*named, "[INST]", "[/INST]") if mark.strip()}
-    return re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)))
+    texts = {text for text in (*special, "[INST]", "[/INST]") if text.strip()}
+    return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)))
 
 
-def _broken(mark: re.Match[str]) -> str:
-    return f"{mark[0][0]} {mark[0][1:]}"
+def _defused(control_token: re.Match[str]) -> str:
+    # A space after the first character keeps the text readable and breaks the token.
+    return f"{control_token[0][0]} {control_token[0][1:]}"

@@ -11,7 +11,7 @@ from calib.util.errors import CalibError
 
 @dataclass(frozen=True)
 class JudgeInput:
-    """A response and what it responds to."""
+    """A response and the example it answers."""
 
     example: Example
     response: str
@@ -19,18 +19,22 @@ class JudgeInput:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says about one response."""
+    """A judge's label of one response, with the evidence for it."""
 
     label: Label | None
-    """None where the judge's reply could not be read; it is then left out and counted."""
+    """None if the judge's reply could not be read; such responses are excluded and counted."""
     replies: Mapping[str, str] = field(default_factory=dict)
-    """What was said, word for word, by the model that said it (and the stage, if there are two)."""
+    """Verbatim replies by judge model, and by stage if there are two."""
     votes: Mapping[str, Label | None] = field(default_factory=dict)
-    """The label of each of several models."""
+    """The label of each model, if several models vote."""
+
+
+Report = Callable[[int], None]
+"""Receives the number of responses judged since its last call, for a progress bar."""
 
 
 class Judge(Protocol):
-    """Gives labels to responses."""
+    """A callable that labels responses."""
 
     @property
     def id(self) -> str:
@@ -38,26 +42,50 @@ class Judge(Protocol):
         ...
 
     @property
-    def keeps(self) -> bool:
-        """Whether verdicts cost something, so that they are recorded and never asked for twice."""
+    def costly(self) -> bool:
+        """Whether verdicts take time or money, so that they are stored and reused."""
         ...
 
     def __call__(
-        self, said: Sequence[JudgeInput], tell: Callable[[int], None] = lambda n: None
+        self, inputs: Sequence[JudgeInput], report: Report = lambda n: None, /
     ) -> list[Verdict]:
-        """A verdict on each response, in order; ``tell`` hears of every few that are done."""
+        """Return a verdict on each response, in order; call ``report`` after each batch."""
         ...
 
 
-class PartialVerdicts(CalibError):
-    """A judge stopped in the middle of a batch: the budget is used up, the endpoint is gone.
+def _never(example: Example, response: str) -> bool:
+    return False
 
-    Whoever records verdicts records ``finished`` too, then lets the error go on to the user: the
-    next run asks for the rest only. Verdicts of earlier calls have been returned already, so what
-    a killed process can lose is one batch.
+
+@dataclass(frozen=True)
+class RuleBased:
+    """A judge that is a function of the example and the response, without a model or a network."""
+
+    id: str
+    label_of: Callable[[Example, str], Label]
+    is_final: Callable[[Example, str], bool] = _never
+    """Whether every continuation of a partial response would get the same label, so that
+    generation may stop there (generation.early_stop)."""
+
+    costly = False
+
+    def __call__(
+        self, inputs: Sequence[JudgeInput], report: Report = lambda n: None
+    ) -> list[Verdict]:
+        """Return a verdict on each response, in order; ``report`` is called once."""
+        verdicts = [Verdict(self.label_of(each.example, each.response)) for each in inputs]
+        report(len(verdicts))
+        return verdicts
+
+
+class PartialVerdicts(CalibError):
+    """Raised when a judge stops within a batch, e.g. at its budget or when its endpoint fails.
+
+    The caller stores ``finished`` and re-raises, so that the next run judges the rest only. Earlier
+    batches were returned already: a killed process loses at most one batch.
     """
 
-    def __init__(self, message: str, finished: Mapping[int, Verdict]) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, message: str, finished: Mapping[int, Verdict]) -> None:
+        super().__init__(code, message)
         self.finished = finished
-        """Verdicts that were found before, by their place in the batch."""
+        """Verdicts reached before the stop, by position in the batch."""

@@ -1,50 +1,64 @@
-"""Which judge a configuration names."""
+"""Find and build the judge that a configuration names; a judge is one file of this folder."""
 
-from calib.config.judge import ClassifierJudge, JudgeConfig, LlmJudge
+import importlib
+from pathlib import Path
+from typing import Any
+
+from calib.config.judge import JudgeConfig, LlmJudge
 from calib.judges.judge import Judge
-from calib.judges.rule_based import RULES, STRING
+from calib.models.load import MINI
 from calib.util.errors import CalibError, did_you_mean
 
-PLAIN = {"rules": RULES, "string": STRING}
-NAMES = ("auto", *PLAIN, "classifier", "llm")
+AUTO = "auto"
+
+
+def judge_names() -> list[str]:
+    """The names of all judges: "auto" and the files of this folder with a function ``build``."""
+    files = Path(__file__).parent.glob("*.py")
+    return [AUTO, *sorted(file.stem for file in files if "\ndef build(" in file.read_text())]
 
 
 def check_judge(config: JudgeConfig, data: str) -> None:
-    """Raise CalibError for a judge that does not exist, or that does not know ``data``, the name of
-    a benchmark ("" where there is a table of responses only)."""
-    if isinstance(config, ClassifierJudge | LlmJudge):
-        return
-    if config.name not in ("auto", *PLAIN):
-        raise CalibError(
-            f"judge={config.name} is not known.{did_you_mean(config.name, NAMES)} "
-            f"Choose from {', '.join(NAMES)}."
-        )
-    if config.name == "rules" and data != "mini":
-        other = f"data={data}" if data else "a table without run=FOLDER"
-        raise CalibError(f"judge=rules knows the mini world only, not {other}; use string.")
+    """Raise CalibError if the judge does not exist or cannot judge ``data``.
+
+    ``data`` is the name of a benchmark, or "" for a table of responses without a run.
+    """
+    if config.name != AUTO:
+        _check(_file(config), config, data)
+
+
+def choose_judge(config: JudgeConfig, data: str, checkpoint: str | None) -> Judge:
+    """Build the judge that ``config`` names for responses of ``checkpoint`` to ``data``.
+
+    "auto" is ``rules`` for mini-internvl in the mini world and ``string`` otherwise. Raises
+    CalibError if the judge does not exist or cannot judge ``data``, if its model cannot be loaded,
+    and if its API key is missing.
+    """
+    if config.name == AUTO:
+        exact = data == "mini" and checkpoint == MINI
+        config = JudgeConfig("rules" if exact else "string")
+    file = _file(config)
+    _check(file, config, data)
+    judge: Judge = file.build(config)
+    return judge
 
 
 def sees_pictures(config: JudgeConfig) -> bool:
-    """Whether the judge is shown the pictures, not only the text."""
+    """Whether the judge is shown the pictures as well as the text."""
     return isinstance(config, LlmJudge) and config.image
 
 
-def choose_judge(config: JudgeConfig, data: str, exact: bool) -> Judge:
-    """The judge that ``config`` names; "auto" is the exact one where it applies, which is
-    mini-internvl's answers about the mini world, and the string judge everywhere else.
+def _check(file: Any, config: JudgeConfig, data: str) -> None:
+    if hasattr(file, "check"):
+        file.check(config, data)
 
-    ``exact`` says whether the model is mini-internvl. Raises CalibError for an unknown judge, a
-    model that cannot be loaded or a missing key.
-    """
-    check_judge(config, data)
-    if isinstance(config, ClassifierJudge):
-        from calib.judges.classifier import build as build_classifier
 
-        return build_classifier(config)
-    if isinstance(config, LlmJudge):
-        from calib.judges.llm import build as build_llm
-
-        return build_llm(config)
-    if config.name == "auto":
-        return RULES if data == "mini" and exact else STRING
-    return PLAIN[config.name]
+def _file(config: JudgeConfig) -> Any:
+    name, names = config.file or config.name, judge_names()
+    if name not in names:
+        raise CalibError(
+            "unknown-name",
+            f"judge={name} has no file in calib/judges.{did_you_mean(name, names)} "
+            f"Choose from {', '.join(names)}.",
+        )
+    return importlib.import_module(f"calib.judges.{name}")

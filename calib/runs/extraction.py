@@ -15,7 +15,7 @@ from calib.engine.request import Decoding
 from calib.interventions.fitting import Fitting
 from calib.interventions.steering import steering_method
 from calib.judges.registry import choose_judge
-from calib.models.load import MINI, VLM
+from calib.models.load import VLM
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
 from calib.runs.kl_budget import within_budget
@@ -38,7 +38,7 @@ def extract(
     Raises CalibError when there are no train pairs, or the estimator cannot use them.
     """
     engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
-    judge = choose_judge(JudgeConfig("auto"), config.data.name, vlm.checkpoint == MINI)
+    judge = choose_judge(JudgeConfig("auto"), config.data.name, vlm.checkpoint)
     judging = Judging(judge, folder)
     asking = BaselineAnswers(Planner(engine), record, judging)
     fitting = Fitting(vlm, examples, utility, asking, folder)

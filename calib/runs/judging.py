@@ -4,20 +4,20 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calib.data.example import SAFETY_DATASETS, Example, fingerprint
-from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, Verdict
-from calib.judges.rule_based import RuleBased
+from calib.data.example import Example, fingerprint
+from calib.data.splits import SAFETY_DATASETS
+from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, RuleBased, Verdict
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import Record, RowStore
 from calib.scoring.agreement import fleiss_kappa
 from calib.scoring.answers import is_right, parsed
 from calib.scoring.judged import Judged, checked_label
 from calib.util.errors import CalibError
-from calib.util.files import write_atomically
+from calib.util.files import read_lines, write_atomically
 from calib.util.progress import row_bar
 
 LABELS_FILE = "labels.jsonl"
@@ -48,7 +48,7 @@ class Judging:
         Raises CalibError when the judge cannot be reached or the record cannot be written;
         finished verdicts are safe.
         """
-        if not self.judge.keeps:
+        if not self.judge.costly:
             return self.judge(said)
         keys = [self._key(one) for one in said]
         with RowStore.open(self.path) as record:
@@ -159,7 +159,7 @@ def certain(judge: Judge) -> Callable[[Example, str], bool] | None:
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """Where a response stands: its row, its example, and the setting it was given under."""
+    """The id of a row with its example, setting and label."""
 
     row: str
     example: str
@@ -167,43 +167,55 @@ class LabelledRow:
     layer: int | None
     strength: float
     label: str | None = None
-    """The label it was given, where it was judged before."""
+    """None for a question, and for a response that has no verdict."""
 
 
 def judge_rows(rows: Sequence[PlannedRow], record: RowStore, judging: Judging) -> list[Judged]:
-    """Every row with its label, or with whether its question was answered right."""
-    places = [
+    """Judge planned rows: queries get a label, questions are marked right or wrong."""
+    labelled = [
         LabelledRow(
             row.id, row.example.id, row.setting.method, row.setting.layer, row.setting.strength
         )
         for row in rows
     ]
     records = [record.finished[row.id] for row in rows]
-    return judged_of(places, [row.example for row in rows], records, judging)
+    return judge_responses(labelled, [row.example for row in rows], records, judging)
 
 
-def judged_of(
-    places: Sequence[LabelledRow],
+def judge_responses(
+    rows: Sequence[LabelledRow],
     examples: Sequence[Example],
     records: Sequence[Record],
     judging: Judging,
 ) -> list[Judged]:
-    """The response in each of ``records``, judged; the three go together one by one.
+    """Judge recorded responses; ``rows``, ``examples`` and ``records`` correspond.
 
-    What a remote provider blocked has its label without a judge.
+    A response that the provider of a remote model blocked is labelled so without a judge.
     """
-    safety = [k for k, example in enumerate(examples) if example.dataset in SAFETY_DATASETS]
-    asked = [k for k in safety if records[k].get("finish") != "blocked"]
-    verdicts = dict.fromkeys(safety, Verdict("blocked")) | dict(
-        zip(
-            asked,
-            judging([JudgeInput(examples[k], records[k]["response"]) for k in asked]),
-            strict=True,
-        )
-    )
+    queries = [k for k, example in enumerate(examples) if example.dataset in SAFETY_DATASETS]
+    to_judge = [k for k in queries if records[k].get("finish") != "blocked"]
+    verdicts = judging([JudgeInput(examples[k], records[k]["response"]) for k in to_judge])
+    labels: dict[int, str | None] = dict.fromkeys(queries, "blocked")
+    labels |= {k: verdict.label for k, verdict in zip(to_judge, verdicts, strict=True)}
+    given = [labels.get(k) for k in range(len(rows))]
+    return judged_of(rows, examples, records, given, judging.exact)
+
+
+def judged_of(
+    rows: Sequence[LabelledRow],
+    examples: Sequence[Example],
+    records: Sequence[Record],
+    labels: Sequence[str | None],
+    exact: bool,
+) -> list[Judged]:
+    """Recorded responses with their ``labels``, as scoring takes them; all correspond.
+
+    ``exact`` says that the judge knows the mini world's sentences, so that its questions are
+    compared word by word. Raises CalibError for an unknown label.
+    """
     judged = []
-    for k, (place, example, found) in enumerate(zip(places, examples, records, strict=True)):
-        verdict, response = verdicts.get(k), found["response"]
+    for row, example, record, label in zip(rows, examples, records, labels, strict=True):
+        is_query, response = example.dataset in SAFETY_DATASETS, record["response"]
         judged.append(
             Judged(
                 example_id=example.id,
@@ -213,12 +225,12 @@ def judged_of(
                 category=example.category,
                 split=example.split,
                 safety=example.safety,
-                method=place.method,
-                layer=place.layer,
-                strength=place.strength,
-                label=verdict.label if verdict else None,
-                correct=None if verdict else is_right(example, response, judging.exact),
-                kl=found["kl"] if example.dataset == "utility" else None,
+                method=row.method,
+                layer=row.layer,
+                strength=row.strength,
+                label=checked_label(label) if is_query and label is not None else None,
+                correct=None if is_query else is_right(example, response, exact),
+                kl=record["kl"] if example.dataset == "utility" else None,
                 unread=parsed(example, response) is None if "kind" in example.metadata else None,
                 empty=not response.strip(),
             )
@@ -227,20 +239,37 @@ def judged_of(
 
 
 def write_labels(path: Path, rows: Sequence[str], judged: Sequence[Judged], judge: str) -> None:
-    """One line of JSON per row id: its example, setting, label and the judge that gave it."""
+    """Write one line of JSON per row id: example, setting, label and the judge that gave it."""
     lines = [
         json.dumps(
             {
                 "row": row,
-                "example": one.example_id,
-                "method": one.method,
-                "layer": one.layer,
-                "strength": one.strength,
-                "label": one.label,
-                "correct": one.correct,
+                "example": response.example_id,
+                "method": response.method,
+                "layer": response.layer,
+                "strength": response.strength,
+                "label": response.label,
+                "correct": response.correct,
                 "judge": judge,
             }
         )
-        for row, one in zip(rows, judged, strict=True)
+        for row, response in zip(rows, judged, strict=True)
     ]
     write_atomically(path, "".join(line + "\n" for line in lines))
+
+
+_NUMBER = int | float
+_LABELLED = {
+    **dict.fromkeys(("row", "example", "method", "judge"), str),
+    "layer": int | None,
+    "strength": _NUMBER,
+    "label": str | None,
+}
+
+
+def read_labels(path: Path) -> tuple[list[LabelledRow], str]:
+    """The rows of labels.jsonl, and the id of the judge. Raises CalibError for a damaged file."""
+    lines = read_lines(path, _LABELLED)
+    names = ("row", "example", "method", "layer", "strength", "label")
+    rows = [LabelledRow(*(line[name] for name in names)) for line in lines]
+    return [replace(row, strength=float(row.strength)) for row in rows], lines[0]["judge"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from calib.config.commands import JudgeRunConfig
 from calib.judges.registry import choose_judge, sees_pictures
-from calib.models.load import MINI
 from calib.runs.judging import LABELS_FILE, Judging, write_labels
 from calib.runs.manifest import RUN_FILE
 from calib.runs.outcome import Outcome
@@ -44,7 +43,7 @@ def rejudge(config: JudgeRunConfig, run: FinishedRun, out: Path | None) -> Rejud
             f"{out} is the folder of a run, whose own tables would be lost. Give another folder "
             "with out=FOLDER, or leave out away."
         )
-    judge = choose_judge(config.judge, run.data, run.checkpoint == MINI)
+    judge = choose_judge(config.judge, run.data, run.checkpoint)
     run.require_whole(judge.id)
     pictures = sees_pictures(config.judge)
     if pictures:

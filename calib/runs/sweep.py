@@ -1,38 +1,42 @@
 """The steps of a sweep, over one record: methods, settings, validation, test."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from calib import methods
 from calib.config.method import Activation, Combine
-from calib.config.prompts import Calibration
+from calib.config.prompts import Calibration, Prompting
 from calib.config.sweep import SweepConfig
-from calib.data.example import Benchmark, Example, Split, counted_in_sra
+from calib.data.example import Benchmark, Example, Split
+from calib.data.splits import select_for_sra
 from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
 from calib.interventions.fitting import Fitting
-from calib.interventions.intervention import Method, Setting
+from calib.interventions.intervention import BASELINE, Method, Setting
 from calib.judges.registry import choose_judge, sees_pictures
-from calib.models.load import MINI, VLM, AnyModel
+from calib.models.load import VLM, AnyModel
 from calib.models.remote import RemoteModel
 from calib.runs.generate import BaselineAnswers, answer
-from calib.runs.judging import LABELS_FILE, Judging, certain, judge_rows, write_labels
+from calib.runs.judging import Judging, LabelledRow, certain, judge_rows
 from calib.runs.kl_budget import CostedStrength, budget_notes, whole_within_budget, within_budget
+from calib.runs.operating_points import operating_point_records, select_operating_point
 from calib.runs.planning import PlannedRow, Planner
-from calib.runs.preflight import methods_of
+from calib.runs.preflight import methods_of, reference_of, remote_answer_notes
 from calib.runs.row_store import ROWS_FILE, RowStore
-from calib.runs.run_files import EXAMPLES_FILE, check_distinct, write_examples
+from calib.runs.run import Run
+from calib.runs.run_files import DIRECTIONS, check_distinct, settings_text
 from calib.runs.selection import effect_note, effects, largest
 from calib.scoring.judged import Judged
+from calib.scoring.metrics import in_order, score
+from calib.scoring.results import rounded
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar, tell
 from calib.util.terminal import terminal_safe
 
-DIRECTIONS = "directions"
 EFFECT_KL = 0.1
 """Budget of KL, in nats, at which layers are compared where none is given."""
 
@@ -63,19 +67,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         check_distinct([*self.benchmark.examples, *self.utility])
-        exact = self.vlm.checkpoint == MINI
-        judge = choose_judge(self.config.judge, self.config.data.name, exact)
+        judge = choose_judge(self.config.judge, self.config.data.name, self.vlm.checkpoint)
         self.judging = Judging(judge, self.folder, sees_pictures(self.config.judge))
-        generation = self.config.generation
-        decoding = Decoding(
-            max_new_tokens=generation.max_new_tokens,
-            batch_rows=generation.batch_rows,
-            memory=generation.memory,
-            temperature=generation.temperature,
-            top_p=generation.top_p,
-            sharing=generation.sharing,
-            seed=self.config.seed,
-        )
+        decoding = Decoding.of(self.config.generation, seed=self.config.seed)
         self.engine: Engine | RemoteEngine
         if isinstance(self.vlm, RemoteModel):
             self.engine = RemoteEngine(self.vlm, decoding)
@@ -155,7 +149,7 @@ class Sweep:
 
     def validate(self, settings: Sequence[Setting]) -> list[Judged]:
         """The whole grid on the validation split, on what an operating point is chosen by."""
-        asked = counted_in_sra(self.benchmark.examples)
+        asked = select_for_sra(self.benchmark.examples)
         asked += [e for e in self.utility if e.dataset == "utility"]
         return self.ask("validation", asked, settings)
 
@@ -185,10 +179,56 @@ class Sweep:
         self.judged += judged
         return judged
 
-    def write_labels(self) -> Path:
-        """Write what was asked so far and the label of every row beside the record."""
-        write_examples(self.folder / EXAMPLES_FILE, (row.example for row in self.rows))
-        path = self.folder / LABELS_FILE
-        ids = [row.id for row in self.rows]
-        write_labels(path, ids, self.judged, self.judging.judge.id)
-        return path
+    def run(self, manifest: dict[str, Any], note: Callable[[str], None]) -> Run:
+        """Run all steps and return the finished run, which is in memory and not written yet.
+
+        ``manifest`` is the content of run.json; ``note`` receives what a reader should know, as it
+        becomes known.
+        """
+        grids: dict[str, list[Setting]] = {}
+        axes = {}
+        for method in self.methods():
+            grids[method.name] = self.grid(method)
+            axes[method.name] = method.axis.meaning
+            for text in (*method.notes, *self.notes):
+                note(text)
+            self.notes.clear()
+        grid = [setting for settings in grids.values() for setting in settings]
+        validated = score(self.validate([BASELINE, *grid]), self.config.mapping)
+        selected = {
+            name: select_operating_point(validated, name) for name in grids or [BASELINE.method]
+        }
+        reported = [setting for setting in grid if setting.layer == selected[setting.method][0]]
+        tested = score(self.test([BASELINE, *reported]), self.config.mapping)
+        for text in (
+            *self.engine.notes, *remote_answer_notes(self.record), *self.judging.notes()
+        ):  # fmt: skip
+            note(text)
+        reference = reference_of(self.config)
+        examples = {row.example.id: row.example for row in self.rows}
+        return Run(
+            self.folder,
+            manifest=manifest,
+            settings_text=settings_text(self.config),
+            checkpoint=self.vlm.checkpoint,
+            results=rounded(in_order([*validated, *tested])),
+            operating_points=operating_point_records(
+                self.vlm.checkpoint,
+                selected,
+                axes,
+                [one.name for one in methods_of(self.config) if isinstance(one, Prompting)],
+                reference.name if reference else None,
+            ),
+            examples=examples,
+            pictured={name for name, example in examples.items() if example.picture is not None},
+            rows=[
+                LabelledRow(
+                    row.id, row.example.id, judged.method, judged.layer, judged.strength,
+                    judged.label,
+                )  # fmt: skip
+                for row, judged in zip(self.rows, self.judged, strict=True)
+            ],
+            responses=self.record.finished,
+            judge=self.judging.judge.id,
+            judged=self.judged,
+        )

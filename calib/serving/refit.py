@@ -1,4 +1,4 @@
-"""A run's method again, fitted from what the run's folder holds; the folder stays as it is."""
+"""Fit a run's method again from the files in the run's folder, which is never written to."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from calib.config.judge import JUDGES
 from calib.config.method import Combine, Steer
 from calib.config.prompts import MethodConfig, NoneMethod, PromptFlowMethod, Worded
 from calib.config.sweep import GenerationConfig
+from calib.config.typed import typed_config
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example
 from calib.engine.activations import read_activations
@@ -25,22 +26,22 @@ from calib.interventions.fitting import READ_ROWS, Fitting
 from calib.interventions.intervention import Method
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.models.layers import Site
-from calib.models.load import MINI, VLM
+from calib.models.load import VLM
 from calib.models.prompt_batch import Positions
 from calib.runs.export import direction_file
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import VERDICTS_FILE, Judging
 from calib.runs.planning import Planner
 from calib.runs.row_store import ROWS_FILE, RowStore
-from calib.runs.run_files import typed
 from calib.runs.sweep import DIRECTIONS
 from calib.util.errors import CalibError
 
 
 class ServedFitting(Fitting):
-    """What a served method looks at: once it is fitted, nothing is kept of what requests show."""
+    """The data of a served method; after fitting, no activation of a request is cached."""
 
     serving = False
+    """Whether fitting is over and activations are those of requests."""
 
     def activations(
         self,
@@ -49,18 +50,23 @@ class ServedFitting(Fitting):
         positions: str = "last_prompt",
         site: str = "residual",
     ) -> torch.Tensor:
-        """Activations of examples. # [examples, layers, width] float32"""
+        """Activations of examples. [examples, layers, width], float32"""
         if not self.serving:
             return super().activations(examples, layers, positions, site)
-        where = cast(Positions, positions), cast(Site, site)
         return read_activations(
-            self.vlm, examples, where[0], READ_ROWS, None, list(layers), where[1]
+            self.vlm,
+            examples,
+            cast(Positions, positions),
+            READ_ROWS,
+            None,
+            list(layers),
+            cast(Site, site),
         )
 
 
 @dataclass
-class Refit:
-    """What the uncalibrated model answers to a method's own questions, kept nowhere."""
+class FreshAnswers:
+    """Responses of the uncalibrated model to a method's own prompts, recorded nowhere."""
 
     engine: Engine
 
@@ -69,95 +75,91 @@ class Refit:
     ) -> list[JudgedAnswer]:
         if judged:
             raise CalibError(
-                f"the method wants labels of new answers ({purpose}), and nothing is judged while "
-                "a model is served. Serve another method."
+                "unsupported",
+                f"The method needs judged responses ({purpose}), and a server runs no judge. "
+                "Serve another method.",
             )
-        found = self.engine.answer([Request(example) for example in examples])
-        return [JudgedAnswer(response.text, None) for response in found]
+        responses = self.engine.answer([Request(example) for example in examples])
+        return [JudgedAnswer(response.text, None) for response in responses]
 
 
-def needs_data(config: MethodConfig) -> bool:
-    """Whether a method can be fitted only with a benchmark's examples."""
+def needs_examples(config: MethodConfig) -> bool:
+    """Whether fitting the method takes examples of a benchmark."""
     if isinstance(config, Combine):
-        return needs_data(config.prompt) or needs_data(config.activation)
+        return needs_examples(config.prompt) or needs_examples(config.activation)
     if isinstance(config, Steer):
         return config.direction is None or config.gate != "none"
     return not isinstance(config, NoneMethod | Worded | PromptFlowMethod)
 
 
-def without_data(vlm: VLM, config: MethodConfig) -> Method:
-    """A method that needs no examples.
+def build_without_examples(vlm: VLM, config: MethodConfig) -> Method:
+    """Build a method that needs no examples.
 
-    Raises CalibError for settings that cannot be carried out.
+    Raises CalibError for settings that the model or the method does not support.
     """
     methods.check(config, vlm, [])
     with TemporaryDirectory() as folder:
-        fitting = ServedFitting(vlm, [], [], _nobody(vlm, 1), Path(folder))
-        return _built(fitting, config, _nobody(vlm, 1))
+        fitting = ServedFitting(vlm, [], [], _fresh_answers(vlm, 1), Path(folder))
+        return _build(fitting, config, _fresh_answers(vlm, 1))
 
 
-def of_run(vlm: VLM, config: MethodConfig, folder: Path, settings: dict[str, Any]) -> Method:
-    """The method of a run with these settings, as the run had it.
+def refit_from_run(
+    vlm: VLM, config: MethodConfig, folder: Path, settings: dict[str, Any]
+) -> Method:
+    """The method as the run in ``folder`` fitted it; ``settings`` are the run's.
 
-    Raises CalibError where it was fitted to a benchmark that cannot be loaded any more.
+    Raises CalibError when it was fitted to a benchmark that cannot be loaded any more.
     """
-    config = with_own_direction(config, folder)
-    if not needs_data(config):
-        return without_data(vlm, config)
+    config = with_run_direction(config, folder)
+    if not needs_examples(config):
+        return build_without_examples(vlm, config)
     seed, name = int(settings["seed"]), str(dict(settings["data"]).get("name"))
     try:
-        data = typed([DATA.get(name, PublishedData)], settings["data"])
+        data = typed_config([DATA.get(name, PublishedData)], settings["data"], complete=True)
         examples = load_benchmark(data, seed).examples
-        utility_config = typed(list(UTILITIES.values()), settings["utility"])
-        utility = load_utility(utility_config, seed, data.system)
+        utility_config = typed_config(list(UTILITIES.values()), settings["utility"], complete=True)
+        utility = load_utility(utility_config, seed, data.system).examples
     except CalibError as error:
         raise CalibError(
-            f"method={config.name} is fitted to the examples of the run, and they cannot be loaded "
-            f"again: {error}"
+            error.code,
+            f"method={config.name} is fitted to the run's examples, which failed to load: {error}",
         ) from error
     methods.check(config, vlm, examples)
-    generation = typed([GenerationConfig], settings["generation"])
-    judge = typed(list(JUDGES.values()), settings["judge"])
-    decoding = Decoding(
-        max_new_tokens=generation.max_new_tokens,
-        batch_rows=generation.batch_rows,
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        seed=seed,
-    )
+    generation = typed_config([GenerationConfig], settings["generation"], complete=True)
+    judge = typed_config(list(JUDGES.values()), settings["judge"], complete=True)
+    decoding = Decoding.of(generation, seed=seed)
     with TemporaryDirectory() as copied:
-        # Fitted in a copy: what the run holds is used, and what it lacks is not added to it.
-        place = Path(copied)
+        # Fitting happens in a copy: it reuses the run's rows and labels, and may add its own.
+        copy = Path(copied)
         for file in (ROWS_FILE, VERDICTS_FILE):
             if (folder / file).is_file():
-                shutil.copyfile(folder / file, place / file)
+                shutil.copyfile(folder / file, copy / file)
         if (folder / DIRECTIONS).is_dir():
-            shutil.copytree(folder / DIRECTIONS, place / DIRECTIONS)
-        with RowStore.open(place / ROWS_FILE) as record:
-            exact = vlm.checkpoint == MINI
-            chosen = choose_judge(judge, name, exact)
-            judging = Judging(chosen, place, sees_pictures(judge))
-            asking = BaselineAnswers(Planner(Engine(vlm, decoding)), record, judging)
-            fitting = ServedFitting(vlm, examples, utility, asking, place)
-            return _built(fitting, config, _nobody(vlm, generation.max_new_tokens))
+            shutil.copytree(folder / DIRECTIONS, copy / DIRECTIONS)
+        with RowStore.open(copy / ROWS_FILE) as record:
+            chosen = choose_judge(judge, name, vlm.checkpoint)
+            judging = Judging(chosen, copy, sees_pictures(judge))
+            baseline = BaselineAnswers(Planner(Engine(vlm, decoding)), record, judging)
+            fitting = ServedFitting(vlm, examples, utility, baseline, copy)
+            return _build(fitting, config, _fresh_answers(vlm, generation.max_new_tokens))
 
 
-def _built(fitting: ServedFitting, config: MethodConfig, answers: Refit) -> Method:
+def _build(fitting: ServedFitting, config: MethodConfig, answers: FreshAnswers) -> Method:
     method = methods.build(fitting, config)
     fitting.serving, fitting.baseline_answers = True, answers
     return method
 
 
-def _nobody(vlm: VLM, max_new_tokens: int) -> Refit:
-    return Refit(Engine(vlm, Decoding(max_new_tokens=max_new_tokens, kl=False)))
+def _fresh_answers(vlm: VLM, max_new_tokens: int) -> FreshAnswers:
+    return FreshAnswers(Engine(vlm, Decoding(max_new_tokens=max_new_tokens, kl=False)))
 
 
-def with_own_direction(config: MethodConfig, folder: Path) -> MethodConfig:
-    """A steering method's configuration with the direction that its run keeps."""
+def with_run_direction(config: MethodConfig, folder: Path) -> MethodConfig:
+    """The configuration of a steering method, with the direction file of its run."""
     if isinstance(config, Combine):
-        return replace(config, activation=with_own_direction(config.activation, folder))
+        return replace(config, activation=with_run_direction(config.activation, folder))
     if not isinstance(config, Steer) or config.gate != "none":
         return config
     path = folder / DIRECTIONS / direction_file(asdict(config))
-    # The file says its site itself.
+    # The site is read from the file.
     return replace(config, direction=str(path), site="residual")

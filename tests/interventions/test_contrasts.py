@@ -15,7 +15,7 @@ from calib.interventions.contrasts import (
     contrast_sides,
     twins,
 )
-from calib.judges.rule_based import RULES
+from calib.judges.rules import RULES
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
 from calib.runs.planning import Planner

@@ -1,4 +1,4 @@
-"""Language models as judges, asked through a real server on this machine."""
+"""Language models as judges, through a real server on this machine."""
 
 import base64
 import io
@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from local_endpoint import LocalEndpoint, fails, hangs, resets, says
 from PIL import Image
+from raising import raises
 
 from calib.config.judge import LlmJudge
 from calib.data.example import Example
@@ -35,7 +36,7 @@ def judge(server, models=("m",), **settings):
     return llm.build(LlmJudge(models=list(models), base_url=server.url, **settings))
 
 
-def said(*responses, example=EXAMPLE):
+def inputs(*responses, example=EXAMPLE):
     return [JudgeInput(example, response) for response in responses]
 
 
@@ -45,13 +46,13 @@ def axes(refusal="none", harm="no", warning="no", relevant="yes", **more):
 
 
 def by_response(**answers):
-    """An act by the response that is judged."""
+    """Make a server reply according to the judged response."""
     return lambda request: says(answers[request.said["response"]])
 
 
-def test_a_verdict_and_what_it_rests_on():
+def test_a_verdict_and_the_request_behind_it():
     with LocalEndpoint(says(axes("full"))) as server:
-        (verdict,) = judge(server, temperature=0.25, max_tokens=99)(said("No."))
+        (verdict,) = judge(server, temperature=0.25, max_tokens=99)(inputs("No."))
     assert verdict == Verdict("refusal", {"m": axes("full")})
     (request,) = server.requests
     assert request.body["temperature"] == 0.25
@@ -61,13 +62,13 @@ def test_a_verdict_and_what_it_rests_on():
     assert [message["role"] for message in request.body["messages"]] == ["system", "user"]
 
 
-def test_the_model_that_answered_is_named_with_its_reply():
+def test_a_reply_is_stored_under_the_model_that_the_endpoint_reports():
     with LocalEndpoint(says(axes(), model="m-2026-01-01")) as server:
-        (verdict,) = judge(server)(said("It says STOP."))
+        (verdict,) = judge(server)(inputs("It says STOP."))
     assert verdict.replies == {"m (m-2026-01-01)": axes()}
 
 
-def test_verdicts_are_in_order_whichever_comes_first():
+def test_verdicts_are_in_order_whichever_arrives_first():
     responses = [f"r{k}" for k in range(12)]
 
     def act(request):
@@ -79,17 +80,17 @@ def test_verdicts_are_in_order_whichever_comes_first():
 
         return answer
 
-    heard = []
+    counts = []
     with LocalEndpoint(by=act) as server:
-        verdicts = judge(server, concurrency=4)(said(*responses), heard.append)
+        verdicts = judge(server, concurrency=4)(inputs(*responses), counts.append)
         assert 1 < server.most_at_once <= 4
     assert [v.label for v in verdicts] == ["refusal", "answer", "answer"] * 4
-    assert sum(heard) == 12
+    assert sum(counts) == 12
 
 
-def test_one_at_a_time_is_one_at_a_time():
+def test_concurrency_one_sends_one_request_at_a_time():
     with LocalEndpoint(says(axes())) as server:
-        judge(server, concurrency=1)(said(*"abcdef"))
+        judge(server, concurrency=1)(inputs(*"abcdef"))
         assert server.most_at_once == 1
     assert [request.said["response"] for request in server.requests] == list("abcdef")
 
@@ -98,30 +99,30 @@ def test_one_at_a_time_is_one_at_a_time():
 @pytest.mark.parametrize("response", ["", " \n\t"])
 def test_an_empty_response_is_irrelevant_and_not_sent(protocol, response):
     with LocalEndpoint(says("never")) as server:
-        assert judge(server, protocol=protocol)(said(response)) == [Verdict("irrelevant")]
+        assert judge(server, protocol=protocol)(inputs(response)) == [Verdict("irrelevant")]
     assert server.requests == []
 
 
 @pytest.mark.parametrize(
     "reply", ["I think it refuses.", axes("maybe"), axes()[:-9], "", "```json\n{}\n```"]
 )
-def test_a_reply_that_cannot_be_read_is_asked_for_again(reply):
+def test_an_unreadable_reply_is_requested_again(reply):
     with LocalEndpoint(says(reply), says(axes("full"))) as server:
-        (verdict,) = judge(server)(said("No."))
+        (verdict,) = judge(server)(inputs("No."))
     assert verdict == Verdict("refusal", {"m": axes("full")})
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("reply", ["I think it refuses.", axes("maybe"), axes()[:-9]])
-def test_a_reply_that_can_never_be_read_leaves_no_label(reply):
+def test_replies_that_stay_unreadable_leave_no_label(reply):
     with LocalEndpoint(says(reply)) as server:
-        assert judge(server, retries=2)(said("No.")) == [Verdict(None, {"m": reply})]
+        assert judge(server, retries=2)(inputs("No.")) == [Verdict(None, {"m": reply})]
     assert len(server.requests) == 3
 
 
-def test_a_reply_that_was_cut_says_so():
+def test_a_truncated_reply_is_noted():
     with LocalEndpoint(says('{"reason": "a long', "length")) as server:
-        (verdict,) = judge(server, retries=0)(said("No."))
+        (verdict,) = judge(server, retries=0)(inputs("No."))
     assert verdict.label is None
     assert verdict.replies == {"m": '[cut at judge.max_tokens] {"reason": "a long'}
 
@@ -135,15 +136,15 @@ def test_a_reply_that_was_cut_says_so():
         (fails(400, code="content_filter"), "[content_filter]"),
     ],
 )
-def test_what_the_provider_holds_back_is_no_verdict(act, reply):
+def test_a_reply_that_the_provider_blocks_is_no_verdict(act, reply):
     with LocalEndpoint(act) as server:
-        assert judge(server)(said("No.")) == [Verdict(None, {"m": reply})]
+        assert judge(server)(inputs("No.")) == [Verdict(None, {"m": reply})]
     assert len(server.requests) == 1
 
 
-def test_passing_trouble_changes_no_verdict():
+def test_temporary_failures_change_no_verdict():
     with LocalEndpoint(fails(429), resets, fails(503), says(axes("full"))) as server:
-        (verdict,) = judge(server)(said("No."))
+        (verdict,) = judge(server)(inputs("No."))
     assert verdict.label == "refusal"
 
 
@@ -157,28 +158,28 @@ def test_passing_trouble_changes_no_verdict():
 )
 def test_a_hostile_response_reaches_the_judge_as_one_string(response):
     with LocalEndpoint(says(axes("full"))) as server:
-        judge(server)(said(response))
+        judge(server)(inputs(response))
     (request,) = server.requests
     assert request.said == {"query": "What does it say?", "response": response}
     assert response not in request.system
     assert "<" not in request.user
-    # A judge that only repeats what it was given has said nothing.
+    # A judge that only echoes its prompt gives no verdict.
     with LocalEndpoint(says(request.user)) as server:
-        assert judge(server, retries=0)(said(response))[0].label is None
+        assert judge(server, retries=0)(inputs(response))[0].label is None
 
 
-def test_vscbench_judges_the_request_without_the_picture():
+def test_vscbench_reads_the_request_without_the_picture():
     example = replace(
         EXAMPLE, metadata={"request": "How is it made?"}, picture=lambda: Image.new("RGB", (8, 8))
     )
     with LocalEndpoint(says('{"reason": "x", "class": "cautions"}')) as server:
-        (verdict,) = judge(server, protocol="vscbench")(said("Be careful.", example=example))
+        (verdict,) = judge(server, protocol="vscbench")(inputs("Be careful.", example=example))
     assert verdict.label == "safe_completion"
     assert server.requests[0].said == {"query": "How is it made?", "response": "Be careful."}
 
 
 def kinds(request):
-    """dualbench: what the response says it is, then whether it says it describes."""
+    """Reply to both stages of dualbench as the two words of the response demand."""
     response = request.said["response"]
     if "direct_answer" in request.system:
         return says(json.dumps({"kind": response.split()[0]}))
@@ -195,19 +196,21 @@ def kinds(request):
         ("safe", "indirect_refusal yes", "refusal", ["kind"]),
     ],
 )
-def test_dualbench_asks_twice_only_where_it_matters(safety, response, label, stages):
+def test_dualbench_needs_its_second_stage_only_for_indirect_refusals(
+    safety, response, label, stages
+):
     example = replace(EXAMPLE, safety=safety, metadata={"text": "Bake a cake."})
     with LocalEndpoint(by=kinds) as server:
-        (verdict,) = judge(server, protocol="dualbench")(said(response, example=example))
+        (verdict,) = judge(server, protocol="dualbench")(inputs(response, example=example))
     assert verdict.label == label
     assert list(verdict.replies) == [f"m, {stage}" for stage in stages]
     assert all(request.said["text_in_picture"] == "Bake a cake." for request in server.requests)
 
 
-def test_dualbench_has_no_label_when_its_second_stage_cannot_be_read():
+def test_an_unreadable_second_stage_of_dualbench_leaves_no_label():
     acts = says('{"kind": "indirect_refusal"}'), says("well")
     with LocalEndpoint(*acts) as server:
-        (verdict,) = judge(server, protocol="dualbench", retries=0)(said("Hm."))
+        (verdict,) = judge(server, protocol="dualbench", retries=0)(inputs("Hm."))
     assert verdict.label is None
     assert verdict.replies["m, description"] == "well"
 
@@ -224,7 +227,7 @@ def test_dualbench_has_no_label_when_its_second_stage_cannot_be_read():
 def test_several_models_vote(votes, label):
     by_model = dict(zip("abc", votes, strict=True))
     with LocalEndpoint(by=lambda request: says(axes(by_model[request.body["model"]]))) as server:
-        (verdict,) = judge(server, "abc", retries=0)(said("Hm."))
+        (verdict,) = judge(server, "abc", retries=0)(inputs("Hm."))
     meaning = {"full": "refusal", "none": "answer", "maybe": None}
     assert verdict.label == label
     assert verdict.votes == {model: meaning[vote] for model, vote in by_model.items()}
@@ -239,14 +242,14 @@ def picture_of(request):
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_a_picture_is_shown_as_png_and_made_smaller_where_it_is_large():
+def test_a_picture_is_sent_as_png_and_a_large_one_downscaled():
     small = Image.new("RGB", (40, 30), (200, 10, 10))
     large = Image.new("RGB", (3000, 1000))
     with LocalEndpoint(says(axes())) as server:
         ask = judge(server, image=True, concurrency=1)
         for image in (small, large):
-            ask(said("Hm.", example=replace(EXAMPLE, picture=lambda image=image: image)))
-        ask(said("Hm."))
+            ask(inputs("Hm.", example=replace(EXAMPLE, picture=lambda image=image: image)))
+        ask(inputs("Hm."))
     first, second = (picture_of(request) for request in server.requests[:2])
     assert first.tobytes() == small.tobytes()
     assert first.format == "PNG"
@@ -256,49 +259,49 @@ def test_a_picture_is_shown_as_png_and_made_smaller_where_it_is_large():
     assert [request.said["response"] for request in server.requests] == ["Hm."] * 3
 
 
-def test_no_picture_is_shown_unasked():
+def test_no_picture_is_opened_without_judge_image():
     def picture():
-        raise AssertionError("nobody needs it")
+        raise AssertionError("the judge reads text only")
 
     with LocalEndpoint(says(axes())) as server:
-        judge(server)(said("Hm.", example=replace(EXAMPLE, picture=picture)))
+        judge(server)(inputs("Hm.", example=replace(EXAMPLE, picture=picture)))
 
 
-def test_when_the_budget_ends_what_was_found_is_not_lost():
+def test_finished_verdicts_survive_the_end_of_the_budget():
     with LocalEndpoint(says(axes("full"))) as server:
         ask = judge(server, max_requests=5, concurrency=2)
-        assert len(ask(said("a", "b"))) == 2
-        heard = []
-        with pytest.raises(PartialVerdicts, match="judge.max_requests=5") as stopped:
-            ask(said(*"cdefghij"), heard.append)
+        assert len(ask(inputs("a", "b"))) == 2
+        counts = []
+        with raises("endpoint", "judge.max_requests=5", error=PartialVerdicts) as stopped:
+            ask(inputs(*"cdefghij"), counts.append)
         assert stopped.value.finished == {
-            place: Verdict("refusal", {"m": axes("full")}) for place in (0, 1, 2)
+            index: Verdict("refusal", {"m": axes("full")}) for index in (0, 1, 2)
         }
-        assert sum(heard) == 3
-        with pytest.raises(CalibError, match="judge.max_requests=5"):
-            ask(said("k"))
+        assert sum(counts) == 3
+        with raises("endpoint", "judge.max_requests=5"):
+            ask(inputs("k"))
     assert len(server.requests) == 5
 
 
-def test_an_error_that_stays_stops_the_batch_early():
+def test_a_permanent_error_stops_the_batch_early():
     def act(request):
         return fails(401) if request.said["response"] == "r2" else says(axes())
 
     with LocalEndpoint(by=act) as server:
-        with pytest.raises(PartialVerdicts, match="401") as stopped:
-            judge(server, concurrency=1)(said(*(f"r{k}" for k in range(50))))
+        with raises("endpoint", "401", error=PartialVerdicts) as stopped:
+            judge(server, concurrency=1)(inputs(*(f"r{k}" for k in range(50))))
         assert set(stopped.value.finished) == {0, 1}
         assert len(server.requests) == 3
 
 
-def test_a_picture_that_cannot_be_read_stops_too():
+def test_an_unreadable_picture_stops_the_batch():
     def broken():
-        raise CalibError("picture.png is damaged.")
+        raise CalibError("unreadable", "picture.png is damaged.")
 
     examples = [EXAMPLE, replace(EXAMPLE, picture=broken)]
     with (
         LocalEndpoint(says(axes())) as server,
-        pytest.raises(PartialVerdicts, match="damaged") as stopped,
+        raises("unreadable", "picture.png", error=PartialVerdicts) as stopped,
     ):
         judge(server, image=True, concurrency=1)(
             [JudgeInput(example, "Hm.") for example in examples]
@@ -306,15 +309,15 @@ def test_a_picture_that_cannot_be_read_stops_too():
     assert set(stopped.value.finished) == {0}
 
 
-def test_a_judge_that_was_stopped_can_be_asked_again():
+def test_a_stopped_judge_can_be_called_again():
     with LocalEndpoint(fails(401), says(axes())) as server:
         ask = judge(server, concurrency=1)
         with pytest.raises(PartialVerdicts):
-            ask(said("a", "b"))
-        assert [verdict.label for verdict in ask(said("a", "b"))] == ["answer", "answer"]
+            ask(inputs("a", "b"))
+        assert [verdict.label for verdict in ask(inputs("a", "b"))] == ["answer", "answer"]
 
 
-def test_a_bug_is_no_user_error_and_leaves_nothing_running():
+def test_a_bug_is_raised_unchanged_and_leaves_no_thread_running():
     def broken():
         raise ZeroDivisionError
 
@@ -326,25 +329,25 @@ def test_a_bug_is_no_user_error_and_leaves_nothing_running():
         assert threading.active_count() <= before + 1
 
 
-def test_a_hanging_endpoint_is_told():
+def test_a_hanging_endpoint_times_out():
     released = threading.Event()
     with LocalEndpoint(hangs(released)) as server:
-        with pytest.raises(PartialVerdicts, match="gave no answer"):
-            judge(server, timeout=0.2, retries=0)(said("a"))
+        with raises("endpoint", error=PartialVerdicts):
+            judge(server, timeout=0.2, retries=0)(inputs("a"))
         released.set()
 
 
 def test_the_key_is_in_no_verdict_no_id_and_no_repr():
     with LocalEndpoint(says(f"I was asked with {KEY}"), fails(401, KEY)) as server:
         ask = judge(server, retries=0)
-        verdicts = ask(said("a"))
+        verdicts = ask(inputs("a"))
         with pytest.raises(PartialVerdicts) as stopped:
-            ask(said("b"))
+            ask(inputs("b"))
     for text in (repr(verdicts), ask.id, repr(ask), str(stopped.value)):
         assert KEY not in text
 
 
-def test_the_id_names_models_protocol_and_everything_a_label_depends_on():
+def test_the_id_covers_everything_that_a_label_depends_on():
     def id_of(**settings):
         return llm.build(LlmJudge(**{"models": ["a", "b"], **settings})).id
 
@@ -365,7 +368,7 @@ def test_the_id_names_models_protocol_and_everything_a_label_depends_on():
     assert len({plain, *(id_of(**change) for change in changed)}) == 7
 
 
-def test_the_id_follows_the_words_of_the_prompts(monkeypatch):
+def test_the_id_depends_on_the_wording_of_the_prompts(monkeypatch):
     config = LlmJudge(models=["a"])
     before = llm.build(config).id
     protocol = PROTOCOLS["calib"]
@@ -374,23 +377,23 @@ def test_the_id_follows_the_words_of_the_prompts(monkeypatch):
     assert llm.build(config).id != before
 
 
-def test_the_prompts_have_not_changed_unnoticed():
-    # Verdicts that users have paid for are kept under these: change them only with the prompts.
-    found = {
+def test_the_prompts_are_unchanged():
+    # Paid verdicts are stored under these hashes: change them only together with the prompts.
+    hashes = {
         name: llm.build(LlmJudge(models=["m"], protocol=name)).id.rpartition(":")[2]
         for name in PROTOCOLS
     }
-    assert found == {
+    assert hashes == {
         "calib": "3931666f0dc5",
         "vscbench": "950c4f23a1d3",
         "dualbench": "c3ee163de034",
     }
 
 
-def test_verdicts_of_a_model_are_worth_keeping():
-    assert llm.build(LlmJudge(models=["m"])).keeps is True
+def test_verdicts_of_a_model_are_costly():
+    assert llm.build(LlmJudge(models=["m"])).costly is True
 
 
 def test_a_judge_without_a_model_is_refused():
-    with pytest.raises(CalibError, match="judge.models is empty"):
+    with raises("missing-setting", "judge.models"):
         llm.build(LlmJudge())

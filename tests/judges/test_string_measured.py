@@ -1,10 +1,9 @@
-"""How the string judge is measured on human labels, on a made-up folder of the same form."""
+"""The measurement of the string judge on human labels, on a synthetic folder in XSTest's format."""
 
 import csv
 
-import pytest
+from raising import raises
 
-from calib.util.errors import CalibError
 from experiments.string_judge import measure
 
 COLUMNS = ("id", "prompt", "completion", "annotation_1", "annotation_2", "final_label")
@@ -37,10 +36,10 @@ def test_numbers_by_hand(tmp_path):
     refused, either = (
         next(line for line in lines if line[1:3] == ["all", name]) for name in measure.REFUSED
     )
-    # Given refusal: rows 1, 4 and 8. True: 1 to 4.
+    # Judged refusals: rows 1, 4 and 8. True refusals: rows 1 to 4.
     assert refused[:5] == ["xstest", "all", "refusal", 8, "0.625"]
     assert refused[10:] == ["0.667", "0.500", "0.500", "0.500"]
-    # And the two safe completions: 1, 3, 4, 5 and 8.
+    # With the two safe completions: rows 1, 3, 4, 5 and 8.
     assert either[4] == "0.625"
     assert either[10:] == ["0.600", "0.750", "0.500", "1.000"]
     assert lines[-1][1:5] == ["annotator 1 against 2", "full or partial", 8, "0.875"]
@@ -52,7 +51,7 @@ def test_every_model_and_half_is_counted_once(tmp_path):
     counted = {line[1]: line[3] for line in lines}
     assert list(counted) == ["all", "tuned", "held_out", "a", "a, held_out", "b", "b, held_out"]
     assert counted["tuned"] + counted["held_out"] == counted["a"] + counted["b"] == 16
-    # The responses to one prompt stand in one half.
+    # All responses to one prompt are in the same half.
     assert counted["a, held_out"] == counted["b, held_out"] == counted["held_out"] / 2
     assert {h.half for h in humans if h.response == "I won't say."} == {measure.half("prompt 3")}
 
@@ -63,19 +62,19 @@ def test_halves_do_not_depend_on_the_machine():
     ]  # fmt: skip
 
 
-def test_what_cannot_be_measured_is_an_error(tmp_path):
-    with pytest.raises(CalibError, match="has no model_completions"):
+def test_folders_without_labels_and_unknown_labels_are_refused(tmp_path):
+    with raises("not-found", tmp_path, "model_completions"):
         measure.human_labels(tmp_path)
-    with pytest.raises(CalibError, match="id 0: labels .* are not 1, 2, 3"):
+    with raises("invalid-value", "id 0", "'4'"):
         measure.human_labels(folder_of(tmp_path, [("No", "4_other", COMPLIED, COMPLIED)]))
 
 
-def test_the_recorded_results_are_those_of_the_phrasings_as_they_are():
-    """Tuned patterns without a new measurement would leave an old table behind."""
+def test_the_published_results_match_the_current_judge():
+    """Patterns must not change without a new measurement."""
     path = measure.PHRASINGS.parents[2] / "experiments" / "string_judge" / "results.csv"
     with path.open(encoding="utf-8", newline="") as file:
         recorded = [line for line in csv.reader(file) if line[2] == "four labels"]
-    found = [
+    measured = [
         [str(cell) for cell in line] for line in measure.measured_phrasings(measure.phrasings())
     ]
-    assert [line[: len(found[0])] for line in recorded] == found
+    assert [line[: len(measured[0])] for line in recorded] == measured

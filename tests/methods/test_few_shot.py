@@ -11,7 +11,7 @@ from calib.data.example import Example, Turn
 from calib.data.mini.examples import load
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.fitting import Fitting
-from calib.judges.rule_based import RULES
+from calib.judges.rules import RULES
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
 from calib.runs.row_store import RowStore

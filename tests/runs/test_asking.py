@@ -7,7 +7,7 @@ import pytest
 from calib.data.mini.examples import load
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.intervention import BASELINE
-from calib.judges.rule_based import RULES
+from calib.judges.rules import RULES
 from calib.runs import generate as module
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging

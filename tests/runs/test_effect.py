@@ -16,7 +16,8 @@ from calib.engine.engine import Engine
 from calib.engine.operators import Add
 from calib.engine.request import Decoding
 from calib.interventions.intervention import Axis, Intervention, Method
-from calib.judges.rule_based import RULES, STRING
+from calib.judges.rules import RULES
+from calib.judges.string import STRING
 from calib.runs import selection as module
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.kl_budget import CostedStrength, within_budget

@@ -16,7 +16,7 @@ from calib.engine.operators import Add
 from calib.engine.request import Decoding
 from calib.interventions.contrasts import twins
 from calib.interventions.intervention import Intervention, Setting
-from calib.judges.rule_based import RULES
+from calib.judges.rules import RULES
 from calib.runs import extraction as module
 from calib.runs.extraction import extract
 from calib.runs.generate import answer

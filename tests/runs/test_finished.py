@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from made_up_run import REFUSES, asked, write_run
 
-from calib.judges.rule_based import RULES
+from calib.judges.rules import RULES
 from calib.runs.judging import Judging
 from calib.runs.run import read_finished
 from calib.util.errors import CalibError

@@ -10,7 +10,8 @@ from calib.data.mini import world
 from calib.data.mini.examples import load
 from calib.interventions.intervention import BASELINE
 from calib.judges.judge import JudgeInput, PartialVerdicts, Verdict
-from calib.judges.rule_based import RULES, STRING
+from calib.judges.rules import RULES
+from calib.judges.string import STRING
 from calib.runs.judging import (
     SEGMENT,
     VERDICTS_FILE,
@@ -122,7 +123,7 @@ def test_finished_segments_are_kept_whatever_ends_the_judge(example, tmp_path, e
 
 def test_a_judge_that_stops_in_a_batch_loses_nothing_that_it_found(example, tmp_path):
     found = {2: Verdict("refusal"), 0: Verdict("answer")}
-    stops = Costly(breaks_at=0, breaks_with=PartialVerdicts("the budget is used up", found))
+    stops = Costly(breaks_at=0, breaks_with=PartialVerdicts("too-large", "the budget is used up", found))
     with pytest.raises(CalibError, match="the budget is used up"):
         Judging(stops, tmp_path)(said(example, 4))
     again = Costly(label="irrelevant")

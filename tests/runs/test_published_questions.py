@@ -7,7 +7,8 @@ import pytest
 
 from calib.data.example import Example
 from calib.interventions.intervention import BASELINE
-from calib.judges.rule_based import RULES, STRING
+from calib.judges.rules import RULES
+from calib.judges.string import STRING
 from calib.runs.judging import Judging, certain, judge_rows
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore

@@ -12,7 +12,7 @@ from calib.data.mini.examples import load
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
 from calib.interventions.intervention import BASELINE, Intervention, Setting
-from calib.judges.rule_based import STRING
+from calib.judges.string import STRING
 from calib.methods.ecso import EyesClosed
 from calib.models.remote import RemoteModel
 from calib.runs.generate import answer

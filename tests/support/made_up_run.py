@@ -7,7 +7,7 @@ from calib.config.data import MiniData
 from calib.data.mini.examples import load
 from calib.interventions.intervention import BASELINE, Setting
 from calib.judges.judge import Verdict
-from calib.judges.rule_based import RULES
+from calib.judges.rules import RULES
 from calib.runs.judging import LABELS_FILE, Judging, judge_rows, write_labels
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import ROWS_FILE, RowStore
@@ -68,7 +68,7 @@ def write_run(folder, examples=None, said=None, judge=RULES, finish=None):
 class Costly:
     """A judge whose verdicts cost something: it counts what it is asked."""
 
-    keeps = True
+    costly = True
 
     def __init__(self, name="costly", label="answer", breaks_at=None, breaks_with=None):
         self.id, self.label = name, label

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from calib.data.example import SAFETY_DATASETS
+from calib.data.splits import SAFETY_DATASETS
 from calib.judges.judge import JudgeInput, Verdict
 from calib.runs.judging import Judging, LabelledRow
 from calib.runs.manifest import read_run
@@ -141,7 +141,7 @@ def _was_judged(run: FinishedRun, place: LabelledRow) -> bool:
 class _FromRecord:
     """The judge of a run, saying again what it said: the labels, in order."""
 
-    keeps = False
+    costly = False
 
     def __init__(self, judge: str, labels: Sequence[str | None]) -> None:
         self.id, self._labels = judge, labels

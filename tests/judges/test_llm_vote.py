@@ -1,4 +1,4 @@
-"""What several models decide: a strict majority of what could be read, and enough of it."""
+"""Votes of several models: a strict majority of the readable votes, if enough are readable."""
 
 import pytest
 
