@@ -205,11 +205,11 @@ class PublishedUtility(UtilityConfig):
         between("utility.validation", self.validation, 0.0, 1.0)
 
 
-DATA: dict[str, type] = {
+DATA: dict[str, type[DataConfig]] = {
     "mini": MiniData,
     "vscbench": VscbenchData,
     "dualbench": DualBenchData,
     "pairs": PairsData,
     "published": PublishedData,
 }
-UTILITIES: dict[str, type] = {"any": UtilityConfig, "published": PublishedUtility}
+UTILITIES: dict[str, type[UtilityConfig]] = {"any": UtilityConfig, "published": PublishedUtility}

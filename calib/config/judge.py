@@ -153,4 +153,8 @@ class LlmJudge(JudgeConfig):
         at_least_one("judge.max_requests", self.max_requests)
 
 
-JUDGES: dict[str, type] = {"any": JudgeConfig, "classifier": ClassifierJudge, "llm": LlmJudge}
+JUDGES: dict[str, type[JudgeConfig]] = {
+    "any": JudgeConfig,
+    "classifier": ClassifierJudge,
+    "llm": LlmJudge,
+}

@@ -286,7 +286,7 @@ class Combine(MethodConfig):
     """Method that edits activations, which sets the layers and the strengths."""
 
 
-METHODS: dict[str, type] = {
+METHODS: dict[str, type[MethodConfig]] = {
     "none": NoneMethod,
     "activation": Activation,
     "directed": Directed,

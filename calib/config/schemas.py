@@ -6,6 +6,7 @@ calib.config imports torch, so that --help is fast.
 """
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 from calib.config.commands import (
@@ -46,7 +47,7 @@ ENTRY_POINTS: dict[str, type] = {
 """The commands, in the order in which ``calib --help`` lists them, and their settings. Command NAME
 is the module calib.NAME, configured by conf/NAME.yaml."""
 
-GROUPS: dict[str, dict[str, type]] = {
+GROUPS: dict[str, Mapping[str, type]] = {
     "model": {"any": ModelConfig, "remote": RemoteModelConfig},
     "method": METHODS,
     "data": DATA,

@@ -46,7 +46,7 @@ class GenerationConfig:
         if self.top_p == 0:
             raise CalibError(
                 "invalid-setting",
-                "generation.top_p: 0 leaves no token to draw. Give more than 0; 1 keeps all tokens.",
+                "generation.top_p: 0 leaves no token to draw. Give more than 0; 1 keeps them all.",
             )
         positive("generation.memory_gb", self.memory_gb)
 

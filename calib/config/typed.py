@@ -58,7 +58,7 @@ def typed_config(
             f"'{name}' has no setting '{key}'.{did_you_mean(str(key), fields[cls])}",
         )
     hints = typing.get_type_hints(cls)
-    methods: dict[str, Any] = {
+    methods = {
         key: typed_config(list(METHODS.values()), value)
         for key, value in present.items()
         if hints[key] is MethodConfig and isinstance(value, Mapping)
