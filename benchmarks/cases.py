@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.internvl import LONG, random_internvl
+from calib.config.choices import Positions
 from calib.config.data import MiniData, UtilityConfig
 from calib.config.method import Steer
 from calib.config.model import ModelConfig
@@ -24,7 +25,6 @@ from calib.directions.estimators import mean_difference
 from calib.directions.samples import Samples
 from calib.engine.activations import read_activations
 from calib.models.load import VLM, load
-from calib.models.prompt_batch import Positions
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def default_case(
     """
     vlm = load(ModelConfig(name="internvl"))
     benchmark = load_benchmark(MiniData())
-    asked = [*benchmark.examples, *load_utility(UtilityConfig(name="mini", limit=300))]
+    asked = [*benchmark.examples, *load_utility(UtilityConfig(name="mini", limit=300)).examples]
     train = pairs(e for e in asked if e.split == "train" and e.dataset == "image_centric")[:32]
     unsafe = read_activations(vlm, [pair.unsafe for pair in train])
     safe = read_activations(vlm, [pair.safe for pair in train])

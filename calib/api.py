@@ -23,15 +23,15 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from calib.config.checks import between, one_of
-from calib.config.choices import ESTIMATORS, READ_POSITIONS, SITES
+from calib.config.choices import ESTIMATORS, READ_POSITIONS, SITES, Positions, Site
 from calib.config.data import PairsData
 from calib.config.model import ModelConfig
 from calib.config.schemas import CONF
 from calib.data.benchmarks import load_benchmark
-from calib.data.splits import (split_of)
-from calib.data.example import (Example, Pair)
+from calib.data.example import Example, Pair
 from calib.data.example import pairs as pairs_of
 from calib.data.images import read_image
+from calib.data.splits import split_of
 from calib.directions.direction import Direction
 from calib.directions.fit import fit_direction, pair_set_of, require_match
 from calib.directions.projections import along
@@ -43,10 +43,8 @@ from calib.engine.request import Decoding, Request
 from calib.interventions.contrasts import JudgedAnswer, contrast_sides
 from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.steering import operator_at
-from calib.models.layers import Site
 from calib.models.load import VLM
 from calib.models.load import load as load_vlm
-from calib.models.prompt_batch import Positions
 from calib.util.errors import CalibError, did_you_mean
 
 CONTRASTS = ("safety", "modality")

@@ -15,7 +15,7 @@ def main(config: ExtractConfig) -> None:
     """Fit the direction that ``config`` describes and write it with its AUROC per layer."""
     from pathlib import Path
 
-    from calib.data.benchmarks import load_benchmark, load_utility_noted
+    from calib.data.benchmarks import load_benchmark, load_utility
     from calib.directions.direction import write_direction
     from calib.interventions.grid import resolve_layers
     from calib.models.load import load
@@ -25,13 +25,14 @@ def main(config: ExtractConfig) -> None:
     from calib.runs.extraction import extract
     from calib.runs.manifest import check_same_run, folder_name, identity_of, provenance
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
-    from calib.runs.run import EXTRACTED, read_measured
+    from calib.runs.run import Run
+    from calib.runs.run_files import EXTRACTED
     from calib.runs.sweep import is_unfinished
     from calib.util.terminal import terminal_safe
 
     vlm = load(config.model)
     benchmark = load_benchmark(config.data)
-    questions = load_utility_noted(config.utility, 0, config.data.system)
+    questions = load_utility(config.utility, 0, config.data.system)
     notes = [*benchmark.notes, *questions.notes]
     names = ("extract", config.model.name, config.data.name)
     named = Path(config.out).expanduser() if config.out else None
@@ -53,10 +54,10 @@ def main(config: ExtractConfig) -> None:
             print(f"note: {terminal_safe(note)}")
         files = {"direction": folder / EXTRACTED}
         write_direction(files["direction"], direction)
-        measured = read_measured(folder)
+        run = Run(folder)
         for name, draw in (("layers", layers.draw), ("projections", projections.draw)):
             try:
-                files[name] = save(draw([measured], 1), folder / name)[0]
+                files[name] = save(draw([run], 1), folder / name)[0]
             except NotDrawn as error:
                 print(f"note: {terminal_safe(str(error))}")
     print(direction_table(direction, files))

@@ -1,13 +1,12 @@
-"""Load the benchmark and the utility questions that a configuration names."""
+"""Load the safety queries, utility questions or pairs that a configuration names."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from calib.config.checks import one_of
+from calib.config.choices import SPLITS
 from calib.config.data import (
     DATA,
     DataConfig,
@@ -21,33 +20,29 @@ from calib.config.data import (
     VscbenchData,
 )
 from calib.config.schemas import CONF
+from calib.config.typed import typed_config
 from calib.data import dualbench, own_pairs, published, utility, vscbench
-from calib.data.example import SPLITS, Benchmark, Example, Pair, limited, pairs
-from calib.data.images import sound_pictures
+from calib.data.example import Benchmark, Pair, pairs
+from calib.data.images import check_pictures
 from calib.data.mini import examples as mini
+from calib.data.splits import limit_examples
 from calib.util.errors import CalibError, did_you_mean
+
+UTILITIES = ("mini", "none", *utility.names())
 
 
 def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
-    """The safety queries that ``data=`` names; ``seed`` is the jitter of drawn pictures.
+    """The safety queries that ``data=`` names; ``seed`` determines the jitter of drawn pictures.
 
-    Raises CalibError for an unknown benchmark, missing files, pictures that cannot be read (unless
-    they are to be skipped), or an empty selection.
+    Raises CalibError for an unknown benchmark, missing files, unreadable pictures (unless
+    skip_broken is set), or an empty selection.
     """
     if isinstance(config, MiniData):
         return _not_empty(
             config, Benchmark(mini.load(config.parts, config.limit, config.system, seed))
         )
     if isinstance(config, VscbenchData):
-        loaded = vscbench.load(
-            config.root,
-            config.parts,
-            config.variants,
-            config.figstep_query,
-            config.system,
-            (config.train, config.validation),
-            config.skip_broken,
-        )
+        loaded = vscbench.load(config)
     elif isinstance(config, PairsData):
         loaded = own_pairs.load(config)
     elif isinstance(config, PublishedData):
@@ -55,41 +50,26 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
     elif isinstance(config, DualBenchData):
         loaded = dualbench.load(config)
     else:
-        raise CalibError(f"data={config.name} is not a benchmark that calib knows.")
-    assert isinstance(config, SplitData)
-    # Limited first: only pictures that are asked about are opened.
-    chosen = _not_empty(config, Benchmark(limited(loaded.examples, config.limit), loaded.notes))
-    sound, broken = sound_pictures(chosen.examples, config.skip_broken)
-    return _not_empty(config, Benchmark(sound, [*loaded.notes, *broken]))
-
-
-def _not_empty(config: DataConfig, loaded: Benchmark) -> Benchmark:
-    if not loaded.examples:
-        said = f" About what was read: {'; '.join(loaded.notes)}." if loaded.notes else ""
         raise CalibError(
-            f"data={config.name} with these settings has no examples. Raise data.limit, or choose "
-            f"more of it.{said}"
+            "unknown-name",
+            f"data={config.name} is not a known benchmark. The options are the files in conf/data.",
         )
-    return loaded
+    assert isinstance(config, SplitData)
+    # The limit comes first, so that only pictures in use are opened.
+    limited = _not_empty(
+        config, Benchmark(limit_examples(loaded.examples, config.limit), loaded.notes)
+    )
+    readable, skipped = check_pictures(limited.examples, config.skip_broken)
+    return _not_empty(config, Benchmark(readable, [*loaded.notes, *skipped]))
 
 
-UTILITIES = ("mini", "none", *utility.names())
+def load_utility(config: UtilityConfig, seed: int = 0, system: str | None = None) -> Benchmark:
+    """The utility questions that ``utility=`` names; ``seed`` as in load_benchmark.
 
+    ``system`` is the system prompt of the safety queries: the questions measure its cost.
 
-def load_utility(config: UtilityConfig, seed: int = 0, system: str | None = None) -> list[Example]:
-    """The questions of load_utility_noted, without the notes on them."""
-    return load_utility_noted(config, seed, system).examples
-
-
-def load_utility_noted(
-    config: UtilityConfig, seed: int = 0, system: str | None = None
-) -> Benchmark:
-    """The questions with one right answer that ``utility=`` names; ``seed`` as above.
-
-    ``system`` is the system prompt of the safety queries: what it costs shows here.
-
-    Raises CalibError for an unknown set, for tables that are missing or damaged, for pictures that
-    cannot be read (unless they are to be skipped), and where no question is left.
+    Raises CalibError for an unknown set, missing or damaged tables, unreadable pictures (unless
+    skip_broken is set), or an empty selection.
     """
     if config.name == "none":
         return Benchmark([])
@@ -97,55 +77,70 @@ def load_utility_noted(
         return Benchmark(mini.load(["utility", "knowledge"], config.limit, system, seed))
     if not isinstance(config, PublishedUtility):
         raise CalibError(
-            f"utility={config.name} is not known.{did_you_mean(config.name, UTILITIES)} "
-            f"Choose from {', '.join(UTILITIES)}."
+            "unknown-name",
+            f"utility={config.name} is not a known set.{did_you_mean(config.name, UTILITIES)} "
+            f"Choose from {', '.join(UTILITIES)}.",
         )
-    found = utility.load(config, system)
-    chosen = limited(found.examples, config.limit)
-    sound, broken = sound_pictures(chosen, config.skip_broken, "utility")
-    if not sound:
+    loaded = utility.load(config, system)
+    limited = limit_examples(loaded.examples, config.limit)
+    readable, skipped = check_pictures(limited, config.skip_broken, "utility")
+    notes = [*loaded.notes, *skipped]
+    if not readable:
         raise CalibError(
-            f"utility={config.name} with these settings has no questions. Raise utility.limit."
-            f" About what was read: {'; '.join([*found.notes, *broken]) or 'no defects'}."
+            "too-few",
+            f"utility={config.name} has no questions with these settings. Raise utility.limit."
+            f"{_defects(notes)}",
         )
-    return Benchmark(sound, [*found.notes, *broken])
+    return Benchmark(readable, notes)
+
+
+def _not_empty(config: DataConfig, loaded: Benchmark) -> Benchmark:
+    if not loaded.examples:
+        raise CalibError(
+            "too-few",
+            f"data={config.name} has no examples with these settings. Raise data.limit, or select "
+            f"more of the benchmark.{_defects(loaded.notes)}",
+        )
+    return loaded
+
+
+def _defects(notes: list[str]) -> str:
+    return f" Notes on the files: {'; '.join(notes)}." if notes else ""
 
 
 _SCHEMA = "/hydra/schema/data@_here_"
 
 
 def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> list[Pair]:
-    """The pairs of the benchmark of that name in conf/data (mini is the mini world), or of a table
-    or folder of your own; ``settings`` are those of its dataclass in calib/config/data.py, e.g.
-    limit=100 or parts=["image_centric"]. ``split`` is train, validation, test, or None for all.
+    """The pairs of a benchmark (``data`` is its name in conf/data, e.g. mini), or of a table or
+    folder (``data`` is its path).
 
-    Raises CalibError when it cannot be read, a setting does not exist, or there are no pairs.
+    ``settings`` are fields of the benchmark's dataclass in calib/config/data.py, e.g. limit=100 or
+    parts=["image_centric"]. ``split`` is train, validation, test, or None for all.
+
+    Raises CalibError if the data cannot be read, a setting does not exist, or there are no pairs.
     """
     if split is not None:
         one_of("split", split, SPLITS)
     file = CONF / "data" / f"{data}.yaml"
     if isinstance(data, str) and "/" not in data and file.is_file():
-        chosen = yaml.safe_load(file.read_text(encoding="utf-8"))
-        named = (one for one in chosen.pop("defaults") if isinstance(one, dict))
-        schema = DATA[next(one[_SCHEMA] for one in named if _SCHEMA in one)]
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        defaults = [entry for entry in values.pop("defaults") if isinstance(entry, dict)]
+        schema = DATA[next(entry[_SCHEMA] for entry in defaults if _SCHEMA in entry)]
     else:
-        chosen, schema = {"file": str(data)}, DATA["pairs"]
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), chosen, settings)
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise CalibError(f"calib.load_pairs: {str(error).splitlines()[0]}.") from error
-    assert isinstance(config, DataConfig)
-    found = pairs(load_benchmark(config).examples)
-    if not found:
+        values, schema = {"file": str(data)}, DATA["pairs"]
+    loaded = pairs(load_benchmark(typed_config([schema], values | settings)).examples)
+    if not loaded:
         raise CalibError(
-            f"'{data}' has no pairs of a safe and an unsafe example. Give twins one name in column "
-            "pair."
+            "too-few",
+            f"'{data}' has no pairs of a safe and an unsafe example. Give twins the same value in "
+            "column 'pair'.",
         )
-    kept = [pair for pair in found if split in (None, pair.safe.split)]
-    if not kept:
+    selected = [pair for pair in loaded if split in (None, pair.safe.split)]
+    if not selected:
         raise CalibError(
-            f"None of the {len(found)} pairs of '{data}' is in split {split}. Ask for another, or "
-            "have more pairs."
+            "too-few",
+            f"None of the {len(loaded)} pairs of '{data}' is in split '{split}'. Choose another "
+            "split, or add pairs.",
         )
-    return kept
+    return selected

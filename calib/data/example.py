@@ -1,26 +1,21 @@
-"""An example (one query about one picture), a contrastive pair, and the parts of a benchmark."""
+"""The units of data: an example (a query, with or without a picture) and a contrastive pair."""
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
 
 from PIL import Image
 
-from calib.data.text_image import PERTURBATIONS
-
-Safety = Literal["safe", "unsafe"]
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+from calib.config.choices import Safety, Split
 
 Picture = Callable[[], Image.Image]
-"""Pictures are made when asked for, so that a benchmark of thousands costs no memory."""
+"""Opens or draws the image when called, so that a large benchmark does not fill the memory."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One earlier exchange shown to the model before the query (an in-context demonstration)."""
+    """An exchange shown to the model before the query (an in-context demonstration)."""
 
     query: str
     response: str
@@ -29,14 +24,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Example:
-    """One query, with or without a picture, and what is known about it."""
+    """A query, with or without a picture, and its annotations."""
 
     id: str
-    """Unique within its benchmark, stable between runs."""
+    """Unique within its benchmark and stable between runs."""
     dataset: str
     """Part of the benchmark: image_centric, text_centric, dual_use, utility or knowledge."""
     variant: str
-    """How the content is shown (drawn, typography, noise ...), or the kind of utility question."""
+    """Presentation of the content (drawn, typography, noise ...), or kind of utility question."""
     category: str
     """Hazard category or query type."""
     split: Split
@@ -45,34 +40,44 @@ class Example:
     safety: Safety | None = None
     """Whether answering is safe; None for utility and knowledge questions."""
     pair: str | None = None
-    """Shared by the safe and the unsafe twin, and by every other example that is not independent of
-    them (other variants of the same content): the unit that is resampled in a bootstrap."""
+    """Id shared by the safe and the unsafe twin, and by every other example that depends on them
+    (other variants of the same content): the unit that a bootstrap resamples."""
     answer: str | None = None
-    """The one right answer of a utility or knowledge question."""
+    """The only correct answer of a utility or knowledge question."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What an exact judge needs to know, e.g. {"object": "bomb"}."""
+    """Annotations for rule-based judges, e.g. {"object": "bomb"}."""
     system: str | None = None
-    """System prompt; None leaves the chat template's default."""
+    """System prompt; None uses the default of the chat template."""
     demonstrations: tuple[Turn, ...] = ()
     response_prefix: str = ""
-    """How the response already begins: the model goes on from there, and its first words are no
-    part of what it says."""
+    """Prefilled beginning of the response. The model continues it; it is not part of its output."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A safe and an unsafe example that differ in as little else as possible."""
+    """A safe and an unsafe example that differ as little as possible otherwise."""
 
     id: str
     safe: Example
     unsafe: Example
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """The examples of all splits, and notes for readers of the results."""
+
+    examples: list[Example]
+    """Twins are adjacent, so that a limit on the number of examples does not separate them."""
+    notes: list[str] = field(default_factory=list)
+    """One sentence, with a count, for each repaired defect and each set of rendered or skipped
+    examples."""
+
+
 def pairs(examples: Iterable[Example]) -> list[Pair]:
     """Pair the safe and unsafe examples that share a pair id and a variant, in order of appearance.
 
-    The k-th safe example is paired with the k-th unsafe one; what is left over on either side has
-    no twin and is dropped.
+    The k-th safe example is paired with the k-th unsafe one. Surplus examples on either side have
+    no twin and are dropped.
     """
     groups: dict[tuple[str, str], dict[str, list[Example]]] = {}
     for example in examples:
@@ -88,8 +93,8 @@ def pairs(examples: Iterable[Example]) -> list[Pair]:
 
 
 def fingerprint(example: Example) -> str:
-    """SHA-256 over everything the model sees: system prompt, demonstrations, query, pixels and how
-    the response begins."""
+    """SHA-256 over the model's whole input: system prompt, demonstrations, query, pixels and the
+    prefilled beginning of the response."""
     digest = hashlib.sha256()
     turns = [*example.demonstrations, Turn(example.query, "", example.picture)]
     _feed(digest, (example.system or "").encode(), b"system" if example.system else b"none")
@@ -106,89 +111,12 @@ def fingerprint(example: Example) -> str:
 
 
 def _feed(digest: "hashlib._Hash", *parts: bytes) -> None:
-    # Lengths keep ("ab", "c") and ("a", "bc") apart.
+    # The lengths distinguish ("ab", "c") from ("a", "bc").
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
 
 
-def split_of(key: str, train: float, validation: float) -> Split:
-    """A split drawn by hashing ``key``: the same key lands in the same split on every machine.
-
-    ``train`` and ``validation`` are shares in [0, 1]; what remains is the test split.
-    """
-    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-    if share < train:
-        return "train"
-    return "validation" if share < train + validation else "test"
-
-
-def limited(examples: list[Example], limit: int | None) -> list[Example]:
-    """At most ``limit`` examples of each dataset in each split, in their order.
-
-    Twins (one pair id, one variant) stay together and the variants of a pair follow each other. Who
-    is kept is drawn by hashing: a smaller limit gives a subset, the same on every machine.
-    """
-    if limit is None:
-        return examples
-    units: dict[tuple[str, str, str, str], list[Example]] = {}
-    for example in examples:
-        pair = example.pair or example.id
-        unit = (example.dataset, str(example.split), pair, example.variant)
-        units.setdefault(unit, []).append(example)
-    counts: dict[tuple[str, str], int] = {}
-    kept: set[str] = set()
-    # The sort is stable, so variants of a pair keep their order.
-    for key in sorted(units, key=lambda key: hashlib.sha256("/".join(key[:3]).encode()).digest()):
-        cell, members = key[:2], units[key]
-        # Counted even where it no longer fits: a smaller unit drawn later that slipped in would be
-        # missing under a larger limit.
-        counts[cell] = counts.get(cell, 0) + len(members)
-        if counts[cell] <= limit:
-            kept.update(member.id for member in members)
-    return [example for example in examples if example.id in kept]
-
-
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation."""
     return re.findall(r"\w+", text.casefold())
-
-
-PAIRED_QUERIES = ("image_centric", "text_centric")
-SAFETY_DATASETS = (*PAIRED_QUERIES, "dual_use")
-
-
-class Placed(Protocol):
-    """An example, or a response to one."""
-
-    @property
-    def dataset(self) -> str: ...
-
-    @property
-    def variant(self) -> str: ...
-
-
-One = TypeVar("One", bound=Placed)
-
-
-def counted_in_sra(some: Iterable[One]) -> list[One]:
-    """What SRA is a share of, and an operating point is chosen by: image- and text-centric queries.
-
-    Where there are none, those on original dual-use pictures (SRA_u is then RR_h, and SRA_s DAR_b):
-    perturbed copies are not independent of what they copy.
-    """
-    found = list(some)
-    paired = [one for one in found if one.dataset in PAIRED_QUERIES]
-    return paired or [
-        one for one in found if one.dataset == "dual_use" and one.variant not in PERTURBATIONS
-    ]
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Examples of all splits, and what a reader of the results must know about them."""
-
-    examples: list[Example]
-    """Twins stand together, so that a limit on their number keeps pairs whole."""
-    notes: list[str] = field(default_factory=list)
-    """Every defect handled, everything rendered or left out: one sentence each, with its count."""

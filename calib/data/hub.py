@@ -1,5 +1,4 @@
-"""What is on the Hugging Face hub: tables, through the package datasets (extra calib[data]), and
-plain files."""
+"""Hugging Face hub: read tables with the package datasets (extra calib[data]), download files."""
 
 import os
 from collections.abc import Sequence
@@ -7,53 +6,60 @@ from pathlib import Path
 from typing import Any
 
 from calib.data.images import PictureBytes
+from calib.data.tables import TableRow
 from calib.util.errors import CalibError
 
-REMEDY = "Give a local copy with {key}.root=FOLDER, or another id with {key}.hub=ID."
+REMEDY = "Use a local copy with {key}.root=FOLDER, or another dataset with {key}.hub=ID."
 
 
 def read_hub(
     hub: str, subset: str | None, split: str, revision: str | None, key: str = "data"
-) -> list[dict[str, Any]]:
-    """The rows of one split; cells with a picture hold a PictureBytes.
+) -> list[TableRow]:
+    """The rows of a split; cells that contain an image become PictureBytes.
 
-    Only data files are read: datasets 4 and newer run no code of a dataset's own.
-    Raises CalibError where the extra is missing or the dataset cannot be had.
+    ``key`` is the config group, for error messages. Only data files are read: datasets 4 and newer
+    do not execute loading scripts. Raises CalibError if the extra is not installed or the dataset
+    is not available.
     """
-    datasets = _datasets(
-        f"{key}.hub={hub} is read through the package datasets", f"{key}.root=FOLDER"
-    )
+    datasets = _import_datasets(f"{key}.hub={hub}", f"use a local copy: {key}.root=FOLDER")
+    name = hub_name(hub, subset)
     try:
         table = datasets.load_dataset(hub, subset, split=split, revision=revision)
-    except Exception as error:  # datasets raises nearly anything for what it cannot get
-        where = f"{hub}{f' ({subset})' if subset else ''}, split {split}"
+    except Exception as error:  # datasets raises many exception types
         raise CalibError(
-            f"{where} cannot be read from the hub: {_reason(error)}. {REMEDY.format(key=key)}"
+            "endpoint",
+            f"{name}, split {split} cannot be read from the hub: {_reason(error)}. "
+            f"{REMEDY.format(key=key)}",
         ) from error
-    return _rows(table, f"{hub}{f' ({subset})' if subset else ''}, {split}", hub)
+    return _rows(table, f"{name}, {split}", hub)
 
 
-def read_parquet(path: Path) -> list[dict[str, Any]]:
-    """The rows of a parquet file with pictures, which stay on the disk until they are asked for.
+def hub_name(hub: str, subset: str | None) -> str:
+    """Dataset id and subset, for messages."""
+    return f"{hub} ({subset})" if subset else hub
 
-    Raises CalibError where the extra is missing or the file cannot be read.
+
+def read_parquet(path: Path) -> list[TableRow]:
+    """The rows of a parquet file; its images stay on disk until they are opened.
+
+    Raises CalibError if the extra is not installed or the file cannot be read.
     """
-    datasets = _datasets(f"{path} is read through the package datasets", "the original files")
+    datasets = _import_datasets(str(path), "use the original files")
     if not path.is_file():
-        raise CalibError(f"{path} is missing. Put the file there or correct the folder.")
+        raise CalibError("not-found", f"{path} does not exist. Put it there or correct the folder.")
     try:
         table = datasets.Dataset.from_parquet(str(path))
     except Exception as error:  # as above
         raise CalibError(
-            f"{path} cannot be read as parquet ({_reason(error)}). Fetch it again."
+            "unreadable", f"{path} cannot be read as parquet ({_reason(error)}). Download it again."
         ) from error
     return _rows(table, str(path), str(path.parent))
 
 
 def download(hub: str, patterns: Sequence[str], revision: str | None, key: str = "data") -> Path:
-    """The folder with those plain files of a dataset on the hub that match ``patterns``.
+    """Download the files of a dataset that match ``patterns`` and return their folder.
 
-    Its files may be links into the hub's cache. Raises CalibError where they cannot be had.
+    The files may be links into the hub's cache. Raises CalibError if they are not available.
     """
     from huggingface_hub import snapshot_download
 
@@ -61,56 +67,64 @@ def download(hub: str, patterns: Sequence[str], revision: str | None, key: str =
         folder = snapshot_download(
             hub, repo_type="dataset", revision=revision, allow_patterns=list(patterns)
         )
-    except Exception as error:  # a refusal, a wrong id, no network: all of different kinds
+    except Exception as error:  # access denied, wrong id, no network: all different types
         raise CalibError(
-            f"{hub} cannot be fetched from the hub: {_reason(error)}. {REMEDY.format(key=key)}"
+            "endpoint",
+            f"{hub} cannot be downloaded from the hub: {_reason(error)}. {REMEDY.format(key=key)}",
         ) from error
     return Path(folder)
 
 
-def _datasets(what: str, instead: str) -> Any:
+def _import_datasets(source: str, alternative: str) -> Any:
     try:
         import datasets
     except ImportError:
-        raise CalibError(f"{what}: pip install 'calib[data]'. Or give {instead}.") from None
+        raise CalibError(
+            "needs-package",
+            f"{source} requires the package datasets: pip install 'calib[data]', or {alternative}.",
+        ) from None
     datasets.disable_progress_bars()
     return datasets
 
 
-def _rows(table: Any, where: str, origin: str) -> list[dict[str, Any]]:
+def _rows(table: Any, where: str, origin: str) -> list[TableRow]:
     import datasets
 
-    pictures = [n for n, f in table.features.items() if isinstance(f, datasets.Image) or _packed(f)]
-    for name in pictures:
-        table = table.cast_column(name, datasets.Image(decode=False))
+    columns = [
+        name
+        for name, feature in table.features.items()
+        if isinstance(feature, datasets.Image) or _is_undeclared_image(feature)
+    ]
+    for column in columns:
+        table = table.cast_column(column, datasets.Image(decode=False))
     rows = []
-    for number, row in enumerate(table.remove_columns(pictures)):
-        for name in pictures:
-            cell = f"{where} row {number}, column '{name}'"
-            row[name] = PictureBytes(cell, _Cell(table, number, name, origin))
+    for number, row in enumerate(table.remove_columns(columns)):
+        for column in columns:
+            name = f"{where} row {number}, column '{column}'"
+            row[column] = PictureBytes(name, _ImageCell(table, number, column, origin))
         rows.append(row)
     return rows
 
 
-def _packed(feature: Any) -> bool:
-    """Whether a column is a picture that nobody declared as one."""
+def _is_undeclared_image(feature: Any) -> bool:
+    """Whether a column holds images without being declared as an image column."""
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 
 
-class _Cell:
-    """The bytes of a picture in a table on the disk; None where the cell is empty."""
+class _ImageCell:
+    """Fetches the bytes of an image from a table on disk; None for an empty cell."""
 
-    def __init__(self, table: Any, number: int, name: str, origin: str) -> None:
-        self.table, self.number, self.name, self.origin = table, number, name, origin
+    def __init__(self, table: Any, number: int, column: str, origin: str) -> None:
+        self.table, self.number, self.column, self.origin = table, number, column, origin
 
     def __call__(self) -> bytes | None:
-        cell = self.table[self.number][self.name]
+        cell = self.table[self.number][self.column]
         if not cell or not (cell["bytes"] or cell["path"]):
             return None
         return cell["bytes"] or self._file(cell["path"])
 
     def _file(self, name: str) -> bytes:
-        """A picture that lies beside the table: in its folder, or among what was downloaded."""
+        """Read an image file in the folder of the table or in the hub's cache."""
         import datasets
         from huggingface_hub import constants
 
@@ -119,13 +133,16 @@ class _Cell:
         tops = [os.path.realpath(root) for root in roots]
         if not any(path.startswith(top + os.sep) for top in tops):
             raise CalibError(
-                f"A table of {self.origin} names the picture {name}, which lies neither beside "
-                "it nor in the hub's cache. It is not read."
+                "invalid-value",
+                f"A table of {self.origin} names the picture {name}, which is neither in the "
+                "folder of the table nor in the hub's cache. Move it to the table's folder.",
             )
         try:
             return Path(path).read_bytes()
         except OSError as error:
-            raise CalibError(f"Picture {name} cannot be read ({error.strerror}).") from error
+            raise CalibError(
+                "unreadable", f"Picture {name} cannot be read ({error.strerror})."
+            ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -1,17 +1,17 @@
-"""Your own image-text pairs: a table of safe and unsafe queries, or two folders of pictures.
+"""The user's own image-text pairs: a table of safe and unsafe queries, or two folders of pictures.
 
-A table (CSV, TSV, JSONL, JSON or parquet) has one query per row,
+A table (CSV, TSV, JSONL, JSON or parquet) has one query per row, with the columns
 
-    query, safety                 what is asked, and safe or unsafe
-    image, pair, category, variant, part, split, request, id       as far as you have them
+    query, safety                                                  required; safety: safe or unsafe
+    image, pair, category, variant, part, split, request, id       optional
 
-or both twins in one row, which share whatever is not given twice:
+or both twins in a row, which share every column that exists once:
 
-    safe_query, unsafe_query      or one column query, asked about both pictures
-    safe_image, unsafe_image      or one column image, shown with both queries
+    safe_query, unsafe_query      or one column query for both pictures
+    safe_image, unsafe_image      or one column image for both queries
 
-A folder holds the subfolders safe and unsafe; pictures of one name (but for its ending) are twins,
-and data.query is asked about all of them. docs/pairs.md has examples of each.
+A folder has the subfolders safe and unsafe. Pictures with the same name (apart from the file
+extension) are twins, and data.query is the query for all of them. docs/pairs.md has examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calib.config.choices import PARTS
+from calib.config.choices import PARTS, SPLITS, Safety, Split
 from calib.config.data import PairsData
-from calib.data.example import SPLITS, Benchmark, Example, Safety, Split, pairs, split_of
-from calib.data.images import picture_in
-from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.data.example import Benchmark, Example, pairs
+from calib.data.images import picture_from_cell
+from calib.data.splits import split_of
+from calib.data.tables import TableRow, cell_text, check_columns, read_table
 from calib.util.errors import CalibError, did_you_mean
 
 SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
@@ -33,8 +34,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
 @dataclass(frozen=True)
-class _Given:
-    """One query as the file has it."""
+class _Entry:
+    """A query as the table or folder states it."""
 
     id: str
     where: str
@@ -46,125 +47,138 @@ class _Given:
 
 
 def load(config: PairsData) -> Benchmark:
-    """The pairs that ``config`` names.
+    """The pairs in ``config.file``.
 
-    Raises CalibError for a missing file, wrong columns, a row that is neither safe nor unsafe, a
-    picture outside the root, and ids that are not unique.
+    Raises CalibError for a missing file, missing columns, a row that is neither safe nor unsafe, a
+    picture outside the root, and duplicate ids.
     """
     if config.file is None:
         raise CalibError(
-            "data.file is not set. Name a table of your pairs (CSV, JSONL or parquet), or a folder "
-            "with the subfolders safe and unsafe: data.file=PATH."
+            "missing-setting",
+            "data.file is not set. Give a table of pairs (CSV, JSONL or parquet), or a folder "
+            "with the subfolders safe and unsafe: data.file=PATH.",
         )
     path = Path(config.file).expanduser()
     if path.is_dir():
-        given, root = _of_folder(path, config.query), path
+        entries, root = _read_folder(path, config.query), path
     else:
         root = Path(config.root).expanduser() if config.root else path.parent
         if not root.is_dir():
-            raise CalibError(f"data.root={config.root} is not a folder. Name that of the pictures.")
-        given = _of_table(path, read_table(path), config.query)
-    examples = _examples(given, root, config)
-    alone = len(examples) - 2 * len(pairs(examples))
-    notes = [f"{path.name}: {len(examples)} queries, {alone} of them without a twin"]
+            raise CalibError(
+                "not-found",
+                f"data.root={config.root} is not a folder. Give the folder of the pictures.",
+            )
+        entries = _read_table(path, read_table(path), config.query)
+    examples = _examples(entries, root, config)
+    unpaired = len(examples) - 2 * len(pairs(examples))
+    notes = [f"{path.name}: {len(examples)} queries, {unpaired} of them without a twin"]
     return Benchmark(examples, notes)
 
 
-def _of_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list[_Given]:
-    there = set(rows[0]) if rows else set()
-    if there.isdisjoint(TWIN_COLUMNS):
-        needed = ["safety"] if query else ["query", "safety"]
-        checked_columns(rows, needed, str(path), OPTIONAL)
+def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list[_Entry]:
+    columns = set(rows[0]) if rows else set()
+    if columns.isdisjoint(TWIN_COLUMNS):
+        required = ["safety"] if query else ["query", "safety"]
+        check_columns(rows, required, str(path), OPTIONAL)
         return [_single(path, k, row, query) for k, row in enumerate(rows)]
-    either = [name for name in ("query", "image") if f"safe_{name}" in there]
-    needed = [f"{side}_{name}" for name in either for side in SIDES]
-    if "safe_query" not in there and not query:
-        needed.append("query")
-    checked_columns(rows, needed, str(path), (*OPTIONAL, *TWIN_COLUMNS))
-    return [one for k, row in enumerate(rows) for one in _twin(path, k, row, query)]
+    differing = [name for name in ("query", "image") if f"safe_{name}" in columns]
+    required = [f"{side}_{name}" for name in differing for side in SIDES]
+    if "safe_query" not in columns and not query:
+        required.append("query")
+    check_columns(rows, required, str(path), (*OPTIONAL, *TWIN_COLUMNS))
+    return [entry for k, row in enumerate(rows) for entry in _twins(path, k, row, query)]
 
 
-def _single(path: Path, number: int, row: TableRow, query: str | None) -> _Given:
+def _single(path: Path, number: int, row: TableRow, query: str | None) -> _Entry:
     where = f"{path}, row {number + 1}"
-    said = text_of(row, "safety").lower()
-    safety: Safety = "safe" if said == "safe" else "unsafe"
-    if said not in SIDES:
-        raise CalibError(f"{where}: safety is '{said}'. Write safe or unsafe.")
-    id_, asked = text_of(row, "id") or str(number), _asked(where, row, "query", query)
-    return _Given(id_, where, asked, safety, row.get("image"), text_of(row, "pair"), row)
+    value = cell_text(row, "safety").lower()
+    safety: Safety = "safe" if value == "safe" else "unsafe"
+    if value not in SIDES:
+        raise CalibError("invalid-value", f"{where}: safety is '{value}'. Write safe or unsafe.")
+    id_, query = cell_text(row, "id") or str(number), _query(where, row, "query", query)
+    return _Entry(id_, where, query, safety, row.get("image"), cell_text(row, "pair"), row)
 
 
-def _twin(path: Path, number: int, row: TableRow, query: str | None) -> list[_Given]:
+def _twins(path: Path, number: int, row: TableRow, query: str | None) -> list[_Entry]:
     where = f"{path}, row {number + 1}"
-    name = text_of(row, "id") or str(number)
-    pair = text_of(row, "pair") or name
-    found = []
+    name = cell_text(row, "id") or str(number)
+    pair = cell_text(row, "pair") or name
+    entries = []
     for side in SIDES:
         column = f"{side}_query" if f"{side}_query" in row else "query"
         image = row.get(f"{side}_image", row.get("image"))
-        asked = _asked(where, row, column, query)
-        found.append(_Given(f"{name}/{side}", where, asked, side, image, pair, row))
-    return found
+        text = _query(where, row, column, query)
+        entries.append(_Entry(f"{name}/{side}", where, text, side, image, pair, row))
+    return entries
 
 
-def _asked(where: str, row: TableRow, column: str, query: str | None) -> str:
-    asked = text_of(row, column) or (query or "").strip()
-    if not asked:
-        raise CalibError(
-            f"{where}: column '{column}' is empty. Write what is asked, or give one query for all: "
-            "data.query='...'."
-        )
-    return asked
-
-
-def _of_folder(folder: Path, query: str | None) -> list[_Given]:
+def _query(where: str, row: TableRow, column: str, default: str | None) -> str:
+    query = cell_text(row, column) or (default or "").strip()
     if not query:
         raise CalibError(
-            f"data.file={folder} is a folder of pictures, so there must be something to ask about "
-            "them: data.query='How do I use this?'. (Or name a table with a column query.)"
+            "missing-value",
+            f"{where}: column '{column}' is empty. Fill it, or give one query for all rows: "
+            "data.query='...'.",
         )
-    found = []
+    return query
+
+
+def _read_folder(folder: Path, query: str | None) -> list[_Entry]:
+    if not query:
+        raise CalibError(
+            "missing-setting",
+            f"data.file={folder} is a folder of pictures, so a query is required: "
+            "data.query='How do I use this?'. (Or give a table with a column 'query'.)",
+        )
+    entries = []
     for side in SIDES:
-        inside = folder / side
-        if not inside.is_dir():
-            raise CalibError(f"{folder} has no subfolder '{side}'. It needs safe and unsafe.")
-        names = sorted(p.name for p in inside.iterdir() if p.suffix.lower() in ENDINGS)
+        subfolder = folder / side
+        if not subfolder.is_dir():
+            raise CalibError(
+                "not-found",
+                f"{folder} has no subfolder '{side}'. Create the subfolders safe and unsafe.",
+            )
+        names = sorted(p.name for p in subfolder.iterdir() if p.suffix.lower() in ENDINGS)
         if not names:
-            raise CalibError(f"{inside} has no pictures ({', '.join(ENDINGS)}).")
-        found += [
-            _Given(path, str(inside / name), query, side, path, Path(name).stem, {})
+            raise CalibError(
+                "too-few", f"{subfolder} has no pictures ({', '.join(ENDINGS)}). Put some there."
+            )
+        entries += [
+            _Entry(path, str(subfolder / name), query, side, path, Path(name).stem, {})
             for name, path in ((name, f"{side}/{name}") for name in names)
         ]
-    # Twins stand together, so that a limit on their number keeps pairs whole.
-    return sorted(found, key=lambda one: (one.pair, one.safety))
+    # Twins are adjacent, so that a limit on the number of examples does not separate them.
+    return sorted(entries, key=lambda entry: (entry.pair, entry.safety))
 
 
-def _examples(given: Sequence[_Given], root: Path, config: PairsData) -> list[Example]:
+def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[Example]:
     queries: dict[str, set[str]] = {}
-    for one in given:
-        queries.setdefault(one.pair, set()).add(one.query)
+    for entry in entries:
+        queries.setdefault(entry.pair, set()).add(entry.query)
     examples: list[Example] = []
-    seen: dict[str, str] = {}
-    for one in given:
-        if one.id in seen:
+    locations: dict[str, str] = {}
+    for entry in entries:
+        if entry.id in locations:
             raise CalibError(
-                f"{one.where} has the id '{one.id}' of {seen[one.id]}. Give each its own."
+                "duplicate",
+                f"{entry.where} and {locations[entry.id]} have the same id '{entry.id}'. "
+                "Give each row its own id.",
             )
-        seen[one.id] = one.where
-        picture = picture_in(one.image, root, f"{one.where}, column image")
-        by_picture = picture is not None and bool(one.pair) and len(queries[one.pair]) == 1
-        request = text_of(one.row, "request")
+        locations[entry.id] = entry.where
+        picture = picture_from_cell(entry.image, root, f"{entry.where}, column 'image'")
+        same_query = picture is not None and bool(entry.pair) and len(queries[entry.pair]) == 1
+        request = cell_text(entry.row, "request")
         examples.append(
             Example(
-                id=f"pairs/{one.id}",
-                dataset=_part(one, by_picture),
-                variant=text_of(one.row, "variant") or ("photo" if picture else "text_only"),
-                category=text_of(one.row, "category") or "none",
-                split=_split(one, config),
-                query=one.query,
+                id=f"pairs/{entry.id}",
+                dataset=_part(entry, same_query),
+                variant=cell_text(entry.row, "variant") or ("photo" if picture else "text_only"),
+                category=cell_text(entry.row, "category") or "none",
+                split=_split(entry, config),
+                query=entry.query,
                 picture=picture,
-                safety=one.safety,
-                pair=f"pairs/{one.pair}" if one.pair else None,
+                safety=entry.safety,
+                pair=f"pairs/{entry.pair}" if entry.pair else None,
                 metadata={"request": request} if request else {},
                 system=config.system,
             )
@@ -172,25 +186,27 @@ def _examples(given: Sequence[_Given], root: Path, config: PairsData) -> list[Ex
     return examples
 
 
-def _part(one: _Given, by_picture: bool) -> str:
-    """image_centric where twins share the query and differ in the picture, else text_centric."""
-    said = text_of(one.row, "part")
-    if said and said not in PARTS:
+def _part(entry: _Entry, same_query: bool) -> str:
+    """image_centric if twins share the query and differ in the picture, else text_centric."""
+    part = cell_text(entry.row, "part")
+    if part and part not in PARTS:
         raise CalibError(
-            f"{one.where}: part is '{said}'.{did_you_mean(said, PARTS)} "
-            f"Choose from {', '.join(PARTS)}, or leave it empty."
+            "invalid-value",
+            f"{entry.where}: part is '{part}'.{did_you_mean(part, PARTS)} "
+            f"Choose from {', '.join(PARTS)}, or leave the cell empty.",
         )
-    return said or ("image_centric" if by_picture else "text_centric")
+    return part or ("image_centric" if same_query else "text_centric")
 
 
-def _split(one: _Given, config: PairsData) -> Split:
-    said = text_of(one.row, "split")
+def _split(entry: _Entry, config: PairsData) -> Split:
+    value = cell_text(entry.row, "split")
     for split in SPLITS:
-        if said == split:
+        if value == split:
             return split
-    if said:
+    if value:
         raise CalibError(
-            f"{one.where}: split is '{said}'.{did_you_mean(said, SPLITS)} "
-            f"Choose from {', '.join(SPLITS)}, or leave it empty."
+            "invalid-value",
+            f"{entry.where}: split is '{value}'.{did_you_mean(value, SPLITS)} "
+            f"Choose from {', '.join(SPLITS)}, or leave the cell empty.",
         )
-    return split_of(one.pair or one.id, config.train, config.validation)
+    return split_of(entry.pair or entry.id, config.train, config.validation)

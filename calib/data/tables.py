@@ -1,4 +1,4 @@
-"""Tables of others: rows from CSV, JSONL, JSON and parquet files, their columns checked."""
+"""Read third-party tables (CSV, TSV, JSON lines, JSON, parquet) and check their columns."""
 
 import csv
 import io
@@ -10,66 +10,85 @@ from typing import Any
 from calib.util.errors import CalibError, did_you_mean
 
 TableRow = dict[str, Any]
-"""One row: the value of each column; text where the file is CSV."""
+"""The values of a row by column name; text if the file is CSV."""
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 MAX_BYTES = 2**30
 
 
 def read_table(path: Path) -> list[TableRow]:
-    """The rows of a file, by its ending: CSV, TSV, JSON lines, JSON (a list or an object of rows)
-    or parquet.
+    """The rows of a file; its extension determines the format.
 
-    A JSON object of objects is a table keyed by id: each row gets its key as "id" where it has
-    none. Raises CalibError for a file that is missing, too large, damaged or of another kind.
+    A JSON file holds a list of objects, or an object of objects keyed by id: each row then gets its
+    key as "id" unless it has one. Raises CalibError for a file that is missing, too large, damaged
+    or in another format.
     """
     if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise CalibError(f"{path} {what}. Give the path of a table ({', '.join(ENDINGS)}).")
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise CalibError(
+            "not-found", f"{path} {problem}. Give the path of a table ({', '.join(ENDINGS)})."
+        )
     if path.suffix.lower() not in ENDINGS:
         raise CalibError(
-            f"{path} is no table that calib reads. Give a file ending in {', '.join(ENDINGS)}."
+            "unsupported",
+            f"{path} is not a supported table. Give a file ending in {', '.join(ENDINGS)}.",
         )
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise CalibError(f"{path} has {size:,} bytes; at most {MAX_BYTES:,} are read. Split it.")
+        raise CalibError(
+            "too-large", f"{path} has {size:,} bytes; the limit is {MAX_BYTES:,}. Split the file."
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
         return _parse(path.suffix.lower(), text)
     except (OSError, ValueError, csv.Error) as error:
         raise CalibError(
-            f"{path} cannot be read ({error}). Write it as UTF-8 and again."
+            "unreadable",
+            f"{path} cannot be read ({error}). Correct the file and save it as UTF-8.",
         ) from error
 
 
-def checked_columns(
-    rows: Sequence[Mapping[str, Any]], needed: Iterable[str], where: str, known: Iterable[str] = ()
+def check_columns(
+    rows: Sequence[Mapping[str, Any]],
+    required: Iterable[str],
+    where: str,
+    optional: Iterable[str] = (),
 ) -> None:
-    """Raise CalibError, with the nearest match, where the first row lacks a ``needed`` column.
+    """Raise CalibError, with the nearest match, if the first row lacks a ``required`` column.
 
-    ``known`` are columns that may be there too; ``where`` names the table.
+    ``where`` is the name of the table and ``optional`` lists further accepted columns, both for the
+    error message.
     """
-    needed, there = list(needed), list(rows[0]) if rows else []
+    required, columns = list(required), list(rows[0]) if rows else []
     if not rows:
-        raise CalibError(f"{where} has no rows. Its columns should be {', '.join(needed)}.")
-    missing = [column for column in needed if column not in there]
-    if missing:
-        free = [name for name in there if name not in needed]
-        hints = "".join(did_you_mean(column, free) for column in missing[:1])
-        found = ", ".join(f"'{name}'" for name in there[:20]) or "none"
-        optional = f" (and may have {', '.join(known)})" if known else ""
         raise CalibError(
-            f"{where} has no column '{missing[0]}'.{hints} It needs {', '.join(needed)}{optional}; "
-            f"it has {found}."
+            "too-few", f"{where} has no rows. Its columns should be {', '.join(required)}."
+        )
+    missing = [column for column in required if column not in columns]
+    if missing:
+        others = [column for column in columns if column not in required]
+        hint = did_you_mean(missing[0], others)
+        listed = ", ".join(f"'{column}'" for column in columns[:20]) or "none"
+        accepted = f" (optional: {', '.join(optional)})" if optional else ""
+        raise CalibError(
+            "missing-column",
+            f"{where} has no column '{missing[0]}'.{hint} Required columns: "
+            f"{', '.join(required)}{accepted}. Columns in the table: {listed}.",
         )
 
 
-def text_of(row: Mapping[str, Any], column: str) -> str:
-    """A cell as text without needless blanks; "" where it is missing or empty."""
+def cell_text(row: Mapping[str, Any], column: str) -> str:
+    """A cell as text on one line, with single blanks between words; "" if absent or empty."""
     value = row.get(column)
     return "" if value is None else " ".join(str(value).split())
+
+
+def cell_prompt(row: Mapping[str, Any], column: str) -> str:
+    """A cell as the text of a prompt: stripped, inner line breaks unchanged; "" if absent."""
+    value = row.get(column)
+    return "" if value is None else str(value).strip()
 
 
 def _parse(ending: str, text: str) -> list[TableRow]:
@@ -82,24 +101,24 @@ def _parse(ending: str, text: str) -> list[TableRow]:
             rows.append({name.strip(): value for name, value in row.items()})
         return rows
     if ending == ".jsonl":
-        return [_object(line, k) for k, line in enumerate(text.split("\n"), 1) if line.strip()]
-    whole = json.loads(text)
-    if isinstance(whole, dict):
-        if not all(isinstance(row, dict) for row in whole.values()):
+        return [_json_row(line, k) for k, line in enumerate(text.split("\n"), 1) if line.strip()]
+    content = json.loads(text)
+    if isinstance(content, dict):
+        if not all(isinstance(row, dict) for row in content.values()):
             raise ValueError("the JSON object does not hold one object per row")
-        return [{"id": key, **row} for key, row in whole.items()]
-    if not isinstance(whole, list) or not all(isinstance(row, dict) for row in whole):
-        raise ValueError("it holds no list of objects")
-    return whole
+        return [{"id": key, **row} for key, row in content.items()]
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise ValueError("the JSON file does not hold a list of objects")
+    return content
 
 
-def _object(line: str, number: int) -> TableRow:
+def _json_row(line: str, number: int) -> TableRow:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"line {number} is no JSON: {error}") from None
+        raise ValueError(f"line {number} is not valid JSON: {error}") from None
     if not isinstance(row, dict):
-        raise ValueError(f"line {number} is no JSON object")
+        raise ValueError(f"line {number} is not a JSON object")
     return row
 
 
@@ -109,9 +128,12 @@ def _parquet(path: Path) -> list[TableRow]:
         from pyarrow import parquet
     except ImportError:
         raise CalibError(
-            f"{path} is a parquet file, which needs pyarrow: pip install 'calib[data]'."
+            "needs-package",
+            f"{path} is a parquet file. To read it, pip install 'calib[data]'.",
         ) from None
     try:
         return parquet.read_table(path, memory_map=True).to_pylist()
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise CalibError(f"{path} cannot be read as parquet ({error}). Fetch it again.") from error
+        raise CalibError(
+            "unreadable", f"{path} cannot be read as parquet ({error}). Download it again."
+        ) from error

@@ -1,8 +1,8 @@
 """Text drawn as a picture, and the five perturbations of DUAL-Bench (arXiv 2510.10846, §3.3).
 
-The paper names the perturbations but not their parameters; the ones here are ours: rotation by 6 to
-12 degrees either way, uniform noise of up to a third of the grey range either way. The small font
-and the translation belong to whoever supplies the text: calib.data.mini.draw and
+The paper does not state the parameters of its perturbations. Ours are: rotation by 6 to 12 degrees
+in either direction, uniform noise of up to a third of the grey range. The small font and the
+translation are applied where the text is chosen: calib.data.mini.draw and
 calib.data.dualbench.rendering.
 """
 
@@ -11,11 +11,9 @@ import textwrap
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-PERTURBATIONS = ("real_background", "noise", "rotation", "small_font", "translation")
-
 MIN_ROTATION, MAX_ROTATION = 6.0, 12.0  # degrees
 NOISE = 0.33  # share of the grey range
-SMALLEST = 8  # pixels: smaller letters cannot be read
+SMALLEST = 8  # pixels; smaller letters are illegible
 
 
 def render_text(
@@ -28,9 +26,9 @@ def render_text(
 ) -> Image.Image:
     """Draw ``text`` centred on a square of ``size`` pixels.
 
-    Without ``font_size`` (pixels) lines are wrapped and the largest size at which everything fits
-    is taken (text that is too long even at SMALLEST runs over the edges); with it the lines are
-    drawn as they are. ``shift`` moves the text by pixels.
+    Without ``font_size`` (pixels) lines are wrapped and the largest font size at which the text
+    fits is used; text that is too long at SMALLEST overflows the edges. With ``font_size`` lines
+    are not wrapped. ``shift`` moves the text by (x, y) pixels.
     """
     image = Image.new("RGB", (size, size), paper)
     lines, font = _fit(text, size, font_size)
@@ -54,7 +52,7 @@ def _fit(
             piece for line in text.splitlines() for piece in textwrap.wrap(line, letters) or [""]
         ]
         whole_words = all(len(word) <= letters for word in text.split())
-        # Wrapping counts letters, and capitals are wider than the average.
+        # Wrapping counts letters, but capitals are wider than average.
         narrow = all(font.getlength(line) <= room for line in lines)
         if whole_words and narrow and len(lines) * pixels * 1.25 <= room:
             break
@@ -62,32 +60,32 @@ def _fit(
 
 
 def add_background(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Put the dark text of ``image`` over a soft, photo-like scene (sky, hills, light)."""
+    """Place the dark text of ``image`` on a soft, photo-like scene (sky, hills, light)."""
     soft = soft_scene(image.size, rng)
     text = np.asarray(image.convert("L"), dtype=np.float32)[..., None] / 255
     return Image.fromarray((np.asarray(soft, dtype=np.float32) * text).astype(np.uint8))
 
 
 def soft_scene(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """Light colours that run into each other, in place of a photograph. RGB of that size."""
+    """A blurred scene of light colours, as a substitute for a photograph. RGB of that ``size``."""
     scene = Image.fromarray(rng.integers(110, 256, (5, 5, 3), dtype=np.uint8))
     soft = scene.resize(size, Image.Resampling.BICUBIC)
     return soft.filter(ImageFilter.GaussianBlur(size[0] / 40))
 
 
 def add_noise(image: Image.Image, rng: np.random.Generator, level: float = NOISE) -> Image.Image:
-    """Add uniform noise to every pixel and channel: ``level`` of the grey range either way."""
+    """Add uniform noise of at most +-``level`` of the grey range to every pixel and channel."""
     pixels = np.asarray(image, dtype=np.float32)
     noisy = pixels + rng.uniform(-level, level, pixels.shape).astype(np.float32) * 255
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def random_angle(rng: np.random.Generator) -> float:
-    """An angle of MIN_ROTATION to MAX_ROTATION degrees, either way."""
+    """An angle of MIN_ROTATION to MAX_ROTATION degrees in either direction."""
     return float(rng.uniform(MIN_ROTATION, MAX_ROTATION) * rng.choice([-1, 1]))
 
 
 def rotate(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Turn the whole picture by a random angle."""
+    """Rotate the picture by a random angle."""
     angle = random_angle(rng)
     return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=(255, 255, 255))

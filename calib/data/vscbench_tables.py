@@ -1,6 +1,8 @@
-"""VSCBench's two metadata workbooks (arXiv 2505.20362) as rows of text, their defects handled.
+"""VSCBench's two metadata workbooks (Geng et al., arXiv 2505.20362) as repaired rows of text.
 
-Everything that was put right or left out is said in a note: one plain sentence with its count.
+Defects that are repaired or skipped, each with a note and its count: an unexpected number of rows,
+needless blanks, rows without a type, category or prompt, a prompt overwritten by that of another
+column, and a picture that a row names twice.
 """
 
 import re
@@ -17,8 +19,8 @@ import openpyxl
 from calib.util.errors import CalibError, did_you_mean
 
 SOURCE = (
-    "calib does not ship VSCBench, which has no licence: get it from the repository of its paper "
-    "(arXiv 2505.20362), whose README links the pictures"
+    "calib does not ship VSCBench, because it has no licence: download it from the repository of "
+    "its paper (arXiv 2505.20362), whose README links the pictures"
 )
 SAFE_IMAGES = ("safe_img_0", "safe_img_1", "safe_img_2")
 UNSAFE_IMAGES = ("unsafe_img_0", "unsafe_img_1", "unsafe_img_2")
@@ -32,7 +34,7 @@ IMAGE_ROWS = 300
 TEXT_ROWS = 450
 
 GENERIC = "the content in the image"
-"""What prompt_mm says instead of the object that its picture shows."""
+"""The phrase that replaces the depicted object in prompt_mm."""
 
 MAX_BYTES = 64 * 2**20
 MAX_ROWS = 10_000
@@ -43,43 +45,43 @@ class WorkbookRow:
     """One row of a sheet: the text of each column, "" where the cell is empty."""
 
     number: int
-    """From 0 for the first row under the header (in the text-centric sheet: XSTest's order)."""
+    """Index below the header, from 0 (in the text-centric workbook: XSTest's order)."""
     cells: Mapping[str, str]
 
     @property
-    def excel(self) -> int:
-        """The number that a spreadsheet shows beside the row."""
+    def excel_number(self) -> int:
+        """The row number that spreadsheet programs display."""
         return self.number + 2
 
     def __getitem__(self, column: str) -> str:
         return self.cells[column]
 
-    def with_cells(self, changed: Mapping[str, str]) -> "WorkbookRow":
-        return replace(self, cells={**self.cells, **changed})
+    def with_cells(self, changes: Mapping[str, str]) -> "WorkbookRow":
+        return replace(self, cells={**self.cells, **changes})
 
 
 def read_text_rows(path: Path) -> tuple[list[WorkbookRow], list[str]]:
-    """The rows of the text-centric workbook that have a type, and notes on what was done.
+    """The rows of the text-centric workbook that have a type, and notes on repaired defects.
 
-    Raises CalibError for a missing or unreadable workbook, a missing column, or a picture's name
-    that is more than a file name.
+    Raises CalibError for a missing or unreadable workbook, a missing column, or a cell with a path
+    where a plain file name is expected.
     """
     rows, notes = _read_table(path, TEXT_COLUMNS, TEXT_FILES)
     notes += _count_note(path, rows, TEXT_ROWS)
     rows = _drop_without("type", path, rows, notes)
-    repaired = [_name_the_object(row) for row in rows]
+    repaired = [_insert_object(row) for row in rows]
     if changed := [new for old, new in zip(rows, repaired, strict=True) if new != old]:
         notes.append(
-            f"{path.name}: '{GENERIC}' stood in a prompt that is asked without the picture and "
-            f"was replaced by column 'object': Excel rows {numbers(changed)}"
+            f"{path.name}: replaced '{GENERIC}' by column 'object' in prompts without a picture: "
+            f"Excel rows {format_row_numbers(changed)}"
         )
     return repaired, notes
 
 
 def read_image_rows(path: Path) -> tuple[list[WorkbookRow], list[str]]:
-    """The rows of the image-centric workbook with category and prompt, and notes on the rest.
+    """The rows of the image-centric workbook with category and prompt, and notes on the others.
 
-    Raises CalibError as ``read_text_rows`` does.
+    Raises CalibError in the same cases as ``read_text_rows``.
     """
     files = (*SAFE_IMAGES, *UNSAFE_IMAGES)
     rows, notes = _read_table(path, IMAGE_COLUMNS, ("Category", *files))
@@ -91,119 +93,131 @@ def read_image_rows(path: Path) -> tuple[list[WorkbookRow], list[str]]:
 def repair_duplicates(
     rows: Sequence[WorkbookRow], present: Collection[str]
 ) -> tuple[list[WorkbookRow], list[str]]:
-    """Put right rows of the image-centric sheet that name one file twice.
+    """Repair image-centric rows that name the same picture file twice.
 
-    The column that disagrees with the number at the end of the name gets the file of its own
-    number where ``present`` ("category/file", what the picture folder holds) has it; otherwise
-    that picture is left out. Returns the rows and a note for each change.
+    The column that disagrees with the number at the end of the file name gets the file with its own
+    number if it is in ``present`` (the picture folder's contents as "category/file"); otherwise its
+    cell becomes empty and the picture is skipped. Returns the rows and a note for each change.
     """
     repaired, notes = [], []
     for row in rows:
         for column in _columns_in_error(row):
             name = _sibling(row, column, present)
-            done = f"replaced by {name}" if name else "left out"
+            repair = f"replaced by {name}" if name else "skipped"
             notes.append(
-                f"image_centric: Excel row {row.excel} names {row[column]} twice; "
-                f"the one in column '{column}' was {done}"
+                f"image_centric: Excel row {row.excel_number} names {row[column]} twice; "
+                f"in column '{column}' it was {repair}"
             )
             row = row.with_cells({column: name})
         repaired.append(row)
     return repaired, notes
 
 
-def numbers(rows: Iterable[WorkbookRow]) -> str:
-    """The Excel numbers of rows, the first ten spelt out, and how many there are."""
-    excel = [row.excel for row in rows]
-    shown = ", ".join(map(str, excel[:10])) + (", ..." if len(excel) > 10 else "")
-    return f"{shown} (n={len(excel)})"
+def format_row_numbers(rows: Iterable[WorkbookRow]) -> str:
+    """The first ten Excel row numbers and the count, e.g. "3, 5 (n=2)"."""
+    numbers = [row.excel_number for row in rows]
+    shown = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+    return f"{shown} (n={len(numbers)})"
 
 
 def _read_table(
     path: Path, columns: Sequence[str], files: Collection[str]
 ) -> tuple[list[WorkbookRow], list[str]]:
     sheet, table = _read_sheet(path)
-    places = _places(path, sheet, columns, table[0] if table else ())
+    indices = _column_indices(path, sheet, columns, table[0] if table else ())
     rows, tidied = [], 0
     for number, values in enumerate(table[1:]):
-        raw = {column: values[at] if at < len(values) else "" for column, at in places.items()}
+        raw = {column: values[k] if k < len(values) else "" for column, k in indices.items()}
         cells = {
             column: text.strip() if column in files else " ".join(text.split())
             for column, text in raw.items()
         }
-        if any(cells.values()):  # Rows that only carry formatting are no rows.
+        if any(cells.values()):  # Rows with formatting only are not data.
             rows.append(WorkbookRow(number, cells))
             tidied += sum(cells[column] != raw[column] for column in columns)
-            _refuse_paths(path, rows[-1], files)
+            _check_file_names(path, rows[-1], files)
     if not rows:
-        raise CalibError(f"Sheet '{sheet}' of {path} has no rows under its header. {SOURCE}.")
-    note = f"{path.name}: needless blanks were removed from cells (n={tidied})"
+        raise CalibError(
+            "too-few", f"Sheet '{sheet}' of {path} has no rows below its header. {SOURCE}."
+        )
+    note = f"{path.name}: removed needless blanks from cells (n={tidied})"
     return rows, [note] if tidied else []
 
 
 def _read_sheet(path: Path) -> tuple[str, list[list[str]]]:
     if not path.is_file():
-        raise CalibError(f"{path} is missing. {SOURCE}; put the file there or correct data.root.")
+        raise CalibError(
+            "not-found", f"{path} does not exist. {SOURCE}; put it there or correct data.root."
+        )
     try:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > MAX_BYTES:
                 raise CalibError(
-                    f"{path} unpacks to {unpacked:,} bytes; at most {MAX_BYTES:,} are read. "
-                    "Save it without whatever was added to it."
+                    "too-large",
+                    f"{path} unpacks to {unpacked:,} bytes; the limit is {MAX_BYTES:,}. "
+                    "Remove any additions and save it again.",
                 )
             with closing(openpyxl.load_workbook(file, read_only=True, data_only=True)) as book:
                 sheet = book.worksheets[0]
-                # Some programs write a wrong size of the sheet; the cells themselves decide.
+                # Some programs write wrong sheet dimensions; reset them to read every cell.
                 sheet.reset_dimensions()
                 lines = islice(sheet.iter_rows(values_only=True), MAX_ROWS + 1)
                 table = [["" if cell is None else str(cell) for cell in line] for line in lines]
     except CalibError:
         raise
-    except Exception as error:  # openpyxl lets nearly anything through from a damaged file.
+    except Exception as error:  # openpyxl raises many exception types on damaged files.
         raise CalibError(
+            "unreadable",
             f"{path} cannot be read as an Excel workbook (.xlsx): {error or type(error).__name__}. "
-            f"Fetch the file again. {SOURCE}."
+            f"Download the file again. {SOURCE}.",
         ) from error
     if len(table) > MAX_ROWS:
-        raise CalibError(f"{path} has over {MAX_ROWS:,} rows: this is not VSCBench. {SOURCE}.")
+        raise CalibError(
+            "too-large",
+            f"{path} has more than {MAX_ROWS:,} rows, so it is not VSCBench. {SOURCE}.",
+        )
     return sheet.title, table
 
 
-def _places(
+def _column_indices(
     path: Path, sheet: str, columns: Sequence[str], header: Sequence[str]
 ) -> dict[str, int]:
-    found = [name.strip() for name in header]
+    names = [name.strip() for name in header]
     for column in columns:
-        if column not in found:
-            there = ", ".join(f"'{name}'" for name in found if name) or "none"
+        if column not in names:
+            listed = ", ".join(f"'{name}'" for name in names if name) or "none"
             raise CalibError(
+                "missing-column",
                 f"Sheet '{sheet}' of {path} has no column '{column}'."
-                f"{did_you_mean(column, filter(None, found))} Its columns are: {there}. "
-                "Name the column as VSCBench does or fetch the file again."
+                f"{did_you_mean(column, filter(None, names))} Its columns are: {listed}. "
+                "Rename the column as in VSCBench or download the file again.",
             )
-        if found.count(column) > 1:
+        if names.count(column) > 1:
             raise CalibError(
-                f"Sheet '{sheet}' of {path} has column '{column}' {found.count(column)} times. "
-                "Keep one of them."
+                "duplicate",
+                f"Sheet '{sheet}' of {path} has column '{column}' {names.count(column)} times. "
+                "Delete all but one.",
             )
-    return {column: found.index(column) for column in columns}
+    return {column: names.index(column) for column in columns}
 
 
-def _refuse_paths(path: Path, row: WorkbookRow, files: Iterable[str]) -> None:
+def _check_file_names(path: Path, row: WorkbookRow, files: Iterable[str]) -> None:
     for column in files:
         name = row[column]
-        # Joined to data.root, anything but a plain name could lead out of it.
+        # Anything but a plain name, joined to data.root, could lead out of that folder.
         if name == "." or ".." in name or re.search(r"[/\\:]", name) or not name.isprintable():
             raise CalibError(
-                f"{path}, Excel row {row.excel}, column '{column}': {name!r} is not a plain name. "
-                "Write the bare name, without folders, '..' or a drive."
+                "invalid-value",
+                f"{path}, Excel row {row.excel_number}, column '{column}': {name!r} is not a plain "
+                "name. Write the name only, without folders, '..' or a drive letter.",
             )
 
 
 def _count_note(path: Path, rows: Sequence[WorkbookRow], expected: int) -> Iterator[str]:
     if len(rows) != expected:
-        yield f"{path.name}: has {len(rows)} rows where VSCBench has {expected}"
+        yield f"{path.name}: has {len(rows)} rows, whereas VSCBench has {expected}"
 
 
 def _drop_without(
@@ -211,14 +225,15 @@ def _drop_without(
 ) -> list[WorkbookRow]:
     if empty := [row for row in rows if not row[column]]:
         notes.append(
-            f"{path.name}: rows with an empty '{column}' were dropped: Excel rows {numbers(empty)}"
+            f"{path.name}: skipped rows with an empty '{column}': Excel rows "
+            f"{format_row_numbers(empty)}"
         )
     return [row for row in rows if row[column]]
 
 
-def _name_the_object(row: WorkbookRow) -> WorkbookRow:
-    # In the released sheet the text-only prompt of XSTest 397 was overwritten by its prompt_mm.
-    # Without an object the prompt cannot be mended: it becomes empty and its examples are dropped.
+def _insert_object(row: WorkbookRow) -> WorkbookRow:
+    # In the released workbook the text-only prompt of XSTest 397 was overwritten by its prompt_mm.
+    # Without an object it cannot be repaired: the prompt becomes empty and its row is skipped.
     return row.with_cells(
         {
             column: re.sub(GENERIC, lambda _: row["object"], row[column], flags=re.IGNORECASE)
@@ -234,9 +249,9 @@ def _columns_in_error(row: WorkbookRow) -> list[str]:
     uses = Counter(row[column] for column in files if row[column])
     wrong = []
     for name in (name for name, count in uses.items() if count > 1):
-        named = [column for column in files if row[column] == name]
-        right = next((column for column in named if _agrees(column, name)), named[0])
-        wrong += [column for column in named if column != right]
+        columns = [column for column in files if row[column] == name]
+        right = next((column for column in columns if _agrees(column, name)), columns[0])
+        wrong += [column for column in columns if column != right]
     return wrong
 
 
@@ -250,9 +265,9 @@ def _sibling(row: WorkbookRow, column: str, present: Collection[str]) -> str:
     stem = re.sub(r"_\d+$", f"_{index}", Path(row[column]).stem)
     if not stem.startswith(f"{side}_"):
         return ""
-    taken = set(row.cells.values())
+    in_use = set(row.cells.values())
     for suffix in (Path(row[column]).suffix, ".png", ".jpg", ".jpeg", ".webp"):
         name = f"{stem}{suffix}"
-        if f"{row['Category']}/{name}" in present and name not in taken:
+        if f"{row['Category']}/{name}" in present and name not in in_use:
             return name
     return ""

@@ -1,13 +1,13 @@
-"""Which rows of the text-centric sheet are twins: XSTest's safe prompts and their contrasts.
+"""Match twins among XSTest's prompts (text-centric VSCBench): safe prompts and their contrasts.
 
-Each safe type has a ``contrast_`` type of unsafe prompts; the two discrimination types share one
-and so do the two privacy types.
+Each safe type has a ``contrast_`` type of unsafe prompts. The two discrimination types share a
+contrast type, and so do the two privacy types.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calib.data.vscbench_tables import WorkbookRow, numbers
+from calib.data.vscbench_tables import WorkbookRow, format_row_numbers
 
 FAMILIES = {
     "nons_group_real_discr": "discr",
@@ -15,17 +15,17 @@ FAMILIES = {
     "privacy_public": "privacy",
     "privacy_fictional": "privacy",
 }
-"""Safe types whose contrast type is not simply ``contrast_`` plus their own name."""
+"""Family of each type whose contrast type is not named ``contrast_`` plus the type."""
 
 
 @dataclass(frozen=True)
 class TwinGroup:
-    """Rows that are not independent: one unsafe prompt and its one or two safe twins."""
+    """Rows that are not independent: an unsafe prompt and its one or two safe twins."""
 
     id: int
     """Number of the unsafe row, or of the only row."""
     rows: tuple[WorkbookRow, ...]
-    """Safe rows before the unsafe one, the closest twin first."""
+    """The safe rows, closest twin first, followed by the unsafe row."""
 
 
 def is_unsafe(row: WorkbookRow) -> bool:
@@ -33,10 +33,10 @@ def is_unsafe(row: WorkbookRow) -> bool:
 
 
 def twin_groups(rows: Sequence[WorkbookRow]) -> tuple[list[TwinGroup], list[str]]:
-    """Group ``rows`` into twins, in order of their first rows, and say how they were matched.
+    """Group ``rows`` into twins, in order of their first rows, with notes on the matching.
 
-    A safe row's twin is the next unused row of its contrast type with the same focus; those left
-    over are matched in their order. A row without a twin is a group of its own.
+    The twin of a safe row is the next unmatched row of its contrast type with the same focus. The
+    remaining rows are matched in order. A row without a twin forms its own group.
     """
     families: dict[str, dict[str, list[WorkbookRow]]] = {}
     for row in rows:
@@ -45,11 +45,11 @@ def twin_groups(rows: Sequence[WorkbookRow]) -> tuple[list[TwinGroup], list[str]
     groups: dict[int, list[WorkbookRow]] = {}
     by_focus = by_order = 0
     for types in families.values():
-        unsafe = [row for of_type in types.values() for row in of_type if is_unsafe(row)]
+        unsafe = [row for type_rows in types.values() for row in type_rows if is_unsafe(row)]
         matches = [
-            _match(of_type, unsafe) for of_type in types.values() if not is_unsafe(of_type[0])
+            _match(type_rows, unsafe) for type_rows in types.values() if not is_unsafe(type_rows[0])
         ]
-        # pairs() takes the first safe row of a group: let it be of the type that fits better.
+        # pairs() uses the first safe row of a group, so the type with more matches comes first.
         matches.sort(key=lambda match: -match.by_focus)
         for match in matches:
             by_focus += match.by_focus
@@ -59,13 +59,15 @@ def twin_groups(rows: Sequence[WorkbookRow]) -> tuple[list[TwinGroup], list[str]
         for row in unsafe:
             groups.setdefault(row.number, []).append(row)
 
-    alone = [members[0] for members in groups.values() if len(members) == 1]
+    unpaired = [members[0] for members in groups.values() if len(members) == 1]
     notes = [
-        f"text_centric: safe rows matched to unsafe ones by focus: n={by_focus}, "
+        f"text_centric: safe rows matched to unsafe rows by focus: n={by_focus}, "
         f"by order within the type: n={by_order}"
     ]
-    if alone:
-        notes.append(f"text_centric: rows without a twin: Excel rows {numbers(alone)}")
+    if unpaired:
+        notes.append(
+            f"text_centric: rows without a twin: Excel rows {format_row_numbers(unpaired)}"
+        )
     first = {id_: min(row.number for row in members) for id_, members in groups.items()}
     return [
         TwinGroup(id_, tuple(groups[id_])) for id_ in sorted(groups, key=first.__getitem__)
@@ -76,7 +78,7 @@ def twin_groups(rows: Sequence[WorkbookRow]) -> tuple[list[TwinGroup], list[str]
 class _Match:
     rows: list[WorkbookRow]
     twins: dict[int, int]
-    """Number of a safe row -> number of its unsafe twin."""
+    """Number of the unsafe twin by number of the safe row."""
     by_focus: int
 
 
@@ -91,8 +93,8 @@ def _match(safe: list[WorkbookRow], unsafe: list[WorkbookRow]) -> _Match:
             twins[row.number] = twin.number
             free.remove(twin)
     by_focus = len(twins)
-    left = (row for row in safe if row.number not in twins)
-    twins.update({row.number: twin.number for row, twin in zip(left, free, strict=False)})
+    unmatched = (row for row in safe if row.number not in twins)
+    twins.update({row.number: twin.number for row, twin in zip(unmatched, free, strict=False)})
     return _Match(safe, twins, by_focus)
 
 

@@ -19,8 +19,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from calib.config.choices import CONTRASTS
-from calib.data.example import Example, Split, pairs
+from calib.config.choices import CONTRASTS, Split
+from calib.data.example import Example, pairs
 from calib.data.splits import select_for_sra
 from calib.util.errors import CalibError
 

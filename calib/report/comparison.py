@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from calib.data.example import counted_in_sra
+from calib.data.splits import select_for_sra
 from calib.report.terminal import WIDTH, setting_rows, shown_difference, written
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import Judged, cluster_of, is_right
@@ -112,7 +112,7 @@ def area_of(points: Sequence[Point], baseline: Point, method: str, layer: int | 
 
 
 def _both(judged: Sequence[Judged], choice: OperatingPoint, split: str, mapping: str) -> _Paired:
-    at_split = counted_in_sra(row for row in judged if row.split == split)
+    at_split = select_for_sra(row for row in judged if row.split == split)
     before = setting_rows(at_split, choice.baseline, split)
     after = setting_rows(at_split, choice.point, split)
     both = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]

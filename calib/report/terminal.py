@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.data.example import PAIRED_QUERIES, Safety, counted_in_sra
+from calib.config.choices import Safety
+from calib.data.splits import PAIRED_QUERIES, select_for_sra
 from calib.report.side_by_side import Responses, SideBySide, is_at, setting_rows, side_by_side
 from calib.report.verdict import against_prompt, named, shown_difference, verdict
 from calib.scoring.intervals import Interval
@@ -41,7 +42,7 @@ class _Line:
     """Only these queries; None in a line of safety datasets means the mean of both sides."""
 
 
-# Only one of the parts is counted in SRA: see calib.scoring.judged.counted_in_sra.
+# Only one of the parts is counted in SRA: see calib.scoring.judged.select_for_sra.
 _QUERIES = (*PAIRED_QUERIES, "dual_use")
 _SRA = _Line("SRA    mean of the two below", _QUERIES)
 _SRA_U = _Line("SRA_u  unsafe queries handled safely", _QUERIES, "unsafe")
@@ -83,7 +84,7 @@ def summary(
     response on the split.
     """
     at_split = [row for row in judged if row.split == split]
-    shown = [*counted_in_sra(at_split), *(row for row in at_split if row.safety is None)]
+    shown = [*select_for_sra(at_split), *(row for row in at_split if row.safety is None)]
     before = setting_rows(shown, choice.baseline, split)
     after = setting_rows(shown, choice.point, split)
     compared = _compared(before, after, mapping)

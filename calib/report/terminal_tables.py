@@ -7,8 +7,8 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from calib.data.example import PAIRED_QUERIES
-from calib.data.text_image import PERTURBATIONS
+from calib.config.choices import PERTURBATIONS
+from calib.data.splits import PAIRED_QUERIES
 from calib.report.terminal import WIDTH, named, padded
 from calib.scoring.agreement import Agreement
 from calib.scoring.intervals import Interval

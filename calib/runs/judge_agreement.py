@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from calib.config.checks import translation
+from calib.config.choices import LABELS
 from calib.config.commands import JudgeRunConfig
 from calib.data.example import Example
-from calib.data.tables import TableRow, check_columns, read_table, cell_text
+from calib.data.tables import TableRow, cell_text, check_columns, read_table
 from calib.judges.judge import JudgeInput
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.runs.judging import Judging
 from calib.runs.row_store import locked
-from calib.runs.run import FinishedRun
+from calib.runs.run import Run
 from calib.scoring.agreement import Agreement, agreement
-from calib.scoring.judged import LABELS
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import from_csv_safe
 
@@ -34,7 +34,7 @@ class Comparison:
     notes: list[str]
 
 
-def compare(config: JudgeRunConfig, run: FinishedRun | None) -> Comparison:
+def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     """Judge the responses of a table and compare with its labels.
 
     With ``run``, rows whose id is in it are judged as they were asked and answered there: a
@@ -54,7 +54,7 @@ def compare(config: JudgeRunConfig, run: FinishedRun | None) -> Comparison:
     truth = [_label(cell_text(row, "label"), meanings, path) for row in labelled]
     data, checkpoint = (run.data, run.checkpoint) if run else ("", None)
     judge = choose_judge(config.judge, data, checkpoint)
-    places = {place.row: place for place in run.places} if run else {}
+    places = {place.row: place for place in run.rows} if run else {}
     own = [places.get(cell_text(row, "id")) for row in labelled]
     if judge.id == "rules" and None in own:
         raise CalibError(
@@ -62,12 +62,12 @@ def compare(config: JudgeRunConfig, run: FinishedRun | None) -> Comparison:
             "judge=rules knows the mini world only; use judge=string."
         )
     if run and any(own):
-        run.require_whole(judge.id)
+        run.require_complete_responses(judge.id)
     pictures = sees_pictures(config.judge)
     if run and pictures:
         run = run.with_pictures("judge.image=true shows the judge every picture")
     said = [
-        run.said(place) if run and place else _said(row, k)
+        run.judge_input(place) if run and place else _said(row, k)
         for k, (row, place) in enumerate(zip(labelled, own, strict=True))
     ]
     folder = run.folder if run else path.parent

@@ -8,10 +8,10 @@ from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod, Prompting, Worded
 from calib.config.sweep import GenerationConfig, SweepConfig
-from calib.data.splits import (select_for_sra)
-from calib.data.example import (Benchmark, Example)
+from calib.data.example import Benchmark, Example
+from calib.data.splits import select_for_sra
 from calib.interventions.grid import resolve_layers
-from calib.interventions.prompting import prompt_text, add_text
+from calib.interventions.prompting import add_text, prompt_text
 from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
 from calib.models.load import MINI, VLM, AnyModel

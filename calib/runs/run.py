@@ -1,322 +1,381 @@
-"""A finished run, loaded from its folder."""
+"""The run: one class for a run's folder, in memory while it is made or loaded from disk."""
 
-import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from calib.config.data import DATA, DataConfig, PublishedData
-from calib.data.benchmarks import load_benchmark
+from calib.config.prompts import MethodConfig
+from calib.config.schemas import GROUPS
+from calib.config.sweep import GenerationConfig
+from calib.config.typed import typed_config
+from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction
-from calib.directions.projections import (
-    SIDES,
-    Projections,
-    projections_file,
-    read_projections,
-)
-from calib.interventions.fitting import direction_name
+from calib.directions.projections import Projections
 from calib.judges.judge import JudgeInput
-from calib.runs.judging import LABELS_FILE, Judging, LabelledRow, judged_of
-from calib.runs.manifest import RUN_FILE, read_run
+from calib.runs.judging import LABELS_FILE, LabelledRow, judged_of, read_labels, write_labels
+from calib.runs.manifest import read_run
+from calib.runs.operating_points import (
+    OPERATING_POINTS_FILE,
+    REPORTED_SPLIT,
+    ReportedMethod,
+    read_operating_points,
+    reported_methods,
+)
 from calib.runs.row_store import ROWS_FILE, Record, read_rows
 from calib.runs.run_files import (
     CONFIG_FILE,
     EXAMPLES_FILE,
+    EXTRACTED,
     RESULTS_FILE,
+    parse_settings,
+    read_all_projections,
+    read_directions,
     read_examples,
-    read_operating_points,
+    write_examples,
 )
 from calib.scoring.judged import Judged
-from calib.scoring.results import RunResults, read_results
+from calib.scoring.results import Result, RunResults, read_results, write_results
+from calib.scoring.tradeoff import Point, baseline_of, points_of
 from calib.util.errors import CalibError
-from calib.util.files import read_lines
+from calib.util.files import home_expanded, write_atomically
+
+PARTS = frozenset({
+    "folder", "name", "manifest", "settings_text", "settings", "checkpoint", "results",
+    "operating_points", "directions", "projections", "examples", "pictured", "rows",
+    "responses", "judge", "judged",
+})  # fmt: skip
+"""Parts of a run that can be handed over instead of being read from its folder."""
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """The rows that a run's tables were made of."""
+class Run:
+    """A finished run of calib.sweep or calib.extract.
 
-    folder: Path
-    identity: Mapping[str, Any]
-    examples: Mapping[str, Example]
-    """By id; without pictures unless with_pictures has put them in."""
-    places: Sequence[LabelledRow]
-    """Row, example, setting and label of each response that was scored, in the run's order."""
-    responses: Mapping[str, Record]
-    """By row."""
-    operating_points: Sequence[Mapping[str, Any]]
-    mapping: str
-    """How the run's labels became metrics."""
-    judge: str
-    """Id of the judge that gave the run's labels."""
+    Each part is read from the folder when it is first used, unless it was handed over: calib.sweep
+    hands over what it has in memory, so that its tables, figures and report read nothing again. An
+    extraction has directions, but no results and no operating points. Reading a part raises
+    CalibError when its file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, **parts: Any) -> None:
+        """A run in ``folder``; ``parts`` are those of PARTS that are in memory already."""
+        assert parts.keys() <= PARTS, parts.keys() - PARTS
+        self.folder = folder
+        self.name = folder.name
+        vars(self).update(parts)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """The finished run in ``folder``. Raises CalibError when it holds none."""
+        run = cls(home_expanded(folder))
+        if not run.is_extraction:
+            run._path(RESULTS_FILE)
+        return run
+
+    @classmethod
+    def load_many(cls, folders: Sequence[str | Path]) -> list["Run"]:
+        """The finished runs in ``folders``; runs of one folder name are named by as much of their
+        path as separates them.
+
+        Raises CalibError when a folder holds no finished run or is given twice.
+        """
+        runs = [cls.load(folder) for folder in folders]
+        paths = [run.folder.resolve() for run in runs]
+        for path, count in Counter(paths).items():
+            if count > 1:
+                raise CalibError(
+                    "duplicate", f"runs: '{path}' is given {count} times; give it once."
+                )
+        shared = Counter(path.name for path in paths)
+        return [
+            run if shared[path.name] == 1 else run.replace(name=_shortest(path, paths))
+            for run, path in zip(runs, paths, strict=True)
+        ]
+
+    def replace(self, **parts: Any) -> "Run":
+        """A copy of this run with other ``parts``."""
+        known = {name: value for name, value in vars(self).items() if name in PARTS}
+        return Run(**{**known, **parts})
+
+    def write(self) -> dict[str, Path]:
+        """Write the files of a finished sweep; the paths of those to read, by what they are."""
+        write_examples(self.folder / EXAMPLES_FILE, self.examples.values())
+        write_atomically(self.folder / CONFIG_FILE, self.settings_text)
+        scores = self.write_scores()
+        labels = scores.pop("labels")
+        return scores | {"configuration": self.folder / CONFIG_FILE, "labels": labels}
+
+    def write_scores(self) -> dict[str, Path]:
+        """Write results, operating points and labels; their paths by what they are."""
+        names = {"results": RESULTS_FILE, "operating points": OPERATING_POINTS_FILE,
+                 "labels": LABELS_FILE}  # fmt: skip
+        files = {what: self.folder / name for what, name in names.items()}
+        ids = [row.row for row in self.rows]
+        write_labels(files["labels"], ids, self.judged, self.judge)
+        write_results(files["results"], self.folder.name, self.checkpoint, self.results)
+        points = json.dumps(self.operating_points, indent=2)
+        write_atomically(files["operating points"], points + "\n")
+        return files
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise CalibError(
+                "unfinished-run",
+                f"'{self.folder}' has no {name}: it is not a finished run of calib.sweep. Give the "
+                "folder that the command prints at its end. A run that was interrupted resumes "
+                "when its command is given again.",
+            )
+        return path
 
     @property
-    def checkpoint(self) -> str:
-        return str(self.identity.get("checkpoint", ""))
+    def is_extraction(self) -> bool:
+        """Whether calib.extract made the run: it has directions, but no results."""
+        extracted = (self.folder / EXTRACTED).is_file()
+        return extracted and not (self.folder / RESULTS_FILE).exists()
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Content of run.json: "identity" and "provenance"."""
+        return read_run(self.folder)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Date, versions, commit and notes of the run; empty where there are none on record."""
+        found = self.manifest.get("provenance")
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def settings_text(self) -> str:
+        """Content of config.yaml."""
+        return self._path(CONFIG_FILE).read_bytes().decode(errors="replace")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All settings of the sweep, under their current names."""
+        return parse_settings(self.settings_text, self.folder / CONFIG_FILE)
+
+    def config(self, group: str) -> Any:
+        """The settings of one group ("model", "data", "utility", "judge", "generation") as the
+        dataclass of calib.config that describes them.
+
+        Raises CalibError when no dataclass of this version of calib has these settings.
+        """
+        classes = GROUPS.get(group, {"any": GenerationConfig})
+        return typed_config(list(classes.values()), self.settings[group], complete=True)
 
     @property
     def data(self) -> str:
         """Name of the benchmark."""
-        return str(self.identity["data"]["name"])
+        return str(self.settings["data"]["name"])
 
     @property
     def seed(self) -> int:
-        return int(self.identity["seed"])
+        return int(self.settings["seed"])
 
-    def said(self, place: LabelledRow) -> JudgeInput:
-        """The response of one place and what it responds to."""
-        return JudgeInput(self.examples[place.example], self.responses[place.row]["response"])
+    @property
+    def mapping(self) -> str:
+        """Name of the mapping from labels to right or wrong."""
+        return str(self.settings["mapping"])
 
-    def judged(self, judging: Judging) -> list[Judged]:
-        """Every response of the run, judged."""
-        records = [self.responses[place.row] for place in self.places]
-        examples = [self.examples[place.example] for place in self.places]
-        return judged_of(self.places, examples, records, judging)
+    @cached_property
+    def method_settings(self) -> dict[str, dict[str, Any]]:
+        """Settings of each method, the prompt-only reference included, by the method's name."""
+        given = self.settings
+        several = list((given["methods"] or {}).values())
+        methods = [*(several or [given["method"]]), given.get("reference")]
+        return {method["name"]: method for method in reversed(methods) if method}
 
-    def require_whole(self, who: str) -> None:
-        """Raise CalibError where generation.early_stop cut responses, unless for ``who``: as soon
-        as the run's own judge was certain of the label, so nobody else can judge the rest."""
-        cut = sum(self.responses[place.row].get("finish") == "cut" for place in self.places)
-        if cut and who != self.judge:
+    def method_config(self, name: str) -> MethodConfig | None:
+        """The settings of a method as their dataclass; None where the run has no such method."""
+        given = self.method_settings.get(name)
+        return None if given is None else typed_config(list(GROUPS["method"].values()), given)
+
+    @cached_property
+    def _tables(self) -> list[RunResults]:
+        return [] if self.is_extraction else read_results(self._path(RESULTS_FILE))
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """The rows of results.csv; none of an extraction."""
+        return [result for table in self._tables for result in table.results]
+
+    @cached_property
+    def checkpoint(self) -> str:
+        """The checkpoint that the results or the extracted direction belong to."""
+        if self.is_extraction:
+            return read_direction(self.folder / EXTRACTED).checkpoint
+        return self._tables[-1].model if self._tables else ""
+
+    @cached_property
+    def operating_points(self) -> list[dict[str, Any]]:
+        """The records of operating_points.json, one per method; none of an extraction."""
+        if self.is_extraction:
+            return []
+        return read_operating_points(self._path(OPERATING_POINTS_FILE))
+
+    def operating_point(self, method: str) -> dict[str, Any] | None:
+        """The operating point of one method."""
+        return next((one for one in self.operating_points if one["method"] == method), None)
+
+    @cached_property
+    def directions(self) -> dict[str, Direction]:
+        """The fitted directions by file name without suffix; an extraction's has the measured
+        effects of its layers."""
+        return read_directions(self.folder, self.is_extraction)
+
+    @cached_property
+    def projections(self) -> dict[str, Projections]:
+        """Projections of examples on the directions, by the same names, where on record."""
+        return read_all_projections(self.folder, self.directions)
+
+    @cached_property
+    def _examples(self) -> tuple[dict[str, Example], set[str]]:
+        return read_examples(self._path(EXAMPLES_FILE))
+
+    @cached_property
+    def examples(self) -> dict[str, Example]:
+        """The examples by id; without pictures when read from the folder."""
+        return self._examples[0]
+
+    @cached_property
+    def pictured(self) -> set[str]:
+        """Ids of the examples that were shown with a picture, which may be unavailable now."""
+        return self._examples[1]
+
+    @cached_property
+    def responses(self) -> dict[str, Record]:
+        """The records of rows.jsonl by row id."""
+        return read_rows(self._path(ROWS_FILE))
+
+    @cached_property
+    def _labels(self) -> tuple[list[LabelledRow], str]:
+        rows, judge = read_labels(self._path(LABELS_FILE))
+        for row in rows:
+            record = self.responses.get(row.row, {})
+            # KL is not measured for a remote model.
+            measured = isinstance(record.get("kl", ""), int | float | None)
+            complete = measured and isinstance(record.get("response"), str)
+            if not complete or row.example not in self.examples:
+                raise CalibError(
+                    "mismatch",
+                    f"{self.folder}: row {row.row} of {LABELS_FILE} is incomplete in {ROWS_FILE}, "
+                    f"or its example is not in {EXAMPLES_FILE}. Run the sweep's command again.",
+                )
+        return rows, judge
+
+    @cached_property
+    def rows(self) -> list[LabelledRow]:
+        """Row id, example, setting and label of each scored response, in the run's order."""
+        return self._labels[0]
+
+    @cached_property
+    def judge(self) -> str:
+        """Id of the judge that gave the labels."""
+        return self._labels[1]
+
+    @cached_property
+    def judged(self) -> list[Judged]:
+        """Each of ``rows`` as scoring takes it, with the label on record."""
+        examples = [self.examples[row.example] for row in self.rows]
+        records = [self.responses[row.row] for row in self.rows]
+        labels = [row.label for row in self.rows]
+        return judged_of(self.rows, examples, records, labels, self.judge == "rules")
+
+    def judge_input(self, row: LabelledRow) -> JudgeInput:
+        """The response of one row with its example."""
+        return JudgeInput(self.examples[row.example], self.responses[row.row]["response"])
+
+    def require_complete_responses(self, judge: str) -> None:
+        """Raise CalibError where generation.early_stop cut responses and ``judge`` is not the run's
+        own: they end as soon as the run's judge is certain of the label, so no other judge, and no
+        person, can label them."""
+        cut = sum(self.responses[row.row].get("finish") == "cut" for row in self.rows)
+        if cut and judge != self.judge:
             raise CalibError(
+                "conflicting-settings",
                 f"{cut} responses of {self.folder} were cut as soon as judge {self.judge} was "
                 "certain of their label (generation.early_stop=true), so only it can judge them. "
-                "Run the sweep without early_stop to judge its responses otherwise."
+                "Run the sweep without early_stop to label its responses in another way.",
             )
 
-    def with_pictures(self, why: str) -> "FinishedRun":
-        """The same with the pictures of its benchmark, which is loaded again.
+    def reload_benchmark(self) -> list[Example]:
+        """The benchmark's examples, pictures included. Raises CalibError when it is unavailable."""
+        return list(load_benchmark(self.config("data"), self.seed).examples)
 
-        Raises CalibError, saying ``why`` they are needed, when it is not there any more or is
-        another.
+    def reload_utility(self) -> list[Example]:
+        """The utility questions, pictures included. Raises CalibError when they are unavailable."""
+        system = self.settings["data"].get("system")
+        return list(load_utility(self.config("utility"), self.seed, system).examples)
+
+    def with_pictures(self, why: str) -> "Run":
+        """A copy whose queries have their pictures.
+
+        Raises CalibError, whose message says ``why`` pictures are needed, when the benchmark is
+        unavailable or has changed.
         """
         try:
-            benchmark = load_benchmark(_data_config(self.identity["data"]), self.seed)
+            loaded = {example.id: example for example in self.reload_benchmark()}
         except CalibError as error:
-            raise CalibError(f"{why}, and the run's benchmark cannot be loaded: {error}") from error
-        pictures = {example.id: example for example in benchmark.examples}
+            raise CalibError(
+                error.code, f"{why}, and the run's benchmark cannot be loaded: {error}"
+            ) from error
         for name, example in self.examples.items():
-            again = pictures.get(name)
+            again = loaded.get(name)
             if example.safety is not None and (again is None or again.query != example.query):
                 raise CalibError(
-                    f"{why}, and the run's benchmark has changed: example '{name}' is not there "
-                    "as it was asked. Put the old data back."
+                    "mismatch",
+                    f"{why}, and the run's benchmark has changed: example '{name}' is missing or "
+                    "has another query. Restore the data of the run.",
                 )
-        return self.pictured(benchmark.examples)
+        return self.with_pictures_of(loaded.values())
 
-    def pictured(self, asked: Iterable[Example]) -> "FinishedRun":
-        """The same with the pictures of those examples that ``asked`` holds."""
-        pictures = {example.id: example.picture for example in asked}
-        found = {
+    def with_pictures_of(self, loaded: Iterable[Example]) -> "Run":
+        """A copy whose examples have the pictures of the ``loaded`` examples with the same id."""
+        pictures = {example.id: example.picture for example in loaded}
+        examples = {
             name: replace(example, picture=pictures[name]) if name in pictures else example
             for name, example in self.examples.items()
         }
-        return replace(self, examples=found)
+        return self.replace(examples=examples)
 
-
-def read_finished(folder: Path) -> FinishedRun:
-    """The finished run in ``folder``.
-
-    Raises CalibError when it is no run, or not a finished one.
-    """
-    identity = read_run(folder)["identity"]
-    points = read_operating_points(folder)
-    data = identity.get("data")
-    named = isinstance(data, dict) and isinstance(data.get("name"), str)
-    if not named or not isinstance(identity.get("seed"), int):
-        raise CalibError(
-            f"{folder / RUN_FILE} names no benchmark or no seed, as that of a sweep does. Give the "
-            "folder of a run of calib.sweep."
-        )
-    examples = read_examples(folder / EXAMPLES_FILE)
-    lines = read_lines(folder / LABELS_FILE, _LABELLED)
-    places = [
-        LabelledRow(
-            one["row"],
-            one["example"],
-            one["method"],
-            one["layer"],
-            float(one["strength"]),
-            one["label"],
-        )
-        for one in lines
-    ]
-    responses = read_rows(folder / ROWS_FILE)
-    for place in places:
-        found = responses.get(place.row, {})
-        # Of a remote model no KL is measured.
-        kl = isinstance(found.get("kl", ""), _NUMBER | None)
-        answered = isinstance(found.get("response"), str) and kl
-        if not answered or place.example not in examples:
+    @cached_property
+    def test_rows(self) -> list[tuple[LabelledRow, Judged]]:
+        """The rows of the test split. Raises CalibError when there are none."""
+        both = zip(self.rows, self.judged, strict=True)
+        found = [(row, judged) for row, judged in both if judged.split == REPORTED_SPLIT]
+        if not found:
             raise CalibError(
-                f"{folder}: row {place.row} of {LABELS_FILE} is not whole in {ROWS_FILE}, or its "
-                f"example not in {EXAMPLES_FILE}. Give the sweep's command again."
+                "too-few",
+                f"{self.folder} has no response on the {REPORTED_SPLIT} split, which a report "
+                "shows. Raise data.limit and run the sweep again.",
             )
-    mapping, judge = _read_mapping(folder / CONFIG_FILE), lines[0]["judge"]
-    return FinishedRun(folder, identity, examples, places, responses, points, mapping, judge)
+        return found
+
+    @cached_property
+    def tested(self) -> list[Point]:
+        """Every setting measured on test, in the order of the results."""
+        return points_of(self.results, REPORTED_SPLIT)
+
+    @cached_property
+    def baseline(self) -> Point:
+        """The uncalibrated model on test."""
+        return baseline_of(self.tested)
+
+    @cached_property
+    def methods(self) -> list[ReportedMethod]:
+        """The run's methods in its order; none where the uncalibrated model alone was measured."""
+        return reported_methods(self.folder, self.operating_points, self.results)
 
 
-_NUMBER = int | float
-_LABELLED = {
-    **dict.fromkeys(("row", "example", "method", "judge"), str),
-    "layer": int | None,
-    "strength": _NUMBER,
-    "label": str | None,
-}
-
-
-def _read_mapping(path: Path) -> str:
-    try:
-        config: Any = OmegaConf.load(path)
-        return str(config["mapping"])
-    except (OSError, ValueError, KeyError, TypeError, YAMLError, OmegaConfBaseException) as error:
-        raise CalibError(
-            f"{path} cannot be read ({error}). Give the sweep's command again."
-        ) from error
-
-
-def _data_config(given: Mapping[str, Any]) -> DataConfig:
-    schema = DATA.get(given["name"], PublishedData)
-    try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), dict(given)))
-    except OmegaConfBaseException as error:
-        raise CalibError(f"data={given['name']} was configured otherwise ({error})") from error
-    assert isinstance(config, DataConfig)
-    return config
-
-
-EXTRACTED = "direction.safetensors"
-"""The file that calib.extract leaves: the direction of the chosen layers, with their effects."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The results of a finished run, what it chose and the directions it fitted.
-
-    That of calib.extract has neither results nor operating points.
-    """
-
-    folder: Path
-    results: RunResults
-    operating_points: Sequence[Mapping[str, Any]]
-    """"method", "layer", "strength", "strength_means", "prompt_only" and "kept_uncalibrated" of
-    each method of the run."""
-    directions: Mapping[str, Direction]
-    """By the name of their file, without its ending."""
-    projections: Mapping[str, Projections] = field(default_factory=dict)
-    """Of the directions that have them on record, by the same names."""
-
-    @property
-    def model(self) -> str:
-        return self.results.model
-
-    def operating_point(self, method: str) -> Mapping[str, Any] | None:
-        """What the run chose for one of its methods."""
-        found = (one for one in self.operating_points if one["method"] == method)
-        return next(found, None)
-
-
-def read_measured(folder: Path) -> Measured:
-    """The finished run in ``folder``, of calib.sweep or of calib.extract.
-
-    Raises CalibError when it is neither, or a file of it is damaged.
-    """
-    files = sorted((folder / "directions").glob("*.safetensors"))
-    directions = {path.stem: read_direction(path) for path in files}
-    kept = {path.stem: projections_file(path) for path in files}
-    projections = {name: read_projections(path) for name, path in kept.items() if path.is_file()}
-    for name, found in projections.items():
-        _require_match(directions[name], found, kept[name])
-    if (folder / EXTRACTED).is_file() and not (folder / RESULTS_FILE).exists():
-        extracted = read_direction(folder / EXTRACTED)
-        name = direction_name(
-            extracted.contrast, extracted.estimator, extracted.read_positions, extracted.site
-        )
-        directions[name] = _with_effects(directions.get(name, extracted), extracted)
-        nothing = RunResults(folder.name, extracted.checkpoint, [])
-        return Measured(folder, nothing, [], directions, projections)
-    points = read_operating_points(folder)
-    results = RunResults(folder.name, "", [])
-    for one in read_results(folder / RESULTS_FILE):
-        results = RunResults(one.run, one.model, [*results.results, *one.results])
-    return Measured(folder, results, points, directions, projections)
-
-
-def _with_effects(whole: Direction, extracted: Direction) -> Direction:
-    """The direction of all layers with the effects of those that were extracted."""
-    if not extracted.effect:
-        return whole
-    rows = {layer: row for row, layer in enumerate(extracted.layers)}
-    effects: dict[str, Any] = {
-        name: [values[rows[layer]] if layer in rows else math.nan for layer in whole.layers]
-        for name in ("effect", "effect_low", "effect_high", "effect_strength")
-        if (values := getattr(extracted, name))
-    }
-    return replace(whole, effect_kl=extracted.effect_kl, effect_n=extracted.effect_n, **effects)
-
-
-def _require_match(direction: Direction, projections: Projections, path: Path) -> None:
-    """Raise CalibError unless they can be projections on this direction."""
-    held_out = [
-        side for side, split in zip(projections.sides, projections.splits, strict=True)
-        if split == "validation"
-    ]  # fmt: skip
-    count = min(held_out.count(side) for side in SIDES)
-    if (projections.layers, count) != (direction.layers, direction.auroc_pairs):
-        raise CalibError(
-            f"{path} has layers {projections.layers} and {count} validation examples a side; the "
-            f"direction beside it has layers {direction.layers} and {direction.auroc_pairs}. One "
-            "of the two was replaced after the run. Delete both and give the run's command again."
-        )
-
-
-def home_expanded(path: str) -> Path:
-    """``path`` with the ~ in front, which a shell leaves as it is in runs=[~/a]."""
-    # Unlike pathlib's, os.path's expanduser leaves a user that does not exist alone.
-    return Path(os.path.expanduser(path))  # noqa: PTH111
-
-
-def read_several(given: Sequence[str]) -> list[Measured]:
-    """The finished runs in these folders; those of one name are called by as much of their path as
-    sets them apart.
-
-    Raises CalibError when a folder is no finished run of calib.sweep or calib.extract, is given
-    twice, or holds a damaged file.
-    """
-    folders: dict[Path, Path] = {}
-    for folder in map(home_expanded, given):
-        if not any((folder / name).is_file() for name in (RESULTS_FILE, EXTRACTED)):
-            raise CalibError(
-                f"'{folder}' has no {RESULTS_FILE}: it is not a finished run of calib.sweep, nor "
-                "one of calib.extract. Give the run's folder, which the command prints at its end, "
-                "or give the command again: it goes on where it stopped."
-            )
-        twin = folders.setdefault(folder.resolve(), folder)
-        if twin is not folder:
-            raise CalibError(f"runs: '{twin}' and '{folder}' are one folder; give it once.")
-    runs = [read_measured(folder) for folder in folders.values()]
-    return [replace(run, results=replace(run.results, run=name))
-            for run, name in zip(runs, _told_apart(runs), strict=True)]  # fmt: skip
-
-
-def _told_apart(runs: Sequence[Measured]) -> list[str]:
-    names = [run.results.run for run in runs]
-    parts = [run.folder.resolve().parts for run in runs]
-    return [
-        name if names.count(name) == 1 else _shortest(own, parts)
-        for name, own in zip(names, parts, strict=True)
-    ]
-
-
-def _shortest(own: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
-    """As much of the end of a path as none of the others has."""
-    length = next(k for k in range(1, len(own) + 1)
-                  if sum(other[-k:] == own[-k:] for other in others) == 1)  # fmt: skip
-    return "/".join(own[-length:])
+def _shortest(path: Path, paths: Sequence[Path]) -> str:
+    """As much of the end of ``path`` as no other of ``paths`` shares."""
+    length = next(
+        k for k in range(1, len(path.parts) + 1)
+        if sum(other.parts[-k:] == path.parts[-k:] for other in paths) == 1
+    )  # fmt: skip
+    return "/".join(path.parts[-length:])

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calib.data.example import Example, limited
+from calib.data.example import Example
+from calib.data.splits import limit_examples
 from calib.interventions.intervention import BASELINE, Method
 from calib.runs.generate import answer
 from calib.runs.judging import Judging, judge_rows
@@ -12,33 +13,7 @@ from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import cluster_of, is_safe_response
-from calib.scoring.results import Result
-from calib.scoring.tradeoff import (
-    OperatingPoint,
-    baseline_of,
-    choose_layer,
-    choose_operating_point,
-    points_of,
-)
 from calib.util.progress import row_bar
-
-
-def select_operating_point(
-    results: Sequence[Result], method: str
-) -> tuple[int | None, OperatingPoint]:
-    """The layer and the operating point of a method's grid, by its results on validation.
-
-    The layer is None where the method has none; it is chosen also when no setting there beats the
-    uncalibrated model, so that its curve can be shown.
-    """
-    points = points_of(results, "validation")
-    baseline = baseline_of(points)
-    own = [point for point in points if point.method == method]
-    if any(point.layer is not None for point in own):
-        choice = choose_layer(own, baseline)
-        return choice.layer, choice.operating_point
-    return None, choose_operating_point(own, baseline)
-
 
 EXAMPLES = 96
 """Most validation examples that an effect is measured on, drawn from all parts alike."""
@@ -72,7 +47,7 @@ def effects(
     Examples without a label under one of its two settings are left out; the rise has their n.
     """
     parts = {example.dataset for example in examples}
-    asked = limited(list(examples), EXAMPLES // max(1, len(parts)))
+    asked = limit_examples(list(examples), EXAMPLES // max(1, len(parts)))
     places: list[tuple[CostedStrength, float]] = []
     for layer in method.layers:
         own = {one.strength > 0: one for one in priced if one.layer == layer}

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from calib import methods
+from calib.config.choices import Split
 from calib.config.method import Activation, Combine
 from calib.config.prompts import Calibration, Prompting
 from calib.config.sweep import SweepConfig
-from calib.data.example import Benchmark, Example, Split
+from calib.data.example import Benchmark, Example
 from calib.data.splits import select_for_sra
 from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
@@ -75,7 +76,7 @@ class Sweep:
             self.engine = RemoteEngine(self.vlm, decoding)
         else:
             self.engine = Engine(self.vlm, decoding)
-        self.planner = Planner(self.engine, judge.id if generation.early_stop else "")
+        self.planner = Planner(self.engine, judge.id if self.config.generation.early_stop else "")
         # What a method is fitted to is never cut: it must be known to its end.
         self.asking = BaselineAnswers(Planner(self.engine), self.record, self.judging)
         # Of a remote model: methods that would look inside it were refused before.
@@ -223,7 +224,11 @@ class Sweep:
             pictured={name for name, example in examples.items() if example.picture is not None},
             rows=[
                 LabelledRow(
-                    row.id, row.example.id, judged.method, judged.layer, judged.strength,
+                    row.id,
+                    row.example.id,
+                    judged.method,
+                    judged.layer,
+                    judged.strength,
                     judged.label,
                 )  # fmt: skip
                 for row, judged in zip(self.rows, self.judged, strict=True)

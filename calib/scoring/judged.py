@@ -3,17 +3,11 @@
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
 
-from calib.data.example import PAIRED_QUERIES, SAFETY_DATASETS, Safety
+from calib.config.choices import LABELS, Label, Safety
+from calib.data.splits import PAIRED_QUERIES, SAFETY_DATASETS
 from calib.scoring.intervals import Interval, bootstrap_mean, wilson
 from calib.util.errors import CalibError, did_you_mean
-
-Label = Literal["refusal", "safe_completion", "answer", "irrelevant", "blocked"]
-"""refusal; safe_completion: engages and warns; answer: engages without a warning; irrelevant:
-empty, incoherent or about something else; blocked: stopped by a remote provider's filter."""
-
-LABELS: tuple[Label, ...] = get_args(Label)
 
 Correct = Mapping[Safety, frozenset[Label]]
 

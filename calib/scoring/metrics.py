@@ -6,8 +6,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from calib.data.example import PAIRED_QUERIES, SAFETY_DATASETS, SPLITS, counted_in_sra
-from calib.data.text_image import PERTURBATIONS
+from calib.config.choices import PERTURBATIONS, SPLITS
+from calib.data.splits import PAIRED_QUERIES, SAFETY_DATASETS, select_for_sra
 from calib.scoring.dual_use import changes, dual_use
 from calib.scoring.intervals import Interval, bootstrap_mean, mean_of_rates, wilson
 from calib.scoring.judged import (
@@ -85,7 +85,7 @@ def score(judged: Iterable[Judged], mapping: str = "calib") -> list[Result]:
         for dataset in PAIRED_QUERIES:
             table |= _tabulated(dataset, rows_of[dataset], queries)
         asked = [row for dataset in SAFETY_DATASETS for row in rows_of[dataset]]
-        table[ALL, ALL, ALL] = queries(counted_in_sra(asked))
+        table[ALL, ALL, ALL] = queries(select_for_sra(asked))
         renderings = rows_of["dual_use"]
         table |= _tabulated("dual_use", renderings, dual_use, copies=PERTURBATIONS)
         for variant in PERTURBATIONS:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,14 @@ def write_results(path: Path, run: str, model: str, results: Iterable[Result]) -
         cells = [*map(_cell_text, COLUMNS, (run, model, *values))]
         (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
     write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def rounded(results: Iterable[Result]) -> list[Result]:
+    """``results`` with value, low and high as write_results writes them, at six decimals."""
+    return [
+        replace(r, value=round(r.value, 6), low=round(r.low, 6), high=round(r.high, 6))
+        for r in results
+    ]
 
 
 def read_results(path: Path) -> list[RunResults]:

@@ -2,21 +2,17 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from calib import methods
-from calib.config.data import DATA, UTILITIES, PublishedData
-from calib.config.judge import JUDGES
+from calib.config.choices import Positions, Site
 from calib.config.method import Combine, Steer
 from calib.config.prompts import MethodConfig, NoneMethod, PromptFlowMethod, Worded
-from calib.config.sweep import GenerationConfig
-from calib.config.typed import typed_config
-from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example
 from calib.engine.activations import read_activations
 from calib.engine.engine import Engine
@@ -25,15 +21,14 @@ from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.fitting import READ_ROWS, Fitting
 from calib.interventions.intervention import Method
 from calib.judges.registry import choose_judge, sees_pictures
-from calib.models.layers import Site
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions
 from calib.runs.export import direction_file
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import VERDICTS_FILE, Judging
 from calib.runs.planning import Planner
 from calib.runs.row_store import ROWS_FILE, RowStore
-from calib.runs.sweep import DIRECTIONS
+from calib.runs.run import Run
+from calib.runs.run_files import DIRECTIONS
 from calib.util.errors import CalibError
 
 
@@ -103,41 +98,34 @@ def build_without_examples(vlm: VLM, config: MethodConfig) -> Method:
         return _build(fitting, config, _fresh_answers(vlm, 1))
 
 
-def refit_from_run(
-    vlm: VLM, config: MethodConfig, folder: Path, settings: dict[str, Any]
-) -> Method:
-    """The method as the run in ``folder`` fitted it; ``settings`` are the run's.
+def refit_from_run(vlm: VLM, config: MethodConfig, run: Run) -> Method:
+    """The method as the run fitted it.
 
     Raises CalibError when it was fitted to a benchmark that cannot be loaded any more.
     """
-    config = with_run_direction(config, folder)
+    config = with_run_direction(config, run.folder)
     if not needs_examples(config):
         return build_without_examples(vlm, config)
-    seed, name = int(settings["seed"]), str(dict(settings["data"]).get("name"))
     try:
-        data = typed_config([DATA.get(name, PublishedData)], settings["data"], complete=True)
-        examples = load_benchmark(data, seed).examples
-        utility_config = typed_config(list(UTILITIES.values()), settings["utility"], complete=True)
-        utility = load_utility(utility_config, seed, data.system).examples
+        examples, utility = run.reload_benchmark(), run.reload_utility()
     except CalibError as error:
         raise CalibError(
             error.code,
             f"method={config.name} is fitted to the run's examples, which failed to load: {error}",
         ) from error
     methods.check(config, vlm, examples)
-    generation = typed_config([GenerationConfig], settings["generation"], complete=True)
-    judge = typed_config(list(JUDGES.values()), settings["judge"], complete=True)
-    decoding = Decoding.of(generation, seed=seed)
+    generation, judge = run.config("generation"), run.config("judge")
+    decoding = Decoding.of(generation, seed=run.seed)
     with TemporaryDirectory() as copied:
         # Fitting happens in a copy: it reuses the run's rows and labels, and may add its own.
         copy = Path(copied)
         for file in (ROWS_FILE, VERDICTS_FILE):
-            if (folder / file).is_file():
-                shutil.copyfile(folder / file, copy / file)
-        if (folder / DIRECTIONS).is_dir():
-            shutil.copytree(folder / DIRECTIONS, copy / DIRECTIONS)
+            if (run.folder / file).is_file():
+                shutil.copyfile(run.folder / file, copy / file)
+        if (run.folder / DIRECTIONS).is_dir():
+            shutil.copytree(run.folder / DIRECTIONS, copy / DIRECTIONS)
         with RowStore.open(copy / ROWS_FILE) as record:
-            chosen = choose_judge(judge, name, vlm.checkpoint)
+            chosen = choose_judge(judge, run.data, vlm.checkpoint)
             judging = Judging(chosen, copy, sees_pictures(judge))
             baseline = BaselineAnswers(Planner(Engine(vlm, decoding)), record, judging)
             fitting = ServedFitting(vlm, examples, utility, baseline, copy)
@@ -160,6 +148,6 @@ def with_run_direction(config: MethodConfig, folder: Path) -> MethodConfig:
         return replace(config, activation=with_run_direction(config.activation, folder))
     if not isinstance(config, Steer) or config.gate != "none":
         return config
-    path = folder / DIRECTIONS / direction_file(asdict(config))
+    path = folder / DIRECTIONS / direction_file(config)
     # The site is read from the file.
     return replace(config, direction=str(path), site="residual")

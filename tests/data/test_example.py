@@ -7,17 +7,9 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from calib.data.example import (
-    Example,
-    Safety,
-    Split,
-    Turn,
-    fingerprint,
-    limited,
-    pairs,
-    split_of,
-    words_of,
-)
+from calib.config.choices import Safety, Split
+from calib.data.example import Example, Turn, fingerprint, pairs, words_of
+from calib.data.splits import limit_examples, split_of
 
 RED = partial(Image.new, "RGB", (4, 4), (255, 0, 0))
 DEMONSTRATION = Turn("What is it?", "A dot.", RED)
@@ -76,7 +68,7 @@ def test_what_has_no_pair_or_no_safety_is_in_no_pair() -> None:
 
 
 def test_no_limit_keeps_everything() -> None:
-    assert limited(couples(3), None) == couples(3)
+    assert limit_examples(couples(3), None) == couples(3)
 
 
 def test_a_limit_holds_in_every_dataset_and_split_and_keeps_the_order() -> None:
@@ -86,18 +78,18 @@ def test_a_limit_holds_in_every_dataset_and_split_and_keeps_the_order() -> None:
         ("utility", "train"),
     ]
     everything = [e for dataset, split in cells for e in couples(9, dataset, split)]
-    kept = limited(everything, 6)
+    kept = limit_examples(everything, 6)
     assert Counter((e.dataset, e.split) for e in kept) == dict.fromkeys(cells, 6)
     assert kept == [e for e in everything if e.id in ids(kept)]
 
 
 def test_a_limit_draws_from_everywhere_and_not_from_the_front() -> None:
     # Literal, so that a run on another machine or next year keeps the same examples.
-    assert [e.pair for e in limited(couples(100), 8)[::2]] == ["28", "45", "53", "80"]
+    assert [e.pair for e in limit_examples(couples(100), 8)[::2]] == ["28", "45", "53", "80"]
 
 
 def test_twins_stay_together_also_under_an_odd_limit() -> None:
-    kept = limited(couples(20), 7)
+    kept = limit_examples(couples(20), 7)
     assert len(kept) == 6
     assert Counter(e.pair for e in kept) == dict.fromkeys({e.pair for e in kept}, 2)
 
@@ -110,7 +102,7 @@ def test_a_smaller_limit_gives_a_subset_where_pairs_differ_in_size() -> None:
         for variant in ("original", "noise")[: 1 + k % 2]
         for copy in range(1 + k % 4)
     ]
-    kept = [ids(limited(mixed, limit)) for limit in range(1, len(mixed) + 1)]
+    kept = [ids(limit_examples(mixed, limit)) for limit in range(1, len(mixed) + 1)]
     assert all(fewer <= more for fewer, more in zip(kept, kept[1:], strict=False))
     # A unit has at most four members, so no more than three places stay empty.
     assert all(limit - 3 <= len(found) <= limit for limit, found in enumerate(kept, start=1))
@@ -123,13 +115,13 @@ def test_variants_of_a_pair_are_kept_one_after_the_other() -> None:
         for variant in ("original", "noise", "rotation")
         for k in range(8)
     ]
-    kept = Counter(e.pair for e in limited(mixed, 8))
+    kept = Counter(e.pair for e in limit_examples(mixed, 8))
     assert sorted(kept.values()) == [2, 3, 3]
 
 
 def test_questions_without_a_pair_are_limited_one_by_one() -> None:
     questions = [example(f"{k}", dataset="utility") for k in range(10)]
-    assert len(limited(questions, 3)) == 3
+    assert len(limit_examples(questions, 3)) == 3
 
 
 BLUE = partial(Image.new, "RGB", (4, 4), (255, 0, 1))

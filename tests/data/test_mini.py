@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from calib.config.choices import PERTURBATIONS
 from calib.data.example import Example, pairs
 from calib.data.mini import draw, world
 from calib.data.mini.examples import DATASETS, combination_split, load
-from calib.data.text_image import PERTURBATIONS
 from calib.util.errors import CalibError
 from experiments.mini_internvl import curriculum
 from experiments.mini_internvl.scenes import Scene

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from calib.data.example import Example
-from calib.data.images import PictureBytes, PictureFile, picture_file, picture_in, sound_pictures
+from calib.data.images import PictureBytes, PictureFile, picture_file, picture_from_cell, check_pictures
 from calib.util.errors import CalibError
 
 
@@ -28,11 +28,11 @@ def test_a_cell_names_or_holds_a_picture(tmp_path):
         PictureBytes("x", png),
     ]  # fmt: skip
     for cell in held:
-        assert picture_in(cell, tmp_path, "row 1")().getpixel((0, 0)) == (7, 7, 7)
-    assert picture_in(None, tmp_path, "row 1") is None
-    assert picture_in("", tmp_path, "row 1") is None
+        assert picture_from_cell(cell, tmp_path, "row 1")().getpixel((0, 0)) == (7, 7, 7)
+    assert picture_from_cell(None, tmp_path, "row 1") is None
+    assert picture_from_cell("", tmp_path, "row 1") is None
     with pytest.raises(CalibError, match="row 1 holds int, no picture"):
-        picture_in(3, tmp_path, "row 1")
+        picture_from_cell(3, tmp_path, "row 1")
 
 
 def test_subfolders_and_windows_separators(tmp_path):
@@ -64,19 +64,19 @@ def test_all_sound_pictures_stay(tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     some = [example("a", PictureFile(tmp_path / "a.png")), example("b", None)]
     some.append(example("c", lambda: Image.new("RGB", (2, 2))))
-    assert sound_pictures(some, skip_broken=False) == (some, [])
+    assert check_pictures(some, skip_broken=False) == (some, [])
 
 
 def test_a_picture_of_two_examples_is_one_fault(tmp_path):
     gone = PictureFile(tmp_path / "gone.png")
     some = [example("a", gone), example("b", gone), example("c", None)]
     with pytest.raises(CalibError) as caught:
-        sound_pictures(some, skip_broken=False, key="utility")
+        check_pictures(some, skip_broken=False, key="utility")
     assert str(caught.value) == (
         f"1 of 1 pictures cannot be read:\n  Picture {gone.path} does not exist. Put the picture "
         "there.\nPut them right, or go on without them: utility.skip_broken=true."
     )
-    kept, notes = sound_pictures(some, skip_broken=True, key="utility")
+    kept, notes = check_pictures(some, skip_broken=True, key="utility")
     assert [one.id for one in kept] == ["c"]
     assert notes == [
         "utility.skip_broken: 2 of 3 examples were left out, whose 1 pictures cannot be read "
@@ -87,7 +87,7 @@ def test_a_picture_of_two_examples_is_one_fault(tmp_path):
 def test_cells_of_one_table_are_told_apart():
     good = PictureBytes("table, row 1", lambda: png(1))
     bad = PictureBytes("table, row 2", lambda: b"")
-    kept, _ = sound_pictures([example("a", good), example("b", bad)], skip_broken=True)
+    kept, _ = check_pictures([example("a", good), example("b", bad)], skip_broken=True)
     assert [one.id for one in kept] == ["a"]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calib.data.tables import checked_columns, read_table, text_of
+from calib.data.tables import check_columns, read_table, cell_text
 from calib.util.errors import CalibError
 
 
@@ -67,18 +67,18 @@ def test_what_is_no_file(tmp_path):
 
 def test_columns_are_checked():
     rows = [{"questio": "a", "answer": "b"}]
-    checked_columns(rows, ["answer"], "t.csv")
+    check_columns(rows, ["answer"], "t.csv")
     with pytest.raises(CalibError) as caught:
-        checked_columns(rows, ["question", "answer"], "t.csv", ["hint"])
+        check_columns(rows, ["question", "answer"], "t.csv", ["hint"])
     assert str(caught.value) == (
         "t.csv has no column 'question'. Did you mean 'questio'? It needs question, answer (and "
         "may have hint); it has 'questio', 'answer'."
     )
     with pytest.raises(CalibError, match=r"t.csv has no rows. Its columns should be question"):
-        checked_columns([], ["question"], "t.csv")
+        check_columns([], ["question"], "t.csv")
 
 
 def test_cells_as_text():
-    assert text_of({"a": "  x \n y "}, "a") == "x y"
-    assert text_of({"a": 3}, "a") == "3"
-    assert text_of({"a": None}, "a") == text_of({}, "a") == ""
+    assert cell_text({"a": "  x \n y "}, "a") == "x y"
+    assert cell_text({"a": 3}, "a") == "3"
+    assert cell_text({"a": None}, "a") == cell_text({}, "a") == ""

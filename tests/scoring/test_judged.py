@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from calib.data.example import counted_in_sra
+from calib.data.splits import select_for_sra
 from calib.scoring.intervals import bootstrap_mean, wilson
 from calib.scoring.judged import (
     Judged,
@@ -94,9 +94,9 @@ def test_sra_counts_queries_and_without_them_original_dual_use_pictures() -> Non
         for row in responses("r", "a", dataset="dual_use", variant=variant)
     ]
     asked = responses("r", "a", dataset="utility", safety=None)
-    assert counted_in_sra([*dual, *copies, *queries, *asked]) == queries
-    assert counted_in_sra([*copies, *dual, *asked]) == dual
-    assert counted_in_sra([*copies, *asked]) == []
+    assert select_for_sra([*dual, *copies, *queries, *asked]) == queries
+    assert select_for_sra([*copies, *dual, *asked]) == dual
+    assert select_for_sra([*copies, *asked]) == []
 
 
 def test_an_empty_response_is_a_refusal_to_the_paper_and_only_there() -> None:

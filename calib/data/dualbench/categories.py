@@ -36,7 +36,7 @@ CATEGORIES = tuple(
 )
 
 
-def category_of(text: str, where: str) -> Category:
+def parse_category(text: str, where: str) -> Category:
     """The category whose code or name ``text`` is, whatever its case and punctuation.
 
     Raises CalibError with the nearest match; ``where`` says where the text stands.

@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from calib.config.choices import Safety
 from calib.config.data import DualBenchData
 from calib.data.dualbench.rendering import VARIANTS, Rendering, photographs_in
 from calib.data.dualbench.templates import template_twins
 from calib.data.dualbench.twins import (
     Twin,
-    first_of_each,
+    check_translations,
+    limit_per_category,
     read_translations,
     read_twins,
-    refuse_untranslated,
     translated,
 )
 from calib.data.dualbench.typesetting import DEFAULT_FONT, Typeface
 from calib.data.dualbench.written import read_set
-from calib.data.example import Benchmark, Example, Safety, split_of
+from calib.data.example import Benchmark, Example
 from calib.data.images import read_image
+from calib.data.splits import split_of
 from calib.util.errors import CalibError, did_you_mean
 
 _SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
@@ -49,12 +51,12 @@ def _variants(chosen: Sequence[str]) -> list[str]:
 
 def _rendered(config: DualBenchData, variants: list[str]) -> tuple[list[Example], list[str]]:
     twins, notes = _twins(config)
-    chosen = first_of_each({t.pair: t.category.code for t in twins}, config.per_category)
+    chosen = limit_per_category({t.pair: t.category.code for t in twins}, config.per_category)
     twins = [twin for twin in twins if twin.pair in chosen]
     if config.translations is not None and "translation" in variants:
         twins = translated(twins, read_translations(Path(config.translations).expanduser()))
     if "translation" in variants:
-        refuse_untranslated(twins)
+        check_translations(twins)
     photographs: tuple[Path, ...] = ()
     if "real_background" in variants:
         if config.backgrounds is None:
@@ -146,6 +148,8 @@ def _read(config: DualBenchData, variants: list[str]) -> tuple[list[Example], li
             f"data.variants holds '{missing[0]}', of which {config.root} has no pictures. It has "
             f"{', '.join(v for v in VARIANTS if v in found)}."
         )
-    chosen = first_of_each({str(e.pair): e.metadata["code"] for e in written}, config.per_category)
+    chosen = limit_per_category(
+        {str(e.pair): e.metadata["code"] for e in written}, config.per_category
+    )
     kept = [e for e in written if e.variant in variants and e.pair in chosen]
     return kept, notes

@@ -7,11 +7,12 @@ from pathlib import PurePath
 
 from PIL import Image, ImageDraw
 
+from calib.config.choices import SPLITS
 from calib.config.data import DualBenchData
 from calib.data.dualbench import rendering
 from calib.data.dualbench.rendering import VARIANTS, Rendering
 from calib.data.dualbench.typesetting import LEADING, MARGIN, Typeface
-from calib.data.example import SPLITS, Benchmark, Example
+from calib.data.example import Benchmark, Example
 from calib.data.text_image import MAX_ROTATION, MIN_ROTATION, NOISE
 
 

@@ -26,9 +26,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from calib.config.choices import PERTURBATIONS
 from calib.data.dualbench.typesetting import Typeface, fits, fitting_size, ink_of
 from calib.data.images import read_image
-from calib.data.text_image import NOISE, PERTURBATIONS, add_noise, random_angle, soft_scene
+from calib.data.text_image import NOISE, add_noise, random_angle, soft_scene
 from calib.util.errors import CalibError
 
 VARIANTS = ("original", *PERTURBATIONS)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calib.data.dualbench.categories import Category, category_of
+from calib.data.dualbench.categories import Category, parse_category
 from calib.data.example import words_of
-from calib.data.tables import checked_columns, read_table, text_of
+from calib.data.tables import cell_text, check_columns, read_table
 from calib.util.errors import CalibError
 
 OPTIONAL = ("id", "harmful_translation", "benign_translation")
@@ -41,14 +41,14 @@ def read_twins(path: Path) -> tuple[list[Twin], list[str]]:
     unknown category, an empty or repeated cell, or twins that are the same text.
     """
     rows = read_table(path)
-    checked_columns(rows, ("category", "harmful", "benign"), str(path), OPTIONAL)
+    check_columns(rows, ("category", "harmful", "benign"), str(path), OPTIONAL)
     twins: dict[str, Twin] = {}
     texts: set[tuple[str, str, str]] = set()
     repeated = 0
     for number, row in enumerate(rows, start=1):
         where = f"{path}, row {number}"
-        category = category_of(text_of(row, "category"), where)
-        cells = {name: text_of(row, name) for name in ("harmful", "benign", *OPTIONAL)}
+        category = parse_category(cell_text(row, "category"), where)
+        cells = {name: cell_text(row, name) for name in ("harmful", "benign", *OPTIONAL)}
         for name in ("harmful", "benign"):
             if not cells[name]:
                 raise CalibError(f"{where}: '{name}' is empty. Write the instruction there.")
@@ -94,10 +94,10 @@ def read_translations(path: Path) -> dict[str, str]:
     Raises CalibError for an empty cell and for a text with two translations.
     """
     rows = read_table(path)
-    checked_columns(rows, ("text", "translation"), str(path))
+    check_columns(rows, ("text", "translation"), str(path))
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        text, translation = text_of(row, "text"), text_of(row, "translation")
+        text, translation = cell_text(row, "text"), cell_text(row, "translation")
         if not text or not translation:
             raise CalibError(f"{path}, row {number}: a cell is empty. Fill it or delete the row.")
         if found.setdefault(text, translation) != translation:
@@ -119,7 +119,7 @@ def translated(twins: Iterable[Twin], translations: dict[str, str]) -> list[Twin
     ]
 
 
-def refuse_untranslated(twins: Sequence[Twin]) -> None:
+def check_translations(twins: Sequence[Twin]) -> None:
     """Raise CalibError where a twin lacks a translation."""
     bare = [t.pair for t in twins if not (t.harmful_translation and t.benign_translation)]
     if bare:
@@ -132,7 +132,7 @@ def refuse_untranslated(twins: Sequence[Twin]) -> None:
         )
 
 
-def first_of_each(pairs: dict[str, str], number: int | None) -> set[str]:
+def limit_per_category(pairs: dict[str, str], number: int | None) -> set[str]:
     """The ids of at most ``number`` pairs of each category, drawn by hashing.
 
     ``pairs`` are categories by pair id. A smaller number gives a subset, the same everywhere.

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from calib.config.choices import Safety
 from calib.config.data import DualBenchData
-from calib.data.dualbench.categories import category_of
+from calib.data.dualbench.categories import parse_category
 from calib.data.dualbench.rendering import VARIANTS, Rendering
-from calib.data.example import Example, Safety, split_of
+from calib.data.example import Example
 from calib.data.images import picture_file
-from calib.data.tables import checked_columns, read_table
+from calib.data.splits import split_of
+from calib.data.tables import check_columns, read_table
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 from calib.util.progress import row_bar
@@ -115,7 +117,7 @@ def read_set(root: Path, config: DualBenchData) -> tuple[list[Example], list[str
             "out=FOLDER wrote."
         )
     rows = read_table(root / MANIFEST)
-    checked_columns(rows, _TEXTS, str(root / MANIFEST))
+    check_columns(rows, _TEXTS, str(root / MANIFEST))
     examples = [
         _example(row, root, config, f"{root / MANIFEST}, line {number}")
         for number, row in enumerate(rows, start=1)
@@ -144,7 +146,7 @@ def _example(row: dict[str, Any], root: Path, config: DualBenchData, where: str)
             f"{where}: variant '{row['variant']}' and safety '{row['safety']}' should be one of "
             f"{', '.join(VARIANTS)} and one of {', '.join(_SIDES)}. Write the folder again."
         )
-    category = category_of(row["code"], where)
+    category = parse_category(row["code"], where)
     if row["category"] != category.name:
         raise CalibError(
             f"{where}: code {category.code} is {category.name}, not '{row['category']}'. Write the "

@@ -12,7 +12,8 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 
-from calib.data.example import Example, Picture, Split, limited, split_of, words_of
+from calib.config.choices import PERTURBATIONS, Split
+from calib.data.example import Example, Picture, words_of
 from calib.data.mini.draw import draw_group, draw_object, draw_text
 from calib.data.mini.world import (
     COLOUR_ANSWER,
@@ -42,7 +43,7 @@ from calib.data.mini.world import (
     WRONG_ANSWERS,
     WRONG_QUESTION,
 )
-from calib.data.text_image import PERTURBATIONS
+from calib.data.splits import limit_examples, split_of
 from calib.util.errors import CalibError, did_you_mean
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.15
@@ -107,7 +108,7 @@ def load(
                 f"{did_you_mean(dataset, makers)} Choose from {', '.join(makers)}."
             )
         chosen += makers[dataset](system_prompt(system), seed)
-    return limited(chosen, limit)
+    return limit_examples(chosen, limit)
 
 
 def system_prompt(named: str | None) -> str | None:

@@ -1,17 +1,17 @@
-"""Published safety benchmarks: one file each, found by its name.
+"""Published safety benchmarks: one module per benchmark, discovered by its name.
 
-A benchmark's file says in its first lines what it measures, which paper it is from, which files and
-columns it has, and has
+A module's docstring states what the benchmark measures, its paper, and the files and columns that
+are read. It defines
 
-    SUBSETS: the parts of it that can be read, as it names them; empty where it has none
-    VARIANTS: how its content can be shown
+    SUBSETS: the subsets that can be read, as the benchmark names them; empty if it has none
+    VARIANTS: the presentations of its content
     load(config: PublishedData) -> Benchmark
 
-and, where the same is asked beside every picture, QUERY, which data.query replaces.
+and, if the same query accompanies every picture, QUERY, which data.query replaces.
 
-The names of variants are shared: text_only (no picture), photo (any picture that was found or
-made), typography (words as a picture), sd (a generated picture), sd_typography (both), figstep (a
-request written as the title of an empty list).
+Variant names are shared: text_only (no picture), photo (a picture that was found or made),
+typography (words as a picture), sd (a generated picture), sd_typography (both), figstep (a request
+written as the title of an empty list).
 """
 
 import importlib
@@ -20,64 +20,68 @@ from collections import Counter
 from dataclasses import replace
 from types import ModuleType
 
-from calib.config.checks import not_empty, one_of
+from calib.config.checks import some_of
 from calib.config.data import PublishedData
 from calib.data.example import Benchmark
 from calib.util.errors import CalibError, did_you_mean
 
-HELPERS = ("copies", "zipped")
+_NOT_BENCHMARKS = ("copies",)
 
 
 def load(config: PublishedData) -> Benchmark:
-    """The benchmark that ``config.name`` names.
+    """The benchmark ``config.name``.
 
     Raises CalibError for an unknown name, subset or variant, a setting that the benchmark does not
-    have, and files that are missing or not as its own are.
+    have, and missing or unexpected files.
     """
     module = _module(config.name)
     config = replace(
         config,
-        subsets=_chosen("data.subsets", config.subsets, module.SUBSETS),
-        variants=_chosen("data.variants", config.variants, module.VARIANTS),
+        subsets=_selected("data.subsets", config.subsets, module.SUBSETS),
+        variants=_selected("data.variants", config.variants, module.VARIANTS),
     )
     if config.query is not None and not hasattr(module, "QUERY"):
         raise CalibError(
-            f"data.query has no meaning for data={config.name}, which asks its own questions. "
-            "Leave it away."
+            "conflicting-settings",
+            f"data.query has no effect with data={config.name}, which has its own questions. "
+            "Omit it.",
         )
-    found: Benchmark = module.load(config)
-    _refuse_repeated_ids(config.name, found)
-    return found
+    benchmark: Benchmark = module.load(config)
+    _check_ids(config.name, benchmark)
+    return benchmark
 
 
 def names() -> list[str]:
-    """The benchmarks there are."""
-    return sorted(set(module.name for module in pkgutil.iter_modules(__path__)) - set(HELPERS))
+    """The names of all benchmarks, sorted."""
+    modules = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted(modules - set(_NOT_BENCHMARKS))
 
 
 def _module(name: str) -> ModuleType:
     if name not in names():
         raise CalibError(
-            f"data={name} is no published benchmark.{did_you_mean(name, names())} "
-            f"Choose from {', '.join(names())}."
+            "unknown-name",
+            f"data={name} is not a published benchmark.{did_you_mean(name, names())} "
+            f"Choose from {', '.join(names())}.",
         )
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def _chosen(key: str, given: list[str], known: tuple[str, ...]) -> list[str]:
-    if not known:
-        if given:
-            raise CalibError(f"{key}={given}: this benchmark has none. Leave it away.")
-        return []
-    for value in not_empty(key, given):
-        one_of(key, value, known)
-    return list(dict.fromkeys(given))
-
-
-def _refuse_repeated_ids(name: str, found: Benchmark) -> None:
-    uses = Counter(example.id for example in found.examples)
-    if repeated := [id_ for id_, count in uses.items() if count > 1]:
+def _selected(key: str, values: list[str], choices: tuple[str, ...]) -> list[str]:
+    if choices:
+        return some_of(key, values, choices)
+    if values:
         raise CalibError(
-            f"data={name}: {len(repeated)} rows have the number of another (first: "
-            f"{repeated[0]}). Fetch the files again, or number the rows apart."
+            "conflicting-settings", f"{key}={values}: this benchmark has none. Omit the setting."
+        )
+    return []
+
+
+def _check_ids(name: str, benchmark: Benchmark) -> None:
+    counts = Counter(example.id for example in benchmark.examples)
+    if repeated := [id_ for id_, count in counts.items() if count > 1]:
+        raise CalibError(
+            "duplicate",
+            f"data={name}: {len(repeated)} row ids occur more than once (first: {repeated[0]}). "
+            "Download the files again, or make the ids unique.",
         )

@@ -2,170 +2,178 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from calib.config.data import PublishedData
-from calib.data.hub import download, read_hub
+from calib.data.hub import download, hub_name, read_hub
 from calib.data.images import MAX_BYTES, PictureBytes, PictureFile, picture_file
-from calib.data.tables import TableRow, read_table
+from calib.data.tables import TableRow, cell_prompt, read_table
 from calib.util.errors import CalibError
 
-Numbered = tuple[int, TableRow]
-"""A row and its number in its table, from 0 and counted before any row was left out."""
+NumberedRow = tuple[int, TableRow]
+"""A row and its index in the complete table, from 0."""
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A folder with a benchmark's files."""
+    """A folder with the files of a benchmark."""
 
     folder: Path
-    get: str
-    """Where the benchmark's files come from, for messages."""
+    source: str
+    """Instruction for obtaining the files, for error messages."""
     top: Path
-    """What no link may lead out of: the folder, or the part of the hub's cache it belongs to."""
+    """Folder that links must not leave: ``folder``, or its dataset's folder in the hub's cache."""
 
     def file(self, *names: str) -> Path:
         """The first of ``names`` (paths in the folder) that is a file.
 
-        Raises CalibError where none is.
+        Raises CalibError if none is.
         """
         for name in names:
             if (self.folder / name).is_file():
                 return self.folder / name
-        looked_for = " or ".join(names)
         raise CalibError(
-            f"{self.folder} holds no {looked_for}. {self.get}; then name its folder with data.root."
+            "not-found",
+            f"{self.folder} does not contain {' or '.join(names)}. {self.source}; then give its "
+            "folder with data.root.",
         )
 
     def subfolder(self, *names: str) -> Path | None:
-        """The first of ``names`` that is a folder; None where none is."""
-        found = (self.folder / name for name in names)
-        return next((path for path in found if path.is_dir()), None)
+        """The first of ``names`` that is a folder; None if none is."""
+        paths = (self.folder / name for name in names)
+        return next((path for path in paths if path.is_dir()), None)
 
-    def picture(self, folder: Path, name: str, what: str) -> PictureFile:
-        """The picture called ``name`` in ``folder``, a folder of the copy; ``what`` says where the
-        name stands.
+    def picture(self, folder: Path, name: str, where: str) -> PictureFile:
+        """The picture ``name`` in ``folder``, a subfolder of the copy.
 
-        Raises CalibError for a name that leads out of it.
+        ``where`` is the location of the name, for the error message. Raises CalibError for a name
+        that leads out of the copy.
         """
         if self.top == self.folder:
-            return picture_file(folder, name, what)
+            return picture_file(folder, name, where)
         # A downloaded file is a link to another folder of the hub's cache.
-        return picture_file(self.top, f"{folder.relative_to(self.top)}/{name}", what)
+        return picture_file(self.top, f"{folder.relative_to(self.top)}/{name}", where)
 
 
-def local_copy(config: PublishedData, get: str) -> Copy | None:
-    """The local copy that data.root names; None where the hub is to be read.
+def local_copy(config: PublishedData, source: str) -> Copy | None:
+    """The local copy in data.root; None if the hub should be used.
 
-    Raises CalibError where the folder does not exist, or neither is given.
+    Raises CalibError if the folder does not exist, or neither root nor hub is given.
     """
     if config.root is None and config.hub is None:
         raise CalibError(
-            f"data={config.name} is read from a local copy. {get}; then name its "
-            "folder: data.root=FOLDER."
+            "missing-setting",
+            f"data={config.name} requires a local copy. {source}; then give its folder: "
+            "data.root=FOLDER.",
         )
     if config.root is None:
         return None
     folder = Path(config.root).expanduser()
     if not folder.is_dir():
-        raise CalibError(f"data.root={config.root} is not a folder. {get}; then name its folder.")
-    return Copy(folder, get, folder)
+        raise CalibError(
+            "not-found",
+            f"data.root={config.root} is not a folder. {source}; then give its folder.",
+        )
+    return Copy(folder, source, folder)
 
 
-def fetched_copy(config: PublishedData, get: str, patterns: Sequence[str]) -> Copy:
-    """The local copy, or the plain files of the hub's that match ``patterns``."""
-    if found := local_copy(config, get):
-        return found
+def copy_or_download(config: PublishedData, source: str, patterns: Sequence[str]) -> Copy:
+    """The local copy, or a download of the hub's files that match ``patterns``."""
+    if copy := local_copy(config, source):
+        return copy
     folder = download(str(config.hub), patterns, config.revision)
     # The hub's cache: datasets--OWNER--NAME/snapshots/REVISION, with links to .../blobs.
     cached = folder.parent.name == "snapshots"
-    return Copy(folder, get, folder.parent.parent if cached else folder)
+    return Copy(folder, source, folder.parent.parent if cached else folder)
 
 
-def table(
-    config: PublishedData, get: str, names: Sequence[str], subset: str | None, split: str
+def read_subset(
+    config: PublishedData, source: str, names: Sequence[str], subset: str | None, split: str
 ) -> tuple[list[TableRow], str]:
-    """The rows of a table and its name for messages: the first of the files ``names`` in the local
-    copy, or the hub's ``split`` of ``subset``."""
-    copy = local_copy(config, get)
+    """The rows of a table and its name for messages: the first existing file of ``names`` in the
+    local copy, or ``split`` of ``subset`` on the hub."""
+    copy = local_copy(config, source)
     if copy is None:
-        where = f"{config.hub}{f' ({subset})' if subset else ''}, split {split}"
-        return read_hub(str(config.hub), subset, split, config.revision), where
+        rows = read_hub(str(config.hub), subset, split, config.revision)
+        return rows, f"{hub_name(str(config.hub), subset)}, split {split}"
     path = copy.file(*names)
     return read_table(path), str(path)
 
 
-def picture_of(cell: Any, what: str, get: str) -> PictureBytes:
-    """The picture in a cell of a table; ``what`` says where it stands, ``get`` where else it is.
+def required_picture(cell: Any, where: str, source: str) -> PictureBytes:
+    """The picture in a table cell.
 
-    Raises CalibError where the cell holds no picture.
+    ``where`` is the location of the cell and ``source`` an alternative source, for the error
+    message. Raises CalibError if the cell does not contain a picture.
     """
     if not isinstance(cell, PictureBytes):
-        raise CalibError(f"{what} holds no picture. {get}; then name its folder: data.root=FOLDER.")
+        raise CalibError(
+            "missing-value",
+            f"{where} does not contain a picture. {source}; then give its folder: "
+            "data.root=FOLDER.",
+        )
     return cell
 
 
-def prompt_of(row: Mapping[str, Any], column: str) -> str:
-    """A cell as it is asked: without blanks around it, its inner line breaks kept."""
-    value = row.get(column)
-    return "" if value is None else str(value).strip()
-
-
-def with_text(
+def rows_with_text(
     rows: Sequence[TableRow], where: str, *columns: str
-) -> tuple[list[Numbered], list[str]]:
-    """The rows whose ``columns`` all hold text, numbered, and a note on those that do not."""
-    kept: list[Numbered] = []
-    dropped: list[Numbered] = []
+) -> tuple[list[NumberedRow], list[str]]:
+    """The numbered rows with text in all ``columns``, and a note on the skipped rows."""
+    complete: list[NumberedRow] = []
+    skipped: list[NumberedRow] = []
     for number, row in enumerate(rows):
-        whole = all(prompt_of(row, column) for column in columns)
-        (kept if whole else dropped).append((number, row))
-    if not dropped:
-        return kept, []
-    named = " or ".join(f"'{column}'" for column in columns)
-    first = ", ".join(str(number + 1) for number, _ in dropped[:10])
-    more = ", ..." if len(dropped) > 10 else ""
-    return kept, [
-        f"{where}: rows with an empty {named} were left out: rows {first}{more} (n={len(dropped)})"
+        has_text = all(cell_prompt(row, column) for column in columns)
+        (complete if has_text else skipped).append((number, row))
+    if not skipped:
+        return complete, []
+    listed = " or ".join(f"'{column}'" for column in columns)
+    first = ", ".join(str(number + 1) for number, _ in skipped[:10])
+    more = ", ..." if len(skipped) > 10 else ""
+    return complete, [
+        f"{where}: skipped rows with an empty {listed}: rows {first}{more} (n={len(skipped)})"
     ]
 
 
-def members(path: Path) -> frozenset[str]:
-    """The names in an archive. Raises CalibError where it cannot be read."""
+def archive_names(path: Path) -> frozenset[str]:
+    """The file names in a zip archive. Raises CalibError if it cannot be read."""
     return frozenset(_archive(path).namelist())
 
 
-def zipped_picture(path: Path, name: str) -> PictureBytes:
-    """The picture called ``name`` in the archive ``path``."""
-    return PictureBytes(f"{path}:{name}", partial(_read, path, name))
+def archived_picture(path: Path, name: str) -> PictureBytes:
+    """The picture ``name`` in the zip archive ``path``."""
+    return PictureBytes(f"{path}:{name}", partial(_read_member, path, name))
 
 
-@cache  # The list of a large archive takes a moment to read, and is read once.
+@cache  # Reading the directory of a large archive takes time.
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise CalibError(
-            f"{path} cannot be read as a zip archive ({error}). Fetch it again."
+            "unreadable", f"{path} cannot be read as a zip archive ({error}). Download it again."
         ) from error
 
 
-def _read(path: Path, name: str) -> bytes:
+def _read_member(path: Path, name: str) -> bytes:
     archive = _archive(path)
     try:
         size = archive.getinfo(name).file_size
         if size > MAX_BYTES:
             raise CalibError(
-                f"Picture {path}:{name} has {size:,} bytes; at most {MAX_BYTES:,} are read."
+                "too-large",
+                f"Picture {path}:{name} has {size:,} bytes; the limit is {MAX_BYTES:,}.",
             )
         return archive.read(name)
     except KeyError:
         raise CalibError(
-            f"Picture {path}:{name} does not exist. Fetch the archive again."
+            "not-found",
+            f"Picture {path}:{name} does not exist. Download the archive again.",
         ) from None
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise CalibError(f"Picture {path}:{name} cannot be read ({error}).") from error
+        raise CalibError(
+            "unreadable", f"Picture {path}:{name} cannot be read ({error})."
+        ) from error

@@ -1,25 +1,32 @@
-"""MOSSBench (Li et al., arXiv 2406.17806): benign queries about pictures that make a model refuse.
+"""MOSSBench (Li et al., arXiv 2406.17806): benign queries with pictures that provoke refusals.
 
-300 benign pairs of a question and a picture, 100 for each of three stimuli, and 244 harmful
-contrasts. Image-centric: the pair of question and picture decides, and the words alone do not say
-what is safe.
+300 benign pairs of a question and a picture, 100 for each of three stimulus types, and 244 harmful
+contrasts. Image-centric: question and picture together determine safety, not the words alone.
 
-The repository has data/images_information/information.json, an object whose keys are the numbers
-of the queries, with image (a path under data), question, description, short description, pid and
-metadata (over: "type 1", "type 2" or "type 3"; human, child, syn, ocr, harm), and data_contrast,
-built alike. A contrast has the pid of its benign query: of types 1 and 3 it asks something harmful
-about the same picture, of type 2 it asks the same about another picture. The hub's AIcell/MOSSBench
-has the benign queries only (configuration oversensitivity, split train).
+Accepted layouts: the repository, with data/images_information/information.json (an object keyed by
+query number, with image, a path under data; question; pid; and metadata, whose "over" is "type 1",
+"type 2" or "type 3"; description and short description are not used) and data_contrast with the
+same structure; or the hub's AIcell/MOSSBench (configuration oversensitivity, split train), which
+has the benign queries only. A contrast has the pid of its benign query: for types 1 and 3 it is a
+harmful question about the same picture, for type 2 the same question about another picture. Rows
+without pid or question are skipped.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from calib.config.choices import Safety
 from calib.config.data import PublishedData
-from calib.data.example import Benchmark, Example, Picture, Safety, split_of
-from calib.data.hub import read_hub
-from calib.data.published.copies import Copy, local_copy, picture_of, prompt_of, with_text
-from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.data.example import Benchmark, Example, Picture
+from calib.data.published.copies import (
+    Copy,
+    local_copy,
+    read_subset,
+    required_picture,
+    rows_with_text,
+)
+from calib.data.splits import split_of
+from calib.data.tables import TableRow, cell_prompt, cell_text, check_columns
 from calib.util.errors import CalibError
 
 SUBSETS = ("oversensitivity", "contrast")
@@ -27,8 +34,8 @@ VARIANTS = ("photo",)
 
 FOLDERS = {"oversensitivity": "data", "contrast": "data_contrast"}
 COLUMNS = ("pid", "question", "image", "metadata")
-KNOWN = ("description", "short description")
-GET = "Clone github.com/xirui-li/MOSSBench"
+OPTIONAL = ("description", "short description")
+SOURCE = "Clone github.com/xirui-li/MOSSBench"
 TYPES = {
     "type 1": "exaggerated risk",
     "type 2": "negated harm",
@@ -37,28 +44,28 @@ TYPES = {
 
 
 def load(config: PublishedData) -> Benchmark:
-    """The benign queries, and with the subset contrast their harmful twins."""
-    copy = local_copy(config, GET)
+    """The benign queries and, with the subset contrast, their harmful twins."""
+    copy = local_copy(config, SOURCE)
     groups: dict[str, list[Example]] = {}
     notes: list[str] = []
     for subset in config.subsets:
         rows, where = _rows(config, copy, subset)
-        checked_columns(rows, COLUMNS, where, KNOWN)
-        numbered, dropped = with_text(rows, where, "pid", "question")
-        notes += dropped
+        check_columns(rows, COLUMNS, where, OPTIONAL)
+        numbered, skipped = rows_with_text(rows, where, "pid", "question")
+        notes += skipped
         safety: Safety = "unsafe" if subset == "contrast" else "safe"
         for number, row in numbered:
-            pair = f"mossbench/{text_of(row, 'pid')}"
-            what = f"{where}, row {number + 1}, column 'image'"
+            pair = f"mossbench/{cell_text(row, 'pid')}"
+            row_name = f"{where}, row {number + 1}"
             groups.setdefault(pair, []).append(
                 Example(
-                    id=f"{subset}/{text_of(row, 'pid')}",
+                    id=f"{subset}/{cell_text(row, 'pid')}",
                     dataset="image_centric",
                     variant="photo",
-                    category=_category(row, where, number),
+                    category=_category(row, row_name),
                     split=split_of(pair, config.train, config.validation),
-                    query=prompt_of(row, "question"),
-                    picture=_picture(copy, subset, row, what),
+                    query=cell_prompt(row, "question"),
+                    picture=_picture(copy, subset, row, f"{row_name}, column 'image'"),
                     safety=safety,
                     pair=pair,
                     system=config.system,
@@ -68,32 +75,31 @@ def load(config: PublishedData) -> Benchmark:
 
 
 def _rows(config: PublishedData, copy: Copy | None, subset: str) -> tuple[list[TableRow], str]:
-    if copy is not None:
-        path = copy.file(f"{FOLDERS[subset]}/images_information/information.json")
-        return read_table(path), str(path)
-    if subset == "contrast":
+    if copy is None and subset == "contrast":
         raise CalibError(
-            "data.subsets: contrast is in the repository only, not on the hub. "
-            f"{GET}, and name its folder: data.root=FOLDER."
+            "unsupported",
+            "data.subsets: contrast is available in the repository only, not on the hub. "
+            f"{SOURCE}; then give its folder: data.root=FOLDER.",
         )
-    rows = read_hub(str(config.hub), subset, "train", config.revision)
-    return rows, f"{config.hub} ({subset}), split train"
+    names = (f"{FOLDERS[subset]}/images_information/information.json",)
+    return read_subset(config, SOURCE, names, subset, "train")
 
 
-def _picture(copy: Copy | None, subset: str, row: Mapping[str, Any], what: str) -> Picture:
+def _picture(copy: Copy | None, subset: str, row: Mapping[str, Any], where: str) -> Picture:
     if copy is not None:
-        return copy.picture(copy.folder / FOLDERS[subset], prompt_of(row, "image"), what)
-    # On the hub image may be the file's name, and the picture itself stand beside it.
+        return copy.picture(copy.folder / FOLDERS[subset], cell_prompt(row, "image"), where)
+    # On the hub "image" may hold the file name and "decoded_image" the picture.
     cell = row.get("decoded_image") or row["image"]
-    return picture_of(cell, what, GET)
+    return required_picture(cell, where, SOURCE)
 
 
-def _category(row: TableRow, where: str, number: int) -> str:
+def _category(row: TableRow, where: str) -> str:
     metadata = row["metadata"]
-    over = metadata.get("over") if isinstance(metadata, dict) else None
-    if over not in TYPES:
+    stimulus = metadata.get("over") if isinstance(metadata, dict) else None
+    if stimulus not in TYPES:
         raise CalibError(
-            f"{where}, row {number + 1}: metadata {metadata!r} has no 'over' of "
-            f"{', '.join(TYPES)}. Fetch the file again."
+            "invalid-content",
+            f"{where}: in metadata {metadata!r} 'over' is not one of {', '.join(TYPES)}. "
+            "Download the file again.",
         )
-    return TYPES[over]
+    return TYPES[stimulus]

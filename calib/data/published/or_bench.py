@@ -1,45 +1,49 @@
-"""OR-Bench (Cui et al., arXiv 2405.20947): prompts that seem toxic and are safe, and toxic ones.
+"""OR-Bench (Cui et al., arXiv 2405.20947): safe prompts that seem toxic, and toxic prompts.
 
-Text-centric: there is no picture, and the words alone decide. The hub's bench-llm/or-bench has
-three configurations of one split "train", each a CSV file of its name with the columns prompt and
-category (ten categories): or-bench-80k and its hard part or-bench-hard-1k are safe, or-bench-toxic
-is unsafe. They are not matched: no safe prompt has an unsafe twin. The same prompt in two
-configurations is one pair, so that it is in one split.
+Text-centric: there is no picture, and the words determine safety. The subsets or-bench-80k and
+or-bench-hard-1k (its hard part) are safe, or-bench-toxic is unsafe. Prompts are not matched: no
+safe prompt has an unsafe twin. A prompt in several subsets is one pair, so that its copies share a
+split.
+
+Accepted layout: the hub's bench-llm/or-bench, which has a configuration per subset with the split
+train, or its CSV files, each named after its subset. Columns: prompt and category (ten categories).
+Rows without a prompt are skipped.
 """
 
 import hashlib
 from collections import Counter
 
 from calib.config.data import PublishedData
-from calib.data.example import Benchmark, Example, split_of
-from calib.data.published.copies import prompt_of, table, with_text
-from calib.data.tables import checked_columns, text_of
+from calib.data.example import Benchmark, Example
+from calib.data.published.copies import read_subset, rows_with_text
+from calib.data.splits import split_of
+from calib.data.tables import cell_prompt, cell_text, check_columns
 
 SUBSETS = ("or-bench-80k", "or-bench-hard-1k", "or-bench-toxic")
 VARIANTS = ("text_only",)
 
 UNSAFE = ("or-bench-toxic",)
 COLUMNS = ("prompt", "category")
-GET = "Download the hub's bench-llm/or-bench"
+SOURCE = "Download the hub's bench-llm/or-bench"
 
 
 def load(config: PublishedData) -> Benchmark:
-    """The prompts of the configurations that data.subsets names."""
+    """The prompts of data.subsets."""
     examples, notes = [], []
     for subset in config.subsets:
-        rows, where = table(config, GET, (f"{subset}.csv",), subset, "train")
-        checked_columns(rows, COLUMNS, where)
-        numbered, dropped = with_text(rows, where, "prompt")
-        notes += dropped
+        rows, where = read_subset(config, SOURCE, (f"{subset}.csv",), subset, "train")
+        check_columns(rows, COLUMNS, where)
+        numbered, skipped = rows_with_text(rows, where, "prompt")
+        notes += skipped
         for number, row in numbered:
-            query = prompt_of(row, "prompt")
+            query = cell_prompt(row, "prompt")
             pair = f"or_bench/{hashlib.sha256(query.encode()).hexdigest()[:16]}"
             examples.append(
                 Example(
                     id=f"{subset}/{number}",
                     dataset="text_centric",
                     variant="text_only",
-                    category=text_of(row, "category"),
+                    category=cell_text(row, "category"),
                     split=split_of(pair, config.train, config.validation),
                     query=query,
                     safety="unsafe" if subset in UNSAFE else "safe",
@@ -47,8 +51,7 @@ def load(config: PublishedData) -> Benchmark:
                     system=config.system,
                 )
             )
-    # Twice safe, or safe here and toxic there: either way not two prompts.
-    uses = Counter(example.pair for example in examples)
-    if repeated := sum(count > 1 for count in uses.values()):
-        notes.append(f"or_bench: prompts that stand in more than one row: n={repeated}")
+    counts = Counter(example.pair for example in examples)
+    if repeated := sum(count > 1 for count in counts.values()):
+        notes.append(f"or_bench: prompts that occur in more than one row: n={repeated}")
     return Benchmark(examples, notes)

@@ -1,51 +1,55 @@
-"""VLGuard (Zong et al., arXiv 2402.02207): safe and unsafe instructions about safe pictures, and
+"""VLGuard (Zong et al., arXiv 2402.02207): safe pictures with safe and unsafe instructions, and
 unsafe pictures.
 
-Three subsets, as its evaluation names them. safe_safes and safe_unsafes: one safe picture with a
-safe and with an unsafe instruction, which are twins; text-centric, since the words decide. unsafes:
-an unsafe picture with an instruction; image-centric, since the picture decides, and all unsafe.
-Training set of 2,000 pictures (977 safe), test set of 1,000 (558 safe).
+Subsets, named as in its evaluation: safe_safes and safe_unsafes are safe pictures with a safe and
+an unsafe instruction each, which are twins (text-centric: the words determine safety); unsafes are
+unsafe pictures with an instruction (image-centric: the picture determines safety; all unsafe). The
+training set has 2,000 pictures (977 safe), the test set 1,000 (558 safe).
 
-train.json and test.json are lists of rows with id, image (a path), safe (true or false),
-harmful_category and harmful_subcategory (where it is not), and instr-resp: a list of objects with
-response and one of safe_instruction, unsafe_instruction, instruction. The pictures lie in train.zip
-and test.zip, which calib reads as they are, or in the folders train and test that they unpack to.
-The hub's ys-zong/VLGuard has these four files. test.json is the test split; the pictures of
-train.json are drawn into train and validation in the ratio of data.train to data.validation.
+Accepted layout: the four files of the hub's ys-zong/VLGuard. train.json and test.json are lists of
+rows with id, image (a path), safe (true or false), harmful_category and harmful_subcategory (unsafe
+pictures only), and instr-resp, a list of objects with response and one of safe_instruction,
+unsafe_instruction, instruction. The pictures are in train.zip and test.zip, which need not be
+unpacked, or in the folders train and test. Rows without the instruction of a subset are skipped.
+
+test.json is the test split; the pictures of train.json are divided into train and validation in the
+ratio of data.train to data.validation.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from calib.config.choices import Safety, Split
 from calib.config.data import PublishedData
-from calib.data.example import Benchmark, Example, Picture, Safety, Split, split_of
-from calib.data.published.copies import Copy, fetched_copy, members, prompt_of, zipped_picture
-from calib.data.tables import TableRow, checked_columns, read_table, text_of
+from calib.data.example import Benchmark, Example, Picture
+from calib.data.published.copies import Copy, archive_names, archived_picture, copy_or_download
+from calib.data.splits import split_of
+from calib.data.tables import TableRow, cell_prompt, cell_text, check_columns, read_table
 from calib.util.errors import CalibError
 
 SUBSETS = ("safe_safes", "safe_unsafes", "unsafes")
 VARIANTS = ("photo",)
 
 COLUMNS = ("id", "image", "safe", "instr-resp")
-KNOWN = ("harmful_category", "harmful_subcategory")
-GET = (
+OPTIONAL = ("harmful_category", "harmful_subcategory")
+SOURCE = (
     "Download train.json, test.json, train.zip and test.zip of the hub's ys-zong/VLGuard (log in "
-    "with `hf auth login` where it asks for it)"
+    "with `hf auth login` if required)"
 )
 PATTERNS = ("train.json", "test.json", "train.zip", "test.zip")
 
 
 @dataclass(frozen=True)
 class _Subset:
-    of_safe_pictures: bool
-    key: str
-    """Which of the objects in instr-resp it takes."""
+    safe_pictures: bool
+    instruction_key: str
+    """Key of its instruction in the objects of instr-resp."""
     dataset: str
     safety: Safety
 
 
-_ASKED = {
+_SUBSETS = {
     "safe_safes": _Subset(True, "safe_instruction", "text_centric", "safe"),
     "safe_unsafes": _Subset(True, "unsafe_instruction", "text_centric", "unsafe"),
     "unsafes": _Subset(False, "instruction", "image_centric", "unsafe"),
@@ -53,29 +57,29 @@ _ASKED = {
 
 
 def load(config: PublishedData) -> Benchmark:
-    """The instructions of data.subsets, those about one picture together."""
-    copy = fetched_copy(config, GET, PATTERNS)
+    """The instructions of data.subsets; those about the same picture are adjacent."""
+    copy = copy_or_download(config, SOURCE, PATTERNS)
     examples: list[Example] = []
     notes: list[str] = []
     parts = ("train", "test") if config.train + config.validation > 0 else ("test",)
     for part in parts:
         path = copy.file(f"{part}.json", f"data/{part}.json")
         rows = read_table(path)
-        checked_columns(rows, COLUMNS, str(path), KNOWN)
-        picture = _pictures(copy, part)
-        lacking = 0
+        check_columns(rows, COLUMNS, str(path), OPTIONAL)
+        picture = _picture_loader(copy, part)
+        skipped = 0
         for number, row in enumerate(rows):
-            what = f"{path}, row {number + 1}"
             for subset in config.subsets:
-                if row["safe"] is not _ASKED[subset].of_safe_pictures:
+                if row["safe"] is not _SUBSETS[subset].safe_pictures:
                     continue
-                query = _instruction(row, _ASKED[subset].key, what)
+                key = _SUBSETS[subset].instruction_key
+                query = _instruction(row, key, f"{path}, row {number + 1}")
                 if query:
                     examples.append(_example(config, part, number, subset, query, row, picture))
                 else:
-                    lacking += 1
-        if lacking:
-            notes.append(f"{path}: rows without the instruction of a subset: n={lacking}")
+                    skipped += 1
+        if skipped:
+            notes.append(f"{path}: skipped rows without the instruction of a subset: n={skipped}")
     return Benchmark(examples, notes)
 
 
@@ -83,23 +87,24 @@ def _example(
     config: PublishedData,
     part: str,
     number: int,
-    subset: str,
+    subset_name: str,
     query: str,
     row: TableRow,
     picture: Callable[[str, str], Picture],
 ) -> Example:
-    asked = _ASKED[subset]
-    image = prompt_of(row, "image")
+    subset = _SUBSETS[subset_name]
+    image = cell_prompt(row, "image")
     pair = f"vlguard/{part}/{image}"
+    category = "safe picture" if subset.safe_pictures else cell_text(row, "harmful_category")
     return Example(
-        id=f"{part}/{number}/{subset}",
-        dataset=asked.dataset,
+        id=f"{part}/{number}/{subset_name}",
+        dataset=subset.dataset,
         variant="photo",
-        category="safe picture" if asked.of_safe_pictures else text_of(row, "harmful_category"),
+        category=category,
         split=_split(config, part, pair),
         query=query,
         picture=picture(image, f"VLGuard {part}.json, row {number + 1}, column 'image'"),
-        safety=asked.safety,
+        safety=subset.safety,
         pair=pair,
         system=config.system,
     )
@@ -109,30 +114,36 @@ def _split(config: PublishedData, part: str, pair: str) -> Split:
     if part == "test":
         return "test"
     train = config.train / (config.train + config.validation)
-    # Rounding must not leave a rest, which would be the test split.
+    # split_of could return "test" for the remainder that rounding leaves.
     return "train" if split_of(pair, train, 1 - train) == "train" else "validation"
 
 
-def _instruction(row: TableRow, key: str, what: str) -> str:
-    asked = row["instr-resp"]
-    if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
-        raise CalibError(f"{what}: instr-resp is no list of objects. Fetch the file again.")
-    return next((prompt_of(one, key) for one in asked if key in one), "")
+def _instruction(row: TableRow, key: str, where: str) -> str:
+    instructions = row["instr-resp"]
+    if not isinstance(instructions, list) or not all(isinstance(i, dict) for i in instructions):
+        raise CalibError(
+            "invalid-content",
+            f"{where}: instr-resp is not a list of objects. Download the file again.",
+        )
+    return next((cell_prompt(i, key) for i in instructions if key in i), "")
 
 
-def _pictures(copy: Copy, part: str) -> Callable[[str, str], Picture]:
-    """How a picture of a part is found: by its name, and by what says where that name stands."""
+def _picture_loader(copy: Copy, part: str) -> Callable[[str, str], Picture]:
+    """A function from an image's path and the location of that path to the picture."""
     folder = copy.subfolder(part, f"data/{part}", f"data/VLGuard/{part}")
     if folder is not None:
-        return lambda image, what: copy.picture(folder, image, what)
+        return lambda image, where: copy.picture(folder, image, where)
     archive = copy.file(f"{part}.zip", f"data/{part}.zip")
-    return lambda image, what: zipped_picture(archive, _member(archive, part, image, what))
+    return lambda image, where: archived_picture(archive, _member(archive, part, image, where))
 
 
-def _member(archive: Path, part: str, image: str, what: str) -> str:
-    """The archive's name of a picture, with or without the folder it unpacks to."""
-    there = members(archive)
+def _member(archive: Path, part: str, image: str, where: str) -> str:
+    """The name of a picture in the archive, with or without a top-level folder."""
+    names = archive_names(archive)
     for name in (f"{part}/{image}", image):
-        if name in there:
+        if name in names:
             return name
-    raise CalibError(f"{what}: {archive} holds no {image}. Fetch both files again. {GET}.")
+    raise CalibError(
+        "not-found",
+        f"{where}: {archive} does not contain {image}. Download both files again. {SOURCE}.",
+    )

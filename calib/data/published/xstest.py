@@ -1,16 +1,19 @@
-"""XSTest v2 (Röttger et al., arXiv 2308.01263): prompts that look unsafe, and contrasts.
+"""XSTest v2 (Röttger et al., arXiv 2308.01263): safe prompts that look unsafe, and contrasts.
 
-250 safe and 200 unsafe prompts in 18 types of 25. Text-centric: there is no picture, and the words
-alone decide. xstest_prompts.csv, on the hub one split "train", has the columns id, prompt, type,
-label (safe or unsafe), focus (the word that a safe prompt and its contrast share) and note.
+250 safe and 200 unsafe prompts, 25 in each of 18 types. Text-centric: there is no picture, and the
+words determine safety. Twins are matched by type and focus, as in the text-centric part of
+VSCBench, which has the same prompts.
 
-Twins are matched as in VSCBench, whose text-centric part is the same prompts: by type and focus.
+Accepted layout: xstest_prompts.csv of the repository, or the hub's Paul/XSTest (split train).
+Columns: prompt, type, label (safe or unsafe) and focus (the word that a safe prompt shares with its
+contrast); id and note are not used. Rows without prompt or type are skipped.
 """
 
 from calib.config.data import PublishedData
-from calib.data.example import Benchmark, Example, split_of
-from calib.data.published.copies import prompt_of, table, with_text
-from calib.data.tables import checked_columns, text_of
+from calib.data.example import Benchmark, Example
+from calib.data.published.copies import read_subset, rows_with_text
+from calib.data.splits import split_of
+from calib.data.tables import cell_prompt, cell_text, check_columns
 from calib.data.vscbench_tables import WorkbookRow
 from calib.data.vscbench_twins import is_unsafe, twin_groups
 from calib.util.errors import CalibError
@@ -20,23 +23,23 @@ VARIANTS = ("text_only",)
 
 FILES = ("xstest_prompts.csv", "data/train-00000-of-00001.parquet")
 COLUMNS = ("prompt", "type", "label", "focus")
-GET = "Clone github.com/paul-rottger/xstest, or download the hub's Paul/XSTest"
+SOURCE = "Clone github.com/paul-rottger/xstest, or download the hub's Paul/XSTest"
 
 
 def load(config: PublishedData) -> Benchmark:
-    """The prompts as twins; a prompt without a twin is a pair of its own."""
-    rows, where = table(config, GET, FILES, None, "train")
-    checked_columns(rows, COLUMNS, where, ("id", "note"))
-    numbered, notes = with_text(rows, where, "prompt", "type")
-    cells = [
+    """The prompts, with twins adjacent; a prompt without a twin is a pair of its own."""
+    table, where = read_subset(config, SOURCE, FILES, None, "train")
+    check_columns(table, COLUMNS, where, ("id", "note"))
+    numbered, notes = rows_with_text(table, where, "prompt", "type")
+    rows = [
         WorkbookRow(
-            number, {c: text_of(row, c) for c in COLUMNS} | {"prompt": prompt_of(row, "prompt")}
+            number, {c: cell_text(row, c) for c in COLUMNS} | {"prompt": cell_prompt(row, "prompt")}
         )
         for number, row in numbered
     ]
-    for row in cells:
+    for row in rows:
         _check_label(row, where)
-    groups, matched = twin_groups(cells)
+    groups, twin_notes = twin_groups(rows)
     examples = [
         Example(
             id=f"xstest/{row.number}",
@@ -52,13 +55,14 @@ def load(config: PublishedData) -> Benchmark:
         for group in groups
         for row in group.rows
     ]
-    return Benchmark(examples, [*notes, *matched])
+    return Benchmark(examples, [*notes, *twin_notes])
 
 
 def _check_label(row: WorkbookRow, where: str) -> None:
     if row["label"] != ("unsafe" if is_unsafe(row) else "safe"):
         raise CalibError(
-            f"{where}, row {row.number + 1}: label '{row['label']}' does not go with type "
-            f"'{row['type']}'. Types that start with contrast_ are unsafe, all others safe. "
-            "Correct the row or fetch the file again."
+            "mismatch",
+            f"{where}, row {row.number + 1}: label '{row['label']}' contradicts type "
+            f"'{row['type']}'. Types that start with contrast_ are unsafe, all others are safe. "
+            "Correct the row or download the file again.",
         )

@@ -1,9 +1,9 @@
-"""Published questions with one right answer, which need no judge: one file a set, found by name.
+"""Published utility questions that need no judge: one module per set, discovered by its name.
 
-A set's file says in its first lines what it asks, which paper it is from and which columns it has,
-and has ``load(config: PublishedUtility, system: str | None) -> Benchmark``. Questions are examples
-of the dataset utility; their facts say how a response is read (calib.scoring.answers). The names of
-hub repositories, their splits and the usual prompts are values of conf/utility/<set>.yaml.
+A module's docstring states what the set measures, its paper and its columns. It defines
+``load(config: PublishedUtility, system: str | None) -> Benchmark``. Questions are examples of the
+dataset "utility"; their metadata states how responses are scored (calib.scoring.answers). Hub
+repositories, splits and the customary prompts are set in conf/utility/<set>.yaml.
 """
 
 import importlib
@@ -13,33 +13,36 @@ from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
 from calib.util.errors import CalibError, did_you_mean
 
-PARTS = ("source", "question")
-"""Modules here that are no set."""
+_NOT_SETS = ("source", "question")
 
 
 def names() -> list[str]:
-    """The sets, in alphabetical order."""
-    return [module.name for module in pkgutil.iter_modules(__path__) if module.name not in PARTS]
+    """The names of all sets, sorted."""
+    modules = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted(modules - set(_NOT_SETS))
 
 
 def load(config: PublishedUtility, system: str | None = None) -> Benchmark:
-    """All questions of the set that ``config.name`` names, with notes on what was left out.
+    """All questions of the set ``config.name``, with notes on skipped questions.
 
-    ``system`` is the system prompt shown with every question. Raises CalibError for an unknown
-    name, for tables that are missing or not as the set's, and where a question's id comes twice.
+    ``system`` is the system prompt of every question. Raises CalibError for an unknown name, for
+    missing or unexpected tables, and for duplicate question ids.
     """
     if config.name not in names():
         raise CalibError(
-            f"utility={config.name} is not known.{did_you_mean(config.name, names())} "
-            f"Choose from {', '.join(names())}."
+            "unknown-name",
+            f"utility={config.name} is not a known set.{did_you_mean(config.name, names())} "
+            f"Choose from {', '.join(names())}.",
         )
-    found: Benchmark = importlib.import_module(f"{__name__}.{config.name}").load(config, system)
-    seen: set[str] = set()
-    for example in found.examples:
-        if example.id in seen:
+    module = importlib.import_module(f"{__name__}.{config.name}")
+    benchmark: Benchmark = module.load(config, system)
+    ids: set[str] = set()
+    for example in benchmark.examples:
+        if example.id in ids:
             raise CalibError(
-                f"utility={config.name}: two questions are called {example.id}. Read every part of "
-                "the set once: look for tables that hold the same rows."
+                "duplicate",
+                f"utility={config.name}: two questions have the id {example.id}. Check whether two "
+                "tables contain the same rows.",
             )
-        seen.add(example.id)
-    return found
+        ids.add(example.id)
+    return benchmark

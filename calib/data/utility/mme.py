@@ -1,9 +1,10 @@
-"""MME (Fu et al., arXiv 2306.13394): 14 subtasks of perception and cognition, yes or no.
+"""MME (Fu et al., arXiv 2306.13394): yes-or-no questions on perception and cognition, 14 subtasks.
 
-2,374 questions, two about each picture, one of which is answered yes and one no. Columns:
-question_id (the picture), image, question, answer, category (the subtask). A variant is a subtask;
-the questions about a picture are one pair, over which accuracy+ (calib.scoring.metrics)
-counts. Questions end with an instruction of their own, whose place ``utility.prompt`` takes.
+2,374 questions, two about each picture: the answer to one is yes, to the other no. Columns:
+question_id (the picture), image, question, answer, category (the subtask). The variant of an
+example is its subtask. Questions about the same picture are a pair, the unit of accuracy+
+(calib.scoring.metrics). Questions end with their own instruction, which ``utility.prompt``
+replaces. Questions whose answer is neither yes nor no are skipped.
 """
 
 from collections import Counter
@@ -11,9 +12,9 @@ from collections import Counter
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
 from calib.data.images import PictureBytes, PictureFile
-from calib.data.tables import text_of
-from calib.data.utility.question import NO_YES_NO, YES_NO, Questions, text, yes_no
-from calib.data.utility.source import records
+from calib.data.tables import cell_prompt, cell_text
+from calib.data.utility.question import NOT_YES_NO, YES_NO, Questions, parse_yes_no
+from calib.data.utility.source import read_rows
 from calib.util.errors import CalibError, did_you_mean
 
 COLUMNS = ("question_id", "image", "question", "answer", "category")
@@ -32,38 +33,39 @@ INSTRUCTION = "Please answer yes or no."
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
-    """The questions, in the order of the table. Raises CalibError for an unknown subtask."""
+    """The questions, in table order. Raises CalibError for an unknown subtask."""
     questions = Questions(config, system)
-    asked_before: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     pictures: dict[str, PictureFile | PictureBytes | None] = {}
-    for record in records(config, COLUMNS):
-        row = record.row
-        subtask = text_of(row, "category")
+    for source in read_rows(config, COLUMNS):
+        row = source.row
+        subtask = cell_text(row, "category")
         if subtask not in SUBTASKS:
             raise CalibError(
-                f"{record.where}: MME has no subtask '{subtask}'.{did_you_mean(subtask, SUBTASKS)} "
-                f"Its subtasks are {', '.join(SUBTASKS)}."
+                "invalid-value",
+                f"{source.where}: MME has no subtask '{subtask}'.{did_you_mean(subtask, SUBTASKS)} "
+                f"Its subtasks are {', '.join(SUBTASKS)}.",
             )
-        picture = f"{subtask}/{text_of(row, 'question_id') or record.number}"
-        number = asked_before[picture]
-        asked_before[picture] += 1
-        answer = yes_no(row["answer"])
+        pair = f"{subtask}/{cell_text(row, 'question_id') or source.number}"
+        number = counts[pair]
+        counts[pair] += 1
+        answer = parse_yes_no(row["answer"])
         if answer is None:
-            questions.leave_out(NO_YES_NO)
+            questions.skip(NOT_YES_NO)
             continue
-        if picture not in pictures:
-            pictures[picture] = record.picture("image")
-        asked = text(row["question"])
+        if pair not in pictures:
+            pictures[pair] = source.picture("image")
+        question = cell_prompt(row, "question")
         if config.prompt:
-            asked = asked.removesuffix(INSTRUCTION).rstrip()
+            question = question.removesuffix(INSTRUCTION).rstrip()
         questions.add(
-            key=f"{picture}/{number}",
+            key=f"{pair}/{number}",
             variant=subtask,
             category=SUBTASKS[subtask],
-            asked=asked,
+            question=question,
             answer=answer,
             metadata=YES_NO,
-            picture=pictures[picture],
-            pair=picture,
+            picture=pictures[pair],
+            pair=pair,
         )
     return questions.benchmark()

@@ -1,11 +1,11 @@
-"""MMMU (Yue et al., arXiv 2311.16502): college exam questions of 30 subjects, with options.
+"""MMMU (Yue et al., arXiv 2311.16502): multiple-choice college exam questions in 30 subjects.
 
-The validation split has 900 questions. Columns: id (validation_Accounting_1), question, options (a
-list written as text), answer (a letter), question_type, and image_1 to image_7, which question and
-options name as <image 1>. calib asks about one picture at a time: open questions and those with
-several pictures are left out, with their number. A variant is a subject, a category a discipline.
-The picture stands before the text: its placeholder goes where it opens or ends the question, and
-stays where a sentence goes on around it.
+The validation split has 900 questions. Columns: id (e.g. validation_Accounting_1), question,
+options (a list written as text), answer (a letter), question_type, and image_1 to image_7, which
+question and options refer to as <image 1>. Open questions and questions with several pictures are
+skipped, and so are those whose answer is not an option. The variant of an example is its subject,
+the category its discipline. The picture precedes the text, so its placeholder is removed at the
+beginning or end of a question; inside a sentence it remains.
 """
 
 import re
@@ -13,17 +13,16 @@ from collections.abc import Iterable
 
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
-from calib.data.tables import text_of
+from calib.data.tables import cell_prompt, cell_text
 from calib.data.utility.question import (
     UNKNOWN_ANSWER,
     Questions,
-    choice,
-    lettered,
-    list_in,
-    listed,
-    text,
+    choice_metadata,
+    format_options,
+    letter_options,
+    parse_options,
 )
-from calib.data.utility.source import SourceRow, records
+from calib.data.utility.source import SourceRow, read_rows
 from calib.util.errors import CalibError, did_you_mean
 
 PICTURES = tuple(f"image_{number}" for number in range(1, 8))
@@ -42,66 +41,72 @@ DISCIPLINES = {
         *("Energy_and_Power", "Materials", "Mechanical_Engineering"),
     ),
 }
-SUBJECTS = {subject: field for field, subjects in DISCIPLINES.items() for subject in subjects}
-_PLACE = re.compile(r"<image (\d+)>")
+SUBJECTS = {
+    subject: discipline for discipline, subjects in DISCIPLINES.items() for subject in subjects
+}
+_PLACEHOLDER = re.compile(r"<image (\d+)>")
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
-    """The questions with options and one picture, of the subjects in ``config.subsets``.
+    """The multiple-choice questions with one picture, of the subjects in ``config.subsets``.
 
     Raises CalibError for an unknown subject.
     """
     for subject in config.subsets:
         if subject not in SUBJECTS:
             raise CalibError(
+                "invalid-setting",
                 f"utility.subsets: MMMU has no subject '{subject}'."
-                f"{did_you_mean(subject, SUBJECTS)} Choose from {', '.join(sorted(SUBJECTS))}."
+                f"{did_you_mean(subject, SUBJECTS)} Choose from {', '.join(sorted(SUBJECTS))}.",
             )
     questions = Questions(config, system)
-    for record in records(config, COLUMNS):
-        row, subject = record.row, _subject(record)
+    for source in read_rows(config, COLUMNS):
+        row, subject = source.row, _subject(source)
         if config.subsets and subject not in config.subsets:
             continue
-        if text_of(row, "question_type") != "multiple-choice":
-            questions.leave_out("they are open")
+        if cell_text(row, "question_type") != "multiple-choice":
+            questions.skip("they are open questions")
             continue
-        options = lettered(list_in(row["options"], f"{record.where}, column 'options'"))
-        asked, answer = text(row["question"]), text(row["answer"])
-        column = _picture_column(asked, options.values())
+        options = letter_options(parse_options(row["options"], f"{source.where}, column 'options'"))
+        question, answer = cell_prompt(row, "question"), cell_prompt(row, "answer")
+        column = _picture_column(question, options.values())
         if column is None:
-            questions.leave_out("they show several pictures, or none")
+            questions.skip("they refer to several pictures, or to none")
             continue
         if answer not in options:
-            questions.leave_out(UNKNOWN_ANSWER)
+            questions.skip(UNKNOWN_ANSWER)
             continue
         questions.add(
-            key=text_of(row, "id"),
+            key=cell_text(row, "id"),
             variant=subject,
             category=SUBJECTS[subject],
-            asked=f"{_without_place(asked)}\n{listed(options)}",
+            question=f"{_strip_placeholder(question)}\n{format_options(options)}",
             answer=answer,
-            metadata=choice(options),
-            picture=record.picture(column),
+            metadata=choice_metadata(options),
+            picture=source.picture(column),
         )
     return questions.benchmark()
 
 
-def _subject(record: SourceRow) -> str:
-    id = text_of(record.row, "id")
-    found = re.fullmatch(r"[a-z]+_(\w+)_\d+", id)
-    if not found or found[1] not in SUBJECTS:
+def _subject(source: SourceRow) -> str:
+    id_ = cell_text(source.row, "id")
+    match = re.fullmatch(r"[a-z]+_(\w+)_\d+", id_)
+    if not match or match[1] not in SUBJECTS:
         raise CalibError(
-            f"{record.where}: '{id}' is no id of MMMU, which are like validation_Accounting_1."
+            "invalid-value",
+            f"{source.where}: '{id_}' is not an id of MMMU, such as validation_Accounting_1. "
+            "Download the table again.",
         )
-    return found[1]
+    return match[1]
 
 
-def _picture_column(asked: str, options: Iterable[str]) -> str | None:
-    """The column of the one picture that a question names."""
-    named = set(_PLACE.findall(" ".join([asked, *options])))
-    column = f"image_{named.pop()}" if len(named) == 1 else None
+def _picture_column(question: str, options: Iterable[str]) -> str | None:
+    """The column of the only picture that question and options refer to; None if there are more."""
+    numbers = set(_PLACEHOLDER.findall(" ".join([question, *options])))
+    column = f"image_{numbers.pop()}" if len(numbers) == 1 else None
     return column if column in PICTURES else None
 
 
-def _without_place(asked: str) -> str:
-    return re.sub(rf"\A\s*{_PLACE.pattern}\s*|\s*{_PLACE.pattern}\s*\Z", "", asked)
+def _strip_placeholder(question: str) -> str:
+    pattern = _PLACEHOLDER.pattern
+    return re.sub(rf"\A\s*{pattern}\s*|\s*{pattern}\s*\Z", "", question)

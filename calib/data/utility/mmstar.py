@@ -1,16 +1,17 @@
-"""MMStar (Chen et al., arXiv 2403.20330): 1,500 questions that need their picture, with options.
+"""MMStar (Chen et al., arXiv 2403.20330): 1,500 multiple-choice questions that require the picture.
 
-Columns: index, question (which holds the options), image, answer (a letter), category (six, the
-variants) and l2_category (18, the categories).
+Columns: index, question (which includes the options), image, answer (a letter), category (one of
+six, the variant of an example) and l2_category (one of 18, its category). Questions whose answer is
+not an option are skipped.
 """
 
 import re
 
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
-from calib.data.tables import text_of
-from calib.data.utility.question import UNKNOWN_ANSWER, Questions, choice, text
-from calib.data.utility.source import records
+from calib.data.tables import cell_prompt, cell_text
+from calib.data.utility.question import UNKNOWN_ANSWER, Questions, choice_metadata
+from calib.data.utility.source import read_rows
 
 COLUMNS = ("index", "question", "image", "answer", "category", "l2_category")
 LETTERS = "ABCD"
@@ -18,31 +19,31 @@ _HEADING = re.compile(r"\b(?:options|choices)\s*:", re.IGNORECASE)
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
-    """The questions, in the order of the table."""
+    """The questions, in table order."""
     questions = Questions(config, system)
-    for record in records(config, COLUMNS):
-        row = record.row
-        asked, answer = text(row["question"]), text(row["answer"]).upper()
-        options = options_in(asked)
+    for source in read_rows(config, COLUMNS):
+        row = source.row
+        question, answer = cell_prompt(row, "question"), cell_prompt(row, "answer").upper()
+        options = find_options(question)
         if answer not in options:
-            questions.leave_out(UNKNOWN_ANSWER)
+            questions.skip(UNKNOWN_ANSWER)
             continue
         questions.add(
-            key=text_of(row, "index"),
-            variant=text_of(row, "category"),
-            category=text_of(row, "l2_category"),
-            asked=asked,
+            key=cell_text(row, "index"),
+            variant=cell_text(row, "category"),
+            category=cell_text(row, "l2_category"),
+            question=question,
             answer=answer,
-            metadata=choice(options),
-            picture=record.picture("image"),
+            metadata=choice_metadata(options),
+            picture=source.picture("image"),
         )
     return questions.benchmark()
 
 
-def options_in(question: str) -> dict[str, str]:
-    """The texts by letter of options written as "Options: A: one, B: two", or "(A) one (B) two".
+def find_options(question: str) -> dict[str, str]:
+    """Options by letter, written as "Options: A: one, B: two" or "(A) one (B) two".
 
-    Where a question words them otherwise, as in a picture, the four letters have empty texts.
+    If no options are found (they may be in the picture), the four letters have empty texts.
     """
     headings = list(_HEADING.finditer(question))
     rest = question[headings[-1].end() :] if headings else question

@@ -1,4 +1,4 @@
-"""From a row to a question: options, prompt, metadata, and the tally of what is left out."""
+"""Build utility questions from table rows: options, prompts, metadata and the count of skips."""
 
 import ast
 import json
@@ -8,34 +8,36 @@ from string import ascii_uppercase
 from typing import Any
 
 from calib.config.data import PublishedUtility
-from calib.data.example import Benchmark, Example, Picture, split_of
+from calib.data.example import Benchmark, Example, Picture
 from calib.data.images import PictureBytes, PictureFile
+from calib.data.splits import split_of
 from calib.util.errors import CalibError
 
-_LONGEST = 20_000
-"""Characters of a cell with options: what is longer is not one."""
+_MAX_OPTIONS_LENGTH = 20_000
+"""Characters of a cell with options; a longer cell is not parsed."""
 
 
 class Questions:
-    """The questions of a set, as they are read, and why others were left out."""
+    """Collects the questions of a set and counts those that are skipped, by reason."""
 
     def __init__(self, config: PublishedUtility, system: str | None) -> None:
         self.config, self.system = config, system
         self._examples: list[Example] = []
-        self._left_out: Counter[str] = Counter()
+        self._skipped: Counter[str] = Counter()
 
     def add(
         self,
         key: str,
         variant: str,
         category: str,
-        asked: str,
+        question: str,
         answer: str,
         metadata: Mapping[str, str],
         picture: Picture | None,
         pair: str | None = None,
     ) -> None:
-        """A question; ``key`` is unique in the set, ``pair`` the picture that several share."""
+        """Add a question; ``key`` is unique in the set, ``pair`` is shared by the questions about a
+        picture."""
         name = self.config.name
         id = f"{name}/{key}"
         pair = None if pair is None else f"{name}/{pair}"
@@ -46,7 +48,7 @@ class Questions:
                 variant=variant,
                 category=category,
                 split=split_of(pair or id, 0.0, self.config.validation),
-                query=_with_prompt(asked, self.config.prompt),
+                query=_append_prompt(question, self.config.prompt),
                 picture=picture,
                 pair=pair,
                 answer=answer,
@@ -55,85 +57,85 @@ class Questions:
             )
         )
 
-    def leave_out(self, reason: str) -> None:
-        """Count a question that is not asked; ``reason`` follows "were left out:"."""
-        self._left_out[reason] += 1
+    def skip(self, reason: str) -> None:
+        """Count a skipped question; the note gives ``reason`` after "because"."""
+        self._skipped[reason] += 1
 
     def benchmark(self) -> Benchmark:
-        """All of them. Raises CalibError where none is left."""
-        total = len(self._examples) + self._left_out.total()
+        """All questions, with notes on skipped ones. Raises CalibError if there are none."""
+        total = len(self._examples) + self._skipped.total()
         notes = [
-            f"{self.config.name}: {count} of {total} questions were left out: {reason}"
-            for reason, count in self._left_out.items()
+            f"{self.config.name}: skipped {count} of {total} questions, because {reason}"
+            for reason, count in self._skipped.items()
         ]
         if not self._examples:
-            said = "; ".join(notes) or "the tables have no rows"
             raise CalibError(
-                f"utility={self.config.name}: no question is left ({said}). Choose another split "
-                "or subset, or look at the table."
+                "too-few",
+                f"utility={self.config.name} has no usable question "
+                f"({'; '.join(notes) or 'the tables have no rows'}). Choose another split "
+                "or subset, or check the table.",
             )
         return Benchmark(self._examples, notes)
 
 
-UNKNOWN_ANSWER = "their answer is none of the options"
-NO_YES_NO = "their answer is neither yes nor no"
+UNKNOWN_ANSWER = "their answer is not one of the options"
+NOT_YES_NO = "their answer is neither yes nor no"
 YES_NO: Mapping[str, str] = {"kind": "yes_no"}
 
 
-def yes_no(cell: Any) -> str | None:
-    """The answer in a cell, in small letters; None where it is neither yes nor no."""
-    said = text(cell).rstrip(".").casefold()
-    return said if said in ("yes", "no") else None
+def parse_yes_no(cell: Any) -> str | None:
+    """The answer in a cell as "yes" or "no"; None if it is neither."""
+    answer = "" if cell is None else str(cell).strip().rstrip(".").casefold()
+    return answer if answer in ("yes", "no") else None
 
 
-def choice(options: Mapping[str, str]) -> dict[str, str]:
-    """The metadata of a question with options, texts by letter."""
+def choice_metadata(options: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a multiple-choice question; ``options`` are texts by letter."""
     return {"kind": "choice", "options": json.dumps(dict(options), ensure_ascii=False)}
 
 
-def lettered(texts: Sequence[str]) -> dict[str, str]:
-    """Options with the letters A, B ... in their order.
+def letter_options(texts: Sequence[str]) -> dict[str, str]:
+    """Options by letter: A, B, ... in order.
 
-    Raises CalibError for more than the alphabet has.
+    Raises CalibError for more options than letters.
     """
     if len(texts) > len(ascii_uppercase):
-        raise CalibError(f"A question has {len(texts)} options, more than there are letters.")
+        raise CalibError(
+            "too-large",
+            f"A question has {len(texts)} options; the limit is {len(ascii_uppercase)}.",
+        )
     return dict(zip(ascii_uppercase, texts, strict=False))
 
 
-def listed(options: Mapping[str, str]) -> str:
-    """Options as a model reads them, one a line."""
-    return "\n".join(f"{letter}. {words}" for letter, words in options.items())
+def format_options(options: Mapping[str, str]) -> str:
+    """Options as shown to the model, one per line."""
+    return "\n".join(f"{letter}. {text}" for letter, text in options.items())
 
 
-def list_in(cell: Any, where: str) -> list[str]:
-    """The texts in a cell that holds a list, or a list written as text: "['a', 'b']".
+def parse_options(cell: Any, where: str) -> list[str]:
+    """The options in a cell that holds a list, or a list written as text: "['a', 'b']".
 
-    Raises CalibError for anything else.
+    Raises CalibError for any other value; ``where`` is the location of the cell.
     """
-    found = cell
+    options = cell
     if isinstance(cell, str):
         try:
-            found = ast.literal_eval(cell.strip()) if len(cell) <= _LONGEST else None
+            options = ast.literal_eval(cell.strip()) if len(cell) <= _MAX_OPTIONS_LENGTH else None
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            found = None
-    if not isinstance(found, list | tuple) or not all(
-        isinstance(one, str | int | float) for one in found
+            options = None
+    if not isinstance(options, list | tuple) or not all(
+        isinstance(option, str | int | float) for option in options
     ):
-        shown = str(cell)
         raise CalibError(
-            f"{where} holds no list of options but {shown[:80]!r}. Write it as ['first', 'second']."
+            "invalid-value",
+            f"{where} is not a list of options: {str(cell)[:80]!r}. Write it as "
+            "['first', 'second'].",
         )
-    return [text(one) for one in found]
-
-
-def text(cell: Any) -> str:
-    """A cell as text, line breaks kept; "" where it is empty."""
-    return "" if cell is None else str(cell).strip()
+    return [str(option).strip() for option in options]
 
 
 def is_empty(picture: PictureFile | PictureBytes | None) -> bool:
-    """Whether a cell holds no picture at all; one that cannot be had is not empty."""
+    """Whether a cell contains no picture; a picture that cannot be fetched is not empty."""
     if not isinstance(picture, PictureBytes):
         return picture is None
     try:
@@ -142,7 +144,7 @@ def is_empty(picture: PictureFile | PictureBytes | None) -> bool:
         return False
 
 
-def _with_prompt(asked: str, prompt: str | None) -> str:
+def _append_prompt(question: str, prompt: str | None) -> str:
     if not prompt:
-        return asked
-    return asked + (prompt if prompt[0].isspace() else f"\n{prompt}")
+        return question
+    return question + (prompt if prompt[0].isspace() else f"\n{prompt}")

@@ -1,52 +1,50 @@
-"""ScienceQA-IMG (Lu et al., arXiv 2209.09513): school questions about a picture, with options.
+"""ScienceQA-IMG (Lu et al., arXiv 2209.09513): multiple-choice school questions about a picture.
 
 The 2,017 questions of the test split that have a picture. Columns: image, question, choices (a
-list), answer (the number of the right one, from 0), hint (what to know first, often empty),
-subject, topic. A variant is a subject, a category a topic. Rows have no id: a question is called by
-its number in the table.
+list), answer (index of the correct choice, from 0), hint (context, often empty), subject, topic.
+The variant of an example is its subject, the category its topic. Rows have no id: the row number
+identifies a question. Questions without a picture, or whose answer is not an option, are skipped.
 """
 
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
-from calib.data.tables import text_of
+from calib.data.tables import cell_prompt, cell_text
 from calib.data.utility.question import (
     UNKNOWN_ANSWER,
     Questions,
-    choice,
+    choice_metadata,
+    format_options,
     is_empty,
-    lettered,
-    list_in,
-    listed,
-    text,
+    letter_options,
+    parse_options,
 )
-from calib.data.utility.source import records
+from calib.data.utility.source import read_rows
 
 COLUMNS = ("image", "question", "choices", "answer", "hint", "subject", "topic")
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
-    """The questions with a picture, in the order of the table."""
+    """The questions with a picture, in table order."""
     questions = Questions(config, system)
-    for record in records(config, COLUMNS):
-        row, picture = record.row, record.picture("image")
+    for source in read_rows(config, COLUMNS):
+        row, picture = source.row, source.picture("image")
         if is_empty(picture):
-            questions.leave_out("they have no picture")
+            questions.skip("they have no picture")
             continue
-        options = lettered(list_in(row["choices"], f"{record.where}, column 'choices'"))
-        number = text(row["answer"])
+        options = letter_options(parse_options(row["choices"], f"{source.where}, column 'choices'"))
+        number = cell_prompt(row, "answer")
         if not number.isdecimal() or int(number) >= len(options):
-            questions.leave_out(UNKNOWN_ANSWER)
+            questions.skip(UNKNOWN_ANSWER)
             continue
-        hint = text(row["hint"])
+        hint = cell_prompt(row, "hint")
+        context = [f"Context: {hint}"] if hint else []
         questions.add(
-            key=str(record.number),
-            variant=text_of(row, "subject") or "none",
-            category=text_of(row, "topic") or "none",
-            asked="\n".join(
-                [*([f"Context: {hint}"] if hint else []), text(row["question"]), listed(options)]
-            ),
+            key=str(source.number),
+            variant=cell_text(row, "subject") or "none",
+            category=cell_text(row, "topic") or "none",
+            question="\n".join([*context, cell_prompt(row, "question"), format_options(options)]),
             answer=list(options)[int(number)],
-            metadata=choice(options),
+            metadata=choice_metadata(options),
             picture=picture,
         )
     return questions.benchmark()

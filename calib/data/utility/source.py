@@ -1,127 +1,137 @@
-"""The rows of a set: from a local copy of its hub repository, from one table, or from the hub."""
+"""Read the rows of a utility set: from a local copy of its hub repository, a table, or the hub."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from calib.config.data import PublishedUtility
-from calib.data.hub import read_hub, read_parquet
-from calib.data.images import PictureBytes, PictureFile, picture_in
-from calib.data.tables import ENDINGS, TableRow, checked_columns, read_table
+from calib.data.hub import hub_name, read_hub, read_parquet
+from calib.data.images import PictureBytes, PictureFile, picture_from_cell
+from calib.data.tables import ENDINGS, TableRow, check_columns, read_table
 from calib.util.errors import CalibError
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
-_FIRST = (".parquet", ".tsv", ".csv", ".jsonl", ".json")
-assert set(_FIRST) == set(ENDINGS)
+_PRECEDENCE = (".parquet", ".tsv", ".csv", ".jsonl", ".json")
+assert set(_PRECEDENCE) == set(ENDINGS)
 
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row and where it stands."""
+    """A row and its location."""
 
     row: TableRow
     number: int
-    """In its subset, from 0: the same in a local copy and on the hub."""
+    """Index in its subset, from 0: the same in a local copy and on the hub."""
     where: str
     """Table and row, for messages."""
     folder: Path
-    """What paths of pictures start from."""
+    """Folder that picture paths are relative to."""
 
     def picture(self, column: str) -> PictureFile | PictureBytes | None:
-        """The picture in ``column``; None where the cell is empty."""
-        return picture_in(self.row.get(column), self.folder, f"{self.where}, column '{column}'")
+        """The picture in ``column``; None for an empty cell."""
+        where = f"{self.where}, column '{column}'"
+        return picture_from_cell(self.row.get(column), self.folder, where)
 
 
-def records(config: PublishedUtility, needed: Iterable[str]) -> list[SourceRow]:
-    """The rows of ``config.split``, which have the ``needed`` columns, in their order.
+@dataclass(frozen=True)
+class _Table:
+    rows: list[TableRow]
+    name: str
+    folder: Path
 
-    Raises CalibError where there is no such table, or it cannot be read or lacks a column.
+
+def read_rows(config: PublishedUtility, columns: Iterable[str]) -> list[SourceRow]:
+    """The rows of ``config.split`` in their order; ``columns`` are required.
+
+    Raises CalibError if the table does not exist, cannot be read or lacks a column.
     """
-    found: list[SourceRow] = []
-    tables = _local(config) if config.root is not None else _hub(config)
-    for rows, where, folder in tables:
-        checked_columns(rows, needed, where)
-        found += [SourceRow(row, k, f"{where}, row {k}", folder) for k, row in enumerate(rows)]
-    return found
+    source_rows: list[SourceRow] = []
+    tables = _local_tables(config) if config.root is not None else _hub_tables(config)
+    for table in tables:
+        check_columns(table.rows, columns, table.name)
+        source_rows += [
+            SourceRow(row, k, f"{table.name}, row {k}", table.folder)
+            for k, row in enumerate(table.rows)
+        ]
+    return source_rows
 
 
-_Table = tuple[list[TableRow], str, Path]
-"""Rows of a subset, their place in words, and the folder of their pictures."""
-
-
-def _hub(config: PublishedUtility) -> Iterable[_Table]:
+def _hub_tables(config: PublishedUtility) -> Iterator[_Table]:
     if not config.hub:
         raise CalibError(
-            f"utility={config.name} has neither utility.hub nor utility.root. Give the id of the "
-            "dataset on the hub, or the folder of a local copy."
+            "missing-setting",
+            f"utility={config.name} requires utility.hub, the id of a dataset on the hub, or "
+            "utility.root, the folder of a local copy.",
         )
-    whole: list[str | None] = [None]
-    for subset in config.subsets or whole:
+    default: list[str | None] = [None]
+    for subset in config.subsets or default:
         rows = read_hub(config.hub, subset, config.split, config.revision, "utility")
-        where = f"{config.hub}{f' ({subset})' if subset else ''}, split {config.split}"
-        yield rows, where, Path(config.hub)
+        name = f"{hub_name(config.hub, subset)}, split {config.split}"
+        yield _Table(rows, name, Path(config.hub))
 
 
-def _local(config: PublishedUtility) -> Iterable[_Table]:
+def _local_tables(config: PublishedUtility) -> Iterator[_Table]:
     root = Path(str(config.root)).expanduser()
     if root.is_file():
-        yield _rows(root), str(root), root.parent
+        yield _Table(_read_file(root), str(root), root.parent)
         return
     if not root.is_dir():
         raise CalibError(
-            f"utility.root={config.root} does not exist. Name a folder that holds a copy of "
-            f"{config.hub or config.name}, or a table with its columns."
+            "not-found",
+            f"utility.root={config.root} does not exist. Give a folder with a copy of "
+            f"{config.hub or config.name}, or a table with its columns.",
         )
-    # One folder per subset, or a copy that holds all of them in one table.
-    apart = [name for name in config.subsets if (root / name).is_dir()]
-    for subset in config.subsets if apart else [""]:
-        places = [root / subset] if subset else [root / "data", root]
-        paths = next(filter(None, (_tables(place, config) for place in places)), [])
+    # Either a folder per subset, or all subsets in one table.
+    has_folders = any((root / name).is_dir() for name in config.subsets)
+    for subset in config.subsets if has_folders else [""]:
+        folders = [root / subset] if subset else [root / "data", root]
+        paths = next(filter(None, (_table_paths(folder, config) for folder in folders)), [])
         if not paths:
-            looked = " or ".join(str(place) for place in places)
             raise CalibError(
-                f"{looked} holds no table of the split '{config.split}' of {config.name}: neither "
-                f"{config.split}-*.parquet nor a file {config.split} or {config.name} ending in "
-                f"{', '.join(_FIRST)}. Put the files of {config.hub or 'the set'} there, or name "
-                "the table itself: utility.root=FILE."
+                "not-found",
+                f"{' or '.join(map(str, folders))} contains no table of the split "
+                f"'{config.split}' of {config.name}: neither {config.split}-*.parquet nor a file "
+                f"{config.split} or {config.name} ending in {', '.join(_PRECEDENCE)}. Put the "
+                f"files of {config.hub or 'the set'} there, or give the table's path: "
+                "utility.root=FILE.",
             )
-        where = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} tables)"
-        yield [row for path in paths for row in _rows(path)], where, paths[0].parent
+        name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} tables)"
+        yield _Table([row for path in paths for row in _read_file(path)], name, paths[0].parent)
 
 
-def _rows(path: Path) -> list[TableRow]:
+def _read_file(path: Path) -> list[TableRow]:
     return read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)
 
 
-def _tables(folder: Path, config: PublishedUtility) -> list[Path]:
-    """The parquet files of the split in a folder, else the one table that is called like the split
-    or the set."""
+def _table_paths(folder: Path, config: PublishedUtility) -> list[Path]:
+    """The parquet shards of the split in a folder, else the table named after the split or set."""
     if not folder.is_dir():
         return []
     files = sorted(path for path in folder.iterdir() if path.is_file())
     shards = [p for p in files if p.match(f"{config.split}-*.parquet")]
     if shards:
-        _refuse_gaps(shards)
+        _check_shards(shards)
         return shards
     by_name = {path.name.casefold(): path for path in files}
-    for ending in _FIRST:
+    for ending in _PRECEDENCE:
         for stem in (config.split, config.name):
             if path := by_name.get(f"{stem}{ending}".casefold()):
                 return [path]
     return []
 
 
-def _refuse_gaps(shards: list[Path]) -> None:
-    """Raise CalibError where one of test-00000-of-00003.parquet and so on lacks or comes twice."""
-    numbered = [_SHARD.search(path.name) for path in shards]
-    if not any(numbered):
+def _check_shards(shards: list[Path]) -> None:
+    """Raise CalibError if a shard such as test-00000-of-00003.parquet is missing or duplicate."""
+    matches = [_SHARD.search(path.name) for path in shards]
+    if not any(matches):
         return
-    parts = [(int(found[1]), int(found[2])) for found in numbered if found]
-    number = parts[0][1]
-    if sorted(parts) != [(k, number) for k in range(number)] or len(parts) != len(shards):
+    parts = [(int(match[1]), int(match[2])) for match in matches if match]
+    total = parts[0][1]
+    if sorted(parts) != [(k, total) for k in range(total)] or len(parts) != len(shards):
         listed = ", ".join(path.name for path in shards)
         raise CalibError(
-            f"{shards[0].parent} does not hold each of {number} tables once: {listed}. Fetch those "
-            "that are missing, and take away those of another version."
+            "invalid-content",
+            f"{shards[0].parent} should contain each of {total} shards once, but contains "
+            f"{listed}. Download missing shards and delete those of another version.",
         )

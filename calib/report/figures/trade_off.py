@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
-from calib.data.example import PAIRED_QUERIES
+from calib.data.splits import PAIRED_QUERIES
 from calib.report.figures.curves import (
     Curve,
     curves_of,
@@ -43,7 +43,7 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE, Result
 
@@ -66,7 +66,7 @@ _PANELS = {
 }
 
 
-def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
+def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     """One run with one method, beside which there may be a prompt-only reference, on ``split``.
 
     Without utility the plane is SRA_s and SRA_u. Raises NotDrawn for several runs or methods, and
@@ -82,7 +82,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
             f"{len(own)} methods in all. Give one run of one method, or draw "
             "calibration_against_utility."
         )
-    results = [r for r in run.results.results if r.split == split]
+    results = [r for r in run.results if r.split == split]
     measured = {result.dataset for result in results}
     # Beside queries the dual-use part is not what SRA counts, and has no panel.
     parts = [p for p in PAIRED_QUERIES if p in measured] or [p for p in _PANELS if p in measured]
@@ -97,7 +97,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
         names = names_of(curves)
         method = names_of(own)[0] if own else "uncalibrated"
         title = f"{method}, {shown_name(split, 20)} split"
-        write_title(figure, title, [run.model])
+        write_title(figure, title, [run.checkpoint])
         for k, (axes, part) in enumerate(zip(all_axes, parts, strict=False)):
             _draw_strengths(axes, own[0] if own else None, part, results)
             if reference:
@@ -157,7 +157,7 @@ def _draw_reference(axes: Axes, reference: Curve, part: str, results: Sequence[R
                   transform=edge, clip_on=False, linestyle="none")  # fmt: skip
 
 
-def _name_strengths(axes: Axes, curve: Curve | None, run: Measured) -> None:
+def _name_strengths(axes: Axes, curve: Curve | None, run: Run) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))

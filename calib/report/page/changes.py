@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from calib.data.example import SAFETY_DATASETS, counted_in_sra
-from calib.report.page.recorded import SPLIT, Recorded, ReportedMethod
+from calib.data.splits import SAFETY_DATASETS, select_for_sra
 from calib.report.side_by_side import Responses, SideBySide, setting_rows, side_by_side
 from calib.report.verdict import sign, verdict
+from calib.runs.operating_points import REPORTED_SPLIT, ReportedMethod
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point
 
@@ -64,12 +65,13 @@ def _difference(both: SideBySide | None) -> Interval | None:
     return both.difference() if both else None
 
 
-def change(found: Recorded, after: Point, before: Point) -> PairChanges:
+def change(found: Run, after: Point, before: Point) -> PairChanges:
     """``after`` less ``before`` on test. Raises CalibError where a setting has no response."""
-    utility = (row for row in found.judged if row.dataset == "utility")
-    shown = [*counted_in_sra(found.judged), *utility]
-    old, new = (setting_rows(shown, point, SPLIT) for point in (before, after))
-    return PairChanges(old, new, found.run.mapping)
+    judged = [response for _, response in found.test_rows]
+    utility = (response for response in judged if response.dataset == "utility")
+    shown = [*select_for_sra(judged), *utility]
+    old, new = (setting_rows(shown, point, REPORTED_SPLIT) for point in (before, after))
+    return PairChanges(old, new, found.mapping)
 
 
 def headline(method: ReportedMethod, found: PairChanges) -> str:

@@ -4,53 +4,31 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, features
 
-from calib.config.data import PublishedUtility, UtilityConfig
-from calib.data.benchmarks import load_utility
-from calib.data.example import Example, Picture
-from calib.runs.run import FinishedRun
+from calib.data.example import Picture
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
-_PLAIN = ("mini", "none")
 
-
-def with_pictures_again(run: FinishedRun) -> tuple[FinishedRun, list[str]]:
-    """``run`` with the pictures that can be had, and why others cannot."""
+def reload_pictures(run: Run) -> tuple[Run, list[str]]:
+    """``run`` with the pictures that can be loaded again, and notes on those that cannot."""
     notes = []
     try:
         run = run.with_pictures("the report shows the pictures")
     except CalibError as error:
         notes.append(f"{run.folder.name} is shown without the pictures of its queries: {error}")
     try:
-        questions = {example.id: example for example in _questions(run)}
+        queries = {name: example.query for name, example in run.examples.items()}
+        run = run.with_pictures_of(
+            question for question in run.reload_utility()
+            if queries.get(question.id) == question.query
+        )  # fmt: skip
     except CalibError as error:
         notes.append(f"{run.folder.name} is shown without the pictures of its questions: {error}")
-        return run, notes
-    found = dict(run.examples)
-    for name, example in found.items():
-        again = questions.get(name)
-        if example.safety is None and again is not None and again.query == example.query:
-            found[name] = replace(example, picture=again.picture)
-    return replace(run, examples=found), notes
-
-
-def _questions(run: FinishedRun) -> list[Example]:
-    given = run.identity.get("utility")
-    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-        return []
-    schema = UtilityConfig if given["name"] in _PLAIN else PublishedUtility
-    try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
-    except OmegaConfBaseException as error:
-        name = given["name"]
-        raise CalibError(f"utility={name} was configured otherwise ({error})") from error
-    assert isinstance(config, UtilityConfig)
-    return load_utility(config, run.seed, run.identity["data"].get("system"))
+    return run, notes
 
 
 RUNGS = ((320, 70), (256, 65), (224, 60), (192, 55), (160, 50), (128, 45), (96, 35), (64, 25))

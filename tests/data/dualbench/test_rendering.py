@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from calib.config.choices import PERTURBATIONS
 from calib.data.dualbench.rendering import (
     DRAWN_SCENE,
     LEAST_NOISE,
@@ -16,7 +17,7 @@ from calib.data.dualbench.rendering import (
 )
 from calib.data.dualbench.templates import template_twins
 from calib.data.dualbench.typesetting import ink_of
-from calib.data.text_image import MAX_ROTATION, MIN_ROTATION, NOISE, PERTURBATIONS
+from calib.data.text_image import MAX_ROTATION, MIN_ROTATION, NOISE
 from calib.util.errors import CalibError
 
 TWINS = sorted(template_twins(), key=lambda twin: len(twin.harmful))

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from calib.data.dualbench.categories import CATEGORIES, category_of
+from calib.data.dualbench.categories import CATEGORIES, parse_category
 from calib.data.dualbench.templates import SENTENCES, template_twins
 from calib.data.dualbench.terms import TERMS
 from calib.data.dualbench.typesetting import Typeface
@@ -40,12 +40,12 @@ def test_the_twelve_categories_have_the_papers_codes() -> None:
 
 @pytest.mark.parametrize("text", ["S11", "s11", "Suicide & Self-Harm", "suicide and self harm"])
 def test_a_category_is_known_by_code_or_name(text: str) -> None:
-    assert category_of(text, "here").code == "S11"
+    assert parse_category(text, "here").code == "S11"
 
 
 def test_an_unknown_category_is_named_with_the_nearest() -> None:
     with pytest.raises(CalibError, match=r"here: 'privacies'.*Did you mean 'Privacy'\?.*S10 Hate"):
-        category_of("privacies", "here")
+        parse_category("privacies", "here")
 
 
 def test_every_category_has_twenty_distinct_twins() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from calib.data.dualbench.twins import (
-    first_of_each,
+    check_translations,
+    limit_per_category,
     read_translations,
     read_twins,
-    refuse_untranslated,
     translated,
 )
-from calib.data.example import split_of
+from calib.data.splits import split_of
 from calib.util.errors import CalibError
 
 GOOD = {"category": "S9", "harmful": "Buy a drone.", "benign": "Buy a melon."}
@@ -113,13 +113,13 @@ def test_translations_of_a_table_replace_a_twins_own(tmp_path: Path) -> None:
         "Achète un drone.",
         "Achète un melon.",
     )
-    refuse_untranslated([twin])
+    check_translations([twin])
     # Half a table is not filled up from another language.
     for text in ("Buy a drone.", "Buy a melon."):
         (half,) = translated(twins, {text: "Achète."})
         assert {half.harmful_translation, half.benign_translation} == {"Achète.", ""}
         with pytest.raises(CalibError, match=r"1 of 1 twins.*dualbench/S9/.*drop translation from"):
-            refuse_untranslated([half])
+            check_translations([half])
 
 
 def test_a_text_has_one_translation(tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def test_a_text_has_one_translation(tmp_path: Path) -> None:
 
 def test_a_smaller_number_is_a_subset_and_has_all_splits() -> None:
     pairs = {f"dualbench/S{k % 2}/{k}": f"S{k % 2}" for k in range(200)}
-    few, more = first_of_each(pairs, 20), first_of_each(pairs, 40)
+    few, more = limit_per_category(pairs, 20), limit_per_category(pairs, 40)
     assert few < more and len(few) == 40 and len(more) == 80
-    assert first_of_each(pairs, None) == set(pairs)
+    assert limit_per_category(pairs, None) == set(pairs)
     # Drawn independently of the splits, which hash the pair id too.
     assert {split_of(pair, 0.3, 0.2) for pair in few} == {"train", "validation", "test"}

@@ -18,7 +18,7 @@ from utility_tables import (
 )
 
 from calib.config.data import PublishedUtility, UtilityConfig
-from calib.data.benchmarks import load_utility, load_utility_noted
+from calib.data.benchmarks import load_utility, load_utility
 from calib.data.utility import load
 from calib.data.utility.mmstar import options_in
 from calib.data.utility.question import list_in
@@ -78,7 +78,7 @@ def test_a_table_of_another_form_is_found_by_the_split_or_the_set(tmp_path, file
 def test_scienceqa_as_tsv_with_its_options_written_as_text(tmp_path):
     write_tsv(tmp_path / "scienceqa.tsv", plain(SCIENCEQA, tmp_path))
     config = PublishedUtility(name="scienceqa", root=str(tmp_path), subsets=["ScienceQA-IMG"])
-    found = load_utility_noted(config)
+    found = load_utility(config)
     assert [(e.id, e.answer) for e in found.examples] == [
         ("scienceqa/0", "B"),
         ("scienceqa/2", "A"),
@@ -183,7 +183,7 @@ def test_pictures_that_cannot_be_read(tmp_path):
     write_parquet(tmp_path / "test-00000-of-00001.parquet", "mme", rows)
     with pytest.raises(CalibError, match=r"(?s)1 of 3 pictures.*row 2.*utility\.skip_broken=true"):
         load_utility(mme(tmp_path))
-    found = load_utility_noted(mme(tmp_path, skip_broken=True))
+    found = load_utility(mme(tmp_path, skip_broken=True))
     assert len(found.examples) == 4
     assert found.notes[0].startswith("utility.skip_broken: 2 of 6 examples were left out")
 
@@ -230,7 +230,7 @@ def test_answers_that_are_neither(tmp_path):
     rows = plain(MME, tmp_path)
     rows[1]["answer"], rows[2]["answer"] = "Maybe", "YES. "
     write_jsonl(tmp_path / "test.jsonl", rows)
-    found = load_utility_noted(mme(tmp_path))
+    found = load_utility(mme(tmp_path))
     assert found.notes == [
         "mme: 1 of 6 questions were left out: their answer is neither yes nor no"
     ]
@@ -246,7 +246,7 @@ def test_pope_leaves_out_what_has_no_answer(tmp_path):
     rows = plain(POPE, tmp_path)
     rows[0]["answer"] = ""
     write_jsonl(tmp_path / "test.jsonl", rows)
-    found = load_utility_noted(PublishedUtility(name="pope", root=str(tmp_path)))
+    found = load_utility(PublishedUtility(name="pope", root=str(tmp_path)))
     assert len(found.examples) == 3 and "1 of 4 questions" in found.notes[0]
 
 
@@ -353,4 +353,4 @@ def test_names_that_are_no_set():
     with pytest.raises(CalibError, match="utility=popes is not known. Did you mean 'pope'"):
         load_utility(UtilityConfig(name="popes"))
     assert load_utility(UtilityConfig(name="none")) == []
-    assert load_utility_noted(UtilityConfig(name="mini", limit=8)).notes == []
+    assert load_utility(UtilityConfig(name="mini", limit=8)).notes == []

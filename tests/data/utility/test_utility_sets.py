@@ -6,7 +6,7 @@ import pytest
 from utility_tables import write_copy
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import load_utility, load_utility_noted
+from calib.data.benchmarks import load_utility, load_utility
 from calib.data.example import fingerprint
 from calib.data.utility import names
 from calib.scoring.answers import is_right
@@ -34,7 +34,7 @@ def loaded(request, tmp_path):
     def load(name: str, **settings):
         copy = str(write_copy(tmp_path / "copy", name))
         given = SETTINGS[name] | {request.param: copy} | settings
-        return load_utility_noted(PublishedUtility(name=name, **given))
+        return load_utility(PublishedUtility(name=name, **given))
 
     return load
 
