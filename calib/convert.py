@@ -12,17 +12,17 @@ def main(config: ConvertConfig) -> None:
     from pathlib import Path
 
     from calib import __version__
-    from calib.models.conversion import convert, require_free, write
-    from calib.models.original_llava import fetched
+    from calib.models.conversion import convert, require_absent, write_checkpoint
+    from calib.models.original_llava import download_checkpoint
     from calib.util.terminal import terminal_safe
 
     out = Path(config.out).expanduser()
-    require_free(out)
-    folder, commit = fetched(config.source, config.revision)
+    require_absent(out)
+    folder, commit = download_checkpoint(config.source, config.revision)
     converted = convert(folder, config.skeleton, config.skeleton_revision)
     notes = [
-        f"{converted.weights} weights are the checkpoint's, in "
-        f"{str(converted.skeleton.model.dtype).removeprefix('torch.')}",
+        f"{converted.num_weights} weights come from the checkpoint, in "
+        f"{str(converted.vlm.model.dtype).removeprefix('torch.')}",
         *converted.notes,
     ]
     at = f" at {commit}" if commit else ""
@@ -30,12 +30,12 @@ def main(config: ConvertConfig) -> None:
         f"# {out.name}",
         "",
         f"Converted by calib {__version__} from {config.source}{at}, in the original LLaVA-1.5 "
-        f"format, with {config.skeleton} as the skeleton (processor, names, picture tokens). The "
-        "licence is that of both.",
+        f"format, with {config.skeleton} as the skeleton (processor, weight names, image tokens). "
+        "The licences of both apply.",
         "",
         *(f"- {note}" for note in notes),
     ]
-    write(converted, out, "\n".join(origin) + "\n")
+    write_checkpoint(converted, out, "\n".join(origin) + "\n")
     for note in notes:
         print(f"note: {terminal_safe(note)}")
     print(f"checkpoint {terminal_safe(str(out))}")

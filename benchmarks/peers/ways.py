@@ -7,8 +7,8 @@ import torch
 
 from benchmarks import naive
 from benchmarks.cases import Case, Setting, Steering
+from calib.config.choices import Positions
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions
 
 Inputs = dict[str, torch.Tensor]
 

@@ -12,8 +12,8 @@ from nnsight import TransformersModel
 from benchmarks import naive
 from benchmarks.cases import Case
 from benchmarks.peers.ways import Inputs
+from calib.config.choices import Positions
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions
 
 
 class Nnsight:

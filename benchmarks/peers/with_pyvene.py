@@ -8,8 +8,8 @@ import torch
 from pyvene import AdditionIntervention, IntervenableModel
 
 from benchmarks.peers.ways import Inputs
+from calib.config.choices import Positions
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions
 
 
 class Pyvene:

@@ -7,8 +7,8 @@ import torch
 from steering_vectors import SteeringVector
 
 from benchmarks.peers.ways import Inputs
+from calib.config.choices import Positions
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions
 
 # Named, not guessed: its guess takes the vision tower where that is the deeper one.
 BLOCKS = {"decoder_block": "model.language_model.layers.{num}"}

@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from calib.config.choices import Site
 from calib.directions.separation import auroc_interval
-from calib.models.layers import Site
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 

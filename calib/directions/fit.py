@@ -6,12 +6,13 @@ from typing import cast
 
 import torch
 
+from calib.config.choices import Site
 from calib.data.example import Example, fingerprint
 from calib.directions.direction import Direction
 from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import Samples
 from calib.directions.separation import auroc, pair_cosine
-from calib.models.layers import Site, site_width
+from calib.models.layers import site_width
 from calib.models.load import VLM
 from calib.util.errors import CalibError, did_you_mean
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
+from calib.config.choices import Positions, Site
 from calib.data.example import Example
 from calib.engine.batching import PASS_TOKENS, Capacity
 from calib.engine.request import DecodingRow, Stats
-from calib.models.layers import Site, hook_at, site_width
+from calib.models.layers import hook_at, site_width
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions, collate, prompt_positions
+from calib.models.prompt_batch import collate, prompt_positions
 from calib.models.prompts import Prompt, read_prompts
 from calib.util.errors import CalibError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from calib.config.choices import Positions, Site
 from calib.engine.operators import Operator
-from calib.models.layers import LayerSite, Site
-from calib.models.prompt_batch import Positions
+from calib.models.layers import LayerSite
 
 REACH: dict[Positions, tuple[bool, bool, bool]] = {
     "all": (True, True, True),

@@ -12,7 +12,7 @@ import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from calib.directions.direction import Direction
-from calib.models.layers import MLPS, decoder_layers
+from calib.models.layers import LayerSite, site_module
 from calib.util.errors import CalibError
 
 

@@ -6,7 +6,8 @@ from typing import cast
 
 import torch
 
-from calib.data.example import Example, Split
+from calib.config.choices import Positions, Site, Split
+from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction, write_direction
 from calib.directions.fit import fit_direction, pair_set_of, require_match
 from calib.directions.projections import Group, projections_file, projections_of, write_projections
@@ -14,9 +15,7 @@ from calib.directions.samples import Samples
 from calib.engine.activations import read_activations
 from calib.interventions.contrasts import AnswerSource, ContrastSides, contrast_sides, twins
 from calib.interventions.grid import resolve_layers
-from calib.models.layers import Site
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar
 

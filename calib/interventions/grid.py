@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from calib.config.choices import Positions, Site
 from calib.engine.edits import Edit, Edits
 from calib.engine.operators import Operator
-from calib.models.layers import Site
 from calib.models.load import VLM
-from calib.models.prompt_batch import Positions
 from calib.util.errors import CalibError
 
 BANDS = {"lower": (0.0, 0.5), "middle": (0.25, 0.75), "upper": (0.5, 1.0)}

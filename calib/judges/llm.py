@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
+from calib.config.choices import Label
 from calib.config.judge import LlmJudge
 from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, Report, Verdict
 from calib.judges.protocols import PROTOCOLS, ModelAnswer, Stage, quoted, read_answer
 from calib.models.endpoint import Aborted, Access, Endpoint, Reply
 from calib.models.remote import data_url
-from calib.scoring.judged import Label
 from calib.util.errors import CalibError
 
 

@@ -1,4 +1,4 @@
-"""What an error of the package openai means: whether to ask again, and how long to wait."""
+"""Decide from an error of the openai package whether to retry, and after how many seconds."""
 
 import email.utils
 import random
@@ -8,74 +8,83 @@ from types import ModuleType
 from typing import Any
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds before the first repetition, doubled for each further one up to the longest."""
+"""Seconds before the first retry, doubled for each further retry up to the longest."""
 LONGEST_REQUESTED_WAIT = 300.0
-"""An endpoint that asks for more patience than this, in seconds, is not waited for."""
+"""Seconds. If an endpoint requests a longer wait, the request fails instead."""
 
-PASSING = (408, 409, 429)
-"""Statuses below 500 that may be gone the next time."""
+TRANSIENT_STATUSES = (408, 409, 429)
+"""HTTP statuses below 500 that a retry may resolve."""
 TOO_LONG = "context_length_exceeded"
-_FILTERED = ("content_filter", "content_policy_violation")
-_MODERATED = ("reasons", "flagged_input")
-"""What stands in the metadata of an error about a question that was moderated."""
+_FILTER_CODES = ("content_filter", "content_policy_violation")
+_MODERATION_KEYS = ("reasons", "flagged_input")
+"""Keys in an error's metadata when the prompt was moderated."""
 
 
-def is_passing(error: Exception, openai: ModuleType) -> bool:
-    if isinstance(error, openai.APIConnectionError):  # timeouts among them
+def is_transient(error: Exception, openai: ModuleType) -> bool:
+    """Whether a retry may succeed: timeouts, lost connections, rate limits and server errors."""
+    if isinstance(error, openai.APIConnectionError):  # includes timeouts
         return True
-    # The same status says "too fast" and "not paid"; waiting does not help the second.
+    # Status 429 means "too fast" or "out of credit"; waiting does not help with the second.
     if getattr(error, "code", None) == "insufficient_quota":
         return False
     status = getattr(error, "status_code", 0)
-    return status in PASSING or status >= 500
+    return status in TRANSIENT_STATUSES or status >= 500
 
 
 def backoff(error: Exception, tries: int) -> float:
-    """Seconds to wait: what the endpoint asks for, else twice as long each time."""
+    """Seconds to wait after failed attempt number ``tries``.
+
+    The endpoint's Retry-After header if present, else exponential backoff.
+    """
     response = getattr(error, "response", None)
-    asked_for = _seconds(response.headers.get("retry-after", "")) if response is not None else None
-    if asked_for is not None:
-        return asked_for
-    # Not all threads at the same moment.
+    if response is not None:
+        requested = _retry_after(response.headers.get("retry-after", ""))
+        if requested is not None:
+            return requested
+    # Jitter, so that the threads do not all retry at the same moment.
     return min(FIRST_WAIT * 2 ** (tries - 1), LONGEST_WAIT) * random.uniform(0.75, 1.0)
 
 
-def _seconds(retry_after: str) -> float | None:
-    """A Retry-After header, which is a number of seconds or a date; None for neither."""
+def _retry_after(header: str) -> float | None:
+    """Seconds in a Retry-After header, a number or a date; None if it is neither."""
     try:
-        return max(0.0, float(retry_after))
+        return max(0.0, float(header))
     except ValueError:
         pass
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def rate_limited(error: Exception) -> str:
-    """Why this one question was turned down, where others may be answered, or ""."""
+def blocked_reason(error: Exception) -> str:
+    """The reason if the provider rejected this prompt (filter, moderation, length), else "".
+
+    Other prompts may still be answered.
+    """
     status = getattr(error, "status_code", None)
     if status not in (400, 403):
         return ""
     code = getattr(error, "code", None)
-    if code in _FILTERED:  # Azure's way to say what others say with a finish reason
+    if code in _FILTER_CODES:  # Azure; other providers use the finish reason
         return str(code)
-    if status == 403:  # OpenRouter's way; otherwise the key may not do what is asked
-        return _moderated(getattr(error, "body", None))
+    if status == 403:  # OpenRouter's moderation; otherwise the key lacks a permission
+        return _moderation(getattr(error, "body", None))
     too_long = "maximum context length" in str(getattr(error, "message", ""))
     return TOO_LONG if too_long or code == TOO_LONG else ""
 
 
-def _moderated(body: Any) -> str:
+def _moderation(body: Any) -> str:
     metadata = body.get("metadata") if isinstance(body, Mapping) else None
-    if not isinstance(metadata, Mapping) or not any(key in metadata for key in _MODERATED):
+    if not isinstance(metadata, Mapping) or not any(key in metadata for key in _MODERATION_KEYS):
         return ""
     reasons = metadata.get("reasons")
-    named = ", ".join(map(str, reasons)) if isinstance(reasons, list) else ""
-    return f"moderation: {named}" if named else "moderation"
+    listed = ", ".join(map(str, reasons)) if isinstance(reasons, list) else ""
+    return f"moderation: {listed}" if listed else "moderation"
 
 
-def limit_is_called_otherwise(error: Exception) -> bool:
-    """Whether the model wants max_completion_tokens, as OpenAI's newer ones do."""
+def wants_max_completion_tokens(error: Exception) -> bool:
+    """Whether the model rejects max_tokens in favour of max_completion_tokens, as OpenAI's newer
+    models do."""
     message = str(getattr(error, "message", ""))
     return getattr(error, "status_code", None) == 400 and "max_completion_tokens" in message

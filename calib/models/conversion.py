@@ -1,4 +1,4 @@
-"""Turn a checkpoint in LLaVA-1.5's original format into transformers' own."""
+"""Convert a checkpoint in the original LLaVA-1.5 format to transformers format."""
 
 import functools
 import json
@@ -20,99 +20,116 @@ from calib.models.shards import Weight, inventory, shards, tensors
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write, write_atomically
 
-SHOWN = 5
-"""Names that an error shows of a long list."""
+LISTED = 5
+"""Largest number of weight names that an error message lists."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A model with the weights of a checkpoint, and where they are from."""
+    """A model with a checkpoint's weights."""
 
-    skeleton: VLM
-    weights: int
-    """How many weights are the checkpoint's."""
+    vlm: VLM
+    num_weights: int
+    """Number of weights that came from the checkpoint; the rest are the skeleton's."""
     notes: tuple[str, ...]
-    """What a reader of the converted checkpoint should know."""
+    """Caveats for users of the converted checkpoint."""
 
 
 def convert(source: Path, skeleton: str, revision: str | None = None) -> Converted:
-    """A model of the skeleton's shape with the weights of ``source``, on the CPU.
+    """Load ``skeleton`` on the CPU and replace its weights by those of the folder ``source``.
 
-    In the type of the checkpoint; one shard is in memory at a time, beside the model.
+    The model has the checkpoint's type. One shard at a time is in memory besides the model.
 
-    Raises CalibError when ``source`` is not in the original format or damaged, has a weight that
-    the skeleton has no place for, lacks one, or computes by other settings.
+    Raises CalibError if ``source`` is not in the original format or is damaged, if its weights and
+    the skeleton's do not match one to one, or if the two differ in a setting that changes the
+    computation.
     """
     config = _config(source)
     paths = shards(source)
-    have = {name: one for name, one in inventory(paths).items() if not is_buffer(name)}
-    if not have:
-        raise CalibError(f"'{source}' holds no weights. Get a complete copy.")
-    # The narrowest type that holds them all exactly.
-    dtype = functools.reduce(torch.promote_types, {one.dtype for one in have.values()})
-    named = str(dtype).removeprefix("torch.")
-    vlm = load(ModelConfig("skeleton", skeleton, revision, dtype=named, device_map="cpu"))
+    weights = {name: w for name, w in inventory(paths).items() if not is_buffer(name)}
+    if not weights:
+        raise CalibError("invalid-content", f"'{source}' contains no weights. Get a complete copy.")
+    # The narrowest type that represents all of them exactly.
+    dtype = functools.reduce(torch.promote_types, {weight.dtype for weight in weights.values()})
+    dtype_name = str(dtype).removeprefix("torch.")
+    vlm = load(ModelConfig("skeleton", skeleton, revision, dtype=dtype_name, device_map="cpu"))
     model = vlm.model
     if not isinstance(model, LlavaForConditionalGeneration):
         raise CalibError(
+            "unsupported",
             f"skeleton={skeleton} is a {type(model).__name__}, not LLaVA-1.5. Give "
-            "llava-hf/llava-1.5-7b-hf, or the size that the checkpoint has."
+            "llava-hf/llava-1.5-7b-hf, or the LLaVA-1.5 of the checkpoint's size.",
         )
-    if other := differences(config, model.config):
+    if differing := differences(config, model.config):
         raise CalibError(
-            f"'{source}' computes otherwise than skeleton={skeleton}: {_some(other)}. Give a "
-            "skeleton of the same shape (llava-hf/llava-1.5-13b-hf for 13B)."
+            "mismatch",
+            f"The settings of '{source}' differ from those of skeleton={skeleton}: "
+            f"{_listed(differing)}. Give a skeleton of the same shape "
+            "(llava-hf/llava-1.5-13b-hf for 13B).",
         )
-    places = dict(model.named_parameters())
-    if len(places) != len(model.state_dict()):
-        raise CalibError(f"skeleton={skeleton} shares weights with itself. Give another one.")
-    targets = _targets(source, have, places, model.config.image_token_id)
-    changed = _copy(paths, targets, places)
-    return Converted(vlm, len(targets), (_tower(targets, changed), *_seen(config, vlm)))
+    parameters = dict(model.named_parameters())
+    if len(parameters) != len(model.state_dict()):
+        raise CalibError(
+            "unsupported",
+            f"skeleton={skeleton} ties some of its weights together. Give another skeleton.",
+        )
+    targets = _targets(source, weights, parameters, model.config.image_token_id)
+    changed = _copy(paths, targets, parameters)
+    return Converted(vlm, len(targets), (_tower_note(targets, changed), *_padding(config, vlm)))
 
 
 def _config(source: Path) -> dict[str, Any]:
     try:
         config = json.loads((source / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise CalibError(f"'{source}' has no readable config.json. Get a complete copy.") from error
+        raise CalibError(
+            "unreadable", f"'{source}' has no readable config.json. Get a complete copy."
+        ) from error
     if not isinstance(config, dict) or not is_original(config):
         raise CalibError(
-            f"'{source}' is not in LLaVA-1.5's original format, which names an mm_vision_tower in "
-            "its config.json. A checkpoint in transformers' own needs no conversion: give it with "
-            "model.checkpoint."
+            "unsupported",
+            f"'{source}' is not in the original LLaVA-1.5 format, whose config.json names an "
+            "mm_vision_tower. A checkpoint in transformers format needs no conversion: use it with "
+            "model.checkpoint.",
         )
     return config
 
 
 def _targets(
-    source: Path, have: dict[str, Weight], places: dict[str, Any], image_token: int
+    source: Path, weights: dict[str, Weight], parameters: dict[str, Any], image_token: int
 ) -> dict[str, str]:
-    """The name in the model of every weight of the checkpoint."""
-    found = {name: converted_name(name, places) for name in have}
-    unexpected = sorted(name for name, target in found.items() if target is None)
+    """The checkpoint's weight names and the names of the model's parameters they go to."""
+    converted = {name: converted_name(name, parameters) for name in weights}
+    unexpected = sorted(name for name, target in converted.items() if target is None)
     if unexpected:
         raise CalibError(
-            f"'{source}' holds {len(unexpected)} weights that the skeleton has no place for: "
-            f"{_some(unexpected)}. It is another architecture or size, or an adapter."
+            "mismatch",
+            f"'{source}' has {len(unexpected)} weights that the skeleton lacks: "
+            f"{_listed(unexpected)}. It is another architecture or size, or an adapter.",
         )
-    targets = {name: target for name, target in found.items() if target is not None}
+    targets = {name: target for name, target in converted.items() if target is not None}
     covered = set(targets.values())
-    towerless = not any(target.startswith(TOWER) for target in covered)
-    missing = [n for n in places if n not in covered and not (towerless and n.startswith(TOWER))]
+    has_tower = any(target.startswith(TOWER) for target in covered)
+    missing = [
+        name
+        for name in parameters
+        if name not in covered and (has_tower or not name.startswith(TOWER))
+    ]
     if missing:
         raise CalibError(
-            f"'{source}' lacks {len(missing)} weights: {_some(missing)}. Get a complete copy; a "
-            "LoRA adapter must be merged into its model first."
+            "mismatch",
+            f"'{source}' lacks {len(missing)} weights: {_listed(missing)}. Get a complete copy; "
+            "merge a LoRA adapter into its model first.",
         )
     for name, target in targets.items():
-        given, wanted = have[name].shape, tuple(places[target].shape)
-        # The skeleton's vocabulary has rows for the picture and padding tokens behind it.
-        fits = _is_vocabulary(target) and given[0] <= min(image_token, wanted[0])
-        if given != wanted and not (fits and given[1:] == wanted[1:]):
+        shape, expected = weights[name].shape, tuple(parameters[target].shape)
+        # The skeleton's vocabulary has additional rows for the image and padding tokens.
+        fits = _is_vocabulary(target) and shape[0] <= min(image_token, expected[0])
+        if shape != expected and not (fits and shape[1:] == expected[1:]):
             raise CalibError(
-                f"'{source}': {name} is {list(given)}, and the skeleton has {list(wanted)}. Give a "
-                "skeleton of the same size."
+                "mismatch",
+                f"'{source}': {name} is {list(shape)}, but the skeleton's is {list(expected)}. "
+                "Give a skeleton of the same size.",
             )
     return targets
 
@@ -122,61 +139,68 @@ def _is_vocabulary(target: str) -> bool:
 
 
 @torch.no_grad()
-def _copy(paths: list[Path], targets: dict[str, str], places: dict[str, Any]) -> Counter[str]:
-    """Put the checkpoint's weights into the model; by part, how many differ from the skeleton's."""
+def _copy(paths: list[Path], targets: dict[str, str], parameters: dict[str, Any]) -> Counter[str]:
+    """Copy the checkpoint's weights into the model.
+
+    Returns how many of the "tower" and of the "rest" differ from the skeleton's.
+    """
     changed: Counter[str] = Counter()
     for path in paths:
         for name, tensor in tensors(path):
             if is_buffer(name):
                 continue
             if not torch.isfinite(tensor).all():
-                raise CalibError(f"'{path}': {name} holds numbers that are not finite.")
-            place = places[targets[name]].data[: len(tensor)]
-            same = torch.equal(place, tensor.to(place.dtype))
+                raise CalibError(
+                    "not-finite", f"'{path}': {name} contains values that are not finite."
+                )
+            weight = parameters[targets[name]].data[: len(tensor)]
+            same = torch.equal(weight, tensor.to(weight.dtype))
             changed["tower" if targets[name].startswith(TOWER) else "rest"] += not same
-            place.copy_(tensor)
+            weight.copy_(tensor)
     return changed
 
 
-def _tower(targets: dict[str, str], changed: Counter[str]) -> str:
-    given = sum(target.startswith(TOWER) for target in targets.values())
-    if not given:
-        return "the checkpoint has no vision tower (LLaVA leaves it frozen); it is the skeleton's"
+def _tower_note(targets: dict[str, str], changed: Counter[str]) -> str:
+    count = sum(target.startswith(TOWER) for target in targets.values())
+    if not count:
+        return (
+            "the checkpoint contains no vision tower (LLaVA freezes it), so the skeleton's is used"
+        )
     if not changed["tower"]:
-        return "the checkpoint's vision tower is the skeleton's"
+        return "the checkpoint's vision tower equals the skeleton's"
     return (
-        f"{changed['tower']} of {given} weights of the checkpoint's vision tower differ from the "
-        "skeleton's; the checkpoint's are kept"
+        f"{changed['tower']} of {count} weights of the checkpoint's vision tower differ from the "
+        "skeleton's; the checkpoint's are used"
     )
 
 
-def _seen(config: dict[str, Any], vlm: VLM) -> list[str]:
+def _padding(config: dict[str, Any], vlm: VLM) -> list[str]:
     pads = getattr(vlm.processor.image_processor, "do_pad", False)
     if config.get("image_aspect_ratio") == "pad" and not pads:
         return [
-            "the original code pads pictures to squares where the skeleton's processor crops them: "
-            "answers to pictures that are not square may differ"
+            "the original code pads images to squares, while the skeleton's processor crops them: "
+            "responses to images that are not square may differ"
         ]
     return []
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
-def write(converted: Converted, out: Path, note: str) -> None:
-    """Write the model, its processor and a README.md into a new folder, whole or not at all.
+def write_checkpoint(converted: Converted, out: Path, readme: str) -> None:
+    """Write the model, its processor and a README.md to a new folder, completely or not at all.
 
-    Raises CalibError when there is something already, or it cannot be written.
+    Raises CalibError if ``out`` exists or cannot be written.
     """
-    require_free(out)
+    require_absent(out)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         unfinished.mkdir(parents=True)
-        converted.skeleton.model.save_pretrained(unfinished)
-        converted.skeleton.processor.save_pretrained(unfinished)
-        write_atomically(unfinished / "README.md", note)
+        converted.vlm.model.save_pretrained(unfinished)
+        converted.vlm.processor.save_pretrained(unfinished)
+        write_atomically(unfinished / "README.md", readme)
         unfinished.rename(out)
     except SafetensorError as error:
         raise cannot_write(out, OSError(str(error))) from error
@@ -186,7 +210,9 @@ def write(converted: Converted, out: Path, note: str) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def require_free(out: Path) -> None:
-    """Raise CalibError when there is something at ``out``."""
+def require_absent(out: Path) -> None:
+    """Raise CalibError if ``out`` exists."""
     if out.exists():
-        raise CalibError(f"out={out} is already there and is not overwritten. Give another folder.")
+        raise CalibError(
+            "already-exists", f"out={out} exists and is not overwritten. Give another folder."
+        )

@@ -1,8 +1,8 @@
-"""Questions to models behind an endpoint, through the package openai (extra calib[api]).
+"""Client for chat completions through the openai package (extra calib[api]).
 
-Any endpoint that speaks OpenAI's chat completions will do. What failed for a passing reason (too
-many requests, a server's error, a timeout, a lost connection) is tried again after a wait; the key
-appears in no message and in no reply.
+Works with any endpoint that speaks OpenAI's chat completions. Requests that fail for a transient
+reason (rate limits, server errors, timeouts, lost connections) are retried after a wait. The key is
+removed from every message and reply.
 """
 
 import ipaddress
@@ -19,78 +19,86 @@ from calib.models import backoff
 from calib.util.errors import CalibError
 
 OPENAI = "https://api.openai.com/v1"
-_SECRET = 12
-"""Characters from which on a key is one: shorter ones are placeholders for servers that want none
-(EMPTY, none), and may be words that a reply is made of."""
+_SECRET_LENGTH = 12
+"""Keys shorter than this are placeholders for servers that need none (EMPTY, none). They are not
+redacted, because they may be ordinary words of a reply."""
 
 Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Access:
-    """How an endpoint is reached, and how messages name what is wrong with it."""
+    """Settings of an endpoint, and the names that error messages use for them."""
 
-    group: str
-    """The config group of the settings below, which messages name: judge or model."""
-    models: str
-    """The setting that names the models: judge.models."""
-    needed: str
-    """Who needs the package openai, and what to take where it is missing."""
-    kept: str
-    """What is not lost when there is no answer: "Verdicts so far are kept."."""
+    config_group: str
+    """Config group of the settings below, as error messages name it: judge or model."""
+    model_setting: str
+    """Setting that names the models, e.g. judge.models."""
+    package_hint: str
+    """Error message if the openai package is missing."""
+    saved_note: str
+    """Sentence on what is already saved when a request fails, e.g. "Finished rows are saved."."""
     base_url: str | None = None
-    """None is OpenAI's own."""
+    """None means OpenAI's own address."""
     key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key."""
     timeout: float = 60.0
+    """Seconds per request."""
     retries: int = 3
     max_requests: int | None = None
+    """Budget: requests including retries. None means unlimited."""
     limit_name: str = "max_tokens"
-    """What the limit of a reply is called, until a model wants it called max_completion_tokens."""
+    """Name of the response-length parameter. If a model asks for max_completion_tokens instead, the
+    client switches for that model."""
     blocks: Sequence[str] = ("content_filter",)
-    """Finish reasons of a reply that the provider withheld."""
-    hint: str = ""
-    """What may help with a request that is turned down."""
+    """Finish reasons that mean the provider withheld the reply."""
+    rejection_hint: str = ""
+    """Advice appended to the error for a rejected request."""
 
     @property
     def url(self) -> str:
+        """The address that requests are sent to."""
         return self.base_url or OPENAI
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint sent back to one question."""
+    """An endpoint's reply to one request."""
 
     text: str
-    """What the model wrote; "" where it wrote nothing."""
+    """The generated text; may be empty."""
     blocked: str = ""
-    """Why there is no answer to this question (the provider's filter, a prompt that is too long);
-    "" where there is one."""
+    """Reason if the provider withheld the reply (content filter, prompt too long), else ""."""
     truncated: bool = False
-    """Whether it ends because the limit of tokens was reached."""
+    """Whether the reply ended at the token limit."""
     model: str = ""
-    """The model that answered, as the endpoint calls it: often the id with a date."""
+    """Model id that the endpoint reports, often with a date."""
     refusal: str = ""
-    """The model's own refusal, where it stands apart from its text."""
+    """The model's own refusal if the endpoint reports it separately from the text."""
     prompt_tokens: int | None = field(default=None, compare=False)
+    """None if the endpoint does not report it."""
     tokens: int | None = field(default=None, compare=False)
-    """Generated ones, those of hidden thoughts included; None where the endpoint says nothing."""
+    """Generated tokens including hidden reasoning; None if the endpoint does not report them."""
     seconds: float = field(default=0.0, compare=False)
-    """How long the request took that was answered."""
+    """Duration of the successful request."""
 
 
 class Aborted(Exception):
-    """Another question failed for good: this one is not asked any more."""
+    """Raised in waiting requests after another request failed for good."""
 
 
 class Endpoint:
-    """The models behind one address. Safe to be asked by several threads at once."""
+    """Client for all models at one address. Thread-safe."""
 
     def __init__(self, access: Access) -> None:
-        """Raises CalibError where the package or the key is missing; sends nothing yet."""
+        """Create the client without sending a request.
+
+        Raises CalibError if the openai package or the key is missing.
+        """
         self._access = access
-        self._openai = _package(access.needed)
+        self._openai = _import_openai(access.package_hint)
         self._key = _key(access)
-        # Its own repetitions would not be counted against the budget.
+        # Retries by the package itself would not count against the budget.
         self._client = self._openai.OpenAI(
             api_key=self._key or "none",
             base_url=access.url,
@@ -98,101 +106,105 @@ class Endpoint:
             max_retries=0,
         )
         self._lock = threading.Lock()
-        self._asked = 0
-        self._limits: dict[str, str] = {}
-        self._halted = threading.Event()
+        self._requests_sent = 0
+        self._limit_names: dict[str, str] = {}
+        self._aborted = threading.Event()
 
     @property
     def requests_sent(self) -> int:
-        """Requests made so far, repetitions included."""
-        return self._asked
+        """Number of requests so far, including retries."""
+        return self._requests_sent
 
     def abort(self) -> None:
-        """Let no further request begin; those under way end by themselves."""
-        self._halted.set()
+        """Start no further requests; requests in flight finish normally."""
+        self._aborted.set()
 
     def resume(self) -> None:
-        """Take questions again."""
-        self._halted.clear()
+        """Accept requests again after abort()."""
+        self._aborted.clear()
 
     def contains_key(self, text: str) -> bool:
-        """Whether the key stands in a text."""
-        return len(self._key) >= _SECRET and self._key in text
+        """Whether the API key occurs in ``text``."""
+        return len(self._key) >= _SECRET_LENGTH and self._key in text
 
     def complete(
         self, model: str, messages: Sequence[Message], limit: int, settings: Mapping[str, Any]
     ) -> Reply:
-        """The reply of ``model`` to ``messages``, of at most ``limit`` tokens; ``settings`` are
-        further parts of the request.
+        """Reply of ``model`` to ``messages`` in at most ``limit`` tokens.
 
-        Raises CalibError when the budget is used up, when the endpoint turns the request down, and
-        when the repetitions have failed too; Halted after halt().
+        ``settings`` are further fields of the request body.
+
+        Raises CalibError if the budget is used up, the endpoint rejects the request, or all retries
+        fail, and Aborted after abort().
         """
         tries = 0
         while True:
             try:
-                return self._asked_once(model, messages, limit, settings)
+                return self._complete_once(model, messages, limit, settings)
             except self._openai.APIError as error:
-                if held := backoff.rate_limited(error):
-                    return Reply("", self._redacted(held))
-                if backoff.limit_is_called_otherwise(error) and model not in self._limits:
-                    self._limits[model] = "max_completion_tokens"
+                if reason := backoff.blocked_reason(error):
+                    return Reply("", self._redact(reason))
+                switches = backoff.wants_max_completion_tokens(error)
+                if switches and model not in self._limit_names:
+                    self._limit_names[model] = "max_completion_tokens"
                     continue
                 tries += 1
-                passing = backoff.is_passing(error, self._openai)
                 wait = backoff.backoff(error, tries)
-                if (
-                    not passing
-                    or tries > self._access.retries
-                    or wait > backoff.LONGEST_REQUESTED_WAIT
-                ):
-                    raise CalibError(self._explain(model, error, tries)) from None
-            if self._halted.wait(wait):
+                retries = (
+                    backoff.is_transient(error, self._openai)
+                    and tries <= self._access.retries
+                    and wait <= backoff.LONGEST_REQUESTED_WAIT
+                )
+                if not retries:
+                    raise CalibError("endpoint", self._explain(model, error, tries)) from None
+            if self._aborted.wait(wait):
                 raise Aborted
 
-    def _asked_once(
+    def _complete_once(
         self, model: str, messages: Sequence[Message], limit: int, settings: Mapping[str, Any]
     ) -> Reply:
         access = self._access
         with self._lock:
-            if self._halted.is_set():
+            if self._aborted.is_set():
                 raise Aborted
-            if access.max_requests is not None and self._asked >= access.max_requests:
+            if access.max_requests is not None and self._requests_sent >= access.max_requests:
                 raise CalibError(
-                    f"{access.group}.max_requests={access.max_requests} requests have been made. "
-                    f"{access.kept} Run the same command again, or with a larger number, to go on."
+                    "endpoint",
+                    f"The budget of {access.config_group}.max_requests={access.max_requests} "
+                    f"requests is used up. {access.saved_note} Run the same command again to send "
+                    "as many more, or raise the number.",
                 )
-            self._asked += 1
-        begun = time.monotonic()
-        limited = {self._limits.get(model, access.limit_name): limit}
+            self._requests_sent += 1
+        start = time.monotonic()
+        body = {self._limit_names.get(model, access.limit_name): limit, **settings}
         raw = self._client.chat.completions.with_raw_response.create(
-            model=model, messages=list(messages), extra_body={**limited, **settings}
+            model=model, messages=list(messages), extra_body=body
         )
         try:
-            return self._read(raw.parse(), time.monotonic() - begun)
+            return self._parse(raw.parse(), time.monotonic() - start)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            # A proxy's error page, or half of an answer: what a lost connection may leave, too.
+            # A proxy's error page or a truncated body: retried like a lost connection.
             raise self._openai.APIConnectionError(
-                message="the answer is no chat completion", request=raw.http_request
+                message="the response is not a chat completion", request=raw.http_request
             ) from error
 
-    def _read(self, completion: Any, seconds: float) -> Reply:
+    def _parse(self, completion: Any, seconds: float) -> Reply:
         choice = completion.choices[0]
-        message, end = choice.message, str(choice.finish_reason)
+        message, finish = choice.message, str(choice.finish_reason)
         text = message.content or ""
         if not isinstance(text, str):
-            raise TypeError("content is no text")
-        if end == "error":  # a router's word for a model that failed underway
+            raise TypeError("content is not text")
+        if finish == "error":  # OpenRouter, when the model failed during generation
             raise ValueError("the model failed")
-        # Some say more behind it: "content_filter: RECITATION".
-        blocked = end.partition(":")[0].casefold() in map(str.casefold, self._access.blocks)
+        # Some providers append details: "content_filter: RECITATION".
+        blocked = finish.partition(":")[0].casefold() in map(str.casefold, self._access.blocks)
         usage = completion.usage
         return Reply(
-            self._redacted(text),
-            self._redacted(end) if blocked else "",
-            end == "length",
-            self._redacted(completion.model) if isinstance(completion.model, str) else "",
-            self._redacted(str(getattr(message, "refusal", None) or "")),
+            self._redact(text),
+            self._redact(finish) if blocked else "",
+            finish == "length",
+            self._redact(completion.model) if isinstance(completion.model, str) else "",
+            self._redact(str(getattr(message, "refusal", None) or "")),
             _count(usage, "prompt_tokens"),
             _count(usage, "completion_tokens"),
             seconds,
@@ -201,56 +213,62 @@ class Endpoint:
     def _explain(self, model: str, error: Exception, tries: int) -> str:
         access = self._access
         status = getattr(error, "status_code", None)
-        what = f"status {status}" if status else type(error).__name__
-        said = self._redacted(" ".join(str(getattr(error, "message", error)).split()))[:300]
+        kind = f"status {status}" if status else type(error).__name__
+        details = self._redact(" ".join(str(getattr(error, "message", error)).split()))[:300]
         times = f" after {tries} tries" if tries > 1 else ""
         return (
-            f"{access.models}: {model} at {access.url} gave no answer{times} ({what}: {said}). "
-            f"{self._advice(status)} {access.kept}"
+            f"{access.model_setting}: the request to {model} at {access.url} failed{times} "
+            f"({kind}: {details}). {self._advice(status)} {access.saved_note}"
         )
 
     def _advice(self, status: int | None) -> str:
         access = self._access
         if status in (401, 403):
-            return f"Check the key in {access.key_env}, and what it is allowed to use."
+            return f"Check the key in {access.key_env} and its permissions."
         if status == 404:
-            return f"Check {access.models} and {access.group}.base_url; most addresses end in /v1."
-        if status is None or status in backoff.PASSING or status >= 500:
             return (
-                f"Run the same command again later, or with a smaller {access.group}.concurrency, "
-                f"a larger {access.group}.timeout or more {access.group}.retries."
+                f"Check {access.model_setting} and {access.config_group}.base_url; most addresses "
+                "end in /v1."
             )
-        return f"Put right what it complains of. {access.hint}".rstrip()
+        if status is None or status in backoff.TRANSIENT_STATUSES or status >= 500:
+            return (
+                f"Run the same command again later, or with a smaller "
+                f"{access.config_group}.concurrency, a larger {access.config_group}.timeout or "
+                f"more {access.config_group}.retries."
+            )
+        return f"Correct the request. {access.rejection_hint}".rstrip()
 
-    def _redacted(self, text: str) -> str:
-        return text.replace(self._key, "***") if len(self._key) >= _SECRET else text
+    def _redact(self, text: str) -> str:
+        return text.replace(self._key, "***") if len(self._key) >= _SECRET_LENGTH else text
 
 
 def _count(usage: Any, name: str) -> int | None:
-    found = getattr(usage, name, None)
-    return found if isinstance(found, int) else None
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) else None
 
 
-def _package(needed: str) -> ModuleType:
+def _import_openai(hint: str) -> ModuleType:
     try:
         import openai
     except ImportError:
-        raise CalibError(needed) from None
+        raise CalibError("needs-package", hint) from None
     return openai
 
 
 def _key(access: Access) -> str:
-    variable, setting = access.key_env, f"{access.group}.key_env"
+    variable, setting = access.key_env, f"{access.config_group}.key_env"
     key = os.environ.get(variable, "").strip()
     if not key and not _is_loopback(access.url):
         raise CalibError(
-            f"The environment variable {variable} ({setting}) is not set, and {access.url} needs a "
-            f"key. Set it, e.g. export {variable}=..., or name another with {setting}."
+            "missing-setting",
+            f"The environment variable {variable} ({setting}) is not set, but {access.url} needs a "
+            f"key. Set it with export {variable}=..., or name another variable with {setting}.",
         )
     if not (key.isascii() and key.isprintable()):
         raise CalibError(
-            f"The environment variable {variable} ({setting}) holds characters that no key has. "
-            "Set it again."
+            "invalid-setting",
+            f"The environment variable {variable} ({setting}) contains characters that are not "
+            "allowed in a key, e.g. a line break. Set it again.",
         )
     return key
 

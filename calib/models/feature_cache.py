@@ -1,4 +1,4 @@
-"""A bounded cache of vision-tower features: each image passes the tower once."""
+"""A bounded cache of vision-tower features, so that each image passes the tower once."""
 
 from collections import OrderedDict
 from typing import Any
@@ -8,45 +8,44 @@ import torch
 
 
 class FeatureCache:
-    """Features by picture, in the machine's memory whatever device the model is on."""
+    """Least-recently-used cache of image features by image hash, held in CPU memory."""
 
     def __init__(self, limit: int | None = None) -> None:
-        """At most ``limit`` bytes, an eighth of the memory by default, are kept; what was used
-        longest ago goes first."""
+        """Hold at most ``limit`` bytes; by default an eighth of the machine's memory."""
         self.limit = psutil.virtual_memory().total // 8 if limit is None else limit
         self.passes = 0
-        """How often a picture went through the vision tower."""
+        """Number of images that passed the vision tower."""
         self.repeated_passes = 0
-        """How often it was not for the first time."""
-        self._seen: set[str] = set()
-        self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        """How many of these had passed before and were evicted since."""
+        self._encoded: set[str] = set()
+        self._entries: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
 
     def __contains__(self, name: str) -> bool:
-        return name in self._kept
+        return name in self._entries
 
     def get(self, name: str) -> Any:
-        """The features of a picture that is kept."""
-        self._kept.move_to_end(name)
-        return self._kept[name][0]
+        """Features of a cached image."""
+        self._entries.move_to_end(name)
+        return self._entries[name][0]
 
     def put(self, name: str, features: Any) -> Any:
-        """Keep the features of a picture that has just passed the tower; returns what is kept."""
-        found = _on_cpu(features)
+        """Cache the features of an image that has just passed the tower; return the CPU copy."""
+        copied = _on_cpu(features)
         self.passes += 1
-        self.repeated_passes += name in self._seen
-        self._seen.add(name)
-        size = _size(found)
-        self._kept[name] = (found, size)
+        self.repeated_passes += name in self._encoded
+        self._encoded.add(name)
+        size = _size(copied)
+        self._entries[name] = (copied, size)
         self._bytes += size
-        while self._bytes > self.limit and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1][1]
-        return found
+        while self._bytes > self.limit and len(self._entries) > 1:
+            self._bytes -= self._entries.popitem(last=False)[1][1]
+        return copied
 
 
 def _on_cpu(features: Any) -> Any:
     if isinstance(features, torch.Tensor):
-        # A copy: a part of a batch would keep all of it in memory.
+        # A copy, because a slice would keep the whole batch in memory.
         return features.detach().to("cpu", copy=True)
     if isinstance(features, dict):
         return {key: _on_cpu(value) for key, value in features.items()}

@@ -1,4 +1,4 @@
-"""Run images through the vision tower once each, and cache the features."""
+"""Encode each image with the vision tower once, and cache the features."""
 
 import hashlib
 import inspect
@@ -11,62 +11,70 @@ from PIL import Image
 from calib.models.load import VLM
 
 IMAGES_PER_CALL = 16
-"""Entries of pixels that pass the tower at once."""
+"""Largest number of entries of ``pixel_values`` in one pass of the tower."""
 
 ProcessorOutput = dict[str, torch.Tensor]
+"""A processor's output for one conversation: tensors with a batch axis of size 1, or with one entry
+per image."""
 
 
 def image_features(
     vlm: VLM,
-    shown: Sequence[Sequence[Image.Image]],
-    found: Sequence[ProcessorOutput],
-    alone: Callable[[VLM, Image.Image], ProcessorOutput],
+    images: Sequence[Sequence[Image.Image]],
+    processed: Sequence[ProcessorOutput],
+    process_image: Callable[[VLM, Image.Image], ProcessorOutput],
 ) -> list[tuple[Any, ...]]:
-    """The features of each prompt's pictures, from the store or from the vision tower.
+    """Features of each prompt's images, from the cache or from the vision tower.
 
-    ``found`` is what the processor made of each prompt, ``alone`` has it make it of one picture. A
-    picture's features do not depend on the others that pass the tower with it (in float32 on a CPU
-    to the bit), so rows are repeatable whatever else a run contains.
+    ``images`` and ``processed`` are each prompt's images and processor output; ``process_image``
+    processes one image alone. An image's features do not depend on the other images of the same
+    pass (bit-identical in float32 on a CPU), so rows are repeatable whatever else a run contains.
     """
-    wanted: list[list[str]] = []
+    names: list[list[str]] = []
     pixels: dict[str, ProcessorOutput] = {}
-    for pictures, one in zip(shown, found, strict=True):
-        # LLaVA-OneVision cuts a picture into tiles only where it is the only one.
-        together = len(pictures) == 1 or "batch_num_images" in one
-        units = [list(pictures)] if together and pictures else [[p] for p in pictures]
-        names = [_name(unit) for unit in units]
-        for name, unit in zip(names, units, strict=True):
+    for prompt_images, output in zip(images, processed, strict=True):
+        # LLaVA-OneVision tiles an image only if it is the prompt's only one: its images stay
+        # together.
+        together = len(prompt_images) == 1 or "batch_num_images" in output
+        units = [[image] for image in prompt_images]
+        if together and prompt_images:
+            units = [list(prompt_images)]
+        unit_names = [_hash(unit) for unit in units]
+        for name, unit in zip(unit_names, units, strict=True):
             if name not in pixels and name not in vlm.feature_cache:
-                pixels[name] = _wanted(vlm, one if together else alone(vlm, unit[0]))
-        wanted.append(names)
-    # Held here too: the store may be too small for all of them.
-    features = {n: vlm.feature_cache.get(n) for names in wanted for n in names if n not in pixels}
+                pixels[name] = _tower_inputs(
+                    vlm, output if together else process_image(vlm, unit[0])
+                )
+        names.append(unit_names)
+    # Referenced here too, because the cache may be too small for all of them.
+    cache = vlm.feature_cache
+    features = {n: cache.get(n) for unit_names in names for n in unit_names if n not in pixels}
     for batch in _batches(pixels):
         for name, encoded in zip(batch, _encode(vlm, [pixels[n] for n in batch]), strict=True):
-            features[name] = vlm.feature_cache.put(name, encoded)
-    return [tuple(features[name] for name in names) for names in wanted]
+            features[name] = cache.put(name, encoded)
+    return [tuple(features[name] for name in unit_names) for unit_names in names]
 
 
-def _name(pictures: Sequence[Image.Image]) -> str:
+def _hash(images: Sequence[Image.Image]) -> str:
     digest = hashlib.sha256()
-    for picture in pictures:
-        digest.update(repr((picture.mode, picture.size)).encode() + picture.tobytes())
+    for image in images:
+        digest.update(repr((image.mode, image.size)).encode() + image.tobytes())
     return digest.hexdigest()
 
 
-def _wanted(vlm: VLM, found: ProcessorOutput) -> ProcessorOutput:
-    """What the vision tower asks for."""
+def _tower_inputs(vlm: VLM, processed: ProcessorOutput) -> ProcessorOutput:
+    """The part of a processor's output that get_image_features takes."""
     names = inspect.signature(vlm.model.base_model.get_image_features).parameters
-    return {key: value for key, value in found.items() if key in names}
+    return {key: value for key, value in processed.items() if key in names}
 
 
 def _batches(pixels: dict[str, ProcessorOutput]) -> list[list[str]]:
-    """Names that pass the tower together: nothing but pixels, of one shape."""
+    """Names of images that can pass the tower together: pixels of one shape and nothing else."""
     batches: list[list[str]] = []
     open_batches: dict[tuple[int, ...], list[str]] = {}
-    for name, one in pixels.items():
-        shape = tuple(one["pixel_values"].shape)
-        if one.keys() != {"pixel_values"} or len(shape) != 4:
+    for name, inputs in pixels.items():
+        shape = tuple(inputs["pixel_values"].shape)
+        if inputs.keys() != {"pixel_values"} or len(shape) != 4:
             batches.append([name])
             continue
         batch = open_batches.get(shape)
@@ -78,15 +86,15 @@ def _batches(pixels: dict[str, ProcessorOutput]) -> list[list[str]]:
 
 
 def _encode(vlm: VLM, pixels: Sequence[ProcessorOutput]) -> list[dict[str, Any]]:
-    """The tower's output for each of some pictures, as the forward pass takes it."""
-    joined = {key: torch.cat([one[key] for one in pixels]) for key in pixels[0]}
+    """The tower's output for each image, in the form that the forward pass takes."""
+    joined = {key: torch.cat([inputs[key] for inputs in pixels]) for key in pixels[0]}
     output = vlm.model.base_model.get_image_features(**joined, return_dict=True)
     pooled = output.pooler_output
     if len(pixels) == 1:
-        found = {"pooler_output": pooled}
+        features = {"pooler_output": pooled}
         if getattr(output, "deepstack_features", None) is not None:
-            found["deepstack_features"] = output.deepstack_features
-        return [found]
+            features["deepstack_features"] = output.deepstack_features
+        return [features]
     entries = len(pixels[0]["pixel_values"])
     if isinstance(pooled, torch.Tensor):
         return [{"pooler_output": part} for part in pooled.split(entries)]

@@ -1,55 +1,59 @@
-"""Where a model's decoder blocks are, and the sites in them that can be read and changed.
+"""Find a model's decoder blocks and the sites in them, and hook them to read or edit activations.
 
-Found by structure, never by the depth of a model or the name of its class.
+Blocks and sites are found by structure, never by depth or class name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from calib.config.choices import Site
 from calib.util.errors import CalibError
 
-Site = Literal["residual", "heads", "mlp"]
-"""Where in a decoder block: "residual" is its output, the residual stream; "heads" is what its
-attention heads give, side by side, before the output projection mixes them; "mlp" is what its MLP
-gives, before that is normed or added to the residual stream."""
 LayerSite = tuple[int, Site]
-"""A 0-based decoder block and a site in it."""
+"""A 0-based decoder block and a site in it.
+
+"residual" is the block's output, i.e. the residual stream. "heads" are the concatenated outputs of
+the attention heads, before the output projection. "mlp" is the MLP's output, before it is normed or
+added to the residual stream."""
 
 ActivationEdit = Callable[[torch.Tensor], torch.Tensor]
-"""What becomes of the activations at a site. # [rows, tokens, width of the site]"""
+"""Maps the activations at a site to the edited ones. # [rows, tokens, site width]"""
 
 PROJECTIONS = ("o_proj", "out_proj", "dense")
+"""Names of attention's output projection."""
 MLPS = ("mlp", "feed_forward")
+"""Names of a block's MLP."""
 
 
 def decoder(model: Any) -> Any:
     """The text decoder: the module that owns the list of decoder blocks.
 
-    Vision towers are often deeper than the language model, so neither "the longest list" nor "the
-    most frequent name" finds it; ``get_decoder`` does, and the text config confirms it.
+    Vision towers are often deeper than the language model, so neither the longest list nor the most
+    frequent name identifies it. ``get_decoder`` does, and the text config confirms it.
 
-    Raises CalibError when the model has no decoder of that shape.
+    Raises CalibError if the model has no decoder with a plain list of blocks.
     """
-    found = model.get_decoder() if hasattr(model, "get_decoder") else None
+    module = model.get_decoder() if hasattr(model, "get_decoder") else None
     for _ in range(3):
-        if found is None or isinstance(getattr(found, "layers", None), nn.ModuleList):
+        if module is None or isinstance(getattr(module, "layers", None), nn.ModuleList):
             break
-        found = getattr(found, "model", None) or getattr(found, "decoder", None)
+        module = getattr(module, "model", None) or getattr(module, "decoder", None)
     config = getattr(model, "config", None)
     expected = config.get_text_config(decoder=True).num_hidden_layers if config else None
-    layers = getattr(found, "layers", None)
-    if found is None or not isinstance(layers, nn.ModuleList) or len(layers) != expected:
-        given = len(layers) if isinstance(layers, nn.ModuleList) else "none"
+    layers = getattr(module, "layers", None)
+    if module is None or not isinstance(layers, nn.ModuleList) or len(layers) != expected:
+        count = len(layers) if isinstance(layers, nn.ModuleList) else "no"
         raise CalibError(
-            f"{type(model).__name__}: found {given} decoder blocks where its config names "
-            f"{expected}. This architecture is not supported; use a vision-language model whose "
-            "decoder is a plain list of blocks."
+            "unsupported",
+            f"{type(model).__name__}: found {count} decoder blocks, but its config declares "
+            f"{expected}. This architecture is not supported. Use a vision-language model whose "
+            "decoder is a plain list of blocks.",
         )
-    return found
+    return module
 
 
 def decoder_layers(model: Any) -> nn.ModuleList:
@@ -58,78 +62,87 @@ def decoder_layers(model: Any) -> nn.ModuleList:
 
 
 def site_width(model: Any, site: Site) -> int:
-    """Width of the activations at a site: for heads, their number times the width of each.
+    """Width of the activations at a site. For heads: number of heads times head width.
 
-    Raises CalibError when the model's blocks have no such site.
+    Raises CalibError if the model's blocks lack the site.
     """
     if site == "heads":
-        return _projection(model, 0).in_features
+        return site_module(model, (0, site)).in_features
     return model.config.get_text_config(decoder=True).hidden_size
 
 
-def hook_at(
-    model: Any,
-    at: LayerSite,
-    seen: Callable[[torch.Tensor], torch.Tensor | None],
-    prepend: bool = False,
-) -> Any:
-    """Call ``seen`` with the activations at a site and put what it returns in their place; None
-    leaves them. Returns the handle that removes the hook.
+def site_module(model: Any, at: LayerSite) -> Any:
+    """The module at a site: its output, or for heads its input, are the site's activations.
 
-    Raises CalibError when the block has no such site.
+    Raises CalibError if the block lacks the site.
     """
     layer, site = at
-
-    def before(module: Any, args: Any) -> Any:
-        new = seen(args[0])
-        return None if new is None else (new, *args[1:])
-
-    def after(module: Any, args: Any, output: Any) -> Any:
-        alone = torch.is_tensor(output)
-        new = seen(output if alone else output[0])
-        return new if new is None or alone else (new, *output[1:])
-
-    if site == "heads":
-        return _projection(model, layer).register_forward_pre_hook(before, prepend=prepend)
     block = decoder_layers(model)[layer]
-    module = block if site == "residual" else _mlp(model, block)
-    return module.register_forward_hook(after, prepend=prepend)
+    if site == "residual":
+        return block
+    return _projection(model, block) if site == "heads" else _mlp(model, block)
 
 
-def _projection(model: Any, layer: int) -> Any:
-    """The output projection of a block's attention: of its parts, only attention has one."""
-    block = decoder_layers(model)[layer]
+def _projection(model: Any, block: Any) -> Any:
+    # Of a block's parts only attention has an output projection.
     for part in block.children():
         for name in PROJECTIONS:
-            found = getattr(part, name, None)
-            if isinstance(getattr(found, "in_features", None), int):
-                return found
-    raise _no_site(model, block, "attention with an output projection", PROJECTIONS)
+            projection = getattr(part, name, None)
+            if isinstance(getattr(projection, "in_features", None), int):
+                return projection
+    raise _missing_site(model, block, "attention with an output projection", PROJECTIONS)
 
 
 def _mlp(model: Any, block: Any) -> Any:
     for name in MLPS:
         if isinstance(getattr(block, name, None), nn.Module):
             return getattr(block, name)
-    raise _no_site(model, block, "MLP", MLPS)
+    raise _missing_site(model, block, "MLP", MLPS)
 
 
-def _no_site(model: Any, block: Any, missing: str, names: tuple[str, ...]) -> CalibError:
+def _missing_site(model: Any, block: Any, missing: str, names: tuple[str, ...]) -> CalibError:
     return CalibError(
+        "unsupported",
         f"{type(model).__name__}: its {type(block).__name__} has no {missing} "
-        f"({', '.join(names)}). Of this architecture only the residual stream can be read and "
-        "edited (site residual)."
+        f"({', '.join(names)}). Only the residual stream of this architecture can be read and "
+        "edited: use site residual.",
     )
 
 
-@contextmanager
-def edit_activations(model: Any, changes: Mapping[LayerSite, ActivationEdit]) -> Iterator[None]:
-    """While open, the activations at some sites are what ``changes`` makes of them.
+def hook_at(
+    model: Any,
+    at: LayerSite,
+    hook: Callable[[torch.Tensor], torch.Tensor | None],
+    prepend: bool = False,
+) -> Any:
+    """Call ``hook`` with the activations at a site. Its result replaces them unless it is None.
 
-    Registered first, so that whoever reads sees what was changed; removed exactly, also after an
-    exception.
+    Returns the handle that removes the hook. Raises CalibError if the block lacks the site.
+    """
+
+    def edit_input(module: Any, args: Any) -> Any:
+        new = hook(args[0])
+        return None if new is None else (new, *args[1:])
+
+    def edit_output(module: Any, args: Any, output: Any) -> Any:
+        is_tensor = torch.is_tensor(output)
+        new = hook(output if is_tensor else output[0])
+        return new if new is None or is_tensor else (new, *output[1:])
+
+    module = site_module(model, at)
+    if at[1] == "heads":
+        return module.register_forward_pre_hook(edit_input, prepend=prepend)
+    return module.register_forward_hook(edit_output, prepend=prepend)
+
+
+@contextmanager
+def edit_activations(model: Any, edits: Mapping[LayerSite, ActivationEdit]) -> Iterator[None]:
+    """Apply ``edits`` to the activations at their sites while the context is open.
+
+    The hooks run before hooks registered earlier, so that those read the edited activations. They
+    are removed on exit, also after an exception.
     """
     with ExitStack() as stack:
-        for at, change in changes.items():
-            stack.callback(hook_at(model, at, change, prepend=True).remove)
+        for at, edit in edits.items():
+            stack.callback(hook_at(model, at, edit, prepend=True).remove)
         yield

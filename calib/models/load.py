@@ -23,66 +23,41 @@ from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.original_llava import is_original
-from calib.models.processor import open_processor
+from calib.models.processor import load_processor
 from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
 
-
-def quantization_settings(config: ModelConfig) -> dict[str, Any]:
-    """Arguments of from_pretrained that narrow the weights while they are loaded.
-
-    Raises CalibError without bitsandbytes or a GPU.
-    """
-    if config.quantization is None:
-        return {}
-    said = f"model.quantization={config.quantization}"
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise CalibError(
-            f"{said} needs the package bitsandbytes: pip install 'calib[quant]'. Or leave it away, "
-            "with model.dtype=bfloat16."
-        )
-    if not torch.cuda.is_available():
-        raise CalibError(
-            f"{said} needs a GPU, and there is none here. Leave it away, and take a smaller "
-            "checkpoint or model.dtype=bfloat16."
-        )
-    if config.quantization == "8bit":
-        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-    computed = None if config.dtype == "auto" else config.dtype
-    return {
-        "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=computed
-        )
-    }
-
-
-_NOT_LOADED = (
+_LOAD_ERRORS = (
     OSError, ValueError, KeyError, ImportError, RuntimeError, HFValidationError, SafetensorError,
 )  # fmt: skip
-"""What transformers raises for checkpoints that are not there, damaged or of another kind."""
+"""Raised by transformers for missing or damaged checkpoints and for other kinds of models."""
 
 MINI = "mini-internvl"
-"""The checkpoint that comes with calib; a model organism, not a published model."""
+"""Name of the packaged checkpoint: a model organism, not a published model."""
 
 
 @dataclass(frozen=True)
 class VLM:
-    """A loaded model with what a run needs to know about it."""
+    """A loaded vision-language model with its processor and identity."""
 
     name: str
-    """Name given in the configuration, e.g. internvl."""
+    """Name in the configuration, e.g. internvl."""
     checkpoint: str
-    """Where the weights came from: mini-internvl, a hub id or a path."""
+    """Source of the weights: mini-internvl, a hub id or a path."""
     revision: str | None
+    """Commit, tag or branch of a hub checkpoint."""
     model: Any
+    """The transformers model, in evaluation mode."""
     processor: Any
+    """The transformers processor, for images and text."""
     fingerprint: str
-    """Hash of config, weights' sample and processor: two models that differ have different ones."""
+    """Hash of config, sampled weights and processor; equal only for equal models."""
     width: int
     """Width of the residual stream."""
     tiles: bool
+    """Whether large images are cut into tiles (InternVL's crop_to_patches)."""
     feature_cache: FeatureCache = field(default_factory=FeatureCache, compare=False)
-    """Image features that the vision tower has already given."""
+    """Image features that the vision tower has already computed."""
 
     @property
     def num_layers(self) -> int:
@@ -91,76 +66,78 @@ class VLM:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go; a sharded model moves them on by itself."""
+        """Device of the inputs; a model sharded over several devices moves activations itself."""
         return self.model.get_input_embeddings().weight.device
 
     @property
     def image_token_ids(self) -> list[int]:
-        """Token ids that stand for one image feature in the prompt; empty if the model has none."""
+        """Token ids that stand for one image feature in the prompt; empty if there are none."""
         config = self.model.config
         token = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
         return [] if token is None else [token]
 
     @property
     def pad_token_id(self) -> int:
-        """Token id that fills what stands left of a shorter prompt; it is always masked."""
+        """Token id for left padding, which is always masked."""
         return self.processor.tokenizer.pad_token_id or 0
 
 
 AnyModel = VLM | RemoteModel
-"""What answers: a model that can be looked into, or one behind an endpoint."""
+"""A model with weights, or one behind an endpoint."""
 
 
 def open_model(config: ModelChoice) -> AnyModel:
-    """The model that the configuration names, loaded or behind its endpoint.
+    """Load the configured model, or create the client of a remote model.
 
-    Raises CalibError as load does, and where a remote model's id, key or package is missing.
+    Raises CalibError as load does, and if a remote model lacks its id, key or package.
     """
     return RemoteModel(config) if isinstance(config, RemoteModelConfig) else load(config)
 
 
 def load(config: ModelChoice) -> VLM:
-    """The model that the configuration names, in evaluation mode.
+    """Load the configured model and its processor, in evaluation mode.
 
-    Raises CalibError when the checkpoint is not there, is no image-text model, holds pickled
-    weights only, lacks weights or has them in another shape (transformers would fill them with
-    random numbers), has no chat template, or cannot be quantized here, and for a remote model.
+    Raises CalibError for a remote model, and if the checkpoint does not exist, is not a model of
+    images and text, has pickled weights only, lacks weights or has them in other shapes
+    (transformers would initialise them randomly), has no chat template, or cannot be quantized.
     """
     if not isinstance(config, ModelConfig):
         raise CalibError(
-            f"model={config.name} answers behind an endpoint and shows no activations, and "
-            "directions are read from them. Take a model with weights, e.g. model=internvl; "
-            "calib.sweep calibrates remote models by prompt-based methods."
+            "unsupported",
+            f"model={config.name} runs behind an endpoint, which gives no access to activations. "
+            "Use a model with weights, e.g. model=internvl. calib.sweep calibrates remote models "
+            "with prompt-based methods.",
         )
     source = config.checkpoint or str(mini_folder())
     name = config.checkpoint or MINI
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     common = {"revision": config.revision, "trust_remote_code": False}
-    quantized = quantization_settings(config)
+    quantization = quantization_settings(config)
     try:
         _refuse_original(name, PreTrainedConfig.get_config_dict(source, **common)[0])
         model_type = AutoConfig.from_pretrained(source, **common).model_type
         model, info = AutoModelForImageTextToText.from_pretrained(
             source,
             **common,
-            **quantized,
+            **quantization,
             dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
-            device_map=config.device_map or _one_device(),
+            device_map=config.device_map or default_device(),
             attn_implementation=config.attention,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
+            ignore_mismatched_sizes=True,  # rejected below, by name
             output_loading_info=True,
         )
-        processor = open_processor(source, model_type, config.chat_template, common)
+        processor = load_processor(source, model_type, config.chat_template, common)
     except torch.OutOfMemoryError as error:
         raise CalibError(
-            f"model.checkpoint={name} does not fit on the GPU. Spread it with "
-            "model.device_map=auto, or load less of it: model.dtype=bfloat16, "
-            "model.quantization=4bit, a smaller checkpoint."
+            "no-memory",
+            f"model.checkpoint={name} does not fit on the GPU. Spread it over several with "
+            "model.device_map=auto, or reduce it with model.dtype=bfloat16, "
+            "model.quantization=4bit or a smaller checkpoint.",
         ) from error
-    except _NOT_LOADED as error:
-        raise CalibError(_explain(name, error)) from error
+    except _LOAD_ERRORS as error:
+        raise CalibError("unreadable", _load_failure(name, error)) from error
     _require_complete(name, info)
     model.eval()
     processor.tokenizer.padding_side = "left"
@@ -176,18 +153,50 @@ def load(config: ModelChoice) -> VLM:
     )
 
 
-def _one_device() -> str:
+def default_device() -> str:
+    """The device of this process as accelerate chooses it: a GPU if there is one."""
     from accelerate import PartialState
 
     return str(PartialState().device)
 
 
+def quantization_settings(config: ModelConfig) -> dict[str, Any]:
+    """Arguments of from_pretrained for ``model.quantization``; empty without quantization.
+
+    Raises CalibError if bitsandbytes or a GPU is missing.
+    """
+    if config.quantization is None:
+        return {}
+    setting = f"model.quantization={config.quantization}"
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise CalibError(
+            "needs-package",
+            f"{setting} needs the bitsandbytes package: pip install 'calib[quant]'. Or omit it and "
+            "use model.dtype=bfloat16.",
+        )
+    if not torch.cuda.is_available():
+        raise CalibError(
+            "unsupported",
+            f"{setting} needs a GPU, and none is available. Omit it, and use a smaller checkpoint "
+            "or model.dtype=bfloat16.",
+        )
+    if config.quantization == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    compute_dtype = None if config.dtype == "auto" else config.dtype
+    return {
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute_dtype
+        )
+    }
+
+
 def _refuse_original(name: str, config: dict[str, Any]) -> None:
     if is_original(config):
         raise CalibError(
+            "unsupported",
             f"model.checkpoint={name} is in the original LLaVA format, which transformers would "
             f"load with random weights. Convert it: python -m calib.convert source={name} "
-            "out=FOLDER, then model.checkpoint=FOLDER."
+            "out=FOLDER, then use model.checkpoint=FOLDER.",
         )
 
 
@@ -195,38 +204,39 @@ def _require_complete(name: str, info: dict[str, Any]) -> None:
     absent = sorted(info["missing_keys"])
     if absent:
         raise CalibError(
-            f"model.checkpoint={name} lacks {len(absent)} weights (first: {absent[0]}); running it "
-            "would use random numbers in their place. Get a complete copy, or one converted to "
-            "the transformers format."
+            "invalid-content",
+            f"model.checkpoint={name} lacks {len(absent)} weights (first: {absent[0]}), which "
+            "would be initialised randomly. Get a complete copy, or one converted to transformers "
+            "format.",
         )
-    other = sorted(info["mismatched_keys"])
-    if other:
-        weight, given, wanted = other[0]
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        weight, shape, expected = mismatched[0]
         raise CalibError(
-            f"model.checkpoint={name} holds {len(other)} weights of other shapes than its config "
-            f"asks for (first: {weight}, {list(given)} for {list(wanted)}). Get a complete copy."
+            "mismatch",
+            f"model.checkpoint={name} has {len(mismatched)} weights whose shapes differ from its "
+            f"config (first: {weight} is {list(shape)}, expected {list(expected)}). Get a complete "
+            "copy.",
         )
 
 
-def _explain(name: str, error: Exception) -> str:
+def _load_failure(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if name.startswith((".", "/")) and not Path(name).exists():
-        first = (
-            "there is no such folder. python -m calib.convert makes one of VLGuard's checkpoints."
-        )
+        first = "the folder does not exist. python -m calib.convert creates VLGuard's."
     return (
         f"model.checkpoint={name} could not be loaded: {first} Give a folder or hub id of a "
-        "vision-language model in transformers' own format with safetensors weights (custom code "
-        "is never run), or leave model.checkpoint away for mini-internvl."
+        "vision-language model in transformers format with safetensors weights (custom code is "
+        "never run), or omit model.checkpoint for mini-internvl."
     )
 
 
 def fingerprint(model: Any, processor: Any, tiles: bool = False) -> str:
-    """16 hex digits over what decides a response: config, generation settings, a sample of every
-    weight, tokenizer, chat template and image processing.
+    """Hash of everything that determines a response, as 16 hex digits.
 
-    A sample (up to 64 values of each tensor) keeps this instant for large models; training changes
-    practically every tensor, while a change of single values may go unnoticed.
+    Covers config, generation settings, weights, tokenizer, chat template and image processing. Up
+    to 64 values of each weight are hashed, which takes no time for large models. Training changes
+    practically every tensor, but a change of single values may go undetected.
     """
     digest = hashlib.sha256()
     incidental = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -247,7 +257,7 @@ def fingerprint(model: Any, processor: Any, tiles: bool = False) -> str:
     digest.update(_tokenizer(processor.tokenizer).encode())
     for name, weight in sorted(model.named_parameters()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())
-        if weight.device.type != "meta":  # offloaded weights are not here to be read
+        if weight.device.type != "meta":  # offloaded weights cannot be read
             step = max(1, weight.numel() // 64)
             sample = weight.detach().reshape(-1)[::step][:64].float().cpu()
             digest.update(sample.numpy().tobytes())
@@ -258,7 +268,7 @@ def _tokenizer(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # a slow tokenizer: its vocabulary
         return json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    # Padding and truncation are set by whoever calls, and left behind in the serialised state.
+    # Padding and truncation are left in the serialised state by earlier calls.
     state = json.loads(backend.to_str())
     state.pop("padding", None)
     state.pop("truncation", None)

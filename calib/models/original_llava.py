@@ -1,7 +1,7 @@
-"""Checkpoints in LLaVA-1.5's original format: find, recognise and rename their weights.
+"""Checkpoints in the original LLaVA-1.5 format: download, recognise and rename their weights.
 
-The checkpoints of the LLaVA repository and of those who trained with it (VLGuard, arXiv 2402.02207)
-have transformers' own model type in their config, but other names and no processor: transformers
+Checkpoints trained with the LLaVA repository's code (e.g. VLGuard, arXiv 2402.02207) declare
+transformers' model type, but name their weights differently and have no processor. transformers
 would load them with random weights.
 """
 
@@ -17,9 +17,9 @@ from calib.models.shards import PICKLED, SAFE
 from calib.util.errors import CalibError
 
 MARKS = ("mm_vision_tower", "mm_projector_type")
-"""Settings that only the original format has."""
+"""Config keys that only the original format has."""
 TOWER = "model.vision_tower."
-"""Where the vision tower's weights are, in both formats."""
+"""Prefix of the vision tower's weights in both formats."""
 
 _PREFIXES = {
     "model.vision_tower.vision_tower.vision_model.": ("model.vision_tower.",
@@ -31,93 +31,105 @@ _PREFIXES = {
     "model.norm.": ("model.language_model.norm.",),
     "lm_head.": ("lm_head.",),
 }  # fmt: skip
-"""Beginnings of names, and what they are in a loaded model; the tower's differs by version."""
+"""Prefix in the original format to prefixes in a loaded model; the tower's depends on the version
+of transformers."""
 
-_DECODER = (
+_DECODER_KEYS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "hidden_act", "rms_norm_eps", "rope_parameters", "attention_bias",
 )  # fmt: skip
-"""What a decoder computes by, besides its weights."""
+"""Settings that determine the decoder's computation besides its weights."""
 
-_FIXED = {
+_GIVEN_KEYS = (
+    *_DECODER_KEYS, "rope_theta", "rope_scaling", "max_position_embeddings", "head_dim",
+)  # fmt: skip
+"""Settings of the original config that LlamaConfig is built from."""
+
+_REQUIRED = {
     "mm_projector_type": "mlp2x_gelu",
     "mm_vision_select_feature": "patch",
     "mm_use_im_start_end": False,
     "mm_use_im_patch_token": False,
 }
-"""What LLaVA-1.5 does and this conversion takes for granted."""
+"""Settings of LLaVA-1.5 that the conversion requires."""
+
+_DESCRIPTIONS = ("config.json", "*.index.json")
+"""Files to download besides the weights."""
 
 
 def is_original(config: dict[str, Any]) -> bool:
-    """Whether a checkpoint's config is of the original format."""
+    """Whether a checkpoint's config is in the original format."""
     return any(mark in config for mark in MARKS)
 
 
 def is_buffer(name: str) -> bool:
-    """Whether a name is of something that models compute for themselves: rotary frequencies."""
+    """Whether a tensor is a buffer that models compute themselves (rotary frequencies)."""
     return name.endswith(".inv_freq")
 
 
 def converted_name(name: str, known: Container[str]) -> str | None:
-    """What a weight is called in a loaded model whose weights are ``known``; None if nothing."""
+    """Name of a weight in a loaded model whose weights are ``known``; None if it has none."""
     for prefix, replacements in _PREFIXES.items():
         if name.startswith(prefix):
-            found = [new + name.removeprefix(prefix) for new in replacements]
-            return next((one for one in found if one in known), None)
+            candidates = [new + name.removeprefix(prefix) for new in replacements]
+            return next((candidate for candidate in candidates if candidate in known), None)
     return None
 
 
 def differences(config: dict[str, Any], skeleton: Any) -> list[str]:
-    """What the original config says otherwise than the config of the model it is to become.
+    """Settings in which an original config differs from the skeleton's config, as text.
 
-    Only settings that weights do not show: with another value the same weights would compute
-    something else. Settings that the original leaves out are the original code's defaults.
+    Only settings that do not show in the shapes of the weights, but change what the same weights
+    compute. Settings that the original config omits have the original code's defaults.
     """
-    found = [
+    differing = [
         f"{key} is {config[key]!r}, not {value!r}"
-        for key, value in _FIXED.items()
+        for key, value in _REQUIRED.items()
         if config.get(key, value) != value
     ]
     layer = config.get("mm_vision_select_layer", skeleton.vision_feature_layer)
     if layer != skeleton.vision_feature_layer:
-        found.append(f"mm_vision_select_layer is {layer!r}, not {skeleton.vision_feature_layer!r}")
-    # The same class on both sides: defaults and old names of settings are filled in alike.
-    ours = LlamaConfig(**{k: v for k, v in config.items() if k in _GIVEN})
-    theirs = skeleton.get_text_config(decoder=True)
-    for key in _DECODER:
-        one, other = getattr(ours, key, None), getattr(theirs, key, None)
-        if one != other:
-            found.append(f"{key} is {one!r}, not {other!r}")
-    return found
+        differing.append(
+            f"mm_vision_select_layer is {layer!r}, not {skeleton.vision_feature_layer!r}"
+        )
+    # The same class on both sides, so that defaults and old setting names resolve alike.
+    original = LlamaConfig(**{key: value for key, value in config.items() if key in _GIVEN_KEYS})
+    expected = skeleton.get_text_config(decoder=True)
+    for key in _DECODER_KEYS:
+        value, other = getattr(original, key, None), getattr(expected, key, None)
+        if value != other:
+            differing.append(f"{key} is {value!r}, not {other!r}")
+    return differing
 
 
-_GIVEN = (*_DECODER, "rope_theta", "rope_scaling", "max_position_embeddings", "head_dim")
+def download_checkpoint(source: str, revision: str | None) -> tuple[Path, str | None]:
+    """Folder of ``source``, downloaded if it is a hub id, and its commit on the hub.
 
+    The commit is None for a local folder. Pickled weights are downloaded only if there are no
+    safetensors.
 
-DESCRIPTION = ("config.json", "*.index.json")
-
-
-def fetched(source: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of ``source``, downloaded if it is a hub id, and the commit it is there at.
-
-    Pickled weights are downloaded only where there are no others. Raises CalibError when it is
-    neither a folder nor a repository that can be reached.
+    Raises CalibError if ``source`` is neither a folder nor a repository that can be reached.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise CalibError(f"revision is one of the hub, and source={source} is a folder.")
+            raise CalibError(
+                "conflicting-settings",
+                f"revision={revision} is for hub repositories, but source={source} is a folder. "
+                "Omit revision.",
+            )
         return folder, None
     try:
         for weights in (SAFE, PICKLED):
-            patterns = [*DESCRIPTION, weights]
+            patterns = [*_DESCRIPTIONS, weights]
             folder = Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
             if any(folder.glob(weights)):
                 break
     except (OSError, ValueError, HFValidationError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CalibError(
+            "not-found",
             f"source={source} could not be read: {first} Give a folder, or USER/NAME on the "
-            "Hugging Face hub."
+            "Hugging Face hub.",
         ) from error
     return folder, folder.name

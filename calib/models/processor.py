@@ -1,4 +1,4 @@
-"""Processors for images and text, with torchvision or without it."""
+"""Load processors for images and text, with or without torchvision."""
 
 import datetime
 import functools
@@ -16,24 +16,23 @@ from transformers.utils import is_torchvision_available
 
 from calib.util.errors import CalibError
 
-TODAY = datetime.date(2025, 1, 1)
-"""The date that chat templates are told: some write the day's, and a run must say the same to its
-model on the day it goes on as on the day it began."""
+FIXED_DATE = datetime.date(2025, 1, 1)
+"""Date for chat templates that insert today's: a resumed run must build the same prompts."""
 
 
 @functools.lru_cache(None)
 def image_only(cls: Any) -> Any:
-    """``cls`` (a transformers processor class) without its video half.
+    """A subclass of the transformers processor class ``cls`` without video support.
 
-    Video processors exist only with torchvision; a processor class that names one cannot be built
-    or loaded without it, although text and images need nothing of it.
+    Video processors need torchvision. A class that declares one cannot be built or loaded without
+    torchvision, although images and text do not need it.
     """
     module = sys.modules[cls.__module__]
     if getattr(module, "num2words", True) is None:
-        module.num2words = str  # type: ignore[attr-defined]  # SmolVLM's, for time stamps of videos
+        module.num2words = str  # type: ignore[attr-defined]  # SmolVLM's video time stamps
 
     class ImageOnly(cls):
-        # Read by SmolVLM when it is made.
+        # SmolVLM reads these attributes in its constructor.
         video_processor = types.SimpleNamespace(num_frames=None, fps=None)
 
         @classmethod
@@ -54,10 +53,10 @@ def image_only(cls: Any) -> Any:
 
 
 def processor_class(name: str) -> Any:
-    """The transformers processor class of that name, or None where there is none."""
+    """The transformers processor class called ``name``, or None if there is none."""
     if name == "PixtralProcessor" and not is_torchvision_available():
-        # It takes one function from a module that needs torchvision; the same function is in the
-        # module that does not.
+        # It imports one function from a module that needs torchvision. The module for pillow has
+        # the same function.
         pixtral = "transformers.models.pixtral"
         images = importlib.import_module(f"{pixtral}.image_processing_pil_pixtral")
         sys.modules.setdefault(f"{pixtral}.image_processing_pixtral", images)
@@ -65,41 +64,45 @@ def processor_class(name: str) -> Any:
     return getattr(transformers, name, None)
 
 
-def open_processor(
+def load_processor(
     source: str, model_type: str, chat_template: str | None, common: dict[str, Any]
 ) -> Any:
-    """The processor of a checkpoint, for images and text, with ``chat_template`` in place of its
-    own if there is one; ``common`` is passed on to from_pretrained.
+    """Load a checkpoint's processor for images and text.
 
-    Raises CalibError when there is no chat template.
+    ``chat_template`` replaces the processor's own if given; ``common`` is passed to
+    from_pretrained.
+
+    Raises CalibError if the processor lacks image processing or a chat template.
     """
-    # Pillow's image processors on every machine: torchvision's differ by a grey level, and are not
-    # everywhere. Families unknown to the mapping load as they come.
-    named = PROCESSOR_MAPPING_NAMES.get(model_type)
-    cls = processor_class(named) if isinstance(named, str) else None
+    # Pillow's image processors everywhere: torchvision's differ by a grey level and may be missing.
+    # Families that are not in the mapping load with their defaults.
+    class_name = PROCESSOR_MAPPING_NAMES.get(model_type)
+    cls = processor_class(class_name) if isinstance(class_name, str) else None
     if cls is None:
         processor = AutoProcessor.from_pretrained(source, **common)
     else:
         processor = image_only(cls).from_pretrained(source, **common, backend="pil")
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise CalibError(
-            f"the processor of {source} does not read both pictures and text. Give a folder or hub "
-            "id of a vision-language model with all its files."
+            "unsupported",
+            f"the processor of {source} does not handle both images and text. Give a folder or hub "
+            "id of a vision-language model with all its files.",
         )
     template = chat_template or processor.chat_template or processor.tokenizer.chat_template
     if template is None:
         raise CalibError(
-            f"the processor of {source} has no chat template: it is a base model, or one prompted "
-            "with plain text. Take an instruction-tuned checkpoint, or give model.chat_template."
+            "unsupported",
+            f"the processor of {source} has no chat template, so it is a base model or expects "
+            "plain text. Use an instruction-tuned checkpoint, or give model.chat_template.",
         )
-    processor.chat_template = dated(template) if isinstance(template, str) else template
+    processor.chat_template = with_fixed_date(template) if isinstance(template, str) else template
     return processor
 
 
-def dated(template: str) -> str:
-    """A chat template with TODAY in place of the day it is used on."""
+def with_fixed_date(template: str) -> str:
+    """A chat template whose calls of strftime_now are replaced by FIXED_DATE."""
 
-    def day(call: re.Match[str]) -> str:
-        return repr(TODAY.strftime(call[2]))
+    def format_date(call: re.Match[str]) -> str:
+        return repr(FIXED_DATE.strftime(call[2]))
 
-    return re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", day, template)
+    return re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", format_date, template)

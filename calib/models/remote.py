@@ -1,7 +1,7 @@
-"""A chat model behind an endpoint: its name, its messages and its answers.
+"""A chat model behind an endpoint: its identity, chat messages and responses.
 
-The system prompt is a system message, demonstrations are user and assistant messages in turn, each
-with its own picture, and the query is the last user message, behind its picture.
+The system prompt becomes a system message, each demonstration a user and an assistant message, and
+the query the last user message. Images precede the text of their message.
 """
 
 import base64
@@ -19,81 +19,86 @@ from calib.models.endpoint import Access, Endpoint, Reply
 from calib.util.errors import CalibError
 
 NO_ANSWER = "(no answer)"
-"""Stands for an empty response in an earlier turn: endpoints refuse messages without text."""
-_DRAWING = threading.Lock()
-"""Pictures of others are read from files that know one reader."""
+"""Replaces an empty response in an earlier turn, because endpoints reject messages without text."""
+_IMAGE_LOCK = threading.Lock()
+"""Images are opened one at a time: their files are not thread-safe to read."""
 
 
-def messages_of(example: Example, side: int) -> list[dict[str, Any]]:
-    """The messages of ``example``, its pictures at most ``side`` pixels long.
+def chat_messages(example: Example, image_side: int) -> list[dict[str, Any]]:
+    """Chat messages of ``example``, each image at most ``image_side`` pixels wide and high.
 
-    Raises CalibError where its response already begins, which no endpoint can be told.
+    Raises CalibError if the example has a response prefix: endpoints do not accept one.
     """
     if example.response_prefix:
         raise CalibError(
-            f"the response to example '{example.id}' is to go on from given words, and a remote "
-            "model cannot be told how its response begins. Use a model with weights."
+            "unsupported",
+            f"example '{example.id}' has a response prefix, and remote models cannot continue a "
+            "given response. Use a model with weights.",
         )
-    found: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     if example.system:
-        found.append({"role": "system", "content": example.system})
+        messages.append({"role": "system", "content": example.system})
     for turn in example.demonstrations:
-        found.append(_user(turn.query, turn.picture, side))
-        said = turn.response if turn.response.strip() else NO_ANSWER
-        found.append({"role": "assistant", "content": said})
-    return [*found, _user(example.query, example.picture, side)]
+        messages.append(_user_message(turn.query, turn.picture, image_side))
+        response = turn.response if turn.response.strip() else NO_ANSWER
+        messages.append({"role": "assistant", "content": response})
+    return [*messages, _user_message(example.query, example.picture, image_side)]
 
 
-def _user(text: str, picture: Picture | None, side: int) -> dict[str, Any]:
+def _user_message(text: str, picture: Picture | None, image_side: int) -> dict[str, Any]:
     if picture is None:
         return {"role": "user", "content": text}
-    image = {"type": "image_url", "image_url": {"url": data_url(picture, side)}}
+    image = {"type": "image_url", "image_url": {"url": data_url(picture, image_side)}}
     return {"role": "user", "content": [image, {"type": "text", "text": text}]}
 
 
-def data_url(picture: Picture, side: int) -> str:
-    """A picture as the URL of a PNG, its longer side at most ``side`` pixels."""
-    with _DRAWING:
+def data_url(picture: Picture, image_side: int) -> str:
+    """An image as a PNG data URL, its longer side at most ``image_side`` pixels."""
+    with _IMAGE_LOCK:
         image = picture().convert("RGB")
-    image.thumbnail((side, side))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    image.thumbnail((image_side, image_side))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 class RemoteModel:
-    """A model that is asked over a network: no weights, no activations, no KL.
+    """A model behind an endpoint: no weights, no activations, no KL. Thread-safe.
 
-    Like a loaded one it has a name, a checkpoint and a fingerprint. Safe to be asked by several
-    threads at once.
+    Like a loaded model (VLM) it has a name, a checkpoint and a fingerprint.
     """
 
     def __init__(self, config: RemoteModelConfig) -> None:
-        """Raises CalibError where no model is named, the package openai is missing, the key is, or
-        the key stands in a setting; sends nothing yet."""
+        """Create the client without sending a request.
+
+        Raises CalibError if no model id is given, the openai package or the key is missing, or a
+        setting contains the key.
+        """
         if config.model is None:
             raise CalibError(
-                f"model={config.name} needs the id of a model as its endpoint names it: "
-                "model.model=ID, best one with a date, which stays the same model."
+                "missing-setting",
+                f"model={config.name} needs a model id as its endpoint names it: model.model=ID. "
+                "Prefer an id with a date, which always names the same model.",
             )
         self.config, self.name, self.model = config, config.name, config.model
         self.endpoint = Endpoint(_access(config))
         if self.endpoint.contains_key(json.dumps(dataclasses.asdict(config), ensure_ascii=False)):
             raise CalibError(
-                f"one of the settings of model={config.name} holds the key in {config.key_env}, "
-                "and settings are written to the run's folder. Take it out."
+                "invalid-setting",
+                f"A setting of model={config.name} contains the key of {config.key_env}, and "
+                "settings are written to the run's folder. Remove the key from the settings.",
             )
 
     @property
     def checkpoint(self) -> str:
-        """The provider, and the id of the model there."""
+        """Provider and model id, e.g. "gpt:gpt-5.4-mini-2026-03-17"."""
         return f"{self.name}:{self.model}"
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over what decides a response, as far as it can be known from here."""
+        """16 hex digits over the settings that determine a response. The weights are not known."""
         config = self.config
-        decisive = [
+        settings = [
             config.base_url.rstrip("/"),
             config.model,
             sorted(set(config.sends)),
@@ -101,56 +106,57 @@ class RemoteModel:
             config.image_side,
             NO_ANSWER,
         ]
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of its results should know."""
+        """Caveats for the reader of the results."""
         config = self.config
-        found = [
-            f"{self.checkpoint} is asked at {config.base_url}: the provider may change it at any "
-            "time, nobody can look inside, and no KL is measured"
+        notes = [
+            f"{self.checkpoint} was queried at {config.base_url}. The provider may change the "
+            "model at any time; its activations and the KL cannot be measured"
         ]
         if "temperature" not in config.sends:
-            found.append(f"{self.checkpoint} is sent no temperature: its responses are drawn")
-        return [*found, *([config.note] if config.note else [])]
+            notes.append(f"{self.checkpoint} accepts no temperature: its responses are sampled")
+        return [*notes, *([config.note] if config.note else [])]
 
     def respond(
         self, example: Example, limit: int, temperature: float, top_p: float, seed: int
     ) -> Reply:
-        """What it answers in at most ``limit`` tokens.
+        """Response to ``example`` in at most ``limit`` tokens.
 
-        Raises CalibError when it cannot be reached, the budget is used up, or the prompt is too
-        long for it; Halted after endpoint.abort().
+        Raises CalibError if the endpoint fails, the budget is used up, or the prompt exceeds the
+        model's context, and Aborted after endpoint.abort().
         """
         sampling: dict[str, Any] = {"temperature": temperature}
         if temperature > 0:
             sampling["seed"] = seed % 2**31
             if top_p < 1:
                 sampling["top_p"] = top_p
-        sent = {name: value for name, value in sampling.items() if name in self.config.sends}
-        messages = messages_of(example, self.config.image_side)
+        accepted = {name: value for name, value in sampling.items() if name in self.config.sends}
+        messages = chat_messages(example, self.config.image_side)
         reply = self.endpoint.complete(
-            self.model, messages, limit, {**sent, **(self.config.extra or {})}
+            self.model, messages, limit, {**accepted, **(self.config.extra or {})}
         )
         if reply.blocked == TOO_LONG:
             raise CalibError(
-                f"the prompt of example '{example.id}' is too long for {self.checkpoint}. Show "
-                "fewer demonstrations, or smaller pictures (model.image_side). Finished rows are "
-                "safe."
+                "too-large",
+                f"the prompt of example '{example.id}' exceeds the context of {self.checkpoint}. "
+                "Use fewer demonstrations or smaller images (model.image_side). Finished rows are "
+                "saved.",
             )
         return reply
 
 
 def _access(config: RemoteModelConfig) -> Access:
     return Access(
-        group="model",
-        models="model.model",
-        needed=(
-            "A remote model answers through the package openai: pip install 'calib[api]'. Or take "
-            "a model with weights, e.g. model=internvl."
+        config_group="model",
+        model_setting="model.model",
+        package_hint=(
+            "Remote models need the openai package: pip install 'calib[api]'. Or use a model with "
+            "weights, e.g. model=internvl."
         ),
-        kept="Finished rows are safe.",
+        saved_note="Finished rows are saved.",
         base_url=config.base_url,
         key_env=config.key_env,
         timeout=config.timeout,
@@ -158,7 +164,8 @@ def _access(config: RemoteModelConfig) -> Access:
         max_requests=config.max_requests,
         limit_name=config.limit_name,
         blocks=config.blocks,
-        hint=(
-            "model.sends says which of temperature, top_p and seed are sent, model.extra what else."
+        rejection_hint=(
+            "model.sends lists which of temperature, top_p and seed are sent, model.extra the "
+            "other fields of the request."
         ),
     )

@@ -1,4 +1,4 @@
-"""The weights in a checkpoint's folder: what there is, and one shard of them at a time."""
+"""Read the weights in a checkpoint folder: names, shapes and types, or one shard at a time."""
 
 import json
 import pickle
@@ -19,53 +19,57 @@ _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 
 @dataclass(frozen=True)
 class Weight:
+    """Shape and type of a weight."""
+
     shape: tuple[int, ...]
     dtype: torch.dtype
 
 
 def shards(folder: Path) -> list[Path]:
-    """The files of weights in a folder: safetensors, or else pickled ones.
+    """Weight files in a folder: safetensors if there are any, else pickled files.
 
-    Raises CalibError when there are none, or one that the index names is not there.
+    Raises CalibError if there are none, or a file that the index names is missing.
     """
     for pattern in (SAFE, PICKLED):
-        found = sorted(folder.glob(pattern))
-        if found:
-            _require_all(folder, found)
-            return found
+        paths = sorted(folder.glob(pattern))
+        if paths:
+            _require_all(folder, paths)
+            return paths
     raise CalibError(
-        f"'{folder}' holds no weights ({SAFE} or {PICKLED}). A LoRA adapter must be merged into "
-        "its model first; give the folder of a whole checkpoint."
+        "not-found",
+        f"'{folder}' contains no weights ({SAFE} or {PICKLED}). Give the folder of a complete "
+        "checkpoint; merge a LoRA adapter into its model first.",
     )
 
 
-def _require_all(folder: Path, found: list[Path]) -> None:
-    for index in sorted(folder.glob(f"*{found[0].suffix}.index.json")):
+def _require_all(folder: Path, paths: list[Path]) -> None:
+    for index in sorted(folder.glob(f"*{paths[0].suffix}.index.json")):
         try:
-            named = set(json.loads(index.read_text())["weight_map"].values())
+            listed = set(json.loads(index.read_text())["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(index, "it is no index of weights") from error
-        absent = sorted(named - {path.name for path in found})
+            raise _damaged(index, "it is not an index of weights") from error
+        absent = sorted(listed - {path.name for path in paths})
         if absent:
             raise CalibError(
-                f"'{folder}' lacks {absent[0]}, one of {len(named)} files that {index.name} names. "
-                "Get a complete copy."
+                "not-found",
+                f"'{folder}' lacks {absent[0]}, one of the {len(listed)} files in {index.name}. "
+                "Get a complete copy.",
             )
 
 
 def inventory(paths: list[Path]) -> dict[str, Weight]:
-    """Every weight by name, without reading the values.
+    """All weights by name, without reading their values.
 
-    Raises CalibError when a file is damaged or holds anything but floating-point weights, or a
-    name stands in two files.
+    Raises CalibError if a file is damaged or contains anything but floating-point weights, or a
+    name occurs in two files.
     """
-    found: dict[str, Weight] = {}
+    weights: dict[str, Weight] = {}
     for path in paths:
         for name, weight in _described(path):
-            if name in found:
-                raise _damaged(path, f"it holds {name} a second time")
-            found[name] = weight
-    return found
+            if name in weights:
+                raise _damaged(path, f"another file also contains {name}")
+            weights[name] = weight
+    return weights
 
 
 def _described(path: Path) -> Iterator[tuple[str, Weight]]:
@@ -75,23 +79,23 @@ def _described(path: Path) -> Iterator[tuple[str, Weight]]:
         return
     try:
         with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 - no mapping
+            for name in file.keys():  # noqa: SIM118 - not a mapping
                 part = file.get_slice(name)
                 if part.get_dtype() not in _DTYPES:
-                    raise _damaged(path, f"{name} is of type {part.get_dtype()}")
+                    raise _damaged(path, f"{name} has type {part.get_dtype()}")
                 yield name, Weight(tuple(part.get_shape()), _DTYPES[part.get_dtype()])
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
 
 
 def tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights of a file, one after the other, mapped and not held in memory."""
+    """Weights of a file one after another, memory-mapped instead of loaded."""
     if path.suffix == ".bin":
         yield from _unpickled(path).items()
         return
     try:
         with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 - no mapping
+            for name in file.keys():  # noqa: SIM118 - not a mapping
                 yield name, file.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
@@ -99,20 +103,22 @@ def tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _unpickled(path: Path) -> dict[str, torch.Tensor]:
     try:
-        # weights_only: nothing in the file is run.
+        # weights_only: no code in the file is executed.
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise _damaged(path, "it holds more than weights, and nothing in it is run") from error
+        raise _damaged(path, "it contains objects other than tensors; none was run") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "unreadable") from error
     if not isinstance(loaded, dict):
-        raise _damaged(path, "it is no table of weights")
+        raise _damaged(path, "it is not a table of weights")
     for name, tensor in loaded.items():
         plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
         if not isinstance(name, str) or not plain or tensor.dtype not in _DTYPES.values():
-            raise _damaged(path, f"{name} is no weight in float16, bfloat16 or float32")
+            raise _damaged(path, f"{name} is not a weight in float16, bfloat16 or float32")
     return loaded
 
 
-def _damaged(path: Path, why: str) -> CalibError:
-    return CalibError(f"'{path}' is not what was expected: {why}. Get a new copy.")
+def _damaged(path: Path, reason: str) -> CalibError:
+    return CalibError(
+        "invalid-content", f"'{path}' is damaged or in another format: {reason}. Get a new copy."
+    )

@@ -59,11 +59,11 @@ def test_it_is_whole_and_says_where_it_is_from(source, skeleton, tmp_path, capsy
     vlm = converted(source, skeleton, out)
     said = capsys.readouterr().out
     assert f"model=vlguard model.checkpoint={out}" in said
-    assert "note: the checkpoint has no vision tower" in said
-    assert "note: the original code pads pictures" in said
+    assert "note: the checkpoint contains no vision tower" in said
+    assert "note: the original code pads images" in said
     note = (out / "README.md").read_text()
     assert f"from {source}," in note and f"with {skeleton} as" in note
-    assert f"{len(original(pair()[0])) - 5} weights are the checkpoint's, in float32" in note
+    assert f"{len(original(pair()[0])) - 5} weights come from the checkpoint, in float32" in note
     assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json"} <= {
         p.name for p in out.iterdir()
     }
@@ -76,7 +76,7 @@ def test_it_is_whole_and_says_where_it_is_from(source, skeleton, tmp_path, capsy
 def test_a_vision_tower_in_the_checkpoint_is_kept(skeleton, tmp_path, capsys):
     weights = original(pair()[0]) | tower(pair()[0])
     converted(write(tmp_path / "same", weights), skeleton, tmp_path / "out")
-    assert "the checkpoint's vision tower is the skeleton's" in capsys.readouterr().out
+    assert "the checkpoint's vision tower equals the skeleton's" in capsys.readouterr().out
     changed = next(name for name in weights if name.endswith("patch_embedding.weight"))
     weights[changed] = weights[changed] * 2
     vlm = converted(write(tmp_path / "other", weights), skeleton, tmp_path / "trained")
@@ -135,23 +135,23 @@ def test_pickled_weights_are_downloaded_only_where_there_are_no_others(tmp_path,
 
     monkeypatch.setattr(original_folder, "snapshot_download", download)
     monkeypatch.chdir(tmp_path)
-    assert original_folder.fetched("me/old", "v1") == (tmp_path / "snapshots" / "0a1b", "0a1b")
+    assert original_folder.download_checkpoint("me/old", "v1") == (tmp_path / "snapshots" / "0a1b", "0a1b")
     json_files = ["config.json", "*.index.json"]
     assert asked == [
         ("me/old", "v1", [*json_files, "model*.safetensors"]),
         ("me/old", "v1", [*json_files, "pytorch_model*.bin"]),
     ]
     asked.clear()
-    original_folder.fetched("me/safe", None)
+    original_folder.download_checkpoint("me/safe", None)
     assert [one[2][-1] for one in asked] == ["model*.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["no-such-org/no-such-model", "./no/such/folder", "a b"])
 def test_a_source_that_is_not_there(name):
     with pytest.raises(CalibError, match=r"source=.* could not be read: .*Give a folder"):
-        original_folder.fetched(name, None)
+        original_folder.download_checkpoint(name, None)
 
 
 def test_a_revision_of_a_folder(tmp_path):
     with pytest.raises(CalibError, match="revision is one of the hub, and source=.* is a folder"):
-        original_folder.fetched(str(tmp_path), "main")
+        original_folder.download_checkpoint(str(tmp_path), "main")

@@ -6,17 +6,18 @@ from typing import get_args
 import pytest
 from composing import composed
 
+from calib.config.choices import MAPPINGS, Positions, Site
+from calib.config.commands import ExportConfig, PlotConfig
 from calib.config.data import MiniData, UtilityConfig, VscbenchData
 from calib.config.judge import JudgeConfig
 from calib.config.method import Steer
+from calib.config.model import ModelConfig
 from calib.config.prompts import NoneMethod, Worded
-from calib.config.schemas import CONF
+from calib.config.schemas import CONF, ENTRY_POINTS
 from calib.config.schemas import method as methods
-from calib.config.schemas import schemas as config
+from calib.config.sweep import ExtractConfig, GenerationConfig, SweepConfig
 from calib.directions import estimators
 from calib.interventions import contrasts, steering
-from calib.models.layers import Site
-from calib.models.prompt_batch import Positions
 from calib.report.figures import fitted
 from calib.scoring import judged as labels
 from calib.util.errors import CalibError
@@ -24,9 +25,9 @@ from calib.util.errors import CalibError
 GROUPS = ("model", "method", "data", "utility", "judge")
 
 
-@pytest.mark.parametrize("name", config.ENTRY_POINTS)
+@pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_every_entry_point_composes_into_its_dataclass(name):
-    assert type(composed(name)) is config.ENTRY_POINTS[name]
+    assert type(composed(name)) is ENTRY_POINTS[name]
 
 
 @pytest.mark.parametrize(
@@ -66,25 +67,25 @@ def test_overrides_arrive_typed():
     assert sweep.data.root == "/some/where"
 
 
-def sweep_config(**changes: object) -> config.SweepConfig:
+def sweep_config(**changes: object) -> SweepConfig:
     settings = {
-        "model": config.ModelConfig("internvl"),
+        "model": ModelConfig("internvl"),
         "method": Steer(),
         "reference": NoneMethod(),
         "data": MiniData(),
         "utility": UtilityConfig("mini", limit=300),
         "judge": JudgeConfig("auto"),
     }
-    return config.SweepConfig(**{**settings, **changes})
+    return SweepConfig(**{**settings, **changes})
 
 
-def extract_config(**changes: object) -> config.ExtractConfig:
-    model, utility = config.ModelConfig("m"), UtilityConfig("mini")
-    return config.ExtractConfig(model, MiniData(), utility, **changes)
+def extract_config(**changes: object) -> ExtractConfig:
+    model, utility = ModelConfig("m"), UtilityConfig("mini")
+    return ExtractConfig(model, MiniData(), utility, **changes)
 
 
 def test_the_names_that_are_checked_early_are_those_of_the_registries():
-    assert set(config.MAPPINGS) == set(labels.MAPPINGS)
+    assert set(MAPPINGS) == set(labels.MAPPINGS)
     # The other two find more than one direction per layer, for methods of their own.
     several = {"svd_subspace", "nullspace_ridge"}
     assert set(methods.ESTIMATORS) | several == set(estimators.ESTIMATORS)
@@ -116,21 +117,21 @@ def test_layers_that_are_none(layers):
         (lambda: Steer(strengths=[]), "method.strengths.*empty"),
         (lambda: Steer(strengths=[1.0, float("inf")]), "method.strengths: inf.*finite"),
         (lambda: Steer(direction=" "), "method.direction.*empty"),
-        (lambda: config.ModelConfig("m", dtype="fp32"), "model.dtype.*'fp32'.*float32, bfloat16"),
+        (lambda: ModelConfig("m", dtype="fp32"), "model.dtype.*'fp32'.*float32, bfloat16"),
         (lambda: MiniData(parts=["image"]), "data.parts.*'image'.*image_centric"),
         (lambda: MiniData(parts=[]), "data.parts.*empty"),
         (lambda: MiniData(limit=0), "data.limit: 0.*1 or more"),
         (lambda: VscbenchData(root=""), "data.root.*empty"),
         (lambda: VscbenchData(variants=[]), "data.variants.*empty"),
         (lambda: UtilityConfig("mini", limit=-1), "utility.limit: -1"),
-        (lambda: config.GenerationConfig(max_new_tokens=0), "generation.max_new_tokens: 0"),
-        (lambda: config.GenerationConfig(batch_rows=0), "generation.batch_rows: 0"),
-        (lambda: config.GenerationConfig(memory_gb=0), "generation.memory_gb: 0"),
-        (lambda: config.GenerationConfig(memory_gb=float("nan")), "generation.memory_gb: nan"),
-        (lambda: config.GenerationConfig(temperature=-1), "generation.temperature: -1"),
-        (lambda: config.GenerationConfig(temperature=float("nan")), "generation.temperature: nan"),
-        (lambda: config.GenerationConfig(top_p=0), "generation.top_p: 0"),
-        (lambda: config.GenerationConfig(top_p=1.5), "generation.top_p: 1.5"),
+        (lambda: GenerationConfig(max_new_tokens=0), "generation.max_new_tokens: 0"),
+        (lambda: GenerationConfig(batch_rows=0), "generation.batch_rows: 0"),
+        (lambda: GenerationConfig(memory_gb=0), "generation.memory_gb: 0"),
+        (lambda: GenerationConfig(memory_gb=float("nan")), "generation.memory_gb: nan"),
+        (lambda: GenerationConfig(temperature=-1), "generation.temperature: -1"),
+        (lambda: GenerationConfig(temperature=float("nan")), "generation.temperature: nan"),
+        (lambda: GenerationConfig(top_p=0), "generation.top_p: 0"),
+        (lambda: GenerationConfig(top_p=1.5), "generation.top_p: 1.5"),
         (lambda: Steer(estimator="mean"), "method.estimator: 'mean'.*mean_difference"),
         (lambda: sweep_config(mapping="papr"), "mapping.*'papr'.*'paper'"),
         (lambda: sweep_config(reference=Steer()), "method@reference=steer does not change"),
@@ -171,9 +172,9 @@ def test_layers_that_are_none(layers):
             lambda: sweep_config(methods={"a": Worded("reminder")}),
             r"method=steer would be left out beside methods \(a\).*method=none",
         ),
-        (lambda: config.ExportConfig(format="onnx"), "format: 'onnx'.*native, gguf"),
-        (lambda: config.PlotConfig(runs=[]), "runs.*empty"),
-        (lambda: config.ExportConfig(run=""), "run: the path is empty"),
+        (lambda: ExportConfig(format="onnx"), "format: 'onnx'.*native, gguf"),
+        (lambda: PlotConfig(runs=[]), "runs.*empty"),
+        (lambda: ExportConfig(run=""), "run: the path is empty"),
     ],
 )
 def test_values_that_mean_nothing(make, words):

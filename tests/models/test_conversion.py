@@ -190,7 +190,7 @@ def test_nothing_is_overwritten(source, skeleton, tmp_path, monkeypatch):
     (out / "mine.txt").touch()
     found = conversion.convert(source, str(skeleton))
     with pytest.raises(CalibError, match=f"out={out} is already there"):
-        conversion.write(found, out, "a note")
+        conversion.write_checkpoint(found, out, "a note")
     # Said before anything is read.
     monkeypatch.setattr(conversion, "convert", None)
     with pytest.raises(CalibError, match=f"out={out} is already there"):

@@ -27,10 +27,10 @@ def quick(monkeypatch):
 
 
 NAMES = {
-    "group": "judge",
-    "models": "judge.models",
-    "needed": "pip install 'calib[api]'",
-    "kept": "Verdicts so far are kept.",
+    "config_group": "judge",
+    "model_setting": "judge.models",
+    "package_hint": "pip install 'calib[api]'",
+    "saved_note": "Verdicts so far are saved.",
 }
 
 
@@ -142,11 +142,11 @@ def test_whoever_asks_for_too_much_patience_is_not_waited_for(monkeypatch):
 
 
 def test_seconds_of_retry_after():
-    assert trouble._seconds("2") == 2.0
-    assert trouble._seconds("-2") == 0.0
-    assert 50 < trouble._seconds(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert trouble._seconds("soon") is None
-    assert trouble._seconds("") is None
+    assert trouble._retry_after("2") == 2.0
+    assert trouble._retry_after("-2") == 0.0
+    assert 50 < trouble._retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert trouble._retry_after("soon") is None
+    assert trouble._retry_after("") is None
 
 
 def test_waits_grow_up_to_a_limit(monkeypatch):

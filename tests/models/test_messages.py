@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from calib.data.example import Example, Turn
-from calib.models.remote import NO_ANSWER, data_url, messages_of
+from calib.models.remote import NO_ANSWER, data_url, chat_messages
 from calib.util.errors import CalibError
 
 RED = Image.new("RGB", (40, 20), "red")
@@ -23,13 +23,13 @@ def shown(url):
 
 
 def test_a_query_alone_is_one_message():
-    assert messages_of(EXAMPLE, 64) == [{"role": "user", "content": "What is this?"}]
+    assert chat_messages(EXAMPLE, 64) == [{"role": "user", "content": "What is this?"}]
 
 
 def test_system_prompt_demonstrations_and_pictures_stand_in_order():
     turns = (Turn("And this?", "A door.", lambda: BLUE), Turn("Why?", "It is one."))
     example = replace(EXAMPLE, system="Be kind.", demonstrations=turns, picture=lambda: RED)
-    system, *asked = messages_of(example, 64)
+    system, *asked = chat_messages(example, 64)
     assert system == {"role": "system", "content": "Be kind."}
     assert [one["role"] for one in asked] == ["user", "assistant", "user", "assistant", "user"]
     assert [one["content"] for one in asked[1:4]] == ["A door.", "Why?", "It is one."]
@@ -42,7 +42,7 @@ def test_system_prompt_demonstrations_and_pictures_stand_in_order():
 
 def test_an_empty_response_is_no_empty_message():
     example = replace(EXAMPLE, demonstrations=(Turn("Why?", " \n"),))
-    assert messages_of(example, 64)[1] == {"role": "assistant", "content": NO_ANSWER}
+    assert chat_messages(example, 64)[1] == {"role": "assistant", "content": NO_ANSWER}
 
 
 def test_large_pictures_are_made_smaller_and_small_ones_left_alone():
@@ -54,4 +54,4 @@ def test_large_pictures_are_made_smaller_and_small_ones_left_alone():
 
 def test_how_a_response_begins_cannot_be_told():
     with pytest.raises(CalibError, match="'e' is to go on from given words"):
-        messages_of(replace(EXAMPLE, response_prefix="Sure"), 64)
+        chat_messages(replace(EXAMPLE, response_prefix="Sure"), 64)

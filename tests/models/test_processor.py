@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from calib.config.model import ModelConfig
 from calib.models.load import load, mini_folder
-from calib.models.processor import dated
+from calib.models.processor import with_fixed_date
 from calib.models.prompts import read_prompt
 from calib.util.errors import CalibError
 
@@ -51,7 +51,7 @@ def test_one_that_is_given_takes_the_place_of_the_processors(vlm, copy):
     ],
 )
 def test_a_template_is_told_the_same_day_always(written, told):
-    assert dated(written) == told
+    assert with_fixed_date(written) == told
 
 
 def test_a_prompt_holds_that_day(copy):
