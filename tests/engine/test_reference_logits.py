@@ -1,4 +1,4 @@
-"""KL against another prompt: what is asked changes, what it is measured against does not."""
+"""KL against a reference prompt: the request's prompt differs, the reference stays the same."""
 
 import random
 from contextlib import contextmanager
@@ -24,138 +24,146 @@ def small():
     return tiny("internvl")
 
 
-def warned(example, by="be careful. "):
-    """The example as a method that changes prompts would ask it."""
-    return replace(example, query=by + example.query)
+def prefixed(example, prefix="be careful. "):
+    """The example with a changed prompt, as prompt-based methods make it."""
+    return replace(example, query=prefix + example.query)
 
 
-def asked(vlm, n=6):
-    """Bases that are asked themselves, edited and not, or by nobody; and one of many rows."""
-    width, made = vlm.width, []
-    found = [e for e in examples(n) if e.picture or vlm.name not in NEEDS_PICTURE]
-    for k, example in enumerate(found):
+def mixed_requests(vlm, n=6):
+    """References that are also requests, edited or unedited, or not; with one or many rows."""
+    width, requests = vlm.width, []
+    usable = [e for e in examples(n) if e.picture or vlm.name not in NEEDS_PICTURE]
+    for k, example in enumerate(usable):
         edit = Edit(1, Add(6.0 * direction(width, k)), "all", "mlp" if k % 2 else "residual")
-        changed = warned(example)
-        made += [Request(changed, base=example), Request(changed, (edit,), base=example)]
-        made += [Request(warned(example, f"{i}: "), base=example) for i in range(k % 3)]
+        other = prefixed(example)
+        requests += [Request(other, reference=example), Request(other, (edit,), reference=example)]
+        requests += [Request(prefixed(example, f"{i}: "), reference=example) for i in range(k % 3)]
         if k % 2:
-            made.append(Request(example))
+            requests.append(Request(example))
         if k % 3 == 1:
-            made += [Request(example, (edit,)), Request(changed, (edit,)), Request(changed)]
-    made.append(Request(found[0], base=found[0]))
-    random.Random(0).shuffle(made)
-    return made
+            requests += [Request(example, (edit,)), Request(other, (edit,)), Request(other)]
+    requests.append(Request(usable[0], reference=usable[0]))
+    random.Random(0).shuffle(requests)
+    return requests
 
 
-def engine(vlm, **settings):
-    made = Engine(
+def unchecked_engine(vlm, **settings):
+    engine = Engine(
         replace(vlm, feature_cache=FeatureCache()), Decoding(max_new_tokens=2, **settings)
     )
-    made._checked = True
-    return made
+    engine._checked = True
+    return engine
 
 
-def expected(vlm, rows):
-    answers, found = {}, []
-    for one in rows:
-        base = one.base or one.example
-        if id(base) not in answers:
-            answers[id(base)] = naive(vlm, base, (), 1)
-        found.append(divergence(naive(vlm, one.example, one.edits, 1), answers[id(base)]))
-    return found
+def naive_kl(vlm, requests):
+    unedited, kl = {}, []
+    for request in requests:
+        reference = request.reference or request.example
+        if id(reference) not in unedited:
+            unedited[id(reference)] = naive(vlm, reference, (), 1)
+        edited = naive(vlm, request.example, request.edits, 1)
+        kl.append(divergence(edited, unedited[id(reference)]))
+    return kl
 
 
 @contextmanager
-def plain_passes(vlm):
-    """While open, collects the rows of each pass that keeps no keys and values."""
-    seen = []
+def uncached_passes(vlm):
+    """Collect the number of rows of each pass without a KV cache while the context is open."""
+    rows = []
 
     def hook(module, args, kwargs):
         if kwargs.get("use_cache") is False:
-            seen.append(len(kwargs["input_ids"]))
+            rows.append(len(kwargs["input_ids"]))
 
     handle = vlm.model.register_forward_pre_hook(hook, with_kwargs=True)
-    yield seen
+    yield rows
     handle.remove()
 
 
 @families
 @either
-def test_kl_is_that_of_the_naive_loop(family, sharing):
+def test_kl_equals_the_naive_loop(family, sharing):
     vlm = tiny(family)
-    rows = asked(vlm)
-    found = [r.kl for r in engine(vlm, batch_rows=5, sharing=sharing).answer(rows)]
-    assert found == pytest.approx(expected(vlm, rows), rel=1e-3, abs=1e-5)
-    own = [one.base is None or one.base is one.example for one in rows]
-    for kl, one, is_own in zip(found, rows, own, strict=True):
-        assert (kl == 0.0) == (is_own and not one.edits)
+    requests = mixed_requests(vlm)
+    responses = unchecked_engine(vlm, batch_rows=5, sharing=sharing).answer(requests)
+    kl = [response.kl for response in responses]
+    assert kl == pytest.approx(naive_kl(vlm, requests), rel=1e-3, abs=1e-5)
+    for value, request in zip(kl, requests, strict=True):
+        own = request.reference is None or request.reference is request.example
+        assert (value == 0.0) == (own and not request.edits)
 
 
 @either
-def test_responses_do_not_depend_on_the_base(small, sharing):
-    rows = asked(small)
-    found = engine(small, sharing=sharing).answer(rows)
-    plain = engine(small, sharing=sharing).answer([replace(one, base=None) for one in rows])
-    assert [r.tokens for r in found] == [r.tokens for r in plain]
+def test_responses_do_not_depend_on_the_reference(small, sharing):
+    requests = mixed_requests(small)
+    responses = unchecked_engine(small, sharing=sharing).answer(requests)
+    without = [replace(request, reference=None) for request in requests]
+    expected = unchecked_engine(small, sharing=sharing).answer(without)
+    assert [r.tokens for r in responses] == [r.tokens for r in expected]
 
 
 @either
-def test_without_kl_no_base_is_read(small, sharing):
-    rows, one = asked(small), engine(small, sharing=sharing, kl=False)
-    found = one.answer(rows)
-    other = engine(small, sharing=sharing, kl=False)
-    assert found == other.answer([replace(row, base=None) for row in rows])
-    assert {r.kl for r in found} == {None}
-    assert one.tally.prefill_token_layers == other.tally.prefill_token_layers
-    shown = {row.example.id for row in rows if row.example.picture}
-    assert one.vlm.feature_cache.passes == other.vlm.feature_cache.passes == len(shown)
+def test_references_are_not_read_without_kl(small, sharing):
+    requests, engine = mixed_requests(small), unchecked_engine(small, sharing=sharing, kl=False)
+    responses = engine.answer(requests)
+    other = unchecked_engine(small, sharing=sharing, kl=False)
+    assert responses == other.answer([replace(request, reference=None) for request in requests])
+    assert {response.kl for response in responses} == {None}
+    assert engine.stats.prefill_token_layers == other.stats.prefill_token_layers
+    images = {request.example.id for request in requests if request.example.picture}
+    assert engine.vlm.feature_cache.passes == other.vlm.feature_cache.passes == len(images)
 
 
 @either
-def test_each_base_is_read_once(small, sharing):
-    """However many rows name it, and however many batches they are in."""
+def test_each_reference_is_read_once(small, sharing):
+    """Independent of the number of rows and batches that use it."""
     example = examples(1)[0]
-    rows = [Request(warned(example, "!" * k + " "), base=example) for k in range(9)]
-    made = engine(small, batch_rows=2, sharing=sharing)
-    with plain_passes(small) as seen:
-        made.answer(rows)
-    assert seen == [1]
+    requests = [Request(prefixed(example, "!" * k + " "), reference=example) for k in range(9)]
+    engine = unchecked_engine(small, batch_rows=2, sharing=sharing)
+    with uncached_passes(small) as rows:
+        engine.answer(requests)
+    assert rows == [1]
 
 
 @either
-@pytest.mark.parametrize("most", [1, 3])
-def test_bases_are_read_in_smaller_batches_when_memory_runs_out(small, sharing, most, monkeypatch):
+@pytest.mark.parametrize("max_rows", [1, 3])
+def test_references_are_read_in_smaller_batches_when_memory_runs_out(
+    small, sharing, max_rows, monkeypatch
+):
     monkeypatch.setattr("gc.collect", lambda: 0)
     monkeypatch.setattr("calib.engine.activations.PADDING", 100.0)
     read, failed = [], []
 
     def hook(module, args, kwargs):
         rows = len(kwargs["input_ids"])
-        base = kwargs.get("use_cache") is False
-        # Bases that are too many, and once what comes when all of them are read.
-        if (base and rows > most) or (not base and failed.count(0) == 0):
-            failed.append(rows if base else 0)
+        reference = kwargs.get("use_cache") is False
+        # Fails for large batches of references, and once more after all references are read.
+        if (reference and rows > max_rows) or (not reference and failed.count(0) == 0):
+            failed.append(rows if reference else 0)
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        read.append(rows if base else 0)
+        read.append(rows if reference else 0)
 
-    rows, made = asked(small), engine(small, sharing=sharing)
-    made.answer([Request(one.example) for one in rows[:2]])  # looks at the model
+    requests, engine = mixed_requests(small), unchecked_engine(small, sharing=sharing)
+    engine.answer([Request(request.example) for request in requests[:2]])  # detects sharing
     handle = small.model.register_forward_pre_hook(hook, with_kwargs=True)
-    found = made.answer(rows)
+    responses = engine.answer(requests)
     handle.remove()
-    assert made.tally.retries == len(failed) > 1 and max(failed) > most
-    assert sum(read) == len({id(one.base) for one in rows if one.base not in (None, one.example)})
-    assert [r.kl for r in found] == pytest.approx(expected(small, rows), rel=1e-3, abs=1e-5)
+    assert engine.stats.retries == len(failed) > 1 and max(failed) > max_rows
+    references = {id(r.reference) for r in requests if r.reference not in (None, r.example)}
+    assert sum(read) == len(references)
+    kl = [response.kl for response in responses]
+    assert kl == pytest.approx(naive_kl(small, requests), rel=1e-3, abs=1e-5)
 
 
-def test_the_first_comparison_reads_no_base(small):
-    made, example = Engine(small, Decoding(max_new_tokens=2)), examples(1)[0]
-    with plain_passes(small) as seen:
-        made.answer([Request(warned(example), base=example)])
-    assert made._checked and seen == [1]
+def test_the_self_check_reads_no_reference(small):
+    engine, example = Engine(small, Decoding(max_new_tokens=2)), examples(1)[0]
+    with uncached_passes(small) as rows:
+        engine.answer([Request(prefixed(example), reference=example)])
+    assert engine._checked and rows == [1]
 
 
 def test_the_packaged_model(vlm, mixed_examples):
-    rows = [Request(warned(e), base=e) for e in mixed_examples[:4]]
-    found = Engine(vlm, Decoding(max_new_tokens=2)).answer(rows)
-    assert [r.kl for r in found] == pytest.approx(expected(vlm, rows), rel=1e-3, abs=1e-5)
+    requests = [Request(prefixed(e), reference=e) for e in mixed_examples[:4]]
+    responses = Engine(vlm, Decoding(max_new_tokens=2)).answer(requests)
+    kl = [response.kl for response in responses]
+    assert kl == pytest.approx(naive_kl(vlm, requests), rel=1e-3, abs=1e-5)
