@@ -1,15 +1,14 @@
-"""The one way an entry point starts: a configuration from ``conf/`` and the command line in,
-one clear message and an exit code out.
+"""The start of a command: compose its settings, run it, report errors and set the exit code.
 
-An entry point is a function of its configuration:
+A command is a function of its settings:
 
     def main(config: SweepConfig) -> None: ...
 
     if __name__ == "__main__":
         command.run(main, "sweep", SweepConfig)
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 something the user can put right (one message),
-130 stopped by Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of every error.
+Exit codes: 0 success, 1 a bug (with its traceback), 2 a problem that the user can fix (one message
+with its error code), 130 Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of every error.
 """
 
 import contextlib
@@ -37,39 +36,44 @@ from omegaconf.errors import OmegaConfBaseException
 from calib.cli.config_errors import explain, unknown_setting
 from calib.cli.help import register_help
 from calib.config.schemas import CONF, register
+from calib.config.typed import current_override
 from calib.util.errors import CalibError
 from calib.util.progress import labelled
 from calib.util.terminal import terminal_safe
 
-HYDRA_INSIDE = Path(hydra.__file__).parent / "_internal"
+HYDRA_INTERNALS = Path(hydra.__file__).parent / "_internal"
 
 BUG, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 Config = TypeVar("Config")
 
 
-class _ReaderGone(BaseException):
-    """A broken pipe on its way out of a job: Hydra reports every Exception as a failed job."""
+class _BrokenPipe(BaseException):
+    """A broken pipe inside a job. Not an Exception, which Hydra would report as a failed job."""
 
 
-def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) -> None:
-    """Run ``main`` with the configuration that ``conf/<config_name>.yaml`` and the command line
-    say, once, or once per combination under ``-m``.
+def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None:
+    """Run ``main`` with the settings from ``conf/<name>.yaml`` and the command line: once, or with
+    ``-m`` once per combination.
 
-    Returns when all went well and leaves through ``SystemExit`` otherwise. Under ``-m`` the failure
-    of one job is told at once and the others still run.
+    Returns after success, and raises SystemExit otherwise. With ``-m`` a failing job is reported
+    at once, and the remaining jobs still run.
     """
     register()
     register_help()
-    # A log holds what was said when it was said, also after a kill, and in order with stderr.
+    # A log must be complete after a kill, and in order with stderr.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    # Hydra would print errors in its own words; with this set it raises them and we explain them.
-    # The user who sets it wants tracebacks.
+    _rename_overrides()
+    # With this variable Hydra raises errors instead of printing them, and we explain them. A user
+    # who sets it wants tracebacks.
     full_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     launcher = os.getpid()
-    codes: list[int] = []
+    exit_codes: list[int] = []
+
+    def report(error: BaseException, job: str = "") -> None:
+        exit_codes.append(_report(error, schema, f"calib.{name}{job}", full_tracebacks))
 
     @functools.wraps(main)
     def job(composed: DictConfig) -> None:
@@ -77,34 +81,48 @@ def run(main: Callable[[Config], None], config_name: str, schema: type[Config]) 
             with labelled(_job().strip(" []")):
                 main(_typed(composed, schema))
         except Exception as error:
-            if os.getpid() != launcher:  # a launcher's worker: it carries the error home
+            if os.getpid() != launcher:  # in a worker process, which passes the error on
                 raise
             if isinstance(error, BrokenPipeError):
-                raise _ReaderGone from error
-            codes.append(_report(error, schema, f"calib.{config_name}{_job()}", full_tracebacks))
+                raise _BrokenPipe from error
+            report(error, _job())
 
     with warnings.catch_warnings():
-        # Hydra 1.4 warns about the very version_base that makes 1.3 behave like it.
+        # Hydra 1.4 warns about the version_base that makes it behave like 1.3.
         warnings.filterwarnings("ignore", message=".*version_base.*")
-        start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
+        start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     try:
-        with _quick_help():
+        with _fast_help():
             start(job)()
-    except (BrokenPipeError, _ReaderGone):  # whoever read the output, head say, has seen enough
+    except (BrokenPipeError, _BrokenPipe):  # the reader of the output, e.g. head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:
-        codes.append(_report(error, schema, f"calib.{config_name}", full_tracebacks))
+        report(error)
     finally:
         if not full_tracebacks:
             del os.environ["HYDRA_FULL_ERROR"]
-    if codes:
-        sys.exit(INTERRUPTED if INTERRUPTED in codes else min(codes))
+    if exit_codes:
+        sys.exit(INTERRUPTED if INTERRUPTED in exit_codes else min(exit_codes))
+
+
+def _rename_overrides() -> None:
+    """Replace former names of settings on the command line, with a note on stderr for each."""
+    for position, argument in enumerate(sys.argv[1:], start=1):
+        renamed = current_override(argument)
+        if renamed != argument:
+            former, present = (text.partition("=")[0].lstrip("+~") for text in (argument, renamed))
+            note = f"note: {former} is now called {present}"
+            print(terminal_safe(note), file=sys.stderr)
+            sys.argv[position] = renamed
 
 
 @contextlib.contextmanager
-def _quick_help() -> Iterator[None]:
-    """Keep Hydra from listing all groups for a text that has its own list: it copies every schema
-    for each of them, which takes most of the time of --help."""
+def _fast_help() -> Iterator[None]:
+    """Skip Hydra's own list of config groups, except in --hydra-help.
+
+    To make the list, Hydra copies every schema once per group, which takes most of the time of
+    --help, and our --help has its own list.
+    """
     listing = Hydra.format_config_groups
     if "--hydra-help" not in sys.argv:
         Hydra.format_config_groups = lambda *_, **__: ""  # type: ignore[method-assign]
@@ -117,9 +135,9 @@ def _quick_help() -> Iterator[None]:
 def _typed(composed: DictConfig, schema: type[Config]) -> Config:
     config = OmegaConf.to_object(composed)
     assert isinstance(config, schema)
-    # +key=value gets past the schema; nothing would ever read it.
+    # +key=value bypasses the schema; the value would never be read.
     for key, owner in _unread(OmegaConf.to_container(composed), config):
-        raise CalibError(unknown_setting(key, schema, owner, _overrides()))
+        raise unknown_setting(key, schema, owner, _overrides())
     return config
 
 
@@ -128,8 +146,7 @@ def _overrides() -> list[str]:
 
 
 def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, type]]:
-    """Keys of ``given`` that the dataclass ``config`` has no field for, with the dataclass each
-    was meant for."""
+    """Keys of ``given`` without a field in the dataclass ``config``, with the dataclass."""
     if isinstance(config, dict):  # several methods by name
         for name, value in config.items():
             yield from _unread(given[name], value, f"{prefix}{name}.")
@@ -143,42 +160,47 @@ def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, ty
             yield f"{prefix}{key}", type(config)
 
 
-def _report(error: BaseException, schema: type, who: str, full_tracebacks: bool) -> int:
-    """Print what went wrong, return the exit code."""
-    message, code = _verdict(error, schema)
+def _report(error: BaseException, schema: type, command: str, full_tracebacks: bool) -> int:
+    """Print the error and return the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        message: str | None = "stopped. Finished rows are saved: run the same command to resume."
+        exit_code = INTERRUPTED
+    elif (explained := _explained(error, schema)) is not None:
+        message, exit_code = f"[{explained.code}] {explained}", USER_ERROR
+    else:
+        message, exit_code = None, BUG
     if message is None or full_tracebacks:
         traceback.print_exception(error)
     if message is not None:
-        # Messages quote file names and files of others, which may hold escape sequences.
-        for line in f"{who}: {message}".split("\n"):
+        # Messages quote names and content of files, which may contain escape sequences.
+        for line in f"{command}: {message}".split("\n"):
             print(terminal_safe(line), file=sys.stderr)
-    return code
+    return exit_code
 
 
-def _verdict(error: BaseException, schema: type) -> tuple[str | None, int]:
-    if isinstance(error, KeyboardInterrupt):
-        message = "stopped; finished rows are kept, run the same command to continue"
-        return message, INTERRUPTED
+def _explained(error: BaseException, schema: type) -> CalibError | None:
+    """The error as a problem that the user can fix; None for a bug."""
     if isinstance(error, CalibError):
-        return str(error), USER_ERROR
+        return error
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain(error, schema, _overrides()), USER_ERROR
-    # YAML's errors say which file and line themselves.
-    if isinstance(error, yaml.YAMLError) or _refused_by_hydra(error):
-        return str(error), USER_ERROR
+        return explain(error, schema, _overrides())
+    if isinstance(error, yaml.YAMLError):  # names the file and the line
+        return CalibError("unreadable", str(error))
+    if _raised_by_hydra(error):
+        return CalibError("invalid-setting", str(error))
     if _disk_is_full(error):
-        message = (
-            f"The disk is full ({error}). Finished rows are safe: free some space and run the same "
-            "command to continue."
+        return CalibError(
+            "no-space",
+            f"The disk is full ({error}). Finished rows are saved: free some space and run the "
+            "same command to resume.",
         )
-        return message, USER_ERROR
     if (out_of_memory := _out_of_memory(error)) is not None:
-        return _how_to_save_memory(out_of_memory, schema), USER_ERROR
-    return None, BUG
+        return CalibError("no-memory", _how_to_save_memory(out_of_memory, schema))
+    return None
 
 
 def _job() -> str:
-    """What sets this job of a multirun apart, to tell its errors from the others'."""
+    """The overrides of this job of a multirun, which distinguish its messages; "" otherwise."""
     settings = HydraConfig.get()
     if settings.mode is not RunMode.MULTIRUN:
         return ""
@@ -195,12 +217,13 @@ def _disk_is_full(error: BaseException) -> bool:
 
 
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
-"""What torch's RuntimeErrors say where it has no class of its own for it."""
+"""Texts of torch's RuntimeErrors about memory that have no class of their own."""
 
 
 def _out_of_memory(error: BaseException) -> BaseException | None:
-    """The link of the chain that says so; torch's are told by name, for torch is not imported."""
+    """The error of the chain that reports a lack of memory; None without one."""
     for link in _chain(error):
+        # By name: torch is not imported here.
         names = {kind.__name__ for kind in type(link).__mro__}
         if names & {"OutOfMemoryError", "MemoryError"}:
             return link
@@ -211,18 +234,18 @@ def _out_of_memory(error: BaseException) -> BaseException | None:
 
 def _how_to_save_memory(error: BaseException, schema: type) -> str:
     fields = {field.name for field in dataclasses.fields(schema)}
-    said = str(error).partition("\n")[0].partition(". ")[0].strip() or type(error).__name__
+    cause = str(error).partition("\n")[0].partition(". ")[0].strip() or type(error).__name__
     if not fields & {"generation", "batch_rows"}:
-        return f"The memory is not enough ({said}). Free some and run the same command again."
+        return f"There is not enough memory ({cause}). Free some and run the same command again."
     setting = "generation.batch_rows" if "generation" in fields else "batch_rows"
     return (
-        f"The memory is not enough ({said}). Finished rows are safe: lower {setting} and run the "
-        "command again, it continues where it stopped."
+        f"There is not enough memory ({cause}). Finished rows are saved: lower {setting} and run "
+        "the command again to resume."
     )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """``error`` and what it was raised from or while handling."""
+    """``error``, its cause or context, and theirs."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -230,7 +253,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _refused_by_hydra(error: BaseException) -> bool:
-    # Flags that exclude each other and a group set to null: Hydra raises a bare ValueError there.
+def _raised_by_hydra(error: BaseException) -> bool:
+    # Hydra raises a bare ValueError for flags that exclude each other and for a group set to null.
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-    return isinstance(error, ValueError) and Path(raised_in).is_relative_to(HYDRA_INSIDE)
+    return isinstance(error, ValueError) and Path(raised_in).is_relative_to(HYDRA_INTERNALS)

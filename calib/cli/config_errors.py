@@ -1,4 +1,4 @@
-"""Says in one message what Hydra and OmegaConf say in several, and adds what to do."""
+"""One message with a remedy for each of Hydra's and OmegaConf's configuration errors."""
 
 import dataclasses
 import difflib
@@ -25,69 +25,80 @@ from omegaconf.errors import (
 from calib.config.method import Activation
 from calib.config.prompts import MethodConfig, Prompting
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
-from calib.util.errors import did_you_mean
+from calib.config.typed import current_override
+from calib.util.errors import CalibError, did_you_mean
 
-_SHOWN = 4
-"""So many of a long list of names are told."""
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_MOST_NAMES = 4
+"""Largest number of names from a long list in a message."""
+_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _QUOTING = (
-    "Settings are written key=value, lists key=[a,b]. Quote a value that holds '=', spaces, commas "
-    "or brackets, once for calib and once for the shell: 'out=\"my runs/a=b\"'."
+    "Write settings as key=value, lists as key=[a,b]. Quote a value with '=', spaces, commas or "
+    "brackets twice, for calib and for the shell: 'out=\"my runs/a=b\"'."
 )
 
 
-def explain(error: Exception, schema: type, overrides: Sequence[str]) -> str:
-    """What was wrong with a configuration, with which value, and what to do.
+def explain(error: Exception, schema: type, overrides: Sequence[str]) -> CalibError:
+    """The configuration error as a message that names the setting, its value and the remedy.
 
-    ``schema`` is the entry point's dataclass, ``overrides`` what the command line said.
+    ``schema`` is the command's dataclass, ``overrides`` are its command-line arguments.
     """
-    # An error in the command line has a cause; one in a YAML file only a context, and its place.
+    # An error on the command line has a cause; one in a YAML file has a context and a location.
     inner = error.__cause__ or error.__context__
     cause = inner if isinstance(inner, OmegaConfBaseException) else error
-    place = re.match(r"In '[^']*': |", str(error))[0]  # type: ignore[index]
+    location = re.match(r"In '[^']*': |", str(error))[0]  # type: ignore[index]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_option(error)
     if isinstance(error, OverrideParseException):
-        return _bad_syntax(error)
+        return CalibError("invalid-setting", _bad_syntax(error))
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-        return place + unknown_setting(cause.full_key, schema, cause.object_type, overrides)
+        unknown = unknown_setting(cause.full_key, schema, cause.object_type, overrides)
+        return CalibError(unknown.code, location + unknown.message)
     if isinstance(cause, ValidationError | ConfigTypeError) and cause.full_key:
-        return place + _wrong_type(cause, schema, overrides)
+        return CalibError("invalid-setting", location + _wrong_type(cause, schema, overrides))
     if isinstance(cause, MissingMandatoryValue):
-        return _missing(cause, schema)
+        return CalibError("missing-setting", _missing(cause, schema))
     several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+)'", str(error))
     if several:
-        return _several_values(several[1])
+        return CalibError("invalid-setting", _several_values(several[1]))
     if isinstance(error, HydraException):
-        return "\n".join(dict.fromkeys(text for text in (str(error), str(cause)) if text))
+        texts = dict.fromkeys(text for text in (str(error), str(cause)) if text)
+        return CalibError("invalid-setting", "\n".join(texts))
     key = getattr(cause, "full_key", None)
-    return f"{key}: {str(cause).splitlines()[0]}." if key else str(error)
+    text = f"{key}: {str(cause).splitlines()[0]}." if key else str(error)
+    return CalibError("invalid-setting", text)
 
 
 def unknown_setting(
     key: str, schema: type, owner: type | None = None, overrides: Sequence[str] = ()
-) -> str:
-    """That ``key`` does not exist, and which one was meant or could be.
+) -> CalibError:
+    """The error that setting ``key`` does not exist, with the setting that was probably meant.
 
-    ``owner`` is the dataclass in which the key was looked for, where that is known; ``overrides``
-    is what the command line said.
+    ``owner`` is the dataclass that lacks the setting, if it is known; ``overrides`` are the
+    command-line arguments.
     """
-    holder, _, leaf = key.rpartition(".")
-    if holder == "methods":
+    return CalibError("unknown-setting", _unknown_setting(key, schema, owner, overrides))
+
+
+def _unknown_setting(key: str, schema: type, owner: type | None, overrides: Sequence[str]) -> str:
+    present = current_override(key)
+    if present != key:  # in a YAML file; on the command line it was replaced before
+        return f"'{key}' is now called '{present}'."
+    parent, _, leaf = key.rpartition(".")
+    if parent == "methods":
         return _unknown_method(leaf, overrides)
     first = key.partition(".")[0]
     group = "method" if first == "methods" else first
-    own = [f"{holder}.{name}" for name in _hints(owner)] if _is_ours(owner) and holder else []
+    own = [f"{parent}.{name}" for name in _hints(owner)] if _is_ours(owner) and parent else []
     if own and owner is not None and group in GROUPS:
-        chosen = _chosen(group, schema, owner, overrides) if holder == group else None
-        places = _places(group, holder, owner, chosen, overrides)
-        homes = [place for place, kind in places.items() if leaf in _hints(kind)]
+        option = _selected(group, schema, owner, overrides) if parent == group else None
+        candidates = _candidates(group, parent, owner, option, overrides)
+        homes = [name for name, kind in candidates.items() if leaf in _hints(kind)]
         if homes:
-            place = f"{group}={chosen}" if chosen else holder
-            have = "has it" if len(homes) == 1 else "have it"
-            return f"{place} has no setting '{key}'; {_few(homes)} {have}."
+            subject = f"{group}={option}" if option else parent
+            verb = "has" if len(homes) == 1 else "have"
+            return f"{subject} has no setting '{key}'; {_few(homes)} {verb} it."
     siblings = own
-    if holder in ("", group):
+    if parent in ("", group):
         keys = list(dict.fromkeys(_keys(schema)))
         siblings = [known for known in keys if leaf and known.startswith(f"{group}.")]
         meant = _closest(key, own) or _closest(key, siblings) or _closest(key, keys)
@@ -96,83 +107,84 @@ def unknown_setting(
     if meant:
         return f"There is no setting '{key}'. Did you mean '{meant}'?"
     known = ", ".join(own or siblings or _hints(schema))
-    return f"There is no setting '{key}'. There are: {known}. --help shows them all."
+    return f"There is no setting '{key}'. Choose from {known}; --help explains them."
 
 
 def _unknown_method(name: str, overrides: Sequence[str]) -> str:
-    known = list(_several(overrides))
+    known = list(_methods(overrides))
     add = name if name in _options("method") else "NAME"
-    add = f"+method@methods.{name}={add} adds one"
+    add = f"+method@methods.{name}={add} adds it"
     if known:
         hint = did_you_mean(name, known)
         return f"There is no 'methods.{name}'.{hint} methods has {', '.join(known)}; {add}."
+    experiments = [f"experiment={experiment}" for experiment in _names("experiment")]
     return (
-        f"There is no 'methods.{name}': methods is empty. An experiment fills it, "
-        f"{_few([f'experiment={one}' for one in _names('experiment')], 'or')}; {add}. "
-        "The settings of a single method are method.SETTING."
+        f"There is no 'methods.{name}', because methods is empty. {_few(experiments, 'or')} fills "
+        f"it; {add}. The settings of a single method are method.SETTING."
     )
 
 
-def _places(
-    group: str, holder: str, owner: type, chosen: str | None, overrides: Sequence[str]
+def _candidates(
+    group: str, parent: str, owner: type, option: str | None, overrides: Sequence[str]
 ) -> dict[str, type]:
-    """Where a setting that ``owner`` lacks could be, as it is written, with the dataclass there."""
+    """Where else a setting could be that ``owner`` lacks, in the user's notation, with the
+    dataclass there."""
     options = _options(group)
-    several = _several(overrides) if group == "method" else {}
-    if chosen and (parts := _parts(chosen, holder, overrides)):
+    methods = _methods(overrides) if group == "method" else {}
+    if option and (parts := _parts(option, parent, overrides)):
         return {part: options[name] for part, name in parts.items() if name in options}
-    if several and (holder == "method" or holder.partition("methods.")[2] in several):
-        return {f"methods.{one}": options[name] for one, name in several.items() if name in options}
-    if holder == group:
-        return {f"{group}={option}": kind for option, kind in options.items()}
-    # A part of a combination, which takes methods of one family.
+    if methods and (parent == "method" or parent.partition("methods.")[2] in methods):
+        return {f"methods.{key}": options[name] for key, name in methods.items() if name in options}
+    if parent == group:
+        return {f"{group}={name}": kind for name, kind in options.items()}
+    # A part of a combination accepts methods of one family.
     family = next((base for base in (Prompting, Activation) if issubclass(owner, base)), owner)
     return {
-        f"{group}@{holder}={option}": kind
-        for option, kind in options.items()
+        f"{group}@{parent}={name}": kind
+        for name, kind in options.items()
         if issubclass(kind, family)
     }
 
 
 def _options(group: str) -> dict[str, type]:
     """The options of a group in conf/, with the dataclasses that their files extend."""
-    found = {}
-    for option in _names(group):
-        schema = re.search(rf"/hydra/schema/{group}@_here_: (\w+)", _text(f"{group}/{option}"))
+    options = {}
+    for name in _names(group):
+        schema = re.search(rf"/hydra/schema/{group}@_here_: (\w+)", _text(f"{group}/{name}"))
         if schema and schema[1] in GROUPS[group]:
-            found[option] = GROUPS[group][schema[1]]
-    return found
+            options[name] = GROUPS[group][schema[1]]
+    return options
 
 
-def _several(overrides: Sequence[str]) -> dict[str, str]:
-    """The methods that an experiment or the command line puts into one run, by their keys."""
-    lines = [_text(f"experiment/{one}") for one in _given("experiment", overrides)]
+def _methods(overrides: Sequence[str]) -> dict[str, str]:
+    """The options of ``methods`` that an experiment or the command line sets, by key."""
+    lines = [_text(f"experiment/{name}") for name in _given("experiment", overrides)]
     return dict(re.findall(r"method@methods\.(\w+)(?:: |=)(\w+)", "\n".join([*lines, *overrides])))
 
 
-def _parts(option: str, holder: str, overrides: Sequence[str]) -> dict[str, str]:
-    """The methods that a method is combined of, by their keys."""
-    found = dict(re.findall(r"- /method@(\w+): (\w+)", _text(f"method/{option}")))
+def _parts(option: str, parent: str, overrides: Sequence[str]) -> dict[str, str]:
+    """The options that a combined method consists of, by key."""
+    defaults = dict(re.findall(r"- /method@(\w+): (\w+)", _text(f"method/{option}")))
     return {
-        f"{holder}.{part}": (_given(f"method@{holder}.{part}", overrides) or [name])[-1]
-        for part, name in found.items()
+        f"{parent}.{part}": (_given(f"method@{parent}.{part}", overrides) or [name])[-1]
+        for part, name in defaults.items()
     }
 
 
-def _chosen(group: str, schema: type, owner: type, overrides: Sequence[str]) -> str | None:
-    """The option of a group that a command line means: of several under -m the one at fault."""
+def _selected(group: str, schema: type, owner: type, overrides: Sequence[str]) -> str | None:
+    """The selected option of a group; of several options with -m, the one that ``owner`` is of."""
     if names := _given(group, overrides):
         options = _options(group)
         return next((name for name in names if options.get(name) is owner), names[0])
-    entry = next((name for name, kind in ENTRY_POINTS.items() if kind is schema), "")
-    files = [*(f"experiment/{one}" for one in _given("experiment", overrides)), entry]
+    command = next((name for name, kind in ENTRY_POINTS.items() if kind is schema), "")
+    files = [*(f"experiment/{name}" for name in _given("experiment", overrides)), command]
     texts = "\n".join(_text(file) for file in files)
     default = re.search(rf"^ +- (?:override /)?{group}: (\w+)$", texts, re.MULTILINE)
     return default[1] if default else None
 
 
 def _given(key: str, overrides: Sequence[str]) -> list[str]:
-    """The names that the last of ``overrides`` gives to ``key``."""
+    """The option names that the last override of ``key`` gives."""
     texts = [text.lstrip("+") for text in overrides]
     values = [text.partition("=")[2] for text in texts if text.startswith(f"{key}=")]
     return [name for name in values[-1].strip("[]").split(",") if name] if values else []
@@ -183,33 +195,36 @@ def _names(group: str) -> list[str]:
 
 
 def _text(name: str) -> str:
-    """A file of conf/, or nothing: options of the user's own are elsewhere."""
+    """The text of a file in conf/; "" for the user's own options, which are elsewhere."""
     path = CONF / f"{name}.yaml"
     return path.read_text() if path.is_file() else ""
 
 
 def _few(names: Sequence[str], word: str = "and") -> str:
-    if len(names) > _SHOWN + 1:
-        names = [*names[:_SHOWN], f"{len(names) - _SHOWN} more"]
+    if len(names) > _MOST_NAMES + 1:
+        names = [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} more"]
     *others, last = names
     return f"{', '.join(others)} {word} {last}" if others else last
 
 
-def _unknown_option(error: MissingConfigException) -> str:
+def _unknown_option(error: MissingConfigException) -> CalibError:
     group, _, given = str(error.missing_cfg_file).rpartition("/")
     options = error.options or []
     if not group:
-        return str(error).splitlines()[0]
-    hint = did_you_mean(given, options)
-    return f"There is no {group} '{given}'.{hint} Choose from: {', '.join(options) or 'none'}."
+        return CalibError("not-found", str(error).splitlines()[0])
+    return CalibError(
+        "unknown-name",
+        f"There is no {group} '{given}'.{did_you_mean(given, options)} "
+        f"Choose from {', '.join(options) or 'none'}.",
+    )
 
 
 def _bad_syntax(error: OverrideParseException) -> str:
-    # The first line says which override and what the parser stumbled over; the rest is a link.
+    # The first line has the override and the parser's complaint; the rest is a link.
     lines = [line for line in error.message.splitlines() if "https://" not in line]
     named = any(error.override in line for line in lines)
-    where = "" if named else f" '{error.override}'"
-    return f"Cannot read the setting{where}: {' '.join(lines)}. {_QUOTING}"
+    override = "" if named else f" '{error.override}'"
+    return f"Cannot read the setting{override}: {' '.join(lines)}. {_QUOTING}"
 
 
 def _wrong_type(cause: OmegaConfBaseException, schema: type, overrides: Sequence[str]) -> str:
@@ -218,30 +233,30 @@ def _wrong_type(cause: OmegaConfBaseException, schema: type, overrides: Sequence
     expected = _expected(key, _annotation(schema, key))
     if given is None or expected is None:
         return f"{key}: {str(cause).splitlines()[0]}."
-    return f"{given}: '{given.partition('=')[2]}' does not fit, {key} takes {expected}."
+    return f"{given}: '{given.partition('=')[2]}' is not valid; {key} takes {expected}."
 
 
 def _missing(cause: MissingMandatoryValue, schema: type) -> str:
     key = cause.full_key or str(cause).partition(": ")[2].splitlines()[0]
     if key in GROUPS:
-        return f"Nothing says which {key} to use: add {key}=NAME. --help lists the choices."
+        return f"No {key} is selected: add {key}=NAME. --help lists the options."
     expected = _expected(key, _annotation(schema, key)) or "a value"
-    return f"'{key}' must be given: add {key}=VALUE, {expected}."
+    return f"'{key}' is required: add {key}=VALUE, {expected}."
 
 
 def _several_values(given: str) -> str:
     key, _, values = given.partition("=")
     return (
-        f"{given}: several values for one setting. Add -m to run them one after the other; a list "
-        f"is written in brackets, {key}=[{values}]."
+        f"{given}: one setting has several values. Add -m to run them one after the other, or "
+        f"write a list in brackets: {key}=[{values}]."
     )
 
 
 def _keys(schema: type, prefix: str = "") -> Iterator[str]:
-    """Every full key of ``schema``, under whichever options of its groups."""
+    """Every full key of ``schema``, with any options of its groups."""
     for name, annotation in _hints(schema).items():
         yield prefix + name
-        if not prefix and _is_ours(annotation):  # what methods are combined of is not gone into
+        if not prefix and _is_ours(annotation):  # parts of a combined method are left out
             for kind in _kinds(annotation):
                 yield from _keys(kind, f"{name}.")
 
@@ -253,12 +268,12 @@ def _annotation(schema: type, key: str) -> Any:
         annotation, rest = typing.get_args(annotation)[1], rest.partition(".")[2]
     if not rest:
         return annotation
-    found = (_annotation(kind, rest) for kind in _kinds(annotation))
-    return next((annotation for annotation in found if annotation is not None), None)
+    annotations = (_annotation(kind, rest) for kind in _kinds(annotation))
+    return next((annotation for annotation in annotations if annotation is not None), None)
 
 
 def _kinds(annotation: Any) -> list[type]:
-    """The dataclasses that may stand where ``annotation`` is: a group's, or itself."""
+    """The dataclasses that a field with this annotation accepts: a group's, or the annotation."""
     if not _is_ours(annotation):
         return []
     known = [kind for kinds in GROUPS.values() for kind in kinds.values()]
@@ -274,8 +289,8 @@ def _hints(schema: type) -> dict[str, Any]:
 
 
 def _closest(key: str, keys: Sequence[str]) -> str | None:
-    # The last part is compared alone, so that strengths finds method.strengths and a long prefix
-    # makes no two keys alike; of two with the same last part the first and shortest wins.
+    # Only the last parts are compared: strengths then finds method.strengths, and a long common
+    # prefix does not make two keys similar. Of two keys with the same last part the first wins.
     names = {known.rpartition(".")[2]: known for known in reversed(keys)}
     close = difflib.get_close_matches(key.rpartition(".")[2], list(names), n=1, cutoff=0.7)
     return names[close[0]] if close else None
@@ -289,9 +304,9 @@ def _expected(key: str, annotation: Any) -> str | None:
         numbers = typing.get_args(annotation)[0] in (int, float)
         return f"a list of numbers: {key}=[1,2]" if numbers else f"a list: {key}=[a,b]"
     if typing.get_origin(annotation) is dict:
-        return f"its entries one by one: {key}.NAME"
+        return f"entries, one by one: {key}.NAME"
     if annotation is MethodConfig:
-        return f"its settings one by one, or a method as a whole: method@{key}=NAME"
+        return f"settings, one by one, or a method: method@{key}=NAME"
     if dataclasses.is_dataclass(annotation):
-        return f"its settings one by one: {key}.{next(iter(_hints(typing.cast(type, annotation))))}"
-    return _KINDS.get(annotation)
+        return f"settings, one by one: {key}.{next(iter(_hints(typing.cast(type, annotation))))}"
+    return _TYPES.get(annotation)
