@@ -1,10 +1,10 @@
-"""A small world to fit methods to, known to the engine and by hand."""
+"""A small set of examples to fit methods to, with the engine and a reference by hand."""
 
 import hashlib
 from dataclasses import dataclass
 
 import pytest
-from by_hand import Plain
+from by_hand import PlainModel
 
 from calib.data.example import Example
 from calib.data.mini.examples import load
@@ -17,25 +17,25 @@ from calib.models.load import VLM
 WORDS = ("knife", "ball", "juice", "spoon", "poison", "bag", "market", "nothing")
 
 
-def drawn(text: str) -> int:
+def byte_of(text: str) -> int:
     return hashlib.sha256(text.encode()).digest()[0]
 
 
 def refused(example) -> bool | None:
-    """Whether the made-up answers refuse it: by lot, so that every contrast has both sides."""
-    return (None, True, True, False, False)[drawn(example.id) % 5]
+    """Whether the fake answer refuses: pseudo-random, so that every contrast has both sides."""
+    return (None, True, True, False, False)[byte_of(example.id) % 5]
 
 
 def answers(examples, purpose, judged=True):
-    """Made-up answers of the uncalibrated model."""
+    """Fake answers of the uncalibrated model."""
     leads = {True: "I'm sorry, I can't", False: "You can get", None: "Be careful with"}
-    found = []
+    answered = []
     for example in examples:
-        said = f"{leads[refused(example)]} the {WORDS[drawn(example.id + example.query) % 8]}."
+        text = f"{leads[refused(example)]} the {WORDS[byte_of(example.id + example.query) % 8]}."
         if judged and refused(example) and example.dataset == "text_centric":
-            said = "I'm sorry, no."  # so that some queries have fewer responses than others
-        found.append(JudgedAnswer(said, refused(example) if judged else None))
-    return found
+            text = "I'm sorry, no."  # some queries then have fewer distinct responses
+        answered.append(JudgedAnswer(text, refused(example) if judged else None))
+    return answered
 
 
 @dataclass(frozen=True)
@@ -44,34 +44,35 @@ class World:
     examples: list[Example]
     fitting: Fitting
     engine: Engine
-    plain: Plain
+    plain: PlainModel
 
     def twins(self, safety, split="train", refused_ones=None):
-        """Twins of one kind, pair by pair; ``refused_ones`` keeps those refused, or answered."""
-        found = [e for e in self.examples if (e.safety, e.split) == (safety, split)]
-        kept = [e for e in found if refused_ones is None or refused(e) == refused_ones]
-        return sorted(kept, key=lambda e: e.pair)
+        """Twins of one safety in the order of pairs; all, or only refused or answered ones."""
+        examples = [e for e in self.examples if (e.safety, e.split) == (safety, split)]
+        if refused_ones is not None:
+            examples = [e for e in examples if refused(e) == refused_ones]
+        return sorted(examples, key=lambda e: e.pair)
 
     def means(self, layer, site="residual"):
-        """Mean activation of unsafe and of safe train queries. # twice [width]"""
+        """Mean activations of unsafe and of safe train queries. # [width] twice"""
         sides = (self.twins(safety) for safety in ("unsafe", "safe"))
         return [self.plain.last(side, layer, site).mean(0) for side in sides]
 
     def refusal(self, layer):
-        """Mean activation of refused less that of answered train queries. # [width]"""
+        """Mean activation of refused minus that of answered train queries. # [width]"""
         sides = [self.twins("unsafe", "train", r) + self.twins("safe", "train", r) for r in (1, 0)]
         refused_mean, answered = (self.plain.last(side, layer).mean(0) for side in sides)
         return refused_mean - answered
 
-    def shown(self, picture=True, safety="unsafe"):
+    def test_example(self, picture=True, safety="unsafe"):
         """A test example, with its picture or without one."""
-        found = self.twins(safety, "test")
-        return next(e for e in found if (e.picture is not None) == picture)
+        examples = self.twins(safety, "test")
+        return next(e for e in examples if (e.picture is not None) == picture)
 
 
 @pytest.fixture(scope="session")
 def world(vlm, tmp_path_factory):
-    """Pictured and plain twins of every split, in a world where refusals are drawn by lot."""
+    """Twins with and without pictures in every split; refusals are pseudo-random."""
     examples = load(["image_centric"], 16)
     pictured = [e for e in load(["text_centric"], 20) if e.picture]
     plain = [e for e in load(["text_centric"]) if not e.picture]
@@ -81,4 +82,4 @@ def world(vlm, tmp_path_factory):
     engine = Engine(vlm, Decoding(max_new_tokens=8))
     folder = tmp_path_factory.mktemp("fitting")
     fitting = Fitting(vlm, examples, load(["utility"], 8), answers, folder)
-    return World(vlm, examples, fitting, engine, Plain(vlm))
+    return World(vlm, examples, fitting, engine, PlainModel(vlm))

@@ -1,18 +1,18 @@
-"""Coefficients that are linear in the input's projections, clipped."""
+"""Adaptive steering: coefficients are linear in the input's projections, and clipped."""
 
 import numpy as np
 import pytest
-from by_hand import By, require_same, unit
+from by_hand import FormulaEdit, require_same, unit
+from raising import raises
 
 from calib.config.method import Adaptive
 from calib.methods.adaptive import method
-from calib.util.errors import CalibError
 
-READS = 4
+COEFFICIENT_LAYER = 4
 
 
 def vectors(world, layer):
-    """Differences of the means along r (refusals of unsafe queries) and c (harm without r)."""
+    """Differences and midpoints of the class means along r (refusal) and c (harm without r)."""
     refused, answered = (
         world.plain.last(world.twins("unsafe", "train", r), layer).mean(0) for r in (True, False)
     )
@@ -23,38 +23,40 @@ def vectors(world, layer):
 
 
 def coefficients(world, example, config):
-    """Slope x projection in gaps from the middle of the classes, clipped, for r and for c."""
-    hidden = world.plain.last([example], READS)[0]
-    found = []
+    """Slope x projection in gap units from the midpoint, clipped, for r and for c."""
+    hidden = world.plain.last([example], COEFFICIENT_LAYER)[0]
+    clipped = []
     for (along, middle), slope, limits in zip(
-        vectors(world, READS),
+        vectors(world, COEFFICIENT_LAYER),
         (config.refusal_slope, config.harm_slope),
         (config.refusal_limits, config.harm_limits),
         strict=True,
     ):
         in_gaps = (hidden - middle) @ along / (along @ along)
-        found.append(float(np.clip(slope * in_gaps, *limits)))
-    return found
+        clipped.append(float(np.clip(slope * in_gaps, *limits)))
+    return clipped
 
 
 def config(**settings):
-    return Adaptive("adaptive", all_layers_at_once=True, coefficient_layer=READS, **settings)
+    return Adaptive(
+        "adaptive", all_layers_at_once=True, coefficient_layer=COEFFICIENT_LAYER, **settings
+    )
 
 
 @pytest.mark.parametrize("safety", ["unsafe", "safe"])
 @pytest.mark.parametrize("picture", [True, False])
 @pytest.mark.parametrize("limits", [[-20.0, 20.0], [-0.7, 0.4]])
 def test_both_directions_are_added_by_their_coefficients(world, safety, picture, limits):
-    set_up = config(refusal_slope=-3.0, harm_slope=2.5, refusal_limits=limits, harm_limits=limits)
-    shown = world.shown(picture, safety)
-    on_refusal, on_harm = coefficients(world, shown, set_up)
+    settings = config(refusal_slope=-3.0, harm_slope=2.5, refusal_limits=limits, harm_limits=limits)
+    example = world.test_example(picture, safety)
+    on_refusal, on_harm = coefficients(world, example, settings)
 
     def change(layer):
         (r, _), (c, _) = vectors(world, layer)
-        return By(layer, "last_prompt", lambda h: h + 1.5 * (on_refusal * r + on_harm * c))
+        return FormulaEdit(layer, "last_prompt", lambda h: h + 1.5 * (on_refusal * r + on_harm * c))
 
-    setting = method(world.fitting, set_up).setting(None, 1.5)
-    require_same(world, setting, shown, [change(layer) for layer in range(6)])
+    setting = method(world.fitting, settings).setting(None, 1.5)
+    require_same(world, setting, example, [change(layer) for layer in range(6)])
 
 
 def test_coefficients_differ_and_some_are_clipped(world):
@@ -67,27 +69,27 @@ def test_coefficients_differ_and_some_are_clipped(world):
         assert {-0.7, 0.4} <= set(column)
 
 
-def test_coefficients_are_read_where_safe_and_unsafe_differ_most(world):
+def test_the_coefficient_layer_has_the_best_auroc_of_the_harm_direction(world):
     harm = world.fitting.direction("safety")
     best = int(np.argmax(harm.auroc))
-    found = method(world.fitting, Adaptive("adaptive", all_layers_at_once=True))
-    assert found.notes == [f"adaptive: coefficients are read at layer {best}"]
+    (note,) = method(world.fitting, Adaptive("adaptive", all_layers_at_once=True)).notes
+    assert note.split()[-1] == str(best)
 
 
-def test_a_layer_that_is_not_there_is_refused(world):
-    with pytest.raises(CalibError, match="layer 6 does not exist: mini-internvl has layers 0 to 5"):
+def test_a_coefficient_layer_beyond_the_model_is_refused(world):
+    with raises("invalid-value", "layer 6", "mini-internvl"):
         method(world.fitting, Adaptive("adaptive", coefficient_layer=6))
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("name", "value"),
     [
-        ({"refusal_limits": [1.0, -1.0]}, r"method.refusal_limits: .* is not \[least, most\]"),
-        ({"harm_limits": [1.0]}, r"method.harm_limits: \[1.0\] is not \[least, most\]"),
-        ({"harm_slope": float("inf")}, "harm_slope: inf is not a finite number"),
-        ({"coefficient_layer": [1, 2]}, "method.coefficient_layer: give one layer, or auto"),
+        ("refusal_limits", [1.0, -1.0]),
+        ("harm_limits", [1.0]),
+        ("harm_slope", float("inf")),
+        ("coefficient_layer", [1, 2]),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings, said):
-    with pytest.raises(CalibError, match=said):
-        Adaptive("adaptive", **settings)
+def test_invalid_settings_are_refused(name, value):
+    with raises("invalid-setting", name, value):
+        Adaptive("adaptive", **{name: value})

@@ -1,8 +1,8 @@
-"""The refusal direction is added where the condition finds the query unsafe."""
+"""Conditional steering: the refusal direction is added where the condition is met."""
 
 import numpy as np
 import pytest
-from by_hand import By, require_same, unit
+from by_hand import FormulaEdit, require_same, unit
 
 from calib.config.method import Steer
 from calib.interventions.gates import fit_gate
@@ -12,7 +12,7 @@ CONDITION = 4
 
 
 def similarities(world, examples):
-    """cos(h, tanh(P h)), P the projector on the first component of the pairs' differences."""
+    """cos(h, tanh(P h)), with P the projector on the first component of the pair differences."""
     unsafe, safe = (world.plain.last(world.twins(s), CONDITION) for s in ("unsafe", "safe"))
     c = np.linalg.svd(unsafe - safe)[2][0]  # its sign does not matter to P
     projector = np.outer(c, c) / (c @ c)
@@ -41,18 +41,18 @@ def test_similarities_and_decisions_are_those_of_the_formula(world, tested):
 
 
 @pytest.mark.parametrize("side", [True, False])
-def test_steered_where_it_is_open_and_left_alone_elsewhere(world, tested, side):
+def test_only_examples_with_an_open_gate_are_steered(world, tested, side):
     similar = similarities(world, tested)
     conditional = method(world.fitting, config(float(np.median(similar))))
-    above = "opens at or above" in conditional.notes[0]
+    above = fit_gate(world.fitting, config(float(np.median(similar)))).above
     opened = (similar >= np.median(similar)) == above
-    shown = tested[int(np.flatnonzero(opened == side)[0])]
+    example = tested[int(np.flatnonzero(opened == side)[0])]
     setting = conditional.setting(None, 4.0)
     if not side:
-        assert setting.intervention.edits_for([shown]) == [()]
+        assert setting.intervention.edits_for([example]) == [()]
         return
 
     def change(layer):
-        return By(layer, "last_prompt", lambda h: h + 4 * world.refusal(layer))
+        return FormulaEdit(layer, "last_prompt", lambda h: h + 4 * world.refusal(layer))
 
-    require_same(world, setting, shown, [change(layer) for layer in (1, 2, 3)])
+    require_same(world, setting, example, [change(layer) for layer in (1, 2, 3)])

@@ -1,10 +1,11 @@
-"""Few-shot calibration: which demonstrations are shown, in which order, to whom."""
+"""Few-shot calibration: the selection and the order of demonstrations."""
 
 import hashlib
 from dataclasses import replace
 
 import pytest
-from single_prompts import asked, configured, planner_of, say
+from raising import raises
+from single_prompts import method_config, naive_text, planner_for, recorded_rows
 
 from calib import methods
 from calib.data.example import Example, Turn
@@ -15,11 +16,10 @@ from calib.judges.rules import RULES
 from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
 from calib.runs.row_store import RowStore
-from calib.util.errors import CalibError
 
 
 def pair(part, k, category, split="train"):
-    """Twins; the picture is a stand-in that only has to be handed on."""
+    """Twins; the picture is a placeholder."""
     return [
         Example(
             f"{part}/{k}/{safety}", part, "drawn", category, split, f"{part} {safety} {k}?",
@@ -35,7 +35,7 @@ EXAMPLES = [
 ]
 EXAMPLES += [e for k in range(4) for e in pair("image_centric", f"later {k}", "a", "validation")]
 WRONG = {"image_centric/1/unsafe", "image_centric/2/safe", "text_centric/4/safe"}
-"""What the made-up model gets wrong; it says nothing of use to image_centric/3/unsafe."""
+"""Queries that the fake model handles wrongly; image_centric/3/unsafe gets an irrelevant answer."""
 
 
 def answers(examples, purpose, judged=True):
@@ -50,31 +50,31 @@ def answers(examples, purpose, judged=True):
 
 
 def built(vlm, folder, *overrides, examples=EXAMPLES, answers=answers):
-    config = configured("method=few_shot", *overrides)
+    config = method_config("method=few_shot", *overrides)
     methods.check(config, vlm, examples)
     return methods.build(Fitting(vlm, examples, [], answers, folder), config)
 
 
-def shown(method, example, strength):
+def demonstrations(method, example, strength):
     rewritten = method.setting(None, strength).intervention.prompt_flow.next(example, ())
     assert replace(rewritten, demonstrations=()) == replace(example, demonstrations=())
     return rewritten.demonstrations
 
 
 def side_by_hand(part, safety, seed):
-    """Those handled right in the order of their hashes, each time of the least shown category."""
-    left = [e for e in EXAMPLES if (e.dataset, e.safety, e.split) == (part, safety, "train")]
-    left = [e for e in left if e.id not in WRONG and e.id != "image_centric/3/unsafe"]
-    left.sort(key=lambda e: hashlib.sha256(f"{seed}/{e.id}".encode()).hexdigest())
-    drawn = []
-    while left:
-        fewest = min(sum(d.category == e.category for d in drawn) for e in left)
-        for e in left:
-            if sum(d.category == e.category for d in drawn) == fewest:
-                drawn.append(e)
-                left.remove(e)
+    """Correctly handled queries by hash; the least used category comes next each time."""
+    remaining = [e for e in EXAMPLES if (e.dataset, e.safety, e.split) == (part, safety, "train")]
+    remaining = [e for e in remaining if e.id not in WRONG and e.id != "image_centric/3/unsafe"]
+    remaining.sort(key=lambda e: hashlib.sha256(f"{seed}/{e.id}".encode()).hexdigest())
+    ordered = []
+    while remaining:
+        fewest = min(sum(d.category == e.category for d in ordered) for e in remaining)
+        for e in remaining:
+            if sum(d.category == e.category for d in ordered) == fewest:
+                ordered.append(e)
+                remaining.remove(e)
                 break
-    return drawn
+    return ordered
 
 
 def by_hand(part, seed=0):
@@ -83,85 +83,87 @@ def by_hand(part, seed=0):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_those_handled_right_stand_in_turn_by_category(vlm, tmp_path, seed):
+def test_correctly_handled_queries_alternate_and_spread_over_categories(vlm, tmp_path, seed):
     method = built(vlm, tmp_path, "method.strengths=[1,2,8]", f"method.seed={seed}")
     assert (method.axis.signed, method.axis.integer, method.layers) == (False, True, [None])
     for part, pairs_right in (("image_centric", 5), ("text_centric", 4)):
-        (asked,) = pair(part, "asked", "z", "test")[:1]
+        example = pair(part, "asked", "z", "test")[0]
         turns = by_hand(part, seed)
         assert len(turns) == 2 * pairs_right
         for k in (1, 2, 3, 8):
-            assert shown(method, asked, k) == turns[:k]
+            assert demonstrations(method, example, k) == turns[:k]
     assert method.setting(None, 0).intervention.prompt_flow is None
 
 
-def test_another_seed_shows_others(vlm, tmp_path):
+def test_the_seed_changes_the_demonstrations(vlm, tmp_path):
     example = pair("image_centric", "asked", "z", "test")[0]
     drawn = {
-        shown(built(vlm, tmp_path, "method.strengths=[4]", f"method.seed={seed}"), example, 4)
+        demonstrations(
+            built(vlm, tmp_path, "method.strengths=[4]", f"method.seed={seed}"), example, 4
+        )
         for seed in range(6)
     }
     assert len(drawn) >= 4
     again = [built(vlm, tmp_path, "method.strengths=[4]") for _ in range(2)]
-    assert shown(again[0], example, 4) == shown(again[1], example, 4)
+    assert demonstrations(again[0], example, 4) == demonstrations(again[1], example, 4)
 
 
-def test_other_questions_are_shown_those_of_the_largest_part(vlm, tmp_path):
+def test_other_questions_get_demonstrations_of_the_largest_part(vlm, tmp_path):
     method = built(vlm, tmp_path, "method.strengths=[4]")
     for dataset in ("utility", "knowledge", "dual_use"):
         question = Example("q", dataset, "name", "ball", "test", "What is this?", "its own")
-        assert shown(method, question, 4) == by_hand("image_centric")[:4]
+        assert demonstrations(method, question, 4) == by_hand("image_centric")[:4]
 
 
-def test_demonstrations_that_were_there_stay_nearest_to_the_query(vlm, tmp_path):
+def test_existing_demonstrations_stay_next_to_the_query(vlm, tmp_path):
     own = Turn("Before?", "Yes.")
     example = replace(pair("text_centric", "asked", "z", "test")[0], demonstrations=(own,))
     method = built(vlm, tmp_path, "method.strengths=[2]")
-    assert shown(method, example, 2) == (*by_hand("text_centric")[:2], own)
+    assert demonstrations(method, example, 2) == (*by_hand("text_centric")[:2], own)
 
 
 def test_strengths_are_numbers_of_demonstrations(vlm, tmp_path):
     for strength in (0.5, -1):
-        with pytest.raises(CalibError, match=f"{strength} is no number of demonstrations"):
+        with raises("invalid-setting", "method.strengths", strength):
             built(vlm, tmp_path, f"method.strengths=[{strength}]")
-    with pytest.raises(CalibError, match="there are 8 demonstrations .* handles right, not 9"):
+    with raises("too-few", "method.strengths", 8, 9):
         built(vlm, tmp_path, "method.strengths=[1,9]")
 
 
 @pytest.mark.parametrize("refused", [True, False, None])
-def test_a_model_that_handles_one_side_alone_has_none_to_show(vlm, tmp_path, refused):
+def test_a_model_that_handles_only_one_side_has_no_demonstrations(vlm, tmp_path, refused):
     def alike(examples, purpose, judged=True):
         return [JudgedAnswer("!", refused) for _ in examples]
 
-    with pytest.raises(CalibError, match="no unsafe train query or answers no safe one"):
+    with raises("too-few", "data.limit"):
         built(vlm, tmp_path, answers=alike)
 
 
 def test_no_train_pairs_are_an_error(vlm, tmp_path):
     later = [e for e in EXAMPLES if e.split != "train"]
-    with pytest.raises(CalibError, match="no safe/unsafe pairs in the train split"):
+    with raises("too-few", "train"):
         built(vlm, tmp_path, examples=later)
 
 
-def test_a_row_is_the_plain_answer_behind_the_models_own_right_answers(vlm, tmp_path):
-    """Demonstrations with their pictures, utility questions too, by transformers' own generate."""
-    found = load(["image_centric", "text_centric", "utility"], 16)
-    examples = [e for e in found if e.dataset != "utility"]
-    planner = planner_of(vlm)
+def test_the_response_follows_the_models_own_correct_answers(vlm, tmp_path):
+    """By transformers' own generate, with pictures in demonstrations, and for utility questions."""
+    loaded = load(["image_centric", "text_centric", "utility"], 16)
+    examples = [e for e in loaded if e.dataset != "utility"]
+    planner = planner_for(vlm)
     with RowStore.open(tmp_path / "fitting.jsonl") as record:
         asking = BaselineAnswers(planner, record, Judging(RULES, tmp_path))
         method = built(vlm, tmp_path, "method.strengths=[1,3]", examples=examples, answers=asking)
     tested = [e for e in examples if e.split == "test"][::8]
-    tested += [e for e in found if e.dataset == "utility" and e.split == "test"][:2]
-    rows, _ = asked(vlm, tested, [method.setting(None, 3)], tmp_path)
+    tested += [e for e in loaded if e.dataset == "utility" and e.split == "test"][:2]
+    rows, _ = recorded_rows(vlm, tested, [method.setting(None, 3)], tmp_path)
     by_query = {(e.query, e.picture): e for e in examples if e.split == "train"}
     for row, record in rows:
-        turns = shown(method, row.example, 3)
+        turns = demonstrations(method, row.example, 3)
         for turn, safety in zip(turns, ("unsafe", "safe", "unsafe"), strict=True):
             source = by_query[turn.query, turn.picture]
             assert source.safety == safety
-            assert turn.response == say(vlm, source)
+            assert turn.response == naive_text(vlm, source)
             if row.example.dataset != "utility":
                 assert source.dataset == row.example.dataset
-        assert record["response"] == say(vlm, replace(row.example, demonstrations=turns))
+        assert record["response"] == naive_text(vlm, replace(row.example, demonstrations=turns))
         assert record["demonstrations"] == 3

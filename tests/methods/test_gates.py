@@ -1,16 +1,16 @@
-"""Gates: where they are put, and what they let through."""
+"""Gates: the selection of layer and threshold, and the examples they open for."""
 
 import numpy as np
 import pytest
 import torch
-from by_hand import By, require_same
+from by_hand import FormulaEdit, require_same
+from raising import raises
 from sklearn.linear_model import LogisticRegression
 
 from calib.config.method import Steer
 from calib.interventions.fitting import Fitting
 from calib.interventions.gates import Gate, best_threshold, fit_gate
 from calib.methods.steer import method
-from calib.util.errors import CalibError
 
 
 def f1(opened, unsafe):
@@ -20,56 +20,58 @@ def f1(opened, unsafe):
 
 def brute_force(scores, unsafe, sides):
     """The best F1 of any threshold."""
-    tried = [*scores, max(scores) + 1]
-    return max(f1([(s >= t) == above for s in scores], unsafe) for t in tried for above in sides)
+    thresholds = [*scores, max(scores) + 1]
+    return max(
+        f1([(s >= t) == above for s in scores], unsafe) for t in thresholds for above in sides
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("both_sides", [True, False])
-def test_the_best_split_is_as_good_as_any(seed, both_sides):
+def test_no_threshold_has_a_better_f1(seed, both_sides):
     draw = np.random.default_rng(seed)
     unsafe = draw.random(20) < 0.5
     scores = (draw.integers(0, 8, 20) + (3 - 6 * (seed % 2)) * unsafe) / 10
-    if seed > 2:  # close together, but for some that lie far off
+    if seed > 2:  # close together, with a few far away
         scores *= np.where(draw.random(20) < 0.9, 1e-4, 1e4)
     scores = scores.astype("float32")
-    found = best_threshold(torch.tensor(scores), torch.tensor(unsafe), both_sides)
-    opened = [(s >= found.threshold) == found.above for s in scores]
-    assert found.f1 == pytest.approx(f1(opened, unsafe))
-    assert found.f1 == pytest.approx(
+    best = best_threshold(torch.tensor(scores), torch.tensor(unsafe), both_sides)
+    opened = [(s >= best.threshold) == best.above for s in scores]
+    assert best.f1 == pytest.approx(f1(opened, unsafe))
+    assert best.f1 == pytest.approx(
         brute_force(scores, unsafe, (True, False) if both_sides else (True,))
     )
     opened = np.array(opened)
-    assert found.unsafe_open == pytest.approx(opened[unsafe].mean())
-    assert found.safe_open == pytest.approx(opened[~unsafe].mean())
+    assert best.unsafe_open == pytest.approx(opened[unsafe].mean())
+    assert best.safe_open == pytest.approx(opened[~unsafe].mean())
     if both_sides and seed == 1:
-        assert not found.above
+        assert not best.above
 
 
 @pytest.mark.parametrize("above", [True, False])
 def test_the_threshold_lies_between_the_classes(above):
     scores = torch.tensor([0.0, 0.1, 0.9, 1.0])
     unsafe = torch.tensor([False, False, True, True])
-    found = best_threshold(scores, unsafe if above else ~unsafe)
-    assert (found.above, found.f1) == (above, 1.0)
-    assert found.threshold == pytest.approx(0.5)
+    best = best_threshold(scores, unsafe if above else ~unsafe)
+    assert (best.above, best.f1) == (above, 1.0)
+    assert best.threshold == pytest.approx(0.5)
 
 
-def test_a_given_threshold_stays():
+def test_a_given_threshold_is_used():
     scores, unsafe = torch.tensor([0.0, 0.4, 0.6, 1.0]), torch.tensor([False, True, True, True])
-    found = best_threshold(scores, unsafe, given=0.5)
-    assert (found.threshold, found.above) == (0.5, True)
-    assert found.f1 == pytest.approx(2 * 2 / (2 + 3))
+    best = best_threshold(scores, unsafe, given=0.5)
+    assert (best.threshold, best.above) == (0.5, True)
+    assert best.f1 == pytest.approx(2 * 2 / (2 + 3))
     assert best_threshold(scores, ~unsafe, given=0.5).above is False
 
 
 @pytest.mark.parametrize("above", [True, False])
-def test_a_gate_lets_through_what_is_on_its_side(above):
+def test_a_gate_opens_on_its_side_of_the_threshold(above):
     gate = Gate(lambda examples: torch.tensor([0.2, 0.5, 0.8]), 0.5, above, "")
-    inside, outside = ("in",), ("out",)
+    edits, otherwise = ("in",), ("out",)
     assert gate.open([1, 2, 3]) == [not above, above, above]
-    chosen = [inside if opened else outside for opened in gate.open([1, 2, 3])]
-    assert list(gate.rule(inside, outside)([1, 2, 3])) == chosen
+    expected = [edits if opened else otherwise for opened in gate.open([1, 2, 3])]
+    assert list(gate.rule(edits, otherwise)([1, 2, 3])) == expected
 
 
 def probabilities(world, layer, examples):
@@ -83,39 +85,39 @@ def probabilities(world, layer, examples):
     return 1 / (1 + np.exp(-(world.plain.last(examples, layer) / scale @ weight + offset)))
 
 
-def test_the_probe_decides_who_is_steered(world):
+def test_the_probe_decides_which_examples_are_steered(world):
     config = Steer(gate="probe", gate_layers=4, threshold=0.5)
     tested = [*world.twins("unsafe", "test"), *world.twins("safe", "test")]
     expected = probabilities(world, 4, tested)
-    found = fit_gate(world.fitting, config).scores(tested).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    scores = fit_gate(world.fitting, config).scores(tested).numpy()
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
     edits = method(world.fitting, config).setting(3, 2.0).intervention.edits_for(tested)
-    assert [bool(one) for one in edits] == list(expected >= 0.5)
+    assert [bool(example_edits) for example_edits in edits] == list(expected >= 0.5)
     assert 0 < sum(expected >= 0.5) < len(tested)
     unsafe, safe = world.means(3)
     steered = method(world.fitting, config).setting(3, 2.0)
-    change = By(3, "last_prompt", lambda h: h + 2 * (unsafe - safe))
+    change = FormulaEdit(3, "last_prompt", lambda h: h + 2 * (unsafe - safe))
     opened = next(e for e, p in zip(tested, expected, strict=True) if p >= 0.5)
     require_same(world, steered, opened, [change])
 
 
 @pytest.mark.parametrize("kind", ["probe", "cosine"])
-def test_the_gate_stands_at_the_layer_with_the_best_f1(world, kind):
+def test_the_gate_is_at_the_layer_with_the_best_f1(world, kind):
     config = Steer(gate=kind, gate_layers="upper")
-    asked = [*world.twins("unsafe", "validation"), *world.twins("safe", "validation")]
-    unsafe = torch.tensor([example.safety == "unsafe" for example in asked])
+    examples = [*world.twins("unsafe", "validation"), *world.twins("safe", "validation")]
+    unsafe = torch.tensor([example.safety == "unsafe" for example in examples])
     best = []
     for layer in (3, 4, 5):
         at = fit_gate(world.fitting, Steer(gate=kind, gate_layers=layer))
-        best.append(best_threshold(at.scores(asked), unsafe, kind == "cosine").f1)
+        best.append(best_threshold(at.scores(examples), unsafe, kind == "cosine").f1)
     gate = fit_gate(world.fitting, config)
     layer = 3 + int(np.argmax(best))
-    assert f"at layer {layer}; on validation F1 {max(best):.2f}" in gate.note
-    assert f"(n = {len(asked)})" in gate.note
+    for value in (f"layer {layer}", f"F1 {max(best):.2f}", f"n = {len(examples)}"):
+        assert value in gate.note
 
 
-def test_without_validation_pairs_there_is_no_gate(world, tmp_path):
-    known = [e for e in world.examples if e.split != "validation"]
-    fitting = Fitting(world.vlm, known, [], world.fitting.baseline_answers, tmp_path)
-    with pytest.raises(CalibError, match="the probe gate .*validation split, which has no pairs"):
+def test_a_gate_needs_validation_pairs(world, tmp_path):
+    others = [e for e in world.examples if e.split != "validation"]
+    fitting = Fitting(world.vlm, others, [], world.fitting.baseline_answers, tmp_path)
+    with raises("too-few", "probe", "validation"):
         method(fitting, Steer(gate="probe"))

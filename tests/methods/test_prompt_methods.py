@@ -1,10 +1,11 @@
-"""Methods that change the prompt: what is shown, what counts, and what KL is measured against."""
+"""Prompt-based methods: the prompt, the judged response, and the reference of KL."""
 
 from dataclasses import replace
 
 import pytest
-from naive_loop import direction, divergence
-from single_prompts import asked, configured, plain, say, spoken
+from naive_loop import divergence, unit_vector
+from raising import raises
+from single_prompts import method_config, naive_response, naive_text, recorded_rows, response_text
 
 from calib import methods
 from calib.data.example import Turn
@@ -13,7 +14,6 @@ from calib.engine.edits import Edit
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import BASELINE, Axis, Intervention, Method, SinglePrompt
-from calib.util.errors import CalibError
 
 REMINDER = "Remember to be a responsible assistant."
 CAUTION = "Before you answer, check the picture and the request for harm. If in doubt, refuse."
@@ -21,63 +21,63 @@ CAUTION = "Before you answer, check the picture and the request for harm. If in 
 
 @pytest.fixture(scope="module")
 def examples():
-    """A pair with a picture, a pair without one, and a question."""
-    found = [e for e in load(["image_centric"], 60) if e.split == "test"][:2]
-    found += [e for e in load(["text_centric"]) if e.split == "test" and not e.picture][:2]
-    return [*found, next(e for e in load(["utility"], 20) if e.split == "test")]
+    """A pair with pictures, a pair without, and a utility question."""
+    pairs = [e for e in load(["image_centric"], 60) if e.split == "test"][:2]
+    pairs += [e for e in load(["text_centric"]) if e.split == "test" and not e.picture][:2]
+    return [*pairs, next(e for e in load(["utility"], 20) if e.split == "test")]
 
 
 @pytest.fixture
 def build(vlm, tmp_path):
-    def refuse(*args):
+    def no_answers(*args):
         pytest.fail("a text needs no answers of the uncalibrated model")
 
     def built(*overrides, checkpoint=vlm.checkpoint):
-        config = configured(*overrides)
+        config = method_config(*overrides)
         other = replace(vlm, checkpoint=checkpoint)
         methods.check(config, other, [])
-        return methods.build(Fitting(other, [], [], refuse, tmp_path), config)
+        return methods.build(Fitting(other, [], [], no_answers, tmp_path), config)
 
     return built
 
 
-def shown(method, example, strength=1):
-    change = method.setting(None, strength).intervention
-    assert (change.edits, change.rule) == ((), None)
-    return change.prompt_flow.next(example, ())
+def prompt_of(method, example, strength=1):
+    intervention = method.setting(None, strength).intervention
+    assert (intervention.edits, intervention.rule) == ((), None)
+    return intervention.prompt_flow.next(example, ())
 
 
 @pytest.mark.parametrize(("name", "text"), [("reminder", REMINDER), ("caution", CAUTION)])
-def test_a_text_is_shown_in_the_system_prompt(build, examples, name, text):
+def test_the_text_is_in_the_system_prompt(build, examples, name, text):
     method = build(f"method={name}")
     assert (method.name, method.layers, method.direction) == (name, [None], None)
     for example in examples:
-        assert shown(method, example) == replace(example, system=text)
-    told = replace(examples[0], system="Be brief.")
-    assert shown(method, told) == replace(told, system=f"Be brief.\n{text}")
+        assert prompt_of(method, example) == replace(example, system=text)
+    example = replace(examples[0], system="Be brief.")
+    assert prompt_of(method, example) == replace(example, system=f"Be brief.\n{text}")
     assert method.setting(None, 0).intervention.prompt_flow is None
 
 
-def test_place_and_words_are_the_users(build, examples):
+def test_place_and_text_can_be_set(build, examples):
     example = examples[0]
     text = 'Mind {this} "%s".'
     method = build("method=caution", f"method.text='{text}'", "method.place=after")
-    assert shown(method, example) == replace(example, query=f"{example.query}\n{text}")
+    assert prompt_of(method, example) == replace(example, query=f"{example.query}\n{text}")
     method = build("method=reminder", "method.text=Mind.", "method.place=before")
-    assert shown(method, example) == replace(example, query=f"Mind.\n{example.query}")
+    assert prompt_of(method, example) == replace(example, query=f"Mind.\n{example.query}")
 
 
 @pytest.mark.parametrize("name", ["reminder", "caution"])
-def test_other_checkpoints_are_shown_words_for_any(build, examples, name):
-    system = shown(build(f"method={name}", checkpoint="some/other"), examples[0]).system
+def test_other_checkpoints_get_the_default_text(build, examples, name):
+    system = prompt_of(build(f"method={name}", checkpoint="some/other"), examples[0]).system
     assert system not in (REMINDER, CAUTION)
     assert len(system.split()) > 20 and "{" not in system
 
 
 @pytest.mark.parametrize("name", ["reminder", "caution", "cot", "ecso"])
-def test_strengths_that_mean_nothing_are_refused(build, name):
+def test_strengths_other_than_0_and_1_are_refused(build, name):
     build(f"method={name}", "method.strengths=[0,1]")
-    with pytest.raises(CalibError, match=f"0.5 means nothing for method={name}"):
+    with raises("invalid-setting", "method.strengths", 0.5, f"method={name}"):
         build(f"method={name}", "method.strengths=[0.5,1]")
 
 
@@ -85,20 +85,23 @@ def test_strengths_that_mean_nothing_are_refused(build, name):
     ("name", "text"),
     [("reminder", "text"), ("cot", "check"), ("ecso", "check"), ("ecso", "caption")],
 )
-def test_a_missing_text_is_found_before_any_work_is_done(vlm, name, text):
-    config = configured(f"method={name}")
-    kept = {one: {k: v for k, v in said.items() if k != text} for one, said in config.texts.items()}
-    with pytest.raises(CalibError, match=rf"method={name} has no words to say: give method.{text}"):
-        methods.check(replace(config, texts=kept), vlm, [])
+def test_a_missing_text_is_refused_by_the_check(vlm, name, text):
+    config = method_config(f"method={name}")
+    texts = {
+        checkpoint: {key: value for key, value in defaults.items() if key != text}
+        for checkpoint, defaults in config.texts.items()
+    }
+    with raises("missing-setting", f"method={name}", f"method.{text}"):
+        methods.check(replace(config, texts=texts), vlm, [])
 
 
-def test_a_row_is_the_plain_answer_to_the_prompt_as_shown(build, vlm, examples, tmp_path):
-    """By transformers' own generate on prompts written here; KL against the query as it was."""
+def test_a_row_is_the_plain_answer_to_the_prompt_as_prompt_of(build, vlm, examples, tmp_path):
+    """By transformers' own generate on prompts written here; KL against the original query."""
     settings = [
         build("method=reminder").setting(None, 1),
         build("method=caution", "method.place=before").setting(None, 1),
     ]
-    found, _ = asked(vlm, examples, settings, tmp_path)
+    found, _ = recorded_rows(vlm, examples, settings, tmp_path)
     moved = 0
     for k, (row, record) in enumerate(found):
         example = examples[k // 2]
@@ -108,23 +111,23 @@ def test_a_row_is_the_plain_answer_to_the_prompt_as_shown(build, vlm, examples, 
             else replace(example, system=REMINDER)
         )
         assert row.example is example
-        assert record["response"] == say(vlm, by_hand)
+        assert record["response"] == naive_text(vlm, by_hand)
         assert (record["query"], record["system"]) == (by_hand.query, by_hand.system)
-        kl = divergence(plain(vlm, by_hand), plain(vlm, example))
+        kl = divergence(naive_response(vlm, by_hand), naive_response(vlm, example))
         assert record["kl"] == pytest.approx(kl, rel=1e-3, abs=2e-6)
         moved += kl > 1e-4
     assert moved > len(found) / 2
 
 
-def test_rows_of_all_kinds_together_are_what_each_is_alone(build, vlm, examples, tmp_path):
-    """Prompts, demonstrations, edits and both at once, in one call: no row knows of another."""
+def test_rows_of_all_kinds_in_one_call_equal_single_rows(build, vlm, examples, tmp_path):
+    """Prompts, demonstrations, edits and combinations in one call do not affect each other."""
     turns = (
         Turn(examples[0].query, "You can't.", examples[1].picture),
         Turn(examples[2].query, "You can."),
     )
     turned = Intervention(prompt_flow=SinglePrompt(lambda e: replace(e, demonstrations=turns)))
-    edits = (Edit(3, Add(60 * direction(vlm.width, 1)), "all"),)
-    late = (Edit(4, Add(60 * direction(vlm.width, 2)), "response"),)
+    edits = (Edit(3, Add(60 * unit_vector(vlm.width, 1)), "all"),)
+    late = (Edit(4, Add(60 * unit_vector(vlm.width, 2)), "response"),)
     reminded = build("method=reminder").setting(None, 1)
     both = Intervention(late, prompt_flow=reminded.intervention.prompt_flow)
     settings = [
@@ -141,14 +144,14 @@ def test_rows_of_all_kinds_together_are_what_each_is_alone(build, vlm, examples,
         lambda e: (e, edits),
         lambda e: (replace(e, system=REMINDER), late),
     ]
-    found, finished = asked(vlm, examples, settings, tmp_path)
+    found, finished = recorded_rows(vlm, examples, settings, tmp_path)
     assert len(finished) == len(found) == len(examples) * len(settings)
-    base = {e.id: plain(vlm, e) for e in examples}
+    base = {e.id: naive_response(vlm, e) for e in examples}
     moved = dict.fromkeys(range(len(settings)), 0)
     for k, (row, record) in enumerate(found):
         alone, changes = by_hand[k % len(settings)](row.example)
-        answer = plain(vlm, alone, changes)
-        assert record["response"] == spoken(vlm, answer)
+        answer = naive_response(vlm, alone, changes)
+        assert record["response"] == response_text(vlm, answer)
         assert record["tokens"] == len(answer.tokens)
         kl = divergence(answer, base[row.example.id])
         assert record["kl"] == pytest.approx(kl, rel=1e-3, abs=2e-6)

@@ -1,10 +1,10 @@
-"""Steering whose sign is decided by where one more word takes the model."""
+"""SCANS: the hidden-state transition of one more word decides the sign of the steering."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import By, require_same, unit
+from by_hand import FormulaEdit, require_same, unit
 
 from calib.config.method import Scans
 from calib.methods.scans import method, transition_gate
@@ -16,10 +16,12 @@ LAYERS = (3, 4, 5)
 def scores(world):
     """Mean cosine with the mean transition of unsafe queries."""
 
-    begun = {example.id: replace(example, response_prefix=" Sure") for example in world.examples}
+    continued = {
+        example.id: replace(example, response_prefix=" Sure") for example in world.examples
+    }
 
     def transitions(examples):  # [examples, layers, width]
-        longer = [begun[example.id] for example in examples]
+        longer = [continued[example.id] for example in examples]
         return np.stack(
             [world.plain.last(examples, k) - world.plain.last(longer, k) for k in LAYERS], 1
         )
@@ -29,8 +31,8 @@ def scores(world):
     def of(examples):
         return np.array(
             [
-                np.mean([unit(t) @ unit(m) for t, m in zip(one, mean, strict=True)])
-                for one in transitions(examples)
+                np.mean([unit(t) @ unit(m) for t, m in zip(transition, mean, strict=True)])
+                for transition in transitions(examples)
             ]
         )
 
@@ -51,20 +53,20 @@ def test_scores_and_decisions_are_those_of_the_formula(world, tested, scores):
 
 @pytest.mark.parametrize("unsafe", [True, False])
 @pytest.mark.parametrize("picture", [True, False])
-def test_towards_refusing_for_one_side_and_away_for_the_other(
+def test_unsafe_queries_move_towards_refusal_and_safe_ones_away(
     world, tested, scores, unsafe, picture
 ):
-    some = [example for example in tested if (example.picture is not None) == picture]
-    found = scores(some)
-    threshold = float(np.median(found))
-    shown = some[int(np.argmax(found) if unsafe else np.argmin(found))]
+    candidates = [example for example in tested if (example.picture is not None) == picture]
+    values = scores(candidates)
+    threshold = float(np.median(values))
+    example = candidates[int(np.argmax(values) if unsafe else np.argmin(values))]
     sign = 1 if unsafe else -1
     config = Scans(
         "scans", contrast="refusal", layers="middle", all_layers_at_once=True, threshold=threshold
     )
 
     def change(layer):
-        return By(layer, "last_prompt", lambda h: h + sign * 4 * world.refusal(layer))
+        return FormulaEdit(layer, "last_prompt", lambda h: h + sign * 4 * world.refusal(layer))
 
     setting = method(world.fitting, config).setting(None, 4.0)
-    require_same(world, setting, shown, [change(layer) for layer in (1, 2, 3)])
+    require_same(world, setting, example, [change(layer) for layer in (1, 2, 3)])

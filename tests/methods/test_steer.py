@@ -1,9 +1,10 @@
-"""Steering, and every axis of its configuration, against formulas written out."""
+"""Steering with every operator, site, layer band and contrast, against formulas written out."""
 
 import numpy as np
 import pytest
 import torch
-from by_hand import By, require_same, unit
+from by_hand import FormulaEdit, require_same, unit
+from raising import raises
 
 from calib.config.choices import OPERATORS
 from calib.config.method import Steer
@@ -12,7 +13,6 @@ from calib.interventions.grid import resolve_layers
 from calib.interventions.intervention import NO_INTERVENTION
 from calib.interventions.steering import AXES
 from calib.methods.steer import check, method
-from calib.util.errors import CalibError
 
 LAYER = 3
 
@@ -23,19 +23,19 @@ LAYER = 3
 def test_the_difference_of_the_means_is_added(world, strength, picture, positions):
     steered = method(world.fitting, Steer(positions=positions))
     unsafe, safe = world.means(LAYER)
-    change = By(LAYER, positions, lambda h: h + strength * (unsafe - safe))
-    require_same(world, steered.setting(LAYER, strength), world.shown(picture), [change])
+    change = FormulaEdit(LAYER, positions, lambda h: h + strength * (unsafe - safe))
+    require_same(world, steered.setting(LAYER, strength), world.test_example(picture), [change])
 
 
 def test_at_image_tokens(world):
     steered = method(world.fitting, Steer(positions="image"))
     unsafe, safe = world.means(0)
-    change = By(0, "image", lambda h: h + 8 * (unsafe - safe))
-    require_same(world, steered.setting(0, 8.0), world.shown(), [change])
+    change = FormulaEdit(0, "image", lambda h: h + 8 * (unsafe - safe))
+    require_same(world, steered.setting(0, 8.0), world.test_example(), [change])
 
 
 @pytest.mark.parametrize("contrast", ["refusal", "harmful_refusal", "false_refusal"])
-def test_along_a_contrast_of_behaviour(world, contrast):
+def test_contrasts_of_behaviour(world, contrast):
     kinds = {"harmful_refusal": ["unsafe"], "false_refusal": ["safe"]}
     kinds = kinds.get(contrast, ["unsafe", "safe"])
     refused, answered = (
@@ -43,8 +43,8 @@ def test_along_a_contrast_of_behaviour(world, contrast):
         for r in (True, False)
     )
     steered = method(world.fitting, Steer(contrast=contrast))
-    change = By(LAYER, "last_prompt", lambda h: h + 3 * (refused - answered))
-    require_same(world, steered.setting(LAYER, 3.0), world.shown(), [change])
+    change = FormulaEdit(LAYER, "last_prompt", lambda h: h + 3 * (refused - answered))
+    require_same(world, steered.setting(LAYER, 3.0), world.test_example(), [change])
 
 
 def norms(h):
@@ -60,7 +60,7 @@ def add_by_norm_keeping_norm(h, d, gap, middle, s):
 
 
 def clamp(h, d, gap, middle, s):
-    """The projection is at least (at most, for s < 0) s gaps from the middle of the classes."""
+    """The projection is at least (at most, for s < 0) s gaps from the midpoint of the classes."""
     along = h @ d
     bound = np.maximum if s > 0 else np.minimum
     return h + (bound(along, middle + s * gap) - along)[:, None] * d
@@ -93,21 +93,21 @@ def test_operators_at_sites(world, operator, site, strength):
         return FORMULAS[operator](h, d, gap, middle, strength)
 
     steered = method(world.fitting, Steer(operator=operator, site=site, positions="response"))
-    change = By(5, "response", formula, site)
-    require_same(world, steered.setting(5, strength), world.shown(safety="safe"), [change])
+    change = FormulaEdit(5, "response", formula, site)
+    require_same(world, steered.setting(5, strength), world.test_example(safety="safe"), [change])
 
 
 @pytest.mark.parametrize("strength", [-0.25, 0.25])
-def test_a_clamp_leaves_what_is_beyond_its_bound(world, strength):
+def test_a_clamp_leaves_activations_within_its_bound_unchanged(world, strength):
     steered = method(world.fitting, Steer(operator="clamp"))
     operator = steered.setting(LAYER, strength).intervention.edits[0].operator
     unsafe, safe = (torch.from_numpy(m)[None, None] for m in world.means(LAYER))
-    moved, left = (unsafe, safe) if strength < 0 else (safe, unsafe)
+    outside, inside = (unsafe, safe) if strength < 0 else (safe, unsafe)
     tensors = [tensor.double()[None, None] for tensor in operator.tensors()]
-    assert torch.equal(operator.formula(left, *tensors), left)
-    # From one class mean to the bound there is a gap of 0.5 + |strength|.
-    went = (operator.formula(moved, *tensors) - moved).norm()
-    assert float(went / (unsafe - safe).norm()) == pytest.approx(0.5 + abs(strength), rel=1e-4)
+    assert torch.equal(operator.formula(inside, *tensors), inside)
+    # A class mean lies 0.5 + |strength| gaps from the bound on the other side.
+    distance = (operator.formula(outside, *tensors) - outside).norm()
+    assert float(distance / (unsafe - safe).norm()) == pytest.approx(0.5 + abs(strength), rel=1e-4)
 
 
 BANDS = {
@@ -123,26 +123,28 @@ BANDS = {
 @pytest.mark.parametrize("wanted", BANDS)
 @pytest.mark.parametrize("all_layers_at_once", [True, False])
 def test_layers(world, wanted, all_layers_at_once):
-    """One setting for each layer, or one that edits them all, each with its own difference."""
+    """One setting per layer, or one that edits all of them, each along its own difference."""
     layers = BANDS[wanted]
-    chosen = list(wanted) if isinstance(wanted, tuple) else wanted
-    config = Steer(layers=chosen, all_layers_at_once=all_layers_at_once)
+    value = list(wanted) if isinstance(wanted, tuple) else wanted
+    config = Steer(layers=value, all_layers_at_once=all_layers_at_once)
     steered = method(world.fitting, config)
     assert list(steered.layers) == ([None] if all_layers_at_once else layers)
 
     def change(layer):
         unsafe, safe = world.means(layer)
-        return By(layer, "last_prompt", lambda h: h + 4 * (unsafe - safe))
+        return FormulaEdit(layer, "last_prompt", lambda h: h + 4 * (unsafe - safe))
 
     for at in steered.layers:
         edited = layers if all_layers_at_once else [at]
-        require_same(world, steered.setting(at, 4.0), world.shown(), [change(k) for k in edited])
+        require_same(
+            world, steered.setting(at, 4.0), world.test_example(), [change(k) for k in edited]
+        )
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5, 6, 7, 26, 27, 28, 32])
 def test_bands_of_any_depth(depth):
     class Deep:
-        layers, checkpoint = depth, "deep"
+        num_layers, checkpoint = depth, "deep"
 
     lower, middle, upper = (resolve_layers(Deep, name) for name in ("lower", "middle", "upper"))
     assert all((lower, middle, upper))
@@ -151,19 +153,19 @@ def test_bands_of_any_depth(depth):
         assert abs(len(lower) - len(upper)) <= 1
         assert abs(2 * len(middle) - depth) <= 2
     assert resolve_layers(Deep, "all") == resolve_layers(Deep, "auto") == list(range(depth))
-    with pytest.raises(CalibError, match=f"layer {depth} does not exist: deep has layers 0 to"):
+    with raises("invalid-value", f"layer {depth}", "deep"):
         resolve_layers(Deep, [0, depth])
 
 
 def test_strength_zero_changes_nothing(world):
     steered = method(world.fitting, Steer(gate="probe"))
     assert steered.setting(LAYER, 0.0).intervention is NO_INTERVENTION
-    assert NO_INTERVENTION.edits_for([world.shown()]) == [()]
+    assert NO_INTERVENTION.edits_for([world.test_example()]) == [()]
 
 
 @pytest.fixture
 def written(world, tmp_path):
-    """Writes the fitted direction with changes."""
+    """Writes the fitted direction to a file, with changes."""
 
     def write(**changes):
         direction = method(world.fitting, Steer()).direction.of_layers([2, 3])
@@ -175,40 +177,41 @@ def written(world, tmp_path):
     return write
 
 
-def test_a_given_direction_is_added_where_it_belongs(world, written):
+def test_a_direction_from_a_file_is_added_at_its_layers(world, written):
     config = Steer(direction=written())
     check(config, world.vlm, world.examples)
     steered = method(world.fitting, config)
     assert list(steered.layers) == [2, 3]
     unsafe, safe = world.means(2)
-    change = By(2, "last_prompt", lambda h: h + 4 * (unsafe - safe))
-    require_same(world, steered.setting(2, 4.0), world.shown(), [change])
+    change = FormulaEdit(2, "last_prompt", lambda h: h + 4 * (unsafe - safe))
+    require_same(world, steered.setting(2, 4.0), world.test_example(), [change])
 
 
 @pytest.mark.parametrize(
-    ("changes", "settings", "said"),
+    ("changes", "settings", "code", "values"),
     [
-        ({}, {"layers": [1]}, r"layer 1 is not in the direction, which has layers \[2, 3\]"),
-        ({}, {"layers": [9]}, "layer 9 does not exist: mini-internvl has layers 0 to 5"),
-        ({"layers": [4, 5]}, {"layers": "lower"}, "layers=lower means .*Give method.layers=all"),
-        ({"layers": [2, 6]}, {}, r"has layers \[6\]; mini-internvl ends at layer 5"),
-        ({"vectors": torch.eye(2, 64)}, {}, "has width 64; mini-internvl has width 128 "),
-        ({"operator": "ablate"}, {}, "is for operator 'ablate'.* Give method.operator=ablate"),
-        ({"fingerprint": "0" * 16}, {}, "was read from mini-internvl .* Fit a direction for this"),
+        ({}, {"layers": [1]}, "mismatch", ["layer 1", [2, 3]]),
+        ({}, {"layers": [9]}, "invalid-value", ["layer 9", "mini-internvl"]),
+        ({"layers": [4, 5]}, {"layers": "lower"}, "conflicting-settings", ["lower", [4, 5]]),
+        ({"layers": [2, 6]}, {}, "mismatch", [[6], "mini-internvl", "layer 5"]),
+        ({"vectors": torch.eye(2, 64)}, {}, "mismatch", [64, "mini-internvl", 128]),
+        ({"operator": "ablate"}, {}, "conflicting-settings", ["method.operator=ablate"]),
+        ({"fingerprint": "0" * 16}, {}, "mismatch", ["0" * 16, "mini-internvl"]),
     ],
 )
-def test_a_direction_that_does_not_fit_is_refused(world, written, changes, settings, said):
-    with pytest.raises(CalibError, match=said):
+def test_a_direction_that_does_not_fit_is_refused(world, written, changes, settings, code, values):
+    with raises(code, *values):
         check(Steer(direction=written(**changes), **settings), world.vlm, world.examples)
 
 
 def test_a_missing_direction_is_refused(world, tmp_path):
-    with pytest.raises(CalibError, match="no direction file at .* Give the path"):
-        check(Steer(direction=str(tmp_path / "none.safetensors")), world.vlm, world.examples)
+    path = str(tmp_path / "none.safetensors")
+    with raises("not-found", path):
+        check(Steer(direction=path), world.vlm, world.examples)
 
 
-def test_strengths_that_mean_nothing_are_refused():
-    with pytest.raises(CalibError, match="method.strengths: nan is not a finite number"):
+def test_invalid_strengths_are_refused():
+    with raises("invalid-setting", "method.strengths", "nan"):
         Steer(strengths=[1.0, float("nan")])
-    with pytest.raises(CalibError, match="method.strengths: the list is empty"):
+    with raises("invalid-setting", "method.strengths"):
         Steer(strengths=[])

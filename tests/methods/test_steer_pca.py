@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from by_hand import By, require_same
+from by_hand import FormulaEdit, require_same
 
 from calib.config.method import Steer
 from calib.methods.steer_pca import method
@@ -16,9 +16,11 @@ def test_the_component_is_added_at_every_layer_of_the_band(world, strength):
         unsafe, safe = (world.plain.last(world.twins(s), layer) for s in ("unsafe", "safe"))
         both_signs = np.r_[unsafe - safe, safe - unsafe]
         component = np.linalg.eigh(both_signs.T @ both_signs)[1][:, -1]
-        apart = (unsafe - safe).mean(0)
-        # gap x direction: the part of the difference of the means that lies along the component.
-        return By(layer, "last_prompt", lambda h: h + strength * (apart @ component) * component)
+        difference = (unsafe - safe).mean(0)
+        # gap x direction: the component of the difference of means along the principal component.
+        return FormulaEdit(
+            layer, "last_prompt", lambda h: h + strength * (difference @ component) * component
+        )
 
     setting = method(world.fitting, config).setting(None, strength)
-    require_same(world, setting, world.shown(), [change(layer) for layer in (1, 2, 3)])
+    require_same(world, setting, world.test_example(), [change(layer) for layer in (1, 2, 3)])

@@ -1,8 +1,8 @@
-"""A turn of the activation, as long as it was."""
+"""VTI: the activation is turned towards a direction and keeps its norm."""
 
 import numpy as np
 import pytest
-from by_hand import By, require_same, unit
+from by_hand import FormulaEdit, require_same, unit
 
 from calib.config.method import Activation
 from calib.methods.vti import method
@@ -28,8 +28,8 @@ def test_turned_at_all_layers_and_tokens(world, strength, picture):
                 [np.linalg.norm(h) * unit(unit(h) + strength * turned_to) for h in hidden]
             )
 
-        return By(layer, "all", formula)
+        return FormulaEdit(layer, "all", formula)
 
     config = Activation("vti", all_layers_at_once=True, positions="all")
     setting = method(world.fitting, config).setting(None, strength)
-    require_same(world, setting, world.shown(picture), [change(layer) for layer in range(6)])
+    require_same(world, setting, world.test_example(picture), [change(layer) for layer in range(6)])
