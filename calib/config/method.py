@@ -303,7 +303,8 @@ METHODS: dict[str, type[MethodConfig]] = {
     "prompting": Prompting,
     "worded": Worded,
     "few_shot": FewShot,
-    "dialogue": PromptFlowMethod,
+    "prompt_flow": PromptFlowMethod,
+    "dialogue": PromptFlowMethod,  # former name, for options outside of this repository
     "combine": Combine,
 }
 """Schemas of the methods, by the names under which the YAML files extend them."""
