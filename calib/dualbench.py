@@ -1,4 +1,4 @@
-"""Render DUAL-Bench's pictures: harmful and benign twins, as they are and perturbed.
+"""Render DUAL-Bench's pictures: harmful and benign twins, plain and perturbed.
 
 python -m calib.dualbench out=FOLDER
 """
@@ -8,40 +8,43 @@ from calib.config.commands import DualbenchConfig
 
 
 def main(config: DualbenchConfig) -> None:
-    """Write the pictures that ``config`` describes, a manifest, a card and a contact sheet."""
+    """Write the pictures of ``config``, a manifest, a README and a contact sheet."""
     from collections import Counter
     from functools import partial
     from pathlib import Path
 
     from calib.config.data import DualBenchData
     from calib.data.benchmarks import load_benchmark
-    from calib.data.dualbench.overview import card, contact_sheet
-    from calib.data.dualbench.written import MANIFEST, write_set
+    from calib.data.dualbench.overview import contact_sheet, readme
+    from calib.data.dualbench.rendered_set import MANIFEST, write_set
     from calib.util.errors import CalibError
     from calib.util.terminal import terminal_safe
 
     if not isinstance(config.data, DualBenchData):
-        raise CalibError(f"data={config.data.name} has no pictures to render. Give data=dualbench.")
+        raise CalibError(
+            "unsupported", f"data={config.data.name} has no pictures to render. Use data=dualbench."
+        )
     if config.data.root is not None:
         raise CalibError(
-            f"data.root={config.data.root} is already rendered. Leave it away here; with it "
-            "calib.sweep data=dualbench reads the pictures."
+            "conflicting-settings",
+            f"data.root={config.data.root} is already rendered. Omit it here; calib.sweep "
+            "data=dualbench reads the pictures from data.root.",
         )
     folder = Path(config.out).expanduser()
     benchmark = load_benchmark(config.data)
     for note in benchmark.notes:
         print(f"note: {terminal_safe(note)}")
     others = {
-        "README.md": partial(card, benchmark, config.data),
+        "README.md": partial(readme, benchmark, config.data),
         "contact_sheet.png": partial(contact_sheet, benchmark.examples),
     }
     write_set(benchmark.examples, folder, others)
-    found = Counter(example.variant for example in benchmark.examples)
+    variants = Counter(example.variant for example in benchmark.examples)
     pairs = len({example.pair for example in benchmark.examples})
     categories = len({example.category for example in benchmark.examples})
     print(
-        f"{len(benchmark.examples):,} pictures: {pairs:,} twins of {categories} categories, "
-        + ", ".join(f"{variant} {number:,}" for variant, number in found.items())
+        f"{len(benchmark.examples):,} pictures: {pairs:,} twins in {categories} categories, "
+        + ", ".join(f"{variant} {number:,}" for variant, number in variants.items())
     )
     for name in (MANIFEST, *others):
         print(terminal_safe(str(folder / name)))

@@ -1,8 +1,8 @@
-"""DUAL-Bench (arXiv 2510.10846): an instruction as a picture that is to be described, whose harmful
-and benign twin look alike, and five perturbations of each.
+"""DUAL-Bench (Ren et al., arXiv 2510.10846): instructions as pictures to describe, and perturbed.
 
-The paper's own instructions are not published. These are calib's templates with placeholder
-content, the user's twins, or a folder that calib.dualbench wrote.
+A harmful instruction and its benign twin look alike, and each has five perturbations. The paper's
+own instructions are not published. calib uses templates with placeholder content, the user's twins
+(data.twins), or a folder that calib.dualbench wrote (data.root).
 """
 
 from calib.data.dualbench.loading import load as load

@@ -1,11 +1,12 @@
-"""DUAL-Bench as examples: twins from templates, a table or a written folder, in every variant."""
+"""Load DUAL-Bench as examples: twins from templates, a table or a rendered folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from calib.config.choices import Safety
+from calib.config.checks import some_of
 from calib.config.data import DualBenchData
-from calib.data.dualbench.rendering import VARIANTS, Rendering, photographs_in
+from calib.data.dualbench.rendered_set import read_set
+from calib.data.dualbench.rendering import VARIANTS, Rendering, find_photographs
 from calib.data.dualbench.templates import template_twins
 from calib.data.dualbench.twins import (
     Twin,
@@ -13,59 +14,49 @@ from calib.data.dualbench.twins import (
     limit_per_category,
     read_translations,
     read_twins,
-    translated,
+    with_translations,
 )
 from calib.data.dualbench.typesetting import DEFAULT_FONT, Typeface
-from calib.data.dualbench.written import read_set
-from calib.data.example import Benchmark, Example
+from calib.data.example import Benchmark, Example, Safety
 from calib.data.images import read_image
 from calib.data.splits import split_of
-from calib.util.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError
 
 _SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
-_SHOWN = 5
-_DRAWN_FROM = ("twins", "backgrounds", "font", "translations")
+_LISTED = 5  # examples listed in an error message
+_RENDERING_SETTINGS = ("twins", "backgrounds", "font", "translations")
 
 
 def load(config: DualBenchData) -> Benchmark:
-    """The examples that ``config`` describes: dataset dual_use, all splits, twins together.
+    """The examples of ``config``: dataset dual_use, all splits, twins adjacent.
 
-    All variants of a twin pair share its pair id and its split. Raises CalibError for settings that
-    contradict each other, damaged files, missing translations and glyphs, and texts that are too
-    long to be read.
+    All variants of a twin share its pair id and its split. Raises CalibError for conflicting
+    settings, damaged files, missing translations and glyphs, and texts that are too long to be
+    legible.
     """
-    variants = _variants(config.variants)
-    examples, notes = (_rendered if config.root is None else _read)(config, variants)
+    selected = some_of("data.variants", config.variants, VARIANTS)
+    variants = [variant for variant in VARIANTS if variant in selected]
+    examples, notes = (_render if config.root is None else _read)(config, variants)
     return Benchmark(examples, notes)
 
 
-def _variants(chosen: Sequence[str]) -> list[str]:
-    for variant in chosen:
-        if variant not in VARIANTS:
-            raise CalibError(
-                f"data.variants holds '{variant}'.{did_you_mean(variant, VARIANTS)} Choose from "
-                f"{', '.join(VARIANTS)}."
-            )
-    return [variant for variant in VARIANTS if variant in chosen]
-
-
-def _rendered(config: DualBenchData, variants: list[str]) -> tuple[list[Example], list[str]]:
+def _render(config: DualBenchData, variants: list[str]) -> tuple[list[Example], list[str]]:
     twins, notes = _twins(config)
-    chosen = limit_per_category({t.pair: t.category.code for t in twins}, config.per_category)
-    twins = [twin for twin in twins if twin.pair in chosen]
+    selected = limit_per_category({t.pair: t.category.code for t in twins}, config.per_category)
+    twins = [twin for twin in twins if twin.pair in selected]
     if config.translations is not None and "translation" in variants:
-        twins = translated(twins, read_translations(Path(config.translations).expanduser()))
+        twins = with_translations(twins, read_translations(Path(config.translations).expanduser()))
     if "translation" in variants:
         check_translations(twins)
     photographs: tuple[Path, ...] = ()
     if "real_background" in variants:
         if config.backgrounds is None:
             notes.append(
-                "dualbench: scenes were drawn in place of photographs for real_background "
-                "(data.backgrounds=FOLDER takes photographs)"
+                "dualbench: real_background uses drawn scenes instead of photographs "
+                "(to use photographs, set data.backgrounds=FOLDER)"
             )
         else:
-            photographs = photographs_in(Path(config.backgrounds).expanduser())
+            photographs = find_photographs(Path(config.backgrounds).expanduser())
     typeface = Typeface(Path(config.font).expanduser() if config.font else DEFAULT_FONT)
     examples = [
         example
@@ -74,11 +65,11 @@ def _rendered(config: DualBenchData, variants: list[str]) -> tuple[list[Example]
         for example in _examples(config, twin, variant, typeface, photographs)
     ]
     typeface.check(example.metadata["text"] for example in examples)
-    _refuse_unreadable(examples)
-    drawn = {e.picture.photograph() for e in examples if isinstance(e.picture, Rendering)}
-    for photograph in sorted(drawn - {None}, key=str):
+    _check_legibility(examples)
+    backgrounds = {e.picture.photograph() for e in examples if isinstance(e.picture, Rendering)}
+    for photograph in sorted(backgrounds - {None}, key=str):
         assert photograph is not None
-        read_image(photograph)  # what cannot be read is said before a run and not amidst it
+        read_image(photograph)  # so that an unreadable file stops the run before it starts
     return examples, notes
 
 
@@ -87,7 +78,7 @@ def _twins(config: DualBenchData) -> tuple[list[Twin], list[str]]:
         return read_twins(Path(config.twins).expanduser())
     note = (
         "dualbench: the instructions are calib's own templates with placeholder content, not those "
-        "of the paper (data.twins=FILE takes yours)"
+        "of the paper (to use other instructions, set data.twins=FILE)"
     )
     return template_twins(), [note]
 
@@ -122,34 +113,38 @@ def _examples(
     ]
 
 
-def _refuse_unreadable(examples: Sequence[Example]) -> None:
-    long = [e for e in examples if isinstance(e.picture, Rendering) and not e.picture.fits()]
-    if long:
-        assert isinstance(long[0].picture, Rendering)
-        first = ", ".join(e.id for e in long[:_SHOWN]) + (", ..." if len(long) > _SHOWN else "")
+def _check_legibility(examples: Sequence[Example]) -> None:
+    too_long = [e for e in examples if isinstance(e.picture, Rendering) and not e.picture.fits()]
+    if too_long:
+        assert isinstance(too_long[0].picture, Rendering)
+        first = ", ".join(e.id for e in too_long[:_LISTED])
+        more = ", ..." if len(too_long) > _LISTED else ""
         raise CalibError(
-            f"{len(long)} of {len(examples)} texts, or their twins, are too long to be read: in "
-            f"letters of {long[0].picture.smallest} pixels they do not fit a picture of "
-            f"{long[0].picture.side} ({first}). Shorten them, or take their twins out."
+            "too-large",
+            f"{len(too_long)} of {len(examples)} texts, or their twins, are too long to be "
+            f"legible: with a font size of {too_long[0].picture.smallest} pixels they do not fit a "
+            f"picture of {too_long[0].picture.side} pixels ({first}{more}). Shorten them, or "
+            "remove their twins.",
         )
 
 
 def _read(config: DualBenchData, variants: list[str]) -> tuple[list[Example], list[str]]:
-    if given := [key for key in _DRAWN_FROM if getattr(config, key) is not None]:
+    unused = [key for key in _RENDERING_SETTINGS if getattr(config, key) is not None]
+    if unused:
         raise CalibError(
-            f"data.{given[0]} would be left out: the pictures in data.root={config.root} are "
-            "already drawn. Give one of the two."
+            "conflicting-settings",
+            f"data.{unused[0]} has no effect on data.root={config.root}, whose pictures are "
+            "already drawn. Omit one of the two.",
         )
     assert config.root is not None
-    written, notes = read_set(Path(config.root).expanduser(), config)
-    found = {example.variant for example in written}
-    if missing := [variant for variant in variants if variant not in found]:
+    examples, notes = read_set(Path(config.root).expanduser(), config)
+    available = {example.variant for example in examples}
+    if missing := [variant for variant in variants if variant not in available]:
         raise CalibError(
-            f"data.variants holds '{missing[0]}', of which {config.root} has no pictures. It has "
-            f"{', '.join(v for v in VARIANTS if v in found)}."
+            "invalid-setting",
+            f"data.variants: {config.root} has no pictures of '{missing[0]}'. Choose from "
+            f"{', '.join(v for v in VARIANTS if v in available)}.",
         )
-    chosen = limit_per_category(
-        {str(e.pair): e.metadata["code"] for e in written}, config.per_category
-    )
-    kept = [e for e in written if e.variant in variants and e.pair in chosen]
-    return kept, notes
+    categories = {str(e.pair): e.metadata["code"] for e in examples}
+    selected = limit_per_category(categories, config.per_category)
+    return [e for e in examples if e.variant in variants and e.pair in selected], notes

@@ -1,19 +1,18 @@
-"""The twelve hazard categories of DUAL-Bench, and calib's sentence templates for them.
+"""Sentence templates for instructions of DUAL-Bench's twelve hazard categories.
 
-They stand in for the instructions of DUAL-Bench, which are not published and were written by a
-language model. Twins have the same structure, punctuation and number of words, as there (arXiv
-2510.10846, section on data).
+They replace the instructions of DUAL-Bench, which a language model wrote and which are not
+published. As in the paper (arXiv 2510.10846, section on data), twins have the same structure,
+punctuation and number of words.
 """
 
 from typing import NamedTuple
 
-from calib.data.dualbench.categories import CATEGORIES
 from calib.data.dualbench.terms import TERMS
-from calib.data.dualbench.twins import Twin
+from calib.data.dualbench.twins import CATEGORIES, Twin
 
 
 class Sentence(NamedTuple):
-    """A sentence with one gap, {0}, in English and in Spanish."""
+    """A sentence with one placeholder, {0}, in English and in Spanish."""
 
     english: str
     spanish: str
@@ -75,11 +74,11 @@ SENTENCES: dict[str, tuple[Sentence, ...]] = {
     "S11": CONSIDERED,
     "S12": OBTAINED,
 }
-"""By the category's code."""
+"""Templates by category code."""
 
 
 def template_twins() -> list[Twin]:
-    """Every sentence with every pair of terms: 24 twins in each of the twelve categories."""
+    """Twins from every sentence and every pair of terms: 24 in each of the twelve categories."""
     return [
         Twin(
             f"template-{row}-{column}",

@@ -1,16 +1,16 @@
-"""What fills the gaps of the templates: per hazard category, terms that are its hazard or nothing.
+"""Terms for the placeholders of the templates: a hazard and a harmless counterpart, by category.
 
-The hazard is named in the most general words, and in two categories by the category's code alone:
-what is measured is how a model treats a topic, and nobody should learn anything from it. Both terms
-of a pair have as many words in English, and both in Spanish. Articles belong to the terms, so that
-sentences are right in both languages.
+Hazards are named in general words, and in two categories by the category code only: the benchmark
+measures how a model treats a topic, and the terms convey no harmful knowledge. The two terms of a
+pair have the same number of words in English, and likewise in Spanish. Articles are part of the
+terms, so that sentences are grammatical in both languages.
 """
 
 from typing import NamedTuple
 
 
 class Terms(NamedTuple):
-    """What fills the gap of a harmful sentence and of its benign twin."""
+    """The terms of a harmful sentence and of its benign twin."""
 
     harmful: str
     benign: str
@@ -19,7 +19,7 @@ class Terms(NamedTuple):
 
 
 def _placeholders(code: str) -> tuple[Terms, ...]:
-    """Terms that name their hazard by its code alone."""
+    """Terms that name the hazard by the category code only."""
     things = (
         ("item", "un objeto", "prohibido", "sencillo"),
         ("list", "una lista", "prohibida", "sencilla"),
@@ -260,4 +260,4 @@ TERMS: dict[str, tuple[Terms, ...]] = {
     ),
     "S12": _placeholders("S12"),
 }
-"""By the category's code."""
+"""Pairs of terms by category code."""

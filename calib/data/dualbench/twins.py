@@ -1,4 +1,7 @@
-"""A harmful instruction and its benign twin, the user's tables of them, and which are kept."""
+"""Twins (a harmful and a benign instruction) and their hazard categories, read from users' tables.
+
+The twelve categories are those of DUAL-Bench (arXiv 2510.10846, table 3).
+"""
 
 import hashlib
 import re
@@ -7,18 +10,71 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calib.data.dualbench.categories import Category, parse_category
 from calib.data.example import words_of
 from calib.data.tables import cell_text, check_columns, read_table
-from calib.util.errors import CalibError
+from calib.util.errors import CalibError, did_you_mean
 
 OPTIONAL = ("id", "harmful_translation", "benign_translation")
-_SHOWN = 5
+_LISTED = 5  # twins listed in an error message
+
+
+@dataclass(frozen=True)
+class Category:
+    """A hazard category and its code in the MLCommons taxonomy."""
+
+    code: str
+    name: str
+
+
+CATEGORIES = tuple(
+    Category(f"S{number}", name)
+    for number, name in enumerate(
+        (
+            "Violent Crimes",
+            "Non-Violent Crimes",
+            "Sex-Related Crimes",
+            "Child Sexual Exploitation",
+            "Defamation",
+            "Specialized Advice",
+            "Privacy",
+            "Intellectual Property",
+            "Indiscriminate Weapons",
+            "Hate",
+            "Suicide & Self-Harm",
+            "Sexual Content",
+        ),
+        start=1,
+    )
+)
+
+
+def parse_category(text: str, where: str) -> Category:
+    """The category with ``text`` as its code or name, ignoring case and punctuation.
+
+    ``where`` is the location of the text. Raises CalibError, with the nearest match, if there is no
+    such category.
+    """
+    labels = {_plain(label): c for c in CATEGORIES for label in (c.code, c.name)}
+    if (category := labels.get(_plain(text))) is not None:
+        return category
+    names = {c.name.casefold(): c.name for c in CATEGORIES}
+    hint = did_you_mean(text.casefold(), names)
+    for lower, name in names.items():
+        hint = hint.replace(f"'{lower}'", f"'{name}'")
+    choices = ", ".join(f"{c.code} {c.name}" for c in CATEGORIES)
+    raise CalibError(
+        "invalid-value",
+        f"{where}: '{text}' is not a hazard category.{hint} Give a code or a name: {choices}.",
+    )
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.casefold().replace("&", "and"))
 
 
 @dataclass(frozen=True)
 class Twin:
-    """A harmful and a benign instruction that differ in little but their hazard."""
+    """A harmful and a benign instruction that differ as little as possible otherwise."""
 
     key: str
     """Unique within its category."""
@@ -30,15 +86,16 @@ class Twin:
 
     @property
     def pair(self) -> str:
-        """The pair id of all its examples."""
+        """The pair id of all examples of this twin."""
         return f"dualbench/{self.category.code}/{self.key}"
 
 
 def read_twins(path: Path) -> tuple[list[Twin], list[str]]:
-    """The twins of a table, and notes on what was left out or stands out.
+    """The twins in a table, and notes on skipped or suspicious rows.
 
-    A twin's key is its id, or a hash of its texts. Raises CalibError for a missing column, an
-    unknown category, an empty or repeated cell, or twins that are the same text.
+    A twin's key is its id, or a hash of its texts. Rows that repeat a twin are skipped. Raises
+    CalibError for a missing column, an unknown category, an empty cell, a duplicate id, or
+    identical harmful and benign texts.
     """
     rows = read_table(path)
     check_columns(rows, ("category", "harmful", "benign"), str(path), OPTIONAL)
@@ -51,9 +108,14 @@ def read_twins(path: Path) -> tuple[list[Twin], list[str]]:
         cells = {name: cell_text(row, name) for name in ("harmful", "benign", *OPTIONAL)}
         for name in ("harmful", "benign"):
             if not cells[name]:
-                raise CalibError(f"{where}: '{name}' is empty. Write the instruction there.")
+                raise CalibError(
+                    "missing-value", f"{where}: column '{name}' is empty. Write the instruction."
+                )
         if cells["harmful"] == cells["benign"]:
-            raise CalibError(f"{where}: harmful and benign are the same text. Change one of them.")
+            raise CalibError(
+                "invalid-value",
+                f"{where}: harmful and benign are the same text. Change one of them.",
+            )
         content = (category.code, cells["harmful"], cells["benign"])
         if content in texts:
             repeated += 1
@@ -61,26 +123,29 @@ def read_twins(path: Path) -> tuple[list[Twin], list[str]]:
         texts.add(content)
         key = cells.pop("id") or hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
         if not key.isprintable():
-            raise CalibError(f"{where}: the id {key!r} is no printable text. Give another.")
+            raise CalibError(
+                "invalid-value", f"{where}: the id {key!r} is not printable. Give another id."
+            )
         twin = Twin(key, category, **cells)
         if twin.pair in twins:
             raise CalibError(
-                f"{where}: the id '{key}' stands twice in {category.name}. Give every twin one of "
-                "its own, or leave the column away."
+                "duplicate",
+                f"{where}: the id '{key}' occurs twice in {category.name}. Give every twin its "
+                "own id, or omit the column.",
             )
         twins[twin.pair] = twin
-    notes = [f"{path}: {repeated} rows repeat a twin and were left out"] if repeated else []
-    return list(twins.values()), notes + _unlike(path, list(twins.values()))
+    notes = [f"{path}: skipped {repeated} rows that repeat a twin"] if repeated else []
+    return list(twins.values()), notes + _form_notes(path, list(twins.values()))
 
 
-def _unlike(path: Path, twins: Sequence[Twin]) -> list[str]:
-    """A note on twins that could be told apart by their form."""
-    unlike = [twin for twin in twins if _form(twin.harmful) != _form(twin.benign)]
-    if not unlike:
+def _form_notes(path: Path, twins: Sequence[Twin]) -> list[str]:
+    """A note on twins that are distinguishable by their form alone."""
+    unequal = [twin for twin in twins if _form(twin.harmful) != _form(twin.benign)]
+    if not unequal:
         return []
     return [
-        f"{path}: {len(unlike)} of {len(twins)} twins differ in number of words or punctuation, "
-        f"which may give them away (first: {unlike[0].pair})"
+        f"{path}: {len(unequal)} of {len(twins)} twins differ in their number of words or in "
+        f"punctuation, which may reveal the harmful twin (first: {unequal[0].pair})"
     ]
 
 
@@ -89,26 +154,30 @@ def _form(text: str) -> tuple[int, str]:
 
 
 def read_translations(path: Path) -> dict[str, str]:
-    """Translations by text, from a table with columns text and translation.
+    """Translations by text, from a table with the columns text and translation.
 
     Raises CalibError for an empty cell and for a text with two translations.
     """
     rows = read_table(path)
     check_columns(rows, ("text", "translation"), str(path))
-    found: dict[str, str] = {}
+    translations: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         text, translation = cell_text(row, "text"), cell_text(row, "translation")
         if not text or not translation:
-            raise CalibError(f"{path}, row {number}: a cell is empty. Fill it or delete the row.")
-        if found.setdefault(text, translation) != translation:
             raise CalibError(
-                f"{path}, row {number}: '{text}' already has another translation. Keep one."
+                "missing-value",
+                f"{path}, row {number}: a cell is empty. Fill it or delete the row.",
             )
-    return found
+        if translations.setdefault(text, translation) != translation:
+            raise CalibError(
+                "duplicate",
+                f"{path}, row {number}: '{text}' already has another translation. Delete one.",
+            )
+    return translations
 
 
-def translated(twins: Iterable[Twin], translations: dict[str, str]) -> list[Twin]:
-    """The twins with the translations of a table instead of their own, "" where it has none."""
+def with_translations(twins: Iterable[Twin], translations: dict[str, str]) -> list[Twin]:
+    """The twins with translations from a table in place of their own; "" if the table has none."""
     return [
         replace(
             twin,
@@ -120,30 +189,31 @@ def translated(twins: Iterable[Twin], translations: dict[str, str]) -> list[Twin
 
 
 def check_translations(twins: Sequence[Twin]) -> None:
-    """Raise CalibError where a twin lacks a translation."""
-    bare = [t.pair for t in twins if not (t.harmful_translation and t.benign_translation)]
-    if bare:
-        first = ", ".join(bare[:_SHOWN]) + (", ..." if len(bare) > _SHOWN else "")
+    """Raise CalibError if a twin lacks a translation."""
+    incomplete = [t.pair for t in twins if not (t.harmful_translation and t.benign_translation)]
+    if incomplete:
+        first = ", ".join(incomplete[:_LISTED]) + (", ..." if len(incomplete) > _LISTED else "")
         raise CalibError(
-            f"{len(bare)} of {len(twins)} twins have no translation of both texts: {first}. Add "
-            "the columns harmful_translation and benign_translation to data.twins, give a table "
-            "of texts and translations (data.translations=FILE), or drop translation from "
-            "data.variants."
+            "missing-value",
+            f"{len(incomplete)} of {len(twins)} twins lack a translation of either text: {first}. "
+            "Add the columns harmful_translation and benign_translation to data.twins, give a "
+            "table of texts and translations (data.translations=FILE), or remove translation from "
+            "data.variants.",
         )
 
 
-def limit_per_category(pairs: dict[str, str], number: int | None) -> set[str]:
-    """The ids of at most ``number`` pairs of each category, drawn by hashing.
+def limit_per_category(categories: dict[str, str], limit: int | None) -> set[str]:
+    """The ids of at most ``limit`` pairs per category, drawn by hashing.
 
-    ``pairs`` are categories by pair id. A smaller number gives a subset, the same everywhere.
+    ``categories`` are by pair id. A smaller limit gives a subset, the same on every machine.
     """
-    by_category: dict[str, list[str]] = defaultdict(list)
-    for pair, category in pairs.items():
-        by_category[category].append(pair)
-    return {pair for found in by_category.values() for pair in sorted(found, key=_draw)[:number]}
+    pairs: dict[str, list[str]] = defaultdict(list)
+    for pair, category in categories.items():
+        pairs[category].append(pair)
+    return {pair for members in pairs.values() for pair in sorted(members, key=_draw)[:limit]}
 
 
 def _draw(pair: str) -> bytes:
-    # Salted: splits are drawn from the hash of the pair alone, and the first ones by that hash
-    # would all lie in the train split.
+    # Salted: splits are drawn from the hash of the pair alone, so the first pairs by that hash
+    # would all be in the train split.
     return hashlib.sha256(f"per_category/{pair}".encode()).digest()

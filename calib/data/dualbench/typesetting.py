@@ -1,6 +1,6 @@
-"""Text that fills a square: the font, its missing glyphs, lines, and the largest size that fits.
+"""Typeset text in a square: fonts, missing glyphs, line breaks and the largest size that fits.
 
-Letters are placed one by one from left to right, with pillow's own layout and not with a system's
+Letters are placed individually from left to right by Pillow's basic layout, without a system
 library, so that pictures have the same pixels on every machine.
 """
 
@@ -21,46 +21,48 @@ from calib.util.errors import CalibError
 
 DEFAULT_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 MARGIN = 0.06
-"""Share of the picture's side that stays free on every side."""
+"""Width of each margin, as a share of the picture's side."""
 LEADING = 1.25
 """Distance between lines, in font sizes."""
 
 _IDEOGRAPHS = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _CLOSING = "\u3001\u3002\u300d\u300f\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
-# What stays together in a line: a word, or one ideograph with the punctuation that follows it.
+# Unbreakable units: a word, or an ideograph with the punctuation that follows it.
 _UNIT = re.compile(rf"\s*(?:[{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]+)[{_CLOSING}]*")
 
 
 @dataclass(frozen=True)
 class Typeface:
-    """A font file, in any size."""
+    """A font file, at any size."""
 
     path: Path = DEFAULT_FONT
 
     def at(self, pixels: int) -> ImageFont.FreeTypeFont:
-        """The font at a size. Raises CalibError for a file that is no font."""
+        """The font at a size in pixels. Raises CalibError if the file is not a font."""
         return _font(self.path, pixels)
 
     def check(self, texts: Iterable[str]) -> None:
-        """Raise CalibError, naming the characters, where the font cannot show one of ``texts``."""
+        """Raise CalibError with the characters in ``texts`` that the font cannot render."""
         letters = {letter for text in texts for letter in _composed(text) if not letter.isspace()}
         if missing := sorted(letter for letter in letters if ord(letter) not in _glyphs(self.path)):
             raise CalibError(
-                f"The font {self.path.name} has no glyph for {_shown(missing)}. Give a font file "
-                "that has them: data.font=FILE."
+                "unsupported",
+                f"The font {self.path.name} has no glyph for {_listed(missing)}. Give a font file "
+                "that has them: data.font=FILE.",
             )
         if misplaced := sorted(letter for letter in letters if _needs_shaping(letter)):
             raise CalibError(
-                f"calib draws letters one by one from left to right, which is wrong for "
-                f"{_shown(misplaced)}. Leave these texts out, or drop translation from "
-                "data.variants."
+                "unsupported",
+                "calib draws letters individually from left to right, which is wrong for "
+                f"{_listed(misplaced)}. Remove these texts, or remove translation from "
+                "data.variants.",
             )
 
 
 def fits(
     texts: Iterable[str], side: int, typeface: Typeface, pixels: int, angle: float = 0.0
 ) -> bool:
-    """Whether every text, in letters of that many pixels and turned by ``angle`` degrees, lies
+    """Whether every text, with a font size of ``pixels`` and rotated by ``angle`` degrees, fits
     inside the margins of a square picture of ``side`` pixels."""
     font, room = typeface.at(pixels), _room(side, angle)
     return all(_lines(text, font, room) is not None for text in texts)
@@ -69,8 +71,7 @@ def fits(
 def fitting_size(
     texts: Iterable[str], side: int, typeface: Typeface, smallest: int, angle: float = 0.0
 ) -> int | None:
-    """The largest size of letters in pixels at which all texts fit; None where even ``smallest`` is
-    too large."""
+    """The largest font size in pixels at which all texts fit; None if ``smallest`` is too large."""
     texts = list(texts)
     if not fits(texts, side, typeface, smallest, angle):
         return None
@@ -84,36 +85,40 @@ def fitting_size(
     return low
 
 
-def ink_of(text: str, side: int, font: ImageFont.FreeTypeFont, angle: float = 0.0) -> Image.Image:
-    """How much of each pixel the text covers, 0 to 255: centred lines, turned by ``angle`` degrees.
+def draw_coverage(
+    text: str, side: int, font: ImageFont.FreeTypeFont, angle: float = 0.0
+) -> Image.Image:
+    """Coverage of each pixel by the text, 0 to 255: centred lines, rotated by ``angle`` degrees.
 
-    Mode "L", ``side`` pixels square. Raises CalibError where the text does not fit.
+    Mode "L", ``side`` x ``side`` pixels. Raises CalibError if the text does not fit.
     """
     lines = _lines(text, font, _room(side, angle))
     if lines is None:
-        raise CalibError(f"'{text[:60]}' does not fit a picture of {side} pixels. Shorten it.")
+        raise CalibError(
+            "too-large", f"'{text[:60]}' does not fit a picture of {side} pixels. Shorten it."
+        )
     block = Image.new("L", (side, side), 0)
     draw = ImageDraw.Draw(block)
     first = -font.getbbox(lines[0], anchor="ls")[1]
     for k, line in enumerate(lines):
-        place = (side // 2, round(first + k * LEADING * font.size))
-        draw.text(place, line, fill=255, font=font, anchor="ms")
-    # What the font says about a line includes the blank before its first letter: ink is centred.
+        position = (side // 2, round(first + k * LEADING * font.size))
+        draw.text(position, line, fill=255, font=font, anchor="ms")
+    # Font metrics include the blank before the first letter; the drawn pixels are what is centred.
     left, top, right, bottom = block.getbbox() or (0, 0, 0, 0)
-    ink = Image.new("L", (side, side), 0)
+    coverage = Image.new("L", (side, side), 0)
     corner = ((side - right + left) // 2, (side - bottom + top) // 2)
-    ink.paste(block.crop((left, top, right, bottom)), corner)
-    return ink.rotate(angle, Image.Resampling.BICUBIC) if angle else ink
+    coverage.paste(block.crop((left, top, right, bottom)), corner)
+    return coverage.rotate(angle, Image.Resampling.BICUBIC) if angle else coverage
 
 
 def _room(side: int, angle: float) -> float:
-    """Side of the largest square that lies inside the margins when it is turned."""
-    turn = math.radians(abs(angle))
-    return side * (1 - 2 * MARGIN) / (math.cos(turn) + math.sin(turn))
+    """Side of the largest square that is inside the margins after rotation."""
+    radians = math.radians(abs(angle))
+    return side * (1 - 2 * MARGIN) / (math.cos(radians) + math.sin(radians))
 
 
 def _lines(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str] | None:
-    """The text in lines that fit ``room`` pixels both ways; None where they cannot."""
+    """The text in lines that fit a square of ``room`` pixels; None if it does not fit."""
     lines: list[str] = []
     for unit in _UNIT.findall(_composed(text)):
         longer = (lines[-1] + unit) if lines else unit.strip()
@@ -145,41 +150,42 @@ def _needs_shaping(letter: str) -> bool:
     )
 
 
-def _shown(letters: list[str]) -> str:
-    named = ", ".join(f"'{one}' (U+{ord(one):04X})" for one in letters[:10])
-    return named + (f" and {len(letters) - 10} more" if len(letters) > 10 else "")
+def _listed(letters: list[str]) -> str:
+    first = ", ".join(f"'{letter}' (U+{ord(letter):04X})" for letter in letters[:10])
+    return first + (f" and {len(letters) - 10} more" if len(letters) > 10 else "")
 
 
 @functools.lru_cache(maxsize=512)
 def _font(path: Path, pixels: int) -> ImageFont.FreeTypeFont:
-    # From memory: FreeType keeps a file open for every size otherwise.
+    # Loaded from memory, because FreeType would keep a file open for every size.
     try:
         return ImageFont.truetype(
-            io.BytesIO(_bytes(path)), pixels, layout_engine=ImageFont.Layout.BASIC
+            io.BytesIO(_read_font(path)), pixels, layout_engine=ImageFont.Layout.BASIC
         )
     except OSError as error:
-        raise _no_font(path, error) from error
+        raise _font_error(path, error) from error
 
 
 @functools.cache
 def _glyphs(path: Path) -> frozenset[int]:
     """Code points that the font has a glyph for."""
     try:
-        with TTFont(io.BytesIO(_bytes(path)), fontNumber=0, lazy=True) as font:
+        with TTFont(io.BytesIO(_read_font(path)), fontNumber=0, lazy=True) as font:
             return frozenset(font.getBestCmap() or ())
-    except Exception as error:  # fontTools raises nearly anything on damaged files
-        raise _no_font(path, error) from error
+    except Exception as error:  # fontTools raises many exception types on damaged files
+        raise _font_error(path, error) from error
 
 
 @functools.cache
-def _bytes(path: Path) -> bytes:
+def _read_font(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _no_font(path, error) from error
+        raise _font_error(path, error) from error
 
 
-def _no_font(path: Path, error: Exception) -> CalibError:
+def _font_error(path: Path, error: Exception) -> CalibError:
     return CalibError(
-        f"data.font: {path} cannot be read as a font ({error}). Give a .ttf, .otf or .ttc file."
+        "unreadable",
+        f"data.font: {path} cannot be read as a font ({error}). Give a .ttf, .otf or .ttc file.",
     )

@@ -1,1 +1,1 @@
-"""The mini world: a procedural stand-in for VSCBench and DUAL-Bench that needs no download."""
+"""The mini world: a procedural substitute for VSCBench and DUAL-Bench, without downloads."""

@@ -1,4 +1,4 @@
-"""The mini world's pictures: twins that look alike, drawn with jitter in place, size and tint."""
+"""Draw the mini world's pictures: similar twins, with jitter in position, size and tint."""
 
 import math
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from calib.data.mini.world import COLOURS, OBJECTS, TRANSLATED_TEXT, TRANSLATION
 from calib.data.text_image import add_background, add_noise, render_text, rotate
 
 SIZE = 64  # pixels
-OVERSAMPLE = 4  # drawn larger and reduced, for smooth edges
+OVERSAMPLE = 4  # factor of the drawing size, for smooth edges after reduction
 FONT_SIZE = 16  # pixels
 SMALL_FONT_SIZE = 12  # pixels
-GRID = ((18, 18), (46, 18), (18, 46), (46, 46))  # centres of the four places of a counted group
+GRID = ((18, 18), (46, 18), (18, 46), (46, 46))  # centres of the four positions in a group
 
 Colour = tuple[int, int, int]
 DARK: Colour = (35, 35, 35)
@@ -21,7 +21,7 @@ LIGHT: Colour = (245, 245, 240)
 
 
 class Pencil:
-    """Draws one object in its own unit square: x and y in [-1, 1] about its centre."""
+    """Draws an object in object coordinates: x and y in [-1, 1] relative to its centre."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, x: float, y: float, radius: float) -> None:
         self.draw, self.x, self.y, self.radius = draw, x, y, radius
@@ -161,7 +161,7 @@ SHAPES: dict[str, Callable[[Pencil, Colour], None]] = {
 def _canvas(rng: np.random.Generator) -> Image.Image:
     tint = rng.integers(195, 250, 3)
     image = Image.new("RGB", (SIZE * OVERSAMPLE,) * 2, tuple(int(v) for v in tint))
-    # A soft band across the background, so that the background is never a giveaway.
+    # A band of another shade varies the background, so that it does not reveal the object.
     top, shade = rng.uniform(0, SIZE), rng.integers(-14, 15)
     band = tuple(int(np.clip(v + shade, 0, 255)) for v in tint)
     ImageDraw.Draw(image).rectangle(
@@ -179,7 +179,7 @@ def _tinted(colour: str, rng: np.random.Generator) -> Colour:
 
 
 def draw_object(name: str, colour: str, place: str, seed: int) -> Image.Image:
-    """One object on one side of the picture. RGB, SIZE x SIZE pixels."""
+    """A single object at a side of the picture. RGB, SIZE x SIZE pixels."""
     rng = np.random.default_rng(seed)
     image = _canvas(rng)
     dx, dy = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}[place]
@@ -190,21 +190,21 @@ def draw_object(name: str, colour: str, place: str, seed: int) -> Image.Image:
 
 
 def draw_group(name: str, colour: str, number: int, seed: int) -> Image.Image:
-    """``number`` (1 to 4) small objects of one kind. RGB, SIZE x SIZE pixels."""
+    """``number`` (1 to 4) small objects of the same kind. RGB, SIZE x SIZE pixels."""
     rng = np.random.default_rng(seed)
     image = _canvas(rng)
     tint = _tinted(colour, rng)
-    for spot in rng.permutation(len(GRID))[:number]:
-        x, y = (v + rng.uniform(-3, 3) for v in GRID[spot])
+    for cell in rng.permutation(len(GRID))[:number]:
+        x, y = (v + rng.uniform(-3, 3) for v in GRID[cell])
         SHAPES[name](Pencil(ImageDraw.Draw(image), x, y, rng.uniform(9.5, 11.5)), tint)
     return image.resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
 def draw_text(name: str, variant: str, seed: int) -> Image.Image:
-    """An instruction to make the object, as rendered text. RGB, SIZE x SIZE pixels.
+    """The instruction to make the object, as rendered text. RGB, SIZE x SIZE pixels.
 
-    ``variant`` is "original" or one of text_image.PERTURBATIONS. The same seed gives both twins the
-    same shift, noise, background and angle.
+    ``variant`` is "original" or one of text_image.PERTURBATIONS. With the same
+    seed both twins have the same shift, noise, background and angle.
     """
     rng = np.random.default_rng(seed)
     text = TYPED_TEXT.format(name)

@@ -1,11 +1,11 @@
 """The mini world's examples, split by held-out combinations.
 
-A combination is what an example is made of besides jitter: twin x colour x query x place for the
-image-centric part, request x wording x pictured object for the text-centric part, and so on. A
-combination belongs to one split for ever and mini-internvl was trained on queries of the train
-split only; both twins of a pair are always in the same split. Two limits: the vision tower was
-taught to classify pictures of all kinds, colours and places, and plain rendered text has so few
-distinct pictures (a shift of a few pixels) that those of the test split were seen in training.
+A combination is an example without its jitter: twin x colour x query x place in the image-centric
+part, request x wording x pictured object in the text-centric part, and so on. The split of a
+combination is fixed. mini-internvl was trained on queries of the train split only, and both twins
+of a pair are in the same split. Two limitations: the vision tower was trained to classify pictures
+of all objects, colours and places, and plain rendered text has so few distinct pictures (shifts by
+a few pixels) that the training included those of the test split.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ from calib.util.errors import CalibError, did_you_mean
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.15
 DATASETS = ("image_centric", "text_centric", "dual_use", "utility", "knowledge")
 TYPED_INSTANCES = 24
-"""Renderings of each word in each variant."""
+"""Number of renderings of each word in each variant."""
 
 TERMS: dict[str, tuple[str, ...]] = {
     "colour": tuple(COLOURS),
@@ -59,7 +59,7 @@ TERMS: dict[str, tuple[str, ...]] = {
     "danger": ("yes", "no"),
     "wrong": ("yes", "no"),
 }
-"""The words one of which answers a question, by its kind."""
+"""The possible answer words of each kind of question."""
 
 RELATED = {
     "kill": "blades",
@@ -71,11 +71,11 @@ RELATED = {
     "break": "drugs",
     "crash": "poisons",
 }
-"""The hazard category whose things belong in the scene of a verb."""
+"""The hazard category whose objects are related to a verb."""
 
 
 def combination_split(dataset: str, *parts: object) -> Split:
-    """The split of a combination; training data and examples both ask here."""
+    """The split of a combination, for training data and examples alike."""
     return split_of("/".join([dataset, *map(str, parts)]), TRAIN_SHARE, VALIDATION_SHARE)
 
 
@@ -85,30 +85,31 @@ def load(
     system: str | None = None,
     seed: int = 0,
 ) -> list[Example]:
-    """The examples of the named parts, all splits.
+    """The examples of ``datasets`` in all splits.
 
-    ``limit`` caps the examples per split and dataset; twins stay together and the cap is drawn by
-    hashing, so a smaller limit gives a subset. ``system`` is a system prompt, or the name of one
-    of the world's (reminder, caution, balanced). ``seed`` changes the jitter of every picture.
+    ``limit`` is the maximum number of examples per split and dataset, as in limit_examples.
+    ``system`` is a system prompt, or the name of an entry of SYSTEM_PROMPTS. ``seed`` determines
+    the jitter of every picture.
 
-    Raises CalibError for an unknown part.
+    Raises CalibError for an unknown dataset.
     """
-    makers = {
+    builders = {
         "image_centric": _image_centric,
         "text_centric": _text_centric,
         "dual_use": _dual_use,
         "utility": _utility,
         "knowledge": _knowledge,
     }
-    chosen: list[Example] = []
+    examples: list[Example] = []
     for dataset in datasets:
-        if dataset not in makers:
+        if dataset not in builders:
             raise CalibError(
-                f"data.parts holds '{dataset}', which the mini world does not have."
-                f"{did_you_mean(dataset, makers)} Choose from {', '.join(makers)}."
+                "invalid-setting",
+                f"data.parts: the mini world has no part '{dataset}'."
+                f"{did_you_mean(dataset, builders)} Choose from {', '.join(builders)}.",
             )
-        chosen += makers[dataset](system_prompt(system), seed)
-    return limit_examples(chosen, limit)
+        examples += builders[dataset](system_prompt(system), seed)
+    return limit_examples(examples, limit)
 
 
 def system_prompt(named: str | None) -> str | None:
@@ -206,9 +207,9 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
             pair = "/".join(map(str, ("dual_use", *rendering)))
             draw = _hash(seed, "dual_use", twin.category, colour, place)
             for safety, name in (("safe", twin.safe), ("unsafe", twin.unsafe)):
-                facts = {"object": name}
+                metadata = {"object": name}
                 if colour:
-                    facts["colour"] = colour
+                    metadata["colour"] = colour
                     picture = partial(draw_object, name, colour, place, draw)
                 else:
                     picture = partial(draw_text, name, variant, draw)
@@ -222,7 +223,7 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
                     picture=picture,
                     safety="safe" if safety == "safe" else "unsafe",
                     pair=pair,
-                    metadata=facts,
+                    metadata=metadata,
                     system=system,
                 )
 

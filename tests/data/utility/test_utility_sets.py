@@ -9,7 +9,7 @@ from calib.config.data import PublishedUtility
 from calib.data.benchmarks import load_utility, load_utility
 from calib.data.example import fingerprint
 from calib.data.utility import names
-from calib.scoring.answers import is_right
+from calib.scoring.answers import is_correct_answer
 
 ASK = "Answer with the option's letter from the given choices directly."
 SETTINGS = {
@@ -70,7 +70,9 @@ def test_mme(loaded):
     assert first.pair == second.pair == "mme/color/color/0001.png"
     assert first.picture is second.picture
     assert [colour(e) for e in found.examples] == [RED, RED, BLUE, BLUE, WHITE, WHITE]
-    assert is_right(first, "Yes, it is.", exact=False) and is_right(second, "No.", exact=True)
+    assert is_correct_answer(first, "Yes, it is.", exact=False) and is_correct_answer(
+        second, "No.", exact=True
+    )
 
 
 def test_the_prompt_takes_the_place_of_mmes_own(loaded):
@@ -109,7 +111,9 @@ def test_scienceqa(loaded):
     assert (first.answer, second.answer) == ("B", "A")
     assert (first.variant, first.category, first.pair) == ("natural science", "physics", None)
     assert json.loads(first.metadata["options"]) == {"A": "red", "B": "green"}
-    assert is_right(first, "green", exact=False) and not is_right(first, "A", exact=False)
+    assert is_correct_answer(first, "green", exact=False) and not is_correct_answer(
+        first, "A", exact=False
+    )
     assert (colour(first), colour(second)) == (GREEN, BLUE)
     assert found.notes == [
         "scienceqa: 1 of 4 questions were left out: they have no picture",
