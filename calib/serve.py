@@ -1,4 +1,4 @@
-"""Put a calibrated model behind OpenAI's chat-completions protocol.
+"""Serve a calibrated model behind OpenAI's chat-completions API.
 
 python -m calib.serve run=runs/NAME
 """
@@ -10,7 +10,7 @@ NEEDED = ("fastapi", "uvicorn")
 
 
 def main(config: ServeConfig) -> None:
-    """Serve what ``config`` describes until it is told to stop."""
+    """Serve the model that ``config`` describes until SIGINT or SIGTERM."""
     import importlib.util
     import os
 
@@ -19,35 +19,40 @@ def main(config: ServeConfig) -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise CalibError(
-            f"calib.serve needs {' and '.join(missing)}. Install with: pip install 'calib[serve]'"
+            "needs-package",
+            f"calib.serve needs {' and '.join(missing)}. Install with: pip install 'calib[serve]'",
         )
     key = os.environ.get(config.key_env, "").strip() if config.key_env else None
     if key == "":
         raise CalibError(
-            f"key_env={config.key_env}: the variable is not set. Put the key that clients must "
-            "give into it, or leave key_env away."
+            "missing-setting",
+            f"key_env={config.key_env}: this environment variable is not set. Set it to the API "
+            "key that clients must send, or omit key_env.",
         )
 
-    from calib.serving.app import Server, app_of
+    from calib.serving.app import Server, create_app
     from calib.serving.limits import LOOPBACK
-    from calib.serving.loader import PROBES, calibrated
+    from calib.serving.loader import load_served
     from calib.serving.server import address, banner, listen, serve
     from calib.util.terminal import terminal_safe
 
     local = config.host in LOOPBACK
     listening = listen(config.host, config.port)
     try:
-        served = calibrated(config)
+        served = load_served(config)
         server = Server(served, config.generation, config.body_mb, config.waiting, key, local)
-        refused = server.worker.warm(server.default, PROBES)
-        for note in [*served.notes, *(f"not served: {one}" for one in refused)]:
+        unsupported = server.worker.warm_up(server.default_decoding)
+        for note in [*served.notes, *(f"not supported: {message}" for message in unsupported)]:
             print(f"note: {terminal_safe(note)}")
         if not local:
-            asked = "with the key" if key else "without a key (key_env=NAME asks for one)"
-            print(f"warning: host={config.host} lets other machines ask, {asked}, unencrypted")
+            access = "with the API key" if key else "without an API key (set key_env=NAME)"
+            print(
+                f"warning: host={config.host} accepts requests from other machines {access}, "
+                "unencrypted"
+            )
         for line in banner(served, address(config.host, listening), config.key_env):
             print(terminal_safe(line), flush=True)
-        serve(app_of(server), listening)
+        serve(create_app(server), listening)
     finally:
         listening.close()
     print("stopped")

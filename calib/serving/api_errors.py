@@ -1,4 +1,4 @@
-"""Errors in the format of OpenAI's protocol."""
+"""Errors in the format of OpenAI's API."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ INVALID, SERVER, BUSY, KEY = (
     "rate_limit_error",
     "authentication_error",
 )
-"""Types of errors, as clients tell them apart."""
+"""Error types that clients distinguish."""
 
 
 class APIError(Exception):
-    """A request that gets an error instead of an answer."""
+    """A request that gets an error in place of a response."""
 
     def __init__(
         self,
@@ -22,23 +22,38 @@ class APIError(Exception):
         status: int = 400,
         kind: str = INVALID,
     ) -> None:
-        """``param`` is the field that is to blame, ``code`` a name that programs can go by."""
+        """``param`` is the field at fault, ``code`` a stable name for programs, ``status`` the HTTP
+        status and ``kind`` the error type."""
+        # A message may quote half of a surrogate pair, which no JSON response can carry.
+        message = message.encode(errors="replace").decode()
         super().__init__(message)
         self.message, self.param, self.code = message, param, code
         self.status, self.kind = status, kind
 
     @property
     def body(self) -> dict[str, Any]:
-        """The error as JSON."""
-        said = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return {"error": said}
+        """The error as a JSON object."""
+        fields = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        }
+        return {"error": fields}
 
 
-def failed(message: str, code: str = "internal_error", status: int = 500) -> APIError:
-    """An error that is the server's own."""
+def server_error(message: str, code: str = "internal_error", status: int = 500) -> APIError:
+    """An error that the server is responsible for."""
     return APIError(message, None, code, status, SERVER)
 
 
-def stopping() -> APIError:
-    """What requests hear that are here when the server stops."""
-    return failed("the server stops.", "stopping", 503)
+def unavailable() -> APIError:
+    """The error for requests that a stopping server, or one without a worker, cannot answer."""
+    return server_error(
+        "The server is stopping, or its worker has ended. Restart it.", "stopping", 503
+    )
+
+
+def disconnected() -> APIError:
+    """The error for a request whose client closed the connection; only logs see it."""
+    return APIError("The client closed the connection.", None, "disconnected", 499)

@@ -1,4 +1,4 @@
-"""The routes: chat completions, the list of models, and whether the server is well."""
+"""The HTTP routes: chat completions, the list of models, and the server's health."""
 
 import asyncio
 import time
@@ -14,146 +14,136 @@ from starlette.exceptions import HTTPException
 
 from calib.config.sweep import GenerationConfig
 from calib.engine.request import Decoding
-from calib.serving.api_errors import APIError, failed
-from calib.serving.calibrated import Calibrated
-from calib.serving.job import Done, Event, Job
-from calib.serving.limits import Admission, Slot, check_host, check_key
-from calib.serving.request_schema import ChatRequest, parsed, wish_of
-from calib.serving.responses import Completion
-from calib.serving.streams import Stream, chunks_of, event_or_gone
+from calib.serving.api_errors import APIError, server_error
+from calib.serving.job import Event, Finished, Job
+from calib.serving.limits import Limits, Slot, check_host, check_key
+from calib.serving.request_schema import ChatRequest, parse_request
+from calib.serving.responses import Completion, EventStream, next_event, stream_chunks
+from calib.serving.served_model import ServedModel
 from calib.serving.worker import Worker, log
 
 PARSED_AT_ONCE = 4
-"""Bodies read at once: a picture may take 200 MB while it is looked at."""
+"""Number of bodies parsed in parallel; decoding an image may take 200 MB."""
 
 
 class Server:
-    """What the routes share."""
+    """The state shared by all routes."""
 
     def __init__(
         self,
-        served: Calibrated,
+        served: ServedModel,
         generation: GenerationConfig,
         body_mb: int = 32,
         waiting: int = 256,
         key: str | None = None,
         local: bool = True,
     ) -> None:
-        """``local`` says that requests come from this machine only."""
+        """``body_mb`` limits each body (MiB), ``waiting`` the number of open requests. ``local``
+        means that only this machine can reach the server."""
         self.served, self.generation = served, generation
         self.key, self.local = key, local
         self.worker = Worker(served)
-        self.admission = Admission(waiting, body_mb << 20)
-        self.reading = asyncio.Semaphore(PARSED_AT_ONCE)
-        self.since = int(time.time())
+        self.limits = Limits(waiting, body_mb << 20)
+        self.parsing = asyncio.Semaphore(PARSED_AT_ONCE)
+        self.started = int(time.time())
 
     @property
-    def default(self) -> Decoding:
-        """How requests that do not say are answered."""
-        how = self.generation
-        return Decoding(
-            max_new_tokens=how.max_new_tokens,
-            batch_rows=how.batch_rows,
-            memory=how.memory,
-            temperature=how.temperature,
-            top_p=how.top_p,
-            kl=False,
-            sharing=how.sharing,
-        )
+    def default_decoding(self) -> Decoding:
+        """Decoding settings of requests that set none."""
+        return Decoding.of(self.generation, kl=False)
 
-    def decoding(self, wish: ChatRequest) -> Decoding:
-        """How a request is to be answered."""
-        how = self.default
-        temperature = how.temperature if wish.temperature is None else wish.temperature
-        top_p = how.top_p if wish.top_p is None else wish.top_p
+    def decoding(self, chat: ChatRequest) -> Decoding:
+        """Decoding settings of a request."""
+        default = self.default_decoding
+        temperature = default.temperature if chat.temperature is None else chat.temperature
+        top_p = default.top_p if chat.top_p is None else chat.top_p
         return replace(
-            how,
-            max_new_tokens=wish.max_tokens or how.max_new_tokens,
+            default,
+            max_new_tokens=chat.token_limit or default.max_new_tokens,
             temperature=temperature,
-            # Of no meaning for the likeliest token: requests that differ in it go together.
+            # Greedy decoding ignores top_p; equal values let requests share a batch.
             top_p=top_p if temperature > 0 else 1.0,
         )
 
     def check(self, request: Request) -> None:
-        """Raise Refused for a request that may not ask."""
+        """Raise APIError for a request with a wrong host or key."""
         if self.local and self.key is None:
             check_host(request)
         check_key(request, self.key)
 
     async def complete(self, request: Request) -> Response:
-        """Answer one request, in one piece or in a stream."""
+        """Answer a request, in one piece or as a stream."""
         self.check(request)
-        place = self.admission.enter()
+        slot = self.limits.acquire()
         response: Response | None = None
         try:
-            response = await self._answered(request, place)
+            response = await self._complete(request, slot)
             return response
         except APIError:
             raise
         except Exception as error:
             log.error("a request failed: %s", type(error).__name__)
-            raise failed("the server failed.") from error
+            raise server_error("The server failed; see its log.") from error
         finally:
-            if not isinstance(response, Stream):
-                place.leave()
+            if not isinstance(response, EventStream):
+                slot.release()
 
-    async def _wish(self, body: bytes) -> ChatRequest:
-        async with self.reading:
-            return await run_in_threadpool(lambda: wish_of(parsed(body)))
-
-    async def _answered(self, request: Request, place: Slot) -> Response:
-        wish = await self._wish(await place.body(request))
-        layer, strength = self.served.point(wish.model, wish.strength, wish.layer)
-        self.served.check_texts(wish.conversation.texts)
+    async def _complete(self, request: Request, slot: Slot) -> Response:
+        body = await slot.read_body(request)
+        async with self.parsing:
+            chat, conversation = await run_in_threadpool(parse_request, body)
+        layer, strength = self.served.resolve(chat.model, chat.calib.strength, chat.calib.layer)
+        self.served.check_texts(conversation.texts)
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
-        def tell(event: Event) -> None:
+        def notify(event: Event) -> None:
             try:
                 loop.call_soon_threadsafe(events.put_nowait, event)
-            except RuntimeError:  # the loop is closed: nobody is there any more
+            except RuntimeError:  # the event loop is closed, so the client is gone
                 job.cancelled = True
 
         job = Job(
-            wish.conversation,
+            conversation,
             layer,
             strength,
-            self.decoding(wish),
-            tell,
-            seed=wish.seed,
-            stop=wish.stop,
-            stream=wish.stream,
+            self.decoding(chat),
+            notify,
+            seed=chat.seed,
+            stop=chat.stop,
+            stream=chat.stream,
         )
         self.worker.submit(job)
         method = self.served.method.name if self.served.method and strength else "none"
         calib = {"method": method, "layer": layer if strength else None, "strength": strength}
-        completion = Completion(wish.model, self.served.vlm.fingerprint, calib)
+        completion = Completion(chat.model, self.served.vlm.fingerprint, calib)
         try:
-            first = await event_or_gone(events, request)
+            first = await next_event(events, request)
             if isinstance(first, APIError):
                 raise first
-            if isinstance(first, Done) and not wish.stream:
-                return JSONResponse(completion.whole(first))
+            if isinstance(first, Finished) and not chat.stream:
+                return JSONResponse(completion.body(first))
         except BaseException:
-            self.worker.drop(job)
+            self.worker.cancel(job)
             raise
-        chunks = chunks_of(job, completion, first, events, wish.include_usage)
-        return Stream(chunks, job, place)
+        include_usage = chat.stream_options.include_usage
+        chunks = stream_chunks(completion, first, events, include_usage)
+        return EventStream(chunks, job, slot)
 
 
-def app_of(server: Server) -> FastAPI:
-    """The application; its worker runs as long as it does."""
+def create_app(server: Server) -> FastAPI:
+    """The application, which starts and stops the server's worker."""
 
     @asynccontextmanager
-    async def running(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.worker.start()
         try:
             yield
         finally:
             await run_in_threadpool(server.worker.stop)
 
-    # Without pages of its own: they would load scripts from elsewhere.
-    app = FastAPI(lifespan=running, openapi_url=None, docs_url=None, redoc_url=None)
+    # FastAPI's documentation pages would load scripts from other hosts.
+    app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
@@ -162,42 +152,42 @@ def app_of(server: Server) -> FastAPI:
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
         server.check(request)
-        listed = [_model(server, name) for name in server.served.names]
-        return JSONResponse({"object": "list", "data": listed})
+        models = [_model_info(server, name) for name in server.served.names]
+        return JSONResponse({"object": "list", "data": models})
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Response:
         server.check(request)
-        server.served.point(name, None, None)
-        return JSONResponse(_model(server, name))
+        server.served.resolve(name, None, None)
+        return JSONResponse(_model_info(server, name))
 
     @app.get("/health")
     async def health() -> Response:
-        well = server.worker.well
-        said = {"status": "ok" if well else "failing", "waiting": server.worker.waiting}
-        return JSONResponse(said, 200 if well else 503)
+        healthy = server.worker.healthy
+        status = {"status": "ok" if healthy else "failing", "waiting": server.worker.open_jobs}
+        return JSONResponse(status, 200 if healthy else 503)
 
     @app.exception_handler(APIError)
-    async def refused(request: Request, error: APIError) -> Response:
+    async def api_error(request: Request, error: APIError) -> Response:
         headers = {"Retry-After": "1"} if error.status in (429, 503) else {}
         return JSONResponse(error.body, error.status, headers)
 
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
-        said = {404: "there is nothing at this address", 405: "this address takes another method"}
-        message = said.get(error.status_code, str(error.detail))
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        messages = {404: "This URL does not exist", 405: "This URL does not accept this method"}
+        message = messages.get(error.status_code, str(error.detail))
         body = APIError(f"{message}.", None, "unknown_url").body
         return JSONResponse(body, error.status_code, error.headers)
 
     return app
 
 
-def _model(server: Server, name: str) -> dict[str, Any]:
+def _model_info(server: Server, name: str) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
-        "created": server.since,
+        "created": server.started,
         "owned_by": "calib",
         "root": server.served.vlm.checkpoint,
-        "max_model_len": server.served.context,
+        "max_model_len": server.served.context_length,
     }

@@ -1,4 +1,4 @@
-"""Answer some requests at once: each under its setting, in as many steps as its method takes."""
+"""Answer a batch of jobs: each with its own setting, in as many steps as its method takes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,178 +11,173 @@ from calib.engine.engine import Engine
 from calib.engine.request import Request, Response
 from calib.interventions.intervention import Setting
 from calib.models.prompts import read_prompt, read_prompts
-from calib.serving.api_errors import APIError, failed, stopping
-from calib.serving.calibrated import Calibrated
-from calib.serving.job import Done, Job, Telling
+from calib.serving.api_errors import APIError, server_error, unavailable
+from calib.serving.job import Finished, Job, ResponseTracker
+from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
 
-CONTEXT = "context_length_exceeded"
+CONTEXT_EXCEEDED = "context_length_exceeded"
 
 
 @dataclass
 class PendingSteps:
-    """A request in the steps of its method's dialogue."""
+    """A job with the steps of its prompt flow that are done, and the prompt of the next one."""
 
     job: Job
     setting: Setting
-    shown: Example
-    telling: Telling
+    prompt: Example
+    tracker: ResponseTracker
     responses: list[Response] = field(default_factory=list)
     prompt_tokens: int = 0
 
     @property
-    def several(self) -> bool:
-        dialogue = self.setting.intervention.prompt_flow
-        return dialogue is not None and dialogue.multi_step
+    def multi_step(self) -> bool:
+        flow = self.setting.intervention.prompt_flow
+        return flow is not None and flow.multi_step
 
-    def enough(self, text: str) -> bool:
-        """Whether this step needs no more tokens. Which step counts is known at the end of a
-        dialogue: until then none is streamed, and no stop text ends one."""
-        return self.job.cancelled if self.several else self.telling.enough(text)
+    def needs_no_more(self, text: str) -> bool:
+        """Whether the response of this step needs no more tokens.
+
+        In a flow of several steps the final response is known only at the end, so no step is
+        streamed and no stop sequence ends a step.
+        """
+        return self.job.cancelled if self.multi_step else self.tracker.update(text)
+
+    def advance(self) -> int | None:
+        """Index of the final response among ``responses``; None sets the prompt of another step."""
+        if not self.multi_step or self.job.cancelled:
+            return len(self.responses) - 1
+        flow = self.setting.intervention.prompt_flow
+        assert flow is not None
+        step = flow.next(self.job.example, [response.text for response in self.responses])
+        if isinstance(step, int):
+            return step
+        self.prompt = step
+        return None
 
 
-def answer(
-    served: Calibrated, engine: Engine, jobs: Sequence[Job], answered: Callable[[], None]
+def answer_batch(
+    served: ServedModel, engine: Engine, jobs: Sequence[Job], on_success: Callable[[], None]
 ) -> None:
-    """Tell every job what comes of it: pieces, if it streams, and its answer or a refusal.
-    ``answered`` is called before the first is told its end.
+    """Send each job its events: text deltas if it streams, then its response or an error.
 
-    Raises whatever fails for all of them; jobs may have been told pieces by then, none its end.
+    ``on_success`` is called before the first job gets its response. Raises any error that concerns
+    the whole batch; by then jobs may have received text deltas, but no final event.
     """
-    going = _begun(served, jobs)
-    finished: list[tuple[PendingSteps, int]] = []
-    refused: list[tuple[Job, APIError]] = []
-    while going:
+    pending = _first_steps(served, jobs)
+    finished: list[tuple[PendingSteps, Response]] = []
+    errors: list[tuple[Job, APIError]] = []
+    while pending:
         ready = []
-        for one, found in zip(going, _lengths(served, going), strict=True):
-            if isinstance(found, APIError):
-                refused.append((one.job, found))
+        for steps, length in zip(pending, _prompt_lengths(served, pending), strict=True):
+            if isinstance(length, APIError):
+                errors.append((steps.job, length))
             else:
-                one.prompt_tokens += found
-                ready.append(one)
-        edits = _edits(ready)
-        asked = [
-            Request(one.shown, edits[k], one.job.seed, one.enough) for k, one in enumerate(ready)
+                steps.prompt_tokens += length
+                ready.append(steps)
+        requests = [
+            Request(steps.prompt, edits, steps.job.seed, steps.needs_no_more)
+            for steps, edits in zip(ready, _edits(ready), strict=True)
         ]
-        responses = engine.answer(asked) if asked else []
-        going = []
-        for one, response in zip(ready, responses, strict=True):
-            one.responses.append(response)
-            counts = _next(one)
-            if counts is None:
-                going.append(one)
+        responses = engine.answer(requests) if requests else []
+        pending = []
+        for steps, response in zip(ready, responses, strict=True):
+            steps.responses.append(response)
+            final = steps.advance()
+            if final is None:
+                pending.append(steps)
             else:
-                finished.append((one, counts))
-    # Ends are told when nothing can fail any more: what fails is tried again, one by one.
-    answered()
-    for job, refusal in refused:
-        job.tell(refusal)
-    for one, place in finished:
-        _tell_end(one, place)
+                finished.append((steps, steps.responses[final]))
+    # Final events are sent once nothing can fail any more, because failed batches are retried.
+    on_success()
+    for job, error in errors:
+        job.notify(error)
+    for steps, response in finished:
+        steps.job.notify(_final_event(steps, response))
 
 
-def _begun(served: Calibrated, jobs: Sequence[Job]) -> list[PendingSteps]:
-    """What each request shows first. Requests that look alike show one object: it is read once."""
-    shown: dict[tuple[int, str], Example] = {}
-    found = []
+def _first_steps(served: ServedModel, jobs: Sequence[Job]) -> list[PendingSteps]:
+    """The first step of each job. Jobs with equal prompts share one example, which is read once."""
+    prompts: dict[tuple[int, str], Example] = {}
+    first_steps = []
     for job in jobs:
         setting = served.setting(job.layer, job.strength)
-        dialogue = setting.intervention.prompt_flow
-        key = id(dialogue), job.conversation.looks
-        if key not in shown:
-            first = dialogue.next(job.example, ()) if dialogue else job.example
-            assert isinstance(first, Example), "a dialogue begins with a question"
-            shown[key] = first
-        found.append(PendingSteps(job, setting, shown[key], Telling(job)))
-    return found
+        flow = setting.intervention.prompt_flow
+        key = id(flow), job.conversation.prompt_hash
+        if key not in prompts:
+            prompt = flow.next(job.example, ()) if flow else job.example
+            assert isinstance(prompt, Example), "a prompt flow begins with a prompt"
+            prompts[key] = prompt
+        first_steps.append(PendingSteps(job, setting, prompts[key], ResponseTracker(job)))
+    return first_steps
 
 
-def _lengths(served: Calibrated, going: Sequence[PendingSteps]) -> list[int | APIError]:
-    """How many tokens each prompt has; a refusal where the model cannot read it, or where there is
-    no room for the answer."""
-    shown = {id(one.shown): one.shown for one in going}
+def _prompt_lengths(served: ServedModel, pending: Sequence[PendingSteps]) -> list[int | APIError]:
+    """Number of tokens of each prompt; an error if the model cannot read it, or if its context has
+    no room for the response."""
+    prompts = {id(steps.prompt): steps.prompt for steps in pending}
     lengths: dict[int, int | APIError] = {}
     try:
-        read = read_prompts(served.vlm, list(shown.values()))
-        lengths = {key: len(prompt.tokens) for key, prompt in zip(shown, read, strict=True)}
-    except Exception:  # One of them is to blame: each is read alone, and that one refused.
-        lengths = {key: _length(served, example) for key, example in shown.items()}
-    return [_room(served, one.job, lengths[id(one.shown)]) for one in going]
+        tokenized = read_prompts(served.vlm, list(prompts.values()))
+        lengths = {key: len(read.tokens) for key, read in zip(prompts, tokenized, strict=True)}
+    except Exception:  # One prompt is at fault: read each alone to find it.
+        lengths = {key: _prompt_length(served, prompt) for key, prompt in prompts.items()}
+    return [_check_context(served, steps.job, lengths[id(steps.prompt)]) for steps in pending]
 
 
-def _length(served: Calibrated, example: Example) -> int | APIError:
+def _prompt_length(served: ServedModel, prompt: Example) -> int | APIError:
     try:
-        return len(read_prompt(served.vlm, example).tokens)
+        return len(read_prompt(served.vlm, prompt).tokens)
     except CalibError as error:
-        # A processor's own refusal is behind some of them; the rest are too long.
-        code = None if error.__cause__ else CONTEXT
+        # Errors with a cause come from the processor; the others mean that the prompt is too long.
+        code = None if error.__cause__ else CONTEXT_EXCEEDED
         return APIError(str(error), "messages", code)
     except TemplateError as error:
-        said = str(error)[:300]
-        return APIError(f"the model's chat template refuses this: {said}", "messages")
+        reason = str(error)[:300]
+        return APIError(f"The model's chat template refuses the messages: {reason}", "messages")
 
 
-def _room(served: Calibrated, job: Job, length: int | APIError) -> int | APIError:
-    wanted = job.decoding.max_new_tokens
-    if isinstance(length, APIError) or length + wanted <= served.context:
+def _check_context(served: ServedModel, job: Job, length: int | APIError) -> int | APIError:
+    max_new_tokens = job.decoding.max_new_tokens
+    if isinstance(length, APIError) or length + max_new_tokens <= served.context_length:
         return length
     return APIError(
-        f"the prompt has {length} tokens, and with {wanted} for the answer that is more than the "
-        f"model's context of {served.context}. Shorten the messages, or give a smaller max_tokens.",
+        f"The prompt has {length} tokens and the response may have {max_new_tokens}, but the "
+        f"model's context has {served.context_length}. Shorten the messages, or set a smaller "
+        "max_tokens.",
         "messages",
-        CONTEXT,
+        CONTEXT_EXCEEDED,
     )
 
 
-def _edits(going: Sequence[PendingSteps]) -> list[Edits]:
-    """The edits of each request; each setting is asked once for all of its examples."""
+def _edits(pending: Sequence[PendingSteps]) -> list[Edits]:
+    """The edits of each prompt, computed once per setting for all of its prompts."""
     by_setting: dict[int, list[int]] = {}
-    for k, one in enumerate(going):
-        by_setting.setdefault(id(one.setting), []).append(k)
-    found: list[Edits] = [()] * len(going)
-    for places in by_setting.values():
-        change = going[places[0]].setting.intervention
-        for k, edits in zip(
-            places, change.edits_for([going[k].shown for k in places]), strict=True
-        ):
-            found[k] = edits
-    return found
+    for k, steps in enumerate(pending):
+        by_setting.setdefault(id(steps.setting), []).append(k)
+    edits: list[Edits] = [()] * len(pending)
+    for indices in by_setting.values():
+        intervention = pending[indices[0]].setting.intervention
+        prompts = [pending[k].prompt for k in indices]
+        for k, prompt_edits in zip(indices, intervention.edits_for(prompts), strict=True):
+            edits[k] = prompt_edits
+    return edits
 
 
-def _next(one: PendingSteps) -> int | None:
-    """Which response counts; None where there is more to ask, which is then shown."""
-    if not one.several or one.job.cancelled:
-        return len(one.responses) - 1
-    dialogue = one.setting.intervention.prompt_flow
-    assert dialogue is not None
-    step = dialogue.next(one.job.example, [response.text for response in one.responses])
-    if isinstance(step, int):
-        return step
-    one.shown = step
-    return None
-
-
-def _tell_end(one: PendingSteps, place: int) -> None:
-    response = one.responses[place]
-    if one.job.cancelled:  # half an answer is none
-        one.job.tell(stopping())
-        return
+def _final_event(steps: PendingSteps, response: Response) -> Finished | APIError:
+    if steps.job.cancelled:  # the response is incomplete
+        return unavailable()
     if response.finish == "not_finite":
-        one.job.tell(
-            APIError(
-                f"the model's output is not finite at strength {one.job.strength:g}. Give a "
-                "smaller one.",
-                "calib.strength",
-                "not_finite",
-            )
+        return APIError(
+            f"The logits are not finite at strength {steps.job.strength:g}. Set a smaller one.",
+            "calib.strength",
+            "not_finite",
         )
-        return
     try:
-        text = one.telling.end(response.text)
+        text = steps.tracker.finish(response.text)
     except ValueError as error:
-        one.job.tell(failed(f"{error}. Ask without stream."))
-        return
-    cut = len(text) < len(response.text)
-    finish = "length" if response.finish == "length" and not cut else "stop"
-    tokens = sum(len(step.tokens) for step in one.responses)
-    one.job.tell(Done(text, finish, one.prompt_tokens, tokens))
+        return server_error(f"{error}. Send the request without stream.")
+    stopped = len(text) < len(response.text)
+    finish_reason = "length" if response.finish == "length" and not stopped else "stop"
+    tokens = sum(len(step.tokens) for step in steps.responses)
+    return Finished(text, finish_reason, steps.prompt_tokens, tokens)

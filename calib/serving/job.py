@@ -1,4 +1,4 @@
-"""One request on its way: what is asked, and who is told what comes of it."""
+"""A queued request, the events it produces, and the tracking of its growing response."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,112 +9,109 @@ from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-"""What a character of several tokens is decoded to until its last one is there."""
+"""Decoded form of a character whose last token is not generated yet."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some more of the text."""
+class TextDelta:
+    """The next part of a streamed response."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Done:
-    """The whole answer."""
+class Finished:
+    """A complete response."""
 
     text: str
-    finish: str
-    """stop or length."""
+    finish_reason: str
+    """"stop" or "length"."""
     prompt_tokens: int
-    """Of all prompts that were read for it: a method may ask more than once."""
-    tokens: int
-    """Generated, the end token included."""
+    """Total over all prompts of the response; a method may use several."""
+    completion_tokens: int
+    """Generated tokens, including end tokens."""
 
 
-Event = Piece | Done | APIError
+Event = TextDelta | Finished | APIError
 
 
 @dataclass(eq=False)
 class Job:
-    """A request that waits for the model, or is being answered."""
+    """A request that waits for the model or is being answered."""
 
     conversation: Conversation
     layer: int | None
     strength: float
     decoding: Decoding
-    """Requests with equal ones are answered together."""
-    tell: Callable[[Event], None]
-    """Called in the worker's thread."""
+    """Jobs with equal decoding settings are answered in one batch."""
+    notify: Callable[[Event], None]
+    """Receives every event, in the worker's thread."""
     seed: int = 0
     stop: tuple[str, ...] = ()
+    """Stop sequences."""
     stream: bool = False
     cancelled: bool = False
-    """Whether nobody waits for the answer any more."""
-    told: str = ""
-    """What was streamed so far, also by an attempt that failed."""
+    """Whether the client has disconnected or the server is stopping."""
+    streamed: str = ""
+    """Text sent so far, including text from a failed attempt."""
 
     @property
     def example(self) -> Example:
         return self.conversation.example
 
-    def let_go(self) -> None:
-        """Free the pictures."""
-        for picture in self.conversation.pictures:
-            picture.let_go()
+    def release_images(self) -> None:
+        """Free the memory of the request's images."""
+        for image in self.conversation.images:
+            image.release()
 
 
-class Telling:
-    """Watches a text grow: tells the new part of it, and when it has said what ends it."""
+class ResponseTracker:
+    """Streams a job's response as it grows, and detects its stop sequences."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.before = ""
+        self.previous = ""
 
-    def enough(self, text: str) -> bool:
-        """Whether a text that has come so far needs no more tokens; what is new of it is told."""
+    def update(self, text: str) -> bool:
+        """Stream the new part of the response so far; true when no more tokens are needed."""
         if self.job.cancelled:
             return True
-        ended = cut_at(text, self.job.stop) is not None
+        ended = stop_index(text, self.job.stop) is not None
         if self.job.stream and not ended:
-            # What the next token may still change is held back: the last token's share of the text,
-            # and what may be the beginning of a stop text.
-            settled = _common(self.before, text).rstrip(UNFINISHED)
-            held = max((len(stop) for stop in self.job.stop), default=1) - 1
-            self._tell(settled[: len(text) - held] if held else settled)
-        self.before = text
+            # Hold back text that the next token may still change: the share of the last token, and
+            # a possible beginning of a stop sequence.
+            stable = _common_prefix(self.previous, text).rstrip(UNFINISHED)
+            held_back = max((len(stop) for stop in self.job.stop), default=1) - 1
+            self._send(stable[: len(text) - held_back] if held_back else stable)
+        self.previous = text
         return ended
 
-    def end(self, text: str) -> str:
-        """The text without what stands behind a stop text; what was not told yet is.
+    def finish(self, text: str) -> str:
+        """Stream the rest, and return the response up to its first stop sequence.
 
-        Raises ValueError where another beginning was told.
+        Raises ValueError if the streamed text is not a prefix of the response.
         """
-        cut = cut_at(text, self.job.stop)
-        whole = text if cut is None else text[:cut]
-        if not whole.startswith(self.job.told):
-            raise ValueError("the text is not the one that was streamed")
+        end = stop_index(text, self.job.stop)
+        response = text if end is None else text[:end]
+        if not response.startswith(self.job.streamed):
+            raise ValueError("The response differs from the text that was streamed")
         if self.job.stream:
-            self._tell(whole)
-        return whole
+            self._send(response)
+        return response
 
-    def _tell(self, text: str) -> None:
-        told = self.job.told
-        if len(text) > len(told) and text.startswith(told):
-            self.job.tell(Piece(text[len(told) :]))
-            self.job.told = text
-
-
-def cut_at(text: str, stops: tuple[str, ...]) -> int | None:
-    """Where the first stop text begins."""
-    found = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return min(found, default=None)
+    def _send(self, text: str) -> None:
+        streamed = self.job.streamed
+        if len(text) > len(streamed) and text.startswith(streamed):
+            self.job.notify(TextDelta(text[len(streamed) :]))
+            self.job.streamed = text
 
 
-def _common(one: str, other: str) -> str:
-    length = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        length += 1
-    return one[:length]
+def stop_index(text: str, stops: tuple[str, ...]) -> int | None:
+    """Index of the first stop sequence in the text; None if there is none."""
+    indices = [index for stop in stops if (index := text.find(stop)) >= 0]
+    return min(indices, default=None)
+
+
+def _common_prefix(a: str, b: str) -> str:
+    pairs = enumerate(zip(a, b, strict=False))
+    return a[: next((k for k, (x, y) in pairs if x != y), min(len(a), len(b)))]

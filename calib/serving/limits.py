@@ -1,4 +1,4 @@
-"""Who comes in: how many requests at once, how large, and from where."""
+"""Limits on requests: how many are open, how large their bodies are, and who may send them."""
 
 import asyncio
 import hmac
@@ -6,96 +6,100 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
-from calib.serving.api_errors import BUSY, KEY, APIError
+from calib.serving.api_errors import BUSY, KEY, APIError, disconnected
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-TOGETHER = 1 << 30
-"""Bytes of all requests that are here at once."""
-ARRIVING = 60.0
-"""Seconds that a body may take to arrive."""
-DRAINED = 256 << 20
-"""Bytes of a body that is too large that are still taken in and thrown away: a client that is
-answered while it sends may see a broken connection instead of the answer."""
+MAX_TOTAL_BYTES = 1 << 30
+"""Maximum size of all open requests together."""
+BODY_TIMEOUT = 60.0
+"""Seconds within which a body must arrive."""
+MAX_DISCARDED_BYTES = 256 << 20
+"""Maximum number of bytes read and discarded from a body that is too large. A client that gets its
+error while it still sends may see a broken connection instead of the error."""
 
 
-class Admission:
-    """Counts the requests that are here, and their bytes."""
+class Limits:
+    """Counts the open requests and their bytes."""
 
-    def __init__(self, most: int, largest: int) -> None:
-        """At most ``most`` requests at once, of at most ``largest`` bytes."""
-        self.most, self.largest = most, largest
-        self.here = self.bytes = 0
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        """Allow ``max_requests`` open requests of at most ``max_bytes`` each."""
+        self.max_requests, self.max_bytes = max_requests, max_bytes
+        self.open_requests = self.open_bytes = 0
 
-    def enter(self) -> "Slot":
-        """A place for one request.
+    def acquire(self) -> "Slot":
+        """Reserve a slot for one request.
 
-        Raises Refused where there is none.
+        Raises APIError (429) when all slots are taken.
         """
-        if self.here >= self.most:
-            raise _busy(f"{self.most} requests are waiting already")
-        self.here += 1
+        if self.open_requests >= self.max_requests:
+            raise _busy(f"{self.max_requests} requests are already open")
+        self.open_requests += 1
         return Slot(self)
 
 
 class Slot:
-    """One request's share."""
+    """The share of the limits that one request uses."""
 
-    def __init__(self, admission: Admission) -> None:
-        self.admission, self.bytes, self.left = admission, 0, False
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.bytes, self.released = limits, 0, False
 
-    def leave(self) -> None:
-        """Make room for another; a second time does nothing."""
-        if not self.left:
-            self.left = True
-            self.admission.here -= 1
-            self.admission.bytes -= self.bytes
+    def release(self) -> None:
+        """Return the slot; calling this again has no effect."""
+        if not self.released:
+            self.released = True
+            self.limits.open_requests -= 1
+            self.limits.open_bytes -= self.bytes
 
-    async def body(self, request: Request) -> bytes:
+    async def read_body(self, request: Request) -> bytes:
         """The body of a request.
 
-        Raises Refused for one that is no JSON by its own account, too large, or too slow.
+        Raises APIError if it is not declared as JSON, too large or too slow, or if the client
+        disconnects.
         """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            # Also what keeps other sites' pages from asking: they cannot send this unasked.
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            # Web pages of other origins cannot send this content type without permission (CORS),
+            # so this also protects a local server from them.
             raise APIError(
-                "the body's Content-Type is not application/json.", None, "invalid_content_type",
+                "The Content-Type of the body must be application/json.",
+                None,
+                "invalid_content_type",
                 415,
-            )  # fmt: skip
+            )
         try:
-            async with asyncio.timeout(ARRIVING):
+            async with asyncio.timeout(BODY_TIMEOUT):
                 return await self._read(request)
         except TimeoutError as error:
             raise APIError(
-                f"the body took longer than {ARRIVING:g} s to arrive.", None, "timeout", 408
+                f"The body took longer than {BODY_TIMEOUT:g} s to arrive.", None, "timeout", 408
             ) from error
 
     async def _read(self, request: Request) -> bytes:
-        largest = self.admission.largest
+        max_bytes = self.limits.max_bytes
         parts: list[bytes] = []
         length = 0
-        refused: APIError | None = None
+        error: APIError | None = None
         async for part in _parts(request):
             length += len(part)
-            if refused is None and length > largest:
-                refused = APIError(
-                    f"the body is larger than {largest >> 20} MiB. Send smaller pictures.",
+            if error is None and length > max_bytes:
+                error = APIError(
+                    f"The body is larger than {max_bytes >> 20} MiB. Send smaller images.",
                     None,
                     "request_too_large",
                     413,
                 )
-            elif refused is None and self.admission.bytes + len(part) > TOGETHER:
-                refused = _busy("the requests that wait take all the memory there is for them")
-            if refused is None:
+            elif error is None and self.limits.open_bytes + len(part) > MAX_TOTAL_BYTES:
+                error = _busy("the open requests use all memory reserved for them")
+            if error is None:
                 parts.append(part)
                 self.bytes += len(part)
-                self.admission.bytes += len(part)
-            elif length > largest + DRAINED:
+                self.limits.open_bytes += len(part)
+            elif length > max_bytes + MAX_DISCARDED_BYTES:
                 break
             else:
                 parts.clear()
-        if refused is not None:
-            raise refused
+        if error is not None:
+            raise error
         return b"".join(parts)
 
 
@@ -104,24 +108,25 @@ async def _parts(request: Request) -> AsyncIterator[bytes]:
         async for part in request.stream():
             yield part
     except ClientDisconnect as error:
-        raise APIError("the client went away.", None, "disconnected", 499) from error
+        raise disconnected() from error
 
 
-def _busy(why: str) -> APIError:
-    return APIError(f"{why}. Try again in a moment.", None, "queue_full", 429, BUSY)
+def _busy(reason: str) -> APIError:
+    return APIError(
+        f"Too many requests: {reason}. Try again in a moment.", None, "queue_full", 429, BUSY
+    )
 
 
 def check_key(request: Request, key: str | None) -> None:
-    """Raise Refused unless the request has the key, where there is one."""
+    """Raise APIError unless the request carries the server's key, if it has one."""
     if key is None:
         return
-    given = request.headers.get("authorization", "")
-    scheme, _, said = given.partition(" ")
-    # Headers are decoded as Latin-1, whatever they hold.
-    right = hmac.compare_digest(said.strip().encode("latin-1", "replace"), key.encode())
-    if scheme.lower() != "bearer" or not right:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    # Headers are decoded as Latin-1, whatever bytes they hold.
+    correct = hmac.compare_digest(given.strip().encode("latin-1", "replace"), key.encode())
+    if scheme.lower() != "bearer" or not correct:
         raise APIError(
-            "the key is missing or wrong. Give the server's as api_key.",
+            "The API key is missing or wrong. Give the server's key as api_key.",
             None,
             "invalid_api_key",
             401,
@@ -130,13 +135,18 @@ def check_key(request: Request, key: str | None) -> None:
 
 
 def check_host(request: Request) -> None:
-    """Raise Refused for another name of this machine than its own: a page whose address was turned
-    to this machine could ask in the name of whoever looks at it."""
+    """Raise APIError unless the Host header is a loopback name.
+
+    This prevents DNS rebinding: a web page whose domain resolves to this machine could otherwise
+    send requests from its visitor's browser.
+    """
     host = request.headers.get("host", "")
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name, _, port = host.rpartition(":")
+    name = name if port.isdigit() else host
     if name.strip("[]").lower() not in LOOPBACK:
         raise APIError(
-            "this server answers to localhost only. To serve others give host=0.0.0.0 and key_env.",
+            "This server accepts requests to localhost only. To accept others, start it with "
+            "host=0.0.0.0 and key_env.",
             None,
             "unknown_host",
             403,

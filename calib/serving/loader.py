@@ -1,145 +1,134 @@
-"""Load what is served: from a finished run or from settings, warmed up before traffic."""
+"""Load the model and the method to serve, from a finished run or from settings."""
 
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
 
 from calib.config.commands import ServeConfig
 from calib.config.method import Combine, Steer
 from calib.config.model import ModelChoice, ModelConfig
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod
-from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction
 from calib.interventions.intervention import Method
 from calib.models.load import VLM, load
-from calib.runs.manifest import read_run
-from calib.runs.run_files import method_of, read_operating_points, settings_of, typed
-from calib.serving.calibrated import Calibrated
-from calib.serving.refit import needs_data, of_run, without_data
+from calib.runs.run import Run
+from calib.serving.refit import build_without_examples, needs_examples, refit_from_run
+from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError, did_you_mean
 
 
-def _blank() -> Image.Image:
-    return Image.new("RGB", (64, 64), "white")
+def load_served(config: ServeConfig) -> ServedModel:
+    """The model and the method that ``config`` describes.
 
-
-def _probe(name: str, pictured: bool) -> Example:
-    return Example(
-        id=name,
-        dataset="probe",
-        variant="probe",
-        category="probe",
-        split="test",
-        query="What is this?",
-        picture=_blank if pictured else None,
-    )
-
-
-PROBES = (_probe("a request without a picture", False), _probe("a request with a picture", True))
-
-
-def calibrated(config: ServeConfig) -> Calibrated:
-    """The model and the method that ``config`` asks for.
-
-    Raises CalibError for a folder that is no finished run, and for a method that cannot be served.
+    Raises CalibError if the folder is not a finished run, or if the method cannot be served.
     """
-    return _of_run(config, Path(config.run).expanduser()) if config.run else _of_settings(config)
+    if config.run:
+        return _from_run(config, Run.load(config.run))
+    return _from_settings(config)
 
 
-def _of_run(config: ServeConfig, folder: Path) -> Calibrated:
+def _from_run(config: ServeConfig, run: Run) -> ServedModel:
     if not isinstance(config.method, NoneMethod):
         raise CalibError(
-            f"method={config.method.name} with run={config.run}: the run has its methods with all "
-            f"their settings. Leave method away; pick={config.method.name} picks one of several."
+            "conflicting-settings",
+            f"method={config.method.name} cannot be given with run={config.run}, which has its own "
+            f"methods. Omit method, and select one of the run's with pick={config.method.name}.",
         )
-    points = {point["method"]: point for point in read_operating_points(folder)}
+    points = {point["method"]: point for point in run.operating_points}
     own = [name for name, point in points.items() if not point.get("reference")]
     if config.pick is None and len(own) > 1:
         raise CalibError(
-            f"'{folder}' is a run of {', '.join(points)}. Give pick=NAME to serve one of them."
+            "missing-setting",
+            f"'{run.folder}' has several methods: {', '.join(points)}. Select one with pick=NAME.",
         )
     name = config.pick or own[0]
     if name not in points:
         raise CalibError(
-            f"pick={name}: '{folder}' is a run of {', '.join(points)}.{did_you_mean(name, points)}"
+            "unknown-name",
+            f"pick={name}: '{run.folder}' has no method of this name.{did_you_mean(name, points)} "
+            f"Choose from {', '.join(points)}.",
         )
-    settings = settings_of(folder)
-    identity = read_run(folder)["identity"]
-    fingerprint = identity.get("fingerprint")
-    vlm = load(_model(config.model, settings["model"], folder))
+    fingerprint = run.manifest["identity"].get("fingerprint")
+    vlm = load(_model(config.model, run))
     if vlm.fingerprint != fingerprint:
         raise CalibError(
-            f"'{folder}' calibrated {identity.get('checkpoint')} as it was then (fingerprint "
-            f"{fingerprint}, now {vlm.fingerprint}): other weights, another type or another "
-            "version of transformers. Give the model as the run had it, or run the sweep again."
+            "mismatch",
+            f"'{run.folder}' calibrated {run.checkpoint} with fingerprint {fingerprint}, "
+            f"but the model loaded now has {vlm.fingerprint}: its weights, its dtype or the "
+            "version of transformers differ. Load the run's model, or run the sweep again.",
         )
-    chosen = method_of(settings, name)
+    chosen = run.method_config(name)
     if chosen is None or isinstance(chosen, NoneMethod):
         return _served(config, vlm, None)
-    method = of_run(vlm, chosen, folder, settings)
+    method = refit_from_run(vlm, chosen, run)
     layer, strength, notes = points[name]["layer"], float(points[name]["strength"]), []
     if points[name].get("kept_uncalibrated"):
         notes.append(
-            "no setting of the run was better than the uncalibrated model, which it chose: both "
-            "names answer alike unless a request gives a strength"
+            "no setting of the run was better than the uncalibrated model, so the run chose that: "
+            "both model names give the same answers unless a request sets a strength"
         )
     return _served(config, vlm, method, layer, strength, _strengths(chosen), notes)
 
 
-def _model(given: ModelChoice, of_run: Any, folder: Path) -> ModelChoice:
-    """The run's model, unless another configuration of it was given."""
-    if not isinstance(of_run, dict) or "checkpoint" not in of_run:
+def _model(given: ModelChoice, run: Run) -> ModelChoice:
+    """The run's model, unless the command configures a model."""
+    of_run = run.config("model")
+    if not isinstance(of_run, ModelConfig):
         raise CalibError(
-            f"'{folder}' is a run of a model behind an endpoint, served already. Give a run "
-            "of a model with weights."
+            "unsupported",
+            f"'{run.folder}' is a run of a remote model, which has an endpoint already. Give a run "
+            "of a model with local weights.",
         )
     if isinstance(given, ModelConfig) and given == ModelConfig(given.name):
-        found = typed([ModelConfig], of_run)
-        assert isinstance(found, ModelConfig)
-        return found
+        return of_run
     return given
 
 
-def _of_settings(config: ServeConfig) -> Calibrated:
+def _from_settings(config: ServeConfig) -> ServedModel:
     if config.pick is not None:
-        raise CalibError("pick names a method of a run. Give run=FOLDER, or method=NAME instead.")
-    wanted = config.method
-    notes: list[str] = []
-    if isinstance(wanted, NoneMethod):
-        return _served(config, load(config.model), None)
-    if needs_data(wanted):
-        also = " or method.direction=FILE" if isinstance(wanted, Steer) else ""
         raise CalibError(
-            f"method={wanted.name} is fitted to a benchmark, and none is read here. Run "
-            f"calib.sweep with it and give run=FOLDER{also}."
+            "conflicting-settings",
+            f"pick={config.pick} selects a method of a run. Give run=FOLDER too, or use "
+            "method=NAME instead.",
         )
-    for part in _parts(wanted):
+    method_config = config.method
+    notes: list[str] = []
+    if isinstance(method_config, NoneMethod):
+        return _served(config, load(config.model), None)
+    if needs_examples(method_config):
+        also = " or method.direction=FILE" if isinstance(method_config, Steer) else ""
+        raise CalibError(
+            "unsupported",
+            f"method={method_config.name} is fitted to a benchmark, which calib.serve does not "
+            f"load. Run calib.sweep with it and give run=FOLDER{also}.",
+        )
+    for part in _parts(method_config):
         if getattr(part, "kl", None) is not None or getattr(part, "layers", None) == "auto":
             raise CalibError(
-                f"method={part.name}: a budget of KL and layers=auto are for a sweep, which "
-                "measures them. Give run=FOLDER, or method.strengths=[1] and method.layers=[3]."
+                "unsupported",
+                f"method={part.name}: only a sweep can measure kl and layers=auto. Give "
+                "run=FOLDER, or method.strengths=[1] and method.layers=[3].",
             )
-    if isinstance(wanted, Steer):
-        wanted, notes = _as_exported(wanted)
+    if isinstance(method_config, Steer):
+        method_config, notes = _with_exported_point(method_config)
     vlm = load(config.model)
-    method = without_data(vlm, wanted)
-    strengths, layer = _strengths(wanted), config.layer
+    method = build_without_examples(vlm, method_config)
+    strengths, layer = _strengths(method_config), config.layer
     if len(strengths) != 1 and config.strength is None:
         raise CalibError(
-            f"method.strengths={strengths}: a model is served at one. Give strength=1, or "
-            "method.strengths=[1]; a request may ask for others."
+            "missing-setting",
+            f"method.strengths={strengths}: the server needs one default. Give strength=1 or "
+            "method.strengths=[1]; requests may set others.",
         )
     if len(method.layers) != 1 and layer is None:
         raise CalibError(
-            f"method={method.name} has layers {list(method.layers)}, and a model is served at one. "
-            "Give layer=3, or method.layers=[3]; a request may ask for others."
+            "missing-setting",
+            f"method={method.name} has the layers {list(method.layers)}: the server needs one "
+            "default. Give layer=3 or method.layers=[3]; requests may set others.",
         )
-    at = method.layers[0] if layer is None else layer
+    layer = method.layers[0] if layer is None else layer
     strength = strengths[0] if config.strength is None else config.strength
-    return _served(config, vlm, method, at, strength, strengths, notes)
+    return _served(config, vlm, method, layer, strength, strengths, notes)
 
 
 def _parts(config: MethodConfig) -> list[MethodConfig]:
@@ -151,9 +140,9 @@ def _strengths(config: MethodConfig) -> list[float]:
     return list(calibration.strengths) if isinstance(calibration, Calibration) else []
 
 
-def _as_exported(config: Steer) -> tuple[Steer, list[str]]:
-    """The configuration with the layer and the strength that an exported direction was chosen at,
-    where they were left as they are."""
+def _with_exported_point(config: Steer) -> tuple[Steer, list[str]]:
+    """The configuration with the exported direction's layer and strength in place of defaults, and
+    notes about the direction."""
     direction: Direction = read_direction(Path(str(config.direction)).expanduser())
     notes = []
     if direction.chosen_layer is not None:
@@ -163,8 +152,8 @@ def _as_exported(config: Steer) -> tuple[Steer, list[str]]:
             config = dataclasses.replace(config, strengths=[direction.strength])
     if direction.positions not in ("", config.positions):
         notes.append(
-            f"the direction was chosen at positions={direction.positions}, and is served at "
-            f"{config.positions}: give method.positions={direction.positions} for what was measured"
+            f"the direction was measured at positions={direction.positions} but is served at "
+            f"positions={config.positions}; set method.positions={direction.positions} to match"
         )
     return config, notes
 
@@ -177,20 +166,22 @@ def _served(
     strength: float = 0.0,
     strengths: list[float] | None = None,
     notes: list[str] | None = None,
-) -> Calibrated:
+) -> ServedModel:
     if method is None and (config.strength is not None or config.layer is not None):
         raise CalibError(
-            "strength and layer are those of a method, and there is none. Leave them away."
+            "conflicting-settings",
+            "strength and layer need a method, and none is given. Omit them, or give method=NAME.",
         )
     if method is not None and config.layer is not None and config.layer not in method.layers:
         raise CalibError(
-            f"layer={config.layer}: {method.name} has layers "
-            f"{[one for one in method.layers if one is not None]}."
+            "invalid-setting",
+            f"layer={config.layer}: {method.name} has the layers "
+            f"{[layer for layer in method.layers if layer is not None]}.",
         )
-    plain = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(vlm.checkpoint).name).strip("-.") or "model"
-    return Calibrated(
+    checkpoint = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(vlm.checkpoint).name).strip("-.") or "model"
+    return ServedModel(
         vlm,
-        config.name or (plain if method is None else f"{plain}-{method.name}"),
+        config.name or (checkpoint if method is None else f"{checkpoint}-{method.name}"),
         method,
         layer if config.layer is None else config.layer,
         strength if config.strength is None else config.strength,

@@ -1,4 +1,4 @@
-"""The messages of a request, with inline images, as an example."""
+"""Read the messages of a request, with their inline images, as an example."""
 
 import base64
 import binascii
@@ -16,58 +16,27 @@ from calib.data.images import FORMATS, read_image
 from calib.serving.api_errors import APIError
 from calib.util.errors import CalibError
 
-_HEAD = re.compile(r"data:([a-z0-9.+/-]*)((?:;[a-z0-9_.=+-]+)*);base64,", re.IGNORECASE)
-_LONGEST_HEAD = 200
+MAX_MESSAGES = 1024
+MAX_PARTS = 256
+"""Maximum number of content parts in a message."""
+SYSTEM_ROLES = ("system", "developer")
+_HEADER = re.compile(r"data:([a-z0-9.+/-]*)((?:;[a-z0-9_.=+-]+)*);base64,", re.IGNORECASE)
+_MAX_HEADER = 200
 
 
-class InlinePicture:
-    """A picture that a request brought, kept as it came: small, and decoded when asked for."""
+class InlineImage:
+    """An encoded image from a request, decoded each time it is opened to save memory."""
 
     def __init__(self, data: bytes) -> None:
         self.data: bytes | None = data
 
     def __call__(self) -> Image.Image:
-        assert self.data is not None, "nobody looks at a request that was answered"
+        assert self.data is not None, "the image of an answered request was opened"
         return read_image(io.BytesIO(self.data), "of the request")
 
-    def let_go(self) -> None:
-        """Free its memory, whoever still holds the example it belongs to."""
+    def release(self) -> None:
+        """Free the memory, even if the example is still referenced."""
         self.data = None
-
-
-def inline_picture(url: object, param: str) -> InlinePicture:
-    """The picture in a data URL.
-
-    Raises Refused for an address (nothing is fetched), bad base64, and what read_image refuses.
-    """
-    if not isinstance(url, str):
-        raise APIError(f"{param} is not a text with a data URL.", param, "invalid_type")
-    head = _HEAD.match(url[:_LONGEST_HEAD])
-    if head is None:
-        raise APIError(
-            f"{param} is no data URL with base64: this server fetches nothing. Put the picture "
-            "itself into the request, as data:image/png;base64,...",
-            param,
-            "invalid_image_url",
-        )
-    try:
-        data = base64.b64decode(url[head.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise APIError(f"{param} is no base64 ({error}).", param, "invalid_base64") from error
-    picture = InlinePicture(data)
-    try:
-        picture()
-    except CalibError as error:
-        kinds = ", ".join(FORMATS)
-        raise APIError(f"{error} Formats: {kinds}.", param, "invalid_image") from error
-    except MemoryError as error:
-        raise APIError(f"{param} does not fit into memory.", param, "invalid_image") from error
-    return picture
-
-
-MOST_MESSAGES = 1024
-MOST_PARTS = 256
-SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass
@@ -76,46 +45,49 @@ class ChatTurn:
 
     role: str
     text: str
-    picture: InlinePicture | None
+    image: InlineImage | None
     param: str
-    """Where it stands in the request."""
+    """Path of its content in the request, e.g. "messages[0].content"."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a request shows to the model."""
+    """The messages of a request as the model sees them."""
 
     example: Example
-    pictures: list[InlinePicture] = field(default_factory=list)
-    looks: str = ""
-    """Hash of what is shown: requests that look alike are read once."""
+    images: list[InlineImage] = field(default_factory=list)
+    prompt_hash: str = ""
+    """SHA-256 of texts, images and their order. Requests with equal hashes share one prompt."""
 
     @property
     def texts(self) -> list[str]:
-        """Everything that is said in it."""
+        """The system prompt, and the query and response of every turn."""
         turns = [
             text for turn in self.example.demonstrations for text in (turn.query, turn.response)
         ]
         return [self.example.system or "", *turns, self.example.query]
 
 
-def conversation_of(messages: Any) -> Conversation:
-    """The messages as an example: a system prompt, earlier turns, and the query.
+def parse_messages(messages: Any) -> Conversation:
+    """Read messages as an example with a system prompt, earlier turns and a query.
 
-    Raises Refused for what an example cannot hold: another order of roles, several pictures in one
-    turn, pictures anywhere but in the user's turns, tools.
+    Raises APIError for messages that an example cannot represent: roles in another order, several
+    images in a turn, images outside user turns, tools.
     """
     if not isinstance(messages, list) or not messages:
-        raise APIError("messages is not a list with at least one message.", "messages")
-    if len(messages) > MOST_MESSAGES:
-        raise APIError(f"messages has {len(messages)} entries; at most {MOST_MESSAGES} are read.",
-                      "messages", "too_many_messages")  # fmt: skip
-    said = [_said(one, f"messages[{k}]") for k, one in enumerate(messages)]
-    system = said.pop(0).text if said[0].role in SYSTEM_ROLES else None
-    _require_turns(said)
-    turns = [
-        Turn(asked.text, answered.text, asked.picture)
-        for asked, answered in zip(said[:-1:2], said[1:-1:2], strict=True)
+        raise APIError("messages must be a list with at least one message.", "messages")
+    if len(messages) > MAX_MESSAGES:
+        raise APIError(
+            f"messages has {len(messages)} entries; the maximum is {MAX_MESSAGES}.",
+            "messages",
+            "too_many_messages",
+        )
+    turns = [_parse_message(message, f"messages[{k}]") for k, message in enumerate(messages)]
+    system = turns.pop(0).text if turns[0].role in SYSTEM_ROLES else None
+    _require_alternation(turns)
+    demonstrations = [
+        Turn(user.text, assistant.text, user.image)
+        for user, assistant in zip(turns[:-1:2], turns[1:-1:2], strict=True)
     ]
     example = Example(
         id="request",
@@ -123,111 +95,150 @@ def conversation_of(messages: Any) -> Conversation:
         variant="request",
         category="request",
         split="test",
-        query=said[-1].text,
-        picture=said[-1].picture,
+        query=turns[-1].text,
+        picture=turns[-1].image,
         system=system,
-        demonstrations=tuple(turns),
+        demonstrations=tuple(demonstrations),
     )
-    found = Conversation(example, [one.picture for one in said if one.picture is not None])
-    return replace(found, looks=_looks(found))
+    conversation = Conversation(example, [turn.image for turn in turns if turn.image is not None])
+    return replace(conversation, prompt_hash=_prompt_hash(conversation))
 
 
-def _looks(conversation: Conversation) -> str:
+def parse_data_url(url: object, param: str) -> InlineImage:
+    """Read the image in a data URL.
+
+    Raises APIError for other URLs (nothing is downloaded), invalid base64, and images that
+    read_image refuses.
+    """
+    if not isinstance(url, str):
+        raise APIError(f"{param} must be a string with a data URL.", param, "invalid_type")
+    header = _HEADER.match(url[:_MAX_HEADER])
+    if header is None:
+        raise APIError(
+            f"{param} must be a base64 data URL (data:image/png;base64,...). This server downloads "
+            "nothing: put the image itself into the request.",
+            param,
+            "invalid_image_url",
+        )
+    try:
+        data = base64.b64decode(url[header.end() :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise APIError(f"{param} is invalid base64 ({error}).", param, "invalid_base64") from error
+    image = InlineImage(data)
+    try:
+        image()
+    except CalibError as error:
+        formats = ", ".join(FORMATS)
+        raise APIError(f"{error} Formats: {formats}.", param, "invalid_image") from error
+    except MemoryError as error:
+        raise APIError(f"{param} does not fit into memory.", param, "invalid_image") from error
+    return image
+
+
+def _prompt_hash(conversation: Conversation) -> str:
     digest = hashlib.sha256()
     example = conversation.example
-    shown = [(turn.query, turn.picture) for turn in example.demonstrations]
-    placed = [picture is not None for _, picture in [*shown, ("", example.picture)]]
-    parts = [repr((placed, example.system is None)).encode()]
+    images = [*(turn.picture for turn in example.demonstrations), example.picture]
+    has_image = [image is not None for image in images]
+    parts = [repr((has_image, example.system is None)).encode()]
     parts += [text.encode() for text in conversation.texts]
-    parts += [picture.data or b"" for picture in conversation.pictures]
+    parts += [image.data or b"" for image in conversation.images]
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
 
 
-def _require_turns(said: Sequence[ChatTurn]) -> None:
-    """Raise Refused unless the user and the assistant speak in turn, the user first and last."""
-    for k, one in enumerate(said):
-        wanted = ("user", "assistant")[k % 2]
-        if one.role != wanted:
-            if one.role in SYSTEM_ROLES:
-                why = "one system message can stand, at the beginning"
+def _require_alternation(turns: Sequence[ChatTurn]) -> None:
+    """Raise APIError unless user and assistant alternate, with the user first and last."""
+    for k, turn in enumerate(turns):
+        expected = ("user", "assistant")[k % 2]
+        if turn.role != expected:
+            if turn.role in SYSTEM_ROLES:
+                reason = "only one system message is allowed, as the first message"
             else:
-                why = f"user and assistant take turns, and the {wanted} is next"
+                reason = f"user and assistant must alternate, so '{expected}' is expected here"
             raise APIError(
-                f"{one.param} has the role '{one.role}'; {why}.", one.param, "invalid_messages"
+                f"{turn.param} has the role '{turn.role}'; {reason}.",
+                turn.param,
+                "invalid_messages",
             )
-    if not said or said[-1].role != "user":
-        raise APIError("the last message is not the user's.", "messages", "invalid_messages")
+    if not turns or turns[-1].role != "user":
+        raise APIError(
+            "The last message must have the role 'user'.", "messages", "invalid_messages"
+        )
 
 
-def _said(message: Any, param: str) -> ChatTurn:
+def _parse_message(message: Any, param: str) -> ChatTurn:
     if not isinstance(message, dict):
-        raise APIError(f"{param} is not an object with role and content.", param)
+        raise APIError(f"{param} must be an object with role and content.", param)
     role = message.get("role")
     if role not in (*SYSTEM_ROLES, "user", "assistant"):
-        shown = f"'{role[:40]}'" if isinstance(role, str) else "nothing that is a text"
+        given = f"is '{role[:40]}'" if isinstance(role, str) else "is missing or not a string"
         raise APIError(
-            f"{param}.role is {shown}. Choose from system, developer, user, assistant; tools are "
-            "not served.",
+            f"{param}.role {given}. Choose from system, developer, user, assistant; tools are not "
+            "supported.",
             f"{param}.role",
         )
     for key in ("tool_calls", "function_call", "audio"):
         if message.get(key):
-            raise APIError(f"{param}.{key} is not served.", f"{param}.{key}", "unsupported_value")
+            raise APIError(
+                f"{param}.{key} is not supported.", f"{param}.{key}", "unsupported_value"
+            )
     param = f"{param}.content"
     content = message.get("content")
     if isinstance(content, str):
         return ChatTurn(role, _text(content, param), None, param)
     if not isinstance(content, list) or not content:
-        raise APIError(f"{param} is neither a text nor a list of parts.", param)
-    if len(content) > MOST_PARTS:
-        raise APIError(f"{param} has {len(content)} parts; at most {MOST_PARTS} are read.", param)
-    return _of_parts(role, content, param)
+        raise APIError(f"{param} must be a string or a list of parts.", param)
+    if len(content) > MAX_PARTS:
+        raise APIError(f"{param} has {len(content)} parts; the maximum is {MAX_PARTS}.", param)
+    return _parse_parts(role, content, param)
 
 
-def _of_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
+def _parse_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
     texts: list[str] = []
-    picture: InlinePicture | None = None
+    image: InlineImage | None = None
     for k, part in enumerate(parts):
-        at = f"{param}[{k}]"
+        path = f"{param}[{k}]"
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text":
-            texts.append(_text(part.get("text"), f"{at}.text"))
+            texts.append(_text(part.get("text"), f"{path}.text"))
         elif kind == "image_url":
             if role != "user":
                 raise APIError(
-                    f"{at} is a picture in a message of the {role}; only the user shows pictures.",
-                    at,
+                    f"{path} is an image in a message with the role '{role}'; only user messages "
+                    "may contain images.",
+                    path,
                     "invalid_messages",
                 )
-            if picture is not None:
+            if image is not None:
                 raise APIError(
-                    f"{at} is a second picture in one turn, and a turn holds one here. Show them "
-                    "in separate turns, or as one picture.",
-                    at,
+                    f"{path} is a second image in one turn; one is supported. Use separate turns, "
+                    "or combine the images into one.",
+                    path,
                     "too_many_images",
                 )
             source = part.get("image_url")
             url = source.get("url") if isinstance(source, dict) else source
-            picture = inline_picture(url, f"{at}.image_url.url")
+            image = parse_data_url(url, f"{path}.image_url.url")
         else:
-            shown = f"'{kind[:40]}'" if isinstance(kind, str) else "no text"
+            given = f"is '{kind[:40]}'" if isinstance(kind, str) else "is missing or not a string"
             raise APIError(
-                f"{at}.type is {shown}. Choose from text, image_url.", f"{at}.type",
+                f"{path}.type {given}. Choose from text, image_url.",
+                f"{path}.type",
                 "unsupported_value",
-            )  # fmt: skip
-    return ChatTurn(role, "\n".join(texts), picture, param)
+            )
+    return ChatTurn(role, "\n".join(texts), image, param)
 
 
 def _text(value: Any, param: str) -> str:
     if not isinstance(value, str):
-        raise APIError(f"{param} is not a text.", param, "invalid_type")
+        raise APIError(f"{param} must be a string.", param, "invalid_type")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise APIError(
-            f"{param} holds half of a surrogate pair, which is no character.", param
+            f"{param} contains half of a surrogate pair, which is not a character.", param
         ) from error
     return value

@@ -1,14 +1,27 @@
-"""A request's body as what is asked for: a conversation, and how it is to be answered."""
+"""Schema of a chat-completions request, as pydantic models.
+
+Unsupported fields that would change the response are refused; unknown fields are ignored.
+"""
 
 import json
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from calib.serving.api_errors import APIError
-from calib.serving.messages import Conversation, conversation_of
+from calib.serving.messages import Conversation, parse_messages
 from calib.util.errors import did_you_mean
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -45,184 +58,184 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "guided_choice": (),
     "guided_grammar": (),
 }
-"""Fields that would change the answer and are not served, with the values that ask for nothing, as
-null always does. Fields that are named nowhere are ignored, as other servers do."""
-MOST_STOPS, LONGEST_STOP = 16, 1024
-MOST_VALUES = 1_000_000
-"""Values in a body, by its commas and brackets: each takes many times its bytes in memory."""
-SEEDS = 2**63
+"""Unsupported fields that would change the response, with the values that have no effect and are
+accepted. null is always accepted."""
+MAX_VALUES = 1_000_000
+"""Maximum number of values in a body, estimated from commas and brackets: a parsed value takes many
+times its bytes in memory."""
+MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
+CODES = {
+    **dict.fromkeys(("int_type", "float_type", "model_type", "invalid_type"), "invalid_type"),
+    **dict.fromkeys(
+        ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"), "invalid_value"
+    ),
+}
+"""Error codes of pydantic's error types; other types have none."""
+MESSAGES = {"missing": "is required", "model_type": "must be an object"}
+"""Messages in place of pydantic's own."""
 
 
-@dataclass(frozen=True)
-class ChatRequest:
-    """What one request asks for."""
+def _to_float(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_to_float)]
+"""A JSON number; integers beyond the range of floats become infinite."""
+
+
+class Schema(BaseModel):
+    """A JSON object with strict types, in which null means that the field is absent."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {k: v for k, v in fields.items() if v is not None or k not in cls.model_fields}
+
+
+class CalibOverride(Schema):
+    """The field ``calib``: a setting for this request, in place of the operating point."""
+
+    strength: Annotated[Number, Field(allow_inf_nan=False)] | None = None
+    layer: Annotated[int, Field(ge=0, le=2**31)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, fields: Any) -> Any:
+        known = list(cls.model_fields)
+        for name in fields if isinstance(fields, dict) else ():
+            if name not in known:
+                raise PydanticCustomError(
+                    "unknown_field",
+                    "has no field {name}.{hint} Choose from {known}",
+                    {
+                        "name": json.dumps(name[:80]),
+                        "hint": did_you_mean(name[:80], known),
+                        "known": ", ".join(known),
+                    },
+                )
+        return fields
+
+
+class StreamOptions(Schema):
+    """The field ``stream_options``."""
+
+    include_usage: bool = False
+    """Whether a stream ends with the token counts."""
+
+
+class ChatRequest(Schema):
+    """The parameters of a chat-completions request, without its messages."""
 
     model: str
-    conversation: Conversation
-    max_tokens: int | None
-    """None where the request does not say."""
-    temperature: float | None
-    top_p: float | None
-    seed: int
-    """Drawn where the request does not say."""
-    stop: tuple[str, ...]
-    stream: bool
-    include_usage: bool
-    """Whether a stream ends with the number of tokens."""
-    strength: float | None
-    """In place of the operating point's."""
-    layer: int | None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = Field(
+        default_factory=lambda: secrets.randbits(62)
+    )
+    """Sampling seed; random by default."""
+    calib: CalibOverride = CalibOverride()
+    stream_options: StreamOptions = StreamOptions()
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """The older name of ``max_completion_tokens``."""
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    stop: tuple[str, ...] = ()
+    """Stop sequences."""
+    stream: bool = False
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _stop_sequences(cls, stop: Any) -> tuple[str, ...]:
+        texts = [stop] if isinstance(stop, str) else stop
+        if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
+            raise PydanticCustomError(
+                "invalid_type", "must be a non-empty string or a list of non-empty strings"
+            )
+        if len(texts) > MAX_STOPS or any(len(text) > MAX_STOP_LENGTH for text in texts):
+            raise PydanticCustomError(
+                "too_long",
+                f"must have at most {MAX_STOPS} strings of at most {MAX_STOP_LENGTH} characters",
+            )
+        return tuple(texts)
+
+    @property
+    def token_limit(self) -> int | None:
+        """Maximum number of generated tokens; None if the request sets none."""
+        return self.max_completion_tokens or self.max_tokens
 
 
-def parsed(body: bytes) -> dict[str, Any]:
+def parse_json(body: bytes) -> dict[str, Any]:
     """The JSON object in a body.
 
-    Raises Refused where there is none.
+    Raises APIError if there is none, or if it has too many values.
     """
-    if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
-        raise APIError(f"the body holds more than {MOST_VALUES:,} values.", None, "invalid_json")
+    if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:
+        raise APIError(f"The body has more than {MAX_VALUES:,} values.", None, "invalid_json")
     try:
-        found = json.loads(body, parse_constant=_no_constant)
+        fields = json.loads(body, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise APIError("the body is nested too deeply.", None, "invalid_json") from error
-    except ValueError as error:  # bad UTF-8 and numbers of thousands of digits too
-        said = str(error)[:200]
-        raise APIError(f"the body is no JSON ({said}).", None, "invalid_json") from error
-    if not isinstance(found, dict):
-        raise APIError("the body is no JSON object.", None, "invalid_json")
-    return found
+        raise APIError("The body is nested too deeply.", None, "invalid_json") from error
+    except ValueError as error:  # includes invalid UTF-8 and numbers with thousands of digits
+        reason = str(error)[:200]
+        raise APIError(f"The body is not valid JSON ({reason}).", None, "invalid_json") from error
+    if not isinstance(fields, dict):
+        raise APIError("The body must be a JSON object.", None, "invalid_json")
+    return fields
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON value")
 
 
-def wish_of(body: Mapping[str, Any]) -> ChatRequest:
-    """What a request asks for, without a look at the model.
+def parse_request(body: bytes) -> tuple[ChatRequest, Conversation]:
+    """The parameters and the conversation of a request, checked without the model.
 
-    Raises Refused for fields of a wrong type, and for values that are not served.
+    Raises APIError for invalid JSON, for fields with a wrong type or an invalid value, and for
+    unsupported fields.
     """
-    _refuse_unserved(body)
-    model = body.get("model")
-    if not isinstance(model, str):
-        raise APIError("model is not a text. GET /v1/models lists the names.", "model")
-    seed = _integer(body, "seed", -SEEDS, SEEDS - 1)
-    strength, layer = _override(body.get("calib"))
-    options = body.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise APIError("stream_options is not an object.", "stream_options", "invalid_type")
-    return ChatRequest(
-        model=model,
-        max_tokens=_limit(body),
-        temperature=_number(body, "temperature", 0.0, 2.0),
-        top_p=_top_p(body),
-        seed=secrets.randbits(62) if seed is None else seed,
-        stop=_stops(body.get("stop")),
-        stream=_flag(body, "stream"),
-        include_usage=_flag(options or {}, "include_usage", "stream_options."),
-        strength=strength,
-        layer=layer,
-        conversation=conversation_of(body.get("messages")),
-    )
-
-
-def _refuse_unserved(body: Mapping[str, Any]) -> None:
-    for name, neutral in NEUTRAL.items():
-        given = body.get(name)
-        # True is 1 to Python, and not to whoever reads the request.
-        alike = any(given == one and isinstance(given, bool) == isinstance(one, bool)
-                    for one in neutral)  # fmt: skip
-        if given is not None and not alike:
-            only = " or ".join(json.dumps(one) for one in neutral)
-            hint = f"; leave it away, or give {only}" if neutral else "; leave it away"
-            raise APIError(
-                f"{name} is not served with this value{hint}.", name, "unsupported_value"
-            )
-
-
-def _limit(body: Mapping[str, Any]) -> int | None:
-    names = ("max_completion_tokens", "max_tokens")
-    found = {name: _integer(body, name, 1, 2**31) for name in names}
-    given = {value for value in found.values() if value is not None}
-    if len(given) > 1:
-        raise APIError(
-            "max_tokens and max_completion_tokens say different things. Give one.", "max_tokens"
-        )
-    return next(iter(given), None)
-
-
-def _top_p(body: Mapping[str, Any]) -> float | None:
-    value = _number(body, "top_p", 0.0, 1.0)
-    if value == 0:
-        raise APIError("top_p is 0, which leaves no token to draw.", "top_p", "invalid_value")
-    return value
-
-
-def _stops(given: Any) -> tuple[str, ...]:
-    found = [given] if isinstance(given, str) else [] if given is None else given
-    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
-        raise APIError("stop is neither a text nor a list of texts.", "stop", "invalid_type")
-    if len(found) > MOST_STOPS or any(len(one) > LONGEST_STOP for one in found):
-        raise APIError(
-            f"stop has more than {MOST_STOPS} texts, or one of more than {LONGEST_STOP} "
-            "characters.",
-            "stop",
-        )
-    return tuple(found)
-
-
-def _override(given: Any) -> tuple[float | None, int | None]:
-    """Strength and layer of this request."""
-    if given is None:
-        return None, None
-    if not isinstance(given, dict):
-        raise APIError('calib is not an object like {"strength": 2.0}.', "calib", "invalid_type")
-    known = ("strength", "layer")
-    for name in given:
-        if name not in known:
-            hint = did_you_mean(str(name)[:80], known)
-            raise APIError(
-                f"calib holds '{str(name)[:80]}'.{hint} Choose from strength, layer.", "calib"
-            )
-    strength = _number(given, "strength", -math.inf, math.inf, "calib.")
-    return strength, _integer(given, "layer", 0, 2**31, "calib.")
-
-
-def _number(
-    body: Mapping[str, Any], name: str, low: float, high: float, within: str = ""
-) -> float | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise APIError(f"{within}{name} is not a number.", f"{within}{name}", "invalid_type")
+    fields = parse_json(body)
+    _refuse_unsupported(fields)
     try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number) or not low <= number <= high:
-        between = f"between {low:g} and {high:g}" if math.isfinite(high) else "finite"
-        raise APIError(f"{within}{name} is not {between}.", f"{within}{name}", "invalid_value")
-    return number
-
-
-def _integer(
-    body: Mapping[str, Any], name: str, low: int, high: int, within: str = ""
-) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise APIError(f"{within}{name} is not a whole number.", f"{within}{name}", "invalid_type")
-    if not low <= value <= high:
+        request = ChatRequest.model_validate(fields)
+    except ValidationError as error:
+        raise _api_error(error) from error
+    limits = {request.max_completion_tokens, request.max_tokens} - {None}
+    if len(limits) > 1:
         raise APIError(
-            f"{within}{name} is not between {low} and {high}.", f"{within}{name}", "invalid_value"
+            "max_tokens and max_completion_tokens have different values. Give one of them.",
+            "max_tokens",
         )
-    return value
+    return request, parse_messages(fields.get("messages"))
 
 
-def _flag(body: Mapping[str, Any], name: str, within: str = "") -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise APIError(f"{within}{name} is neither true nor false.", f"{within}{name}")
-    return bool(value)
+def _refuse_unsupported(fields: Mapping[str, Any]) -> None:
+    for name, neutral in NEUTRAL.items():
+        value = fields.get(name)
+        # In Python True == 1, but in JSON they are different values.
+        accepted = value is None or any(
+            value == other and isinstance(value, bool) == isinstance(other, bool)
+            for other in neutral
+        )
+        if not accepted:
+            values = " or ".join(json.dumps(other) for other in neutral)
+            advice = f"Omit it, or set it to {values}." if neutral else "Omit it."
+            raise APIError(
+                f"This value of {name} is not supported. {advice}", name, "unsupported_value"
+            )
+
+
+def _api_error(error: ValidationError) -> APIError:
+    """The first validation error, with the dotted name of its field."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    param = ".".join(map(str, first["loc"]))
+    message = MESSAGES.get(first["type"], first["msg"]).replace("Input should", "must", 1)
+    advice = " GET /v1/models lists the names." if param == "model" else ""
+    return APIError(f"{param} {message}.{advice}", param, CODES.get(first["type"]))

@@ -1,51 +1,63 @@
-"""Responses in the format of OpenAI's protocol: whole, or as chunks of a stream."""
+"""Responses in the format of OpenAI's API, complete or streamed."""
 
+import asyncio
 import json
 import secrets
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from calib.serving.api_errors import APIError
-from calib.serving.job import Done
+from fastapi import Request
+from fastapi.responses import StreamingResponse
 
-LAST = b"data: [DONE]\n\n"
+from calib.serving.api_errors import APIError, disconnected
+from calib.serving.job import Event, Finished, Job, TextDelta
+from calib.serving.limits import Slot
+
+END_OF_STREAM = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What all parts of one answer have in common."""
+    """The fields shared by all parts of one response."""
 
     model: str
     fingerprint: str
-    """Of the weights."""
+    """Fingerprint of the weights."""
     calib: dict[str, Any]
-    """Method, layer and strength that were in force."""
+    """Method, layer and strength that were used."""
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, done: Done) -> dict[str, Any]:
-        """The answer in one piece."""
-        message = {"role": "assistant", "content": done.text, "refusal": None}
+    def body(self, finished: Finished) -> dict[str, Any]:
+        """The complete response as a JSON object."""
+        message = {"role": "assistant", "content": finished.text, "refusal": None}
         choice = {
             "index": 0,
             "message": message,
             "logprobs": None,
-            "finish_reason": done.finish,
+            "finish_reason": finished.finish_reason,
         }
-        return {**self._head("chat.completion"), "choices": [choice], "usage": usage(done)}
+        return {**self._head("chat.completion"), "choices": [choice], "usage": usage(finished)}
 
     def chunk(
-        self, delta: dict[str, Any], finish: str | None = None, counted: bool = False
+        self, delta: dict[str, Any], finish_reason: str | None = None, with_usage: bool = False
     ) -> bytes:
-        """A part of the answer as an event; ``counted`` says that usage comes at the end."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        found = {**self._head("chat.completion.chunk"), "choices": [choice]}
-        return event({**found, "usage": None} if counted else found)
+        """The event of one part of a stream; ``with_usage`` announces a final event with usage."""
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": None,
+            "finish_reason": finish_reason,
+        }
+        chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
+        return server_sent_event({**chunk, "usage": None} if with_usage else chunk)
 
-    def counts(self, done: Done) -> bytes:
-        """The event that says how many tokens there were."""
-        return event({**self._head("chat.completion.chunk"), "choices": [], "usage": usage(done)})
+    def usage_chunk(self, finished: Finished) -> bytes:
+        """The event with the token counts, after the last part of a stream."""
+        head = self._head("chat.completion.chunk")
+        return server_sent_event({**head, "choices": [], "usage": usage(finished)})
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {
@@ -58,20 +70,73 @@ class Completion:
         }
 
 
-def usage(done: Done) -> dict[str, int]:
-    """Tokens that were read and generated."""
+def usage(finished: Finished) -> dict[str, int]:
+    """Token counts of prompts and response."""
     return {
-        "prompt_tokens": done.prompt_tokens,
-        "completion_tokens": done.tokens,
-        "total_tokens": done.prompt_tokens + done.tokens,
+        "prompt_tokens": finished.prompt_tokens,
+        "completion_tokens": finished.completion_tokens,
+        "total_tokens": finished.prompt_tokens + finished.completion_tokens,
     }
 
 
-def event(found: dict[str, Any]) -> bytes:
-    """A server-sent event."""
-    return b"data: " + json.dumps(found, ensure_ascii=False).encode() + b"\n\n"
+def server_sent_event(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 
 
-def error_event(refused: APIError) -> bytes:
-    """An error behind what was streamed already."""
-    return event(refused.body)
+class EventStream(StreamingResponse):
+    """A streamed response; cancels its job and releases its slot when the connection closes."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], job: Job, slot: Slot) -> None:
+        super().__init__(chunks, media_type="text/event-stream")
+        self.headers["Cache-Control"] = "no-cache"
+        self.job, self.slot = job, slot
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.job.cancelled = True
+            self.slot.release()
+
+
+async def stream_chunks(
+    completion: Completion,
+    first: Event,
+    events: "asyncio.Queue[Event]",
+    include_usage: bool,
+) -> AsyncIterator[bytes]:
+    """The events of a streamed response; ``first`` was taken from ``events`` already."""
+    yield completion.chunk({"role": "assistant", "content": ""}, with_usage=include_usage)
+    event = first
+    while isinstance(event, TextDelta):
+        yield completion.chunk({"content": event.text}, with_usage=include_usage)
+        event = await events.get()
+    if isinstance(event, APIError):
+        yield server_sent_event(event.body)
+        return
+    yield completion.chunk({}, event.finish_reason, with_usage=include_usage)
+    if include_usage:
+        yield completion.usage_chunk(event)
+    yield END_OF_STREAM
+
+
+async def next_event(events: "asyncio.Queue[Event]", request: Request) -> Event:
+    """The next event of a job.
+
+    Raises APIError if the client disconnects first.
+    """
+
+    async def disconnect() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    event = asyncio.ensure_future(events.get())
+    disconnect_task = asyncio.ensure_future(disconnect())
+    try:
+        await asyncio.wait((event, disconnect_task), return_when=asyncio.FIRST_COMPLETED)
+        if not event.done():
+            raise disconnected()
+        return event.result()
+    finally:
+        event.cancel()
+        disconnect_task.cancel()

@@ -1,5 +1,6 @@
-"""The socket, the server loop until it is stopped, and the start-up message."""
+"""The socket, the uvicorn server and the message that the command prints at startup."""
 
+import errno
 import json
 import signal
 import socket
@@ -8,87 +9,56 @@ from typing import Any
 
 import uvicorn
 
-from calib.serving.calibrated import Calibrated
+from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
 
-
-def banner(served: Calibrated, url: str, key_env: str | None) -> list[str]:
-    """Lines for the terminal; the key itself is in none of them."""
-    method = served.method
-    lines = [f"serving    {url}"]
-    if method is None:
-        lines += [f"model      {served.names[0]}"]
-    else:
-        layer = "no layer of its own" if served.layer is None else f"layer {served.layer}"
-        lines += [
-            f"model      {served.name}: {method.name}, {layer}, strength {served.strength:g} "
-            f"({method.axis.meaning})",
-            f"model      {served.names[1]}: as it is",
-        ]
-    key = f"$(printenv {key_env})" if key_env else ""
-    header = f' -H "Authorization: Bearer {key}"' if key_env else ""
-    messages = [{"role": "user", "content": "Hello"}]
-    asked = json.dumps({"model": served.names[0], "messages": messages})
-    api_key = f'os.environ["{key_env}"]' if key_env else '"none"'
-    again = ', extra_body={"calib": {"strength": 2}}' if method and not method.axis.integer else ""
-    return [
-        *lines,
-        "",
-        f"  curl {url}/chat/completions -H 'Content-Type: application/json'{header} -d '{asked}'",
-        "",
-        f'  client = openai.OpenAI(base_url="{url}", api_key={api_key})',
-        f'  client.chat.completions.create(model="{served.names[0]}", '
-        f"messages={json.dumps(messages)}{again})",
-        "",
-        "Ctrl-C stops it.",
-    ]
-
-
-GRACE = 5
-"""Seconds that requests have to end when the server is told to stop."""
-KEPT_ALIVE = 75
-"""Seconds that an idle connection stays open: longer than clients keep theirs."""
+GRACE_SECONDS = 5
+"""Time that open requests have to end when the server stops."""
+KEEP_ALIVE_SECONDS = 75
+"""Time that an idle connection stays open; longer than clients keep theirs."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at that address; requests that come before they are served wait.
+    """A listening socket; connections queue until the server runs.
 
-    Raises CalibError where the address is not this machine's, or taken.
+    Raises CalibError if the address is in use or does not belong to this machine.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
         raise CalibError(
-            f"host={host} port={port} cannot be listened on ({error}). Give another port, or "
-            "port=0 for one that is free."
+            "in-use"
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            else "invalid-setting",
+            f"Cannot listen on host={host} port={port} ({error}). Give another port, or port=0 for "
+            "a free one.",
         ) from error
 
 
 def address(host: str, listening: socket.socket) -> str:
     """The base URL for clients."""
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listening.getsockname()[1]}/v1"
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listening.getsockname()[1]}/v1"
 
 
 def serve(app: Any, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, or until the caller's thread is not the main one and its
-    process ends."""
-    before = {}
+    """Serve until SIGINT or SIGTERM; outside the main thread, until the process ends."""
+    previous_handlers = {}
     if threading.current_thread() is threading.main_thread():
-        # uvicorn stops cleanly, then raises the signal again for whoever stands behind it.
-        for one in (signal.SIGINT, signal.SIGTERM):
-            before[one] = signal.signal(one, lambda *_: None)
+        # After a clean stop uvicorn raises the signal again, which must not end the process.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous_handlers[number] = signal.signal(number, lambda *_: None)
     try:
-        server_of(app).run(sockets=[listening])
+        create_server(app).run(sockets=[listening])
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
         listening.close()
 
 
-def server_of(app: Any) -> uvicorn.Server:
-    """uvicorn as it is run here: quiet, for it would log who asks."""
+def create_server(app: Any) -> uvicorn.Server:
+    """The uvicorn server, without access logs, which would record clients."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -101,7 +71,40 @@ def server_of(app: Any) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEPT_ALIVE,
-            timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
+
+
+def banner(served: ServedModel, url: str, key_env: str | None) -> list[str]:
+    """Lines for the terminal: URL, models, and example requests without the key itself."""
+    method = served.method
+    lines = [f"serving    {url}"]
+    if method is None:
+        lines += [f"model      {served.names[0]}"]
+    else:
+        layer = "no single layer" if served.layer is None else f"layer {served.layer}"
+        lines += [
+            f"model      {served.name}: {method.name}, {layer}, strength {served.strength:g} "
+            f"({method.axis.meaning})",
+            f"model      {served.names[1]}: uncalibrated",
+        ]
+    key = f"$(printenv {key_env})" if key_env else ""
+    header = f' -H "Authorization: Bearer {key}"' if key_env else ""
+    messages = [{"role": "user", "content": "Hello"}]
+    body = json.dumps({"model": served.names[0], "messages": messages})
+    api_key = f'os.environ["{key_env}"]' if key_env else '"none"'
+    has_scale = method is not None and not method.axis.integer
+    override = ', extra_body={"calib": {"strength": 2}}' if has_scale else ""
+    return [
+        *lines,
+        "",
+        f"  curl {url}/chat/completions -H 'Content-Type: application/json'{header} -d '{body}'",
+        "",
+        f'  client = openai.OpenAI(base_url="{url}", api_key={api_key})',
+        f'  client.chat.completions.create(model="{served.names[0]}", '
+        f"messages={json.dumps(messages)}{override})",
+        "",
+        "Press Ctrl-C to stop.",
+    ]

@@ -1,5 +1,6 @@
-"""The one thread that asks the model: requests wait for it in a queue, and go in batches."""
+"""The worker thread: takes queued jobs in batches and runs the model on them."""
 
+import contextlib
 import gc
 import logging
 import threading
@@ -10,175 +11,232 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from PIL import Image
 
 from calib.data.example import Example
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding, Request
-from calib.serving.api_errors import APIError, failed, stopping
-from calib.serving.batch import answer
-from calib.serving.calibrated import Calibrated
-from calib.serving.job import Job
+from calib.serving.api_errors import APIError, server_error, unavailable
+from calib.serving.batch import answer_batch
+from calib.serving.job import Event, Job
+from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
 
-GATHERING = 0.005
-"""Seconds that an idle worker waits for more requests behind a first one: they go together then."""
-ENGINES = 16
-"""Ways of decoding that are kept; making one again compares a few rows with plain generate."""
-FAILURES = 3
-"""Batches that failed one after the other, from which on the server calls itself unwell."""
+GATHER_SECONDS = 0.005
+"""Time an idle worker waits after a first request, so that requests sent together share a batch."""
+MAX_ENGINES = 16
+"""Number of decoding settings whose engines are cached; a new engine runs a self-check."""
+MAX_FAILURES = 3
+"""Number of consecutive failed batches after which the server reports itself unhealthy."""
 
 log = logging.getLogger("calib.serve")
 
 
 class Worker:
-    """Answers jobs; whatever happens to a batch, it goes on with the next."""
+    """Answers jobs in one thread, which no failing job ends."""
 
-    def __init__(self, served: Calibrated) -> None:
+    def __init__(self, served: ServedModel) -> None:
         self.served = served
         self.failures = 0
-        """Batches that failed since one was answered."""
+        """Number of failed batches since the last successful one."""
         self._engines: OrderedDict[Decoding, Engine] = OrderedDict()
         self._waiting: list[Job] = []
-        self._going: list[Job] = []
+        self._running: list[Job] = []
         self._changed = threading.Condition()
+        """Guards the two lists and ``_stopped``."""
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="calib worker", daemon=True)
 
     @property
-    def well(self) -> bool:
-        """Whether requests can hope for an answer."""
-        return self._thread.is_alive() and not self._stopped and self.failures < FAILURES
+    def healthy(self) -> bool:
+        """Whether the thread is running and recent batches did not all fail."""
+        return self._thread.is_alive() and not self._stopped and self.failures < MAX_FAILURES
 
     @property
-    def waiting(self) -> int:
-        """Requests that wait or are being answered."""
-        return len(self._waiting) + len(self._going)
+    def open_jobs(self) -> int:
+        """Number of jobs that wait or are being answered."""
+        return len(self._waiting) + len(self._running)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, seconds: float = 10.0) -> None:
-        """Answer nobody any more; what is under way ends at its next token."""
+    def stop(self, timeout: float = 10.0) -> None:
+        """Refuse all further jobs; running ones end at their next token.
+
+        Waits up to ``timeout`` seconds for the thread to end.
+        """
         with self._changed:
             self._stopped = True
-            for job in self._going:
+            for job in self._running:
                 job.cancelled = True
             self._changed.notify()
-        self._thread.join(seconds)
+        self._thread.join(timeout)
 
     def submit(self, job: Job) -> None:
-        """Have a job answered.
+        """Queue a job.
 
-        Raises Refused where the server stops.
+        Raises APIError (503) if the worker is stopping or its thread has ended.
         """
         with self._changed:
             if self._stopped:
-                raise stopping()
+                raise unavailable()
             self._waiting.append(job)
             self._changed.notify()
 
-    def drop(self, job: Job) -> None:
-        """Nobody waits for a job any more: it is not begun, or ends at its next token."""
+    def cancel(self, job: Job) -> None:
+        """Remove a job from the queue, or end it at its next token."""
         job.cancelled = True
         with self._changed:
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.let_go()
+                job.release_images()
 
-    def warm(self, decoding: Decoding, examples: Sequence[Example]) -> list[str]:
-        """Ask the model about each of ``examples``, calibrated and not, before anybody waits.
+    def warm_up(self, decoding: Decoding) -> list[str]:
+        """Run requests with and without an image, edited and unedited, before accepting traffic.
 
-        Returns which of them it cannot be asked about, and why; raises CalibError where it is all.
+        Returns a message for each that fails; raises CalibError if all fail.
         """
-        refused = []
-        point = self.served.setting(self.served.layer, self.served.strength)
-        for example in examples:
-            dialogue = point.intervention.prompt_flow
-            shown = dialogue.next(example, ()) if dialogue else example
-            assert isinstance(shown, Example)
+        messages: list[str] = []
+        setting = self.served.setting(self.served.layer, self.served.strength)
+        flow = setting.intervention.prompt_flow
+        for example in WARM_UP_EXAMPLES:
+            prompt = flow.next(example, ()) if flow else example
+            assert isinstance(prompt, Example)
             try:
-                edits = point.intervention.edits_for([shown])[0]
-                few = Engine(self.served.vlm, replace(decoding, max_new_tokens=1))
-                few.answer([Request(shown), Request(shown, edits)])
+                edits = setting.intervention.edits_for([prompt])[0]
+                engine = Engine(self.served.vlm, replace(decoding, max_new_tokens=1))
+                engine.answer([Request(prompt), Request(prompt, edits)])
             except CalibError as error:
-                refused.append(f"{example.id}: {error}")
-        if len(refused) == len(examples):
-            raise CalibError(refused[0])
-        return refused
+                messages.append(f"{example.id}: {error}")
+                if len(messages) == len(WARM_UP_EXAMPLES):
+                    raise
+        return messages
 
     def _work(self) -> None:
+        try:
+            while (jobs := self._next_batch()) is not None:
+                self._run(jobs)
+        except BaseException as error:
+            log.critical("the worker thread has ended: %s", type(error).__name__)
+        finally:
+            # However the thread ended, no client may wait for it.
+            with self._changed:
+                self._stopped = True
+                jobs, self._waiting = self._waiting, []
+            _fail(jobs, unavailable())
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        try:
+            self._answer([job for job in jobs if not job.cancelled])
+        except BaseException as error:
+            _fail(jobs, self._report(len(jobs), error))
+        finally:
+            with self._changed:
+                self._running = []
+            if self._stopped:
+                _fail(jobs, unavailable())  # ignored by clients that have their response
+            for job in jobs:
+                job.release_images()
+
+    def _next_batch(self) -> list[Job] | None:
+        """Wait for jobs and take the first with all that share its decoding settings; None when the
+        worker is stopped."""
         while True:
             with self._changed:
-                while not self._waiting and not self._stopped:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._waiting or self._stopped)
             if not self._stopped:
-                time.sleep(GATHERING)
+                self._gather()
             with self._changed:
                 if self._stopped:
-                    for job in self._waiting:
-                        job.tell(stopping())
-                    self._waiting.clear()
-                    return
-                # In their order of arrival, with all that can go along with the first.
-                first = self._waiting[0].decoding
-                self._going = [job for job in self._waiting if job.decoding == first]
-                self._waiting = [job for job in self._waiting if job.decoding != first]
-            wanted = [job for job in self._going if not job.cancelled]
-            try:
-                if wanted:
-                    self._answer(wanted)
-            finally:
-                with self._changed:
-                    done, self._going = self._going, []
-                for job in done:
-                    job.let_go()
+                    return None
+                # All jobs may have been cancelled while others were gathered.
+                if self._waiting:
+                    decoding = self._waiting[0].decoding
+                    self._running = [job for job in self._waiting if job.decoding == decoding]
+                    self._waiting = [job for job in self._waiting if job.decoding != decoding]
+                    return self._running
+
+    def _gather(self) -> None:
+        time.sleep(GATHER_SECONDS)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
-        problem = self._attempt(jobs)
-        if problem is None:
+        if not jobs:
+            return
+        error = self._attempt(jobs)
+        if error is None:
             return
         if len(jobs) > 1:
-            # One of them may be to blame, or all may have been too much at once.
-            self._free()
+            # A single job may be at fault, or the batch was too large for the memory.
+            self._free_memory()
             for job in jobs:
                 if not job.cancelled:
                     self._answer([job])
             return
         self.failures += 1
-        jobs[0].tell(problem)
-        self._free()
+        _fail(jobs, error)
+        self._free_memory()
 
-    def _succeeded(self) -> None:
-        # Before anyone has the answer: who has one finds the server well.
+    def _reset_failures(self) -> None:
         self.failures = 0
 
     def _attempt(self, jobs: Sequence[Job]) -> APIError | None:
         try:
-            answer(self.served, self._engine(jobs[0].decoding), jobs, self._succeeded)
+            engine = self._engine(jobs[0].decoding)
+            # Failures are reset before the responses are sent: /health is correct by then.
+            answer_batch(self.served, engine, jobs, self._reset_failures)
             return None
-        except CalibError as error:
-            log.error("a batch of %d requests failed: %s", len(jobs), error)
-            return failed(str(error))
-        except Exception as error:
-            # The message is left out: it may quote what was asked.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error(
-                "a batch of %d requests failed: %s\n%s", len(jobs), type(error).__name__, where
-            )
-            if isinstance(error, MemoryError | torch.OutOfMemoryError):
-                return failed("the server's memory is not enough for this request.", "no_memory")
-            return failed(f"the server failed ({type(error).__name__}); its log says where.")
+        except BaseException as error:  # also SystemExit, which would end the thread silently
+            return self._report(len(jobs), error)
+
+    def _report(self, count: int, error: BaseException) -> APIError:
+        if isinstance(error, CalibError):
+            log.error("a batch of %d requests failed: %s", count, error)
+            return server_error(str(error))
+        # The message is not logged: it may quote a request.
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        log.error("a batch of %d requests failed: %s\n%s", count, type(error).__name__, stack)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return server_error("The server has too little memory for this request.", "no_memory")
+        return server_error(f"The server failed ({type(error).__name__}); see its log.")
 
     def _engine(self, decoding: Decoding) -> Engine:
         if decoding not in self._engines:
             self._engines[decoding] = Engine(self.served.vlm, decoding)
-            if len(self._engines) > ENGINES:
+            if len(self._engines) > MAX_ENGINES:
                 self._engines.popitem(last=False)
         self._engines.move_to_end(decoding)
         return self._engines[decoding]
 
-    def _free(self) -> None:
+    def _free_memory(self) -> None:
         self._engines.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _fail(jobs: Sequence[Job], error: Event) -> None:
+    for job in jobs:
+        with contextlib.suppress(Exception):
+            job.notify(error)
+
+
+def _blank_image() -> Image.Image:
+    return Image.new("RGB", (64, 64), "white")
+
+
+def _warm_up_example(name: str, with_image: bool) -> Example:
+    return Example(
+        id=name,
+        dataset="probe",
+        variant="probe",
+        category="probe",
+        split="test",
+        query="What is this?",
+        picture=_blank_image if with_image else None,
+    )
+
+
+WARM_UP_EXAMPLES = (
+    _warm_up_example("requests without an image", False),
+    _warm_up_example("requests with an image", True),
+)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from composing import composed
 from in_process import undrawn
+from raising import raises
 
 from calib import export, judge, sweep
 from calib.config.commands import ExportConfig
@@ -15,7 +16,7 @@ from calib.data.example import Benchmark
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction
 from calib.runs.preflight import check_sweep, methods_of, reference_of
-from calib.serving.loader import calibrated
+from calib.serving.loader import load_served
 from calib.util.errors import CalibError
 
 TINY = (
@@ -171,16 +172,14 @@ def test_judged_again_it_is_still_the_reference(run, capsys):
 
 
 def test_the_method_is_served_unless_the_reference_is_picked(run):
-    served = calibrated(composed("serve", f"run={run}"))
+    served = load_served(composed("serve", f"run={run}"))
     assert (served.method.name, served.layer) == ("steer", points_of(run)[0]["layer"])
     assert served.strength == points_of(run)[0]["strength"]
-    picked = calibrated(composed("serve", f"run={run}", "pick=caution"))
+    picked = load_served(composed("serve", f"run={run}", "pick=caution"))
     assert (picked.method.name, picked.layer) == ("caution", None)
     assert picked.setting(None, 1.0).intervention.edits == ()
-    with pytest.raises(
-        CalibError, match="pick=cautoin: .* run of steer, caution.*Did you mean 'ca"
-    ):
-        calibrated(composed("serve", f"run={run}", "pick=cautoin"))
+    with raises("unknown-name", "pick=cautoin", "steer, caution", "'caution'"):
+        load_served(composed("serve", f"run={run}", "pick=cautoin"))
 
 
 def test_of_several_methods_one_is_picked(run, tmp_path):
@@ -192,13 +191,13 @@ def test_of_several_methods_one_is_picked(run, tmp_path):
     points = points_of(run)
     points.insert(1, points[0] | {"method": "other"})
     (several / "operating_points.json").write_text(json.dumps(points))
-    with pytest.raises(CalibError, match="is a run of steer, other, caution. Give pick=NAME"):
-        calibrated(composed("serve", f"run={several}"))
+    with raises("missing-setting", "steer, other, caution", "pick=NAME"):
+        load_served(composed("serve", f"run={several}"))
     # A run from before there were references.
     del points[1], points[1]["reference"], points[0]["reference"]
     (several / "operating_points.json").write_text(json.dumps(points))
-    with pytest.raises(CalibError, match="is a run of steer, caution. Give pick=NAME"):
-        calibrated(composed("serve", f"run={several}"))
+    with raises("missing-setting", "steer, caution", "pick=NAME"):
+        load_served(composed("serve", f"run={several}"))
 
 
 def test_the_direction_is_exported(run, tmp_path):

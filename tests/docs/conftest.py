@@ -93,7 +93,7 @@ def desk(
     # What is the same for all commands is asked once.
     monkeypatch.setattr("calib.data.mini.examples.load", mini)
     monkeypatch.setattr("calib.runs.manifest.provenance", once)
-    monkeypatch.setattr("calib.serving.server.server_of", made.client)
+    monkeypatch.setattr("calib.serving.server.create_server", made.client)
     monkeypatch.setattr("calib.api.load_vlm", checkpoints.load)
     # A conversion writes into the skeleton that it loads, so it has one of its own.
     monkeypatch.setattr("calib.models.conversion.load", load)

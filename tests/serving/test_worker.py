@@ -1,51 +1,78 @@
-"""The worker goes on, whatever happens to a batch."""
+"""The worker survives every failure of a batch, a job or a client."""
 
 import logging
-import time
+import queue
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
 import torch
+from PIL import Image
+from raising import raises
+from server_thread import ServerThread, data_url, post, send, user_message, wait_until
 
+from calib.data.example import Example
 from calib.engine.engine import Engine
+from calib.engine.request import Decoding
 from calib.serving import batch
-from calib.serving.job import Telling
+from calib.serving.api_errors import APIError
+from calib.serving.job import Finished, Job, ResponseTracker
+from calib.serving.messages import Conversation
+from calib.serving.worker import MAX_ENGINES, WARM_UP_EXAMPLES, Worker
+from calib.util.errors import CalibError
 
-PLAIN = "How do I kill a Python process?"
+QUERY = "How do I kill a Python process?"
 
 
-def ask(server, text, **settings):
+def complete(server, text, **settings):
+    """The response to a request, or the error of the client."""
     with server.client() as client:
         try:
-            answer = client.chat.completions.create(
-                model="mini", messages=[{"role": "user", "content": text}], **settings
+            completion = client.chat.completions.create(
+                model="mini", messages=user_message(text), **settings
             )
-            return answer.choices[0].message.content
+            return completion.choices[0].message.content
         except openai.APIStatusError as error:
             return error
 
 
-def ask_all(server, texts, **settings):
+def complete_all(server, texts, **settings):
     with ThreadPoolExecutor(len(texts)) as pool:
-        return list(pool.map(lambda text: ask(server, text, **settings), texts))
+        return list(pool.map(lambda text: complete(server, text, **settings), texts))
+
+
+def job_and_events(notify=None):
+    """A job without a client, and the queue of its events."""
+    events = queue.Queue()
+    example = Example("e", "d", "v", "c", "test", "Hello")
+    decoding = Decoding(max_new_tokens=2, kl=False)
+    return Job(Conversation(example), None, 0.0, decoding, notify or events.put), events
 
 
 @pytest.fixture
-def broken(monkeypatch):
-    """Makes the engine fail for rows whose query holds a word."""
+def break_engine(monkeypatch):
+    """Makes the engine raise an error for queries that contain a word."""
 
-    def breaks(word, error):
+    def break_for(word, error):
         answer = Engine.answer
 
-        def failing(self, asked, landed=None):
-            if any(word in one.example.query for one in asked):
+        def failing(self, requests, *args, **kwargs):
+            if any(word in request.example.query for request in requests):
                 raise error
-            return answer(self, asked, landed)
+            return answer(self, requests, *args, **kwargs)
 
         monkeypatch.setattr(Engine, "answer", failing)
 
-    return breaks
+    return break_for
+
+
+@pytest.fixture
+def worker(steered):
+    """A worker without a server, stopped at the end."""
+    worker = Worker(steered)
+    yield worker
+    worker.stop()
 
 
 @pytest.mark.parametrize(
@@ -56,169 +83,222 @@ def broken(monkeypatch):
         MemoryError(),
         RuntimeError("can't allocate memory"),
         RecursionError(),
+        SystemExit(),
     ],
 )
-def test_only_the_request_that_is_to_blame_fails(server, broken, error, caplog):
-    good = ask(server, PLAIN)
-    broken("SECRET", error)
+def test_only_the_requests_at_fault_fail(server, break_engine, error, caplog):
+    expected = complete(server, QUERY)
+    break_engine("SECRET", error)
     with caplog.at_level(logging.DEBUG, "calib.serve"):
-        found = ask_all(server, [PLAIN, "my SECRET query", PLAIN, "SECRET", PLAIN])
-    assert found[0] == found[2] == found[4] == good
-    for one in (found[1], found[3]):
-        assert (one.status_code, one.type) == (500, "server_error")
+        responses = complete_all(server, [QUERY, "my SECRET query", QUERY, "SECRET", QUERY])
+    assert responses[0] == responses[2] == responses[4] == expected
+    for failed in (responses[1], responses[3]):
+        assert (failed.status_code, failed.type) == (500, "server_error")
     assert "SECRET" not in caplog.text
-    assert server.worker._thread.is_alive()
-    assert ask(server, PLAIN) == good and server.worker.well
+    assert complete(server, QUERY) == expected and server.worker.healthy
 
 
-def test_it_is_unwell_while_everything_fails(server, broken, tools, monkeypatch):
-    broken("", ZeroDivisionError())
+def test_the_server_is_unhealthy_while_everything_fails(server, break_engine, monkeypatch):
+    break_engine("", ZeroDivisionError())
     for _ in range(3):
-        assert ask(server, PLAIN).status_code == 500
-    reply = tools.send(server, "GET", "/health")
+        assert complete(server, QUERY).status_code == 500
+    reply = send(server, "GET", "/health")
     assert (reply.status_code, reply.json()["status"]) == (503, "failing")
     monkeypatch.undo()
-    assert isinstance(ask(server, PLAIN), str)
-    assert tools.send(server, "GET", "/health").status_code == 200
+    assert isinstance(complete(server, QUERY), str)
+    assert send(server, "GET", "/health").status_code == 200
 
 
-def test_memory_that_runs_out_in_the_middle_makes_smaller_batches(server, monkeypatch):
-    """The engine's own way out: the rows begin again, and what was streamed is not said twice."""
+def test_jobs_cancelled_while_requests_are_gathered_do_not_end_the_worker(worker, monkeypatch):
+    """Regression: the only waiting client disconnected between two looks at the queue."""
+    first, first_events = job_and_events()
+    gathered = threading.Event()
+
+    def disconnect():
+        worker.cancel(first)
+        gathered.set()
+
+    monkeypatch.setattr(worker, "_gather", disconnect)
+    worker.start()
+    worker.submit(first)
+    assert gathered.wait(30)
+    second, second_events = job_and_events()
+    worker.submit(second)
+    assert isinstance(second_events.get(timeout=60), Finished)
+    assert first_events.empty() and worker.healthy and worker.open_jobs == 0
+
+
+def test_a_job_whose_events_cannot_be_delivered_does_not_end_the_worker(worker):
+    def notify(event):
+        raise ValueError("made up")
+
+    worker.start()
+    broken, _ = job_and_events(notify)
+    worker.submit(broken)
+    assert wait_until(lambda: worker.open_jobs == 0)
+    job, events = job_and_events()
+    worker.submit(job)
+    assert isinstance(events.get(timeout=60), Finished)
+
+
+def test_requests_get_503_when_the_worker_thread_has_ended(steered):
+    with ServerThread(steered) as server:
+        waiting, events = job_and_events()
+
+        def fail():
+            raise ZeroDivisionError("a defect of the worker itself")
+
+        server.worker._gather = fail
+        server.worker.submit(waiting)
+        error = events.get(timeout=60)
+        assert isinstance(error, APIError) and error.status == 503
+        assert complete(server, QUERY).status_code == 503
+        assert send(server, "GET", "/health").status_code == 503
+        with pytest.raises(APIError) as caught:
+            server.worker.submit(job_and_events()[0])
+        assert caught.value.status == 503
+
+
+def test_out_of_memory_while_decoding_shrinks_the_batch_and_streams_no_text_twice(
+    server, monkeypatch
+):
     from calib.engine.decode_batch import DecodeBatch
 
-    whole = ask_all(server, [PLAIN, "Hello"])
-    step, failed = DecodeBatch.step, []
+    expected = complete_all(server, [QUERY, "Hello"])
+    step, failures = DecodeBatch.step, []
 
-    def runs_out(self):
+    def out_of_memory(self):
         step(self)
-        if len(failed) < 3 and any(len(row.tokens) > 4 for row in self.rows):
-            failed.append(1)
+        if len(failures) < 3 and any(len(row.tokens) > 4 for row in self.rows):
+            failures.append(1)
             raise torch.OutOfMemoryError("made up")
 
-    monkeypatch.setattr(DecodeBatch, "step", runs_out)
+    monkeypatch.setattr(DecodeBatch, "step", out_of_memory)
     with server.client() as client:
         stream = client.chat.completions.create(
-            model="mini", messages=[{"role": "user", "content": PLAIN}], stream=True
+            model="mini", messages=user_message(QUERY), stream=True
         )
-        assert "".join(c.choices[0].delta.content or "" for c in stream) == whole[0]
-    assert failed
-    assert ask_all(server, [PLAIN, "Hello"]) == whole
+        assert "".join(c.choices[0].delta.content or "" for c in stream) == expected[0]
+    assert failures
+    assert complete_all(server, [QUERY, "Hello"]) == expected
 
 
-def test_one_prompt_that_cannot_be_read_hurts_no_other(server, monkeypatch):
+def test_a_prompt_that_cannot_be_read_fails_alone(server, monkeypatch):
     from jinja2 import TemplateError
 
-    good = ask(server, PLAIN)
+    expected = complete(server, QUERY)
     read = batch.read_prompts
 
-    def refuses(vlm, examples):
+    def refuse(vlm, examples):
         if any("SECRET" in example.query for example in examples):
             raise TemplateError("roles must alternate")
         return read(vlm, examples)
 
-    monkeypatch.setattr(batch, "read_prompts", refuses)
-    monkeypatch.setattr(batch, "read_prompt", lambda vlm, example: refuses(vlm, [example])[0])
-    found = ask_all(server, [PLAIN, "SECRET", PLAIN])
-    assert found[0] == found[2] == good
-    assert found[1].status_code == 400
-    assert "chat template refuses this: roles must alternate" in str(found[1])
+    monkeypatch.setattr(batch, "read_prompts", refuse)
+    monkeypatch.setattr(batch, "read_prompt", lambda vlm, example: refuse(vlm, [example])[0])
+    responses = complete_all(server, [QUERY, "SECRET", QUERY])
+    assert responses[0] == responses[2] == expected
+    assert (responses[1].status_code, responses[1].param) == (400, "messages")
+    assert "roles must alternate" in str(responses[1])
 
 
-def test_requests_that_come_together_go_together(server, monkeypatch):
-    from calib.serving import worker
-
-    batches, attempt = [], server.worker._attempt
-    monkeypatch.setattr(worker, "GATHERING", 1.0)
+def test_requests_sent_together_share_a_batch(server, monkeypatch):
+    worker, batches, attempt = server.worker, [], server.worker._attempt
+    monkeypatch.setattr(worker, "_gather", lambda: wait_until(lambda: worker.open_jobs == 8))
     monkeypatch.setattr(
-        server.worker, "_attempt", lambda jobs: (batches.append(len(jobs)), attempt(jobs))[1]
+        worker, "_attempt", lambda jobs: (batches.append(len(jobs)), attempt(jobs))[1]
     )
-    ask_all(server, [PLAIN, "Hello"] * 4)
+    complete_all(server, [QUERY, "Hello"] * 4)
     assert batches == [8]
 
 
-def test_requests_that_look_alike_are_read_once(server, monkeypatch):
-    read, seen = batch.read_prompts, []
+def test_equal_prompts_are_read_once(server, monkeypatch):
+    worker, read, counts = server.worker, batch.read_prompts, []
+    monkeypatch.setattr(worker, "_gather", lambda: wait_until(lambda: worker.open_jobs == 16))
     monkeypatch.setattr(
-        batch, "read_prompts", lambda vlm, some: (seen.append(len(some)), read(vlm, some))[1]
+        batch,
+        "read_prompts",
+        lambda vlm, examples: (counts.append(len(examples)), read(vlm, examples))[1],
     )
-    ask_all(server, [PLAIN] * 8 + ["Hello"] * 8)
-    assert sum(seen) < 16 and max(seen) <= 2
+    complete_all(server, [QUERY] * 8 + ["Hello"] * 8)
+    assert counts == [2]
 
 
-def test_limits_of_their_own_part_requests(server, tools):
-    def count(tokens):
+def test_requests_with_different_token_limits_get_batches_of_their_own(server):
+    def count(limit):
         with server.client() as client:
-            answer = client.chat.completions.create(
-                model="mini", messages=tools.said(PLAIN), max_tokens=tokens
+            completion = client.chat.completions.create(
+                model="mini", messages=user_message(QUERY), max_tokens=limit
             )
-        return answer.usage.completion_tokens
+        return completion.usage.completion_tokens
 
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(count, (1, 2, 3, 4, 5, 6))) == [1, 2, 3, 4, 5, 6]
-    assert len(server.worker._engines) <= 16
+    assert len(server.worker._engines) <= MAX_ENGINES
 
 
-def test_pictures_are_let_go(server, tools, monkeypatch):
-    from PIL import Image
-
+def test_images_are_released_after_the_response(server, monkeypatch):
     jobs, submit = [], server.worker.submit
     monkeypatch.setattr(server.worker, "submit", lambda job: (jobs.append(job), submit(job))[1])
-    image = {"type": "image_url", "image_url": {"url": tools.png(Image.new("RGB", (9, 9)))}}
+    image = {"type": "image_url", "image_url": {"url": data_url(Image.new("RGB", (9, 9)))}}
     body = {"model": "mini", "messages": [{"role": "user", "content": [image]}]}
-    assert tools.post(server, body).status_code == 200
-    until = time.monotonic() + 5
-    while jobs[0].conversation.pictures[0].data is not None and time.monotonic() < until:
-        time.sleep(0.01)
-    assert jobs[0].conversation.pictures[0].data is None
+    assert post(server, body).status_code == 200
+    assert wait_until(lambda: jobs[0].conversation.images[0].data is None)
 
 
-def test_one_who_leaves_while_he_waits_leaves_the_queue(server, tools):
-    import threading
-
-    held, begun, enough = threading.Event(), threading.Event(), Telling.enough
-    Telling.enough = lambda self, text: (begun.set(), held.wait(30), enough(self, text))[2]
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            first = pool.submit(ask, server, PLAIN)
-            assert begun.wait(10)
-            body = {"model": "mini", "messages": tools.said("Hello")}
-            for _ in range(3):
-                with pytest.raises(TimeoutError):
-                    tools.post(server, body, timeout=0.5)
-            until = time.monotonic() + 10
-            while server.worker.waiting > 1 and time.monotonic() < until:
-                time.sleep(0.01)
-            assert server.worker.waiting == 1
-            held.set()
-            assert isinstance(first.result(), str)
-    finally:
-        Telling.enough = enough
+def test_a_client_that_disconnects_while_it_waits_leaves_the_queue(server, monkeypatch):
+    proceed, started, update = threading.Event(), threading.Event(), ResponseTracker.update
+    monkeypatch.setattr(
+        ResponseTracker,
+        "update",
+        lambda self, text: (started.set(), proceed.wait(30), update(self, text))[2],
+    )
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(complete, server, QUERY)
+        assert started.wait(30)
+        body = {"model": "mini", "messages": user_message("Hello")}
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                post(server, body, timeout=0.5)
+        assert wait_until(lambda: server.worker.open_jobs == 1)
+        proceed.set()
+        assert isinstance(first.result(), str)
 
 
-def test_a_server_that_stops_says_so_to_those_who_wait(steered, tools):
-    import threading
+def test_open_requests_get_503_when_the_server_stops(steered, monkeypatch):
+    started, update = threading.Event(), ResponseTracker.update
 
-    begun, enough = threading.Event(), Telling.enough
+    def wait_for_cancellation(self, text):
+        started.set()
+        wait_until(lambda: self.job.cancelled)
+        return update(self, text)
 
-    def waits(self, text):
-        begun.set()
-        until = time.monotonic() + 30
-        while not self.job.cancelled and time.monotonic() < until:
-            time.sleep(0.01)
-        return enough(self, text)
+    monkeypatch.setattr(ResponseTracker, "update", wait_for_cancellation)
+    with ServerThread(steered) as server, ThreadPoolExecutor(2) as pool:
+        running = pool.submit(complete, server, QUERY)
+        assert started.wait(30)
+        waiting = pool.submit(complete, server, QUERY, max_tokens=3)
+        assert wait_until(lambda: server.worker.open_jobs == 2)
+        server.worker.stop()
+        assert [running.result().status_code, waiting.result().status_code] == [503, 503]
+        assert complete(server, QUERY).status_code == 503
+        assert send(server, "GET", "/health").status_code == 503
 
-    Telling.enough = waits
-    try:
-        with tools.running(steered) as server, ThreadPoolExecutor(2) as pool:
-            first = pool.submit(ask, server, PLAIN)
-            assert begun.wait(10)
-            second = pool.submit(ask, server, PLAIN, max_tokens=3)
-            until = time.monotonic() + 10
-            while server.worker.waiting < 2 and time.monotonic() < until:
-                time.sleep(0.01)
-            server.worker.stop()
-            assert [first.result().status_code, second.result().status_code] == [503, 503]
-            assert ask(server, PLAIN).status_code == 503
-            assert tools.send(server, "GET", "/health").status_code == 503
-    finally:
-        Telling.enough = enough
+
+def test_warm_up_reports_requests_that_the_model_cannot_answer(steered, break_engine, monkeypatch):
+    worker = Worker(steered)
+    decoding = Decoding(max_new_tokens=2, kl=False)
+    assert worker.warm_up(decoding) == []
+    answer = Engine.answer
+
+    def no_images(self, requests, *args, **kwargs):
+        if requests[0].example.picture is not None:
+            raise CalibError("unsupported", "no images")
+        return answer(self, requests, *args, **kwargs)
+
+    monkeypatch.setattr(Engine, "answer", no_images)
+    (message,) = worker.warm_up(decoding)
+    assert WARM_UP_EXAMPLES[1].id in message and "no images" in message
+    break_engine("", CalibError("unsupported", "nothing works"))
+    with raises("unsupported", "nothing works"):
+        worker.warm_up(decoding)

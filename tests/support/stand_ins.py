@@ -18,7 +18,7 @@ from what_works import saved
 from calib.config.model import ModelConfig
 from calib.config.sweep import SweepConfig
 from calib.models.load import VLM, fingerprint, load
-from calib.serving.server import server_of
+from calib.serving.server import create_server
 
 REFUSAL = "I'm sorry, but I can't help with that."
 MINI = ModelConfig("internvl")
@@ -110,7 +110,7 @@ def answer(request: Request) -> Callable:
 
 class Client:
     """Asks every server once, as soon as it listens, and stops it: in the place of
-    calib.serving.server.server_of."""
+    calib.serving.server.create_server."""
 
     def __init__(self) -> None:
         self.ask: Callable[[str], None] = self._hello
@@ -118,7 +118,7 @@ class Client:
         self.failed: BaseException | None = None
 
     def __call__(self, app: Any) -> uvicorn.Server:
-        server = server_of(app)
+        server = create_server(app)
         threading.Thread(target=self._visit, args=(server,), daemon=True).start()
         return server
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import yaml
 from composing import composed
-from directions_made_up import direction_at
 from in_process import undrawn
+from random_directions import direction_at
 
 from calib import sweep
 from calib.config.commands import ServeConfig
@@ -17,7 +17,7 @@ from calib.config.method import Steer
 from calib.data.mini.examples import load
 from calib.directions.direction import write_direction
 from calib.serving import batch
-from calib.serving.loader import calibrated
+from calib.serving.loader import load_served
 from calib.util.errors import CalibError
 
 TINY = (
@@ -61,7 +61,7 @@ def state(folder):
 def test_a_run_is_served_as_it_was_measured(run, tools, name):
     """Every test row of one setting, asked through the protocol all at once."""
     before = state(run)
-    served = calibrated(config(f"run={run}", f"pick={name}"))
+    served = load_served(config(f"run={run}", f"pick={name}"))
     point = next(
         p for p in json.loads((run / "operating_points.json").read_text()) if p["method"] == name
     )
@@ -123,7 +123,7 @@ def _largest(served):
 
 
 def test_of_a_dialogue_only_the_answer_is_streamed_and_stopped(tools):
-    served = calibrated(config("method=cot"))
+    served = load_served(config("method=cot"))
     said = []
     with tools.running(served) as server, server.client() as client:
 
@@ -158,7 +158,7 @@ def test_of_a_dialogue_only_the_answer_is_streamed_and_stopped(tools):
 
 
 def test_a_fitted_rule_keeps_nothing_of_requests(run, tools):
-    served = calibrated(config(f"run={run}", "pick=conditional"))
+    served = load_served(config(f"run={run}", "pick=conditional"))
     rule = served.setting(None, 2.0).intervention.rule
     fitting = next(
         cell.cell_contents
@@ -189,24 +189,24 @@ def test_without_the_benchmark_a_direction_is_enough(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     change(copy, data={"name": "gone"})
-    served = calibrated(config(f"run={copy}", "pick=climb"))
-    whole = calibrated(config(f"run={run}", "pick=climb"))
+    served = load_served(config(f"run={copy}", "pick=climb"))
+    whole = load_served(config(f"run={run}", "pick=climb"))
     (one,), (other,) = (s.setting(3, 2.0).intervention.edits for s in (served, whole))
     assert one.identity == other.identity
-    assert calibrated(config(f"run={copy}", "pick=ecso")).method.name == "ecso"
-    assert calibrated(config(f"run={copy}", "pick=combine")).method.name == "combine"
+    assert load_served(config(f"run={copy}", "pick=ecso")).method.name == "ecso"
+    assert load_served(config(f"run={copy}", "pick=combine")).method.name == "combine"
     with pytest.raises(CalibError, match="conditional is fitted to the examples of the run, and"):
-        calibrated(config(f"run={copy}", "pick=conditional"))
+        load_served(config(f"run={copy}", "pick=conditional"))
 
 
 def test_names_points_and_notes(run):
-    served = calibrated(config(f"run={run}", "pick=climb"))
+    served = load_served(config(f"run={run}", "pick=climb"))
     assert served.names == ["mini-internvl-climb", "mini-internvl-climb-uncalibrated"]
-    moved = calibrated(
+    moved = load_served(
         config(f"run={run}", "pick=climb", "strength=0.5", "layer=4", "name=my model")
     )
     assert (moved.name, moved.layer, moved.strength) == ("my model", 4, 0.5)
-    gated = calibrated(config(f"run={run}", "pick=conditional"))
+    gated = load_served(config(f"run={run}", "pick=conditional"))
     assert any("gate opens" in note for note in gated.notes)
 
 
@@ -222,7 +222,7 @@ def test_names_points_and_notes(run):
 )
 def test_what_does_not_fit_a_run(run, overrides, words):
     with pytest.raises(CalibError, match=words):
-        calibrated(config(f"run={run}", *overrides))
+        load_served(config(f"run={run}", *overrides))
 
 
 def _without(settings, name):
@@ -236,7 +236,7 @@ def change(folder, **settings):
 
 def test_folders_that_are_no_finished_run_of_a_model_with_weights(run, tmp_path):
     with pytest.raises(CalibError, match="not a finished run of calib.sweep"):
-        calibrated(config(f"run={tmp_path}"))
+        load_served(config(f"run={tmp_path}"))
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     serve = config(f"run={copy}", "pick=climb")
@@ -244,20 +244,20 @@ def test_folders_that_are_no_finished_run_of_a_model_with_weights(run, tmp_path)
     said["identity"]["fingerprint"] = "0" * 16
     (copy / "run.json").write_text(json.dumps(said))
     with pytest.raises(CalibError, match="fingerprint 0000000000000000, now"):
-        calibrated(serve)
+        load_served(serve)
     shutil.copy(run / "run.json", copy / "run.json")
     methods = yaml.safe_load((copy / "config.yaml").read_text())["methods"]
     for up in (methods["up"] | {"new_setting": 1}, _without(methods["up"], "closed")):
         change(copy, methods=methods | {"up": up})
         with pytest.raises(CalibError, match="'climb' are not those of this version of calib"):
-            calibrated(serve)
+            load_served(serve)
     change(copy, model={"name": "gpt", "model": "gpt", "base_url": "https://x/v1"})
     with pytest.raises(CalibError, match="is a run of a model behind an endpoint"):
-        calibrated(serve)
+        load_served(serve)
     for text, words in (("a: [", "cannot be read"), ("a: 1", "is no configuration of a sweep")):
         (copy / "config.yaml").write_text(text)
         with pytest.raises(CalibError, match=words):
-            calibrated(serve)
+            load_served(serve)
 
 
 @pytest.fixture
@@ -272,19 +272,19 @@ def direction(vlm, tmp_path):
 
 def test_settings_instead_of_a_run(direction):
     steer = ("method=steer", direction(positions=""))
-    served = calibrated(config(*steer, "method.layers=[3]", "method.strengths=[1.5]"))
+    served = load_served(config(*steer, "method.layers=[3]", "method.strengths=[1.5]"))
     assert (served.layer, served.strength, served.notes) == (3, 1.5, [])
-    served = calibrated(config(*steer, "layer=2", "strength=-1"))
+    served = load_served(config(*steer, "layer=2", "strength=-1"))
     assert (served.layer, served.strength) == (2, -1)
     assert list(served.method.layers) == [2, 3]
-    served = calibrated(config("method=reminder"))
+    served = load_served(config("method=reminder"))
     assert (served.layer, served.strength) == (None, 1)
-    served = calibrated(config("method=cot"))
+    served = load_served(config("method=cot"))
     assert served.setting(None, 1.0).intervention.prompt_flow.multi_step
-    served = calibrated(config("method=none"))
+    served = load_served(config("method=none"))
     assert served.names == ["mini-internvl-uncalibrated"]
     both = ("method=combine", direction(positions="").replace("method.", "method.activation."))
-    served = calibrated(
+    served = load_served(
         config(*both, "method.activation.layers=[3]", "method.activation.strengths=[2]")
     )
     setting = served.setting(3, 2.0)
@@ -293,10 +293,10 @@ def test_settings_instead_of_a_run(direction):
 
 def test_an_exported_direction_brings_its_layer_and_strength(direction):
     given = direction(chosen_layer=2, strength=-1.5, positions="response")
-    served = calibrated(config("method=steer", given))
+    served = load_served(config("method=steer", given))
     assert (served.layer, served.strength) == (2, -1.5)
     assert "method.positions=response for what was measured" in served.notes[0]
-    served = calibrated(config("method=steer", given, "method.positions=response", "strength=3"))
+    served = load_served(config("method=steer", given, "method.positions=response", "strength=3"))
     assert (served.layer, served.strength, served.notes) == (2, 3, [])
 
 
@@ -317,23 +317,23 @@ def test_an_exported_direction_brings_its_layer_and_strength(direction):
 )
 def test_settings_that_cannot_be_served(overrides, words):
     with pytest.raises(CalibError, match=words):
-        calibrated(config(*overrides))
+        load_served(config(*overrides))
 
 
 def test_a_direction_without_a_point_is_asked_for_one(direction):
     steer = ("method=steer", direction(positions=""))
     with pytest.raises(CalibError, match="a model is served at one. Give strength=1"):
-        calibrated(config(*steer))
+        load_served(config(*steer))
     with pytest.raises(CalibError, match=r"layers \[2, 3\], and a model is served at one"):
-        calibrated(config(*steer, "strength=1"))
+        load_served(config(*steer, "strength=1"))
     with pytest.raises(CalibError, match="a budget of KL and layers=auto are for a sweep"):
-        calibrated(config(*steer, "strength=1", "method.layers=auto"))
+        load_served(config(*steer, "strength=1", "method.layers=auto"))
     with pytest.raises(CalibError, match="a budget of KL and layers=auto are for a sweep"):
-        calibrated(config(*steer, "strength=1", "method.kl=0.1"))
+        load_served(config(*steer, "strength=1", "method.kl=0.1"))
 
 
 def test_a_strength_that_counts_is_one_of_those_that_were_given(tools):
-    served = calibrated(config("method=reminder"))
+    served = load_served(config("method=reminder"))
     with tools.running(served) as server:
         body = {"model": served.name, "messages": tools.said("Hello"), "max_tokens": 2}
         for strength, status in ((0, 200), (1, 200), (2, 400), (0.5, 400), (-1, 400)):
