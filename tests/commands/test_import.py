@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from composing import composed
-from directions_made_up import direction_at
+from random_directions import direction_at
 
 from calib import sweep
 from calib.directions.direction import read_direction, write_direction

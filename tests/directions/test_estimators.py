@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_up_contrasts import LAYERS, WIDTH, mapped, twins, unpaired
+from random_contrasts import LAYERS, WIDTH, mapped, twins, unpaired
 from scipy.optimize import minimize
 
 from calib.directions.estimators import ESTIMATORS

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from made_up_contrasts import LAYERS, twins, unpaired
+from random_contrasts import LAYERS, twins, unpaired
 
 from calib.directions.direction import read_direction, write_direction
 from calib.directions.estimators import ESTIMATORS

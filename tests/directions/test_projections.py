@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from directions_made_up import direction_at
-from made_up_contrasts import twins
+from random_contrasts import twins
+from random_directions import direction_at
 
 from calib.directions.estimators import mean_difference
 from calib.directions.projections import (

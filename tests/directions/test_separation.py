@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_up_contrasts import LAYERS, twins, unpaired
+from random_contrasts import LAYERS, twins, unpaired
 
 from calib.directions.samples import Samples
 from calib.directions.separation import auroc, auroc_interval, pair_cosine

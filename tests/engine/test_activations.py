@@ -7,7 +7,7 @@ import functools
 
 import pytest
 import torch
-from naive_loop import chosen, hooked, inputs
+from naive_loop import hook_at_site, inputs, position_mask
 from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, picture, tiny
 
 from calib.data.example import Turn
@@ -64,7 +64,7 @@ def by_hooks(family):
 def averaged(vlm, found, positions):
     """By layer, the mean over positions. # [layers, width]"""
     hidden, tokens = found
-    return hidden[:, chosen(vlm, tokens, positions)].mean(1)
+    return hidden[:, position_mask(vlm, tokens, positions)].mean(1)
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def at_site(vlm, example, site):
     """What a whole forward has at a site; zeros in blocks that are left out."""
     given, seen = inputs(vlm, example), {}
     handles = [
-        hooked(vlm, k, site, lambda hidden, k=k: seen.update({k: hidden[0].clone()}))
+        hook_at_site(vlm, k, site, lambda hidden, k=k: seen.update({k: hidden[0].clone()}))
         for k in range(LAYERS)
     ]
     vlm.model(**given)

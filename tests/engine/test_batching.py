@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from naive_loop import direction, naive
+from naive_loop import naive, unit_vector
 from tiny_families import FAMILIES, examples, tiny
 from transformers import DynamicCache
 
@@ -54,7 +54,7 @@ def asked():
     """Two dozen rows of six prompts, edited within the prompt and after it."""
     width = tiny("internvl").width
     return [
-        Request(example, (Edit(k, Add(5 * direction(width, k)), positions),) if k else ())
+        Request(example, (Edit(k, Add(5 * unit_vector(width, k)), positions),) if k else ())
         for example in examples(6)
         for k, positions in enumerate(("", "all", "response", "text"))
     ]
@@ -136,7 +136,7 @@ def test_a_group_is_never_empty_and_the_last_one_ends():
             one = row(draw.randint(1, 40))
             for k in range(draw.randint(1, 6)):
                 positions = draw.choice(["all", "response", "text"])
-                edits = (Edit(0, Add(direction(4, k)), positions),) if k else ()
+                edits = (Edit(0, Add(unit_vector(4, k)), positions),) if k else ()
                 rows.append(row(0, edits, one.prompt))
         room, whole = Room(draw.randint(1, 6), draw.randint(1, 100)), draw.random() < 0.3
         left = rows
@@ -147,8 +147,8 @@ def test_a_group_is_never_empty_and_the_last_one_ends():
 
 
 def test_a_group_takes_room_for_what_differs_within_its_prompts():
-    response = (Edit(0, Add(direction(4, 0)), "response"),)
-    prompt = (Edit(0, Add(direction(4, 0)), "text"),)
+    response = (Edit(0, Add(unit_vector(4, 0)), "response"),)
+    prompt = (Edit(0, Add(unit_vector(4, 0)), "text"),)
     one, other = row(100).prompt, row(101).prompt
     later = [row(0, edits, one) for edits in [(), *[response] * 50]]
     assert next_group(later, Room(4, 100), whole=False) == 51
@@ -161,7 +161,7 @@ def test_a_group_takes_room_for_what_differs_within_its_prompts():
 
 def test_a_group_ends_with_a_prompt():
     """Parted only where one prompt's rows are too many, and then nothing else is with them."""
-    prompt = (Edit(0, Add(direction(4, 0)), "text"),)
+    prompt = (Edit(0, Add(unit_vector(4, 0)), "text"),)
     one, other = row(100).prompt, row(101).prompt
     rows = [row(0, edits, of) for of in (one, other) for edits in [(), *[prompt] * 5]]
     assert next_group(rows, Room(100, 6 * 100 + 6 * 101), whole=False) == 12

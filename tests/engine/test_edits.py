@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from naive_loop import chosen, direction, hooked
+from naive_loop import hook_at_site, position_mask, unit_vector
 from tiny_families import examples, tiny
 
 from calib.engine.edits import REACH, Edit, SiteEdits
@@ -31,11 +31,11 @@ def shown():
 
 
 def add(vlm, layer, positions="all", size=4.0, seed=0, site="residual"):
-    return Edit(layer, Add(size * direction(vlm.width, seed)), positions, site)
+    return Edit(layer, Add(size * unit_vector(vlm.width, seed)), positions, site)
 
 
 def idle(vlm):
-    along = direction(vlm.width, 5)
+    along = unit_vector(vlm.width, 5)
     return Add(0 * along), AddKeepingNorm(0 * along), Ablate(along, 0.0), Clamp(along)
 
 
@@ -60,7 +60,7 @@ def hooks(vlm):
 def standing(vlm, layer, site="residual"):
     """While open, collects what stands at a site."""
     seen = []
-    handle = hooked(vlm, layer, site, lambda hidden: seen.append(hidden.clone()))
+    handle = hook_at_site(vlm, layer, site, lambda hidden: seen.append(hidden.clone()))
     yield seen
     handle.remove()
 
@@ -106,24 +106,24 @@ def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
     moved = read[1] - read[0]
     prompt = read_prompt(small, shown()[1]).tokens
     responding = torch.full((3,), positions in ("all", "response"))
-    expected = torch.cat([chosen(small, prompt, positions), responding])
+    expected = torch.cat([position_mask(small, prompt, positions), responding])
     assert torch.allclose(moved, expected[:, None] * edit.operator.vector, rtol=0, atol=1e-5)
 
 
 def test_edits_after_one_layer_are_applied_in_their_order():
-    along, hidden = direction(8, 1), torch.randn(3, 2, 8)
-    add, ablate = Edit(0, Add(2 * direction(8, 2))), Edit(0, Ablate(along))
+    along, hidden = unit_vector(8, 1), torch.randn(3, 2, 8)
+    add, ablate = Edit(0, Add(2 * unit_vector(8, 2))), Edit(0, Ablate(along))
     clamp = Edit(0, Clamp(along, 1.0, 1.0))
     found = SiteEdits([(add, ablate, clamp), (clamp, add), (ablate,)], CPU).apply(hidden)
     assert torch.allclose(found[0] @ along, torch.ones(2), atol=1e-5)
-    assert torch.allclose(found[1] @ along, 1 + 2 * direction(8, 2) @ along, atol=1e-5)
+    assert torch.allclose(found[1] @ along, 1 + 2 * unit_vector(8, 2) @ along, atol=1e-5)
     assert torch.allclose(found[2] @ along, torch.zeros(2), atol=1e-5)
     backwards = SiteEdits([(clamp, ablate, add)], CPU).apply(hidden[:1])
     assert (backwards - found[:1]).abs().max() > 0.1
 
 
 def test_rows_that_go_on_keep_their_edits():
-    along = direction(8, 1)
+    along = unit_vector(8, 1)
     of_row = [
         (Edit(0, Add(along)), Edit(0, Ablate(along, 0.5))),
         (),
@@ -140,7 +140,7 @@ def test_rows_that_go_on_keep_their_edits():
 
 
 def test_an_identity_is_what_an_edit_does(small):
-    along = direction(small.width, 1)
+    along = unit_vector(small.width, 1)
     different = [
         Edit(1, Add(along)),
         Edit(2, Add(along)),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from naive_loop import direction, divergence, inputs, naive
+from naive_loop import divergence, inputs, naive, unit_vector
 from tiny_families import LAYERS, examples, tiny
 
 from calib.engine.edits import REACH, Edit
@@ -26,7 +26,7 @@ def small():
 
 
 def edit(layer, positions="all", seed=0, size=6.0):
-    return Edit(layer, Add(size * direction(tiny("internvl").width, seed)), positions)
+    return Edit(layer, Add(size * unit_vector(tiny("internvl").width, seed)), positions)
 
 
 @functools.cache
@@ -237,7 +237,7 @@ def test_each_row_lands_once(small, sharing):
 
 def test_the_packaged_model_says_what_the_naive_loop_says(vlm, mixed_examples):
     """Trained weights, its own tokenizer and template, prompts of 30 to 100 tokens."""
-    along = direction(vlm.width, 0)
+    along = unit_vector(vlm.width, 0)
     edits = (
         (),
         (Edit(2, Add(6 * along), "response"),),

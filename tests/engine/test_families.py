@@ -7,7 +7,7 @@ import random
 import re
 
 import pytest
-from naive_loop import Answer, direction, divergence, inputs, naive
+from naive_loop import NaiveResponse, divergence, inputs, naive, unit_vector
 from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, picture, tiny
 
 from calib.data.example import Example, Turn
@@ -37,7 +37,7 @@ def fresh(family):
 
 
 def operators(vlm, seed):
-    along = direction(vlm.width, seed)
+    along = unit_vector(vlm.width, seed)
     return (
         Add(9.0 * along),
         AddKeepingNorm(14.0 * along),
@@ -76,13 +76,13 @@ def rows(family: str) -> list[tuple[Example, Edits]]:
 
 
 @functools.cache
-def alone(family: str) -> list[Answer]:
+def alone(family: str) -> list[NaiveResponse]:
     """What the naive loop answers to each row."""
     return [naive(tiny(family), example, edits, TOKENS) for example, edits in rows(family)]
 
 
 @functools.cache
-def unedited(family: str) -> dict[str, Answer]:
+def unedited(family: str) -> dict[str, NaiveResponse]:
     """By example, what the naive loop answers without edits."""
     found = {
         example.id: answer

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from naive_loop import changed, direction
+from naive_loop import apply_operator, unit_vector
 
 from calib.engine.edits import Edit, SiteEdits
 from calib.engine.operators import (
@@ -20,12 +20,12 @@ from calib.engine.operators import (
 WIDTH = 24
 CPU = torch.device("cpu")
 
-ALONG, ACROSS = direction(WIDTH, 0), direction(WIDTH, 7)
+ALONG, ACROSS = unit_vector(WIDTH, 0), unit_vector(WIDTH, 7)
 
 
 def rows(rank, seed):
     """Orthonormal rows. # [rank, width]"""
-    drawn = torch.stack([direction(WIDTH, seed + k) for k in range(rank)])
+    drawn = torch.stack([unit_vector(WIDTH, seed + k) for k in range(rank)])
     return torch.linalg.qr(drawn.T).Q.T.contiguous()
 
 
@@ -120,7 +120,7 @@ def test_the_formula(operator):
 @pytest.mark.parametrize("operator", OPERATORS, ids=named)
 def test_the_naive_loop_has_the_same_formula(operator):
     hidden = activations(1)
-    assert torch.allclose(applied([operator], hidden), changed(hidden, operator), atol=1e-5)
+    assert torch.allclose(applied([operator], hidden), apply_operator(hidden, operator), atol=1e-5)
 
 
 def test_a_row_among_others_is_as_alone():
@@ -188,7 +188,7 @@ def test_ranks_of_their_own_in_one_batch():
     hidden = activations(len(operators))
     together = applied(operators, hidden)
     for row, operator in enumerate(operators):
-        assert torch.allclose(together[row], changed(hidden[row], operator), atol=1e-5)
+        assert torch.allclose(together[row], apply_operator(hidden[row], operator), atol=1e-5)
 
 
 def test_a_subspace_is_gone_whatever_its_basis():

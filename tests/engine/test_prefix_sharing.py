@@ -1,7 +1,7 @@
 """States: rows are one until an edit tells them apart, and a state's edits are its rows'."""
 
 import torch
-from naive_loop import direction
+from naive_loop import unit_vector
 
 from calib.engine.edits import Edit
 from calib.engine.operators import Add
@@ -14,7 +14,7 @@ WHOLE = {"parts": (True, True), "shown": (True, True)}
 
 
 def edit(layer, seed=0, positions="all", site="residual"):
-    return Edit(layer, Add(direction(6, seed)), positions, site)
+    return Edit(layer, Add(unit_vector(6, seed)), positions, site)
 
 
 def counts(states):

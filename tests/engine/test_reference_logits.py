@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from naive_loop import direction, divergence, naive
+from naive_loop import divergence, naive, unit_vector
 from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
 
 from calib.engine.edits import Edit
@@ -34,7 +34,7 @@ def mixed_requests(vlm, n=6):
     width, requests = vlm.width, []
     usable = [e for e in examples(n) if e.picture or vlm.name not in NEEDS_PICTURE]
     for k, example in enumerate(usable):
-        edit = Edit(1, Add(6.0 * direction(width, k)), "all", "mlp" if k % 2 else "residual")
+        edit = Edit(1, Add(6.0 * unit_vector(width, k)), "all", "mlp" if k % 2 else "residual")
         other = prefixed(example)
         requests += [Request(other, reference=example), Request(other, (edit,), reference=example)]
         requests += [Request(prefixed(example, f"{i}: "), reference=example) for i in range(k % 3)]

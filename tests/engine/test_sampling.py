@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from naive_loop import direction, naive
+from naive_loop import naive, unit_vector
 from tiny_families import examples, tiny
 
 from calib.engine.edits import Edit
@@ -41,7 +41,7 @@ def requests():
     made = []
     for k, example in enumerate(examples(4)):
         for j, positions in enumerate(("", "response", "all")):
-            edits = (Edit(1 + j, Add(4 * direction(width, k)), positions),) if j else ()
+            edits = (Edit(1 + j, Add(4 * unit_vector(width, k)), positions),) if j else ()
             made.append(Request(example, edits, seed=10 * k + j))
     return made
 

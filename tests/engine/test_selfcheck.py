@@ -5,11 +5,11 @@ import dataclasses
 
 import pytest
 import torch
-from naive_loop import direction, naive
+from calib.engine.cache import SlotLayer
+from naive_loop import naive, unit_vector
 from tiny_families import examples, tiny
 
 from calib.engine import selfcheck
-from calib.engine.cache import SlotLayer
 from calib.engine.decode_batch import DecodeBatch
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine, generate
@@ -31,9 +31,9 @@ def small():
 def asked(small):
     edits = (
         (),
-        (Edit(1, Add(9 * direction(small.width, 1)), "prompt"),),
-        (Edit(2, Clamp(direction(small.width, 2), 6.0, 7.0), "all"),),
-        (Edit(0, Add(9 * direction(small.width, 3)), "response"),),
+        (Edit(1, Add(9 * unit_vector(small.width, 1)), "prompt"),),
+        (Edit(2, Clamp(unit_vector(small.width, 2), 6.0, 7.0), "all"),),
+        (Edit(0, Add(9 * unit_vector(small.width, 3)), "response"),),
     )
     return [Request(example, one) for example in examples(4) for one in edits]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from naive_loop import Answer, direction, divergence, inputs, naive
+from naive_loop import NaiveResponse, divergence, inputs, naive, unit_vector
 from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, tiny
 
 from calib.data.example import Example
@@ -40,14 +40,14 @@ def fresh(family):
 
 def subspace(width, rank, seed):
     """Orthonormal rows. # [rank, width]"""
-    drawn = torch.stack([direction(width, seed + k) for k in range(rank)])
+    drawn = torch.stack([unit_vector(width, seed + k) for k in range(rank)])
     return torch.linalg.qr(drawn.T).Q.T.contiguous()
 
 
 def operator(vlm, site, k):
     """One of each kind in turn, two of them in several ranks."""
     width = site_width(vlm.model, site)
-    along, rows = direction(width, k), subspace(width, 1 + k % 3, 50 + k)
+    along, rows = unit_vector(width, k), subspace(width, 1 + k % 3, 50 + k)
     return (
         Add(8.0 * along),
         LowRank(rows, 4.0 * subspace(width, 1 + k % 3, 90 + k), 0.5, -3.0, 3.0),
@@ -90,12 +90,12 @@ def rows(family: str) -> list[tuple[Example, Edits]]:
 
 
 @functools.cache
-def alone(family: str) -> list[Answer]:
+def alone(family: str) -> list[NaiveResponse]:
     return [naive(tiny(family), example, edits, TOKENS) for example, edits in rows(family)]
 
 
 @functools.cache
-def unedited(family: str) -> dict[str, Answer]:
+def unedited(family: str) -> dict[str, NaiveResponse]:
     found = {example.id: example for example, _ in rows(family)}
     return {name: naive(tiny(family), example, (), TOKENS) for name, example in found.items()}
 
@@ -144,7 +144,7 @@ def test_rows_fork_before_the_layer_that_they_are_edited_in():
     one, other = examples(2)
     asked = [Request(one), Request(other)]
     for k in range(6):
-        edits = (Edit(3, Add(direction(vlm.width, k)), "all", "heads"),)
+        edits = (Edit(3, Add(unit_vector(vlm.width, k)), "all", "heads"),)
         asked.append(Request(one, edits))
         asked.append(Request(other, (Edit(0, edits[0].operator, "response", "mlp"),)))
     engine = Engine(vlm, Decoding(max_new_tokens=1, batch_rows=100))
@@ -159,7 +159,7 @@ def test_rows_fork_before_the_layer_that_they_are_edited_in():
 @pytest.mark.parametrize("sharing", [True, False])
 def test_equal_edits_at_other_sites_are_told_apart(sharing):
     vlm = tiny("internvl")
-    example, shift = examples(1)[0], Add(9.0 * direction(vlm.width, 1))
+    example, shift = examples(1)[0], Add(9.0 * unit_vector(vlm.width, 1))
     asked = [Request(example, (Edit(2, shift, site=s),)) for s in ("residual", "heads", "mlp")]
     found = generate(vlm, asked, Decoding(max_new_tokens=TOKENS, sharing=sharing))
     expected = [naive(vlm, example, one.edits, TOKENS).tokens for one in asked]
@@ -182,7 +182,7 @@ def test_equal_edits_at_other_sites_are_told_apart(sharing):
 )
 def test_rows_share_unless_they_part_where_the_model_adds(first, site, layer, covered):
     vlm = tiny("internvl")
-    prompt, shift = read_prompt(vlm, examples(1)[0]), Add(direction(vlm.width, 0))
+    prompt, shift = read_prompt(vlm, examples(1)[0]), Add(unit_vector(vlm.width, 0))
     sharing = Sharing(None, False, first)
     assert sharing.covers(DecodingRow(0, prompt, (Edit(layer, shift, "all", site),))) == covered
     assert sharing.covers(DecodingRow(0, prompt, (Edit(layer, shift, "response", site),)))

@@ -7,7 +7,7 @@ import json
 import naive_loop
 import pytest
 import torch
-from directions_made_up import direction_at
+from random_directions import direction_at
 from tiny_families import examples, tiny
 from transformers import AutoModelForImageTextToText
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from directions_made_up import direction_at
+from random_directions import direction_at
 from tiny_families import tiny
 
 from calib.interchange.gguf import control_vector, read_control_vector, read_gguf, write_gguf

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from directions_made_up import direction_at
+from random_directions import direction_at
 from tiny_families import tiny
 
 from calib.config.choices import EXPORT_FORMATS, IMPORT_FORMATS

@@ -2,7 +2,7 @@
 
 import huggingface_hub
 import pytest
-from directions_made_up import direction_at
+from random_directions import direction_at
 from tiny_families import tiny
 
 from calib.directions.direction import write_direction

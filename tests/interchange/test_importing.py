@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from directions_made_up import direction_at
+from random_directions import direction_at
 from safetensors.torch import save_file
 from tiny_families import WIDTH, tiny
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from directions_made_up import direction_at
+from random_directions import direction_at
 from tiny_families import tiny
 
 from calib.engine.operators import Ablate, Add

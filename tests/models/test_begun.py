@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from naive_loop import hooked, inputs
+from naive_loop import hook_at_site, inputs
 from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
 
 from calib.data.example import Turn
@@ -31,7 +31,7 @@ def said(family):
             continue
         given = inputs(vlm, example)
         seen = {k: [] for k in range(len(decoder_layers(vlm.model)))}
-        hooks = [hooked(vlm, k, "residual", held.append) for k, held in seen.items()]
+        hooks = [hook_at_site(vlm, k, "residual", held.append) for k, held in seen.items()]
         answer = vlm.model.generate(**given, max_new_tokens=LENGTH, do_sample=False)
         for hook in hooks:
             hook.remove()

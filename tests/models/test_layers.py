@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from naive_loop import hooked, inputs
+from naive_loop import hook_at_site, inputs
 from tiny_families import FAMILIES, LAYERS, examples, tiny
 
 from calib.models.layers import decoder_layers, edit_activations, hook_at, site_width
@@ -32,7 +32,7 @@ def passed(vlm, watch):
 def test_a_site_is_where_plain_hooks_find_it(family, site):
     vlm = tiny(family)
     found = passed(vlm, lambda layer, seen: hook_at(vlm.model, (layer, site), seen))
-    plain = passed(vlm, lambda layer, seen: hooked(vlm, layer, site, seen))
+    plain = passed(vlm, lambda layer, seen: hook_at_site(vlm, layer, site, seen))
     assert torch.equal(found, plain)
     assert found.shape[-1] == site_width(vlm.model, site)
 

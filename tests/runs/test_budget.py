@@ -7,8 +7,8 @@ from statistics import fmean
 
 import pytest
 import torch
-from naive_loop import direction, divergence
-from single_prompts import plain, say
+from naive_loop import divergence, unit_vector
+from single_prompts import naive_response, naive_text
 
 from calib.data.mini.examples import load
 from calib.engine.edits import Edit
@@ -121,7 +121,7 @@ def steering(vlm, name="steer", signed=True, rewrite=None, factor=20):
     dialogue = SinglePrompt(rewrite) if rewrite else None
 
     def change(layer, strength):
-        vector = factor * strength * direction(vlm.width, layer)
+        vector = factor * strength * unit_vector(vlm.width, layer)
         return Intervention((Edit(layer, Add(vector), "last_prompt"),), prompt_flow=dialogue)
 
     return Method(name, Axis("of 20", signed=signed), [2, 4], change)
@@ -159,7 +159,10 @@ def test_the_cost_by_an_ordinary_run_is_within_the_budget(
     layer, strength = at[0]
     setting = method.setting(layer, strength)
     by_hand = [
-        divergence(plain(vlm, rewrite(e) if prompted else e, setting.intervention.edits), plain(vlm, e))
+        divergence(
+            naive_response(vlm, rewrite(e) if prompted else e, setting.intervention.edits),
+            naive_response(vlm, e),
+        )
         for e in questions[:12]
     ]
     assert fmean(by_hand) == pytest.approx(found[0].kl, rel=1e-3)
@@ -249,7 +252,10 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
             return whole_within_budget(planner, record, method, strengths, some, budget)
 
         cost = {
-            k: fmean(divergence(plain(vlm, replace(e, system=text)), plain(vlm, e)) for e in some)
+            k: fmean(
+                divergence(naive_response(vlm, replace(e, system=text)), naive_response(vlm, e))
+                for e in some
+            )
             for k, text in enumerate(told, start=1)
         }
         assert len({round(one, 5) for one in cost.values()}) == 3
@@ -266,10 +272,13 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
         assert len(record.finished) <= count + 2 * len(some)
         # One that does begin so costs what the last step does, though the first one costs nothing.
         (again,) = within(1e9, [5])
-        flagged = [e for e in some if say(vlm, replace(e, query="Is this dangerous?"))[:3] == "Yes"]
+        flagged = [
+            e for e in some if naive_text(vlm, replace(e, query="Is this dangerous?"))[:3] == "Yes"
+        ]
         shown = [replace(e, query="What is this?", picture=None) for e in flagged]
         moved = [
-            divergence(plain(vlm, s), plain(vlm, e)) for s, e in zip(shown, flagged, strict=True)
+            divergence(naive_response(vlm, s), naive_response(vlm, e))
+            for s, e in zip(shown, flagged, strict=True)
         ]
         assert again.kl == pytest.approx(sum(moved) / len(some), rel=1e-3) and again.kl > 0.1
         assert within(again.kl / 2, [5]) == []

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from directions_made_up import direction_at
 from made_up_run import write_run
+from random_directions import direction_at
 
 from calib.directions.direction import write_direction
 from calib.directions.projections import Projections, projections_file, write_projections
-from calib.runs.run import read_measured
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 NAME = "safety-mean_difference-last_prompt-residual"
@@ -42,11 +42,11 @@ def test_a_sweep(tmp_path, direction, projections):
     write_run(tmp_path)
     fitted(tmp_path, direction, projections)
     fitted(tmp_path, direction, name="steer-given")
-    found = read_measured(tmp_path)
+    found = Run.load(tmp_path)
     assert list(found.directions) == [NAME, "steer-given"]
     assert list(found.projections) == [NAME]
     assert found.projections[NAME].values.tolist() == projections.values.tolist()
-    assert found.model == "mini-internvl" and found.results.results
+    assert found.checkpoint == "mini-internvl" and found.results
     assert found.operating_point("steer")["layer"] == 3
 
 
@@ -57,9 +57,9 @@ def test_an_extraction_has_no_results_and_its_effects_at_their_layers(
     bounds = {"effect_low": [0.4], "effect_high": [0.6]}
     extracted = replace(direction.of_layers([2]), **EFFECTS, **bounds)
     write_direction(tmp_path / "direction.safetensors", extracted)
-    found = read_measured(tmp_path)
-    assert (found.results.results, found.operating_points) == ([], [])
-    assert (found.results.run, found.model) == (tmp_path.name, direction.checkpoint)
+    found = Run.load(tmp_path)
+    assert (found.results, found.operating_points) == ([], [])
+    assert (found.name, found.checkpoint) == (tmp_path.name, direction.checkpoint)
     assert list(found.projections) == [NAME]
     (one,) = found.directions.values()
     assert (one.layers, one.auroc) == ([1, 2, 3], [0.6, 0.7, 0.8])
@@ -75,29 +75,29 @@ def test_an_extraction_from_before_intervals_and_one_without_effects(tmp_path, d
     write_direction(
         tmp_path / "direction.safetensors", replace(direction.of_layers([2]), **EFFECTS)
     )
-    (one,) = read_measured(tmp_path).directions.values()
+    (one,) = Run.load(tmp_path).directions.values()
     assert one.effect[1] == 0.5 and one.effect_low == one.effect_high == []
     write_direction(tmp_path / "direction.safetensors", direction.of_layers([2]))
-    (one,) = read_measured(tmp_path).directions.values()
+    (one,) = Run.load(tmp_path).directions.values()
     assert one.layers == [1, 2, 3] and one.effect == []
 
 
 def test_a_direction_alone_is_an_extraction(tmp_path, direction):
     write_direction(tmp_path / "direction.safetensors", direction)
-    found = read_measured(tmp_path)
+    found = Run.load(tmp_path)
     assert found.directions[NAME].vectors.equal(direction.vectors) and not found.projections
 
 
 def test_the_results_of_a_sweep_come_first(tmp_path, direction):
     write_run(tmp_path)
     write_direction(tmp_path / "direction.safetensors", direction)
-    found = read_measured(tmp_path)
-    assert found.results.results and not found.directions
+    found = Run.load(tmp_path)
+    assert found.results and not found.directions
 
 
 def test_a_folder_of_something_else(tmp_path):
     with pytest.raises(CalibError, match="not a finished run"):
-        read_measured(tmp_path)
+        Run.load(tmp_path)
 
 
 @pytest.mark.parametrize("change", ["layers", "examples", "text", "vectors"])
@@ -117,4 +117,4 @@ def test_files_that_do_not_belong_together(tmp_path, direction, projections, cha
         write_direction(path, replace(direction, gap=direction.gap * torch.nan))
         message = "not finite"
     with pytest.raises(CalibError, match=message):
-        read_measured(tmp_path)
+        _ = Run.load(tmp_path).projections

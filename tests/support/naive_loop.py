@@ -1,8 +1,8 @@
-"""The plain way to answer one row: what everything the engine does is compared with.
+"""The naive way to respond to one row, as the reference that the engine is compared with.
 
-Inputs straight from the processor, pixels included; transformers' own generate over one row; one
-plain forward hook per edited site. Every formula and every position is written out here again, so
-that nothing of the engine takes part.
+Inputs come straight from the processor, with pixels; transformers' own ``generate`` runs one row;
+each edited site has one plain forward hook. Formulas and positions are implemented here once more,
+so that no code of the engine is involved.
 """
 
 import functools
@@ -19,19 +19,19 @@ from calib.models.load import VLM
 from calib.models.prompts import conversation
 
 
-def direction(width: int, seed: int) -> torch.Tensor:
+def unit_vector(width: int, seed: int) -> torch.Tensor:
     """A random vector of length 1. # [width]"""
-    drawn = torch.randn(width, generator=torch.Generator().manual_seed(seed))
-    return drawn / drawn.norm()
+    vector = torch.randn(width, generator=torch.Generator().manual_seed(seed))
+    return vector / vector.norm()
 
 
 def inputs(vlm: VLM, example: Example) -> dict[str, Any]:
-    """One prompt as the processor gives it."""
-    pictured = example.picture or any(turn.picture for turn in example.demonstrations)
+    """The processor's output for one prompt."""
+    has_image = example.picture or any(turn.picture for turn in example.demonstrations)
     settings = {}
-    if pictured and hasattr(vlm.processor.image_processor, "crop_to_patches"):
+    if has_image and hasattr(vlm.processor.image_processor, "crop_to_patches"):
         settings["crop_to_patches"] = vlm.tiles
-    found = vlm.processor.apply_chat_template(
+    prompt = vlm.processor.apply_chat_template(
         [conversation(example)],
         add_generation_prompt=True,
         tokenize=True,
@@ -39,27 +39,27 @@ def inputs(vlm: VLM, example: Example) -> dict[str, Any]:
         return_tensors="pt",
         processor_kwargs=settings,
     )
-    found.pop("labels", None)  # PaliGemma's, for training
-    return found
+    prompt.pop("labels", None)  # PaliGemma's, for training
+    return prompt
 
 
-def chosen(vlm: VLM, tokens: torch.Tensor, positions: str) -> torch.Tensor:
-    """Which of a prompt's tokens an edit changes. # [length] bool"""
+def position_mask(vlm: VLM, tokens: torch.Tensor, positions: str) -> torch.Tensor:
+    """The prompt tokens that an edit at these positions changes. # [length] bool"""
     config = vlm.model.config
     image = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
-    places = torch.arange(len(tokens))
+    index = torch.arange(len(tokens))
     return {
-        "all": places >= 0,
-        "prompt": places >= 0,
+        "all": index >= 0,
+        "prompt": index >= 0,
         "image": tokens == image,
         "text": tokens != image,
-        "last_prompt": places == len(tokens) - 1,
-        "response": places == len(tokens) - 1,
+        "last_prompt": index == len(tokens) - 1,
+        "response": index == len(tokens) - 1,
     }[positions]
 
 
-def changed(hidden: torch.Tensor, operator: Any) -> torch.Tensor:
-    """The operator's formula, for every token. # [..., width]"""
+def apply_operator(hidden: torch.Tensor, operator: Any) -> torch.Tensor:
+    """The operator's formula for every token. # [..., width]"""
     if operator.name == "add":
         return hidden + operator.vector
     if operator.name == "add_keeping_norm":
@@ -73,34 +73,35 @@ def changed(hidden: torch.Tensor, operator: Any) -> torch.Tensor:
         moved = hidden / norm + operator.strength * operator.direction
         return norm * moved / torch.sqrt((moved * moved).sum(-1, keepdim=True))
     if operator.name == "ablate":
-        found = hidden
-        for along in operator.direction.reshape(-1, hidden.shape[-1]):  # orthonormal
-            found = found - operator.strength * (hidden @ along)[..., None] * along
-        return found
+        ablated = hidden
+        for row in operator.direction.reshape(-1, hidden.shape[-1]):  # orthonormal rows
+            ablated = ablated - operator.strength * (hidden @ row)[..., None] * row
+        return ablated
     if operator.name == "ablate_by_cosine":
-        apart = hidden - operator.reference
-        cosine = (apart @ operator.direction) / torch.sqrt((apart * apart).sum(-1))
+        difference = hidden - operator.reference
+        length = torch.sqrt((difference * difference).sum(-1))
+        cosine = (difference @ operator.direction) / length
         share = operator.strength * cosine.clip(0, 1)[..., None]
         return hidden - share * norm * operator.direction
     if operator.name == "low_rank":
-        found = hidden
+        moved = hidden
         offset, low, high = (
             torch.ones(len(operator.read)) * value
             for value in (operator.offset, operator.low, operator.high)
         )
         for k, (read, write) in enumerate(zip(operator.read, operator.write, strict=True)):
             size = (hidden @ read + offset[k]).clip(low[k], high[k])
-            found = found + size[..., None] * write
-        return found
+            moved = moved + size[..., None] * write
+        return moved
     if operator.name == "clamp":
-        along = (hidden @ operator.direction)[..., None]
-        inside = along.clip(operator.low, operator.high)
-        return hidden + (inside - along) * operator.direction
+        component = (hidden @ operator.direction)[..., None]
+        clipped = component.clip(operator.low, operator.high)
+        return hidden + (clipped - component) * operator.direction
     raise NotImplementedError(operator.name)
 
 
-def hooked(vlm: VLM, layer: int, site: str, change: Callable[[torch.Tensor], Any]) -> Any:
-    """A plain hook that puts what ``change`` returns in place of the activations at a site."""
+def hook_at_site(vlm: VLM, layer: int, site: str, change: Callable[[torch.Tensor], Any]) -> Any:
+    """Replace the activations at a site by ``change`` of them, unless it returns None."""
     block = decoder_layers(vlm.model)[layer]
     if site == "heads":
         attention = block.self_attn if hasattr(block, "self_attn") else block.cross_attn
@@ -116,24 +117,24 @@ def hooked(vlm: VLM, layer: int, site: str, change: Callable[[torch.Tensor], Any
 
 
 @contextmanager
-def edited(vlm: VLM, tokens: torch.Tensor, edits: Sequence[Any]) -> Iterator[None]:
-    """While open, a row whose prompt is ``tokens`` is edited. # [length]"""
+def editing(vlm: VLM, tokens: torch.Tensor, edits: Sequence[Any]) -> Iterator[None]:
+    """Edit the row with the prompt ``tokens`` while the context is open. # [length]"""
 
     def edit_at(layer: int, site: str, hidden: torch.Tensor) -> torch.Tensor:
         for edit in edits:  # hidden: [1, length, width]
             if (edit.layer, edit.site) != (layer, site):
                 continue
             if hidden.shape[1] == len(tokens):
-                where = chosen(vlm, tokens, edit.positions)[:, None]
+                mask = position_mask(vlm, tokens, edit.positions)[:, None]
             else:
                 assert hidden.shape[1] == 1
-                where = torch.tensor(edit.positions in ("all", "response"))
-            hidden = torch.where(where, changed(hidden, edit.operator), hidden)
+                mask = torch.tensor(edit.positions in ("all", "response"))
+            hidden = torch.where(mask, apply_operator(hidden, edit.operator), hidden)
         return hidden
 
     hooks = []
     for layer, site in sorted({(edit.layer, edit.site) for edit in edits}):
-        hooks.append(hooked(vlm, layer, site, functools.partial(edit_at, layer, site)))
+        hooks.append(hook_at_site(vlm, layer, site, functools.partial(edit_at, layer, site)))
     try:
         yield
     finally:
@@ -142,31 +143,32 @@ def edited(vlm: VLM, tokens: torch.Tensor, edits: Sequence[Any]) -> Iterator[Non
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the naive loop says to one row."""
+class NaiveResponse:
+    """The naive loop's response to one row."""
 
     tokens: list[int]
-    """The end token included."""
-    first: torch.Tensor  # [vocabulary] float32, the logits of the first token
+    """Including the end token."""
+    first_logits: torch.Tensor
+    """Logits of the first token. # [vocabulary] float32"""
 
 
 @torch.no_grad()
-def naive(vlm: VLM, example: Example, edits: Sequence[Any], count: int) -> Answer:
+def naive(vlm: VLM, example: Example, edits: Sequence[Any], count: int) -> NaiveResponse:
     """Up to ``count`` greedy tokens of one row."""
-    given = inputs(vlm, example)
-    prompt = given["input_ids"][0]
-    with edited(vlm, prompt, edits):
-        found = vlm.model.generate(
-            **given,
+    prompt = inputs(vlm, example)
+    tokens = prompt["input_ids"][0]
+    with editing(vlm, tokens, edits):
+        output = vlm.model.generate(
+            **prompt,
             max_new_tokens=count,
             do_sample=False,
             output_logits=True,
             return_dict_in_generate=True,
         )
-    return Answer(found.sequences[0, len(prompt) :].tolist(), found.logits[0][0].float())
+    return NaiveResponse(output.sequences[0, len(tokens) :].tolist(), output.logits[0][0].float())
 
 
-def divergence(edited: Answer, unedited: Answer) -> float:
+def divergence(edited: NaiveResponse, unedited: NaiveResponse) -> float:
     """KL(edited || unedited) of the first token, in nats."""
-    p, q = (answer.first.double().log_softmax(-1) for answer in (edited, unedited))
+    p, q = (r.first_logits.double().log_softmax(-1) for r in (edited, unedited))
     return float((p.exp() * (p - q)).sum())

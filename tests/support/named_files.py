@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from benchmark_copies import COLOURS, thing, write
-from directions_made_up import direction_at
 from original_llava import original, pair
 from original_llava import write as write_original
+from random_directions import direction_at
 from safetensors.torch import save_file
 from shown_commands import ROOT
 from stand_ins import MINI, Checkpoints

@@ -15,12 +15,12 @@ import tiny_classifiers
 import utility_tables
 from benchmark_copies import local
 from commands_at_hand import Command, arguments
-from directions_made_up import direction_at
 from hydra import compose, initialize_config_dir
 from in_process import command
 from named_files import FILES, narrow_gguf
 from omegaconf import OmegaConf
 from original_llava import pair
+from random_directions import direction_at
 from stand_ins import MINI, Checkpoints, Client
 
 from calib.config.schemas import CONF, register

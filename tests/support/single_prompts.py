@@ -1,4 +1,4 @@
-"""Prompt-based methods by hand: one plain prompt after the other, and what calib makes of them."""
+"""Prompt-based methods by hand: one plain prompt at a time, and the rows that calib records."""
 
 import functools
 
@@ -18,36 +18,36 @@ TOKENS = 16
 
 
 @functools.cache
-def configured(*overrides):
-    """The method's configuration that a command line with these overrides gives."""
+def method_config(*overrides):
+    """The method configuration for the command-line overrides."""
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return OmegaConf.to_object(compose("sweep", list(overrides))).method
 
 
-def plain(vlm, example, edits=()):
-    """What transformers' own generate answers to one prompt, and its first logits."""
+def naive_response(vlm, example, edits=()):
+    """Response of transformers' own ``generate`` to one prompt, with its first logits."""
     return naive(vlm, example, edits, TOKENS)
 
 
-def spoken(vlm, answer):
-    """An answer in words."""
-    return vlm.processor.tokenizer.decode(answer.tokens, skip_special_tokens=True).strip()
+def response_text(vlm, response):
+    """The decoded text of a response."""
+    return vlm.processor.tokenizer.decode(response.tokens, skip_special_tokens=True).strip()
 
 
-def say(vlm, example, edits=()):
-    """What transformers' own generate says to one prompt."""
-    return spoken(vlm, plain(vlm, example, edits))
+def naive_text(vlm, example, edits=()):
+    """Text of the response of transformers' own ``generate`` to one prompt."""
+    return response_text(vlm, naive_response(vlm, example, edits))
 
 
-def planner_of(vlm, **decoding):
+def planner_for(vlm, **decoding):
+    """A planner with an engine of small batches."""
     return Planner(Engine(vlm, Decoding(**{"max_new_tokens": TOKENS, "batch_rows": 9} | decoding)))
 
 
-def asked(vlm, examples, settings, folder):
-    """The counting rows of examples under settings, each with its record, and all that was
-    recorded."""
-    planner = planner_of(vlm)
+def recorded_rows(vlm, examples, settings, folder):
+    """Run settings over examples: the scored rows, each with its record, and all records."""
+    planner = planner_for(vlm)
     with RowStore.open(folder / "rows.jsonl") as record:
         rows = answer(planner, planner.rows(examples, settings), record)
         return [(row, record.finished[row.id]) for row in rows], dict(record.finished)

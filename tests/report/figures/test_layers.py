@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up_directions import AUROC, EFFECT, direction, measured, with_effects
 from matplotlib.collections import LineCollection
+from runs_with_directions import AUROC, EFFECT, run_with_directions, scored_direction, with_effects
 
 from calib.config.choices import CONTRASTS
 from calib.report.figures.fitted import sides_called
@@ -35,8 +35,8 @@ def words(figure):
 
 
 def test_one_direction_with_its_effects_and_its_pairs():
-    one = with_effects(direction(pair_cosine=[0.1, 0.3, float("nan")]))
-    figure = draw([measured({"a": one})], 1)
+    one = with_effects(scored_direction(pair_cosine=[0.1, 0.3, float("nan")]))
+    figure = draw([run_with_directions({"a": one})], 1)
     auroc = panel(figure, "held-out AUROC")
     assert curves(auroc)["safety"].tolist() == [[0, AUROC[0]], [1, AUROC[1]], [2, AUROC[2]]]
     (found,) = intervals(auroc)
@@ -56,22 +56,22 @@ def test_one_direction_with_its_effects_and_its_pairs():
 
 
 def test_only_what_was_measured_has_a_panel():
-    figure = draw([measured({"a": direction()})], 2)
+    figure = draw([run_with_directions({"a": scored_direction()})], 2)
     assert [axes.get_ylabel() for axes in figure.axes] == ["held-out AUROC"]
     assert "Effect" not in words(figure)
-    from_before = with_effects(direction(), effect_low=[], effect_high=[])
-    assert "(of AUROC only)" in words(draw([measured({"a": from_before})], 1))
+    from_before = with_effects(scored_direction(), effect_low=[], effect_high=[])
+    assert "(of AUROC only)" in words(draw([run_with_directions({"a": from_before})], 1))
 
 
 def test_directions_are_told_apart_by_what_they_differ_in():
-    run = measured(
+    run = run_with_directions(
         {
-            "a": direction(),
-            "b": direction(estimator="pca", auroc_pairs=30),
-            "c": direction(contrast="refusal"),
+            "a": scored_direction(),
+            "b": scored_direction(estimator="pca", auroc_pairs=30),
+            "c": scored_direction(contrast="refusal"),
         }
     )
-    again = measured({"x": direction(pair_set="others")}, name="again")
+    again = run_with_directions({"x": scored_direction(pair_set="others")}, name="again")
     figure = draw([run, again], 2)
     labels = list(curves(figure.axes[0]))
     assert labels == [
@@ -93,55 +93,64 @@ def test_directions_are_told_apart_by_what_they_differ_in():
 
 
 def test_what_two_runs_fitted_alike_is_one_curve_with_the_effects_of_either():
-    swept = measured({"a": direction()}, [("steer", 1)])
-    extracted = measured({"a": with_effects(direction())}, name="extract")
+    swept = run_with_directions({"a": scored_direction()}, [("steer", 1)])
+    extracted = run_with_directions({"a": with_effects(scored_direction())}, name="extract")
     figure = draw([swept, extracted], 1)
     assert list(curves(figure.axes[0])) == ["safety", "layer of the operating point"]
     assert panel(figure, "effect") is not None
     marked = [line.get_xdata()[0] for line in figure.axes[1].lines if "point" in line.get_label()]
     assert marked == [1]
-    dearer = measured({"a": with_effects(direction(), effect=[0.2, 0.3, 0.4])}, name="dearer")
+    dearer = run_with_directions(
+        {"a": with_effects(scored_direction(), effect=[0.2, 0.3, 0.4])}, name="dearer"
+    )
     assert len(curves(draw([extracted, dearer], 1).axes[0])) == 2
 
 
 def test_operating_points_that_differ_are_not_marked():
-    run = measured({"a": direction()}, [("steer", 1), ("steer_pca", 2), ("cot", None)])
+    run = run_with_directions(
+        {"a": scored_direction()}, [("steer", 1), ("steer_pca", 2), ("cot", None)]
+    )
     assert list(curves(draw([run], 1).axes[0])) == ["safety"]
 
 
 def test_models_of_different_depth_share_relative_depth():
-    small, deep = measured({"a": direction()}), measured({"a": direction(5, "deep")}, name="other")
+    small, deep = (
+        run_with_directions({"a": scored_direction()}),
+        run_with_directions({"a": scored_direction(5, "deep")}, name="other"),
+    )
     figure = draw([small, deep], 2)
     found = curves(figure.axes[0])
     assert list(found) == ["mini, safety", "deep, safety"]
     assert found["mini, safety"][:, 0].tolist() == [0, 0.5, 1]
     assert found["deep, safety"][:, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert figure.axes[-1].get_xlabel() == "relative depth (0: first layer, 1: last)"
-    same = draw([small, measured({"a": direction(3, "other")})], 2)
+    same = draw([small, run_with_directions({"a": scored_direction(3, "other")})], 2)
     assert same.axes[-1].get_xlabel() == "layer"
     assert curves(same.axes[0])["mini, safety"][:, 0].tolist() == [0, 1, 2]
 
 
 def test_one_layer_alone_is_a_point():
-    one = direction().of_layers([1])
-    assert curves(draw([measured({"a": one})], 1).axes[0])["safety"].tolist() == [[1, 0.8]]
+    one = scored_direction().of_layers([1])
+    assert curves(draw([run_with_directions({"a": one})], 1).axes[0])["safety"].tolist() == [
+        [1, 0.8]
+    ]
 
 
 def test_more_directions_than_there_are_styles():
-    many = {f"d{k}": direction(pair_set=f"{k}") for k in range(9)}
-    figure = draw([measured(many)], 2)
+    many = {f"d{k}": scored_direction(pair_set=f"{k}") for k in range(9)}
+    figure = draw([run_with_directions(many)], 2)
     lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
     assert lines[0].get_marker() == lines[8].get_marker()
     assert lines[0].get_markerfacecolor() != lines[8].get_markerfacecolor() == "white"
-    more = {f"d{k}": direction(pair_set=f"{k}") for k in range(17)}
+    more = {f"d{k}": scored_direction(pair_set=f"{k}") for k in range(17)}
     with pytest.raises(NotDrawn, match="fitted 17 directions; more than 16 cannot"):
-        draw([measured(more)], 2)
+        draw([run_with_directions(more)], 2)
 
 
 @pytest.mark.parametrize("columns", COLUMN_INCHES)
 def test_names_of_others_are_harmless_at_both_widths(columns):
-    one = direction(5, "$x^{2$ \x1b[1m <b> " + "long " * 40, contrast="_$\\frac{")
-    figure = draw([measured({"a": one})], columns)
+    one = scored_direction(5, "$x^{2$ \x1b[1m <b> " + "long " * 40, contrast="_$\\frac{")
+    figure = draw([run_with_directions({"a": one})], columns)
     text = svg_of(figure)
     assert figure.get_figwidth() == COLUMN_INCHES[columns]
     assert "\x1b" not in text and "<b>" not in text and "negative side" in text
@@ -149,9 +158,9 @@ def test_names_of_others_are_harmless_at_both_widths(columns):
 
 def test_what_is_missing_is_said():
     with pytest.raises(NotDrawn, match="fitted no direction. Run calib.extract"):
-        draw([replace(measured({"a": direction()}), directions={})], 1)
+        draw([replace(run_with_directions({"a": scored_direction()}), directions={})], 1)
     with pytest.raises(NotDrawn, match="measured on held-out examples"):
-        draw([measured({"a": direction(auroc=[], auroc_pairs=0)})], 1)
+        draw([run_with_directions({"a": scored_direction(auroc=[], auroc_pairs=0)})], 1)
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)

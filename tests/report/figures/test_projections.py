@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up_directions import direction, measured
 from matplotlib.patches import StepPatch
+from runs_with_directions import run_with_directions, scored_direction
 
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, svg_of
 from calib.report.figures.projections import draw
@@ -27,9 +27,9 @@ def means(axes):
 
 
 def test_held_out_examples_at_the_best_layer():
-    run = measured({"a": direction()})
+    run = run_with_directions({"a": scored_direction()})
     (axes,) = panels(draw([run], 1))
-    low, high = direction().auroc_intervals[1]
+    low, high = scored_direction().auroc_intervals[1]
     assert f"safety, layer 1 (best AUROC of 3) AUROC 0.80 ({low:.2f} to {high:.2f})" in head(axes)
     # along = -1 ... 1 in 40 steps, shifted by 0.6 and -0.4, and by 0.01 at layer 1
     along = np.linspace(-1, 1, 40) + 0.01
@@ -53,7 +53,7 @@ def test_held_out_examples_at_the_best_layer():
 
 
 def test_the_layer_of_the_operating_point_comes_first_and_one_asked_for_before_that():
-    run = measured({"a": direction()}, [("steer", 2)])
+    run = run_with_directions({"a": scored_direction()}, [("steer", 2)])
     (axes,) = panels(draw([run], 1))
     assert "layer 2 (operating point)" in head(axes) and "AUROC 0.70" in head(axes)
     assert means(axes) == pytest.approx([-0.38, 0.62])
@@ -65,14 +65,14 @@ def test_the_layer_of_the_operating_point_comes_first_and_one_asked_for_before_t
     kept = [{**run.operating_points[0], "kept_uncalibrated": True}]
     (axes,) = panels(draw([replace(run, operating_points=kept)], 1))
     assert "layer 1 (best" in head(axes)
-    unlike = measured({"a": direction()}, [("steer", 2), ("ablate", 0)])
+    unlike = run_with_directions({"a": scored_direction()}, [("steer", 2), ("ablate", 0)])
     assert "layer 1 (best" in head(panels(draw([unlike], 1))[0])
 
 
 @pytest.mark.parametrize(("columns", "count"), [(1, 2), (1, 5), (2, 2), (2, 4)])
 def test_a_panel_for_each_direction_and_one_alone_by_name(columns, count):
     contrasts = ["safety", "refusal", "modality", "false_refusal", "responses"][:count]
-    run = measured({name: direction(contrast=name) for name in contrasts})
+    run = run_with_directions({name: scored_direction(contrast=name) for name in contrasts})
     figure = draw([run], columns)
     assert [head(axes).split(",")[0] for axes in panels(figure)] == contrasts
     assert "answered, n = 40" in head(panels(figure)[1])
@@ -85,7 +85,7 @@ def test_a_panel_for_each_direction_and_one_alone_by_name(columns, count):
 
 
 def test_directions_without_projections_are_counted_or_explained():
-    run = measured({"a": direction(), "b": direction(estimator="pca")})
+    run = run_with_directions({"a": scored_direction(), "b": scored_direction(estimator="pca")})
     part = replace(run, projections={"a": run.projections["a"]})
     figure = draw([part], 1)
     assert len(panels(figure)) == 1
@@ -98,20 +98,20 @@ def test_directions_without_projections_are_counted_or_explained():
     with pytest.raises(NotDrawn, match="no direction 'c'"):
         draw([run], 1, direction="c")
     with pytest.raises(NotDrawn, match="measured on no held-out|measured on held-out"):
-        draw([measured({"a": direction(auroc=[], auroc_pairs=0)})], 1)
+        draw([run_with_directions({"a": scored_direction(auroc=[], auroc_pairs=0)})], 1)
     with pytest.raises(NotDrawn, match="fitted no direction"):
         draw([replace(run, directions={})], 1)
 
 
 def test_projections_of_another_run_of_the_same_direction_are_used():
-    before = measured({"a": direction()}, [("steer", 2)], on_record=False)
-    after = measured({"a": direction()}, name="after")
+    before = run_with_directions({"a": scored_direction()}, [("steer", 2)], with_projections=False)
+    after = run_with_directions({"a": scored_direction()}, name="after")
     (axes,) = panels(draw([before, after], 1))
     assert "layer 2 (operating point)" in head(axes)
 
 
 def test_examples_that_all_lie_at_one_point_are_drawn():
-    run = measured({"a": direction()})
+    run = run_with_directions({"a": scored_direction()})
     found = run.projections["a"]
     flat = replace(found, values=np.zeros_like(found.values))
     (axes,) = panels(draw([replace(run, projections={"a": flat})], 1))
@@ -119,11 +119,16 @@ def test_examples_that_all_lie_at_one_point_are_drawn():
 
 
 def test_names_of_others_are_harmless():
-    figure = draw([measured({"a": direction(3, "$x^{2$ \x1b <b>", contrast="_$\\frac{")})], 1)
+    figure = draw(
+        [run_with_directions({"a": scored_direction(3, "$x^{2$ \x1b <b>", contrast="_$\\frac{")})],
+        1,
+    )
     text = svg_of(figure)
     assert "\x1b" not in text and "<b>" not in text and "negative side" in text
 
 
 def test_equal_runs_are_equal_bytes():
-    first, again = (svg_of(draw([measured({"a": direction()})], 1)) for _ in range(2))
+    first, again = (
+        svg_of(draw([run_with_directions({"a": scored_direction()})], 1)) for _ in range(2)
+    )
     assert first == again

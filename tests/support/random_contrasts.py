@@ -1,4 +1,4 @@
-"""Made-up activations of a contrast, with nothing symmetric about them."""
+"""Random activations of a contrast, without any symmetry."""
 
 from dataclasses import replace
 
@@ -10,7 +10,10 @@ LAYERS, WIDTH = 2, 6
 
 
 def twins(pairs: int = 12, seed: int = 0) -> Samples:
-    """Twins apart along one direction by different lengths; classes off zero, channels unequal."""
+    """Twins that differ along one direction by different lengths.
+
+    Class means are not at zero, and channels have different scales.
+    """
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -19,9 +22,9 @@ def twins(pairs: int = 12, seed: int = 0) -> Samples:
     scales = torch.tensor([0.3, 5.0, 1.0, 2.0, 0.1, 1.0])
     common = normal(pairs, LAYERS, WIDTH) * scales + torch.tensor([4.0, -3.0, 0, 1.0, 2.0, 0])
     lengths = 1 + 4 * torch.rand(pairs, 1, 1, generator=draw) ** 3
-    apart = lengths * (normal(1, LAYERS, WIDTH) + 0.4 * normal(pairs, LAYERS, WIDTH))
+    differences = lengths * (normal(1, LAYERS, WIDTH) + 0.4 * normal(pairs, LAYERS, WIDTH))
     names = [f"pair-{k}" for k in range(pairs)]
-    return Samples(common + apart, common, names, names, True)
+    return Samples(common + differences, common, names, names, True)
 
 
 def unpaired() -> Samples:
@@ -37,7 +40,7 @@ def unpaired() -> Samples:
 
 
 def mapped(samples: Samples, rotation: torch.Tensor, scale: float = 1.0) -> Samples:
-    """The activations turned (by an orthogonal matrix) and scaled. # [width, width]"""
+    """Activations after an orthogonal map and scaling. # [width, width]"""
     return replace(
         samples,
         positive=scale * samples.positive @ rotation.mT,

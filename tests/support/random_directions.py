@@ -1,4 +1,4 @@
-"""Directions that were fitted to nothing, for models of any width."""
+"""Random directions for models of any width."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from calib.models.load import VLM
 
 
 def direction_at(vlm: VLM, layers: list[int], **changes: Any) -> Direction:
-    """Random unit vectors of a model, long enough to change what it says."""
+    """A direction of random unit vectors, with a gap large enough to change responses."""
     generator = torch.Generator().manual_seed(7)
     vectors = torch.randn(len(layers), vlm.width, generator=generator)
     settings = {
