@@ -58,7 +58,7 @@ class GenerationConfig:
 
 @dataclass
 class SweepConfig:
-    """Calibrate a model at a grid of layers and strengths, and measure safety and helpfulness."""
+    """Calibrate a model over layers and strengths, and measure safety and helpfulness."""
 
     model: ModelChoice
     method: MethodConfig
