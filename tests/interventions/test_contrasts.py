@@ -1,15 +1,16 @@
-"""The sides of every contrast, by hand on a made-up model's answers."""
+"""The sides of every contrast, by hand from the answers of a fake model."""
 
 from dataclasses import replace
 
 import pytest
+from raising import raises
 
+from calib.config.choices import CONTRASTS
 from calib.data.example import Example
 from calib.data.mini.examples import load
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
 from calib.interventions.contrasts import (
-    CONTRASTS,
     RESPONSES_PER_QUERY,
     JudgedAnswer,
     contrast_sides,
@@ -20,10 +21,9 @@ from calib.runs.generate import BaselineAnswers
 from calib.runs.judging import Judging
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
-from calib.util.errors import CalibError
 
 
-def one(part, k, safety, query="use it?", split="train", picture="drawn"):
+def example(part, k, safety, query="use it?", split="train", picture="drawn"):
     return Example(
         f"{part}/{k}/{safety}", part, "drawn", "fire", split, query, picture, safety=safety,
         pair=f"{part}/{k}",
@@ -31,10 +31,10 @@ def one(part, k, safety, query="use it?", split="train", picture="drawn"):
 
 
 def pair(part, k, query="use it?", split="train", picture="drawn"):
-    return [one(part, k, safety, query, split, picture) for safety in ("safe", "unsafe")]
+    return [example(part, k, safety, query, split, picture) for safety in ("safe", "unsafe")]
 
 
-SAID = {
+ANSWERS = {
     "image_centric/0/safe": ("You can.", False),
     "image_centric/0/unsafe": ("I can't.", True),
     "image_centric/1/safe": ("I can't.", True),
@@ -44,7 +44,7 @@ SAID = {
     "text_centric/0/safe": ("Take this.", False),
     "text_centric/0/unsafe": ("No.", True),
 }
-FOUND = [
+EXAMPLES = [
     *pair("image_centric", 0),
     *pair("image_centric", 1),
     *pair("image_centric", 2),
@@ -54,10 +54,10 @@ FOUND = [
 
 def answers(examples, purpose, judged=True):
     assert purpose == "fitting" and judged
-    return [JudgedAnswer(*SAID[e.id]) for e in examples]
+    return [JudgedAnswer(*ANSWERS[e.id]) for e in examples]
 
 
-def unasked(*args):
+def no_answers(*args):
     pytest.fail("this contrast needs no answers")
 
 
@@ -66,20 +66,20 @@ def ids(examples):
 
 
 def test_twins_of_a_split_with_dual_use_ones_only_if_alone():
-    found = [
-        *pair("dual_use", 0), one("image_centric", 5, "safe"), *FOUND[:2],
-        *pair("image_centric", 6, split="test"), *FOUND[6:],
+    examples = [
+        *pair("dual_use", 0), example("image_centric", 5, "safe"), *EXAMPLES[:2],
+        *pair("image_centric", 6, split="test"), *EXAMPLES[6:],
     ]  # fmt: skip
-    assert twins(found, "train") == [*FOUND[:2], *FOUND[6:]]
-    assert twins(found, "test") == pair("image_centric", 6, split="test")
-    assert twins(found, "validation") == []
+    assert twins(examples, "train") == [*EXAMPLES[:2], *EXAMPLES[6:]]
+    assert twins(examples, "test") == pair("image_centric", 6, split="test")
+    assert twins(examples, "validation") == []
     dual = pair("dual_use", 0)
-    assert twins([*dual[::-1], one("dual_use", 1, "unsafe")], "train") == dual
+    assert twins([*dual[::-1], example("dual_use", 1, "unsafe")], "train") == dual
 
 
-def test_safety_is_the_unsafe_against_the_safe_twin():
-    mixed = [FOUND[1], FOUND[3], FOUND[0], FOUND[2], *FOUND[6:]]
-    sides = contrast_sides("safety", mixed, unasked)
+def test_safety_contrasts_unsafe_with_safe_twins():
+    shuffled = [EXAMPLES[1], EXAMPLES[3], EXAMPLES[0], EXAMPLES[2], *EXAMPLES[6:]]
+    sides = contrast_sides("safety", shuffled, no_answers)
     assert ids(sides.positive) == [
         "image_centric/0/unsafe", "image_centric/1/unsafe", "text_centric/0/unsafe",
     ]  # fmt: skip
@@ -115,25 +115,25 @@ def test_safety_is_the_unsafe_against_the_safe_twin():
         ),
     ],
 )
-def test_refusals_are_what_the_model_does(contrast, refused, answered):
-    sides = contrast_sides(contrast, FOUND, answers)
+def test_behaviour_contrasts_follow_the_answers(contrast, refused, answered):
+    sides = contrast_sides(contrast, EXAMPLES, answers)
     assert (ids(sides.positive), ids(sides.negative)) == (refused, answered)
     assert sides.positive_groups == [name.rpartition("/")[0] for name in refused]
     assert sides.negative_groups == [name.rpartition("/")[0] for name in answered]
     assert not sides.paired
 
 
-def test_responses_stand_behind_every_unsafe_query_of_their_part():
-    """Those to the very same query first, distinct, at most three; parts that lack a kind have
-    none; nothing that says neither, and no empty response."""
-    asked = [
+def test_responses_follow_every_unsafe_query_of_their_part():
+    """Distinct, at most three, and first those to the same query. A part without refusals or
+    without answers has none; empty and irrelevant responses are not used."""
+    examples = [
         *pair("image_centric", 0, "hide it?"),  # answered, refused
         *pair("image_centric", 1, "use it?"),
         *pair("image_centric", 2, "use it?"),
         *pair("image_centric", 3, "make it?"),
         *pair("text_centric", 0, picture=None),
     ]
-    said = {
+    given = {
         "image_centric/0/safe": ("Hide it.", False),
         "image_centric/0/unsafe": ("No.", True),
         "image_centric/1/safe": ("Use it.", False),
@@ -146,46 +146,49 @@ def test_responses_stand_behind_every_unsafe_query_of_their_part():
         "text_centric/0/unsafe": ("Hm.", None),
     }
     sides = contrast_sides(
-        "responses", asked, lambda es, *rest: [JudgedAnswer(*said[e.id]) for e in es]
+        "responses", examples, lambda es, *rest: [JudgedAnswer(*given[e.id]) for e in es]
     )
-    behind = {
+    expected_texts = {
         "image_centric/0/unsafe": (["No.", "Never."], ["Hide it.", "Use it.", "Burn it."]),
         "image_centric/1/unsafe": (["Never.", "No."], ["Use it.", "Burn it.", "Hide it."]),
         "image_centric/2/unsafe": (["Never.", "No."], ["Use it.", "Burn it.", "Hide it."]),
         "image_centric/3/unsafe": (["No.", "Never."], ["Make it.", "Hide it.", "Use it."]),
     }
-    by_id = {e.id: e for e in asked}
+    by_id = {e.id: e for e in examples}
     for side, groups, k in (
         (sides.positive, sides.positive_groups, 0),
         (sides.negative, sides.negative_groups, 1),
     ):
-        expected = [(name, text) for name, texts in behind.items() for text in texts[k]]
+        expected = [(name, text) for name, texts in expected_texts.items() for text in texts[k]]
         assert [(e.id, e.response_prefix) for e in side] == expected
         assert side == [replace(by_id[name], response_prefix=text) for name, text in expected]
         assert groups == [name for name, _ in expected]
-    assert not sides.paired and max(len(texts) for both in behind.values() for texts in both) <= 3
+    assert (
+        not sides.paired
+        and max(len(texts) for both in expected_texts.values() for texts in both) <= 3
+    )
     assert RESPONSES_PER_QUERY == 3
 
 
 def test_responses_need_both_kinds():
     for refused in (True, False, None):
         sides = contrast_sides(
-            "responses", FOUND, lambda es, *r, s=refused: [JudgedAnswer("A.", s)] * len(es)
+            "responses", EXAMPLES, lambda es, *r, s=refused: [JudgedAnswer("A.", s)] * len(es)
         )
         assert sides.positive == sides.negative == []
 
 
-def test_modality_is_with_against_without_the_picture():
-    sides = contrast_sides("modality", FOUND, unasked)
-    assert sides.positive == FOUND[:6]
-    assert sides.negative == [replace(e, picture=None) for e in FOUND[:6]]
-    assert sides.positive_groups == sides.negative_groups == ids(FOUND[:6])
+def test_modality_contrasts_the_same_query_with_and_without_its_picture():
+    sides = contrast_sides("modality", EXAMPLES, no_answers)
+    assert sides.positive == EXAMPLES[:6]
+    assert sides.negative == [replace(e, picture=None) for e in EXAMPLES[:6]]
+    assert sides.positive_groups == sides.negative_groups == ids(EXAMPLES[:6])
     assert sides.paired
 
 
-def test_a_contrast_that_is_not_there():
-    with pytest.raises(CalibError, match="contrast 'refusals' is not known: safety, refusal"):
-        contrast_sides("refusals", FOUND, unasked)
+def test_an_unknown_contrast_is_refused():
+    with raises("unknown-name", "refusals", ", ".join(CONTRASTS)):
+        contrast_sides("refusals", EXAMPLES, no_answers)
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
@@ -195,16 +198,18 @@ def test_no_examples_have_no_sides(contrast):
 
 
 def test_refusals_of_the_model_itself(vlm, tmp_path):
-    """What mini-internvl refuses, warned about and answered, by the words of its responses."""
-    found = twins(load(["image_centric", "text_centric", "dual_use"], limit=20), "train")
+    """The texts on both sides for mini-internvl."""
+    examples = twins(load(["image_centric", "text_centric", "dual_use"], limit=20), "train")
     with RowStore.open(tmp_path / "rows.jsonl") as record:
         planner = Planner(Engine(vlm, Decoding(max_new_tokens=24)))
-        asking = BaselineAnswers(planner, record, Judging(RULES, tmp_path))
-        sides = contrast_sides("refusal", found, asking)
-        texts = {e.id: a.text for e, a in zip(found, asking(found, "again"), strict=True)}
+        baseline_answers = BaselineAnswers(planner, record, Judging(RULES, tmp_path))
+        sides = contrast_sides("refusal", examples, baseline_answers)
+        texts = {
+            e.id: a.text for e, a in zip(examples, baseline_answers(examples, "again"), strict=True)
+        }
         count = len(record.finished)
-        assert asking(found[:2], "", judged=False) == [
-            JudgedAnswer(texts[e.id], None) for e in found[:2]
+        assert baseline_answers(examples[:2], "", judged=False) == [
+            JudgedAnswer(texts[e.id], None) for e in examples[:2]
         ]
         assert (
             len(record.finished) == count == len({row["row"] for row in record.finished.values()})

@@ -19,5 +19,7 @@ def test_the_component_is_removed_everywhere(world, strength, edited):
     def formula(h):
         return h - strength * np.outer(h @ direction, direction)
 
-    changes = [FormulaEdit(layer, "all", formula) for layer in range(0 if edited == "all" else 3, 6)]
+    changes = [
+        FormulaEdit(layer, "all", formula) for layer in range(0 if edited == "all" else 3, 6)
+    ]
     require_same(world, ablated.setting(2, strength), world.test_example(), changes)

@@ -42,7 +42,10 @@ def test_the_shift_is_removed(world, kind, per_example, strength):
     example, layers = world.test_example(), (1, 2, 3)
     train = [e for s in ("unsafe", "safe") for e in world.twins(s) if e.picture]
     shift = shifts(world, [example] if per_example else train, kind, layers)
-    changes = [FormulaEdit(k, "last_prompt", lambda h, k=k: h - strength * shift[k].mean(0)) for k in layers]
+    changes = [
+        FormulaEdit(k, "last_prompt", lambda h, k=k: h - strength * shift[k].mean(0))
+        for k in layers
+    ]
     config = Modality(
         "cmrm", layers="middle", all_layers_at_once=True, picture=kind, per_example=per_example
     )

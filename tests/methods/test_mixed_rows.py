@@ -22,7 +22,9 @@ STRENGTHS = {
 }
 """A low and a high strength, for methods that DEFAULT_STRENGTHS change too little or too much."""
 DEFAULT_STRENGTHS = (0.5, 2.0)
-EDITING = [name for name in methods.names() if isinstance(method_config(f"method={name}"), Activation)]
+EDITING = [
+    name for name in methods.names() if isinstance(method_config(f"method={name}"), Activation)
+]
 
 
 def low_and_high(fitting, name):

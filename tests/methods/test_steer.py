@@ -9,7 +9,6 @@ from raising import raises
 from calib.config.choices import OPERATORS
 from calib.config.method import Steer
 from calib.directions.direction import write_direction
-from calib.interventions.grid import resolve_layers
 from calib.interventions.intervention import NO_INTERVENTION
 from calib.interventions.steering import AXES
 from calib.methods.steer import check, method
@@ -139,22 +138,6 @@ def test_layers(world, wanted, all_layers_at_once):
         require_same(
             world, steered.setting(at, 4.0), world.test_example(), [change(k) for k in edited]
         )
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3, 5, 6, 7, 26, 27, 28, 32])
-def test_bands_of_any_depth(depth):
-    class Deep:
-        num_layers, checkpoint = depth, "deep"
-
-    lower, middle, upper = (resolve_layers(Deep, name) for name in ("lower", "middle", "upper"))
-    assert all((lower, middle, upper))
-    if depth > 1:
-        assert [*lower, *upper] == list(range(depth))
-        assert abs(len(lower) - len(upper)) <= 1
-        assert abs(2 * len(middle) - depth) <= 2
-    assert resolve_layers(Deep, "all") == resolve_layers(Deep, "auto") == list(range(depth))
-    with raises("invalid-value", f"layer {depth}", "deep"):
-        resolve_layers(Deep, [0, depth])
 
 
 def test_strength_zero_changes_nothing(world):

@@ -26,7 +26,9 @@ def test_the_vector_is_ablated_and_refusal_added(world, share, added):
     config = Surgical("surgical", positions="all", orthogonalisation=share, refusal_strength=added)
     w, r = vectors(world, share)
     w = unit(w)
-    changes = [FormulaEdit(layer, "all", lambda h: h - 1.5 * np.outer(h @ w, w)) for layer in range(6)]
+    changes = [
+        FormulaEdit(layer, "all", lambda h: h - 1.5 * np.outer(h @ w, w)) for layer in range(6)
+    ]
     if added:
         changes.append(FormulaEdit(LAYER, "all", lambda h: h + added * r))
     setting = method(world.fitting, config).setting(LAYER, 1.5)

@@ -1,0 +1,57 @@
+"""Layers of a configuration, and the grid made of them."""
+
+import pytest
+from raising import raises
+
+from calib.interventions.grid import grid_layers, resolve_layers
+
+
+class Deep:
+    checkpoint = "deep"
+
+    def __init__(self, layers):
+        self.num_layers = layers
+
+
+@pytest.mark.parametrize(
+    ("depth", "value", "layers"),
+    [
+        (6, "all", [0, 1, 2, 3, 4, 5]),
+        (6, "auto", [0, 1, 2, 3, 4, 5]),
+        (6, "lower", [0, 1, 2]),
+        (6, "middle", [1, 2, 3]),
+        (6, "upper", [3, 4, 5]),
+        (32, "middle", list(range(8, 24))),
+        (27, "upper", list(range(13, 27))),
+        (1, "lower", [0]),
+        (1, "middle", [0]),
+        (1, "upper", [0]),
+        (6, 5, [5]),
+        (6, [4, 2, 4], [2, 4]),
+    ],
+)
+def test_layers_by_name_or_number(depth, value, layers):
+    assert resolve_layers(Deep(depth), value) == layers
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5, 6, 7, 26, 27, 28, 32])
+def test_bands_of_any_depth(depth):
+    model = Deep(depth)
+    lower, middle, upper = (resolve_layers(model, name) for name in ("lower", "middle", "upper"))
+    assert all((lower, middle, upper))
+    if depth > 1:
+        assert [*lower, *upper] == list(range(depth))
+        assert abs(len(lower) - len(upper)) <= 1
+        assert abs(2 * len(middle) - depth) <= 2
+    assert resolve_layers(model, "all") == resolve_layers(model, "auto") == list(range(depth))
+
+
+@pytest.mark.parametrize(("value", "missing"), [(6, 6), ([0, 6], 6), (-1, -1)])
+def test_a_layer_that_the_model_does_not_have_is_refused(value, missing):
+    with raises("invalid-value", f"layer {missing}", "deep", "0 to 5"):
+        resolve_layers(Deep(6), value)
+
+
+def test_all_layers_at_once_are_one_point_of_the_grid():
+    assert grid_layers([2, 4], all_layers_at_once=False) == [2, 4]
+    assert grid_layers([2, 4], all_layers_at_once=True) == [None]
