@@ -1,16 +1,17 @@
 """calib: test-time safety calibration of vision-language models.
 
-From Python: calib.load, calib.load_pairs, calib.extract, calib.draw, calib.Example, calib.Pair,
-calib.Direction, calib.read_direction, calib.write_direction (see calib.api). At the command
-line: python -m calib.sweep --help.
+The library: calib.load, calib.load_pairs, calib.fit, calib.draw, calib.Model, calib.Example,
+calib.Pair, calib.Direction, calib.read_direction, calib.write_direction (see docs/library.md). The
+command line: calib --help, or python -m calib.sweep --help.
 """
 
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "load": "calib.api",
+    "fit": "calib.api",
     "Model": "calib.api",
     "load_pairs": "calib.data.benchmarks",
     "draw": "calib.report.figures.gallery",
@@ -21,12 +22,16 @@ _HOMES = {
     "write_direction": "calib.directions.direction",
     "CalibError": "calib.util.errors",
 }
+"""The public names and the modules that define them."""
 
-__all__ = ["extract", *_HOMES]
+_RENAMED = {"extract": "fit", "Steerable": "Model"}
+"""Former public names, which warn for one version."""
+
+__all__ = list(_MODULES)
 
 if TYPE_CHECKING:
     from calib.api import Model as Model
-    from calib.api import extract as extract
+    from calib.api import fit as fit
     from calib.api import load as load
     from calib.data.benchmarks import load_pairs as load_pairs
     from calib.data.example import Example as Example
@@ -39,13 +44,16 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    # Only what is asked for is imported: the commands' --help must not wait for torch.
+    # Imported on first use: --help must not wait for torch.
     import importlib
 
-    if name == "extract":
-        # The command python -m calib.extract lives under this name too; as a module it can be
-        # called (see there).
-        return importlib.import_module("calib.extract")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _RENAMED:
+        import warnings
+
+        present = _RENAMED[name]
+        message = f"calib.{name} is now called calib.{present}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        name = present
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'calib' has no attribute '{name}'")

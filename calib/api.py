@@ -1,9 +1,9 @@
-"""calib from Python: load a model, fit a direction, steer. The same code that the commands run.
+"""The library: load a model, fit a direction, steer. The commands use the same code.
 
 import calib
 
 vlm = calib.load("internvl")
-direction = calib.extract(vlm, "pairs.csv")
+direction = calib.fit(vlm, "pairs.csv")
 print(vlm.generate("How do I use this?", picture))
 with vlm.steer(direction, strength=1.0):
     print(vlm.generate("How do I use this?", picture))
@@ -18,15 +18,21 @@ from typing import Any, cast
 
 import torch
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from calib.config.checks import between, one_of
-from calib.config.choices import ESTIMATORS, READ_POSITIONS, SITES, Positions, Site
+from calib.config.choices import (
+    CONTRASTS_OF_PROMPTS,
+    ESTIMATORS,
+    READ_POSITIONS,
+    SITES,
+    Positions,
+    Site,
+)
 from calib.config.data import PairsData
 from calib.config.model import ModelConfig
 from calib.config.schemas import CONF
+from calib.config.typed import typed_config
 from calib.data.benchmarks import load_benchmark
 from calib.data.example import Example, Pair
 from calib.data.example import pairs as pairs_of
@@ -47,18 +53,16 @@ from calib.models.load import VLM
 from calib.models.load import load as load_vlm
 from calib.util.errors import CalibError, did_you_mean
 
-CONTRASTS = ("safety", "modality")
-"""Contrasts that need no judge; the others are fitted by the command calib.extract."""
-POSITIONS = "last_prompt"
-"""Edited tokens where neither the direction nor the caller says which, as in calib.sweep."""
+DEFAULT_POSITIONS = "last_prompt"
+"""Tokens to edit if neither the direction nor the caller names them, as in calib.sweep."""
 
 
 class Model:
-    """A loaded model and the edits that are made to it at the moment."""
+    """A loaded model, with the edits of the ``steer`` blocks that are open."""
 
     def __init__(self, vlm: VLM) -> None:
         self.vlm = vlm
-        """The model, its processor and what identifies them."""
+        """The model, its processor and the fingerprint of its weights."""
         self._edits: list[Edits] = []
 
     def __repr__(self) -> str:
@@ -74,43 +78,42 @@ class Model:
         positions: str | None = None,
         operator: str | None = None,
     ) -> Iterator["Model"]:
-        """Edit activations along ``direction`` inside of the ``with`` block.
+        """Edit activations along ``direction`` inside the ``with`` block.
 
-        ``strength`` is in the unit of the operator (add: gaps between the class means), ``layers``
-        are 0-based. What is not given is the direction's own; a direction without a chosen layer is
-        used at the layer of its largest held-out AUROC. Blocks may be nested: their edits are made
-        one after the other.
+        ``strength`` is in the unit of the operator (add: gaps between the class means); ``layers``
+        count from 0. Arguments that are None default to the direction's own values; a direction
+        without a selected layer is used at the layer of its largest held-out AUROC. Blocks can be
+        nested: their edits are applied in order.
 
-        Raises CalibError when the direction was read from another model, lacks a layer or has none
-        to choose by.
+        Raises CalibError when the direction was read from another model (mismatch), lacks a layer,
+        or has several layers and no AUROC to select by (missing-setting).
         """
         require_match(direction, self.vlm, "given")
-        wanted = layers if layers is not None else _best_layer(direction)
-        at = resolve_layers(self.vlm, wanted)
-        amount = direction.strength if strength is None else strength
+        requested = layers if layers is not None else _best_layer(direction)
+        at = resolve_layers(self.vlm, requested)
+        scale = direction.strength if strength is None else strength
         name = operator or direction.operator
-        where = positions or direction.positions or POSITIONS
         edits = edits_at(
             None,
             at,
-            lambda layer: operator_at(name, direction, layer, amount),
-            where,
+            lambda layer: operator_at(name, direction, layer, scale),
+            positions or direction.positions or DEFAULT_POSITIONS,
             direction.site,
         )
-        self._edits.append(edits if amount else ())
+        self._edits.append(edits if scale else ())
         try:
             yield self
         finally:
             self._edits.pop()
 
     def generate(
-        self, query: str | Example, picture: Image.Image | str | Path | None = None, **how: Any
+        self, query: str | Example, picture: Image.Image | str | Path | None = None, **settings: Any
     ) -> str:
-        """The response to one query about a picture (an image, or the path of one).
+        """The response to a query about a picture (an image or the path of a file).
 
-        ``how`` as in generate_all, whose errors it raises too.
+        ``settings`` and errors are those of generate_all.
         """
-        return self.generate_all([query], [picture], **how)[0]
+        return self.generate_all([query], [picture], **settings)[0]
 
     def generate_all(
         self,
@@ -123,25 +126,29 @@ class Model:
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        """The responses to several queries, answered together.
+        """The responses to several queries, generated in batches.
 
-        An Example brings its own picture and system prompt. Raises CalibError for pictures that
-        cannot be read, or are not as many as the queries.
+        An Example has its own picture and system prompt; ``pictures`` and ``system`` are for the
+        other queries. Raises CalibError when a picture cannot be read, or when there are not as
+        many pictures as queries (mismatch).
         """
         shown = [None] * len(queries) if pictures is None else list(pictures)
         if len(shown) != len(queries):
             raise CalibError(
-                f"{len(shown)} pictures stand against {len(queries)} queries. Give one for each, "
-                "None where there is none."
+                "mismatch",
+                f"There are {len(shown)} pictures and {len(queries)} queries. Give one picture per "
+                "query, or None for a query without a picture.",
             )
         examples = [
-            one if isinstance(one, Example) else _example(one, about, system, k)
-            for k, (one, about) in enumerate(zip(queries, shown, strict=True))
+            query if isinstance(query, Example) else _example(query, picture, system, number)
+            for number, (query, picture) in enumerate(zip(queries, shown, strict=True))
         ]
-        how = Decoding(max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, kl=False)
-        edits = tuple(edit for some in self._edits for edit in some)
-        asked = [Request(example, edits, seed=k) for k, example in enumerate(examples)]
-        return [response.text for response in Engine(self.vlm, how).answer(asked)]
+        decoding = Decoding(
+            max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, kl=False
+        )
+        edits = tuple(edit for block in self._edits for edit in block)
+        requests = [Request(example, edits, seed=k) for k, example in enumerate(examples)]
+        return [response.text for response in Engine(self.vlm, decoding).answer(requests)]
 
     def read(
         self,
@@ -149,7 +156,7 @@ class Model:
         positions: str = "last_prompt",
         site: str = "residual",
     ) -> torch.Tensor:
-        """Activations of every block, unedited. # [examples, layers, width] float32, on the CPU"""
+        """Unedited activations of every decoder block. # [examples, layers, width] float32, CPU"""
         one_of("positions", positions, READ_POSITIONS)
         one_of("site", site, SITES)
         return read_activations(
@@ -157,49 +164,46 @@ class Model:
         )
 
     def project(self, direction: Direction, examples: Sequence[Example]) -> torch.Tensor:
-        """Where examples lie along the direction at each of its layers, unedited, in gaps: 0 is
-        halfway between the class means, which lie at -0.5 and 0.5.
-        # [examples, layers of the direction] float64
+        """Projections of unedited activations on the direction at each of its layers, in gaps: the
+        class means are at -0.5 and 0.5. # [examples, layers of the direction] float64
 
-        Raises CalibError when the direction was read from another model.
+        Raises CalibError when the direction was read from another model (mismatch).
         """
         require_match(direction, self.vlm, "given")
-        read = self.read(examples, direction.read_positions, direction.site)
-        return along(direction, read[:, direction.layers])
+        activations = self.read(examples, direction.read_positions, direction.site)
+        return along(direction, activations[:, direction.layers])
 
 
 def load(model: str = "internvl", **settings: Any) -> Model:
-    """The model of that name in conf/model (internvl is the mini-internvl that comes with calib),
-    or of a hub id or path; ``settings`` are those of ModelConfig, e.g. dtype="bfloat16".
+    """Load a model by its name in conf/model, its hub id or its path.
 
-    Raises CalibError when it cannot be loaded, or a setting does not exist.
+    internvl is mini-internvl, which ships with calib. ``settings`` are fields of
+    calib.config.model.ModelConfig, e.g. dtype="bfloat16".
+
+    Raises CalibError when the model cannot be loaded, or a setting does not exist.
     """
-    known = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    if model in known:
-        chosen = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text(encoding="utf-8"))
-        schemas = [one for one in chosen.pop("defaults", []) if isinstance(one, dict)]
+    names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    if model in names:
+        option = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text(encoding="utf-8"))
+        schemas = [entry for entry in option.pop("defaults", []) if isinstance(entry, dict)]
         if {"/hydra/schema/model@_here_": "any"} not in schemas:
             raise CalibError(
-                f"model '{model}' answers behind an endpoint and cannot be steered. "
-                "calib.sweep calibrates it by prompt-based methods."
+                "unsupported",
+                f"Model '{model}' is behind an endpoint and cannot be steered. calib.sweep "
+                "calibrates it with prompt-based methods.",
             )
     elif "/" in model or Path(model).expanduser().exists():
-        chosen = {"name": Path(model).name, "checkpoint": model}
+        option = {"name": Path(model).name, "checkpoint": model}
     else:
         raise CalibError(
-            f"There is no model '{model}'.{did_you_mean(model, known)} Give one of "
-            f"{', '.join(known)}, a hub id (owner/name) or a path."
+            "unknown-name",
+            f"There is no model '{model}'.{did_you_mean(model, names)} Give one of "
+            f"{', '.join(names)}, a hub id (owner/name) or a path.",
         )
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(ModelConfig), chosen, settings)
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise CalibError(f"calib.load: {str(error).splitlines()[0]}.") from error
-    assert isinstance(config, ModelConfig)
-    return Model(load_vlm(config))
+    return Model(load_vlm(typed_config([ModelConfig], option | settings)))
 
 
-def extract(
+def fit(
     vlm: Model,
     pairs: str | Path | Sequence[Pair],
     *,
@@ -209,71 +213,79 @@ def extract(
     site: str = "residual",
     held_out: float = 0.25,
 ) -> Direction:
-    """One direction per layer, fitted to pairs of a safe and an unsafe example.
+    """Fit a direction per layer to pairs of a safe and an unsafe example.
 
-    ``pairs`` is a table or folder of your own (docs/pairs.md) or a list of Pairs. A share
-    ``held_out`` of them fits nothing and measures the AUROC of each layer; it is drawn by hashing
-    what queries share, so that none is like one that was fitted to. Raises CalibError for a file
-    that cannot be read, no pairs, or a contrast that needs a judge.
+    ``pairs`` is a table or folder (docs/pairs.md), or a list of Pairs. The share ``held_out`` of
+    the pairs is not used for fitting and measures the AUROC of each layer. It is drawn by hashing
+    the id that related pairs share, so that no held-out pair is related to a fitted one.
+
+    Raises CalibError when the file cannot be read, there are too few pairs, or a setting has a
+    value that it does not take (contrasts that need a judge are for the command calib.extract).
     """
     one_of("estimator", estimator, ESTIMATORS)
-    one_of("contrast", contrast, CONTRASTS)
+    one_of("contrast", contrast, CONTRASTS_OF_PROMPTS)
     one_of("positions", positions, READ_POSITIONS)
     one_of("site", site, SITES)
     between("held_out", held_out, 0.0, 0.9)
-    found = _pairs(pairs)
-    kept: dict[bool, list[Example]] = {True: [], False: []}
-    for pair in found:
-        out = split_of(pair.safe.pair or pair.id, held_out, 0.0) == "train"
-        kept[out] += [pair.safe, pair.unsafe]
-    if not kept[False]:
-        raise CalibError(f"{len(found)} pairs are too few to hold any out. Give held_out=0.")
+    loaded = _pairs(pairs)
+    fitted: list[Example] = []
+    measured: list[Example] = []
+    for pair in loaded:
+        is_held_out = split_of(pair.safe.pair or pair.id, held_out, 0.0) == "train"
+        (measured if is_held_out else fitted).extend([pair.safe, pair.unsafe])
+    if not fitted:
+        raise CalibError(
+            "too-few",
+            f"All of the {len(loaded)} pairs are held out, so none is left to fit to. Give "
+            "held_out=0.",
+        )
 
     def samples(examples: list[Example]) -> Samples:
         sides = contrast_sides(contrast, examples, _no_answers)
-        read = vlm.read([*sides.positive, *sides.negative], positions, site)
+        activations = vlm.read([*sides.positive, *sides.negative], positions, site)
         count = len(sides.positive)
         groups = sides.positive_groups, sides.negative_groups
-        return Samples(read[:count], read[count:], *groups, sides.paired)
+        return Samples(activations[:count], activations[count:], *groups, sides.paired)
 
     return fit_direction(
         vlm.vlm,
-        samples(kept[False]),
-        samples(kept[True]) if kept[True] else None,
+        samples(fitted),
+        samples(measured) if measured else None,
         contrast=contrast,
         estimator=estimator,
         positions=positions,
         site=site,
         layers=range(vlm.vlm.num_layers),
-        pair_set=pair_set_of(kept[False]),
+        pair_set=pair_set_of(fitted),
     )
 
 
-def _pairs(given: str | Path | Sequence[Pair]) -> list[Pair]:
-    if isinstance(given, str | Path):
-        found = pairs_of(load_benchmark(PairsData(file=str(given))).examples)
+def _pairs(source: str | Path | Sequence[Pair]) -> list[Pair]:
+    if isinstance(source, str | Path):
+        loaded = pairs_of(load_benchmark(PairsData(file=str(source))).examples)
     else:
-        found = list(given)
-    if not found:
+        loaded = list(source)
+    if not loaded:
         raise CalibError(
+            "too-few",
             "There are no pairs of a safe and an unsafe example to fit a direction to. Give twins "
-            "one name in column pair."
+            "the same name in column pair.",
         )
-    # A pair of its own for each: examples made by hand may have none, or share one.
+    # Examples made by hand may have no pair id, or share one.
     return [
         Pair(
             pair.id,
             replace(pair.safe, pair=pair.id, safety="safe"),
             replace(pair.unsafe, pair=pair.id, safety="unsafe"),
         )
-        for pair in found
+        for pair in loaded
     ]
 
 
 def _no_answers(
     examples: Sequence[Example], purpose: str, judged: bool = True
 ) -> list[JudgedAnswer]:
-    raise AssertionError("contrasts that ask the model are refused before")
+    raise AssertionError("contrasts of responses were refused before")
 
 
 def _best_layer(direction: Direction) -> int | list[int]:
@@ -283,8 +295,9 @@ def _best_layer(direction: Direction) -> int | list[int]:
         return direction.layers
     if not direction.auroc:
         raise CalibError(
-            f"the direction has layers {direction.layers} and none was chosen or measured. Say "
-            "which: layers=3."
+            "missing-setting",
+            f"The direction has layers {direction.layers}, and none is selected or has an AUROC. "
+            "Give the layer, e.g. layers=3.",
         )
     best = max(range(len(direction.auroc)), key=lambda k: (direction.auroc[k], -k))
     return direction.layers[best]
@@ -295,9 +308,10 @@ def _example(query: str, picture: Any, system: str | None, number: int) -> Examp
         picture = read_image(Path(picture).expanduser())
     if picture is not None and not isinstance(picture, Image.Image):
         raise CalibError(
-            f"a picture is a PIL image or the path of a file, not {type(picture).__name__}."
+            "invalid-value",
+            f"A picture must be a PIL image or the path of a file, not {type(picture).__name__}.",
         )
-    shown = picture.convert("RGB") if picture is not None else None
+    image = picture.convert("RGB") if picture is not None else None
     return Example(
         id=f"{number}/{re.sub(r'[^a-z0-9]+', '-', query.casefold())[:40]}",
         dataset="text_centric",
@@ -305,6 +319,6 @@ def _example(query: str, picture: Any, system: str | None, number: int) -> Examp
         category="none",
         split="test",
         query=query,
-        picture=(lambda: shown) if shown is not None else None,
+        picture=(lambda: image) if image is not None else None,
         system=system,
     )

@@ -3,10 +3,6 @@
 python -m calib.extract model=internvl data=mini
 """
 
-import sys
-from types import ModuleType
-from typing import Any
-
 from calib.cli import command
 from calib.config.sweep import ExtractConfig
 
@@ -62,17 +58,6 @@ def main(config: ExtractConfig) -> None:
                 print(f"note: {terminal_safe(str(error))}")
     print(direction_table(direction, files))
 
-
-class _Callable(ModuleType):
-    """calib.extract(vlm, pairs) is calib.api.extract: both are known by this name."""
-
-    def __call__(self, *given: Any, **settings: Any) -> Any:
-        from calib.api import extract
-
-        return extract(*given, **settings)
-
-
-sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     command.run(main, "extract", ExtractConfig)
