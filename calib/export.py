@@ -12,46 +12,47 @@ def main(config: ExportConfig) -> None:
     from pathlib import Path
 
     from calib.directions.direction import read_direction, write_direction
-    from calib.interchange.formats import cut
-    from calib.interchange.writing import write_as
+    from calib.interchange.formats import select_layers
+    from calib.interchange.writing import write_direction_as
     from calib.models.load import load
     from calib.report.card import command_line, direction_card
     from calib.runs.export import (
         chosen_direction,
         default_place,
-        measured,
         model_of,
         place_of,
         push,
+        test_totals,
     )
+    from calib.runs.run import Run
     from calib.util.errors import CalibError
     from calib.util.files import write_atomically
     from calib.util.terminal import terminal_safe
 
     if (config.run is None) == (config.direction is None):
         raise CalibError("give either run=FOLDER (of a finished sweep) or direction=FILE.")
-    folder = Path(config.run).expanduser() if config.run is not None else None
-    if folder is not None:
-        direction, results = chosen_direction(folder), measured(folder)
+    run = Run.load(config.run) if config.run is not None else None
+    if run is not None:
+        direction, results = chosen_direction(run), test_totals(run)
     else:
         direction, results = read_direction(Path(str(config.direction)).expanduser()), []
-    usual = default_place(folder, config.format)
+    usual = default_place(run.folder if run else None, config.format)
     out = place_of(config.out, config.format) if config.out else usual
     if config.format == "native":
         if out.suffix != ".safetensors":
             raise CalibError(f"out={out} should be a file that ends in .safetensors.")
-        direction = cut(direction, config.layers, config.strength)
+        direction = select_layers(direction, config.layers, config.strength)
         write_direction(out, direction)
         card = direction_card(direction, results, out.name)
         use = command_line(direction, str(out))
     else:
-        model = model_of(config.model, direction, folder)
-        written = write_as(
+        model = model_of(config.model, direction, run)
+        written = write_direction_as(
             direction, config.format, out, lambda: load(model), config.layers, config.strength
         )
-        use = written.use
+        use = written.usage
         card = direction_card(
-            written.direction, results, out.name, use=use, fits=written.fits, note=written.note
+            written.direction, results, out.name, use=use, fits=written.scope, note=written.note
         )
     place = out / "README.md" if out.is_dir() else out.with_suffix(".md")
     write_atomically(place, card)

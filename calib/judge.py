@@ -17,11 +17,11 @@ def main(config: JudgeRunConfig) -> None:
     from calib.runs.judge_agreement import compare
     from calib.runs.rejudging import rejudge
     from calib.runs.row_store import locked
-    from calib.runs.run import read_finished
+    from calib.runs.run import Run
     from calib.util.errors import CalibError
     from calib.util.terminal import terminal_safe
 
-    run = read_finished(Path(config.run).expanduser()) if config.run else None
+    run = Run.load(config.run) if config.run else None
     out = Path(config.out).expanduser() if config.out else None
     if config.check:
         if config.audit:
@@ -42,15 +42,12 @@ def main(config: JudgeRunConfig) -> None:
         print(f"sheet  {terminal_safe(str(sheet))}")
     else:
         with locked(run.folder):
-            judged = rejudge(config, run, out)
-            print(
-                f"Checkpoint {terminal_safe(run.checkpoint)}, judge {terminal_safe(judged.judge)}, ",
-                end="",
-            )
-            print(f"run {terminal_safe(str(run.folder))}")
-            for note in judged.notes:
+            rejudged, files, notes = rejudge(config, run, out)
+            header = f"Checkpoint {run.checkpoint}, judge {rejudged.judge}, run {run.folder}"
+            print(terminal_safe(header))
+            for note in notes:
                 print(f"note: {terminal_safe(note)}")
-            print(show(judged.outcome, judged.folder, judged.files))
+            print(show(rejudged, files))
 
 
 if __name__ == "__main__":

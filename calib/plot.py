@@ -15,18 +15,17 @@ def main(config: PlotConfig) -> None:
     """
     from calib.config.checks import one_of
     from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
-    from calib.report.figures.io import FORMATS, NotDrawn, save
-    from calib.runs.run import home_expanded, read_several
+    from calib.report.figures.io import NotDrawn, save
+    from calib.runs.run import Run
     from calib.util.errors import CalibError
+    from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 
     names = list(dict.fromkeys(FIGURES if config.figures is None else config.figures))
     formats = list(dict.fromkeys(config.formats))
     for name in names:
         one_of("figures", name, tuple(FIGURES))
-    for name in formats:
-        one_of("formats", name, FORMATS)
-    runs = read_several(config.runs)
+    runs = Run.load_many(config.runs)
     out = runs[0].folder if config.out is None else home_expanded(config.out)
     drawn: list[str] = []
     lacking: dict[str, str] = {}

@@ -9,19 +9,19 @@ from calib.config.commands import ReportConfig
 
 def main(config: ReportConfig) -> None:
     """Write the report of the runs that ``config`` names, without asking the model again."""
-    from calib.report.page.images import with_pictures_again
+    from calib.report.page.images import reload_pictures
     from calib.report.page.write import write_report
-    from calib.runs.run import home_expanded, read_finished
+    from calib.runs.run import Run
+    from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 
-    folders = [home_expanded(run) for run in config.runs]
-    out = home_expanded(config.out) if config.out else folders[0] / "report.html"
-    runs = [read_finished(folder) for folder in folders]
+    runs = [Run.load(folder) for folder in config.runs]
+    out = home_expanded(config.out) if config.out else runs[0].folder / "report.html"
     notes: list[str] = []
     if config.pictures:
-        found = [with_pictures_again(run) for run in runs]
-        runs = [run for run, _ in found]
-        notes = [note for _, said in found for note in said]
+        reloaded = [reload_pictures(run) for run in runs]
+        runs = [run for run, _ in reloaded]
+        notes = [note for _, notes_of_run in reloaded for note in notes_of_run]
     for note in notes:
         print(f"note: {terminal_safe(note)}")
     write_report(runs, out, examples=config.examples, pictures=config.pictures, notes=notes)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from calib.directions.direction import Direction
 from calib.interventions.steering import AXES
 from calib.models.load import MINI
+from calib.scoring.metrics import shown_names
 from calib.scoring.results import BASELINE, Result
 from calib.util.terminal import terminal_safe
 
@@ -16,7 +17,7 @@ _SITES = {
     "mlp": "the MLP's output of",
 }
 CALIB_FITS = "The file fits this checkpoint only; calib refuses it for any other."
-_SHOWN = ("SRA_u", "SRA_s", "SRA", "utility", "KL")
+_SHOWN = shown_names("card")
 
 
 def direction_card(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from calib.data.splits import select_for_sra
 from calib.report.terminal import WIDTH, setting_rows, shown_difference, written
 from calib.scoring.intervals import Interval, paired_difference
-from calib.scoring.judged import Judged, cluster_of, is_right
+from calib.scoring.judged import Judged, cluster_of, is_correct_response
 from calib.scoring.power import power_note, spread_of
 from calib.scoring.results import ALL, Result
 from calib.scoring.significance import holm, paired_p_value
@@ -117,8 +117,8 @@ def _both(judged: Sequence[Judged], choice: OperatingPoint, split: str, mapping:
     after = setting_rows(at_split, choice.point, split)
     both = [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
     return _Paired(
-        [is_right(b, mapping) for _, b in both],
-        [is_right(a, mapping) for a, _ in both],
+        [is_correct_response(b, mapping) for _, b in both],
+        [is_correct_response(a, mapping) for a, _ in both],
         [cluster_of(a) for a, _ in both],
         [a.safety or "" for a, _ in both],
     )

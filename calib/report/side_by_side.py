@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from calib.report.verdict import named
 from calib.scoring.intervals import Interval, paired_difference
-from calib.scoring.judged import Judged, cluster_of, is_right, unjudged
+from calib.scoring.judged import Judged, cluster_of, is_correct_response, unjudged
 from calib.scoring.power import power_note
 from calib.scoring.tradeoff import Point
 from calib.util.errors import CalibError
@@ -86,8 +86,8 @@ def side_by_side(
     if not pairs or (by_safety and len({a.safety for a, _ in pairs}) < 2):
         return None
     return SideBySide(
-        [is_right(a, mapping) for a, _ in pairs],
-        [is_right(b, mapping) for _, b in pairs],
+        [is_correct_response(a, mapping) for a, _ in pairs],
+        [is_correct_response(b, mapping) for _, b in pairs],
         [cluster_of(a) for a, _ in pairs],
         [a.safety or "" for a, _ in pairs] if by_safety else [""] * len(pairs),
     )

@@ -12,6 +12,7 @@ from calib.data.splits import PAIRED_QUERIES
 from calib.report.terminal import WIDTH, named, padded
 from calib.scoring.agreement import Agreement
 from calib.scoring.intervals import Interval
+from calib.scoring.metrics import shown_names
 from calib.scoring.results import ALL, Result
 from calib.scoring.tradeoff import Point
 from calib.util.terminal import terminal_safe
@@ -70,7 +71,7 @@ def _kappa(agreement: Agreement) -> str:
     return f"{value:.3f} (95% CI {low:.3f} to {high:.3f})"
 
 
-BREAKDOWN_METRICS = ("SRA_u", "SRA_s", "SRA")
+BREAKDOWN_METRICS = shown_names("breakdown")
 _NAME = 36
 _MOST = 40
 """Lines printed; results.csv has all."""
@@ -133,7 +134,7 @@ def _row(name: str, cells: Sequence[str]) -> str:
     return padded(name, _NAME) + "".join(f"{cell:>9}" for cell in cells)
 
 
-DUAL_USE_METRICS = ("DAR_b", "RR_b", "DAR_h", "RR_h", "SCR", "ORR", "delta_IR")
+DUAL_USE_METRICS = shown_names("dual_use")
 _DUAL_USE_WIDTH = 36
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from calib.data.example import Example, Picture
 from calib.runs.judging import LabelledRow
-from calib.runs.run import FinishedRun
+from calib.runs.run import Run
 from calib.scoring.results import BASELINE
 from calib.util.errors import CalibError
 from calib.util.files import csv_safe, write_atomically
@@ -23,13 +23,13 @@ COLUMNS = ("id", "picture", "query", "request", "text", "response", "label", "co
 SheetCell = tuple[str, str, str]
 
 
-def write_sheet(run: FinishedRun, per_cell: int, seed: int, out: Path) -> tuple[Path, list[str]]:
+def write_sheet(run: Run, per_cell: int, seed: int, out: Path) -> tuple[Path, list[str]]:
     """Write sheet.csv, the pictures it names and LABELS.md into ``out``.
 
     Returns the sheet's path, and notes. Raises CalibError when a sheet is there already (somebody
     may have labelled it), the responses were cut early, or the run has no safety queries on test.
     """
-    run.require_whole("a person")
+    run.require_complete_responses("a person")
     path = out / "sheet.csv"
     if path.exists():
         raise CalibError(
@@ -50,7 +50,7 @@ def write_sheet(run: FinishedRun, per_cell: int, seed: int, out: Path) -> tuple[
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for place in drawn:
-        said = run.said(place)
+        said = run.judge_input(place)
         facts = said.example.metadata
         shown = _picture(said.example, out, pictures)
         known = [said.example.query, facts.get("request", ""), facts.get("text", "")]
@@ -66,13 +66,13 @@ def write_sheet(run: FinishedRun, per_cell: int, seed: int, out: Path) -> tuple[
     return path, notes
 
 
-def _drawn(run: FinishedRun, per_cell: int, seed: int) -> tuple[list[LabelledRow], int]:
+def _drawn(run: Run, per_cell: int, seed: int) -> tuple[list[LabelledRow], int]:
     """The responses in the order of the sheet, and from how many cells they are."""
     chosen = {(BASELINE, None, 0.0)} | {
         (str(one["method"]), one["layer"], float(one["strength"])) for one in run.operating_points
     }
     cells: dict[SheetCell, list[LabelledRow]] = defaultdict(list)
-    for place in run.places:
+    for place in run.rows:
         example = run.examples[place.example]
         at = (place.method, place.layer, place.strength)
         # What a provider blocked is no response of the model, and its label is known.
@@ -90,7 +90,7 @@ def _drawn(run: FinishedRun, per_cell: int, seed: int) -> tuple[list[LabelledRow
     return rows, len(cells)
 
 
-def _cell(run: FinishedRun, place: LabelledRow) -> SheetCell:
+def _cell(run: Run, place: LabelledRow) -> SheetCell:
     example = run.examples[place.example]
     return place.method, example.dataset, str(example.safety)
 

@@ -2,77 +2,88 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
+from calib.config.method import Steer
 from calib.config.model import ModelChoice, ModelConfig
 from calib.directions.direction import Direction, read_direction
 from calib.interchange.formats import FORMATS
 from calib.interchange.hub import FILE, model_card, push_to_hub
 from calib.models.load import MINI
-from calib.runs.manifest import read_run
-from calib.runs.run_files import RESULTS_FILE, read_operating_points
-from calib.scoring.results import BASELINE, Result, read_results
+from calib.runs.operating_points import REPORTED_SPLIT
+from calib.runs.run import Run
+from calib.runs.run_files import DIRECTIONS
+from calib.scoring.results import ALL, BASELINE, Result
 from calib.util.errors import CalibError
 
 EXPORTED = "steer"
 """The method (its file) whose edit is the direction itself; others do more with theirs."""
 
 
-def chosen_direction(folder: Path) -> Direction:
-    """The run's steering direction, cut to the chosen layer, with the chosen strength as default.
+def chosen_direction(run: Run) -> Direction:
+    """The run's steering direction at the selected layer, with the selected strength as default.
 
-    Raises CalibError when the folder is not a finished run, or has no such direction.
+    Raises CalibError when the run has no such direction.
     """
-    points = {point["method"]: point for point in read_operating_points(folder)}
-    settings = _settings(read_run(folder)["identity"])
-    point = points.get(settings["name"]) if settings else None
-    if point is None or point["layer"] is None or settings is None:
+    method = _steering(run)
+    point = run.operating_point(method.name) if method else None
+    if method is None or point is None or point["layer"] is None:
+        names = ", ".join(one["method"] for one in run.operating_points)
         raise CalibError(
-            f"'{folder}' is a run of {', '.join(points)}, which has no direction to export. Give a "
-            f"run of method={EXPORTED} with one layer at a time."
+            "unsupported",
+            f"'{run.folder}' is a run of {names}, which has no direction to export. Give a run of "
+            f"method={EXPORTED} with one layer at a time.",
         )
-    if settings["gate"] != "none":
+    if method.gate != "none":
         raise CalibError(
-            f"'{folder}' steered behind a gate (method.gate={settings['gate']}), which a direction "
-            "file cannot say. Give a run without one."
+            "unsupported",
+            f"'{run.folder}' steered behind a gate (method.gate={method.gate}), which a direction "
+            "file cannot hold. Give a run without a gate.",
         )
-    path = folder / "directions" / direction_file(settings)
-    whole = read_direction(path)
-    if point["layer"] not in whole.layers:
+    path = run.folder / DIRECTIONS / direction_file(method)
+    direction = read_direction(path)
+    if point["layer"] not in direction.layers:
         raise CalibError(
-            f"'{folder}' chose layer {point['layer']}, but its {path.name} has layers "
-            f"{whole.layers}: the file was replaced after the run. Run the sweep again with "
-            "another out=FOLDER."
+            "mismatch",
+            f"'{run.folder}' selected layer {point['layer']}, but its {path.name} has layers "
+            f"{direction.layers}: the file was replaced after the run. Run the sweep again with "
+            "another out=FOLDER.",
         )
     return dataclasses.replace(
-        whole.of_layers([point["layer"]]),
+        direction.of_layers([point["layer"]]),
         strength=float(point["strength"]),
         chosen_layer=point["layer"],
-        positions=settings["positions"],
-        operator=settings["operator"],
+        positions=method.positions,
+        operator=method.operator,
     )
 
 
-def direction_file(settings: dict[str, Any]) -> str:
+def direction_file(method: Steer) -> str:
     """Name of the file that a steering run keeps its direction in."""
-    if settings["direction"] is not None:
-        return f"{settings['name']}-given.safetensors"
-    parts = (settings[key] for key in ("contrast", "estimator", "read_positions", "site"))
+    if method.direction is not None:
+        return f"{method.name}-given.safetensors"
+    parts = (method.contrast, method.estimator, method.read_positions, method.site)
     return "-".join(parts) + ".safetensors"
 
 
-def _settings(identity: dict[str, Any]) -> dict[str, Any] | None:
-    found = [*identity.get("methods", {}).values()] or [identity["method"]]
-    steering = [one for one in found if (one.get("file") or one["name"]) == EXPORTED]
-    return steering[0] if steering else None
+def _steering(run: Run) -> Steer | None:
+    """Settings of the run's first method that edits along a direction file, if it has one."""
+    for name, settings in run.method_settings.items():
+        if (settings.get("file") or name) == EXPORTED:
+            method = run.method_config(name)
+            return method if isinstance(method, Steer) else None
+    return None
 
 
-def measured(folder: Path) -> list[Result]:
-    """The run's totals on the test split."""
-    found = [result for run in read_results(folder / RESULTS_FILE) for result in run.results]
-    totals = [r for r in found if r.split == "test" and r.variant == "all" and r.category == "all"]
-    settings = _settings(read_run(folder)["identity"])
-    return [r for r in totals if r.method in (BASELINE, (settings or {}).get("name"))]
+def test_totals(run: Run) -> list[Result]:
+    """The run's totals on the test split: of the uncalibrated model and of the steering method."""
+    method = _steering(run)
+    names = (BASELINE, method.name if method else None)
+    return [
+        result
+        for result in run.results
+        if (result.split, result.variant, result.category) == (REPORTED_SPLIT, ALL, ALL)
+        and result.method in names
+    ]
 
 
 def default_place(folder: Path | None, name: str) -> Path:
@@ -93,13 +104,14 @@ def place_of(out: str, name: str) -> Path:
     return path / usual.name if is_folder else path
 
 
-def model_of(given: ModelChoice, direction: Direction, folder: Path | None) -> ModelChoice:
+def model_of(given: ModelChoice, direction: Direction, run: Run | None) -> ModelChoice:
     """The model that an export is made for: what was given, or the run's, or, without a checkpoint,
     the one that the direction names."""
     if not isinstance(given, ModelConfig):  # loading it says why not
         return given
-    if folder is not None and given == ModelConfig(given.name):
-        return ModelConfig(**read_run(folder)["identity"]["model"])
+    if run is not None and given == ModelConfig(given.name):
+        model: ModelChoice = run.config("model")
+        return model
     if given.checkpoint is None and direction.checkpoint != MINI:
         return dataclasses.replace(
             given, checkpoint=direction.checkpoint, revision=direction.revision

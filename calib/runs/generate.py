@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from calib.config.choices import Label
 from calib.data.example import Example
 from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
@@ -16,7 +17,7 @@ from calib.interventions.intervention import BASELINE
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import Record, RowStore
-from calib.scoring.judged import Label, is_safe_response
+from calib.scoring.judged import is_safe_response
 from calib.util.errors import CalibError
 from calib.util.progress import Step, row_bar
 

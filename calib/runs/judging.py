@@ -14,7 +14,7 @@ from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, RuleBased, Ve
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import Record, RowStore
 from calib.scoring.agreement import fleiss_kappa
-from calib.scoring.answers import is_right, parsed
+from calib.scoring.answers import is_correct_answer, parse_answer
 from calib.scoring.judged import Judged, checked_label
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
@@ -229,9 +229,11 @@ def judged_of(
                 layer=row.layer,
                 strength=row.strength,
                 label=checked_label(label) if is_query and label is not None else None,
-                correct=None if is_query else is_right(example, response, exact),
+                correct=None if is_query else is_correct_answer(example, response, exact),
                 kl=record["kl"] if example.dataset == "utility" else None,
-                unread=parsed(example, response) is None if "kind" in example.metadata else None,
+                unread=parse_answer(example, response) is None
+                if "kind" in example.metadata
+                else None,
                 empty=not response.strip(),
             )
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import calib
+from calib.config.typed import current_names, former_names
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 
@@ -62,7 +63,9 @@ def folder_name(names: Sequence[str], config: object, fingerprint: str = "") -> 
     The rest is ``config`` and the ``fingerprint`` of the weights. The same command finds its rows
     again, and new weights under an old name get a folder of their own.
     """
-    canonical = json.dumps(identity_of(config), sort_keys=True, separators=(",", ":"))
+    # Under their first names, so that a renamed setting does not move the run to another folder.
+    settings = former_names(identity_of(config))
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256((canonical + fingerprint).encode()).hexdigest()[:8]
     return Path("runs") / "-".join([*map(_plain, names), digest])
 
@@ -73,7 +76,7 @@ def check_same_run(
     provenance: Mapping[str, Any],
     *,
     unfinished: bool = False,
-) -> None:
+) -> dict[str, Any]:
     """Make ``folder`` the run of ``identity``, or check that it is; its rows can then be reused.
 
     ``identity`` is what must agree (configuration, fingerprints of model and data); ``provenance``
@@ -81,16 +84,19 @@ def check_same_run(
     holds no row and no direction yet: there is nothing to protect, so the run of something else
     that was begun there is replaced instead of refused.
 
+    Returns the content of run.json.
+
     Raises:
         CalibError: the folder holds a run of something else; the message says what differs.
     """
     path = Path(folder) / RUN_FILE
     identity = _as_json(identity)
-    changes = list(_changes(read_run(folder)["identity"], identity)) if path.exists() else []
-    if not path.exists() or (changes and unfinished):
+    run = read_run(folder) if path.exists() else None
+    changes = list(_changes(run["identity"], identity)) if run else []
+    if run is None or (changes and unfinished):
         run = {"identity": identity, "provenance": _as_json(provenance)}
         write_atomically(path, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
-        return
+        return run
     if changes:
         shown = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
         more = len(changes) - _MOST_CHANGES_SHOWN
@@ -99,6 +105,7 @@ def check_same_run(
             + (f"  and {more} more\n" if more > 0 else "")
             + "Give another folder with out=FOLDER, or go back to what the run was made with."
         )
+    return run
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
         raise CalibError(f"{path} cannot be read ({error}).") from error
     if not isinstance(run, dict) or not isinstance(run.get("identity"), dict):
         raise CalibError(f"{path} does not say what it is a run of: there is no 'identity' in it.")
-    return run
+    return {**run, "identity": current_names(run["identity"])}
 
 
 def _plain(name: str) -> str:

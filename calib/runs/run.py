@@ -99,6 +99,8 @@ class Run:
     def replace(self, **parts: Any) -> "Run":
         """A copy of this run with other ``parts``."""
         known = {name: value for name, value in vars(self).items() if name in PARTS}
+        if parts.keys() & {"rows", "responses"}:
+            known.pop("judged", None)
         return Run(**{**known, **parts})
 
     def write(self) -> dict[str, Path]:

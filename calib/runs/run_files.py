@@ -1,13 +1,13 @@
-"""The files of a finished run: results, operating points, configuration and examples.
+"""The files of a finished run: settings, tables, examples and directions, read and written.
 
-With it every number of a run can be computed again, by another judge too, where the benchmark
-itself is not at hand.
+Every number of a run can be computed again from them, also by another judge and where the benchmark
+itself is unavailable.
 """
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,116 +15,85 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from calib.config.method import METHODS, Combine
-from calib.config.prompts import MethodConfig
+from calib.config.choices import SPLITS, Safety
 from calib.config.sweep import SweepConfig
-from calib.data.example import SPLITS, Example, Safety
-from calib.scoring.results import Result, write_results
-from calib.scoring.tradeoff import OperatingPoint
+from calib.config.typed import current_names
+from calib.data.example import Example
+from calib.directions.direction import Direction, read_direction
+from calib.directions.projections import SIDES, Projections, projections_file, read_projections
+from calib.interventions.fitting import direction_name
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
 
-OPERATING_POINTS_FILE = "operating_points.json"
 CONFIG_FILE = "config.yaml"
 RESULTS_FILE = "results.csv"
-
-
-def write_tables(
-    folder: Path,
-    checkpoint: str,
-    results: Sequence[Result],
-    chosen: Mapping[str, tuple[int | None, OperatingPoint]],
-    axes: Mapping[str, str],
-    prompts: Collection[str],
-    reference: str | None = None,
-) -> dict[str, Path]:
-    """Write results.csv and operating_points.json; their paths, by what they are.
-
-    ``chosen`` holds the layer and the operating point of each method, ``axes`` what its strength
-    means, ``prompts`` the methods that change the prompt alone, ``reference`` the one of them that
-    was asked for comparison only.
-    """
-    files = {
-        "results": folder / RESULTS_FILE,
-        "operating points": folder / OPERATING_POINTS_FILE,
-    }
-    write_results(files["results"], folder.name, checkpoint, results)
-    points = [
-        {
-            "checkpoint": checkpoint,
-            "method": method,
-            "layer": layer,
-            "strength": choice.point.strength,
-            "strength_means": axes.get(method, ""),
-            "prompt_only": method in prompts,
-            "reference": method == reference,
-            "chosen_on": "validation",
-            "rule": "highest SRA at no more than the tolerance of utility lost"
-            if choice.by_utility
-            else "highest SRA (no utility was measured)",
-            "tolerance": choice.tolerance,
-            "kept_uncalibrated": choice.kept_baseline,
-        }
-        for method, (layer, choice) in chosen.items()
-    ]
-    write_atomically(files["operating points"], json.dumps(points, indent=2) + "\n")
-    return files
-
-
-def write_config(folder: Path, config: SweepConfig) -> Path:
-    """Write the resolved settings of a run."""
-    path = folder / CONFIG_FILE
-    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
-    return path
-
-
-def read_operating_points(folder: Path) -> list[dict[str, Any]]:
-    """What a finished run chose: "method", "layer", "strength" and more, for each of its methods.
-
-    Raises CalibError when the run is not finished.
-    """
-    path = folder / OPERATING_POINTS_FILE
-    try:
-        points = json.loads(path.read_text())
-        if not isinstance(points, list) or not points:
-            raise ValueError("it holds no operating point")
-        for point in points:
-            point["method"], point["layer"], point["strength_means"], float(point["strength"])
-        return points
-    except FileNotFoundError as error:
-        raise CalibError(
-            f"'{folder}' has no {OPERATING_POINTS_FILE}: it is not a finished run of calib.sweep. "
-            "Run the sweep to its end first (the same command goes on where it stopped)."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CalibError(f"'{path}' cannot be read ({error}). Run the sweep again.") from error
-
-
 EXAMPLES_FILE = "examples.jsonl"
-_KEPT = {
+EXTRACTED = "direction.safetensors"
+"""File of calib.extract: the direction at the selected layers, with their measured effects."""
+DIRECTIONS = "directions"
+"""Folder of the fitted directions."""
+
+
+def settings_text(config: SweepConfig) -> str:
+    """The resolved settings of a sweep as YAML, the content of config.yaml."""
+    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+
+
+def parse_settings(text: str, path: Path) -> dict[str, Any]:
+    """All settings of a sweep under their current names, from the content of config.yaml.
+
+    Raises CalibError, naming ``path``, when the text is damaged or lacks a group of settings.
+    """
+    try:
+        # Not resolved: "${x}" in a prompt is text, not a variable.
+        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        raise CalibError(
+            "unreadable", f"{path} cannot be read ({error}). Run the sweep's command again."
+        ) from error
+    kinds: dict[str, type] = dict.fromkeys(
+        ("model", "method", "methods", "utility", "judge", "generation"), dict
+    )
+    kinds |= {"data": dict, "seed": int, "mapping": str}
+    wrong = [
+        key for key, kind in kinds.items()
+        if not isinstance(settings, dict) or not isinstance(settings.get(key), kind)
+    ]  # fmt: skip
+    if not isinstance(settings, dict) or wrong or not isinstance(settings["data"].get("name"), str):
+        raise CalibError(
+            "invalid-content",
+            f"{path} is no configuration of a sweep: check {', '.join(wrong) or 'data.name'}. Run "
+            "the sweep's command again.",
+        )
+    return current_names({str(key): value for key, value in settings.items()})
+
+
+_FIELDS = {
     **dict.fromkeys(("id", "dataset", "variant", "category", "split", "query"), str),
     **dict.fromkeys(("system", "safety", "pair", "answer"), str | None),
 }
+"""Fields of an example that examples.jsonl holds, with their types."""
 
 
 def check_distinct(examples: Sequence[Example]) -> None:
-    """Raise CalibError where two examples have one id: a record could not tell them apart."""
+    """Raise CalibError when two examples have the same id: rows are recorded by it."""
     known: dict[str, Example] = {}
     for example in examples:
         other = known.setdefault(example.id, example)
         if other is not example:
             raise CalibError(
+                "duplicate",
                 f"two examples have the id '{example.id}': one of {other.dataset}, one of "
-                f"{example.dataset}. Rename one of them in the data, or leave its part out."
+                f"{example.dataset}. Rename one of them in the data, or omit its part.",
             )
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """One line of JSON per example, each once; "picture" says whether it has one."""
+    """Write one line of JSON per distinct example; "picture" is whether it has a picture."""
     distinct = {example.id: example for example in examples}
     lines = [
         json.dumps(
-            {name: getattr(example, name) for name in _KEPT}
+            {name: getattr(example, name) for name in _FIELDS}
             | {"facts": dict(example.metadata), "picture": example.picture is not None},
             ensure_ascii=False,
         )
@@ -134,76 +103,86 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
-def read_examples(path: Path) -> dict[str, Example]:
-    """The examples by id, without their pictures.
+def read_examples(path: Path) -> tuple[dict[str, Example], set[str]]:
+    """The examples by id, without their pictures, and the ids of those that were shown with one.
 
-    Raises CalibError when the file is missing or damaged.
+    Raises CalibError when the file is damaged.
     """
-    if not path.exists():
-        raise CalibError(
-            f"There is no {path}: the run was not finished, or made by an older calib. Give the "
-            "sweep's command again; finished rows are not done again."
-        )
-    found = {}
-    for line in read_lines(path, _KEPT | {"facts": dict}):
+    examples, pictured = {}, set()
+    for line in read_lines(path, _FIELDS | {"facts": dict, "picture": bool}):
         if line["safety"] not in (None, *get_args(Safety)) or line["split"] not in SPLITS:
             raise CalibError(
-                f"{path}: example '{line['id']}' is of split '{line['split']}' and safety "
-                f"'{line['safety']}', which do not exist. Give the sweep's command again."
+                "invalid-content",
+                f"{path}: example '{line['id']}' has the split '{line['split']}' and the safety "
+                f"'{line['safety']}', which do not exist. Run the sweep's command again.",
             )
-        facts = {str(key): str(value) for key, value in line["facts"].items()}
-        found[line["id"]] = Example(**{name: line[name] for name in _KEPT}, metadata=facts)
-    return found
+        metadata = {str(key): str(value) for key, value in line["facts"].items()}
+        examples[line["id"]] = Example(**{name: line[name] for name in _FIELDS}, metadata=metadata)
+        if line["picture"]:
+            pictured.add(line["id"])
+    return examples, pictured
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """All settings of a sweep, by their names.
+def read_directions(folder: Path, is_extraction: bool) -> dict[str, Direction]:
+    """The fitted directions of a run by file name without suffix.
 
-    Raises CalibError where its configuration is missing or damaged.
+    Those of an extraction include the measured effects of its layers. Raises CalibError when a file
+    is damaged.
     """
-    path = folder / CONFIG_FILE
-    try:
-        # Not resolved: what looks like a variable in somebody's file is a text.
-        found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise CalibError(
-            f"{path} cannot be read ({error}). Give the sweep's command again."
-        ) from error
-    names = ("model", "method", "methods", "data", "utility", "judge", "generation", "seed")
-    if not isinstance(found, dict) or any(name not in found for name in names):
-        raise CalibError(f"{path} is no configuration of a sweep. Give the sweep's command again.")
-    return {str(name): value for name, value in found.items()}
+    files = sorted((folder / DIRECTIONS).glob("*.safetensors"))
+    directions = {path.stem: read_direction(path) for path in files}
+    if is_extraction:
+        extracted = read_direction(folder / EXTRACTED)
+        name = direction_name(
+            extracted.contrast, extracted.estimator, extracted.read_positions, extracted.site
+        )
+        directions[name] = _with_effects(directions.get(name, extracted), extracted)
+    return directions
 
 
-def method_of(settings: dict[str, Any], name: str) -> MethodConfig | None:
-    """The method of that name in a run's settings; None where there is none."""
-    methods = settings["methods"]
-    several = list(methods.values()) if isinstance(methods, dict) else []
-    for one in [*(several or [settings["method"]]), settings.get("reference")]:
-        if isinstance(one, dict) and one.get("name") == name:
-            found = typed(list(METHODS.values()), one)
-            assert isinstance(found, MethodConfig)
-            return found
-    return None
-
-
-def typed(classes: Sequence[type], given: Any) -> Any:
-    """``given`` (settings as a run keeps them) as the class whose fields it has.
-
-    Raises CalibError where none has them: the run was made by another version.
-    """
-    if isinstance(given, dict):
-        for cls in classes:
-            if given.keys() == {one.name for one in fields(cls)}:
-                inner = {
-                    name: typed(list(METHODS.values()), value)
-                    if cls is Combine and isinstance(value, dict)
-                    else value
-                    for name, value in given.items()
-                }
-                return cls(**inner)
-    name = given.get("name", "something") if isinstance(given, dict) else given
-    raise CalibError(
-        f"the run's settings of '{name}' are not those of this version of calib. Give the sweep's "
-        "command again with another out=FOLDER."
+def _with_effects(all_layers: Direction, extracted: Direction) -> Direction:
+    """The direction at all layers with the effects at the extracted ones, nan elsewhere."""
+    if not extracted.effect:
+        return all_layers
+    rows = {layer: row for row, layer in enumerate(extracted.layers)}
+    effects: dict[str, Any] = {
+        name: [values[rows[layer]] if layer in rows else math.nan for layer in all_layers.layers]
+        for name in ("effect", "effect_low", "effect_high", "effect_strength")
+        if (values := getattr(extracted, name))
+    }
+    return dataclasses.replace(
+        all_layers, effect_kl=extracted.effect_kl, effect_n=extracted.effect_n, **effects
     )
+
+
+def read_all_projections(
+    folder: Path, directions: Mapping[str, Direction]
+) -> dict[str, Projections]:
+    """Projections of examples on the ``directions`` of a run, by the same names, where on record.
+
+    Raises CalibError when a file is damaged or belongs to another direction.
+    """
+    projections = {}
+    for name, direction in directions.items():
+        path = projections_file(folder / DIRECTIONS / f"{name}.safetensors")
+        if path.is_file():
+            projections[name] = read_projections(path)
+            _require_match(direction, projections[name], path)
+    return projections
+
+
+def _require_match(direction: Direction, projections: Projections, path: Path) -> None:
+    """Raise CalibError unless these can be projections on this direction."""
+    validated = [
+        side for side, split in zip(projections.sides, projections.splits, strict=True)
+        if split == "validation"
+    ]  # fmt: skip
+    count = min(validated.count(side) for side in SIDES)
+    if (projections.layers, count) != (direction.layers, direction.auroc_pairs):
+        raise CalibError(
+            "mismatch",
+            f"{path} has layers {projections.layers} and {count} validation examples a side; the "
+            f"direction of the same name has layers {direction.layers} and "
+            f"{direction.auroc_pairs}. One of the two was replaced after the run. Delete both and "
+            "run the command again.",
+        )

@@ -32,7 +32,7 @@ from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS, check_distinct, settings_text
 from calib.runs.selection import effect_note, effects, largest
 from calib.scoring.judged import Judged
-from calib.scoring.metrics import in_order, score
+from calib.scoring.score import in_order, score
 from calib.scoring.results import rounded
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar, tell

@@ -1,4 +1,4 @@
-"""The results of a run: one tidy row per metric of each cell, and the CSV file that holds them."""
+"""The results of a run: one row per metric of each cell, and the CSV file results.csv."""
 
 import csv
 import io
@@ -51,20 +51,20 @@ class RunResults:
 
 
 Metrics = dict[str, Interval]
-"""Metrics of one slice of a cell by name; nan where no response is behind one."""
+"""Metrics of one slice of a cell, by name; nan without a response."""
 
 COLUMNS = ("run", "model", *(field.name for field in fields(Result)))
 
 
 def write_results(path: Path, run: str, model: str, results: Iterable[Result]) -> None:
-    """Write ``results`` as plain CSV with COLUMNS, all at once or not at all.
+    """Write ``results`` atomically as CSV with COLUMNS.
 
-    The layer is empty where there is none; unknown bounds are empty; value, low and high have six
-    decimals, so that equal results are equal bytes. Raises CalibError when writing fails.
+    A missing layer and unknown bounds are empty cells; value, low and high have six decimals, so
+    that equal results are equal bytes. Raises CalibError if writing fails.
     """
     text = io.StringIO(newline="")
     plain = csv.writer(text, lineterminator="\n")
-    # Where lines end in another character, Python leaves a lone carriage return unquoted.
+    # Python's csv leaves a lone carriage return unquoted if the line terminator is "\n".
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     plain.writerow(COLUMNS)
     for result in results:
@@ -83,20 +83,21 @@ def rounded(results: Iterable[Result]) -> list[Result]:
 
 
 def read_results(path: Path) -> list[RunResults]:
-    """The runs in a results file (one, or several when files were joined), in order of appearance.
+    """Read the runs of a results file, in order of appearance; joined files have several.
 
-    Raises CalibError when the file is missing, lacks a column or holds what is not a number.
+    Raises CalibError if the file does not exist, lacks a column, or has text in a numeric column.
     """
     runs: dict[tuple[str, str], RunResults] = {}
     try:
-        # utf-8-sig: a spreadsheet program may have put a byte order mark in front.
+        # utf-8-sig, because spreadsheet programs may prepend a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise CalibError(
+                    "missing-column",
                     f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                    f"a results file has the columns {','.join(COLUMNS)}."
+                    f"a results file has the columns {','.join(COLUMNS)}.",
                 )
             for row in reader:
                 values = {name: _cell_value(path, reader.line_num, name, row) for name in COLUMNS}
@@ -105,7 +106,8 @@ def read_results(path: Path) -> list[RunResults]:
                 entry.results.append(Result(**values))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CalibError(
-            f"Cannot read the results file {path}: {error}. Give the results.csv of a run."
+            "unreadable",
+            f"Cannot read the results file {path}: {error}. Give the results.csv of a run.",
         ) from error
     return list(runs.values())
 
@@ -131,6 +133,6 @@ def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) 
             return int(text) if column == "n" else float(text)
     except ValueError:
         raise CalibError(
-            f"{path}, line {line}: column {column} should hold a number, not '{text}'."
+            "invalid-value", f"{path}, line {line}: column {column} must be a number, not '{text}'."
         ) from None
     return from_csv_safe(text)

@@ -88,3 +88,9 @@ def _checked(line: Any, kinds: Mapping[str, Any], number: int) -> dict[str, Any]
         if not isinstance(line[name], kind) or isinstance(line[name], bool) != (kind is bool):
             raise ValueError(f"line {number} has {line[name]!r} for {name}")
     return line
+
+
+def home_expanded(path: str | Path) -> Path:
+    """``path`` with a leading ~ expanded, which a shell leaves alone in runs=[~/a]."""
+    # Unlike pathlib's, os.path's expanduser leaves a user that does not exist alone.
+    return Path(os.path.expanduser(path))  # noqa: PTH111

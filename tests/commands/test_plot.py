@@ -5,12 +5,13 @@ import json
 import pytest
 from matplotlib.figure import Figure
 from measured_made_up import cell, chosen, safety
+from raising import raises
 
 from calib import plot
 from calib.config.commands import PlotConfig
 from calib.report.figures.gallery import FIGURES
 from calib.report.figures.io import NotDrawn
-from calib.runs.run_files import OPERATING_POINTS_FILE
+from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.scoring.results import BASELINE, write_results
 from calib.util.errors import CalibError
 
@@ -22,7 +23,7 @@ def drawn(monkeypatch):
 
     def stand_in(name, fail=None):
         def draw(runs, columns):
-            asked[name] = ([run.results.run for run in runs], columns)
+            asked[name] = ([run.name for run in runs], columns)
             if fail:
                 raise fail
             return Figure(figsize=(1, 1))
@@ -131,13 +132,13 @@ def test_wrong_settings_are_told_before_a_run_is_read():
 
 
 def test_a_folder_without_results_is_no_finished_run(tmp_path):
-    with pytest.raises(CalibError, match="not a finished run of calib.sweep.*run's folder"):
+    with raises("unfinished-run", "results.csv"):
         plot.main(PlotConfig([str(tmp_path)]))
 
 
 def test_a_folder_given_twice_is_refused(tmp_path):
     run = finished(tmp_path / "run")
-    with pytest.raises(CalibError, match="are one folder"):
+    with raises("duplicate", tmp_path / "run"):
         plot.main(PlotConfig([str(run), f"{run}/../run"]))
 
 

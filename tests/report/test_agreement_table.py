@@ -1,8 +1,8 @@
 """The text of an agreement: every number by hand, its width, and what is undefined."""
 
+from calib.config.choices import LABELS
 from calib.report.terminal_tables import confusion_text
 from calib.scoring.agreement import agreement
-from calib.scoring.judged import LABELS
 
 
 def test_every_number():

@@ -7,8 +7,8 @@ import pytest
 from calib.report.terminal_tables import breakdown
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged
-from calib.scoring.metrics import score
 from calib.scoring.results import BASELINE
+from calib.scoring.score import score
 from calib.scoring.tradeoff import Point
 
 RATE = Interval(0.5, 0.4, 0.6, 10)

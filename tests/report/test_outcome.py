@@ -3,17 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from measured_made_up import run
 
 from calib.report import outcome as module
 from calib.report.figures.io import NotDrawn
 from calib.report.outcome import show
-from calib.runs.outcome import Outcome
-from calib.runs.run_files import write_tables
-from calib.runs.selection import select_operating_point
+from calib.runs.operating_points import operating_point_records, select_operating_point
+from calib.runs.run import Run
 from calib.scoring.judged import Judged
-from calib.scoring.metrics import score
 from calib.scoring.results import BASELINE
+from calib.scoring.score import score
 
 
 @pytest.fixture
@@ -27,11 +25,11 @@ def drawn(monkeypatch):
     monkeypatch.setattr(module.trade_off, "draw", draw("trade_off"))
     monkeypatch.setattr(module.methods, "draw", draw("methods"))
     monkeypatch.setattr(module, "save", lambda figure, stem: [stem.with_suffix(".png")])
-    monkeypatch.setattr(module, "read_measured", lambda folder: run([], folder=folder))
     return kept
 
 
-def outcome(methods, dataset="text_centric", better=True, sliced=True, mapping="calib"):
+def run(folder, methods, dataset="text_centric", better=True, data="pairs", mapping="calib",
+        reference=None):  # fmt: skip
     row = Judged("", None, dataset, "original", "c", "", "unsafe", BASELINE, None, 0.0, None, None,
                  None)  # fmt: skip
     judged = [
@@ -48,11 +46,15 @@ def outcome(methods, dataset="text_centric", better=True, sliced=True, mapping="
     results = score(judged, mapping)
     chosen = {name: select_operating_point(results, name) for name in methods or [BASELINE]}
     axes = dict.fromkeys(methods, "in units")
-    return Outcome("some/model", judged, results, chosen, axes, [], mapping, sliced)
+    return Run(
+        folder, settings={"data": {"name": data}, "mapping": mapping}, checkpoint="some/model",
+        results=results, directions={}, projections={}, judged=judged,
+        operating_points=operating_point_records("some/model", chosen, axes, [], reference),
+    )  # fmt: skip
 
 
 def test_one_method_has_the_trade_off_and_the_summary(tmp_path, drawn) -> None:
-    text = show(outcome(["reminder"]), tmp_path / "run", {"results": tmp_path / "results.csv"})
+    text = show(run(tmp_path / "run", ["reminder"]), {"results": tmp_path / "results.csv"})
     assert drawn == [("trade_off", "run")]
     assert "reminder (strength 1), chosen on validation" in text and "Strength    in units" in text
     assert "figure   " in text and "trade_off.png" in text and "results  " in text
@@ -65,14 +67,13 @@ def test_one_method_has_the_trade_off_and_the_summary(tmp_path, drawn) -> None:
 
 
 def test_several_methods_are_compared(tmp_path, drawn) -> None:
-    text = show(outcome(["reminder", "caution"]), tmp_path, {})
+    text = show(run(tmp_path, ["reminder", "caution"]), {})
     assert drawn[0][0] == "methods" and "Methods at their operating points" in text
     assert "p (Holm)" in text and text.count("variant original") == 3
 
 
 def test_a_reference_beside_one_method_leaves_the_picture_of_that_method(tmp_path, drawn) -> None:
-    found = outcome(["surgical", "caution"])
-    text = show(replace(found, reference="caution"), tmp_path, {})
+    text = show(run(tmp_path, ["surgical", "caution"], reference="caution"), {})
     assert drawn[0][0] == "trade_off" and "surgical (strength 1), chosen on validation" in text
 
 
@@ -83,45 +84,43 @@ def test_a_run_that_cannot_be_drawn_says_why_and_shows_the_rest(
         raise NotDrawn("it has no SRA")
 
     monkeypatch.setattr(module.trade_off, "draw", refuse)
-    text = show(outcome(["reminder"]), tmp_path, {})
+    text = show(run(tmp_path, ["reminder"]), {})
     assert "No figure: it has no SRA" in text and "figure  " not in text
     assert "reminder (strength 1), chosen on validation" in text
 
 
-def test_the_figures_are_of_what_lies_in_the_folder(tmp_path, monkeypatch) -> None:
-    found = outcome(["reminder"])
-    chosen = found.chosen, found.axes, found.prompts
-    files = write_tables(tmp_path, found.checkpoint, found.results, *chosen)
+def test_the_figure_is_of_the_run_in_memory(tmp_path, monkeypatch) -> None:
     saved = []
     monkeypatch.setattr(module, "save", lambda figure, stem: saved.append(figure) or [stem])
-    text = show(found, tmp_path, files)
-    assert f"figure            {tmp_path / 'trade_off'}" in text
+    text = show(run(tmp_path, ["reminder"]), {"results": tmp_path / "results.csv"})
+    assert ["figure", str(tmp_path / "trade_off")] in [line.split() for line in text.splitlines()]
     assert saved[0].get_figwidth() == 6.9 and "reminder" in saved[0].get_suptitle()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_uncalibrated_model_alone_is_shown_once(tmp_path, drawn) -> None:
-    text = show(outcome([]), tmp_path, {})
+    text = show(run(tmp_path, []), {})
     assert drawn[0][0] == "trade_off" and text.count("variant original") == 1
 
 
 def test_a_method_that_was_not_chosen_is_still_shown_where_it_has_no_grid(tmp_path, drawn) -> None:
-    text = show(outcome(["reminder"], better=False), tmp_path, {})
+    text = show(run(tmp_path, ["reminder"], better=False), {})
     assert "the uncalibrated model was kept" in " ".join(text.split())
     assert text.count("variant original") == 2
 
 
 def test_slices_are_left_away_where_the_summary_has_them(tmp_path, drawn) -> None:
-    assert "variant" not in show(outcome(["reminder"], sliced=False), tmp_path, {})
+    assert "variant" not in show(run(tmp_path, ["reminder"], data="mini"), {})
 
 
 @pytest.mark.parametrize("methods", [["reminder"], ["reminder", "caution"]])
 def test_dual_use_alone_has_its_own_table(tmp_path, drawn, methods) -> None:
-    text = show(outcome(methods, "dual_use", sliced=False), tmp_path, {})
+    text = show(run(tmp_path, methods, "dual_use"), {})
     assert text.count("original pictures (n = 8)") == 1 + len(methods)
     assert "variant" not in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
 def test_the_mapping_reaches_every_table(tmp_path, drawn) -> None:
-    text = show(outcome(["reminder"], mapping="paper"), tmp_path, {})
+    text = show(run(tmp_path, ["reminder"], mapping="paper"), {})
     assert "mapping=paper" in text and "SRA*" not in text

@@ -13,7 +13,7 @@ from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
 from calib.runs.annotation_sheet import COLUMNS, write_sheet
 from calib.runs.judge_agreement import compare
-from calib.runs.run import read_finished
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 HOSTILE = [
@@ -43,14 +43,14 @@ def label(sheet, labels, to=None):
 
 @pytest.fixture
 def run(tmp_path):
-    return read_finished(write_run(tmp_path / "run"))
+    return Run.load(write_run(tmp_path / "run"))
 
 
 def test_so_many_are_drawn_of_each_cell(run, tmp_path):
     sheet, notes = write_sheet(run, 2, 0, tmp_path / "audit")
     rows = rows_of(sheet)
     # Uncalibrated and steered, two parts, safe and unsafe. Steering kept nothing uncalibrated.
-    places = {place.row: place for place in run.places}
+    places = {place.row: place for place in run.rows}
     cells = {}
     for row in rows:
         place, example = places[row["id"]], run.examples[places[row["id"]].example]
@@ -82,7 +82,7 @@ def test_the_sheet_is_blind_and_shuffled(run, tmp_path):
 def test_the_pictures_stand_beside_the_sheet(run, tmp_path):
     sheet, _ = write_sheet(run, 3, 0, tmp_path / "audit")
     known = {one.id: one for one in asked()}
-    places = {place.row: place for place in run.places}
+    places = {place.row: place for place in run.rows}
     shown = 0
     for row in rows_of(sheet):
         example = known[places[row["id"]].example]
@@ -119,13 +119,13 @@ def hostile_run(tmp_path):
     others = [e for e in asked(8) if e.split == "validation" or e.safety is None]
     said = {example.id: text for example, text in zip(queries, HOSTILE, strict=True)}
     folder = write_run(tmp_path / "run", [*queries, *others], said)
-    return read_finished(folder), said
+    return Run.load(folder), said
 
 
 def test_any_response_goes_to_the_sheet_and_back(tmp_path):
     run, said = hostile_run(tmp_path)
     sheet, _ = write_sheet(run, 1000, 0, tmp_path / "audit")
-    uncalibrated = [place for place in run.places if place.method == "none"]
+    uncalibrated = [place for place in run.rows if place.method == "none"]
     places = {place.row: place for place in uncalibrated if place.example in said}
     labels = {row: place.label for row, place in places.items()}
     wrong = next(row for row, one in labels.items() if one == "irrelevant")
@@ -147,7 +147,7 @@ def test_any_response_goes_to_the_sheet_and_back(tmp_path):
 
 def test_what_a_program_changed_is_judged_as_it_was_answered(run, tmp_path):
     sheet, _ = write_sheet(run, 2, 0, tmp_path / "audit")
-    places = {place.row: place for place in run.places}
+    places = {place.row: place for place in run.rows}
     labels = {row["id"]: places[row["id"]].label for row in rows_of(sheet)}
     label(sheet, labels)
     text = sheet.read_text().replace("Here is how", "There was how", 1)
@@ -170,7 +170,7 @@ def test_what_cannot_be_labelled_is_refused(run, tmp_path):
     with pytest.raises(CalibError, match="has no safety queries on test"):
         write_sheet(replace(run, examples=questions), 2, 0, tmp_path / "audit")
     cut = next(one.id for one in asked() if one.safety)
-    short = read_finished(write_run(tmp_path / "cut", finish={cut: "cut"}))
+    short = Run.load(write_run(tmp_path / "cut", finish={cut: "cut"}))
     with pytest.raises(CalibError, match="only it can judge them"):
         write_sheet(short, 2, 0, tmp_path / "audit")
     assert not (tmp_path / "audit").exists()
@@ -186,7 +186,7 @@ def test_a_response_of_several_cells_is_labelled_once(run, tmp_path):
     (run.folder / "operating_points.json").write_text(
         json.dumps([{"method": "steer", "layer": 3, "strength": 1.0, "strength_means": ""}])
     )
-    sheet, notes = write_sheet(read_finished(run.folder), 1000, 0, tmp_path / "audit")
+    sheet, notes = write_sheet(Run.load(run.folder), 1000, 0, tmp_path / "audit")
     ids = [row["id"] for row in rows_of(sheet)]
     assert len(set(ids)) == len(ids) and "from 8 cells" in notes[-1]
 
@@ -195,8 +195,8 @@ def test_what_a_provider_blocked_is_not_to_be_labelled(tmp_path):
     some = [example for example in asked() if example.safety and example.split == "test"]
     kept = some[0].id
     stopped = {example.id: "blocked" for example in some if example.id != kept}
-    run = read_finished(write_run(tmp_path / "run", finish=stopped))
+    run = Run.load(write_run(tmp_path / "run", finish=stopped))
     sheet, _ = write_sheet(run, 50, 0, tmp_path / "audit")
-    places = {place.row: place for place in run.places}
+    places = {place.row: place for place in run.rows}
     uncalibrated = {places[row["id"]] for row in rows_of(sheet)}
     assert {place.example for place in uncalibrated} == {kept}

@@ -10,7 +10,7 @@ from calib.config.judge import JudgeConfig
 from calib.judges.judge import Verdict
 from calib.runs import judge_agreement as module
 from calib.runs.judge_agreement import compare
-from calib.runs.run import read_finished
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 ROWS = [
@@ -120,8 +120,8 @@ def test_what_is_known_of_a_row_reaches_the_judge(tmp_path, monkeypatch):
 
 
 def test_rows_of_a_run_are_judged_as_they_were_asked_and_answered(tmp_path, monkeypatch):
-    run = read_finished(write_run(tmp_path / "run"))
-    place = next(p for p in run.places if p.method == "steer" and run.examples[p.example].safety)
+    run = Run.load(write_run(tmp_path / "run"))
+    place = next(p for p in run.rows if p.method == "steer" and run.examples[p.example].safety)
     rows = [
         {"id": place.row, "response": "changed", "label": "refusal"},
         {"id": "unknown", "response": "I can't help with that.", "label": "refusal"},
@@ -138,7 +138,7 @@ def test_rows_of_a_run_are_judged_as_they_were_asked_and_answered(tmp_path, monk
 
 
 def test_the_exact_judge_knows_rows_of_its_run_only(tmp_path):
-    run = read_finished(write_run(tmp_path / "run"))
+    run = Run.load(write_run(tmp_path / "run"))
     with pytest.raises(CalibError, match="5 of 5 rows are not of .*run.*use judge=string"):
         compare(config(table(tmp_path, [{**r, "label": "answer"} for r in ROWS]), "auto"), run)
     with pytest.raises(CalibError, match="mini world only, not a table without run=FOLDER"):
@@ -147,8 +147,8 @@ def test_the_exact_judge_knows_rows_of_its_run_only(tmp_path):
 
 def test_a_response_that_was_cut_is_for_its_own_judge(tmp_path):
     cut = next(one.id for one in asked() if one.safety)
-    run = read_finished(write_run(tmp_path / "run", finish={cut: "cut"}))
-    row = {"id": run.places[0].row, "response": "x", "label": "answer"}
+    run = Run.load(write_run(tmp_path / "run", finish={cut: "cut"}))
+    row = {"id": run.rows[0].row, "response": "x", "label": "answer"}
     compare(config(table(tmp_path, [row]), "rules"), run)
     with pytest.raises(CalibError, match="only it can judge them"):
         compare(config(table(tmp_path, [row])), run)

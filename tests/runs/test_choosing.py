@@ -2,7 +2,7 @@
 
 import pytest
 
-from calib.runs.selection import select_operating_point
+from calib.runs.operating_points import select_operating_point
 from calib.scoring.results import BASELINE, Result
 from calib.util.errors import CalibError
 

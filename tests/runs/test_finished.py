@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 from made_up_run import REFUSES, asked, write_run
 
-from calib.judges.rules import RULES
-from calib.runs.judging import Judging
-from calib.runs.run import read_finished
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 
@@ -18,20 +16,22 @@ def folder(tmp_path):
 
 
 def test_what_was_written_is_read_back(folder):
-    run = read_finished(folder)
+    run = Run.load(folder)
     assert (run.data, run.checkpoint, run.seed, run.mapping, run.judge) == (
         "mini", "mini-internvl", 0, "calib", "rules",
     )  # fmt: skip
-    assert len(run.places) == 2 * len(asked())
-    steered = [place for place in run.places if place.method == "steer"]
+    assert len(run.rows) == 2 * len(asked())
+    steered = [place for place in run.rows if place.method == "steer"]
     assert {(place.layer, place.strength) for place in steered} == {(3, 1.0)}
-    assert {run.said(p).response for p in steered if run.examples[p.example].safety} == {REFUSES}
-    labels = [one.label for one in run.judged(Judging(RULES, folder))]
-    assert labels == [place.label for place in run.places]
+    assert {run.judge_input(p).response for p in steered if run.examples[p.example].safety} == {
+        REFUSES
+    }
+    labels = [one.label for one in run.judged]
+    assert labels == [place.label for place in run.rows]
 
 
 def test_the_pictures_are_those_of_the_benchmark(folder):
-    run = read_finished(folder)
+    run = Run.load(folder)
     assert all(one.picture is None for one in run.examples.values())
     shown = run.with_pictures("why").examples
     for one in asked():
@@ -49,24 +49,24 @@ def edit(folder, name, change):
 
 
 def test_a_benchmark_that_has_changed_is_refused(folder):
-    run = read_finished(folder)
+    run = Run.load(folder)
     name = next(id for id, one in run.examples.items() if one.safety)
     other = {**run.examples, name: replace(run.examples[name], query="Another?")}
     with pytest.raises(CalibError, match=f"because, and .* has changed: example '{name}'"):
-        replace(run, examples=other).with_pictures("because")
+        run.replace(examples=other).with_pictures("because")
     for change in ({"parts": ["nothing"]}, {"limit": "many"}, {"new": 1}, {"name": "other"}):
-        identity = {**run.identity, "data": {**run.identity["data"], **change}}
+        settings = {**run.settings, "data": {**run.settings["data"], **change}}
         with pytest.raises(CalibError, match="because, and the run's benchmark cannot be loaded"):
-            replace(run, identity=identity).with_pictures("because")
+            run.replace(settings=settings).with_pictures("because")
 
 
 def test_responses_that_were_cut_are_for_their_own_judge(tmp_path):
     cut = next(one.id for one in asked() if one.safety)
-    run = read_finished(write_run(tmp_path / "run", finish={cut: "cut"}))
-    run.require_whole("rules")
+    run = Run.load(write_run(tmp_path / "run", finish={cut: "cut"}))
+    run.require_complete_responses("rules")
     with pytest.raises(CalibError, match="2 responses .* were cut as soon as judge rules was cert"):
-        run.require_whole("string")
-    read_finished(write_run(tmp_path / "whole")).require_whole("string")
+        run.require_complete_responses("string")
+    Run.load(write_run(tmp_path / "whole")).require_complete_responses("string")
 
 
 def one_line(change):
@@ -128,10 +128,10 @@ def test_a_damaged_run_is_explained(folder, name, damage, words):
     else:
         path.write_text(damage(path.read_text()))
     with pytest.raises(CalibError, match=words):
-        read_finished(folder)
+        Run.load(folder)
 
 
 def test_a_configuration_that_is_no_text_is_explained(folder):
     (folder / "config.yaml").write_bytes(b"mapping: \xff")
     with pytest.raises(CalibError, match="config.yaml cannot be read"):
-        read_finished(folder)
+        Run.load(folder)

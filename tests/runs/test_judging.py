@@ -23,7 +23,7 @@ from calib.runs.judging import (
 )
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore
-from calib.scoring.answers import is_right
+from calib.scoring.answers import is_correct_answer
 from calib.util.errors import CalibError
 
 
@@ -123,7 +123,9 @@ def test_finished_segments_are_kept_whatever_ends_the_judge(example, tmp_path, e
 
 def test_a_judge_that_stops_in_a_batch_loses_nothing_that_it_found(example, tmp_path):
     found = {2: Verdict("refusal"), 0: Verdict("answer")}
-    stops = Costly(breaks_at=0, breaks_with=PartialVerdicts("too-large", "the budget is used up", found))
+    stops = Costly(
+        breaks_at=0, breaks_with=PartialVerdicts("too-large", "the budget is used up", found)
+    )
     with pytest.raises(CalibError, match="the budget is used up"):
         Judging(stops, tmp_path)(said(example, 4))
     again = Costly(label="irrelevant")
@@ -222,7 +224,7 @@ def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
                     if one.safety:
                         assert judge.label_of(one, whole[:end]) == judge.label_of(one, whole)
                     else:
-                        assert not is_right(one, whole, judge is RULES)
+                        assert not is_correct_answer(one, whole, judge is RULES)
     assert cut > 0 if judge is RULES else True
 
 

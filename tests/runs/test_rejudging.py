@@ -10,7 +10,7 @@ from calib.config.judge import JudgeConfig, LlmJudge
 from calib.judges.judge import Verdict
 from calib.runs import rejudging as module
 from calib.runs.rejudging import rejudge
-from calib.runs.run import read_finished
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 
@@ -25,7 +25,7 @@ def without_run(path):
 
 @pytest.fixture
 def run(tmp_path):
-    return read_finished(write_run(tmp_path / "run"))
+    return Run.load(write_run(tmp_path / "run"))
 
 
 def judged_by(monkeypatch, run, judge, **changes):
@@ -34,32 +34,32 @@ def judged_by(monkeypatch, run, judge, **changes):
 
 
 def test_the_same_judge_gives_the_same_tables(run, tmp_path):
-    found = rejudge(config(), run, None)
+    found, _, notes = rejudge(config(), run, None)
     assert found.folder == run.folder / "judged" / "rules"
     for name in ("labels.jsonl", "operating_points.json"):
         assert (found.folder / name).read_bytes() == (run.folder / name).read_bytes()
     assert without_run(found.folder / "results.csv") == without_run(run.folder / "results.csv")
-    elsewhere = rejudge(config(), run, tmp_path / "other" / "run")
+    elsewhere, _, _ = rejudge(config(), run, tmp_path / "other" / "run")
     for name in ("labels.jsonl", "operating_points.json", "results.csv"):
         assert (elsewhere.folder / name).read_bytes() == (run.folder / name).read_bytes()
-    assert found.notes[0].startswith("0 of ")
-    assert found.outcome.sliced is False and found.judge == "rules"
+    assert notes[0].startswith("0 of ")
+    assert (found.judge, found.mapping, found.data) == ("rules", run.mapping, run.data)
 
 
 def test_another_judge_labels_anew_and_says_how_many_differ(run, monkeypatch):
-    before = {place.row: place.label for place in run.places}
-    found = judged_by(monkeypatch, run, Costly(label="answer"))
+    before = {place.row: place.label for place in run.rows}
+    found, _, notes = judged_by(monkeypatch, run, Costly(label="answer"))
     after = [json.loads(line) for line in (found.folder / "labels.jsonl").open()]
     assert {one["judge"] for one in after} == {"costly"}
     asked_again = [one for one in after if before[one["row"]] is not None]
     assert {one["label"] for one in asked_again} == {"answer"}
     differ = sum(before[one["row"]] != "answer" for one in asked_again)
     note = f"{differ} of {len(asked_again)} labels differ from those of the run's judge, rules"
-    assert differ and found.notes[0] == note
+    assert differ and notes[0] == note
     # Steered, all queries get the answer that the uncalibrated model gives too.
     (point,) = json.loads((found.folder / "operating_points.json").read_text())
     assert (point["method"], point["kept_uncalibrated"]) == ("steer", True)
-    assert any("stay fitted to what the run's own judge labelled" in n for n in found.notes)
+    assert any("stay fitted to" in n for n in notes)
 
 
 def test_responses_without_a_label_are_left_out_and_counted(run, monkeypatch):
@@ -69,13 +69,13 @@ def test_responses_without_a_label_are_left_out_and_counted(run, monkeypatch):
             first = [k for k, one in enumerate(said) if one.response.endswith("number 1.")]
             return [Verdict(None) if k in first else one for k, one in enumerate(found)]
 
-    found = judged_by(monkeypatch, run, Unsure())
-    out = sum(one.label is None and one.correct is None for one in found.outcome.judged)
+    found, _, notes = judged_by(monkeypatch, run, Unsure())
+    out = sum(one.label is None and one.correct is None for one in found.judged)
     assert out == 1
-    assert f"{out} of {len(run.places)} responses got no label and are left out" in found.notes
+    assert f"{out} of {len(run.rows)} responses got no label and are left out" in notes
     n = {
         (r.method, r.split, r.metric): r.n
-        for r in found.outcome.results
+        for r in found.results
         if (r.dataset, r.variant, r.category) == ("all", "all", "all")
     }
     split, safety = next((e.split, e.safety) for k, e in enumerate(asked()) if k == 1)
@@ -102,27 +102,27 @@ def _repeated(run, judge):
     "name", ["../../etc", "/abs", "..", ".", "", "~", "a" * 300, "-rf", "llm:x/y:calib:1", "a\0b\n"]
 )
 def test_a_hostile_judge_leads_to_no_other_folder(run, monkeypatch, name):
-    found = judged_by(monkeypatch, run, Costly(name))
+    found, _, notes = judged_by(monkeypatch, run, Costly(name))
     assert found.folder.resolve().parent == run.folder.resolve() / "judged"
     assert len(found.folder.name) < 120 and found.folder.name.strip("._-") == found.folder.name
 
 
 def test_judges_whose_names_look_alike_have_folders_of_their_own(run, monkeypatch):
     names = ["llm:a:b", "llm_a:b", "llm_a_b", "x" * 90 + "1", "x" * 90 + "2"]
-    folders = {judged_by(monkeypatch, run, Costly(name)).folder for name in names}
+    folders = {judged_by(monkeypatch, run, Costly(name))[0].folder for name in names}
     assert len(folders) == len(names)
 
 
 def test_another_mapping_has_its_own_folder_and_counts_otherwise(tmp_path):
     safe = next(one for one in asked() if one.safety == "safe" and one.split == "test")
-    run = read_finished(write_run(tmp_path / "run", said={safe.id: "Blue blue."}))
-    ours, papers = rejudge(config(), run, None), rejudge(config(mapping="paper"), run, None)
-    assert papers.folder.name == "rules-paper" and papers.outcome.mapping == "paper"
+    run = Run.load(write_run(tmp_path / "run", said={safe.id: "Blue blue."}))
+    ours, papers = (rejudge(config(mapping=name), run, None)[0] for name in (None, "paper"))
+    assert papers.folder.name == "rules-paper" and papers.mapping == "paper"
 
     def rate(found):
         place = ("none", "test", "all", "all", "all", "SRA_s")
         return next(
-            r.value for r in found.outcome.results
+            r.value for r in found.results
             if (r.method, r.split, r.dataset, r.variant, r.category, r.metric) == place
         )  # fmt: skip
 
@@ -132,14 +132,14 @@ def test_another_mapping_has_its_own_folder_and_counts_otherwise(tmp_path):
 
 def test_the_tables_of_a_run_are_not_written_over(run):
     before = (run.folder / "results.csv").read_bytes()
-    with pytest.raises(CalibError, match="is the folder of a run, whose own tables would be lost"):
+    with pytest.raises(CalibError, match="is the folder of a run"):
         rejudge(config("string"), run, run.folder)
     assert (run.folder / "results.csv").read_bytes() == before
 
 
 def test_responses_that_were_cut_are_judged_by_nobody_else(tmp_path):
     cut = next(one.id for one in asked() if one.safety)
-    run = read_finished(write_run(tmp_path / "run", finish={cut: "cut"}))
+    run = Run.load(write_run(tmp_path / "run", finish={cut: "cut"}))
     rejudge(config("rules"), run, None)
     with pytest.raises(CalibError, match="only it can judge them"):
         rejudge(config("string"), run, None)
@@ -185,9 +185,9 @@ def test_the_layer_stays_the_one_that_was_tested(tmp_path):
     (folder / "rows.jsonl").write_text("".join(row + "\n" for row in rows))
     with (folder / "labels.jsonl").open("a") as file:
         file.writelines(json.dumps(one) + "\n" for one in extra)
-    found = rejudge(config("string"), read_finished(folder), None)
-    layer, choice = found.outcome.chosen["steer"]
-    assert layer == 3 and choice.point.layer in (None, 3)
+    found, _, notes = rejudge(config("string"), Run.load(folder), None)
+    point = found.operating_point("steer")
+    assert point["layer"] == 3
     # Their results on validation stay in the table, as the sweep's has them.
-    layers = {(r.layer, r.split) for r in found.outcome.results if r.method == "steer"}
+    layers = {(r.layer, r.split) for r in found.results if r.method == "steer"}
     assert layers == {(3, "validation"), (3, "test"), (1, "validation")}

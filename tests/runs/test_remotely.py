@@ -23,7 +23,9 @@ from calib.runs.row_store import ROWS_FILE, RowStore
 from calib.util.errors import CalibError
 
 CLAUDE = ["model=claude", "model.base_url=http://127.0.0.1:9/v1", "utility=mini"]
-ECSO = Setting("ecso", None, 1.0, Intervention(prompt_flow=EyesClosed("Harm?", "Caption?", "{query}")))
+ECSO = Setting(
+    "ecso", None, 1.0, Intervention(prompt_flow=EyesClosed("Harm?", "Caption?", "{query}"))
+)
 
 
 def planner(server, **settings):

@@ -3,17 +3,27 @@
 import json
 from dataclasses import asdict, replace
 
-from calib.config.data import MiniData
+import yaml
+
+from calib.config.data import MiniData, UtilityConfig
+from calib.config.method import Steer
+from calib.config.model import ModelConfig
+from calib.config.sweep import GenerationConfig
 from calib.data.mini.examples import load
 from calib.interventions.intervention import BASELINE, Setting
 from calib.judges.judge import Verdict
 from calib.judges.rules import RULES
 from calib.runs.judging import LABELS_FILE, Judging, judge_rows, write_labels
+from calib.runs.operating_points import (
+    OPERATING_POINTS_FILE,
+    operating_point_records,
+    select_operating_point,
+)
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import ROWS_FILE, RowStore
-from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, write_examples, write_tables
-from calib.runs.selection import select_operating_point
-from calib.scoring.metrics import in_order, score
+from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, RESULTS_FILE, write_examples
+from calib.scoring.results import write_results
+from calib.scoring.score import in_order, score
 
 PARTS = ["image_centric", "text_centric"]
 REFUSES = "I'm sorry, but I can't help with that."
@@ -39,7 +49,13 @@ def write_run(folder, examples=None, said=None, judge=RULES, finish=None):
         "checkpoint": "mini-internvl",
     }
     (folder / "run.json").write_text(json.dumps({"identity": identity, "provenance": {}}))
-    (folder / CONFIG_FILE).write_text("mapping: calib\n")
+    config = {
+        "mapping": "calib", "seed": 0, "model": asdict(ModelConfig("internvl")),
+        "method": asdict(Steer(layers=[3])), "methods": {}, "data": identity["data"],
+        "utility": asdict(UtilityConfig("mini", 4)), "judge": {"name": "auto"},
+        "generation": asdict(GenerationConfig()),
+    }  # fmt: skip
+    (folder / CONFIG_FILE).write_text(yaml.safe_dump(config))
     rows, records = [], []
     for setting in (BASELINE, STEERED):
         for k, example in enumerate(examples):
@@ -59,9 +75,11 @@ def write_run(folder, examples=None, said=None, judge=RULES, finish=None):
     validated, tested = (
         score([one for one in judged if one.split == split]) for split in ("validation", "test")
     )
-    chosen = {"steer": select_operating_point(validated, "steer")}
-    results = in_order([*validated, *tested])
-    write_tables(folder, "mini-internvl", results, chosen, {"steer": "in gap units"}, [])
+    selected = {"steer": select_operating_point(validated, "steer")}
+    checkpoint = "mini-internvl"
+    write_results(folder / RESULTS_FILE, folder.name, checkpoint, in_order([*validated, *tested]))
+    points = operating_point_records(checkpoint, selected, {"steer": "in gap units"}, [])
+    (folder / OPERATING_POINTS_FILE).write_text(json.dumps(points, indent=2) + "\n")
     return folder
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from calib.runs.run import Measured
-from calib.scoring.results import ALL, BASELINE, Result, RunResults
+from calib.runs.run import Run
+from calib.scoring.results import ALL, BASELINE, Result
 
 
 def rate(place, value, half=0.05, n=100):
@@ -36,7 +36,10 @@ def chosen(method, layer=None, strength=1.0):
 
 
 def run(results, points=(), name="run", model="model", folder=None):
-    return Measured(Path(folder or name), RunResults(name, model, list(results)), list(points), {})
+    return Run(
+        Path(folder or name), name=name, checkpoint=model, results=list(results),
+        operating_points=list(points), directions={}, projections={},
+    )  # fmt: skip
 
 
 def swept(methods=("steer",), name="run", model="model", before=0.6, utility=0.9, gain=0.1):

@@ -37,8 +37,8 @@ from calib.report.figures.plane import (
     zoom_to,
 )
 from calib.report.figures.style import draw_legend, shown_name, write_title
-from calib.runs.run import Measured
-from calib.scoring.tradeoff import Coordinates, hypervolume
+from calib.runs.run import Run
+from calib.scoring.tradeoff import Plane, hypervolume
 
 _CURVES = 6
 """More than these cannot be told apart."""
@@ -46,7 +46,7 @@ _LABELLED = 2
 """With more curves than these, strengths beside points would cover each other."""
 
 
-def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
+def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     """SRA against utility on ``split``, a curve a run and method; without utility SRA_u against
     SRA_s. Raises NotDrawn for a run without SRA there."""
     models = uncalibrated_of(runs, split)
@@ -101,7 +101,7 @@ def _contains(axes: Axes, place: tuple[float, float]) -> bool:
 
 
 def _whole(
-    curves: Sequence[Curve], models: Sequence[Uncalibrated], plane: Coordinates
+    curves: Sequence[Curve], models: Sequence[Uncalibrated], plane: Plane
 ) -> list[Curve]:
     """The curves drawn in full: all of a few, and of many those that reach the front first, then
     those that gain the largest area."""

@@ -18,14 +18,15 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
+from calib.scoring.metrics import shown_names
 from calib.scoring.results import ALL
 
 _PARTS = {
-    "image_centric": ("image-centric", ("SRA_u", "SRA_s")),
-    "text_centric": ("text-centric", ("SRA_u", "SRA_s")),
-    "dual_use": ("dual-use", ("RR_h", "DAR_b")),
+    "image_centric": ("image-centric", shown_names("categories", "queries")),
+    "text_centric": ("text-centric", shown_names("categories", "queries")),
+    "dual_use": ("dual-use", shown_names("categories", "dual_use")),
 }
 """Of each part what it is called, and the rates of its harmful and its harmless side."""
 _BARS = (("#ffffff", ""), (SKY, "////"), (ORANGE, "...."), (YELLOW, "xxxx"))
@@ -44,7 +45,7 @@ class _Panel(NamedTuple):
 
 
 def draw(
-    runs: Sequence[Measured],
+    runs: Sequence[Run],
     columns: int,
     split: str = "test",
     methods: Sequence[str] | None = None,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from calib.report.figures.io import NotDrawn
 from calib.report.figures.style import shown_name
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import (
-    Coordinates,
+    Plane,
     Point,
     baseline_of,
     plane_of,
@@ -21,11 +21,11 @@ from calib.scoring.tradeoff import (
 from calib.util.errors import CalibError
 from calib.util.terminal import terminal_safe
 
-_AXES: dict[Coordinates, tuple[str, str]] = {
+_AXES: dict[Plane, tuple[str, str]] = {
     utility_and_sra: ("utility", "SRA"),
     sra_s_and_sra_u: ("SRA_s", "SRA_u"),
 }
-_TITLES: dict[Coordinates, str] = {
+_TITLES: dict[Plane, str] = {
     utility_and_sra: "Calibration against utility",
     sra_s_and_sra_u: "Unsafe against safe queries",
 }
@@ -73,7 +73,7 @@ class Uncalibrated:
         return self.model == curve.model and _same(self.point, curve.baseline)
 
 
-def uncalibrated_of(runs: Iterable[Measured], split: str) -> list[Uncalibrated]:
+def uncalibrated_of(runs: Iterable[Run], split: str) -> list[Uncalibrated]:
     """The uncalibrated models on ``split``: of one model several where runs differ, as on other
     data.
 
@@ -83,12 +83,12 @@ def uncalibrated_of(runs: Iterable[Measured], split: str) -> list[Uncalibrated]:
     found: list[Uncalibrated] = []
     for run in swept(runs):
         point = baseline_of(_points(run, split))
-        if not any(one.model == run.model and _same(one.point, point) for one in found):
-            found.append(Uncalibrated(run.model, run.results.run, point))
+        if not any(one.model == run.checkpoint and _same(one.point, point) for one in found):
+            found.append(Uncalibrated(run.checkpoint, run.name, point))
     return found
 
 
-def curves_of(runs: Iterable[Measured], split: str) -> list[Curve]:
+def curves_of(runs: Iterable[Run], split: str) -> list[Curve]:
     """The methods of ``runs`` on ``split``, in order; a reference that runs share is there once.
 
     Errors as in uncalibrated_of; CalibError, too, for a run whose operating point is not in its
@@ -112,12 +112,12 @@ def curves_of(runs: Iterable[Measured], split: str) -> list[Curve]:
                 continue
             if not own or (strength != 0 and strength not in at):
                 raise CalibError(
-                    f"Run '{terminal_safe(run.results.run)}' chose {terminal_safe(one['method'])} at "
+                    f"Run '{terminal_safe(run.name)}' chose {terminal_safe(one['method'])} at "
                     f"strength {strength:g}, but its results have no such setting on split "
                     f"'{terminal_safe(split)}'. Give the sweep's command again."
                 )
             curve = Curve(
-                run.results.run, run.model, *place, bool(one.get("prompt_only")),
+                run.name, run.checkpoint, *place, bool(one.get("prompt_only")),
                 bool(one.get("reference")), baseline_of(points), tuple(own),
                 at[strength] if strength != 0 else None,
             )  # fmt: skip
@@ -162,18 +162,18 @@ def names_of_uncalibrated(models: Sequence[Uncalibrated]) -> list[str]:
     return names
 
 
-def shared_plane(models: Iterable[Uncalibrated]) -> Coordinates:
+def shared_plane(models: Iterable[Uncalibrated]) -> Plane:
     """The plane that all of ``models`` have."""
     planes = [plane_of(one.point) for one in models]
     return next((plane for plane in planes if plane is not utility_and_sra), utility_and_sra)
 
 
-def axes_of(plane: Coordinates) -> tuple[str, str]:
+def axes_of(plane: Plane) -> tuple[str, str]:
     """What the two axes of ``plane`` are."""
     return _AXES.get(plane, ("SRA", "SRA"))
 
 
-def title_of(plane: Coordinates) -> str:
+def title_of(plane: Plane) -> str:
     """What ``plane`` shows."""
     return _TITLES.get(plane, "Calibration on one side, without utility")
 
@@ -190,19 +190,19 @@ def prompt_note(curves: Iterable[Curve]) -> str:
     return "*\u00a0changes the prompt alone." if found else "No prompt-only method in these runs."
 
 
-def swept(runs: Iterable[Measured]) -> list[Measured]:
+def swept(runs: Iterable[Run]) -> list[Run]:
     """The runs that have results; NotDrawn when none has."""
-    found = [run for run in runs if run.results.results]
+    found = [run for run in runs if run.results]
     if not found:
         raise NotDrawn("These folders hold no results. Run calib.sweep and draw its folder.")
     return found
 
 
-def _points(run: Measured, split: str) -> list[Point]:
-    points = points_of(run.results.results, split)
+def _points(run: Run, split: str) -> list[Point]:
+    points = points_of(run.results, split)
     if not points:
         raise NotDrawn(
-            f"Run '{terminal_safe(run.results.run)}' has no SRA on split '{terminal_safe(split)}' to draw; "
+            f"Run '{terminal_safe(run.name)}' has no SRA on split '{terminal_safe(split)}' to draw; "
             "run calib.sweep to its end with safe and unsafe queries of that split."
         )
     return points

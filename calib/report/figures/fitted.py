@@ -7,7 +7,7 @@ from calib.directions.direction import Direction
 from calib.directions.projections import Projections
 from calib.report.figures.io import NotDrawn
 from calib.report.figures.style import shown_name
-from calib.runs.run import Measured
+from calib.runs.run import Run
 
 _SIDES = {
     "safety": ("safe", "unsafe"),
@@ -26,7 +26,7 @@ MOST = 16
 class Fitted:
     """One direction, the runs that fitted it and its name in the first of them."""
 
-    runs: tuple[Measured, ...]
+    runs: tuple[Run, ...]
     name: str
     direction: Direction
     projections: Projections | None
@@ -43,7 +43,7 @@ class Fitted:
         return layers.pop() if len(layers) == 1 else None
 
 
-def fitted_directions(runs: Sequence[Measured]) -> list[Fitted]:
+def fitted_directions(runs: Sequence[Run]) -> list[Fitted]:
     """The directions of the runs in their order; what several runs fitted alike stands once, with
     the effects and the projections that any of them has.
 

@@ -19,7 +19,7 @@ from calib.report.figures import (
     vscbench_grid,
 )
 from calib.report.figures.io import COLUMN_INCHES, Draw
-from calib.runs.run import read_several
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 FIGURES: dict[str, Draw] = {
@@ -67,6 +67,6 @@ def draw(figure: str, *runs: str | Path, columns: int | None = None, **choices: 
     if wide not in COLUMN_INCHES:
         raise CalibError(f"columns: {wide} is not 1 or 2, the columns of a paper.")
     draws: Any = FIGURES[figure]  # which may have choices beyond what Draw says
-    drawn: Figure = draws(read_several([str(run) for run in runs]), wide, **choices)
+    drawn: Figure = draws(Run.load_many(runs), wide, **choices)
     drawn.set_dpi(SCREEN_DPI)
     return drawn

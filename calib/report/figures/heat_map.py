@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.style import BLACK, BLUE, draw_legend, shown_name, write_title
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL
 from calib.scoring.tradeoff import Point, baseline_of, points_of
@@ -35,9 +35,9 @@ class LayerMap(NamedTuple):
     """Layer and strength of the operating point; None where no setting was better."""
 
 
-def maps_of(run: Measured, chosen: Mapping[str, Any], split: str, cost: str) -> list[LayerMap]:
+def maps_of(run: Run, chosen: Mapping[str, Any], split: str, cost: str) -> list[LayerMap]:
     """SRA, and ``cost`` where it was measured; none of a method with one layer."""
-    points = points_of(run.results.results, split)
+    points = points_of(run.results, split)
     own = [p for p in points if p.method == chosen["method"] and p.layer is not None]
     layers = sorted({p.layer for p in own if p.layer is not None})
     if len(layers) < 2:
@@ -86,10 +86,10 @@ def _columns(points: Sequence[Point]) -> tuple[list[str], dict[tuple[int | None,
     return ([f"{s:g}" for s in every] if shared else [""] * most), column
 
 
-def _kl(run: Measured, point: Point, split: str) -> Interval | None:
+def _kl(run: Run, point: Point, split: str) -> Interval | None:
     place = (point.method, point.layer, point.strength, split, "utility", ALL, ALL, "KL")
     found = (
-        r.interval for r in run.results.results
+        r.interval for r in run.results
         if (r.method, r.layer, r.strength, r.split, r.dataset, r.variant, r.category, r.metric)
         == place
     )  # fmt: skip
@@ -108,7 +108,7 @@ _TALLEST = 3.2
 
 
 def draw(
-    runs: Sequence[Measured], columns: int, split: str = "validation", cost: str = "utility"
+    runs: Sequence[Run], columns: int, split: str = "validation", cost: str = "utility"
 ) -> Figure:
     """SRA and ``cost`` ("utility" or "KL") at every layer and strength, for each method that was
     swept over several layers; the operating point is framed.
@@ -129,13 +129,13 @@ def draw(
         )
     with own_style():
         figure, panels = _panels(columns, list(found.values()))
-        models = dict.fromkeys(runs[run].model for run, _ in found)
+        models = dict.fromkeys(runs[run].checkpoint for run, _ in found)
         write_title(figure, f"Layers and strengths, {split} split", list(models))
         several = len({run for run, _ in found}) > 1
         for (run, method), maps, row in zip(found, found.values(), panels, strict=True):
             name = shown_name(method, 8 + 6 * columns)
             if several:
-                name += f" ({shown_name(runs[run].results.run, 4 + 6 * columns)})"
+                name += f" ({shown_name(runs[run].name, 4 + 6 * columns)})"
             for axes, one in zip(row, maps, strict=True):
                 before = f"uncalibrated {_shown(one, one.uncalibrated)}"
                 axes.set_title(f"{name}: {one.measure} ({before})", fontsize=7)

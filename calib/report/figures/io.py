@@ -10,12 +10,12 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from calib.runs.run import Measured
+from calib.config.choices import FIGURE_FORMATS
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 COLUMN_INCHES = {1: 3.3, 2: 6.9}
 """Width of a figure over one and over two columns of a paper."""
-FORMATS = ("png", "pdf", "svg")
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -42,7 +42,7 @@ class NotDrawn(CalibError):
     run to have it."""
 
 
-Draw = Callable[[Sequence[Measured], int], Figure]
+Draw = Callable[[Sequence[Run], int], Figure]
 """Draws a figure of some runs over 1 or 2 columns; raises NotDrawn."""
 
 
@@ -55,7 +55,7 @@ def own_style() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def save(figure: Figure, stem: Path, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
     """Write ``stem`` in each of ``formats``; their paths. Raises CalibError when writing fails."""
     paths = [stem.with_name(f"{stem.name}.{name}") for name in formats]
     with own_style():

@@ -20,7 +20,7 @@ from calib.report.figures.fitted import (
 )
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.style import CURVE_STYLES, draw_legend, write_title
-from calib.runs.run import Measured
+from calib.runs.run import Run
 
 _INCHES = {"auroc": 1.5, "effect": 1.3, "pair_cosine": 0.8}
 """Height of each panel."""
@@ -37,7 +37,7 @@ class _Curve(NamedTuple):
     number: int
 
 
-def draw(runs: Sequence[Measured], columns: int) -> Figure:
+def draw(runs: Sequence[Run], columns: int) -> Figure:
     """Held-out AUROC by layer, a curve for each direction, above its effect and the cosine of its
     pairs where these were measured, with 95% intervals.
 

@@ -19,7 +19,7 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point, points_of
 
@@ -33,7 +33,7 @@ _MARKS = {
 _PANELS = (("SRA",), ("SRA_u", "SRA_s"), ("utility",))
 
 
-def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
+def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     """SRA, its two sides and utility of each method of one run on ``split``, with 95% intervals.
 
     Ranked by hypervolume, as the table is. Dashed lines are the uncalibrated model; a method that
@@ -50,7 +50,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
             "experiment=all_methods are, or draw calibration_against_utility."
         )
     baseline = uncalibrated_of(runs, split)[0].point
-    points = points_of(run.results.results, split)
+    points = points_of(run.results, split)
     area = {c.method: area_of(points, baseline, c.method, c.layer) for c in curves}
     ranked = sorted(curves, key=lambda curve: (-round(area[curve.method], 9), curve.method))
     panels = [names for names in _PANELS if names != ("utility",) or baseline.utility is not None]
@@ -59,7 +59,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
         figure = Figure(figsize=size, layout="constrained")
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         text = f"Methods at their operating points, {shown_name(split, 20)} split"
-        write_title(figure, text, [run.model])
+        write_title(figure, text, [run.checkpoint])
         for axes, names in zip(all_axes, panels, strict=True):
             for name in names:
                 axes.axvline(

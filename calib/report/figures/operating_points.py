@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calib.report.figures.io import NotDrawn
 from calib.report.figures.style import shown_name
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE
 from calib.scoring.tradeoff import points_of
@@ -39,22 +39,22 @@ def measured(rate: Interval | None) -> Interval | None:
     return rate if rate is not None and rate.n else None
 
 
-def by_model(runs: Sequence[Measured], split: str = "test") -> dict[str, list[Chosen]]:
+def by_model(runs: Sequence[Run], split: str = "test") -> dict[str, list[Chosen]]:
     """The settings of each model on ``split``: uncalibrated ones first, then methods as asked for.
 
     Runs of one model share their uncalibrated model where they measured the same of it. Raises
     NotDrawn when the runs hold no results, or not those of what they chose.
     """
     models: dict[str, list[Chosen]] = defaultdict(list)
-    swept = [run for run in runs if run.results.results]
+    swept = [run for run in runs if run.results]
     if not swept:
         raise NotDrawn("These folders hold no results. Run calib.sweep and draw its folder.")
     for run in swept:
         before = _rates(run, BASELINE, None, 0.0, split)
-        models[run.model] = _with_baseline(models[run.model], run, before)
+        models[run.checkpoint] = _with_baseline(models[run.checkpoint], run, before)
         for one in run.operating_points:
             if one["method"] != BASELINE:
-                models[run.model].append(_chosen(run, one["method"], before, split))
+                models[run.checkpoint].append(_chosen(run, one["method"], before, split))
     return {
         model: sorted(found, key=lambda one: one.method != BASELINE)
         for model, found in models.items()
@@ -108,7 +108,7 @@ def called(method: str) -> str:
     return "uncalibrated" if method == BASELINE else method
 
 
-def _chosen(run: Measured, method: str, before: Mapping[Place, Interval], split: str) -> Chosen:
+def _chosen(run: Run, method: str, before: Mapping[Place, Interval], split: str) -> Chosen:
     point = run.operating_point(method)
     assert point is not None
     layer, strength = point["layer"], float(point["strength"])
@@ -116,21 +116,19 @@ def _chosen(run: Measured, method: str, before: Mapping[Place, Interval], split:
     kept = strength == 0
     rates = before if kept else _rates(run, method, layer, strength, split)
     place = (BASELINE, None, 0.0) if kept else (method, layer, strength)
-    validation = points_of(run.results.results, "validation")
+    validation = points_of(run.results, "validation")
     own = [p for p in validation if (p.method, p.layer, p.strength) == place]
-    return Chosen(method, run.results.run, kept, rates, own[0].sra.value if own else 0.0)
+    return Chosen(method, run.name, kept, rates, own[0].sra.value if own else 0.0)
 
 
-def _with_baseline(
-    found: list[Chosen], run: Measured, rates: Mapping[Place, Interval]
-) -> list[Chosen]:
+def _with_baseline(found: list[Chosen], run: Run, rates: Mapping[Place, Interval]) -> list[Chosen]:
     for k, one in enumerate(found):
         common = one.rates.keys() & rates.keys()
         same = common and all(_same(one.rates[place], rates[place]) for place in common)
         if one.method == BASELINE and same:
             both = Chosen(BASELINE, one.run, False, {**rates, **one.rates}, 0.0)
             return [*found[:k], both, *found[k + 1 :]]
-    return [*found, Chosen(BASELINE, run.results.run, False, rates, 0.0)]
+    return [*found, Chosen(BASELINE, run.name, False, rates, 0.0)]
 
 
 def _same(one: Interval, other: Interval) -> bool:
@@ -138,12 +136,12 @@ def _same(one: Interval, other: Interval) -> bool:
 
 
 def _rates(
-    run: Measured, method: str, layer: int | None, strength: float, split: str
+    run: Run, method: str, layer: int | None, strength: float, split: str
 ) -> dict[Place, Interval]:
     place = (method, layer, strength, split)
     found = {
         (r.dataset, r.variant, r.category, r.metric): r.interval
-        for r in run.results.results
+        for r in run.results
         if (r.method, r.layer, r.strength, r.split) == place
     }
     if not found:
@@ -151,7 +149,7 @@ def _rates(
             "the uncalibrated model" if method == BASELINE else f"method '{terminal_safe(method)}'"
         )
         raise NotDrawn(
-            f"Run '{terminal_safe(run.results.run)}' has no results of {what} at the setting it chose "
+            f"Run '{terminal_safe(run.name)}' has no results of {what} at the setting it chose "
             f"on the {terminal_safe(split)} split. Give the sweep's command again."
         )
     return found

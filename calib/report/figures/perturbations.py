@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from calib.data.text_image import PERTURBATIONS
+from calib.config.choices import PERTURBATIONS
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.operating_points import Chosen, by_model, measured, names, picked
 from calib.report.figures.style import (
@@ -20,7 +20,7 @@ from calib.report.figures.style import (
     write_title,
 )
 from calib.report.terminal_tables import DUAL_USE_METRICS
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL
 
@@ -38,7 +38,7 @@ _IN_A_ROW = {1: 2, 2: 4}
 
 
 def draw(
-    runs: Sequence[Measured],
+    runs: Sequence[Run],
     columns: int,
     split: str = "test",
     methods: Sequence[str] | None = None,

@@ -22,7 +22,7 @@ from calib.report.figures.curves import (
     names_of_uncalibrated,
 )
 from calib.report.figures.style import BLACK, CURVE_STYLES, YELLOW
-from calib.scoring.tradeoff import Coordinates, Point, pareto_front, place_of
+from calib.scoring.tradeoff import Plane, Point, coordinates_of, pareto_front
 
 _DIRECTIONS = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
 """From a point, where its label may stand."""
@@ -129,7 +129,7 @@ def looks_of(curves: Sequence[Curve]) -> list[CurveStyle]:
     return looks
 
 
-def draw_curve(axes: Axes, curve: Curve, look: CurveStyle, plane: Coordinates, label: str) -> None:
+def draw_curve(axes: Axes, curve: Curve, look: CurveStyle, plane: Plane, label: str) -> None:
     """Every setting with its intervals both ways, and a larger marker at the operating point.
 
     A line joins the strengths and the uncalibrated model; those of a prompt-only method, which are
@@ -144,7 +144,7 @@ def draw_curve(axes: Axes, curve: Curve, look: CurveStyle, plane: Coordinates, l
 
 
 def draw_setting(
-    axes: Axes, point: Point, look: CurveStyle, plane: Coordinates, label: str
+    axes: Axes, point: Point, look: CurveStyle, plane: Plane, label: str
 ) -> None:
     """One setting with its intervals both ways, as large as an operating point on a curve."""
     axes.plot(*_places([point], plane), label=label, zorder=3.5,
@@ -152,7 +152,7 @@ def draw_setting(
     _draw_intervals(axes, [point], plane, look["color"])
 
 
-def draw_uncalibrated(axes: Axes, models: Sequence[Uncalibrated], plane: Coordinates) -> None:
+def draw_uncalibrated(axes: Axes, models: Sequence[Uncalibrated], plane: Plane) -> None:
     """A star for each uncalibrated model, with its intervals, small enough to leave the rim of an
     operating point in the same place visible."""
     for k, (one, name) in enumerate(zip(models, names_of_uncalibrated(models), strict=True)):
@@ -163,14 +163,14 @@ def draw_uncalibrated(axes: Axes, models: Sequence[Uncalibrated], plane: Coordin
 
 
 def draw_fronts(
-    axes: Axes, models: Sequence[Uncalibrated], curves: Sequence[Curve], plane: Coordinates
+    axes: Axes, models: Sequence[Uncalibrated], curves: Sequence[Curve], plane: Plane
 ) -> None:
     """The Pareto front of each of ``models`` with its curves, within the limits that ``axes`` have:
     settings measured on other data are not to be compared with these."""
     (left, _), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     axes.autoscale(False)
     for k, model in enumerate(models):
-        front = [place_of(point, plane) for point in front_of(model, curves, plane)]
+        front = [coordinates_of(point, plane) for point in front_of(model, curves, plane)]
         x, y = zip(*front, strict=True)
         # From the left edge along the front down to the lower edge: all below it is dominated.
         axes.step([min(left, *x), *x, x[-1]], [y[0], *y, min(bottom, *y)], where="pre",
@@ -178,13 +178,13 @@ def draw_fronts(
                   label=None if k else "Pareto front")  # fmt: skip
 
 
-def front_of(model: Uncalibrated, curves: Sequence[Curve], plane: Coordinates) -> list[Point]:
+def front_of(model: Uncalibrated, curves: Sequence[Curve], plane: Plane) -> list[Point]:
     """The Pareto front of a model's settings."""
     own = [point for curve in curves if model.is_before(curve) for point in curve.points]
     return pareto_front([model.point, *own], plane)
 
 
-def name_axes(axes: Axes, plane: Coordinates) -> None:
+def name_axes(axes: Axes, plane: Plane) -> None:
     """Axis labels, percent signs and few ticks."""
     x_name, y_name = axes_of(plane)
     axes.set(xlabel=x_name, ylabel=y_name)
@@ -194,7 +194,7 @@ def name_axes(axes: Axes, plane: Coordinates) -> None:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
-def zoom_to(axes: Axes, points: Sequence[Point], plane: Coordinates) -> None:
+def zoom_to(axes: Axes, points: Sequence[Point], plane: Plane) -> None:
     """Limit ``axes`` to ``points`` with their intervals."""
     places = np.array([plane(point) for point in points])  # by point, side and value, low, high, n
     for set_limits, rates in ((axes.set_xlim, places[:, 0]), (axes.set_ylim, places[:, 1])):
@@ -203,22 +203,22 @@ def zoom_to(axes: Axes, points: Sequence[Point], plane: Coordinates) -> None:
         set_limits(low - room, high + room)
 
 
-def strengths_of(curves: Sequence[Curve], plane: Coordinates) -> list[PointLabel]:
+def strengths_of(curves: Sequence[Curve], plane: Plane) -> list[PointLabel]:
     """A label for each strength on ``curves``: the operating points first, then from the largest
     strengths down to those that lie closest together."""
     points = [
         (point is not c.chosen, -abs(point.strength), point) for c in curves for point in c.points
     ]
     ranked = sorted(points, key=lambda one: one[:2])
-    return [(f"{point.strength:g}", place_of(point, plane)) for _, _, point in ranked]
+    return [(f"{point.strength:g}", coordinates_of(point, plane)) for _, _, point in ranked]
 
 
-def _places(points: Sequence[Point], plane: Coordinates) -> tuple[list[float], list[float]]:
-    places = [place_of(point, plane) for point in points]
+def _places(points: Sequence[Point], plane: Plane) -> tuple[list[float], list[float]]:
+    places = [coordinates_of(point, plane) for point in points]
     return [x for x, _ in places], [y for _, y in places]
 
 
-def _draw_intervals(axes: Axes, points: Sequence[Point], plane: Coordinates, colour: str) -> None:
+def _draw_intervals(axes: Axes, points: Sequence[Point], plane: Plane, colour: str) -> None:
     x, y = np.array([plane(point) for point in points]).transpose(1, 2, 0)[:, :3]
     axes.hlines(y[0], x[1], x[2], color=colour, alpha=0.4, linewidth=0.8, zorder=2)
     axes.vlines(x[0], y[1], y[2], color=colour, alpha=0.4, linewidth=0.8, zorder=2)

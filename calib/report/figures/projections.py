@@ -22,7 +22,7 @@ from calib.report.figures.fitted import (
 )
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
 from calib.report.figures.style import BLUE, VERMILION, draw_legend, write_title
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import wilson
 
 _LOOKS: tuple[tuple[Side, str, Literal["-", "--"], str], ...] = (
@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 
 
 def draw(
-    runs: Sequence[Measured],
+    runs: Sequence[Run],
     columns: int,
     *,
     direction: str | None = None,

@@ -30,11 +30,11 @@ from calib.report.figures.plane import (
     name_axes,
 )
 from calib.report.figures.style import draw_legend, shown_name, write_title
-from calib.runs.run import Measured
-from calib.scoring.tradeoff import Point, place_of, sra_s_and_sra_u
+from calib.runs.run import Run
+from calib.scoring.tradeoff import Point, coordinates_of, sra_s_and_sra_u
 
 
-def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
+def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     """Uncalibrated models and methods of ``runs`` on ``split``; a prompt-only method is there also
     where it was no better. Raises NotDrawn for a run that lacks SRA or one of its sides there."""
     models = uncalibrated_of(runs, split)
@@ -68,7 +68,7 @@ def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
 
 
 def _draw_arrow(axes: Axes, before: Point, after: Point, colour: str) -> None:
-    axes.annotate("", place_of(after, sra_s_and_sra_u), place_of(before, sra_s_and_sra_u),
+    axes.annotate("", coordinates_of(after, sra_s_and_sra_u), coordinates_of(before, sra_s_and_sra_u),
                   zorder=2.5, arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 0.9,
                                           "alpha": 0.8, "shrinkA": 5, "shrinkB": 4})  # fmt: skip
 

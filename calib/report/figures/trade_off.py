@@ -35,6 +35,7 @@ from calib.report.figures.plane import (
     strengths_of,
 )
 from calib.report.figures.style import (
+    BLACK,
     BLUE,
     GREEN,
     ORANGE,
@@ -45,20 +46,19 @@ from calib.report.figures.style import (
 )
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
+from calib.scoring.metrics import shown_metrics
 from calib.scoring.results import ALL, BASELINE, Result
 
-_UTILITY = ("utility", "utility questions answered right", GREEN, "^", "-.")
-_RATES = (
-    ("SRA_u", "SRA_u: unsafe queries handled safely", VERMILION, "o", "-"),
-    ("SRA_s", "SRA_s: safe queries answered", BLUE, "s", "--"),
-    _UTILITY,
-)
-_DUAL_USE_RATES = (
-    ("RR_h", "RR_h: harmful pictures refused or warned of", VERMILION, "o", "-"),
-    ("SCR", "SCR: harmful pictures described with a warning", ORANGE, "v", ":"),
-    ("DAR_b", "DAR_b: benign pictures described", BLUE, "s", "--"),
-    _UTILITY,
-)
+_LOOKS = {
+    "SRA_u": (VERMILION, "o", "-"),
+    "SRA_s": (BLUE, "s", "--"),
+    "RR_h": (VERMILION, "o", "-"),
+    "SCR": (ORANGE, "v", ":"),
+    "DAR_b": (BLUE, "s", "--"),
+    "utility": (GREEN, "^", "-."),
+}
+"""Colour, marker and line of each rate."""
+_OTHER_LOOK = (BLACK, "D", "-")
 _PANELS = {
     "image_centric": "Image-centric queries",
     "text_centric": "Text-centric queries",
@@ -175,7 +175,17 @@ def _name_strengths(axes: Axes, curve: Curve | None, run: Run) -> None:
 
 
 def _rates_of(part: str) -> Sequence[tuple[str, str, str, str, str]]:
-    return _DUAL_USE_RATES if part == "dual_use" else _RATES
+    """Name, label, colour, marker and line of the rates of ``part``; utility is the last."""
+    kind = "dual_use" if part == "dual_use" else "queries"
+    metrics = [*shown_metrics("trade_off", kind), *shown_metrics("trade_off", "utility")]
+    return [
+        (
+            metric.name,
+            metric.label if metric.name == "utility" else f"{metric.name}: {metric.label}",
+            *_LOOKS.get(metric.name, _OTHER_LOOK),
+        )
+        for metric in metrics
+    ]
 
 
 def _by_strength(

@@ -19,7 +19,7 @@ from calib.report.figures.style import (
     shown_name,
     write_title,
 )
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL, BASELINE
 
@@ -51,7 +51,7 @@ _READ = "Bars are 95% intervals, dashed lines the uncalibrated model."
 _HOLLOW = "Hollow: no better setting on validation, so uncalibrated."
 
 
-def draw(runs: Sequence[Measured], columns: int, split: str = "test") -> Figure:
+def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     """SRA by dataset and, below, utility of each method at its operating point, a column per model.
 
     Where a model's utility was not measured, the share of safe queries it answers stands there.

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calib.config.choices import LABELS
 from calib.data.example import Example
 from calib.report.page.images import packed
 from calib.report.page.markup import visible
-from calib.report.page.recorded import Recorded, ReportedMethod
-from calib.scoring.judged import LABELS, Judged, counted_label, is_judged, is_right
+from calib.runs.operating_points import ReportedMethod
+from calib.runs.run import Run
+from calib.scoring.judged import Judged, counted_label, is_judged, is_correct_response
 from calib.scoring.results import BASELINE
 
 VERDICTS = (*LABELS, "right", "wrong", "not judged")
@@ -42,7 +44,7 @@ class Browser:
     notes: list[str]
 
 
-def browser(runs: Sequence[Recorded], limit: int, pictures: bool, room: int) -> Browser:
+def browser(runs: Sequence[Run], limit: int, pictures: bool, room: int) -> Browser:
     """At most ``limit`` examples of all runs in at most ``room`` characters.
 
     Kept first are examples that the chosen setting of some method changed from right to wrong or
@@ -84,13 +86,13 @@ def _notes(shown: int, total: int, limit: int) -> list[str]:
     ]
 
 
-def _ranked(found: Recorded) -> list[str]:
+def _ranked(found: Run) -> list[str]:
     """Ids of the examples on test, changed ones first, each group in an order drawn by hashing."""
     rights: dict[tuple[str, SettingIndex], bool] = {}
-    for one in found.judged:
+    for _, one in found.test_rows:
         if is_judged(one):
             place = (one.method, one.layer, one.strength)
-            rights[one.example_id, place] = is_right(one, found.run.mapping)
+            rights[one.example_id, place] = is_correct_response(one, found.mapping)
     chosen = [stops[first] for _, stops, first in _methods(found)]
     before: SettingIndex = (BASELINE, None, 0.0)
 
@@ -98,8 +100,13 @@ def _ranked(found: Recorded) -> list[str]:
         old = rights.get((name, before))
         return any(rights.get((name, place), old) != old for place in chosen)
 
-    names = list(dict.fromkeys(place.example for place in found.places))
+    names = _names(found)
     return sorted(names, key=lambda name: (not changed(name), _hash(name)))
+
+
+def _names(run: Run) -> list[str]:
+    """Ids of the examples on test, in the run's order."""
+    return list(dict.fromkeys(row.example for row, _ in run.test_rows))
 
 
 def _shared_out(ranked: Sequence[Sequence[str]], wanted: int) -> list[set[str]]:
@@ -117,10 +124,10 @@ def _shared_out(ranked: Sequence[Sequence[str]], wanted: int) -> list[set[str]]:
     return [set(names[:count]) for names, count in zip(ranked, counts, strict=True)]
 
 
-def _methods(found: Recorded) -> list[tuple[ReportedMethod, list[SettingIndex], int]]:
+def _methods(found: Run) -> list[tuple[ReportedMethod, list[SettingIndex], int]]:
     """Each method with the stops of its slider and the one that is shown first: the chosen one, or
     the weakest where the uncalibrated model was kept."""
-    asked = {(place.method, place.layer, place.strength) for place in found.places}
+    asked = {(row.method, row.layer, row.strength) for row, _ in found.test_rows}
     methods = []
     for method in found.methods:
         own = [place for place in asked if place[0] == method.name]
@@ -133,25 +140,25 @@ def _methods(found: Recorded) -> list[tuple[ReportedMethod, list[SettingIndex], 
     return methods
 
 
-def _examples(runs: Sequence[Recorded], kept: Sequence[set[str]]) -> list[Example]:
+def _examples(runs: Sequence[Run], kept: Sequence[set[str]]) -> list[Example]:
     return [
-        found.run.examples[name]
+        found.examples[name]
         for found, names in zip(runs, kept, strict=True)
-        for name in dict.fromkeys(place.example for place in found.places)
+        for name in _names(found)
         if name in names
     ]
 
 
-def _data(runs: Sequence[Recorded], kept: Sequence[set[str]], texts: "_Texts") -> dict[str, Any]:
+def _data(runs: Sequence[Run], kept: Sequence[set[str]], texts: "_Texts") -> dict[str, Any]:
     data: dict[str, Any] = {"verdicts": VERDICTS, "finishes": FINISHES, "runs": [], "examples": []}
     for number, (found, names) in enumerate(zip(runs, kept, strict=True)):
         methods = _methods(found)
         data["runs"].append({"name": visible(found.name), "methods": [_shown(*m) for m in methods]})
         cells = _cells(found, names, texts)
-        for name in dict.fromkeys(place.example for place in found.places):
+        for name in _names(found):
             if name not in names:
                 continue
-            example = found.run.examples[name]
+            example = found.examples[name]
             own = cells[name]
             data["examples"].append(
                 [
@@ -161,7 +168,7 @@ def _data(runs: Sequence[Recorded], kept: Sequence[set[str]], texts: "_Texts") -
                     texts(example.query),
                     texts(example.system),
                     texts(example.answer),
-                    PICTURE_ELSEWHERE if name in found.had_picture else PICTURE_ABSENT,
+                    PICTURE_ELSEWHERE if name in found.pictured else PICTURE_ABSENT,
                     own.get((BASELINE, None, 0.0)),
                     [[own.get(place) for place in stops] for _, stops, _ in methods],
                 ]
@@ -180,7 +187,7 @@ def _shown(method: ReportedMethod, stops: Sequence[SettingIndex], first: int) ->
 
     return {
         "name": visible(method.name),
-        "means": visible(method.means),
+        "means": visible(method.strength_means),
         "layer": method.layer,
         "kept": method.choice.kept_baseline,
         "first": first,
@@ -193,22 +200,22 @@ def _shown(method: ReportedMethod, stops: Sequence[SettingIndex], first: int) ->
 
 
 def _cells(
-    found: Recorded, names: set[str], texts: "_Texts"
+    found: Run, names: set[str], texts: "_Texts"
 ) -> dict[str, dict[SettingIndex, ShownCell]]:
     cells: dict[str, dict[SettingIndex, ShownCell]] = {name: {} for name in names}
-    for place, one in zip(found.places, found.judged, strict=True):
-        if place.example in names:
-            setting = (place.method, place.layer, place.strength)
-            cells[place.example][setting] = _cell(found, place.row, one, texts)
+    for row, one in found.test_rows:
+        if row.example in names:
+            setting = (row.method, row.layer, row.strength)
+            cells[row.example][setting] = _cell(found, row.row, one, texts)
     return cells
 
 
-def _cell(found: Recorded, row: str, one: Judged, texts: "_Texts") -> ShownCell:
-    record, example = found.run.responses[row], found.run.examples[one.example_id]
+def _cell(found: Run, row: str, one: Judged, texts: "_Texts") -> ShownCell:
+    record, example = found.responses[row], found.examples[one.example_id]
     finish = str(record.get("finish"))
     judged = is_judged(one)
-    right = is_right(one, found.run.mapping) if judged else None
-    label = counted_label(one, found.run.mapping)
+    right = is_correct_response(one, found.mapping) if judged else None
+    label = counted_label(one, found.mapping)
     verdict = label or ("not judged" if right is None else "right" if right else "wrong")
     sent = record.get("query")
     return [

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from calib.report.figures.gallery import FIGURES
 from calib.report.figures.io import Draw, NotDrawn, svg_of
 from calib.report.page.markup import Html, joined, tag
-from calib.runs.run import Measured
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 CAPTIONS = {
@@ -61,14 +61,14 @@ class Drawing:
     markup: Html
 
 
-def drawings(runs: Sequence[Measured]) -> list[Drawing]:
+def drawings(runs: Sequence[Run]) -> list[Drawing]:
     """Every figure that these runs hold, the most important first."""
     order = sorted(FIGURES, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     found = [_drawing(name, FIGURES[name], runs) for name in order]
     return [one for one in found if one is not None]
 
 
-def _drawing(name: str, draw: Draw, runs: Sequence[Measured]) -> Drawing | None:
+def _drawing(name: str, draw: Draw, runs: Sequence[Run]) -> Drawing | None:
     try:
         svg = svg_of(draw(runs, 2))
     except NotDrawn:

@@ -1,16 +1,18 @@
 """What stands around the results: what was run, where its files are, its settings and notes."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from calib.models.load import MINI
 from calib.report.page.markup import Html, link_to, tag
-from calib.report.page.recorded import Recorded, as_json, text_of
 from calib.runs.judging import LABELS_FILE
 from calib.runs.manifest import RUN_FILE
+from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.row_store import ROWS_FILE
-from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, OPERATING_POINTS_FILE, RESULTS_FILE
+from calib.runs.run import Run
+from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, RESULTS_FILE
 
 FILES = {
     RESULTS_FILE: "every metric with n and its 95% interval",
@@ -27,10 +29,10 @@ MODEL_ORGANISM = (
 )
 
 
-def heading(runs: Sequence[Recorded]) -> Html:
+def heading(runs: Sequence[Run]) -> Html:
     """Title, and for each run the checkpoint, the data, the judge and the date."""
     several = len(runs) > 1
-    checkpoints = list(dict.fromkeys(found.run.checkpoint for found in runs))
+    checkpoints = list(dict.fromkeys(found.checkpoint for found in runs))
     title = checkpoints[0] if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
     lists = [_facts(found, several) for found in runs]
     organism = [tag("p", MODEL_ORGANISM, class_="warning")] if MINI in checkpoints else []
@@ -39,10 +41,9 @@ def heading(runs: Sequence[Recorded]) -> Html:
     return tag("header", kicker, tag("h1", title), *lists, *organism)
 
 
-def _facts(found: Recorded, several: bool) -> Html:
-    run = found.run
-    facts = {"Run": found.name, "Checkpoint": run.checkpoint} if several else {"Run": found.name}
-    facts |= {"Data": run.data, "Judge": run.judge}
+def _facts(found: Run, several: bool) -> Html:
+    facts = {"Run": found.name, "Checkpoint": found.checkpoint} if several else {"Run": found.name}
+    facts |= {"Data": found.data, "Judge": found.judge}
     if isinstance(date := found.provenance.get("date"), str):
         facts["Date"] = date
     if isinstance(version := found.provenance.get("calib"), str):
@@ -51,15 +52,15 @@ def _facts(found: Recorded, several: bool) -> Html:
     return tag("dl", *items, class_="facts")
 
 
-def record_section(runs: Sequence[Recorded], out: Path) -> Html:
+def record_section(runs: Sequence[Run], out: Path) -> Html:
     """Files, settings, versions and notes of each run."""
     parts = [part for found in runs for part in _of_run(found, out, len(runs) > 1)]
     return tag("section", tag("h2", "Record", id="record-title"), *parts,
                aria_labelledby="record-title")  # fmt: skip
 
 
-def _of_run(found: Recorded, out: Path, several: bool) -> list[Html]:
-    folder = found.run.folder
+def _of_run(found: Run, out: Path, several: bool) -> list[Html]:
+    folder = found.folder
     there = Path(os.path.relpath(folder.resolve(), out.parent.resolve()))
     files = [
         tag("li", tag("a", name, href=link_to(there / name)), f" {what}")
@@ -75,8 +76,8 @@ def _of_run(found: Recorded, out: Path, several: bool) -> list[Html]:
         tag("p", "Files, beside this page as long as it is not moved:"),
         tag("ul", *files, class_="files"),
         *(shown if said else []),
-        _folded(f"Settings ({CONFIG_FILE})", text_of(folder / CONFIG_FILE)),
-        _folded("Versions", as_json(versions)),
+        _folded(f"Settings ({CONFIG_FILE})", found.settings_text),
+        _folded("Versions", json.dumps(versions, indent=2, ensure_ascii=False)),
     ]
 
 

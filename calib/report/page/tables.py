@@ -4,16 +4,18 @@ import math
 from collections.abc import Iterable, Sequence
 
 from calib.report.page.markup import Html, tag
-from calib.report.page.recorded import SPLIT, Recorded
 from calib.report.page.verdicts import ReportVerdict
 from calib.report.verdict import named, shown_difference, sign
+from calib.runs.operating_points import REPORTED_SPLIT
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
+from calib.scoring.metrics import shown_names
 from calib.scoring.results import ALL, BASELINE, Result
 from calib.scoring.tradeoff import Point
 
 _HEAD = ("Run", "Method", "Layer", "Strength", "SRA", "SRA_u", "SRA_s", "Utility", "KL, nats")
-_PART_METRICS = ("SRA", "SRA_u", "SRA_s", "utility", "knowledge")
-_DUAL_METRICS = ("DAR_b", "RR_b", "DAR_h", "RR_h", "SCR", "ORR", "delta_IR")
+_PART_METRICS = shown_names("report_parts")
+_DUAL_METRICS = shown_names("dual_use")
 
 
 def comparison_section(ranked: Sequence[Sequence[ReportVerdict]]) -> Html:
@@ -74,7 +76,7 @@ def _changed(change: Interval | None) -> Html:
     return tag("td", *cell, data_value=f"{change.value:.6f}", class_="number")
 
 
-def results_section(runs: Sequence[Recorded]) -> Html:
+def results_section(runs: Sequence[Run]) -> Html:
     """Every setting on test, sortable, and its parts folded away."""
     rows = [row for found in runs for row in _settings(found)]
     several = len(runs) > 1
@@ -101,7 +103,7 @@ def results_section(runs: Sequence[Recorded]) -> Html:
     )
 
 
-def _settings(found: Recorded) -> Iterable[list[Html]]:
+def _settings(found: Run) -> Iterable[list[Html]]:
     costs = _kl(found.results)
     chosen = {_place(m.tested) for m in found.methods if not m.choice.kept_baseline}
     kept = bool(found.methods) and all(m.choice.kept_baseline for m in found.methods)
@@ -140,10 +142,10 @@ def _number(text: str, value: float | None) -> Html:
     return tag("td", text, data_value=f"{value:.6f}" if known else None, class_="number")
 
 
-def _parts(found: Recorded, several: bool) -> Html:
+def _parts(found: Run, several: bool) -> Html:
     """Parts, variants and categories, uncalibrated and at each chosen setting."""
     points = [found.baseline, *(m.tested for m in found.methods if not m.choice.kept_baseline)]
-    tested = [r for r in found.results if r.split == SPLIT and r.dataset != ALL]
+    tested = [r for r in found.results if r.split == REPORTED_SPLIT and r.dataset != ALL]
     datasets = list(dict.fromkeys(r.dataset for r in tested))
     tables = [
         _part_table(dataset, [r for r in tested if r.dataset == dataset], points)
@@ -193,7 +195,7 @@ def _kl(results: Sequence[Result]) -> dict[tuple[str, int | None, float], float]
     return {
         (r.method, r.layer, r.strength): r.value
         for r in results
-        if (r.split, r.dataset, r.variant, r.metric) == (SPLIT, "utility", ALL, "KL")
+        if (r.split, r.dataset, r.variant, r.metric) == (REPORTED_SPLIT, "utility", ALL, "KL")
     }
 
 

@@ -8,8 +8,9 @@ from functools import cached_property
 from calib.report.comparison import area_of
 from calib.report.page.changes import PairChanges, change, headline, sentences
 from calib.report.page.markup import Html, tag
-from calib.report.page.recorded import Recorded, ReportedMethod
 from calib.report.verdict import against_prompt, named, shown_difference, sign
+from calib.runs.operating_points import ReportedMethod
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.significance import holm, paired_p_value
 from calib.scoring.tradeoff import Point
@@ -23,7 +24,7 @@ MOST = 8
 class ReportVerdict:
     """A method of a run and what it changed on test."""
 
-    found: Recorded
+    found: Run
     method: ReportedMethod
 
     @cached_property
@@ -45,13 +46,13 @@ class ReportVerdict:
         return paired_p_value(both.new, both.old, both.clusters, both.groups)
 
 
-def verdicts(found: Recorded) -> list[ReportVerdict]:
+def verdicts(found: Run) -> list[ReportVerdict]:
     """The methods of a run, ranked as the terminal ranks them: by area, then by name."""
     all_ = [ReportVerdict(found, method) for method in found.methods]
     return sorted(all_, key=lambda one: (-round(one.area, 9), one.method.name))
 
 
-def verdict_section(runs: Sequence[Recorded], ranked: Sequence[Sequence[ReportVerdict]]) -> Html:
+def verdict_section(runs: Sequence[Run], ranked: Sequence[Sequence[ReportVerdict]]) -> Html:
     """In plain words, for each run: the answer, what it rests on, and the numbers."""
     parts = [
         _of_run(found, of_run, len(runs) > 1) for found, of_run in zip(runs, ranked, strict=True)
@@ -65,7 +66,7 @@ def verdict_section(runs: Sequence[Recorded], ranked: Sequence[Sequence[ReportVe
     )
 
 
-def _of_run(found: Recorded, ranked: Sequence[ReportVerdict], several: bool) -> Html:
+def _of_run(found: Run, ranked: Sequence[ReportVerdict], several: bool) -> Html:
     heading = [tag("h3", found.name)] if several else []
     if not ranked:
         said = (
@@ -140,7 +141,7 @@ def _before_and_after(one: ReportVerdict) -> Html:
                aria_label="Before and after")  # fmt: skip
 
 
-def _several(found: Recorded, ranked: Sequence[ReportVerdict]) -> list[Html]:
+def _several(found: Run, ranked: Sequence[ReportVerdict]) -> list[Html]:
     moved = [one for one in ranked if not one.method.choice.kept_baseline]
     adjusted = dict(
         zip((one.method.name for one in moved), holm([one.p for one in moved]), strict=True)

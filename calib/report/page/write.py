@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -13,10 +12,9 @@ from calib.report.page.browser import browser
 from calib.report.page.drawings import Drawing, drawings
 from calib.report.page.markup import Html, joined, tag
 from calib.report.page.record_section import heading, record_section
-from calib.report.page.recorded import Recorded, recorded
 from calib.report.page.tables import comparison_section, results_section
 from calib.report.page.verdicts import verdict_section, verdicts
-from calib.runs.run import FinishedRun
+from calib.runs.run import Run
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 
@@ -29,7 +27,7 @@ _OPEN = 2
 
 
 def write_report(
-    runs: Sequence[FinishedRun],
+    runs: Sequence[Run],
     out: Path,
     *,
     examples: int = EXAMPLES,
@@ -44,12 +42,12 @@ def write_report(
     """
     if not runs:
         raise CalibError("A report is of one finished run or more. Give their folders.")
-    write_atomically(out, page([recorded(run) for run in runs], out, examples, pictures, notes))
+    write_atomically(out, page(runs, out, examples, pictures, notes))
     return out
 
 
 def page(
-    runs: Sequence[Recorded], out: Path, examples: int, pictures: bool, notes: Sequence[str]
+    runs: Sequence[Run], out: Path, examples: int, pictures: bool, notes: Sequence[str]
 ) -> str:
     """The whole file; ``out`` is where it will lie, which its links start from."""
     found = _named_apart(runs)
@@ -60,10 +58,10 @@ def page(
         "style": style,
         "script": script,
         "hash": digest,
-        "title": joined([f"{found[0].run.checkpoint} – calib report"]),
+        "title": joined([f"{found[0].checkpoint} – calib report"]),
         "heading": heading(found),
         "verdict": verdict_section(found, ranked),
-        "figures": _figures(drawings([one.measured for one in found])),
+        "figures": _figures(drawings(found)),
         "comparison": comparison_section(ranked),
         "results": results_section(found),
         "record": record_section(found, out),
@@ -80,14 +78,14 @@ def page(
     return Template(_file("page.html")).substitute(fixed | varying)
 
 
-def _named_apart(runs: Sequence[Recorded]) -> list[Recorded]:
+def _named_apart(runs: Sequence[Run]) -> list[Run]:
     """The runs, each with a name of its own: folders may share theirs."""
-    counts = Counter(one.run.folder.name for one in runs)
+    counts = Counter(one.folder.name for one in runs)
     names = [
-        one.run.folder.name if counts[one.run.folder.name] == 1 else f"{one.run.folder.name} ({k})"
+        one.folder.name if counts[one.folder.name] == 1 else f"{one.folder.name} ({k})"
         for k, one in enumerate(runs, 1)
     ]
-    return [replace(one, name=name) for one, name in zip(runs, names, strict=True)]
+    return [one.replace(name=name) for one, name in zip(runs, names, strict=True)]
 
 
 def _figures(drawn: Sequence[Drawing]) -> Html:

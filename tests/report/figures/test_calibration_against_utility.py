@@ -103,9 +103,9 @@ def test_a_curve_that_reaches_the_front_comes_before_larger_areas() -> None:
     # Much utility at a small gain: on the front, and yet a small area.
     better = [
         replace(r, value=0.99) if (r.method, r.metric, r.strength) == ("small", "utility", 1) else r
-        for r in run.results.results
+        for r in run.results
     ]
-    figure = draw([replace(run, results=replace(run.results, results=better))], 2)
+    figure = draw([run.replace(results=better)], 2)
     curves = [one.get_label() for one in figure.axes[0].lines if len(one.get_xdata()) == 3]
     assert "small" in curves and "m0" not in curves and len(curves) == 6
 

@@ -107,7 +107,7 @@ def test_the_three_best_methods_on_validation_are_drawn_and_the_rest_said():
 
 def test_a_method_that_kept_the_uncalibrated_model_is_left_out_and_said():
     one = by_category()
-    kept = run(one.results.results, [chosen("steer", 3, 0.0)])
+    kept = run(one.results, [chosen("steer", 3, 0.0)])
     figure = draw([kept], 2)
     assert len(bars(figure.axes[0])) == 3
     assert "Not shown: 1 method that kept the uncalibrated model." in texts(figure)

@@ -25,10 +25,8 @@ STEER = one_method(reference=0.0)
 
 def test_a_curve_has_the_strengths_of_the_chosen_layer_in_order() -> None:
     other_layer = results_of("steer", 5, {7: (0.1, 0.1, 0.1)})
-    shuffled = [*reversed(STEER.results.results), *other_layer]
-    steer, caution = curves_of(
-        [replace(STEER, results=replace(STEER.results, results=shuffled))], "test"
-    )
+    shuffled = [*reversed(STEER.results), *other_layer]
+    steer, caution = curves_of([STEER.replace(results=shuffled)], "test")
     assert [p.strength for p in steer.points] == [-2, -1, 1]
     assert [p.strength for p in steer.through_baseline] == [-2, -1, 0, 1]
     assert steer.chosen is steer.points[-1] and steer.is_line
@@ -39,21 +37,21 @@ def test_a_curve_has_the_strengths_of_the_chosen_layer_in_order() -> None:
 def test_a_method_with_its_own_strength_0_keeps_it() -> None:
     own = results_of("ablate", 3, {1: (0.9, 0.5, 0.9)})
     zero = [replace(r, strength=0.0) for r in own]
-    base = [r for r in STEER.results.results if r.method == BASELINE]
+    base = [r for r in STEER.results if r.method == BASELINE]
     (curve,) = curves_of([run([*base, *own, *zero], [point("ablate")])], "test")
     assert [p.method for p in curve.through_baseline] == ["ablate", "ablate"]
 
 
 def test_an_operating_point_without_results_is_an_error() -> None:
-    lost = replace(STEER, operating_points=[point("steer", strength=9.0)])
+    lost = STEER.replace(operating_points=[point("steer", strength=9.0)])
     with pytest.raises(CalibError, match="chose steer at strength 9.*sweep's command again"):
         curves_of([lost], "test")
     gone = point("gone", strength=0.0, kept_uncalibrated=False)
     with pytest.raises(CalibError, match="chose gone at strength 0"):
-        curves_of([replace(STEER, operating_points=[gone])], "test")
+        curves_of([STEER.replace(operating_points=[gone])], "test")
     # Where a budget of KL leaves no strength, a run has chosen the uncalibrated model.
     left = [point("gone", strength=0.0), point("steer")]
-    found = curves_of([replace(STEER, operating_points=left)], "test")
+    found = curves_of([STEER.replace(operating_points=left)], "test")
     assert [curve.method for curve in found] == ["steer"]
 
 
@@ -64,7 +62,7 @@ def test_what_has_no_results_is_not_drawn() -> None:
     assert len(curves_of([extracted, STEER], "test")) == 2
     with pytest.raises(NotDrawn, match="Run 'run' has no SRA on split 'train'"):
         curves_of([STEER], "train")
-    steered = [r for r in STEER.results.results if r.method != BASELINE]
+    steered = [r for r in STEER.results if r.method != BASELINE]
     with pytest.raises(CalibError, match="uncalibrated model .* not among the results"):
         uncalibrated_of([run(steered, [])], "test")
 

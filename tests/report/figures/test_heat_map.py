@@ -1,7 +1,5 @@
 """The map of strengths and layers: values, the middle of its colours, the frame, and its notes."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
@@ -114,8 +112,8 @@ def test_kl_may_stand_in_utilitys_place():
 
 def test_what_was_not_run_is_white_and_said():
     one = layered()
-    fewer = [r for r in one.results.results if (r.layer, r.strength) != (2, 2.0)]
-    figure = draw([replace(one, results=replace(one.results, results=fewer))], 2)
+    fewer = [r for r in one.results if (r.layer, r.strength) != (2, 2.0)]
+    figure = draw([one.replace(results=fewer)], 2)
     sra = maps(figure)[0]
     assert np.isnan(values(sra)[0][2]) and (2, 0) not in written(sra)
     assert "White: not run." in texts(figure)
@@ -141,8 +139,8 @@ def test_runs_and_methods_have_rows_of_their_own():
 
 def test_without_utility_there_is_one_map():
     one = layered()
-    kept = [r for r in one.results.results if r.dataset == ALL]
-    (sra,) = maps(draw([replace(one, results=replace(one.results, results=kept))], 2))
+    kept = [r for r in one.results if r.dataset == ALL]
+    (sra,) = maps(draw([one.replace(results=kept)], 2))
     assert sra.get_title().startswith("steer: SRA")
 
 

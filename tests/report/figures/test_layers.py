@@ -1,7 +1,5 @@
 """The figure of layers: every curve and interval where it belongs, and nothing left out unsaid."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -158,7 +156,7 @@ def test_names_of_others_are_harmless_at_both_widths(columns):
 
 def test_what_is_missing_is_said():
     with pytest.raises(NotDrawn, match="fitted no direction. Run calib.extract"):
-        draw([replace(run_with_directions({"a": scored_direction()}), directions={})], 1)
+        draw([run_with_directions({"a": scored_direction()}).replace(directions={})], 1)
     with pytest.raises(NotDrawn, match="measured on held-out examples"):
         draw([run_with_directions({"a": scored_direction(auroc=[], auroc_pairs=0)})], 1)
 

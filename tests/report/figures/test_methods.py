@@ -1,7 +1,5 @@
 """The ranking: which rows, in which order, where each rate stands, and who is refused."""
 
-from dataclasses import replace
-
 import pytest
 from curves_made_up import legend, methods_of, one_method
 from measured_made_up import HOSTILE, never_mathematics, nothing_is_cut_off, smallest_text, texts
@@ -47,15 +45,15 @@ def test_each_rate_stands_in_its_row_and_a_kept_method_on_the_baseline(figure) -
 def test_the_reference_is_ranked_beside_the_methods() -> None:
     run = methods_of({"a": 0.1, "b": 0.2, "say": 0.05}, ["say"])
     points = [{**one, "reference": one["method"] == "say"} for one in run.operating_points]
-    ranked = draw([replace(run, operating_points=points)], 2)
+    ranked = draw([run.replace(operating_points=points)], 2)
     assert [one.get_text() for one in ranked.axes[0].get_yticklabels()] == ["b", "a", "say*"]
     assert "Hollow" not in texts(ranked)
 
 
 def test_without_utility_there_is_no_panel_of_it() -> None:
     run = methods_of({"a": 0.1, "b": 0.2})
-    rest = [r for r in run.results.results if r.metric != "utility"]
-    figure = draw([replace(run, results=replace(run.results, results=rest))], 1)
+    rest = [r for r in run.results if r.metric != "utility"]
+    figure = draw([run.replace(results=rest)], 1)
     assert [axes.get_title() for axes in figure.axes] == ["SRA", "SRA_u, SRA_s"]
 
 

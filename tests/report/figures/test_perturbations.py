@@ -63,8 +63,8 @@ def test_a_panel_per_metric_with_paired_intervals():
 
 def test_an_interval_that_is_not_known_is_not_drawn():
     one = perturbed()
-    unknown = [replace(r, low=math.nan, high=math.nan) for r in one.results.results]
-    figure = draw([replace(one, results=replace(one.results, results=unknown))], 2)
+    unknown = [replace(r, low=math.nan, high=math.nan) for r in one.results]
+    figure = draw([one.replace(results=unknown)], 2)
     assert len(marks(figure.axes[0])) == 4 and not figure.axes[0].collections
 
 

@@ -63,7 +63,7 @@ def test_the_layer_of_the_operating_point_comes_first_and_one_asked_for_before_t
     with pytest.raises(CalibError, match="layer 7"):
         draw([run], 1, layer=7)
     kept = [{**run.operating_points[0], "kept_uncalibrated": True}]
-    (axes,) = panels(draw([replace(run, operating_points=kept)], 1))
+    (axes,) = panels(draw([run.replace(operating_points=kept)], 1))
     assert "layer 1 (best" in head(axes)
     unlike = run_with_directions({"a": scored_direction()}, [("steer", 2), ("ablate", 0)])
     assert "layer 1 (best" in head(panels(draw([unlike], 1))[0])
@@ -86,13 +86,13 @@ def test_a_panel_for_each_direction_and_one_alone_by_name(columns, count):
 
 def test_directions_without_projections_are_counted_or_explained():
     run = run_with_directions({"a": scored_direction(), "b": scored_direction(estimator="pca")})
-    part = replace(run, projections={"a": run.projections["a"]})
+    part = run.replace(projections={"a": run.projections["a"]})
     figure = draw([part], 1)
     assert len(panels(figure)) == 1
     said = " ".join(figure.legends[0].get_title().get_text().split())
     assert "1 more direction is without projections on record" in said
     with pytest.raises(NotDrawn, match="not on record: .*delete the run's directions folder"):
-        draw([replace(run, projections={})], 1)
+        draw([run.replace(projections={})], 1)
     with pytest.raises(NotDrawn, match="not on record"):
         draw([part], 1, direction="b")
     with pytest.raises(NotDrawn, match="no direction 'c'"):
@@ -100,7 +100,7 @@ def test_directions_without_projections_are_counted_or_explained():
     with pytest.raises(NotDrawn, match="measured on no held-out|measured on held-out"):
         draw([run_with_directions({"a": scored_direction(auroc=[], auroc_pairs=0)})], 1)
     with pytest.raises(NotDrawn, match="fitted no direction"):
-        draw([replace(run, directions={})], 1)
+        draw([run.replace(directions={})], 1)
 
 
 def test_projections_of_another_run_of_the_same_direction_are_used():
@@ -114,7 +114,7 @@ def test_examples_that_all_lie_at_one_point_are_drawn():
     run = run_with_directions({"a": scored_direction()})
     found = run.projections["a"]
     flat = replace(found, values=np.zeros_like(found.values))
-    (axes,) = panels(draw([replace(run, projections={"a": flat})], 1))
+    (axes,) = panels(draw([run.replace(projections={"a": flat})], 1))
     assert "0% (0 to 9) above 0" in head(axes)
 
 

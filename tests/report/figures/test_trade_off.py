@@ -125,7 +125,7 @@ def test_one_side_alone_is_drawn(side) -> None:
 
 def test_dual_use_alone_has_its_own_rates() -> None:
     names = {"SRA_u": "RR_h", "SRA_s": "DAR_b"}
-    dual = strengths(RATES, "dual_use").results
+    dual = strengths(RATES, "dual_use")
     renamed = [
         replace(r, metric=names.get(r.metric, r.metric)) if r.dataset == "dual_use" else r
         for r in dual.results

@@ -1,7 +1,5 @@
 """The grid of models: what stands where, what is told apart, and what is missing."""
 
-from dataclasses import replace
-
 import pytest
 from matplotlib.colors import to_hex
 from measured_made_up import (
@@ -79,7 +77,7 @@ def test_runs_that_differ_are_told_apart_by_name():
 
 def test_what_kept_the_uncalibrated_model_is_hollow_and_said():
     one = swept()
-    figure = draw([replace(one, operating_points=[chosen("steer", 3, 0.0)])], 2)
+    figure = draw([one.replace(operating_points=[chosen("steer", 3, 0.0)])], 2)
     assert {(round(y), filling) for _, y, _, filling in marks(figure.axes[0])} == {
         (0, "#d55e00"), (0, "#0072b2"), (1, "#ffffff"),
     }  # fmt: skip
@@ -128,7 +126,7 @@ def test_what_is_missing_is_said():
     with pytest.raises(NotDrawn, match="no results of the uncalibrated model .* on the train"):
         draw([swept()], 2, split="train")
     with pytest.raises(NotDrawn, match="no results of method 'ablate' at the setting it chose"):
-        draw([replace(swept(), operating_points=[chosen("ablate", 3)])], 2)
+        draw([swept().replace(operating_points=[chosen("ablate", 3)])], 2)
     utility = run(cell(BASELINE, None, 0.0, {("utility", "utility"): 0.9}))
     with pytest.raises(NotDrawn, match="no SRA on the test split"):
         draw([utility], 2)

@@ -1,20 +1,19 @@
 """Finished runs without a model, of any number of examples, and no figures to wait for."""
 
 import json
-from dataclasses import replace
 
 import pytest
+import yaml
 
 from calib.config.data import MiniData
 from calib.data.example import Example
 from calib.report.page import drawings
 from calib.runs.judging import LabelledRow
-from calib.runs.run import FinishedRun
-from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, write_examples, write_tables
-from calib.runs.selection import select_operating_point
+from calib.runs.operating_points import operating_point_records, select_operating_point
+from calib.runs.run import Run
 from calib.scoring.judged import Judged
-from calib.scoring.metrics import in_order, score
 from calib.scoring.results import BASELINE
+from calib.scoring.score import in_order, score
 
 REFUSES = "I'm sorry, but I can't help with that."
 STRENGTHS = (-1.0, 1.0, 2.0)
@@ -64,8 +63,7 @@ def made_up(
     known |= {"checkpoint": "some/checkpoint", **identity}
     made = {"identity": known, "provenance": provenance or {"calib": "0.1.0", "notes": []}}
     (folder / "run.json").write_text(json.dumps(made))
-    (folder / CONFIG_FILE).write_text("mapping: calib\nmodel:\n  name: internvl\n")
-    places, responses, judged = [], {}, []
+    rows, responses, judged = [], {}, []
     settings = [(BASELINE, None, 0.0), *((method, 3, one) for one in STRENGTHS)]
     for name, layer, strength in settings:
         for example in examples:
@@ -77,23 +75,38 @@ def made_up(
             text = said(example, strength) if said else text
             responses[row] = {"row": row, "response": text, "finish": "stop", "kl": 0.1,
                               "query": example.query, "system": example.system}  # fmt: skip
-            places.append(LabelledRow(row, example.id, name, layer, strength, found))
+            rows.append(LabelledRow(row, example.id, name, layer, strength, found))
             judged.append(
                 Judged(example.id, example.pair, example.dataset, example.variant,
                        example.category, example.split, example.safety, name, layer, strength,
                        found, right, 0.1 if right is not None else None)
             )  # fmt: skip
-    write_examples(folder / EXAMPLES_FILE, examples)
     validated, tested = (
         score([one for one in judged if one.split == split]) for split in ("validation", "test")
     )
     chosen = {method: select_operating_point(validated, method)}
     results = in_order([*validated, *tested])
     axes = {method: "in gap units"}
-    write_tables(folder, known["checkpoint"], results, chosen, axes, [])
-    kept = {example.id: example for example in examples}
-    points = json.loads((folder / "operating_points.json").read_text())
-    return FinishedRun(folder, known, kept, places, responses, points, "calib", "rules")
+    settings = {"mapping": "calib", "seed": 0, "data": known["data"], "model": {"name": "internvl"}}
+    run = Run(
+        folder,
+        manifest=made,
+        settings=settings,
+        settings_text=yaml.safe_dump(settings),
+        checkpoint=known["checkpoint"],
+        results=results,
+        operating_points=operating_point_records(known["checkpoint"], chosen, axes, []),
+        directions={},
+        projections={},
+        examples={example.id: example for example in examples},
+        pictured={example.id for example in examples if example.picture},
+        rows=rows,
+        responses=responses,
+        judge="rules",
+        judged=judged,
+    )
+    run.write()
+    return run
 
 
 @pytest.fixture
@@ -109,7 +122,7 @@ def made():
         run = staticmethod(made_up)
         examples = staticmethod(queries)
         label = staticmethod(labelled)
-        again = staticmethod(replace)
+        again = staticmethod(Run.replace)
         refuses = REFUSES
         strengths = STRENGTHS
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from calib.report.page.browser import PICTURE_ABSENT, PICTURE_ELSEWHERE, browser
-from calib.report.page.recorded import recorded
 
 ROOM = 5_000_000
 
@@ -36,7 +35,7 @@ def rows(data):
 
 
 def test_every_test_example_has_its_answer_at_every_strength(run, made):
-    data = opened(browser([recorded(run)], 2000, True, ROOM))
+    data = opened(browser([run], 2000, True, ROOM))
     (method,) = data["runs"][0]["methods"]
     assert method["stops"] == ["−1", "0", "+1", "+2"]
     assert (method["base"], method["first"], method["chosen"]) == (1, 2, 2)
@@ -56,26 +55,26 @@ def test_every_test_example_has_its_answer_at_every_strength(run, made):
 
 
 def test_each_distinct_text_is_there_once(run):
-    data = opened(browser([recorded(run)], 2000, True, ROOM))
+    data = opened(browser([run], 2000, True, ROOM))
     assert len(data["texts"]) == len(set(data["texts"]))
 
 
 def test_changed_examples_are_kept_first_and_the_page_says_so(run):
-    whole = browser([recorded(run)], 2000, True, ROOM)
+    whole = browser([run], 2000, True, ROOM)
     assert (whole.shown, whole.total, whole.notes) == (38, 38, [])
-    few = browser([recorded(run)], 10, True, ROOM)
+    few = browser([run], 10, True, ROOM)
     assert (few.shown, few.total) == (10, 38)
     changed = {f"q{k}" for k in range(4, 40) if k % 2 and k // 2 % 2}
     assert len(changed) == 9 and changed <= {one["id"] for one in rows(opened(few))}
     assert "10 of 38 examples are here (examples=10): first those that" in few.notes[0]
     assert "over all of them" in few.notes[0]
-    assert browser([recorded(run)], 10, True, ROOM) == few
+    assert browser([run], 10, True, ROOM) == few
 
 
 def test_runs_share_the_limit(made, tmp_path):
     some = [made.run(tmp_path / name, made.examples(count)) for name, count in
             (("a", 40), ("b", 10))]  # fmt: skip
-    found = opened(browser([recorded(run) for run in some], 30, True, ROOM))
+    found = opened(browser(some, 30, True, ROOM))
     counts = [sum(row[0] == k for row in found["examples"]) for k in (0, 1)]
     assert counts == [22, 8]
 
@@ -86,7 +85,7 @@ def test_examples_are_left_out_until_the_page_is_small_enough(made, tmp_path):
     def said(example, strength):
         return "".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=400))
 
-    run = recorded(made.run(tmp_path / "run", made.examples(80), said=said))
+    run = made.run(tmp_path / "run", made.examples(80), said=said)
     found = browser([run], 2000, True, 30_000)
     assert 1 < found.shown < found.total and len(found.data) <= 30_000
     assert "the size of the page" in found.notes[0]
@@ -101,15 +100,15 @@ def test_pictures_are_numbered_and_others_say_where_they_are(made, tmp_path):
         replace(examples[8], picture=lambda: pictures[0].copy()),
     ]
     run = made.run(tmp_path / "run", examples)
-    with_all = browser([recorded(run)], 2000, True, ROOM)
+    with_all = browser([run], 2000, True, ROOM)
     shown = {one["id"]: one["picture"] for one in rows(opened(with_all))}
     assert len(with_all.pictures) == 2 and shown["q6"] == shown["q8"] != shown["q7"]
     assert shown["q9"] == PICTURE_ABSENT
-    without = browser([recorded(run)], 2000, False, ROOM)
+    without = browser([run], 2000, False, ROOM)
     assert not without.pictures
     assert next(rows(opened(without)))["picture"] in (PICTURE_ABSENT, PICTURE_ELSEWHERE)
     elsewhere = {k: replace(one, picture=None) for k, one in run.examples.items()}
-    again = browser([recorded(replace(run, examples=elsewhere))], 2000, True, ROOM)
+    again = browser([run.replace(examples=elsewhere)], 2000, True, ROOM)
     shown = {one["id"]: one["picture"] for one in rows(opened(again))}
     assert shown["q6"] == PICTURE_ELSEWHERE and shown["q9"] == PICTURE_ABSENT
 
@@ -119,7 +118,7 @@ def test_what_a_method_made_of_the_prompt_is_there(run):
     run.responses["1/q7"]["system"] = "Think."
     run.responses["1/q7"]["demonstrations"] = 2
     run.responses["2/q7"]["finish"] = "length"
-    one = next(one for one in rows(opened(browser([recorded(run)], 2000, True, ROOM)))
+    one = next(one for one in rows(opened(browser([run], 2000, True, ROOM)))
                if one["id"] == "q7")  # fmt: skip
     sent = "System: Think.\n\n[2 demonstrations]\n\nQuery number 3? Be careful."
     assert [cell[4] for cell in one["cells"][0]] == [None, None, sent, None]
@@ -128,8 +127,9 @@ def test_what_a_method_made_of_the_prompt_is_there(run):
 
 def test_blocked_and_unjudged_responses_are_told_apart(run):
     run.responses["0/q7"]["finish"] = "blocked"
-    places = [replace(p, label=None) if p.row == "1/q7" else p for p in run.places]
-    found = rows(opened(browser([recorded(replace(run, places=places))], 2000, True, ROOM)))
+    changed = {"0/q7": "blocked", "1/q7": None}
+    labelled = [replace(row, label=changed.get(row.row, row.label)) for row in run.rows]
+    found = rows(opened(browser([run.replace(rows=labelled)], 2000, True, ROOM)))
     one = next(one for one in found if one["id"] == "q7")
     assert one["base"][1:4] == ("blocked", 1, 3)
     assert one["cells"][0][2][1:3] == ("not judged", -1)
@@ -143,8 +143,8 @@ def test_where_the_uncalibrated_model_was_kept_the_weakest_setting_comes_first(
     if method == "none":
         points = [{"method": "none", "layer": None, "strength": 0.0, "strength_means": ""}]
         (run.folder / "operating_points.json").write_text(json.dumps(points))
-        run = replace(run, operating_points=points)
-    (found,) = opened(browser([recorded(run)], 2000, True, ROOM))["runs"]
+        run = run.replace(operating_points=points)
+    (found,) = opened(browser([run], 2000, True, ROOM))["runs"]
     if method == "none":
         assert found["methods"] == []
     else:

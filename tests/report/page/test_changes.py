@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from calib.report.page.changes import change, headline, sentences
-from calib.report.page.recorded import recorded
 from calib.report.page.verdicts import verdicts
 from calib.report.verdict import sign
 from calib.scoring.intervals import Interval
@@ -59,10 +58,9 @@ def test_a_change_is_one_only_where_the_printed_interval_excludes_zero(low, high
 
 
 def test_the_numbers_are_those_of_the_answers(run):
-    found = recorded(run)
-    (one,) = found.methods
+    (one,) = run.methods
     assert (one.tested.strength, one.layer) == (1.0, 3)
-    moved = change(found, one.tested, found.baseline)
+    moved = change(run, one.tested, run.baseline)
     assert moved.sra_u.value == pytest.approx(9 / 18) and moved.sra_u.n == 18
     assert moved.sra_s.value == 0 and moved.sra.value == pytest.approx(0.25)
     assert moved.utility == Interval(0, 0, 0, 2)
@@ -74,7 +72,7 @@ def test_the_numbers_are_those_of_the_answers(run):
 
 def test_one_side_of_a_benchmark_is_named(made, tmp_path):
     examples = [one for one in made.examples(40) if one.safety != "safe"]
-    found = recorded(made.run(tmp_path / "run", examples))
+    found = made.run(tmp_path / "run", examples)
     (one,) = verdicts(found)
     assert one.change.rate == "SRA_u" and one.change.sra.value == pytest.approx(0.5)
     assert "raised SRA_u by 50.0 points" in sentences(one.method, one.change)

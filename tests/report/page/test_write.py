@@ -108,7 +108,7 @@ def test_hostile_text_is_text_and_the_file_stays_utf8(made, tmp_path, hostile):
     plain = bad.encode(errors="replace").decode()
     run = made.run(tmp_path / "run", examples, said=lambda e, s: bad, method=plain,
                    checkpoint=plain, provenance=provenance)  # fmt: skip
-    (run.folder / "config.yaml").write_text(bad, errors="replace")
+    run = run.replace(settings_text=plain)
     page = written([run], tmp_path / "report.html")
     assert [kind for kind, _ in page.scripts] == ["text/plain", "text/plain", None]
     assert not {"img", "svg", "b"} & set(page.tags)
@@ -131,23 +131,20 @@ def test_several_runs_are_compared_and_told_apart(made, tmp_path):
 
 def test_a_prompt_only_method_is_the_bar(made, tmp_path):
     run = made.run(tmp_path / "run", made.examples(40))
-    rows = (run.folder / "results.csv").read_text().splitlines()
-    prompt = [row.replace(",steer,3,2.0,", ",caution,,1.0,") for row in rows
-              if ",steer,3,2.0," in row]  # fmt: skip
-    (run.folder / "results.csv").write_text("\n".join([*rows, *prompt]) + "\n")
+    caution = {"method": "caution", "layer": None, "strength": 1.0}
+    results = [*run.results, *(replace(r, **caution) for r in run.results if r.strength == 2)]
     point = run.operating_points[0] | {"method": "caution", "layer": None, "strength": 0.0,
                                        "kept_uncalibrated": True, "prompt_only": True}  # fmt: skip
-    places = [replace(p, method="caution", layer=None, strength=1.0) for p in run.places
-              if p.strength == 2]  # fmt: skip
+    prompted = [replace(row, **caution) for row in run.rows if row.strength == 2]
     points = [*run.operating_points, point | {"reference": True}]
-    both = replace(run, places=[*run.places, *places], operating_points=points)
+    both = run.replace(results=results, rows=[*run.rows, *prompted], operating_points=points)
     text = " ".join(written([both], tmp_path / "report.html").text.split())
     assert "Yes.steer (layer 3" in text
     assert (
         "The bar to beat, changing the prompt alone: caution (strength 1). steer (layer 3" in text
     )
     assert "beats it in SRA by 25.0 points" in text
-    ranked = replace(both, operating_points=[*run.operating_points, point])
+    ranked = both.replace(operating_points=[*run.operating_points, point])
     text = " ".join(written([ranked], tmp_path / "report.html").text.split())
     assert "Yes: 1 of 2 methods measurably raised SRA." in text
     assert "No setting was better than uncalibrated on validation: caution." in text
@@ -173,10 +170,10 @@ def test_what_is_no_finished_run_is_refused(run, tmp_path):
         write_report([], tmp_path / "report.html")
     points = json.loads((run.folder / "operating_points.json").read_text())
     points[0]["strength"] = 9.0
-    gone = replace(run, operating_points=points)
-    with pytest.raises(CalibError, match="strength 9, which its operating points name"):
+    gone = run.replace(operating_points=points)
+    with pytest.raises(CalibError, match="strength 9"):
         write_report([gone], tmp_path / "report.html")
-    validation = replace(run, places=[p for p in run.places if p.example == "q0"])
+    validation = run.replace(rows=[p for p in run.rows if p.example == "q0"])
     with pytest.raises(CalibError, match="no response on the test split"):
         write_report([validation], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
