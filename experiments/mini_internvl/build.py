@@ -1,4 +1,4 @@
-"""Build mini-internvl, untrained, and its processor: the classes OpenGVLab's HF checkpoints use."""
+"""Build the untrained mini-internvl and its processor, with the classes of OpenGVLab's models."""
 
 import itertools
 
@@ -41,7 +41,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
-# Letters, digits one by one, punctuation, white space: the split that Qwen's tokenizers make.
+# Pre-tokenization of Qwen's tokenizers: letters, single digits, punctuation, white space.
 PRETOKENS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -49,24 +49,24 @@ PRETOKENS = (
 
 
 def sentences() -> list[str]:
-    """Every sentence of the world, for the tokenizer."""
-    found = {turn for e in load(DATASETS) for turn in (e.query, e.answer) if turn}
-    found |= {*world.REFUSALS.values(), *world.SYSTEM_PROMPTS.values()}
-    found |= {*world.DANGER_ANSWERS.values(), *world.WRONG_ANSWERS.values()}
-    found |= {f"{role}\n" for role in ("system", "user", "assistant")}
+    """Every sentence of the mini world, for training the tokenizer."""
+    texts = {turn for e in load(DATASETS) for turn in (e.query, e.answer) if turn}
+    texts |= {*world.REFUSALS.values(), *world.SYSTEM_PROMPTS.values()}
+    texts |= {*world.DANGER_ANSWERS.values(), *world.WRONG_ANSWERS.values()}
+    texts |= {f"{role}\n" for role in ("system", "user", "assistant")}
     for name, colour in itertools.product(world.OBJECTS, world.COLOURS):
-        found |= {q.answer.format(name) for q in world.IMAGE_QUERIES}
-        found |= {world.IMAGE_WARNING.format(name), world.TYPED_DESCRIPTION.format(name)}
-        found |= {world.DRAWN_DESCRIPTION.format(name, colour) + world.DUAL_USE_WARNING}
+        texts |= {q.answer.format(name) for q in world.IMAGE_QUERIES}
+        texts |= {world.IMAGE_WARNING.format(name), world.TYPED_DESCRIPTION.format(name)}
+        texts |= {world.DRAWN_DESCRIPTION.format(name, colour) + world.DUAL_USE_WARNING}
     for targets in (world.SAFE_TARGETS, world.UNSAFE_TARGETS):
         for verb, target in ((v, t) for v in targets for t in targets[v]):
-            found |= {world.TEXT_ANSWER.format(f"{verb} {target}")}
-            found |= {world.TEXT_WARNING.format(f"{verb} {target}")}
-    return sorted(found)
+            texts |= {world.TEXT_ANSWER.format(f"{verb} {target}")}
+            texts |= {world.TEXT_WARNING.format(f"{verb} {target}")}
+    return sorted(texts)
 
 
 def build_processor() -> InternVLProcessor:
-    """A byte-level BPE tokenizer (any text in any language) with InternVL's image processor."""
+    """InternVL's image processor and a byte-level BPE tokenizer, which encodes any text."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -111,7 +111,8 @@ def build_processor() -> InternVLProcessor:
 
 
 def build_model(processor: InternVLProcessor, seed: int) -> InternVLForConditionalGeneration:
-    """Random weights, float32: vision 96 wide x 4 layers, Qwen2 text model 128 wide x 6 layers."""
+    """A model with random float32 weights: a vision tower with 4 layers of width 96, and a Qwen2
+    text model with 6 layers of width 128."""
     tokenizer = processor.tokenizer
     config = InternVLConfig(
         vision_config=InternVLVisionConfig(

@@ -1,8 +1,8 @@
-"""Write the model card of mini-internvl from the figures that evaluate.py measured.
+"""Write the model card of mini-internvl from the figures of evaluate.py.
 
     python -m experiments.mini_internvl.card
 
-Fills card_template.md from figures.csv, both beside this file, and writes
+Fills card_template.md with figures.csv, both in this folder, and writes
 calib/models/mini_internvl/README.md.
 """
 
@@ -17,7 +17,7 @@ TEMPLATE = Path(__file__).parent / "card_template.md"
 
 
 def main() -> None:
-    """Fill in the card."""
+    """Fill in the template and write the card."""
     with FIGURES.open(newline="") as file:
         rows = list(csv.DictReader(file))
     lines = ["| figure | value | 95% interval | n |", "|---|---|---|---|"]
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def vocabulary() -> int:
-    """Number of tokens."""
+    """Number of tokens of the tokenizer."""
     from transformers import AutoTokenizer
 
     return len(AutoTokenizer.from_pretrained(mini_folder()))

@@ -1,13 +1,13 @@
-"""Random training pictures: what is shown, and the drawing of it."""
+"""Random scenes for training, and their pictures."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from calib.config.choices import PERTURBATIONS
 from calib.data.mini.draw import draw_group, draw_object, draw_text
 from calib.data.mini.world import COLOURS, NUMBERS, OBJECTS, PLACES
-from calib.data.text_image import PERTURBATIONS
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 VARIANTS = ("original", *PERTURBATIONS)
@@ -15,7 +15,7 @@ VARIANTS = ("original", *PERTURBATIONS)
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture of one object, of a group of one to four, or of rendered text."""
+    """A picture of an object, of a group of one to four objects, or of rendered text."""
 
     kind: str  # object | group | text
     name: str
@@ -35,7 +35,7 @@ class Scene:
 
 
 def random_scene(rng: np.random.Generator, shares: dict[str, float]) -> Scene:
-    """A scene whose kind is drawn with the given shares (which sum to 1)."""
+    """A random scene; ``shares`` are the probabilities of its kinds and sum to 1."""
     return Scene(
         kind=str(rng.choice(list(shares), p=list(shares.values()))),
         name=str(rng.choice(OBJECTS)),
@@ -48,6 +48,6 @@ def random_scene(rng: np.random.Generator, shares: dict[str, float]) -> Scene:
 
 
 def pixels(images: list[Image.Image]) -> np.ndarray:
-    """The processor's normalisation, without its overhead. # [images, 3, SIZE, SIZE] float32"""
+    """Pixels [images, 3, SIZE, SIZE], float32, normalised as by the processor."""
     stack = np.stack([np.asarray(image, dtype=np.float32) for image in images]) / 255
     return ((stack - MEAN) / STD).astype(np.float32).transpose(0, 3, 1, 2)

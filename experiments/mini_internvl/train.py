@@ -1,9 +1,9 @@
-"""Train mini-internvl in four stages; stop it at any time and run it again to go on.
+"""Train mini-internvl in four stages. Run an interrupted command again to resume it.
 
     python -m experiments.mini_internvl.train out=FOLDER [device=cuda] [threads=2] [seed=0]
 
-Every batch is drawn from (seed, stage, step) alone, so a resumed run sees what an undisturbed one
-would have seen. Checkpoints (weights, optimiser, step) are safetensors, written atomically.
+Every batch is a function of (seed, stage, step), so that a resumed run is identical to an
+uninterrupted one. Checkpoints (weights, optimiser, step) are safetensors, written atomically.
 """
 
 import json
@@ -28,7 +28,7 @@ from experiments.mini_internvl.vision import VisionTask, vision_batch, vision_lo
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training."""
+    """A training stage."""
 
     name: str
     steps: int
@@ -37,15 +37,15 @@ class Stage:
     vision_rate: float
     decay: float = 0.05
     horizon: int | None = None
-    """Steps the learning rate is planned for, where the stage ends before it has decayed."""
+    """Length of the learning-rate schedule in steps, if it exceeds the length of the stage."""
 
 
 STAGES = (
-    # Ends early: the later stages go on teaching the tower, at their own rate.
+    # Shorter than its schedule, because later stages continue to train the tower.
     Stage("vision", steps=5000, rows=64, rate=1.5e-3, vision_rate=1.5e-3, horizon=9000),
     Stage("alignment", steps=500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01),
     Stage("mixture", steps=2250, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01, horizon=4500),
-    # The same lessons with more counting and reading, while the rate falls to nothing.
+    # As the mixture, with more counting and reading, while the learning rate decays.
     Stage("polish", steps=1000, rows=24, rate=8e-4, vision_rate=3e-4, decay=0.01),
 )
 WARM_UP = 100  # steps
@@ -54,22 +54,23 @@ LOG = "log.jsonl"
 
 
 def main(out: Path, device: str, threads: int, seed: int) -> None:
-    """Run the stages that are not finished, then write the checkpoint folder out/mini_internvl."""
+    """Run the unfinished stages, then write the checkpoint folder out/mini_internvl."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     processor = build_processor()
     model = build_model(processor, seed).to(device)
-    sees = VisionTask(model.model.vision_tower, model.config.vision_config.hidden_size).to(device)
-    speaks = LanguageTask(model, processor)
+    width = model.config.vision_config.hidden_size
+    vision_task = VisionTask(model.model.vision_tower, width).to(device)
+    language_task = LanguageTask(model, processor)
     for number, stage in enumerate(STAGES):
         if stage.name == "vision":
-            task: nn.Module = sees
+            task: nn.Module = vision_task
             draw: Callable = vision_batch
             loss: Callable = vision_loss
         else:
             task = model
-            draw = speaks.batch_maker(stage.name)
-            loss = speaks.loss
+            draw = language_task.batch_maker(stage.name)
+            loss = language_task.loss
         run_stage(out, number, stage, task, draw, loss, seed)
     save_half(model, processor, out / "mini_internvl")
 
@@ -77,14 +78,14 @@ def main(out: Path, device: str, threads: int, seed: int) -> None:
 def run_stage(
     out: Path, number: int, stage: Stage, task: nn.Module, draw: Callable, loss: Callable, seed: int
 ) -> None:
-    """Train one stage, from its last checkpoint if there is one."""
+    """Train a stage, from its last checkpoint if one exists."""
     groups = parameter_groups(task, stage)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     path = out / f"{number}_{stage.name}.safetensors"
     start = resume(path, task, optimizer)
-    forget_after(out / LOG, stage.name, start)
+    truncate_log(out / LOG, stage.name, start)
     task.train()
-    began, seen = time.monotonic(), []
+    begin, results = time.monotonic(), []
     for step in range(start, stage.steps):
         scale = schedule(step, stage.horizon or stage.steps)
         for group in optimizer.param_groups:
@@ -95,18 +96,19 @@ def run_stage(
         value.backward()
         nn.utils.clip_grad_norm_(task.parameters(), 1.0)
         optimizer.step()
-        seen.append({"loss": value.item(), **accuracy})
+        results.append({"loss": value.item(), **accuracy})
         done = step + 1
         if done % 50 == 0 or done == stage.steps:
-            report(out, stage.name, done, seen, (time.monotonic() - began) / (done - start))
-            seen = []
+            report(out, stage.name, done, results, (time.monotonic() - begin) / (done - start))
+            results = []
         if done % SAVE_EVERY == 0 or done == stage.steps:
             save(path, task, optimizer, done)
     task.eval()
 
 
 def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
-    """The vision tower has its own rate; norms, biases and embeddings are not decayed."""
+    """Parameter groups: the vision tower has its own learning rate, and norms, biases and
+    embeddings have no weight decay."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in task.named_parameters():
         vision = "tower" in name
@@ -124,17 +126,18 @@ def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
 
 
 def schedule(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to a fiftieth."""
+    """Factor of the learning rate: linear warm-up, then cosine decay to 0.02."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     share = (step - WARM_UP) / max(1, steps - WARM_UP)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def report(out: Path, stage: str, step: int, seen: list[dict], seconds: float) -> None:
-    """Print and append the means since the last report."""
+def report(out: Path, stage: str, step: int, results: list[dict], seconds: float) -> None:
+    """Print and log the means since the last report."""
     means = {
-        k: float(np.mean([s[k] for s in seen if k in s])) for k in {k for s in seen for k in s}
+        k: float(np.mean([r[k] for r in results if k in r]))
+        for k in {k for r in results for k in r}
     }
     line = {"stage": stage, "step": step, "seconds_per_step": round(seconds, 3)}
     line |= {name: round(value, 4) for name, value in sorted(means.items())}
@@ -143,16 +146,16 @@ def report(out: Path, stage: str, step: int, seen: list[dict], seconds: float) -
         log.write(json.dumps(line) + "\n")
 
 
-def forget_after(log: Path, stage: str, step: int) -> None:
-    """Drop what was logged after the checkpoint that a resumed stage goes on from."""
+def truncate_log(log: Path, stage: str, step: int) -> None:
+    """Delete log entries later than the checkpoint from which a stage resumes."""
     lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-    kept = [
+    valid = [
         line
         for line in lines
         if (entry := json.loads(line))["stage"] != stage or entry["step"] <= step
     ]
-    if kept != lines:
-        log.write_text("".join(kept))
+    if valid != lines:
+        log.write_text("".join(valid))
 
 
 def save(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -161,13 +164,13 @@ def save(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: in
     for index, entry in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in entry.items()}
     partial = path.with_suffix(".partial")
-    kept = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    save_file(kept, partial, metadata={"step": str(step)})
+    copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    save_file(copies, partial, metadata={"step": str(step)})
     partial.replace(path)
 
 
 def resume(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load a checkpoint if there is one; the step to go on from."""
+    """Load a checkpoint if one exists, and return the step from which to resume."""
     if not path.exists():
         return 0
     tensors = load_file(path)
@@ -187,17 +190,17 @@ def resume(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """The string table of a safetensors file."""
+    """The metadata of a safetensors file."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         return json.loads(file.read(size))["__metadata__"]
 
 
 def save_half(model: nn.Module, processor, folder: Path) -> None:
-    """The checkpoint that ships: float16 weights, loadable by AutoModelForImageTextToText."""
+    """Save the checkpoint in float16, loadable by AutoModelForImageTextToText."""
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
-    # Where torchvision is installed AutoProcessor wants a video half too; it is never used.
+    # With torchvision installed AutoProcessor requires a video processor, which is never used.
     settings = folder / "processor_config.json"
     config = json.loads(settings.read_text())
     config["video_processor"] = {
@@ -209,19 +212,19 @@ def save_half(model: nn.Module, processor, folder: Path) -> None:
 
 
 def arguments(words: list[str]) -> Iterator[tuple[str, str]]:
-    """key=value pairs of the command line."""
+    """The key=value pairs of the command line."""
     for word in words:
         key, _, value = word.partition("=")
         if key not in ("out", "device", "threads", "seed") or not value:
-            sys.exit(f"'{word}' is not one of out=, device=, threads=, seed=.\n\n{__doc__}")
+            sys.exit(f"unknown option '{word}': use out=, device=, threads= or seed=\n\n{__doc__}")
         yield key, value
 
 
 if __name__ == "__main__":
-    given = dict(arguments(sys.argv[1:]))
+    options = dict(arguments(sys.argv[1:]))
     main(
-        out=Path(given.get("out", "runs/mini_internvl")),
-        device=given.get("device", "cuda" if torch.cuda.is_available() else "cpu"),
-        threads=int(given.get("threads", os.cpu_count() or 1)),
-        seed=int(given.get("seed", "0")),
+        out=Path(options.get("out", "runs/mini_internvl")),
+        device=options.get("device", "cuda" if torch.cuda.is_available() else "cpu"),
+        threads=int(options.get("threads", os.cpu_count() or 1)),
+        seed=int(options.get("seed", "0")),
     )

@@ -1,7 +1,8 @@
-"""Stage 1: teach the vision tower alone to see, by classification.
+"""Stage 1: train the vision tower alone, by classification.
 
-Trained jointly from scratch, the language model ignores the picture for thousands of steps; a tower
-that already separates kinds, colours, places, numbers and words is what makes the rest work.
+In joint training from scratch the language model ignores the picture for thousands of steps. The
+later stages succeed because the tower already separates objects, colours, places, numbers and
+words.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ IGNORED = -100
 
 
 class VisionTask(nn.Module):
-    """The tower with one linear head per question, read from the mean over patches."""
+    """The tower with a linear head per question, on the mean over patches."""
 
     def __init__(self, tower: nn.Module, width: int) -> None:
         super().__init__()
@@ -33,12 +34,12 @@ class VisionTask(nn.Module):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         patches = self.tower(pixel_values=images).last_hidden_state[:, 1:]  # [rows, patches, width]
-        seen = self.norm(patches.mean(1))
-        return {name: head(seen) for name, head in self.heads.items()}
+        features = self.norm(patches.mean(1))
+        return {name: head(features) for name, head in self.heads.items()}
 
 
 def targets(scene: Scene) -> dict[str, int]:
-    """Class indices; IGNORED where a question does not apply."""
+    """Class indices by question; IGNORED if a question does not apply."""
     thing = OBJECTS.index(scene.name) * len(COLOURS) + list(COLOURS).index(scene.colour)
     word = OBJECTS.index(scene.name) + len(OBJECTS) * (scene.variant == "translation")
     return {
@@ -52,25 +53,28 @@ def targets(scene: Scene) -> dict[str, int]:
 def vision_batch(
     rng: np.random.Generator, rows: int
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Pictures [rows, 3, SIZE, SIZE] and their class indices, each [rows]."""
+    """Pictures [rows, 3, SIZE, SIZE] and class indices [rows] by question."""
     scenes = [random_scene(rng, SHARES) for _ in range(rows)]
-    wanted = [targets(scene) for scene in scenes]
+    labels = [targets(scene) for scene in scenes]
     images = torch.from_numpy(pixels([scene.draw() for scene in scenes]))
-    return images, {name: torch.tensor([w[name] for w in wanted]) for name in CLASSES}
+    return images, {name: torch.tensor([label[name] for label in labels]) for name in CLASSES}
 
 
 def vision_loss(task: VisionTask, batch: tuple[torch.Tensor, dict]) -> tuple[torch.Tensor, dict]:
-    """Summed cross-entropy, and accuracy per question."""
-    images, wanted = batch
+    """Cross-entropy summed over questions, and accuracy by question."""
+    images, labels = batch
     device = next(task.parameters()).device
     logits = task(images.to(device))
     loss, accuracy = torch.zeros((), device=device), {}
-    for name, answers in wanted.items():
+    for name, answers in labels.items():
         answers = answers.to(device)
-        keep = answers != IGNORED
-        if keep.any():
-            # Weighted by how often the question applies, so that rare ones do not dominate.
-            loss = loss + F.cross_entropy(logits[name][keep], answers[keep]) * keep.float().mean()
-            hits = logits[name][keep].argmax(-1) == answers[keep]
+        applies = answers != IGNORED
+        if applies.any():
+            # Weighted by its frequency, so that rare questions do not dominate.
+            loss = (
+                loss
+                + F.cross_entropy(logits[name][applies], answers[applies]) * applies.float().mean()
+            )
+            hits = logits[name][applies].argmax(-1) == answers[applies]
             accuracy[name] = hits.float().mean().item()
     return loss, accuracy

@@ -283,7 +283,7 @@ def lessons(monkeypatch: pytest.MonkeyPatch) -> list[curriculum.Lesson]:
     monkeypatch.setattr(Scene, "draw", lambda scene: scene)
     rng = np.random.default_rng(0)
     return [
-        draw(rng) for draw in (curriculum.mixture_lesson, curriculum.alignment_lesson)
+        draw(rng) for draw in (curriculum.mixture_sequence, curriculum.alignment_sequence)
         for _ in range(1500)
     ]  # fmt: skip
 

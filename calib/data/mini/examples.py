@@ -112,19 +112,21 @@ def load(
     return limit_examples(examples, limit)
 
 
-def system_prompt(named: str | None) -> str | None:
-    """The world's prompt of that name, or the text itself.
+def system_prompt(system: str | None) -> str | None:
+    """The entry of SYSTEM_PROMPTS named ``system``, or else ``system`` itself.
 
-    Raises CalibError for a single word that is neither: a prompt is a sentence.
+    Raises CalibError for a single word that is not a name, since a prompt is a sentence.
     """
-    if named is None or named in SYSTEM_PROMPTS:
-        return SYSTEM_PROMPTS[named] if named else None
-    if " " not in named.strip():
+    if system is None or system in SYSTEM_PROMPTS:
+        return SYSTEM_PROMPTS[system] if system else None
+    if " " not in system.strip():
         raise CalibError(
-            f"data.system={named} is no prompt's name.{did_you_mean(named, SYSTEM_PROMPTS)} "
-            f"Choose {', '.join(SYSTEM_PROMPTS)}, or write the whole prompt."
+            "unknown-name",
+            f"data.system={system} is not the name of a system prompt."
+            f"{did_you_mean(system, SYSTEM_PROMPTS)} Choose from {', '.join(SYSTEM_PROMPTS)}, or "
+            "give the complete prompt.",
         )
-    return named
+    return system
 
 
 def _hash(*parts: object) -> int:
