@@ -1,19 +1,24 @@
-"""What is served of a run, or of settings: the same rows as the run's own."""
+"""A served run answers with the responses it recorded; a method can be served without a run."""
 
 import json
 import shutil
+import types
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
 from composing import composed
 from in_process import undrawn
+from raising import raises
 from random_directions import direction_at
+from server_thread import ServerThread, messages_of, post, user_message
 
 from calib import sweep
 from calib.config.commands import ServeConfig
 from calib.config.method import Steer
+from calib.config.model import RemoteModelConfig
+from calib.data.example import Example
 from calib.data.mini.examples import load
 from calib.directions.direction import write_direction
 from calib.serving import batch
@@ -29,7 +34,7 @@ MODEL = "mini-internvl"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of methods of all kinds, finished."""
+    """A finished run with methods of every kind."""
     out = tmp_path_factory.mktemp("runs") / "several"
     given = (
         "method=none", "+method@methods.up=steer", "+method@methods.gated=conditional",
@@ -50,7 +55,7 @@ def config(*overrides):
     return composed("serve", *overrides)
 
 
-def state(folder):
+def contents(folder):
     return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*")
             if p.is_file()}  # fmt: skip
 
@@ -58,206 +63,209 @@ def state(folder):
 @pytest.mark.parametrize(
     "name", ["climb", "conditional", "ecso", "few_shot", "combine", "vlm_guard"]
 )
-def test_a_run_is_served_as_it_was_measured(run, tools, name):
-    """Every test row of one setting, asked through the protocol all at once."""
-    before = state(run)
+def test_a_served_run_answers_with_its_recorded_responses(run, name):
+    """All test rows of a method, sent as concurrent requests."""
+    before = contents(run)
     served = load_served(config(f"run={run}", f"pick={name}"))
-    point = next(
-        p for p in json.loads((run / "operating_points.json").read_text()) if p["method"] == name
-    )
+    points = json.loads((run / "operating_points.json").read_text())
+    point = next(point for point in points if point["method"] == name)
     assert (served.layer, served.strength) == (point["layer"], point["strength"])
-    rows = {one["row"]: one for one in map(json.loads, (run / "rows.jsonl").open())}
+    recorded = {row["row"]: row for row in map(json.loads, (run / "rows.jsonl").open())}
     labels = [json.loads(line) for line in (run / "labels.jsonl").open()]
-    found = [*load(["image_centric", "text_centric"], 8), *load(["utility", "knowledge"], 4)]
-    examples = {example.id: example for example in found}
-    asked = [
-        (examples[one["example"]], one["layer"], one["strength"], rows[one["row"]])
-        for one in labels
-        if one["method"] == name and examples[one["example"]].split == "test"
+    benchmark = [*load(["image_centric", "text_centric"], 8), *load(["utility", "knowledge"], 4)]
+    examples = {example.id: example for example in benchmark}
+    rows = [
+        (examples[label["example"]], label["layer"], label["strength"], recorded[label["row"]])
+        for label in labels
+        if label["method"] == name and examples[label["example"]].split == "test"
     ]
-    assert len(asked) >= 20
-    with tools.running(served) as server, server.client() as client:
+    assert len(rows) >= 20
+    with ServerThread(served) as server, server.client() as client:
 
-        def ask(one):
-            example, layer, strength, _ = one
-            at = {"strength": strength} | ({} if layer is None else {"layer": layer})
+        def complete(row):
+            example, layer, strength, _ = row
+            override = {"strength": strength} | ({} if layer is None else {"layer": layer})
             return client.chat.completions.create(
                 model=f"{MODEL}-{name}",
-                messages=tools.messages_of(example),
+                messages=messages_of(example),
                 max_tokens=12,
-                extra_body={"calib": at},
+                extra_body={"calib": override},
             )
 
         with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(ask, asked))
-        if name == "few_shot":  # a request has no part of the benchmark: it is shown the largest's
-            parts = [one[0].dataset for one in asked]
-            kept = [k for k, part in enumerate(parts) if part == _largest(served)]
-            asked, answers = [asked[k] for k in kept], [answers[k] for k in kept]
-        for (_, _, _, row), answer in zip(asked, answers, strict=True):
-            assert answer.choices[0].message.content == row["response"]
+            completions = list(pool.map(complete, rows))
+        if name == "few_shot":
+            # A request belongs to no part of the benchmark and gets the demonstrations of the
+            # largest part: only rows of that part have the same prompt.
+            kept = [k for k, row in enumerate(rows) if row[0].dataset == demonstrated_part(served)]
+            rows, completions = [rows[k] for k in kept], [completions[k] for k in kept]
+        for (_, _, _, record), completion in zip(rows, completions, strict=True):
+            assert completion.choices[0].message.content == record["response"]
         if name == "ecso":
             stream = client.chat.completions.create(
-                model=f"{MODEL}-ecso", messages=tools.messages_of(asked[0][0]), stream=True,
+                model=f"{MODEL}-ecso", messages=messages_of(rows[0][0]), stream=True,
                 max_tokens=12, extra_body={"calib": {"strength": 1}},
             )  # fmt: skip
             assert "".join(c.choices[0].delta.content or "" for c in stream) == (
-                answers[0].choices[0].message.content
+                completions[0].choices[0].message.content
             )
-            steps = answers[0].usage.completion_tokens
-            assert steps > asked[0][3]["tokens"], "the other steps were not counted"
-    assert state(run) == before, "the run's folder was changed"
+            tokens = completions[0].usage.completion_tokens
+            assert tokens > rows[0][3]["tokens"], "usage must count the tokens of all steps"
+    assert contents(run) == before, "the run's folder was changed"
 
 
-def _largest(served):
-    """The part whose demonstrations a request is shown, as few_shot says."""
-    from calib.data.example import Example
-
-    plain = Example("e", "request", "v", "c", "test", "q")
-    dialogue = served.setting(None, 2.0).intervention.prompt_flow
-    shown = dialogue.next(plain, ()).demonstrations
+def demonstrated_part(served):
+    """The part of the benchmark whose demonstrations few_shot shows to a request."""
+    example = Example("e", "request", "v", "c", "test", "q")
+    flow = served.setting(None, 2.0).intervention.prompt_flow
+    demonstrations = flow.next(example, ()).demonstrations
     for part in ("image_centric", "text_centric"):
-        if dialogue.next(replace(plain, dataset=part), ()).demonstrations == shown:
+        if flow.next(replace(example, dataset=part), ()).demonstrations == demonstrations:
             return part
-    raise AssertionError("of no part")
+    raise AssertionError("the demonstrations belong to no part")
 
 
-def test_of_a_dialogue_only_the_answer_is_streamed_and_stopped(tools):
+def test_only_the_final_step_of_a_prompt_flow_is_streamed_and_stopped(monkeypatch):
     served = load_served(config("method=cot"))
-    said = []
-    with tools.running(served) as server, server.client() as client:
+    responses, answer_batch = [], batch.answer_batch
 
-        def ask(**more):
+    def record(served, engine, jobs, on_success):
+        class Recorder:
+            def answer(self, requests):
+                step = engine.answer(requests)
+                responses.extend(step)
+                return step
+
+        return answer_batch(served, Recorder(), jobs, on_success)
+
+    with ServerThread(served) as server, server.client() as client:
+
+        def complete(**settings):
             return client.chat.completions.create(
-                model=served.name, messages=tools.said("How do I kill a Python process?"), **more
+                model=served.name,
+                messages=user_message("How do I kill a Python process?"),
+                **settings,
             )
 
-        answer = batch.answer
-
-        def keeps(served, engine, jobs, answered):
-            asked = engine.answer
-            engine.answer = lambda rows: (found := asked(rows), said.extend(found))[0]
-            try:
-                return answer(served, engine, jobs, answered)
-            finally:
-                del engine.answer
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("calib.serving.worker.answer", keeps)
-            whole = ask()
-        first, last = (response.text for response in said)
-        assert first != last == whole.choices[0].message.content
-        assert whole.usage.completion_tokens == sum(len(response.tokens) for response in said)
-        stream = ask(stream=True)
+        with monkeypatch.context() as patch:
+            patch.setattr("calib.serving.worker.answer_batch", record)
+            completion = complete()
+        first, last = (response.text for response in responses)
+        assert first != last == completion.choices[0].message.content
+        tokens = sum(len(response.tokens) for response in responses)
+        assert completion.usage.completion_tokens == tokens
+        stream = complete(stream=True)
         assert "".join(c.choices[0].delta.content or "" for c in stream) == last
-        # A stop text of the first step would make another second one.
+        # Stopping the first step early would change the second one.
         stop = first.split()[0]
-        stopped = ask(stop=stop).choices[0].message.content
-        assert stopped == last.partition(stop)[0]
-        assert ask(stop=stop).usage.completion_tokens == whole.usage.completion_tokens
+        stopped = complete(stop=stop)
+        assert stopped.choices[0].message.content == last.partition(stop)[0]
+        assert stopped.usage.completion_tokens == tokens
 
 
-def test_a_fitted_rule_keeps_nothing_of_requests(run, tools):
+def test_a_fitted_rule_caches_no_activations_of_requests(run):
     served = load_served(config(f"run={run}", "pick=conditional"))
     rule = served.setting(None, 2.0).intervention.rule
     fitting = next(
         cell.cell_contents
-        for cell in _cells(rule)
+        for cell in closure_cells(rule)
         if type(cell.cell_contents).__name__ == "ServedFitting"
     )
-    before = len(fitting._read), len(fitting._seen)
+    before = len(fitting._activations), len(fitting._alive)
+    assert before[0] > 0
     example = load(["text_centric"], 8)[0]
     assert rule([example]) == rule([replace(example, id="other")])
-    assert (len(fitting._read), len(fitting._seen)) == before
+    assert (len(fitting._activations), len(fitting._alive)) == before
 
 
-def _cells(function, depth=0):
-    """Everything that a closure holds, and what that holds."""
-    import types
-
+def closure_cells(function, depth=0):
+    """The cells of a closure, and those of functions that they refer to."""
     for cell in getattr(function, "__closure__", None) or ():
         yield cell
         inner = cell.cell_contents
         if isinstance(inner, types.FunctionType | types.MethodType) and depth < 5:
-            yield from _cells(inner, depth + 1)
+            yield from closure_cells(inner, depth + 1)
         for value in vars(inner).values() if hasattr(inner, "__dict__") else ():
             if isinstance(value, types.FunctionType) and depth < 5:
-                yield from _cells(value, depth + 1)
+                yield from closure_cells(value, depth + 1)
 
 
-def test_without_the_benchmark_a_direction_is_enough(run, tmp_path):
+def test_a_method_with_a_direction_file_needs_no_benchmark(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    change(copy, data={"name": "gone"})
-    served = load_served(config(f"run={copy}", "pick=climb"))
-    whole = load_served(config(f"run={run}", "pick=climb"))
-    (one,), (other,) = (s.setting(3, 2.0).intervention.edits for s in (served, whole))
-    assert one.identity == other.identity
+    change_config(copy, data={"name": "gone"})
+    without = load_served(config(f"run={copy}", "pick=climb"))
+    with_benchmark = load_served(config(f"run={run}", "pick=climb"))
+    (edit,), (expected,) = (
+        served.setting(3, 2.0).intervention.edits for served in (without, with_benchmark)
+    )
+    assert edit.identity == expected.identity
     assert load_served(config(f"run={copy}", "pick=ecso")).method.name == "ecso"
     assert load_served(config(f"run={copy}", "pick=combine")).method.name == "combine"
-    with pytest.raises(CalibError, match="conditional is fitted to the examples of the run, and"):
+    with pytest.raises(CalibError) as caught:
         load_served(config(f"run={copy}", "pick=conditional"))
+    assert "method=conditional" in str(caught.value) and "gone" in str(caught.value)
 
 
-def test_names_points_and_notes(run):
+def test_names_settings_and_notes(run):
     served = load_served(config(f"run={run}", "pick=climb"))
     assert served.names == ["mini-internvl-climb", "mini-internvl-climb-uncalibrated"]
-    moved = load_served(
+    other = load_served(
         config(f"run={run}", "pick=climb", "strength=0.5", "layer=4", "name=my model")
     )
-    assert (moved.name, moved.layer, moved.strength) == ("my model", 4, 0.5)
+    assert (other.name, other.layer, other.strength) == ("my model", 4, 0.5)
     gated = load_served(config(f"run={run}", "pick=conditional"))
-    assert any("gate opens" in note for note in gated.notes)
+    assert set(gated.notes) >= set(gated.method.notes) != set()
 
 
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "code", "values"),
     [
-        ([], r"is a run of climb, .*Give pick=NAME"),
-        (["pick=climp"], "pick=climp: .*Did you mean 'climb'"),
-        (["method=steer"], "method=steer with run=.*pick=steer picks one"),
-        (["pick=climb", "layer=5"], r"layer=5: climb has layers \[3, 4\]"),
-        (["pick=climb", "model.dtype=bfloat16"], "calibrated mini-internvl as it was then"),
+        ([], "missing-setting", ["climb", "vlm_guard", "pick=NAME"]),
+        (["pick=climp"], "unknown-name", ["pick=climp", "'climb'"]),
+        (["method=steer"], "conflicting-settings", ["method=steer", "pick=steer"]),
+        (["pick=climb", "layer=5"], "invalid-setting", ["layer=5", "climb", "[3, 4]"]),
+        (["pick=climb", "model.dtype=bfloat16"], "mismatch", ["mini-internvl", "fingerprint"]),
     ],
 )
-def test_what_does_not_fit_a_run(run, overrides, words):
-    with pytest.raises(CalibError, match=words):
+def test_settings_that_contradict_the_run_are_refused(run, overrides, code, values):
+    with raises(code, *values):
         load_served(config(f"run={run}", *overrides))
 
 
-def _without(settings, name):
-    return {key: value for key, value in settings.items() if key != name}
-
-
-def change(folder, **settings):
+def change_config(folder, **settings):
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
 
 
-def test_folders_that_are_no_finished_run_of_a_model_with_weights(run, tmp_path):
-    with pytest.raises(CalibError, match="not a finished run of calib.sweep"):
+def test_folders_without_a_usable_run_are_refused(run, tmp_path):
+    with raises("unfinished-run", tmp_path):
         load_served(config(f"run={tmp_path}"))
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     serve = config(f"run={copy}", "pick=climb")
-    said = json.loads((copy / "run.json").read_text())
-    said["identity"]["fingerprint"] = "0" * 16
-    (copy / "run.json").write_text(json.dumps(said))
-    with pytest.raises(CalibError, match="fingerprint 0000000000000000, now"):
+    manifest = json.loads((copy / "run.json").read_text())
+    manifest["identity"]["fingerprint"] = "0" * 16
+    (copy / "run.json").write_text(json.dumps(manifest))
+    with raises("mismatch", "0" * 16):
         load_served(serve)
     shutil.copy(run / "run.json", copy / "run.json")
     methods = yaml.safe_load((copy / "config.yaml").read_text())["methods"]
-    for up in (methods["up"] | {"new_setting": 1}, _without(methods["up"], "closed")):
-        change(copy, methods=methods | {"up": up})
-        with pytest.raises(CalibError, match="'climb' are not those of this version of calib"):
+    up = methods["up"]
+    without_field = {key: value for key, value in up.items() if key != "otherwise"}
+    for changed in (up | {"new_setting": 1}, without_field):
+        change_config(copy, methods=methods | {"up": changed})
+        with pytest.raises(CalibError) as caught:
             load_served(serve)
-    change(copy, model={"name": "gpt", "model": "gpt", "base_url": "https://x/v1"})
-    with pytest.raises(CalibError, match="is a run of a model behind an endpoint"):
+        assert "climb" in str(caught.value)
+    change_config(copy, model=asdict(RemoteModelConfig("gpt", "gpt")))
+    with raises("unsupported", copy):
         load_served(serve)
-    for text, words in (("a: [", "cannot be read"), ("a: 1", "is no configuration of a sweep")):
+    for text in ("a: [", "a: 1"):
         (copy / "config.yaml").write_text(text)
-        with pytest.raises(CalibError, match=words):
+        with pytest.raises(CalibError) as caught:
             load_served(serve)
+        assert "config.yaml" in str(caught.value)
 
 
 @pytest.fixture
@@ -270,7 +278,7 @@ def direction(vlm, tmp_path):
     return write
 
 
-def test_settings_instead_of_a_run(direction):
+def test_a_method_is_served_without_a_run(direction):
     steer = ("method=steer", direction(positions=""))
     served = load_served(config(*steer, "method.layers=[3]", "method.strengths=[1.5]"))
     assert (served.layer, served.strength, served.notes) == (3, 1.5, [])
@@ -291,74 +299,87 @@ def test_settings_instead_of_a_run(direction):
     assert len(setting.intervention.edits) == 1 and setting.intervention.prompt_flow is not None
 
 
-def test_an_exported_direction_brings_its_layer_and_strength(direction):
+def test_an_exported_direction_sets_its_layer_and_strength(direction):
     given = direction(chosen_layer=2, strength=-1.5, positions="response")
     served = load_served(config("method=steer", given))
     assert (served.layer, served.strength) == (2, -1.5)
-    assert "method.positions=response for what was measured" in served.notes[0]
+    assert "method.positions=response" in served.notes[0]
     served = load_served(config("method=steer", given, "method.positions=response", "strength=3"))
     assert (served.layer, served.strength, served.notes) == (2, 3, [])
 
 
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "code", "values"),
     [
-        (["method=steer"], "method=steer is fitted to a benchmark.* or method.direction=FILE"),
-        (["method=few_shot"], "few_shot is fitted to a benchmark, and none is read here"),
-        (["method=conditional"], "conditional is fitted to a benchmark"),
-        (["method=combine"], "combine is fitted to a benchmark"),
-        (["pick=steer"], "pick names a method of a run"),
-        (["strength=2"], "strength and layer are those of a method, and there is none"),
-        (["method=reminder", "strength=1", "layer=3"], "layer=3: reminder has layers"),
-        (["method=reminder", "method.strengths=[3]"], "3 means nothing for method=reminder"),
-        (["method=reminder", "method.strengths=[0,1]"], "a model is served at one. Give strength"),
-        (["model=vllm", "model.model=x", "method=reminder"], "answers behind an endpoint"),
+        (["method=steer"], "unsupported", ["method=steer", "run=FOLDER", "method.direction=FILE"]),
+        (["method=few_shot"], "unsupported", ["method=few_shot", "run=FOLDER"]),
+        (["method=conditional"], "unsupported", ["method=conditional"]),
+        (["method=combine"], "unsupported", ["method=combine"]),
+        (["pick=steer"], "conflicting-settings", ["pick=steer", "run=FOLDER"]),
+        (["strength=2"], "conflicting-settings", ["strength"]),
+        (["method=reminder", "strength=1", "layer=3"], "invalid-setting", ["layer=3", "reminder"]),
+        (["method=reminder", "method.strengths=[0,1]"], "missing-setting", ["strength=1"]),
     ],
 )
-def test_settings_that_cannot_be_served(overrides, words):
-    with pytest.raises(CalibError, match=words):
+def test_settings_that_cannot_be_served_are_refused(overrides, code, values):
+    with raises(code, *values):
         load_served(config(*overrides))
 
 
-def test_a_direction_without_a_point_is_asked_for_one(direction):
+@pytest.mark.parametrize(
+    ("overrides", "value"),
+    [
+        (["method=reminder", "method.strengths=[3]"], "method=reminder"),
+        (["model=vllm", "model.model=x", "method=reminder"], "endpoint"),
+    ],
+)
+def test_errors_of_the_method_and_the_model_reach_the_user(overrides, value):
+    with pytest.raises(CalibError) as caught:
+        load_served(config(*overrides))
+    assert value in str(caught.value)
+
+
+def test_a_direction_without_a_chosen_setting_needs_layer_and_strength(direction):
     steer = ("method=steer", direction(positions=""))
-    with pytest.raises(CalibError, match="a model is served at one. Give strength=1"):
+    with raises("missing-setting", "strength=1"):
         load_served(config(*steer))
-    with pytest.raises(CalibError, match=r"layers \[2, 3\], and a model is served at one"):
+    with raises("missing-setting", "[2, 3]", "layer=3"):
         load_served(config(*steer, "strength=1"))
-    with pytest.raises(CalibError, match="a budget of KL and layers=auto are for a sweep"):
+    with raises("unsupported", "method=steer", "layers=auto"):
         load_served(config(*steer, "strength=1", "method.layers=auto"))
-    with pytest.raises(CalibError, match="a budget of KL and layers=auto are for a sweep"):
+    with raises("unsupported", "method=steer", "kl"):
         load_served(config(*steer, "strength=1", "method.kl=0.1"))
 
 
-def test_a_strength_that_counts_is_one_of_those_that_were_given(tools):
+def test_requests_may_only_use_configured_strengths_of_an_integer_axis():
     served = load_served(config("method=reminder"))
-    with tools.running(served) as server:
-        body = {"model": served.name, "messages": tools.said("Hello"), "max_tokens": 2}
+    with ServerThread(served) as server:
+        body = {"model": served.name, "messages": user_message("Hello"), "max_tokens": 2}
         for strength, status in ((0, 200), (1, 200), (2, 400), (0.5, 400), (-1, 400)):
-            reply = tools.post(server, {**body, "calib": {"strength": strength}})
+            reply = post(server, {**body, "calib": {"strength": strength}})
             assert reply.status_code == status, reply.text
-        assert "Choose from 0, 1" in tools.post(server, {**body, "calib": {"strength": 2}}).text
-        reply = tools.post(server, {**body, "calib": {"layer": 1}})
-        assert reply.status_code == 400 and "Leave calib.layer away" in reply.text
+        error = post(server, {**body, "calib": {"strength": 2}}).json()["error"]
+        assert error["param"] == "calib.strength" and "0, 1" in error["message"]
+        reply = post(server, {**body, "calib": {"layer": 1}})
+        assert reply.status_code == 400
+        assert reply.json()["error"]["param"] == "calib.layer"
 
 
-def test_the_configuration_refuses_what_means_nothing():
-    def make(**changes):
-        return ServeConfig(**{"model": None, "method": Steer(), **changes})
-
-    for changes, words in (
-        ({"port": 70000}, "port: 70000 is not between 0 and 65535"),
-        ({"host": " "}, "host is empty"),
-        ({"name": ""}, "name is empty"),
-        ({"layer": -1}, "layer: -1 is not between"),
-        ({"strength": float("nan")}, "strength: nan"),
-        ({"key_env": "sk-123"}, "key_env is not the name of an environment variable"),
-        ({"body_mb": 0}, "body_mb: 0"),
-        ({"waiting": 0}, "waiting: 0"),
+def test_invalid_settings_of_the_command_are_refused():
+    for settings in (
+        {"port": 70000},
+        {"host": " "},
+        {"name": ""},
+        {"layer": -1},
+        {"strength": float("nan")},
+        {"key_env": "sk-123"},
+        {"body_mb": 0},
+        {"waiting": 0},
     ):
-        with pytest.raises(CalibError, match=words):
-            make(**changes)
-    with pytest.raises(CalibError, match="early_stop goes by a judge"):
+        (name,) = settings
+        with pytest.raises(CalibError) as caught:
+            ServeConfig(**{"model": None, "method": Steer(), **settings})
+        assert name in str(caught.value)
+    with pytest.raises(CalibError) as caught:
         config("generation.early_stop=true")
+    assert "early_stop" in str(caught.value)
