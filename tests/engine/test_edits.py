@@ -1,4 +1,4 @@
-"""Edits inside a model: exact where they are asked, nothing elsewhere, nothing left behind."""
+"""Edits inside a model: exact at the chosen tokens, no change elsewhere, no hooks left behind."""
 
 import functools
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from tiny_families import examples, tiny
 from calib.engine.edits import REACH, Edit, SiteEdits
 from calib.engine.engine import Engine
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp, LowRank
-from calib.engine.prefill import read_last, read_prefix, read_whole
+from calib.engine.prefill import read_in_single_pass, read_last_token, read_prefix
 from calib.engine.request import Decoding, Request, Stats
 from calib.models.layers import decoder, decoder_layers
 from calib.models.prompts import read_prompt
@@ -26,7 +26,7 @@ def small():
 
 
 @functools.cache
-def shown():
+def image_examples():
     return [example for example in examples(6) if example.picture]
 
 
@@ -34,34 +34,36 @@ def add(vlm, layer, positions="all", size=4.0, seed=0, site="residual"):
     return Edit(layer, Add(size * unit_vector(vlm.width, seed)), positions, site)
 
 
-def idle(vlm):
-    along = unit_vector(vlm.width, 5)
-    return Add(0 * along), AddKeepingNorm(0 * along), Ablate(along, 0.0), Clamp(along)
+def operators_without_effect(vlm):
+    vector = unit_vector(vlm.width, 5)
+    return Add(0 * vector), AddKeepingNorm(0 * vector), Ablate(vector, 0.0), Clamp(vector)
 
 
 def logits(vlm, edits):
-    """Scores of the first token of each row, read in two passes and in one; row k is of prompt k,
-    or of the second for the rows that are left."""
-    prompts = [read_prompt(vlm, example) for example in shown()[:2]]
+    """First-token logits of each row, from two passes and from a single pass.
+
+    Row 0 has the first prompt, all others the second. # [2, rows, vocabulary]
+    """
+    prompts = [read_prompt(vlm, example) for example in image_examples()[:2]]
     prompt_of = [min(row, 1) for row in range(len(edits))]
     with torch.no_grad():
         prefix = read_prefix(vlm, prompts, prompt_of, edits, Stats())
-        last = read_last(vlm, [prefix], [(0, row) for row in range(len(edits))], Stats())
-        whole = read_whole(vlm, prompts, prompt_of, edits, Stats())
-    return torch.stack([read.logits[read.state_of] for read in (last, whole)])
+        two = read_last_token(vlm, [prefix], [(0, row) for row in range(len(edits))], Stats())
+        single = read_in_single_pass(vlm, prompts, prompt_of, edits, Stats())
+    return torch.stack([prefilled.logits[prefilled.state_of] for prefilled in (two, single)])
 
 
-def hooks(vlm):
+def count_hooks(vlm):
     modules = decoder(vlm.model).modules()
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
 
 
 @contextmanager
-def standing(vlm, layer, site="residual"):
-    """While open, collects what stands at a site."""
-    seen = []
-    handle = hook_at_site(vlm, layer, site, lambda hidden: seen.append(hidden.clone()))
-    yield seen
+def recording(vlm, layer, site="residual"):
+    """Collect the activations at a site while the context is open."""
+    activations = []
+    handle = hook_at_site(vlm, layer, site, lambda hidden: activations.append(hidden.clone()))
+    yield activations
     handle.remove()
 
 
@@ -69,19 +71,19 @@ def standing(vlm, layer, site="residual"):
 @pytest.mark.parametrize("positions", REACH)
 def test_zero_strength_is_bit_identical(small, positions, site):
     plain = logits(small, [(), ()])
-    for layer, operator in enumerate(idle(small)):
+    for layer, operator in enumerate(operators_without_effect(small)):
         edits = (Edit(layer, operator, positions, site), Edit(4, operator, positions, site))
         assert torch.equal(logits(small, [edits, edits]), plain)
 
 
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("layer", [0, 2, 4])
-def test_an_unedited_row_is_the_same_to_the_bit_beside_any_edit(small, layer, site):
-    def beside(size):
+def test_an_unedited_row_is_bit_identical_whatever_the_edits_of_other_rows(small, layer, site):
+    def with_edited_rows(size):
         edited = [(add(small, layer, "all", size, k, site),) for k in range(6)]
         return logits(small, [(), (), *edited])
 
-    weak, strong = beside(0.5), beside(50.0)
+    weak, strong = with_edited_rows(0.5), with_edited_rows(50.0)
     assert torch.equal(weak[:, :2], strong[:, :2])
     assert (weak[:, 2:] - strong[:, 2:]).abs().amax(-1).min() > 0.1
 
@@ -90,56 +92,56 @@ def test_an_unedited_row_is_the_same_to_the_bit_beside_any_edit(small, layer, si
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("positions", REACH)
 def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
-    """By the vector, at every chosen token of the prompt and the response; by nothing elsewhere."""
-    # Far too small to change what is said, so that both rows read the same tokens.
+    """In the prompt and in the response."""
+    # Too small to change the response, so that both rows read the same tokens.
     edit = add(small, 2, positions, 1e-3, site=site)
-    asked = [Request(shown()[1], edits) for edits in ((), (edit,))]
+    requests = [Request(image_examples()[1], edits) for edits in ((), (edit,))]
     engine = Engine(small, Decoding(max_new_tokens=4, sharing=sharing))
-    engine.answer(asked)  # compares with plain generate, which would be recorded too
-    said, read = [], []
-    for one in asked:
-        with standing(small, 2, site) as seen:
-            said.append(engine.answer([one])[0].tokens)
-        # What the row is compared with is read behind it.
-        read.append(torch.cat([states[0] for states in seen]))  # [length, width]
-    assert said[0] == said[1] and len(said[0]) == 4
-    moved = read[1] - read[0]
-    prompt = read_prompt(small, shown()[1]).tokens
-    responding = torch.full((3,), positions in ("all", "response"))
-    expected = torch.cat([position_mask(small, prompt, positions), responding])
-    assert torch.allclose(moved, expected[:, None] * edit.operator.vector, rtol=0, atol=1e-5)
+    engine.answer(requests)  # runs the self-check, which would be recorded too
+    tokens, read = [], []
+    for request in requests:
+        with recording(small, 2, site) as activations:
+            tokens.append(engine.answer([request])[0].tokens)
+        # The row is the first of the batch; the unedited row for KL comes after it.
+        read.append(torch.cat([hidden[0] for hidden in activations]))  # [length, width]
+    assert tokens[0] == tokens[1] and len(tokens[0]) == 4
+    difference = read[1] - read[0]
+    prompt = read_prompt(small, image_examples()[1]).tokens
+    in_response = torch.full((3,), positions in ("all", "response"))
+    mask = torch.cat([position_mask(small, prompt, positions), in_response])
+    assert torch.allclose(difference, mask[:, None] * edit.operator.vector, rtol=0, atol=1e-5)
 
 
-def test_edits_after_one_layer_are_applied_in_their_order():
-    along, hidden = unit_vector(8, 1), torch.randn(3, 2, 8)
-    add, ablate = Edit(0, Add(2 * unit_vector(8, 2))), Edit(0, Ablate(along))
-    clamp = Edit(0, Clamp(along, 1.0, 1.0))
-    found = SiteEdits([(add, ablate, clamp), (clamp, add), (ablate,)], CPU).apply(hidden)
-    assert torch.allclose(found[0] @ along, torch.ones(2), atol=1e-5)
-    assert torch.allclose(found[1] @ along, 1 + 2 * unit_vector(8, 2) @ along, atol=1e-5)
-    assert torch.allclose(found[2] @ along, torch.zeros(2), atol=1e-5)
-    backwards = SiteEdits([(clamp, ablate, add)], CPU).apply(hidden[:1])
-    assert (backwards - found[:1]).abs().max() > 0.1
+def test_edits_at_one_site_are_applied_in_order():
+    d, hidden = unit_vector(8, 1), torch.randn(3, 2, 8)
+    add, ablate = Edit(0, Add(2 * unit_vector(8, 2))), Edit(0, Ablate(d))
+    clamp = Edit(0, Clamp(d, 1.0, 1.0))
+    edited = SiteEdits([(add, ablate, clamp), (clamp, add), (ablate,)], CPU).apply(hidden)
+    assert torch.allclose(edited[0] @ d, torch.ones(2), atol=1e-5)
+    assert torch.allclose(edited[1] @ d, 1 + 2 * unit_vector(8, 2) @ d, atol=1e-5)
+    assert torch.allclose(edited[2] @ d, torch.zeros(2), atol=1e-5)
+    reversed_order = SiteEdits([(clamp, ablate, add)], CPU).apply(hidden[:1])
+    assert (reversed_order - edited[:1]).abs().max() > 0.1
 
 
-def test_rows_that_go_on_keep_their_edits():
-    along = unit_vector(8, 1)
-    of_row = [
-        (Edit(0, Add(along)), Edit(0, Ablate(along, 0.5))),
+def test_selected_rows_keep_their_edits():
+    d = unit_vector(8, 1)
+    rows = [
+        (Edit(0, Add(d)), Edit(0, Ablate(d, 0.5))),
         (),
-        (Edit(0, Clamp(along, 3.0, 4.0)),),
-        (Edit(0, Add(-along)),),
-        (Edit(0, Ablate(along)), Edit(0, Add(2 * along))),
+        (Edit(0, Clamp(d, 3.0, 4.0)),),
+        (Edit(0, Add(-d)),),
+        (Edit(0, Ablate(d)), Edit(0, Add(2 * d))),
     ]
-    edits, left = SiteEdits(of_row, CPU), of_row
+    edits = SiteEdits(rows, CPU)
     for order in ([4, 1, 2, 0], [3, 1, 2], [1], []):
-        edits.keep(torch.tensor(order, dtype=torch.int64))
-        left = [left[k] for k in order]
-        hidden = torch.randn(len(left), 1, 8)
-        assert torch.equal(edits.apply(hidden), SiteEdits(left, CPU).apply(hidden))
+        edits.select_rows(torch.tensor(order, dtype=torch.int64))
+        rows = [rows[k] for k in order]
+        hidden = torch.randn(len(rows), 1, 8)
+        assert torch.equal(edits.apply(hidden), SiteEdits(rows, CPU).apply(hidden))
 
 
-def test_an_identity_is_what_an_edit_does(small):
+def test_identities_differ_where_edits_do(small):
     along = unit_vector(small.width, 1)
     different = [
         Edit(1, Add(along)),
@@ -165,44 +167,47 @@ def test_an_identity_is_what_an_edit_does(small):
 @pytest.mark.parametrize("sharing", [True, False])
 @pytest.mark.parametrize("passes", [1, 2, 3])
 def test_an_exception_leaves_no_hook_behind(small, sharing, passes):
-    """In the prompt's first pass, its last token's, or that of a generated token."""
+    """In the pass over the prompt, over its last token, or over a generated token."""
     engine = Engine(small, Decoding(max_new_tokens=4, sharing=sharing))
-    edited = [(add(small, k, size=1e-3, site=site),) for k, site in enumerate(SITES)]
-    asked = [Request(shown()[1], edits) for edits in edited]
-    assert len(engine.answer(asked)[0].tokens) == 4
-    before, calls = hooks(small), []
+    edits = [(add(small, k, size=1e-3, site=site),) for k, site in enumerate(SITES)]
+    requests = [Request(image_examples()[1], row_edits) for row_edits in edits]
+    assert len(engine.answer(requests)[0].tokens) == 4
+    before, calls = count_hooks(small), []
 
     def fail(module, args, output):
-        calls.append(hooks(small))
+        calls.append(count_hooks(small))
         if len(calls) == passes:
             raise ZeroDivisionError
 
     handle = small.model.get_output_embeddings().register_forward_hook(fail)
     body = decoder(small.model).norm.register_forward_hook(fail)
     with pytest.raises(ZeroDivisionError):
-        engine.answer(asked)
+        engine.answer(requests)
     handle.remove()
     body.remove()
-    assert hooks(small) == before < max(calls)
+    assert count_hooks(small) == before < max(calls)
 
 
-def test_somebody_elses_hook_survives_and_sees_the_edit(small):
+def test_third_party_hooks_survive_and_see_the_edit(small):
     engine = Engine(small, Decoding(max_new_tokens=1))
-    asked = [Request(shown()[0], (add(small, 2),))]
-    engine.answer(asked)
-    with standing(small, 2) as seen:
-        before = hooks(small)
-        engine.answer(asked)
-        assert hooks(small) == before
-    assert (seen[-1][0] - seen[-1][1]).abs().max() > 0.5  # edited, and what it is compared with
+    requests = [Request(image_examples()[0], (add(small, 2),))]
+    engine.answer(requests)
+    with recording(small, 2) as activations:
+        before = count_hooks(small)
+        engine.answer(requests)
+        assert count_hooks(small) == before
+    edited, unedited = activations[-1]
+    assert (edited - unedited).abs().max() > 0.5
 
 
 @pytest.mark.parametrize("sharing", [True, False])
 def test_blocks_that_return_tuples_are_edited(small, monkeypatch, sharing):
-    """As they do in other versions of transformers, and in other architectures."""
+    """As in other versions of transformers and other architectures."""
     decoding = Decoding(max_new_tokens=6, sharing=sharing)
-    asked = [Request(example, (add(small, 2, seed=k),)) for k, example in enumerate(shown())]
-    expected = Engine(small, decoding).answer(asked)
+    requests = [
+        Request(example, (add(small, 2, seed=k),)) for k, example in enumerate(image_examples())
+    ]
+    expected = Engine(small, decoding).answer(requests)
     layer, following = decoder_layers(small.model)[2:4]
     inner = type(layer).forward
 
@@ -214,6 +219,6 @@ def test_blocks_that_return_tuples_are_edited(small, monkeypatch, sharing):
 
     monkeypatch.setattr(layer, "forward", returning_tuple)
     handle = following.register_forward_pre_hook(first_of_tuple, with_kwargs=True, prepend=True)
-    found = Engine(small, decoding).answer(asked)
+    responses = Engine(small, decoding).answer(requests)
     handle.remove()
-    assert found == expected
+    assert responses == expected

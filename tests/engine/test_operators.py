@@ -1,4 +1,4 @@
-"""Operators: each formula in float64, row by row in mixed company, and where formulas are thin."""
+"""Operators: formulas in float64, independence of rows in a batch, and numerical edge cases."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ ALONG, ACROSS = unit_vector(WIDTH, 0), unit_vector(WIDTH, 7)
 
 def rows(rank, seed):
     """Orthonormal rows. # [rank, width]"""
-    drawn = torch.stack([unit_vector(WIDTH, seed + k) for k in range(rank)])
-    return torch.linalg.qr(drawn.T).Q.T.contiguous()
+    vectors = torch.stack([unit_vector(WIDTH, seed + k) for k in range(rank)])
+    return torch.linalg.qr(vectors.T).Q.T.contiguous()
 
 
 OPERATORS = (
@@ -61,7 +61,7 @@ IDLE = (
 )
 
 
-def named(operator):
+def operator_name(operator):
     return operator.name
 
 
@@ -70,12 +70,12 @@ def activations(rows, seed=1):
 
 
 def applied(operators, hidden):
-    """Row k of ``hidden`` with operator k, all at once."""
+    """Row k of ``hidden`` edited by operator k, in one batch."""
     return SiteEdits([(Edit(0, operator),) for operator in operators], CPU).apply(hidden)
 
 
-def written_out(operator, hidden):
-    """The formula for one activation. # [width] float64"""
+def formula(operator, hidden):
+    """The operator's formula for one activation. # [width] float64"""
     h = hidden
     if isinstance(operator, Add):
         return h + operator.vector.double().numpy()
@@ -85,8 +85,8 @@ def written_out(operator, hidden):
     if isinstance(operator, LowRank):
         read, write = operator.read.double().numpy(), operator.write.double().numpy()
         offset, low, high = (
-            np.broadcast_to(np.asarray(one), len(read))
-            for one in (operator.offset, operator.low, operator.high)
+            np.broadcast_to(np.asarray(value), len(read))
+            for value in (operator.offset, operator.low, operator.high)
         )
         for k in range(len(read)):
             size = np.sum(read[k] * hidden) + offset[k]
@@ -100,30 +100,30 @@ def written_out(operator, hidden):
         moved = h / length + operator.strength * d
         return length * moved / np.sqrt(np.sum(moved**2))
     if isinstance(operator, AblateByCosine):
-        apart = h - operator.reference.double().numpy()
-        cosine = np.sum(apart * d) / np.sqrt(np.sum(apart**2))
+        difference = h - operator.reference.double().numpy()
+        cosine = np.sum(difference * d) / np.sqrt(np.sum(difference**2))
         return h - operator.strength * min(max(cosine, 0.0), 1.0) * length * d
     if isinstance(operator, Ablate):
         return h - operator.strength * h @ np.atleast_2d(d).T @ np.atleast_2d(d)
-    along = np.sum(h * d)
-    return h + (min(max(along, operator.low), operator.high) - along) * d
+    component = np.sum(h * d)
+    return h + (min(max(component, operator.low), operator.high) - component) * d
 
 
-@pytest.mark.parametrize("operator", OPERATORS, ids=named)
+@pytest.mark.parametrize("operator", OPERATORS, ids=operator_name)
 def test_the_formula(operator):
     hidden = activations(1)
-    found = applied([operator], hidden)[0].double().numpy()
-    expected = [written_out(operator, h) for h in hidden[0].double().numpy()]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    edited = applied([operator], hidden)[0].double().numpy()
+    expected = [formula(operator, h) for h in hidden[0].double().numpy()]
+    np.testing.assert_allclose(edited, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("operator", OPERATORS, ids=named)
+@pytest.mark.parametrize("operator", OPERATORS, ids=operator_name)
 def test_the_naive_loop_has_the_same_formula(operator):
     hidden = activations(1)
     assert torch.allclose(applied([operator], hidden), apply_operator(hidden, operator), atol=1e-5)
 
 
-def test_a_row_among_others_is_as_alone():
+def test_a_row_does_not_depend_on_the_batch():
     mixed = [*OPERATORS, *reversed(OPERATORS), *IDLE]
     hidden = activations(len(mixed))
     together = applied(mixed, hidden)
@@ -131,58 +131,58 @@ def test_a_row_among_others_is_as_alone():
         assert torch.equal(together[row], applied([operator], hidden[row : row + 1])[0])
 
 
-@pytest.mark.parametrize("operator", OPERATORS, ids=named)
-def test_what_is_edited_stays_whole(operator):
+@pytest.mark.parametrize("operator", OPERATORS, ids=operator_name)
+def test_the_input_is_not_modified(operator):
     hidden = activations(1)
     before = hidden.clone()
     assert not torch.equal(applied([operator], hidden), hidden)
     assert torch.equal(hidden, before)
 
 
-@pytest.mark.parametrize("operator", IDLE, ids=named)
-def test_what_changes_nothing_is_exact(operator):
+@pytest.mark.parametrize("operator", IDLE, ids=operator_name)
+def test_operators_without_effect_are_bit_exact(operator):
     hidden = 1e3 * activations(1)
     assert torch.equal(applied([operator], hidden), hidden)
 
 
-@pytest.mark.parametrize("operator", (*OPERATORS, *IDLE), ids=named)
+@pytest.mark.parametrize("operator", (*OPERATORS, *IDLE), ids=operator_name)
 @pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16))
-def test_a_narrow_type_stays_narrow(operator, dtype):
+def test_the_dtype_is_preserved(operator, dtype):
     hidden = activations(1).to(dtype)
-    found = applied([operator], hidden)
-    assert found.dtype == dtype
-    assert torch.allclose(found.float(), applied([operator], hidden.float()), atol=0.05)
+    edited = applied([operator], hidden)
+    assert edited.dtype == dtype
+    assert torch.allclose(edited.float(), applied([operator], hidden.float()), atol=0.05)
 
 
-def test_keeping_the_norm_of_nothing_is_nothing():
+def test_norm_preserving_addition_leaves_zero_activations_at_zero():
     hidden = activations(1)
     hidden[0, 2] = 0.0
-    found = applied([AddKeepingNorm(4.0 * ALONG)], hidden)
-    assert torch.equal(found[0, 2], torch.zeros(WIDTH))
-    assert found.isfinite().all()
+    edited = applied([AddKeepingNorm(4.0 * ALONG)], hidden)
+    assert torch.equal(edited[0, 2], torch.zeros(WIDTH))
+    assert edited.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float16))
 def test_a_vector_that_cancels_the_activation(dtype):
-    """It has no direction left to keep the norm in: anything but a number that is not finite."""
+    """The sum has no direction, so any finite result is acceptable."""
     hidden = (40.0 * ALONG.to(dtype)).expand(1, 1, WIDTH)
     assert applied([AddKeepingNorm(-hidden[0, 0].float())], hidden).isfinite().all()
 
 
 def test_a_clamp_with_equal_bounds_sets_the_component():
-    found = applied([Clamp(ALONG, 2.5, 2.5)], activations(1))
-    assert torch.allclose(found @ ALONG, torch.tensor(2.5), atol=1e-5)
+    edited = applied([Clamp(ALONG, 2.5, 2.5)], activations(1))
+    assert torch.allclose(edited @ ALONG, torch.tensor(2.5), atol=1e-5)
 
 
-def test_a_component_between_the_bounds_is_left_alone():
+def test_a_component_between_the_bounds_is_unchanged():
     hidden = activations(1, seed=3)
     inside = (hidden @ ALONG).abs() < 0.8
     assert inside.any() and not inside.all()
-    found = applied([Clamp(ALONG, -0.8, 0.8)], hidden)
-    assert torch.equal((found == hidden).all(-1), inside)
+    edited = applied([Clamp(ALONG, -0.8, 0.8)], hidden)
+    assert torch.equal((edited == hidden).all(-1), inside)
 
 
-def test_ranks_of_their_own_in_one_batch():
+def test_rows_of_different_ranks_in_one_batch():
     operators = [Ablate(rows(k, k), 0.8) for k in (1, 3, 2, 3)]
     operators += [LowRank(rows(k, k), rows(k, 9), 0.2, high=1.0) for k in (2, 5, 2)]
     hidden = activations(len(operators))
@@ -191,17 +191,18 @@ def test_ranks_of_their_own_in_one_batch():
         assert torch.allclose(together[row], apply_operator(hidden[row], operator), atol=1e-5)
 
 
-def test_a_subspace_is_gone_whatever_its_basis():
-    found = applied([Ablate(rows(3, 1))], activations(1))
-    assert (found @ rows(3, 1).T).abs().max() < 1e-5
-    turned = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q
-    assert torch.allclose(found, applied([Ablate(turned @ rows(3, 1))], activations(1)), atol=1e-5)
+def test_ablation_of_a_subspace_does_not_depend_on_its_basis():
+    edited = applied([Ablate(rows(3, 1))], activations(1))
+    assert (edited @ rows(3, 1).T).abs().max() < 1e-5
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q
+    rotated = applied([Ablate(rotation @ rows(3, 1))], activations(1))
+    assert torch.allclose(edited, rotated, atol=1e-5)
 
 
-@pytest.mark.parametrize("operator", (*OPERATORS, *IDLE), ids=named)
+@pytest.mark.parametrize("operator", (*OPERATORS, *IDLE), ids=operator_name)
 @pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16, torch.float16))
 def test_activations_stay_finite(operator, dtype):
-    """Where there is nothing, next to nothing, and much."""
+    """For zero, tiny and large activations."""
     hidden = activations(1).to(dtype)
     hidden[0, 0] = 0.0
     hidden[0, 1] = torch.finfo(dtype).smallest_normal
@@ -210,33 +211,33 @@ def test_activations_stay_finite(operator, dtype):
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16, torch.float16))
-def test_what_is_in_proportion_to_nothing_is_nothing(dtype):
-    nothing = torch.zeros(1, 2, WIDTH, dtype=dtype)
+def test_addition_by_norm_leaves_zero_activations_at_zero(dtype):
+    zeros = torch.zeros(1, 2, WIDTH, dtype=dtype)
     for operator in (AddByNorm(ALONG, 2.0), AddByNormKeepingNorm(ALONG, 2.0)):
-        assert torch.equal(applied([operator], nothing), nothing)
+        assert torch.equal(applied([operator], zeros), zeros)
 
 
-def test_a_norm_is_kept():
+def test_norm_preserving_addition_by_norm_preserves_the_norm():
     hidden = activations(1)
-    found = applied([AddByNormKeepingNorm(ALONG, 3.0)], hidden)
-    assert torch.allclose(found.norm(dim=-1), hidden.norm(dim=-1), rtol=1e-5)
-    assert (found @ ALONG / found.norm(dim=-1)).min() > 0.8
+    edited = applied([AddByNormKeepingNorm(ALONG, 3.0)], hidden)
+    assert torch.allclose(edited.norm(dim=-1), hidden.norm(dim=-1), rtol=1e-5)
+    assert (edited @ ALONG / edited.norm(dim=-1)).min() > 0.8
 
 
-def test_only_what_points_along_the_direction_is_ablated_by_its_cosine():
+def test_ablation_by_cosine_changes_only_activations_along_the_direction():
     hidden = activations(1)
     reference = hidden[0, 0].clone()
-    found = applied([AblateByCosine(ALONG, 1.0, reference)], hidden)
+    edited = applied([AblateByCosine(ALONG, 1.0, reference)], hidden)
     against = (hidden - reference) @ ALONG <= 0
     assert against[0, 0] and against.sum() > 1 and not against.all()
-    assert torch.equal((found == hidden).all(-1), against)
-    straight = reference + 2.0 * ALONG
-    removed = straight - applied([AblateByCosine(ALONG, 0.5, reference)], straight[None, None])
-    assert torch.allclose(removed, 0.5 * straight.norm() * ALONG, atol=1e-4)
+    assert torch.equal((edited == hidden).all(-1), against)
+    parallel = reference + 2.0 * ALONG
+    removed = parallel - applied([AblateByCosine(ALONG, 0.5, reference)], parallel[None, None])
+    assert torch.allclose(removed, 0.5 * parallel.norm() * ALONG, atol=1e-4)
 
 
-def test_one_number_stands_for_one_each():
+def test_a_number_applies_to_every_rank():
     read, write, hidden = rows(3, 3), rows(3, 5), activations(1)
-    one = applied([LowRank(read, write, 0.5, -1.0, 1.0)], hidden)
-    each = (torch.full((3,), value) for value in (0.5, -1.0, 1.0))
-    assert torch.equal(one, applied([LowRank(read, write, *each)], hidden))
+    edited = applied([LowRank(read, write, 0.5, -1.0, 1.0)], hidden)
+    by_rank = (torch.full((3,), value) for value in (0.5, -1.0, 1.0))
+    assert torch.equal(edited, applied([LowRank(read, write, *by_rank)], hidden))
