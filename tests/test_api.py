@@ -1,4 +1,4 @@
-"""calib from Python: the same code as the commands, and errors that say what to do."""
+"""The library: the same results as the engine and the commands, and coded errors."""
 
 import csv
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 import torch
 from in_process import command, undrawn
 from PIL import Image
+from raising import raises
 
 import calib
 from calib.api import Model
@@ -18,7 +19,6 @@ from calib.engine.edits import Edit
 from calib.engine.engine import Engine
 from calib.engine.operators import Add
 from calib.engine.request import Decoding, Request
-from calib.util.errors import CalibError
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,13 @@ def model(vlm):
 
 @pytest.fixture(scope="module")
 def twins():
-    found = pairs(mini(["image_centric", "text_centric"], limit=120))
-    return [pair for pair in found if pair.safe.split == "train"]
+    loaded = pairs(mini(["image_centric", "text_centric"], limit=120))
+    return [pair for pair in loaded if pair.safe.split == "train"]
 
 
 @pytest.fixture(scope="module")
 def direction(model, twins):
-    return calib.extract(model, twins)
+    return calib.fit(model, twins)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def queries(twins):
     return [example for pair in twins[:8] for example in (pair.unsafe, pair.safe)]
 
 
-def test_it_is_imported_without_torch():
+def test_importing_calib_does_not_import_torch():
     code = "import sys, calib; print('torch' in sys.modules, calib.__version__)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["False", calib.__version__]
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["False", calib.__version__]
 
 
-def test_loading_by_name_is_the_commands_model(vlm):
+def test_a_name_loads_the_model_of_the_commands(vlm):
     loaded = calib.load("internvl")
     assert loaded.vlm.fingerprint == vlm.fingerprint
     assert repr(loaded) == f"<mini-internvl: {vlm.num_layers} layers of {vlm.width}>"
@@ -56,22 +56,22 @@ def test_loading_by_name_is_the_commands_model(vlm):
 
 
 @pytest.mark.parametrize(
-    "name, settings, words",
+    "name, settings, code, values",
     [
-        ("internvel", {}, ["no model 'internvel'", "Did you mean 'internvl'"]),
-        ("/nowhere/at/all", {}, ["/nowhere/at/all", "could not be loaded"]),
-        ("internvl", {"dtipe": "float32"}, ["dtipe"]),
-        ("internvl", {"dtype": "float3"}, ["'float3' is not one of"]),
+        ("internvel", {}, "unknown-name", ["internvel", "'internvl'"]),
+        ("/nowhere/at/all", {}, "not-found", ["/nowhere/at/all"]),
+        ("claude", {}, "unsupported", ["claude"]),
+        ("internvl", {"dtipe": "float32"}, "unknown-setting", ["dtipe", "'dtype'"]),
+        ("internvl", {"dtype": "float3"}, "invalid-setting", ["float3", "'float32'"]),
+        ("internvl", {"tiles": "maybe"}, "invalid-setting", ["maybe"]),
     ],
 )
-def test_what_cannot_be_loaded(name, settings, words):
-    with pytest.raises(CalibError) as caught:
+def test_models_and_settings_that_do_not_exist(name, settings, code, values):
+    with raises(code, *values):
         calib.load(name, **settings)
-    for word in words:
-        assert word in str(caught.value)
 
 
-def test_a_direction_is_fitted_to_most_pairs_and_measured_on_the_others(model, direction, twins):
+def test_a_direction_is_fitted_to_most_pairs_and_measured_on_the_rest(model, direction, twins):
     assert direction.layers == list(range(model.vlm.num_layers))
     assert direction.fingerprint == model.vlm.fingerprint
     assert direction.pairs + direction.auroc_pairs == len(twins)
@@ -81,7 +81,7 @@ def test_a_direction_is_fitted_to_most_pairs_and_measured_on_the_others(model, d
 
 
 def test_the_direction_is_the_difference_of_the_means(model, twins):
-    fitted = calib.extract(model, twins[:10], held_out=0.0)
+    fitted = calib.fit(model, twins[:10], held_out=0.0)
     unsafe = model.read([pair.unsafe for pair in twins[:10]])
     safe = model.read([pair.safe for pair in twins[:10]])
     difference = (unsafe.double().mean(0) - safe.double().mean(0)).float()
@@ -122,7 +122,7 @@ def test_an_error_inside_the_block_ends_the_steering(model, direction, queries):
     assert not model._edits
 
 
-def test_the_layer_is_the_chosen_or_the_best_measured(model, direction, queries):
+def test_the_default_layer_is_the_selected_one_or_the_best_measured(model, direction, queries):
     best = max(range(len(direction.auroc)), key=lambda k: direction.auroc[k])
     with model.steer(direction, strength=3.0):
         (edits,) = model._edits
@@ -131,15 +131,15 @@ def test_the_layer_is_the_chosen_or_the_best_measured(model, direction, queries)
     with model.steer(alone):
         assert [edit.layer for edit in model._edits[0]] == [4]
     blind = replace(direction, auroc=[], auroc_pairs=0)
-    with pytest.raises(CalibError, match="none was chosen or measured"), model.steer(blind):
+    with raises("missing-setting", blind.layers), model.steer(blind):
         pass
 
 
 def test_a_direction_of_another_model_is_refused(model, direction):
     other = replace(direction, fingerprint="0" * 16)
-    with pytest.raises(CalibError, match="was read from"), model.steer(other, layers=3):
+    with raises("mismatch", "0" * 16), model.steer(other, layers=3):
         pass
-    with pytest.raises(CalibError, match="layer 99 does not exist"):
+    with raises("invalid-setting", 99):
         model.steer(direction, layers=99).__enter__()
 
 
@@ -153,12 +153,12 @@ def test_plain_queries_with_pictures(model, queries, tmp_path):
     assert model.generate_all([queries[0].query, "who are you"], [shown, None])[0] == asked
 
 
-def test_pictures_that_are_none(model, tmp_path):
-    with pytest.raises(CalibError, match="1 pictures stand against 2 queries"):
+def test_invalid_pictures(model, tmp_path):
+    with raises("mismatch", 1, 2):
         model.generate_all(["a", "b"], [None])
-    with pytest.raises(CalibError, match="not int"):
+    with raises("invalid-value", "int"):
         model.generate("a", 3)
-    with pytest.raises(CalibError, match="does not exist"):
+    with raises("not-found", tmp_path / "none.png"):
         model.generate("a", tmp_path / "none.png")
 
 
@@ -169,7 +169,7 @@ def test_pairs_from_a_file(model, tmp_path):
         for k in range(12):
             Image.new("RGB", (16, 16), (k, k, k)).save(tmp_path / f"{k}.png")
             writer.writerow([f"how do i peel {k} eggs", f"how do i hurt {k} people", f"{k}.png"])
-    fitted = calib.extract(model, tmp_path / "pairs.csv")
+    fitted = calib.fit(model, tmp_path / "pairs.csv")
     assert fitted.pairs + fitted.auroc_pairs == 12
     calib.write_direction(tmp_path / "d.safetensors", fitted)
     for path in (tmp_path / "d.safetensors", str(tmp_path / "d.safetensors")):
@@ -177,26 +177,26 @@ def test_pairs_from_a_file(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings, message",
+    "settings, values",
     [
-        ({"contrast": "refusal"}, "contrast: 'refusal' is not one of safety, modality"),
-        ({"estimator": "mean"}, "estimator: 'mean' is not one of"),
-        ({"site": "head"}, "site: 'head'"),
-        ({"held_out": 1.0}, "held_out: 1.0"),
+        ({"contrast": "refusal"}, ["contrast", "refusal", "safety, modality"]),
+        ({"estimator": "mean"}, ["estimator", "mean"]),
+        ({"site": "head"}, ["site", "head"]),
+        ({"held_out": 1.0}, ["held_out", 1.0]),
     ],
 )
-def test_settings_that_do_not_exist(model, twins, settings, message):
-    with pytest.raises(CalibError, match=message):
-        calib.extract(model, twins, **settings)
+def test_invalid_settings_of_fit(model, twins, settings, values):
+    with raises("invalid-setting", *values):
+        calib.fit(model, twins, **settings)
 
 
 def test_no_pairs(model):
-    with pytest.raises(CalibError, match="no pairs"):
-        calib.extract(model, [])
+    with raises("too-few"):
+        calib.fit(model, [])
 
 
-def test_projections_are_counted_in_gaps_from_halfway_between_the_means(model, twins):
-    fitted = calib.extract(model, twins[:20], held_out=0.0).of_layers([1, 4])
+def test_projections_are_in_gaps_from_the_midpoint_of_the_class_means(model, twins):
+    fitted = calib.fit(model, twins[:20], held_out=0.0).of_layers([1, 4])
     unsafe = model.project(fitted, [pair.unsafe for pair in twins[:20]])
     safe = model.project(fitted, [pair.safe for pair in twins[:20]])
     assert unsafe.shape == (20, 2)
@@ -205,22 +205,22 @@ def test_projections_are_counted_in_gaps_from_halfway_between_the_means(model, t
     read = model.read([twins[0].unsafe])[0, 4].double()
     vector, middle, gap = (getattr(fitted, name)[1] for name in ("vectors", "midpoint", "gap"))
     assert unsafe[0, 1] == pytest.approx(float((read @ vector.double() - middle) / gap), abs=1e-6)
-    with pytest.raises(CalibError, match="was read from"):
+    with raises("mismatch", "0" * 16):
         model.project(replace(fitted, fingerprint="0" * 16), [twins[0].safe])
 
 
-def test_projections_are_of_the_tokens_and_the_site_the_direction_was_read_from(model, twins):
-    fitted = calib.extract(model, twins[:8], held_out=0.0, positions="text", site="mlp")
+def test_projections_use_the_positions_and_the_site_of_the_direction(model, twins):
+    fitted = calib.fit(model, twins[:8], held_out=0.0, positions="text", site="mlp")
     unsafe = model.project(fitted, [pair.unsafe for pair in twins[:8]])
     assert torch.allclose(unsafe.mean(0), torch.full((6,), 0.5).double(), atol=1e-4)
 
 
 def test_pairs_by_name_are_those_of_the_benchmark():
-    found = calib.load_pairs("mini", limit=20, parts=["text_centric"])
-    assert [p.id for p in found] == [p.id for p in pairs(mini(["text_centric"], limit=20))]
-    some = calib.load_pairs("mini", "validation", limit=20, parts=["text_centric"])
-    assert [p.id for p in some] == [p.id for p in found if p.safe.split == "validation"]
-    assert len(some) == 10
+    loaded = calib.load_pairs("mini", limit=20, parts=["text_centric"])
+    assert [p.id for p in loaded] == [p.id for p in pairs(mini(["text_centric"], limit=20))]
+    validation = calib.load_pairs("mini", "validation", limit=20, parts=["text_centric"])
+    assert [p.id for p in validation] == [p.id for p in loaded if p.safe.split == "validation"]
+    assert len(validation) == 10
 
 
 def test_pairs_of_a_table(tmp_path):
@@ -232,25 +232,25 @@ def test_pairs_of_a_table(tmp_path):
         assert pair.safe.split == "train"
     alone = tmp_path / "alone.csv"
     alone.write_text("safety,query\nsafe,peel an egg\n")
-    with pytest.raises(CalibError, match="has no pairs of a safe and an unsafe"):
+    with raises("too-few", alone):
         calib.load_pairs(alone)
-    with pytest.raises(CalibError, match="None of the 1 pairs of .* is in split test"):
+    with raises("too-few", 1, table, "test"):
         calib.load_pairs(table, "test", train=1.0, validation=0.0)
 
 
 @pytest.mark.parametrize(
-    "given, split, settings, message",
+    "data, split, settings, code, values",
     [
-        ("mini", "tests", {}, "split: 'tests' is not one of train, validation, test"),
-        ("mini", None, {"limits": 3}, "calib.load_pairs: Key 'limits'"),
-        ("mini", None, {"parts": ["none"]}, "data.parts"),
-        ("minni", None, {}, "minni"),
-        ("vscbench", None, {}, "data.root"),
+        ("mini", "tests", {}, "invalid-setting", ["tests", "train, validation, test"]),
+        ("mini", None, {"limits": 3}, "unknown-setting", ["limits", "'limit'"]),
+        ("mini", None, {"parts": ["none"]}, "invalid-setting", ["data.parts", "none"]),
+        ("minni", None, {}, "not-found", ["minni"]),
+        ("vscbench", None, {}, "missing-setting", ["data.root"]),
     ],
 )
-def test_pairs_that_are_not_there(given, split, settings, message):
-    with pytest.raises(CalibError, match=message):
-        calib.load_pairs(given, split, **settings)
+def test_pairs_that_cannot_be_loaded(data, split, settings, code, values):
+    with raises(code, *values):
+        calib.load_pairs(data, split, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -274,30 +274,35 @@ def test_figures_by_name(extracted):
 
 
 @pytest.mark.parametrize(
-    "figure, columns, message",
+    "figure, columns, code, values",
     [
-        ("projection", None, "figure: 'projection' is not one of .* Did you mean 'projections'"),
-        ("layers", 3, "columns: 3 is not 1 or 2"),
-        ("trade_off", None, "hold no results"),
+        ("projection", None, "invalid-setting", ["projection", "'projections'"]),
+        ("layers", 3, "invalid-setting", ["columns", 3]),
+        ("trade_off", None, "too-few", []),
     ],
 )
-def test_figures_that_cannot_be_drawn(extracted, figure, columns, message):
-    with pytest.raises(CalibError, match=message):
+def test_figures_that_cannot_be_drawn(extracted, figure, columns, code, values):
+    with raises(code, *values):
         calib.draw(figure, extracted, columns=columns)
 
 
-def test_figures_of_no_run(tmp_path):
-    with pytest.raises(CalibError, match="is not a finished run"):
+def test_a_folder_without_a_run_cannot_be_drawn(tmp_path):
+    with raises("unfinished-run", tmp_path):
         calib.draw("layers", tmp_path)
 
 
-def test_the_command_of_that_name_can_be_called_too(model, twins, direction):
-    import calib.extract as command
+@pytest.mark.parametrize("former, present", [("extract", "fit"), ("Steerable", "Model")])
+def test_former_names_work_and_warn(former, present):
+    # Not calib.extract: a test in this process may have imported the command of that name.
+    with pytest.warns(DeprecationWarning, match=rf"calib\.{former} .* calib\.{present}"):
+        value = calib.__getattr__(former)
+    assert value is getattr(calib, present)
 
-    assert command.main.__doc__
-    assert torch.equal(calib.extract(model, twins).vectors, direction.vectors)
+
+def test_every_public_name_exists():
+    assert all(getattr(calib, name) is not None for name in calib.__all__)
 
 
 def test_unknown_names():
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="nothing"):
         calib.nothing  # noqa: B018
