@@ -1,10 +1,10 @@
-"""An evaluation of inspect-ai, whose environment needs nothing of calib.
+"""An evaluation with inspect-ai, whose environment does not need calib.
 
     CALIB_BASE_URL=http://127.0.0.1:8000/v1 CALIB_API_KEY=none \\
         python inspect_questions.py MODEL QUESTIONS.jsonl LOGS
 
-Lines of QUESTIONS hold "query", "image" (a data URL, or null) and "target". Prints JSON with the
-accuracy and every answer.
+Each line of QUESTIONS has "query", "image" (a data URL, or null) and "target". Prints JSON with the
+accuracy and all responses.
 """
 
 import json
@@ -19,10 +19,10 @@ from inspect_ai.solver import generate
 
 
 def sample(line):
-    one = json.loads(line)
-    image = [ContentImage(image=one["image"])] if one["image"] else []
-    message = ChatMessageUser(content=[*image, ContentText(text=one["query"])])
-    return Sample(input=[message], target=one["target"])
+    question = json.loads(line)
+    image = [ContentImage(image=question["image"])] if question["image"] else []
+    message = ChatMessageUser(content=[*image, ContentText(text=question["query"])])
+    return Sample(input=[message], target=question["target"])
 
 
 def main(model, questions, logs):
@@ -36,9 +36,9 @@ def main(model, questions, logs):
         max_connections=32,
         **GenerateConfig(temperature=0, max_tokens=12).model_dump(exclude_none=True),
     )
-    metrics = {name: one.value for name, one in log.results.scores[0].metrics.items()}
-    answers = [one.output.completion for one in log.samples]
-    print(json.dumps({"status": log.status, **metrics, "answers": answers}))
+    metrics = {name: metric.value for name, metric in log.results.scores[0].metrics.items()}
+    responses = [sample.output.completion for sample in log.samples]
+    print(json.dumps({"status": log.status, **metrics, "responses": responses}))
 
 
 if __name__ == "__main__":
