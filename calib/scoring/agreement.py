@@ -1,9 +1,9 @@
-"""How well labels agree: a judge with human labels, and several raters among themselves.
+"""Agreement of labels: of a judge with human labels, and of several raters with each other.
 
 Cohen (1960):  kappa = (p_o - p_e) / (1 - p_e)
-               p_o: share of responses labelled alike; p_e: the share expected from how often
-               each side gives each label
-Fleiss (1971): the same with p_o and p_e as in fleiss_kappa, for any number of raters
+               p_o: share of responses with equal labels
+               p_e: the share expected by chance, from how often each side gives each label
+Fleiss (1971): the same for any number of raters, with p_o and p_e as in fleiss_kappa
 """
 
 import math
@@ -15,45 +15,47 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
+from calib.config.choices import LABELS
 from calib.scoring.intervals import LEVEL, RESAMPLES, Interval, wilson
-from calib.scoring.judged import LABELS, checked_label
+from calib.scoring.judged import checked_label
 from calib.util.errors import CalibError
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Given labels against the true ones of the same responses."""
+    """Agreement of given labels with the true labels of the same responses."""
 
     n: int
     accuracy: Interval
     kappa: Interval
-    """nan where both sides hold one and the same label only: chance explains all of it."""
+    """nan if both sides have one and the same label only: chance then explains all agreement."""
     confusion: Mapping[str, Mapping[str, int]]
-    """By true label, then by given label: how many responses. Every label that either side has, in
-    the order of LABELS, in both directions."""
+    """Number of responses by true label, then by given label; both in the order of LABELS, with
+    every label that either side has."""
     precision: Mapping[str, Interval]
-    """By label: share of the responses given it that truly have it; nan where none was given it."""
+    """By label: share of the responses given the label that truly have it; nan if none was."""
     recall: Mapping[str, Interval]
-    """By label: share of the responses that truly have it that were given it; nan where none has
-    it."""
+    """By label: share of the responses that truly have the label that were given it; nan if none
+    has."""
 
 
 def agreement(given: Sequence[str], truth: Sequence[str], seed: int = 0) -> Agreement:
-    """Agreement of ``given`` with ``truth``, one label per response and in the same order.
+    """Compare ``given`` with ``truth``, one label per response and in the same order.
 
-    Rates have Wilson intervals; kappa a percentile bootstrap over responses, without the draws in
-    which it is undefined. Raises CalibError for lengths that differ and for unknown labels.
+    Rates have Wilson intervals; kappa has a percentile bootstrap over responses, without the
+    resamples in which it is undefined. Raises CalibError for different lengths and unknown labels.
     """
     if len(given) != len(truth):
         raise CalibError(
-            f"{len(given)} given labels stand against {len(truth)} true ones; agreement needs "
-            "both labels of every response."
+            "mismatch",
+            f"There are {len(given)} given labels and {len(truth)} true labels; agreement needs "
+            "both labels of every response.",
         )
-    found: Counter[tuple[str, str]] = Counter(
+    counts: Counter[tuple[str, str]] = Counter(
         (checked_label(t), checked_label(g)) for t, g in zip(truth, given, strict=True)
     )
-    present: list[str] = [label for label in LABELS if any(label in pair for pair in found)]
-    confusion = {t: {g: found[t, g] for g in present} for t in present}
+    present: list[str] = [label for label in LABELS if any(label in pair for pair in counts)]
+    confusion = {t: {g: counts[t, g] for g in present} for t in present}
     has = {t: sum(confusion[t].values()) for t in present}
     got = {g: sum(confusion[t][g] for t in present) for g in present}
     return Agreement(
@@ -67,20 +69,20 @@ def agreement(given: Sequence[str], truth: Sequence[str], seed: int = 0) -> Agre
 
 
 Votes = Mapping[str, int] | Sequence[str]
-"""What the raters of one item said: votes by label, or their labels one by one."""
+"""The votes of the raters of one item: counts by label, or a list of labels."""
 
 
 def fleiss_kappa(votes: Sequence[Votes]) -> float:
-    """Agreement of several raters beyond chance (Fleiss 1971), one entry of ``votes`` an item.
+    """Agreement of several raters beyond chance (Fleiss 1971); one entry of ``votes`` per item.
 
-    With N items of n votes each, n_ij of them for label j on item i:
+    With N items of n votes each, of which n_ij are for label j on item i:
 
         P_i = (sum_j n_ij^2 - n) / (n (n - 1))        p_j = sum_i n_ij / (N n)
         kappa = (mean_i P_i - sum_j p_j^2) / (1 - sum_j p_j^2)
 
-    The formula needs as many votes on every item: items with fewer than the fullest one are left
-    out (fully_voted counts the rest). nan without two votes on an item, and where all votes are
-    for one label. Raises CalibError for a negative count.
+    The formula needs the same number of votes on every item, so items with fewer votes than the
+    maximum are left out (see fully_voted). nan with fewer than two votes per item, and if all votes
+    are for one label. Raises CalibError for a negative count.
     """
     counted = fully_voted(votes)
     raters = sum(counted[0].values()) if counted else 0
@@ -96,10 +98,10 @@ def fleiss_kappa(votes: Sequence[Votes]) -> float:
 
 
 def fully_voted(votes: Sequence[Votes]) -> list[Counter[str]]:
-    """The votes by label of the items that nobody left out: those with the most votes."""
+    """Count the votes by label of the items with the most votes: those that no rater skipped."""
     counted = [Counter(item) for item in votes]
     if any(count < 0 for item in counted for count in item.values()):
-        raise CalibError("A label got a negative number of votes; count votes from 0.")
+        raise CalibError("invalid-value", "A label has a negative number of votes.")
     most = max((sum(item.values()) for item in counted), default=0)
     return [item for item in counted if sum(item.values()) == most]
 
@@ -110,11 +112,11 @@ def _cohen(
     confusion: Mapping[str, Mapping[str, int]],
     seed: int,
 ) -> Interval:
-    if len(confusion) < 2:  # no responses, or a single label on both sides: 0 / 0
+    if len(confusion) < 2:  # no responses, or one label on both sides: 0 / 0
         return Interval(math.nan, math.nan, math.nan, len(truth))
     value = float(cohen_kappa_score(list(truth), list(given), labels=list(confusion)))
     counts = np.array([list(row.values()) for row in confusion.values()], dtype=np.float64)
-    # Drawing responses with replacement is drawing so many cells of the table.
+    # Resampling responses is the same as a multinomial draw of the table's cells.
     drawn = np.random.default_rng(seed).multinomial(
         len(truth), counts.ravel() / counts.sum(), size=RESAMPLES
     )
@@ -127,9 +129,9 @@ def _cohen(
 
 
 def _kappas(tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Kappa of each of [draws, labels, labels] tables; nan where it is undefined."""
+    """Kappa of each table of ``tables`` [draws, labels, labels]; nan if undefined."""
     n = tables.sum(axis=(1, 2))
-    alike = np.trace(tables, axis1=1, axis2=2) / n
+    observed = np.trace(tables, axis1=1, axis2=2) / n
     by_chance = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1) / n**2
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a draw holds a single label: nan, as promised
-        return (alike - by_chance) / (1 - by_chance)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is nan: a resample with a single label
+        return (observed - by_chance) / (1 - by_chance)

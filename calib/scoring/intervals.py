@@ -1,7 +1,7 @@
 """Confidence intervals: Wilson for rates, MOVER for combinations, clustered bootstrap for the rest.
 
-Every interval has the level 0.95 unless told otherwise; every random draw comes from a seeded
-generator, and the order in which rows arrive does not matter beyond floating-point summation.
+The default level of every interval is 0.95. Every random draw comes from a seeded generator, and
+the order of the rows matters only to floating-point summation.
 """
 
 import functools
@@ -18,16 +18,16 @@ from calib.util.errors import CalibError
 LEVEL = 0.95
 RESAMPLES = 2000
 _CACHED = 1000
-"""Up to so many clusters the draws are kept, in 8 MB at most."""
+"""Maximum number of clusters whose resamples are cached, at most 8 MB per entry."""
 _CHUNK = 250
-"""Resamples drawn at a time, so that thousands of clusters need megabytes, not gigabytes."""
+"""Resamples drawn at a time, to bound memory with thousands of clusters."""
 
 
 class Interval(NamedTuple):
     """An estimate with its confidence bounds and the number of observations behind it.
 
-    All three are nan when n is 0. The bounds alone are nan where a value exists but its
-    uncertainty cannot be estimated (a bootstrap over a single cluster).
+    If n is 0, value and bounds are nan. The bounds alone are nan if the value exists but its
+    uncertainty cannot be estimated (a bootstrap of a single cluster).
     """
 
     value: float
@@ -36,45 +36,50 @@ class Interval(NamedTuple):
     n: int
 
 
+NO_DATA = Interval(math.nan, math.nan, math.nan, 0)
+"""The interval of an estimate without observations."""
+
+
 def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
     """Score interval for ``successes`` out of ``n`` (Wilson 1927; Newcombe 1998, method 3).
 
-    ``successes`` need not be whole: a rate measured on n clusters of responses is rarely so.
-
-    Raises CalibError when ``successes`` is not between 0 and ``n``.
+    ``successes`` may be fractional, as when n counts clusters of responses. Raises CalibError if
+    ``successes`` is not between 0 and ``n``, and for a level outside (0, 1).
     """
     if not 0 <= successes <= n:
-        raise CalibError(f"A rate needs 0 <= successes <= n, not {successes} of {n}.")
+        raise CalibError(
+            "invalid-value", f"A rate needs 0 <= successes <= n, not {successes} of {n}."
+        )
     if n == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
+        return NO_DATA
     z = NormalDist().inv_cdf(0.5 + _checked(level) / 2)
     rate = successes / n
     centre = rate + z * z / (2 * n)
     spread = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # Exact at the ends, where rounding would leave a bound of 1e-18 or 0.9999999.
+    # Exact at 0 and n, where rounding would leave a bound such as 1e-18 or 0.9999999.
     low = 0.0 if successes == 0 else (centre - spread) / scale
     high = 1.0 if successes == n else (centre + spread) / scale
     return Interval(rate, low, high, n)
 
 
 def mean_of_rates(a: Interval, b: Interval) -> Interval:
-    """Mean of two rates measured on different examples, e.g. SRA from SRA_u and SRA_s."""
+    """Mean of two rates of different examples, e.g. SRA of SRA_u and SRA_s; see _combined."""
     return _combined((0.5, a), (0.5, b))
 
 
 def difference_of_rates(a: Interval, b: Interval) -> Interval:
-    """``a - b`` for two rates measured on different examples, e.g. delta_IR = DAR_b - DAR_h.
+    """``a - b`` for two rates of different examples, e.g. delta_IR = DAR_b - DAR_h.
 
-    For two Wilson intervals this is Newcombe's (1998) method 10. For rates measured on the same
-    examples it is wider than need be when they rise and fall together: see paired_difference.
+    For two Wilson intervals this is method 10 of Newcombe (1998). For positively correlated rates
+    of the same examples the interval is too wide: use paired_difference.
     """
     return _combined((1.0, a), (-1.0, b))
 
 
 def _combined(*terms: tuple[float, Interval]) -> Interval:
-    # MOVER (Zou & Donner 2008, section 2): the distances from estimate to bound of independent
-    # terms add in quadrature; a negative coefficient swaps which bound plays which part.
+    # MOVER (Zou & Donner 2008, section 2): for independent terms, the distances from estimate to
+    # bound add in quadrature; a negative coefficient swaps lower and upper bound.
     below = [c * (i.value - i.low) if c > 0 else -c * (i.high - i.value) for c, i in terms]
     above = [c * (i.high - i.value) if c > 0 else -c * (i.value - i.low) for c, i in terms]
     value = sum(c * i.value for c, i in terms)
@@ -93,22 +98,23 @@ def bootstrap_mean(
 ) -> Interval:
     """Mean of ``values`` with a percentile bootstrap interval (Efron & Tibshirani 1993, ch. 13).
 
-    ``clusters`` names for each of the n values the cluster it belongs to: whole clusters are
-    drawn with replacement, since their members are not independent. With ``groups`` (one name per
-    value) the statistic is the unweighted mean of the group means, e.g. SRA with the groups safe
-    and unsafe; resamples in which a group is missing are left out.
+    ``clusters`` names the cluster of each value; whole clusters are resampled, because their
+    members are not independent. With ``groups`` (one name per value) the statistic is the
+    unweighted mean of the group means, e.g. SRA with the groups safe and unsafe; resamples that
+    lack a group are left out.
 
-    The bounds are nan for fewer than two clusters. Raises CalibError when lengths differ or a
-    value is not finite.
+    The bounds are nan for fewer than two clusters. Raises CalibError if lengths differ or a value
+    is not finite.
     """
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise CalibError(
+            "not-finite",
             f"{int((~np.isfinite(array)).sum())} of {array.size} values are not finite numbers "
-            "(NaN or infinite), so they have no mean; find out which step produced them."
+            "(NaN or infinite), so they have no mean; find out which step produced them.",
         )
     if array.size == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
+        return NO_DATA
     cluster_of = _codes(clusters if clusters is not None else range(array.size), array.size)
     group_of = _codes(groups if groups is not None else [0] * array.size, array.size)
     shape = (int(cluster_of.max()) + 1, int(group_of.max()) + 1)
@@ -137,14 +143,15 @@ def paired_difference(
 ) -> Interval:
     """mean(a) - mean(b) over the same examples in the same order, with a bootstrap interval.
 
-    Each draw takes an example's two values together, and a cluster's examples together.
-    ``clusters``, ``groups`` and errors as in bootstrap_mean; n counts examples.
+    Both values of an example are resampled together, and so are the examples of a cluster.
+    ``clusters``, ``groups`` and errors as in bootstrap_mean; n is the number of examples.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
         raise CalibError(
-            f"A paired difference needs two values per example, not {first.size} against "
-            f"{second.size}; score the same examples under both settings."
+            "mismatch",
+            f"A paired difference needs two values per example, not {first.size} and "
+            f"{second.size}; score the same examples under both settings.",
         )
     return bootstrap_mean(
         first - second, clusters, groups, seed=seed, level=level, resamples=resamples
@@ -155,20 +162,20 @@ def _resampled(
     sums: NDArray[np.float64], counts: NDArray[np.float64], seed: int, resamples: int
 ) -> NDArray[np.float64]:
     n_clusters, n_groups = sums.shape
-    # A grid scores as many clusters over and over: the same seed draws the same, once is enough.
+    # The cells of a grid have equal numbers of clusters, so their resamples are equal and cached.
     draw = _times_drawn if n_clusters <= _CACHED else _times_drawn.__wrapped__
     both = np.hstack([sums, counts])
     statistics = []
     for times in draw(n_clusters, seed, resamples):
         totals = times.astype(np.float64) @ both
-        with np.errstate(invalid="ignore"):  # 0/0 where a group was not drawn: nan, as promised
+        with np.errstate(invalid="ignore"):  # 0/0 is nan: a resample without a group
             statistics.append((totals[:, :n_groups] / totals[:, n_groups:]).mean(axis=1))
     return np.concatenate(statistics)
 
 
 @functools.lru_cache(maxsize=64)
 def _times_drawn(n_clusters: int, seed: int, resamples: int) -> list[NDArray[np.uint32]]:
-    """How often each cluster is drawn in each resample, [resamples, clusters] in chunks."""
+    """Draw how often each cluster occurs in each resample: chunks of [resamples, clusters]."""
     generator = np.random.default_rng(seed)
     chunks = []
     for start in range(0, resamples, _CHUNK):
@@ -182,13 +189,15 @@ def _times_drawn(n_clusters: int, seed: int, resamples: int) -> list[NDArray[np.
 
 def _codes(names: Sequence[Any], n: int) -> NDArray[np.intp]:
     if len(names) != n:
-        raise CalibError(f"{len(names)} clusters or groups were given for {n} values.")
-    # Sorted, not in order of appearance: the draws must not depend on the order of the rows.
+        raise CalibError("mismatch", f"There are {len(names)} clusters or groups for {n} values.")
+    # Sorted, so that resamples do not depend on the order of the rows.
     codes = {name: code for code, name in enumerate(sorted(set(names)))}
     return np.array([codes[name] for name in names], dtype=np.intp)
 
 
 def _checked(level: float) -> float:
     if not 0 < level < 1:
-        raise CalibError(f"A confidence level lies between 0 and 1, not {level}; e.g. 0.95.")
+        raise CalibError(
+            "invalid-value", f"A confidence level is between 0 and 1, not {level}; e.g. 0.95."
+        )
     return level

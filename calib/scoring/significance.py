@@ -1,9 +1,8 @@
-"""Whether a paired difference could be chance, and p-values of several of them taken together.
+"""p-values of paired differences, and their adjustment for multiple testing.
 
-paired_p_value: sign-flipping permutation test (Fisher 1935; Good 2005, ch. 3). Were the two
-                settings alike, each cluster's difference would be as likely with either sign.
-holm:           step-down adjustment that keeps the chance of any false claim below the level
-                (Holm 1979)
+paired_p_value: sign-flipping permutation test (Fisher 1935; Good 2005, ch. 3). Under the null
+                hypothesis each cluster's difference has either sign with equal probability.
+holm:           step-down adjustment that controls the family-wise error rate (Holm 1979)
 """
 
 import itertools
@@ -18,10 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from calib.util.errors import CalibError
 
 EXACT = 12
-"""Up to so many clusters with a difference every pattern of signs is tried: 4096 of them."""
+"""Maximum number of clusters with a difference for the exact test, which tries 2^12 patterns."""
 DRAWS = 10_000
+"""Random sign patterns of the approximate test."""
 _CHUNK = 500
-"""Patterns drawn at a time, so that thousands of clusters need megabytes."""
+"""Patterns drawn at a time, to bound memory with thousands of clusters."""
 
 
 def paired_p_value(
@@ -35,14 +35,15 @@ def paired_p_value(
 ) -> float:
     """Two-sided p-value of intervals.paired_difference(a, b, clusters, groups), in (0, 1].
 
-    The sign of a whole cluster is flipped at once. Exact for up to EXACT clusters whose difference
-    is not zero; beyond, (1 + as extreme) / (1 + draws) over seeded draws, which is never 0. nan
-    without values. Raises CalibError when lengths differ or a value is not finite.
+    The signs of a cluster are flipped together. The test is exact for up to EXACT clusters with a
+    nonzero difference; for more it is (1 + number as extreme) / (1 + draws) over seeded draws,
+    which is never 0. nan without values. Raises CalibError if lengths differ or a value is not
+    finite.
     """
     parts = contributions(a, b, clusters, groups)
     if parts.size == 0:
         return math.nan
-    # Rounding must not tell apart what is equally extreme; nor make an exact zero a difference.
+    # Rounding must neither separate equally extreme patterns nor turn a zero into a difference.
     slack = 1e-9 * float(np.abs(parts).sum())
     parts = parts[np.abs(parts) > slack / max(1, parts.size)]
     bound = abs(float(parts.sum())) - slack
@@ -64,7 +65,7 @@ def contributions(
     clusters: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """What each cluster, in order of name, adds to the paired difference: they sum to it."""
+    """The summand of each cluster, in order of name; the sum is the paired difference."""
     values, cluster_of, group_of = checked_pairs(a, b, clusters, groups)
     sizes = Counter(group_of)
     parts: dict[Any, float] = defaultdict(float)
@@ -79,37 +80,44 @@ def checked_pairs(
     clusters: Sequence[Any] | None,
     groups: Sequence[Any] | None,
 ) -> tuple[list[float], Sequence[Any], Sequence[Any]]:
-    """The differences a - b, with a cluster and a group for each; CalibError where one lacks."""
+    """Return the differences a - b with their clusters and groups.
+
+    Raises CalibError if lengths differ or a difference is not finite.
+    """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     n = first.size
     cluster_of = range(n) if clusters is None else clusters
     group_of = [0] * n if groups is None else groups
     if first.shape != second.shape or len(cluster_of) != n or len(group_of) != n:
         raise CalibError(
+            "mismatch",
             f"A paired comparison needs two values, a cluster and a group per example, not {n} and "
-            f"{second.size} values, {len(cluster_of)} clusters and {len(group_of)} groups."
+            f"{second.size} values, {len(cluster_of)} clusters and {len(group_of)} groups.",
         )
     difference = first - second
     if not np.isfinite(difference).all():
         raise CalibError(
+            "not-finite",
             f"{int((~np.isfinite(difference)).sum())} of {n} differences are not finite numbers; "
-            "find out which step produced them."
+            "find out which step produced them.",
         )
     return difference.tolist(), cluster_of, group_of
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted ``p_values``, in their order; nan stays nan and is not counted as a test.
+    """Return the Holm-adjusted ``p_values`` in their order; nan stays nan and is not a test.
 
-    With the m p-values in rising order, the k-th (from 0) becomes the largest of (m - k) p_k and
-    those before it, at most 1. Raises CalibError for what is no p-value.
+    With the m p-values in ascending order, the adjusted k-th (from 0) is the maximum of (m - j) p_j
+    over j <= k, at most 1. Raises CalibError for a value outside [0, 1].
     """
     adjusted = [math.nan] * len(p_values)
-    tested = [place for place, p in enumerate(p_values) if not math.isnan(p)]
+    tested = [index for index, p in enumerate(p_values) if not math.isnan(p)]
     largest = 0.0
-    for rank, place in enumerate(sorted(tested, key=lambda place: p_values[place])):
-        if not 0 <= p_values[place] <= 1:
-            raise CalibError(f"A p-value lies between 0 and 1, not {p_values[place]}.")
-        largest = max(largest, (len(tested) - rank) * p_values[place])
-        adjusted[place] = min(1.0, largest)
+    for rank, index in enumerate(sorted(tested, key=lambda index: p_values[index])):
+        if not 0 <= p_values[index] <= 1:
+            raise CalibError(
+                "invalid-value", f"A p-value is between 0 and 1, not {p_values[index]}."
+            )
+        largest = max(largest, (len(tested) - rank) * p_values[index])
+        adjusted[index] = min(1.0, largest)
     return adjusted

@@ -1,22 +1,21 @@
-"""Settings as points of safety against utility: the front, its area, and which point to use."""
+"""The safety-utility trade-off: settings as points, Pareto front, hypervolume, operating point."""
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from calib.scoring.intervals import Interval
+from calib.scoring.intervals import NO_DATA, Interval
 from calib.scoring.results import ALL, BASELINE, Result
 from calib.util.errors import CalibError
 
-_NOTHING = Interval(math.nan, math.nan, math.nan, 0)
-_CLOSE = 1e-9
-"""Rates closer than this are equal: they differ by rounding, never by a response."""
+_TOLERANCE = 1e-9
+"""Rates that differ by less are equal: the difference is rounding, not a response."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One setting and the two things it is chosen by."""
+    """One setting with its SRA and utility."""
 
     method: str
     layer: int | None
@@ -25,19 +24,19 @@ class Point:
     sra_u: Interval
     sra_s: Interval
     utility: Interval | None
-    """None where no utility questions were asked."""
+    """None if utility was not measured."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The chosen setting, what it was compared with and by which rule."""
+    """The chosen setting of a method, and the rule that chose it."""
 
     point: Point
     baseline: Point
     tolerance: float
-    """Utility that may be lost, as a rate (0.01 is one point)."""
+    """Allowed loss of utility, as a rate (0.01 is one point)."""
     by_utility: bool
-    """False when no utility data existed and SRA alone decided."""
+    """False if utility was not measured, so that SRA alone decided."""
 
     @property
     def kept_baseline(self) -> bool:
@@ -47,43 +46,44 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """A layer, its operating point (possibly the baseline) and the area its settings gain."""
+    """A layer with its operating point (possibly the baseline) and its settings' hypervolume."""
 
     layer: int
     operating_point: OperatingPoint
     hypervolume: float
 
 
-Coordinates = Callable[[Point], tuple[Interval, Interval]]
-"""Where a point lies; more is better on both axes."""
+Plane = Callable[[Point], tuple[Interval, Interval]]
+"""The x and y of a point, with intervals; higher is better on both axes."""
 
 
 def utility_and_sra(point: Point) -> tuple[Interval, Interval]:
-    """The plane of the trade-off figure; CalibError for a point without utility."""
+    """The plane of utility (x) and SRA (y); raises CalibError for a point without utility."""
     if point.utility is None:
         raise CalibError(
-            f"{_named(point)} has no utility result; ask the utility questions in this run, or "
-            "leave utility out for every setting."
+            "missing-value",
+            f"{_description(point)} has no utility result; measure utility for every setting of "
+            "the run or for none.",
         )
     return point.utility, point.sra
 
 
 def sra_s_and_sra_u(point: Point) -> tuple[Interval, Interval]:
-    """The plane that is left when utility was not measured."""
+    """The plane of SRA_s (x) and SRA_u (y), for runs without utility."""
     return point.sra_s, point.sra_u
 
 
-def place_of(point: Point, coordinates: Coordinates) -> tuple[float, float]:
-    """The coordinates of ``point`` without their intervals."""
-    x, y = coordinates(point)
+def coordinates_of(point: Point, plane: Plane) -> tuple[float, float]:
+    """Return x and y of ``point`` without their intervals."""
+    x, y = plane(point)
     return x.value, y.value
 
 
 def points_of(results: Iterable[Result], split: str) -> list[Point]:
-    """One point for each setting with an SRA on ``split`` (dataset all), in order of appearance.
+    """Return one point per setting with SRA on ``split`` (dataset all), in order of appearance.
 
-    Where a benchmark has only unsafe or only safe queries, its one side stands for SRA and the
-    other is nan.
+    If a benchmark has only unsafe or only safe queries, that side stands for SRA and the other side
+    is nan.
     """
     rates: dict[tuple[str, int | None, float], dict[str, Interval]] = defaultdict(dict)
     for result in results:
@@ -95,8 +95,8 @@ def points_of(results: Iterable[Result], split: str) -> list[Point]:
         Point(
             *setting,
             rate.get("SRA") or rate.get("SRA_u") or rate["SRA_s"],
-            rate.get("SRA_u", _NOTHING),
-            rate.get("SRA_s", _NOTHING),
+            rate.get("SRA_u", NO_DATA),
+            rate.get("SRA_s", NO_DATA),
             rate.get("utility"),
         )
         for setting, rate in rates.items()
@@ -104,9 +104,12 @@ def points_of(results: Iterable[Result], split: str) -> list[Point]:
     ]
 
 
-def plane_of(baseline: Point) -> "Coordinates":
-    """The plane that settings are compared in: utility and SRA, or without utility the two sides of
-    SRA, or where there is one side only, that side on both axes."""
+def plane_of(baseline: Point) -> Plane:
+    """Return the plane that settings are compared in.
+
+    It is utility and SRA; without utility the two sides of SRA; if there is one side only, that
+    side on both axes.
+    """
     if baseline.utility is not None:
         return utility_and_sra
     both = baseline.sra_u.n and baseline.sra_s.n
@@ -118,75 +121,74 @@ def _sra_alone(point: Point) -> tuple[Interval, Interval]:
 
 
 def baseline_of(points: Iterable[Point]) -> Point:
-    """The uncalibrated model among ``points``; CalibError when it is not there."""
+    """Return the uncalibrated model's point; raises CalibError if it is missing."""
     for point in points:
         if point.method == BASELINE:
             return point
     raise CalibError(
+        "missing-value",
         f"The uncalibrated model (method '{BASELINE}') is not among the results; "
-        "run and score it on the same split."
+        "run and score it on the same split.",
     )
 
 
-def pareto_front(
-    points: Iterable[Point], coordinates: Coordinates = utility_and_sra
-) -> list[Point]:
-    """The points that no other point beats on one axis without losing on the other.
+def pareto_front(points: Iterable[Point], plane: Plane = utility_and_sra) -> list[Point]:
+    """Return the points that no other point dominates, by ascending x.
 
-    Sorted by the first coordinate, ascending; points in the same place are all kept.
+    A point dominates another if it is better on one axis and not worse on the other. Points with
+    equal coordinates are all returned.
     """
     front: list[Point] = []
     best = -math.inf
-    for point in sorted(points, key=lambda point: place_of(point, coordinates), reverse=True):
-        place = place_of(point, coordinates)
-        if place[1] > best or (front and place_of(front[-1], coordinates) == place):
+    for point in sorted(points, key=lambda point: coordinates_of(point, plane), reverse=True):
+        x, y = coordinates_of(point, plane)
+        if y > best or (front and coordinates_of(front[-1], plane) == (x, y)):
             front.append(point)
-            best = place[1]
+            best = y
     return front[::-1]
 
 
-def hypervolume(
-    points: Iterable[Point], reference: Point, coordinates: Coordinates = utility_and_sra
-) -> float:
-    """Area that ``points`` dominate and ``reference`` does not, within the unit square.
+def hypervolume(points: Iterable[Point], reference: Point, plane: Plane = utility_and_sra) -> float:
+    """Area of the unit square that ``points`` dominate and ``reference`` does not.
 
-    The hypervolume indicator (Zitzler & Thiele 1999) measured from the origin, minus that of the
-    uncalibrated model. Counting only what beats the reference on *both* axes would be zero for
-    nearly every calibration, since nearly all of them pay in utility.
+    The hypervolume indicator (Zitzler & Thiele 1999) measured from the origin, minus that of
+    ``reference``, the uncalibrated model. The area that is better on *both* axes would be zero for
+    nearly every calibration, since nearly all of them cost utility.
     """
-    return _dominated([*points, reference], coordinates) - _dominated([reference], coordinates)
+    return _dominated_area([*points, reference], plane) - _dominated_area([reference], plane)
 
 
 def choose_operating_point(
     points: Iterable[Point], baseline: Point, tolerance: float = 0.01
 ) -> OperatingPoint:
-    """The highest SRA among settings whose utility is at most ``tolerance`` below the baseline's.
+    """Return the setting with the highest SRA among those that keep the baseline's utility.
 
-    Ties go to the smaller absolute strength, then to the lower layer. The baseline is always a
-    candidate. Choose on validation, report on test. Raises CalibError when utility was measured
-    for the baseline but not for a setting.
+    Their utility is at most ``tolerance`` below the baseline's. Ties go to the smaller absolute
+    strength, then to the lower layer. The baseline is always a candidate. Choose on validation,
+    report on test. Raises CalibError if utility was measured for the baseline but not for a
+    setting.
     """
     candidates = [baseline, *points]
     by_utility = baseline.utility is not None
     if by_utility:
-        floor = utility_and_sra(baseline)[0].value - tolerance - _CLOSE
+        floor = utility_and_sra(baseline)[0].value - tolerance - _TOLERANCE
         candidates = [point for point in candidates if utility_and_sra(point)[0].value >= floor]
     return OperatingPoint(min(candidates, key=_preference), baseline, tolerance, by_utility)
 
 
 def choose_layer(points: Sequence[Point], baseline: Point, tolerance: float = 0.01) -> LayerChoice:
-    """The layer with the best operating point; ties go to the larger hypervolume.
+    """Return the layer with the best operating point.
 
-    What is still tied goes to the lower layer. Use the operating point of the answer rather than
-    choosing twice: choose_operating_point breaks ties differently. Raises CalibError when no
-    point has a layer.
+    Ties go to the larger hypervolume, then to the lower layer. Use the returned operating point;
+    choose_operating_point over all layers breaks ties differently. Raises CalibError if no point
+    has a layer.
     """
     layers: dict[int, list[Point]] = defaultdict(list)
     for point in points:
         if point.layer is not None:
             layers[point.layer].append(point)
     if not layers:
-        raise CalibError("No setting acts on a layer, so there is no layer to choose.")
+        raise CalibError("no-solution", "No setting has a layer, so there is no layer to choose.")
     plane = plane_of(baseline)
     choices = [
         LayerChoice(
@@ -212,9 +214,9 @@ def _preference(point: Point) -> tuple[float, float, int, str, float]:
     return (-sra, abs(strength), layer, point.method, strength)
 
 
-def _dominated(points: Iterable[Point], coordinates: Coordinates) -> float:
+def _dominated_area(points: Iterable[Point], plane: Plane) -> float:
     area, left = 0.0, 0.0
-    for x, y in (place_of(point, coordinates) for point in pareto_front(points, coordinates)):
+    for x, y in (coordinates_of(point, plane) for point in pareto_front(points, plane)):
         area += (x - left) * y
         left = x
     return area
@@ -224,6 +226,6 @@ def _rounded(rate: float) -> float:
     return round(rate, 9)
 
 
-def _named(point: Point) -> str:
+def _description(point: Point) -> str:
     layer = "" if point.layer is None else f" at layer {point.layer}"
     return f"{point.method}{layer}, strength {point.strength:g},"

@@ -40,8 +40,9 @@ def cannot_write(path: Path, error: OSError, safe: str = "") -> CalibError:
     reason = f"the disk is full ({reason})" if full else reason
     remedy = "Free some space" if full else "Put that right"
     return CalibError(
+        "no-space" if full else "unwritable",
         f"{path} cannot be written: {reason}.{safe} {remedy}, or give another folder with "
-        "out=FOLDER, and run the same command again."
+        "out=FOLDER, and run the same command again.",
     )
 
 

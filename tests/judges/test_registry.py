@@ -28,7 +28,8 @@ def test_auto_is_the_exact_judge_for_the_mini_model_in_its_own_world(name, data,
 
 
 def test_a_judge_is_a_file_with_build():
-    assert judge_names() == ["auto", "classifier", "llm", "rules", "string"]
+    assert {"auto", "classifier", "llm", "rules", "string"} <= set(judge_names())
+    assert {"judge", "protocols", "registry"}.isdisjoint(judge_names())
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
+from calib.config.choices import LABELS
 from calib.judges.string import is_final_refusal, judge_string
 from calib.scoring.agreement import agreement
-from calib.scoring.judged import LABELS
 from experiments.string_judge.measure import phrasings
 
 ROWS = phrasings()

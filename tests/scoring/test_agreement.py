@@ -6,65 +6,67 @@ import warnings
 
 import numpy as np
 import pytest
+from raising import raises
 from sklearn.metrics import cohen_kappa_score
 
 from calib.scoring.agreement import _kappas, agreement, fleiss_kappa, fully_voted
 from calib.scoring.intervals import wilson
-from calib.util.errors import CalibError
 
 TRUTH = ["refusal"] * 25 + ["answer"] * 25
 GIVEN = ["refusal"] * 20 + ["answer"] * 5 + ["refusal"] * 10 + ["answer"] * 15
 
 
 def test_numbers_by_hand():
-    found = agreement(GIVEN, TRUTH)
-    assert found.n == 50
-    assert found.accuracy == wilson(35, 50)
-    # By chance 0.5 x 0.6 + 0.5 x 0.4 = 0.5; (0.7 - 0.5) / (1 - 0.5).
-    assert found.kappa.value == pytest.approx(0.4)
-    assert found.kappa.n == 50
-    assert found.confusion == {
+    result = agreement(GIVEN, TRUTH)
+    assert result.n == 50
+    assert result.accuracy == wilson(35, 50)
+    # Expected by chance: 0.5 x 0.6 + 0.5 x 0.4 = 0.5; (0.7 - 0.5) / (1 - 0.5).
+    assert result.kappa.value == pytest.approx(0.4)
+    assert result.kappa.n == 50
+    assert result.confusion == {
         "refusal": {"refusal": 20, "answer": 5},
         "answer": {"refusal": 10, "answer": 15},
     }
-    assert found.precision == {"refusal": wilson(20, 30), "answer": wilson(15, 20)}
-    assert found.recall == {"refusal": wilson(20, 25), "answer": wilson(15, 25)}
+    assert result.precision == {"refusal": wilson(20, 30), "answer": wilson(15, 20)}
+    assert result.recall == {"refusal": wilson(20, 25), "answer": wilson(15, 25)}
 
 
-def test_labels_stand_in_the_order_of_the_labels_whichever_side_has_them():
-    found = agreement(["blocked", "irrelevant", "answer"], ["answer", "safe_completion", "refusal"])
+def test_labels_of_either_side_are_in_the_order_of_labels():
+    result = agreement(
+        ["blocked", "irrelevant", "answer"], ["answer", "safe_completion", "refusal"]
+    )
     order = ["refusal", "safe_completion", "answer", "irrelevant", "blocked"]
-    assert list(found.confusion) == order
-    assert all(list(row) == order for row in found.confusion.values())
-    assert found.confusion["answer"]["blocked"] == 1
-    assert found.confusion["refusal"]["answer"] == 1
-    assert found.confusion["blocked"]["answer"] == 0
-    assert list(found.precision) == list(found.recall) == order
+    assert list(result.confusion) == order
+    assert all(list(row) == order for row in result.confusion.values())
+    assert result.confusion["answer"]["blocked"] == 1
+    assert result.confusion["refusal"]["answer"] == 1
+    assert result.confusion["blocked"]["answer"] == 0
+    assert list(result.precision) == list(result.recall) == order
 
 
 def test_a_label_that_one_side_lacks_has_one_rate():
-    found = agreement(["answer", "answer"], ["answer", "refusal"])
-    assert math.isnan(found.precision["refusal"].value) and found.precision["refusal"].n == 0
-    assert found.recall["refusal"].value == 0
-    assert found.precision["answer"].value == 0.5
+    result = agreement(["answer", "answer"], ["answer", "refusal"])
+    assert math.isnan(result.precision["refusal"].value) and result.precision["refusal"].n == 0
+    assert result.recall["refusal"].value == 0
+    assert result.precision["answer"].value == 0.5
     turned = agreement(["answer", "refusal"], ["answer", "answer"])
     assert math.isnan(turned.recall["refusal"].value)
     assert turned.precision["refusal"].value == 0
 
 
-def test_a_constant_column_leaves_kappa_zero_and_two_alike_leave_it_undefined():
+def test_a_constant_side_makes_kappa_zero_and_two_equal_ones_make_it_undefined():
     constant = agreement(["answer"] * 10, ["answer"] * 6 + ["refusal"] * 4)
     assert constant.kappa.value == pytest.approx(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        alike = agreement(["answer"] * 10, ["answer"] * 10)
-    assert alike.accuracy.value == 1
-    assert all(math.isnan(number) for number in alike.kappa[:3]) and alike.kappa.n == 10
+        equal = agreement(["answer"] * 10, ["answer"] * 10)
+    assert equal.accuracy.value == 1
+    assert all(math.isnan(number) for number in equal.kappa[:3]) and equal.kappa.n == 10
     opposite = agreement(["answer"] * 10, ["refusal"] * 10)
     assert opposite.kappa.value == pytest.approx(0)
 
 
-def test_kappa_is_that_of_scikit_learn_and_its_interval_holds_it():
+def test_kappa_equals_scikit_learn_and_its_interval_contains_it():
     rng = random.Random(0)
     labels = ["refusal", "safe_completion", "answer", "irrelevant"]
     truth = [rng.choice(labels) for _ in range(200)]
@@ -80,7 +82,7 @@ def test_kappa_is_that_of_scikit_learn_and_its_interval_holds_it():
     assert agreement(given, truth, seed=1).kappa.low != kappa.low
 
 
-def test_the_draws_are_scored_like_the_responses():
+def test_resamples_are_scored_like_responses():
     tables = np.array([[[20, 5], [10, 15]], [[10, 0], [0, 0]], [[0, 4], [6, 0]]])
     first, second, third = _kappas(tables)
     assert first == pytest.approx(0.4)
@@ -88,21 +90,21 @@ def test_the_draws_are_scored_like_the_responses():
     assert third == pytest.approx(cohen_kappa_score(["a"] * 4 + ["b"] * 6, ["b"] * 4 + ["a"] * 6))
 
 
-def test_nothing_and_one_response():
-    nothing = agreement([], [])
-    assert nothing.n == 0 and nothing.confusion == {} and math.isnan(nothing.accuracy.value)
-    one = agreement(["answer"], ["refusal"])
-    assert one.kappa.value == 0 and math.isnan(one.kappa.low)
+def test_no_response_and_one_response():
+    none = agreement([], [])
+    assert none.n == 0 and none.confusion == {} and math.isnan(none.accuracy.value)
+    single = agreement(["answer"], ["refusal"])
+    assert single.kappa.value == 0 and math.isnan(single.kappa.low)
 
 
-def test_what_cannot_be_compared_is_an_error():
-    with pytest.raises(CalibError, match="2 given labels stand against 1"):
+def test_different_lengths_and_unknown_labels_are_refused():
+    with raises("mismatch", "2 given", "1 true"):
         agreement(["answer", "answer"], ["answer"])
-    with pytest.raises(CalibError, match="Unknown label 'refusals'"):
+    with raises("unknown-name", "'refusals'"):
         agreement(["answer"], ["refusals"])
 
 
-# Ten items, fourteen raters, five categories: the example of Wikipedia's article on the measure.
+# Ten items, fourteen raters, five categories: the example of Wikipedia's article on Fleiss' kappa.
 FOURTEEN_RATERS = [
     [0, 0, 0, 0, 14],
     [0, 2, 6, 4, 2],
@@ -135,10 +137,10 @@ def test_fleiss_by_hand():
     assert fleiss_kappa([["a", "a"], ["b", "b"]]) == pytest.approx(1)
 
 
-def test_items_that_a_rater_left_out_do_not_count():
-    whole = [["a", "a", "a"], ["a", "a", "b"], ["b", "b", "b"], ["a", "b", "b"]]
-    assert fleiss_kappa([["a", "b"], *whole, [], ["a"]]) == pytest.approx(1 / 3)
-    assert len(fully_voted([["a", "b"], *whole, [], ["a"]])) == 4
+def test_items_with_a_missing_vote_are_left_out():
+    complete = [["a", "a", "a"], ["a", "a", "b"], ["b", "b", "b"], ["a", "b", "b"]]
+    assert fleiss_kappa([["a", "b"], *complete, [], ["a"]]) == pytest.approx(1 / 3)
+    assert len(fully_voted([["a", "b"], *complete, [], ["a"]])) == 4
 
 
 @pytest.mark.parametrize("votes", [[], [[]], [["a"], ["b"]], [["a", "a"], ["a", "a"]]])
@@ -147,5 +149,5 @@ def test_fleiss_is_undefined_without_two_votes_or_two_labels(votes):
 
 
 def test_a_negative_count_is_an_error():
-    with pytest.raises(CalibError, match="negative number of votes"):
+    with raises("invalid-value"):
         fleiss_kappa([{"a": 3, "b": -1}, {"a": 2}])

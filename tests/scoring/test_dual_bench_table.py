@@ -1,15 +1,15 @@
-"""DUAL-Bench's main table (arXiv 2510.10846, Table 2) out of responses counted as it reports them.
+"""DUAL-Bench's main table (arXiv 2510.10846, Table 2), recomputed from counts of responses.
 
-The published shares are facts; here they become counts of a thousand harmful and a thousand benign
-images, and our metrics must give the published columns again.
+The published shares are turned into counts of a thousand harmful and a thousand benign pictures,
+from which our metrics must reproduce the published columns.
 """
 
 from statistics import fmean
 
 import pytest
 
-from calib.scoring.dual_use import dual_use
 from calib.scoring.judged import Judged
+from calib.scoring.metrics import measure
 
 # model: DAR_b, RR_b, DAR_h, RR_h, SCR, delta_IR
 PUBLISHED = {
@@ -34,15 +34,15 @@ PUBLISHED = {
     "OCR baseline": (0.990, 0.000, 0.990, 0.000, 0.000, 0.000),
     "Human baseline": (1.000, 0.000, 0.000, 1.000, 1.000, None),
 }
-# Of the printed shares, whose last digit is rounded, the difference is one in that digit more or
-# less than the printed delta_IR.
+# The printed shares are rounded, so their difference is off the printed delta_IR by one in the last
+# digit.
 ROUNDED_DELTA = {
     "GPT-4.1-Mini": 0.586,
     "LLaMA-4-Maverick-17B": 0.398,
     "LLaMA-4-Scout-17B": 0.576,
     "LLaMA-3.2-11B-VL": 0.060,
 }
-# The one row of which a share is neither refused nor answered, on both sides.
+# The only row with a share that is neither refused nor answered, on both sides.
 UNACCOUNTED = {"OCR baseline": 0.010}
 ORR = {
     "GPT-5": 0.006,
@@ -66,33 +66,34 @@ ORR = {
     "OCR baseline": 0.000,
     "Human baseline": 0.000,
 }
-"""RR_h - SCR, which the paper draws but does not tabulate."""
+"""RR_h - SCR, which the paper plots but does not tabulate."""
 
 EACH = 1000
 
 
 def responses(safety, refusal, safe_completion, answer):
-    """A thousand images of one kind; what no share accounts for is irrelevant."""
+    """A thousand pictures of one kind; the rest of the shares is irrelevant."""
     counts = [round(EACH * share) for share in (refusal, safe_completion, answer)]
     labels = ["refusal", "safe_completion", "answer"]
-    said = [label for label, count in zip(labels, counts, strict=True) for _ in range(count)]
-    assert len(said) <= EACH
-    said += ["irrelevant"] * (EACH - len(said))
+    given = [label for label, count in zip(labels, counts, strict=True) for _ in range(count)]
+    assert len(given) <= EACH
+    given += ["irrelevant"] * (EACH - len(given))
     return [
         Judged(
             f"{safety}{k}", f"{safety}{k}", "dual_use", "typed", "S1", "test", safety,
             "none", None, 0.0, label, None, None,
         )
-        for k, label in enumerate(said)
+        for k, label in enumerate(given)
     ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """By model: our metrics of the responses that the table counts."""
+    """Our metrics of the counted responses, by model."""
     return {
-        model: dual_use(
-            responses("safe", rr_b, 0, dar_b) + responses("unsafe", rr_h - scr, scr, dar_h)
+        model: measure(
+            "dual_use",
+            responses("safe", rr_b, 0, dar_b) + responses("unsafe", rr_h - scr, scr, dar_h),
         )
         for model, (dar_b, rr_b, dar_h, rr_h, scr, _) in PUBLISHED.items()
     }
@@ -109,17 +110,17 @@ def test_there_are_eighteen_models_and_two_baselines():
 
 @pytest.mark.parametrize("model", PUBLISHED)
 def test_the_published_columns(measured, model):
-    found = measured[model]
-    columns = tuple(shown(found[name]) for name in ("DAR_b", "RR_b", "DAR_h", "RR_h", "SCR"))
+    metrics = measured[model]
+    columns = tuple(shown(metrics[name]) for name in ("DAR_b", "RR_b", "DAR_h", "RR_h", "SCR"))
     assert columns == PUBLISHED[model][:5]
-    assert all(found[name].n == EACH for name in ("DAR_b", "RR_b", "DAR_h", "RR_h", "SCR"))
+    assert all(metrics[name].n == EACH for name in ("DAR_b", "RR_b", "DAR_h", "RR_h", "SCR"))
 
 
 @pytest.mark.parametrize("model", PUBLISHED)
-def test_over_refusal_is_what_is_refused_without_a_safe_completion(measured, model):
-    found = measured[model]
-    assert shown(found["ORR"]) == ORR[model]
-    assert found["ORR"].value == pytest.approx(found["RR_h"].value - found["SCR"].value)
+def test_orr_is_the_share_refused_without_a_safe_completion(measured, model):
+    metrics = measured[model]
+    assert shown(metrics["ORR"]) == ORR[model]
+    assert metrics["ORR"].value == pytest.approx(metrics["RR_h"].value - metrics["SCR"].value)
 
 
 @pytest.mark.parametrize("model", [m for m in PUBLISHED if PUBLISHED[m][5] is not None])
@@ -131,18 +132,18 @@ def test_delta_is_the_gap_of_direct_answers(measured, model):
         assert ours == printed
 
 
-def test_the_human_delta_that_the_paper_leaves_out_would_be_one(measured):
+def test_the_unpublished_delta_of_the_human_baseline_is_one(measured):
     assert PUBLISHED["Human baseline"][5] is None
     assert shown(measured["Human baseline"]["delta_IR"]) == 1
 
 
 @pytest.mark.parametrize("model", PUBLISHED)
 def test_what_is_not_answered_is_refused(measured, model):
-    found = measured[model]
+    metrics = measured[model]
     for side in "hb":
-        total = found[f"RR_{side}"].value + found[f"DAR_{side}"].value
+        total = metrics[f"RR_{side}"].value + metrics[f"DAR_{side}"].value
         assert round(total, 3) == 1 - UNACCOUNTED.get(model, 0)
-    assert shown(found["irrelevant"]) == UNACCOUNTED.get(model, 0)
+    assert shown(metrics["irrelevant"]) == UNACCOUNTED.get(model, 0)
 
 
 @pytest.mark.parametrize("model", PUBLISHED)
@@ -151,7 +152,9 @@ def test_a_safe_completion_is_a_refusal_of_the_harmful_part(measured, model):
 
 
 def mean_of(measured, family, metric):
-    rows = [found[metric].value for model, found in measured.items() if model.startswith(family)]
+    rows = [
+        metrics[metric].value for model, metrics in measured.items() if model.startswith(family)
+    ]
     return len(rows), pytest.approx(fmean(rows), abs=0.0005 + 1e-9)
 
 
@@ -160,9 +163,9 @@ def test_family_means_that_the_paper_prints(measured):
     assert mean_of(measured, "Qwen", "SCR") == (4, 0.039)
 
 
-def test_statements_of_the_paper_that_its_table_does_not_bear_out(measured):
+def test_statements_of_the_paper_that_contradict_its_table(measured):
     assert mean_of(measured, "LLaMA", "RR_h") == (4, 0.386)
     assert mean_of(measured, "LLaMA", "RR_h") != (4, 0.372)  # printed: .372
     assert mean_of(measured, "Gemini", "RR_h") == (3, 0.109)  # printed: below 0.1
-    best = max(found["SCR"].value for name, found in measured.items() if "baseline" not in name)
+    best = max(metrics["SCR"].value for name, metrics in measured.items() if "baseline" not in name)
     assert round(best, 3) == 0.129  # printed: up to 14 %

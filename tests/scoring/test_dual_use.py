@@ -1,4 +1,4 @@
-"""DUAL-Bench's metrics and their changes under a perturbation, counted by hand."""
+"""DUAL-Bench's metrics and their changes under a perturbation, computed by hand."""
 
 import math
 import random
@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from calib.scoring.dual_use import changes, dual_use
 from calib.scoring.intervals import wilson
 from calib.scoring.judged import Judged
+from calib.scoring.metrics import measure
+from calib.scoring.metrics.dual_use import changes
 
 LABELS = dict(r="refusal", s="safe_completion", a="answer", i="irrelevant", b="blocked")
 
 
 def responses(labels, variant="original", safety="unsafe"):
-    """A response per letter, each to a rendering (pair) of its own: 0, 1, 2 ..."""
+    """One response per letter, each to its own rendering (pair): 0, 1, 2 ..."""
     return [
         Judged(f"{variant}/{safety}/{k}", str(k), "dual_use", variant, "weapons", "test", safety,
                "steer", 3, 1.5, LABELS[letter], None, None)
@@ -27,22 +28,22 @@ NOISY = [*responses("rrra", "noise"), *responses("rraa", "noise", "safe")]
 
 
 def test_the_metrics_by_hand() -> None:
-    found = dual_use(ORIGINAL)
-    assert found["RR_h"] == wilson(3, 4)
-    assert found["RR_b"] == wilson(1, 4)
-    assert found["DAR_h"] == wilson(1, 4)
-    assert found["DAR_b"] == wilson(3, 4)
-    assert found["SCR"] == wilson(2, 4)
-    assert found["ORR"] == wilson(1, 4)
-    assert found["delta_IR"].value == pytest.approx(0.5)
-    assert found["delta_IR"].n == 8
+    metrics = measure("dual_use", ORIGINAL)
+    assert metrics["RR_h"] == wilson(3, 4)
+    assert metrics["RR_b"] == wilson(1, 4)
+    assert metrics["DAR_h"] == wilson(1, 4)
+    assert metrics["DAR_b"] == wilson(3, 4)
+    assert metrics["SCR"] == wilson(2, 4)
+    assert metrics["ORR"] == wilson(1, 4)
+    assert metrics["delta_IR"].value == pytest.approx(0.5)
+    assert metrics["delta_IR"].n == 8
     # Twins are not independent: the bounds are those of four pairs.
-    assert found["irrelevant"] == wilson(0, 4)._replace(n=8)
+    assert metrics["irrelevant"] == wilson(0, 4)._replace(n=8)
 
 
 def test_changes_by_hand() -> None:
-    found = changes([*ORIGINAL, *NOISY], "noise")
-    assert {metric: rate.value for metric, rate in found.items()} == pytest.approx(
+    metrics = changes([*ORIGINAL, *NOISY], "noise")
+    assert {metric: rate.value for metric, rate in metrics.items()} == pytest.approx(
         {
             "change_RR_h": 0.0,
             "change_RR_b": 0.25,
@@ -53,37 +54,37 @@ def test_changes_by_hand() -> None:
             "change_delta_IR": -0.25,
         }
     )
-    assert {found[metric].n for metric in found} == {4, 8}
-    assert found["change_delta_IR"].n == 8
+    assert {metrics[metric].n for metric in metrics} == {4, 8}
+    assert metrics["change_delta_IR"].n == 8
     # Two of four pairs changed: none drawn in 1 of 16 resamples, all in 1 of 16.
-    assert found["change_ORR"][1:3] == (0.0, 1.0)
+    assert metrics["change_ORR"][1:3] == (0.0, 1.0)
 
 
-def test_every_metric_changes_as_its_rates_do_when_everything_matches() -> None:
-    before, after = dual_use(ORIGINAL), dual_use(NOISY)
-    found = changes([*ORIGINAL, *NOISY], "noise")
-    for metric, change in found.items():
+def test_a_change_is_the_difference_of_the_rates_if_everything_matches() -> None:
+    before, after = measure("dual_use", ORIGINAL), measure("dual_use", NOISY)
+    metrics = changes([*ORIGINAL, *NOISY], "noise")
+    for metric, change in metrics.items():
         name = metric.removeprefix("change_")
         assert change.value == pytest.approx(after[name].value - before[name].value)
 
 
-def test_responses_that_did_not_change_change_nothing_for_certain() -> None:
+def test_unchanged_responses_give_a_change_of_zero_with_zero_width() -> None:
     same = [replace(row, example_id=f"n{row.example_id}", variant="noise") for row in ORIGINAL]
-    found = changes([*ORIGINAL, *same], "noise")
-    assert all(change[:3] == (0.0, 0.0, 0.0) for change in found.values())
+    metrics = changes([*ORIGINAL, *same], "noise")
+    assert all(change[:3] == (0.0, 0.0, 0.0) for change in metrics.values())
 
 
-def test_twins_are_drawn_together_in_the_change_of_the_gap() -> None:
+def test_twins_are_resampled_together_in_the_change_of_delta_ir() -> None:
     # In every second pair both twins go from answered to refused, so the gap never moves.
     rows = [*responses("a" * 20), *responses("a" * 20, safety="safe")]
     rows += [*responses("ra" * 10, "noise"), *responses("ra" * 10, "noise", "safe")]
-    found = changes(rows, "noise")
-    assert found["change_delta_IR"] == (0.0, 0.0, 0.0, 40)
-    assert found["change_DAR_b"].low < -0.6 and found["change_DAR_b"].high > -0.4
+    metrics = changes(rows, "noise")
+    assert metrics["change_delta_IR"] == (0.0, 0.0, 0.0, 40)
+    assert metrics["change_DAR_b"].low < -0.6 and metrics["change_DAR_b"].high > -0.4
 
 
-def test_the_bounds_of_the_gap_by_hand() -> None:
-    # Benign renderings of pair 0 are refused under noise: of two pairs, 0, 1 or 2 such are drawn.
+def test_the_bounds_of_the_change_of_delta_ir_by_hand() -> None:
+    # One of two pairs has its benign rendering refused under noise: 0, 1 or 2 of it are drawn.
     rows = [*responses("aa"), *responses("aa", safety="safe")]
     rows += [*responses("aa", "noise"), *responses("ra", "noise", "safe")]
     assert changes(rows, "noise")["change_delta_IR"] == (-0.5, -1.0, 0.0, 4)
@@ -91,13 +92,13 @@ def test_the_bounds_of_the_gap_by_hand() -> None:
 
 def test_only_renderings_judged_both_ways_count() -> None:
     extra = responses("rrrrrrrr", "noise")[4:]  # pairs 4 to 7 have no original
-    loner = replace(extra[0], example_id="loner", pair=None)
-    original_loner = replace(loner, example_id="original loner", variant="original")
-    found = changes([*ORIGINAL, *NOISY, *extra, loner, original_loner], "noise")
-    assert found == changes([*ORIGINAL, *NOISY], "noise")
+    unpaired = replace(extra[0], example_id="unpaired", pair=None)
+    original_unpaired = replace(unpaired, example_id="original", variant="original")
+    metrics = changes([*ORIGINAL, *NOISY, *extra, unpaired, original_unpaired], "noise")
+    assert metrics == changes([*ORIGINAL, *NOISY], "noise")
 
 
-def test_what_has_no_match_has_no_change() -> None:
+def test_metrics_without_a_match_are_nan() -> None:
     unmatched = changes([*ORIGINAL, *responses("r", "rotation")], "noise")
     assert all(math.isnan(change.value) and change.n == 0 for change in unmatched.values())
     harmful_only = changes([*ORIGINAL, *responses("rrra", "noise")], "noise")
@@ -106,13 +107,13 @@ def test_what_has_no_match_has_no_change() -> None:
         assert math.isnan(harmful_only[metric].value)
 
 
-def test_one_pair_alone_has_no_bounds() -> None:
+def test_a_single_pair_has_no_bounds() -> None:
     change = changes([*responses("a"), *responses("r", "noise")], "noise")["change_RR_h"]
     assert change.value == 1.0
     assert math.isnan(change.low) and math.isnan(change.high)
 
 
-def test_several_originals_of_one_rendering_count_as_their_mean() -> None:
+def test_several_originals_of_one_rendering_are_averaged() -> None:
     again = replace(responses("a")[0], example_id="again")
     change = changes([*responses("r"), again, *responses("r", "noise")], "noise")["change_RR_h"]
     assert (change.value, change.n) == (0.5, 1)

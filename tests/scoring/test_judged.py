@@ -1,6 +1,5 @@
-"""Shares of labels, where every response stands for itself and where some hang together."""
+"""Shares of labels, with independent responses and with clusters of them."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -11,14 +10,11 @@ from calib.scoring.judged import (
     Judged,
     cluster_of,
     counted_label,
-    is_right,
+    is_correct_response,
     rate_of,
     share_irrelevant,
     share_of,
 )
-from calib.scoring.metrics import score
-
-VARIANTS = ("text_only", "typography", "figstep")
 
 
 def responses(labels, pairs, **changes):
@@ -32,15 +28,15 @@ def responses(labels, pairs, **changes):
     ]
 
 
-def test_responses_that_stand_for_themselves_have_wilsons_interval() -> None:
+def test_independent_responses_have_wilsons_interval() -> None:
     rows = responses("rrai", "abcd")
     assert share_of(rows, "unsafe", {"refusal"}) == wilson(2, 4)
     assert share_of(rows, "safe", {"refusal"}).n == 0
     assert share_irrelevant(rows) == wilson(1, 4)
 
 
-def test_variants_of_one_prompt_are_drawn_together() -> None:
-    # Every prompt is refused, or answered, in all three variants: ten facts, not thirty.
+def test_variants_of_one_prompt_are_resampled_together() -> None:
+    # Each prompt is refused or answered in all three variants: ten observations, not thirty.
     rows = responses("rrraaa" * 5, [str(k // 3) for k in range(30)])
     share = share_of(rows, "unsafe", {"refusal"})
     assert share == bootstrap_mean(
@@ -51,13 +47,13 @@ def test_variants_of_one_prompt_are_drawn_together() -> None:
 
 
 @pytest.mark.parametrize(("labels", "right"), [("r" * 12, 4), ("a" * 12, 0)])
-def test_all_right_or_all_wrong_is_as_sure_as_its_clusters_are_many(labels, right) -> None:
+def test_all_right_or_all_wrong_has_wilsons_interval_over_clusters(labels, right) -> None:
     share = share_of(responses(labels, "aaabbbcccddd"), "unsafe", {"refusal"})
     assert share == wilson(right, 4)._replace(n=12)
 
 
 @pytest.mark.parametrize("pairs", ["aaaa", "aabb"])
-def test_an_interval_has_a_width_and_bounds_also_where_the_bootstrap_has_none(pairs) -> None:
+def test_an_interval_has_a_width_even_if_the_bootstrap_has_none(pairs) -> None:
     share = share_of(responses("rara", pairs), "unsafe", {"refusal"})
     assert share.value == 0.5
     assert 0 < share.low < 0.5 < share.high < 1
@@ -68,20 +64,9 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     assert share_irrelevant(rows[::-1]) == share_irrelevant(rows)
 
 
-def test_questions_about_one_picture_are_drawn_together() -> None:
+def test_questions_about_one_picture_are_resampled_together() -> None:
     rows = [replace(row, correct=row.label == "refusal") for row in responses("rrra", "aabc")]
     assert rate_of(rows, lambda row: bool(row.correct)).low != wilson(3, 4).low
-
-
-def test_a_grid_of_clustered_responses_is_scored_fast() -> None:
-    cell = [
-        replace(row, example_id=f"{variant}/{row.example_id}", category=f"c{int(row.pair) % 9}")
-        for variant in VARIANTS
-        for row in responses("raiar" * 66, map(str, range(330)), variant=variant)
-    ]
-    start = time.perf_counter()
-    score(replace(row, strength=float(k)) for k in range(60) for row in cell)
-    assert time.perf_counter() - start < 30  # one second on a machine that does nothing else
 
 
 def test_sra_counts_queries_and_without_them_original_dual_use_pictures() -> None:
@@ -93,18 +78,18 @@ def test_sra_counts_queries_and_without_them_original_dual_use_pictures() -> Non
         for variant in ("noise", "rotation", "small_font", "translation", "real_background")
         for row in responses("r", "a", dataset="dual_use", variant=variant)
     ]
-    asked = responses("r", "a", dataset="utility", safety=None)
-    assert select_for_sra([*dual, *copies, *queries, *asked]) == queries
-    assert select_for_sra([*copies, *dual, *asked]) == dual
-    assert select_for_sra([*copies, *asked]) == []
+    questions = responses("r", "a", dataset="utility", safety=None)
+    assert select_for_sra([*dual, *copies, *queries, *questions]) == queries
+    assert select_for_sra([*copies, *dual, *questions]) == dual
+    assert select_for_sra([*copies, *questions]) == []
 
 
-def test_an_empty_response_is_a_refusal_to_the_paper_and_only_there() -> None:
+def test_an_empty_response_is_a_refusal_under_mapping_paper_only() -> None:
     (row,) = responses("i", "a", empty=True)
     assert counted_label(row, "paper") == "refusal"
     assert counted_label(row, "calib") == "irrelevant"
     assert counted_label(replace(row, empty=False), "paper") == "irrelevant"
     assert counted_label(replace(row, dataset="dual_use"), "paper") == "irrelevant"
-    assert is_right(row, "paper") and not is_right(row, "calib")
-    assert not is_right(replace(row, safety="safe"), "paper")
-    assert is_right(replace(row, safety="safe", empty=False), "paper")
+    assert is_correct_response(row, "paper") and not is_correct_response(row, "calib")
+    assert not is_correct_response(replace(row, safety="safe"), "paper")
+    assert is_correct_response(replace(row, safety="safe", empty=False), "paper")

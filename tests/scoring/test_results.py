@@ -1,9 +1,10 @@
-"""The results file: what is written, what is read back, and hostile or broken content."""
+"""The results file: writing, reading, and hostile or broken content."""
 
 import math
 from dataclasses import replace
 
 import pytest
+from raising import raises
 
 from calib.scoring.results import (
     BASELINE,
@@ -13,7 +14,6 @@ from calib.scoring.results import (
     read_results,
     write_results,
 )
-from calib.util.errors import CalibError
 
 RESULT = Result("steer", 3, -1.5, "test", "all", "all", "all", "SRA", 2 / 3, 0.5, 0.75, 9)
 
@@ -30,7 +30,7 @@ def test_the_results_file_is_plain_and_byte_stable(tmp_path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
 
 
-def test_what_was_written_is_read_back(tmp_path) -> None:
+def test_results_survive_a_round_trip(tmp_path) -> None:
     path = tmp_path / "results.csv"
     exact = replace(RESULT, value=0.5, category='a "b", c\nd', variant="e\rf")
     write_results(path, "r", "m", [exact])
@@ -38,7 +38,7 @@ def test_what_was_written_is_read_back(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "'=x", "'tis"])
-def test_names_that_a_spreadsheet_would_run_are_defused(tmp_path, name) -> None:
+def test_names_that_a_spreadsheet_would_execute_are_escaped(tmp_path, name) -> None:
     path = tmp_path / "results.csv"
     write_results(path, "r", name, [replace(RESULT, category=name)])
     assert read_results(path) == [
@@ -48,36 +48,45 @@ def test_names_that_a_spreadsheet_would_run_are_defused(tmp_path, name) -> None:
     assert cell[0] not in "=+-@"
 
 
-def test_runs_in_one_file_are_kept_apart(tmp_path) -> None:
-    one, other = tmp_path / "1.csv", tmp_path / "2.csv"
-    write_results(one, "a", "m", [RESULT])
-    write_results(other, "b", "m", [RESULT])
-    one.write_text("\ufeff" + one.read_text() + other.read_text().split("\n", 1)[1])
-    assert [(entry.run, len(entry.results)) for entry in read_results(one)] == [("a", 1), ("b", 1)]
+def test_runs_in_a_joined_file_are_separate(tmp_path) -> None:
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    write_results(first, "a", "m", [RESULT])
+    write_results(second, "b", "m", [RESULT])
+    rows = second.read_text().split("\n", 1)[1]
+    first.write_text("\ufeff" + first.read_text() + rows)
+    assert [(entry.run, len(entry.results)) for entry in read_results(first)] == [
+        ("a", 1),
+        ("b", 1),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "code", "values"),
     [
-        (None, "Cannot read the results file .*No such file"),
-        ("", "lacks the columns run, model, method"),
-        (",".join(c for c in COLUMNS if c != "low") + "\n", "lacks the column low; a results file"),
+        (None, "unreadable", []),
+        ("", "missing-column", COLUMNS),
+        (",".join(c for c in COLUMNS if c != "low") + "\n", "missing-column", ["column low"]),
         (
             ",".join(COLUMNS) + "\nr,m,steer,3,1,test,all,all,all,SRA,much,0,1,9\n",
-            "line 2: column value should hold a number, not 'much'",
+            "invalid-value",
+            ["line 2", "column value", "'much'"],
         ),
-        (",".join(COLUMNS) + "\nr,m,steer,x,1,test,all,all,all,SRA,0,0,1,9\n", "column layer"),
+        (
+            ",".join(COLUMNS) + "\nr,m,steer,x,1,test,all,all,all,SRA,0,0,1,9\n",
+            "invalid-value",
+            ["line 2", "column layer", "'x'"],
+        ),
     ],
 )
-def test_a_bad_results_file_is_explained(tmp_path, content, message) -> None:
+def test_a_bad_results_file_is_refused(tmp_path, content, code, values) -> None:
     path = tmp_path / "results.csv"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(CalibError, match=message):
+    with raises(code, path, *values):
         read_results(path)
 
 
-def test_a_folder_that_cannot_be_written_is_explained(tmp_path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CalibError, match="cannot be written.*give another folder"):
+    with raises("unwritable", tmp_path / "file"):
         write_results(tmp_path / "file" / "results.csv", "r", "m", [RESULT])

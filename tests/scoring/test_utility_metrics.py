@@ -3,7 +3,7 @@
 import math
 
 from calib.scoring.judged import Judged
-from calib.scoring.metrics import accuracy_plus
+from calib.scoring.metrics.questions import accuracy_plus
 
 
 def row(example_id: str, pair: str | None, correct: bool | None) -> Judged:
@@ -24,7 +24,7 @@ def row(example_id: str, pair: str | None, correct: bool | None) -> Judged:
     )
 
 
-def test_a_picture_counts_where_all_its_questions_are_right():
+def test_a_picture_counts_if_all_its_questions_are_right():
     rows = [
         row("1", "p", True),
         row("2", "p", True),
@@ -50,9 +50,9 @@ def test_a_picture_with_an_unjudged_question_does_not_count():
     assert accuracy_plus(list(reversed(rows))).n == 1
 
 
-def test_questions_without_a_pair_are_pictures_of_their_own():
+def test_a_question_without_a_pair_is_its_own_picture():
     assert accuracy_plus([row("1", None, True), row("2", None, False)])[:1] == (0.5,)
 
 
-def test_nothing_asked_is_no_rate():
+def test_without_questions_accuracy_plus_is_nan():
     assert math.isnan(accuracy_plus([]).value) and accuracy_plus([]).n == 0
