@@ -1,4 +1,4 @@
-"""A user's own pairs: every way to write them down, and what is wrong with a file."""
+"""The user's own pairs: every accepted layout, and errors in their files."""
 
 import csv
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from raising import raises
 
 from calib.config.data import PairsData
 from calib.data.benchmarks import load_benchmark
 from calib.data.example import pairs
-from calib.util.errors import CalibError
 
 ROWS = [
     {"pair": "a", "safety": "safe", "query": "How do I use this?", "image": "p/spoon.png"},
@@ -56,17 +56,15 @@ def load(path: Path, **settings):
     return load_benchmark(PairsData(file=str(path), **settings))
 
 
-def refused(path: Path, *words: str, **settings) -> None:
-    with pytest.raises(CalibError) as caught:
+def refused(path: Path, code: str, *values: object, **settings) -> None:
+    with raises(code, *values):
         load(path, **settings)
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet"])
 def test_a_table_of_queries(folder, name):
-    bench = load(written(folder, ROWS, name))
-    first, second, third, fourth, last = bench.examples
+    benchmark = load(written(folder, ROWS, name))
+    first, second, third, fourth, last = benchmark.examples
     assert (first.safety, second.safety) == ("safe", "unsafe")
     assert first.query == second.query == "How do I use this?"
     assert first.pair == second.pair == "pairs/a"
@@ -76,9 +74,10 @@ def test_a_table_of_queries(folder, name):
     assert (third.dataset, third.variant, third.picture) == ("text_centric", "text_only", None)
     assert fourth.query == "How do I paint a stranger's wall?"
     assert last.pair is None
-    assert len({example.id for example in bench.examples}) == 5
-    assert len(pairs(bench.examples)) == 2
-    assert bench.notes == [f"{name}: 5 queries, 1 of them without a twin"]
+    assert len({example.id for example in benchmark.examples}) == 5
+    assert len(pairs(benchmark.examples)) == 2
+    (note,) = benchmark.notes
+    assert all(value in note for value in (name, "5 queries", "1 of them"))
 
 
 def test_both_twins_in_a_row(folder):
@@ -109,19 +108,18 @@ def test_one_query_for_all_rows(folder):
 def test_two_folders_of_pictures(tmp_path):
     for name in ("safe/b.png", "safe/a.png", "unsafe/a.jpg", "unsafe/b.png", "unsafe/c.png"):
         picture(tmp_path / name)
-    bench = load(tmp_path, query="How do I use this?")
-    found = [(e.pair, e.safety) for e in bench.examples]
-    assert found == [
+    benchmark = load(tmp_path, query="How do I use this?")
+    assert [(e.pair, e.safety) for e in benchmark.examples] == [
         ("pairs/a", "safe"), ("pairs/a", "unsafe"), ("pairs/b", "safe"), ("pairs/b", "unsafe"),
         ("pairs/c", "unsafe"),
     ]  # fmt: skip
-    assert bench.notes[0].endswith("5 queries, 1 of them without a twin")
+    assert "5 queries" in benchmark.notes[0] and "1 of them" in benchmark.notes[0]
 
 
-def test_what_the_table_says_counts(folder):
-    said = {"part": "dual_use", "split": "train", "category": "tools", "variant": "drawn",
+def test_optional_columns_replace_the_defaults(folder):
+    columns = {"part": "dual_use", "split": "train", "category": "tools", "variant": "drawn",
             "request": "use a spoon", "id": "first"}  # fmt: skip
-    (example,) = load(written(folder, [ROWS[0] | said])).examples
+    (example,) = load(written(folder, [ROWS[0] | columns])).examples
     assert (example.dataset, example.split, example.category) == ("dual_use", "train", "tools")
     assert (example.variant, example.metadata, example.id) == (
         "drawn", {"request": "use a spoon"}, "pairs/first",
@@ -142,77 +140,82 @@ def test_the_root_of_the_pictures(folder, tmp_path):
     elsewhere.mkdir()
     path = written(elsewhere, ROWS)
     assert load(path, root=str(folder)).examples[0].picture() is not None
-    refused(path, "2 of 2 pictures cannot be read")
+    refused(path, "unreadable", "2 of 2")
 
 
-def test_a_wrong_column_is_answered_with_the_nearest(folder):
+def test_a_missing_column_is_reported_with_the_nearest_name(folder):
     rows = [{"safty": "safe", "query": "What?"}]
-    refused(written(folder, rows), "no column 'safety'", "Did you mean 'safty'?", "'query'")
-    refused(written(folder, [{"safe_image": "p/spoon.png"}]), "no column 'unsafe_image'")
+    refused(written(folder, rows), "missing-column", "'safety'", "'safty'", "'query'")
+    refused(written(folder, [{"safe_image": "p/spoon.png"}]), "missing-column", "'unsafe_image'")
 
 
-def test_a_row_that_is_neither(folder):
-    refused(written(folder, [ROWS[0] | {"safety": "maybe"}]), "row 1", "'maybe'", "safe or unsafe")
+def test_a_row_that_is_neither_safe_nor_unsafe_is_refused(folder):
+    path = written(folder, [ROWS[0] | {"safety": "maybe"}])
+    refused(path, "invalid-value", "row 1", "'maybe'", "safe or unsafe")
 
 
-def test_an_empty_query(folder):
-    refused(written(folder, [ROWS[0] | {"query": " "}]), "row 1", "'query' is empty", "data.query")
+def test_an_empty_query_is_refused(folder):
+    path = written(folder, [ROWS[0] | {"query": " "}])
+    refused(path, "missing-value", "row 1", "'query'", "data.query")
 
 
-@pytest.mark.parametrize("column, value", [("part", "image_centrik"), ("split", "tests")])
-def test_unknown_parts_and_splits(folder, column, value):
-    refused(written(folder, [ROWS[0] | {column: value}]), value, "Did you mean")
+@pytest.mark.parametrize(
+    ("column", "value", "nearest"),
+    [("part", "image_centrik", "image_centric"), ("split", "tests", "test")],
+)
+def test_unknown_parts_and_splits_are_refused(folder, column, value, nearest):
+    path = written(folder, [ROWS[0] | {column: value}])
+    refused(path, "invalid-value", "row 1", f"'{value}'", f"'{nearest}'")
 
 
 def test_ids_are_unique(folder):
     rows = [ROWS[0] | {"id": "x"}, ROWS[1] | {"id": "x"}]
-    refused(written(folder, rows), "row 2", "the id 'x'", "row 1")
+    refused(written(folder, rows), "duplicate", "row 2", "'x'", "row 1")
 
 
 @pytest.mark.parametrize("name", ["../out.png", "/etc/hostname", "C:\\x.png", "p/../../x.png"])
-def test_a_picture_outside_the_root(folder, name):
-    refused(written(folder, [ROWS[0] | {"image": name}]), "no path inside", "row 1")
+def test_a_picture_outside_the_root_is_refused(folder, name):
+    path = written(folder, [ROWS[0] | {"image": name}])
+    refused(path, "invalid-value", "row 1", repr(name))
 
 
-def test_a_link_out_of_the_root(folder, tmp_path_factory):
+def test_a_link_out_of_the_root_is_refused(folder, tmp_path_factory):
     outside = picture(tmp_path_factory.mktemp("outside") / "x.png")
     (folder / "p/link.png").symlink_to(outside)
-    refused(written(folder, [ROWS[0] | {"image": "p/link.png"}]), "no path inside")
+    refused(written(folder, [ROWS[0] | {"image": "p/link.png"}]), "invalid-value", "p/link.png")
 
 
 def test_broken_pictures_are_listed_before_anything_runs(folder):
     rows = [ROWS[0] | {"image": f"p/{k}.png", "pair": str(k)} for k in range(12)]
     (folder / "p/0.png").write_bytes(b"no picture")
     path = written(folder, [*rows, *ROWS[:2]])
-    with pytest.raises(CalibError) as caught:
+    with raises("unreadable", "12 of 14", "and 2 more", "data.skip_broken=true") as caught:
         load(path)
-    message = str(caught.value)
-    assert "12 of 14 pictures cannot be read" in message
-    assert message.count("\n  Picture") == 10
-    assert "and 2 more" in message
-    assert "data.skip_broken=true" in message
+    assert str(caught.value).count("\n  Picture") == 10
 
-    bench = load(path, skip_broken=True)
-    assert [example.pair for example in bench.examples] == ["pairs/a", "pairs/a"]
-    assert "12 of 14 examples were left out" in bench.notes[-1]
+    benchmark = load(path, skip_broken=True)
+    assert [example.pair for example in benchmark.examples] == ["pairs/a", "pairs/a"]
+    assert "12 of 14 examples" in benchmark.notes[-1]
 
 
 def test_an_image_bomb_is_refused(folder):
     Image.fromarray(np.zeros((9000, 9000), dtype=bool)).save(folder / "p/bomb.png")
-    refused(written(folder, [ROWS[0] | {"image": "p/bomb.png"}]), "too large (9000 x 9000)")
+    path = written(folder, [ROWS[0] | {"image": "p/bomb.png"}])
+    refused(path, "unreadable", "p/bomb.png", "9000 x 9000")
 
 
-def test_nothing_is_left(folder):
+def test_an_empty_selection_is_refused(folder):
     path = written(folder, [ROWS[0] | {"image": "p/none.png"}])
-    refused(path, "has no examples", "1 of 1 examples were left out", skip_broken=True)
+    refused(path, "too-few", "data=pairs", "1 of 1 examples", skip_broken=True)
 
 
-def test_missing_files(tmp_path):
-    with pytest.raises(CalibError, match="data.file is not set"):
+def test_missing_files_and_settings_are_refused(tmp_path):
+    with raises("missing-setting", "data.file"):
         load_benchmark(PairsData())
-    refused(tmp_path / "none.csv", "does not exist")
-    refused(tmp_path, "data.query", query=None)
-    refused(tmp_path, "no subfolder 'safe'", query="What?")
+    refused(tmp_path / "none.csv", "not-found", "none.csv")
+    refused(tmp_path, "missing-setting", "data.query", query=None)
+    refused(tmp_path, "not-found", "'safe'", query="What?")
     (tmp_path / "safe").mkdir()
-    refused(tmp_path, "has no pictures", query="What?")
-    refused(written(tmp_path, ROWS), "data.root=", root=str(tmp_path / "nowhere"))
+    refused(tmp_path, "too-few", tmp_path / "safe", query="What?")
+    missing = str(tmp_path / "nowhere")
+    refused(written(tmp_path, ROWS), "not-found", f"data.root={missing}", root=missing)

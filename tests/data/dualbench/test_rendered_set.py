@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from calib.data.dualbench.written import MANIFEST, name_of, write_set
 
 from calib.config.data import DualBenchData
 from calib.data import dualbench
 from calib.data.benchmarks import load_benchmark
-from calib.data.dualbench.written import MANIFEST, name_of, write_set
 from calib.util.errors import CalibError
 
 SMALL = {"per_category": 1, "size": 224, "query": "What is it?"}

@@ -4,8 +4,8 @@ import re
 from collections import Counter
 
 import pytest
-
 from calib.data.dualbench.categories import CATEGORIES, parse_category
+
 from calib.data.dualbench.templates import SENTENCES, template_twins
 from calib.data.dualbench.terms import TERMS
 from calib.data.dualbench.typesetting import Typeface

@@ -7,7 +7,6 @@ import huggingface_hub
 import pytest
 
 from calib.data.example import pairs
-from calib.data.published import copies
 from calib.util.errors import CalibError
 
 SAFE = [

@@ -18,7 +18,7 @@ from utility_tables import (
 )
 
 from calib.config.data import PublishedUtility, UtilityConfig
-from calib.data.benchmarks import load_utility, load_utility
+from calib.data.benchmarks import load_utility
 from calib.data.utility import load
 from calib.data.utility.mmstar import options_in
 from calib.data.utility.question import list_in

@@ -6,7 +6,7 @@ import pytest
 from utility_tables import write_copy
 
 from calib.config.data import PublishedUtility
-from calib.data.benchmarks import load_utility, load_utility
+from calib.data.benchmarks import load_utility
 from calib.data.example import fingerprint
 from calib.data.utility import names
 from calib.scoring.answers import is_correct_answer
