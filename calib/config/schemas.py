@@ -6,6 +6,9 @@ calib.config imports torch, so that --help is fast.
 """
 
 import functools
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,7 +50,7 @@ ENTRY_POINTS: dict[str, type] = {
 """The commands, in the order in which ``calib --help`` lists them, and their settings. Command NAME
 is the module calib.NAME, configured by conf/NAME.yaml."""
 
-GROUPS: dict[str, Mapping[str, type]] = {
+SHARED: dict[str, Mapping[str, type]] = {
     "model": {"any": ModelConfig, "remote": RemoteModelConfig},
     "method": METHODS,
     "data": DATA,
@@ -55,6 +58,22 @@ GROUPS: dict[str, Mapping[str, type]] = {
     "judge": JUDGES,
 }
 """Schemas of the options of each config group; "any" is the schema of options without their own."""
+
+
+def _own_schemas(group: str) -> dict[str, type]:
+    """Schemas in files of their own: NAME is the class that calib/config/GROUP_NAME.py defines."""
+    own: dict[str, type] = {}
+    for module in pkgutil.iter_modules([str(PACKAGE / "config")]):
+        name = module.name.removeprefix(f"{group}_")
+        if name != module.name:
+            file = importlib.import_module(f"calib.config.{module.name}")
+            classes = [value for value in vars(file).values() if inspect.isclass(value)]
+            (own[name],) = (cls for cls in classes if cls.__module__ == file.__name__)
+    return own
+
+
+GROUPS = {group: {**shared, **_own_schemas(group)} for group, shared in SHARED.items()}
+"""SHARED, and the schemas of options that have a file of their own."""
 
 
 @functools.cache  # Hydra 1.4 warns when a name is registered twice

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from calib.config.method import METHODS
 from calib.config.prompts import MethodConfig
+from calib.config.schemas import GROUPS
 from calib.util.errors import CalibError, did_you_mean
 
 RENAMED = {
@@ -58,8 +58,8 @@ def typed_config(
             f"'{name}' has no setting '{key}'.{did_you_mean(str(key), fields[cls])}",
         )
     hints = typing.get_type_hints(cls)
-    methods = {
-        key: typed_config(list(METHODS.values()), value)
+    methods: dict[str, MethodConfig] = {
+        key: typed_config(list(GROUPS["method"].values()), value)
         for key, value in present.items()
         if hints[key] is MethodConfig and isinstance(value, Mapping)
     }
