@@ -1,0 +1,70 @@
+"""Settings of remote models: invalid ones are refused before anything is sent."""
+
+import pytest
+from composing import composed
+from raising import raises
+
+from calib.config.model import RemoteModelConfig
+from calib.config.schemas import CONF
+
+
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        ({"model": " "}, ["model.model"]),
+        ({"base_url": "localhost:8000"}, ["model.base_url", "'localhost:8000'"]),
+        ({"limit_name": "max_token"}, ["model.limit_name", "'max_token'", "'max_tokens'"]),
+        ({"sends": ["temprature"]}, ["model.sends", "'temprature'", "'temperature'"]),
+        ({"most_temperature": -1.0}, ["model.most_temperature", -1]),
+        ({"extra": ["seed"]}, ["model.extra", ["seed"]]),
+        ({"image_side": 0}, ["model.image_side", 0]),
+        ({"concurrency": 0}, ["model.concurrency", 0]),
+        ({"timeout": 0}, ["model.timeout", 0]),
+        ({"retries": -1}, ["model.retries", -1]),
+        ({"max_requests": 0}, ["model.max_requests", 0]),
+    ],
+)
+def test_invalid_values_are_refused(settings, values):
+    with raises("invalid-setting", *values):
+        RemoteModelConfig(**settings)
+
+
+@pytest.mark.parametrize("name", ["seed", "stream"])
+def test_a_further_field_must_not_be_set_elsewhere(name):
+    with raises("conflicting-settings", "model.extra", f"'{name}'"):
+        RemoteModelConfig(extra={name: 1})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"key_env": "sk-made-up-0123"}, {"base_url": "https://me:sk-made-up-0123@example.org/v1"},
+     {"base_url": "https://example.org/v1?key=sk-made-up-0123"}],
+)  # fmt: skip
+def test_a_possible_key_is_refused_and_not_repeated(settings):
+    with raises("invalid-setting", "model.key_env") as refused:
+        RemoteModelConfig(**settings)
+    assert "made-up" not in str(refused.value)
+
+
+def test_the_providers_in_conf():
+    names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    models = {name: composed("sweep", f"model={name}").model for name in names}
+    remote = {name: model for name, model in models.items() if isinstance(model, RemoteModelConfig)}
+    assert {name: (model.base_url, model.key_env) for name, model in remote.items()} == {
+        "gpt": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
+        "claude": ("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
+        "gemini": (
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            "GEMINI_API_KEY",
+        ),
+        "openrouter": ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        "vllm": ("http://localhost:8000/v1", "VLLM_API_KEY"),
+    }
+    claude = remote["claude"]
+    assert (claude.most_temperature, "seed" in claude.sends) == (1.0, False)
+    assert claude.note
+
+
+def test_further_fields_come_from_the_command_line():
+    model = composed("sweep", "model=openrouter", "model.extra={provider:{order:[a]}}").model
+    assert model.extra == {"provider": {"order": ["a"]}}

@@ -1,0 +1,110 @@
+"""Stored settings become dataclasses again, also under the former names of settings."""
+
+import dataclasses
+import json
+
+import pytest
+from composing import composed
+from raising import raises
+
+from calib.config.judge import JUDGES, ClassifierJudge, LabelRule
+from calib.config.method import METHODS, Combine, Directed, Steer
+from calib.config.model import ModelConfig
+from calib.config.prompts import Worded
+from calib.config.sweep import GenerationConfig
+from calib.config.typed import current_names, current_override, former_names, typed_config
+
+
+def stored(config):
+    """A configuration as run.json and config.yaml have it."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "config"),
+    [
+        ([ModelConfig], ModelConfig("m", dtype="bfloat16", tiles=True)),
+        (list(METHODS.values()), Steer(layers=[3], gate="probe", otherwise="opposite")),
+        (list(METHODS.values()), Directed("astra", contrast="refusal")),
+        (
+            list(METHODS.values()),
+            Combine("combine", prompt=Worded("caution", text="x"), activation=Steer(kl=0.1)),
+        ),
+        (list(JUDGES.values()), ClassifierJudge(checkpoint="m", labels=[LabelRule("a", "answer")])),
+    ],
+)
+def test_stored_settings_become_the_same_dataclass(classes, config):
+    assert typed_config(classes, stored(config)) == config
+    assert typed_config(classes, stored(config), complete=True) == config
+
+
+@pytest.mark.parametrize("text", ["${nowhere}", "\\${a}", "\\\\${b} \\ $ {}", "${a}${b}"])
+def test_text_is_never_interpolated(text):
+    config = Worded("reminder", text=text, texts={"any": {"text": text}})
+    assert typed_config([Worded], stored(config)) == config
+    combined = Combine("combine", prompt=config)
+    assert typed_config([Combine], stored(combined)) == combined
+
+
+def test_missing_settings_have_their_defaults_unless_all_are_needed():
+    assert typed_config([ModelConfig], {"name": "m"}) == ModelConfig("m")
+    with raises("mismatch", "'m'"):
+        typed_config([ModelConfig], {"name": "m"}, complete=True)
+    with raises("mismatch", "'m'"):
+        typed_config(list(METHODS.values()), {"name": "m", "climb": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "values"),
+    [
+        ({"dtipe": "float32"}, "unknown-setting", ["'m'", "'dtipe'", "'dtype'"]),
+        ({"tiles": "maybe"}, "invalid-setting", ["'m'", "maybe"]),
+        ({"dtype": "fp32"}, "invalid-setting", ["model.dtype", "'fp32'"]),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, code, values):
+    with raises(code, *values):
+        typed_config([ModelConfig], {"name": "m", **settings})
+
+
+def test_a_value_is_converted_to_the_type_of_its_field():
+    assert typed_config([GenerationConfig], {"temperature": 1}).temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "present"),
+    [
+        ("method.closed=opposite", "method.otherwise=opposite"),
+        ("+method.together=true", "+method.all_layers_at_once=true"),
+        ("methods.conditional.together=false", "methods.conditional.all_layers_at_once=false"),
+        ("method.activation.closed=a=b", "method.activation.otherwise=a=b"),
+        ("reference.closed=nothing", "reference.otherwise=nothing"),
+        ("~method.closed", "~method.otherwise"),
+        ("methods.closed=1", "methods.closed=1"),
+        ("methods.closed.layers=3", "methods.closed.layers=3"),
+        ("data.closed=1", "data.closed=1"),
+        ("method.layers=3", "method.layers=3"),
+        ("method=closed", "method=closed"),
+        ("--help", "--help"),
+    ],
+)
+def test_former_overrides_are_renamed(given, present):
+    assert current_override(given) == present
+
+
+def test_settings_of_former_runs_get_the_present_names():
+    sweep = stored(composed("sweep", "experiment=all_methods"))
+    former = former_names(sweep)
+    assert former["methods"]["conditional"]["together"] is True
+    assert former["methods"]["refusal_control"]["closed"] == "opposite"
+    assert former["methods"]["combine"]["activation"]["closed"] == "nothing"
+    assert "all_layers_at_once" not in json.dumps(former)
+    assert current_names(former) == sweep
+    method = former["methods"]["conditional"]
+    assert typed_config([Steer], method) == typed_config([Steer], sweep["methods"]["conditional"])
+
+
+def test_tables_with_keys_of_the_users_own_keep_them():
+    texts = {"closed": {"text": "x"}}
+    settings = {"method": stored(Worded("reminder", texts=texts)), "methods": {"closed": {}}}
+    assert current_names(settings) == settings
