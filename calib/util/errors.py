@@ -25,7 +25,7 @@ CODES = {
     "needs-package": "an optional package is not installed",
     "different-run": "the folder holds a run with another configuration",
     "unfinished-run": "the folder holds no finished run",
-    "in-use": "another process uses the folder",
+    "in-use": "another process uses the folder or the port",
     "not-finite": "activations or logits are not finite numbers",
     "no-solution": "nothing satisfies the request: no layer, strength or threshold",
     "self-check": "shared and plain generation disagree",
