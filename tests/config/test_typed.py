@@ -42,7 +42,7 @@ def test_stored_settings_become_the_same_dataclass(classes, config):
 def test_text_is_never_interpolated(text):
     config = Worded("reminder", text=text, texts={"any": {"text": text}})
     assert typed_config([Worded], stored(config)) == config
-    combined = Combine("combine", prompt=config)
+    combined = Combine("combine", prompt=config, activation=Steer())
     assert typed_config([Combine], stored(combined)) == combined
 
 
