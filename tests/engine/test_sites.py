@@ -1,5 +1,7 @@
-"""Edits of heads and of MLPs, alone and among edits of the residual stream: every family answers as
-the naive loop does."""
+"""Edits of attention heads and MLPs, alone and with edits of the residual stream.
+
+Every family generates the tokens of the naive loop.
+"""
 
 import functools
 import itertools
@@ -29,7 +31,7 @@ from calib.models.layers import site_width
 from calib.models.prompts import read_prompt
 
 TOKENS = 6
-PLACES = tuple(itertools.product(("heads", "mlp"), (0, 2, LAYERS - 1)))
+SITES_AND_LAYERS = tuple(itertools.product(("heads", "mlp"), (0, 2, LAYERS - 1)))
 
 families = pytest.mark.parametrize("family", FAMILIES)
 
@@ -40,33 +42,33 @@ def fresh(family):
 
 def subspace(width, rank, seed):
     """Orthonormal rows. # [rank, width]"""
-    drawn = torch.stack([unit_vector(width, seed + k) for k in range(rank)])
-    return torch.linalg.qr(drawn.T).Q.T.contiguous()
+    vectors = torch.stack([unit_vector(width, seed + k) for k in range(rank)])
+    return torch.linalg.qr(vectors.T).Q.T.contiguous()
 
 
 def operator(vlm, site, k):
-    """One of each kind in turn, two of them in several ranks."""
+    """The operators in turn; subspaces have ranks 1 to 3."""
     width = site_width(vlm.model, site)
-    along, rows = unit_vector(width, k), subspace(width, 1 + k % 3, 50 + k)
+    d, rows = unit_vector(width, k), subspace(width, 1 + k % 3, 50 + k)
     return (
-        Add(8.0 * along),
+        Add(8.0 * d),
         LowRank(rows, 4.0 * subspace(width, 1 + k % 3, 90 + k), 0.5, -3.0, 3.0),
-        AddByNorm(along, 1.5),
+        AddByNorm(d, 1.5),
         Ablate(rows, 5.0),
-        AddByNormKeepingNorm(along, -2.0),
-        AblateByCosine(along, 9.0, -5.0 * along),
+        AddByNormKeepingNorm(d, -2.0),
+        AblateByCosine(d, 9.0, -5.0 * d),
     )[k % 6]
 
 
 @functools.cache
 def rows(family: str) -> list[tuple[Example, Edits]]:
-    """Sites, layers, positions and operators, alone and together; and rows without edits."""
-    vlm, found = tiny(family), examples(6)
-    shown = [e for e in found if e.picture]
-    plain = [e for e in found if not e.picture and family not in NEEDS_PICTURE]
+    """Every site, layer, position and operator, alone and combined, and unedited rows; shuffled."""
+    vlm = tiny(family)
+    shown = [e for e in examples(6) if e.picture]
+    plain = [e for e in examples(6) if not e.picture and family not in NEEDS_PICTURE]
     made: list[tuple[Example, Edits]] = [(e, ()) for e in (*shown[:-1], *plain)]
     positions = itertools.cycle(REACH)
-    for k, (site, layer) in enumerate(PLACES * 3):
+    for k, (site, layer) in enumerate(SITES_AND_LAYERS * 3):
         edit = Edit(layer, operator(vlm, site, k + k // 6), next(positions), site)
         made.append((shown[k % len(shown)], (edit,)))
         if plain and k % 3 == 0:
@@ -90,18 +92,18 @@ def rows(family: str) -> list[tuple[Example, Edits]]:
 
 
 @functools.cache
-def alone(family: str) -> list[NaiveResponse]:
+def naive_responses(family: str) -> list[NaiveResponse]:
     return [naive(tiny(family), example, edits, TOKENS) for example, edits in rows(family)]
 
 
 @functools.cache
 def unedited(family: str) -> dict[str, NaiveResponse]:
-    found = {example.id: example for example, _ in rows(family)}
-    return {name: naive(tiny(family), example, (), TOKENS) for name, example in found.items()}
+    by_id = {example.id: example for example, _ in rows(family)}
+    return {name: naive(tiny(family), example, (), TOKENS) for name, example in by_id.items()}
 
 
 @functools.cache
-def together(family: str, sharing: bool) -> tuple[Engine, list[Response]]:
+def engine_and_responses(family: str, sharing: bool) -> tuple[Engine, list[Response]]:
     decoding = Decoding(max_new_tokens=TOKENS, batch_rows=9, sharing=sharing)
     engine = Engine(fresh(family), decoding)
     return engine, engine.answer([Request(*row) for row in rows(family)])
@@ -109,70 +111,71 @@ def together(family: str, sharing: bool) -> tuple[Engine, list[Response]]:
 
 @families
 @pytest.mark.parametrize("sharing", [True, False])
-def test_tokens_and_kl_are_those_of_the_naive_loop(family, sharing):
-    engine, found = together(family, sharing)
-    assert [list(response.tokens) for response in found] == [one.tokens for one in alone(family)]
-    expected = [
-        divergence(answer, unedited(family)[example.id])
-        for (example, _), answer in zip(rows(family), alone(family), strict=True)
+def test_tokens_and_kl_equal_the_naive_loop(family, sharing):
+    engine, responses = engine_and_responses(family, sharing)
+    expected = naive_responses(family)
+    assert [list(response.tokens) for response in responses] == [naive.tokens for naive in expected]
+    kl = [
+        divergence(naive, unedited(family)[example.id])
+        for (example, _), naive in zip(rows(family), expected, strict=True)
     ]
-    assert [r.kl for r in found] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert [response.kl for response in responses] == pytest.approx(kl, rel=1e-3, abs=1e-5)
 
 
 @families
-def test_edits_change_what_is_said(family):
-    """Otherwise equal tokens would prove little."""
-    pairs = zip(rows(family), alone(family), strict=True)
-    moved = {"heads": [], "mlp": []}
-    for (example, edits), answer in pairs:
-        for site in {edit.site for edit in edits} & moved.keys() if len(edits) == 1 else ():
-            moved[site].append(divergence(answer, unedited(family)[example.id]) > 0.01)
-    assert all(sum(found) > 0.4 * len(found) > 3 for found in moved.values())
+def test_edits_change_responses(family):
+    """Otherwise, equal tokens would prove little."""
+    effects = {"heads": [], "mlp": []}
+    for (example, edits), response in zip(rows(family), naive_responses(family), strict=True):
+        if len(edits) == 1 and edits[0].site in effects:
+            kl = divergence(response, unedited(family)[example.id])
+            effects[edits[0].site].append(kl > 0.01)
+    assert all(sum(values) > 0.4 * len(values) > 3 for values in effects.values())
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ("mllama", "qwen3_vl")])
-def test_rows_share_what_is_below_their_edit(family):
-    engine, _ = together(family, True)
+def test_rows_share_the_layers_below_their_edit(family):
+    engine, _ = engine_and_responses(family, True)
     assert not engine.notes
     lengths = [len(inputs(engine.vlm, example)["input_ids"][0]) for example, _ in rows(family)]
-    assert engine.tally.prefill_token_layers < 0.75 * LAYERS * sum(lengths)
+    assert engine.stats.prefill_token_layers < 0.75 * LAYERS * sum(lengths)
 
 
-def test_rows_fork_before_the_layer_that_they_are_edited_in():
-    """Next to nothing beyond the least there is to compute, counted by hand."""
+def test_rows_fork_before_the_block_of_their_edit():
+    """At most 2% more than the minimum, which is counted by hand."""
     vlm = tiny("internvl")
-    one, other = examples(2)
-    asked = [Request(one), Request(other)]
+    example, other = examples(2)
+    requests = [Request(example), Request(other)]
     for k in range(6):
-        edits = (Edit(3, Add(unit_vector(vlm.width, k)), "all", "heads"),)
-        asked.append(Request(one, edits))
-        asked.append(Request(other, (Edit(0, edits[0].operator, "response", "mlp"),)))
+        operator = Add(unit_vector(vlm.width, k))
+        requests.append(Request(example, (Edit(3, operator, "all", "heads"),)))
+        requests.append(Request(other, (Edit(0, operator, "response", "mlp"),)))
     engine = Engine(vlm, Decoding(max_new_tokens=1, batch_rows=100))
     engine._checked = True
-    engine.answer(asked)
-    first, second = (len(inputs(vlm, e)["input_ids"][0]) for e in (one, other))
+    engine.answer(requests)
+    first, second = (len(inputs(vlm, e)["input_ids"][0]) for e in (example, other))
     prefix = (first - 1) * (3 + 2 * 7) + (second - 1) * LAYERS
     last = (3 + 2 * 7) + LAYERS * 7
-    assert 1 <= engine.tally.prefill_token_layers / (prefix + last) <= 1.02
+    assert 1 <= engine.stats.prefill_token_layers / (prefix + last) <= 1.02
 
 
 @pytest.mark.parametrize("sharing", [True, False])
-def test_equal_edits_at_other_sites_are_told_apart(sharing):
+def test_rows_with_one_operator_at_different_sites_differ(sharing):
     vlm = tiny("internvl")
     example, shift = examples(1)[0], Add(9.0 * unit_vector(vlm.width, 1))
-    asked = [Request(example, (Edit(2, shift, site=s),)) for s in ("residual", "heads", "mlp")]
-    found = generate(vlm, asked, Decoding(max_new_tokens=TOKENS, sharing=sharing))
-    expected = [naive(vlm, example, one.edits, TOKENS).tokens for one in asked]
-    assert [list(response.tokens) for response in found] == expected
-    assert len({one.kl for one in found}) == 3
+    requests = [Request(example, (Edit(2, shift, site=s),)) for s in ("residual", "heads", "mlp")]
+    responses = generate(vlm, requests, Decoding(max_new_tokens=TOKENS, sharing=sharing))
+    expected = [naive(vlm, example, request.edits, TOKENS).tokens for request in requests]
+    assert [list(response.tokens) for response in responses] == expected
+    assert len({response.kl for response in responses}) == 3
 
 
 @pytest.mark.parametrize(
-    "first, site, layer, covered",
+    "first_fork, site, layer, covered",
     [
         (2, "residual", 1, False),
         (2, "residual", 2, True),
-        (2, "heads", 2, False),  # would part before layer 2, where something is added
+        (2, "heads", 2, False),  # forks before layer 2, where the model adds to the stream
         (2, "mlp", 2, False),
         (2, "heads", 3, True),
         (2, "mlp", 3, True),
@@ -180,9 +183,9 @@ def test_equal_edits_at_other_sites_are_told_apart(sharing):
         (0, "residual", 0, True),
     ],
 )
-def test_rows_share_unless_they_part_where_the_model_adds(first, site, layer, covered):
+def test_rows_share_unless_they_fork_where_the_model_adds(first_fork, site, layer, covered):
     vlm = tiny("internvl")
     prompt, shift = read_prompt(vlm, examples(1)[0]), Add(unit_vector(vlm.width, 0))
-    sharing = Sharing(None, False, first)
+    sharing = Sharing(None, False, first_fork)
     assert sharing.covers(DecodingRow(0, prompt, (Edit(layer, shift, "all", site),))) == covered
     assert sharing.covers(DecodingRow(0, prompt, (Edit(layer, shift, "response", site),)))
