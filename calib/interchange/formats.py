@@ -1,8 +1,8 @@
-"""The formats of others, and what each of them can say: a direction that is more is refused.
+"""Third-party formats and the edits each of them can represent.
 
-A file of vectors that is read by a program which adds them, after a block, at every token, says
-nothing else. A direction that was measured with another operator, site or choice of tokens would
-load there without complaint and do something else.
+A program that reads a file of vectors adds them after a block, at every token. It cannot represent
+another operator, site or choice of positions: such a direction would load without an error and
+compute something else. So calib refuses to export it.
 """
 
 import math
@@ -16,16 +16,17 @@ from calib.util.errors import CalibError
 
 @dataclass(frozen=True)
 class Format:
-    """A format, and the edits that it has a place for."""
+    """A third-party format and the edits it can represent."""
 
     title: str
     suffix: str
-    """Ending of its file; "" where it is a folder."""
+    """Ending of the file name; "" for a folder."""
     operators: tuple[str, ...] = ("add",)
     sites: tuple[str, ...] = ("residual",)
     first_layer: int = 0
+    """Lowest layer that its reader can edit."""
     needs_model: bool = False
-    """Whether it is made for the modules of one model, which must be loaded."""
+    """Whether writing it needs the loaded model, because it refers to the model's modules."""
 
 
 FORMATS = {
@@ -36,82 +37,88 @@ FORMATS = {
         "a steering file of lm-evaluation-harness", ".pt",
         ("add", "ablate"), ("residual", "mlp"), needs_model=True,
     ),
-    "baked": Format("a checkpoint", "", sites=("residual", "mlp"), needs_model=True),
+    "baked": Format("a merged checkpoint", "", sites=("residual", "mlp"), needs_model=True),
 }  # fmt: skip
-"""Those besides calib's own, which says everything a direction has."""
+"""Export formats other than "native", which represents every direction."""
 
 
-def cut(direction: Direction, layers: Any, strength: float | None) -> Direction:
-    """The direction with these layers only (None or "all": those it has) and this default strength.
+def select_layers(direction: Direction, layers: Any, strength: float | None) -> Direction:
+    """The direction restricted to ``layers``, with ``strength`` as its default strength.
 
-    Raises CalibError when it lacks one of the layers.
+    ``layers`` is a layer, a list of layers, or None or "all" for all of them. ``strength`` None
+    keeps the default strength.
+
+    Raises CalibError if the direction lacks one of the layers.
     """
     if layers is not None:
         listed = [layers] if isinstance(layers, int) else layers
         chosen = direction.layers if layers == "all" else sorted(set(listed))
-        direction = replace(direction.of_layers(chosen), chosen_layer=_only(chosen))
+        only = chosen[0] if len(chosen) == 1 else None
+        direction = replace(direction.of_layers(chosen), chosen_layer=only)
     return direction if strength is None else replace(direction, strength=strength)
 
 
-def expressible(
-    direction: Direction, name: str, layers: Any = None, strength: float | None = None
+def require_expressible(
+    direction: Direction, format_name: str, layers: Any = None, strength: float | None = None
 ) -> Direction:
-    """What is written as format ``name``: all layers of the result are edited at once, with its
-    strength.
+    """The direction as format ``format_name`` stores it: all its layers form one edit.
 
-    Raises CalibError when the format cannot say what the direction does, or when nobody has said
-    which of its layers are meant.
+    ``layers`` and ``strength`` are those of select_layers; without ``layers`` the direction must
+    have one layer or a chosen layer.
+
+    Raises CalibError if the format cannot represent the edit, or it is unclear which layers are
+    meant.
     """
-    form = FORMATS[name]
+    target = FORMATS[format_name]
     if layers is None:
-        layers = _meant(direction)
-    direction = cut(direction, layers, strength)
-    for what, value, fine, instead in (
-        ("operator", direction.operator, form.operators, "method.operator"),
-        ("site", direction.site, form.sites, "method.site"),
-        ("positions", direction.positions or "all", ("all",), "method.positions"),
+        layers = _edited_layers(direction)
+    direction = select_layers(direction, layers, strength)
+    for name, value, accepted in (
+        ("operator", direction.operator, target.operators),
+        ("site", direction.site, target.sites),
+        ("positions", direction.positions or "all", ("all",)),
     ):
-        if value not in fine:
+        if value not in accepted:
             raise CalibError(
-                f"format={name}: the direction is for {what} '{value}', and {form.title} can only "
-                f"say {' or '.join(fine)}: {_WHY[what]}. Measure a run with {instead}={fine[0]} "
-                "and export that, or keep format=native."
+                "unsupported",
+                f"format={format_name}: the direction's {name} is '{value}', but {target.title} "
+                f"only supports {' or '.join(accepted)}: {_REASONS[name]}. Run a sweep with "
+                f"method.{name}={accepted[0]} and export that run, or use format=native.",
             )
-    if direction.layers[0] < form.first_layer:
+    if direction.layers[0] < target.first_layer:
         raise CalibError(
-            f"format={name}: the direction edits layer {direction.layers[0]}, and {form.title} "
-            f"begins at layer {form.first_layer}: its reader refuses the whole file otherwise. "
-            "Choose a later layer with layers=[N]."
+            "unsupported",
+            f"format={format_name}: the direction edits layer {direction.layers[0]}, but "
+            f"{target.title} starts at layer {target.first_layer}, and its reader rejects files "
+            "with lower layers. Choose a later layer with layers=[N].",
         )
     if not math.isfinite(direction.strength):
-        raise CalibError(f"strength: {direction.strength} is not a finite number.")
+        raise CalibError("invalid-setting", f"strength={direction.strength} is not finite.")
     if direction.operator == "ablate" and direction.strength != 1:
         raise CalibError(
-            f"format={name}: the direction removes {direction.strength:g} of the component, and "
-            f"{form.title} can only remove all of it. Give strength=1, or keep format=native."
+            "unsupported",
+            f"format={format_name}: the direction removes {direction.strength:g} of the component, "
+            f"but {target.title} can only remove all of it. Give strength=1, or use format=native.",
         )
     return direction
 
 
-_WHY = {
-    "operator": "its reader would add the vector, or do nothing like what was measured",
+_REASONS = {
+    "operator": "its reader would add the vector, or compute something else",
     "site": "its reader edits the output of a decoder block",
-    "positions": "its reader edits every token, of the prompt, the picture and the response",
+    "positions": "its reader edits every token of the prompt, the image and the response",
 }
 
 
-def _meant(direction: Direction) -> Sequence[int]:
-    """The layers of an edit, where the direction says which: all of a file are applied at once."""
+def _edited_layers(direction: Direction) -> Sequence[int]:
     if direction.chosen_layer is not None:
         return [direction.chosen_layer]
     if len(direction.layers) == 1:
         return direction.layers
     raise CalibError(
-        f"the direction has layers {direction.layers}, each a setting of its own, and the other "
-        "program would add all of them at once. Choose one with layers=[N]; layers=[N,M] adds "
-        "several together, as method.all_layers_at_once=true does, and layers=all all of them."
+        "missing-setting",
+        f"The direction has layers {direction.layers}, each a setting of its own, but the other "
+        "program would apply all of them at once. Choose a layer with layers=[N]. layers=[N,M] "
+        "applies several at once, as method.all_layers_at_once=true does, and layers=all applies "
+        "all of them.",
     )
-
-
-def _only(layers: Sequence[int]) -> int | None:
-    return layers[0] if len(layers) == 1 else None

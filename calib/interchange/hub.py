@@ -1,7 +1,6 @@
-"""Directions and baked checkpoints on the Hugging Face hub: a file with its card, and back.
+"""Upload directions and merged checkpoints to the Hugging Face hub, and download directions.
 
-The token is whatever ``hf auth login`` or HF_TOKEN gave to huggingface_hub; calib neither reads nor
-writes one.
+huggingface_hub takes the token from ``hf auth login`` or HF_TOKEN; calib never handles it.
 """
 
 import re
@@ -13,15 +12,17 @@ from calib.directions.direction import Direction, read_direction
 from calib.util.errors import CalibError
 
 FILE = "direction.safetensors"
+"""Name of the direction file in a repository."""
 _REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
 
 def push_to_hub(repo: str, files: Mapping[str, Path | bytes], private: bool) -> str:
-    """Upload ``files`` (by their name there, a card as README.md) as one commit, and return the
-    address of the repository.
+    """Upload ``files`` by name as one commit; return the repository's address.
 
-    Raises CalibError for a name that is none, when the repository holds something else already,
-    and for whatever the hub answers.
+    ``files`` includes the card as README.md.
+
+    Raises CalibError if ``repo`` is not a repository name, the repository contains something else,
+    or the hub fails.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -29,11 +30,12 @@ def push_to_hub(repo: str, files: Mapping[str, Path | bytes], private: bool) -> 
     api = HfApi()
     try:
         address = api.create_repo(repo, private=private, exist_ok=True)
-        there = set(api.list_repo_files(repo))
-        if "README.md" in there and not set(files) - {"README.md"} <= there:
+        existing = set(api.list_repo_files(repo))
+        if "README.md" in existing and not set(files) - {"README.md"} <= existing:
             raise CalibError(
-                f"push={repo} holds something else already, and its card would be lost. Give a "
-                "new name."
+                "already-exists",
+                f"push={repo} contains something else, and its README.md would be overwritten. "
+                "Give a new name.",
             )
         operations = [
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
@@ -42,44 +44,47 @@ def push_to_hub(repo: str, files: Mapping[str, Path | bytes], private: bool) -> 
         api.create_commit(repo, operations, commit_message="Written by calib.export")
     except CalibError:
         raise
-    except Exception as error:  # no login, no network, a refusal: all of different kinds
+    except Exception as error:  # no login, no network or a refusal, each with its own type
         raise CalibError(
-            f"push={repo}: the hub did not take it: {_reason(error)}. What was written here is "
-            "whole. Log in with 'hf auth login' (a token that may write), and give the command "
-            "again."
+            "endpoint",
+            f"push={repo}: the upload failed: {_reason(error)}. The local files are complete. Log "
+            "in with 'hf auth login' (the token needs write access) and run the command again.",
         ) from error
     return str(address)
 
 
 def from_hub(repo: str, revision: str | None = None, file: str = FILE) -> Direction:
-    """The direction of a repository; nothing but that one .safetensors file is downloaded.
+    """The direction in a repository; downloads only ``file``.
 
-    Raises CalibError when it cannot be had, or is no direction file of calib.
+    Raises CalibError if the download fails or ``file`` is not a direction file.
     """
     from huggingface_hub import hf_hub_download
 
     _require_name(repo, "hub")
     if not file.endswith(".safetensors"):
-        raise CalibError(f"hub={repo}: '{file}' should end in .safetensors.")
+        raise CalibError("invalid-setting", f"hub={repo}: '{file}' must end in .safetensors.")
     try:
         path = hf_hub_download(repo, file, revision=revision)
-    except Exception as error:  # as above
+    except Exception as error:  # no login, no network or a refusal, each with its own type
         raise CalibError(
-            f"hub={repo}: {file} cannot be fetched: {_reason(error)}. Correct the name or the "
-            "revision; for a private one log in with 'hf auth login'."
+            "endpoint",
+            f"hub={repo}: {file} could not be downloaded: {_reason(error)}. Check the name and the "
+            "revision; for a private repository log in with 'hf auth login'.",
         ) from error
     return read_direction(Path(path))
 
 
 def model_card(card: str, checkpoint: str) -> bytes:
-    """A card with what the hub wants to know above it: tags, and the model it belongs to."""
+    """A card with the hub's metadata in front: tags and the base model."""
     base = f"base_model: {checkpoint}\n" if _REPO.fullmatch(checkpoint) else ""
     return f"---\n{base}tags:\n- calib\n- steering-vector\n---\n\n{card}".encode()
 
 
 def _require_name(repo: str, key: str) -> None:
     if not _REPO.fullmatch(repo):
-        raise CalibError(f"{key}: '{repo}' is not the name of a repository. Give {key}=USER/NAME.")
+        raise CalibError(
+            "invalid-setting", f"{key}: '{repo}' is not a repository name. Give {key}=USER/NAME."
+        )
 
 
 def _reason(error: Any) -> str:

@@ -8,41 +8,46 @@ import torch
 
 from calib.directions.direction import Direction
 from calib.interchange.readers import READERS, ImportedVectors
-from calib.interchange.vectors import bytes_of
+from calib.interchange.vectors import read_file
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
 IMPORTED = "imported"
-"""Estimator of a direction that was not fitted here: where the classes lie is not known."""
+"""Estimator of an imported direction. The positions of its classes are unknown."""
 UNKNOWN = "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
 class ImportedDirection:
-    """A direction from a third-party file, with the file's name, digest, format and a note."""
+    """A direction from a third-party file."""
 
     direction: Direction
     file: str
+    """Name of the file."""
     sha256: str
+    """Digest of the file."""
     format: str
+    """One of READERS."""
     note: str
+    """How the file's layer numbers were interpreted."""
 
 
 def import_direction(
-    path: Path, name: str, vlm: VLM, layers: list[int] | None = None, shift: int = 0
+    path: Path, format_name: str, vlm: VLM, layers: list[int] | None = None, shift: int = 0
 ) -> ImportedDirection:
-    """The vectors of a file in format ``name`` as a direction for a model.
+    """Read a file in format ``format_name`` as a direction for a model.
 
-    Unit vectors, with the length of each as its gap: strength 1 adds the vector as it was given.
-    ``layers`` are those of a file that does not say; ``shift`` is added to its numbers.
+    The direction has unit vectors and the vectors' lengths as gaps, so that strength 1 adds each
+    vector as stored. ``layers`` are required if the file does not name them; ``shift`` is added to
+    the file's layer numbers.
 
-    Raises CalibError when the file cannot be read as that format, or its vectors are not finite,
-    all zero, or do not fit the model.
+    Raises CalibError if the file cannot be read in that format, or its vectors are zero, not finite
+    or do not fit the model.
     """
-    found = READERS[name](path, layers)
-    vectors = _fitting(found, vlm, path, shift)
+    imported = READERS[format_name](path, layers)
+    vectors = _fitting_vectors(imported, vlm, path, shift)
     stacked = torch.stack([vectors[layer] for layer in sorted(vectors)])
-    # Through float64: the squares of large float32 values overflow.
+    # In float64, because the squares of large float32 values overflow.
     lengths = stacked.double().norm(dim=-1)
     unknown = torch.zeros(len(lengths))
     direction = Direction(
@@ -58,43 +63,51 @@ def import_direction(
         contrast=UNKNOWN,
         read_positions=UNKNOWN,
     )
-    shifted = f", moved by {shift:+d}" if shift else ""
-    digest = hashlib.sha256(bytes_of(path)).hexdigest()
-    return ImportedDirection(direction, path.name, digest, name, found.note + shifted)
+    shifted = f", shifted by {shift:+d}" if shift else ""
+    digest = hashlib.sha256(read_file(path)).hexdigest()
+    return ImportedDirection(direction, path.name, digest, format_name, imported.note + shifted)
 
 
-def _fitting(found: ImportedVectors, vlm: VLM, path: Path, shift: int) -> dict[int, torch.Tensor]:
-    """The vectors by layer of the model, each checked against it."""
-    if not found.vectors:
-        raise CalibError(f"'{path}' holds no vectors.")
-    vectors = {layer + shift: vector for layer, vector in found.vectors.items()}
+def _fitting_vectors(
+    imported: ImportedVectors, vlm: VLM, path: Path, shift: int
+) -> dict[int, torch.Tensor]:
+    """The vectors by layer of the model, after checks of layer, width and length."""
+    if not imported.vectors:
+        raise CalibError("invalid-content", f"'{path}' contains no vectors.")
+    vectors = {layer + shift: vector for layer, vector in imported.vectors.items()}
     outside = sorted(layer for layer in vectors if not 0 <= layer < vlm.num_layers)
     if outside:
-        moved = f" with shift={shift}" if shift else ""
+        shifted = f" after shift={shift}" if shift else ""
         raise CalibError(
-            f"'{path}' has vectors for layers {outside}{moved}; {vlm.checkpoint} has layers 0 to "
-            f"{vlm.num_layers - 1}. A direction only fits the model it was read from."
+            "mismatch",
+            f"'{path}' has vectors for layers {outside}{shifted}; {vlm.checkpoint} has layers 0 to "
+            f"{vlm.num_layers - 1}. A direction only fits the model it was read from.",
         )
     for layer, vector in sorted(vectors.items()):
         if len(vector) != vlm.width:
             raise CalibError(
-                f"'{path}' holds vectors of width {len(vector)}; {vlm.checkpoint} has width "
-                f"{vlm.width}. A direction only fits the model it was read from."
+                "mismatch",
+                f"'{path}' has vectors of width {len(vector)}; {vlm.checkpoint} has width "
+                f"{vlm.width}. A direction only fits the model it was read from.",
             )
         if not torch.isfinite(vector).all():
-            raise CalibError(f"'{path}' holds values that are not finite at layer {layer}.")
-        if not 0 < float(vector.double().norm()) < torch.finfo(torch.float32).max:
             raise CalibError(
-                f"'{path}' holds a vector of length {float(vector.double().norm()):g} at layer "
-                f"{layer}: that is no direction."
+                "not-finite", f"'{path}' contains values that are not finite at layer {layer}."
+            )
+        length = float(vector.double().norm())
+        if not 0 < length < torch.finfo(torch.float32).max:
+            raise CalibError(
+                "invalid-content",
+                f"'{path}' has a vector of length {length:g} at layer {layer}, which is not a "
+                "direction.",
             )
     return vectors
 
 
 def origin(imported: ImportedDirection) -> str:
-    """Where it came from and what was assumed, for people."""
+    """Provenance and assumptions of an imported direction, as sentences."""
     return (
         f"Imported from {imported.file} ({imported.format}, SHA-256 {imported.sha256}): "
-        f"{imported.note}. Strength 1 adds each vector as the file has it. The file does not say "
-        "where the two classes lie, so only operators that need not know it can use it."
+        f"{imported.note}. Strength 1 adds each vector as stored in the file. The file does not "
+        "contain the positions of the two classes, so operators that need them cannot be used."
     )

@@ -1,29 +1,31 @@
-"""Steering files of lm-evaluation-harness (``--model steered``): one entry per module to hook.
+"""Steering files of lm-evaluation-harness (``--model steered``): one entry per hooked module.
 
-Its reader resolves names among the modules of ``model.base_model`` and changes what the module
-gives, at every token: "add" adds coefficient x vector; "clamp" sets the component along a unit
-vector to the coefficient, which at 0 is directional ablation (arXiv 2406.11717, section 2.4).
+Its reader looks up modules by name in ``model.base_model`` and edits their output at every token.
+"add" adds coefficient x vector. "clamp" sets the component along a unit vector to the coefficient;
+at 0 this is directional ablation (arXiv 2406.11717, section 2.4).
 """
 
 import io
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from calib.config.choices import Site
 from calib.directions.direction import Direction
-from calib.models.layers import LayerSite, site_module
+from calib.models.layers import site_module
 from calib.util.errors import CalibError
 
 
 def steering_file(direction: Direction, model: Any) -> bytes:
-    """The file for a model; ``direction`` is expressible. It holds tensors, numbers and text only.
+    """The steering file of an expressible direction for a model.
 
-    Raises CalibError when the harness would build another class of model than this one.
+    It contains only tensors, numbers and text. Raises CalibError if the harness would load the
+    checkpoint as another class.
     """
-    loaded_by_name(model)
+    loads_by_name(model)
     entries = {
-        hookpoint(model, layer, direction.site): _entry(direction, layer)
+        module_name(model, layer, direction.site): _entry(direction, layer)
         for layer in direction.layers
     }
     buffer = io.BytesIO()
@@ -35,40 +37,44 @@ def _entry(direction: Direction, layer: int) -> dict[str, Any]:
     ablates = direction.operator == "ablate"
     vector = direction.vectors[direction.row(layer)] if ablates else direction.at(layer, 1.0)
     return {
-        "steering_vector": vector.clone(),  # a view would be saved with all the other layers
+        "steering_vector": vector.clone(),  # torch.save stores the whole storage of a view
         "steering_coefficient": 0.0 if ablates else float(direction.strength),
         "action": "clamp" if ablates else "add",
         "bias": None,
     }
 
 
-def hookpoint(model: Any, layer: int, site: str) -> str:
-    """Name of the module that gives the activations at a site, as ``model.base_model`` has it."""
-    block = decoder_layers(model)[layer]
-    module = block
-    if site == "mlp":
-        module = next(getattr(block, name) for name in MLPS if hasattr(block, name))
-    names = [name for name, found in model.base_model.named_modules() if found is module]
+def module_name(model: Any, layer: int, site: str) -> str:
+    """Name in ``model.base_model`` of the module whose output is the site's activations.
+
+    Raises CalibError if the module is outside base_model.
+    """
+    target = site_module(model, (layer, cast(Site, site)))
+    names = [name for name, module in model.base_model.named_modules() if module is target]
     if len(names) != 1:
         raise CalibError(
-            f"format=lm_eval: {type(model).__name__} keeps block {layer} outside of its "
-            "base_model, where lm-evaluation-harness looks for it. Keep format=native."
+            "unsupported",
+            f"format=lm_eval: block {layer} of {type(model).__name__} is outside its base_model, "
+            "where lm-evaluation-harness looks for it. Use format=native.",
         )
     return names[0]
 
 
-def loaded_by_name(model: Any) -> bool:
-    """Whether ``lm-eval --model steered`` loads the checkpoint itself; else it must be handed the
-    model in Python.
+def loads_by_name(model: Any) -> bool:
+    """Whether ``lm-eval --model steered`` can load the checkpoint from its command line.
 
-    Raises CalibError when it would load it as another class, with modules of other names.
+    Otherwise the model is passed to the harness in Python.
+
+    Raises CalibError if the harness would load another class, with other module names.
     """
-    named = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model.config.model_type)
-    if named is None:
+    class_name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model.config.model_type)
+    if class_name is None:
         return False
-    if named != type(model).__name__:
+    if class_name != type(model).__name__:
         raise CalibError(
-            f"format=lm_eval: lm-evaluation-harness loads this checkpoint as {named}, calib as "
-            f"{type(model).__name__}: the modules have other names there. Keep format=native."
+            "unsupported",
+            f"format=lm_eval: lm-evaluation-harness loads this checkpoint as {class_name}, calib "
+            f"as {type(model).__name__}, and their modules have different names. Use "
+            "format=native.",
         )
     return True

@@ -1,7 +1,7 @@
-"""Files of directions that others write: each to one vector per layer, in calib's numbering.
+"""Readers of third-party direction files: each returns one vector per layer.
 
-A layer is the 0-based decoder block whose output the vector was read from. Nothing here runs code
-of a file: pickles are read by torch's restricted loader, and refused where that is not enough.
+A layer is the 0-based decoder block whose output the vector was read from. No reader runs code from
+a file: pickles are read by torch's restricted loader, and rejected if it cannot read them.
 """
 
 import io
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from calib.interchange.gguf import read_control_vector
-from calib.interchange.vectors import LARGEST, as_vector, bytes_of
+from calib.interchange.vectors import MAX_BYTES, as_vector, read_file
 from calib.util.errors import CalibError
 
 METADATA = "direction_metadata.json"
@@ -27,35 +27,37 @@ _LAYER_KEY = re.compile(r"(?:layer(0|[1-9]\d{0,5})\.v|layer_(0|[1-9]\d{0,5}))", 
 
 @dataclass(frozen=True)
 class ImportedVectors:
-    """What a file of others holds."""
+    """The vectors of a third-party file."""
 
     vectors: dict[int, torch.Tensor]
     """By layer. # [width] float32"""
     note: str
-    """How its numbers became layers."""
+    """How the file's numbers became layers."""
 
 
 def read_gguf_vectors(path: Path, layers: list[int] | None) -> ImportedVectors:
-    """A control vector of llama.cpp, repeng or EasySteer: direction.N is added after block N."""
-    _no_layers(path, layers)
+    """Read a control vector of llama.cpp, repeng or EasySteer: direction.N belongs to block N."""
+    _refuse_layers(path, layers)
     return ImportedVectors(read_control_vector(path), "direction.N is the output of block N")
 
 
 def read_refusal_direction(path: Path, layers: list[int] | None) -> ImportedVectors:
-    """``direction.pt`` of refusal_direction with ``direction_metadata.json`` beside it.
+    """Read ``direction.pt`` of refusal_direction with ``direction_metadata.json`` next to it.
 
-    Its layer counts block inputs: the input of block N is the output of block N - 1.
+    The metadata's layer counts block inputs: the input of block N is the output of block N - 1.
     """
-    _no_layers(path, layers)
-    vector = as_vector(_unpickled(path), f"'{path}'")
-    metadata = _json(path.with_name(METADATA))
+    _refuse_layers(path, layers)
+    vector = as_vector(_unpickle(path), f"'{path}'")
+    metadata_path = path.with_name(METADATA)
+    metadata = _read_json(metadata_path)
     layer = metadata.get("layer") if isinstance(metadata, dict) else None
     if type(layer) is not int or layer < 0:
-        raise CalibError(f"'{path.with_name(METADATA)}' names no layer: {layer!r}.")
+        raise CalibError("invalid-content", f"'{metadata_path}': layer {layer!r} is not a layer.")
     if layer == 0:
         raise CalibError(
-            f"'{path}' was read at the input of block 0, the embeddings, and calib's layers are "
-            "outputs of blocks: there is none before the first."
+            "unsupported",
+            f"'{path}' has layer 0, the input of block 0. calib's layers are outputs of blocks, "
+            "and that input is no block's output.",
         )
     return ImportedVectors(
         {layer - 1: vector},
@@ -64,59 +66,72 @@ def read_refusal_direction(path: Path, layers: list[int] | None) -> ImportedVect
 
 
 def read_svec(path: Path, layers: list[int] | None) -> ImportedVectors:
-    """JSON of IBM's activation-steering (one vector per layer) or of AISteer360 (a list of them,
-    of which calib takes one)."""
-    _no_layers(path, layers)
-    content = _json(path)
+    """Read JSON of IBM's activation-steering or of AISteer360.
+
+    The former has a vector per layer, the latter a list of vectors, which must contain only one.
+    """
+    _refuse_layers(path, layers)
+    content = _read_json(path)
     directions = content.get("directions") if isinstance(content, dict) else None
     if not isinstance(directions, dict):
-        raise CalibError(f"'{path}' has no 'directions': it is no .svec file.")
+        raise CalibError(
+            "invalid-content", f"'{path}' has no 'directions', so it is not an .svec file."
+        )
     if content.get("num_heads") is not None or content.get("head_dim") is not None:
         raise CalibError(
-            f"'{path}' holds directions of attention heads, and calib takes those of the residual "
-            "stream only."
+            "unsupported",
+            f"'{path}' contains directions of attention heads; calib imports directions of the "
+            "residual stream only.",
         )
-    found = {}
+    vectors = {}
     for key, value in directions.items():
         if not re.fullmatch(r"0|[1-9][0-9]{0,5}", key):
-            raise CalibError(f"'{path}' names a layer '{key}'.")
-        found[int(key)] = _numbers(value, f"'{path}', layer {key}")
+            raise CalibError("invalid-content", f"'{path}': '{key}' is not a layer.")
+        vectors[int(key)] = _parse_vector(value, f"'{path}', layer {key}")
     return ImportedVectors(
-        found,
-        "each is the output of the block it was read from; activation-steering itself adds it at "
-        "that block's input, which is one layer lower: give shift=-1 to do as it does",
+        vectors,
+        "each vector belongs to the output of the block it was read from; activation-steering adds "
+        "it at that block's input, one layer lower: use shift=-1 to reproduce that",
     )
 
 
 def read_tensors(path: Path, layers: list[int] | None) -> ImportedVectors:
-    """safetensors with keys ``layerN.v`` or ``layer_N``, or one tensor of [layers, width] whose
-    rows are ``layers``."""
+    """Read safetensors with keys ``layerN.v`` or ``layer_N``, or with one tensor.
+
+    The rows of a single tensor, [layers, width] or [width], belong to ``layers``.
+    """
     try:
-        tensors = load(bytes_of(path))
+        tensors = load(read_file(path))
     except SafetensorError as error:
-        raise CalibError(f"'{path}' is not a readable safetensors file: {error}") from error
-    numbers = {name: _LAYER_KEY.fullmatch(name) for name in tensors}
-    if tensors and all(numbers.values()):
-        _no_layers(path, layers)
-        named = [(int(n[1] or n[2]), name) for name, n in numbers.items() if n]
-        if len({number for number, _ in named}) != len(named):
-            raise CalibError(f"'{path}' names a layer twice: {', '.join(sorted(tensors))}.")
-        found = {n: as_vector(tensors[name], f"'{path}', {name}") for n, name in sorted(named)}
-        return ImportedVectors(found, "layer N is the output of block N")
+        raise CalibError(
+            "unreadable", f"'{path}' is not a readable safetensors file: {error}"
+        ) from error
+    matches = {name: _LAYER_KEY.fullmatch(name) for name in tensors}
+    if tensors and all(matches.values()):
+        _refuse_layers(path, layers)
+        numbered = sorted((int(m[1] or m[2]), name) for name, m in matches.items() if m)
+        if len({number for number, _ in numbered}) != len(numbered):
+            raise CalibError(
+                "duplicate", f"'{path}' names a layer twice: {', '.join(sorted(tensors))}."
+            )
+        vectors = {n: as_vector(tensors[name], f"'{path}', {name}") for n, name in numbered}
+        return ImportedVectors(vectors, "layer N is the output of block N")
     stacked = list(tensors.values())
     if len(stacked) != 1 or stacked[0].dim() > 2:
         raise CalibError(
-            f"'{path}' holds {', '.join(sorted(tensors)[:6]) or 'nothing'}. calib reads keys "
-            "layerN.v or layer_N, or one tensor of [layers, width]."
+            "invalid-content",
+            f"'{path}' contains {', '.join(sorted(tensors)[:6]) or 'no tensors'}. calib reads keys "
+            "layerN.v or layer_N, or one tensor of [layers, width].",
         )
     rows = stacked[0][None] if stacked[0].dim() == 1 else stacked[0]
     if layers is None or len(set(layers)) != len(layers) or len(layers) != len(rows):
         raise CalibError(
-            f"'{path}' holds {len(rows)} vectors and does not say of which layers: name them in "
-            f"order with layers=[N,...], {len(rows)} different ones."
+            "missing-setting",
+            f"'{path}' contains {len(rows)} vectors without layer numbers. Give {len(rows)} "
+            "different layers in order: layers=[N,...].",
         )
-    found = {n: as_vector(row, f"'{path}'") for n, row in zip(layers, rows, strict=True)}
-    return ImportedVectors(found, f"its rows are layers {layers}, as given")
+    vectors = {n: as_vector(row, f"'{path}'") for n, row in zip(layers, rows, strict=True)}
+    return ImportedVectors(vectors, f"its rows are layers {layers}, as given")
 
 
 READERS: dict[str, Callable[[Path, list[int] | None], ImportedVectors]] = {
@@ -125,55 +140,66 @@ READERS: dict[str, Callable[[Path, list[int] | None], ImportedVectors]] = {
     "svec": read_svec,
     "safetensors": read_tensors,
 }
+"""Import formats other than "native", and their readers."""
 
 
-def _no_layers(path: Path, layers: list[int] | None) -> None:
+def _refuse_layers(path: Path, layers: list[int] | None) -> None:
     if layers is not None:
-        raise CalibError(f"'{path}' says itself which layers it has. Leave layers=... away.")
+        raise CalibError(
+            "conflicting-settings",
+            f"'{path}' names its own layers, which layers={layers} cannot replace. Omit layers.",
+        )
 
 
-def _json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
-        return json.loads(bytes_of(path))
+        return json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
-        raise CalibError(f"'{path}' is not readable JSON ({error}).") from error
+        raise CalibError("unreadable", f"'{path}' is not readable JSON ({error}).") from error
 
 
-def _numbers(value: Any, where: str) -> torch.Tensor:
-    """A list of numbers, or a list of one such list, as a vector.  # [width] float32"""
+def _parse_vector(value: Any, source: str) -> torch.Tensor:
+    """A list of numbers, or a list that contains one such list, as a vector. # [width] float32"""
     if isinstance(value, list) and value and isinstance(value[0], list):
         if len(value) != 1:
             raise CalibError(
-                f"{where}: {len(value)} directions, and calib steers along one. Leave one in the "
-                "file."
+                "unsupported",
+                f"{source} has {len(value)} directions, but calib imports one per layer. Remove "
+                "the others from the file.",
             )
         value = value[0]
-    numbers = isinstance(value, list) and all(type(one) in (int, float) for one in value)
-    if not numbers or not value:
-        raise CalibError(f"{where}: that is no list of numbers.")
+    numeric = isinstance(value, list) and all(type(number) in (int, float) for number in value)
+    if not numeric or not value:
+        raise CalibError("invalid-content", f"{source} is not a list of numbers.")
     try:
-        return torch.tensor([float(one) for one in value], dtype=torch.float32)
+        return torch.tensor([float(number) for number in value], dtype=torch.float32)
     except OverflowError as error:
-        raise CalibError(f"{where}: it holds a number that is too large ({error}).") from error
+        raise CalibError(
+            "invalid-content", f"{source} contains a number that is too large ({error})."
+        ) from error
 
 
-def _unpickled(path: Path) -> Any:
-    data = bytes_of(path)
+def _unpickle(path: Path) -> Any:
+    data = read_file(path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
     except zipfile.BadZipFile as error:
         raise CalibError(
+            "unreadable",
             f"'{path}' is not a file of torch.save ({error}). Files of torch before 1.6 are not "
-            "read: load and save it again with a newer one."
+            "supported: load the file and save it again with a newer torch.",
         ) from error
-    if unpacked > LARGEST:
-        raise CalibError(f"'{path}' unpacks to {unpacked} bytes: it is no file of vectors.")
+    if unpacked > MAX_BYTES:
+        raise CalibError(
+            "too-large", f"'{path}' unpacks to {unpacked} bytes, too many for a file of vectors."
+        )
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling fails in any way the file likes
+    except Exception as error:  # a hostile pickle can raise any exception
         first = str(error).strip().splitlines() or [type(error).__name__]
         raise CalibError(
+            "unreadable",
             f"'{path}' cannot be read as plain tensors: {first[0][:200]} Pickled objects are not "
-            "loaded: they could run code."
+            "loaded, because they could run code.",
         ) from error

@@ -6,27 +6,87 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calib.directions.direction import Direction
-from calib.interchange.formats import FORMATS, expressible
+from calib.interchange.formats import FORMATS, require_expressible
 from calib.interchange.gguf import control_vector
-from calib.interchange.lm_eval import loaded_by_name, steering_file
-from calib.interchange.merge_into_weights import Baked, bake
+from calib.interchange.lm_eval import loads_by_name, steering_file
+from calib.interchange.merge_into_weights import MergedCheckpoint, merge_into_weights
 from calib.models.load import MINI, VLM, mini_folder
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 
 
-def control_vector_usage(direction: Direction, name: str, file: str) -> str:
-    """Lines of a shell or of Python, for one of ``gguf``, ``repeng``, ``easysteer``."""
+@dataclass(frozen=True)
+class WrittenDirection:
+    """A direction written in a third-party format."""
+
+    direction: Direction
+    """The written part of the direction: the edited layers and the strength."""
+    usage: str
+    """Shell or Python lines that use it in the other program."""
+    scope: str = "The file fits this checkpoint only; its reader does not check that."
+    """Sentence on the models that it can be used with."""
+    note: str = ""
+    """Sentences for its card."""
+
+
+def write_direction_as(
+    direction: Direction,
+    format_name: str,
+    out: Path,
+    load_model: Callable[[], VLM],
+    layers: object = None,
+    strength: float | None = None,
+) -> WrittenDirection:
+    """Write ``direction`` as format ``format_name`` (one of FORMATS) to a file or folder.
+
+    ``load_model`` is called only for formats that refer to the modules of a model. ``layers`` and
+    ``strength`` are those of require_expressible.
+
+    Raises CalibError if the format cannot represent the direction, the model is not the one that
+    it was fitted on, or the result cannot be written. Nothing is left at ``out`` then.
+    """
+    suffix = FORMATS[format_name].suffix
+    if out.suffix != suffix and suffix:
+        raise CalibError("invalid-setting", f"out={out} must end in {suffix}.")
+    direction = require_expressible(direction, format_name, layers, strength)
+    if not FORMATS[format_name].needs_model:
+        write_atomically(out, control_vector(direction, format_name))
+        usage = control_vector_usage(direction, format_name, str(out))
+        return WrittenDirection(direction, usage)
+    vlm = load_model()
+    _require_match(direction, vlm, format_name)
+    if format_name == "lm_eval":
+        write_atomically(out, steering_file(direction, vlm.model))
+        return WrittenDirection(direction, lm_eval_usage(vlm, str(out)))
+    merged = merge_into_weights(vlm, direction, out)
+    scope = "The edit is in the weights: any program that loads the checkpoint applies it."
+    note = merged_note(vlm, direction, merged)
+    return WrittenDirection(direction, merged_usage(str(out)), scope, note)
+
+
+def _require_match(direction: Direction, vlm: VLM, format_name: str) -> None:
+    if direction.fingerprint != vlm.fingerprint:
+        raise CalibError(
+            "mismatch",
+            f"format={format_name}: the direction was read from {direction.checkpoint} "
+            f"({direction.fingerprint}), but the model is {vlm.checkpoint} ({vlm.fingerprint}). "
+            "Give the model of that run: model.checkpoint, model.dtype, model.attention, "
+            "model.tiles.",
+        )
+
+
+def control_vector_usage(direction: Direction, format_name: str, file: str) -> str:
+    """Shell or Python lines that use a ``gguf``, ``repeng`` or ``easysteer`` file."""
     strength = f"{direction.strength:g}"
-    if name == "gguf":
+    if format_name == "gguf":
         quoted = shlex.quote(file)
         scaled = shlex.quote(f"{file}:{strength}")
         return (
             f"llama-mtmd-cli -m MODEL.gguf --mmproj MMPROJ.gguf --control-vector-scaled {scaled}\n"
             f"llama-cli -m MODEL.gguf --control-vector-scaled {quoted} {strength}"
-            "   # builds before the FILE:SCALE form"
+            "   # builds without the FILE:SCALE form"
         )
-    if name == "repeng":
+    if format_name == "repeng":
         return (
             f"vector = repeng.ControlVector.import_gguf({file!r})\n"
             f"model = repeng.ControlModel(model, layer_ids={direction.layers})\n"
@@ -40,13 +100,13 @@ def control_vector_usage(direction: Direction, name: str, file: str) -> str:
 
 
 def lm_eval_usage(vlm: VLM, file: str) -> str:
-    """A command where the harness loads such a checkpoint by itself, Python where it does not."""
+    """A command line if lm-eval can load the checkpoint by name, else Python lines."""
     checkpoint = str(mini_folder()) if vlm.checkpoint == MINI else vlm.checkpoint
-    if loaded_by_name(vlm.model):
+    if loads_by_name(vlm.model):
         arguments = shlex.quote(f"pretrained={checkpoint},steer_path={file}")
         return f"lm-eval --model steered --model_args {arguments} --tasks TASKS"
     return (
-        "# lm-eval's command line loads text models only: hand it this one in Python.\n"
+        "# lm-eval's command line loads text models only, so pass this model in Python.\n"
         f"model = AutoModelForImageTextToText.from_pretrained({checkpoint!r})\n"
         f"tokenizer = AutoTokenizer.from_pretrained({checkpoint!r})\n"
         f"lm = SteeredModel(model, {file!r}, tokenizer=tokenizer)   # lm_eval.models.hf_steered\n"
@@ -54,79 +114,26 @@ def lm_eval_usage(vlm: VLM, file: str) -> str:
     )
 
 
-def baked_usage(folder: str) -> str:
-    """Nothing special: a checkpoint like any other."""
+def merged_usage(folder: str) -> str:
+    """Commands that serve or evaluate a merged checkpoint, as any other checkpoint."""
     quoted = shlex.quote(folder)
     return f"vllm serve {quoted}\npython -m calib.sweep method=none model.checkpoint={quoted}"
 
 
-def baked_note(vlm: VLM, direction: Direction, baked: Baked) -> str:
-    """What was done to the weights, for the card."""
+def merged_note(vlm: VLM, direction: Direction, merged: MergedCheckpoint) -> str:
+    """Changes to the weights and the result of the comparison, for the card."""
     layers = ", ".join(map(str, direction.layers))
     stored = (
         ""
-        if baked.decoder == "llama"
-        else f" Its {baked.decoder} decoder is stored as the Llama decoder that it equals, with "
-        "biases of zero where it had none."
+        if merged.decoder == "llama"
+        else f" Its {merged.decoder} decoder is stored as the equivalent Llama decoder, with zeros "
+        "for the biases that it lacked."
     )
     return (
-        f"Made by calib from {vlm.checkpoint}: the bias of `mlp.down_proj` in decoder block "
-        f"{layers} was moved by the direction times strength {direction.strength:g}; `mlp_bias` is "
-        f"true in its config, and every other new bias is zero.{stored} No other weight changed. "
-        f"Loaded again, its logits on a short prompt differ from those of the steered original by "
-        f"at most {baked.difference:.2g}; steering moves them by {baked.moved:.2g}."
+        f"Made by calib from {vlm.checkpoint}: the direction times strength "
+        f"{direction.strength:g} was added to the bias of `mlp.down_proj` in decoder block "
+        f"{layers}; `mlp_bias` is true in its config, and every other new bias is zero.{stored} No "
+        f"other weight changed. After loading, its logits on a short prompt differ from those of "
+        f"the steered original by at most {merged.difference:.2g}; steering changes them by "
+        f"{merged.effect:.2g}."
     )
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written."""
-
-    direction: Direction
-    """What of the direction is in it: the edited layers and the strength."""
-    use: str
-    """How the other program uses it: lines of a shell or of Python."""
-    fits: str = "The file fits this checkpoint only; its reader does not check that."
-    note: str = ""
-    """What its card has to say besides."""
-
-
-def write_as(
-    direction: Direction,
-    name: str,
-    out: Path,
-    load_model: Callable[[], VLM],
-    layers: object = None,
-    strength: float | None = None,
-) -> Written:
-    """Write ``direction`` as format ``name`` (one of FORMATS) to a file, or a folder.
-
-    ``load_model`` is called only for formats that are made for the modules of one model.
-
-    Raises CalibError when the format cannot say what the direction does, when the model is not the
-    one it was fitted on, or when the result cannot be written. Nothing is left there then.
-    """
-    suffix = FORMATS[name].suffix
-    if out.suffix != suffix and suffix:
-        raise CalibError(f"out={out} should be a file that ends in {suffix}.")
-    said = expressible(direction, name, layers, strength)
-    if not FORMATS[name].needs_model:
-        write_atomically(out, control_vector(said, name))
-        return Written(said, control_vector_usage(said, name, str(out)))
-    vlm = load_model()
-    _require_match(said, vlm, name)
-    if name == "lm_eval":
-        write_atomically(out, steering_file(said, vlm.model))
-        return Written(said, lm_eval_usage(vlm, str(out)))
-    baked = bake(vlm, said, out)
-    fits = "The edit is in the weights: whatever loads the checkpoint steers."
-    return Written(said, baked_usage(str(out)), fits, baked_note(vlm, said, baked))
-
-
-def _require_match(direction: Direction, vlm: VLM, name: str) -> None:
-    if direction.fingerprint != vlm.fingerprint:
-        raise CalibError(
-            f"format={name}: the direction was read from {direction.checkpoint} "
-            f"({direction.fingerprint}), and this is {vlm.checkpoint} ({vlm.fingerprint}). Give "
-            "the model as it was then: model.checkpoint, model.dtype, model.attention, model.tiles."
-        )

@@ -194,8 +194,8 @@ def _process_each(
             reason = str(error).rstrip(". ")
             raise CalibError(
                 "unsupported",
-                f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': {reason}."
-                + (hint if special else ""),
+                f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': "
+                f"{reason}.{hint if special else ''}",
             ) from error
         output.pop("attention_mask", None)
         outputs.append(output)

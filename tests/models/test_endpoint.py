@@ -1,5 +1,4 @@
-"""The client against a real server on this machine: what is sent, what is tried again, what is
-said about what went wrong."""
+"""The client against a real server on this machine: requests, retries, errors and the key."""
 
 import logging
 import sys
@@ -9,20 +8,20 @@ from email.utils import formatdate
 
 import pytest
 from local_endpoint import LocalEndpoint, fails, hangs, resets, says, writes
+from raising import raises
 
-from calib.models import backoff as trouble
+from calib.models import backoff
 from calib.models.endpoint import Aborted, Access, Endpoint, Reply
-from calib.util.errors import CalibError
 
 KEY = "sk-made-up-0123456789"
 MESSAGES = [{"role": "system", "content": "Say yes."}, {"role": "user", "content": "Now."}]
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(trouble, "FIRST_WAIT", 0.01)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(backoff, "FIRST_WAIT", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    # Whoever runs the tests may have set it; it must not matter.
+    # The variable may be set on the machine that runs the tests; it must have no effect.
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/elsewhere")
 
 
@@ -34,22 +33,22 @@ NAMES = {
 }
 
 
-class Asked(Endpoint):
-    """An endpoint that is asked the same thing each time."""
+class SameRequest(Endpoint):
+    """An endpoint with default arguments for complete."""
 
     def complete(self, model="m", messages=MESSAGES, limit=9, settings=None):
         return super().complete(model, messages, limit, settings or {})
 
 
 def at(**settings):
-    return Asked(Access(**NAMES | settings))
+    return SameRequest(Access(**NAMES | settings))
 
 
 def to(server, **settings):
     return at(base_url=server.url, **settings)
 
 
-def test_what_is_sent_and_what_comes_back():
+def test_the_request_and_the_reply():
     with LocalEndpoint(says("yes", model="m-2026-01-01")) as server:
         reply = to(server).complete("m", MESSAGES, 7, {"temperature": 0.25, "top_k": 3})
     assert reply == Reply("yes", model="m-2026-01-01")
@@ -80,79 +79,76 @@ def test_what_is_sent_and_what_comes_back():
         writes("[]"),
     ],
 )
-def test_trouble_that_passes_is_tried_again(act):
+def test_transient_errors_are_retried(act):
     with LocalEndpoint(act, says("yes")) as server:
         endpoint = to(server)
         assert endpoint.complete().text == "yes"
     assert len(server.requests) == endpoint.requests_sent == 2
 
 
-def test_a_request_that_takes_too_long_is_tried_again():
+def test_a_timeout_is_retried():
     released = threading.Event()
     with LocalEndpoint(hangs(released), says("yes")) as server:
-        begun = time.monotonic()
         assert to(server, timeout=0.3).complete().text == "yes"
-        assert time.monotonic() - begun < 10
         released.set()
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("act", [fails(429), fails(500), resets])
-def test_trouble_that_stays_is_told(act):
-    with LocalEndpoint(act) as server, pytest.raises(CalibError) as told:
+def test_a_lasting_error_is_raised_after_the_retries(act):
+    values = "judge.models", "m at http://127.0.0.1", "3 tries", "judge.retries"
+    with LocalEndpoint(act) as server, raises("endpoint", *values):
         to(server, retries=2).complete()
     assert len(server.requests) == 3
-    assert "m at http://127.0.0.1" in str(told.value)
-    assert "after 3 tries" in str(told.value)
-    assert "later" in str(told.value)
 
 
 @pytest.mark.parametrize(
-    ("act", "words"),
+    ("act", "values"),
     [
-        (fails(401, "no such key"), "401.*no such key.*OPENAI_API_KEY"),
-        (fails(403), "403.*OPENAI_API_KEY"),
-        (fails(404), "404.*judge.models and judge.base_url"),
-        (fails(400, "temperature must be 1"), "400.*temperature must be 1"),
-        (fails(429, code="insufficient_quota"), "429"),
+        (fails(401, "no such key"), ("401", "no such key", "OPENAI_API_KEY")),
+        (fails(403), ("403", "OPENAI_API_KEY")),
+        (fails(404), ("404", "judge.models", "judge.base_url")),
+        (fails(400, "temperature must be 1"), ("400", "temperature must be 1")),
+        (fails(429, code="insufficient_quota"), ("429",)),
     ],
 )
-def test_what_does_not_pass_is_told_at_once(act, words):
-    with LocalEndpoint(act) as server, pytest.raises(CalibError, match=words):
+def test_permanent_errors_are_not_retried(act, values):
+    with LocalEndpoint(act) as server, raises("endpoint", *values):
         to(server).complete()
     assert len(server.requests) == 1
 
 
-def test_retry_after_is_respected(monkeypatch):
-    monkeypatch.setattr(trouble, "FIRST_WAIT", 30.0)
-    with LocalEndpoint(fails(429, retry_after="0.4"), says("yes")) as server:
-        begun = time.monotonic()
-        assert to(server).complete().text == "yes"
-        assert 0.4 <= time.monotonic() - begun < 10
+def test_retry_after_sets_the_wait(monkeypatch):
+    waits = []
+    with LocalEndpoint(fails(429, retry_after="40"), says("yes")) as server:
+        endpoint = to(server)
+        monkeypatch.setattr(endpoint._aborted, "wait", lambda seconds: waits.append(seconds))
+        assert endpoint.complete().text == "yes"
+    assert waits == [40.0]
 
 
-def test_whoever_asks_for_too_much_patience_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(trouble, "LONGEST_REQUESTED_WAIT", 0.1)
+def test_a_retry_after_above_the_limit_is_an_error(monkeypatch):
+    monkeypatch.setattr(backoff, "LONGEST_REQUESTED_WAIT", 0.1)
     with (
         LocalEndpoint(fails(429, retry_after="0.2"), says("yes")) as server,
-        pytest.raises(CalibError, match="429"),
+        raises("endpoint", "429"),
     ):
         to(server).complete()
     assert len(server.requests) == 1
 
 
-def test_seconds_of_retry_after():
-    assert trouble._retry_after("2") == 2.0
-    assert trouble._retry_after("-2") == 0.0
-    assert 50 < trouble._retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert trouble._retry_after("soon") is None
-    assert trouble._retry_after("") is None
+def test_retry_after_is_a_number_or_a_date():
+    assert backoff._retry_after("2") == 2.0
+    assert backoff._retry_after("-2") == 0.0
+    assert 50 < backoff._retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert backoff._retry_after("soon") is None
+    assert backoff._retry_after("") is None
 
 
 def test_waits_grow_up_to_a_limit(monkeypatch):
-    monkeypatch.setattr(trouble, "FIRST_WAIT", 1.0)
-    waits = [trouble.backoff(ValueError(), tries) for tries in (1, 2, 3, 20)]
-    for wait, full in zip(waits, (1.0, 2.0, 4.0, trouble.LONGEST_WAIT), strict=True):
+    monkeypatch.setattr(backoff, "FIRST_WAIT", 1.0)
+    waits = [backoff.backoff(ValueError(), tries) for tries in (1, 2, 3, 20)]
+    for wait, full in zip(waits, (1.0, 2.0, 4.0, backoff.LONGEST_WAIT), strict=True):
         assert 0.75 * full <= wait <= full
 
 
@@ -171,13 +167,13 @@ def test_waits_grow_up_to_a_limit(monkeypatch):
         (fails(400, "the maximum context length is 8"), Reply("", "context_length_exceeded")),
     ],
 )
-def test_answers_that_are_held_back_or_cut(act, reply):
+def test_blocked_refused_and_truncated_replies(act, reply):
     with LocalEndpoint(act) as server:
         assert to(server).complete() == reply
     assert len(server.requests) == 1
 
 
-def test_models_that_call_the_limit_otherwise_get_it_so_from_then_on():
+def test_the_client_switches_to_max_completion_tokens():
     def act(request):
         if "max_tokens" in request.body:
             return fails(400, "Unsupported parameter: use max_completion_tokens instead.")
@@ -198,12 +194,12 @@ def test_the_budget_counts_every_request_and_is_never_exceeded():
         endpoint = to(server, max_requests=3)
         endpoint.complete()
         endpoint.complete()
-        with pytest.raises(CalibError, match="judge.max_requests=3"):
+        with raises("endpoint", "judge.max_requests=3"):
             endpoint.complete()
     assert len(server.requests) == 3
 
 
-def test_nothing_is_asked_after_a_halt():
+def test_no_request_after_abort():
     with LocalEndpoint(says("yes")) as server:
         endpoint = to(server)
         endpoint.abort()
@@ -214,15 +210,16 @@ def test_nothing_is_asked_after_a_halt():
     assert len(server.requests) == 1
 
 
-def test_a_halt_ends_a_wait(monkeypatch):
-    monkeypatch.setattr(trouble, "FIRST_WAIT", 30.0)
+def test_abort_ends_a_wait(monkeypatch):
+    monkeypatch.setattr(backoff, "FIRST_WAIT", 3600.0)
+    monkeypatch.setattr(backoff, "LONGEST_WAIT", 3600.0)
+    monkeypatch.setattr(backoff, "LONGEST_REQUESTED_WAIT", 3600.0)
     with LocalEndpoint(fails(500)) as server:
         endpoint = to(server)
         threading.Timer(0.3, endpoint.abort).start()
-        begun = time.monotonic()
-        with pytest.raises(Aborted):
+        with pytest.raises(Aborted):  # not after an hour
             endpoint.complete()
-    assert time.monotonic() - begun < 10
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -230,10 +227,9 @@ def test_a_halt_ends_a_wait(monkeypatch):
 )
 def test_the_key_is_in_no_error_and_no_log(act, caplog):
     caplog.set_level(logging.DEBUG)
-    with LocalEndpoint(act) as server, pytest.raises(CalibError) as told:
+    with LocalEndpoint(act) as server, raises("endpoint", "***") as caught:
         to(server, retries=0).complete()
-    assert KEY not in str(told.value)
-    assert "***" in str(told.value)
+    assert KEY not in str(caught.value)
     assert KEY not in caplog.text
 
 
@@ -244,20 +240,20 @@ def test_the_key_is_in_no_reply_and_no_repr():
     assert KEY not in repr(endpoint)
 
 
-def test_a_placeholder_for_a_key_is_no_secret(monkeypatch):
+def test_a_placeholder_key_is_not_redacted(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     with LocalEndpoint(says('{"refusal": "none"}')) as server:
         assert to(server).complete().text == '{"refusal": "none"}'
 
 
-def test_a_missing_key_is_named_before_anything_is_sent(monkeypatch):
+def test_a_missing_key_is_an_error_before_the_first_request(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(CalibError, match="OPENAI_API_KEY.*api.openai.com"):
+    with raises("missing-setting", "OPENAI_API_KEY", "api.openai.com"):
         at()
-    with pytest.raises(CalibError, match="OTHER_KEY.*https://example.org"):
+    with raises("missing-setting", "OTHER_KEY", "https://example.org"):
         at(base_url="https://example.org/v1", key_env="OTHER_KEY")
     monkeypatch.setenv("OPENAI_API_KEY", " ")
-    with pytest.raises(CalibError, match="OPENAI_API_KEY"):
+    with raises("missing-setting", "OPENAI_API_KEY"):
         at()
 
 
@@ -267,24 +263,24 @@ def test_a_server_on_this_machine_needs_no_key(monkeypatch):
         assert to(server).complete().text == "yes"
     for url in ("http://localhost:1/v1", "http://[::1]:1/v1"):
         at(base_url=url)
-    with pytest.raises(CalibError, match="OPENAI_API_KEY"):
+    with raises("missing-setting", "OPENAI_API_KEY"):
         at(base_url="http://localhost.example.org/v1")
 
 
-def test_a_key_with_a_line_break_or_a_foreign_letter_is_refused(monkeypatch):
+def test_a_key_with_a_line_break_or_a_letter_outside_ascii(monkeypatch):
     for key in ("sk-0123\n456", "sk-\u00e9"):
         monkeypatch.setenv("OPENAI_API_KEY", key)
-        with pytest.raises(CalibError, match="no key has") as told:
+        with raises("invalid-setting", "OPENAI_API_KEY") as caught:
             at()
-        assert key not in str(told.value)
+        assert key not in str(caught.value)
 
 
-def test_a_missing_package_is_told_with_the_remedy(monkeypatch):
+def test_a_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(CalibError, match=r"pip install 'calib\[api\]'"):
+    with raises("needs-package", "pip install 'calib[api]'"):
         at()
 
 
-def test_without_an_address_openai_is_asked_whatever_the_environment_says():
+def test_the_default_address_ignores_the_environment():
     client = at()._client
     assert str(client.base_url).rstrip("/") == "https://api.openai.com/v1"

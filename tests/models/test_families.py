@@ -1,4 +1,4 @@
-"""What other tests rely on: every tiny family runs, and tells prompts and pictures apart."""
+"""The tiny families that other tests use: each one runs, and reacts to prompts and images."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ families = pytest.mark.parametrize("family", FAMILIES)
 
 
 def inputs(vlm: VLM, example: Example) -> dict[str, Any]:
-    """One prompt as the processor gives it."""
+    """Model inputs of one prompt, from the family's own processor."""
     settings = {}
     if example.picture and hasattr(vlm.processor.image_processor, "crop_to_patches"):
         settings["crop_to_patches"] = vlm.tiles
@@ -35,23 +35,23 @@ def inputs(vlm: VLM, example: Example) -> dict[str, Any]:
 
 
 def readable(family: str) -> list[Example]:
-    """The examples that the family's processor takes."""
+    """The examples that the family's processor supports."""
     return [e for e in examples(8) if e.picture or family not in NEEDS_PICTURE]
 
 
 @functools.cache
 def answers(family: str) -> list[list[int]]:
-    """Tokens of the greedy answers, one prompt at a time through transformers' own generate."""
-    vlm, found = tiny(family), []
+    """Greedy answers as tokens, one prompt at a time with transformers' own generate."""
+    vlm, answered = tiny(family), []
     for example in readable(family):
         read = inputs(vlm, example)
         row = vlm.model.generate(**read, max_new_tokens=LENGTH, do_sample=False)[0]
-        found.append(row[read["input_ids"].shape[1] :].tolist())
-    return found
+        answered.append(row[read["input_ids"].shape[1] :].tolist())
+    return answered
 
 
 @families
-def test_it_is_built_with_a_decoder_that_is_found(family):
+def test_its_decoder_is_found(family):
     vlm = tiny(family)
     assert vlm is tiny(family)
     assert not vlm.model.training and vlm.model.dtype == torch.float32
@@ -59,20 +59,20 @@ def test_it_is_built_with_a_decoder_that_is_found(family):
     assert vlm.model.config.get_text_config(decoder=True).hidden_size == vlm.width
 
 
-def test_families_are_told_apart_by_their_fingerprints():
+def test_fingerprints_differ_between_families():
     assert len({tiny(family).fingerprint for family in FAMILIES}) == len(FAMILIES)
 
 
 def test_examples_are_mixed():
-    found = examples()
-    assert len(found) == 6 and len({e.id for e in found}) == 6
-    assert sum(e.picture is None for e in found) == 2
-    assert len({len(e.query) for e in found}) == 6
-    assert len({e.picture().tobytes() for e in found if e.picture}) == 4
+    mixed = examples()
+    assert len(mixed) == 6 and len({e.id for e in mixed}) == 6
+    assert sum(e.picture is None for e in mixed) == 2
+    assert len({len(e.query) for e in mixed}) == 6
+    assert len({e.picture().tobytes() for e in mixed if e.picture}) == 4
 
 
 @families
-def test_it_takes_prompts_without_a_picture_or_says_so(family):
+def test_prompts_without_an_image_work_or_are_rejected(family):
     plain = next(e for e in examples() if e.picture is None)
     if family in NEEDS_PICTURE:
         with pytest.raises(ValueError, match="`images` are expected"):
@@ -83,9 +83,8 @@ def test_it_takes_prompts_without_a_picture_or_says_so(family):
 
 @families
 def test_answers_differ_and_are_not_one_token_repeated(family):
-    found = answers(family)
-    assert len({tuple(answer) for answer in found}) == len(found)
-    for answer in found:
+    assert len({tuple(answer) for answer in answers(family)}) == len(answers(family))
+    for answer in answers(family):
         assert len(answer) < 6 or len(set(answer)) > len(answer) / 3
 
 
@@ -105,23 +104,23 @@ def test_answers_are_text_that_ends_early_or_late(family):
 
 @families
 @torch.no_grad()
-def test_another_picture_changes_what_is_said(family):
+def test_the_image_changes_the_answer(family):
     vlm = tiny(family)
     example = next(e for e in examples() if e.picture)
     inverted = ImageOps.invert(example.picture())
-    one = inputs(vlm, example)
-    other = inputs(vlm, dataclasses.replace(example, picture=lambda: inverted))
-    assert one["input_ids"].equal(other["input_ids"])
-    change = (vlm.model(**one).logits - vlm.model(**other).logits)[0, -1].abs().max()
-    assert change > 0.5
+    original = inputs(vlm, example)
+    changed = inputs(vlm, dataclasses.replace(example, picture=lambda: inverted))
+    assert original["input_ids"].equal(changed["input_ids"])
+    difference = (vlm.model(**original).logits - vlm.model(**changed).logits)[0, -1].abs().max()
+    assert difference > 0.5
 
 
 @families
 @torch.no_grad()
-def test_the_beginning_of_the_prompt_changes_what_is_said(family):
+def test_the_first_words_of_the_query_change_the_answer(family):
     vlm = tiny(family)
     example = next(e for e in examples() if e.picture)
-    one, other = (inputs(vlm, dataclasses.replace(example, query=q + "at is it?")) for q in "kx")
-    assert one["input_ids"].shape == other["input_ids"].shape
-    change = (vlm.model(**one).logits - vlm.model(**other).logits)[0, -1].abs().max()
-    assert change > 0.01
+    first, second = (inputs(vlm, dataclasses.replace(example, query=q + "at is it?")) for q in "kx")
+    assert first["input_ids"].shape == second["input_ids"].shape
+    difference = (vlm.model(**first).logits - vlm.model(**second).logits)[0, -1].abs().max()
+    assert difference > 0.01

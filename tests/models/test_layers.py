@@ -1,14 +1,14 @@
-"""Sites: found in every family, as wide as what passes there, and left as they were."""
+"""Sites: found in every family, with the width of their activations, and hooks on them."""
 
 import copy
 
 import pytest
 import torch
 from naive_loop import hook_at_site, inputs
+from raising import raises
 from tiny_families import FAMILIES, LAYERS, examples, tiny
 
 from calib.models.layers import decoder_layers, edit_activations, hook_at, site_width
-from calib.util.errors import CalibError
 
 SITES = ("residual", "heads", "mlp")
 
@@ -17,24 +17,27 @@ sites = pytest.mark.parametrize("site", SITES)
 
 
 @torch.no_grad()
-def passed(vlm, watch):
-    """What stands at every layer when a prompt with a picture passes. # [layers, length, width]"""
-    seen = {}
-    handles = [watch(layer, lambda h, k=layer: seen.update({k: h[0]})) for layer in range(LAYERS)]
+def activations(vlm, hook_layer):
+    """Activations of a prompt with an image at every layer. # [layers, length, width]"""
+    read = {}
+    handles = [
+        hook_layer(layer, lambda hidden, k=layer: read.update({k: hidden[0]}))
+        for layer in range(LAYERS)
+    ]
     vlm.model(**inputs(vlm, examples(1)[0]))
     for handle in handles:
         handle.remove()
-    return torch.stack([seen[layer] for layer in range(LAYERS)])
+    return torch.stack([read[layer] for layer in range(LAYERS)])
 
 
 @families
 @sites
-def test_a_site_is_where_plain_hooks_find_it(family, site):
+def test_a_site_equals_that_of_plain_hooks(family, site):
     vlm = tiny(family)
-    found = passed(vlm, lambda layer, seen: hook_at(vlm.model, (layer, site), seen))
-    plain = passed(vlm, lambda layer, seen: hook_at_site(vlm, layer, site, seen))
-    assert torch.equal(found, plain)
-    assert found.shape[-1] == site_width(vlm.model, site)
+    ours = activations(vlm, lambda layer, hook: hook_at(vlm.model, (layer, site), hook))
+    plain = activations(vlm, lambda layer, hook: hook_at_site(vlm, layer, site, hook))
+    assert torch.equal(ours, plain)
+    assert ours.shape[-1] == site_width(vlm.model, site)
 
 
 def test_heads_may_be_wider_than_the_residual_stream():
@@ -43,25 +46,25 @@ def test_heads_may_be_wider_than_the_residual_stream():
 
 
 @sites
-def test_who_reads_sees_what_was_changed(site):
+def test_earlier_hooks_read_the_edited_activations(site):
     vlm = tiny("internvl")
-    handle = hook_at(vlm.model, (2, site), lambda hidden: seen.append(hidden.clone()))
+    handle = hook_at(vlm.model, (2, site), lambda hidden: read.append(hidden.clone()))
     with torch.no_grad():
-        for value in (3.0, None):
-            seen: list[torch.Tensor] = []
-            changes = {(2, site): lambda h: torch.full_like(h, 3.0)} if value else {}
-            with edit_activations(vlm.model, changes):
+        for edited in (True, False):
+            read: list[torch.Tensor] = []
+            edits = {(2, site): lambda h: torch.full_like(h, 3.0)} if edited else {}
+            with edit_activations(vlm.model, edits):
                 vlm.model(**inputs(vlm, examples(1)[0]))
-            assert bool((seen[0] == 3.0).all()) == bool(value)
+            assert bool((read[0] == 3.0).all()) == edited
     handle.remove()
 
 
 @pytest.mark.parametrize(
-    "site, part, said", [("heads", "self_attn", "o_proj"), ("mlp", "mlp", "mlp")]
+    "site, part, module", [("heads", "self_attn", "o_proj"), ("mlp", "mlp", "mlp")]
 )
-def test_a_model_without_a_site_is_named(site, part, said):
+def test_a_model_without_a_site(site, part, module):
     model = copy.deepcopy(tiny("internvl").model)
     for block in decoder_layers(model):
         delattr(block, part)
-    with pytest.raises(CalibError, match=rf"InternVL.*Qwen2DecoderLayer has no .*{said}.*residual"):
+    with raises("unsupported", "InternVL", "Qwen2DecoderLayer", module, "residual"):
         hook_at(model, (0, site), lambda hidden: None)

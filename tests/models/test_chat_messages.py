@@ -1,22 +1,21 @@
-"""Examples as messages: what a provider is sent."""
+"""Examples as chat messages for a provider."""
 
 import base64
 import io
 from dataclasses import replace
 
-import pytest
 from PIL import Image
+from raising import raises
 
 from calib.data.example import Example, Turn
-from calib.models.remote import NO_ANSWER, data_url, chat_messages
-from calib.util.errors import CalibError
+from calib.models.remote import NO_ANSWER, chat_messages, data_url
 
 RED = Image.new("RGB", (40, 20), "red")
 BLUE = Image.new("RGB", (30, 30), "blue")
 EXAMPLE = Example("e", "image_centric", "drawn", "tools", "test", "What is this?")
 
 
-def shown(url):
+def decoded(url):
     kind, _, data = url.partition(",")
     assert kind == "data:image/png;base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
@@ -26,32 +25,35 @@ def test_a_query_alone_is_one_message():
     assert chat_messages(EXAMPLE, 64) == [{"role": "user", "content": "What is this?"}]
 
 
-def test_system_prompt_demonstrations_and_pictures_stand_in_order():
+def test_order_of_system_prompt_demonstrations_and_images():
     turns = (Turn("And this?", "A door.", lambda: BLUE), Turn("Why?", "It is one."))
     example = replace(EXAMPLE, system="Be kind.", demonstrations=turns, picture=lambda: RED)
-    system, *asked = chat_messages(example, 64)
+    system, *messages = chat_messages(example, 64)
     assert system == {"role": "system", "content": "Be kind."}
-    assert [one["role"] for one in asked] == ["user", "assistant", "user", "assistant", "user"]
-    assert [one["content"] for one in asked[1:4]] == ["A door.", "Why?", "It is one."]
-    for message, text, picture in ((asked[0], "And this?", BLUE), (asked[4], EXAMPLE.query, RED)):
+    roles = [message["role"] for message in messages]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+    texts = [message["content"] for message in messages[1:4]]
+    assert texts == ["A door.", "Why?", "It is one."]
+    cases = ((messages[0], "And this?", BLUE), (messages[4], EXAMPLE.query, RED))
+    for message, text, expected in cases:
         image, words = message["content"]
         assert words == {"type": "text", "text": text}
-        found = shown(image["image_url"]["url"])
-        assert (found.size, found.tobytes()) == (picture.size, picture.tobytes())
+        sent = decoded(image["image_url"]["url"])
+        assert (sent.size, sent.tobytes()) == (expected.size, expected.tobytes())
 
 
-def test_an_empty_response_is_no_empty_message():
+def test_an_empty_response_becomes_a_placeholder():
     example = replace(EXAMPLE, demonstrations=(Turn("Why?", " \n"),))
     assert chat_messages(example, 64)[1] == {"role": "assistant", "content": NO_ANSWER}
 
 
-def test_large_pictures_are_made_smaller_and_small_ones_left_alone():
+def test_only_large_images_are_scaled():
     large = Image.new("RGB", (400, 100), "red")
-    assert shown(data_url(lambda: large, 200)).size == (200, 50)
+    assert decoded(data_url(lambda: large, 200)).size == (200, 50)
     assert large.size == (400, 100)
-    assert shown(data_url(lambda: RED, 200)).size == (40, 20)
+    assert decoded(data_url(lambda: RED, 200)).size == (40, 20)
 
 
-def test_how_a_response_begins_cannot_be_told():
-    with pytest.raises(CalibError, match="'e' is to go on from given words"):
+def test_a_response_prefix_is_rejected():
+    with raises("unsupported", "'e'"):
         chat_messages(replace(EXAMPLE, response_prefix="Sure"), 64)
