@@ -1,9 +1,8 @@
-"""Starting a command: configuration in, one clear message and an exit code out."""
+"""The start of a command: settings, messages, exit codes, and nothing left over by Hydra."""
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ENTRY_POINT = """
 import errno, os, sys
-from calib import command, progress
-from calib.config.schemas import SweepConfig
+from calib.cli import command
+from calib.config.sweep import SweepConfig
+from calib.util import progress
 from calib.util.errors import CalibError
 
 class OutOfMemoryError(RuntimeError):
-    pass  # as torch has it
+    pass  # a class of torch
 
 def main(config: SweepConfig) -> None:
     if config.seed == 1:
-        raise CalibError("the picture cannot be read")
+        raise CalibError("unreadable", "the picture cannot be read")
     if config.seed == 2:
         raise RuntimeError("a bug")
     if config.seed == 3:
@@ -36,30 +36,30 @@ def main(config: SweepConfig) -> None:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as error:
-            raise RuntimeError("a library's own words") from error
+            raise RuntimeError("a library's own message") from error
     if config.seed == 6 and config.method.name == "steer":
-        raise CalibError("not with this one")
+        raise CalibError("unsupported", "not with this method")
     if config.seed == 7:
         raise ValueError("a bug that looks like bad input")
     if config.seed == 8:
         try:
             raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has")
         except RuntimeError as error:
-            raise ValueError("a library's own words") from error
+            raise ValueError("a library's own message") from error
     if config.seed == 9:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: "
                            "can't allocate memory: you tried to allocate 8 bytes.\\nMore")
     if config.seed == 10:
         raise MemoryError
     if config.seed == 11:
-        raise CalibError("the file \\x1b[31m\\u202ered\\nis bad")
+        raise CalibError("unreadable", "the file \\x1b[31m\\u202ered\\nis bad")
     if config.seed == 12:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
     if config.seed == 13:
         progress.tell("half way")
     print("ran", config.model.name, config.method.name, config.out)
     if config.seed == 14:
-        os._exit(9)  # as kill -9: what is in a buffer is lost
+        os._exit(9)  # like kill -9: the content of buffers is lost
 
 if __name__ == "__main__":
     try:
@@ -93,7 +93,7 @@ def sweep(tmp_path):
     return start
 
 
-def test_a_run_that_goes_well_leaves_nothing_of_hydras_behind(sweep):
+def test_a_successful_run_leaves_no_files_of_hydra(sweep):
     result = sweep("method=steer", "model=internvl")
     assert result.returncode == 0, result.stderr
     assert "ran internvl steer None" in result.stdout
@@ -101,14 +101,12 @@ def test_a_run_that_goes_well_leaves_nothing_of_hydras_behind(sweep):
     assert list(sweep.folder.iterdir()) == []
 
 
-def test_help_is_fast_and_shows_examples_groups_and_settings(sweep):
-    start = time.perf_counter()
+def test_help_imports_nothing_heavy_and_shows_examples_groups_and_settings(sweep):
     result = sweep("--help")
-    assert time.perf_counter() - start < 10  # on a busy machine; what is slow is imported below
     assert result.returncode == 0
     assert result.stdout.count("  python -m calib.sweep") == 4
     assert "\nmethod=steer  " in result.stdout and "\n    all_methods, " in result.stdout
-    assert "\ngeneration.max_new_tokens=32        A response is cut after" in result.stdout
+    assert "\ngeneration.max_new_tokens=32        " in result.stdout
     assert "heavy imports: []" in result.stdout
     assert "hydra/schema" not in result.stdout
 
@@ -118,7 +116,7 @@ def test_hydras_own_help_lists_its_groups(sweep):
     assert result.returncode == 0 and "hydra/job_logging:" in result.stdout
 
 
-def test_help_of_a_choice_with_values_of_ones_own(sweep):
+def test_help_of_an_option_with_overrides(sweep):
     result = sweep("method=reminder", "method.text='pay $5'", "--help")
     assert result.returncode == 0, result.stderr
     assert "\nmethod.text=pay $5 " in result.stdout
@@ -126,85 +124,100 @@ def test_help_of_a_choice_with_values_of_ones_own(sweep):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "values"),
     [
-        (["seed=1"], 2, "calib.sweep: the picture cannot be read\n"),
-        (["seed=3"], 130, "stopped; finished rows are kept, run the same command to continue"),
-        (["seed=4"], 2, "The disk is full"),
-        (["seed=5"], 2, "The disk is full"),
-        (
-            ["seed=8"],
-            2,
-            "(CUDA out of memory). Finished rows are safe: lower generation.batch_rows",
-        ),
-        (["seed=9"], 2, "lower generation.batch_rows and run the command again"),
-        (["seed=10"], 2, "(MemoryError). Finished rows are safe"),
-        (["method=stear"], 2, "Did you mean 'steer'"),
-        (["method=stear", "--help"], 2, "Did you mean 'steer'"),
-        (["method.strenghts=[1]"], 2, "Did you mean 'method.strengths'"),
-        (["+method.strenght=[1]"], 2, "Did you mean 'method.strengths'"),
-        (["+foo=1"], 2, "no setting 'foo'"),
-        (["method=none", "+method.rank=1"], 2, "method=none has no setting 'method.rank'"),
-        (["method=combine", "+method.prompt.texx=1"], 2, "Did you mean 'method.prompt.text'"),
+        (["seed=1"], "unreadable", ["calib.sweep: "]),
+        (["seed=4"], "no-space", ["No space left on device"]),
+        (["seed=5"], "no-space", ["a library's own message"]),
+        (["seed=8"], "no-memory", ["(CUDA out of memory)", "generation.batch_rows"]),
+        (["seed=9"], "no-memory", ["generation.batch_rows"]),
+        (["seed=10"], "no-memory", ["(MemoryError)", "generation.batch_rows"]),
+        (["method=stear"], "unknown-name", ["'stear'", "'steer'"]),
+        (["method=stear", "--help"], "unknown-name", ["'stear'", "'steer'"]),
+        (["-m", "method=steer,stear"], "unknown-name", ["'stear'"]),
+        (["experiment=vscbench"], "unknown-name", ["'vscbench'", "'vscbench_four'"]),
+        (["method.strenghts=[1]"], "unknown-setting", ["'method.strengths'"]),
+        (["+method.strenght=[1]"], "unknown-setting", ["'method.strengths'"]),
+        (["+foo=1"], "unknown-setting", ["'foo'"]),
+        (["method=none", "+method.rank=1"], "unknown-setting", ["'method.rank'", "vlm_guard"]),
+        (["method=combine", "+method.prompt.texx=1"], "unknown-setting", ["method.prompt.text"]),
         (
             ["experiment=vscbench_four", "+methods.iar_head.headz=1"],
-            2,
-            "Did you mean 'methods.iar_head.heads'",
+            "unknown-setting",
+            ["methods.iar_head.heads"],
         ),
-        (["experiment=vscbench"], 2, "Did you mean 'vscbench_four'"),
-        (["experiment=vscbench_four", "method=steer"], 2, "method=steer would be left out beside"),
-        (["experiment=null"], 2, "must be a string"),
-        (["method.positions=respons"], 2, "Did you mean 'response'"),
-        (["method=steer,none"], 2, "Add -m"),
-        (["method=null"], 2, "must be a string"),
-        (["--cfg", "job", "-m"], 2, "Only one of"),
-        (["--config-dir", "nowhere"], 2, "nowhere"),
-        (["-m", "method=steer,stear"], 2, "no method 'stear'"),
+        (["experiment=vscbench_four", "method=steer"], "conflicting-settings", ["method=steer"]),
+        (["experiment=null"], "invalid-setting", []),
+        (["method=null"], "invalid-setting", []),
+        (["method.positions=respons"], "invalid-setting", ["'response'"]),
+        (["method=steer,none"], "invalid-setting", ["method=steer,none", "-m"]),
+        (["--cfg", "job", "-m"], "invalid-setting", []),
+        (["--config-dir", "nowhere"], "invalid-setting", ["nowhere"]),
     ],
 )
-def test_what_the_user_can_put_right_is_one_message(sweep, arguments, code, words):
+def test_a_problem_that_the_user_can_fix_is_one_coded_message(sweep, arguments, code, values):
     result = sweep(*arguments)
-    assert result.returncode == code, result.stderr
-    assert words in result.stderr
+    assert result.returncode == 2, result.stderr
+    assert f": [{code}] " in result.stderr, result.stderr
+    for value in values:
+        assert value in result.stderr
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.stderr
 
 
-def test_memory_that_is_not_enough_names_the_setting_of_the_command():
-    assert "lower batch_rows" in command._how_to_save_memory(MemoryError(), ExtractConfig)
+def test_ctrl_c_has_an_exit_code_of_its_own(sweep):
+    result = sweep("seed=3")
+    assert result.returncode == 130
+    assert result.stderr.startswith("calib.sweep: ") and result.stderr.count("\n") == 1
+
+
+def test_a_lack_of_memory_names_the_setting_of_the_command():
+    assert " batch_rows " in command._how_to_save_memory(MemoryError(), ExtractConfig)
     assert "batch_rows" not in command._how_to_save_memory(MemoryError(), PlotConfig)
 
 
-def test_escape_sequences_in_a_message_are_shown_not_obeyed(sweep):
+def test_former_names_of_settings_work_with_a_note(sweep):
+    result = sweep("method.closed=opposite", "method.together=true", "--cfg", "job")
+    assert result.returncode == 0, result.stderr
+    assert "otherwise: opposite\n" in result.stdout
+    assert "all_layers_at_once: true\n" in result.stdout
+    notes = result.stderr.splitlines()
+    assert len(notes) == 2 and all(note.startswith("note: ") for note in notes)
+    assert "method.closed " in notes[0] and "method.otherwise" in notes[0]
+    assert "method.together " in notes[1] and "method.all_layers_at_once" in notes[1]
+
+
+def test_escape_sequences_in_a_message_are_escaped(sweep):
     result = sweep("seed=11")
     assert result.returncode == 2
-    assert result.stderr == "calib.sweep: the file \\x1b[31m\\u202ered\nis bad\n"
+    assert result.stderr == "calib.sweep: [unreadable] the file \\x1b[31m\\u202ered\nis bad\n"
 
 
 @pytest.mark.parametrize("arguments", [["seed=12"], ["-m", "method=steer,none", "seed=12"]])
-def test_a_reader_who_has_seen_enough_ends_the_run_quietly(sweep, arguments):
+def test_a_closed_pipe_ends_the_run_silently(sweep, arguments):
     result = sweep(*arguments)
     assert "Error" not in result.stderr and "Broken" not in result.stderr
     assert result.returncode == 0
 
 
-def test_a_broken_file_of_the_users_own_is_named(sweep):
+def test_a_damaged_option_file_is_named(sweep):
     mine = sweep.folder / "mine" / "method"
     mine.mkdir(parents=True)
     (mine / "broken.yaml").write_text("strengths: [1\nlayers: 3")
     result = sweep("--config-dir", "mine", "method=broken")
     assert result.returncode == 2
+    assert "[unreadable]" in result.stderr
     assert "broken.yaml" in result.stderr
     assert "line 2" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(("seed", "words"), [(2, "a bug"), (7, "a bug that looks like bad input")])
-def test_a_bug_shows_its_traceback(sweep, seed, words):
+@pytest.mark.parametrize(("seed", "text"), [(2, "a bug"), (7, "a bug that looks like bad input")])
+def test_a_bug_shows_its_traceback(sweep, seed, text):
     result = sweep(f"seed={seed}")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
-    assert words in result.stderr
+    assert text in result.stderr
     assert "HYDRA_FULL_ERROR" not in result.stderr
 
 
@@ -225,21 +238,21 @@ def test_a_multirun_runs_every_combination(sweep):
     ]
 
 
-def test_jobs_of_a_multirun_are_told_apart(sweep):
+def test_messages_of_a_multirun_name_their_job(sweep):
     result = sweep("-m", "method=steer,none", "seed=13")
     assert "[method=steer seed=13] half way\n" in result.stderr
     assert "[method=none seed=13] half way\n" in result.stderr
     assert sweep("seed=13").stderr == "half way\n"
 
 
-def test_what_was_said_before_a_kill_is_in_the_log(sweep):
+def test_the_output_before_a_kill_is_in_the_log(sweep):
     assert sweep("seed=14").stdout == "ran internvl steer None\n"
 
 
-def test_a_failing_job_of_a_multirun_is_told_and_the_others_run(sweep):
+def test_a_failing_job_of_a_multirun_is_reported_and_the_others_run(sweep):
     result = sweep("-m", "model=internvl", "method=steer,none", "seed=6")
     assert result.returncode == 2
-    assert "calib.sweep [model=internvl method=steer seed=6]: not with this one" in result.stderr
+    assert "calib.sweep [model=internvl method=steer seed=6]: [unsupported] " in result.stderr
     assert "ran internvl none" in result.stdout
     assert "Traceback" not in result.stderr
 
@@ -249,7 +262,7 @@ def test_a_path_with_equals_sign_and_spaces(sweep):
     assert "ran internvl steer my runs/a=b" in result.stdout
 
 
-def test_options_of_the_users_own(sweep):
+def test_options_in_a_folder_of_the_user(sweep):
     mine = sweep.folder / "mine" / "method"
     mine.mkdir(parents=True)
     (mine / "strong.yaml").write_text(

@@ -1,4 +1,4 @@
-"""Every way to get a configuration wrong is answered with the value and the remedy."""
+"""Every error in a configuration is explained with the value, and with what was probably meant."""
 
 import re
 
@@ -11,9 +11,10 @@ from calib.cli.config_errors import explain, unknown_setting
 from calib.config.prompts import NoneMethod
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS, register
 from calib.config.sweep import SweepConfig
+from calib.util.errors import CalibError
 
 
-def message(*overrides: str, name: str = "sweep") -> str:
+def explained(*overrides: str, name: str = "sweep") -> CalibError:
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         try:
@@ -24,111 +25,128 @@ def message(*overrides: str, name: str = "sweep") -> str:
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("override", "code", "values"),
     [
-        ("method=stear", ["no method 'stear'", "Did you mean 'steer'", "none, nullspace"]),
-        ("model=internv", ["no model 'internv'", "internvl"]),
-        ("data=xstests", ["no data 'xstests'", "Did you mean 'xstest'", "mossbench, or_bench"]),
-        ("judge=human", ["no judge 'human'", "auto, classifier", "rules, string"]),
-        ("modle=internvl", ["'modle'", "Did you mean 'model'"]),
-        ("method.strenghts=[1]", ["'method.strenghts'", "Did you mean 'method.strengths'"]),
-        ("strengths=[1]", ["'strengths'", "Did you mean 'method.strengths'"]),
-        ("generation.max_tokens=3", ["Did you mean 'generation.max_new_tokens'"]),
-        ("data.rooot=/x", ["Did you mean 'data.root'"]),
-        ("method.zzz=3", ["'method.zzz'", "method.strengths", "method.positions"]),
-        ("experiment=mine", ["no experiment 'mine'", "all_methods, vscbench_four"]),
-        ("zzz=3", ["'zzz'", "There are: model, method"]),
-        ("methods=[steer]", ["'[steer]'", "methods takes its entries one by one: methods.NAME"]),
-        ("generation.max_new_tokens=abc", ["'abc'", "generation.max_new_tokens", "whole number"]),
-        ("seed=1.5", ["'1.5'", "whole number"]),
-        ("data.limit=many", ["'many'", "whole number or null"]),
-        ("model.tiles=maybe", ["'maybe'", "true or false"]),
-        ("method.strengths=3", ["'3'", "method.strengths=[1,2]"]),
-        ("method.strengths=[1,a]", ["'[1,a]'", "list of numbers"]),
-        ("data.parts=image_centric", ["'image_centric'", "data.parts=[a,b]"]),
-        ("generation=3", ["one by one", "generation.max_new_tokens"]),
-        ("method.strengths=[1", ["method.strengths=[1", "Quote"]),
-        ("out=a=b", ["out=a=b", "Quote", "'out=\"my runs/a=b\"'"]),
-        ("seed", ["'seed'", "key=value"]),
-        ("~method", ["which method", "add method=NAME"]),
-        ("out=${nowhere}", ["out", "nowhere"]),
+        ("method=stear", "unknown-name", ["'stear'", "'steer'", "none, nullspace"]),
+        ("model=internv", "unknown-name", ["'internv'", "internvl"]),
+        ("data=xstests", "unknown-name", ["'xstests'", "'xstest'", "mossbench, or_bench"]),
+        ("judge=human", "unknown-name", ["'human'", "auto, classifier", "rules, string"]),
+        ("experiment=mine", "unknown-name", ["'mine'", "all_methods, vscbench_four"]),
+        ("modle=internvl", "unknown-setting", ["'modle'", "'model'"]),
+        ("method.strenghts=[1]", "unknown-setting", ["'method.strenghts'", "'method.strengths'"]),
+        ("strengths=[1]", "unknown-setting", ["'strengths'", "'method.strengths'"]),
+        ("generation.max_tokens=3", "unknown-setting", ["'generation.max_new_tokens'"]),
+        ("data.rooot=/x", "unknown-setting", ["'data.rooot'", "'data.root'"]),
+        ("method.closed=x", "unknown-setting", ["'method.closed'", "'method.otherwise'"]),
+        ("method.zzz=3", "unknown-setting", ["'method.zzz'", "method.strengths", "method.layers"]),
+        ("zzz=3", "unknown-setting", ["'zzz'", "model, method"]),
+        ("methods=[steer]", "invalid-setting", ["'[steer]'", "methods.NAME"]),
+        (
+            "generation.max_new_tokens=abc",
+            "invalid-setting",
+            ["generation.max_new_tokens", "'abc'"],
+        ),
+        ("seed=1.5", "invalid-setting", ["seed", "'1.5'", "whole number"]),
+        ("data.limit=many", "invalid-setting", ["data.limit", "'many'", "null"]),
+        ("model.tiles=maybe", "invalid-setting", ["model.tiles", "'maybe'", "true", "false"]),
+        ("method.strengths=3", "invalid-setting", ["'3'", "method.strengths=[1,2]"]),
+        ("method.strengths=[1,a]", "invalid-setting", ["'[1,a]'", "method.strengths=[1,2]"]),
+        ("data.parts=image_centric", "invalid-setting", ["'image_centric'", "data.parts=[a,b]"]),
+        ("generation=3", "invalid-setting", ["'3'", "generation.max_new_tokens"]),
+        ("method.strengths=[1", "invalid-setting", ["method.strengths=[1"]),
+        ("out=a=b", "invalid-setting", ["out=a=b", "'out=\"my runs/a=b\"'"]),
+        ("seed", "invalid-setting", ["'seed'", "key=value"]),
+        ("out=${nowhere}", "invalid-setting", ["out", "nowhere"]),
+        ("~method", "missing-setting", ["method=NAME"]),
     ],
 )
-def test_messages(override, words):
-    text = message(override)
-    missing = [word for word in words if word not in text]
-    assert not missing, text
+def test_the_code_and_the_values_of_an_error(override, code, values):
+    error = explained(override)
+    assert error.code == code, error
+    missing = [value for value in values if value not in error.message]
+    assert not missing, error
 
 
 @pytest.mark.parametrize(
-    ("overrides", "expected"),
+    ("overrides", "mentioned"),
     [
         (
             "method=none method.gate=probe",
-            "method=none has no setting 'method.gate'; method=conditional, "
-            "method=refusal_control, method=steer and method=steer_pca have it.",
+            "method=none method.gate method=conditional method=refusal_control method=steer "
+            "method=steer_pca",
         ),
         (
             "method=reminder method.layers=3",
-            "method=reminder has no setting 'method.layers'; method=ablate, method=adaptive, "
-            "method=astra, method=cmrm and 12 more have it.",
+            "method=reminder method.layers method=ablate method=adaptive method=astra method=cmrm",
         ),
-        ("method.rank=3", "method=steer has no setting 'method.rank'; method=vlm_guard has it."),
-        (
-            "data.figstep_query=what",
-            "data=mini has no setting 'data.figstep_query'; data=vscbench has it.",
-        ),
+        ("method.rank=3", "method=steer method.rank method=vlm_guard"),
+        ("data.figstep_query=what", "data=mini data.figstep_query data=vscbench"),
         (
             "data.root=/x",
-            "data=mini has no setting 'data.root'; data=dualbench, data=figstep, "
-            "data=jailbreakbench, data=mm_safetybench and 7 more have it.",
+            "data=mini data.root data=dualbench data=figstep data=jailbreakbench "
+            "data=mm_safetybench",
         ),
-        (
-            "method=combine method.layers=3",
-            "method=combine has no setting 'method.layers'; method.activation has it.",
-        ),
+        ("method=combine method.layers=3", "method=combine method.layers method.activation"),
         (
             "method=combine method.strengths=[1]",
-            "method=combine has no setting 'method.strengths'; method.prompt and "
-            "method.activation have it.",
+            "method=combine method.strengths method.prompt method.activation",
         ),
         (
             "method=combine method@method.prompt=caution method.prompt.check=no",
-            "method.prompt has no setting 'method.prompt.check'; method@method.prompt=cot and "
-            "method@method.prompt=ecso have it.",
+            "method.prompt method.prompt.check method@method.prompt=cot method@method.prompt=ecso",
         ),
-        (
-            "method.prompt.text=no",
-            "method=steer has no setting 'method.prompt'; method=combine has it.",
-        ),
+        ("method.prompt.text=no", "method=steer method.prompt method=combine"),
         (
             "experiment=vscbench_four method.heads=2",
-            "method=none has no setting 'method.heads'; methods.iar_layer and methods.iar_head "
-            "have it.",
+            "method=none method.heads methods.iar_layer methods.iar_head",
         ),
         (
             "experiment=vscbench_four methods.reminder.seed=2",
-            "methods.reminder has no setting 'methods.reminder.seed'; methods.few_shot has it.",
+            "methods.reminder methods.reminder.seed methods.few_shot",
         ),
         (
             "experiment=vscbench_four +method@methods.ecso=ecso methods.reminder.caption=x",
-            "methods.reminder has no setting 'methods.reminder.caption'; methods.ecso has it.",
+            "methods.reminder methods.reminder.caption methods.ecso",
         ),
         (
             "experiment=vscbench_four methods.fewshot.seed=3",
-            "There is no 'methods.fewshot'. Did you mean 'few_shot'? methods has reminder, "
-            "few_shot, iar_layer, iar_head; +method@methods.fewshot=NAME adds one.",
+            "methods.fewshot few_shot reminder iar_layer iar_head +method@methods.fewshot=NAME",
         ),
         (
             "methods.steer.layers=3",
-            "There is no 'methods.steer': methods is empty. An experiment fills it, "
-            "experiment=all_methods or experiment=vscbench_four; +method@methods.steer=steer adds "
-            "one. The settings of a single method are method.SETTING.",
+            "methods.steer experiment=all_methods experiment=vscbench_four "
+            "+method@methods.steer=steer method.SETTING",
         ),
     ],
-)  # fmt: skip
-def test_a_setting_that_is_elsewhere(overrides, expected):
-    assert message(*overrides.split()) == expected
+)
+def test_a_setting_of_another_option_names_that_option(overrides, mentioned):
+    error = explained(*overrides.split())
+    assert error.code == "unknown-setting"
+    missing = [name for name in mentioned.split() if name not in error.message]
+    assert not missing, error
+
+
+@pytest.mark.parametrize(
+    ("overrides", "others"),
+    [
+        ("method.rank=3", ["conditional", "ablate"]),
+        ("experiment=vscbench_four methods.reminder.seed=2", ["iar_head", "method="]),
+        ("method=combine method.layers=3", ["method=steer", "method.prompt"]),
+    ],
+)
+def test_options_without_the_setting_are_not_suggested(overrides, others):
+    message = explained(*overrides.split()).message
+    assert not [name for name in others if name in message], message
+
+
+def test_a_long_list_of_options_is_shortened():
+    having = [
+        name
+        for name in (path.stem for path in (CONF / "method").glob("*.yaml"))
+        if hasattr(composed("sweep", f"method={name}").method, "layers")
+    ]
+    message = explained("method=reminder", "method.layers=3").message
+    assert f"{len(having) - 4} more" in message
 
 
 @pytest.mark.parametrize(
@@ -144,74 +162,82 @@ def test_a_setting_that_is_elsewhere(overrides, expected):
         ("method=shiftdc method.texts.any.qestion=x", "method.question"),
     ],
 )  # fmt: skip
-def test_a_nested_setting_that_is_misspelt(overrides, meant):
-    text = message(*overrides.split())
-    assert text.endswith(f"Did you mean '{meant}'?")
+def test_a_misspelt_nested_setting(overrides, meant):
+    error = explained(*overrides.split())
+    assert error.code == "unknown-setting"
+    assert re.findall("'([^']+)'", error.message)[-1] == meant
 
 
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "code", "values"),
     [
-        ("experiment=vscbench_four methods.reminder.zzz=1",
-         "There are: methods.reminder.name, methods.reminder.file, methods.reminder.strengths"),
-        ("experiment=vscbench_four methods.few_shot.strengths=2",
-         "methods.few_shot.strengths takes a list of numbers: methods.few_shot.strengths=[1,2]"),
-        ("method=combine method.prompt.layers=3",  # no method that may stand there has it
-         "There are: method.prompt.name, method.prompt.file, method.prompt.strengths"),
-        ("method=combine method.activation.kl=much", "method.activation.kl takes a number or null"),
-        ("method=combine method.prompt=caution", "method@method.prompt=NAME"),
-        ("method=shiftdc method.texts=any", "method.texts takes its entries one by one"),
+        ("experiment=vscbench_four methods.reminder.zzz=1", "unknown-setting",
+         ["methods.reminder.name, methods.reminder.file, methods.reminder.strengths"]),
+        ("experiment=vscbench_four methods.few_shot.strengths=2", "invalid-setting",
+         ["'2'", "methods.few_shot.strengths=[1,2]"]),
+        ("method=combine method.prompt.layers=3", "unknown-setting",  # no prompt method has it
+         ["method.prompt.name, method.prompt.file, method.prompt.strengths"]),
+        ("method=combine method.activation.kl=much", "invalid-setting",
+         ["'much'", "method.activation.kl", "null"]),
+        ("method=combine method.prompt=caution", "invalid-setting", ["method@method.prompt=NAME"]),
+        ("method=shiftdc method.texts=any", "invalid-setting", ["method.texts.NAME"]),
     ],
 )  # fmt: skip
-def test_what_nested_settings_take(overrides, words):
-    assert words in message(*overrides.split())
+def test_errors_of_nested_settings(overrides, code, values):
+    error = explained(*overrides.split())
+    assert error.code == code, error
+    assert not [value for value in values if value not in error.message], error
 
 
-def test_no_message_names_a_schema_that_is_no_method():
-    """Schemas have names of their own, which no user can choose."""
-    chosen = {path.stem for path in (CONF / "method").glob("*.yaml")}
-    schemas = {name for name in GROUPS["method"] if name not in chosen}
+def test_no_message_names_a_schema_that_is_not_a_method():
+    """Schemas have names of their own, which a user cannot select."""
+    options = {path.stem for path in (CONF / "method").glob("*.yaml")}
+    schemas = {name for name in GROUPS["method"] if name not in options}
     assert schemas
-    for method in sorted(chosen):
+    for method in sorted(options):
         owner = type(composed("sweep", f"method={method}").method)
         for key in ("layers", "contrast", "text", "zzz"):
             given = (f"method={method}", f"+method.{key}=1")
-            text = unknown_setting(f"method.{key}", SweepConfig, owner, given)
+            text = unknown_setting(f"method.{key}", SweepConfig, owner, given).message
             assert not [name for name in schemas if re.search(rf"method={name}\b", text)], text
 
 
-def test_options_of_the_users_own_are_called_by_their_name(tmp_path):
+def test_an_option_of_the_user_is_called_by_its_name(tmp_path):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(
         "defaults:\n  - /hydra/schema/method@_here_: prompting\n  - _self_\nname: reminder\n"
     )
-    text = message(f"hydra.searchpath=[{tmp_path}]", "method=mine", "method.rank=1")
-    assert text == "method=mine has no setting 'method.rank'; method=vlm_guard has it."
+    error = explained(f"hydra.searchpath=[{tmp_path}]", "method=mine", "method.rank=1")
+    assert error.code == "unknown-setting"
+    assert error.message.startswith("method=mine ") and "method=vlm_guard" in error.message
 
 
-def test_of_several_under_multirun_the_one_at_fault_is_named():
-    text = unknown_setting(
+def test_of_several_options_in_a_multirun_the_one_without_the_setting_is_named():
+    error = unknown_setting(
         "method.rank", SweepConfig, NoneMethod, ("method=vlm_guard,none", "method.rank=1")
     )
-    assert text.startswith("method=none has no setting 'method.rank'")
+    assert error.message.startswith("method=none ")
 
 
-def test_a_mandatory_setting():
-    text = message(name="plot")
-    assert "'runs' must be given" in text
-    assert "runs=[a,b]" in text
+def test_a_required_setting():
+    error = explained(name="plot")
+    assert error.code == "missing-setting"
+    assert "'runs'" in error.message and "runs=[a,b]" in error.message
 
 
-def test_a_mistake_in_a_file_of_the_users_own_names_the_file(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "meant"), [("strenght: [1]", "method.strengths"), ("closed: x", "method.otherwise")]
+)
+def test_an_error_in_a_file_of_the_user_names_the_file(tmp_path, line, meant):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(
-        "defaults:\n  - /hydra/schema/method@_here_: steer\n  - _self_\nstrenght: [1]\n"
+        f"defaults:\n  - /hydra/schema/method@_here_: steer\n  - _self_\n{line}\n"
     )
-    text = message(f"hydra.searchpath=[{tmp_path}]", "method=mine")
-    assert "In 'method/mine'" in text
-    assert "Did you mean 'method.strengths'" in text
+    error = explained(f"hydra.searchpath=[{tmp_path}]", "method=mine")
+    assert error.code == "unknown-setting"
+    assert "'method/mine'" in error.message and f"'{meant}'" in error.message
 
 
-def test_the_right_override_is_named_among_several():
-    text = message("method.strengths=[1,2]", "seed=x", "data.limit=3")
-    assert text.startswith("seed=x: 'x'")
+def test_the_invalid_override_is_named_among_several():
+    error = explained("method.strengths=[1,2]", "seed=x", "data.limit=3")
+    assert error.message.startswith("seed=x: 'x'")

@@ -1,4 +1,4 @@
-"""The meanings of settings are read from beneath their fields."""
+"""The meanings of settings are the strings below their fields."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from calib.cli.help import meanings
-from calib.config.method import Steer
+from calib.config.method import Activation, Steer
+from calib.config.prompts import MethodConfig
 from calib.config.schemas import ENTRY_POINTS, GROUPS
 from calib.config.sweep import GenerationConfig
 
@@ -29,17 +30,17 @@ class Child(Parent):
     own: str = ""
     """Its own."""
 
-    """No field stands before this."""
+    """No field precedes this string."""
 
 
-def test_words_beneath_fields_are_theirs_in_one_line_and_in_order() -> None:
+def test_meanings_are_in_one_line_and_in_the_order_of_the_fields() -> None:
     assert list(meanings(Parent).items()) == [
         ("depth", "How deep, in metres."),
         ("width", "How wide."),
     ]
 
 
-def test_a_subclass_says_what_differs_and_keeps_the_rest() -> None:
+def test_a_subclass_inherits_meanings_and_overrides_some() -> None:
     assert list(meanings(Child).items()) == [
         ("depth", "How deep it is here."),
         ("width", "How wide."),
@@ -47,11 +48,10 @@ def test_a_subclass_says_what_differs_and_keeps_the_rest() -> None:
     ]
 
 
-def test_a_method_has_the_meanings_of_all_its_kinds() -> None:
-    said = meanings(Steer)
-    assert said["strengths"].startswith("1.0 moves an activation by the distance")  # its own
-    assert said["name"].startswith("Name of the method")  # of MethodConfig
-    assert said["layers"].startswith("Decoder blocks, from 0")  # of Activation
+def test_a_method_has_the_meanings_of_its_base_classes() -> None:
+    assert meanings(Steer)["name"] == meanings(MethodConfig)["name"]
+    assert meanings(Steer)["layers"] == meanings(Activation)["layers"]
+    assert meanings(Steer)["strengths"] != meanings(Activation)["strengths"]
 
 
 SCHEMAS = [
@@ -66,5 +66,5 @@ def test_every_setting_has_a_meaning(schema) -> None:
     def is_group(field) -> bool:
         return dataclasses.is_dataclass(field.type)
 
-    wanted = {field.name for field in dataclasses.fields(schema) if not is_group(field)}
-    assert wanted <= set(meanings(schema))
+    documented = {field.name for field in dataclasses.fields(schema) if not is_group(field)}
+    assert documented <= set(meanings(schema))
