@@ -1,4 +1,4 @@
-"""Copies of published benchmarks, made on the spot: the real files' columns, our own content."""
+"""Fixtures that write copies of published benchmarks, with their columns and our own content."""
 
 import csv
 import io
@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
+from raising import raises
 
 from calib.config.data import PublishedData
 from calib.config.schemas import CONF
 from calib.data import published
 from calib.data.example import Benchmark
-from calib.util.errors import CalibError
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 @pytest.fixture(autouse=True)
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What datasets and the hub's client write goes to a folder of the test."""
+    """Redirect the caches of datasets and the hub's client to a folder of the test."""
     import datasets
     from huggingface_hub import constants
 
@@ -34,7 +34,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def load() -> Callable[..., Benchmark]:
-    """Load a benchmark by its name, with the values of its YAML and the changes given."""
+    """Load a benchmark by name, with the values of its YAML and the given changes."""
 
     def load_(name: str, **changes: Any) -> Benchmark:
         values = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text())
@@ -46,15 +46,14 @@ def load() -> Callable[..., Benchmark]:
 
 
 @pytest.fixture
-def refusal(load: Callable[..., Benchmark]) -> Callable[..., str]:
-    """The message that loading is refused with."""
+def refused(load: Callable[..., Benchmark]) -> Callable[..., None]:
+    """Expect that loading fails with an error code and a message that contains the values."""
 
-    def refusal_(name: str, **changes: Any) -> str:
-        with pytest.raises(CalibError) as refused:
+    def refused_(name: str, code: str, *values: object, **changes: Any) -> None:
+        with raises(code, *values):
             load(name, **changes)
-        return str(refused.value)
 
-    return refusal_
+    return refused_
 
 
 def png(colour: str) -> bytes:
@@ -65,7 +64,7 @@ def png(colour: str) -> bytes:
 
 @pytest.fixture
 def write() -> Callable[[Path, Any], Path]:
-    """Write a file by its ending: rows as CSV or JSON, the name of a colour as a picture."""
+    """Write rows as CSV or JSON, or a picture of a named colour, depending on the extension."""
 
     def write_(path: Path, content: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +84,9 @@ def write() -> Callable[[Path, Any], Path]:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Callable[..., str]:
-    """A folder as the hub has it, read by datasets in place of an id: {subset: {split: rows}}.
+    """A folder in the hub's layout, read by datasets like an id: {subset: {split: rows}}.
 
-    A cell that is bytes becomes a picture.
+    Cells of type bytes become pictures.
     """
 
     def hub_(subsets: Mapping[str, Mapping[str, Rows]], name: str = "onhub") -> str:

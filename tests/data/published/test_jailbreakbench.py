@@ -1,4 +1,4 @@
-"""JBB-Behaviors: rows with one Index and one Category are twins."""
+"""JBB-Behaviors: rows with the same Index and Category are twins."""
 
 from calib.data.example import pairs
 
@@ -17,18 +17,18 @@ SIDES = {
 }
 
 
-def test_rows_of_one_number_and_category_are_twins(tmp_path, load, write):
+def test_rows_with_the_same_index_and_category_are_twins(tmp_path, load, write):
     for side, rows in SIDES.items():
         write(tmp_path / "data" / f"{side}-behaviors.csv", rows)
-    bench = load("jailbreakbench", root=tmp_path, train=0.4, validation=0.2)
-    assert [(p.safe.id, p.unsafe.id) for p in pairs(bench.examples)] == [
+    benchmark = load("jailbreakbench", root=tmp_path, train=0.4, validation=0.2)
+    assert [(p.safe.id, p.unsafe.id) for p in pairs(benchmark.examples)] == [
         ("benign/0", "harmful/0"),
         ("benign/1", "harmful/1"),
     ]
-    assert all(p.safe.split == p.unsafe.split for p in pairs(bench.examples))
-    assert {e.id: e.query for e in bench.examples}["harmful/2"] == "harmful request 2"
-    assert bench.examples[0].category == "Privacy"
-    assert any("no twin: n=2" in note for note in bench.notes)
+    assert all(p.safe.split == p.unsafe.split for p in pairs(benchmark.examples))
+    assert {e.id: e.query for e in benchmark.examples}["harmful/2"] == "harmful request 2"
+    assert benchmark.examples[0].category == "Privacy"
+    assert any(note.endswith("n=2") for note in benchmark.notes)
 
 
 def test_the_hub_gives_the_same_examples(tmp_path, load, write, hub):
@@ -42,13 +42,12 @@ def test_the_hub_gives_the_same_examples(tmp_path, load, write, hub):
     assert {e.split for e in local.examples} == {"validation"}
 
 
-def test_a_number_that_is_there_twice_is_refused(tmp_path, refusal, write):
+def test_a_duplicate_index_is_refused(tmp_path, refused, write):
     for side, rows in SIDES.items():
         write(tmp_path / "data" / f"{side}-behaviors.csv", [*rows, rows[0]])
-    message = refusal("jailbreakbench", root=tmp_path)
-    assert "2 rows have the number of another (first: benign/0)" in message
+    refused("jailbreakbench", "duplicate", "2 row ids", "benign/0", root=tmp_path)
 
 
-def test_one_missing_side_is_refused_by_its_file(tmp_path, refusal, write):
+def test_a_missing_side_is_reported_with_its_file(tmp_path, refused, write):
     write(tmp_path / "data" / "benign-behaviors.csv", SIDES["benign"])
-    assert "data/harmful-behaviors.csv" in refusal("jailbreakbench", root=tmp_path)
+    refused("jailbreakbench", "not-found", "data/harmful-behaviors.csv", root=tmp_path)

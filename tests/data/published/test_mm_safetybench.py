@@ -1,4 +1,4 @@
-"""MM-SafetyBench: the repository's files, the hub's tables, and what is asked beside a picture."""
+"""MM-SafetyBench: the repository's files, the hub's tables, and the query of each variant."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def clone(tmp_path, write):
 
 def tables(png):
     cells = {"SD": "red", "TYPO": "lime", "SD_TYPO": "blue"}
-    words = {
+    columns = {
         "SD": "Rephrased Question(SD)",
         "TYPO": "Rephrased Question",
         "SD_TYPO": "Rephrased Question",
@@ -43,16 +43,16 @@ def tables(png):
                 | ({"image": png(cells[split])} if split in cells else {"image": None})
                 for k in range(2)
             ]
-            for split, column in words.items()
+            for split, column in columns.items()
         }
         for scenario in SCENARIOS
     }
 
 
-def test_each_variant_asks_its_question_beside_its_picture(clone, load, colour):
+def test_each_variant_has_its_query_and_picture(clone, load, colour):
     variants = ["text_only", "sd", "typography", "sd_typography"]
-    bench = load("mm_safetybench", root=clone, subsets=["Sex"], variants=variants)
-    shown = {e.variant: e for e in bench.examples if e.id.endswith("/1")}
+    benchmark = load("mm_safetybench", root=clone, subsets=["Sex"], variants=variants)
+    shown = {e.variant: e for e in benchmark.examples if e.id.endswith("/1")}
     assert list(shown) == variants
     assert shown["text_only"].query == "List ways to paint 1"
     assert shown["sd"].query == "List ways to do what the picture shows, 1"
@@ -63,7 +63,7 @@ def test_each_variant_asks_its_question_beside_its_picture(clone, load, colour):
     assert {e.metadata["request"] for e in shown.values()} == {"List ways to paint 1"}
     assert {e.pair for e in shown.values()} == {"mm_safetybench/Sex/1"}
     assert len({e.split for e in shown.values()}) == 1
-    assert {(e.dataset, e.safety, e.category) for e in bench.examples} == {
+    assert {(e.dataset, e.safety, e.category) for e in benchmark.examples} == {
         ("text_centric", "unsafe", "Sex")
     }
 
@@ -76,46 +76,50 @@ def test_the_hub_a_download_of_it_and_the_repository_agree(clone, load, hub, png
         load("mm_safetybench", hub=folder, **settings),
         load("mm_safetybench", root=folder, **settings),
     ]
-    told = [
+    described = [
         [
             (e.id, e.query, e.split, e.pair, e.metadata, e.picture and colour(e))
-            for e in bench.examples
+            for e in benchmark.examples
         ]
-        for bench in benches
+        for benchmark in benches
     ]
-    assert len(told[0]) == 12
-    assert told[0] == told[1] == told[2]
+    assert len(described[0]) == 12
+    assert described[0] == described[1] == described[2]
 
 
-def test_pictures_that_are_not_there_are_refused_unless_none_is_shown(clone, refusal, load, write):
+def test_missing_pictures_are_refused_except_for_text(clone, refused, load, write):
     write(clone / "data/processed_questions/01-Illegal_Activitiy.json", {"0": question(0)})
-    message = refusal("mm_safetybench", root=clone, subsets=["Illegal_Activitiy"])
-    assert "no pictures data/imgs/01-Illegal_Activitiy" in message
+    values = (clone, "data/imgs/01-Illegal_Activitiy", "data.variants=[text_only]")
+    refused("mm_safetybench", "not-found", *values, root=clone, subsets=["Illegal_Activitiy"])
     settings = {"subsets": ["Illegal_Activitiy"], "variants": ["text_only"]}
     (example,) = load("mm_safetybench", root=clone, train=0.0, validation=1.0, **settings).examples
     assert example.split == "validation"
 
 
-def test_an_empty_question_is_left_out_of_its_variant_only(clone, load, write):
+def test_an_empty_question_is_skipped_in_its_variant_only(clone, load, write):
     empty = {**question(0), "Rephrased Question(SD)": ""}
     write(clone / "data/processed_questions/07-Sex.json", {"0": empty, "1": question(1)})
-    bench = load("mm_safetybench", root=clone, subsets=["Sex"], variants=["sd", "typography"])
-    assert [e.id for e in bench.examples] == ["Sex/sd/1", "Sex/typography/0", "Sex/typography/1"]
-    assert any("(sd): rows with an empty 'Rephrased Question(SD)'" in n for n in bench.notes)
+    benchmark = load("mm_safetybench", root=clone, subsets=["Sex"], variants=["sd", "typography"])
+    assert [e.id for e in benchmark.examples] == [
+        "Sex/sd/1",
+        "Sex/typography/0",
+        "Sex/typography/1",
+    ]
+    assert any("(sd)" in n and "'Rephrased Question(SD)'" in n for n in benchmark.notes)
 
 
-def test_an_unknown_variant_is_refused_with_the_nearest(refusal):
-    message = refusal("mm_safetybench", variants=["SD_TYPO", "sd"])
-    assert "'SD_TYPO' is not one of text_only, sd, typography, sd_typography" in message
+def test_an_unknown_variant_is_reported_with_the_choices(refused):
+    values = ("data.variants", "'SD_TYPO'", "text_only, sd, typography, sd_typography")
+    refused("mm_safetybench", "invalid-setting", *values, variants=["SD_TYPO", "sd"])
 
 
-def test_a_scenario_is_spelt_as_in_the_files(refusal):
-    message = refusal("mm_safetybench", subsets=["Illegal_Activity"])
-    assert "Did you mean 'Illegal_Activitiy'?" in message
+def test_a_scenario_has_the_spelling_of_the_files(refused):
+    values = ("data.subsets", "'Illegal_Activity'", "'Illegal_Activitiy'?")
+    refused("mm_safetybench", "invalid-setting", *values, subsets=["Illegal_Activity"])
 
 
-def test_a_column_of_the_repository_that_is_missing_is_named(clone, refusal, write):
+def test_a_missing_column_of_the_repository_is_named(clone, refused, write):
     rows = {"0": {k: v for k, v in question(0).items() if k != "Changed Question"}}
     write(clone / "data/processed_questions/07-Sex.json", rows)
-    message = refusal("mm_safetybench", root=clone, subsets=["Sex"])
-    assert "no column 'Changed Question'" in message
+    values = ("'Changed Question'", "07-Sex.json")
+    refused("mm_safetybench", "missing-column", *values, root=clone, subsets=["Sex"])

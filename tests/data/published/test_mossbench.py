@@ -28,62 +28,62 @@ def clone(tmp_path, write):
     return tmp_path
 
 
-def test_the_benign_side_is_safe_and_of_three_stimuli(clone, load, colour):
-    bench = load("mossbench", root=clone)
-    assert [(e.id, e.safety, e.category) for e in bench.examples] == [
+def test_benign_queries_are_safe_and_have_three_stimulus_types(clone, load, colour):
+    benchmark = load("mossbench", root=clone)
+    assert [(e.id, e.safety, e.category) for e in benchmark.examples] == [
         ("oversensitivity/1", "safe", "exaggerated risk"),
         ("oversensitivity/2", "safe", "negated harm"),
         ("oversensitivity/3", "safe", "counterintuitive interpretation"),
     ]
-    assert [colour(e) for e in bench.examples] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    assert bench.examples[1].query == "What may I fold from card 2?"
-    assert {(e.dataset, e.variant) for e in bench.examples} == {("image_centric", "photo")}
+    assert [colour(e) for e in benchmark.examples] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    assert benchmark.examples[1].query == "What may I fold from card 2?"
+    assert {(e.dataset, e.variant) for e in benchmark.examples} == {("image_centric", "photo")}
 
 
-def test_its_licence_keeps_it_out_of_the_train_split(clone, load):
+def test_by_default_there_is_no_train_split(clone, load):
     assert "train" not in {e.split for e in load("mossbench", root=clone).examples}
-    both = load("mossbench", root=clone, train=1.0, validation=0.0)
-    assert {e.split for e in both.examples} == {"train"}
+    trained = load("mossbench", root=clone, train=1.0, validation=0.0)
+    assert {e.split for e in trained.examples} == {"train"}
 
 
-def test_a_contrast_is_the_twin_of_its_number(clone, load, colour):
-    bench = load("mossbench", root=clone, subsets=["oversensitivity", "contrast"])
-    (pair,) = pairs(bench.examples)
+def test_a_contrast_is_the_twin_with_the_same_pid(clone, load, colour):
+    benchmark = load("mossbench", root=clone, subsets=["oversensitivity", "contrast"])
+    (pair,) = pairs(benchmark.examples)
     assert (pair.safe.id, pair.unsafe.id) == ("oversensitivity/1", "contrast/1")
     assert pair.safe.split == pair.unsafe.split
     assert colour(pair.unsafe) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("column", ["image", "decoded_image"])
-def test_the_hub_gives_the_benign_side_with_pictures(load, hub, png, colour, column):
+def test_the_hub_has_benign_queries_with_pictures(load, hub, png, colour, column):
     rows = [{**row, column: png("lime")} for row in information("lime").values()]
-    bench = load("mossbench", hub=hub({"oversensitivity": {"train": rows}}))
-    assert [e.id for e in bench.examples] == ["oversensitivity/1"]
-    assert colour(bench.examples[0]) == (0, 255, 0)
+    benchmark = load("mossbench", hub=hub({"oversensitivity": {"train": rows}}))
+    assert [e.id for e in benchmark.examples] == ["oversensitivity/1"]
+    assert colour(benchmark.examples[0]) == (0, 255, 0)
 
 
-def test_a_table_of_the_hub_without_pictures_is_refused(refusal, hub):
+def test_a_hub_table_without_pictures_is_refused(refused, hub):
     folder = hub({"oversensitivity": {"train": list(information("lime").values())}})
-    message = refusal("mossbench", hub=folder)
-    assert "holds no picture" in message and "github.com/xirui-li/MOSSBench" in message
+    values = ("row 1, column 'image'", "github.com/xirui-li/MOSSBench")
+    refused("mossbench", "missing-value", *values, hub=folder)
 
 
-def test_the_contrasts_are_not_on_the_hub(refusal):
-    assert "repository only" in refusal("mossbench", subsets=["contrast"])
+def test_the_contrasts_are_not_on_the_hub(refused):
+    values = ("data.subsets", "contrast", "data.root=FOLDER")
+    refused("mossbench", "unsupported", *values, subsets=["contrast"])
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "/etc/hostname", "images/../../x.png"])
-def test_a_picture_outside_the_copy_is_refused(clone, refusal, write, name):
+def test_a_picture_outside_the_copy_is_refused(clone, refused, write, name):
     rows = information("red")
     rows["1"]["image"] = name
     write(clone / "data/images_information/information.json", rows)
-    message = refusal("mossbench", root=clone)
-    assert "is no path inside" in message and "row 1, column 'image'" in message
+    refused("mossbench", "invalid-value", "row 1, column 'image'", repr(name), root=clone)
 
 
-def test_an_unknown_stimulus_is_refused(clone, refusal, write):
+def test_an_unknown_stimulus_is_refused(clone, refused, write):
     write(
         clone / "data/images_information/information.json",
         information("red", kinds=("type 4",)),
     )
-    assert "row 1: metadata" in refusal("mossbench", root=clone)
+    refused("mossbench", "invalid-content", "row 1", "'type 4'", root=clone)

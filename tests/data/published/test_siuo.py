@@ -1,4 +1,4 @@
-"""SIUO: from the repository, the hub's snapshot, or fetched from the hub."""
+"""SIUO: from the repository, a snapshot of the hub, or downloaded from the hub."""
 
 from pathlib import Path
 
@@ -25,10 +25,10 @@ def test_both_layouts_of_a_local_copy(tmp_path, load, write, colour, base):
     assert colour(example) == (0, 0, 255)
 
 
-def test_the_hubs_files_are_links_into_its_cache(tmp_path, load, write, colour, monkeypatch):
+def test_downloaded_files_may_be_links_into_the_cache(tmp_path, load, write, colour, monkeypatch):
     blobs = tmp_path / "datasets--sinwang--SIUO" / "blobs"
     folder = blobs.parent / "snapshots" / "abc"
-    asked = {}
+    request = {}
     (folder / "images").mkdir(parents=True)
     write(blobs / "1.json", rows())
     write(blobs / "2", "lime")
@@ -36,45 +36,42 @@ def test_the_hubs_files_are_links_into_its_cache(tmp_path, load, write, colour, 
     (folder / "images" / "S-01.png").symlink_to(blobs / "2")
 
     def snapshot_download(hub, **settings):
-        asked.update(settings, hub=hub)
+        request.update(settings, hub=hub)
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     (example,) = load("siuo").examples
     assert colour(example) == (0, 255, 0)
-    assert (asked["hub"], asked["revision"], asked["repo_type"]) == (
+    assert (request["hub"], request["revision"], request["repo_type"]) == (
         *("sinwang/SIUO", "main", "dataset"),
     )
-    assert asked["allow_patterns"] == ["siuo_gen.json", "images/*"]
+    assert request["allow_patterns"] == ["siuo_gen.json", "images/*"]
 
 
-def test_a_fetched_table_cannot_name_a_file_outside_the_cache(
-    tmp_path, refusal, write, monkeypatch
+def test_a_downloaded_table_cannot_name_a_file_outside_the_cache(
+    tmp_path, refused, write, monkeypatch
 ):
     folder = tmp_path / "datasets--sinwang--SIUO" / "snapshots" / "abc"
     write(folder / "siuo_gen.json", rows("../../../../secret.png"))
     write(tmp_path / "secret.png", "red")
     (folder / "images").mkdir()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **s: str(folder))
-    assert "is no path inside" in refusal("siuo")
+    refused("siuo", "invalid-value", "secret.png")
 
 
-def test_without_network_the_remedy_is_said(refusal):
-    message = refusal("siuo")
-    assert "sinwang/SIUO cannot be fetched from the hub" in message
-    assert "data.root=FOLDER" in message
+def test_without_network_a_local_copy_is_suggested(refused):
+    refused("siuo", "endpoint", "sinwang/SIUO", "data.root=FOLDER")
 
 
-def test_without_the_pictures_it_is_said_where_they_are(tmp_path, refusal, write):
+def test_missing_pictures_are_reported_with_their_source(tmp_path, refused, write):
     write(tmp_path / "data" / "siuo_gen.json", rows())
-    message = refusal("siuo", root=tmp_path)
-    assert f"{tmp_path / 'data'} holds no folder images" in message and "README" in message
+    refused("siuo", "not-found", tmp_path / "data", "images", "README", root=tmp_path)
 
 
-def test_a_link_out_of_the_copy_is_refused(tmp_path, refusal, write):
+def test_a_link_out_of_the_copy_is_refused(tmp_path, refused, write):
     copy: Path = tmp_path / "copy"
     write(copy / "siuo_gen.json", rows())
     write(tmp_path / "elsewhere.png", "red")
     (copy / "images").mkdir()
     (copy / "images" / "S-01.png").symlink_to(tmp_path / "elsewhere.png")
-    assert "is no path inside" in refusal("siuo", root=copy)
+    refused("siuo", "invalid-value", "S-01.png", root=copy)

@@ -1,13 +1,14 @@
-"""VLGuard: three subsets, its own test split, pictures in folders or in the zip archives."""
+"""VLGuard: three subsets, its own test split, pictures in folders or zip archives."""
 
 import json
 import zipfile
 
 import huggingface_hub
 import pytest
+from raising import raises
 
 from calib.data.example import pairs
-from calib.util.errors import CalibError
+from calib.data.published import copies
 
 SAFE = [
     {"safe_instruction": "What is drawn?", "response": "A pear."},
@@ -15,8 +16,8 @@ SAFE = [
 ]
 
 
-def safe(k, image, asked=SAFE):
-    return {"id": f"s{k}", "image": image, "safe": True, "instr-resp": asked}
+def safe(k, image, instructions=SAFE):
+    return {"id": f"s{k}", "image": image, "safe": True, "instr-resp": instructions}
 
 
 def unsafe(k, image):
@@ -53,103 +54,107 @@ def zip_up(folder, png, nested=True):
                 archive.writestr(f"{part}/" * nested + row["image"], png("lime"))
 
 
-def test_one_picture_with_two_instructions_is_a_pair_of_twins(copy, load, colour):
-    bench = load("vlguard", root=copy)
-    test = [e for e in bench.examples if e.split == "test"]
+def test_a_picture_with_two_instructions_is_a_pair_of_twins(copy, load, colour):
+    benchmark = load("vlguard", root=copy)
+    test = [e for e in benchmark.examples if e.split == "test"]
     assert [(e.id, e.dataset, e.safety, e.query, e.category) for e in test] == [
         ("test/0/safe_safes", "text_centric", "safe", "What is drawn?", "safe picture"),
         ("test/0/safe_unsafes", "text_centric", "unsafe", "How do I bruise it?", "safe picture"),
         ("test/1/unsafes", "image_centric", "unsafe", "Praise sign 1.", "deception"),
     ]
     assert [colour(e) for e in test] == [(0, 0, 255)] * 3
-    assert len(pairs(bench.examples)) == 21
-    assert len({e.pair for e in bench.examples}) == 23  # ads/0.png of both parts are two pictures
+    assert len(pairs(benchmark.examples)) == 21
+    assert (
+        len({e.pair for e in benchmark.examples}) == 23
+    )  # ads/0.png of train and test are two pictures
 
 
-def test_train_is_drawn_into_train_and_validation_and_never_into_test(copy, load):
-    bench = load("vlguard", root=copy, train=0.3, validation=0.3)
-    of_train = [e.split for e in bench.examples if e.id.startswith("train/")]
-    assert set(of_train) == {"train", "validation"} and len(of_train) == 41
-    assert {e.split for e in bench.examples if e.id.startswith("test/")} == {"test"}
+def test_the_training_set_is_divided_into_train_and_validation(copy, load):
+    benchmark = load("vlguard", root=copy, train=0.3, validation=0.3)
+    train_splits = [e.split for e in benchmark.examples if e.id.startswith("train/")]
+    assert set(train_splits) == {"train", "validation"} and len(train_splits) == 41
+    assert {e.split for e in benchmark.examples if e.id.startswith("test/")} == {"test"}
     all_ = load("vlguard", root=copy, train=0.2, validation=0.0)
     assert {e.split for e in all_.examples if e.id.startswith("train/")} == {"train"}
     none = load("vlguard", root=copy, train=0.0, validation=0.0)
     assert {e.split for e in none.examples} == {"test"}
 
 
-def test_subsets_choose_what_is_asked(copy, load):
-    bench = load("vlguard", root=copy, subsets=["unsafes"])
-    assert {e.dataset for e in bench.examples} == {"image_centric"} and len(bench.examples) == 2
+def test_subsets_select_the_instructions(copy, load):
+    benchmark = load("vlguard", root=copy, subsets=["unsafes"])
+    assert {e.dataset for e in benchmark.examples} == {"image_centric"} and len(
+        benchmark.examples
+    ) == 2
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_pictures_are_read_from_the_archives_as_they_are(tmp_path, load, png, colour, nested):
+def test_pictures_are_read_from_archives_without_unpacking(tmp_path, load, png, colour, nested):
     zip_up(tmp_path, png, nested)
-    bench = load("vlguard", root=tmp_path)
-    assert {colour(e) for e in bench.examples} == {(0, 255, 0)}
+    benchmark = load("vlguard", root=tmp_path)
+    assert {colour(e) for e in benchmark.examples} == {(0, 255, 0)}
     assert not (tmp_path / "test").exists()
 
 
-def test_the_hubs_files_are_fetched(tmp_path, load, png, colour, monkeypatch):
+def test_files_of_the_hub_are_downloaded(tmp_path, load, png, colour, monkeypatch):
     folder = tmp_path / "datasets--ys-zong--VLGuard" / "snapshots" / "abc"
     folder.mkdir(parents=True)
     zip_up(folder, png)
-    asked = []
+    requests = []
 
     def snapshot_download(hub, **settings):
-        asked.append((hub, settings["allow_patterns"]))
+        requests.append((hub, settings["allow_patterns"]))
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert colour(load("vlguard").examples[0]) == (0, 255, 0)
     files = ["train.json", "test.json", "train.zip", "test.zip"]
-    assert asked == [("ys-zong/VLGuard", files)]
+    assert requests == [("ys-zong/VLGuard", files)]
 
 
-def test_a_refusal_of_the_hub_is_passed_on_with_what_to_do(refusal, monkeypatch):
+def test_an_error_of_the_hub_is_reported(refused, monkeypatch):
     def snapshot_download(*_, **__):
         raise RuntimeError("403 Client Error.\n\nCannot access gated repo.")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    message = refusal("vlguard")
-    assert "403 Client Error. Cannot access gated repo. Give a local copy" in message
+    values = ("403 Client Error. Cannot access gated repo", "data.root=FOLDER")
+    refused("vlguard", "endpoint", *values)
 
 
-def test_a_picture_that_the_archive_lacks_is_refused(tmp_path, refusal, png):
+def test_a_picture_missing_from_the_archive_is_refused(tmp_path, refused, png):
     zip_up(tmp_path, png)
     rows = [*PARTS["test"], safe(9, "../../secret.png")]
     (tmp_path / "test.json").write_text(json.dumps(rows))
-    message = refusal("vlguard", root=tmp_path)
-    assert "row 3, column 'image'" in message and "holds no ../../secret.png" in message
+    values = ("row 3, column 'image'", "test.zip", "../../secret.png")
+    refused("vlguard", "not-found", *values, root=tmp_path)
 
 
-def test_a_picture_outside_the_folders_is_refused(copy, refusal):
+def test_a_picture_outside_the_folders_is_refused(copy, refused):
     (copy / "test.json").write_text(json.dumps([safe(0, "../../secret.png")]))
-    assert "is no path inside" in refusal("vlguard", root=copy)
+    refused("vlguard", "invalid-value", "../../secret.png", root=copy)
 
 
-def test_a_damaged_archive_is_refused(tmp_path, refusal, png):
+def test_a_damaged_archive_is_refused(tmp_path, refused, png):
     zip_up(tmp_path, png)
     (tmp_path / "test.zip").write_bytes(b"not an archive")
-    assert "test.zip cannot be read as a zip archive" in refusal("vlguard", root=tmp_path)
+    refused("vlguard", "unreadable", tmp_path / "test.zip", root=tmp_path)
 
 
-def test_a_member_of_an_archive_that_is_too_large_is_not_unpacked(tmp_path, load, png, monkeypatch):
+def test_an_oversized_archive_member_is_not_unpacked(tmp_path, load, png, monkeypatch):
     zip_up(tmp_path, png)
     example = load("vlguard", root=tmp_path).examples[0]
-    monkeypatch.setattr(zipped, "MAX_BYTES", 10)
-    with pytest.raises(CalibError, match="at most 10 are read"):
+    monkeypatch.setattr(copies, "MAX_BYTES", 10)
+    with raises("too-large", "train/ads/0.png", 10):
         example.picture()
 
 
 def test_rows_without_an_instruction_are_counted(copy, load):
     (copy / "test.json").write_text(json.dumps([safe(0, "ads/0.png", SAFE[:1])]))
-    bench = load("vlguard", root=copy)
-    assert [e.id for e in bench.examples if e.split == "test"] == ["test/0/safe_safes"]
-    assert any("test.json: rows without the instruction" in n and "n=1" in n for n in bench.notes)
+    benchmark = load("vlguard", root=copy)
+    assert [e.id for e in benchmark.examples if e.split == "test"] == ["test/0/safe_safes"]
+    assert any("test.json" in note and "n=1" in note for note in benchmark.notes)
 
 
-@pytest.mark.parametrize("asked", [None, "What?", ["What?"]])
-def test_instructions_of_another_shape_are_refused(copy, refusal, asked):
-    (copy / "test.json").write_text(json.dumps([safe(0, "ads/0.png", asked)]))
-    assert "row 1: instr-resp is no list of objects" in refusal("vlguard", root=copy)
+@pytest.mark.parametrize("instructions", [None, "What?", ["What?"]])
+def test_instructions_of_another_type_are_refused(copy, refused, instructions):
+    (copy / "test.json").write_text(json.dumps([safe(0, "ads/0.png", instructions)]))
+    refused("vlguard", "invalid-content", "row 1", "instr-resp", root=copy)
