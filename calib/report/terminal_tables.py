@@ -12,7 +12,7 @@ from calib.data.splits import PAIRED_QUERIES
 from calib.report.terminal import WIDTH, named, padded
 from calib.scoring.agreement import Agreement
 from calib.scoring.intervals import Interval
-from calib.scoring.metrics import shown_names
+from calib.scoring.metrics import shown_metrics, shown_names
 from calib.scoring.results import ALL, Result
 from calib.scoring.tradeoff import Point
 from calib.util.terminal import terminal_safe
@@ -72,6 +72,7 @@ def _kappa(agreement: Agreement) -> str:
 
 
 BREAKDOWN_METRICS = shown_names("breakdown")
+_BREAKDOWN_OF_PAPER = [f"paper_{m.name}" for m in shown_metrics("breakdown") if m.per_mapping]
 _NAME = 36
 _MOST = 40
 """Lines printed; results.csv has all."""
@@ -92,7 +93,7 @@ def breakdown(results: Sequence[Result], points: Sequence[Point], split: str = "
     found = [r for r in results if r.split == split and r.dataset in PAIRED_QUERIES]
     both = any(r.metric.startswith("paper_") for r in found)
     names = (
-        [*BREAKDOWN_METRICS, *(f"paper_{metric}" for metric in BREAKDOWN_METRICS)]
+        [*BREAKDOWN_METRICS, *_BREAKDOWN_OF_PAPER]
         if both
         else list(BREAKDOWN_METRICS)
     )
