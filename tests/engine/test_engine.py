@@ -1,4 +1,4 @@
-"""Responses: in the order of the questions, ended as they should be, and counted exactly."""
+"""Responses of the engine: their order, how they end, and exact work counts."""
 
 import functools
 import random
@@ -30,8 +30,8 @@ def edit(layer, positions="all", seed=0, size=6.0):
 
 
 @functools.cache
-def asked():
-    """Rows of five prompts in no order, edited or not."""
+def requests():
+    """Edited and unedited rows of five prompts, shuffled."""
     made = [
         Request(example, (edit(1 + k, positions, k),) if positions else ())
         for k, positions in enumerate(("", "response", "prompt"))
@@ -42,132 +42,132 @@ def asked():
 
 
 @functools.cache
-def alone():
-    return [naive(tiny("internvl"), one.example, one.edits, TOKENS) for one in asked()]
+def naive_responses():
+    return [naive(tiny("internvl"), r.example, r.edits, TOKENS) for r in requests()]
+
+
+def naive_tokens():
+    return [response.tokens for response in naive_responses()]
 
 
 @contextmanager
-def passes(vlm):
-    """While open, collects rows and tokens of what each decoder block is given."""
-    seen = []
+def block_inputs(vlm):
+    """Collect (rows, tokens) of each decoder block's input while the context is open."""
+    shapes = []
 
     def hook(module, args):
-        seen.append(tuple(args[0].shape[:2]))
+        shapes.append(tuple(args[0].shape[:2]))
 
     handles = [layer.register_forward_pre_hook(hook) for layer in decoder_layers(vlm.model)]
-    yield seen
+    yield shapes
     for handle in handles:
         handle.remove()
 
 
 @either
-def test_responses_are_in_the_order_of_the_questions(small, sharing):
-    found = generate(small, asked(), Decoding(max_new_tokens=TOKENS, sharing=sharing))
-    assert [list(response.tokens) for response in found] == [one.tokens for one in alone()]
-    assert len({response.tokens for response in found}) > 10
-    text = small.processor.tokenizer
-    for response in found:
-        assert response.text == text.decode(response.tokens, skip_special_tokens=True).strip()
+def test_responses_are_in_the_order_of_the_requests(small, sharing):
+    responses = generate(small, requests(), Decoding(max_new_tokens=TOKENS, sharing=sharing))
+    assert [list(response.tokens) for response in responses] == naive_tokens()
+    assert len({response.tokens for response in responses}) > 10
+    tokenizer = small.processor.tokenizer
+    for response in responses:
+        text = tokenizer.decode(response.tokens, skip_special_tokens=True).strip()
+        assert response.text == text
 
 
-def test_nothing_asked_nothing_answered(small):
+def test_no_requests_no_responses(small):
     assert generate(small, [], Decoding()) == []
 
 
 @either
-def test_kl_is_measured_where_nobody_asks_for_the_unedited_row(small, sharing):
-    """And where others do, and for the unedited row itself."""
+def test_kl_is_measured_without_a_request_for_the_unedited_row(small, sharing):
+    """And with one, and for the unedited row itself."""
     example, other = examples(2)
     rows = [Request(example, (edit(k % LAYERS, p, k),)) for k, p in enumerate(REACH)]
-    base = naive(small, example, (), 1)
-    expected = [divergence(naive(small, one.example, one.edits, 1), base) for one in rows]
+    unedited = naive(small, example, (), 1)
+    expected = [divergence(naive(small, r.example, r.edits, 1), unedited) for r in rows]
     assert min(expected) > 1e-3
     engine = Engine(small, Decoding(max_new_tokens=2, sharing=sharing))
-    for beside in ([], [Request(example), Request(other), Request(other, (edit(1),))]):
-        found = [response.kl for response in engine.answer([*rows, *beside])]
-        assert found[: len(rows)] == pytest.approx(expected, rel=1e-3, abs=1e-6)
-        assert not beside or found[len(rows) : -1] == [0.0, 0.0]
+    for more in ([], [Request(example), Request(other), Request(other, (edit(1),))]):
+        kl = [response.kl for response in engine.answer([*rows, *more])]
+        assert kl[: len(rows)] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        assert not more or kl[len(rows) : -1] == [0.0, 0.0]
 
 
 @either
-def test_how_a_response_ended(small, sharing):
-    found = generate(small, asked(), Decoding(max_new_tokens=TOKENS, sharing=sharing))
-    ends = small.model.generation_config.eos_token_id
-    for response in found:
-        assert not set(response.tokens[:-1]) & set(ends)
-        expected = "stop" if response.tokens[-1] in ends else "length"
+def test_finish_reasons(small, sharing):
+    responses = generate(small, requests(), Decoding(max_new_tokens=TOKENS, sharing=sharing))
+    end_tokens = small.model.generation_config.eos_token_id
+    for response in responses:
+        assert not set(response.tokens[:-1]) & set(end_tokens)
+        expected = "stop" if response.tokens[-1] in end_tokens else "length"
         assert response.finish == expected
         assert response.finish == "stop" or len(response.tokens) == TOKENS
-    assert {response.finish for response in found} == {"stop", "length"}
+    assert {response.finish for response in responses} == {"stop", "length"}
 
 
 @either
-def test_a_response_is_cut_when_it_is_certain(small, sharing):
-    """After the first token that makes it so; who is beside it, and how else it ends, unchanged."""
+def test_a_response_is_cut_when_it_is_final(small, sharing):
+    """After the first token that makes it final; other rows are unchanged."""
     decode = small.processor.tokenizer.decode
-    plain = Decoding(max_new_tokens=TOKENS, batch_rows=4, sharing=sharing)
-    engine = Engine(small, plain)
-    full = engine.answer(asked())
+    engine = Engine(small, Decoding(max_new_tokens=TOKENS, batch_rows=4, sharing=sharing))
+    uncut = engine.answer(requests())
 
     def long_enough(text):
         return len(text) >= 4
 
     rows = [
-        Request(one.example, one.edits, certain=long_enough if k % 2 else None)
-        for k, one in enumerate(asked())
+        Request(request.example, request.edits, is_final=long_enough if k % 2 else None)
+        for k, request in enumerate(requests())
     ]
-    found = engine.answer(rows)
-    cut = 0
-    for row, response, whole in zip(rows, found, full, strict=True):
-        said = whole.tokens[: len(response.tokens)]
-        assert response.tokens == said
-        assert response.kl == pytest.approx(whole.kl, rel=1e-3, abs=1e-6)
-        if row.certain is None:
-            assert (said, response.finish) == (whole.tokens, whole.finish)
+    count = 0
+    for row, response, full in zip(rows, engine.answer(rows), uncut, strict=True):
+        tokens = full.tokens[: len(response.tokens)]
+        assert response.tokens == tokens
+        assert response.kl == pytest.approx(full.kl, rel=1e-3, abs=1e-6)
+        if row.is_final is None:
+            assert (tokens, response.finish) == (full.tokens, full.finish)
             continue
-        texts = [decode(said[: n + 1], skip_special_tokens=True) for n in range(len(said))]
+        texts = [decode(tokens[: n + 1], skip_special_tokens=True) for n in range(len(tokens))]
+        assert not any(long_enough(text.strip()) for text in texts[:-1])
         if response.finish == "cut":
-            cut += 1
-            assert len(said) < len(whole.tokens)
+            count += 1
+            assert len(tokens) < len(full.tokens)
             assert long_enough(texts[-1].strip())
-            assert not any(long_enough(text.strip()) for text in texts[:-1])
         else:
-            assert (said, response.finish) == (whole.tokens, whole.finish)
-            assert not any(long_enough(text.strip()) for text in texts[:-1])
-    assert cut > 3
+            assert (tokens, response.finish) == (full.tokens, full.finish)
+    assert count > 3
 
 
-def test_what_is_certain_from_the_first_token_is_never_decoded(small):
+def test_rows_that_are_final_after_the_first_token_take_no_decoding_step(small):
     engine = Engine(small, Decoding(max_new_tokens=TOKENS))
-    found = engine.answer(
-        [Request(one.example, one.edits, certain=lambda text: True) for one in asked()]
-    )
-    assert {len(response.tokens) for response in found} == {1}
-    assert engine.tally.decode_row_steps == 0
+    rows = [Request(r.example, r.edits, is_final=lambda text: True) for r in requests()]
+    assert {len(response.tokens) for response in engine.answer(rows)} == {1}
+    assert engine.stats.decode_row_steps == 0
 
 
 @either
 @pytest.mark.parametrize("value", ["inf", "nan"])
-def test_logits_that_are_not_finite_from_the_first_token_on(small, value, sharing):
-    """Of one row; its neighbours go on."""
+def test_logits_that_are_not_finite_at_the_first_token(small, value, sharing):
+    """The other rows of the batch are unaffected."""
     broken = torch.zeros(small.width)
     broken[3] = float(value)
-    rows = list(asked())
+    rows = list(requests())
     rows.insert(2, Request(rows[2].example, (Edit(2, Add(broken), "response"),)))
     rows.insert(7, Request(rows[7].example, (Edit(1, Add(broken), "all"),)))
-    found = generate(small, rows, Decoding(max_new_tokens=TOKENS, batch_rows=4, sharing=sharing))
-    for place in (7, 2):
-        response = found.pop(place)
+    decoding = Decoding(max_new_tokens=TOKENS, batch_rows=4, sharing=sharing)
+    responses = generate(small, rows, decoding)
+    for index in (7, 2):
+        response = responses.pop(index)
         assert (response.finish, response.tokens, response.text) == ("not_finite", (), "")
-    assert [list(response.tokens) for response in found] == [one.tokens for one in alone()]
+    assert [list(response.tokens) for response in responses] == naive_tokens()
 
 
 @either
 def test_logits_that_are_not_finite_later(small, sharing):
-    """What was said before is kept."""
-    plain = Decoding(max_new_tokens=TOKENS, batch_rows=5, sharing=sharing)
-    engine = Engine(small, plain)
-    full, calls = engine.answer(asked()), []
+    """The response keeps the tokens generated before."""
+    engine = Engine(small, Decoding(max_new_tokens=TOKENS, batch_rows=5, sharing=sharing))
+    unbroken, calls = engine.answer(requests()), []
 
     def poison(module, args, output):
         calls.append(None)
@@ -177,90 +177,90 @@ def test_logits_that_are_not_finite_later(small, sharing):
         return output
 
     handle = decoder(small.model).norm.register_forward_hook(poison)
-    found = engine.answer(asked())
+    responses = engine.answer(requests())
     handle.remove()
     broken = 0
-    for response, whole in zip(found, full, strict=True):
+    for response, full in zip(responses, unbroken, strict=True):
         if response.finish == "not_finite":
             broken += 1
-            assert response.tokens == whole.tokens[: len(response.tokens)]
-            assert len(response.tokens) < len(whole.tokens)
+            assert response.tokens == full.tokens[: len(response.tokens)]
+            assert len(response.tokens) < len(full.tokens)
         else:
-            assert response.tokens == whole.tokens
+            assert response.tokens == full.tokens
     assert broken
 
 
 @either
 @pytest.mark.parametrize("batch_rows", [1, 4, 100])
-def test_no_step_is_spent_on_a_row_that_has_ended(small, batch_rows, sharing):
+def test_rows_that_have_ended_take_no_decoding_step(small, batch_rows, sharing):
     engine = Engine(small, Decoding(max_new_tokens=TOKENS, batch_rows=batch_rows, sharing=sharing))
-    engine.answer(asked())
-    engine.answer(asked()[:4])
-    expected = [len(one.tokens) for one in (*alone(), *alone()[:4])]
-    assert (engine.tally.rows, engine.tally.tokens) == (len(expected), sum(expected))
-    assert engine.tally.decode_row_steps == sum(expected) - len(expected)
+    engine.answer(requests())
+    engine.answer(requests()[:4])
+    expected = [len(tokens) for tokens in (*naive_tokens(), *naive_tokens()[:4])]
+    assert (engine.stats.rows, engine.stats.tokens) == (len(expected), sum(expected))
+    assert engine.stats.decode_row_steps == sum(expected) - len(expected)
 
 
 @either
-def test_the_counts_are_of_what_passed_the_decoder(small, sharing):
+def test_counts_equal_the_inputs_of_the_decoder_blocks(small, sharing):
     engine = Engine(small, Decoding(max_new_tokens=TOKENS, batch_rows=6, sharing=sharing))
-    engine.answer(asked())  # looks at the model, and compares
-    read, steps = engine.tally.prefill_token_layers, engine.tally.decode_row_steps
-    with passes(small) as seen:
-        engine.answer(asked())
-    read, steps = engine.tally.prefill_token_layers - read, engine.tally.decode_row_steps - steps
-    assert read + LAYERS * steps == sum(rows * length for rows, length in seen)
+    engine.answer(requests())  # detects sharing and runs the self-check
+    read, steps = engine.stats.prefill_token_layers, engine.stats.decode_row_steps
+    with block_inputs(small) as shapes:
+        engine.answer(requests())
+    read, steps = engine.stats.prefill_token_layers - read, engine.stats.decode_row_steps - steps
+    assert read + LAYERS * steps == sum(rows * length for rows, length in shapes)
 
 
 def test_a_prompt_is_read_once_and_forks_where_rows_differ(small):
-    """Next to nothing beyond the least there is to compute, counted by hand."""
-    one, other = examples(2)
-    rows = [Request(example) for example in (one, other)]
-    rows += [Request(one, (edit(1, "response", k),)) for k in range(6)]
+    """At most 2% more than the minimum, which is counted by hand."""
+    example, other = examples(2)
+    rows = [Request(example), Request(other)]
+    rows += [Request(example, (edit(1, "response", k),)) for k in range(6)]
     rows += [Request(other, (edit(3, "all", k),)) for k in range(6)]
     rows += [Request(other, (edit(3, "all", 0), edit(3, "last_prompt", 9)))]
     engine = Engine(small, Decoding(max_new_tokens=1, batch_rows=100))
     engine.answer(rows)
-    first, second = (len(inputs(small, e)["input_ids"][0]) for e in (one, other))
+    first, second = (len(inputs(small, e)["input_ids"][0]) for e in (example, other))
     prefix = (first - 1) * LAYERS + (second - 1) * (4 + 7)
     last = (2 + 3 * 7) + (4 + 8)
-    assert 1 <= engine.tally.prefill_token_layers / (prefix + last) <= 1.02
+    assert 1 <= engine.stats.prefill_token_layers / (prefix + last) <= 1.02
 
 
 @either
-def test_each_row_lands_once(small, sharing):
-    landed = []
+def test_the_end_of_each_row_is_reported_once(small, sharing):
+    ended = []
     engine = Engine(small, Decoding(max_new_tokens=TOKENS, batch_rows=4, sharing=sharing))
-    engine.answer(asked(), lambda: landed.append(None))
-    assert len(landed) == len(asked())
+    engine.answer(requests(), lambda: ended.append(None))
+    assert len(ended) == len(requests())
 
 
-def test_the_packaged_model_says_what_the_naive_loop_says(vlm, mixed_examples):
-    """Trained weights, its own tokenizer and template, prompts of 30 to 100 tokens."""
-    along = unit_vector(vlm.width, 0)
+def test_tokens_of_the_packaged_model_equal_the_naive_loop(vlm, mixed_examples):
+    """Trained weights, the model's own tokenizer and template, prompts of 30 to 100 tokens."""
+    d = unit_vector(vlm.width, 0)
     edits = (
         (),
-        (Edit(2, Add(6 * along), "response"),),
-        (Edit(1, Ablate(along, 2.0)), Edit(4, Clamp(along, 1.0, 2.0), "text")),
-        (Edit(3, AddKeepingNorm(8 * along), "prompt"),),
+        (Edit(2, Add(6 * d), "response"),),
+        (Edit(1, Ablate(d, 2.0)), Edit(4, Clamp(d, 1.0, 2.0), "text")),
+        (Edit(3, AddKeepingNorm(8 * d), "prompt"),),
     )
     rows = [Request(e, edits[k % 4]) for k, e in enumerate((*mixed_examples, *mixed_examples[2:9]))]
-    found = generate(vlm, rows, Decoding(max_new_tokens=16, batch_rows=6))
-    assert [list(response.tokens) for response in found] == [
-        naive(vlm, one.example, one.edits, 16).tokens for one in rows
+    responses = generate(vlm, rows, Decoding(max_new_tokens=16, batch_rows=6))
+    assert [list(response.tokens) for response in responses] == [
+        naive(vlm, row.example, row.edits, 16).tokens for row in rows
     ]
 
 
 @pytest.mark.parametrize("sharing", [True, False])
-def test_kl_that_nobody_asks_for_costs_nothing(vlm, mixed_examples, sharing):
-    """An edited row alone: its unedited prompt is read along for KL only."""
+def test_without_kl_the_unedited_prompt_is_not_read(vlm, mixed_examples, sharing):
     edit = Edit(1, Add(torch.ones(vlm.width)), "all")
-    one = [Request(mixed_examples[0], (edit,))]
-    answered = {}
+    requests = [Request(mixed_examples[0], (edit,))]
+    responses, prefill = {}, {}
     for kl in (True, False):
         engine = Engine(vlm, Decoding(max_new_tokens=4, sharing=sharing, kl=kl))
         engine._checked = True
-        answered[kl] = engine.answer(one)[0], engine.tally.prefill_token_layers
-    assert answered[True][0].tokens == answered[False][0].tokens
-    assert answered[True][0].kl > 0 and answered[False][0].kl is None
-    assert answered[True][1] > answered[False][1]
+        (responses[kl],) = engine.answer(requests)
+        prefill[kl] = engine.stats.prefill_token_layers
+    assert responses[True].tokens == responses[False].tokens
+    assert responses[True].kl > 0 and responses[False].kl is None
+    assert prefill[True] > prefill[False]
