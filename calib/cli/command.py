@@ -38,7 +38,7 @@ from calib.cli.help import register_help
 from calib.config.schemas import CONF, register
 from calib.config.typed import current_override
 from calib.util.errors import CalibError
-from calib.util.progress import labelled
+from calib.util.progress import job_label
 from calib.util.terminal import terminal_safe
 
 HYDRA_INTERNALS = Path(hydra.__file__).parent / "_internal"
@@ -78,7 +78,7 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
     @functools.wraps(main)
     def job(composed: DictConfig) -> None:
         try:
-            with labelled(_job().strip(" []")):
+            with job_label(_job().strip(" []")):
                 main(_typed(composed, schema))
         except Exception as error:
             if os.getpid() != launcher:  # in a worker process, which passes the error on

@@ -1,12 +1,12 @@
-"""CalibError, the one exception that a user is meant to read, and its codes."""
+"""CalibError, the exception for problems that the user can fix, and its codes."""
 
 import difflib
 from collections.abc import Iterable
 
 CODES = {
-    "unknown-name": "no model, method, figure, column or other thing has this name",
+    "unknown-name": "no model, method, figure or other choice has this name",
     "unknown-setting": "no setting has this name",
-    "missing-setting": "a setting that is needed was not given",
+    "missing-setting": "a required setting was not given",
     "invalid-setting": "a setting has a value that it does not take",
     "conflicting-settings": "two settings cannot be used together",
     "not-found": "a file or folder does not exist",
@@ -16,11 +16,11 @@ CODES = {
     "invalid-content": "a file was read, but its content breaks the format",
     "invalid-value": "a cell, row or argument has a value that is not accepted",
     "missing-column": "a table lacks a column",
-    "missing-value": "a cell or field that is needed is empty or absent",
-    "duplicate": "something that must be unique occurs twice",
+    "missing-value": "a required cell or field is empty or absent",
+    "duplicate": "an id or name that must be unique occurs twice",
     "too-few": "there are not enough examples, pairs, rows or tokens",
-    "too-large": "something exceeds a limit",
-    "mismatch": "two things that must belong together do not",
+    "too-large": "a value exceeds a limit",
+    "mismatch": "two inputs that must match do not",
     "unsupported": "the model, method, format or provider cannot do this",
     "needs-package": "an optional package is not installed",
     "different-run": "the folder holds a run with another configuration",
@@ -30,7 +30,7 @@ CODES = {
     "no-solution": "nothing satisfies the request: no layer, strength or threshold",
     "self-check": "shared and plain generation disagree",
     "endpoint": "a remote model or the hub failed or refused",
-    "no-memory": "the memory is not enough",
+    "no-memory": "there is not enough memory",
     "no-space": "the disk is full",
 }
 """Every code and its meaning. Codes are stable: tests and scripts may rely on them."""
@@ -39,8 +39,8 @@ CODES = {
 class CalibError(Exception):
     """A problem that the user can fix.
 
-    The message says what was wrong, with which value, and what to do; ``code`` is one of CODES.
-    At the command line it is printed without a traceback and the process exits with code 2.
+    The message names the problem, the value and the remedy; ``code`` is one of CODES. Commands
+    print both without a traceback, and exit with code 2.
     """
 
     def __init__(self, code: str, message: str | None = None) -> None:
@@ -56,6 +56,6 @@ class CalibError(Exception):
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
-    """A hint " Did you mean 'x'?" for the closest of ``choices``, or "" when none is close."""
+    """The hint " Did you mean 'x'?" for the choice closest to ``given``; "" if none is close."""
     close = difflib.get_close_matches(given, list(choices), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""

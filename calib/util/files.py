@@ -13,32 +13,31 @@ from calib.util.errors import CalibError
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
-    """Write a file so that at any moment, also after a crash, it is the old one or the new one.
+    """Write a file so that at any moment, even after a crash, it has the old or the new content.
 
-    Raises:
-        CalibError: it could not be written. The old file is untouched.
+    Raises CalibError when it cannot be written (unwritable, no-space). The old file is untouched.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            unfinished.unlink()
+            temporary.unlink()
         raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError, safe: str = "") -> CalibError:
-    """What to tell a user whose file could not be written; ``safe`` says what was kept."""
+    """The error that ``path`` cannot be written; ``safe`` is a sentence on data that is safe."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     reason = error.strerror or str(error)
     reason = f"the disk is full ({reason})" if full else reason
-    remedy = "Free some space" if full else "Put that right"
+    remedy = "Free some space" if full else "Fix this"
     return CalibError(
         "no-space" if full else "unwritable",
         f"{path} cannot be written: {reason}.{safe} {remedy}, or give another folder with "
@@ -47,47 +46,50 @@ def cannot_write(path: Path, error: OSError, safe: str = "") -> CalibError:
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-"""What a spreadsheet would run (OWASP, CSV injection), also behind apostrophes already there."""
+"""Text that a spreadsheet would run (OWASP, CSV injection), also after apostrophes."""
 
 
 def csv_safe(text: str) -> str:
-    """``text`` with an apostrophe in front where a spreadsheet would run it as a formula."""
+    """``text``, with an apostrophe in front if a spreadsheet would run it as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def from_csv_safe(text: str) -> str:
-    """What spreadsheet_safe was given."""
+    """The text that csv_safe was given."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
-def read_lines(path: Path, kinds: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The objects of a file, one a line; ``kinds`` says of which type (or types) each key is.
+def read_lines(path: Path, types: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; ``types`` has the type or types of each required key.
 
-    Raises CalibError when the file cannot be read, is empty, or holds something else.
+    Raises CalibError when the file cannot be read, is empty, or has other content (unreadable).
     """
     try:
-        # Not splitlines: JSON leaves some of the characters that it breaks at as they are.
+        # Not splitlines: it also breaks at characters that JSON does not escape.
         lines = [line for line in path.read_bytes().decode().split("\n") if line.strip()]
-        found = [_checked(json.loads(line), kinds, k) for k, line in enumerate(lines, 1)]
-        if not found:
+        objects = [
+            _checked(json.loads(line), types, number) for number, line in enumerate(lines, 1)
+        ]
+        if not objects:
             raise ValueError("it is empty")
     except (OSError, ValueError, RecursionError) as error:
         raise CalibError(
-            f"{path} cannot be read ({error}). Give the sweep's command again; finished rows are "
-            "not done again."
+            "unreadable",
+            f"{path} cannot be read ({error}). Run the sweep's command again; finished rows are "
+            "reused.",
         ) from error
-    return found
+    return objects
 
 
-def _checked(line: Any, kinds: Mapping[str, Any], number: int) -> dict[str, Any]:
+def _checked(line: Any, types: Mapping[str, Any], number: int) -> dict[str, Any]:
     if not isinstance(line, dict):
-        raise ValueError(f"line {number} is no JSON object")
-    for name, kind in kinds.items():
-        if name not in line:
-            raise ValueError(f"line {number} has no {name}")
-        # True is an int to Python, but no layer.
-        if not isinstance(line[name], kind) or isinstance(line[name], bool) != (kind is bool):
-            raise ValueError(f"line {number} has {line[name]!r} for {name}")
+        raise ValueError(f"line {number} is not a JSON object")
+    for key, expected in types.items():
+        if key not in line:
+            raise ValueError(f"line {number} has no {key}")
+        # In Python True is an int, but it is not a layer.
+        if not isinstance(line[key], expected) or isinstance(line[key], bool) != (expected is bool):
+            raise ValueError(f"line {number} has {line[key]!r} for {key}")
     return line
 
 

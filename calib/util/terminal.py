@@ -1,16 +1,16 @@
-"""Text of others made harmless for a terminal, and cut to columns."""
+"""Untrusted text made safe for a terminal, and fitted to columns."""
 
 import unicodedata
 
 WIDTH = 100
-"""Columns that what calib prints keeps to, save where a path alone is longer."""
+"""Columns of calib's own output; only a long path exceeds them."""
 
 
 def terminal_safe(text: str, width: int | None = None) -> str:
-    """``text`` made harmless for a terminal, in one line, cut in the middle to ``width`` columns.
+    """``text`` in one line, safe for a terminal, with the middle cut out to fit ``width`` columns.
 
-    Control characters (so ANSI escapes), direction overrides, invisible characters, line breaks
-    and lone surrogates appear as their escapes, e.g. \\x1b.
+    Control characters (including ANSI escapes), direction overrides, invisible characters, line
+    breaks and lone surrogates are shown as escapes, e.g. \\x1b.
     """
     shown = "".join(
         character.encode("unicode_escape").decode()
@@ -29,13 +29,13 @@ def terminal_safe(text: str, width: int | None = None) -> str:
 
 
 def padded(text: str, width: int) -> str:
-    """``text`` as printable shows it, cut or filled with blanks to just ``width`` columns."""
+    """``text``, safe for a terminal, cut or padded to exactly ``width`` columns."""
     shown = terminal_safe(text, width)
     return shown + " " * (width - columns(shown))
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal ``text`` takes."""
+    """The number of terminal columns that ``text`` takes."""
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text

@@ -56,7 +56,7 @@ def main(config: SweepConfig) -> None:
     if config.seed == 12:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
     if config.seed == 13:
-        progress.tell("half way")
+        progress.log_line("half way")
     print("ran", config.model.name, config.method.name, config.out)
     if config.seed == 14:
         os._exit(9)  # like kill -9: the content of buffers is lost

@@ -1,4 +1,4 @@
-"""What is seen of a step: lines in a log, a bar on a terminal, and the time that is left."""
+"""Progress of a step: lines in a log, a bar on a terminal, and the remaining time."""
 
 import fcntl
 import io
@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pytest
 
 from calib.util import progress
-from calib.util.progress import duration, labelled, row_bar, tell, waiting
+from calib.util.progress import duration, job_label, log_line, row_bar, waiting
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self):
         self.now = 100.0
@@ -28,17 +28,17 @@ class Clock:
 
 
 class Waits:
-    """Stands for the end of a step: waits pass at once, ``doing`` what is done meanwhile."""
+    """In place of the event at the end of a step: a wait passes at once and runs an action."""
 
-    def __init__(self, clock, doing):
-        self.clock, self.doing, self.gaps = clock, list(doing), []
+    def __init__(self, clock, actions):
+        self.clock, self.actions, self.gaps = clock, list(actions), []
 
     def wait(self, gap):
-        if not self.doing:
+        if not self.actions:
             return True
         self.gaps.append(gap)
         self.clock.now += gap
-        self.doing.pop(0)()
+        self.actions.pop(0)()
         return False
 
     def set(self):
@@ -56,30 +56,30 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def log(capsys):
-    """What went to stderr so far."""
+    """The text on stderr so far."""
     so_far = io.StringIO()
 
     def getvalue():
         captured = capsys.readouterr()
-        assert captured.out == ""  # that is for results
+        assert captured.out == ""  # stdout is for results
         so_far.write(captured.err)
         return so_far.getvalue()
 
     return SimpleNamespace(getvalue=getvalue)
 
 
-def lines_of(step, clock, log, doing):
-    """What a step writes while these things are done, one before each of its lines."""
-    waits = Waits(clock, doing)
+def lines_of(step, clock, log, actions):
+    """The lines of a step and the gaps between them, with one action before each line."""
+    waits = Waits(clock, actions)
     step._over = waits
-    step._write_lines()
+    step._write_at_intervals()
     return log.getvalue().splitlines(), waits.gaps
 
 
-def test_lines_say_how_many_how_long_and_how_long_still(clock, log) -> None:
+def test_lines_show_counts_duration_and_remaining_time(clock, log) -> None:
     step = row_bar("validation", 67_386)
-    doing = [lambda: None, lambda: step.update(6_000), lambda: step.update(6_000)]
-    lines, _ = lines_of(step, clock, log, doing)
+    actions = [lambda: None, lambda: step.update(6_000), lambda: step.update(6_000)]
+    lines, _ = lines_of(step, clock, log, actions)
     assert lines == [
         "validation: 0 of 67,386 rows (0%), 10 s",
         "validation: 6,000 of 67,386 rows (8%), 30 s, about 6 min left",  # 307 s
@@ -87,36 +87,36 @@ def test_lines_say_how_many_how_long_and_how_long_still(clock, log) -> None:
     ]
 
 
-def test_gaps_grow_to_a_minute_and_no_further(clock, log) -> None:
+def test_gaps_grow_up_to_a_minute(clock, log) -> None:
     _, gaps = lines_of(row_bar("test", 10), clock, log, [lambda: None] * 6)
     assert gaps == [10, 20, 40, 60, 60, 60]
 
 
-def test_rows_of_before_count_as_done_and_not_for_the_time_left(clock, log) -> None:
+def test_skipped_rows_count_as_done_but_not_for_the_remaining_time(clock, log) -> None:
     step = row_bar("test", 1_000)
     step.skip(900, 900)
-    # 10 rows in 10 s: the 90 that are left take 90 s, not the second that 910 rows in 10 s would.
+    # 10 rows took 10 s, so the remaining 90 take 90 s. At 910 rows in 10 s it would be one second.
     lines, _ = lines_of(step, clock, log, [lambda: step.update(10)])
     assert lines == ["test: 910 of 1,000 rows (91%, 900 from before), 10 s, about 90 s left"]
 
 
-def test_the_rate_of_a_bar_is_that_of_today() -> None:
+def test_the_rate_of_a_bar_excludes_skipped_rows() -> None:
     step = row_bar("test", 10)
     step._bar = SimpleNamespace(initial=0, n=2, last_print_n=1, refresh=lambda: None)
     step.skip(5, 5)
-    # tqdm's rate is of n less initial, or of n less last_print_n since it was last drawn.
+    # tqdm computes its rate from n - initial, and from n - last_print_n since it was last drawn.
     assert (step._bar.initial, step._bar.n, step._bar.last_print_n) == (5, 7, 6)
 
 
-def test_rows_that_were_not_known_at_the_start_are_added(clock, log) -> None:
+def test_rows_that_were_unknown_at_the_start_extend_the_total(clock, log) -> None:
     step = row_bar("test", 10)
     step.update(10)
-    step.more(30)
+    step.extend(30)
     lines, _ = lines_of(step, clock, log, [lambda: None])
     assert lines == ["test: 10 of 40 rows (25%), 10 s, about 30 s left"]
 
 
-def test_a_long_step_says_how_long_it_took_and_a_short_one_nothing(clock, log) -> None:
+def test_a_long_step_ends_with_its_duration_and_a_short_step_silently(clock, log) -> None:
     for seconds in (9.9, 10.0, 363.0):
         with row_bar("judging", 3_204, "responses", "judged") as step:
             step.skip(4, 0)
@@ -128,17 +128,17 @@ def test_a_long_step_says_how_long_it_took_and_a_short_one_nothing(clock, log) -
     ]
 
 
-def test_what_an_earlier_run_did_is_said_in_one_line(clock, log) -> None:
+def test_items_of_an_earlier_run_are_reported_in_one_line(clock, log) -> None:
     with row_bar("judging", 3_204, "responses", "judged") as step:
         step.skip(3_204, 3_204)
-    with row_bar("test", 8) as step:  # some of this very run: no news
+    with row_bar("test", 8) as step:  # one of them from this run: nothing to report
         step.skip(8, 7)
     with row_bar("nothing", 0):
         pass
     assert log.getvalue() == "judging: all 3,204 responses were judged before\n"
 
 
-def test_a_step_that_fails_claims_nothing(clock, log) -> None:
+def test_a_failing_step_reports_nothing(clock, log) -> None:
     with pytest.raises(KeyboardInterrupt), row_bar("test", 8) as step:
         step.skip(8, 8)
         clock.now += 60
@@ -146,7 +146,7 @@ def test_a_step_that_fails_claims_nothing(clock, log) -> None:
     assert log.getvalue() == ""
 
 
-def test_waiting_says_how_long(clock, log) -> None:
+def test_a_step_of_unknown_length_shows_its_duration(clock, log) -> None:
     lines, _ = lines_of(waiting("loading"), clock, log, [lambda: None] * 2)
     assert lines == ["loading: 10 s so far", "loading: 30 s so far"]
     with waiting("loading"):
@@ -154,8 +154,8 @@ def test_waiting_says_how_long(clock, log) -> None:
     assert log.getvalue().splitlines()[2:] == ["loading: took 1 min 15 s"]
 
 
-def test_lines_come_by_themselves_and_at_once(monkeypatch) -> None:
-    """A step that hangs is seen to: nothing calls it, and nothing is left in a buffer."""
+def test_lines_are_written_by_a_thread_and_flushed(monkeypatch) -> None:
+    """A step that hangs also shows its progress, and nothing stays in a buffer."""
 
     class Stream(io.StringIO):
         flushed = threading.Event()
@@ -174,26 +174,26 @@ def test_lines_come_by_themselves_and_at_once(monkeypatch) -> None:
     assert stream.getvalue().count("\n") == 1
 
 
-def test_jobs_and_processes_that_share_a_log_are_told_apart(clock, log, monkeypatch) -> None:
-    with labelled("method=steer seed=\x1b[1m"):
-        tell("told")
+def test_jobs_and_processes_in_one_log_have_labels(clock, log, monkeypatch) -> None:
+    with job_label("method=steer seed=\x1b[1m"):
+        log_line("inside")
         step = row_bar("test", 5)
-    tell("alone")
-    step._write("later")  # a step keeps the label it began with
+    log_line("alone")
+    step._write("later")  # the label from its start
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_PROCID", "0")
-    tell("one task")
+    log_line("one task")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "3")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "17")
-    tell("several")
+    log_line("several")
     monkeypatch.delenv("SLURM_NTASKS")
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    tell("torchrun")
+    log_line("torchrun")
     assert log.getvalue().splitlines() == [
-        "[method=steer seed=\\x1b[1m] told",
+        "[method=steer seed=\\x1b[1m] inside",
         "alone",
         "[method=steer seed=\\x1b[1m] test: later",
         "one task",
@@ -202,18 +202,18 @@ def test_jobs_and_processes_that_share_a_log_are_told_apart(clock, log, monkeypa
     ]
 
 
-def test_names_of_others_are_shown_not_obeyed(clock, log) -> None:
+def test_control_characters_in_names_are_escaped(clock, log) -> None:
     row_bar("cost of \x1b[2Jmine\n", 5)._write("x")
     assert log.getvalue() == "cost of \\x1b[2Jmine\\n: x\n"
 
 
-def test_a_log_that_was_closed_stops_no_run(monkeypatch) -> None:
+def test_a_closed_log_does_not_stop_the_run(monkeypatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with row_bar("test", 5) as step:
         stream.close()
         step.skip(5, 5)
-    tell("nobody reads this")
+    log_line("nobody reads this")
 
 
 @pytest.mark.parametrize(
@@ -236,12 +236,12 @@ def test_durations(seconds, exact, rough) -> None:
 
 WATCHED = """
 import sys
-from calib import progress
+from calib.util import progress
 progress.GAPS = (0.0, 60.0)
 with progress.row_bar("validation", 20) as step:
     step.skip(5, 5)
     step.update(5)
-    step.more(10)
+    step.extend(10)
     step._bar and step._bar.refresh()
 with progress.waiting("loading"):
     pass
@@ -250,51 +250,51 @@ print("a result")
 
 
 def on_a_terminal(columns=0, **environment):
-    """What a terminal gets from stderr, and what stdout holds; 0 columns are an unknown width."""
-    there, here = pty.openpty()
-    fcntl.ioctl(here, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    """The text on a terminal as stderr, and on stdout; 0 columns mean an unknown width."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
     inherited = {k: v for k, v in os.environ.items() if k not in ("TERM", "NO_COLOR")}
     process = subprocess.Popen(
         [sys.executable, "-c", WATCHED],
         stdout=subprocess.PIPE,
-        stderr=here,
+        stderr=slave,
         env={**inherited, "TERM": "xterm-256color", **environment},
         text=True,
     )
-    os.close(here)
-    seen = b""
+    os.close(slave)
+    written = b""
     while True:
         try:
-            data = os.read(there, 4096)
-        except OSError:  # what Linux says at the end
+            data = os.read(master, 4096)
+        except OSError:  # end of file on Linux
             break
         if not data:
             break
-        seen += data
-    os.close(there)
+        written += data
+    os.close(master)
     assert process.stdout is not None
-    said = process.stdout.read()
+    output = process.stdout.read()
     assert process.wait() == 0
-    return seen.decode(), said
+    return written.decode(), output
 
 
 @pytest.mark.parametrize("columns", [0, 90])
-def test_a_terminal_has_a_bar_that_goes_and_a_line_that_stays(columns) -> None:
-    seen, said = on_a_terminal(columns, NO_COLOR="1")
-    assert said == "a result\n"
-    assert "validation:  25%|" in seen  # 5 of 20 were there
-    assert "validation:  33%|" in seen and "| 10 of 30 rows, " in seen
-    assert "rows/s, 00:00, 00:00 left" in seen
-    assert "loading ..." in seen
-    assert "\x1b[3" not in seen and "\x1b[9" not in seen  # no colours
-    drawn = [line.split("\r") for line in seen.replace("\r\n", "\n").split("\n")]
+def test_a_terminal_has_a_moving_bar_and_a_line_at_the_end(columns) -> None:
+    screen, output = on_a_terminal(columns, NO_COLOR="1")
+    assert output == "a result\n"
+    assert "validation:  25%|" in screen  # 5 of 20 were skipped
+    assert "validation:  33%|" in screen and "| 10 of 30 rows, " in screen
+    assert "rows/s, 00:00, 00:00 left" in screen
+    assert "loading ..." in screen
+    assert "\x1b[3" not in screen and "\x1b[9" not in screen  # no colours
+    drawn = [line.split("\r") for line in screen.replace("\r\n", "\n").split("\n")]
     assert max(len(bar) for line in drawn for bar in line) <= (columns or 80)
-    # The bar is wiped before the line that stays.
+    # The bar is erased before the last line.
     assert drawn[0][-1] == "validation: 10 rows in 0 s, 5 of them from before"
     assert drawn[0][-2].isspace()
 
 
-def test_a_terminal_that_cannot_move_has_lines() -> None:
-    seen, _ = on_a_terminal(TERM="dumb")
-    assert "\r" not in seen.replace("\r\n", "\n") and "\x1b" not in seen and "%|" not in seen
-    assert "validation: 10 rows in 0 s, 5 of them from before" in seen
+def test_a_terminal_without_cursor_movement_has_lines() -> None:
+    screen, _ = on_a_terminal(TERM="dumb")
+    assert "\r" not in screen.replace("\r\n", "\n") and "\x1b" not in screen and "%|" not in screen
+    assert "validation: 10 rows in 0 s, 5 of them from before" in screen

@@ -1,0 +1,84 @@
+"""Files are written atomically, JSON lines are checked, and CSV cells run in no spreadsheet."""
+
+import errno
+import os
+
+import pytest
+from raising import raises
+
+from calib.util.files import csv_safe, from_csv_safe, read_lines, write_atomically
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("'=1+1", "''=1+1"),
+        ("''@a", "'" + "''@a"),
+        ("\ttab", "'\ttab"),
+        ("\r=1", "'\r=1"),
+        ("\n=1", "'\n=1"),
+        ("-", "'-"),
+        ("'tis", "'tis"),
+        ("a=b", "a=b"),
+        ("'", "'"),
+        ("", ""),
+    ],
+)
+def test_a_cell_is_safe_for_spreadsheets_and_keeps_its_text(text, cell) -> None:
+    assert csv_safe(text) == cell
+    assert from_csv_safe(cell) == text
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "folder" / "file"
+    write_atomically(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with raises("no-space", path, "out="):
+        write_atomically(path, b"new")
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with raises("unwritable", tmp_path / "file" / "inside"):
+        write_atomically(tmp_path / "file" / "inside", "x")
+
+
+def test_lines_are_read_with_the_separators_that_json_leaves(tmp_path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"a": "x\u2028y", "b": 1}\n\n{"a": "", "b": 2.5}\n')
+    assert read_lines(path, {"a": str, "b": int | float}) == [
+        {"a": "x\u2028y", "b": 1},
+        {"a": "", "b": 2.5},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("", []),
+        ("[1]", [1]),
+        ("{", []),
+        ('{"a": "x"}\n{}', ["line 2", "a"]),
+        ('{"a": 1}', ["line 1", 1, "a"]),
+        ('{"a": "x", "b": true}', ["True", "b"]),
+        ("[" * 100_000, []),
+    ],
+)
+def test_damaged_lines_are_refused(tmp_path, text, values) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(text)
+    types = {"a": str} | ({"b": int} if "true" in text else {})
+    with raises("unreadable", path, *values):
+        read_lines(path, types)
+
+
+def test_a_missing_file_is_refused(tmp_path) -> None:
+    with raises("unreadable", tmp_path / "none"):
+        read_lines(tmp_path / "none", {})
