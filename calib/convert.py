@@ -1,4 +1,4 @@
-"""Convert a checkpoint in the original LLaVA-1.5 format, such as VLGuard's, into transformers' own.
+"""Convert a checkpoint in the original LLaVA-1.5 format (VLGuard's) to that of transformers.
 
 python -m calib.convert source=ys-zong/llava-v1.5-7b-Mixed out=converted/llava-v1.5-7b-Mixed
 """
@@ -8,7 +8,7 @@ from calib.config.commands import ConvertConfig
 
 
 def main(config: ConvertConfig) -> None:
-    """Write the checkpoint that ``config`` names as a folder that model.checkpoint takes."""
+    """Write the checkpoint that ``config`` names as a folder for model.checkpoint."""
     from pathlib import Path
 
     from calib import __version__
@@ -36,8 +36,7 @@ def main(config: ConvertConfig) -> None:
         *(f"- {note}" for note in notes),
     ]
     write_checkpoint(converted, out, "\n".join(origin) + "\n")
-    for note in notes:
-        print(f"note: {terminal_safe(note)}")
+    command.print_notes(notes)
     print(f"checkpoint {terminal_safe(str(out))}")
     print(f"run it: python -m calib.sweep model=vlguard model.checkpoint={terminal_safe(str(out))}")
 

@@ -32,8 +32,7 @@ def main(config: DualbenchConfig) -> None:
         )
     folder = Path(config.out).expanduser()
     benchmark = load_benchmark(config.data)
-    for note in benchmark.notes:
-        print(f"note: {terminal_safe(note)}")
+    command.print_notes(benchmark.notes)
     others = {
         "README.md": partial(readme, benchmark, config.data),
         "contact_sheet.png": partial(contact_sheet, benchmark.examples),

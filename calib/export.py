@@ -1,4 +1,4 @@
-"""Write the direction a run chose as a file that others can use, with a card.
+"""Write the direction of a run to a file, for calib or for other programs, with a card.
 
 python -m calib.export run=runs/NAME
 """
@@ -18,10 +18,10 @@ def main(config: ExportConfig) -> None:
     from calib.report.card import command_line, direction_card
     from calib.runs.export import (
         chosen_direction,
-        default_place,
-        model_of,
-        place_of,
+        default_path,
+        export_path,
         push,
+        target_model,
         test_totals,
     )
     from calib.runs.run import Run
@@ -30,23 +30,26 @@ def main(config: ExportConfig) -> None:
     from calib.util.terminal import terminal_safe
 
     if (config.run is None) == (config.direction is None):
-        raise CalibError("give either run=FOLDER (of a finished sweep) or direction=FILE.")
+        code = "missing-setting" if config.run is None else "conflicting-settings"
+        raise CalibError(code, "Give either run=FOLDER (a finished sweep) or direction=FILE.")
     run = Run.load(config.run) if config.run is not None else None
     if run is not None:
         direction, results = chosen_direction(run), test_totals(run)
     else:
         direction, results = read_direction(Path(str(config.direction)).expanduser()), []
-    usual = default_place(run.folder if run else None, config.format)
-    out = place_of(config.out, config.format) if config.out else usual
+    default = default_path(run.folder if run else None, config.format)
+    out = export_path(config.out, config.format) if config.out else default
     if config.format == "native":
         if out.suffix != ".safetensors":
-            raise CalibError(f"out={out} should be a file that ends in .safetensors.")
+            raise CalibError(
+                "invalid-setting", f"out={out} must be a file that ends in .safetensors."
+            )
         direction = select_layers(direction, config.layers, config.strength)
         write_direction(out, direction)
         card = direction_card(direction, results, out.name)
         use = command_line(direction, str(out))
     else:
-        model = model_of(config.model, direction, run)
+        model = target_model(config.model, direction, run)
         written = write_direction_as(
             direction, config.format, out, lambda: load(model), config.layers, config.strength
         )
@@ -54,9 +57,9 @@ def main(config: ExportConfig) -> None:
         card = direction_card(
             written.direction, results, out.name, use=use, fits=written.scope, note=written.note
         )
-    place = out / "README.md" if out.is_dir() else out.with_suffix(".md")
-    write_atomically(place, card)
-    print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(place))}")
+    card_path = out / "README.md" if out.is_dir() else out.with_suffix(".md")
+    write_atomically(card_path, card)
+    print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(card_path))}")
     print("steer with it:" if "\n" in use else f"steer with it: {terminal_safe(use)}")
     for line in use.split("\n") if "\n" in use else []:
         print(f"    {terminal_safe(line)}")

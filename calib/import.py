@@ -1,4 +1,4 @@
-"""Take a direction from a file of others, or from the hub, as a direction of calib.
+"""Import third-party steering vectors, or a direction from the Hugging Face hub.
 
 python -m calib.import file=FILE format=gguf
 """
@@ -8,7 +8,7 @@ from calib.config.commands import ImportConfig
 
 
 def main(config: ImportConfig) -> None:
-    """Write the direction that ``config`` names as a file of calib, with a card."""
+    """Write the direction that ``config`` names as a native direction file, with a card."""
     from pathlib import Path
 
     from calib.directions.direction import read_direction, write_direction
@@ -23,23 +23,23 @@ def main(config: ImportConfig) -> None:
 
     out = Path(config.out).expanduser()
     if out.suffix != ".safetensors":
-        raise CalibError(f"out={out} should be a file that ends in .safetensors.")
+        raise CalibError("invalid-setting", f"out={out} must be a file that ends in .safetensors.")
     note = ""
     if config.format == "native":
         if config.hub is not None:
             direction = from_hub(config.hub, config.revision, config.hub_file)
-            named = config.hub
+            source = config.hub
         else:
             direction = read_direction(Path(str(config.file)).expanduser())
-            named = str(config.file)
-        require_match(direction, load(config.model), named)
+            source = str(config.file)
+        require_match(direction, load(config.model), source)
     else:
         path = Path(str(config.file)).expanduser()
         imported = import_direction(
             path, config.format, load(config.model), config.layers, config.shift
         )
         direction, note = imported.direction, origin(imported)
-        print(f"note: {terminal_safe(note)}")
+        command.print_notes([note])
     write_direction(out, direction)
     card = out.with_suffix(".md")
     write_atomically(card, direction_card(direction, [], out.name, note=note))

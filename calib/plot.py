@@ -1,4 +1,4 @@
-"""Draw finished runs: every figure that their records hold, or those that are asked for.
+"""Draw figures of finished runs: all that the runs have data for, or the named ones.
 
 python -m calib.plot runs=[runs/NAME]
 """
@@ -8,10 +8,10 @@ from calib.config.commands import PlotConfig
 
 
 def main(config: PlotConfig) -> None:
-    """Draw the runs that ``config`` names from their results, without asking the model again.
+    """Draw the figures of the runs that ``config`` names from their files, without a model.
 
-    Figures that these runs hold nothing for are told, and are an error where they were asked for by
-    name. What goes wrong with one is told when the others are drawn.
+    A figure without data is reported, and is an error if it was named. Errors in one figure are
+    raised after the others are drawn.
     """
     from calib.config.checks import one_of
     from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
@@ -28,33 +28,34 @@ def main(config: PlotConfig) -> None:
     runs = Run.load_many(config.runs)
     out = runs[0].folder if config.out is None else home_expanded(config.out)
     drawn: list[str] = []
-    lacking: dict[str, str] = {}
+    without_data: dict[str, str] = {}
     failed: dict[str, str] = {}
+    code = "too-few"
     bug: Exception | None = None
     for name in names:
         try:
             figure = FIGURES[name](runs, config.columns or NATURAL_COLUMNS[name])
             paths = save(figure, out / name, formats)
         except NotDrawn as error:
-            lacking[name] = str(error)
+            without_data[name] = str(error)
         except CalibError as error:
-            failed[name] = str(error)
+            failed[name], code = str(error), error.code
         except Exception as error:
             failed[name], bug = repr(error), bug or error
         else:
             drawn.append(name)
             for path in paths:
                 print(terminal_safe(str(path)))
-    told = config.figures is None and bool(drawn)
-    for name, why in lacking.items() if told else ():
-        print(terminal_safe(f"not drawn: {name}: {why}"))
-    wrong = failed if told else lacking | failed
-    message = "\n".join(f"{name} was not drawn: {why}" for name, why in wrong.items())
+    only_reported = config.figures is None and bool(drawn)
+    for name, reason in without_data.items() if only_reported else ():
+        print(terminal_safe(f"not drawn: {name}: {reason}"))
+    errors = failed if only_reported else without_data | failed
+    message = "\n".join(f"{name} was not drawn: {reason}" for name, reason in errors.items())
     if bug is not None:
         bug.add_note(message)
         raise bug
-    if wrong:
-        raise CalibError(message)
+    if errors:
+        raise CalibError(code, message)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,6 +103,12 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
             del os.environ["HYDRA_FULL_ERROR"]
     if exit_codes:
         sys.exit(INTERRUPTED if INTERRUPTED in exit_codes else min(exit_codes))
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print notes on a result to stdout, safe for a terminal."""
+    for note in notes:
+        print(f"note: {terminal_safe(note)}")
 
 
 def _rename_overrides() -> None:
