@@ -11,7 +11,7 @@ from random_directions import direction_at
 
 from calib import sweep
 from calib.directions.direction import read_direction, write_direction
-from calib.interchange.gguf import write_gguf
+from calib.interchange.gguf import gguf_bytes
 from calib.util.errors import CalibError
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -21,12 +21,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 def gguf(vlm, tmp_path):
     path = tmp_path / "others.gguf"
     fitted = direction_at(vlm, [2, 3])
-    path.write_bytes(
-        write_gguf(
-            {"general.architecture": "controlvector"},
-            {f"direction.{n}": fitted.at(n, 4.0) for n in (2, 3)},
-        )
-    )
+    path.write_bytes(gguf_bytes({}, {f"direction.{n}": fitted.at(n, 4.0) for n in (2, 3)}))
     return path
 
 

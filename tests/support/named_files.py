@@ -17,7 +17,7 @@ from stand_ins import MINI, Checkpoints
 from calib.data.mini.examples import DATASETS
 from calib.data.mini.examples import load as mini
 from calib.directions.direction import write_direction
-from calib.interchange.gguf import write_gguf
+from calib.interchange.gguf import gguf_bytes
 
 
 def _pairs(path: Path, _: Checkpoints) -> None:
@@ -70,11 +70,11 @@ def _direction(path: Path, checkpoints: Checkpoints) -> None:
 
 def _gguf(path: Path, checkpoints: Checkpoints) -> None:
     width = checkpoints.load(MINI).width
-    path.write_bytes(write_gguf({}, {"direction.3": torch.ones(width)}))
+    path.write_bytes(gguf_bytes({}, {"direction.3": torch.ones(width)}))
 
 
 def narrow_gguf(path: Path) -> None:
-    path.write_bytes(write_gguf({}, {"direction.3": torch.ones(48)}))
+    path.write_bytes(gguf_bytes({}, {"direction.3": torch.ones(48)}))
 
 
 def _refusal_direction(path: Path, checkpoints: Checkpoints) -> None:
