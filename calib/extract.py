@@ -18,12 +18,11 @@ def main(config: ExtractConfig) -> None:
     from calib.report.direction_table import direction_table
     from calib.report.figures import layers, projections
     from calib.report.figures.io import NotDrawn, save
-    from calib.runs.extraction import extract
-    from calib.runs.manifest import check_same_run, folder_name, identity_of, provenance
+    from calib.runs.manifest import claim_folder, identity_of, provenance, run_folder
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
     from calib.runs.run import Run
     from calib.runs.run_files import EXTRACTED
-    from calib.runs.sweep import is_unfinished
+    from calib.runs.sweep import extract
     from calib.util.terminal import terminal_safe
 
     vlm = load(config.model)
@@ -32,18 +31,13 @@ def main(config: ExtractConfig) -> None:
     notes = [*benchmark.notes, *questions.notes]
     names = ("extract", config.model.name, config.data.name)
     named = Path(config.out).expanduser() if config.out else None
-    folder = named or folder_name(names, config, vlm.fingerprint)
+    folder = named or run_folder(names, config, vlm.fingerprint)
     resolve_layers(vlm, config.layers)
     identity = identity_of(config) | {"checkpoint": vlm.checkpoint, "fingerprint": vlm.fingerprint}
     for note in notes:
         print(f"note: {terminal_safe(note)}")
     with locked(folder), RowStore.open(folder / ROWS_FILE) as record:
-        check_same_run(
-            folder,
-            {"extract": identity},
-            provenance() | {"notes": notes},
-            unfinished=is_unfinished(folder),
-        )
+        claim_folder(folder, {"extract": identity}, provenance() | {"notes": notes})
         asked = benchmark.examples, questions.examples
         direction, computed = extract(config, vlm, *asked, folder, record)
         for note in computed:

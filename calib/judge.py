@@ -1,4 +1,4 @@
-"""Label the responses of a finished run again, by another judge; or measure a judge.
+"""Judge the responses of a finished run by another judge, or measure a judge's agreement.
 
 python -m calib.judge run=runs/NAME judge=string
 """
@@ -8,14 +8,14 @@ from calib.config.commands import JudgeRunConfig
 
 
 def main(config: JudgeRunConfig) -> None:
-    """Judge a run, write a sheet to label by hand, or compare a judge with such labels."""
+    """Judge a run, write a sheet for human labels, or compare a judge with human labels."""
     from pathlib import Path
 
     from calib.report.outcome import show
     from calib.report.terminal_tables import confusion_text
     from calib.runs.annotation_sheet import write_sheet
     from calib.runs.judge_agreement import compare
-    from calib.runs.rejudging import rejudge
+    from calib.runs.judging import rejudge
     from calib.runs.row_store import locked
     from calib.runs.run import Run
     from calib.util.errors import CalibError
@@ -25,15 +25,18 @@ def main(config: JudgeRunConfig) -> None:
     out = Path(config.out).expanduser() if config.out else None
     if config.check:
         if config.audit:
-            raise CalibError("check and audit are two jobs. Give one of them.")
-        found = compare(config, run)
-        for note in found.notes:
+            raise CalibError(
+                "conflicting-settings", "check and audit cannot be used together. Give one of them."
+            )
+        comparison = compare(config, run)
+        for note in comparison.notes:
             print(f"note: {terminal_safe(note)}")
-        print(confusion_text(found.agreement, given=found.judge))
+        print(confusion_text(comparison.agreement, given=comparison.judge))
     elif run is None:
         raise CalibError(
-            "There is nothing to judge. Give run=FOLDER, a finished run of calib.sweep, or "
-            "check=FILE, a table with human labels."
+            "missing-setting",
+            "there is nothing to judge. Give run=FOLDER, a finished run of calib.sweep, or "
+            "check=FILE, a table with human labels.",
         )
     elif config.audit:
         sheet, notes = write_sheet(run, config.audit, config.seed, out or run.folder / "audit")

@@ -1,4 +1,4 @@
-"""What a finished run has to give away: its direction at the chosen layer, and what it measured."""
+"""The direction of a finished run for export: at its selected layer, with its test results."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,7 @@ from calib.scoring.results import ALL, BASELINE, Result
 from calib.util.errors import CalibError
 
 EXPORTED = "steer"
-"""The method (its file) whose edit is the direction itself; others do more with theirs."""
+"""The method (its file) whose edit is the direction alone."""
 
 
 def chosen_direction(run: Run) -> Direction:
@@ -49,7 +49,7 @@ def chosen_direction(run: Run) -> Direction:
             "another out=FOLDER.",
         )
     return dataclasses.replace(
-        direction.of_layers([point["layer"]]),
+        direction.select_layers([point["layer"]]),
         strength=float(point["strength"]),
         chosen_layer=point["layer"],
         positions=method.positions,
@@ -58,7 +58,7 @@ def chosen_direction(run: Run) -> Direction:
 
 
 def direction_file(method: Steer) -> str:
-    """Name of the file that a steering run keeps its direction in."""
+    """Name of the direction file of a steering method."""
     if method.direction is not None:
         return f"{method.name}-given.safetensors"
     parts = (method.contrast, method.estimator, method.read_positions, method.site)
@@ -86,8 +86,8 @@ def test_totals(run: Run) -> list[Result]:
     ]
 
 
-def default_place(folder: Path | None, name: str) -> Path:
-    """Where an export goes that was given no place: the run's folder, or the current one."""
+def default_path(folder: Path | None, name: str) -> Path:
+    """The path of an export in format ``name`` without out=: in the run's folder, or here."""
     within = Path() if folder is None else folder / "export"
     if name == "native":
         return within / "direction.safetensors"
@@ -96,18 +96,21 @@ def default_place(folder: Path | None, name: str) -> Path:
     return within / f"direction-{name}{FORMATS[name].suffix}"
 
 
-def place_of(out: str, name: str) -> Path:
-    """Where an export goes that was given a place: a file, or the usual name in a folder."""
+def export_path(out: str, name: str) -> Path:
+    """The path of an export with out=: ``out`` itself, or the default file name in that folder."""
     path = Path(out).expanduser()
-    usual = default_place(None, name)
-    is_folder = usual.suffix and (path.is_dir() or not path.suffix)
-    return path / usual.name if is_folder else path
+    default = default_path(None, name)
+    is_folder = default.suffix and (path.is_dir() or not path.suffix)
+    return path / default.name if is_folder else path
 
 
-def model_of(given: ModelChoice, direction: Direction, run: Run | None) -> ModelChoice:
-    """The model that an export is made for: what was given, or the run's, or, without a checkpoint,
-    the one that the direction names."""
-    if not isinstance(given, ModelConfig):  # loading it says why not
+def target_model(given: ModelChoice, direction: Direction, run: Run | None) -> ModelChoice:
+    """The model that an export is made for.
+
+    It is ``given`` if that has settings of its own, otherwise the run's model or, without a run,
+    the checkpoint that the direction names.
+    """
+    if not isinstance(given, ModelConfig):  # loading a remote model explains the error
         return given
     if run is not None and given == ModelConfig(given.name):
         model: ModelChoice = run.config("model")
@@ -120,7 +123,7 @@ def model_of(given: ModelChoice, direction: Direction, run: Run | None) -> Model
 
 
 def push(repo: str, out: Path, card: str, direction: Direction, private: bool) -> str:
-    """Put an export on the hub, its card as README.md; the address."""
+    """Upload an export to the hub, with its card as README.md; returns the address."""
     files: dict[str, Path | bytes] = {"README.md": model_card(card, direction.checkpoint)}
     if out.is_dir():
         files |= {p.name: p for p in sorted(out.iterdir()) if p.name != "README.md"}

@@ -1,7 +1,4 @@
-"""Generate the responses of planned rows, segment by segment, and baseline responses for fitting.
-
-model as responses land.
-"""
+"""Generate the responses of planned rows and record them, segment by segment."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -22,128 +19,137 @@ from calib.util.errors import CalibError
 from calib.util.progress import Step, row_bar
 
 SEGMENT = 4
-"""A segment has this many times the rows in flight: large enough that its end, where fewer and
-fewer rows fly, costs little; a stopped run does the segment it was in again."""
+"""Rows of a segment, as a multiple of the rows in flight: large enough that the last batches, which
+are not full, cost little. An interrupted run generates its current segment again."""
 
 PROMPTS = 256
-"""Most prompts in a segment, whose image features are in memory together."""
+"""Most prompts in a segment, whose image features are in memory at the same time."""
 
-Certain = Callable[[Example, str], bool]
-"""Whether the label of a response that begins so is certain."""
+IsFinal = Callable[[Example, str], bool]
+"""Whether the label of a response to the example is certain from its beginning."""
 
 
-def answer(
+def generate(
     planner: Planner,
     rows: Sequence[PlannedRow],
-    record: RowStore,
-    certain: Certain | None = None,
+    store: RowStore,
+    is_final: IsFinal | None = None,
     progress: Step | None = None,
 ) -> list[PlannedRow]:
-    """Answer the rows that ``record`` does not hold and append them to it, segment by segment.
+    """Generate the rows that ``store`` lacks and record them, prompt flows to their end.
 
-    Returns the row of the response that counts for each: itself, or another step of its dialogue.
-    The plan of segments depends on ``rows`` alone and a segment is computed whole or not at all, so
-    an interrupted and a resumed run give the same bytes as an undisturbed one. Rows of a remote
-    model are recorded as they land, and none that is recorded is asked again. ``progress`` counts
-    the distinct rows of ``rows``, and further ones, steps of dialogues, once they are known.
+    Returns, for each row, the step of its prompt flow whose response is the method's; the row
+    itself where there is one step. Segments depend on ``rows`` alone and are generated completely
+    or not at all, so that an interrupted and resumed run gives the same bytes as an undisturbed
+    one. Rows of a remote model are recorded one by one as responses arrive. ``progress`` counts
+    distinct rows, and further steps of prompt flows once they are known.
 
-    Raises CalibError when a row's logits are not finite, memory is too small for a single row, an
-    endpoint gives no answer, or the record cannot be written; finished segments (of a remote model
-    finished rows) are safe in all cases.
+    Raises CalibError when logits are not finite, memory is too small for a single row, an endpoint
+    fails, or the rows cannot be written. Recorded segments (rows, of a remote model) are kept.
     """
-    _answer(planner.engine, rows, record, certain, progress)
-    counting = list(rows)
-    steps: dict[int, list[PlannedRow]] = {k: [row] for k, row in enumerate(rows) if row.open}
-    going = list(steps)
-    # A provider's block ends a dialogue, and counts as its response.
-    while going := [k for k in going if record.finished[steps[k][-1].id]["finish"] != "blocked"]:
-        said = [record.finished[steps[k][-1].id]["response"] for k in going]
-        found = planner.next_step([steps[k][-1] for k in going], said)
-        still = []
-        for k, step in zip(going, found, strict=True):
+    _generate(planner.engine, rows, store, is_final, progress)
+    final = list(rows)
+    steps: dict[int, list[PlannedRow]] = {
+        k: [row] for k, row in enumerate(rows) if row.may_continue
+    }
+    open_rows = list(steps)
+    # A provider's block ends a prompt flow, and is its response.
+    while open_rows := [
+        k for k in open_rows if store.finished[steps[k][-1].id]["finish"] != "blocked"
+    ]:
+        responses = [store.finished[steps[k][-1].id]["response"] for k in open_rows]
+        following = planner.next_steps([steps[k][-1] for k in open_rows], responses)
+        continuing = []
+        for k, step in zip(open_rows, following, strict=True):
             if isinstance(step, int):
-                counting[k] = steps[k][step]
+                final[k] = steps[k][step]
             else:
                 steps[k].append(step)
-                counting[k] = step
-                still.append(k)
-        going = still
-        further = [steps[k][-1] for k in going]
+                final[k] = step
+                continuing.append(k)
+        open_rows = continuing
+        further = [steps[k][-1] for k in open_rows]
         if progress is not None and further:
-            progress.more(len({row.id for row in further}))
-        _answer(planner.engine, further, record, None, progress)
-    return counting
+            progress.extend(len({row.id for row in further}))
+        _generate(planner.engine, further, store, None, progress)
+    return final
 
 
-def _answer(
+def _generate(
     engine: Engine | RemoteEngine,
     rows: Sequence[PlannedRow],
-    record: RowStore,
-    certain: Certain | None,
+    store: RowStore,
+    is_final: IsFinal | None,
     progress: Step | None,
 ) -> None:
-    def tell(count: int) -> None:
+    def advance(count: int) -> None:
         if progress is not None:
             progress.update(count)
 
     if isinstance(engine, RemoteEngine):
-        _answer_remotely(engine, rows, record, tell, progress)
+        _generate_remotely(engine, rows, store, advance, progress)
         return
     segments = list(_segments(rows, SEGMENT * engine.rows_in_flight))
-    done = [all(row.id in record.finished for row in segment) for segment in segments]
-    # All of them before the first is answered, so that the time left is never theirs.
-    whole = zip(segments, done, strict=True)
-    _skip([row for segment, is_done in whole if is_done for row in segment], record, progress)
-    for segment, is_done in zip(segments, done, strict=True):
-        if is_done:
+    cached = [all(row.id in store.finished for row in segment) for segment in segments]
+    # Cached segments are counted before the first one is generated, so that they do not enter the
+    # estimate of the time left.
+    pairs = list(zip(segments, cached, strict=True))
+    _skip([row for segment, is_cached in pairs if is_cached for row in segment], store, progress)
+    for segment, is_cached in pairs:
+        if is_cached:
             continue
-        asked = [_asked(row, certain) for row in segment]
-        responses = engine.answer(asked, lambda: tell(1))
-        answered = dict(zip((row.id for row in segment), responses, strict=True))
-        wanted = [row for row in segment if row.id not in record.finished]
-        record.append([_record(row, answered[row.id]) for row in wanted])
+        requests = [_request(row, is_final) for row in segment]
+        responses = engine.answer(requests, lambda: advance(1))
+        new = [
+            (row, response)
+            for row, response in zip(segment, responses, strict=True)
+            if row.id not in store.finished
+        ]
+        store.append([_record(row, response) for row, response in new])
 
 
-def _answer_remotely(
+def _generate_remotely(
     engine: RemoteEngine,
     rows: Sequence[PlannedRow],
-    record: RowStore,
-    tell: Callable[[int], None],
+    store: RowStore,
+    advance: Callable[[int], None],
     progress: Step | None,
 ) -> None:
     distinct = {row.id: row for row in rows}
-    wanted = [row for row in distinct.values() if row.id not in record.finished]
-    _skip([row for row in distinct.values() if row.id in record.finished], record, progress)
-    with closing(engine.stream([_asked(row, None) for row in wanted])) as landing:
-        for landed in landing:
-            record.append([_record(wanted[place], response) for place, response in landed])
-            tell(len(landed))
+    missing = [row for row in distinct.values() if row.id not in store.finished]
+    _skip([row for row in distinct.values() if row.id in store.finished], store, progress)
+    with closing(engine.stream([_request(row, None) for row in missing])) as batches:
+        for batch in batches:
+            store.append([_record(missing[index], response) for index, response in batch])
+            advance(len(batch))
 
 
-def _skip(rows: Sequence[PlannedRow], record: RowStore, progress: Step | None) -> None:
+def _skip(rows: Sequence[PlannedRow], store: RowStore, progress: Step | None) -> None:
     if progress is not None and rows:
-        progress.skip(len(rows), sum(row.id in record.before for row in rows))
+        progress.skip(len(rows), sum(row.id in store.before for row in rows))
 
 
-def _asked(row: PlannedRow, certain: Certain | None) -> Request:
-    def ends(text: str) -> bool:
-        return certain is not None and certain(row.example, text)
+def _request(row: PlannedRow, is_final: IsFinal | None) -> Request:
+    def ends(response: str) -> bool:
+        return is_final is not None and is_final(row.example, response)
 
-    seed = int(row.id[:12], 16)
-    return Request(row.shown, row.edits, seed, ends if certain and not row.open else None, row.base)
+    stop = ends if is_final and not row.may_continue else None
+    return Request(row.prompt, row.edits, int(row.id[:12], 16), stop, row.reference)
 
 
 def _segments(rows: Sequence[PlannedRow], least: int) -> Iterator[list[PlannedRow]]:
-    """Distinct rows in segments of ``least`` or more, fewer where that would be too many prompts:
-    prompts of like length together, a prompt's rows side by side and never in two segments."""
+    """Distinct rows in segments of ``least`` rows or more, or of PROMPTS prompts.
+
+    Prompts of similar length are together; the rows of a prompt are adjacent and in one segment.
+    """
     groups: dict[str, dict[str, PlannedRow]] = {}
     for row in rows:
-        groups.setdefault(row.looks, {}).setdefault(row.id, row)
-    lengths = {looks: _length(next(iter(some.values())).shown) for looks, some in groups.items()}
+        groups.setdefault(row.prompt_hash, {}).setdefault(row.id, row)
+    lengths = {key: _length(next(iter(group.values())).prompt) for key, group in groups.items()}
     segment: list[PlannedRow] = []
     prompts = 0
-    for looks in sorted(groups, key=lambda looks: (*lengths[looks], looks)):
-        segment += groups[looks].values()
+    for key in sorted(groups, key=lambda key: (*lengths[key], key)):
+        segment += groups[key].values()
         prompts += 1
         if len(segment) >= least or prompts >= PROMPTS:
             yield segment
@@ -152,30 +158,32 @@ def _segments(rows: Sequence[PlannedRow], least: int) -> Iterator[list[PlannedRo
         yield segment
 
 
-def _length(example: Example) -> tuple[int, int]:
-    turns = [example.system or "", example.query, example.response_prefix]
-    turns += [text for turn in example.demonstrations for text in (turn.query, turn.response)]
-    pictures = sum(turn.picture is not None for turn in example.demonstrations)
-    return pictures + (example.picture is not None), sum(map(len, turns))
+def _length(prompt: Example) -> tuple[int, int]:
+    """Number of pictures and of characters in a prompt, demonstrations included."""
+    texts = [prompt.system or "", prompt.query, prompt.response_prefix]
+    texts += [text for turn in prompt.demonstrations for text in (turn.query, turn.response)]
+    pictures = sum(turn.picture is not None for turn in prompt.demonstrations)
+    return pictures + (prompt.picture is not None), sum(map(len, texts))
 
 
 def _record(row: PlannedRow, response: Response) -> Record:
     setting = row.setting
-    assert response.kl is not None or response.remote is not None, "a sweep measures it"
+    assert response.kl is not None or response.remote is not None, "a sweep measures KL"
     if response.finish == "not_finite":
         raise CalibError(
+            "not-finite",
             f"the model's output is not finite for example '{row.example.id}' under "
             f"{setting.method} at layer {setting.layer}, strength {setting.strength:g}. Use "
-            "smaller strengths or a wider type (model.dtype=float32). Finished rows are safe."
+            "smaller strengths or a wider type (model.dtype=float32). Recorded rows are kept.",
         )
     return {
         "row": row.id,
         "example": row.example.id,
         "dataset": row.example.dataset,
         "split": row.example.split,
-        "query": row.shown.query,
-        "system": row.shown.system,
-        "demonstrations": len(row.shown.demonstrations),
+        "query": row.prompt.query,
+        "system": row.prompt.system,
+        "demonstrations": len(row.prompt.demonstrations),
         "edits": [
             {
                 "layer": edit.layer,
@@ -196,28 +204,31 @@ def _record(row: PlannedRow, response: Response) -> Record:
 
 @dataclass
 class BaselineAnswers:
-    """What the uncalibrated model answers, recorded like all other rows."""
+    """Answers of the uncalibrated model, for methods that are fitted on them; recorded like all
+    other rows."""
 
     planner: Planner
-    record: RowStore
+    store: RowStore
     judging: Judging
 
     def __call__(
         self, examples: Sequence[Example], purpose: str, judged: bool = True
     ) -> list[JudgedAnswer]:
+        """The answer to each example, judged if ``judged``; ``purpose`` names the progress bar."""
         rows = self.planner.rows(examples, [BASELINE])
         with row_bar(purpose, len({row.id for row in rows})) as bar:
-            rows = answer(self.planner, rows, self.record, None, bar)
-        texts = [self.record.finished[row.id]["response"] for row in rows]
+            rows = generate(self.planner, rows, self.store, None, bar)
+        texts = [self.store.finished[row.id]["response"] for row in rows]
         if not judged:
             return [JudgedAnswer(text, None) for text in texts]
-        labels = [one.label for one in judge_rows(rows, self.record, self.judging)]
+        labels = [response.label for response in judge_rows(rows, self.store, self.judging)]
         return [
             JudgedAnswer(text, _refused(label)) for text, label in zip(texts, labels, strict=True)
         ]
 
 
 def _refused(label: Label | None) -> bool | None:
+    """True for a refusal or a safe completion, False for an answer, None for other labels."""
     if label is None:
         return None
     return True if is_safe_response(label) else False if label == "answer" else None

@@ -1,82 +1,86 @@
-"""Judge the responses of a record: a pass of its own, repeatable without generating again."""
+"""Judge responses: those of a sweep as it goes, and those of a finished run by another judge."""
 
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from calib.config.commands import JudgeRunConfig
 from calib.data.example import Example, fingerprint
 from calib.data.splits import SAFETY_DATASETS
 from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, RuleBased, Verdict
+from calib.judges.registry import choose_judge, sees_pictures
+from calib.runs.manifest import RUN_FILE
+from calib.runs.operating_points import operating_point_records, select_operating_point
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import Record, RowStore
+from calib.runs.run import Run
+from calib.runs.run_files import LabelledRow, judged_of
 from calib.scoring.agreement import fleiss_kappa
-from calib.scoring.answers import is_correct_answer, parse_answer
-from calib.scoring.judged import Judged, checked_label
+from calib.scoring.judged import Judged, checked_label, unjudged
+from calib.scoring.results import BASELINE, rounded
+from calib.scoring.score import in_order, score
 from calib.util.errors import CalibError
-from calib.util.files import read_lines, write_atomically
 from calib.util.progress import row_bar
 
-LABELS_FILE = "labels.jsonl"
 VERDICTS_FILE = "verdicts.jsonl"
 SEGMENT = 64
-"""Verdicts that cost something are safe on the disk after so many."""
+"""Costly verdicts are recorded after this many."""
 
 
 class Judging:
-    """A judge, and the record of what it has said where that cost something."""
+    """A judge with a record of its verdicts, if they are costly."""
 
     def __init__(self, judge: Judge, folder: Path, pictures: bool = False) -> None:
-        """``folder`` holds the record of verdicts, of all judges of a run; ``pictures`` says that
-        the judge looks at them, so that its verdicts hold for the very same pictures only."""
+        """``folder`` holds the verdicts of all judges of a run; ``pictures`` is whether the judge
+        looks at pictures, so that a verdict holds for the same picture only."""
         self.judge, self.path, self.pictures = judge, folder / VERDICTS_FILE, pictures
-        self._said: dict[str, Verdict] = {}
+        self._verdicts: dict[str, Verdict] = {}
         self._prompt_hashes: dict[int, tuple[Example, str]] = {}  # by id(); holds the example alive
 
     @property
     def exact(self) -> bool:
-        """Whether it knows the mini world's sentences."""
+        """Whether the judge knows the mini world's sentences."""
         return self.judge.id == "rules"
 
-    def __call__(self, said: Sequence[JudgeInput]) -> list[Verdict]:
-        """A verdict on each response; what was judged before is not judged again, unless the reply
-        could not be read in another process: then it is asked for once more.
+    def __call__(self, inputs: Sequence[JudgeInput]) -> list[Verdict]:
+        """A verdict on each response.
 
-        Raises CalibError when the judge cannot be reached or the record cannot be written;
-        finished verdicts are safe.
+        Recorded verdicts are reused. A reply that could not be read by an earlier process is
+        requested once more. Raises CalibError when the judge is unreachable or the verdicts cannot
+        be written; recorded verdicts are kept.
         """
         if not self.judge.costly:
-            return self.judge(said)
-        keys = [self._key(one) for one in said]
-        with RowStore.open(self.path) as record:
-            known = {key for key, line in record.finished.items() if line.get("label") is not None}
-            known |= self._said.keys()
-            new = {key: one for key, one in zip(keys, said, strict=True) if key not in known}
+            return self.judge(inputs)
+        keys = [self._key(judge_input) for judge_input in inputs]
+        with RowStore.open(self.path) as store:
+            known = {key for key, line in store.finished.items() if line.get("label") is not None}
+            known |= self._verdicts.keys()
+            new = {key: one for key, one in zip(keys, inputs, strict=True) if key not in known}
             distinct = len(set(keys))
-            earlier = len(set(keys) - new.keys() - self._said.keys())
+            earlier = len(set(keys) - new.keys() - self._verdicts.keys())
             with row_bar("judging", distinct, "responses", "judged") as bar:
                 bar.skip(distinct - len(new), earlier)
-                waiting = list(new)
-                for start in range(0, len(waiting), SEGMENT):
-                    segment = waiting[start : start + SEGMENT]
+                new_keys = list(new)
+                for start in range(0, len(new_keys), SEGMENT):
+                    segment = new_keys[start : start + SEGMENT]
                     try:
-                        verdicts = dict(
-                            enumerate(self.judge([new[key] for key in segment], bar.update))
-                        )
+                        verdicts = self.judge([new[key] for key in segment], bar.update)
                     except PartialVerdicts as stopped:
-                        record.append(self._lines(segment, new, stopped.finished))
+                        store.append(self._lines(segment, new, stopped.finished))
                         raise
-                    record.append(self._lines(segment, new, verdicts))
+                    store.append(self._lines(segment, new, dict(enumerate(verdicts))))
             for key in keys:
-                self._said[key] = _verdict(record.finished[key], self.path)
-        return [self._said[key] for key in keys]
+                self._verdicts[key] = _verdict(store.finished[key], self.path)
+        return [self._verdicts[key] for key in keys]
 
     def notes(self) -> list[str]:
-        """How many replies could not be read, and how far several models agreed."""
-        verdicts = list(self._said.values())
+        """The share of unreadable replies, and the agreement of several judge models."""
+        verdicts = list(self._verdicts.values())
         if not verdicts:
             return []
         failed = sum(verdict.label is None for verdict in verdicts)
@@ -85,92 +89,84 @@ class Judging:
             f"judge {self.judge.id}: {failed} of {len(verdicts)} verdicts ({share:.1%}) could not "
             "be read and are left out"
         ]
-        voted = [verdict.votes for verdict in verdicts if len(verdict.votes) > 1]
-        whole = [[str(v) for v in votes.values()] for votes in voted if None not in votes.values()]
-        if whole:
-            kappa = fleiss_kappa(whole)
-            shown = "undefined (one label only)" if math.isnan(kappa) else f"{kappa:.3f}"
+        votes = [verdict.votes.values() for verdict in verdicts if len(verdict.votes) > 1]
+        complete = [[str(vote) for vote in labels] for labels in votes if None not in labels]
+        if complete:
+            kappa = fleiss_kappa(complete)
+            value = "undefined (one label only)" if math.isnan(kappa) else f"{kappa:.3f}"
             notes.append(
-                f"judge {self.judge.id}: Fleiss' kappa {shown} between "
-                f"{len(whole[0])} models (n = {len(whole)} responses that all of them labelled)"
+                f"judge {self.judge.id}: Fleiss' kappa {value} between "
+                f"{len(complete[0])} models (n = {len(complete)} responses labelled by all models)"
             )
         return notes
 
-    def _key(self, said: JudgeInput) -> str:
-        """Names all that a verdict depends on, and nothing else: a judge of text is not asked twice
-        because a picture is at hand in the sweep and not afterwards."""
-        example = said.example
+    def _key(self, judge_input: JudgeInput) -> str:
+        """A hash of everything that a verdict depends on.
+
+        A picture enters it only if the judge looks at pictures: a text judge's verdict is reused
+        where the picture is unavailable.
+        """
+        example = judge_input.example
         if id(example) not in self._prompt_hashes:
-            known = [
+            parts = [
                 example.dataset,
                 example.query,
                 example.safety,
                 sorted(example.metadata.items()),
                 fingerprint(example) if self.pictures else None,
             ]
-            self._prompt_hashes[id(example)] = (example, json.dumps(known))
-        whole = json.dumps([self.judge.id, self._prompt_hashes[id(example)][1], said.response])
-        return hashlib.sha256(whole.encode()).hexdigest()[:24]
+            self._prompt_hashes[id(example)] = (example, json.dumps(parts))
+        prompt = self._prompt_hashes[id(example)][1]
+        text = json.dumps([self.judge.id, prompt, judge_input.response])
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def _lines(
-        self, keys: Sequence[str], said: Mapping[str, JudgeInput], verdicts: Mapping[int, Verdict]
+        self, keys: Sequence[str], inputs: Mapping[str, JudgeInput], verdicts: Mapping[int, Verdict]
     ) -> list[dict[str, Any]]:
-        return [self._line(keys[k], said[keys[k]], one) for k, one in verdicts.items()]
-
-    def _line(self, key: str, said: JudgeInput, verdict: Verdict) -> dict[str, Any]:
-        return {
-            "row": key,
-            "judge": self.judge.id,
-            "example": said.example.id,
-            "response": said.response,
-            "label": verdict.label,
-            "votes": dict(verdict.votes),
-            "replies": dict(verdict.replies),
-        }
+        return [
+            {
+                "row": keys[k],
+                "judge": self.judge.id,
+                "example": inputs[keys[k]].example.id,
+                "response": inputs[keys[k]].response,
+                "label": verdict.label,
+                "votes": dict(verdict.votes),
+                "replies": dict(verdict.replies),
+            }
+            for k, verdict in verdicts.items()
+        ]
 
 
 def _verdict(line: Record, path: Path) -> Verdict:
     label, replies, votes = line.get("label"), line.get("replies", {}), line.get("votes", {})
     if "label" not in line or not isinstance(replies, dict) or not isinstance(votes, dict):
         raise CalibError(
-            f"{path}: row {line['row']} is no verdict. The file was changed by something other "
-            "than calib. Delete that line; the response is then judged again."
+            "invalid-content",
+            f"{path}: row {line['row']} is no verdict. The file was changed by another program. "
+            "Delete that line; the response is then judged again.",
         )
     return Verdict(None if label is None else checked_label(label), replies, votes)
 
 
-def certain(judge: Judge) -> Callable[[Example, str], bool] | None:
-    """Whether the label of a response that begins so is certain; None where only the whole response
-    can be judged."""
+def is_final(judge: Judge) -> Callable[[Example, str], bool] | None:
+    """A test of whether the label of a response is certain from its beginning; None for a judge
+    that needs complete responses."""
     if not isinstance(judge, RuleBased):
         return None
-    settled, exact = judge.is_final, judge.id == "rules"
+    is_final_label, exact = judge.is_final, judge.id == "rules"
 
-    def is_certain(example: Example, response: str) -> bool:
+    def is_final_response(example: Example, response: str) -> bool:
         if example.dataset in SAFETY_DATASETS:
-            return settled(example, response)
-        if "kind" in example.metadata:  # "The answer is no" begins like neither answer
+            return is_final_label(example, response)
+        if "kind" in example.metadata:  # "The answer is" begins a right and a wrong answer alike
             return False
-        said = " ".join(response.split()).casefold()
-        return exact and not (example.answer or "").casefold().startswith(said)
+        beginning = " ".join(response.split()).casefold()
+        return exact and not (example.answer or "").casefold().startswith(beginning)
 
-    return is_certain
-
-
-@dataclass(frozen=True)
-class LabelledRow:
-    """The id of a row with its example, setting and label."""
-
-    row: str
-    example: str
-    method: str
-    layer: int | None
-    strength: float
-    label: str | None = None
-    """None for a question, and for a response that has no verdict."""
+    return is_final_response
 
 
-def judge_rows(rows: Sequence[PlannedRow], record: RowStore, judging: Judging) -> list[Judged]:
+def judge_rows(rows: Sequence[PlannedRow], store: RowStore, judging: Judging) -> list[Judged]:
     """Judge planned rows: queries get a label, questions are marked right or wrong."""
     labelled = [
         LabelledRow(
@@ -178,7 +174,7 @@ def judge_rows(rows: Sequence[PlannedRow], record: RowStore, judging: Judging) -
         )
         for row in rows
     ]
-    records = [record.finished[row.id] for row in rows]
+    records = [store.finished[row.id] for row in rows]
     return judge_responses(labelled, [row.example for row in rows], records, judging)
 
 
@@ -201,77 +197,93 @@ def judge_responses(
     return judged_of(rows, examples, records, given, judging.exact)
 
 
-def judged_of(
-    rows: Sequence[LabelledRow],
-    examples: Sequence[Example],
-    records: Sequence[Record],
-    labels: Sequence[str | None],
-    exact: bool,
-) -> list[Judged]:
-    """Recorded responses with their ``labels``, as scoring takes them; all correspond.
+def rejudge(
+    config: JudgeRunConfig, run: Run, out: Path | None
+) -> tuple[Run, dict[str, Path], list[str]]:
+    """Judge every response of ``run``, select its operating points anew and write its tables.
 
-    ``exact`` says that the judge knows the mini world's sentences, so that its questions are
-    compared word by word. Raises CalibError for an unknown label.
+    Layers stay those that the run reported on test: the others have no responses there. Returns the
+    run with the new labels, the paths written by what they are, and notes.
+
+    Raises CalibError when the judge is unknown or unreachable, the responses were cut for another
+    one, a picture that the judge looks at is unavailable, or ``out`` is the folder of a run.
     """
-    judged = []
-    for row, example, record, label in zip(rows, examples, records, labels, strict=True):
-        is_query, response = example.dataset in SAFETY_DATASETS, record["response"]
-        judged.append(
-            Judged(
-                example_id=example.id,
-                pair=example.pair,
-                dataset=example.dataset,
-                variant=example.variant,
-                category=example.category,
-                split=example.split,
-                safety=example.safety,
-                method=row.method,
-                layer=row.layer,
-                strength=row.strength,
-                label=checked_label(label) if is_query and label is not None else None,
-                correct=None if is_query else is_correct_answer(example, response, exact),
-                kl=record["kl"] if example.dataset == "utility" else None,
-                unread=parse_answer(example, response) is None
-                if "kind" in example.metadata
-                else None,
-                empty=not response.strip(),
-            )
+    if out is not None and (out / RUN_FILE).exists():
+        raise CalibError(
+            "already-exists",
+            f"{out} is the folder of a run, whose own tables would be overwritten. Give another "
+            "folder with out=FOLDER, or omit out.",
         )
-    return judged
-
-
-def write_labels(path: Path, rows: Sequence[str], judged: Sequence[Judged], judge: str) -> None:
-    """Write one line of JSON per row id: example, setting, label and the judge that gave it."""
-    lines = [
-        json.dumps(
-            {
-                "row": row,
-                "example": response.example_id,
-                "method": response.method,
-                "layer": response.layer,
-                "strength": response.strength,
-                "label": response.label,
-                "correct": response.correct,
-                "judge": judge,
-            }
-        )
-        for row, response in zip(rows, judged, strict=True)
+    judge = choose_judge(config.judge, run.data, run.checkpoint)
+    require_complete_responses(run, judge.id)
+    pictures = sees_pictures(config.judge)
+    if pictures:
+        run = run.with_pictures("judge.image=true shows the judge every picture")
+    judging = Judging(judge, run.folder, pictures)
+    examples = [run.examples[row.example] for row in run.rows]
+    records = [run.responses[row.row] for row in run.rows]
+    judged = judge_responses(run.rows, examples, records, judging)
+    mapping = config.mapping or run.mapping
+    tested = score([response for response in judged if response.split == "test"], mapping)
+    validated = score([response for response in judged if response.split == "validation"], mapping)
+    reported = {(result.method, result.layer) for result in tested}
+    candidates = [result for result in validated if (result.method, result.layer) in reported]
+    points = {str(point["method"]): point for point in run.operating_points}
+    selected = {method: select_operating_point(candidates, method) for method in points}
+    prompts = [method for method, point in points.items() if point.get("prompt_only")]
+    rejudged = run.replace(
+        folder=out or run.folder / "judged" / _folder_name(judge.id, mapping, run.mapping),
+        settings=run.settings | {"mapping": mapping},
+        results=rounded(in_order([*validated, *tested])),
+        operating_points=operating_point_records(
+            run.checkpoint,
+            selected,
+            {method: str(point["strength_means"]) for method, point in points.items()},
+            prompts,
+            next((method for method, point in points.items() if point.get("reference")), None),
+        ),
+        rows=[
+            replace(row, label=response.label)
+            for row, response in zip(run.rows, judged, strict=True)
+        ],
+        judge=judge.id,
+        judged=judged,
+    )
+    both = [
+        (before.label, after.label)
+        for before, after in zip(run.rows, rejudged.rows, strict=True)
+        if before.label is not None and after.label is not None
     ]
-    write_atomically(path, "".join(line + "\n" for line in lines))
+    changed = sum(before != after for before, after in both)
+    notes = [f"{changed} of {len(both)} labels differ from those of the run's judge, {run.judge}"]
+    if left_out := unjudged(judged):
+        notes.append(f"{left_out} of {len(judged)} responses got no label and are left out")
+    notes += judging.notes()
+    if {method for method, _ in reported} - {BASELINE, *prompts}:
+        notes.append("methods stay fitted to the labels of the run's own judge")
+    return rejudged, rejudged.write_scores(), notes
 
 
-_NUMBER = int | float
-_LABELLED = {
-    **dict.fromkeys(("row", "example", "method", "judge"), str),
-    "layer": int | None,
-    "strength": _NUMBER,
-    "label": str | None,
-}
+def require_complete_responses(run: Run, judge: str) -> None:
+    """Raise CalibError when generation.early_stop cut responses and ``judge`` is not the run's own.
+
+    A cut response ends as soon as the run's judge is certain of its label, so that no other judge,
+    and no person, can label it.
+    """
+    cut = sum(run.responses[row.row].get("finish") == "cut" for row in run.rows)
+    if cut and judge != run.judge:
+        raise CalibError(
+            "conflicting-settings",
+            f"{cut} responses of {run.folder} were cut as soon as judge {run.judge} was certain of "
+            "their label (generation.early_stop=true), so only it can judge them. Run the sweep "
+            "without early_stop to label its responses in another way.",
+        )
 
 
-def read_labels(path: Path) -> tuple[list[LabelledRow], str]:
-    """The rows of labels.jsonl, and the id of the judge. Raises CalibError for a damaged file."""
-    lines = read_lines(path, _LABELLED)
-    names = ("row", "example", "method", "layer", "strength", "label")
-    rows = [LabelledRow(*(line[name] for name in names)) for line in lines]
-    return [replace(row, strength=float(row.strength)) for row in rows], lines[0]["judge"]
+def _folder_name(judge: str, mapping: str, own: str) -> str:
+    """Name of the folder for a judge's labels under a mapping; ``own`` is the run's mapping."""
+    # A judge's id comes from third-party model names: it must not lead out of the folder.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", judge).strip("._-")[:80]
+    if name != judge or not name:  # two judges must not share a folder
+        name = f"{name}-{hashlib.sha256(judge.encode()).hexdigest()[:8]}".lstrip("-")
+    return name if mapping == own else f"{name}-{mapping}"

@@ -1,9 +1,9 @@
-"""Strengths by what they cost: the largest ones within a budget of KL, and what they do there.
+"""Strengths within a budget of KL, and the layer with the largest effect at that cost.
 
-Methods, layers and operators have strengths in units of their own. What compares them is the mean
-KL(calibrated || base) of the first response token over utility questions: methods are compared at
-equal cost, and a layer is chosen by its effect at that cost (as refusal_direction chooses under a
-KL threshold, arXiv 2406.11717, section 2.3).
+Strengths of different methods, layers and operators have different units. They are compared by
+their cost: the mean KL(calibrated || base) of the first response token over utility questions.
+Methods are compared at equal cost, and a layer is selected by its effect at that cost, as
+refusal_direction selects under a KL threshold (arXiv 2406.11717, section 2.3).
 """
 
 import json
@@ -18,30 +18,34 @@ from calib.data.example import Example
 from calib.data.splits import limit_examples
 from calib.engine.engine import Engine
 from calib.engine.request import Request
-from calib.interventions.intervention import Method, Setting
-from calib.runs.generate import answer
+from calib.interventions.intervention import BASELINE, Method, Setting
+from calib.runs.generate import generate
+from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
+from calib.scoring.intervals import Interval, paired_difference
+from calib.scoring.judged import cluster_of, is_safe_response
 from calib.util.files import write_atomically
-from calib.util.progress import Step, row_bar, tell
+from calib.util.progress import Step, log_line, row_bar
 from calib.util.terminal import terminal_safe
 
 FILE = "strengths.json"
 QUESTIONS = 64
 """Most utility questions that a cost is measured on, drawn from all of them."""
 OCTAVES = 5
-"""The first search goes from the axis' usual strength so many doublings down and up."""
+"""The first search covers this many doublings below and above the axis' default scale."""
 STEPS = 5
 """Strengths tried within a bracket in each of the finer searches."""
 SEARCHES = 3
+EFFECT_EXAMPLES = 96
+"""Most validation examples that an effect is measured on, in equal numbers from all parts."""
 
-Place = tuple[int | None, int]
-"""Layer and sign."""
+LayerAndSign = tuple[int | None, int]
 
 
 @dataclass(frozen=True)
 class CostedStrength:
-    """A strength and its cost."""
+    """A strength at a layer, and its cost."""
 
     layer: int | None
     strength: float
@@ -52,131 +56,210 @@ class CostedStrength:
 
 
 Costs = Callable[[Sequence[tuple[int | None, float]]], list[float]]
-"""Mean KL at layers and strengths."""
+"""Mean KL at each layer and strength, in nats."""
 
 
-def within_budget(
+def strengths_within_budget(
     engine: Engine,
     method: Method,
     questions: Sequence[Example],
     budget: float,
     folder: Path,
 ) -> list[CostedStrength]:
-    """The largest strength of each sign at each layer of a method whose cost is within budget.
+    """The largest strength of each sign at each layer of a method whose cost is within ``budget``.
 
-    Places where even the smallest strength costs more are missing. Kept in the run's folder, so
-    that a resumed run goes on with the very same strengths.
+    A layer and sign are left out if even the smallest strength costs more. The strengths are stored
+    in the run's ``folder``, so that a resumed run uses the same ones.
     """
     path, key = folder / FILE, f"{method.name} {budget:g}"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    if key in known:
-        tell(
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    if key in stored:
+        log_line(
             f"cost of {terminal_safe(method.name)}: strengths read from {terminal_safe(str(path))}"
         )
     else:
-        asked = limit_examples(list(questions), QUESTIONS)
-        total = (2 * OCTAVES + 1 + (SEARCHES - 1) * STEPS) * len(asked)
+        questions = limit_examples(list(questions), QUESTIONS)
+        total = (2 * OCTAVES + 1 + (SEARCHES - 1) * STEPS) * len(questions)
         places = list(product(method.layers, (1, -1) if method.axis.signed else (1,)))
         with row_bar(f"cost of {method.name}", total * len(places)) as bar:
-            first = Engine(engine.vlm, replace(engine.decoding, max_new_tokens=1, temperature=0.0))
+            decoding = replace(engine.decoding, max_new_tokens=1, temperature=0.0)
+            first_token = Engine(engine.vlm, decoding)
 
             def costs(points: Sequence[tuple[int | None, float]]) -> list[float]:
                 settings = [method.setting(*point) for point in points]
-                return _costs(first, asked, settings, bar)
+                return _costs(first_token, questions, settings, bar)
 
-            known[key] = [
-                asdict(one) for one in search(costs, places, method.axis.default_scale, budget)
-            ]
-        write_atomically(path, json.dumps(known, indent=1) + "\n")
-    return [CostedStrength(**one) for one in known[key]]
+            strengths = search_strengths(costs, places, method.axis.default_scale, budget)
+        stored[key] = [asdict(strength) for strength in strengths]
+        write_atomically(path, json.dumps(stored, indent=1) + "\n")
+    return [CostedStrength(**strength) for strength in stored[key]]
 
 
-def search(
-    costs: Costs, places: Sequence[Place], usual: float, budget: float
+def search_strengths(
+    costs: Costs, places: Sequence[LayerAndSign], scale: float, budget: float
 ) -> list[CostedStrength]:
-    """The largest strength at each place before the cost first exceeds the budget.
+    """The largest strength at each layer and sign before the cost first exceeds ``budget``.
 
-    Doublings find a bracket, two finer searches narrow it to a factor of 2^(1/36), about 2%.
+    Doublings around ``scale`` find a bracket; two finer searches narrow it to a factor of
+    2^(1/36), about 2%.
     """
     octaves = range(-OCTAVES, OCTAVES + 1)
-    tried = {place: [usual * 2.0**k for k in octaves] for place in places}
-    held: dict[Place, CostedStrength] = {}
-    ended: set[Place] = set()
+    tried = {place: [scale * 2.0**k for k in octaves] for place in places}
+    best: dict[LayerAndSign, CostedStrength] = {}
+    at_end: set[LayerAndSign] = set()
     ratio = 2.0
     for search in range(SEARCHES):
-        points = [(*place, s) for place, strengths in tried.items() for s in strengths]
-        cost = dict(
-            zip(points, costs([(layer, sign * s) for layer, sign, s in points]), strict=True)
-        )
-        for place, strengths in tried.items():
-            for strength in strengths:
-                if not cost[*place, strength] <= budget:
+        points = [(*place, size) for place, sizes in tried.items() for size in sizes]
+        kls = costs([(layer, sign * size) for layer, sign, size in points])
+        cost = dict(zip(points, kls, strict=True))
+        for place, sizes in tried.items():
+            for size in sizes:
+                if not cost[*place, size] <= budget:
                     break
-                held[place] = CostedStrength(place[0], place[1] * strength, cost[*place, strength])
+                best[place] = CostedStrength(place[0], place[1] * size, cost[*place, size])
             else:
                 if search == 0:
-                    ended.add(place)
+                    at_end.add(place)
         ratio **= 1 / (STEPS + 1)
         tried = {
-            place: [abs(one.strength) * ratio**k for k in range(1, STEPS + 1)]
-            for place, one in held.items()
-            if place not in ended
+            place: [abs(found.strength) * ratio**k for k in range(1, STEPS + 1)]
+            for place, found in best.items()
+            if place not in at_end
         }
         if not tried:
             break
-    return [replace(one, at_end=place in ended) for place, one in held.items()]
+    return [replace(found, at_end=place in at_end) for place, found in best.items()]
 
 
 def _costs(
-    engine: Engine, asked: Sequence[Example], settings: Sequence[Setting], bar: Step
+    engine: Engine, questions: Sequence[Example], settings: Sequence[Setting], bar: Step
 ) -> list[float]:
-    rows = Planner(engine).rows(asked, settings)  # settings of one example stand together
-    found = engine.answer(
-        [Request(row.shown, row.edits, reference=row.base) for row in rows], bar.update
+    rows = Planner(engine).rows(questions, settings)  # the settings of a question are adjacent
+    responses = engine.answer(
+        [Request(row.prompt, row.edits, reference=row.reference) for row in rows], bar.update
     )
-    # Where the model's output is not finite its KL says nothing: more than any budget.
+    # Without finite logits there is no KL: more than any budget.
     kls = [
         inf if response.kl is None or response.finish == "not_finite" else response.kl
-        for response in found
+        for response in responses
     ]
     return [fmean(kls[k :: len(settings)]) for k in range(len(settings))]
 
 
-def whole_within_budget(
+def integers_within_budget(
     planner: Planner,
-    record: RowStore,
+    store: RowStore,
     method: Method,
     strengths: Sequence[float],
     questions: Sequence[Example],
     budget: float,
 ) -> list[CostedStrength]:
-    """The same where strength counts something: the largest of the given ones within budget."""
-    asked = limit_examples(list(questions), QUESTIONS)
-    found: dict[int | None, CostedStrength] = {}
+    """The largest of ``strengths`` within ``budget`` at each layer, for a method whose strength is
+    a count."""
+    questions = limit_examples(list(questions), QUESTIONS)
     points = list(product(method.layers, sorted(s for s in set(strengths) if s)))
-    asked_at = [planner.rows(asked, [method.setting(*point)]) for point in points]
-    total = sum(len({row.id for row in rows}) for rows in asked_at)
+    planned = [planner.rows(questions, [method.setting(*point)]) for point in points]
+    total = sum(len({row.id for row in rows}) for rows in planned)
+    best: dict[int | None, CostedStrength] = {}
     with row_bar(f"cost of {method.name}", total) as bar:
-        for (layer, strength), rows in zip(points, asked_at, strict=True):
-            counting = answer(planner, rows, record, progress=bar)
-            cost = fmean(record.finished[row.id]["kl"] for row in counting)
+        for (layer, strength), rows in zip(points, planned, strict=True):
+            final = generate(planner, rows, store, progress=bar)
+            cost = fmean(store.finished[row.id]["kl"] for row in final)
             if cost <= budget:
-                found[layer] = CostedStrength(layer, strength, cost)
-    return list(found.values())
+                best[layer] = CostedStrength(layer, strength, cost)
+    return list(best.values())
 
 
 def budget_notes(
-    method: Method, priced: Sequence[CostedStrength], budget: float, layers: Sequence[int | None]
+    method: Method, costed: Sequence[CostedStrength], budget: float, layers: Sequence[int | None]
 ) -> list[str]:
-    """What a reader should know about strengths that were chosen by their cost."""
+    """Notes on the strengths that a budget allows at ``layers``."""
+    own = [strength for strength in costed if strength.layer in layers]
     shown = ", ".join(
         ("" if one.layer is None else f"layer {one.layer}: ") + f"{one.strength:+.3g}"
-        for one in priced
-        if one.layer in layers
+        for one in own
     )
     notes = [
         f"{method.name}: strengths within KL {budget:g} on utility questions: {shown or 'none'}"
     ]
-    if any(one.at_end for one in priced if one.layer in layers):
+    if any(strength.at_end for strength in own):
         notes.append(f"{method.name}: the largest strength that was tried is within the budget")
     return notes
+
+
+@dataclass(frozen=True)
+class LayerEffect:
+    """The effect of one layer at the budget of KL."""
+
+    layer: int
+    strength: float
+    """The largest strength within the budget."""
+    against: float
+    """The most negative strength within the budget; 0, the uncalibrated model, if there is none."""
+    kl: float
+    """Cost of ``strength``, in nats."""
+    rise: Interval
+    """Rise of the share of refused or warned queries from ``against`` to ``strength``."""
+
+
+def layer_effects(
+    planner: Planner,
+    store: RowStore,
+    judging: Judging,
+    method: Method,
+    costed: Sequence[CostedStrength],
+    examples: Sequence[Example],
+) -> list[LayerEffect]:
+    """The effect of each layer that has a strength within the budget.
+
+    Examples without a label under one of the two strengths are left out; n of ``rise`` counts the
+    others.
+    """
+    parts = {example.dataset for example in examples}
+    examples = limit_examples(list(examples), EFFECT_EXAMPLES // max(1, len(parts)))
+    compared: list[tuple[CostedStrength, float]] = []
+    for layer in method.layers:
+        own = {one.strength > 0: one for one in costed if one.layer == layer}
+        if layer is not None and True in own:
+            compared.append((own[True], own[False].strength if False in own else 0.0))
+    planned = []
+    for largest, against in compared:
+        settings = [
+            method.setting(largest.layer, strength) if strength else BASELINE
+            for strength in (largest.strength, against)
+        ]
+        planned.append([planner.rows(examples, [setting]) for setting in settings])
+    total = sum(len({row.id for row in rows}) for both in planned for rows in both)
+    with row_bar(f"effect of {method.name}", total) as bar:
+        final = [
+            [generate(planner, rows, store, progress=bar) for rows in both] for both in planned
+        ]
+    effects = []
+    for (largest, against), both in zip(compared, final, strict=True):
+        judged = [judge_rows(rows, store, judging) for rows in both]
+        pairs = [
+            (cluster_of(a), is_safe_response(a.label), is_safe_response(b.label))
+            for a, b in zip(*judged, strict=True)
+            if a.label is not None and b.label is not None
+        ]
+        if pairs:
+            clusters, refused, refused_before = zip(*pairs, strict=True)
+            rise = paired_difference(refused, refused_before, clusters)
+            assert largest.layer is not None
+            effects.append(LayerEffect(largest.layer, largest.strength, against, largest.kl, rise))
+    return effects
+
+
+def largest_effect(effects: Sequence[LayerEffect]) -> LayerEffect:
+    """The effect that moves refusals most, up or down; the lower layer on a tie."""
+    return max(effects, key=lambda effect: (round(abs(effect.rise.value), 9), -effect.layer))
+
+
+def effect_note(method: Method, effects: Sequence[LayerEffect], best: LayerEffect) -> str:
+    """A note on the layer that was selected by its effect."""
+    shown = ", ".join(f"{effect.layer}: {100 * effect.rise.value:+.0f}" for effect in effects)
+    return (
+        f"{method.name}: layer {best.layer} was chosen by its effect, the rise of refusals in "
+        f"points from strength {best.against:+.3g} to {best.strength:+.3g}, each within the budget "
+        f"of KL (n = {best.rise.n}). By layer: {shown}"
+    )

@@ -1,9 +1,7 @@
-"""The manifest of a run folder: its identity, its provenance, and whether its rows can be reused.
+"""The manifest of a run folder, run.json, which decides whether recorded rows can be reused.
 
-``run.json`` holds the "identity" of a run, what must agree for rows to belong together, and its
-"provenance", what else there is to know about how it was made.
-
-Nothing about whose machine it was: no host or user names, paths or environment variables.
+"identity" is everything that must agree for rows to belong together, "provenance" how the run was
+made. Neither identifies a machine: no host or user names, paths or environment variables.
 """
 
 import dataclasses
@@ -21,12 +19,15 @@ from typing import Any
 
 import calib
 from calib.config.typed import current_names, former_names
+from calib.data.example import Example
+from calib.runs.row_store import ROWS_FILE
+from calib.runs.run_files import DIRECTIONS
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 
 RUN_FILE = "run.json"
-# What changes where or how fast rows are made or how they are scored, but not the rows: a run that
-# ran out of memory can be continued with smaller batches, and scored again by another mapping.
+# Settings that change where or how fast rows are made, or how they are scored, but not the rows: a
+# run that ran out of memory resumes with smaller batches, and is scored again by another mapping.
 NOT_IDENTITY = (
     "out",
     "generation.batch_rows",
@@ -50,87 +51,93 @@ def identity_of(config: object) -> dict[str, Any]:
     settings = _as_json(dataclasses.asdict(config))
     for key in NOT_IDENTITY:
         *groups, last = key.split(".")
-        holder = settings
+        group_settings = settings
         for group in groups:
-            holder = holder.get(group, {})
-        holder.pop(last, None)
+            group_settings = group_settings.get(group, {})
+        group_settings.pop(last, None)
     return settings
 
 
-def folder_name(names: Sequence[str], config: object, fingerprint: str = "") -> Path:
-    """The folder of a run: ``names`` (model, method, data) for people, and a hash of the rest.
+def examples_identity(examples: Sequence[Example]) -> str:
+    """Number and hash of the examples of a run, without pictures, which row ids include."""
+    text = "\n".join(f"{e.id} {e.split} {e.query!r} {e.system!r}" for e in examples)
+    return f"{len(examples)} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
-    The rest is ``config`` and the ``fingerprint`` of the weights. The same command finds its rows
-    again, and new weights under an old name get a folder of their own.
+
+def run_folder(names: Sequence[str], config: object, fingerprint: str = "") -> Path:
+    """The default folder of a run: ``names`` (model, method, data), then a hash.
+
+    The hash is of ``config`` and the ``fingerprint`` of the weights: the same command finds its
+    rows, and new weights of an old name get another folder.
     """
     # Under their first names, so that a renamed setting does not move the run to another folder.
     settings = former_names(identity_of(config))
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256((canonical + fingerprint).encode()).hexdigest()[:8]
-    return Path("runs") / "-".join([*map(_plain, names), digest])
+    return Path("runs") / "-".join([*map(_file_name, names), digest])
 
 
-def check_same_run(
-    folder: str | Path,
-    identity: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    *,
-    unfinished: bool = False,
+def claim_folder(
+    folder: str | Path, identity: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Make ``folder`` the run of ``identity``, or check that it is; its rows can then be reused.
+    """Make ``folder`` the run of ``identity``, or check that it is, so that its rows can be reused.
 
-    ``identity`` is what must agree (configuration, fingerprints of model and data); ``provenance``
-    is noted beside it when the run begins, and never compared. ``unfinished`` says that the folder
-    holds no row and no direction yet: there is nothing to protect, so the run of something else
-    that was begun there is replaced instead of refused.
+    ``provenance`` is recorded when the run starts and never compared. A run that has no rows and no
+    directions yet is replaced. Returns the content of run.json.
 
-    Returns the content of run.json.
-
-    Raises:
-        CalibError: the folder holds a run of something else; the message says what differs.
+    Raises CalibError, naming the differences, when the folder contains another run.
     """
     path = Path(folder) / RUN_FILE
     identity = _as_json(identity)
-    run = read_run(folder) if path.exists() else None
-    changes = list(_changes(run["identity"], identity)) if run else []
-    if run is None or (changes and unfinished):
-        run = {"identity": identity, "provenance": _as_json(provenance)}
-        write_atomically(path, json.dumps(run, indent=2, ensure_ascii=False) + "\n")
-        return run
+    manifest = read_manifest(folder) if path.exists() else None
+    changes = list(_changes(manifest["identity"], identity)) if manifest else []
+    if manifest is None or (changes and not _holds_work(Path(folder))):
+        manifest = {"identity": identity, "provenance": _as_json(provenance)}
+        write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        return manifest
     if changes:
         shown = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
         more = len(changes) - _MOST_CHANGES_SHOWN
         raise CalibError(
-            f"{folder} holds a run of something else (there → now):\n{shown}\n"
+            "different-run",
+            f"{folder} contains a run with a different configuration (there → now):\n{shown}\n"
             + (f"  and {more} more\n" if more > 0 else "")
-            + "Give another folder with out=FOLDER, or go back to what the run was made with."
+            + "Give another folder with out=FOLDER, or restore the configuration of the run.",
         )
-    return run
+    return manifest
 
 
-def read_run(folder: str | Path) -> dict[str, Any]:
-    """What ``folder`` is a run of: its "identity" and "provenance".
+def _holds_work(folder: Path) -> bool:
+    """Whether a folder contains rows or directions."""
+    rows = folder / ROWS_FILE
+    return (rows.exists() and rows.stat().st_size > 0) or (folder / DIRECTIONS).exists()
 
-    Raises:
-        CalibError: it is not the folder of a run.
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The content of run.json, with present names of settings in its identity.
+
+    Raises CalibError when there is none, or it is damaged.
     """
     path = Path(folder) / RUN_FILE
     try:
-        run = json.loads(path.read_bytes())
+        manifest = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise CalibError(
-            f"{folder} is not the folder of a run: there is no {RUN_FILE} in it. "
-            "calib.sweep prints the folder it writes to."
+            "unfinished-run",
+            f"{folder} is not the folder of a run: it has no {RUN_FILE}. Give the folder that "
+            "calib.sweep prints.",
         ) from error
     except (OSError, ValueError) as error:
-        raise CalibError(f"{path} cannot be read ({error}).") from error
-    if not isinstance(run, dict) or not isinstance(run.get("identity"), dict):
-        raise CalibError(f"{path} does not say what it is a run of: there is no 'identity' in it.")
-    return {**run, "identity": current_names(run["identity"])}
+        raise CalibError("unreadable", f"{path} cannot be read ({error}).") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("identity"), dict):
+        raise CalibError(
+            "invalid-content", f"{path} has no 'identity'. Run the command again in a new folder."
+        )
+    return {**manifest, "identity": current_names(manifest["identity"])}
 
 
-def _plain(name: str) -> str:
-    # Names may come from files of others: nothing in them may lead out of the folder of runs.
+def _file_name(name: str) -> str:
+    # Names may come from third-party files: nothing in them may lead out of the folder of runs.
     return re.sub(r"[^A-Za-z0-9_.]+", "_", name).strip("._")[:40] or "unnamed"
 
 
@@ -167,8 +174,10 @@ CHECKOUT = Path(calib.__file__).resolve().parent.parent
 
 
 def provenance() -> dict[str, Any]:
-    """Day (UTC), versions and commit, as JSON. A package that is not installed, or a commit where
-    calib is no checkout, is None; "changed" says that the checkout's files differ from its commit.
+    """Day (UTC), versions and commit, as JSON.
+
+    A missing package is None, and so is the commit if calib is not a git checkout; "changed" is
+    whether files of the checkout differ from its commit.
     """
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -189,11 +198,10 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    # Only a checkout of calib itself: installed into another project's virtual environment, git
-    # would answer for that project.
+    # In a virtual environment inside another project, git would report that project's commit.
     if not (CHECKOUT / ".git").exists():
         return None
-    # Inside a git hook these point at whatever repository the hook runs for.
+    # Inside a git hook, GIT_ variables name the repository that the hook runs for.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
         result = subprocess.run(

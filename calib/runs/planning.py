@@ -1,7 +1,7 @@
-"""Plan the rows of a sweep: which example is shown how, under which edits.
+"""Plan the rows of a sweep: the prompt and the edits of each example under each setting.
 
-A row is (example, setting). Its id hashes everything its answer depends on, so a row that is in the
-record is never computed again, and rows of one record may serve several methods.
+A row id is a hash of everything that the response depends on. A recorded row is therefore never
+generated again, and several methods share the rows that they have in common.
 """
 
 import hashlib
@@ -17,128 +17,133 @@ from calib.interventions.intervention import PromptFlow, Setting
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """One example under one setting, as it is asked."""
+    """One example under one setting, as one request to the model."""
 
     id: str
     example: Example
     setting: Setting
-    shown: Example
-    """What the model sees; the example itself unless a dialogue changes it."""
+    prompt: Example
+    """The example as the model sees it; the same object unless a prompt flow rewrites it."""
     edits: Edits
-    looks: str
-    """Fingerprint of what is shown."""
-    base: Example | None = None
-    """What KL is measured against where something else is shown."""
-    said: tuple[str, ...] = ()
-    """What was answered in the earlier steps of its dialogue."""
+    prompt_hash: str
+    reference: Example | None = None
+    """The unedited prompt that KL is measured against; None where it is ``prompt``."""
+    earlier_responses: tuple[str, ...] = ()
+    """Responses in the earlier steps of the prompt flow."""
 
     @property
-    def open(self) -> bool:
-        """Whether its dialogue may go on after this step."""
-        dialogue = self.setting.intervention.prompt_flow
-        return dialogue is not None and dialogue.multi_step
+    def may_continue(self) -> bool:
+        """Whether another step of a prompt flow may follow."""
+        flow = self.setting.intervention.prompt_flow
+        return flow is not None and flow.multi_step
 
 
 class Planner:
-    """Makes rows. Examples that look alike are shown as one object, so that they are read once."""
+    """Plans rows. Examples with equal prompts share one object, so that each is read once."""
 
     def __init__(self, engine: Engine | RemoteEngine, cut_by: str = "") -> None:
-        """``cut_by`` names the judge that ends responses early, if one does."""
+        """``cut_by`` is the id of the judge that ends responses early, empty if none does."""
         self.engine = engine
-        self.how = engine.decoding.identity
-        self.cut = f"/cut by {cut_by}" if cut_by else ""
-        self._looks: dict[int, tuple[Example, str]] = {}  # by id(); holds the example alive
-        self._alike: dict[str, Example] = {}
+        self._cut = f"/cut by {cut_by}" if cut_by else ""
+        self._hashes: dict[int, tuple[Example, str]] = {}  # by id(); holds the example alive
+        self._first: dict[str, Example] = {}
 
     def rows(self, examples: Sequence[Example], settings: Sequence[Setting]) -> list[PlannedRow]:
-        """Every example under every setting; settings of one example stand together."""
+        """Every example under every setting; the settings of one example are adjacent."""
         columns = []
-        first: dict[int, list[Example]] = {}  # by dialogue
+        first_prompts: dict[int, list[Example]] = {}  # by id() of the prompt flow
         for setting in settings:
-            dialogue = setting.intervention.prompt_flow
-            if dialogue is None:
-                shown = list(examples)
+            flow = setting.intervention.prompt_flow
+            if flow is None:
+                prompts = list(examples)
             else:
-                if id(dialogue) not in first:
-                    first[id(dialogue)] = [_first(dialogue, example) for example in examples]
-                shown = first[id(dialogue)]
-            columns.append(self._asked(examples, [setting] * len(examples), shown))
+                if id(flow) not in first_prompts:
+                    first_prompts[id(flow)] = [_first_prompt(flow, one) for one in examples]
+                prompts = first_prompts[id(flow)]
+            columns.append(self._rows(examples, [setting] * len(examples), prompts))
         return [row for rows in zip(*columns, strict=True) for row in rows]
 
-    def next_step(self, rows: Sequence[PlannedRow], said: Sequence[str]) -> list[PlannedRow | int]:
-        """The next step of each row's dialogue, or the place of the response that counts."""
-        found: list[PlannedRow | int] = []
-        for row, text in zip(rows, said, strict=True):
-            dialogue = row.setting.intervention.prompt_flow
-            assert dialogue is not None
-            so_far = (*row.said, text)
-            step = dialogue.next(row.example, so_far)
-            found.append(step if isinstance(step, int) else replace(row, shown=step, said=so_far))
-        going = [row for row in found if isinstance(row, PlannedRow)]
-        asked = iter(
-            self._asked(
-                [row.example for row in going],
-                [row.setting for row in going],
-                [row.shown for row in going],
-                [row.said for row in going],
+    def next_steps(
+        self, rows: Sequence[PlannedRow], responses: Sequence[str]
+    ) -> list[PlannedRow | int]:
+        """The next step of each row's prompt flow after its response, or, at its end, the index of
+        the step whose response is the method's."""
+        steps: list[PlannedRow | int] = []
+        for row, response in zip(rows, responses, strict=True):
+            flow = row.setting.intervention.prompt_flow
+            assert flow is not None
+            so_far = (*row.earlier_responses, response)
+            step = flow.next(row.example, so_far)
+            if isinstance(step, int):
+                steps.append(step)
+            else:
+                steps.append(replace(row, prompt=step, earlier_responses=so_far))
+        continuing = [step for step in steps if isinstance(step, PlannedRow)]
+        planned = iter(
+            self._rows(
+                [row.example for row in continuing],
+                [row.setting for row in continuing],
+                [row.prompt for row in continuing],
+                [row.earlier_responses for row in continuing],
             )
         )
-        return [step if isinstance(step, int) else next(asked) for step in found]
+        return [step if isinstance(step, int) else next(planned) for step in steps]
 
-    def _asked(
+    def _rows(
         self,
         examples: Sequence[Example],
         settings: Sequence[Setting],
-        shown: Sequence[Example],
-        said: Sequence[tuple[str, ...]] = (),
+        prompts: Sequence[Example],
+        earlier: Sequence[tuple[str, ...]] = (),
     ) -> list[PlannedRow]:
-        seen = [self._same(one) for one in shown]
-        edits = _edits(settings, [one for one, _ in seen])
+        shared = [self._shared(prompt) for prompt in prompts]
+        edits = _edits(settings, [prompt for prompt, _ in shared])
         rows = []
         for k, (example, setting) in enumerate(zip(examples, settings, strict=True)):
-            one, looks = seen[k]
-            plain, own_looks = self._same(example)
-            base = None if looks == own_looks else plain
+            prompt, prompt_hash = shared[k]
+            unedited, unedited_hash = self._shared(example)
             row = PlannedRow(
-                "", example, setting, one, edits[k], looks, base, said[k] if said else ()
+                "",
+                example,
+                setting,
+                prompt,
+                edits[k],
+                prompt_hash,
+                None if prompt_hash == unedited_hash else unedited,
+                earlier[k] if earlier else (),
             )
-            # What counts of a dialogue of several steps is known at its end: none of it is cut.
-            parts = [self.engine.vlm.fingerprint, looks, self.how + ("" if row.open else self.cut)]
-            parts += [own_looks] if base else []
+            # Which response counts is known at the end of a prompt flow, so none of them is cut.
+            cut = "" if row.may_continue else self._cut
+            parts = [self.engine.vlm.fingerprint, prompt_hash, self.engine.decoding.identity + cut]
+            parts += [unedited_hash] if row.reference else []
             parts += [",".join(edit.identity for edit in edits[k])]
             digest = hashlib.sha256("/".join(parts).encode()).hexdigest()
             rows.append(replace(row, id=digest[:24]))
         return rows
 
-    def _same(self, example: Example) -> tuple[Example, str]:
-        """The first example that looks like this one, and what it looks like."""
-        if id(example) not in self._looks:
-            self._looks[id(example)] = (example, fingerprint(example))
-        looks = self._looks[id(example)][1]
-        return self._alike.setdefault(looks, example), looks
+    def _shared(self, prompt: Example) -> tuple[Example, str]:
+        """The first example with the same prompt, and the hash of that prompt."""
+        if id(prompt) not in self._hashes:
+            self._hashes[id(prompt)] = (prompt, fingerprint(prompt))
+        prompt_hash = self._hashes[id(prompt)][1]
+        return self._first.setdefault(prompt_hash, prompt), prompt_hash
 
 
-def _first(dialogue: PromptFlow, example: Example) -> Example:
-    shown = dialogue.next(example, ())
-    assert isinstance(shown, Example), "a dialogue begins with a question"
-    return shown
+def _first_prompt(flow: PromptFlow, example: Example) -> Example:
+    prompt = flow.next(example, ())
+    assert isinstance(prompt, Example), "a prompt flow begins with a prompt"
+    return prompt
 
 
-def _edits(settings: Sequence[Setting], shown: Sequence[Example]) -> list[Edits]:
-    """The edits of rows; each setting is asked once for all of its examples."""
-    found: list[Edits] = [()] * len(shown)
+def _edits(settings: Sequence[Setting], prompts: Sequence[Example]) -> list[Edits]:
+    """The edits of each row, computed once per setting for all of its prompts."""
+    edits: list[Edits] = [()] * len(prompts)
     by_setting: dict[int, list[int]] = {}
     for k, setting in enumerate(settings):
         by_setting.setdefault(id(setting), []).append(k)
-    for places in by_setting.values():
-        change = settings[places[0]].intervention
-        for k, edits in zip(places, change.edits_for([shown[k] for k in places]), strict=True):
-            found[k] = edits
-    return found
-
-
-def plan_rows(
-    engine: Engine, examples: Sequence[Example], settings: Sequence[Setting], cut_by: str = ""
-) -> list[PlannedRow]:
-    """Every example under every setting; settings of one example stand together."""
-    return Planner(engine, cut_by).rows(examples, settings)
+    for indices in by_setting.values():
+        intervention = settings[indices[0]].intervention
+        of_setting = intervention.edits_for([prompts[k] for k in indices])
+        for k, edits_of_prompt in zip(indices, of_setting, strict=True):
+            edits[k] = edits_of_prompt
+    return edits

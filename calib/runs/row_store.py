@@ -1,8 +1,8 @@
-"""The append-only record of a run: which rows are done, safe against kill -9 and a full disk.
+"""The append-only record of a run's rows, safe against kill -9 and a full disk.
 
-Rows are lines of JSON, each batch written in one go and fsynced. A row is named by its "row" key, a
-hash of everything that determines it, so a second run of the same command skips what is done.
-``locked`` keeps a second process out of the folder.
+Rows are lines of JSON; each batch is written at once and fsynced. The key "row" of a row is a hash
+of everything that determines it, so that a second run of the same command skips recorded rows.
+``locked`` keeps other processes out of a run's folder.
 """
 
 import contextlib
@@ -19,34 +19,30 @@ from calib.util.files import cannot_write
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: runs work there, unguarded against a second process
+except ImportError:  # not a POSIX system: runs work, without a lock
     fcntl = None  # type: ignore[assignment]
 
 Record = dict[str, Any]
-
-
 ROWS_FILE = "rows.jsonl"
 
 
 class RowStore:
-    """The finished rows of one JSONL file, and the way to add to them."""
+    """The finished rows of one JSONL file, to which rows can be appended."""
 
     def __init__(self, path: Path, descriptor: int, finished: dict[str, Record], length: int):
         self.path = path
         self.finished = finished
         self.before = frozenset(finished)
-        """Ids of the rows that were there when it was opened."""
+        """Ids of the rows that the file contained when it was opened."""
         self._descriptor = descriptor
         self._length = length
 
     @classmethod
     def open(cls, path: str | Path) -> "RowStore":
-        """Read the rows of ``path``, which is created with its folder when there is none.
+        """Read the rows of ``path``; the file and its folder are created if missing.
 
-        A last line that was torn by a killed writer is dropped from the file.
-
-        Raises:
-            CalibError: a line before the last is not a row, or the file cannot be opened.
+        An incomplete last line, which a killed process leaves, is removed from the file. Raises
+        CalibError when another line is not a row, or the file cannot be opened.
         """
         path = Path(path)
         try:
@@ -65,26 +61,26 @@ class RowStore:
         return cls(path, descriptor, finished, length)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Add ``records`` in one write and return when they are on the disk.
+        """Append ``records`` in one write and return when they are on the disk.
 
         Raises:
-            CalibError: they could not be written. The file then holds what it held before.
+            CalibError: the records cannot be written. The file is then unchanged.
             KeyError: a record has no "row".
-            ValueError: a record holds NaN or infinity, which JSON has no word for.
+            ValueError: a record contains NaN or infinity, which JSON cannot express.
         """
         finished = {record["row"]: record for record in records}
         data = b"".join(_line(record) for record in records)
         try:
             written = 0
-            while written < len(data):  # a disk that fills up takes a part first, then refuses
+            while written < len(data):  # a full disk accepts a part, then fails
                 written += os.write(self._descriptor, data[written:])
             os.fsync(self._descriptor)
         except OSError as error:
             try:
                 os.ftruncate(self._descriptor, self._length)
             except OSError:
-                self.close()  # nothing may be written behind a torn line
-            safe = f" {len(self.finished)} finished rows are safe."
+                self.close()  # nothing may follow an incomplete line
+            safe = f" {len(self.finished)} recorded rows are kept."
             raise cannot_write(self.path, error, safe) from error
         self._length += len(data)
         self.finished.update(finished)
@@ -107,24 +103,24 @@ class RowStore:
 
 
 def read_rows(path: Path) -> dict[str, Record]:
-    """The finished rows of ``path`` by their ids; the file is left as it is.
+    """The finished rows of ``path`` by their ids; the file is not changed.
 
-    Raises CalibError when it cannot be read or holds a line that is not a row.
+    Raises CalibError when it cannot be read, or contains a line that is not a row.
     """
     try:
         return _parse(path, path.read_bytes())[0]
     except OSError as error:
-        raise CalibError(f"{path} cannot be read ({error}). Give the run's own folder.") from error
+        raise CalibError(
+            "unreadable", f"{path} cannot be read ({error}). Give the folder of a run."
+        ) from error
 
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Hold ``folder``, made where there is none, against every other calib process.
+    """Lock ``folder``, created if missing, against other calib processes.
 
-    The lock dies with the process that holds it, however that dies.
-
-    Raises:
-        CalibError: another process holds it, or the folder cannot be made.
+    The lock ends with the process, even if it is killed. Raises CalibError when another process
+    holds the lock, or the folder cannot be created.
     """
     folder = Path(folder)
     try:
@@ -141,10 +137,10 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def _parse(path: Path, data: bytes) -> tuple[dict[str, Record], int]:
-    """The rows in ``data`` and how many bytes of it they take."""
+    """The rows in ``data`` and their length in bytes."""
     lines = data.split(b"\n")
-    # After the last newline stands nothing, or what a killed writer got out of its last line.
-    # A crash of the machine can also leave a last line of the right length with holes in it.
+    # Text after the last newline is an incomplete line of a killed process. After a crash of the
+    # machine, the last complete line may be damaged too.
     lines.pop()
     finished: dict[str, Record] = {}
     length = 0
@@ -154,9 +150,10 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, Record], int]:
             if number == len(lines):
                 break
             raise CalibError(
+                "invalid-content",
                 f"{path}, line {number} is not a row: {line[:60]!r}. The file was changed by "
-                "something other than calib. Delete that line (its row is then made again), or "
-                "give another folder with out=FOLDER."
+                "another program. Delete that line (its row is then generated again), or give "
+                "another folder with out=FOLDER.",
             )
         finished[row["row"]] = row
         length += len(line) + 1
@@ -173,7 +170,7 @@ def _row(line: bytes) -> Record | None:
 
 def _line(record: Record) -> bytes:
     text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-    # Half a surrogate pair has no UTF-8, but backslashreplace writes just what JSON escapes it as.
+    # A lone surrogate has no UTF-8; backslashreplace writes it as JSON escapes it.
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -182,10 +179,11 @@ def _lock(folder: Path, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise CalibError(
-            f"Another calib process is working in {folder}. Wait for it to end, or give another "
-            "folder with out=FOLDER."
+            "in-use",
+            f"another calib process is using {folder}. Wait for it to end, or give another folder "
+            "with out=FOLDER.",
         ) from error
     except OSError as error:
-        # Some network file systems know no locks: better unguarded than not at all.
+        # Some network file systems have no locks: run without one.
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise

@@ -1,7 +1,6 @@
 """The run: one class for a run's folder, in memory while it is made or loaded from disk."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,9 +15,7 @@ from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction
 from calib.directions.projections import Projections
-from calib.judges.judge import JudgeInput
-from calib.runs.judging import LABELS_FILE, LabelledRow, judged_of, read_labels, write_labels
-from calib.runs.manifest import read_run
+from calib.runs.manifest import read_manifest
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
     REPORTED_SPLIT,
@@ -31,12 +28,19 @@ from calib.runs.run_files import (
     CONFIG_FILE,
     EXAMPLES_FILE,
     EXTRACTED,
+    LABELS_FILE,
     RESULTS_FILE,
+    LabelledRow,
+    distinct_names,
+    judged_of,
     parse_settings,
     read_all_projections,
     read_directions,
     read_examples,
+    read_labels,
+    require_complete,
     write_examples,
+    write_labels,
 )
 from calib.scoring.judged import Judged
 from calib.scoring.results import Result, RunResults, read_results, write_results
@@ -84,17 +88,8 @@ class Run:
         Raises CalibError when a folder holds no finished run or is given twice.
         """
         runs = [cls.load(folder) for folder in folders]
-        paths = [run.folder.resolve() for run in runs]
-        for path, count in Counter(paths).items():
-            if count > 1:
-                raise CalibError(
-                    "duplicate", f"runs: '{path}' is given {count} times; give it once."
-                )
-        shared = Counter(path.name for path in paths)
-        return [
-            run if shared[path.name] == 1 else run.replace(name=_shortest(path, paths))
-            for run, path in zip(runs, paths, strict=True)
-        ]
+        names = distinct_names([run.folder.resolve() for run in runs])
+        return [run.replace(name=name) for run, name in zip(runs, names, strict=True)]
 
     def replace(self, **parts: Any) -> "Run":
         """A copy of this run with other ``parts``."""
@@ -143,7 +138,7 @@ class Run:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Content of run.json: "identity" and "provenance"."""
-        return read_run(self.folder)
+        return read_manifest(self.folder)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -187,10 +182,9 @@ class Run:
     @cached_property
     def method_settings(self) -> dict[str, dict[str, Any]]:
         """Settings of each method, the prompt-only reference included, by the method's name."""
-        given = self.settings
-        several = list((given["methods"] or {}).values())
-        methods = [*(several or [given["method"]]), given.get("reference")]
-        return {method["name"]: method for method in reversed(methods) if method}
+        own = list(self.settings["methods"].values()) or [self.settings["method"]]
+        methods = [*own, self.settings.get("reference")]
+        return {method["name"]: method for method in methods if method}
 
     def method_config(self, name: str) -> MethodConfig | None:
         """The settings of a method as their dataclass; None where the run has no such method."""
@@ -257,17 +251,7 @@ class Run:
     @cached_property
     def _labels(self) -> tuple[list[LabelledRow], str]:
         rows, judge = read_labels(self._path(LABELS_FILE))
-        for row in rows:
-            record = self.responses.get(row.row, {})
-            # KL is not measured for a remote model.
-            measured = isinstance(record.get("kl", ""), int | float | None)
-            complete = measured and isinstance(record.get("response"), str)
-            if not complete or row.example not in self.examples:
-                raise CalibError(
-                    "mismatch",
-                    f"{self.folder}: row {row.row} of {LABELS_FILE} is incomplete in {ROWS_FILE}, "
-                    f"or its example is not in {EXAMPLES_FILE}. Run the sweep's command again.",
-                )
+        require_complete(self.folder, rows, self.examples, self.responses)
         return rows, judge
 
     @cached_property
@@ -287,23 +271,6 @@ class Run:
         records = [self.responses[row.row] for row in self.rows]
         labels = [row.label for row in self.rows]
         return judged_of(self.rows, examples, records, labels, self.judge == "rules")
-
-    def judge_input(self, row: LabelledRow) -> JudgeInput:
-        """The response of one row with its example."""
-        return JudgeInput(self.examples[row.example], self.responses[row.row]["response"])
-
-    def require_complete_responses(self, judge: str) -> None:
-        """Raise CalibError where generation.early_stop cut responses and ``judge`` is not the run's
-        own: they end as soon as the run's judge is certain of the label, so no other judge, and no
-        person, can label them."""
-        cut = sum(self.responses[row.row].get("finish") == "cut" for row in self.rows)
-        if cut and judge != self.judge:
-            raise CalibError(
-                "conflicting-settings",
-                f"{cut} responses of {self.folder} were cut as soon as judge {self.judge} was "
-                "certain of their label (generation.early_stop=true), so only it can judge them. "
-                "Run the sweep without early_stop to label its responses in another way.",
-            )
 
     def reload_benchmark(self) -> list[Example]:
         """The benchmark's examples, pictures included. Raises CalibError when it is unavailable."""
@@ -327,8 +294,8 @@ class Run:
                 error.code, f"{why}, and the run's benchmark cannot be loaded: {error}"
             ) from error
         for name, example in self.examples.items():
-            again = loaded.get(name)
-            if example.safety is not None and (again is None or again.query != example.query):
+            unchanged = name in loaded and loaded[name].query == example.query
+            if example.safety is not None and not unchanged:
                 raise CalibError(
                     "mismatch",
                     f"{why}, and the run's benchmark has changed: example '{name}' is missing or "
@@ -372,12 +339,3 @@ class Run:
     def methods(self) -> list[ReportedMethod]:
         """The run's methods in its order; none where the uncalibrated model alone was measured."""
         return reported_methods(self.folder, self.operating_points, self.results)
-
-
-def _shortest(path: Path, paths: Sequence[Path]) -> str:
-    """As much of the end of ``path`` as no other of ``paths`` shares."""
-    length = next(
-        k for k in range(1, len(path.parts) + 1)
-        if sum(other.parts[-k:] == path.parts[-k:] for other in paths) == 1
-    )  # fmt: skip
-    return "/".join(path.parts[-length:])

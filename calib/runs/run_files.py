@@ -7,7 +7,9 @@ itself is unavailable.
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,19 +21,42 @@ from calib.config.choices import SPLITS, Safety
 from calib.config.sweep import SweepConfig
 from calib.config.typed import current_names
 from calib.data.example import Example
+from calib.data.splits import SAFETY_DATASETS
 from calib.directions.direction import Direction, read_direction
-from calib.directions.projections import SIDES, Projections, projections_file, read_projections
+from calib.directions.projections import SIDES, Projections, projections_path, read_projections
 from calib.interventions.fitting import direction_name
+from calib.runs.row_store import Record
+from calib.scoring.answers import is_correct_answer, parse_answer
+from calib.scoring.judged import Judged, checked_label
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
 
 CONFIG_FILE = "config.yaml"
 RESULTS_FILE = "results.csv"
 EXAMPLES_FILE = "examples.jsonl"
+LABELS_FILE = "labels.jsonl"
 EXTRACTED = "direction.safetensors"
 """File of calib.extract: the direction at the selected layers, with their measured effects."""
 DIRECTIONS = "directions"
 """Folder of the fitted directions."""
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """The name of each folder, with as much of its path as separates equal names.
+
+    Raises CalibError when a folder is given twice.
+    """
+    for folder, count in Counter(folders).items():
+        if count > 1:
+            raise CalibError("duplicate", f"'{folder}' is given {count} times. Give it once.")
+    names = []
+    for folder in folders:
+        length = next(
+            k for k in range(1, len(folder.parts) + 1)
+            if sum(other.parts[-k:] == folder.parts[-k:] for other in folders) == 1
+        )  # fmt: skip
+        names.append("/".join(folder.parts[-length:]))
+    return names
 
 
 def settings_text(config: SweepConfig) -> str:
@@ -51,10 +76,8 @@ def parse_settings(text: str, path: Path) -> dict[str, Any]:
         raise CalibError(
             "unreadable", f"{path} cannot be read ({error}). Run the sweep's command again."
         ) from error
-    kinds: dict[str, type] = dict.fromkeys(
-        ("model", "method", "methods", "utility", "judge", "generation"), dict
-    )
-    kinds |= {"data": dict, "seed": int, "mapping": str}
+    groups = ("model", "method", "methods", "data", "utility", "judge", "generation")
+    kinds: dict[str, type] = dict.fromkeys(groups, dict) | {"seed": int, "mapping": str}
     wrong = [
         key for key, kind in kinds.items()
         if not isinstance(settings, dict) or not isinstance(settings.get(key), kind)
@@ -150,7 +173,7 @@ def _with_effects(all_layers: Direction, extracted: Direction) -> Direction:
         for name in ("effect", "effect_low", "effect_high", "effect_strength")
         if (values := getattr(extracted, name))
     }
-    return dataclasses.replace(
+    return replace(
         all_layers, effect_kl=extracted.effect_kl, effect_n=extracted.effect_n, **effects
     )
 
@@ -164,7 +187,7 @@ def read_all_projections(
     """
     projections = {}
     for name, direction in directions.items():
-        path = projections_file(folder / DIRECTIONS / f"{name}.safetensors")
+        path = projections_path(folder / DIRECTIONS / f"{name}.safetensors")
         if path.is_file():
             projections[name] = read_projections(path)
             _require_match(direction, projections[name], path)
@@ -186,3 +209,115 @@ def _require_match(direction: Direction, projections: Projections, path: Path) -
             f"{direction.auroc_pairs}. One of the two was replaced after the run. Delete both and "
             "run the command again.",
         )
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """The id of a row with its example, setting and label, as in labels.jsonl."""
+
+    row: str
+    example: str
+    method: str
+    layer: int | None
+    strength: float
+    label: str | None = None
+    """None for a question, and for a response that has no verdict."""
+
+
+def require_complete(
+    folder: Path,
+    rows: Sequence[LabelledRow],
+    examples: Mapping[str, Example],
+    responses: Mapping[str, Record],
+) -> None:
+    """Raise CalibError, naming ``folder``, unless each row has its example and its response."""
+    for row in rows:
+        record = responses.get(row.row, {})
+        # KL is not measured for a remote model.
+        measured = isinstance(record.get("kl", ""), int | float | None)
+        if (
+            not measured
+            or not isinstance(record.get("response"), str)
+            or row.example not in examples
+        ):
+            raise CalibError(
+                "mismatch",
+                f"{folder}: row {row.row} of {LABELS_FILE} has no complete record in rows.jsonl, "
+                f"or its example is not in {EXAMPLES_FILE}. Run the sweep's command again.",
+            )
+
+
+def judged_of(
+    rows: Sequence[LabelledRow],
+    examples: Sequence[Example],
+    records: Sequence[Record],
+    labels: Sequence[str | None],
+    exact: bool,
+) -> list[Judged]:
+    """Recorded responses with their ``labels``, as scoring takes them; all correspond.
+
+    ``exact`` says that the judge knows the mini world's sentences, so that its questions are
+    compared word by word. Raises CalibError for an unknown label.
+    """
+    judged = []
+    for row, example, record, label in zip(rows, examples, records, labels, strict=True):
+        is_query, response = example.dataset in SAFETY_DATASETS, record["response"]
+        judged.append(
+            Judged(
+                example_id=example.id,
+                pair=example.pair,
+                dataset=example.dataset,
+                variant=example.variant,
+                category=example.category,
+                split=example.split,
+                safety=example.safety,
+                method=row.method,
+                layer=row.layer,
+                strength=row.strength,
+                label=checked_label(label) if is_query and label is not None else None,
+                correct=None if is_query else is_correct_answer(example, response, exact),
+                kl=record["kl"] if example.dataset == "utility" else None,
+                unread=parse_answer(example, response) is None
+                if "kind" in example.metadata
+                else None,
+                empty=not response.strip(),
+            )
+        )
+    return judged
+
+
+def write_labels(path: Path, rows: Sequence[str], judged: Sequence[Judged], judge: str) -> None:
+    """Write one line of JSON per row id: example, setting, label and the judge that gave it."""
+    lines = [
+        json.dumps(
+            {
+                "row": row,
+                "example": response.example_id,
+                "method": response.method,
+                "layer": response.layer,
+                "strength": response.strength,
+                "label": response.label,
+                "correct": response.correct,
+                "judge": judge,
+            }
+        )
+        for row, response in zip(rows, judged, strict=True)
+    ]
+    write_atomically(path, "".join(line + "\n" for line in lines))
+
+
+_NUMBER = int | float
+_LABELLED = {
+    **dict.fromkeys(("row", "example", "method", "judge"), str),
+    "layer": int | None,
+    "strength": _NUMBER,
+    "label": str | None,
+}
+
+
+def read_labels(path: Path) -> tuple[list[LabelledRow], str]:
+    """The rows of labels.jsonl, and the id of the judge. Raises CalibError for a damaged file."""
+    lines = read_lines(path, _LABELLED)
+    names = ("row", "example", "method", "layer", "strength", "label")
+    rows = [LabelledRow(*(line[name] for name in names)) for line in lines]
+    return [replace(row, strength=float(row.strength)) for row in rows], lines[0]["judge"]

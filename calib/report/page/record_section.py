@@ -7,12 +7,11 @@ from pathlib import Path
 
 from calib.models.load import MINI
 from calib.report.page.markup import Html, link_to, tag
-from calib.runs.judging import LABELS_FILE
 from calib.runs.manifest import RUN_FILE
 from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.row_store import ROWS_FILE
 from calib.runs.run import Run
-from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, RESULTS_FILE
+from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, LABELS_FILE, RESULTS_FILE
 
 FILES = {
     RESULTS_FILE: "every metric with n and its 95% interval",
