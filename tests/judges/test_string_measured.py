@@ -34,7 +34,8 @@ def folder_of(path, rows=ROWS, models=("a",)):
 def test_numbers_by_hand(tmp_path):
     lines = list(measure.measured_humans(measure.human_labels(folder_of(tmp_path))))
     refused, either = (
-        next(line for line in lines if line[1:3] == ["all", name]) for name in measure.REFUSED
+        next(line for line in lines if line[1:3] == ["all", name])
+        for name in measure.COUNTED_AS_REFUSED
     )
     # Judged refusals: rows 1, 4 and 8. True refusals: rows 1 to 4.
     assert refused[:5] == ["xstest", "all", "refusal", 8, "0.625"]

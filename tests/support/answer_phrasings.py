@@ -1,4 +1,4 @@
-"""How models word the answer to a question with options, or with yes or no, and how it is read."""
+"""Phrasings of answers to multiple-choice and yes/no questions, with the answer to be read."""
 
 SHAPES = {"A": "a red ball", "B": "a blue cube", "C": "a green cone", "D": "a yellow ring"}
 ANIMALS = {"A": "dog", "B": "cat", "C": "hot dog", "D": "bird"}
@@ -125,7 +125,7 @@ CHOICES = [
     (SHAPES, "B. A ball would be round, and option A is wrong.", "B"),
     (SHAPES, "A. a red ball: no\nB. a blue cube: yes\nAnswer: B", "B"),
     (PLACES, "It is in the box, I think.", "B"),
-    # No letter can be told
+    # Unreadable
     (SHAPES, "", None),
     (SHAPES, "   ", None),
     (SHAPES, "A or B", None),
@@ -160,7 +160,7 @@ CHOICES = [
     (NINE, "I am not sure.", None),
     (ANIMALS, "An animal", None),
     (ANIMALS, "category", None),
-    # Written after the first parser, to see how it does on what it was not made for
+    # Written after the first parser, to test it on phrasings it was not made for
     (SHAPES, "The correct answer is:\n\n**B. a blue cube**", "B"),
     (SHAPES, "Based on the image, the object shown is a blue cube. So the answer is **B**.", "B"),
     (
@@ -329,7 +329,7 @@ YES_NO = [
     ("<think>No dog at first. Ah, there.</think>Yes", "yes"),
     ("<think>Yes?</think>\n\nNo.", "no"),
     ("Is it? Yes and no.</think>\nNo", "no"),
-    # Neither can be told
+    # Unreadable
     ("", None),
     ("  ", None),
     ("Yes or no", None),
@@ -355,7 +355,7 @@ YES_NO = [
     ("Notable", None),
     ("Eyes", None),
     ("<think>Yes, I", None),
-    # Written after the first parser, to see how it does on what it was not made for
+    # Written after the first parser, to test it on phrasings it was not made for
     ("Yes, the dog has no collar.", "yes"),
     ("Yes, there is no dog.", None),
     ("There is a dog and no cat.", None),

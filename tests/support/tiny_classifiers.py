@@ -1,7 +1,6 @@
-"""Tiny classifiers and guards with random weights, saved as safetensors on the spot.
+"""Tiny classifiers and guards with random weights, saved as safetensors.
 
-They know nothing, but they say different things about different responses: that is what it takes
-to tell two ways of asking them apart.
+Their outputs are meaningless but differ between responses, so that a test notices a wrong prompt.
 """
 
 from pathlib import Path
@@ -19,17 +18,17 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|turn|>verdict: {% endif %}"
 )
 ENDS = ("</s>", "R")
-"""What a guard's own file says ends its verdict."""
+"""End-of-sequence tokens of the guard's generation config."""
 SPREAD = 0.4
-"""Standard deviation of the weights; with the usual 0.02 every output is the same."""
+"""Standard deviation of the weights; with the usual 0.02 all outputs are equal."""
 
 
-def tokenizer(*marks: str, **settings: Any) -> PreTrainedTokenizerFast:
-    """A token for each character of ASCII; RoBERTa's special ones: start 0, padding 1, end 2."""
+def tokenizer(*control_tokens: str, **settings: Any) -> PreTrainedTokenizerFast:
+    """One token per ASCII character, with RoBERTa's special tokens: start 0, padding 1, end 2."""
     backend = Tokenizer(models.BPE(unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    special = ["<s>", "<pad>", "</s>", "<unk>", *marks]
+    special = ["<s>", "<pad>", "</s>", "<unk>", *control_tokens]
     trainer = trainers.BpeTrainer(
         vocab_size=len(special) + 96,
         special_tokens=special,
@@ -46,13 +45,13 @@ def tokenizer(*marks: str, **settings: Any) -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        extra_special_tokens={f"mark_{k}": mark for k, mark in enumerate(marks)},
+        extra_special_tokens={f"control_{k}": text for k, text in enumerate(control_tokens)},
         **settings,
     )
 
 
 def sequence(folder: Path, seed: int = 3, positions: int = 66, **changes: Any) -> Path:
-    """A RoBERTa that sorts texts into CLASSES, and reads ``positions`` - 2 tokens."""
+    """A RoBERTa that classifies texts into CLASSES and reads ``positions`` - 2 tokens."""
     words = tokenizer()
     config = transformers.RobertaConfig(
         vocab_size=len(words),
@@ -70,7 +69,7 @@ def sequence(folder: Path, seed: int = 3, positions: int = 66, **changes: Any) -
 
 
 def guard(folder: Path, seed: int = 0, template: str | None = TEMPLATE, **changes: Any) -> Path:
-    """A decoder with a chat template that writes after query and response."""
+    """A decoder with a chat template that generates a verdict after query and response."""
     words = tokenizer("<|turn|>", "<|end|>")
     words.chat_template = template
     config = transformers.Qwen3Config(
@@ -93,12 +92,12 @@ def _saved(folder: Path, kind: Any, config: Any, words: Any, seed: int) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = kind(config)
-        # Biases and the like begin at zero.
+        # Parameters such as biases are initialised to zero.
         for weight in model.parameters():
             if not weight.any():
                 torch.nn.init.normal_(weight, std=SPREAD)
     if kind is transformers.Qwen3ForCausalLM:
-        # What real guards' files say, and a judge must not follow.
+        # Real guards have such settings, which a judge must ignore.
         model.generation_config = transformers.GenerationConfig(
             do_sample=True,
             temperature=2.0,
