@@ -1,20 +1,20 @@
-"""Tables of twins: what is taken from them, and every fault that is named."""
+"""Tables of twins and of translations, and errors in them."""
 
 import csv
 import json
 from pathlib import Path
 
 import pytest
+from raising import raises
 
 from calib.data.dualbench.twins import (
     check_translations,
     limit_per_category,
     read_translations,
     read_twins,
-    translated,
+    with_translations,
 )
 from calib.data.splits import split_of
-from calib.util.errors import CalibError
 
 GOOD = {"category": "S9", "harmful": "Buy a drone.", "benign": "Buy a melon."}
 
@@ -38,26 +38,26 @@ def test_twins_are_read_with_their_translations_and_ids(tmp_path: Path) -> None:
     assert notes == []
 
 
-def test_without_an_id_the_pair_is_a_hash_of_the_texts(tmp_path: Path) -> None:
+def test_without_an_id_the_key_is_a_hash_of_the_texts(tmp_path: Path) -> None:
     other = {**GOOD, "benign": "Buy a lemon."}
     both, _ = read_twins(table(tmp_path / "both.csv", GOOD, other))
     (alone,), _ = read_twins(table(tmp_path / "alone.csv", other))
     assert both[1].pair == alone.pair != both[0].pair
 
 
-def test_json_lines_are_read_too(tmp_path: Path) -> None:
+def test_json_lines_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "twins.jsonl").write_text(json.dumps(GOOD) + "\n")
     assert read_twins(tmp_path / "twins.jsonl")[0][0].harmful == "Buy a drone."
 
 
-def test_a_repeated_twin_is_left_out_with_a_note(tmp_path: Path) -> None:
+def test_a_repeated_twin_is_skipped_with_a_note(tmp_path: Path) -> None:
     twins, notes = read_twins(table(tmp_path / "twins.csv", GOOD, GOOD, GOOD))
     assert len(twins) == 1
-    assert "2 rows repeat a twin" in notes[0]
+    assert "2 rows" in notes[0]
 
 
 @pytest.mark.parametrize("benign", ["Buy a ripe melon.", "Buy a melon!"])
-def test_twins_of_another_form_are_noted(tmp_path: Path, benign: str) -> None:
+def test_twins_of_unequal_form_have_a_note(tmp_path: Path, benign: str) -> None:
     rows = (
         GOOD,
         {
@@ -67,34 +67,36 @@ def test_twins_of_another_form_are_noted(tmp_path: Path, benign: str) -> None:
         },
     )
     _, notes = read_twins(table(tmp_path / "twins.csv", *rows))
-    assert "1 of 2 twins differ in number of words or punctuation" in notes[0]
+    assert "1 of 2 twins" in notes[0]
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "code", "values"),
     [
-        ({"category": "Hats"}, "row 2: 'Hats' is no hazard category.*'Hate'"),
-        ({"benign": " "}, "row 2: 'benign' is empty"),
-        ({"harmful": ""}, "row 2: 'harmful' is empty"),
-        ({"benign": "Buy a drone."}, "row 2: harmful and benign are the same"),
-        ({"id": "a", "benign": "Buy a fig."}, "row 2: the id 'a' stands twice in Indiscriminate"),
-        ({"id": "a\x1bb"}, r"row 2: the id 'a\\x1bb' is no printable"),
+        ({"category": "Hats"}, "invalid-value", ["'Hats'", "'Hate'?"]),
+        ({"benign": " "}, "missing-value", ["'benign'"]),
+        ({"harmful": ""}, "missing-value", ["'harmful'"]),
+        ({"benign": "Buy a drone."}, "invalid-value", ["harmful", "benign"]),
+        ({"id": "a", "benign": "Buy a fig."}, "duplicate", ["'a'", "Indiscriminate Weapons"]),
+        ({"id": "a\x1bb"}, "invalid-value", [r"'a\x1bb'"]),
     ],
 )
-def test_a_fault_is_named_with_its_row(tmp_path: Path, change: dict[str, str], words: str) -> None:
+def test_an_invalid_row_is_named(
+    tmp_path: Path, change: dict[str, str], code: str, values: list[str]
+) -> None:
     first = {"id": "a", **GOOD}
     path = (
         table(tmp_path / "twins.csv", first, {**first, "harmful": "Buy a kite.", **change})
         if ("harmful" not in change and "Buy a drone." not in change.values())
         else table(tmp_path / "twins.csv", first, {**first, "id": "b", **change})
     )
-    with pytest.raises(CalibError, match=words):
+    with raises(code, "row 2", *values):
         read_twins(path)
 
 
-def test_a_missing_column_is_named_with_the_nearest(tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     path = table(tmp_path / "twins.csv", {"category": "S1", "harmfull": "a", "benign": "b"})
-    with pytest.raises(CalibError, match=r"no column 'harmful'.*Did you mean 'harmfull'\?"):
+    with raises("missing-column", "'harmful'", "'harmfull'?"):
         read_twins(path)
 
 
@@ -108,32 +110,32 @@ def test_translations_of_a_table_replace_a_twins_own(tmp_path: Path) -> None:
             {"text": "Buy a melon.", "translation": "Achète un melon."},
         )
     )
-    (twin,) = translated(twins, mapping)
+    (twin,) = with_translations(twins, mapping)
     assert (twin.harmful_translation, twin.benign_translation) == (
         "Achète un drone.",
         "Achète un melon.",
     )
     check_translations([twin])
-    # Half a table is not filled up from another language.
+    # The twin's own translations do not complete a table.
     for text in ("Buy a drone.", "Buy a melon."):
-        (half,) = translated(twins, {text: "Achète."})
+        (half,) = with_translations(twins, {text: "Achète."})
         assert {half.harmful_translation, half.benign_translation} == {"Achète.", ""}
-        with pytest.raises(CalibError, match=r"1 of 1 twins.*dualbench/S9/.*drop translation from"):
+        with raises("missing-value", "1 of 1 twins", "dualbench/S9/", "data.variants"):
             check_translations([half])
 
 
 def test_a_text_has_one_translation(tmp_path: Path) -> None:
     rows = [{"text": "a", "translation": word} for word in ("b", "b", "c")]
-    with pytest.raises(CalibError, match="row 3: 'a' already has another translation"):
+    with raises("duplicate", "row 3", "'a'"):
         read_translations(table(tmp_path / "two.csv", *rows))
-    with pytest.raises(CalibError, match="row 1: a cell is empty"):
+    with raises("missing-value", "row 1"):
         read_translations(table(tmp_path / "none.csv", {"text": "a", "translation": ""}))
 
 
-def test_a_smaller_number_is_a_subset_and_has_all_splits() -> None:
+def test_a_smaller_limit_gives_a_subset_with_all_splits() -> None:
     pairs = {f"dualbench/S{k % 2}/{k}": f"S{k % 2}" for k in range(200)}
     few, more = limit_per_category(pairs, 20), limit_per_category(pairs, 40)
     assert few < more and len(few) == 40 and len(more) == 80
     assert limit_per_category(pairs, None) == set(pairs)
-    # Drawn independently of the splits, which hash the pair id too.
+    # The draw is independent of the splits, which are also hashes of the pair id.
     assert {split_of(pair, 0.3, 0.2) for pair in few} == {"train", "validation", "test"}
