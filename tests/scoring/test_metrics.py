@@ -11,7 +11,7 @@ from raising import raises
 from calib.scoring.intervals import NO_DATA
 from calib.scoring.metrics import (
     KINDS,
-    PLACES,
+    DISPLAYS,
     Metric,
     measure,
     metrics_by_file,
@@ -46,12 +46,12 @@ def test_every_kind_of_examples_has_its_metrics(kind):
     assert names and set(measure(kind, [])) == names | mapped
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_positions_in_a_table_are_distinct(place):
+@pytest.mark.parametrize("display", DISPLAYS)
+def test_positions_in_a_table_are_distinct(display):
     for kind in KINDS:
-        positions = [metric.shown_in[place] for metric in shown_metrics(place, kind)]
+        positions = [metric.shown_in[display] for metric in shown_metrics(display, kind)]
         assert len(set(positions)) == len(positions)
-    assert shown_names(place)
+    assert shown_names(display)
 
 
 def test_tables_show_metrics_in_the_order_of_their_positions():

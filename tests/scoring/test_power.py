@@ -61,8 +61,8 @@ def changes(rng, pairs, shift=0.0, twins=True):
     With ``twins`` the two queries of a pair are one cluster; without, each is its own.
     """
     before = rng.random(2 * pairs) < 0.6
-    kept = rng.random(2 * pairs) < 0.7
-    after = np.where(kept, before, rng.random(2 * pairs) < 0.6 + shift / 0.3)
+    unchanged = rng.random(2 * pairs) < 0.7
+    after = np.where(unchanged, before, rng.random(2 * pairs) < 0.6 + shift / 0.3)
     if twins:
         after[1::2] = np.where(rng.random(pairs) < 0.5, after[::2], after[1::2])
     clusters = [k // 2 if twins else k for k in range(2 * pairs)]
@@ -74,9 +74,9 @@ def changes(rng, pairs, shift=0.0, twins=True):
 def test_the_standard_error_is_that_of_the_bootstrap(twins, dropped):
     """Also if the sides differ in size, so that the statistic is a mean of ratios."""
     after, before, clusters, groups = changes(np.random.default_rng(3), 200, 0.1, twins)
-    kept = [k for k in range(400) if not (groups[k] == "safe" and k < dropped)]
+    chosen = [k for k in range(400) if not (groups[k] == "safe" and k < dropped)]
     rows = (
-        after[kept], before[kept], [clusters[k] for k in kept], [groups[k] for k in kept],
+        after[chosen], before[chosen], [clusters[k] for k in chosen], [groups[k] for k in chosen],
     )  # fmt: skip
     interval = paired_difference(*rows, resamples=4000)
     error = (interval.high - interval.low) / (2 * 1.959964)

@@ -46,10 +46,10 @@ def test_points_are_totals_of_one_split() -> None:
         replace(base, category="weapons", value=0.2),
         replace(base, split="test", value=0.2),
     ]
-    (found,) = points_of(results, "validation")
-    assert (found.method, found.layer, found.strength) == ("steer", 3, 1.0)
-    assert [i.value for i in (found.sra, found.sra_u, found.sra_s)] == [0.7, 0.9, 0.5]
-    assert found.utility is not None and found.utility.value == 0.95
+    (steered,) = points_of(results, "validation")
+    assert (steered.method, steered.layer, steered.strength) == ("steer", 3, 1.0)
+    assert [i.value for i in (steered.sra, steered.sra_u, steered.sra_s)] == [0.7, 0.9, 0.5]
+    assert steered.utility is not None and steered.utility.value == 0.95
     (without,) = points_of(results[:3], "validation")
     assert without.utility is None
 
@@ -149,9 +149,11 @@ def test_points_without_a_layer_and_a_missing_baseline_are_refused() -> None:
 @pytest.mark.parametrize("side", ["SRA_u", "SRA_s"])
 def test_a_single_side_stands_for_sra(side) -> None:
     base = Result("steer", 3, 1.0, "test", "all", "all", "all", side, 0.7, 0.6, 0.8, 50)
-    (found,) = points_of([base], "test")
-    own, other = (found.sra_u, found.sra_s) if side == "SRA_u" else (found.sra_s, found.sra_u)
-    assert found.sra == own == base.interval
+    (steered,) = points_of([base], "test")
+    own, other = (
+        (steered.sra_u, steered.sra_s) if side == "SRA_u" else (steered.sra_s, steered.sra_u)
+    )
+    assert steered.sra == own == base.interval
     assert other.n == 0 and other.value != other.value
     both = [base, replace(base, metric="SRA", value=0.6)]
     assert points_of(both, "test")[0].sra.value == 0.6

@@ -9,7 +9,7 @@ before the section "Directions". tests/scoring/test_metrics.py fails if the page
 import importlib
 from pathlib import Path
 
-from calib.scoring.metrics import PLACES, Metric, metrics_by_file
+from calib.scoring.metrics import DISPLAYS, Metric, metrics_by_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _END = "<!-- end -->"
@@ -37,13 +37,15 @@ def section(file: str) -> str:
 
 
 def updated(page: str) -> str:
-    """``page`` with the tables of all metrics and the list of places."""
+    """``page`` with the tables of all metrics and the list of displays."""
     tables = {marker(file): table(metrics) for file, metrics in metrics_by_file().items()}
     for file in metrics_by_file():
         if marker(file) not in page:
             page = page.replace("## Directions\n", section(file) + "## Directions\n", 1)
-    places = "| shown in | is |\n|---|---|\n"
-    tables["<!-- places -->"] = places + "\n".join(f"| {k} | {v} |" for k, v in PLACES.items())
+    displays = "| shown in | is |\n|---|---|\n"
+    tables["<!-- displays -->"] = displays + "\n".join(
+        f"| {k} | {v} |" for k, v in DISPLAYS.items()
+    )
     for start, text in tables.items():
         before, rest = page.split(start, 1)
         page = f"{before}{start}\n{text}\n{_END}{rest.split(_END, 1)[1]}"

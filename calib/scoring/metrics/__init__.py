@@ -21,7 +21,7 @@ from calib.util.errors import CalibError, did_you_mean
 
 KINDS = ("queries", "dual_use", "utility", "knowledge")
 """Kinds of examples that have metrics of their own; "queries" are image- and text-centric."""
-PLACES: Mapping[str, str] = MappingProxyType(
+DISPLAYS: Mapping[str, str] = MappingProxyType(
     {
         "breakdown": "terminal: rates by part, variant and category",
         "dual_use": "terminal, report and figure `perturbations`: dual-use rates and their changes",
@@ -63,14 +63,14 @@ class Metric:
     label: str = ""
     """Short description in legends."""
     shown_in: Mapping[str, int] = field(default_factory=dict)
-    """Where it is shown, of PLACES, with its position in that table or figure."""
+    """Where it is shown, of DISPLAYS, with its position in that table or figure."""
     per_mapping: bool = False
     """Whether it depends on the label mapping; results.csv then also has paper_NAME."""
     total_only: bool = False
     """Whether it is computed for totals only, not by variant or category."""
 
     def __post_init__(self) -> None:
-        for given, known in ((self.measured_on, KINDS), (self.shown_in, PLACES)):
+        for given, known in ((self.measured_on, KINDS), (self.shown_in, DISPLAYS)):
             for name in given:
                 if name not in known:
                     raise CalibError(
@@ -105,19 +105,19 @@ def metrics_of(kind: str) -> list[Metric]:
     return [m for metrics in metrics_by_file().values() for m in metrics if kind in m.measured_on]
 
 
-def shown_metrics(place: str, kind: str | None = None) -> list[Metric]:
-    """Return the metrics that the table or figure ``place`` shows, in its order.
+def shown_metrics(display: str, kind: str | None = None) -> list[Metric]:
+    """Return the metrics that the table or figure ``display`` shows, in its order.
 
     With ``kind`` only the metrics of that kind of examples.
     """
-    shown = [m for metrics in metrics_by_file().values() for m in metrics if place in m.shown_in]
+    shown = [m for metrics in metrics_by_file().values() for m in metrics if display in m.shown_in]
     of_kind = [m for m in shown if kind is None or kind in m.measured_on]
-    return sorted(of_kind, key=lambda metric: metric.shown_in[place])
+    return sorted(of_kind, key=lambda metric: metric.shown_in[display])
 
 
-def shown_names(place: str, kind: str | None = None) -> tuple[str, ...]:
+def shown_names(display: str, kind: str | None = None) -> tuple[str, ...]:
     """Return the names of shown_metrics."""
-    return tuple(metric.name for metric in shown_metrics(place, kind))
+    return tuple(metric.name for metric in shown_metrics(display, kind))
 
 
 def measure(
