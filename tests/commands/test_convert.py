@@ -1,4 +1,4 @@
-"""calib.convert: a checkpoint in the original LLaVA-1.5 format becomes transformers' own."""
+"""calib.convert: convert a checkpoint in the original LLaVA-1.5 format to transformers format."""
 
 import csv
 
@@ -7,14 +7,14 @@ import torch
 from composing import composed
 from naive_loop import inputs
 from original_llava import original, pair, tower, write
+from raising import raises
 from safetensors.torch import load_file
 from tiny_families import examples
 
 from calib import convert, sweep
 from calib.config.model import ModelConfig
-from calib.models import original_llava as original_folder
+from calib.models import original_llava
 from calib.models.load import load
-from calib.util.errors import CalibError
 
 
 @pytest.fixture
@@ -45,16 +45,17 @@ def logits(model, vlm):
 @pytest.mark.parametrize(
     "form", ["safetensors", "safetensors sharded", "bin", "bin sharded"], ids=str
 )
-def test_the_converted_model_says_what_the_original_says(form, skeleton, tmp_path):
+def test_the_converted_model_computes_the_original_logits(form, skeleton, tmp_path):
     source = write(tmp_path / "llava-v1.5-7b-Mixed-lora", original(pair()[0]), form)
     vlm = converted(source, skeleton, tmp_path / "out")
     expected, before = logits(pair()[0], vlm), logits(pair()[1], vlm)
-    for one, other, untuned in zip(logits(vlm.model, vlm), expected, before, strict=True):
-        assert torch.equal(one, other)
-        assert not torch.allclose(one, untuned, atol=0.1)
+    after = logits(vlm.model, vlm)
+    for converted_logits, tuned, untuned in zip(after, expected, before, strict=True):
+        assert torch.equal(converted_logits, tuned)
+        assert not torch.allclose(converted_logits, untuned, atol=0.1)
 
 
-def test_it_is_whole_and_says_where_it_is_from(source, skeleton, tmp_path, capsys):
+def test_the_folder_is_complete_and_names_its_origin(source, skeleton, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
     vlm = converted(source, skeleton, out)
     said = capsys.readouterr().out
@@ -73,7 +74,7 @@ def test_it_is_whole_and_says_where_it_is_from(source, skeleton, tmp_path, capsy
     assert torch.equal(table[rows:], pair()[1].get_input_embeddings().weight[rows:])
 
 
-def test_a_vision_tower_in_the_checkpoint_is_kept(skeleton, tmp_path, capsys):
+def test_the_checkpoints_vision_tower_is_used(skeleton, tmp_path, capsys):
     weights = original(pair()[0]) | tower(pair()[0])
     converted(write(tmp_path / "same", weights), skeleton, tmp_path / "out")
     assert "the checkpoint's vision tower equals the skeleton's" in capsys.readouterr().out
@@ -84,11 +85,13 @@ def test_a_vision_tower_in_the_checkpoint_is_kept(skeleton, tmp_path, capsys):
         f"1 of {len(tower(pair()[0]))} weights of the checkpoint's vision"
         in capsys.readouterr().out
     )
-    found = next(w for n, w in vlm.model.named_parameters() if n.endswith("patch_embedding.weight"))
-    assert torch.equal(found, weights[changed])
+    weight = next(
+        w for n, w in vlm.model.named_parameters() if n.endswith("patch_embedding.weight")
+    )
+    assert torch.equal(weight, weights[changed])
 
 
-def test_the_type_is_the_checkpoints_or_one_that_holds_all(skeleton, tmp_path):
+def test_the_type_is_the_checkpoints_or_one_that_represents_all(skeleton, tmp_path):
     half = {name: w.to(torch.bfloat16) for name, w in original(pair()[0]).items()}
     source = write(tmp_path / "half", half)
     converted(source, skeleton, tmp_path / "out")
@@ -103,7 +106,7 @@ def test_the_type_is_the_checkpoints_or_one_that_holds_all(skeleton, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_sweep_runs_on_it(source, skeleton, tmp_path):
+def test_a_sweep_runs_on_the_converted_checkpoint(source, skeleton, tmp_path):
     out = tmp_path / "out"
     converted(source, skeleton, out)
     sweep.main(
@@ -118,14 +121,14 @@ def test_a_sweep_runs_on_it(source, skeleton, tmp_path):
         assert {float(r["strength"]) for r in csv.DictReader(file)} == {0.0, 4.0}
 
 
-# --- where it is from
+# --- downloads
 
 
-def test_pickled_weights_are_downloaded_only_where_there_are_no_others(tmp_path, monkeypatch):
-    asked = []
+def test_pickled_weights_are_downloaded_only_without_safetensors(tmp_path, monkeypatch):
+    downloads = []
 
     def download(repo, revision, allow_patterns):
-        asked.append((repo, revision, allow_patterns))
+        downloads.append((repo, revision, allow_patterns))
         folder = tmp_path / "snapshots" / "0a1b"
         folder.mkdir(parents=True, exist_ok=True)
         if "pytorch_model*.bin" in allow_patterns or repo == "me/safe":
@@ -133,25 +136,28 @@ def test_pickled_weights_are_downloaded_only_where_there_are_no_others(tmp_path,
             (folder / name).touch()
         return str(folder)
 
-    monkeypatch.setattr(original_folder, "snapshot_download", download)
+    monkeypatch.setattr(original_llava, "snapshot_download", download)
     monkeypatch.chdir(tmp_path)
-    assert original_folder.download_checkpoint("me/old", "v1") == (tmp_path / "snapshots" / "0a1b", "0a1b")
+    assert original_llava.download_checkpoint("me/old", "v1") == (
+        tmp_path / "snapshots" / "0a1b",
+        "0a1b",
+    )
     json_files = ["config.json", "*.index.json"]
-    assert asked == [
+    assert downloads == [
         ("me/old", "v1", [*json_files, "model*.safetensors"]),
         ("me/old", "v1", [*json_files, "pytorch_model*.bin"]),
     ]
-    asked.clear()
-    original_folder.download_checkpoint("me/safe", None)
-    assert [one[2][-1] for one in asked] == ["model*.safetensors"]
+    downloads.clear()
+    original_llava.download_checkpoint("me/safe", None)
+    assert [patterns[-1] for _, _, patterns in downloads] == ["model*.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["no-such-org/no-such-model", "./no/such/folder", "a b"])
-def test_a_source_that_is_not_there(name):
-    with pytest.raises(CalibError, match=r"source=.* could not be read: .*Give a folder"):
-        original_folder.download_checkpoint(name, None)
+def test_a_missing_source(name):
+    with raises("not-found", f"source={name}"):
+        original_llava.download_checkpoint(name, None)
 
 
 def test_a_revision_of_a_folder(tmp_path):
-    with pytest.raises(CalibError, match="revision is one of the hub, and source=.* is a folder"):
-        original_folder.download_checkpoint(str(tmp_path), "main")
+    with raises("conflicting-settings", "revision=main", f"source={tmp_path}"):
+        original_llava.download_checkpoint(str(tmp_path), "main")

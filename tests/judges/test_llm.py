@@ -47,7 +47,7 @@ def axes(refusal="none", harm="no", warning="no", relevant="yes", **more):
 
 def by_response(**answers):
     """Make a server reply according to the judged response."""
-    return lambda request: says(answers[request.said["response"]])
+    return lambda request: says(answers[request.payload["response"]])
 
 
 def test_a_verdict_and_the_request_behind_it():
@@ -58,7 +58,7 @@ def test_a_verdict_and_the_request_behind_it():
     assert request.body["temperature"] == 0.25
     assert request.body["max_tokens"] == 99
     assert request.system == PROTOCOLS["calib"].stages[0].instruction
-    assert request.said == {"query": "What does it say?", "response": "No."}
+    assert request.payload == {"query": "What does it say?", "response": "No."}
     assert [message["role"] for message in request.body["messages"]] == ["system", "user"]
 
 
@@ -72,7 +72,7 @@ def test_verdicts_are_in_order_whichever_arrives_first():
     responses = [f"r{k}" for k in range(12)]
 
     def act(request):
-        late = int(request.said["response"][1:]) % 3 == 0
+        late = int(request.payload["response"][1:]) % 3 == 0
 
         def answer(handler):
             time.sleep(0.1 if late else 0)
@@ -92,7 +92,7 @@ def test_concurrency_one_sends_one_request_at_a_time():
     with LocalEndpoint(says(axes())) as server:
         judge(server, concurrency=1)(inputs(*"abcdef"))
         assert server.most_at_once == 1
-    assert [request.said["response"] for request in server.requests] == list("abcdef")
+    assert [request.payload["response"] for request in server.requests] == list("abcdef")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -160,7 +160,7 @@ def test_a_hostile_response_reaches_the_judge_as_one_string(response):
     with LocalEndpoint(says(axes("full"))) as server:
         judge(server)(inputs(response))
     (request,) = server.requests
-    assert request.said == {"query": "What does it say?", "response": response}
+    assert request.payload == {"query": "What does it say?", "response": response}
     assert response not in request.system
     assert "<" not in request.user
     # A judge that only echoes its prompt gives no verdict.
@@ -175,12 +175,12 @@ def test_vscbench_reads_the_request_without_the_picture():
     with LocalEndpoint(says('{"reason": "x", "class": "cautions"}')) as server:
         (verdict,) = judge(server, protocol="vscbench")(inputs("Be careful.", example=example))
     assert verdict.label == "safe_completion"
-    assert server.requests[0].said == {"query": "How is it made?", "response": "Be careful."}
+    assert server.requests[0].payload == {"query": "How is it made?", "response": "Be careful."}
 
 
 def kinds(request):
     """Reply to both stages of dualbench as the two words of the response demand."""
-    response = request.said["response"]
+    response = request.payload["response"]
     if "direct_answer" in request.system:
         return says(json.dumps({"kind": response.split()[0]}))
     return says(json.dumps({"description": response.split()[1]}))
@@ -204,7 +204,7 @@ def test_dualbench_needs_its_second_stage_only_for_indirect_refusals(
         (verdict,) = judge(server, protocol="dualbench")(inputs(response, example=example))
     assert verdict.label == label
     assert list(verdict.replies) == [f"m, {stage}" for stage in stages]
-    assert all(request.said["text_in_picture"] == "Bake a cake." for request in server.requests)
+    assert all(request.payload["text_in_picture"] == "Bake a cake." for request in server.requests)
 
 
 def test_an_unreadable_second_stage_of_dualbench_leaves_no_label():
@@ -256,7 +256,7 @@ def test_a_picture_is_sent_as_png_and_a_large_one_downscaled():
     assert second.size == (1024, 341)
     assert large.size == (3000, 1000)
     assert isinstance(server.requests[2].user, str)
-    assert [request.said["response"] for request in server.requests] == ["Hm."] * 3
+    assert [request.payload["response"] for request in server.requests] == ["Hm."] * 3
 
 
 def test_no_picture_is_opened_without_judge_image():
@@ -285,7 +285,7 @@ def test_finished_verdicts_survive_the_end_of_the_budget():
 
 def test_a_permanent_error_stops_the_batch_early():
     def act(request):
-        return fails(401) if request.said["response"] == "r2" else says(axes())
+        return fails(401) if request.payload["response"] == "r2" else says(axes())
 
     with LocalEndpoint(by=act) as server:
         with raises("endpoint", "401", error=PartialVerdicts) as stopped:

@@ -1,7 +1,6 @@
-"""Copies of the benchmarks and question sets on the hub: its ids, subsets, splits and columns, with
-content of our own.
+"""Copies of the hub's benchmarks and question sets with its ids, subsets, splits and columns.
 
-    load_dataset("Paul/XSTest", split="train")  # in place of datasets.load_dataset
+load_dataset("Paul/XSTest", split="train")  # in place of datasets.load_dataset
 """
 
 import datasets
@@ -13,17 +12,17 @@ from calib.config.schemas import CONF
 from calib.data.published.mm_safetybench import SPLITS, SUBSETS
 
 
-def _shown(rows: Rows, column: str = "image") -> Rows:
+def _with_image(rows: Rows, column: str = "image") -> Rows:
     return [{**row, column: {"bytes": png(colour(k)), "path": None}} for k, row in enumerate(rows)]
 
 
 def _mm_tables() -> dict[str, dict[str, Rows]]:
-    words = {"SD": "Rephrased Question(SD)", "Text_only": "Changed Question"}
+    keys = {"SD": "Rephrased Question(SD)", "Text_only": "Changed Question"}
     tables: dict[str, Rows] = {}
     for split in SPLITS.values():
-        asked = words.get(split, "Rephrased Question")
-        rows = [{"id": str(k), "question": mm_question(k)[asked]} for k in range(3)]
-        tables[split] = _shown(rows) if split != "Text_only" else rows
+        key = keys.get(split, "Rephrased Question")
+        rows = [{"id": str(k), "question": mm_question(k)[key]} for k in range(3)]
+        tables[split] = _with_image(rows) if split != "Text_only" else rows
     return dict.fromkeys(SUBSETS, tables)
 
 
@@ -35,12 +34,17 @@ def _pope() -> dict[str, dict[str, Rows]]:
 def _mmmu() -> dict[str, dict[str, Rows]]:
     subjects = yaml.safe_load((CONF / "utility" / "mmmu.yaml").read_text())["subsets"]
     rows = [row for part in MMMU.values() for row in part]
-    named = lambda subject: [{**r, "id": f"validation_{subject}_{k}"} for k, r in enumerate(rows)]  # noqa: E731
-    return {subject: {"validation": named(subject)} for subject in subjects}
+    tables = {}
+    for subject in subjects:
+        ids = (f"validation_{subject}_{k}" for k in range(len(rows)))
+        tables[subject] = {
+            "validation": [{**row, "id": i} for row, i in zip(rows, ids, strict=True)]
+        }
+    return tables
 
 
 def hub_tables() -> dict[str, dict[str, dict[str, Rows]]]:
-    """What the hub has: rows by dataset, subset and split."""
+    """The hub's rows by dataset, subset and split."""
     return {
         "Paul/XSTest": {"default": {"train": xstest()}},
         "JailbreakBench/JBB-Behaviors": {
@@ -51,7 +55,7 @@ def hub_tables() -> dict[str, dict[str, dict[str, Rows]]]:
             for subset in ("or-bench-80k", "or-bench-hard-1k", "or-bench-toxic")
         },
         "AIcell/MOSSBench": {
-            "oversensitivity": {"train": _shown(list(mossbench("as it is").values()))}
+            "oversensitivity": {"train": _with_image(list(mossbench("as it is").values()))}
         },
         "PKU-Alignment/MM-SafetyBench": _mm_tables(),
         "lmms-lab-encoder/MME": {"default": {"test": MME}},
@@ -71,7 +75,7 @@ UTILITY_OF = {
 def load_dataset(
     hub: str, subset: str | None = None, *, split: str, revision: str | None = None
 ) -> datasets.Dataset:
-    """In place of datasets.load_dataset; what the hub does not have is a KeyError."""
+    """Replaces datasets.load_dataset. Raises KeyError for names that the hub does not have."""
     subsets = hub_tables()[hub]
     if subset is None and len(subsets) > 1:
         subset = "default"
@@ -84,4 +88,4 @@ def load_dataset(
 
 
 FOLDERS_OF = {"sinwang/SIUO": "siuo", "ys-zong/VLGuard": "vlguard"}
-"""Datasets whose plain files are fetched."""
+"""Datasets that are downloaded as plain files, and the names of their copies."""

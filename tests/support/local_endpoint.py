@@ -1,11 +1,11 @@
-"""A real server on this machine that speaks OpenAI's chat completions, and misbehaves on request.
+"""A real server on this machine that speaks OpenAI's chat completions, and fails on request.
 
     with LocalEndpoint(fails(429), says("hello")) as endpoint:
-        ...                                # ask endpoint.url
+        ...                                # send requests to endpoint.url
     endpoint.requests[0].body["messages"]
 
-What it does is a list of acts, one a request in order of arrival, the last one again and again; or
-one function from the request to an act, for clients that ask in parallel.
+Its behaviour is a list of acts, one per request in order of arrival, the last of them repeated; or
+a function from the request to an act, for clients that send requests in parallel.
 """
 
 import json
@@ -20,11 +20,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sent."""
+    """A request of a client."""
 
     path: str
     headers: dict[str, str]
-    """Names in lower case."""
+    """Header names are in lower case."""
     body: dict[str, Any]
 
     @property
@@ -36,8 +36,8 @@ class Request:
         return self.body["messages"][-1]["content"]
 
     @property
-    def said(self) -> dict[str, str]:
-        """The JSON object that the user's message is, or holds beside a picture."""
+    def payload(self) -> dict[str, str]:
+        """The JSON object in the user's message, which may contain an image besides."""
         return json.loads(self.user if isinstance(self.user, str) else self.user[0]["text"])
 
 
@@ -45,50 +45,52 @@ Act = Callable[[BaseHTTPRequestHandler], None]
 
 
 def says(content: str | None, end: str = "stop", model: str | None = None, **message: Any) -> Act:
-    """A completion by the model that was asked, or by ``model``; ``message`` adds to its message
-    (refusal=...)."""
+    """Answer with a completion of the requested model, or of ``model``.
+
+    ``message`` adds fields to its message, e.g. refusal=...
+    """
 
     def act(handler: Any) -> None:
-        whole = {"role": "assistant", "content": content, **message}
-        answer = {
+        full = {"role": "assistant", "content": content, **message}
+        completion = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 0,
             "model": model or handler.request_seen.body["model"],
-            "choices": [{"index": 0, "message": whole, "finish_reason": end}],
+            "choices": [{"index": 0, "message": full, "finish_reason": end}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
-        _send(handler, 200, json.dumps(answer))
+        _send(handler, 200, json.dumps(completion))
 
     return act
 
 
 def fails(status: int, message: str = "made up", code: str | None = None, **headers: str) -> Act:
-    """An error; headers as retry_after="0"."""
+    """Answer with an error; headers as in retry_after="0"."""
     body = json.dumps({"error": {"message": message, "type": "made_up", "code": code}})
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda handler: _send(handler, status, body, headers=named)
 
 
 def writes(text: str, kind: str = "application/json") -> Act:
-    """Status 200 and any body."""
+    """Answer with status 200 and any body."""
     return lambda handler: _send(handler, 200, text, kind)
 
 
 def hangs(released: threading.Event) -> Act:
-    """No answer until the event, then a closed connection."""
+    """Wait for the event without an answer, then close the connection."""
     return lambda handler: (released.wait(30), None)[1]
 
 
 def resets(handler: BaseHTTPRequestHandler) -> None:
-    """The connection is reset before anything is answered."""
-    # Lingering for no time sends RST instead of FIN.
+    """Reset the connection without an answer."""
+    # Lingering for zero seconds sends RST instead of FIN.
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.connection.close()
 
 
 class LocalEndpoint:
-    """The server; use it in a with statement."""
+    """The server, to be used in a with statement."""
 
     def __init__(self, *acts: Act, by: Callable[[Request], Act] | None = None) -> None:
         self.requests: list[Request] = []
@@ -109,7 +111,7 @@ class LocalEndpoint:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
 
-            def handle_error(self, *_: Any) -> None:  # a client that gave up is no news
+            def handle_error(self, *_: Any) -> None:  # a client disconnected
                 pass
 
         self._server = Server(("127.0.0.1", 0), Handler)
@@ -136,14 +138,15 @@ class LocalEndpoint:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         act = self._by(request) if self._by else self._acts[min(number, len(self._acts) - 1)]
-        under_way = [request]
+        in_flight = [request]
 
         def ended() -> None:
             with self._lock:
-                self._at_once -= len(under_way)
-                under_way.clear()
+                self._at_once -= len(in_flight)
+                in_flight.clear()
 
-        # Before the answer goes out: whoever has it may ask again before this thread runs again.
+        # Before the answer is sent, because the client may send its next request before this
+        # thread runs again.
         handler.ended = ended
         try:
             act(handler)

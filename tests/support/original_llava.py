@@ -1,4 +1,4 @@
-"""Tiny checkpoints in LLaVA-1.5's original format, made of tiny models by the inverse mapping."""
+"""Tiny checkpoints in the original LLaVA-1.5 format, made by the inverse of the conversion."""
 
 import copy
 import functools
@@ -9,12 +9,15 @@ from safetensors.torch import save_file
 from tiny_families import llava_of, tokenizer_with_picture_last
 
 SPARE = 6
-"""Rows of the skeleton's vocabulary behind the picture's token."""
+"""Rows of the skeleton's vocabulary after the image token's row."""
 
 
 @functools.cache
 def pair():
-    """The fine-tuned model, and the skeleton: one tower, and one vocabulary behind the text's."""
+    """A fine-tuned model, its skeleton and processor.
+
+    Both have the same vision tower and the same vocabulary rows from the image token on.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(3)
         skeleton, processor = llava_of(tokenizer_with_picture_last(), SPARE)
@@ -25,38 +28,41 @@ def pair():
                 for weight in part.parameters():
                     weight.add_(torch.randn(weight.shape) * 0.1)
             tuned.lm_head.weight.add_(torch.randn(tuned.lm_head.weight.shape) * 0.1)
-            for one, other in (
+            for changed, unchanged in (
                 (tuned.lm_head, skeleton.lm_head),
                 (tuned.get_input_embeddings(), skeleton.get_input_embeddings()),
             ):
-                one.weight[rows:] = other.weight[rows:]
+                changed.weight[rows:] = unchanged.weight[rows:]
     return tuned.eval(), skeleton.eval(), processor
 
 
 def original(model):
-    """A model's weights under the names of the original format, without the vision tower."""
-    rows, found = model.config.image_token_id, {}
+    """A model's weights in the original format's names, without the vision tower."""
+    rows, weights = model.config.image_token_id, {}
     decoder = model.model.language_model.state_dict()
     for name in ("embed_tokens.weight", "norm.weight", *(n for n in decoder if "layers." in n)):
-        found[f"model.{name}"] = decoder[name]
+        weights[f"model.{name}"] = decoder[name]
     for k in range(len(model.model.language_model.layers)):
-        found[f"model.layers.{k}.self_attn.rotary_emb.inv_freq"] = torch.ones(6)
+        weights[f"model.layers.{k}.self_attn.rotary_emb.inv_freq"] = torch.ones(6)
     projector = model.model.multi_modal_projector
     for k, part in ((0, projector.linear_1), (2, projector.linear_2)):
-        found[f"model.mm_projector.{k}.weight"] = part.weight.data
-        found[f"model.mm_projector.{k}.bias"] = part.bias.data
-    found["lm_head.weight"] = model.lm_head.weight.data
+        weights[f"model.mm_projector.{k}.weight"] = part.weight.data
+        weights[f"model.mm_projector.{k}.bias"] = part.bias.data
+    weights["lm_head.weight"] = model.lm_head.weight.data
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        found[name] = found[name][:rows]
-    return {name: weight.clone() for name, weight in found.items()}
+        weights[name] = weights[name][:rows]
+    return {name: weight.clone() for name, weight in weights.items()}
 
 
 def tower(model):
-    """The vision tower's weights under the names of the original format."""
-    found = {k: v for k, v in model.state_dict().items() if ".vision_tower." in k}
-    at = "model.vision_tower.vision_tower.vision_model."
-    short = (k.split(".vision_tower.")[1].removeprefix("vision_model.") for k in found)
-    return {at + name: weight.clone() for name, weight in zip(short, found.values(), strict=True)}
+    """The vision tower's weights in the original format's names."""
+    prefix = "model.vision_tower.vision_tower.vision_model."
+    weights = {}
+    for name, weight in model.state_dict().items():
+        _, in_tower, short = name.partition(".vision_tower.")
+        if in_tower:
+            weights[prefix + short.removeprefix("vision_model.")] = weight.clone()
+    return weights
 
 
 CONFIG = {
@@ -77,7 +83,7 @@ def halves(weights):
 
 
 def write(folder, weights, form="safetensors", **config):
-    """A checkpoint in the original format, in one file or two with an index."""
+    """Write a checkpoint in the original format: one file, or two with an index."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG | config))
     stem, end = ("pytorch_model", "bin") if "bin" in form else ("model", "safetensors")

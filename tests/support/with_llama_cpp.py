@@ -1,7 +1,7 @@
-"""llama.cpp itself, through the C functions that the package xllamacpp brings along.
+"""llama.cpp through the C functions in the xllamacpp package.
 
-A tiny text model is written for it, and a control vector is read by its own reader of GGUF under
-the rules of its own loader (only tensors direction.N, N from 1, float32, one dimension).
+A tiny text model is written for it. Control vectors are read by its own GGUF reader under the rules
+of its own loader (only tensors direction.N, N from 1, float32, one dimension).
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 _PARAMETERS = 1024
-"""Bytes, more than llama.cpp's structs of settings, which are handed on without a look inside."""
+"""Bytes: more than the size of llama.cpp's structs of settings, which are passed on unread."""
 
 
 class _Opaque(ctypes.Structure):
@@ -67,7 +67,7 @@ _SIGNATURES = {
 
 
 def library() -> Any:
-    """llama.cpp's functions."""
+    """The library with the signatures of its functions."""
     import xllamacpp
 
     lib = ctypes.CDLL(str(next(Path(xllamacpp.__path__[0]).glob("*.so"))))
@@ -79,30 +79,32 @@ def library() -> Any:
 
 
 def read_control_vector(lib: Any, path: Path) -> dict[int, np.ndarray] | None:
-    """The vectors that llama.cpp's loader takes from a file, by N; None where it refuses it."""
-    held = ctypes.c_void_p()
-    file = lib.gguf_init_from_file(str(path).encode(), _ReadParameters(False, ctypes.pointer(held)))
+    """Vectors by N as llama.cpp's loader reads them from a file; None if it rejects the file."""
+    tensors = ctypes.c_void_p()
+    file = lib.gguf_init_from_file(
+        str(path).encode(), _ReadParameters(False, ctypes.pointer(tensors))
+    )
     if not file:
         return None
-    found = {}
+    vectors = {}
     for i in range(lib.gguf_get_n_tensors(file)):
         name = lib.gguf_get_tensor_name(file, i)
         kind, _, number = name.decode().partition(".")
-        tensor = lib.ggml_get_tensor(held, name)
+        tensor = lib.ggml_get_tensor(tensors, name)
         numbered = kind == "direction" and number.isdigit() and int(number) >= 1
         if not numbered or lib.gguf_get_tensor_type(file, i) != 0 or lib.ggml_n_dims(tensor) != 1:
             return None
         length = lib.ggml_nelements(tensor)
-        found[int(number)] = np.ctypeslib.as_array(
+        vectors[int(number)] = np.ctypeslib.as_array(
             lib.ggml_get_data_f32(tensor), shape=(length,)
         ).copy()
     lib.gguf_free(file)
-    lib.ggml_free(held)
-    return found or None
+    lib.ggml_free(tensors)
+    return vectors or None
 
 
 def write_qwen2(path: Path, decoder: Any, head: torch.Tensor) -> None:
-    """A Qwen2 decoder of transformers and its head [vocabulary, width] as a model file."""
+    """Write a Qwen2 decoder of transformers and its head [vocabulary, width] as a model file."""
     import gguf
 
     config = decoder.config
@@ -150,7 +152,7 @@ def logits(
     vectors: dict[int, np.ndarray],
     scale: float,
 ) -> np.ndarray:
-    """Logits after every token, with ``scale`` times the vectors added, as its command line does.
+    """Logits of every token with ``scale`` times the vectors added, as its command line does it.
 
     # [tokens, vocabulary]
     """
