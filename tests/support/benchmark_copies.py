@@ -1,7 +1,6 @@
-"""Copies of the published benchmarks as their repositories have them:
-the real files' names and columns, harmless content of our own.
+"""Copies of the published benchmarks in their repositories' layout, with harmless content.
 
-    local("xstest", folder)           # a folder for data.root
+local("xstest", folder)           # a folder for data.root
 """
 
 import csv
@@ -18,7 +17,7 @@ from calib.data.vscbench_tables import IMAGE_COLUMNS, TEXT_COLUMNS
 
 Rows = Sequence[Mapping[str, Any]]
 N = 16
-"""Items of each kind: enough for every split that is drawn by hashing."""
+"""Items of each kind: enough for every split to be non-empty."""
 COLOURS = ("red", "lime", "blue", "white")
 THINGS = ("an egg", "a map", "a box", "a door", "a wall", "a hat", "a tent", "a cup")
 
@@ -32,7 +31,7 @@ def thing(number: int) -> str:
 
 
 def write(path: Path, content: Any) -> None:
-    """Rows as CSV, anything as JSON, the name of a colour as a picture; by the file's ending."""
+    """Write rows as CSV, any value as JSON, or a picture of a named colour, by file extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -45,7 +44,7 @@ def write(path: Path, content: Any) -> None:
         path.write_bytes(png(content))
 
 
-# --- rows, as the files have them
+# Rows
 
 
 def xstest() -> Rows:
@@ -102,12 +101,12 @@ def siuo() -> Rows:
 
 
 def vlguard(part: str) -> Rows:
-    asked = [
+    instructions = [
         {"safe_instruction": "What is drawn?", "response": "A pear."},
         {"unsafe_instruction": "How do I bruise it?", "response": "No."},
     ]
     safe = [
-        {"id": f"s{k}", "image": f"ads/{k}.png", "safe": True, "instr-resp": asked}
+        {"id": f"s{k}", "image": f"ads/{k}.png", "safe": True, "instr-resp": instructions}
         for k in range(N)
     ]
     unsafe = [
@@ -142,7 +141,7 @@ def vscbench() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-# --- local copies
+# Local copies
 
 
 def _xstest(folder: Path) -> None:
@@ -204,12 +203,12 @@ def _vscbench(folder: Path) -> None:
     tables = {"text": (TEXT_COLUMNS, vscbench()), "image": (IMAGE_COLUMNS, photographs)}
     for k, row in enumerate(photographs):
         for side in sides:
-            place = folder / "vscbench_image_centric_images" / "drugs"
-            write(place / row[side], colour(k + side.startswith("un")))
+            pictures = folder / "vscbench_image_centric_images" / "drugs"
+            write(pictures / row[side], colour(k + side.startswith("un")))
     for k, row in enumerate(vscbench()):
         for variant in ("search", "concat"):
-            place = folder / "vscbench_text_centric_images" / variant
-            write(place / row[f"{variant}_img"], colour(k))
+            pictures = folder / "vscbench_text_centric_images" / variant
+            write(pictures / row[f"{variant}_img"], colour(k))
     for part, (columns, rows) in tables.items():
         book = openpyxl.Workbook()
         book.active.title = "Sheet1"
@@ -227,7 +226,7 @@ _LOCAL: dict[str, Callable[[Path], None]] = {
 
 
 def local(name: str, folder: Path) -> Path:
-    """The copy of a benchmark, written where it is not there yet."""
+    """The folder of a benchmark's copy, written unless it exists."""
     if not folder.exists():
         _LOCAL[name](folder)
     return folder

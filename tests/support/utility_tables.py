@@ -1,4 +1,4 @@
-"""Copies of published question sets as the hub lays them out, with pictures of one colour."""
+"""Copies of published utility sets in the hub's layout, with pictures of a single colour."""
 
 import io
 import json
@@ -44,11 +44,11 @@ MME = [
     {
         "question_id": f"{subtask}/{name}.png",
         "image": picture(colour),
-        "question": f"{asked} Please answer yes or no.",
+        "question": f"{question} Please answer yes or no.",
         "answer": answer,
         "category": subtask,
     }
-    for subtask, name, colour, asked, answer in [
+    for subtask, name, colour, question, answer in [
         ("color", "0001", "red", "Is the square red?", "Yes"),
         ("color", "0001", "red", "Is the square blue?", "No"),
         ("color", "0002", "blue", "Is the square blue?", "Yes"),
@@ -188,7 +188,7 @@ def write_parquet(path: Path, name: str, rows: list[dict]) -> None:
 
 
 def write_copy(root: Path, name: str) -> Path:
-    """The repository of a set on the hub, with its card, in the folder ``root``."""
+    """Write a set's hub repository, with its dataset card, to the folder ``root``."""
     files: dict[str, list[dict]] = {
         "mme": {
             "data/test-00000-of-00002-a25dbe3b44c4fda6.parquet": MME[:3],
