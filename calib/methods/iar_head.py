@@ -16,8 +16,9 @@ from dataclasses import replace
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from calib.config.choices import Split
 from calib.config.method import Revision
-from calib.data.example import Example, Split
+from calib.data.example import Example
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting

@@ -1,5 +1,5 @@
-"""ShiftDC: remove the component of the picture's shift along the safety direction (arXiv
-2502.13095, section 4).
+"""ShiftDC: remove the component of the picture's shift along the safety direction
+(arXiv 2502.13095, section 4).
 
     s_l = mean h_l(safe queries) - mean h_l(unsafe queries), with captions for pictures     [width]
     m_l = h_l(picture, query) - h_l(caption, query), the modality shift of an input         [width]

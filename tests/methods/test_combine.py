@@ -21,7 +21,7 @@ from calib.engine.request import Decoding
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import NO_INTERVENTION
-from calib.runs.planning import plan_rows
+from calib.runs.planning import Planner
 
 CAUTION = "Before you answer, check the picture and the request for harm. If in doubt, refuse."
 
@@ -97,7 +97,7 @@ def test_a_gate_reads_the_prompt_of_the_prompt_method(vlm, fitting):
     rule = alone.intervention(None, 1).rule
     tested = [e for e in fitting.examples if e.split == "test"]
     engine = Engine(vlm, Decoding(max_new_tokens=TOKENS))
-    rows = plan_rows(engine, tested, [method.setting(None, 1)])
+    rows = Planner(engine).rows(tested, [method.setting(None, 1)])
     with_caution, without = rule([replace(e, system=CAUTION) for e in tested]), rule(tested)
     assert [len(row.edits) for row in rows] == [len(edits) for edits in with_caution]
     assert [len(edits) for edits in with_caution] != [len(edits) for edits in without]

@@ -51,7 +51,7 @@ def test_the_judged_response_follows_both_prompts(vlm, tmp_path):
         reason = naive_text(vlm, replace(example, query=check))
         turns = (Turn(check, reason, example.picture),)
         by_hand = replace(example, demonstrations=turns, picture=None)
-        assert row.said == (reason,)
+        assert row.earlier_responses == (reason,)
         assert record["response"] == naive_text(vlm, by_hand)
         assert (record["query"], record["demonstrations"]) == (example.query, 1)
         kl = divergence(naive_response(vlm, by_hand), naive_response(vlm, example))

@@ -151,7 +151,7 @@ def written(world, tmp_path):
     """Writes the fitted direction to a file, with changes."""
 
     def write(**changes):
-        direction = method(world.fitting, Steer()).direction.of_layers([2, 3])
+        direction = method(world.fitting, Steer()).direction.select_layers([2, 3])
         for name, value in changes.items():
             object.__setattr__(direction, name, value)
         write_direction(tmp_path / "given.safetensors", direction)

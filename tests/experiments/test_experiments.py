@@ -1,7 +1,8 @@
-"""Experiments: several methods on one record, one table, and none forgotten."""
+"""Experiments: several methods in one run, with one table."""
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from composing import composed
@@ -10,7 +11,9 @@ from in_process import command
 from calib import sweep
 from calib.config.prompts import NoneMethod
 from calib.config.schemas import CONF
+from calib.scoring.results import read_results
 
+ROOT = Path(__file__).resolve().parents[2]
 FOUR = ["reminder", "few_shot", "iar_layer", "iar_head"]
 TINY = (
     "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
@@ -22,7 +25,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
 def contents(folder):
-    """Every file below a folder."""
+    """The bytes of every file in a folder, by path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -32,7 +35,7 @@ def run(out):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A tiny run of the four, from its command line, and what it printed."""
+    """A tiny run of the four methods from the command line: its folder and its output."""
     out = tmp_path_factory.mktemp("runs") / "four"
     done = command("sweep", "experiment=vscbench_four", *TINY, f"out={out}")
     assert done.code == 0, done.stderr
@@ -47,7 +50,7 @@ def test_an_experiment_composes_under_its_own_name(name):
     plain = [f"+method@methods.{key}={key}" for key in config.methods]
     options = composed("sweep", "method=none", *plain).methods
     for key, method in config.methods.items():
-        # Each key is the method, with nothing but the experiment's own changes.
+        # Each key is the name of its method.
         assert method.name == key
         assert type(method) is type(options[key])
 
@@ -55,16 +58,15 @@ def test_an_experiment_composes_under_its_own_name(name):
 def test_the_four_of_vscbench():
     config = composed("sweep", "experiment=vscbench_four")
     assert list(config.methods) == FOUR
-    assert "reconstruction" in config.title
 
 
-def test_no_method_is_forgotten():
+def test_all_methods_are_those_of_the_published_results():
     config = composed("sweep", "experiment=all_methods")
-    options = {path.stem for path in (CONF / "method").glob("*.yaml")}
-    assert set(config.methods) == options - {"none"}
+    (run,) = read_results(ROOT / "experiments" / "all_methods" / "results.csv")
+    assert set(config.methods) == {result.method for result in run.results} - {"none"}
 
 
-def test_methods_are_set_by_name():
+def test_settings_of_a_method_are_given_by_its_name():
     config = composed(
         "sweep", "experiment=all_methods", "methods.steer.layers=[3]", "methods.vti.kl=0.2",
         "methods.combine.prompt.place=before", "~methods.astra",
@@ -76,34 +78,33 @@ def test_methods_are_set_by_name():
     assert "astra" not in config.methods
 
 
-def test_a_method_is_added_to_an_experiment():
+def test_a_method_can_be_added_to_an_experiment():
     config = composed("sweep", "experiment=vscbench_four", "+method@methods.ecso=ecso")
     assert list(config.methods) == [*FOUR, "ecso"]
 
 
-def test_it_says_that_it_is_a_reconstruction(finished):
-    _, said = finished
-    (note,) = [line for line in said.splitlines() if "reconstruction" in line]
-    assert note.startswith("note: a reconstruction of VSCBench's four calibration methods")
-    assert "are not known" in note
+def test_the_title_of_an_experiment_is_a_note(finished):
+    _, output = finished
+    title = composed("sweep", "experiment=vscbench_four").title
+    assert f"note: {title}" in output
 
 
 def test_one_table_has_all_four_and_the_uncalibrated_model(finished):
-    _, said = finished
-    lines = said.splitlines()
+    _, output = finished
+    lines = output.splitlines()
     (head,) = [k for k, line in enumerate(lines) if line.startswith("method ")]
     table = lines[head + 2 : head + 7]
-    first = [line.split()[0] for line in table]
-    # Prompt methods are marked.
-    assert first[0] == "uncalibrated"
-    assert sorted(first[1:]) == sorted(["reminder*", "few_shot*", "iar_layer", "iar_head"])
+    names = [line.split()[0] for line in table]
+    # An asterisk marks methods that only change the prompt.
+    assert names[0] == "uncalibrated"
+    assert sorted(names[1:]) == sorted(["reminder*", "few_shot*", "iar_layer", "iar_head"])
     areas = [float(line.split()[-1]) for line in table[1:]]
     assert areas == sorted(areas, reverse=True)
     assert lines[head + 7] == ""
     assert max(map(len, table)) <= 100
 
 
-def test_one_record_holds_them_all(finished):
+def test_one_run_has_the_rows_of_all_four(finished):
     out, _ = finished
     with (out / "results.csv").open(newline="") as file:
         results = list(csv.DictReader(file))
@@ -135,22 +136,20 @@ def test_each_method_has_its_operating_point(finished):
     assert len({point["strength_means"] for point in points}) >= 3
 
 
-def test_again_it_does_nothing_new(finished, capsys):
-    out, first = finished
+def test_a_repeated_run_reuses_all_rows(finished, capsys):
+    out, output = finished
     before = contents(out)
     run(out)
     assert contents(out) == before
-    again = capsys.readouterr().out
-    assert "rows were answered before and are not done again" in again
-
-    def said(text):
-        return [line for line in text.splitlines() if "were answered before" not in line]
-
-    assert said(again) == said(first)
+    repeated = capsys.readouterr().out.splitlines()
+    (note,) = [line for line in repeated if line not in output.splitlines()]
+    rows = len((out / "rows.jsonl").read_text().splitlines())
+    assert str(rows) in note
+    assert [line for line in repeated if line != note] == output.splitlines()
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_stopped_run_goes_on_to_the_same_bytes(finished, tmp_path, capsys):
+def test_an_interrupted_run_resumes_to_the_same_bytes(finished, tmp_path):
     out, _ = finished
     again = tmp_path / "four"
     rows = (out / "rows.jsonl").read_bytes().splitlines(keepends=True)

@@ -1,0 +1,301 @@
+"""Every method of conf/method: its documentation, its commands, and a small sweep of it."""
+
+import csv
+import importlib
+import inspect
+import json
+import re
+import shlex
+
+import pytest
+import torch
+from composing import composed
+from raising import raises
+
+from calib import methods, sweep
+from calib.config.method import Activation
+from calib.config.prompts import Calibration
+from calib.config.schemas import CONF
+from calib.config.sweep import SweepConfig
+from calib.directions.direction import Direction, write_direction
+
+OPTIONS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+METHODS = [option for option in OPTIONS if option != "none"]
+TINY = (
+    "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
+    "generation.max_new_tokens=12", "method@reference=none",
+)  # fmt: skip
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def header(option):
+    """The comment that a method's YAML begins with."""
+    lines = (CONF / "method" / f"{option}.yaml").read_text().splitlines()
+    return [line[1:] for line in lines[: lines.index("defaults:")]]
+
+
+def commands(option):
+    """The command lines in a header, as a shell reads them."""
+    text = "\n".join(header(option)).replace("\\\n", "")
+    return [
+        shlex.split(line)[3:]
+        for line in text.splitlines()
+        if line.strip().startswith("python -m calib.sweep ")
+    ]
+
+
+def run(out, *overrides):
+    """A tiny run in this process: its results on both splits, and its operating points."""
+    sweep.main(composed("sweep", *TINY, *overrides, f"out={out}"))
+    with (out / "results.csv").open(newline="") as file:
+        results = list(csv.DictReader(file))
+    return results, json.loads((out / "operating_points.json").read_text())
+
+
+def grid(results, split, method):
+    """The layers and strengths of a method in the results of a split."""
+    return sorted(
+        {
+            (row["layer"], float(row["strength"]))
+            for row in results
+            if (row["method"], row["split"]) == (method, split)
+        }
+    )
+
+
+def output(capsys):
+    """The output so far, on one line."""
+    return " ".join(capsys.readouterr().out.split())
+
+
+def prefix(option):
+    """The settings that hold a method's layers and strengths."""
+    return "method.activation" if option == "combine" else "method"
+
+
+def strengths_of(option):
+    """Strengths for a small sweep: up to two, the largest of them the method's own or 1."""
+    config = composed("sweep", f"method={option}").method
+    if option == "none":
+        return []
+    if isinstance(config, Activation) or option == "combine":
+        return [0.5, 1]
+    return config.strengths[:2]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_header_names_the_schema_and_its_commands_compose(option):
+    shown = commands(option)
+    assert shown, "no command in the header"
+    assert all(f"method={option}" in arguments for arguments in shown)
+    for arguments in shown:
+        config = composed("sweep", *arguments)
+        assert isinstance(config, SweepConfig)
+        assert config.method.name == option
+    text = " ".join(header(option))
+    if option != "none":
+        kind = type(config.method)
+        where = f"{kind.__name__} in {kind.__module__.replace('.', '/')}.py"
+        assert f"Settings, defaults and meanings: {where}." in text
+        assert isinstance(config.method, Calibration) or option == "combine"
+
+
+@pytest.mark.parametrize("option", METHODS)
+def test_the_docstring_has_formula_source_and_the_meaning_of_strength(option):
+    doc = importlib.import_module(f"calib.methods.{option}").__doc__
+    assert re.search(r"^    \S.*(<-|=|->)", doc, re.MULTILINE), "neither formula nor steps"
+    assert re.search(r"arXiv \d{4}\.\d{5}", doc) or option == "combine", "no paper"
+    assert re.search(r"\b[Ss]trength", doc), "strength is not explained"
+    assert f"calib/methods/{option}.py" not in doc
+
+
+def test_every_file_has_a_yaml():
+    files = {path.stem for path in (CONF.parent / "calib" / "methods").glob("[!_]*.py")}
+    assert files == set(METHODS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_small_sweep(tmp_path, option, capsys):
+    config = composed("sweep", f"method={option}").method
+    strengths = strengths_of(option)
+    overrides = [f"{prefix(option)}.strengths={strengths}"] if strengths else []
+    edits_activations = isinstance(config, Activation) or option == "combine"
+    if edits_activations:
+        overrides.append(f"{prefix(option)}.layers=[3]")
+    results, points = run(tmp_path / "run", f"method={option}", *overrides)
+
+    for split in ("validation", "test"):
+        assert grid(results, split, "none") == [("", 0.0)]
+        if option == "none":
+            continue
+        settings = grid(results, split, option)
+        (layer,) = {layer for layer, _ in settings}
+        if not edits_activations or getattr(config, "all_layers_at_once", False):
+            assert layer == ""
+        assert layer in ("", "3")
+        assert [strength for _, strength in settings] == [float(s) for s in strengths]
+    assert {row["method"] for row in results} == {"none", option}
+    (point,) = points
+    assert point["method"] == option
+    assert point["strength"] in [0, *strengths]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open()]
+    assert all(row["response"].strip() for row in rows if not row.get("purpose"))
+    assert str(tmp_path / "run" / "results.csv") in output(capsys)
+
+
+def test_strengths_within_a_kl_budget(tmp_path, capsys):
+    """One of each sign, and the run's results have the KL by which they were selected."""
+    arguments = ("method=steer", "method.layers=[3]", "method.kl=0.1")
+    results, _ = run(tmp_path / "run", *arguments)
+    output_of_run = output(capsys)
+    (down, up) = grid(results, "validation", "steer")
+    assert down[0] == up[0] == "3"
+    assert down[1] < 0 < up[1]
+    (within_budget,) = json.loads((tmp_path / "run" / "strengths.json").read_text()).values()
+    assert sorted(entry["strength"] for entry in within_budget) == [down[1], up[1]]
+    measured = {
+        float(r["strength"]): float(r["value"])
+        for r in results
+        if (r["method"], r["split"], r["metric"]) == ("steer", "validation", "KL")
+        and (r["dataset"], r["variant"], r["category"]) == ("utility", "all", "all")
+    }
+    for entry in within_budget:
+        assert entry["kl"] <= 0.1
+        assert measured[entry["strength"]] == pytest.approx(entry["kl"], rel=1e-3, abs=1e-6)
+        assert f"{entry['strength']:+.3g}" in output_of_run
+    before = (tmp_path / "run" / "rows.jsonl").read_bytes()
+    run(tmp_path / "run", *arguments)
+    assert (tmp_path / "run" / "rows.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(("kl", "expected"), [("10", [("", 2.0)]), ("1e-9", [])])
+def test_demonstrations_within_a_kl_budget(tmp_path, capsys, kl, expected):
+    """The largest number of demonstrations within the budget; none if one is already too many."""
+    arguments = ("method=few_shot", "method.strengths=[1,2]", f"method.kl={kl}")
+    results, points = run(tmp_path / "run", *arguments)
+    for split in ("validation", "test"):
+        assert grid(results, split, "few_shot") == expected
+    if not expected:
+        assert points[0]["kept_uncalibrated"]
+
+
+def test_auto_selects_the_layer_with_the_largest_effect(tmp_path, capsys):
+    results, points = run(
+        tmp_path / "run", "method=steer", "method.layers=auto", "method.strengths=[-1,1]"
+    )
+    ((layer, _), _) = grid(results, "validation", "steer")
+    assert grid(results, "validation", "steer") == [(layer, -1.0), (layer, 1.0)]
+    assert points[0]["layer"] == int(layer)
+    effects = {int(k): float(v) for k, v in re.findall(r"(\d): ([+-]\d+)", output(capsys))}
+    assert set(effects) == {0, 1, 2, 3, 4, 5}
+    assert abs(effects[int(layer)]) == max(map(abs, effects.values()))
+
+
+def test_a_combination_of_other_methods(tmp_path, capsys):
+    results, _ = run(
+        tmp_path / "run", "method=combine", "method@method.prompt=caution",
+        "method@method.activation=conditional", "method.activation.strengths=[0.5,1]",
+    )  # fmt: skip
+    assert grid(results, "test", "combine") == [("", 0.5), ("", 1.0)]
+    assert {r["method"] for r in results} == {"none", "combine"}
+    assert "conditional: the cosine gate" in output(capsys)
+    # The prompt is in every calibrated row, edits only where the gate is open.
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open()]
+    caution = composed("sweep", "method=caution").method.texts["mini-internvl"]["text"]
+    settings = {(bool(row["strength"]), row["system"], bool(row["edits"])) for row in rows}
+    assert settings == {(False, None, False), (True, caution, True), (True, caution, False)}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "values"),
+    [
+        ("method.kl=0.1 utility=none", "conflicting-settings", ["method.kl=0.1", "utility=none"]),
+        (
+            "method.layers=auto utility=none",
+            "conflicting-settings",
+            ["method.layers=auto", "utility=none"],
+        ),
+        (
+            "method=combine method.activation.kl=1 utility=none",
+            "conflicting-settings",
+            ["kl=1", "utility=none"],
+        ),
+        ("method.contrast=safe", "invalid-setting", ["method.contrast", "'safe'", "'safety'"]),
+        (
+            "method.layers=auto method.all_layers_at_once=true",
+            "conflicting-settings",
+            ["method.layers=auto", "method.all_layers_at_once"],
+        ),
+        (
+            "method=vti method.layers=auto",
+            "conflicting-settings",
+            ["method.layers=auto", "all_layers_at_once"],
+        ),
+        (
+            "method=shiftdc method.captions=/no/such.csv",
+            "unreadable",
+            ["method.captions=/no/such.csv"],
+        ),
+        ("method=shiftdc method.captions={captions}", "missing-value", ["{captions}"]),
+        ("method.direction={narrow}", "mismatch", [64, "mini-internvl", 128]),
+        ("method.direction=/no/such", "not-found", ["/no/such"]),
+        ("method=few_shot method.strengths=[1.5]", "invalid-setting", ["method.strengths", 1.5]),
+        ("method=few_shot method.strengths=[-1]", "invalid-setting", ["method.strengths", -1]),
+        ("method=reminder method.strengths=[2]", "invalid-setting", ["method.strengths", 2]),
+        ("method=combine method.prompt.strengths=[2]", "invalid-setting", [2, "method=reminder"]),
+        (
+            "method=combine method@method.prompt=steer",
+            "invalid-setting",
+            ["steer", "method@method.prompt"],
+        ),
+        ("method=combine method.prompt.kl=1", "conflicting-settings", ["method.prompt.kl"]),
+        ("method=surgical method.layers=[1,6]", "invalid-value", ["layer 6", "mini-internvl"]),
+        ("method=none +method@methods.a=steer +method@methods.b=steer", "duplicate", ["steer"]),
+        ("experiment=vscbench_four methods.few_shot.strengths=[0.5]", "invalid-setting", [0.5]),
+        ("method.name=stear", "unknown-name", ["method=stear", "'steer'"]),
+    ],
+)
+def test_impossible_configurations_are_refused_before_the_run_starts(
+    tmp_path, vlm, overrides, code, values
+):
+    narrow, captions = tmp_path / "narrow.safetensors", tmp_path / "captions.jsonl"
+    ones = (torch.ones(1) for _ in range(3))
+    origin = (vlm.checkpoint, None, vlm.fingerprint)
+    write_direction(narrow, Direction(torch.eye(1, 64), *ones, [3], *origin))
+    captions.write_text('{"id": "another", "caption": "a knife"}\n')
+    paths = {"narrow": narrow, "captions": captions}
+    values = [str(value).format(**paths) for value in values]
+    with raises(code, *values) as refused:
+        arguments = overrides.format(**paths).split()
+        sweep.main(composed("sweep", *TINY, *arguments, f"out={tmp_path / 'run'}"))
+    assert not (tmp_path / "run").exists()
+    assert len(str(refused.value)) < 600
+
+
+def test_one_method_twice_in_a_run(tmp_path):
+    """Two configurations of a method have different names and the same file."""
+    results, points = run(
+        tmp_path / "run", "method=none", "+method@methods.one=steer", "+method@methods.two=steer",
+        "methods.two.name=upwards", "methods.two.file=steer", "methods.one.strengths=[-1]",
+        "methods.two.strengths=[1]", "methods.one.layers=2", "methods.two.layers=3",
+    )  # fmt: skip
+    assert grid(results, "test", "steer") == [("2", -1.0)]
+    assert grid(results, "test", "upwards") == [("3", 1.0)]
+    assert [point["method"] for point in points] == ["steer", "upwards"]
+
+
+def test_a_method_without_a_file_is_refused(vlm):
+    config = composed("sweep").method
+    config.name = "none"
+    with raises("unknown-name", "method=none"):
+        methods.check(config, vlm, [])
+
+
+def test_methods_have_the_functions_of_the_interface():
+    for option in METHODS:
+        module = importlib.import_module(f"calib.methods.{option}")
+        assert list(inspect.signature(module.method).parameters) == ["fitting", "config"]
+        assert module.method.__doc__
+        if hasattr(module, "check"):
+            assert list(inspect.signature(module.check).parameters) == ["config", "vlm", "examples"]
