@@ -39,8 +39,8 @@ from calib.data.example import pairs as pairs_of
 from calib.data.images import read_image
 from calib.data.splits import split_of
 from calib.directions.direction import Direction
-from calib.directions.fit import fit_direction, pair_set_of, require_match
-from calib.directions.projections import along
+from calib.directions.fit import fit_direction, pair_set_hash, require_match
+from calib.directions.projections import project
 from calib.directions.samples import Samples
 from calib.engine.activations import read_activations
 from calib.engine.edits import Edits
@@ -171,7 +171,7 @@ class Model:
         """
         require_match(direction, self.vlm, "given")
         activations = self.read(examples, direction.read_positions, direction.site)
-        return along(direction, activations[:, direction.layers])
+        return project(direction, activations[:, direction.layers])
 
 
 def load(model: str = "internvl", **settings: Any) -> Model:
@@ -256,7 +256,7 @@ def fit(
         positions=positions,
         site=site,
         layers=range(vlm.vlm.num_layers),
-        pair_set=pair_set_of(fitted),
+        pair_set=pair_set_hash(fitted),
     )
 
 

@@ -127,7 +127,7 @@ def test_the_default_layer_is_the_selected_one_or_the_best_measured(model, direc
     with model.steer(direction, strength=3.0):
         (edits,) = model._edits
     assert [edit.layer for edit in edits] == [best]
-    alone = direction.of_layers([4])
+    alone = direction.select_layers([4])
     with model.steer(alone):
         assert [edit.layer for edit in model._edits[0]] == [4]
     blind = replace(direction, auroc=[], auroc_pairs=0)
@@ -196,7 +196,7 @@ def test_no_pairs(model):
 
 
 def test_projections_are_in_gaps_from_the_midpoint_of_the_class_means(model, twins):
-    fitted = calib.fit(model, twins[:20], held_out=0.0).of_layers([1, 4])
+    fitted = calib.fit(model, twins[:20], held_out=0.0).select_layers([1, 4])
     unsafe = model.project(fitted, [pair.unsafe for pair in twins[:20]])
     safe = model.project(fitted, [pair.safe for pair in twins[:20]])
     assert unsafe.shape == (20, 2)

@@ -1,8 +1,7 @@
-"""Estimators of one direction per layer from the activations of a contrast.
+"""Estimators: one direction per layer from the activations of a contrast.
 
-All give a unit vector per layer that points to the positive class, and the distance of the class
-means along it, the gap, which is the unit of strength: 1.0 moves one class mean as far along the
-vector as the other one lies.
+Each returns a unit vector per layer that points to the positive class, and the gap: the distance
+between the class means along the vector, which is the unit of strength.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,30 +19,30 @@ from calib.util.errors import CalibError
 def mean_difference(samples: Samples) -> Fit:
     """Difference of the class means (CAA, arXiv 2312.06681; mass mean shift in ITI, 2306.03341).
 
-    v = mean(h | positive) - mean(h | negative), so that the gap is its length.
+    v = mean(h | positive) - mean(h | negative). The gap is the length of v.
     """
     positive, negative = class_means(samples)
     return fit_along((positive - negative)[:, None], (positive, negative))
 
 
 def paired_mean_difference(samples: Samples) -> Fit:
-    """Mean of the twins' differences, each at unit length, so that none counts by its length.
+    """Mean of the twins' differences at unit length, so that each pair has the same weight.
 
-    v = mean_i d_i / ||d_i||. Without the scaling it is the mean difference. Twins with equal
-    activations have no direction and do not count.
+    v = mean_i d_i / ||d_i||. Without the normalisation it is the mean difference. Twins with equal
+    activations are ignored.
 
-    Raises CalibError when the samples are not paired.
+    Raises CalibError if the samples are not paired.
     """
     units = unit_differences(samples, "paired_mean_difference")
     return fit_along(units.mean(0)[:, None], class_means(samples))
 
 
 def multi_response_means(samples: Samples) -> Fit:
-    """Difference of means over queries, so that one with many responses counts once.
+    """Difference of means over queries, so that each query has the same weight.
 
-    The mean of each query's responses is taken first, on each side, then the mean over queries
-    (the multi-response samples of Internal Activation Revision, arXiv 2501.16378). Gap and
-    midpoint are those of these class means.
+    On each side, activations are averaged over the responses to a query, then over queries (the
+    multi-response samples of Internal Activation Revision, arXiv 2501.16378). Gap and midpoint are
+    those of these class means.
     """
     means = (
         _mean_of_groups(samples.positive, samples.positive_groups),
@@ -53,9 +52,9 @@ def multi_response_means(samples: Samples) -> Fit:
 
 
 def unit_differences(samples: Samples, estimator: str) -> torch.Tensor:
-    """The twins' differences at unit length, 0 where twins are equal. # [pairs, layers, width]
+    """The twins' differences at unit length; 0 for equal twins. # [pairs, layers, width] float64
 
-    Raises CalibError when the samples are not paired.
+    Raises CalibError if the samples are not paired.
     """
     differences = samples.differences(estimator)
     lengths = differences.norm(dim=-1, keepdim=True)
@@ -63,54 +62,60 @@ def unit_differences(samples: Samples, estimator: str) -> torch.Tensor:
 
 
 def _mean_of_groups(activations: torch.Tensor, groups: Sequence[str]) -> torch.Tensor:
-    """Mean over groups of their means. # [examples, layers, width] -> [layers, width] float64"""
+    """Mean of the groups' means. # [examples, layers, width] -> [layers, width] float64"""
     rows: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         rows.setdefault(group, []).append(row)
-    return torch.stack([activations[some].double().mean(0) for some in rows.values()]).mean(0)
+    return torch.stack([activations[indices].double().mean(0) for indices in rows.values()]).mean(0)
 
 
 def logistic_probe(samples: Samples) -> Fit:
-    """Weight of a logistic regression (the probe weight direction of ITI, arXiv 2306.03341).
+    """Weights of a logistic regression (the probe weight direction of ITI, arXiv 2306.03341).
 
-    The activations of a layer are divided by one number, their standard deviation over all
-    examples and channels: regularisation, of strength C = 1, is then the same for a model whose
-    activations are a hundred times as large, and channels keep their proportions. Their mean is
-    taken off, which the intercept makes up for, because the solver converges faster without it.
+    The activations of a layer are divided by their standard deviation over all examples and
+    channels. The regularisation (C = 1) then does not depend on the model's scale, and channels
+    keep their proportions. Subtracting the mean only changes the intercept; the solver converges
+    faster.
     """
     both, labels = _labelled(samples)
     weights = []
     for layer in range(both.shape[1]):
-        at = both[:, layer] - both[:, layer].mean(0)
-        spread = at.std() or 1.0  # 0 where all are equal: fit_along says so
-        weights.append(LogisticRegression(max_iter=1000).fit(at / spread, labels).coef_)
+        centred = both[:, layer] - both[:, layer].mean(0)
+        spread = centred.std() or 1.0  # 0 for equal activations, which fit_along reports
+        weights.append(LogisticRegression(max_iter=1000).fit(centred / spread, labels).coef_)
     return fit_along(torch.from_numpy(np.stack(weights)), class_means(samples))
 
 
 def lda(samples: Samples) -> Fit:
-    """Linear discriminant analysis, w = Sigma^-1 (mean(h | positive) - mean(h | negative)).
+    """Linear discriminant analysis: w = Sigma^-1 (mean(h | positive) - mean(h | negative)).
 
-    Sigma is the covariance within the classes, each weighed by its examples and shrunk to a
-    diagonal as much as Ledoit & Wolf (2004) find best: there are fewer examples than channels. The
-    solver works on a width x width matrix per layer, which takes seconds from a width of 2,000 on.
+    Sigma is the covariance within the classes, weighted by class size. Because there are fewer
+    examples than channels, each class covariance is shrunk towards a diagonal matrix by the amount
+    of Ledoit & Wolf (2004). The solver needs a width x width matrix per layer, which takes seconds
+    for a width of 2,000 or more.
 
-    Raises CalibError when each class has one example only: nothing varies within them.
+    Raises CalibError if each class has only one example, and therefore no covariance.
     """
     both, labels = _labelled(samples)
     if len(both) <= 2:
         raise CalibError(
-            "estimator 'lda' needs to see how activations vary within a class, and there is one "
-            "example of each. Use more data, or estimator=mean_difference."
+            "too-few",
+            "estimator 'lda' needs at least two examples in a class, to estimate the covariance, "
+            f"and there are {len(both)} examples in total. Use more data, or "
+            "estimator=mean_difference.",
         )
     weights = [
-        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(at, labels).coef_
-        for at in both.swapaxes(0, 1)
+        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(layer, labels).coef_
+        for layer in both.swapaxes(0, 1)
     ]
     return fit_along(torch.from_numpy(np.stack(weights)), class_means(samples))
 
 
 def _labelled(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """Activations, and 1 for those of the positive class. # [n, layers, width] float64, [n]"""
+    """Activations of both classes, and 1 for the positive class, 0 for the negative.
+
+    # [examples, layers, width] float64, [examples]
+    """
     both = torch.cat([samples.positive, samples.negative]).double().numpy()
     return both, np.r_[np.ones(len(samples.positive)), np.zeros(len(samples.negative))]
 

@@ -1,4 +1,4 @@
-"""Fit a direction to a contrast and measure its separation on held-out pairs."""
+"""Fit a direction to a contrast, and check that a direction belongs to a model."""
 
 import hashlib
 from collections.abc import Sequence
@@ -29,14 +29,16 @@ def fit_direction(
     layers: Sequence[int],
     pair_set: str = "",
 ) -> Direction:
-    """One unit vector per layer.
+    """Fit one unit vector per layer, and measure its AUROC on ``held_out`` samples if given.
 
-    Raises CalibError for an unknown estimator, or one that needs twins where there are none.
+    Raises CalibError for an unknown estimator, or for an estimator that needs pairs if the samples
+    are not paired.
     """
     if estimator not in ESTIMATORS:
         raise CalibError(
-            f"estimator '{estimator}' is not known.{did_you_mean(estimator, ESTIMATORS)} "
-            f"Choose from {', '.join(ESTIMATORS)}."
+            "unknown-name",
+            f"estimator '{estimator}' is not known.{did_you_mean(estimator, ESTIMATORS)} Choose "
+            f"from {', '.join(ESTIMATORS)}.",
         )
     fit = ESTIMATORS[estimator](train)
     both = torch.cat([train.positive, train.negative])
@@ -62,29 +64,32 @@ def fit_direction(
 
 
 def require_match(direction: Direction, vlm: VLM, path: str) -> None:
-    """Raise CalibError unless the direction was made for this very model."""
+    """Raise CalibError unless the direction was fitted on exactly this model."""
     width = site_width(vlm.model, cast(Site, direction.site))
     if direction.width != width:
         raise CalibError(
+            "mismatch",
             f"the direction {path} has width {direction.width}; {vlm.checkpoint} has width "
-            f"{width} ({direction.site}). A direction only fits the model it was read from."
+            f"{width} ({direction.site}). A direction only fits the model it was read from.",
         )
-    beyond = [layer for layer in direction.layers if layer >= vlm.num_layers]
-    if beyond:
+    missing = [layer for layer in direction.layers if layer >= vlm.num_layers]
+    if missing:
         raise CalibError(
-            f"the direction {path} has layers {beyond}; {vlm.checkpoint} ends at layer "
-            f"{vlm.num_layers - 1}."
+            "mismatch",
+            f"the direction {path} has layers {missing}; the last layer of {vlm.checkpoint} is "
+            f"{vlm.num_layers - 1}. Use a direction of this model.",
         )
     if direction.fingerprint != vlm.fingerprint:
         raise CalibError(
+            "mismatch",
             f"the direction {path} was read from {direction.checkpoint} "
             f"({direction.fingerprint}), not from {vlm.checkpoint} ({vlm.fingerprint}). "
-            "Fit a direction for this model with calib.extract."
+            "Fit a direction for this model with calib.extract.",
         )
 
 
-def pair_set_of(examples: Sequence[Example]) -> str:
-    """16 hex digits over everything the model sees of the examples, in their order."""
+def pair_set_hash(examples: Sequence[Example]) -> str:
+    """Hash (16 hex digits) of everything that the model reads of the examples, in order."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(fingerprint(example).encode())

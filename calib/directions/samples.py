@@ -1,4 +1,4 @@
-"""What an estimator is given, the activations of a contrast, and what it gives: a fit per layer."""
+"""The input of an estimator (activations of a contrast) and its output (a fit per layer)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,81 +13,87 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Samples:
-    """Activations of both sides of a contrast."""
+    """Activations of the two sides of a contrast."""
 
     positive: torch.Tensor  # [positives, layers, width] float32
     negative: torch.Tensor  # [negatives, layers, width] float32
     positive_groups: Sequence[str]
-    """The pair, or the query, that each belongs to."""
+    """Pair or query of each positive example."""
     negative_groups: Sequence[str]
     paired: bool
     """Whether positive[k] is the twin of negative[k]."""
 
     def differences(self, estimator: str) -> torch.Tensor:
-        """Positive minus negative twin, of each pair. # [pairs, layers, width] float64
+        """Positive minus negative twin of each pair. # [pairs, layers, width] float64
 
-        Raises CalibError, naming the estimator, when the contrast has no twins.
+        Raises CalibError, which names the estimator, if the samples are not paired.
         """
         if not self.paired:
             raise CalibError(
-                f"estimator '{estimator}' compares twins, and the examples of this contrast do not "
-                "come in pairs. Use a contrast of twins (contrast=safety), or an estimator that "
-                "needs none (estimator=mean_difference)."
+                "conflicting-settings",
+                f"estimator '{estimator}' compares twins, but the examples of this contrast are "
+                "not paired. Use contrast=safety, whose examples are pairs, or "
+                "estimator=mean_difference, which needs no pairs.",
             )
         return self.positive.double() - self.negative.double()
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What an estimator finds, for every layer that was read."""
+    """The result of an estimator, for every layer that was read."""
 
     vectors: torch.Tensor
     """Unit vectors that point to the positive class. # [layers, width] float32"""
     gap: torch.Tensor
     """Distance of the class means along the vector: the unit of strength. # [layers] float32"""
     midpoint: torch.Tensor
-    """Projection halfway between those of the class means. # [layers] float32"""
+    """Mean of the two class means' projections on the vector. # [layers] float32"""
     basis: torch.Tensor
-    """Orthonormal rows that span what was found, the first the vector. # [layers, k, width]"""
-    readers: torch.Tensor | None = None
-    """Reading vectors r of an edit of rank one, h <- h + strength (h . r) gap vector.
+    """Orthonormal rows that span the fitted subspace; the first is the vector.
 
-    None where the edit adds the vector whatever the activation. # [layers, width] float32
+    # [layers, k, width] float32
+    """
+    readers: torch.Tensor | None = None
+    """Reading vectors r of the rank-1 edit h <- h + strength (h . r) gap vector.
+
+    None for estimators whose edit does not depend on the activation. # [layers, width] float32
     """
 
 
 def class_means(samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean activation of the positive and of the negative class. # twice [layers, width] float64"""
+    """Mean activations of the positive and the negative class. # two of [layers, width] float64"""
     return samples.positive.double().mean(0), samples.negative.double().mean(0)
 
 
 def fit_along(
-    found: torch.Tensor,
+    directions: torch.Tensor,
     means: tuple[torch.Tensor, torch.Tensor],
     readers: torch.Tensor | None = None,
 ) -> Fit:
-    """The fit for the first of the directions found, each turned to the positive class.
+    """The fit along the first of k directions, each oriented towards the positive class.
 
-    found[:, 0] may have any length; those after it must be of length 1 and orthogonal to it.
-    # [layers, k, width] float64, twice [layers, width] float64, [layers, width] float64
+    ``directions[:, 0]`` may have any length; later rows must have length 1 and be orthogonal to it.
+    # [layers, k, width] float64, two of [layers, width] float64, [layers, width] float64
 
-    Raises CalibError when the class means coincide at a layer, altogether or along the vector:
-    there is no direction to speak of, and no unit of strength.
+    Raises CalibError if the class means coincide at a layer, or have the same projection on the
+    direction: the gap, which is the unit of strength, would be 0.
     """
     positive, negative = means
-    apart = positive - negative  # [layers, width]
-    basis = torch.cat([found[:, :1] / found[:, :1].norm(dim=-1, keepdim=True), found[:, 1:]], 1)
-    along = torch.einsum("lkw,lw->lk", basis, apart)
-    basis = torch.where(along < 0, -1.0, 1.0)[:, :, None] * basis
-    gap = along[:, 0].abs()
+    difference = positive - negative  # [layers, width]
+    first = directions[:, :1] / directions[:, :1].norm(dim=-1, keepdim=True)
+    basis = torch.cat([first, directions[:, 1:]], 1)
+    projected = torch.einsum("lkw,lw->lk", basis, difference)
+    basis = torch.where(projected < 0, -1.0, 1.0)[:, :, None] * basis
+    gap = projected[:, 0].abs()
     size = (positive.norm(dim=-1) + negative.norm(dim=-1)) / 2
-    # Not "gap <= ...": the gap along a vector of length 0 is nan.
-    nowhere = ~(gap > ROUNDING * size)
-    if nowhere.any():
+    # Not "gap <= ...", because the gap along a vector of length 0 is nan.
+    no_gap = ~(gap > ROUNDING * size)
+    if no_gap.any():
         raise CalibError(
-            f"the two classes have the same mean activation at layer {int(nowhere.int().argmax())} "
-            "(counted from 0 among those read): there is no direction between them. Are the "
-            "examples of the two sides really different?"
+            "no-solution",
+            f"the two classes have the same mean activation at layer {int(no_gap.int().argmax())} "
+            "(counted from 0 among the layers that were read), so there is no direction between "
+            "them. Check that the examples of the two sides differ.",
         )
     vectors = basis[:, 0]
     return Fit(

@@ -1,4 +1,4 @@
-"""Directions from the shape of a set of activations: components, subspaces and null spaces."""
+"""Estimators by matrix decomposition: principal components, subspaces and null spaces."""
 
 import torch
 from sklearn.decomposition import PCA
@@ -8,32 +8,32 @@ from calib.directions.samples import Fit, Samples, class_means, fit_along
 
 
 def pca(samples: Samples) -> Fit:
-    """First principal component of the twins' differences, turned to the positive class.
+    """First principal component of the twins' differences, oriented to the positive class.
 
-    RepE (arXiv 2310.01405) turns the sign of each difference at random, so that the common
-    difference is in the variance, not in the mean that PCA takes off. Here each difference enters
-    with both signs: what random signs give in expectation, and the same in every run.
+    RepE (arXiv 2310.01405) flips the sign of each difference at random, so that the common
+    difference is part of the variance and not of the mean, which PCA subtracts. Here each
+    difference enters with both signs: the expectation over random signs, and deterministic.
 
-    Raises CalibError when the samples are not paired.
+    Raises CalibError if the samples are not paired.
     """
     differences = samples.differences("pca").numpy()  # [pairs, layers, width]
-    found = []
+    components = []
     for layer in range(differences.shape[1]):
-        at = differences[:, layer]
-        # The full solver: "auto" may choose one that draws random numbers.
-        model = PCA(n_components=1, svd_solver="full").fit([*at, *-at])
-        found.append(torch.from_numpy(model.components_))
-    return fit_along(torch.stack(found), class_means(samples))
+        at_layer = differences[:, layer]
+        # "full", because "auto" may choose a randomised solver.
+        model = PCA(n_components=1, svd_solver="full").fit([*at_layer, *-at_layer])
+        components.append(torch.from_numpy(model.components_))
+    return fit_along(torch.stack(components), class_means(samples))
 
 
 def svd_subspace(samples: Samples, rank: int = 3) -> Fit:
     """The first ``rank`` right singular vectors of the twins' differences, which are not centred.
 
-    D = U S V^T with one difference a row (VLM-Guard, arXiv 2502.10486). Fewer where the differences
-    at some layer span less. Each vector is turned to the positive class. The first one is that of
-    ``pca``: centring takes nothing off differences with both signs.
+    D = U S V^T with one difference per row (VLM-Guard, arXiv 2502.10486). The subspace has fewer
+    dimensions if the differences at some layer span fewer. Each vector is oriented to the positive
+    class. The first vector equals that of ``pca``, where differences with both signs have mean 0.
 
-    Raises CalibError when the samples are not paired.
+    Raises CalibError if the samples are not paired.
     """
     differences = samples.differences("svd_subspace").movedim(0, 1)  # [layers, pairs, width]
     # torch.linalg.matrix_rank counts the singular values above rounding.
@@ -43,36 +43,38 @@ def svd_subspace(samples: Samples, rank: int = 3) -> Fit:
 
 
 def nullspace_ridge(samples: Samples, null_share: float = 0.6, ridge: float = 10.0) -> Fit:
-    """The mean difference, added as far as an activation resembles no negative one (AlphaSteer).
+    """Mean difference with a reader that is 0 on negative activations.
 
-    AlphaSteer edits h <- h + s h Delta, Delta = P D, where P projects on the null space of the
-    negative (benign) activations and D is the ridge solution of H P D ~ 1 r^T: every positive
-    activation, a row of H, is to be moved by the same refusal vector r = mean(h | positive) -
-    mean(h | negative). That solution is
+    AlphaSteer (arXiv 2506.07022, section 4) edits h <- h + s h Delta with Delta = P D. P projects
+    on the null space of the negative (benign) activations. D is the ridge solution of
+    H P D ~ 1 r^T: every positive activation, a row of H, is moved by the same refusal vector
+    r = mean(h | positive) - mean(h | negative). That solution is
 
         D = (P H^T H P + ridge I)^-1 P H^T 1 r^T = w r^T,
 
-    with w the ridge regression, without intercept, of ones on H P. A sum of rows of H P, w lies in
-    the range of P: P w = w. So Delta = w r^T has rank one, h Delta = (h . w) r, and w is the
-    reader: about 1 on positive activations, about 0 on negative ones. The gap is ||r||.
+    where w is the ridge regression, without intercept, of ones on H P. As a combination of rows of
+    H P, w is in the range of P, so P w = w. Therefore Delta = w r^T has rank 1 and h Delta =
+    (h . w) r. The reader w is about 1 on positive and about 0 on negative activations. The gap is
+    ||r||.
 
-    P leaves out the eigenvectors of the negative activations' second moments with the largest
-    eigenvalues and keeps ``null_share`` of all. Where fewer negative samples leave more eigenvalues
-    at zero than that, it keeps all of these: which to drop would be for rounding to choose.
+    P drops the eigenvectors with the largest eigenvalues of the negative activations' second
+    moments and keeps a share of ``null_share``. If more eigenvalues are 0, because there are few
+    negative examples, it keeps all of them: otherwise rounding would decide which to drop.
     ``ridge`` is in squared activation units, as published.
     """
     positive, negative = class_means(samples)
     layers, width = positive.shape
     readers = torch.empty(layers, width, dtype=torch.float64)
     for layer in range(layers):
-        # The right singular vectors of the activations are those eigenvectors, largest first.
-        at = samples.negative[:, layer].double()
-        _, sizes, rows = torch.linalg.svd(at, full_matrices=False)
-        zero = sizes[0] * max(at.shape) * torch.finfo(at.dtype).eps
-        loud = rows[: width - round(null_share * width)]
-        loud = loud[sizes[: len(loud)] > zero]  # [left out, width]
-        kept = samples.positive[:, layer].double()
-        kept = kept - kept @ loud.mT @ loud  # [positives, width]
-        model = Ridge(alpha=ridge, fit_intercept=False).fit(kept.numpy(), torch.ones(len(kept)))
+        # The right singular vectors of the activations are these eigenvectors, largest first.
+        benign = samples.negative[:, layer].double()
+        _, sizes, rows = torch.linalg.svd(benign, full_matrices=False)
+        zero = sizes[0] * max(benign.shape) * torch.finfo(benign.dtype).eps
+        dropped = rows[: width - round(null_share * width)]
+        dropped = dropped[sizes[: len(dropped)] > zero]  # [dropped, width]
+        projected = samples.positive[:, layer].double()
+        projected = projected - projected @ dropped.mT @ dropped  # [positives, width]
+        ones = torch.ones(len(projected))
+        model = Ridge(alpha=ridge, fit_intercept=False).fit(projected.numpy(), ones)
         readers[layer] = torch.from_numpy(model.coef_)
     return fit_along((positive - negative)[:, None], (positive, negative), readers)

@@ -54,7 +54,7 @@ def select_layers(direction: Direction, layers: Any, strength: float | None) -> 
         listed = [layers] if isinstance(layers, int) else layers
         chosen = direction.layers if layers == "all" else sorted(set(listed))
         only = chosen[0] if len(chosen) == 1 else None
-        direction = replace(direction.of_layers(chosen), chosen_layer=only)
+        direction = replace(direction.select_layers(chosen), chosen_layer=only)
     return direction if strength is None else replace(direction, strength=strength)
 
 

@@ -9,8 +9,13 @@ import torch
 from calib.config.choices import Positions, Site, Split
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction, write_direction
-from calib.directions.fit import fit_direction, pair_set_of, require_match
-from calib.directions.projections import Group, projections_file, projections_of, write_projections
+from calib.directions.fit import fit_direction, pair_set_hash, require_match
+from calib.directions.projections import (
+    LabelledActivations,
+    project_groups,
+    projections_path,
+    write_projections,
+)
 from calib.directions.samples import Samples
 from calib.engine.activations import read_activations
 from calib.interventions.contrasts import AnswerSource, ContrastSides, contrast_sides, twins
@@ -179,7 +184,7 @@ class Fitting:
         """
         name = direction_name(contrast, estimator, positions, site)
         path = self.folder / "directions" / f"{name}.safetensors"
-        pair_set = pair_set_of(self.twins("train"))
+        pair_set = pair_set_hash(self.twins("train"))
         if path.exists():
             direction = read_direction(path)
             require_match(direction, self.vlm, str(path))
@@ -205,7 +210,7 @@ class Fitting:
         if validation is not None:
             groups += _groups("validation", validation_sides, validation)
         # The direction is written last: a run killed in between fits both files again.
-        write_projections(projections_file(path), projections_of(direction, groups))
+        write_projections(projections_path(path), project_groups(direction, groups))
         write_direction(path, direction)
         return direction
 
@@ -215,7 +220,7 @@ def direction_name(contrast: str, estimator: str, positions: str, site: str) -> 
     return f"{contrast}-{estimator}-{positions}-{site}"
 
 
-def _groups(split: Split, sides: ContrastSides, samples: Samples) -> list[Group]:
+def _groups(split: Split, sides: ContrastSides, samples: Samples) -> list[LabelledActivations]:
     return [
         (split, "positive", [example.id for example in sides.positive], samples.positive),
         (split, "negative", [example.id for example in sides.negative], samples.negative),

@@ -14,10 +14,10 @@ from in_process import command, undrawn
 from made_up_run import Costly, write_run
 
 from calib import judge, sweep
+from calib.config.choices import PERTURBATIONS
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
-from calib.data.text_image import PERTURBATIONS
-from calib.runs import rejudging
+from calib.runs import judging
 from calib.runs.row_store import locked
 from calib.util.errors import CalibError
 
@@ -148,13 +148,13 @@ def test_dual_use_alone_is_counted_asked_and_fitted_on_originals(dual_use, capsy
     from calib.config.data import MiniData
     from calib.data.benchmarks import load_benchmark
     from calib.directions.direction import read_direction
-    from calib.directions.fit import pair_set_of
+    from calib.directions.fit import pair_set_hash
     from calib.interventions.contrasts import twins
 
     asked = load_benchmark(MiniData(limit=60, parts=["dual_use"])).examples
     train = twins(asked, "train")
     assert train and not {one.variant for one in train} & set(PERTURBATIONS)
-    assert read_direction(fitted).pair_set == pair_set_of(train)
+    assert read_direction(fitted).pair_set == pair_set_hash(train)
     judged(f"run={dual_use}", "judge=rules")
     said = capsys.readouterr().out
     assert "original pictures (n = " in said and "under rotation (n = " in said
@@ -200,7 +200,7 @@ def test_a_killed_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
     dies = Costly(breaks_at=0, breaks_with=KeyboardInterrupt())
     whole = Costly()
     for one in (dies, whole):
-        monkeypatch.setattr(rejudging, "choose_judge", lambda *given, one=one: one)
+        monkeypatch.setattr(judging, "choose_judge", lambda *given, one=one: one)
         if one is dies:
             with pytest.raises(KeyboardInterrupt):
                 judged(f"run={folder}")
@@ -208,7 +208,7 @@ def test_a_killed_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
         else:
             judged(f"run={folder}")
     again = Costly()
-    monkeypatch.setattr(rejudging, "choose_judge", lambda *given: again)
+    monkeypatch.setattr(judging, "choose_judge", lambda *given: again)
     judged(f"run={folder}")
     assert whole.asked and again.asked == []
 

@@ -9,7 +9,7 @@ from raising import raises
 import calib.interventions.fitting as module
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction, write_direction
-from calib.directions.projections import projections_file, read_projections
+from calib.directions.projections import projections_path, read_projections
 from calib.engine.activations import read_activations
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.fitting import Fitting
@@ -185,7 +185,7 @@ def test_projections_are_written_before_their_direction(
         patched.setattr(module, "write_direction", killed)
         with pytest.raises(KeyboardInterrupt):
             fitting.direction("safety")
-    projections = projections_file(path)
+    projections = projections_path(path)
     assert projections.exists() and not path.exists()
     first = projections.read_bytes()
     projections.write_bytes(b"of another direction")

@@ -128,7 +128,7 @@ def test_models_of_different_depth_share_relative_depth():
 
 
 def test_one_layer_alone_is_a_point():
-    one = scored_direction().of_layers([1])
+    one = scored_direction().select_layers([1])
     assert curves(draw([run_with_directions({"a": one})], 1).axes[0])["safety"].tolist() == [
         [1, 0.8]
     ]
