@@ -1,4 +1,4 @@
-"""How well directions tell classes apart, against counts by hand and pair by pair."""
+"""AUROC and pair cosine, compared with values computed by hand and pair by pair."""
 
 import math
 from dataclasses import replace
@@ -15,24 +15,24 @@ def test_auroc_by_hand():
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     positive = torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[3.0, 0.0], [0.0, 0.0]]])
     negative = torch.tensor([[[1.0, 9.0], [9.0, 0.5]], [[0.0, 9.0], [9.0, 2.0]]])
-    # Layer 0: both positives above both negatives. Layer 1: 1 > 0.5 only, one of four.
+    # Layer 0: all four pairs are in the right order. Layer 1: only 1 > 0.5, one of four.
     assert auroc(vectors, Samples(positive, negative, "ab", "ab", True)) == [1.0, 0.25]
 
 
-def test_auroc_interval_is_hanley_and_mcneils():
+def test_auroc_interval_equals_hanley_and_mcneil():
     # By hand: A = 0.8 and n = 50 give A' = 40.5 / 51 = 0.794118, Q1 = 0.658537, Q2 = 0.702961,
     # SE^2 = (0.163495 + 49 x 0.027914 + 49 x 0.072338) / 2500 = 0.0020303, SE = 0.045060.
     low, high = auroc_interval(0.8, 50, 50)
     assert (low, high) == (pytest.approx(0.71168, abs=1e-4), pytest.approx(0.88832, abs=1e-4))
 
 
-def test_a_perfect_separation_has_an_interval_that_narrows():
+def test_the_interval_of_a_perfect_separation_narrows_with_more_examples():
     few, many = auroc_interval(1.0, 5, 5), auroc_interval(1.0, 500, 500)
     assert few[1] == many[1] == 1.0
     assert 0.5 < few[0] < many[0] < 1.0
 
 
-def cosine_of_pairs(samples, layer):
+def naive_pair_cosine(samples, layer):
     differences = (samples.positive.double() - samples.negative.double())[:, layer]
     cosines = [
         float(torch.cosine_similarity(a, b, dim=0))
@@ -46,22 +46,22 @@ def cosine_of_pairs(samples, layer):
 @pytest.mark.parametrize("pairs", [2, 3, 12])
 def test_pair_cosine_is_the_mean_over_pairs_of_pairs(pairs):
     samples = twins(pairs)
-    expected = [cosine_of_pairs(samples, layer) for layer in range(LAYERS)]
+    expected = [naive_pair_cosine(samples, layer) for layer in range(LAYERS)]
     assert pair_cosine(samples) == pytest.approx(expected, abs=1e-9)
     assert all(0.1 < value < 0.98 for value in expected)
 
 
 def test_pair_cosine_of_one_direction_is_at_most_1():
-    # A bare quotient comes out above 1 for some of these, by rounding.
+    # Without clamping, rounding gives more than 1 for some of these.
     for pairs in range(2, 30):
         samples = twins(pairs, seed=pairs)
-        apart = (samples.positive[:1] - samples.negative[:1]).expand(pairs, -1, -1)
-        values = pair_cosine(replace(samples, positive=apart, negative=torch.zeros_like(apart)))
+        same = (samples.positive[:1] - samples.negative[:1]).expand(pairs, -1, -1)
+        values = pair_cosine(replace(samples, positive=same, negative=torch.zeros_like(same)))
         assert values == pytest.approx([1.0] * LAYERS, abs=1e-6)
         assert max(values) <= 1
 
 
-def test_equal_twins_do_not_count():
+def test_equal_twins_are_ignored():
     samples = twins(5)
     positive = samples.positive.clone()
     positive[0] = samples.negative[0]
