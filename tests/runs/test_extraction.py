@@ -17,12 +17,12 @@ from calib.engine.request import Decoding
 from calib.interventions.contrasts import twins
 from calib.interventions.intervention import Intervention, Setting
 from calib.judges.rules import RULES
-from calib.runs import extraction as module
-from calib.runs.extraction import extract
-from calib.runs.generate import answer
+from calib.runs import sweep as module
+from calib.runs.generate import generate
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
+from calib.runs.sweep import extract
 from calib.scoring.judged import is_safe_response
 
 
@@ -51,7 +51,7 @@ def refused(vlm, setting, examples, folder):
     """How many of the examples are refused or warned about under a setting."""
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=16)))
     with RowStore.open(folder / "again.jsonl") as record:
-        rows = answer(planner, planner.rows(examples, [setting]), record)
+        rows = generate(planner, planner.rows(examples, [setting]), record)
         judged = judge_rows(rows, record, Judging(RULES, folder))
         return sum(is_safe_response(one.label) for one in judged)
 
@@ -89,14 +89,14 @@ def test_a_layer_without_a_strength_within_the_budget_has_no_effect(
     def found(*args):
         return [one for one in within(*args) if one.layer == 3]
 
-    within = module.within_budget
+    within = module.strengths_within_budget
     full, _ = extracted(vlm, examples, utility, tmp_path)
-    monkeypatch.setattr(module, "within_budget", found)
+    monkeypatch.setattr(module, "strengths_within_budget", found)
     direction, _ = extracted(vlm, examples, utility, tmp_path)
     assert math.isnan(direction.effect[0]) and math.isnan(direction.effect_strength[0])
     assert direction.effect[1] == full.effect[1] and direction.effect_n == full.effect_n
     assert direction.effect_strength[1] == full.effect_strength[1]
-    monkeypatch.setattr(module, "within_budget", lambda *args: [])
+    monkeypatch.setattr(module, "strengths_within_budget", lambda *args: [])
     direction, _ = extracted(vlm, examples, utility, tmp_path)
     assert (direction.effect, direction.effect_strength, direction.effect_n) == ([], [], 0)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from made_up_run import Costly, with_ids
+from raising import raises
 
 from calib.data.mini import world
 from calib.data.mini.examples import load
@@ -12,17 +13,10 @@ from calib.interventions.intervention import BASELINE
 from calib.judges.judge import JudgeInput, PartialVerdicts, Verdict
 from calib.judges.rules import RULES
 from calib.judges.string import STRING
-from calib.runs.judging import (
-    SEGMENT,
-    VERDICTS_FILE,
-    Judging,
-    _verdict,
-    certain,
-    judge_rows,
-    write_labels,
-)
+from calib.runs.judging import SEGMENT, VERDICTS_FILE, Judging, _verdict, is_final, judge_rows
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore
+from calib.runs.run_files import write_labels
 from calib.scoring.answers import is_correct_answer
 from calib.util.errors import CalibError
 
@@ -109,7 +103,9 @@ def test_a_judge_of_text_is_not_asked_again_where_the_picture_is_gone(example, t
     assert len(sees.asked) == 4
 
 
-@pytest.mark.parametrize("error", [CalibError("no money"), KeyboardInterrupt(), RuntimeError("x")])
+@pytest.mark.parametrize(
+    "error", [CalibError("endpoint", "no money"), KeyboardInterrupt(), RuntimeError("x")]
+)
 def test_finished_segments_are_kept_whatever_ends_the_judge(example, tmp_path, error):
     whole = said(example, 3 * SEGMENT)
     judge = Costly(breaks_at=2 * SEGMENT, breaks_with=error)
@@ -126,7 +122,7 @@ def test_a_judge_that_stops_in_a_batch_loses_nothing_that_it_found(example, tmp_
     stops = Costly(
         breaks_at=0, breaks_with=PartialVerdicts("too-large", "the budget is used up", found)
     )
-    with pytest.raises(CalibError, match="the budget is used up"):
+    with raises("too-large", "the budget is used up"):
         Judging(stops, tmp_path)(said(example, 4))
     again = Costly(label="irrelevant")
     labels = [v.label for v in Judging(again, tmp_path)(said(example, 4))]
@@ -180,26 +176,26 @@ def test_hostile_responses_are_recorded_and_found_again(example, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "code", "value"),
     [
-        (lambda line: line.pop("label"), "row [0-9a-f]{24} is no verdict.*Delete that line"),
-        (lambda line: line.update(replies=3), "is no verdict"),
-        (lambda line: line.update(label="refuse"), "Unknown label 'refuse'"),
+        (lambda line: line.pop("label"), "invalid-content", "row 0000"),
+        (lambda line: line.update(replies=3), "invalid-content", "row 0000"),
+        (lambda line: line.update(label="refuse"), "unknown-name", "'refuse'"),
     ],
 )
-def test_a_record_that_was_changed_is_explained(example, tmp_path, change, words):
+def test_a_changed_line_of_verdicts_is_explained(example, tmp_path, change, code, value):
     Judging(Costly(label=None), tmp_path)(said(example, 1))
     (line,) = lines(tmp_path)
     change(line)
     (tmp_path / VERDICTS_FILE).write_text(json.dumps(line) + "\n")
     judging = Judging(Costly(), tmp_path)
     if "label" in line and line["label"]:
-        with pytest.raises(CalibError, match=words):
+        with raises(code, value):
             judging(said(example, 1))
-    else:  # it says nothing, so it is asked for again
+    else:  # without a label the response is judged again
         assert judging(said(example, 1))[0].label == "answer"
-    with pytest.raises(CalibError, match=words):
-        _verdict({"row": "0" * 24, **line}, tmp_path)
+    with raises(code, value):
+        _verdict({**line, "row": "0" * 24}, tmp_path)
 
 
 def test_ids_do_not_matter_to_a_verdict(example, tmp_path):
@@ -214,7 +210,7 @@ def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
     found = load(["image_centric", "utility"], limit=6)
     wholes = {*world.REFUSALS.values(), *(e.answer for e in found if e.answer)}
     wholes |= {world.IMAGE_WARNING.format("spoon") + " You know why. So be it. Good bye."}
-    decided = certain(judge)
+    decided = is_final(judge)
     cut = 0
     for one in found:
         for whole in wholes:
@@ -229,4 +225,4 @@ def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
 
 
 def test_a_judge_of_whole_responses_is_never_certain():
-    assert certain(Costly()) is None
+    assert is_final(Costly()) is None

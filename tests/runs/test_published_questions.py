@@ -9,7 +9,7 @@ from calib.data.example import Example
 from calib.interventions.intervention import BASELINE
 from calib.judges.rules import RULES
 from calib.judges.string import STRING
-from calib.runs.judging import Judging, certain, judge_rows
+from calib.runs.judging import Judging, is_final, judge_rows
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore
 
@@ -30,7 +30,7 @@ YES_NO = replace(CHOICE, id="pope/0", answer="no", metadata={"kind": "yes_no"})
 @pytest.mark.parametrize("example", [CHOICE, YES_NO], ids=["choice", "yes_no"])
 def test_no_beginning_of_an_answer_is_certain(judge, example):
     """A response that begins "The" or "A" may yet give the right answer."""
-    decided = certain(judge)
+    decided = is_final(judge)
     assert not any(decided(example, said) for said in ("", "The", "A", "Yes", "Option"))
 
 

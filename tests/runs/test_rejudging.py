@@ -4,14 +4,14 @@ import json
 
 import pytest
 from made_up_run import Costly, asked, write_run
+from raising import raises
 
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig, LlmJudge
 from calib.judges.judge import Verdict
-from calib.runs import rejudging as module
-from calib.runs.rejudging import rejudge
+from calib.runs import judging as module
+from calib.runs.judging import rejudge
 from calib.runs.run import Run
-from calib.util.errors import CalibError
 
 
 def config(judge="rules", **changes):
@@ -132,7 +132,7 @@ def test_another_mapping_has_its_own_folder_and_counts_otherwise(tmp_path):
 
 def test_the_tables_of_a_run_are_not_written_over(run):
     before = (run.folder / "results.csv").read_bytes()
-    with pytest.raises(CalibError, match="is the folder of a run"):
+    with raises("already-exists", run.folder):
         rejudge(config("string"), run, run.folder)
     assert (run.folder / "results.csv").read_bytes() == before
 
@@ -141,7 +141,7 @@ def test_responses_that_were_cut_are_judged_by_nobody_else(tmp_path):
     cut = next(one.id for one in asked() if one.safety)
     run = Run.load(write_run(tmp_path / "run", finish={cut: "cut"}))
     rejudge(config("rules"), run, None)
-    with pytest.raises(CalibError, match="only it can judge them"):
+    with raises("conflicting-settings", run.folder, "judge rules"):
         rejudge(config("string"), run, None)
     assert not (run.folder / "judged" / "string").exists()
 

@@ -13,7 +13,8 @@ from calib.data.mini.examples import load
 from calib.interventions.intervention import BASELINE, Setting
 from calib.judges.judge import Verdict
 from calib.judges.rules import RULES
-from calib.runs.judging import LABELS_FILE, Judging, judge_rows, write_labels
+from calib.runs.judging import Judging, judge_rows
+from calib.runs.run_files import LABELS_FILE, write_labels
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
     operating_point_records,

@@ -10,7 +10,7 @@ from calib.cli.command import CONF
 from calib.config.schemas import register
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
-from calib.runs.generate import answer
+from calib.runs.generate import generate
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 
@@ -49,5 +49,5 @@ def recorded_rows(vlm, examples, settings, folder):
     """Run settings over examples: the scored rows, each with its record, and all records."""
     planner = planner_for(vlm)
     with RowStore.open(folder / "rows.jsonl") as record:
-        rows = answer(planner, planner.rows(examples, settings), record)
+        rows = generate(planner, planner.rows(examples, settings), record)
         return [(row, record.finished[row.id]) for row in rows], dict(record.finished)

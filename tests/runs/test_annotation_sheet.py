@@ -3,18 +3,19 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
 from made_up_run import asked, write_run
 from PIL import Image
+from raising import raises
 
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
 from calib.runs.annotation_sheet import COLUMNS, write_sheet
 from calib.runs.judge_agreement import compare
 from calib.runs.run import Run
-from calib.util.errors import CalibError
 
 HOSTILE = [
     "=1+1", "'=1+1", "''@x", "'tis so", "-5", "+cmd", "@SUM(A1)", "\ttab", "\rreturn",
@@ -61,7 +62,7 @@ def test_so_many_are_drawn_of_each_cell(run, tmp_path):
     assert {len(some) for some in cells.values()} <= {1, 2}
     assert {method for method, _, _ in cells} == methods
     assert len(cells) == 4 * len(methods)
-    assert f"{len(rows)} responses from {len(cells)} cells, 2 or fewer of each" in notes[-1]
+    assert re.findall(r"\d+", notes[-1]) == [str(len(rows)), str(len(cells)), "2"]
 
 
 def test_the_sheet_is_blind_and_shuffled(run, tmp_path):
@@ -96,10 +97,10 @@ def test_the_pictures_stand_beside_the_sheet(run, tmp_path):
 
 
 def test_without_the_benchmark_the_sheet_has_no_pictures_and_says_so(run, tmp_path):
-    gone = replace(run, identity={**run.identity, "data": {"name": "mini", "parts": ["x"]}})
+    gone = run.replace(settings={**run.settings, "data": {"name": "mini", "parts": ["x"]}})
     sheet, notes = write_sheet(gone, 3, 0, tmp_path / "audit")
     assert {row["picture"] for row in rows_of(sheet)} == {""}
-    assert "The sheet is written without pictures" in notes[0]
+    assert "without pictures" in notes[0]
 
 
 def test_pictures_of_any_mode_are_written(run, tmp_path, monkeypatch):
@@ -107,7 +108,7 @@ def test_pictures_of_any_mode_are_written(run, tmp_path, monkeypatch):
         name: replace(one, picture=lambda: Image.new("CMYK", (3, 3)))
         for name, one in run.examples.items()
     }
-    pictured = replace(run, examples=odd)
+    pictured = run.replace(examples=odd)
     monkeypatch.setattr(type(run), "with_pictures", lambda self, why: pictured)
     sheet, _ = write_sheet(run, 1, 0, tmp_path / "audit")
     (picture,) = {row["picture"] for row in rows_of(sheet)}
@@ -135,7 +136,7 @@ def test_any_response_goes_to_the_sheet_and_back(tmp_path):
     found = compare(config, run)
     assert found.agreement.n == len(HOSTILE)
     assert found.agreement.accuracy.value == pytest.approx(1 - 1 / len(HOSTILE))
-    assert not any("otherwise" in note for note in found.notes)
+    assert not any("responses differ" in note for note in found.notes)
     for row in rows_of(sheet):
         assert row["response"][:1] not in ("=", "+", "-", "@", "\t", "\r")
         if row["id"] in places:
@@ -154,24 +155,24 @@ def test_what_a_program_changed_is_judged_as_it_was_answered(run, tmp_path):
     sheet.write_text(text)
     found = compare(JudgeRunConfig(JudgeConfig("rules"), check=str(sheet)), run)
     assert found.agreement.accuracy.value == 1
-    assert "1 of" in found.notes[0] and "read otherwise in the run" in found.notes[0]
+    assert found.notes[0].startswith(f"1 of {len(labels)} responses")
 
 
 def test_a_sheet_that_may_be_labelled_is_not_written_over(run, tmp_path):
     write_sheet(run, 2, 0, tmp_path / "audit")
     before = (tmp_path / "audit" / "sheet.csv").read_bytes()
-    with pytest.raises(CalibError, match="is there already and may hold labels.*out=FOLDER"):
+    with raises("already-exists", "sheet.csv", "out=FOLDER"):
         write_sheet(run, 3, 0, tmp_path / "audit")
     assert (tmp_path / "audit" / "sheet.csv").read_bytes() == before
 
 
 def test_what_cannot_be_labelled_is_refused(run, tmp_path):
     questions = {name: replace(one, safety=None) for name, one in run.examples.items()}
-    with pytest.raises(CalibError, match="has no safety queries on test"):
-        write_sheet(replace(run, examples=questions), 2, 0, tmp_path / "audit")
+    with raises("too-few", run.folder):
+        write_sheet(run.replace(examples=questions), 2, 0, tmp_path / "audit")
     cut = next(one.id for one in asked() if one.safety)
     short = Run.load(write_run(tmp_path / "cut", finish={cut: "cut"}))
-    with pytest.raises(CalibError, match="only it can judge them"):
+    with raises("conflicting-settings", short.folder, "judge rules"):
         write_sheet(short, 2, 0, tmp_path / "audit")
     assert not (tmp_path / "audit").exists()
 

@@ -37,7 +37,7 @@ def asking(monkeypatch, tmp_path):
             record.finished[row.id] = {"response": text, "kl": 0.0}
         return rows
 
-    monkeypatch.setattr(module, "answer", said)
+    monkeypatch.setattr(module, "generate", said)
     with RowStore.open(tmp_path / "rows.jsonl") as record:
         yield BaselineAnswers(Planned(), record, Judging(RULES, tmp_path))
 

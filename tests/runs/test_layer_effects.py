@@ -6,6 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from raising import raises
 
 from calib.cli.command import CONF
 from calib.config.schemas import register
@@ -18,15 +19,21 @@ from calib.engine.request import Decoding
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.judges.rules import RULES
 from calib.judges.string import STRING
-from calib.runs import selection as module
+from calib.runs import kl_budget as module
 from calib.runs.judging import Judging, judge_rows
-from calib.runs.kl_budget import CostedStrength, within_budget
+from calib.runs.kl_budget import (
+    EFFECT_EXAMPLES,
+    CostedStrength,
+    LayerEffect,
+    effect_note,
+    largest_effect,
+    layer_effects,
+    strengths_within_budget,
+)
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import RowStore
-from calib.runs.selection import EXAMPLES, Effect, effect_note, effects, largest
 from calib.runs.sweep import Sweep
 from calib.scoring.intervals import Interval
-from calib.util.errors import CalibError
 
 REFUSES = "I'm sorry, but I can't help with that."
 WARNS = "Be careful with the knife. Please ask an expert first."
@@ -74,9 +81,9 @@ def planned(monkeypatch, tmp_path):
             record.finished[row.id] = {"response": text, "kl": 0.0}
         return rows
 
-    monkeypatch.setattr(module, "answer", said)
+    monkeypatch.setattr(module, "generate", said)
     with RowStore.open(tmp_path / "rows.jsonl") as record:
-        yield lambda planner, priced, examples=None: effects(
+        yield lambda planner, priced, examples=None: layer_effects(
             planner, record, Judging(RULES, tmp_path), METHOD, priced, examples or asked()
         )
 
@@ -101,7 +108,7 @@ def test_effects_by_hand(planned):
     assert planner.settings == [
         ("steer", 1, 2.0), ("steer", 1, -3.0), ("steer", 2, 0.5), ("none", None, 0.0),
     ]  # fmt: skip
-    assert largest([first, second]) is second
+    assert largest_effect([first, second]) is second
     assert effect_note(METHOD, [first, second], second) == (
         "steer: layer 2 was chosen by its effect, the rise of refusals in points from strength +0 "
         "to +0.5, each within the budget of KL (n = 4). By layer: 1: +50, 2: -75"
@@ -115,7 +122,7 @@ def test_the_interval_is_paired_and_clustered_by_pair(planned):
 
 
 def effect(layer, rise):
-    return Effect(layer, 1.0, -1.0, 0.1, Interval(rise, rise - 0.1, rise + 0.1, 10))
+    return LayerEffect(layer, 1.0, -1.0, 0.1, Interval(rise, rise - 0.1, rise + 0.1, 10))
 
 
 def test_examples_without_a_label_are_left_out(planned, monkeypatch):
@@ -150,7 +157,7 @@ def test_examples_without_a_label_are_left_out(planned, monkeypatch):
     ],
 )
 def test_the_largest_in_either_direction_ties_to_the_lower_layer(rises, layer):
-    assert largest([effect(*one) for one in rises.items()]).layer == layer
+    assert largest_effect([effect(*one) for one in rises.items()]).layer == layer
 
 
 def test_no_more_examples_than_that_and_no_method_without_layers(vlm, tmp_path):
@@ -163,12 +170,15 @@ def test_no_more_examples_than_that_and_no_method_without_layers(vlm, tmp_path):
     method = Method("steer", Axis("gap"), [2], change)
     with RowStore.open(tmp_path / "rows.jsonl") as record:
         judging = Judging(STRING, tmp_path)
-        (found,) = effects(planner, record, judging, method, [CostedStrength(2, 1.0, 0.1)], many)
-        assert found.rise.n == EXAMPLES
-        assert len(record.finished) == 2 * EXAMPLES
+        (found,) = layer_effects(
+            planner, record, judging, method, [CostedStrength(2, 1.0, 0.1)], many
+        )
+        assert found.rise.n == EFFECT_EXAMPLES
+        assert len(record.finished) == 2 * EFFECT_EXAMPLES
         alone = replace(method, layers=[None])
         assert (
-            effects(planner, record, judging, alone, [CostedStrength(None, 1.0, 0.1)], many) == []
+            layer_effects(planner, record, judging, alone, [CostedStrength(None, 1.0, 0.1)], many)
+            == []
         )
 
 
@@ -189,14 +199,14 @@ def test_examples_are_drawn_from_all_parts_alike(planned):
         for e in asked(2)
     ]
     planned(Drawn(), PRICED[:2], many)
-    assert drawn[0] == drawn[1] and len(drawn[0]) == EXAMPLES
+    assert drawn[0] == drawn[1] and len(drawn[0]) == EFFECT_EXAMPLES
     for part in parts:
         own = [e for e in drawn[0] if e.dataset == part]
-        assert len(own) == EXAMPLES // 2 and {e.category for e in own} == set("01234")
-        assert sum(e.safety == "safe" for e in own) == EXAMPLES // 4
+        assert len(own) == EFFECT_EXAMPLES // 2 and {e.category for e in own} == set("01234")
+        assert sum(e.safety == "safe" for e in own) == EFFECT_EXAMPLES // 4
 
 
-def study_of(vlm, folder, record, *overrides):
+def sweep_of(vlm, folder, record, *overrides):
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         composed = compose("sweep", ["method=steer", "generation.max_new_tokens=16", *overrides])
@@ -212,32 +222,32 @@ def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
         [f"method.kl={budget}"] if budget else []
     )
     with RowStore.open(tmp_path / "rows.jsonl") as record:
-        study = study_of(vlm, tmp_path, record, *overrides)
-        (method,) = study.methods()
+        sweep = sweep_of(vlm, tmp_path, record, *overrides)
+        (method,) = sweep.fit()
         assert list(method.layers) == list(range(vlm.num_layers))
-        grid = study.grid(method)
+        grid, notes = sweep.grid(method)
         (layer,) = {setting.layer for setting in grid}
-        questions = [e for e in study.utility if e.split == "validation"]
+        questions = [e for e in sweep.utility if e.split == "validation"]
         # What it found is in its folder.
-        priced = within_budget(study.engine, method, questions, budget or 0.1, tmp_path)
-        found = effects(
-            study.asking.planner, record, study.judging, method, priced,
-            study.fitting.twins("validation"),
+        priced = strengths_within_budget(sweep.engine, method, questions, budget or 0.1, tmp_path)
+        found = layer_effects(
+            sweep.baseline_answers.planner, record, sweep.judging, method, priced,
+            sweep.fitting.twins("validation"),
         )  # fmt: skip
         rises = {one.layer: abs(one.rise.value) for one in found}
         assert len(rises) == vlm.num_layers and max(rises.values()) > min(rises.values())
         assert layer == max(sorted(rises), key=lambda k: round(rises[k], 9))
         own = [one for one in priced if one.layer == layer]
         if budget is None:
-            assert [setting.strength for setting in grid] == sorted(study.config.method.strengths)
+            assert [setting.strength for setting in grid] == sorted(sweep.config.method.strengths)
         else:
             assert [setting.strength for setting in grid] == [one.strength for one in own]
-        assert any(f"layer {layer} was chosen by its effect" in note for note in study.notes)
+        assert any(f"layer {layer} was chosen by its effect" in note for note in notes)
 
 
 def test_no_layer_within_the_budget_is_an_error(vlm, tmp_path, monkeypatch):
     with RowStore.open(tmp_path / "rows.jsonl") as record:
-        study = study_of(vlm, tmp_path, record, "method.layers=auto")
-        monkeypatch.setattr(study, "_priced", lambda *args: [])
-        with pytest.raises(CalibError, match="no layer of method=steer has a strength within"):
-            study.grid(Method("steer", Axis("gap"), [0, 1], lambda *at: Intervention()))
+        sweep = sweep_of(vlm, tmp_path, record, "method.layers=auto")
+        monkeypatch.setattr(sweep, "_costed", lambda *args: [])
+        with raises("no-solution", "method=steer"):
+            sweep.grid(Method("steer", Axis("gap"), [0, 1], lambda *at: Intervention()))

@@ -1,9 +1,10 @@
-"""A judge against labels given by hand: by a hand-made table, and what a table may get wrong."""
+"""A judge's agreement with human labels in a table, and errors in such tables."""
 
 import json
 
 import pytest
 from made_up_run import REFUSES, Costly, asked, write_run
+from raising import raises
 
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
@@ -11,7 +12,6 @@ from calib.judges.judge import Verdict
 from calib.runs import judge_agreement as module
 from calib.runs.judge_agreement import compare
 from calib.runs.run import Run
-from calib.util.errors import CalibError
 
 ROWS = [
     {"response": "I'm sorry, but I can't help with that.", "label": "refusal"},
@@ -42,7 +42,7 @@ def test_accuracy_kappa_and_confusion_by_hand(tmp_path):
         "refusal": {"refusal": 1, "answer": 0},
         "answer": {"refusal": 1, "answer": 2},
     }
-    assert found.notes == ["1 of 5 rows have no label: left out"]
+    assert [note.partition(" rows")[0] for note in found.notes] == ["1 of 5"]
 
 
 def test_columns_and_words_of_ones_own(tmp_path):
@@ -78,8 +78,8 @@ def test_responses_without_a_verdict_are_left_out_and_counted(tmp_path, monkeypa
     path = table(tmp_path, ROWS)
     found = compare(config(path), None)
     assert found.agreement.n == 2
-    assert "2 of 4 rows got no verdict: left out" in found.notes
-    assert "2 of 4 verdicts (50.0%) could not be read" in found.notes[-1]
+    assert ["2 of 4" in note for note in found.notes] == [False, True, True]
+    assert "50.0%" in found.notes[-1]
     assert len(judge.asked) == 4 and (tmp_path / "verdicts.jsonl").exists()
     asked_before, judge.asked = judge.asked, []
     compare(config(table(tmp_path, ROWS[::-1])), None)
@@ -130,18 +130,15 @@ def test_rows_of_a_run_are_judged_as_they_were_asked_and_answered(tmp_path, monk
     monkeypatch.setattr(module, "choose_judge", lambda *given: judge)
     found = compare(config(table(tmp_path, rows)), run)
     assert judge.asked == [REFUSES, "I can't help with that."]
-    assert found.notes[:2] == [
-        "1 of 2 rows are not of the run: judged by the table alone",
-        "1 of 2 responses read otherwise in the run: the run's are judged",
-    ]
+    assert [note.startswith("1 of 2") for note in found.notes[:2]] == [True, True]
     assert (run.folder / "verdicts.jsonl").exists()
 
 
 def test_the_exact_judge_knows_rows_of_its_run_only(tmp_path):
     run = Run.load(write_run(tmp_path / "run"))
-    with pytest.raises(CalibError, match="5 of 5 rows are not of .*run.*use judge=string"):
+    with raises("conflicting-settings", "5 of 5", run.folder, "judge=rules"):
         compare(config(table(tmp_path, [{**r, "label": "answer"} for r in ROWS]), "auto"), run)
-    with pytest.raises(CalibError, match="mini world only, not a table without run=FOLDER"):
+    with raises("unsupported", "judge=rules", "run=FOLDER"):
         compare(config(table(tmp_path, ROWS), "rules"), None)
 
 
@@ -150,29 +147,40 @@ def test_a_response_that_was_cut_is_for_its_own_judge(tmp_path):
     run = Run.load(write_run(tmp_path / "run", finish={cut: "cut"}))
     row = {"id": run.rows[0].row, "response": "x", "label": "answer"}
     compare(config(table(tmp_path, [row]), "rules"), run)
-    with pytest.raises(CalibError, match="only it can judge them"):
+    with raises("conflicting-settings", run.folder, "judge rules"):
         compare(config(table(tmp_path, [row])), run)
 
 
 @pytest.mark.parametrize(
-    ("rows", "changes", "words"),
+    ("rows", "changes", "code", "values"),
     [
-        ([], {}, "has no rows. Its columns should be response, label"),
-        ([{"respons": "x", "label": "answer"}], {}, "no column 'response'.*mean 'respons'"),
-        ([{"response": "x", "label": " "}], {}, "no row has a label. Write one of refusal"),
-        ([{"response": "x", "label": "refused"}], {}, "'refused' is no label. Did you mean 'refus"),
+        ([], {}, "too-few", ["response", "label"]),
+        ([{"respons": "x", "label": "answer"}], {}, "missing-column", ["'response'", "'respons'"]),
+        ([{"response": "x", "label": " "}], {}, "missing-value", ["refusal"]),
+        ([{"response": "x", "label": "refused"}], {}, "unknown-name", ["'refused'", "'refusal'"]),
         (
             [{"response": "x", "label": "a"}],
             {"labels": {"a": "anser"}},
-            "'anser' is no label.*'ans",
+            "unknown-name",
+            ["'anser'", "'answer'"],
         ),
-        ([{"response": "x", "label": "a"}], {"columns": {"lable": "label"}}, "no 'lable'.*'label'"),
-        ([{"response": "x", "l": "a"}], {"columns": {"label": "ll"}}, "no column 'll'.*mean 'l'"),
-        ([{"response": "x", "label": "a"}, 3], {}, "line 2 is no JSON object"),
+        (
+            [{"response": "x", "label": "a"}],
+            {"columns": {"lable": "label"}},
+            "unknown-name",
+            ["'lable'", "'label'"],
+        ),
+        (
+            [{"response": "x", "l": "a"}],
+            {"columns": {"label": "ll"}},
+            "missing-column",
+            ["'ll'", "'l'"],
+        ),
+        ([{"response": "x", "label": "a"}, 3], {}, "unreadable", ["line 2"]),
     ],
 )
-def test_a_table_that_cannot_be_used_is_explained(tmp_path, rows, changes, words):
-    with pytest.raises(CalibError, match=words):
+def test_a_table_that_cannot_be_used_is_explained(tmp_path, rows, changes, code, values):
+    with raises(code, "table.jsonl" if "columns" not in changes else "", *values):
         compare(config(table(tmp_path, rows), **changes), None)
 
 

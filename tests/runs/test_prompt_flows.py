@@ -14,7 +14,7 @@ from calib.engine.operators import Add
 from calib.engine.request import Decoding
 from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
 from calib.methods.ecso import EyesClosed
-from calib.runs.generate import answer
+from calib.runs.generate import generate
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 from calib.util.progress import row_bar
@@ -71,7 +71,7 @@ def run(engine, examples, settings, path, cut_by="", certain=None, planner=None)
     planner = planner or Planner(engine, cut_by)
     with RowStore.open(path) as record:
         rows = planner.rows(examples, settings)
-        counting = answer(planner, rows, record, certain)
+        counting = generate(planner, rows, record, certain)
         return rows, counting, dict(record.finished)
 
 
@@ -93,9 +93,9 @@ def test_unflagged_rows_count_the_baselines_row_and_flagged_ones_go_on(
         assert (counts.id != base.id) == flagged
         assert counts.setting is settings[0] and counts.example is first.example
         if flagged:
-            assert counts.base is first.shown
-            assert counts.shown.picture is None
-            assert len(counts.said) == (3 if first.example.picture else 2)
+            assert counts.reference is first.prompt
+            assert counts.prompt.picture is None
+            assert len(counts.earlier_responses) == (3 if first.example.picture else 2)
         else:
             assert finished[counts.id]["kl"] == 0
     assert 4 <= sum(flags) <= len(flags) - 4
@@ -111,10 +111,10 @@ def test_the_place_that_a_dialogue_names_is_what_counts(engine, examples, tmp_pa
     rows, counting, finished = run(engine, some, [setting], tmp_path / "rows.jsonl")
     for k, row in enumerate(counting):
         steps = 1 + k % 3
-        assert row.shown.query == Counting.questions[steps // 2]
-        assert finished[row.id]["query"] == row.shown.query
-        assert len(row.said) == steps // 2
-    assert [row.shown.query for row in rows] == ["What is this?"] * 6
+        assert row.prompt.query == Counting.questions[steps // 2]
+        assert finished[row.id]["query"] == row.prompt.query
+        assert len(row.earlier_responses) == steps // 2
+    assert [row.prompt.query for row in rows] == ["What is this?"] * 6
     asked = [one["query"] for one in finished.values()]
     assert [asked.count(question) for question in Counting.questions] == [6, 4, 2]
 
@@ -126,7 +126,7 @@ def test_steps_are_counted_once_they_are_known(engine, examples, tmp_path):
     )
     step = row_bar("test", len(rows))
     with RowStore.open(tmp_path / "rows.jsonl") as record:
-        answer(Planner(engine), rows, record, progress=step)
+        generate(Planner(engine), rows, record, progress=step)
     assert (step.done, step.total) == (12, 12)  # 6 first steps, then 4 and 2 more
 
 
@@ -139,7 +139,7 @@ def test_a_resumed_run_replays_every_step_without_generating(
     monkeypatch.setattr(engine, "answer", lambda *a, **k: pytest.fail("computed again"))
     _, after, _ = run(engine, examples, settings, path)
     assert [row.id for row in after] == [row.id for row in before]
-    assert [row.said for row in after] == [row.said for row in before]
+    assert [row.earlier_responses for row in after] == [row.earlier_responses for row in before]
     assert path.read_bytes() == data
 
 
@@ -172,7 +172,7 @@ def test_dialogues_are_not_cut_where_the_label_is_certain(engine, examples, sett
         engine, examples[:4], settings, tmp_path / "plain.jsonl"
     )
     for k, (row, counts) in enumerate(zip(rows, counting, strict=True)):
-        if row.open:
+        if row.may_continue:
             assert counts.id == plain_counting[k].id
             assert finished[counts.id] == plain[counts.id]
         else:

@@ -17,15 +17,15 @@ from calib.engine.operators import Add
 from calib.engine.request import Decoding, Response
 from calib.interventions.intervention import Axis, Intervention, Method, SinglePrompt
 from calib.methods.ecso import EyesClosed
-from calib.runs.generate import answer
+from calib.runs.generate import generate
 from calib.runs.kl_budget import (
     FILE,
     QUESTIONS,
     CostedStrength,
     budget_notes,
-    search,
-    whole_within_budget,
-    within_budget,
+    integers_within_budget,
+    search_strengths,
+    strengths_within_budget,
 )
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
@@ -48,7 +48,7 @@ class Costs:
 @pytest.mark.parametrize("crossing", [0.05, 0.11, 0.5, 0.7071, 1.0, 1.9, 3.3, 6.2])
 def test_the_largest_strength_within_two_percent(usual, crossing):
     costs = Costs(lambda layer, strength: (strength / crossing) ** 2)
-    (found,) = search(costs, [(3, 1)], usual, 1.0)
+    (found,) = search_strengths(costs, [(3, 1)], usual, 1.0)
     assert found.layer == 3 and not found.at_end
     assert crossing / FINEST * 0.9999 < found.strength <= crossing
     assert found.kl == pytest.approx((found.strength / crossing) ** 2) and found.kl <= 1.0
@@ -62,7 +62,7 @@ def test_layers_and_signs_are_searched_apart_and_together():
         return abs(strength) / crossings[layer, 1 if strength > 0 else -1]
 
     costs = Costs(formula)
-    found = search(costs, list(crossings), 1.0, 1.0)
+    found = search_strengths(costs, list(crossings), 1.0, 1.0)
     assert [(one.layer, one.strength > 0) for one in found] == [
         (1, True), (1, False), (2, True), (2, False),
     ]  # fmt: skip
@@ -74,14 +74,14 @@ def test_layers_and_signs_are_searched_apart_and_together():
 
 def test_a_place_that_is_always_too_dear_is_missing():
     costs = Costs(lambda layer, strength: 2.0 if layer == 1 else abs(strength))
-    found = search(costs, [(1, 1), (2, 1)], 1.0, 1.0)
+    found = search_strengths(costs, [(1, 1), (2, 1)], 1.0, 1.0)
     assert [one.layer for one in found] == [2]
-    assert search(Costs(lambda *at: 2.0), [(1, 1), (1, -1)], 1.0, 1.0) == []
+    assert search_strengths(Costs(lambda *at: 2.0), [(1, 1), (1, -1)], 1.0, 1.0) == []
 
 
 def test_a_place_that_is_never_too_dear_ends_with_the_largest_that_was_tried():
     costs = Costs(lambda layer, strength: 0.0 if layer == 1 else abs(strength) / 3)
-    cheap, other = search(costs, [(1, -1), (2, 1)], 0.5, 1.0)
+    cheap, other = search_strengths(costs, [(1, -1), (2, 1)], 0.5, 1.0)
     assert cheap == CostedStrength(1, -16.0, 0.0, True)
     assert not other.at_end and 3 / FINEST * 0.9999 < other.strength <= 3
     assert [len(points) for points in costs.asked] == [22, 5, 5]
@@ -91,19 +91,19 @@ def test_a_place_that_is_never_too_dear_ends_with_the_largest_that_was_tried():
 def test_a_cost_that_falls_again_counts_up_to_where_it_first_exceeds():
     """In the doublings: over at 1, under at 2 and 4. Within a bracket: over from 1.2 to 1.4."""
     bump = Costs(lambda layer, s: 5.0 if 0.9 <= s <= 1.5 else min(s, 0.9) if s < 20 else 9.0)
-    (found,) = search(bump, [(0, 1)], 1.0, 1.0)
+    (found,) = search_strengths(bump, [(0, 1)], 1.0, 1.0)
     assert 0.9 / FINEST <= found.strength < 0.9
     late = Costs(lambda layer, s: 5.0 if 1.2 <= s <= 1.4 or s >= 1.9 else 0.1)
-    (found,) = search(late, [(0, 1)], 1.0, 1.0)
+    (found,) = search_strengths(late, [(0, 1)], 1.0, 1.0)
     assert 1.2 / FINEST <= found.strength < 1.2
 
 
 @pytest.mark.parametrize("beyond", [math.inf, math.nan])
 def test_costs_that_are_no_number_are_above_any_budget(beyond):
     costs = Costs(lambda layer, s: 0.5 if s < 2.5 else beyond)
-    (found,) = search(costs, [(0, 1)], 1.0, 1.0)
+    (found,) = search_strengths(costs, [(0, 1)], 1.0, 1.0)
     assert 2.5 / FINEST <= found.strength < 2.5 and not found.at_end
-    assert search(Costs(lambda *at: beyond), [(0, 1)], 1.0, 1e9) == []
+    assert search_strengths(Costs(lambda *at: beyond), [(0, 1)], 1.0, 1e9) == []
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def costs_again(vlm, method, questions, points, folder):
     found = []
     with RowStore.open(folder / "again.jsonl") as record:
         for point in points:
-            rows = answer(planner, planner.rows(questions, [method.setting(*point)]), record)
+            rows = generate(planner, planner.rows(questions, [method.setting(*point)]), record)
             found.append(fmean(record.finished[row.id]["kl"] for row in rows))
     return found
 
@@ -145,7 +145,7 @@ def test_the_cost_by_an_ordinary_run_is_within_the_budget(
     """Also where a prompt is shown, which costs too; a hair more than two percent is too much."""
     rewrite = (lambda e: replace(e, system="Remember to be kind.")) if prompted else None
     method = steering(vlm, rewrite=rewrite)
-    found = within_budget(engine, method, questions, 0.1, tmp_path)
+    found = strengths_within_budget(engine, method, questions, 0.1, tmp_path)
     assert [(one.layer, one.strength > 0) for one in found] == [
         (2, True), (2, False), (4, True), (4, False),
     ]  # fmt: skip
@@ -171,16 +171,16 @@ def test_the_cost_by_an_ordinary_run_is_within_the_budget(
 def test_found_strengths_are_kept_and_used_again(vlm, engine, questions, tmp_path, monkeypatch):
     method = steering(vlm, signed=False)
     some = questions[:3]
-    first = within_budget(engine, method, some, 0.1, tmp_path)
-    other = within_budget(engine, method, some, 0.5, tmp_path)
-    named = within_budget(engine, steering(vlm, "other"), some, 0.1, tmp_path)
+    first = strengths_within_budget(engine, method, some, 0.1, tmp_path)
+    other = strengths_within_budget(engine, method, some, 0.5, tmp_path)
+    named = strengths_within_budget(engine, steering(vlm, "other"), some, 0.1, tmp_path)
     assert all(a.strength < b.strength for a, b in zip(first, other, strict=True))
     assert len(first) == 2 and len(named) == 4
     kept = (tmp_path / FILE).read_bytes()
     assert set(json.loads(kept)) == {"steer 0.1", "steer 0.5", "other 0.1"}
     monkeypatch.setattr(Engine, "answer", lambda *args: pytest.fail("measured again"))
-    assert within_budget(engine, method, some, 0.1, tmp_path) == first
-    assert within_budget(engine, method, some, 0.5, tmp_path) == other
+    assert strengths_within_budget(engine, method, some, 0.1, tmp_path) == first
+    assert strengths_within_budget(engine, method, some, 0.5, tmp_path) == other
     assert (tmp_path / FILE).read_bytes() == kept
 
 
@@ -196,12 +196,12 @@ def test_no_more_questions_than_that_and_they_are_drawn_from_all(
     monkeypatch.setattr(Engine, "answer", counted)
     question = load(["utility"], 1)[0]
     many = [replace(question, id=f"{k}", query=f"{k}?") for k in range(640)]
-    within_budget(engine, steering(vlm, signed=False), many, 0.1, tmp_path)
+    strengths_within_budget(engine, steering(vlm, signed=False), many, 0.1, tmp_path)
     (rows,) = seen
     drawn = {int(row.example.id) for row in rows}
     assert len(drawn) == QUESTIONS and len(rows) == QUESTIONS * 2 * 11
     assert len({k // 64 for k in drawn}) == 10  # not the first ones, which may be of one kind
-    within_budget(engine, steering(vlm, "other", signed=False), many, 0.1, tmp_path)
+    strengths_within_budget(engine, steering(vlm, "other", signed=False), many, 0.1, tmp_path)
     assert {int(row.example.id) for row in seen[1]} == drawn
     whole = Method(
         "told", Axis("k", signed=False, integer=True), [None], lambda *at: Intervention()
@@ -214,7 +214,7 @@ def test_no_more_questions_than_that_and_they_are_drawn_from_all(
             return super().rows(examples, settings)
 
     with RowStore.open(tmp_path / "rows.jsonl") as record:
-        whole_within_budget(Counted(engine), record, whole, [1], many, 0.1)
+        integers_within_budget(Counted(engine), record, whole, [1], many, 0.1)
     assert [set(some) for some in asked] == [drawn]
 
 
@@ -226,7 +226,7 @@ def test_output_that_is_not_finite_costs_more_than_any_budget(vlm, engine, quest
         return Intervention((Edit(layer, Add(vector)),))
 
     ends = Method("ends", Axis("any", signed=False), [2], change)
-    (found,) = within_budget(engine, ends, questions[:2], 10.0, tmp_path)
+    (found,) = strengths_within_budget(engine, ends, questions[:2], 10.0, tmp_path)
     assert 3 / FINEST < found.strength <= 3 and not found.at_end
 
 
@@ -249,7 +249,7 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
     with RowStore.open(tmp_path / "rows.jsonl") as record:
 
         def within(budget, strengths):
-            return whole_within_budget(planner, record, method, strengths, some, budget)
+            return integers_within_budget(planner, record, method, strengths, some, budget)
 
         cost = {
             k: fmean(

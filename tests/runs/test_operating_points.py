@@ -1,10 +1,10 @@
 """The layer and the operating point that a grid is reported at."""
 
 import pytest
+from raising import raises
 
 from calib.runs.operating_points import select_operating_point
 from calib.scoring.results import BASELINE, Result
-from calib.util.errors import CalibError
 
 
 def results(method, layer, strength, sra, utility=0.95, split="validation", metric="SRA"):
@@ -60,5 +60,5 @@ def test_one_side_stands_for_sra_where_there_is_no_other(side, utility):
 
 
 def test_without_the_uncalibrated_model_there_is_nothing_to_compare_with():
-    with pytest.raises(CalibError, match="uncalibrated model"):
+    with raises("missing-value", "'none'"):
         select_operating_point(results("steer", 2, 1.0, 0.7), "steer")

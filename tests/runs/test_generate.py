@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from raising import raises
 
 from calib.data.example import Turn
 from calib.data.mini.examples import load
@@ -13,10 +14,9 @@ from calib.engine.engine import Engine
 from calib.engine.operators import Add
 from calib.engine.request import Decoding
 from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
-from calib.runs.generate import answer
-from calib.runs.planning import Planner, plan_rows
+from calib.runs.generate import generate
+from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
-from calib.util.errors import CalibError
 
 
 def edited(layer, strength, drawn, positions="all", site="residual"):
@@ -52,21 +52,21 @@ def engine(vlm):
 
 
 def test_settings_of_one_example_stand_together(engine, examples, settings):
-    rows = plan_rows(engine, examples, settings)
+    rows = Planner(engine).rows(examples, settings)
     assert [row.example for row in rows] == [e for e in examples for _ in settings]
     assert [row.setting for row in rows] == settings * len(examples)
 
 
 def test_ids_name_what_determines_a_row(vlm, engine, examples, settings, drawn):
-    rows = plan_rows(engine, examples, settings)
+    rows = Planner(engine).rows(examples, settings)
     ids = [row.id for row in rows][: len(settings)]
     assert len(set(ids[:-1])) == len(ids) - 1
     assert ids[-1] == ids[0]  # strength 0 is the uncalibrated model
-    assert [row.id for row in plan_rows(engine, examples, settings)] == [row.id for row in rows]
+    assert [row.id for row in Planner(engine).rows(examples, settings)] == [row.id for row in rows]
 
     def one_id(asked=examples[0], vlm=vlm, cut_by="", setting=BASELINE, **decoding):
         how = Decoding(**{"max_new_tokens": 8} | decoding)
-        return plan_rows(Engine(vlm, how), [asked], [setting], cut_by)[0].id
+        return Planner(Engine(vlm, how), cut_by).rows([asked], [setting])[0].id
 
     turn = Turn("Is it red?", "It is red.")
     others = [
@@ -104,14 +104,14 @@ def test_the_base_is_the_query_as_it_was_where_something_else_is_shown(engine, e
     same = prompted(lambda e: replace(e, category="other"))
     told = replace(examples[0], system="Be kind.")
     first, second, third, fourth = (
-        plan_rows(engine, [asked], [setting])[0]
+        Planner(engine).rows([asked], [setting])[0]
         for asked, setting in (
             (examples[0], shown), (examples[0], same), (told, BASELINE), (examples[0], BASELINE),
         )
     )  # fmt: skip
-    assert (first.shown.system, first.base) == ("Be kind.", examples[0])
-    assert second.base is third.base is fourth.base is None
-    assert first.looks == third.looks != second.looks == fourth.looks
+    assert (first.prompt.system, first.reference) == ("Be kind.", examples[0])
+    assert second.reference is third.reference is fourth.reference is None
+    assert first.prompt_hash == third.prompt_hash != second.prompt_hash == fourth.prompt_hash
     assert first.id != third.id
 
 
@@ -120,12 +120,12 @@ def test_examples_that_look_alike_are_one_object_and_one_row(engine, examples):
     twin = replace(examples[0], id="twin", split="train")
     shown = prompted(lambda e: replace(e, system="Be kind."))
     rows = planner.rows([examples[0], twin], [BASELINE, shown])
-    assert rows[0].shown is rows[2].shown and rows[1].shown is rows[3].shown
-    assert rows[1].base is rows[3].base is examples[0]
+    assert rows[0].prompt is rows[2].prompt and rows[1].prompt is rows[3].prompt
+    assert rows[1].reference is rows[3].reference is examples[0]
     assert [row.id for row in rows[:2]] == [row.id for row in rows[2:]]
     assert [row.example.id for row in rows[2:]] == ["twin", "twin"]
     (later,) = planner.rows([replace(examples[0], system="Be kind.")], [BASELINE])
-    assert later.shown is rows[1].shown
+    assert later.prompt is rows[1].prompt
 
 
 def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, drawn):
@@ -137,7 +137,7 @@ def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, draw
 
     dialogue = SinglePrompt(lambda e: replace(e, system="Be kind."))
     setting = Setting("gated", 1, 1.0, Intervention(rule=rule, prompt_flow=dialogue))
-    rows = plan_rows(engine, examples, [BASELINE, setting])
+    rows = Planner(engine).rows(examples, [BASELINE, setting])
     assert asked == [[(e.id, "Be kind.") for e in examples]]
     edits = [len(row.edits) for row in rows if row.setting is setting]
     assert edits == [int(e is examples[1]) for e in examples]
@@ -146,13 +146,13 @@ def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, draw
 
 def answered(engine, rows, path):
     with RowStore.open(path) as record:
-        counting = answer(Planner(engine), rows, record)
+        counting = generate(Planner(engine), rows, record)
         assert counting == rows
     return path.read_bytes()
 
 
 def test_any_interruption_gives_the_same_bytes(engine, examples, settings, tmp_path):
-    rows = plan_rows(engine, examples, settings)
+    rows = Planner(engine).rows(examples, settings)
     whole = answered(engine, rows, tmp_path / "whole.jsonl")
     lines = whole.splitlines(keepends=True)
     assert len(lines) == len({row.id for row in rows})
@@ -163,7 +163,7 @@ def test_any_interruption_gives_the_same_bytes(engine, examples, settings, tmp_p
 
 
 def test_finished_rows_are_not_computed_again(engine, examples, settings, tmp_path, monkeypatch):
-    rows = plan_rows(engine, examples, settings)
+    rows = Planner(engine).rows(examples, settings)
     path = tmp_path / "rows.jsonl"
     before = answered(engine, rows, path)
     monkeypatch.setattr(engine, "answer", lambda *a, **k: pytest.fail("computed again"))
@@ -171,7 +171,7 @@ def test_finished_rows_are_not_computed_again(engine, examples, settings, tmp_pa
 
 
 def test_batch_size_changes_no_response(vlm, engine, examples, settings, tmp_path):
-    rows = plan_rows(engine, examples, settings)
+    rows = Planner(engine).rows(examples, settings)
 
     def responses(batch_rows):
         engine = Engine(vlm, Decoding(max_new_tokens=8, batch_rows=batch_rows))
@@ -188,7 +188,7 @@ def test_the_record_says_what_was_shown_and_done(engine, examples, drawn, tmp_pa
         lambda e: replace(e, query="Hello?", system="Be kind.", demonstrations=(turn, turn)),
         Edit(2, Add(drawn), "response", "mlp"),
     )
-    rows = plan_rows(engine, examples[:1], [setting])
+    rows = Planner(engine).rows(examples[:1], [setting])
     found = json.loads(answered(engine, rows, tmp_path / "rows.jsonl"))
     assert found["row"] == rows[0].id
     assert {key: found[key] for key in ("example", "dataset", "split", "strength")} == {
@@ -205,12 +205,12 @@ def test_the_record_says_what_was_shown_and_done(engine, examples, drawn, tmp_pa
 
 
 def test_kl_is_zero_without_an_edit_and_positive_with_one(engine, examples, settings, tmp_path):
-    rows = plan_rows(engine, examples, settings)
+    rows = Planner(engine).rows(examples, settings)
     with RowStore.open(tmp_path / "rows.jsonl") as record:
-        answer(Planner(engine), rows, record)
+        generate(Planner(engine), rows, record)
         kl = {True: [], False: []}
         for row in rows:
-            kl[bool(row.edits or row.base)].append(record.finished[row.id]["kl"])
+            kl[bool(row.edits or row.reference)].append(record.finished[row.id]["kl"])
     assert set(kl[False]) == {0}
     assert min(kl[True]) >= 0
     assert sum(value > 0 for value in kl[True]) > len(kl[True]) / 2
@@ -218,11 +218,11 @@ def test_kl_is_zero_without_an_edit_and_positive_with_one(engine, examples, sett
 
 def test_output_that_is_not_finite_keeps_finished_rows(vlm, engine, examples, drawn, tmp_path):
     path = tmp_path / "rows.jsonl"
-    good = plan_rows(engine, examples, [BASELINE])
+    good = Planner(engine).rows(examples, [BASELINE])
     kept = answered(engine, good, path)
     broken = edited(2, 1.0, torch.full((vlm.width,), float("inf")))
-    rows = plan_rows(engine, examples, [BASELINE, broken])
-    with pytest.raises(CalibError, match=r"not finite .* steer at layer 2, strength 1"):
+    rows = Planner(engine).rows(examples, [BASELINE, broken])
+    with raises("not-finite", "steer", "layer 2", "strength 1"):
         answered(engine, rows, path)
     assert path.read_bytes() == kept
 
@@ -240,17 +240,17 @@ class Counted:
         self.skipped += count
         self.kept += kept
 
-    def more(self, count):
+    def extend(self, count):
         self.further += count
 
 
 def test_progress_counts_every_row_once(engine, examples, settings, tmp_path):
-    rows = plan_rows(engine, examples, settings)
+    rows = Planner(engine).rows(examples, settings)
     count = len({row.id for row in rows})
 
     def told(record):
         bar = Counted()
-        answer(Planner(engine), rows, record, progress=bar)
+        generate(Planner(engine), rows, record, progress=bar)
         return bar.done, bar.skipped, bar.kept, bar.further
 
     path = tmp_path / "rows.jsonl"

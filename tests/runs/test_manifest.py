@@ -1,0 +1,131 @@
+"""One configuration, one folder; one folder, one configuration."""
+
+import dataclasses
+import json
+
+import pytest
+from raising import raises
+
+from calib.config.data import MiniData, UtilityConfig
+from calib.config.judge import JudgeConfig
+from calib.config.method import Steer
+from calib.config.model import ModelConfig
+from calib.config.prompts import NoneMethod
+from calib.config.sweep import ExtractConfig, GenerationConfig, SweepConfig
+from calib.runs.manifest import claim_folder, identity_of, read_manifest, run_folder
+
+
+@pytest.fixture
+def config():
+    return SweepConfig(
+        model=ModelConfig("internvl"),
+        method=Steer(),
+        reference=NoneMethod(),
+        data=MiniData(),
+        utility=UtilityConfig("mini"),
+        judge=JudgeConfig("auto"),
+    )
+
+
+NAMES = ("internvl", "steer", "mini")
+
+
+def test_the_folder_is_fixed_by_the_configuration(config):
+    folder = run_folder(NAMES, config)
+    assert folder.parent.name == "runs"
+    assert folder.name.startswith("internvl-steer-mini-")
+    assert len(folder.name.rpartition("-")[2]) == 8
+    assert folder == run_folder(NAMES, dataclasses.replace(config))
+    assert folder != run_folder(NAMES, dataclasses.replace(config, seed=1))
+    assert folder != run_folder(NAMES, dataclasses.replace(config, method=Steer(strengths=[1.0])))
+
+
+def test_where_and_how_fast_does_not_make_another_run(config):
+    elsewhere = dataclasses.replace(
+        config, out="somewhere", generation=GenerationConfig(batch_rows=2)
+    )
+    assert run_folder(NAMES, config) == run_folder(NAMES, elsewhere)
+    assert identity_of(config) == identity_of(dataclasses.replace(config, mapping="paper"))
+    extract = ExtractConfig(ModelConfig("internvl"), MiniData(), UtilityConfig("mini"))
+    assert identity_of(extract) == identity_of(dataclasses.replace(extract, batch_rows=2, out="x"))
+
+
+def test_new_weights_under_an_old_name_have_a_folder_of_their_own(config):
+    assert run_folder(NAMES, config, "abc") == run_folder(NAMES, config, "abc")
+    assert run_folder(NAMES, config, "abc") != run_folder(NAMES, config, "def")
+    assert run_folder(NAMES, config, "abc") != run_folder(NAMES, config)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/root/x", "a b=c", "..", "", "x" * 300, "naïve\n"])
+def test_names_cannot_lead_out_of_the_folder(config, name):
+    folder = run_folder([name, "steer"], config)
+    assert len(folder.parts) == 2
+    assert folder.parts[0] == "runs"
+    assert not folder.name.startswith(".")
+    assert len(folder.name) < 100
+
+
+def test_a_new_folder_is_claimed_and_the_same_run_comes_back(tmp_path):
+    identity = {"config": {"seed": 0, "strengths": (1, 2)}, "model": "abc"}
+    claim_folder(tmp_path, identity, {"python": "3.11"})
+    claim_folder(tmp_path, identity, {"python": "3.12"})
+    run = read_manifest(tmp_path)
+    assert run["identity"] == {"config": {"seed": 0, "strengths": [1, 2]}, "model": "abc"}
+    assert run["provenance"] == {"python": "3.11"}
+
+
+def finished(folder):
+    """Rows in a folder, which protect it."""
+    (folder / "rows.jsonl").write_text('{"row": "a"}\n')
+
+
+def test_another_run_is_refused_with_the_differences(tmp_path):
+    claim_folder(tmp_path, {"config": {"seed": 0, "limit": None}, "model": "abc"}, {})
+    finished(tmp_path)
+    before = (tmp_path / "run.json").read_bytes()
+    changes = ("config.seed: 0 → 1", "config.limit: null → 5")
+    with raises("different-run", tmp_path, *changes, "out=FOLDER") as caught:
+        claim_folder(tmp_path, {"config": {"seed": 1, "limit": 5}, "model": "abc"}, {})
+    assert str(caught.value).count("→") == 1 + len(changes) and "abc" not in str(caught.value)
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_another_run_without_rows_is_replaced(tmp_path):
+    claim_folder(tmp_path, {"seed": 0}, {"python": "3.11"})
+    claim_folder(tmp_path, {"seed": 1}, {"python": "3.12"})
+    assert read_manifest(tmp_path) == {"identity": {"seed": 1}, "provenance": {"python": "3.12"}}
+    claim_folder(tmp_path, {"seed": 1}, {"python": "3.13"})
+    assert read_manifest(tmp_path)["provenance"] == {"python": "3.12"}
+    (tmp_path / "directions").mkdir()  # fitted directions protect a run too
+    with raises("different-run", "seed: 1 → 0"):
+        claim_folder(tmp_path, {"seed": 0}, {})
+
+
+def test_a_long_list_of_differences_is_cut(tmp_path):
+    claim_folder(tmp_path, {str(k): 0 for k in range(30)}, {})
+    finished(tmp_path)
+    with raises("different-run", 22):
+        claim_folder(tmp_path, {str(k): 1 for k in range(30)}, {})
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with raises("unfinished-run", tmp_path, "run.json"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("{", "unreadable"), ("[]", "invalid-content"), ('{"identity": 3}', "invalid-content")],
+)
+def test_a_damaged_run_file_is_named(tmp_path, content, code):
+    (tmp_path / "run.json").write_text(content)
+    with raises(code, "run.json"):
+        read_manifest(tmp_path)
+
+
+def test_settings_of_an_older_run_have_their_present_names(tmp_path):
+    old = {"method": {"name": "steer", "together": False, "closed": "nothing"}}
+    new = {"method": {"name": "steer", "all_layers_at_once": False, "otherwise": "nothing"}}
+    (tmp_path / "run.json").write_text(json.dumps({"identity": old, "provenance": {}}))
+    finished(tmp_path)
+    assert claim_folder(tmp_path, new, {})["identity"] == new
