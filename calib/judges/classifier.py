@@ -11,12 +11,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from calib.config.choices import Label, Safety
 from calib.config.judge import ClassifierJudge
-from calib.data.example import Safety
 from calib.judges.classifier_model import load_classifier
 from calib.judges.classifier_readers import GuardReader, SequenceReader
 from calib.judges.judge import Judge, JudgeInput, Report, Verdict
-from calib.scoring.judged import Label, checked_label
+from calib.scoring.judged import checked_label
 from calib.util.errors import CalibError
 
 

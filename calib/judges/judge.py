@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from calib.config.choices import Label
 from calib.data.example import Example
-from calib.scoring.judged import Label
 from calib.util.errors import CalibError
 
 

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from calib.config.choices import Label
 from calib.data.example import Example
-from calib.scoring.judged import Label
 
 ModelAnswer = Mapping[str, str]
 """The value that a model chose for each key of a stage."""

@@ -7,11 +7,11 @@ something other than the picture or the request, is irrelevant. Nothing is guess
 import functools
 import itertools
 
+from calib.config.choices import Label
 from calib.config.judge import JudgeConfig
 from calib.data.example import Example
 from calib.data.mini import world
 from calib.judges.judge import RuleBased
-from calib.scoring.judged import Label
 from calib.util.errors import CalibError
 
 

@@ -10,6 +10,7 @@ measures its accuracy, on human labels too.
 import re
 import unicodedata
 
+from calib.config.choices import Label
 from calib.config.judge import JudgeConfig
 from calib.judges.judge import RuleBased
 from calib.judges.refusal_patterns import (
@@ -24,7 +25,6 @@ from calib.judges.refusal_patterns import (
     UNSEEN_PICTURE,
     WARNING,
 )
-from calib.scoring.judged import Label
 
 _OPENING_SENTENCES = 3
 _OPENING_CHARACTERS = 400
