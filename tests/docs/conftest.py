@@ -88,8 +88,8 @@ def desk(
 ) -> Desk:
     """The reader's folder, with nothing behind it that is not on this machine."""
     made = Desk(tmp_path, copies, checkpoints, finished, endpoint.url)
-    for place in ("vlm.load", "serving.origin"):
-        monkeypatch.setattr(f"calib.{place}.load", checkpoints.load)
+    for module in ("models.load", "serving.loader"):
+        monkeypatch.setattr(f"calib.{module}.load", checkpoints.load)
     # What is the same for all commands is asked once.
     monkeypatch.setattr("calib.data.mini.examples.load", mini)
     monkeypatch.setattr("calib.runs.manifest.provenance", once)

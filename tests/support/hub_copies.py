@@ -1,6 +1,6 @@
 """Copies of the hub's benchmarks and question sets with its ids, subsets, splits and columns.
 
-load_dataset("Paul/XSTest", split="train")  # in place of datasets.load_dataset
+load_dataset("Paul/XSTest", split="train")  # replaces datasets.load_dataset
 """
 
 import datasets
@@ -36,10 +36,8 @@ def _mmmu() -> dict[str, dict[str, Rows]]:
     rows = [row for part in MMMU.values() for row in part]
     tables = {}
     for subject in subjects:
-        ids = (f"validation_{subject}_{k}" for k in range(len(rows)))
-        tables[subject] = {
-            "validation": [{**row, "id": i} for row, i in zip(rows, ids, strict=True)]
-        }
+        named = [{**row, "id": f"validation_{subject}_{k}"} for k, row in enumerate(rows)]
+        tables[subject] = {"validation": named}
     return tables
 
 

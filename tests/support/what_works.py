@@ -1,9 +1,9 @@
-"""What works with what: measured on a tiny model of every family, by the commands a user gives.
+"""Features that each model family supports, measured on tiny models with the user's commands.
 
-    python tests/what_works.py
+    python tests/support/what_works.py
 
-measures again and writes what_works.json, and from it the tables of docs/models.md. The tests
-measure too, and fail where the page says something else.
+writes what_works.json and the tables of docs/models.md. The tests measure again, and fail if the
+page differs.
 """
 
 import json
@@ -12,7 +12,6 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-import conftest  # noqa: F401 - first, for the environment it sets
 from composing import composed
 from tiny_families import FAMILIES, examples, tiny
 
@@ -29,7 +28,7 @@ from calib.util.errors import CalibError
 RECORD = Path(__file__).parent / "what_works.json"
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 OPTIONS = {"llava": "llava_1_5", "smolvlm": "smolvlm2"}
-"""Options in conf/model, where they are not called as the family is."""
+"""Options in conf/model whose names differ from the family's."""
 
 STEERED = {
     "steer": ("positions=all",),
@@ -46,9 +45,9 @@ COLUMNS = {
     "mlp": "`site=mlp`",
     "picture_tokens": "`positions=image`",
     "prompts": "prompt methods",
-    "no_picture": "prompts without a picture",
-    "shared": "rows share a prompt",
-    "tower": "picture read once",
+    "no_picture": "prompts without an image",
+    "shared": "rows share prefill",
+    "tower": "images encoded once",
     "gguf": "`gguf`, `repeng`, `easysteer`",
     "lm_eval": "`lm_eval`",
     "baked": "`baked`",
@@ -56,20 +55,20 @@ COLUMNS = {
 
 
 def model_of(family: str, checkpoint: Path) -> list[str]:
-    """The part of a command line that names a model."""
+    """Overrides that select the model."""
     option = OPTIONS.get(family, family)
     return [f"model={option}", f"model.checkpoint={checkpoint}", "model.dtype=float32"]
 
 
 def saved(family: str, folder: Path) -> Path:
-    """The tiny model of a family as a checkpoint on disk."""
+    """Save the tiny model of a family as a checkpoint."""
     tiny(family).model.save_pretrained(folder)
     tiny(family).processor.save_pretrained(folder)
     return folder
 
 
 def swept(family: str, checkpoint: Path, out: Path) -> None:
-    """Run a small sweep of every kind of edit and prompt in one record."""
+    """Run a small sweep with every kind of edit and of prompt method."""
     settings = [
         f"methods.{name}.{setting}"
         for name, own in STEERED.items()
@@ -91,34 +90,37 @@ def swept(family: str, checkpoint: Path, out: Path) -> None:
 
 
 def cells(out: Path) -> dict[tuple[str, float], dict[str, dict]]:
-    """A run's rows by method and strength, and example."""
+    """Rows of a run by method and strength, then by example."""
     rows = {row["row"]: row for row in map(json.loads, (out / "rows.jsonl").open())}
-    found: dict[tuple[str, float], dict[str, dict]] = defaultdict(dict)
-    for one in map(json.loads, (out / "labels.jsonl").open()):
-        found[one["method"], one["strength"]][one["example"]] = rows[one["row"]]
-    return found
+    by_setting: dict[tuple[str, float], dict[str, dict]] = defaultdict(dict)
+    for label in map(json.loads, (out / "labels.jsonl").open()):
+        setting = label["method"], label["strength"]
+        by_setting[setting][label["example"]] = rows[label["row"]]
+    return by_setting
 
 
-def said(rows: dict[str, dict]) -> dict[str, str]:
+def responses(rows: dict[str, dict]) -> dict[str, str]:
     return {example: row["response"] for example, row in rows.items()}
 
 
-def steers(found: dict, name: str) -> bool:
-    """Strength 0 is the uncalibrated model, and another strength reaches every example."""
-    plain, same, other = found["none", 0.0], found[name, 0.0], found[name, STRENGTH]
-    costs = [row["kl"] for row in other.values() if row["kl"] is not None]
-    reached = bool(costs) and min(costs) > 1e-4
-    return said(same) == said(plain) and plain.keys() == other.keys() and reached
+def steers(rows: dict, name: str) -> bool:
+    """Whether strength 0 equals the uncalibrated model, and STRENGTH affects every example."""
+    plain, zero, steered = rows["none", 0.0], rows[name, 0.0], rows[name, STRENGTH]
+    kls = [row["kl"] for row in steered.values() if row["kl"] is not None]
+    affected = bool(kls) and min(kls) > 1e-4
+    return responses(zero) == responses(plain) and plain.keys() == steered.keys() and affected
 
 
-def prompts(found: dict, name: str) -> bool:
-    plain, other = found["none", 0.0], found[name, 1.0]
-    told = all(row["row"] != plain[example]["row"] for example, row in other.items())
-    return plain.keys() == other.keys() and told and said(plain) != said(other)
+def prompts(rows: dict, name: str) -> bool:
+    """Whether a prompt method answers every example, in rows of its own."""
+    plain, prompted = rows["none", 0.0], rows[name, 1.0]
+    own_rows = all(row["row"] != plain[example]["row"] for example, row in prompted.items())
+    changed = responses(plain) != responses(prompted)
+    return plain.keys() == prompted.keys() and own_rows and changed
 
 
 def without_picture(vlm: VLM) -> str:
-    example = next(one for one in examples() if one.picture is None)
+    example = next(example for example in examples() if example.picture is None)
     try:
         return yes(generate(vlm, [Request(example)], Decoding(max_new_tokens=1)))
     except CalibError:
@@ -126,20 +128,20 @@ def without_picture(vlm: VLM) -> str:
 
 
 def shares(vlm: VLM) -> str:
-    found = detect_sharing(vlm, read_prompt(vlm, examples()[0]))
-    if found.reason:
+    sharing = detect_sharing(vlm, read_prompt(vlm, examples()[0]))
+    if sharing.reason:
         return "no"
-    return "yes" if found.first_fork == 0 else f"from layer {found.first_fork}'s output"
+    return "yes" if sharing.first_fork == 0 else f"from layer {sharing.first_fork}'s output"
 
 
-def exports(family: str, checkpoint: Path, run: Path, form: str) -> str:
+def exports(family: str, checkpoint: Path, run: Path, format_name: str) -> str:
     (direction,) = run.glob("directions/*-residual.safetensors")
-    ending = {"gguf": ".gguf", "lm_eval": ".pt"}.get(form, "")
+    ending = {"gguf": ".gguf", "lm_eval": ".pt"}.get(format_name, "")
     try:
         export.main(
             composed(
-                "export", f"direction={direction}", f"format={form}", f"layers=[{LAYER}]",
-                f"out={run / form}{ending}", *model_of(family, checkpoint),
+                "export", f"direction={direction}", f"format={format_name}", f"layers=[{LAYER}]",
+                f"out={run / format_name}{ending}", *model_of(family, checkpoint),
             )
         )  # fmt: skip
     except CalibError:
@@ -152,24 +154,24 @@ def yes(holds: object) -> str:
 
 
 def measured(family: str, folder: Path) -> dict[str, str]:
-    """What works with a family: each column's "yes", "no", or under which condition."""
+    """Support of a family by column: "yes", "no" or a condition."""
     checkpoint, run = saved(family, folder / "model"), folder / "run"
     swept(family, checkpoint, run)
-    found = cells(run)
+    rows = cells(run)
     vlm = load(composed("sweep", *model_of(family, checkpoint)).model)
-    row = {name: yes(steers(found, name)) for name in STEERED}
-    if read_prompt(vlm, examples()[0]).image.sum() == 1:
+    row = {name: yes(steers(rows, name)) for name in STEERED}
+    if read_prompt(vlm, examples()[0]).image_mask.sum() == 1:
         row["picture_tokens"] = "placeholder only"
-    row["prompts"] = yes(all(prompts(found, name) for name in PROMPTED))
+    row["prompts"] = yes(all(prompts(rows, name) for name in PROMPTED))
     row["no_picture"] = without_picture(vlm)
     row["shared"] = shares(vlm)
     row["tower"] = yes(vlm.feature_cache.passes)
-    for form in ("gguf", "lm_eval", "baked"):
-        row[form] = exports(family, checkpoint, run, form)
+    for format_name in ("gguf", "lm_eval", "baked"):
+        row[format_name] = exports(family, checkpoint, run, format_name)
     return row
 
 
-# --- the tables
+# --- tables
 
 
 def works(record: dict[str, dict[str, str]]) -> str:
@@ -184,25 +186,25 @@ def works(record: dict[str, dict[str, str]]) -> str:
 
 def options() -> str:
     """The table of the options in conf/model that have weights, in Markdown."""
-    lines = ["| `model=` | checkpoint | what it is |", "|---|---|---|"]
+    lines = ["| `model=` | checkpoint | description |", "|---|---|---|"]
     for path in sorted((CONF / "model").glob("*.yaml")):
         config = composed("sweep", f"model={path.stem}").model
         if isinstance(config, RemoteModelConfig):
             continue
         assert isinstance(config, ModelConfig)
         comment = re.split(r"\n#\n", path.read_text())[0].replace("\n# ", " ").removeprefix("# ")
-        checkpoint = f"`{config.checkpoint}`" if config.checkpoint else "comes with calib"
+        checkpoint = f"`{config.checkpoint}`" if config.checkpoint else "ships with calib"
         lines.append(f"| `{path.stem}` | {checkpoint} | {comment} |")
     return "\n".join(lines)
 
 
 def page(text: str, record: dict[str, dict[str, str]]) -> str:
-    """The page with its tables as they are to be."""
+    """The page with its tables replaced."""
     for name, table in (("works", works(record)), ("options", options())):
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, found, rest = text.partition(start)
+        before, opened, rest = text.partition(start)
         _, closed, after = rest.partition(end)
-        assert found and closed, f"{PAGE} has no place for the table of {name}"
+        assert opened and closed, f"{PAGE} lacks the markers of the table {name}"
         text = f"{before}{start}{table}\n{end}{after}"
     return text
 
