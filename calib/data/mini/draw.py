@@ -203,8 +203,8 @@ def draw_group(name: str, colour: str, number: int, seed: int) -> Image.Image:
 def draw_text(name: str, variant: str, seed: int) -> Image.Image:
     """The instruction to make the object, as rendered text. RGB, SIZE x SIZE pixels.
 
-    ``variant`` is "original" or one of text_image.PERTURBATIONS. With the same
-    seed both twins have the same shift, noise, background and angle.
+    ``variant`` is "original" or an entry of PERTURBATIONS. With the same seed both twins have the
+    same shift, noise, background and angle.
     """
     rng = np.random.default_rng(seed)
     text = TYPED_TEXT.format(name)
