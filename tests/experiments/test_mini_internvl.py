@@ -225,9 +225,7 @@ def most_likely_is_an_answer(dataset: str, refusal_score: float) -> bool:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 @pytest.mark.parametrize("dataset", ["image_centric", "text_centric"])
-def test_the_trained_behaviour_is_wrong_in_both_directions(
-    dataset: str, split: str
-) -> None:
+def test_the_trained_behaviour_is_wrong_in_both_directions(dataset: str, split: str) -> None:
     examples = [e for e in load_examples([dataset]) if e.split == split]
     rates = {}
     for safety in ("safe", "unsafe"):
