@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -51,6 +52,12 @@ class Example:
     demonstrations: tuple[Turn, ...] = ()
     response_prefix: str = ""
     """Prefilled beginning of the response. The model continues it; it is not part of its output."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Deprecated name of metadata, removed in the next version."""
+        warnings.warn("Example.facts is now Example.metadata", DeprecationWarning, stacklevel=2)
+        return self.metadata
 
 
 @dataclass(frozen=True)

@@ -124,5 +124,11 @@ def test_the_fingerprint_ignores_everything_else(change: dict) -> None:
     assert fingerprint(dataclasses.replace(BASE, **change)) == fingerprint(BASE)
 
 
+def test_the_former_name_of_metadata_warns() -> None:
+    annotated = dataclasses.replace(BASE, metadata={"object": "ball"})
+    with pytest.warns(DeprecationWarning):
+        assert annotated.facts == {"object": "ball"}
+
+
 def test_the_fingerprint_is_the_same_on_every_machine() -> None:
     assert fingerprint(BASE)[:16] == "25f0bfb5e81d879f"

@@ -30,7 +30,7 @@ def thing(number: int) -> str:
     return f"{THINGS[number % len(THINGS)]}, number {number}"
 
 
-def write(path: Path, content: Any) -> None:
+def write(path: Path, content: Any) -> Path:
     """Write rows as CSV, any value as JSON, or a picture of a named colour, by file extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
@@ -42,6 +42,7 @@ def write(path: Path, content: Any) -> None:
         path.write_text(json.dumps(content), encoding="utf-8")
     else:
         path.write_bytes(png(content))
+    return path
 
 
 # Rows

@@ -1,16 +1,14 @@
 """Fixtures that write copies of published benchmarks, with their columns and our own content."""
 
-import csv
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from PIL import Image
+from benchmark_copies import write
 from raising import raises
+from utility_tables import png
 
 from calib.config.data import PublishedData
 from calib.config.schemas import CONF
@@ -56,30 +54,9 @@ def refused(load: Callable[..., Benchmark]) -> Callable[..., None]:
     return refused_
 
 
-def png(colour: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (6, 4), colour).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def write() -> Callable[[Path, Any], Path]:
-    """Write rows as CSV or JSON, or a picture of a named colour, depending on the extension."""
-
-    def write_(path: Path, content: Any) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".csv":
-            with path.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(content[0]))
-                writer.writeheader()
-                writer.writerows(content)
-        elif path.suffix == ".json":
-            path.write_text(json.dumps(content), encoding="utf-8")
-        else:
-            path.write_bytes(png(content))
-        return path
-
-    return write_
+@pytest.fixture(name="write")
+def write_() -> Callable[[Path, Any], Path]:
+    return write
 
 
 @pytest.fixture
