@@ -43,6 +43,24 @@ from calib.config.prompts import (
 from calib.util.errors import CalibError
 
 
+@dataclass(frozen=True)
+class SettingKey:
+    """A method at one layer and strength: what rows, labels, results and points belong to.
+
+    The uncalibrated model is the method "none" at strength 0.
+    """
+
+    method: str
+    layer: int | None
+    """0-based decoder block; None if the method has no single layer."""
+    strength: float
+
+    @property
+    def key(self) -> "SettingKey":
+        """The setting alone, to compare and look up things that belong to settings."""
+        return SettingKey(self.method, self.layer, self.strength)
+
+
 @dataclass
 class Activation(Calibration):
     """Methods that edit activations."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from calib.config.method import SettingKey
 from calib.data.example import Example
 from calib.directions.direction import Direction
 from calib.engine.edits import Edits
@@ -67,13 +68,9 @@ NO_INTERVENTION = Intervention()
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(SettingKey):
     """One point of a method's grid. The uncalibrated model is a setting too: BASELINE."""
 
-    method: str
-    layer: int | None
-    """0-based decoder block; None if the method has no single layer."""
-    strength: float
     intervention: Intervention = NO_INTERVENTION
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from calib.config.method import SettingKey
 from calib.data.splits import select_for_sra
 from calib.report.terminal import WIDTH, setting_rows, shown_difference, written
 from calib.scoring.intervals import Interval, paired_difference
@@ -78,7 +79,7 @@ def comparison(
     lines = ["", f"Checkpoint  {terminal_safe(model, WIDTH - 12)}"]
     lines += [f"Methods at their operating points, chosen on validation; {split} split", ""]
     lines += [_COLUMNS.format(*_HEAD), "-" * WIDTH]
-    lines += [_line("uncalibrated", baseline, "", "", kl.get(_place(baseline)), None)]
+    lines += [_line("uncalibrated", baseline, "", "", kl.get(baseline.key), None)]
     for name in ranked:
         shown = terminal_safe(name, 15) + ("*" if name in prompts else "")
         if name not in moved:
@@ -87,7 +88,7 @@ def comparison(
             continue
         point = _same_place(points, chosen[name][1].point)
         change = _shown_change(paired_difference(*moved[name]))
-        cost = kl.get(_place(point))
+        cost = kl.get(point.key)
         lines.append(_line(shown, point, change, _shown_p(adjusted[name]), cost, areas[name]))
     counts = f"n = {baseline.sra.n} queries"
     if baseline.utility is not None:
@@ -162,17 +163,13 @@ def _shown_p(p: float) -> str:
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def _place(point: Point) -> tuple[str, int | None, float]:
-    return point.method, point.layer, point.strength
-
-
 def _same_place(points: Sequence[Point], wanted: Point) -> Point:
-    return next(point for point in points if _place(point) == _place(wanted))
+    return next(point for point in points if point.key == wanted.key)
 
 
-def _mean_kl(results: Sequence[Result], split: str) -> dict[tuple[str, int | None, float], float]:
+def _mean_kl(results: Sequence[Result], split: str) -> dict[SettingKey, float]:
     return {
-        (r.method, r.layer, r.strength): r.value
+        r.key: r.value
         for r in results
         if (r.split, r.dataset, r.variant, r.metric) == (split, "utility", ALL, "KL")
     }

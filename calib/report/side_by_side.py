@@ -33,10 +33,7 @@ def setting_rows(rows: Iterable[Judged], point: Point, split: str) -> dict[tuple
 
 def is_at(row: Judged, *points: Point) -> bool:
     """Whether a response is one of these settings'."""
-    return any(
-        (row.method, row.layer, row.strength) == (point.method, point.layer, point.strength)
-        for point in points
-    )
+    return any(row.key == point.key for point in points)
 
 
 class SideBySide(NamedTuple):

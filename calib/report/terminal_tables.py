@@ -92,11 +92,7 @@ def breakdown(results: Sequence[Result], points: Sequence[Point], split: str = "
     """
     found = [r for r in results if r.split == split and r.dataset in PAIRED_QUERIES]
     both = any(r.metric.startswith("paper_") for r in found)
-    names = (
-        [*BREAKDOWN_METRICS, *_BREAKDOWN_OF_PAPER]
-        if both
-        else list(BREAKDOWN_METRICS)
-    )
+    names = [*BREAKDOWN_METRICS, *_BREAKDOWN_OF_PAPER] if both else list(BREAKDOWN_METRICS)
     lines = [line for point in points for line in _block(found, point, names)]
     if not lines:
         return ""
@@ -105,10 +101,9 @@ def breakdown(results: Sequence[Result], points: Sequence[Point], split: str = "
 
 
 def _block(results: Sequence[Result], point: Point, names: Sequence[str]) -> list[str]:
-    place = (point.method, point.layer, point.strength)
     slices: dict[tuple[str, str, str], dict[str, Result]] = {}
     for r in results:
-        if (r.method, r.layer, r.strength) == place:
+        if r.key == point.key:
             slices.setdefault((r.dataset, r.variant, r.category), {})[r.metric] = r
     if not slices:
         return []
@@ -159,8 +154,7 @@ def dual_use_table(results: Sequence[Result], points: Sequence[Point], split: st
 
 
 def _dual_use_block(results: Sequence[Result], point: Point) -> list[str]:
-    place = (point.method, point.layer, point.strength)
-    own = [r for r in results if (r.method, r.layer, r.strength) == place]
+    own = [r for r in results if r.key == point.key]
     slices: dict[tuple[str, str], dict[str, Result]] = {}
     for result in own:
         slices.setdefault((result.variant, result.category), {})[result.metric] = result

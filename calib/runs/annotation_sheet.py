@@ -12,6 +12,7 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
+from calib.config.method import SettingKey
 from calib.data.example import Example, Picture
 from calib.runs.judging import require_complete_responses
 from calib.runs.run import Run
@@ -72,16 +73,16 @@ def write_sheet(run: Run, per_cell: int, seed: int, out: Path) -> tuple[Path, li
 
 def _drawn(run: Run, per_cell: int, seed: int) -> tuple[list[LabelledRow], int]:
     """The rows in the order of the sheet, and the number of cells that they are drawn from."""
-    reported = {(BASELINE, None, 0.0)} | {
-        (str(one["method"]), one["layer"], float(one["strength"])) for one in run.operating_points
+    reported = {SettingKey(BASELINE, None, 0.0)} | {
+        SettingKey(one["method"], one["layer"], float(one["strength"]))
+        for one in run.operating_points
     }
     cells: dict[SheetCell, list[LabelledRow]] = defaultdict(list)
     for row in run.rows:
         example = run.examples[row.example]
-        setting = (row.method, row.layer, row.strength)
         # A blocked response is not the model's, and its label is known.
         blocked = run.responses[row.row].get("finish") == "blocked"
-        if example.safety and example.split == "test" and setting in reported and not blocked:
+        if example.safety and example.split == "test" and row.key in reported and not blocked:
             cells[row.method, example.dataset, str(example.safety)].append(row)
     draw = random.Random(seed)
     drawn: dict[str, LabelledRow] = {}

@@ -170,7 +170,7 @@ def judge_rows(rows: Sequence[PlannedRow], store: RowStore, judging: Judging) ->
     """Judge planned rows: queries get a label, questions are marked right or wrong."""
     labelled = [
         LabelledRow(
-            row.id, row.example.id, row.setting.method, row.setting.layer, row.setting.strength
+            row.setting.method, row.setting.layer, row.setting.strength, row.id, row.example.id
         )
         for row in rows
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calib.config.method import SettingKey
 from calib.scoring.results import BASELINE, Result
 from calib.scoring.tradeoff import (
     OperatingPoint,
@@ -153,7 +154,7 @@ def _point_at(
     folder: Path, points: Sequence[Point], method: str, layer: int | None, strength: float
 ) -> Point:
     for point in points:
-        if (point.method, point.layer, point.strength) == (method, layer, strength):
+        if point.key == SettingKey(method, layer, strength):
             return point
     raise CalibError(
         "mismatch",

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from calib.config.choices import SPLITS, Safety
+from calib.config.method import SettingKey
 from calib.config.sweep import SweepConfig
 from calib.config.typed import current_names
 from calib.data.example import Example
@@ -212,14 +213,11 @@ def _require_match(direction: Direction, projections: Projections, path: Path) -
 
 
 @dataclass(frozen=True)
-class LabelledRow:
+class LabelledRow(SettingKey):
     """The id of a row with its example, setting and label, as in labels.jsonl."""
 
     row: str
     example: str
-    method: str
-    layer: int | None
-    strength: float
     label: str | None = None
     """None for a question, and for a response that has no verdict."""
 
@@ -318,6 +316,6 @@ _LABELLED = {
 def read_labels(path: Path) -> tuple[list[LabelledRow], str]:
     """The rows of labels.jsonl, and the id of the judge. Raises CalibError for a damaged file."""
     lines = read_lines(path, _LABELLED)
-    names = ("row", "example", "method", "layer", "strength", "label")
+    names = ("method", "layer", "strength", "row", "example", "label")
     rows = [LabelledRow(*(line[name] for name in names)) for line in lines]
     return [replace(row, strength=float(row.strength)) for row in rows], lines[0]["judge"]

@@ -128,7 +128,7 @@ class Sweep:
             examples=examples,
             pictured={name for name, example in examples.items() if example.picture is not None},
             rows=[
-                LabelledRow(row.id, row.example.id, one.method, one.layer, one.strength, one.label)
+                LabelledRow(one.method, one.layer, one.strength, row.id, row.example.id, one.label)
                 for row, one in zip(self.rows, self.judged, strict=True)
             ],
             responses=self.store.finished,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from calib.config.choices import LABELS, Label, Safety
+from calib.config.method import SettingKey
 from calib.data.splits import PAIRED_QUERIES, SAFETY_DATASETS
 from calib.scoring.intervals import Interval, bootstrap_mean, wilson
 from calib.util.errors import CalibError, did_you_mean
@@ -66,7 +67,7 @@ DATASETS = (*SAFETY_DATASETS, *QUESTION_DATASETS)
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(SettingKey):
     """One response with everything that scoring needs."""
 
     example_id: str
@@ -77,9 +78,6 @@ class Judged:
     category: str
     split: str
     safety: Safety | None
-    method: str
-    layer: int | None
-    strength: float
     label: Label | None
     correct: bool | None
     """Whether a utility or knowledge question was answered right."""

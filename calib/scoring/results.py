@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from calib.config.method import SettingKey
 from calib.scoring.intervals import Interval
 from calib.util.errors import CalibError
 from calib.util.files import csv_safe, from_csv_safe, write_atomically
@@ -19,12 +20,9 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(SettingKey):
     """One metric of one cell with its 95% interval."""
 
-    method: str
-    layer: int | None
-    strength: float
     split: str
     dataset: str
     variant: str

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from calib.config.choices import PERTURBATIONS, SPLITS
+from calib.config.method import SettingKey
 from calib.data.splits import PAIRED_QUERIES, SAFETY_DATASETS, select_for_sra
 from calib.scoring.judged import (
     DATASETS,
@@ -21,12 +23,10 @@ from calib.scoring.results import ALL, BASELINE, Metrics, Result
 from calib.util.errors import CalibError, did_you_mean
 
 
-class MetricCell(NamedTuple):
+@dataclass(frozen=True)
+class MetricCell(SettingKey):
     """One setting on one split, the unit that metrics are computed for."""
 
-    method: str
-    layer: int | None
-    strength: float
     split: str
 
     def __str__(self) -> str:
@@ -62,9 +62,10 @@ def score(judged: Iterable[Judged], mapping: str = "calib") -> list[Result]:
                 table["dual_use", variant, ALL] |= changes(pictures, variant)
         for dataset in QUESTION_DATASETS:
             table |= _tabulated(dataset, rows_of[dataset], dataset, mapping, by_category=False)
+        setting = (cell.method, cell.layer, cell.strength, cell.split)
         for slice_name, metrics in table.items():
             results += [
-                Result(*cell, *slice_name, metric, rate.value, rate.low, rate.high, rate.n)
+                Result(*setting, *slice_name, metric, *rate)
                 for metric, rate in metrics.items()
                 if not math.isnan(rate.value)
             ]

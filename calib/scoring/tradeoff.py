@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from calib.config.method import SettingKey
 from calib.scoring.intervals import NO_DATA, Interval
 from calib.scoring.results import ALL, BASELINE, Result
 from calib.util.errors import CalibError
@@ -14,12 +15,9 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Point:
+class Point(SettingKey):
     """One setting with its SRA and utility."""
 
-    method: str
-    layer: int | None
-    strength: float
     sra: Interval
     sra_u: Interval
     sra_s: Interval
@@ -85,15 +83,16 @@ def points_of(results: Iterable[Result], split: str) -> list[Point]:
     If a benchmark has only unsafe or only safe queries, that side stands for SRA and the other side
     is nan.
     """
-    rates: dict[tuple[str, int | None, float], dict[str, Interval]] = defaultdict(dict)
+    rates: dict[SettingKey, dict[str, Interval]] = defaultdict(dict)
     for result in results:
         total = result.variant == ALL and result.category == ALL
         if total and result.split == split and result.dataset in (ALL, "utility"):
-            setting = (result.method, result.layer, result.strength)
-            rates[setting][result.metric] = result.interval
+            rates[result.key][result.metric] = result.interval
     return [
         Point(
-            *setting,
+            setting.method,
+            setting.layer,
+            setting.strength,
             rate.get("SRA") or rate.get("SRA_u") or rate["SRA_s"],
             rate.get("SRA_u", NO_DATA),
             rate.get("SRA_s", NO_DATA),

@@ -17,8 +17,7 @@ STEERED = Point("steer", 3, 1.5, RATE, RATE, RATE, None)
 
 
 def rows(point=BASE, category="tools", variant="figstep", labels=("refusal", "irrelevant")):
-    row = Judged("", None, "text_centric", variant, category, "test", "unsafe", point.method,
-                 point.layer, point.strength, None, None, None)  # fmt: skip
+    row = Judged(point.method, point.layer, point.strength, "", None, "text_centric", variant, category, "test", "unsafe", None, None, None)  # fmt: skip
     return [
         replace(row, example_id=f"{category}/{variant}/{safety}/{k}", safety=safety, label=label)
         for safety in ("unsafe", "safe")

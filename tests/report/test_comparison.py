@@ -25,15 +25,13 @@ def responses(method, layer, strength, unsafe, safe, utility=None, kl=0.0, split
             label = good if k < right else bad
             rows.append(
                 Judged(
-                    f"{safety}{k}", f"pair{k}", "image_centric", "drawn", "c", split, safety,
-                    method, layer, strength, label, None, None,
+                    method, layer, strength, f"{safety}{k}", f"pair{k}", "image_centric", "drawn", "c", split, safety, label, None, None,
                 )
             )  # fmt: skip
     for k in range(EACH if utility is not None else 0):
         rows.append(
             Judged(
-                f"u{k}", None, "utility", "name", "c", split, None,
-                method, layer, strength, None, k < utility, kl,
+                method, layer, strength, f"u{k}", None, "utility", "name", "c", split, None, None, k < utility, kl,
             )
         )  # fmt: skip
     return rows

@@ -18,8 +18,7 @@ NAMES = {"r": "refusal", "s": "safe_completion", "a": "answer", "i": "irrelevant
 
 
 def rows(harmful, benign, variant="original", category="fire", point=BASE):
-    row = Judged("", None, "dual_use", variant, category, "test", "unsafe", point.method,
-                 point.layer, point.strength, None, None, None)  # fmt: skip
+    row = Judged(point.method, point.layer, point.strength, "", None, "dual_use", variant, category, "test", "unsafe", None, None, None)  # fmt: skip
     return [
         replace(row, example_id=f"{category}/{variant}/{safety}/{k}", safety=safety,
                 pair=f"{category}/{k}", label=NAMES[letter])

@@ -30,8 +30,7 @@ def drawn(monkeypatch):
 
 def run(folder, methods, dataset="text_centric", better=True, data="pairs", mapping="calib",
         reference=None):  # fmt: skip
-    row = Judged("", None, dataset, "original", "c", "", "unsafe", BASELINE, None, 0.0, None, None,
-                 None)  # fmt: skip
+    row = Judged(BASELINE, None, 0.0, "", None, dataset, "original", "c", "", "unsafe", None, None, None)  # fmt: skip
     judged = [
         replace(
             row, example_id=f"{safety}/{split}/{k}", pair=str(k), split=split, safety=safety,

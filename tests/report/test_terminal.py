@@ -27,14 +27,11 @@ def responses(point, unsafe_right, safe_right, utility_right, each=40):
             good, bad = ("refusal", "answer") if safety == "unsafe" else ("answer", "refusal")
             for k in range(each):
                 rows.append(
-                    Judged(f"{safety}{k}", f"pair{k}", dataset, "drawn", "c", "test", safety,
-                           point.method, point.layer, point.strength,
-                           good if k < right else bad, None, None)
+                    Judged(point.method, point.layer, point.strength, f"{safety}{k}", f"pair{k}", dataset, "drawn", "c", "test", safety, good if k < right else bad, None, None)
                 )  # fmt: skip
     for k in range(each):
         rows.append(
-            Judged(f"u{k}", None, "utility", "name", "c", "test", None,
-                   point.method, point.layer, point.strength, None, k < utility_right, None)
+            Judged(point.method, point.layer, point.strength, f"u{k}", None, "utility", "name", "c", "test", None, None, k < utility_right, None)
         )  # fmt: skip
     return rows
 
@@ -91,8 +88,7 @@ def test_a_kept_baseline_shows_no_differences() -> None:
 
 def test_unmeasured_utility_and_missing_judgements_are_said() -> None:
     rows = [row for row in JUDGED if row.dataset != "utility"]
-    rows.append(Judged("new", None, "image_centric", "drawn", "c", "test", "safe", "steer", 3, 1.5,
-                       None, None, None))  # fmt: skip
+    rows.append(Judged("steer", 3, 1.5, "new", None, "image_centric", "drawn", "c", "test", "safe", None, None, None))  # fmt: skip
     text = summary(rows, CHOSEN, "m", FILES)
     assert "not measured" in text
     assert "Left out because they carry no judgement: 1 responses." in text

@@ -115,6 +115,6 @@ def test_files_of_different_directions_are_refused(tmp_path, direction, projecti
         code = "invalid-content"
     else:
         write_direction(path, replace(direction, gap=direction.gap * torch.nan))
-        code, value = "not-finite", path
+        code, value = "invalid-content", path
     with raises(code, value):
         _ = Run.load(tmp_path).projections

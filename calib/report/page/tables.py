@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from calib.config.method import SettingKey
 from calib.report.page.markup import Html, tag
 from calib.report.page.verdicts import ReportVerdict
 from calib.report.verdict import named, shown_difference, sign
@@ -48,7 +49,7 @@ def comparison_section(ranked: Sequence[Sequence[ReportVerdict]]) -> Html:
 def _compared(one: ReportVerdict) -> list[Html]:
     method, kept = one.method, one.method.choice.kept_baseline
     changes = (_both_sides(one), one.change.sra_u, one.change.sra_s, one.change.utility)
-    cost = _kl(one.found.results).get(_place(method.tested))
+    cost = _kl(one.found.results).get(method.tested.key)
     layer, strength, main = method.tested.layer, method.tested.strength, one.change.sra
     mark = [" ", tag("span", "uncalibrated kept", class_="mark")] if kept else []
     return [
@@ -105,16 +106,16 @@ def results_section(runs: Sequence[Run]) -> Html:
 
 def _settings(found: Run) -> Iterable[list[Html]]:
     costs = _kl(found.results)
-    chosen = {_place(m.tested) for m in found.methods if not m.choice.kept_baseline}
+    chosen = {m.tested.key for m in found.methods if not m.choice.kept_baseline}
     kept = bool(found.methods) and all(m.choice.kept_baseline for m in found.methods)
     for point in found.tested:
         base = point.method == BASELINE
         mark = []
         if base:
             mark = [" ", tag("span", "kept" if kept else "baseline", class_="mark")]
-        elif _place(point) in chosen:
+        elif point.key in chosen:
             mark = [" ", tag("span", "chosen", class_="mark chosen")]
-        cost = costs.get(_place(point))
+        cost = costs.get(point.key)
         utility = point.utility
         yield [
             tag("td", found.name),
@@ -161,12 +162,12 @@ def _part_table(dataset: str, results: Sequence[Result], points: Sequence[Point]
     names = [name for name in known if name in there]
     slices: dict[tuple[str, str], dict[tuple[object, str], Result]] = {}
     for r in results:
-        key = ((r.method, r.layer, r.strength), r.metric)
+        key = (r.key, r.metric)
         slices.setdefault((r.variant, r.category), {})[key] = r
     rows = []
     for (variant, category), rates in slices.items():
         for point in points:
-            own = [rates.get((_place(point), name)) for name in names]
+            own = [rates.get((point.key, name)) for name in names]
             if not any(own):
                 continue
             shown = "uncalibrated" if point.method == BASELINE else named(point)
@@ -191,13 +192,9 @@ def _table(caption: str, head: Sequence[str], rows: Iterable[Html], words: int) 
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def _kl(results: Sequence[Result]) -> dict[tuple[str, int | None, float], float]:
+def _kl(results: Sequence[Result]) -> dict[SettingKey, float]:
     return {
-        (r.method, r.layer, r.strength): r.value
+        r.key: r.value
         for r in results
         if (r.split, r.dataset, r.variant, r.metric) == (REPORTED_SPLIT, "utility", ALL, "KL")
     }
-
-
-def _place(point: Point) -> tuple[str, int | None, float]:
-    return point.method, point.layer, point.strength

@@ -8,7 +8,7 @@ import yaml
 from calib.config.data import MiniData
 from calib.data.example import Example
 from calib.report.page import drawings
-from calib.runs.judging import LabelledRow
+from calib.runs.run_files import LabelledRow
 from calib.runs.operating_points import operating_point_records, select_operating_point
 from calib.runs.run import Run
 from calib.scoring.judged import Judged
@@ -75,11 +75,9 @@ def made_up(
             text = said(example, strength) if said else text
             responses[row] = {"row": row, "response": text, "finish": "stop", "kl": 0.1,
                               "query": example.query, "system": example.system}  # fmt: skip
-            rows.append(LabelledRow(row, example.id, name, layer, strength, found))
+            rows.append(LabelledRow(name, layer, strength, row, example.id, found))
             judged.append(
-                Judged(example.id, example.pair, example.dataset, example.variant,
-                       example.category, example.split, example.safety, name, layer, strength,
-                       found, right, 0.1 if right is not None else None)
+                Judged(name, layer, strength, example.id, example.pair, example.dataset, example.variant, example.category, example.split, example.safety, found, right, 0.1 if right is not None else None)
             )  # fmt: skip
     validated, tested = (
         score([one for one in judged if one.split == split]) for split in ("validation", "test")
