@@ -30,7 +30,7 @@ def explained(*overrides: str, name: str = "sweep") -> CalibError:
         ("method=stear", "unknown-name", ["'stear'", "'steer'", "none, nullspace"]),
         ("model=internv", "unknown-name", ["'internv'", "internvl"]),
         ("data=xstests", "unknown-name", ["'xstests'", "'xstest'", "mossbench, or_bench"]),
-        ("judge=human", "unknown-name", ["'human'", "auto, classifier", "rules, string"]),
+        ("judge=human", "unknown-name", ["'human'", "auto, classifier", "rules"]),
         ("experiment=mine", "unknown-name", ["'mine'", "all_methods, vscbench_four"]),
         ("modle=internvl", "unknown-setting", ["'modle'", "'model'"]),
         ("method.strenghts=[1]", "unknown-setting", ["'method.strenghts'", "'method.strengths'"]),
@@ -77,7 +77,7 @@ def test_the_code_and_the_values_of_an_error(override, code, values):
         ),
         (
             "method=reminder method.layers=3",
-            "method=reminder method.layers method=ablate method=adaptive method=astra method=cmrm",
+            "method=reminder method.layers method=ablate method=adaptive method=astra",
         ),
         ("method.rank=3", "method=steer method.rank method=vlm_guard"),
         ("data.figstep_query=what", "data=mini data.figstep_query data=vscbench"),

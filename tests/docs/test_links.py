@@ -80,10 +80,6 @@ def test_the_readme_is_two_screens_with_one_picture():
     assert sum(line.startswith("![") for line in lines) == 1
 
 
-def test_contributing_is_one_page():
-    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= SCREENS
-
-
 def rows(page: Path, first: str) -> list[list[str]]:
     """The cells of the table whose head begins with ``first``, without head and rule."""
     text = page.read_text()

@@ -219,6 +219,8 @@ def _vscbench(folder: Path) -> None:
         book.save(folder / f"vscbench_{part}_centric.xlsx")
 
 
+COPIES = Path(__file__).resolve().parents[1] / "data" / "published" / "copies"
+
 _LOCAL: dict[str, Callable[[Path], None]] = {
     "xstest": _xstest, "jailbreakbench": _jailbreakbench, "or_bench": _or_bench,
     "mossbench": _mossbench, "mm_safetybench": _mm_safetybench, "siuo": _siuo,
@@ -227,7 +229,12 @@ _LOCAL: dict[str, Callable[[Path], None]] = {
 
 
 def local(name: str, folder: Path) -> Path:
-    """The folder of a benchmark's copy, written unless it exists."""
+    """The folder of a benchmark's copy, written unless it exists.
+
+    A benchmark may have its copy as files in tests/data/published/copies/NAME.
+    """
+    if (COPIES / name).is_dir():
+        return COPIES / name
     if not folder.exists():
         _LOCAL[name](folder)
     return folder

@@ -38,13 +38,10 @@ PLACEHOLDERS = {
 SIZES = ["data.limit=3", "utility.limit=2", "generation.max_new_tokens=3"]
 TINY = ["data.limit=2", "utility.limit=3", "generation.max_new_tokens=2"]
 """For the models of other families, of which it is to be seen that they load and are swept."""
-REFUSALS = (
-    "few_shot", "ablate", "surgical", "conditional", "refusal_control", "scans", "nullspace",
-    "adaptive", "astra", "shiftdc", "combine", "vscbench_four", "all_methods",
-)  # fmt: skip
-"""Methods and experiments that are fitted to what the model refuses and answers by itself."""
 ENOUGH = ["data.limit=10", "generation.max_new_tokens=12"]
-"""With this many of its pictures mini-internvl does both."""
+"""Sizes at which mini-internvl refuses some pictures and answers others, for methods that are fitted
+to its refusals. For other data it needs more: ENOUGH_ELSEWHERE."""
+ENOUGH_ELSEWHERE = ["data.limit=16", "generation.max_new_tokens=12"]
 KEPT = ("few_shot", "steer", "vlm_guard")
 """The methods that experiment=all_methods is cut down to: of the prompt, by layers, at once."""
 
@@ -78,6 +75,11 @@ def arguments(command: Command) -> list[str]:
     return filled + (cut(command.said) if cut else [])
 
 
+def larger(command: Command) -> list[str]:
+    """Sizes for a sweep whose method had too few refusals or answers to be fitted to."""
+    return ENOUGH if command.said.get("data", "mini") == "mini" else ENOUGH_ELSEWHERE
+
+
 def _filled(word: str) -> str:
     key, sign, value = word.partition("=")
     return f"{key}{sign}{PLACEHOLDERS.get(key, {}).get(value, value)}"
@@ -92,9 +94,6 @@ def _sweep(said: dict[str, str]) -> list[str]:
         cut.append(f"data.parts=[{'text' if other else 'image'}_centric]")
     if other and "utility" not in said:
         cut.append("utility=none")
-    fitted = {experiment, *method.split(","), *several.values()} & set(REFUSALS)
-    if fitted or "refusal" in said.get("method.contrast", ""):
-        cut += ENOUGH if mini else [*ENOUGH, "data.limit=16"]
     if said.get("data") == "mossbench":
         cut.append("data.validation=0.5")  # its licence leaves it no train split
     if said.get("data") == "dualbench":
@@ -126,7 +125,11 @@ def _grid(at: str, method: str, said: dict[str, str]) -> list[str]:
         return _grid(f"{at}.activation", inner, said)
     own = yaml.safe_load((CONF / "method" / f"{method}.yaml").read_text())
     cut = []
-    if issubclass(schema, Activation) and not own.get("together") and f"{at}.layers" not in said:
+    if (
+        issubclass(schema, Activation)
+        and not own.get("all_layers_at_once")
+        and f"{at}.layers" not in said
+    ):
         cut.append(f"{at}.layers=[3]")
     if issubclass(schema, Calibration) and not {f"{at}.strengths", f"{at}.kl"} & said.keys():
         cut.append(f"{at}.strengths=[1]")
@@ -145,7 +148,7 @@ def _dualbench(_: dict[str, str]) -> list[str]:
 
 
 def family_of(checkpoint: str) -> str:
-    """The family, of those in tests/tiny_families.py, that a checkpoint on the hub is of."""
+    """The family in tests/support/tiny_families.py that stands in for a checkpoint on the hub."""
     families = {
         r"InternVL": "internvl", r"gemma-3": "gemma3", r"Idefics3": "idefics3",
         r"llava-1\.5|llava-v1\.5": "llava", r"llava-v1\.6": "llava_next",
@@ -157,4 +160,4 @@ def family_of(checkpoint: str) -> str:
     for pattern, family in families.items():
         if re.search(pattern, checkpoint):
             return family
-    raise KeyError(f"no family is known for the checkpoint {checkpoint}")
+    return "internvl"

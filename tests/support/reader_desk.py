@@ -14,7 +14,7 @@ from typing import Any
 import tiny_classifiers
 import utility_tables
 from benchmark_copies import local
-from commands_at_hand import Command, arguments
+from commands_at_hand import Command, arguments, larger
 from hydra import compose, initialize_config_dir
 from in_process import command
 from named_files import FILES, narrow_gguf
@@ -25,6 +25,7 @@ from stand_ins import MINI, Checkpoints, Client
 
 from calib.config.schemas import CONF, register
 from calib.directions.direction import write_direction
+from calib.util.errors import CalibError
 
 REMOTE = ("gpt", "claude", "gemini", "openrouter", "vllm")
 CLASSIFIERS: dict[str, Callable[[Path], Path]] = {
@@ -85,10 +86,19 @@ class Desk:
             done = command(shown.name, *words)
             assert done.code == 0, done.stderr
             return done.stdout
+        try:
+            return self._call(shown, words)
+        except CalibError as error:
+            if shown.name != "sweep" or error.code != "too-few":
+                raise
+            return self._call(shown, words + larger(shown))
+
+    def _call(self, shown: Command, words: list[str]) -> str:
+        """The output of the entry point, called in this process."""
         register()
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             composed = OmegaConf.to_object(compose(shown.name, words))
-        before = self.checkpoints.same(composed, text)
+        before = self.checkpoints.same(composed, shown.text)
         if before is not None:
             return f"the run of {before} again"
         said = io.StringIO()

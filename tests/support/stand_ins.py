@@ -20,6 +20,7 @@ from calib.config.sweep import SweepConfig
 from calib.models.load import VLM, fingerprint, load
 from calib.serving.server import create_server
 
+ROOT = Path(__file__).resolve().parents[2]
 REFUSAL = "I'm sorry, but I can't help with that."
 MINI = ModelConfig("internvl")
 
@@ -38,8 +39,9 @@ class Checkpoints:
 
     def path(self, checkpoint: str) -> str:
         """Where a checkpoint of the hub lies; a folder that there is stays itself."""
-        if Path(checkpoint).is_dir():
-            return checkpoint
+        for folder in (Path(checkpoint), ROOT / checkpoint):
+            if folder.is_dir():
+                return str(folder)
         family = family_of(checkpoint)
         if not (self.folder / family).exists():
             saved(family, self.folder / family)
