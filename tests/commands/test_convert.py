@@ -6,7 +6,7 @@ import pytest
 import torch
 from composing import composed
 from naive_loop import inputs
-from original_llava import original, pair, tower, write
+from original_llava import original, pair, tower, write, write_skeleton
 from raising import raises
 from safetensors.torch import load_file
 from tiny_families import examples
@@ -19,10 +19,7 @@ from calib.models.load import load
 
 @pytest.fixture
 def skeleton(tmp_path):
-    folder = tmp_path / "skeleton"
-    pair()[1].save_pretrained(folder)
-    pair()[2].save_pretrained(folder)
-    return folder
+    return write_skeleton(tmp_path / "skeleton")
 
 
 @pytest.fixture

@@ -36,6 +36,14 @@ def pair():
     return tuned.eval(), skeleton.eval(), processor
 
 
+def write_skeleton(folder):
+    """Save the skeleton and its processor as a checkpoint."""
+    _, skeleton, processor = pair()
+    skeleton.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 def original(model):
     """A model's weights in the original format's names, without the vision tower."""
     rows, weights = model.config.image_token_id, {}
