@@ -1,7 +1,7 @@
-"""Benchmarks of the sweep engine: exact counts, time, peers, and a GPU where one is at hand."""
+"""Benchmarks: exact counts, time, memory, other tools, latency, and a GPU if available."""
 
 import os
 
-# Before anything imports transformers: no benchmark may reach the network.
+# Before transformers is imported: no benchmark may use the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

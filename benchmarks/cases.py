@@ -1,8 +1,8 @@
-"""The two cases: a slice of the default mini sweep, and prompts that are long for a deep model.
+"""Two cases: a part of the default mini sweep, and long prompts for a deep model.
 
-Both hold examples, and settings that every example is answered under: at most one vector each,
-added after one decoder block, as activation steering does. The unedited model is one of the
-settings, as in every sweep.
+A case has examples and settings, and generates a response for each combination. A setting adds at
+most one vector after one decoder block, as activation steering does. As in every sweep, one of the
+settings is the unedited model.
 """
 
 import random
@@ -42,7 +42,7 @@ Setting = Steering | None
 
 @dataclass(frozen=True)
 class Case:
-    """Every example is answered under every setting."""
+    """Examples and settings; a row is one example under one setting."""
 
     name: str
     vlm: VLM
@@ -50,13 +50,13 @@ class Case:
     settings: list[Setting]
     max_new_tokens: int
     warm_up: list[Example]
-    """Other examples of the same kinds, for what is done once per process or run."""
+    """Other examples of the same kinds, for one-time work of a process or engine."""
     mild: int
-    """Place of a setting whose answers are about as long as the unedited model's."""
+    """Index of a setting whose responses are about as long as those of the unedited model."""
 
     @property
     def rows(self) -> list[tuple[Example, Setting]]:
-        """All rows, those of one setting side by side: the order of the naive loop."""
+        """All rows, setting by setting, in the order of the naive loop."""
         return [(example, setting) for setting in self.settings for example in self.examples]
 
 
@@ -65,34 +65,41 @@ def default_case(
     only: Literal["pictures", "text"] | None = None,
     every: int = 60,
 ) -> Case:
-    """mini-internvl, all layers, the ten default strengths; every part of the test split.
+    """mini-internvl with all layers, the ten default strengths and every part of the test split.
 
-    Directions are fitted to a few train pairs, so that strengths mean what they do in a sweep and
-    answers end where they do there. ``only`` takes prompts with pictures, or without, alone;
-    ``every`` how far apart the examples are that are taken from the test split.
+    Directions are fitted on a few train pairs, so that strengths and response lengths are those of
+    a sweep. ``only`` selects prompts with or without an image. One of ``every`` examples of the
+    test split is used.
     """
     vlm = load(ModelConfig(name="internvl"))
     benchmark = load_benchmark(MiniData())
-    asked = [*benchmark.examples, *load_utility(UtilityConfig(name="mini", limit=300)).examples]
-    train = pairs(e for e in asked if e.split == "train" and e.dataset == "image_centric")[:32]
+    examples = [*benchmark.examples, *load_utility(UtilityConfig(name="mini", limit=300)).examples]
+    train = pairs(e for e in examples if e.split == "train" and e.dataset == "image_centric")[:32]
     unsafe = read_activations(vlm, [pair.unsafe for pair in train])
     safe = read_activations(vlm, [pair.safe for pair in train])
     names = [pair.id for pair in train]
     fit = mean_difference(Samples(unsafe, safe, names, names, True))
     added = fit.gap[:, None] * fit.vectors  # [layers, width] at strength 1
-    test = [example for example in asked if example.split == "test"]
-    plain = [example for example in test if example.picture is None]
+    test = [example for example in examples if example.split == "test"]
+    text_only = [example for example in test if example.picture is None]
     settings: list[Setting] = [None]
     settings += [
         Steering(layer, strength * added[layer], positions)
         for layer in range(vlm.num_layers)
         for strength in Steer().strengths
     ]
-    shown = [example for example in test if example.picture is not None]
-    asked = {None: test[::every] + plain[:2], "pictures": shown[::120], "text": plain[:12]}[only]
+    with_image = [example for example in test if example.picture is not None]
+    chosen = {
+        None: test[::every] + text_only[:2],
+        "pictures": with_image[::120],
+        "text": text_only[:12],
+    }[only]
     strengths = len(Steer().strengths)
-    mild = 1 + vlm.num_layers // 2 * strengths + strengths // 2  # a middle layer's smallest above 0
-    return Case(f"default, {positions}", vlm, asked, settings, 32, [test[1], plain[-1]], mild)
+    mild = (
+        1 + vlm.num_layers // 2 * strengths + strengths // 2
+    )  # the smallest positive strength of a middle layer
+    warm_up = [test[1], text_only[-1]]
+    return Case(f"default, {positions}", vlm, chosen, settings, 32, warm_up, mild)
 
 
 QUERIES = (
@@ -109,24 +116,24 @@ def long_case(
     copies: int = 1,
     strengths: Sequence[float] = (-4, -2, -1, 1, 2, 4, 6),
 ) -> Case:
-    """Four prompts of 256 image tokens and a query, under the unedited model and seven strengths.
+    """Four prompts of 256 image tokens and a query, with the unedited model and seven strengths.
 
-    One layer in the upper half of sixteen, where steering is usually done. ``copies`` asks about
-    that many pictures per query.
+    The edited layer is in the upper half of sixteen, as in most steering. ``copies`` is the number
+    of images per query.
     """
     vlm = vlm or random_internvl("long", LONG, QUERIES)
     layer = vlm.num_layers * 11 // 16
-    *examples, other = (_pictured(vlm, k) for k in range(copies * len(QUERIES) + 1))
-    # The scale of the stream where the vector is added: strength 1 moves it by a tenth.
+    *examples, other = (_example(vlm, k) for k in range(copies * len(QUERIES) + 1))
+    # Strength 1 moves an activation by a tenth of its norm at the edited layer.
     norm = read_activations(vlm, [other])[0, layer].norm()
-    drawn = torch.randn(vlm.width, generator=torch.Generator().manual_seed(0))
-    step = 0.1 * norm * drawn / drawn.norm()
+    vector = torch.randn(vlm.width, generator=torch.Generator().manual_seed(0))
+    step = 0.1 * norm * vector / vector.norm()
     settings: list[Setting] = [None]
     settings += [Steering(layer, s * step, positions) for s in strengths]
     return Case(f"long, {positions}", vlm, examples, settings, 16, [other], mild=4)
 
 
-def _pictured(vlm: VLM, number: int) -> Example:
+def _example(vlm: VLM, number: int) -> Example:
     return Example(
         id=f"long/{number}",
         dataset="utility",

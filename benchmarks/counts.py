@@ -1,10 +1,10 @@
-"""What the engine computes against the least that would do, in exact counts: no clock, no noise.
+"""The engine's work compared with the minimum, in exact counts without a clock.
 
     python -m benchmarks.counts
 
-Hooks on the vision tower and on every decoder block count what really passes; the engine's own
-tally must say the same. The engine has been warmed up with other examples before counting starts,
-so what it does once per run (looking at how the model can share) is not counted; it is printed.
+Hooks on the vision tower and on every decoder block count inputs; the engine's own statistics must
+agree. The engine is warmed up with other examples first, so its one-time work per run (detecting
+how the model can share, the self-check) is not included; it is printed separately.
 """
 
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ from calib.models.load import VLM
 
 
 @dataclass
-class Passed:
-    """What went through a model while it was watched."""
+class ModelInputs:
+    """Counted inputs of a model."""
 
     pictures: int = 0
     token_layers: int = 0
-    """Rows x columns, padding included, summed over decoder blocks."""
+    """Rows x columns including padding, summed over decoder blocks."""
 
 
 @contextmanager
-def watching(vlm: VLM) -> Iterator[Passed]:
-    """Count what passes the vision tower and the decoder blocks while open."""
-    passed = Passed()
+def counting(vlm: VLM) -> Iterator[ModelInputs]:
+    """Count inputs of the vision tower and the decoder blocks while the context is open."""
+    passed = ModelInputs()
 
     def tower(module: Any, args: Any, kwargs: Any) -> None:
         passed.pictures += len(args[0] if args else kwargs["pixel_values"])
@@ -52,31 +52,31 @@ def watching(vlm: VLM) -> Iterator[Passed]:
 
 def measure(case: Case) -> dict[str, object]:
     """One line of the table."""
-    with watching(case.vlm) as once:
+    with counting(case.vlm) as once:
         ours = Ours(case)
-    once_told = ours.counts
-    with watching(case.vlm) as passed:
+    stats_once = ours.counts
+    with counting(case.vlm) as passed:
         answers = ours.answer(case.rows)
-    told = ours.counts - once_told
-    decoded = told.decode_row_steps * case.vlm.num_layers
-    agrees = passed.pictures == told.pictures
-    agrees &= passed.token_layers == told.prefill_token_layers + decoded
-    # Should the tally leave something out, it is the hooks that count.
+    stats = ours.counts - stats_once
+    decoded = stats.decode_row_steps * case.vlm.num_layers
+    agrees = passed.pictures == stats.pictures
+    agrees &= passed.token_layers == stats.prefill_token_layers + decoded
+    # If the engine's statistics missed something, the hooks are right.
     prefill = passed.token_layers - decoded
     return {
         "case": case.name,
         "rows": len(case.rows),
         "vision": passed.pictures / minimum.pictures(case),
         "prefill": prefill / minimum.prefill_token_layers(case),
-        "decode": told.decode_row_steps / minimum.decode_row_steps(answers),
+        "decode": stats.decode_row_steps / minimum.decode_row_steps(answers),
         "identical": answers == naive.answer(case),
-        "tally agrees": agrees,
+        "stats agree": agrees,
         "pictures": passed.pictures,
         "prefill token-layers": prefill,
-        "decode row-steps": told.decode_row_steps,
+        "decode row-steps": stats.decode_row_steps,
         "once per run, token-layers": once.token_layers
-        - once_told.prefill_token_layers
-        - once_told.decode_row_steps * case.vlm.num_layers,
+        - stats_once.prefill_token_layers
+        - stats_once.decode_row_steps * case.vlm.num_layers,
     }
 
 
@@ -88,10 +88,10 @@ def main() -> None:
     lines = [measure(case) for case in cases]
     report.show(lines)
     known = report.circumstances()
-    del known["load"]  # no clock: the machine's load changes nothing here
+    del known["load"]  # irrelevant without a clock
     print(f"written to {report.save('counts', lines, known).name}\n")
-    if not all(line["tally agrees"] for line in lines):
-        print("the engine's tally and the hooks differ; the ratios are those of the hooks")
+    if not all(line["stats agree"] for line in lines):
+        print("the engine's statistics and the hooks differ; the ratios are those of the hooks")
     worst = {key: max(line[key] for line in lines) for key in ("vision", "prefill", "decode")}  # type: ignore[type-var]
     identical = str(all(line["identical"] for line in lines)).lower()
     print(" ".join(f"{key}={value:.2f}" for key, value in worst.items()), f"identical={identical}")

@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu
 
-Decoding is measured as the difference between answers of many tokens and of one, so that reading
-prompts is no part of it. In bfloat16 the same row may choose other tokens in another batch: how
-many rows agree with the naive loop is reported, not required.
+The time of decoding is the difference between responses of many tokens and of one token, so it does
+not include prefill. In bfloat16 a row may get different tokens in a different batch: the share of
+rows that agree with the naive loop is reported, not required.
 """
 
 import dataclasses
@@ -79,15 +79,15 @@ SMOKE = Shape(
     patch=8,
 )
 RECORD = Path(__file__).parents[1] / "experiments" / "engine_gpu"
-"""What was measured on which card is kept."""
+"""Folder of the saved measurements, with the name of the GPU."""
 PROMPTS, SETTINGS, TOKENS, REPETITIONS = 16, 16, 128, 3
 
 
 def main() -> None:
-    """Print the table and the ratios; write results/gpu.csv. Without a GPU: say so."""
-    smoke = "--smoke" in sys.argv[1:]  # the same steps on a CPU with a tiny model; no results
+    """Print the tables and the ratios, and save them; without a GPU, print a note and stop."""
+    smoke = "--smoke" in sys.argv[1:]  # the same steps on a CPU with a tiny model, nothing saved
     if not (smoke or torch.cuda.is_available()):
-        print("no CUDA device here: nothing measured")
+        print("no CUDA device: nothing measured")
         return
     if smoke:
         report.one_thread()
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def decoding(vlm: VLM, rate: float) -> list[dict[str, Any]]:
-    """Tokens per second of decoding: plain generate, and ours with one setting and with many."""
+    """Tokens per second of decoding: plain generate, and the engine with one and many settings."""
     case = _case(vlm, SETTINGS)
     one = dataclasses.replace(case, settings=case.settings[-1:])
     many = dataclasses.replace(case, settings=case.settings[1:])
@@ -129,11 +129,11 @@ def decoding(vlm: VLM, rate: float) -> list[dict[str, Any]]:
         (f"ours, {SETTINGS} settings", many, _ours),
     ]
     lines = []
-    for name, asked, ready in ways:
-        short = dataclasses.replace(asked, max_new_tokens=1)
-        seconds = _seconds(ready(asked)) - _seconds(ready(short))
-        rows, steps = len(asked.rows), asked.max_new_tokens - 1
-        read = _bytes_per_step(vlm, asked)
+    for name, way_case, ready in ways:
+        short = dataclasses.replace(way_case, max_new_tokens=1)
+        seconds = _seconds(ready(way_case)) - _seconds(ready(short))
+        rows, steps = len(way_case.rows), way_case.max_new_tokens - 1
+        read = _bytes_per_step(vlm, way_case)
         lines.append(
             {
                 "model": vlm.name,
@@ -148,9 +148,9 @@ def decoding(vlm: VLM, rate: float) -> list[dict[str, Any]]:
 
 
 def sweep(vlm: VLM, device: str) -> dict[str, Any]:
-    """All settings over all prompts, pictures and prompts included: time and memory."""
+    """Time and memory of all settings over all prompts, including image encoding and prefill."""
     case = dataclasses.replace(_case(vlm, SETTINGS), max_new_tokens=8 if device == "cpu" else 64)
-    # The runs that measure memory also warm up.
+    # The runs that measure memory also serve as warm-up.
     answers, wide = _peak(Ours(case).answer, case.rows, device)
     _, narrow = _peak(Ours(case, batch_rows=PROMPTS).answer, case.rows, device)
     expected, base = _peak(naive.answer, case, device)
@@ -189,47 +189,51 @@ def _ours(case: Case) -> Ready:
 
 
 def _seconds(ready: Ready, warming_up: int = 1) -> float:
-    """Wall time, the median of some repetitions after those that warm up."""
-    found = []
+    """Median wall time of some repetitions, after the warm-up."""
+    times = []
     for _ in range(warming_up + REPETITIONS):
         work = ready()
         _wait()
         start = time.perf_counter()
         work()
         _wait()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found[warming_up:])
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[warming_up:])
 
 
-def _peak(work: Callable[[Any], Any], given: Any, device: str) -> tuple[Any, float]:
-    """What ``work`` returns, and its bytes at the peak above what was there before; 1 where the
-    device does not say."""
+def _peak(work: Callable[[Any], Any], argument: Any, device: str) -> tuple[Any, float]:
+    """The result of ``work`` and its peak memory in bytes, without the memory allocated before.
+
+    1 byte if the device is not a GPU.
+    """
     if device != "cuda":
-        return work(given), 1.0
+        return work(argument), 1.0
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    answers = work(given)
+    answers = work(argument)
     return answers, torch.cuda.max_memory_allocated() - before
 
 
 def bandwidth(device: str, size: int) -> float:
-    """Bytes per second that a copy on the device reads and writes."""
+    """Bytes per second, read plus written, of a copy on the device."""
     source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    found = []
+    times = []
     for _ in range(10):
         _wait()
         start = time.perf_counter()
         target.copy_(source)
         _wait()
-        found.append(time.perf_counter() - start)
-    return 2 * size / min(found)
+        times.append(time.perf_counter() - start)
+    return 2 * size / min(times)
 
 
 def _bytes_per_step(vlm: VLM, case: Case) -> float:
-    """What a decoding step must read: the decoder's and the head's weights once, and the keys and
-    values of all rows, on average over the steps."""
+    """Bytes that a decoding step must read, averaged over the steps.
+
+    The weights of the decoder and the output head once, and the keys and values of all rows.
+    """
     model, config = vlm.model, vlm.model.config.text_config
     weights = [*model.base_model.language_model.layers.parameters()]
     weights += model.get_output_embeddings().parameters()

@@ -1,4 +1,4 @@
-"""InternVL with random weights, of any shape, built without a file: real work, no real answers."""
+"""InternVL of any shape with random weights, built without files: realistic work only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides how much work a model is."""
+    """Sizes that determine the work of a model."""
 
     text: dict[str, Any]
     """Settings of the Qwen2 decoder."""
     vision: dict[str, Any]
     """Settings of the vision tower."""
     pixels: int
-    """Side of a picture; (pixels / patch)^2 / 4 tokens stand for it."""
+    """Width and height of an image; it becomes (pixels / patch)^2 / 4 tokens."""
     patch: int
     spread: float = 0.02
     """Standard deviation of the weights."""
@@ -57,7 +57,7 @@ LONG = Shape(
     },
     pixels=256,
     patch=8,
-    spread=0.25,  # with the usual 0.02 every answer is one token repeated
+    spread=0.25,  # with the usual 0.02, every response repeats one token
 )
 
 
@@ -69,9 +69,9 @@ def random_internvl(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> VLM:
-    """The model with its processor; the same weights each time on one kind of device.
+    """A model with its processor; the weights are the same on each device of one kind.
 
-    The words of ``sentences`` become tokens, so that queries are as long as they usually are.
+    The words of ``sentences`` become tokens, so that queries have realistic lengths.
     """
     tokenizer = _tokenizer(sentences)
     config = transformers.InternVLConfig(
@@ -102,7 +102,7 @@ def random_internvl(
         model = InternVLForConditionalGeneration._from_config(config, dtype=dtype)
     model.eval()
     with torch.no_grad():
-        # Never the likeliest token: an end would cut the work short, a placeholder is no answer.
+        # Special tokens are never generated: an end token would shorten the work.
         model.get_output_embeddings().weight[: len(SPECIAL)] = 0.0
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -120,7 +120,7 @@ def random_internvl(
 
 
 def _tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Special tokens first, then bytes, then words."""
+    """Byte-level BPE: special tokens, then bytes, then words."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -1,6 +1,6 @@
-"""Peak memory of one way of answering a case, in a process that does nothing else (Linux).
+"""Peak memory of the engine or the naive loop on one case, in a process of its own (Linux).
 
-speed.py starts one process for each; nobody else need call this:
+speed.py starts the processes; there is usually no need to call this directly:
 
     python -m benchmarks.memory ours|naive default|long POSITIONS
 """
@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 ROWS = {"default": 32, "long": 16}
-"""Rows in flight on both sides."""
+"""Rows that decode together, in the engine and in the naive loop."""
 SETTINGS = 3
-"""Enough that the engine's rows wait for each other; the naive loop's peak is the same for any."""
+"""Enough for rows to queue in the engine; the naive loop's peak does not depend on it."""
 
-# glibc keeps what is freed; given back at once, the peak is what was really in use.
+# By default, glibc keeps freed memory; returned at once, the peak is what was in use.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
 
 
 def peak(way: str, case: str, positions: str) -> int:
-    """Bytes that answering took above what the loaded and warmed-up model holds."""
+    """Peak bytes while generating, without those of the loaded and warmed-up model."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", way, case, positions],
         env={**os.environ, **ALLOCATOR},
@@ -53,8 +53,7 @@ def _measure(way: str, name: str, positions: str) -> int:
         ours.answer(warm_up.rows)
     else:
         naive.answer(warm_up)
-    # The high-water mark of this process alone: ru_maxrss also remembers whoever started it, and
-    # what loading took.
+    # Resets the high-water mark: ru_maxrss would include the parent process and model loading.
     Path("/proc/self/clear_refs").write_text("5")
     before = _mark()
     if way == "ours":

@@ -1,8 +1,8 @@
-"""The least that answering a case can cost, counted by brute force and without the engine.
+"""The minimum work for a case, counted by brute force and without the engine.
 
-Two rows of a prompt have the same input at (layer, column) when the edits after lower layers that
-touch this column, or one before it, are the same: attention looks back and never ahead. Every
-different input must be computed once; nothing need be computed twice.
+Two rows of a prompt have the same input at (layer, column) if their edits after lower layers at
+this and earlier columns are equal, because attention only looks back. Every distinct input must be
+computed once, and no input twice.
 """
 
 from benchmarks import naive
@@ -10,31 +10,32 @@ from benchmarks.cases import Case, Steering
 
 
 def pictures(case: Case) -> int:
-    """Different pictures."""
-    shown = [example.picture() for example in case.examples if example.picture]
-    return len({(picture.size, picture.tobytes()) for picture in shown})
+    """Number of distinct images."""
+    images = [example.picture() for example in case.examples if example.picture]
+    return len({(image.size, image.tobytes()) for image in images})
 
 
 def prefill_token_layers(case: Case) -> int:
-    """Different inputs of (layer, column) over all prompts, without any padding."""
+    """Distinct inputs at (layer, column) over all prompts, without padding."""
     return sum(_states(case, length) for length in _lengths(case))
 
 
 def decode_row_steps(answers: list[naive.Tokens]) -> int:
-    """One for each token but the first of a row, which the prompt's last token produces."""
+    """One step per token, except for each row's first token, which prefill produces."""
     return sum(len(tokens) - 1 for tokens in answers)
 
 
 def _states(case: Case, length: int) -> int:
-    found = 0
+    states = 0
     for layer in range(case.vlm.num_layers):
         for column in range(length):
-            felt = set()
+            distinct = set()
             for number, setting in enumerate(case.settings):
-                edited = isinstance(setting, Steering) and setting.layer < layer
-                felt.add(number if edited and _first_column(setting, length) <= column else None)
-            found += len(felt)
-    return found
+                below = isinstance(setting, Steering) and setting.layer < layer
+                edited = below and _first_column(setting, length) <= column
+                distinct.add(number if edited else None)
+            states += len(distinct)
+    return states
 
 
 def _first_column(setting: Steering, length: int) -> int:

@@ -1,7 +1,7 @@
-"""What one writes without an engine: a plain hook, and one ``generate`` per setting.
+"""The baseline without an engine: a plain hook, and one call of ``generate`` per setting.
 
-Nothing is held against it: the processor's batch is prepared once for all settings, all prompts
-are in one batch, padded on the left, and the hook does nothing but add the vector.
+It is as fast as such code can be: the processor's batch is prepared once for all settings, all
+prompts are in one left-padded batch, and the hook only adds the vector.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ from calib.models.load import VLM
 from calib.models.prompts import conversation
 
 Tokens = tuple[int, ...]
-"""What a row generated, the end token included."""
+"""Generated tokens of a row, including the end token."""
 
 
 def answer(case: Case) -> list[Tokens]:
-    """The answers of all rows, in the order of ``case.rows``."""
+    """Responses of all rows, in the order of ``case.rows``."""
     inputs = prepare(case.vlm, case.examples)
     answers = []
     for setting in case.settings:
@@ -32,13 +32,13 @@ def answer(case: Case) -> list[Tokens]:
 
 @torch.no_grad()
 def forward(case: Case) -> Any:
-    """One plain forward pass over all prompts, as the documentation writes it."""
+    """One plain forward pass over all prompts, as in transformers' documentation."""
     return case.vlm.model(**prepare(case.vlm, case.examples))
 
 
 @torch.no_grad()
 def encode(case: Case) -> Any:
-    """What comes before the decoder: the processor, and all pictures through the vision tower."""
+    """The work before the decoder: the processor, and the vision tower for all images."""
     inputs = prepare(case.vlm, case.examples)
     return case.vlm.model.base_model.get_image_features(inputs["pixel_values"])
 
@@ -59,25 +59,25 @@ def prepare(vlm: VLM, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
 
 
 def generate(vlm: VLM, inputs: dict[str, torch.Tensor], max_new_tokens: int) -> list[Tokens]:
-    """Greedy answers of one batch, each up to its first end token."""
+    """Greedy responses of one batch, each up to its first end token."""
     output = vlm.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
     return cut(vlm, output[:, inputs["input_ids"].shape[1] :])
 
 
 def cut(vlm: VLM, generated: torch.Tensor) -> list[Tokens]:
-    """Rows of generated tokens without what follows their end. # [rows, length] int64"""
-    ends = vlm.model.generation_config.eos_token_id
-    known = {ends} if isinstance(ends, int) else set(ends)
+    """Generated tokens of each row up to its end token. # [rows, length] int64"""
+    end = vlm.model.generation_config.eos_token_id
+    end_tokens = {end} if isinstance(end, int) else set(end)
     answers = []
     for row in generated.tolist():
-        last = next((k for k, token in enumerate(row) if token in known), len(row) - 1)
+        last = next((k for k, token in enumerate(row) if token in end_tokens), len(row) - 1)
         answers.append(tuple(row[: last + 1]))
     return answers
 
 
 @contextmanager
 def steered(vlm: VLM, setting: Setting) -> Iterator[None]:
-    """While open, the model carries the edit of a setting."""
+    """Edit the model as a setting does, while the context is open."""
     if setting is None:
         yield
         return

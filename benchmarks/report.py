@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: a table on the terminal and the same as CSV."""
+"""Results of a benchmark: a table in the terminal, and the same table as CSV."""
 
 import csv
 import datetime
@@ -15,13 +15,15 @@ Line = Mapping[str, object]
 
 
 def one_thread() -> None:
-    """One thread, unless OMP_NUM_THREADS asks for more: the models are small, and threads that wait
-    for each other count as CPU time."""
+    """Use one thread, unless OMP_NUM_THREADS is set.
+
+    The models are small, and threads that wait for each other count as CPU time.
+    """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 def circumstances() -> dict[str, object]:
-    """What a reader of a number should know about where it comes from."""
+    """Date, versions, threads and load, which are saved with each result."""
     return {
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
@@ -44,7 +46,7 @@ def show(lines: Sequence[Line]) -> None:
 def save(
     name: str, lines: Sequence[Line], known: Mapping[str, object], folder: Path = RESULTS
 ) -> Path:
-    """Write lines to ``<folder>/<name>.csv``, each with the circumstances; returns the path."""
+    """Write lines, each with its circumstances, to ``<folder>/<name>.csv``; returns the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.csv"
     with path.open("w", newline="") as file:

@@ -1,9 +1,10 @@
-"""Time of the engine against what one writes without it, in alternation in one process.
+"""Time and memory of the engine compared with a plain hook and ``generate``.
 
     python -m benchmarks.speed
 
-Both sides begin at the examples (draw the pictures, run the processor) and end at the tokens, which
-must be the same in every row or the run stops. Sweeps measure each row's KL in that time.
+Both are timed in alternation in one process, from the examples (drawing images, running the
+processor) to the tokens. If a single token differs, the benchmark stops. The time of a sweep
+includes measuring the KL of each row.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from benchmarks.ours import Ours, read_layers, read_prompts
 from benchmarks.timing import Ready, Times, alternate, ratio
 
 SHORT = 9
-"""Repetitions of what takes less than a second."""
+"""Repetitions of measurements that take less than a second."""
 MEMORY = (("default", "last_prompt"), ("long", "response"), ("long", "all"))
 
 
@@ -29,11 +30,11 @@ def main() -> None:
     known = report.circumstances()
     print(" ".join(f"{key}={value}" for key, value in known.items()), "\n")
     default, default_all = default_case("last_prompt"), default_case("all")
-    # One setting shares nothing between rows: as many prompts as one gives a batch.
+    # With one setting, rows share nothing: use as many prompts as a user puts into one batch.
     batch, batch_all = default_case("last_prompt", every=12), default_case("all", every=12)
     long = long_case("response")
     long_all = long_case("all", long.vlm)
-    many = long_case("all", long.vlm, copies=2)  # four prompts are no batch
+    many = long_case("all", long.vlm, copies=2)  # a batch of eight prompts
     lines = {
         "default": sweep(default),
         "default_all": sweep(default_all, 3),
@@ -51,10 +52,10 @@ def main() -> None:
     }
     report.show(list(lines.values()))
     print("\nratios: medians over pairs of repetitions, with their quartiles; seconds: medians\n")
-    remembered = [memory(*of) for of in MEMORY]
-    report.show(remembered)
+    peaks = [memory(*case) for case in MEMORY]
+    report.show(peaks)
     saved = report.save("speed", list(lines.values()), known)
-    saved_memory = report.save("memory", remembered, known)
+    saved_memory = report.save("memory", peaks, known)
     print(f"\nwritten to {saved.name} and {saved_memory.name}\n")
     sweeps = {key: lines[key]["CPU"] for key in ("default", "long_response", "long_all")}
     singles = {key: max(lines[key]["CPU"], lines[f"{key}, long"]["CPU"]) for key in SINGLES}
@@ -65,30 +66,30 @@ def main() -> None:
 
 
 SINGLES = ("steered", "idle")
-"""Of these the worse of both cases is reported."""
+"""Measurements of which the last line has the worse of the two cases."""
 
 
 def sweep(case: Case, repetitions: int = 5) -> dict[str, Any]:
-    """The whole case: naive time / our time, higher is better."""
+    """Time of the naive loop / time of the engine for a case; higher is better."""
     ways = {"ours": _ready(case), "other": lambda: lambda: naive.answer(case)}
     times = alternate(ways, repetitions, check=_same)
     return _line(f"sweep: {case.name}", len(case.rows), times, inverse=True)
 
 
 def single(what: str, case: Case, setting: Setting, repetitions: int = 5) -> dict[str, Any]:
-    """One setting over a batch of prompts: our time / that of generate without any hook.
+    """One setting over a batch of prompts: time of the engine / time of generate without hooks.
 
-    Without KL, which would have the unedited prompts read along.
+    Without KL, which would also read the unedited prompts.
     """
-    one = dataclasses.replace(case, settings=[setting])
+    edited = dataclasses.replace(case, settings=[setting])
     plain = dataclasses.replace(case, settings=[None])
-    _same({"ours": Ours(one).answer(one.rows), "other": naive.answer(one)})
-    ways = {"ours": _ready(one, kl=False), "other": lambda: lambda: naive.answer(plain)}
-    return _line(f"{what}: {case.name}", len(one.rows), alternate(ways, repetitions))
+    _same({"ours": Ours(edited).answer(edited.rows), "other": naive.answer(edited)})
+    ways = {"ours": _ready(edited, kl=False), "other": lambda: lambda: naive.answer(plain)}
+    return _line(f"{what}: {case.name}", len(edited.rows), alternate(ways, repetitions))
 
 
 def prompts(case: Case, repetitions: int = 5) -> dict[str, Any]:
-    """What comes before the decoder in all of the above: the processor and the vision tower."""
+    """The part before the decoder: the processor and the vision tower."""
     ways: dict[str, Ready] = {
         "ours": lambda: read_prompts(case),
         "other": lambda: lambda: naive.encode(case),
@@ -97,7 +98,7 @@ def prompts(case: Case, repetitions: int = 5) -> dict[str, Any]:
 
 
 def extraction(what: str, case: Case, layers: range | None, repetitions: int = 5) -> dict[str, Any]:
-    """Layers at the last prompt token: our time / that of one plain forward pass."""
+    """Activations at the last prompt token: time of calib / time of one plain forward pass."""
     ways: dict[str, Ready] = {
         "ours": lambda: read_layers(case, layers),
         "other": lambda: lambda: naive.forward(case),
@@ -106,9 +107,9 @@ def extraction(what: str, case: Case, layers: range | None, repetitions: int = 5
 
 
 def memory(case: str, positions: str) -> dict[str, Any]:
-    """Peak memory at the same number of rows in flight: our bytes / those of the naive loop."""
-    with ThreadPoolExecutor(2) as both:  # no clock here
-        ours, other = both.map(lambda way: peak(way, case, positions), ("ours", "naive"))
+    """Peak memory with equally many rows: bytes of the engine / bytes of the naive loop."""
+    with ThreadPoolExecutor(2) as pool:  # in parallel, because no time is measured
+        ours, other = pool.map(lambda way: peak(way, case, positions), ("ours", "naive"))
     return {
         "memory": f"{case}, {positions}",
         "ours / naive": ours / other,
@@ -130,7 +131,9 @@ def _ready(case: Case, kl: bool = True) -> Ready:
 def _same(returned: Mapping[str, list[naive.Tokens]]) -> tuple[()]:
     differing = sum(a != b for a, b in zip(returned["ours"], returned["other"], strict=True))
     if differing:
-        raise SystemExit(f"{differing} rows have other tokens than the naive loop's: not timed")
+        raise SystemExit(
+            f"{differing} rows have other tokens than in the naive loop, so nothing was timed"
+        )
     return ()
 
 

@@ -1,4 +1,4 @@
-"""Time of several ways of doing the same work, taken in alternation."""
+"""Time several implementations of the same work in alternation."""
 
 import gc
 import statistics
@@ -9,7 +9,7 @@ from typing import Any
 
 Work = Callable[[], Any]
 Ready = Callable[[], Work]
-"""Makes one repetition ready, untimed, and returns what is to be timed."""
+"""Prepares one repetition, which is not timed, and returns the work to time."""
 
 
 @dataclass
@@ -17,14 +17,14 @@ class Times:
     """Seconds of each repetition."""
 
     cpu: list[float] = field(default_factory=list)
-    """Of this process and all its threads: what the neighbours on the machine change least."""
+    """CPU time of this process with all threads; least affected by other processes."""
     wall: list[float] = field(default_factory=list)
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float, float]:
-    """Median, lower and upper quartile of the ratios of neighbours in time.
+    """Median, lower and upper quartile of the ratios of consecutive measurements.
 
-    What slows the machine for a while slows both of a pair.
+    A temporary slowdown of the machine affects both measurements of a pair.
     """
     pairs = [a / b for a, b in zip(above, below, strict=True)]
     low, middle, high = statistics.quantiles(pairs, n=4, method="inclusive")
@@ -36,10 +36,10 @@ def alternate(
     repetitions: int,
     check: Callable[[Mapping[str, Any]], Collection[str]] | None = None,
 ) -> dict[str, Times]:
-    """In turns, each round in the reverse order of the one before: who comes first gains nothing.
+    """Time each way once per round, in an order that is reversed every round.
 
-    ``check`` is given what each way returned the first time, and says which are wrong: those are
-    not timed any further, and left out.
+    ``check`` gets the results of the first round and returns the names of the wrong ones, which are
+    dropped.
     """
     times = {name: Times() for name in ways}
     for repetition in range(repetitions):

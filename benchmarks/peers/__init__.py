@@ -1,1 +1,1 @@
-"""Other tools on the same model and work, each used as well as its documentation allows."""
+"""Other tools on the same model and rows, each used as its documentation recommends."""

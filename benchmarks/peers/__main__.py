@@ -1,10 +1,10 @@
-"""Time of other tools against the engine: same model, same rows, same tokens.
+"""Time of other tools compared with the engine: same model, same rows, same tokens.
 
     python -m benchmarks.peers
 
-A way of using a tool must first give the tokens of a plain hook in every row, then it is timed in
-alternation with the engine. Each tool has a copy of the model to itself, because two of them leave
-something behind in it. Tools that are not installed are skipped.
+A way of using a tool is timed, in alternation with the engine, only if it gives the tokens of a
+plain hook in every row. Each tool has its own copy of the model, because two of them modify it.
+Tools that are not installed are skipped.
 """
 
 import copy
@@ -31,20 +31,20 @@ PEERS = {
         "pip install --no-deps steering-vectors==0.12.2",
     ),
 }
-"""By distribution: module, class, and how to install it beside calib."""
+"""Module, class and installation command, by distribution."""
 OURS = "ours"
 BEYOND = "a batch per layer"
-"""The way that no tool's documentation shows, but that its interface allows."""
+"""A way that no tool's documentation shows, although its interface allows it."""
 
 Way = Callable[[], Any]
 
 
 def main() -> None:
-    """Print the table and the least ratios; write results/peers.csv."""
+    """Print the table and the smallest ratios; write results/peers.csv."""
     report.one_thread()
     known = report.circumstances()
     print(" ".join(f"{key}={value}" for key, value in known.items()), "\n")
-    installed = {name: found for name in PEERS if (found := _class(name)) is not None}
+    installed = {name: peer for name in PEERS if (peer := _class(name)) is not None}
     if not installed:
         print("no peer is installed: nothing to compare")
         return
@@ -57,23 +57,23 @@ def main() -> None:
     report.show(lines)
     print(f"\nwritten to {report.save('peers', lines, known).name}\n")
     timed = [line for line in lines if line["peer / ours"] != "wrong"]
-    shown = [line["peer / ours"] for line in timed if line["way"] != BEYOND]
+    documented = [line["peer / ours"] for line in timed if line["way"] != BEYOND]
     print(
-        f"documented={min(shown):.1f}",
+        f"documented={min(documented):.1f}",
         f"any_way={min(line['peer / ours'] for line in timed):.1f}",
     )
 
 
 def cases() -> list[tuple[Case, int]]:
-    """Cases with how often each is timed."""
-    found = []
+    """Cases, and the number of repetitions of each."""
+    mini = []
     for positions, only in (("all", "text"), ("all", "pictures"), ("response", "pictures")):
         case = default_case(positions, only)  # type: ignore[arg-type]
         two_layers = [case.settings[0], *case.settings[21:41]]
         case = dataclasses.replace(case, name=f"mini, {only}, {positions}", settings=two_layers)
-        found.append((case, 5))
+        mini.append((case, 5))
     long = long_case("all")
-    return [*found, (long, 3), (long_case("response", long.vlm), 3)]
+    return [*mini, (long, 3), (long_case("response", long.vlm), 3)]
 
 
 def compare(
@@ -81,7 +81,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """A line for each way of using a tool."""
     ways: dict[str, Way] = {"a batch per setting": partial(setting_by_setting, peer, case)}
-    if case.vlm.name != "long":  # bound by its arithmetic: batches change nothing, and take long
+    if case.vlm.name != "long":  # bound by arithmetic: larger batches gain nothing
         ways[BEYOND] = partial(layer_by_layer, peer, case)
     if hasattr(peer, "invoke_by_invoke") and not any(e.picture for e in case.examples):
         ways["a batch of invokes"] = partial(peer.invoke_by_invoke, case)
@@ -93,7 +93,7 @@ def compare(
 
     def wrong(returned: Mapping[str, Any]) -> list[str]:
         if returned[OURS] != expected:
-            raise SystemExit(f"the engine's tokens are not the naive loop's: {case.name}")
+            raise SystemExit(f"the engine's tokens differ from the naive loop's: {case.name}")
         for way, answers in returned.items():
             if isinstance(answers, Exception):
                 print(f"{name}, {case.name}, {way}: {type(answers).__name__}: {answers}"[:200])
@@ -107,12 +107,12 @@ def compare(
         line |= {"rows": len(case.rows), "way": way}
         timed = dict.fromkeys(("peer / ours", "wall", "peer, CPU s", "ours, CPU s"), "wrong")
         if way in times:
-            theirs, mine = times[way], times[OURS]
+            peer_times, our_times = times[way], times[OURS]
             timed = {
-                "peer / ours": ratio(theirs.cpu, mine.cpu)[0],
-                "wall": ratio(theirs.wall, mine.wall)[0],
-                "peer, CPU s": median(theirs.cpu),
-                "ours, CPU s": median(mine.cpu),
+                "peer / ours": ratio(peer_times.cpu, our_times.cpu)[0],
+                "wall": ratio(peer_times.wall, our_times.wall)[0],
+                "peer, CPU s": median(peer_times.cpu),
+                "ours, CPU s": median(our_times.cpu),
             }
         lines.append(line | timed)
     return lines
@@ -122,7 +122,7 @@ def _guarded(run: Way) -> Way:
     def guarded() -> Any:
         try:
             return run()
-        except Exception as error:  # whatever a tool raises is its result here
+        except Exception as error:  # an exception counts as a wrong result
             return error
 
     return guarded
@@ -133,7 +133,7 @@ def _class(name: str) -> Any:
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        print(f"{name} is not installed and skipped; to compare with it: {install}")
+        print(f"{name} is not installed and was skipped. Install it with: {install}")
         return None
     return getattr(importlib.import_module(f"benchmarks.peers.{module}"), attribute)
 

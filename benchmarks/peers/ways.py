@@ -1,4 +1,4 @@
-"""Two ways of doing a sweep with any tool that can add a vector while a model generates."""
+"""Two ways to run a sweep with any tool that can add a vector during generation."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ Inputs = dict[str, torch.Tensor]
 
 
 class Peer(Protocol):
-    """One tool around one model."""
+    """A tool with its model."""
 
     vlm: VLM
 
@@ -26,16 +26,16 @@ class Peer(Protocol):
         positions: Positions,
         max_new_tokens: int,
     ) -> torch.Tensor:
-        """Generate greedily with ``added`` after a decoder block, at "all" or "response" tokens.
+        """Greedy generation with ``added`` after a decoder block, at positions "all" or "response".
 
-        ``added`` is one vector for all rows, or one per row. # [width], or [rows, 1, width]
-        Returns prompt and response. # [rows, length] int64
+        ``added`` is one vector for all rows, or one per row. # [width] or [rows, 1, width]
+        Returns prompts and responses. # [rows, length] int64
         """
         ...
 
 
 def setting_by_setting(peer: Peer, case: Case) -> list[naive.Tokens]:
-    """One batch of all prompts for each setting, as every tool's first example does it."""
+    """One batch of all prompts per setting, as in the introductory example of every tool."""
     inputs = naive.prepare(peer.vlm, case.examples)
     answers = []
     for setting in case.settings:
@@ -47,21 +47,21 @@ def setting_by_setting(peer: Peer, case: Case) -> list[naive.Tokens]:
 
 
 def layer_by_layer(peer: Peer, case: Case) -> list[naive.Tokens]:
-    """All settings of a layer in one batch: prompts are repeated, and each row has its vector."""
+    """All settings of a layer in one batch: repeated prompts, and one vector per row."""
     inputs = naive.prepare(peer.vlm, case.examples)
     answers: dict[int, list[naive.Tokens]] = {}
-    for together in _by_layer(case.settings):
-        settings = [case.settings[k] for k in together]
+    for numbers in _by_layer(case.settings):
+        settings = [case.settings[k] for k in numbers]
         first = settings[0]
         if first is None:
-            answers[together[0]] = naive.generate(peer.vlm, inputs, case.max_new_tokens)
+            answers[numbers[0]] = naive.generate(peer.vlm, inputs, case.max_new_tokens)
             continue
         repeated = {key: torch.cat([value] * len(settings)) for key, value in inputs.items()}
         vectors = torch.stack([s.vector for s in settings if s is not None])
         added = vectors.repeat_interleave(len(case.examples), dim=0)[:, None]  # [rows, 1, width]
-        found = _generate(peer, case, repeated, first, added)
-        for k, number in enumerate(together):
-            answers[number] = found[k * len(case.examples) : (k + 1) * len(case.examples)]
+        responses = _generate(peer, case, repeated, first, added)
+        for k, number in enumerate(numbers):
+            answers[number] = responses[k * len(case.examples) : (k + 1) * len(case.examples)]
     return [tokens for number in sorted(answers) for tokens in answers[number]]
 
 

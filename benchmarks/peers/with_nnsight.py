@@ -1,7 +1,7 @@
-"""nnsight 0.8: values of a running model, edited in the order in which they come.
+"""nnsight 0.8: edits values of a running model in the order in which they are computed.
 
-Its own way to a batch of settings, one ``invoke`` each in a single ``generate``, takes text only:
-encodings with pictures cannot be batched there.
+Its way to batch settings, one ``invoke`` per setting in a single ``generate``, supports text only:
+it cannot batch inputs with images.
 """
 
 import warnings
@@ -27,7 +27,7 @@ class Nnsight:
             tokenizer=processor.tokenizer,
             image_processor=processor.image_processor,
         )
-        # That an open loop ends with the generation is what its documentation tells us to rely on.
+        # Its documentation relies on a loop that ends with the generation, which causes a warning.
         warnings.filterwarnings("ignore", message=".*was never reached.*")
 
     def generate(
@@ -39,28 +39,28 @@ class Nnsight:
         max_new_tokens: int,
     ) -> torch.Tensor:
         block = self.model.model.language_model.layers[layer]
-        chosen = slice(None) if positions == "all" else slice(-1, None)
+        tokens = slice(None) if positions == "all" else slice(-1, None)
         with self.model.generate(max_new_tokens=max_new_tokens, do_sample=False) as tracer:
             with tracer.invoke(inputs):
                 for _ in tracer.iter[:]:
-                    block.output[:, chosen] += added
+                    block.output[:, tokens] += added
             with tracer.invoke():
                 output = tracer.result.save()
         return output
 
     def invoke_by_invoke(self, case: Case) -> list[naive.Tokens]:
-        """All settings in one batch, each an ``invoke`` of its own."""
+        """All settings in one batch, each as one ``invoke``."""
         inputs = naive.prepare(self.vlm, case.examples)
-        chosen = slice(None)
+        tokens = slice(None)
         if case.settings[-1] is not None and case.settings[-1].positions != "all":
-            chosen = slice(-1, None)
+            tokens = slice(-1, None)
         layers = self.model.model.language_model.layers
         with self.model.generate(max_new_tokens=case.max_new_tokens, do_sample=False) as tracer:
             for setting in case.settings:
                 with tracer.invoke(dict(inputs)):
                     if setting is not None:
                         for _ in tracer.iter[:]:
-                            layers[setting.layer].output[:, chosen] += setting.vector
+                            layers[setting.layer].output[:, tokens] += setting.vector
             with tracer.invoke():
                 output = tracer.result.save()
         return naive.cut(self.vlm, output[:, inputs["input_ids"].shape[1] :])

@@ -1,7 +1,7 @@
-"""pyvene 0.1: a model wrapped for declared interventions.
+"""pyvene 0.1: wraps a model with declared interventions.
 
-Its AdditionIntervention has one vector for all rows; a function, which it also takes, can have one
-per row. It removes every hook of the model after each call, so it needs a model of its own.
+Its AdditionIntervention has one vector for all rows; a custom function can add one per row. It
+removes every hook of the model after each call, so it needs its own copy of the model.
 """
 
 import torch

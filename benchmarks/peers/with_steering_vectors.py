@@ -1,6 +1,6 @@
-"""steering-vectors 0.12: a vector patched into a model for as long as a context is open.
+"""steering-vectors 0.12: patches a vector into a model while a context is open.
 
-It patches one vector; an operator of one's own, which it also takes, can add one per row.
+It adds one vector to all rows; a custom operator can add one per row.
 """
 
 import torch
@@ -10,7 +10,7 @@ from benchmarks.peers.ways import Inputs
 from calib.config.choices import Positions
 from calib.models.load import VLM
 
-# Named, not guessed: its guess takes the vision tower where that is the deeper one.
+# Given explicitly: the default guess picks the vision tower if that has more layers.
 BLOCKS = {"decoder_block": "model.language_model.layers.{num}"}
 
 
