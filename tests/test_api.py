@@ -59,7 +59,7 @@ def test_a_name_loads_the_model_of_the_commands(vlm):
     "name, settings, code, values",
     [
         ("internvel", {}, "unknown-name", ["internvel", "'internvl'"]),
-        ("/nowhere/at/all", {}, "not-found", ["/nowhere/at/all"]),
+        ("/nowhere/at/all", {}, "unreadable", ["/nowhere/at/all"]),
         ("claude", {}, "unsupported", ["claude"]),
         ("internvl", {"dtipe": "float32"}, "unknown-setting", ["dtipe", "'dtype'"]),
         ("internvl", {"dtype": "float3"}, "invalid-setting", ["float3", "'float32'"]),
@@ -139,7 +139,7 @@ def test_a_direction_of_another_model_is_refused(model, direction):
     other = replace(direction, fingerprint="0" * 16)
     with raises("mismatch", "0" * 16), model.steer(other, layers=3):
         pass
-    with raises("invalid-setting", 99):
+    with raises("invalid-value", 99):
         model.steer(direction, layers=99).__enter__()
 
 

@@ -24,7 +24,7 @@ _MEANING_COLUMN = 36
 _VALUE_WIDTH = 80
 """Columns to which values are cut."""
 
-_GROUPS = {
+GROUP_MEANINGS = {
     "model": "the model to calibrate",
     "method": "the calibration method",
     "reference": "a prompt-only method to compare with",
@@ -33,6 +33,7 @@ _GROUPS = {
     "judge": "the judge that labels responses",
     "experiment": "several methods in one run",
 }
+"""The meaning of each config group, and of the key reference. A new group needs a line."""
 
 
 def register_help() -> None:
@@ -64,7 +65,7 @@ def groups_text(config: DictConfig) -> str:
         if group in shown:
             options = f"as for {shown[group]}="
         shown.setdefault(group, key)
-        meaning = _GROUPS.get(_package(key), "")
+        meaning = GROUP_MEANINGS.get(_package(key), "")
         lines.append(
             f"{key}={'null' if choice is None else terminal_safe(choice)}".ljust(28) + meaning
         )

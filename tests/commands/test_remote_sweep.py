@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import importlib
 import itertools
 import json
 import os
@@ -21,6 +22,7 @@ from raising import raises
 
 from calib import judge, sweep
 from calib.config.sweep import ExtractConfig, SweepConfig
+from calib.models import backoff
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-made-up-0123456789"
@@ -77,7 +79,7 @@ def test_a_sweep_and_the_same_command_again(tmp_path):
     assert f"{count} cached rows" in again.stdout
     assert "Checkpoint  vllm:m" in done.stdout
     notes = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
-    assert any(f"{count} rows" in note and " m;" in note for note in notes)
+    assert any(f"{count} rows" in note and " m, " in note for note in notes)
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
     for text in (done.stdout, done.stderr, again.stdout, again.stderr):
         assert KEY not in text
@@ -242,6 +244,6 @@ def test_activation_methods_and_directions_are_refused(tmp_path):
         config = composed("extract", *model, f"out={tmp_path / 'run'}")
         assert isinstance(config, ExtractConfig)
         with raises("unsupported", "model=vllm", "model=internvl"):
-            extract.main(config)
+            importlib.import_module("calib.extract").main(config)
     assert not server.requests
     assert not (tmp_path / "run").exists()

@@ -1,14 +1,14 @@
-"""calib.report: which folders it takes, where it writes, and what it says."""
-
-import json
+"""calib.report: its folders, its file, and its notes."""
 
 import pytest
+import yaml
 from made_up_run import write_run
+from raising import raises
 
 from calib.config.commands import ReportConfig
 from calib.report import __main__ as report
 from calib.report.page import drawings
-from calib.util.errors import CalibError
+from calib.runs.run_files import CONFIG_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -21,36 +21,41 @@ def test_a_finished_run_gets_its_report(tmp_path, capsys):
     report.main(ReportConfig([str(folder)]))
     assert capsys.readouterr().out == f"report  {folder / 'report.html'}\n"
     text = (folder / "report.html").read_text()
-    assert "mini-internvl is a model organism" in text and "steer" in text
+    assert "mini-internvl" in text and "steer" in text
 
 
-def test_why_there_are_no_pictures_is_printed_and_in_the_page(tmp_path, capsys):
+def test_missing_pictures_are_noted_on_the_terminal_and_in_the_page(tmp_path, capsys):
     folder = write_run(tmp_path / "run")
-    run = json.loads((folder / "run.json").read_text())
-    run["identity"]["data"]["parts"] = ["nothing"]
-    (folder / "run.json").write_text(json.dumps(run))
+    settings = yaml.safe_load((folder / CONFIG_FILE).read_text())
+    settings["data"]["parts"] = ["nothing"]
+    (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings))
     out = tmp_path / "new" / "page.html"
     report.main(ReportConfig([str(folder)], out=str(out)))
-    assert "note: run is shown without the pictures of its queries" in capsys.readouterr().out
-    assert "run is shown without the pictures of its queries" in out.read_text()
+    (note,) = capsys.readouterr().out.splitlines()[:-1]
+    assert note.startswith("note: run ") and "nothing" in note
+    assert note.partition(". ")[0].removeprefix("note: ")[:40] in out.read_text()
     report.main(ReportConfig([str(folder)], out=str(out), pictures=False))
-    assert "note" not in capsys.readouterr().out
+    assert "note:" not in capsys.readouterr().out
     assert "pictures=false" in out.read_text()
 
 
-def test_the_home_folder_is_found(tmp_path, monkeypatch):
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_run(tmp_path / "run")
     report.main(ReportConfig(["~/run"], out="~/page.html", examples=3))
     assert "3 of " in (tmp_path / "page.html").read_text()
 
 
-def test_a_folder_that_is_no_finished_run_is_refused(tmp_path):
-    with pytest.raises(CalibError, match="no run.json"):
+def test_a_folder_without_a_finished_run_is_refused(tmp_path):
+    with raises("unfinished-run", tmp_path):
         report.main(ReportConfig([str(tmp_path)]))
 
 
-@pytest.mark.parametrize("given", [{"runs": []}, {"runs": ["a"], "examples": 0}, {"runs": [""]}])
-def test_settings_that_cannot_be_are_refused(given):
-    with pytest.raises(CalibError):
-        ReportConfig(**given)
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [({"runs": []}, ["runs"]), ({"runs": ["a"], "examples": 0}, ["examples", 0]),
+     ({"runs": [""]}, ["runs"])],
+)  # fmt: skip
+def test_invalid_settings_are_refused(settings, values):
+    with raises("invalid-setting", *values):
+        ReportConfig(**settings)

@@ -1,4 +1,4 @@
-"""docs/configuration.md is what the schemas and conf/ say, and leaves nothing out."""
+"""docs/configuration.md agrees with the schemas and conf/, and is complete."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
 
 @pytest.fixture(scope="module")
 def sections() -> dict[str, str]:
-    """The page's text by its headings."""
+    """The text of the page, by heading."""
     parts = re.split(r"^#{1,4} (.*)\n", page(), flags=re.MULTILINE)
     titles = parts[1::2]
     assert len({anchor(title) for title in titles}) == len(titles), "two headings, one anchor"
@@ -23,39 +23,38 @@ def sections() -> dict[str, str]:
 
 
 def rows(section: str) -> dict[str, list[str]]:
-    """The rows of a section's tables, by what their first cell names."""
-    found = {}
+    """The rows of a section's tables, by the name in the first cell."""
+    by_name = {}
     for line in section.splitlines():
         if line.startswith("| ") and "`" in line:
             cells = re.split(r"(?<!\\) \| ", line.strip("| "))
-            found[re.search(r"`(.+?)`", cells[0])[1]] = cells
-    return found
+            by_name[re.search(r"`(.+?)`", cells[0])[1]] = cells
+    return by_name
 
 
-def test_the_page_is_what_would_be_written():
+def test_the_page_is_up_to_date():
     assert PAGE.read_text() == page(), (
-        "docs/configuration.md says something else than the schemas. Write it again: "
-        "python tests/configuration_page.py"
+        "docs/configuration.md is out of date. Run: python tests/support/configuration_page.py"
     )
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
-def test_every_setting_of_a_command_is_there_once_with_its_meaning(sections, name):
+def test_every_setting_of_a_command_is_listed_once_with_its_meaning(sections, name):
     shown = rows(sections[f"calib.{name}"])
     for field in dataclasses.fields(ENTRY_POINTS[name]):
-        found = [
+        keys = [
             key for key in (field.name, f"{field.name}=", f"method@{field.name}=") if key in shown
         ]
-        assert len(found) == 1, f"{name}: {field.name} is there {len(found)} times"
-        assert shown[found[0]][-1].strip().endswith((".", ")", "?")), field.name
+        assert len(keys) == 1, f"{name}: {field.name} is listed {len(keys)} times"
+        assert shown[keys[0]][-1].strip().endswith((".", ")", "?")), field.name
 
 
 @pytest.mark.parametrize("group", groups())
-def test_every_option_is_there_with_what_it_is_and_where_its_settings_are(sections, group):
+def test_every_option_is_listed_with_its_meaning_and_its_settings(sections, group):
     shown = rows(sections[f"{group}="])
     assert set(shown) == {path.stem for path in (CONF / group).glob("*.yaml")}
     for option, cells in shown.items():
-        assert len(cells[1]) > 20 and cells[1].endswith("."), f"{group}={option} says too little"
+        assert len(cells[1]) > 20 and cells[1].endswith("."), f"{group}={option} is not explained"
     if group not in GROUPS:
         return
     for option, cells in shown.items():
@@ -67,20 +66,20 @@ def test_every_option_is_there_with_what_it_is_and_where_its_settings_are(sectio
         assert described.keys() == {field.name for field in dataclasses.fields(schema)}, option
 
 
-def test_what_an_option_sets_is_what_composing_it_gives(sections):
-    chosen = {"method": "astra", "data": "mini", "model": "gpt", "utility": "pope"}
-    whole = composed("sweep", *(f"{group}={option}" for group, option in chosen.items()))
-    for group, option in chosen.items():
-        config = getattr(whole, group)
+def test_the_listed_values_of_an_option_are_those_of_its_configuration(sections):
+    options = {"method": "astra", "data": "mini", "model": "gpt", "utility": "pope"}
+    sweep = composed("sweep", *(f"{group}={option}" for group, option in options.items()))
+    for group, option in options.items():
+        config = getattr(sweep, group)
         assert type(config) is schema_of(CONF / group / f"{option}.yaml", group)
-        said = dict(re.findall(r"`(\w+)=([^`]*)`", rows(sections[f"{group}="])[option][2]))
-        assert said
-        for key, value in said.items():
-            real = written(getattr(config, key))
-            assert value in (real, "...") and (value != "..." or len(real) > 40), (option, key)
+        listed = dict(re.findall(r"`(\w+)=([^`]*)`", rows(sections[f"{group}="])[option][2]))
+        assert listed
+        for key, value in listed.items():
+            actual = written(getattr(config, key))
+            assert value in (actual, "...") and (value != "..." or len(actual) > 40), (option, key)
 
 
-def test_links_lead_somewhere(sections):
+def test_every_link_has_a_target(sections):
     anchors = {anchor(title) for title in sections}
     for target in re.findall(r"\]\(([^)]*)\)", page()):
         if target.startswith("#"):
@@ -89,43 +88,46 @@ def test_links_lead_somewhere(sections):
             assert (PAGE.parent / target).is_file(), target
 
 
-def test_a_setting_without_words_beneath_it_is_refused():
+def test_a_setting_without_a_meaning_is_refused():
     @dataclass
     class Bare:
         mute: int = 3
 
-    with pytest.raises(KeyError, match=r"Bare.mute has no meaning"):
+    with pytest.raises(KeyError, match="Bare.mute"):
         settings(Bare)
 
 
-def test_a_default_that_a_command_changes_in_part_is_shown(sections):
+def test_defaults_that_a_command_changes_are_listed(sections):
     assert "`max_new_tokens=512`" in rows(sections["calib.serve"])["generation"][2]
     assert "512" not in rows(sections["calib.sweep"])["generation"][2]
 
 
-def test_a_setting_stands_in_the_table_of_the_class_that_has_it_first():
-    for schema in (one for several in GROUPS.values() for one in several.values()):
-        above = {f.name for base in lineage(schema)[1:] for f in dataclasses.fields(base)}
-        again = above & {row.name for row in settings(schema)}
-        # Steer says more about its strengths than all methods do.
-        assert again <= {"strengths"}, f"{schema.__name__} says {again} again"
+def test_a_setting_is_in_the_table_of_the_class_that_introduces_it():
+    for schema in (cls for group in GROUPS.values() for cls in group.values()):
+        inherited = {f.name for base in lineage(schema)[1:] for f in dataclasses.fields(base)}
+        repeated = inherited & {row.name for row in settings(schema)}
+        # Steer explains the unit of its strengths.
+        assert repeated <= {"strengths"}, f"{schema.__name__} repeats {repeated}"
 
 
-def test_every_field_that_is_a_group_is_known_as_one():
+def test_every_field_named_like_a_group_has_options_of_that_group():
     for name, schema in ENTRY_POINTS.items():
         for field in dataclasses.fields(schema):
             if field.name in GROUPS:
                 assert group_of(field.type) == field.name, (name, field.name)
 
 
-def test_a_cell_holds_no_markdown_by_accident():
+def test_markdown_in_a_cell_is_escaped():
     assert sentence("a | b\n <c> *d*") == r"a \| b &lt;c> \*d\*"
     assert code("a|b") == r"`a\|b`"
 
 
-def test_files_of_conf_name_the_classes_that_they_are_checked_by():
+def test_files_of_conf_name_their_classes():
+    named = {}
     for path in sorted(CONF.rglob("*.yaml")):
         text = re.sub(r"\s*\n#\s*", " ", path.read_text())
-        for name, file in re.findall(r"([A-Z]\w+) in (calib/\w+\.py)", text):
+        for name, file in re.findall(r"([A-Z]\w+) in (calib/[\w/]+\.py)", text):
+            named[path] = name
             source = (CONF.parent / file).read_text()
             assert f"class {name}" in source, f"{path.name}: {name} is not in {file}"
+    assert len(named) > 50

@@ -1,4 +1,4 @@
-"""The configuration that a command line gives, without starting a command."""
+"""The configuration of a command line, without running the command."""
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -15,7 +15,7 @@ MANDATORY = {
 
 
 def composed(name, *overrides):
-    """The dataclass that an entry point is handed."""
+    """The dataclass that a command gets."""
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return OmegaConf.to_object(compose(name, [*MANDATORY.get(name, []), *overrides]))

@@ -1,4 +1,4 @@
-"""What a schema adds to those it extends: its settings, with type, default and meaning."""
+"""The settings that a schema adds to its base classes, with type, default and meaning."""
 
 import dataclasses
 import typing
@@ -24,33 +24,34 @@ class Setting:
 def settings(
     schema: type, given: dict[str, Any] | None = None, without: Iterable[str] = ()
 ) -> list[Setting]:
-    """The settings that a schema adds to those it extends, or gives another meaning.
+    """The settings that a schema adds to its base classes, or gives another meaning.
 
-    ``given`` holds defaults of its YAML file; ``without`` are those that a group fills in. Raises
-    KeyError for a field without a meaning.
+    ``given`` has the defaults of its YAML file; ``without`` are the fields that a group fills in.
+    Raises KeyError for a field without a meaning.
     """
     known: dict[str, str] = {}
     for base in reversed(lineage(schema)[1:]):
         known |= meanings(base)
-    own, hints, found = meanings(schema), typing.get_type_hints(schema), []
+    own, hints = meanings(schema), typing.get_type_hints(schema)
+    rows = []
     for name, field in fields_of(schema).items():
         if name in without or (name in known and own.get(name) == known[name]):
             continue
         if dataclasses.is_dataclass(hints[name]):
-            own.setdefault(name, f"Its settings are {name}.SETTING.")
+            own.setdefault(name, f"A table of settings: {name}.SETTING.")
         if name not in own:
-            raise KeyError(f"{schema.__name__}.{name} has no meaning: write it beneath the field")
-        default = "must be given"
+            raise KeyError(f"{schema.__name__}.{name} has no meaning: write it below the field")
+        default = "required"
         if given and name in given:
             default = code(written(given[name]))
         elif has_default(field):
             default = default_text(field)
-        found.append(Setting(name, type_text(hints[name]), default, sentence(own[name])))
-    return found
+        rows.append(Setting(name, type_text(hints[name]), default, sentence(own[name])))
+    return rows
 
 
 def lineage(schema: type) -> list[type]:
-    """The schema and the dataclasses that it extends, nearest first."""
+    """The schema and its base dataclasses, nearest first."""
     return [cls for cls in schema.__mro__ if dataclasses.is_dataclass(cls)]
 
 
@@ -63,18 +64,15 @@ def schema_of(path: Path, name: str) -> type:
 
 
 def nested() -> list[type]:
-    """Dataclasses inside commands' and groups' settings that are no group of their own."""
-    found: dict[type, None] = {}
-    every = [
-        *ENTRY_POINTS.values(),
-        *(one for several in GROUPS.values() for one in several.values()),
-    ]
-    for schema in every:
+    """Dataclasses inside the settings of commands and groups that are not groups themselves."""
+    classes: dict[type, None] = {}
+    users = [*ENTRY_POINTS.values(), *(cls for group in GROUPS.values() for cls in group.values())]
+    for schema in users:
         for hint in typing.get_type_hints(schema).values():
             for part in (hint, *typing.get_args(hint)):
                 if dataclasses.is_dataclass(part) and group_of(part) is None:
-                    found[typing.cast(type, part)] = None
-    return list(found)
+                    classes[typing.cast(type, part)] = None
+    return list(classes)
 
 
 def fields_of(schema: type) -> dict[str, dataclasses.Field]:
@@ -99,11 +97,10 @@ def default_text(field: dataclasses.Field) -> str:
         return code(written(value))
     if group_of(type(value)) is not None:
         return code(value.name)
-    # One that a command changes in part: generation of calib.serve.
-    usual = type(value)
+    # A command may change some of its defaults, e.g. generation of calib.serve.
     changed = [
         f"{key}={written(getattr(value, key))}"
-        for key, one in fields_of(usual).items()
-        if has_default(one) and getattr(value, key) != default_of(one)
+        for key, item in fields_of(type(value)).items()
+        if has_default(item) and getattr(value, key) != default_of(item)
     ]
-    return " ".join(map(code, changed)) or "its own"
+    return " ".join(map(code, changed)) or "its defaults"

@@ -1,4 +1,4 @@
-"""Types, values and comments of the configuration in the words of a Markdown page."""
+"""Types, values and comments of the configuration as Markdown."""
 
 import dataclasses
 import re
@@ -20,8 +20,8 @@ TYPES = {
 
 def group_of(schema: type) -> str | None:
     """The group whose options all extend ``schema``."""
-    for name, several in GROUPS.items():
-        if all(issubclass(one, schema) for one in several.values()) or schema in several.values():
+    for name, schemas in GROUPS.items():
+        if all(issubclass(cls, schema) for cls in schemas.values()) or schema in schemas.values():
             return name
     return None
 
@@ -39,13 +39,13 @@ def type_text(hint: Any) -> str:
     if hint in TYPES:
         return TYPES[hint]
     if dataclasses.is_dataclass(hint):
-        of = group_of(typing.cast(type, hint))
-        return f"{link(f'{of}=')} option" if of else link(typing.cast(type, hint).__name__)
-    raise TypeError(f"{hint} has no words yet: add it to TYPES")
+        group = group_of(typing.cast(type, hint))
+        return f"{link(f'{group}=')} option" if group else link(typing.cast(type, hint).__name__)
+    raise TypeError(f"{hint} has no text: add it to TYPES")
 
 
 def written(value: Any) -> str:
-    """A value as it stands on a command line."""
+    """A value in command-line notation."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -55,12 +55,12 @@ def written(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(written, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {written(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {written(item)}" for key, item in value.items()) + "}"
     return str(value)
 
 
 def comment(path: Path) -> str:
-    """What a YAML file says first about itself, in one line."""
+    """The first paragraph of a YAML file's comment, in one line."""
     lines = path.read_text().splitlines()
     text = [line for line in lines if line != "# @package _global_"]
     first = next(k for k, line in enumerate(text) if not line.startswith("# "))
@@ -68,9 +68,9 @@ def comment(path: Path) -> str:
 
 
 def sentence(text: str) -> str:
-    """Running text for a Markdown cell: one line, nothing taken for Markdown or HTML."""
-    one = " ".join(text.split())
-    return re.sub(r"([|*])", r"\\\1", one).replace("<", "&lt;")
+    """Text for a Markdown cell: one line, with Markdown and HTML escaped."""
+    line = " ".join(text.split())
+    return re.sub(r"([|*])", r"\\\1", line).replace("<", "&lt;")
 
 
 def code(text: str) -> str:
@@ -85,7 +85,7 @@ def link(title: str) -> str:
 
 
 def anchor(title: str) -> str:
-    """Where GitHub puts a heading."""
+    """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 

@@ -1,9 +1,9 @@
-"""Commands in this process: a process of its own imports torch for longer than a small sweep takes.
+"""Commands run inside the test process, because importing torch takes longer than a small sweep.
 
     done = command("sweep", "method=none", f"out={out}")
     assert done.code == 0, done.stderr
 
-Tests of what only a real process has (signals, what it imports) start one.
+Tests of signals and of imports start a real process.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from calib.config.schemas import ENTRY_POINTS
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it wrote."""
+    """The exit code and the output of a command."""
 
     code: int
     stdout: str
@@ -30,8 +30,8 @@ class Done:
 
 
 def command(name: str, *arguments: str) -> Done:
-    """``python -m calib.NAME ARGUMENTS`` as far as Python code has a part in it: the arguments are
-    read, composed and checked, errors told, and the exit code given, by calib.cli.command."""
+    """``python -m calib.NAME ARGUMENTS`` without a new process: calib.cli.command composes and
+    checks the arguments, and reports errors and the exit code."""
     main = importlib.import_module(f"calib.{name}").main
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
@@ -48,10 +48,9 @@ def command(name: str, *arguments: str) -> Done:
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Figures are put together as ever and not rendered, and reports have none: both are more than
-    half of a small sweep's time.
+    """Skip rendering figures, which takes more than half of a small sweep's time.
 
-    Each file is there and holds an empty drawing.
+    Figures are composed as usual, and their files have empty drawings; reports have no figures.
     """
 
     def savefig(_: object, file: Path | TextIO, **__: object) -> None:
