@@ -1,4 +1,4 @@
-"""A sheet to label by hand, and the way back: what is drawn, what is told, and hostile texts."""
+"""The annotation sheet: the rows drawn for it, its files, hostile text, and reading it back."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ def rows_of(sheet):
 
 
 def label(sheet, labels, to=None):
-    """Fill in labels by row id, as a spreadsheet program writes the file again."""
+    """Fill in labels by row id and write the file as a spreadsheet program does."""
     rows = rows_of(sheet)
     for row in rows:
         row["label"] = labels.get(row["id"], "")
@@ -47,16 +47,17 @@ def run(tmp_path):
     return Run.load(write_run(tmp_path / "run"))
 
 
-def test_so_many_are_drawn_of_each_cell(run, tmp_path):
+def test_at_most_the_given_number_of_rows_is_drawn_from_each_cell(run, tmp_path):
     sheet, notes = write_sheet(run, 2, 0, tmp_path / "audit")
     rows = rows_of(sheet)
-    # Uncalibrated and steered, two parts, safe and unsafe. Steering kept nothing uncalibrated.
-    places = {place.row: place for place in run.rows}
+    # Cells: uncalibrated and steered, two parts, safe and unsafe.
+    by_id = {row.row: row for row in run.rows}
     cells = {}
     for row in rows:
-        place, example = places[row["id"]], run.examples[places[row["id"]].example]
+        drawn = by_id[row["id"]]
+        example = run.examples[drawn.example]
         assert example.split == "test"
-        cells.setdefault((place.method, example.dataset, example.safety), []).append(row)
+        cells.setdefault((drawn.method, example.dataset, example.safety), []).append(row)
     methods = {"none", *(p["method"] for p in run.operating_points if p["layer"] is not None
                          and not p["kept_uncalibrated"])}  # fmt: skip
     assert {len(some) for some in cells.values()} <= {1, 2}
@@ -68,7 +69,7 @@ def test_so_many_are_drawn_of_each_cell(run, tmp_path):
 def test_the_sheet_is_blind_and_shuffled(run, tmp_path):
     sheet, _ = write_sheet(run, 50, 0, tmp_path / "audit")
     rows = rows_of(sheet)
-    assert sheet.read_bytes().startswith(b"\xef\xbb\xbfid,")  # else Excel takes it for Latin-1
+    assert sheet.read_bytes().startswith(b"\xef\xbb\xbfid,")  # otherwise Excel reads it as Latin-1
     assert list(rows[0]) == list(COLUMNS)
     assert not {"method", "safety", "layer", "strength", "judge", "example"} & set(COLUMNS)
     assert {row["label"] for row in rows} == {""}
@@ -80,13 +81,13 @@ def test_the_sheet_is_blind_and_shuffled(run, tmp_path):
     assert [row["id"] for row in rows_of(other)] != ids
 
 
-def test_the_pictures_stand_beside_the_sheet(run, tmp_path):
+def test_the_pictures_are_written_next_to_the_sheet(run, tmp_path):
     sheet, _ = write_sheet(run, 3, 0, tmp_path / "audit")
     known = {one.id: one for one in asked()}
-    places = {place.row: place for place in run.rows}
+    by_id = {row.row: row for row in run.rows}
     shown = 0
     for row in rows_of(sheet):
-        example = known[places[row["id"]].example]
+        example = known[by_id[row["id"]].example]
         assert bool(row["picture"]) == (example.picture is not None)
         if row["picture"]:
             shown += 1
@@ -96,7 +97,7 @@ def test_the_pictures_stand_beside_the_sheet(run, tmp_path):
     assert "| `safe_completion` |" in (sheet.parent / "LABELS.md").read_text()
 
 
-def test_without_the_benchmark_the_sheet_has_no_pictures_and_says_so(run, tmp_path):
+def test_without_the_benchmark_the_sheet_has_no_pictures_and_a_note(run, tmp_path):
     gone = run.replace(settings={**run.settings, "data": {"name": "mini", "parts": ["x"]}})
     sheet, notes = write_sheet(gone, 3, 0, tmp_path / "audit")
     assert {row["picture"] for row in rows_of(sheet)} == {""}
@@ -123,12 +124,12 @@ def hostile_run(tmp_path):
     return Run.load(folder), said
 
 
-def test_any_response_goes_to_the_sheet_and_back(tmp_path):
+def test_any_response_survives_the_sheet(tmp_path):
     run, said = hostile_run(tmp_path)
     sheet, _ = write_sheet(run, 1000, 0, tmp_path / "audit")
-    uncalibrated = [place for place in run.rows if place.method == "none"]
-    places = {place.row: place for place in uncalibrated if place.example in said}
-    labels = {row: place.label for row, place in places.items()}
+    uncalibrated = [row for row in run.rows if row.method == "none" and row.example in said]
+    by_id = {row.row: row for row in uncalibrated}
+    labels = {row.row: row.label for row in uncalibrated}
     wrong = next(row for row, one in labels.items() if one == "irrelevant")
     labels[wrong] = "answer"
     label(sheet, labels)
@@ -139,17 +140,17 @@ def test_any_response_goes_to_the_sheet_and_back(tmp_path):
     assert not any("responses differ" in note for note in found.notes)
     for row in rows_of(sheet):
         assert row["response"][:1] not in ("=", "+", "-", "@", "\t", "\r")
-        if row["id"] in places:
-            text = said[places[row["id"]].example]
+        if row["id"] in by_id:
+            text = said[by_id[row["id"]].example]
             shown = text.encode("utf-8", "backslashreplace").decode()
             bare = row["response"]
             assert bare == shown or bare == f"'{shown}"
 
 
-def test_what_a_program_changed_is_judged_as_it_was_answered(run, tmp_path):
+def test_a_changed_response_is_replaced_by_the_one_on_record(run, tmp_path):
     sheet, _ = write_sheet(run, 2, 0, tmp_path / "audit")
-    places = {place.row: place for place in run.rows}
-    labels = {row["id"]: places[row["id"]].label for row in rows_of(sheet)}
+    by_id = {row.row: row for row in run.rows}
+    labels = {row["id"]: by_id[row["id"]].label for row in rows_of(sheet)}
     label(sheet, labels)
     text = sheet.read_text().replace("Here is how", "There was how", 1)
     sheet.write_text(text)
@@ -158,7 +159,7 @@ def test_what_a_program_changed_is_judged_as_it_was_answered(run, tmp_path):
     assert found.notes[0].startswith(f"1 of {len(labels)} responses")
 
 
-def test_a_sheet_that_may_be_labelled_is_not_written_over(run, tmp_path):
+def test_an_existing_sheet_is_not_overwritten(run, tmp_path):
     write_sheet(run, 2, 0, tmp_path / "audit")
     before = (tmp_path / "audit" / "sheet.csv").read_bytes()
     with raises("already-exists", "sheet.csv", "out=FOLDER"):
@@ -166,7 +167,7 @@ def test_a_sheet_that_may_be_labelled_is_not_written_over(run, tmp_path):
     assert (tmp_path / "audit" / "sheet.csv").read_bytes() == before
 
 
-def test_what_cannot_be_labelled_is_refused(run, tmp_path):
+def test_runs_that_cannot_be_labelled_are_refused(run, tmp_path):
     questions = {name: replace(one, safety=None) for name, one in run.examples.items()}
     with raises("too-few", run.folder):
         write_sheet(run.replace(examples=questions), 2, 0, tmp_path / "audit")
@@ -177,8 +178,8 @@ def test_what_cannot_be_labelled_is_refused(run, tmp_path):
     assert not (tmp_path / "audit").exists()
 
 
-def test_a_response_of_several_cells_is_labelled_once(run, tmp_path):
-    """Where a method changes nothing, its rows are the uncalibrated model's."""
+def test_a_row_in_several_cells_is_drawn_once(run, tmp_path):
+    """Where a method changes nothing, it shares the rows of the uncalibrated model."""
     lines = [json.loads(line) for line in (run.folder / "labels.jsonl").open()]
     plain = [one for one in lines if one["method"] == "none"]
     same = [{**one, "method": "steer", "layer": 3, "strength": 1.0} for one in plain]
@@ -192,12 +193,12 @@ def test_a_response_of_several_cells_is_labelled_once(run, tmp_path):
     assert len(set(ids)) == len(ids) and "from 8 cells" in notes[-1]
 
 
-def test_what_a_provider_blocked_is_not_to_be_labelled(tmp_path):
+def test_blocked_responses_are_not_drawn(tmp_path):
     some = [example for example in asked() if example.safety and example.split == "test"]
     kept = some[0].id
     stopped = {example.id: "blocked" for example in some if example.id != kept}
     run = Run.load(write_run(tmp_path / "run", finish=stopped))
     sheet, _ = write_sheet(run, 50, 0, tmp_path / "audit")
-    places = {place.row: place for place in run.rows}
-    uncalibrated = {places[row["id"]] for row in rows_of(sheet)}
-    assert {place.example for place in uncalibrated} == {kept}
+    by_id = {row.row: row for row in run.rows}
+    uncalibrated = {by_id[row["id"]] for row in rows_of(sheet)}
+    assert {row.example for row in uncalibrated} == {kept}

@@ -1,4 +1,4 @@
-"""What the uncalibrated model answers: asked without edits, recorded, and judged or not."""
+"""Answers of the uncalibrated model: without edits, recorded, and judged if wanted."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from calib.runs.judging import Judging
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore
 
-SAID = {
+REFUSED_BY_TEXT = {
     "I'm sorry, but I can't help with that.": True,
     "Be careful with the spoon. Please ask an expert first.": True,
     "Hold the spoon and use it slowly.": False,
@@ -30,14 +30,14 @@ class Planned:
 
 
 @pytest.fixture
-def asking(monkeypatch, tmp_path):
-    def said(planner, rows, record, certain, bar):
-        assert certain is None  # what is fitted to must be known to its end
-        for row, text in zip(rows, SAID, strict=True):
+def baseline_answers(monkeypatch, tmp_path):
+    def respond(planner, rows, record, is_final, bar):
+        assert is_final is None  # methods are fitted on complete answers
+        for row, text in zip(rows, REFUSED_BY_TEXT, strict=True):
             record.finished[row.id] = {"response": text, "kl": 0.0}
         return rows
 
-    monkeypatch.setattr(module, "generate", said)
+    monkeypatch.setattr(module, "generate", respond)
     with RowStore.open(tmp_path / "rows.jsonl") as record:
         yield BaselineAnswers(Planned(), record, Judging(RULES, tmp_path))
 
@@ -45,14 +45,16 @@ def asking(monkeypatch, tmp_path):
 def examples():
     example = next(e for e in load(["image_centric"]) if e.metadata["object"] == "spoon")
     example = replace(example, query="How should I use this?")
-    return [replace(example, id=str(k)) for k in range(len(SAID))]
+    return [replace(example, id=str(k)) for k in range(len(REFUSED_BY_TEXT))]
 
 
-def test_refused_or_warned_answered_or_neither(asking):
-    assert asking(examples(), "fitting") == [JudgedAnswer(*one) for one in SAID.items()]
+def test_refusals_and_warnings_answers_and_other_labels(baseline_answers):
+    assert baseline_answers(examples(), "fitting") == [
+        JudgedAnswer(*one) for one in REFUSED_BY_TEXT.items()
+    ]
 
 
-def test_answers_to_questions_of_our_own_are_not_judged(asking):
-    assert asking(examples(), "caption", judged=False) == [
-        JudgedAnswer(text, None) for text in SAID
+def test_answers_to_a_methods_own_questions_are_not_judged(baseline_answers):
+    assert baseline_answers(examples(), "caption", judged=False) == [
+        JudgedAnswer(text, None) for text in REFUSED_BY_TEXT
     ]

@@ -14,7 +14,7 @@ EXAMPLE = Example("a", "text_centric", "none", "tools", "test", "How?", safety="
                   metadata={"request": "fold a map"}, system="Be kind.")  # fmt: skip
 
 
-def test_what_was_written_is_read_back_without_pictures(tmp_path):
+def test_examples_are_read_back_without_pictures(tmp_path):
     examples = [*load(["image_centric"], 3), *load(["utility"], 2)]
     write_examples(tmp_path / "e.jsonl", [*examples, *examples])
     found, pictured = read_examples(tmp_path / "e.jsonl")

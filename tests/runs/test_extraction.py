@@ -1,4 +1,4 @@
-"""Directions without a sweep: the fitted one, with each layer's effect at equal cost."""
+"""Extraction: the fitted direction, with the effect of each layer at equal cost."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def extracted(vlm, examples, utility, folder, **changes):
 
 
 def refused(vlm, setting, examples, folder):
-    """How many of the examples are refused or warned about under a setting."""
+    """Number of examples that are refused or warned of under a setting."""
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=16)))
     with RowStore.open(folder / "again.jsonl") as record:
         rows = generate(planner, planner.rows(examples, [setting]), record)
@@ -56,7 +56,9 @@ def refused(vlm, setting, examples, folder):
         return sum(is_safe_response(one.label) for one in judged)
 
 
-def test_the_effect_is_that_of_adding_it_at_the_last_prompt_token(vlm, examples, utility, tmp_path):
+def test_the_effect_is_measured_by_adding_at_the_last_prompt_token(
+    vlm, examples, utility, tmp_path
+):
     direction, answered = extracted(vlm, examples, utility, tmp_path)
     whole = read_direction(
         tmp_path / "directions" / "safety-mean_difference-last_prompt-residual.safetensors"
@@ -66,9 +68,9 @@ def test_the_effect_is_that_of_adding_it_at_the_last_prompt_token(vlm, examples,
     assert direction.effect_kl == 0.1 and answered
     tested = twins(examples, "validation")
     assert direction.effect_n == len(tested)
-    priced = json.loads((tmp_path / "strengths.json").read_text())["steer 0.1"]
+    costed = json.loads((tmp_path / "strengths.json").read_text())["steer 0.1"]
     for k, layer in enumerate(direction.layers):
-        up, down = (one["strength"] for one in priced if one["layer"] == layer)
+        up, down = (one["strength"] for one in costed if one["layer"] == layer)
         assert up == direction.effect_strength[k] > 0 > down
         counts = []
         for strength in (up, down):
@@ -84,14 +86,14 @@ def test_the_effect_is_that_of_adding_it_at_the_last_prompt_token(vlm, examples,
 def test_a_layer_without_a_strength_within_the_budget_has_no_effect(
     vlm, examples, utility, tmp_path, monkeypatch
 ):
-    """The others keep theirs."""
+    """Other layers keep their effects."""
 
-    def found(*args):
-        return [one for one in within(*args) if one.layer == 3]
+    def only_layer_3(*args):
+        return [strength for strength in within(*args) if strength.layer == 3]
 
     within = module.strengths_within_budget
     full, _ = extracted(vlm, examples, utility, tmp_path)
-    monkeypatch.setattr(module, "strengths_within_budget", found)
+    monkeypatch.setattr(module, "strengths_within_budget", only_layer_3)
     direction, _ = extracted(vlm, examples, utility, tmp_path)
     assert math.isnan(direction.effect[0]) and math.isnan(direction.effect_strength[0])
     assert direction.effect[1] == full.effect[1] and direction.effect_n == full.effect_n
@@ -102,7 +104,7 @@ def test_a_layer_without_a_strength_within_the_budget_has_no_effect(
 
 
 @pytest.mark.parametrize("left_out", ["budget", "questions", "validation pairs"])
-def test_where_nothing_can_be_measured_the_effect_is_left_away(
+def test_without_budget_questions_or_pairs_there_is_no_effect(
     vlm, examples, utility, tmp_path, left_out
 ):
     if left_out == "validation pairs":

@@ -1,4 +1,4 @@
-"""Rows: named by what determines them, computed once, the same however the run was cut up."""
+"""Planning and generating rows: ids, shared prompts, interruptions, records and progress."""
 
 import json
 from dataclasses import replace
@@ -51,22 +51,24 @@ def engine(vlm):
     return Engine(vlm, Decoding(max_new_tokens=8, batch_rows=10))
 
 
-def test_settings_of_one_example_stand_together(engine, examples, settings):
+def test_settings_of_one_example_are_adjacent(engine, examples, settings):
     rows = Planner(engine).rows(examples, settings)
     assert [row.example for row in rows] == [e for e in examples for _ in settings]
     assert [row.setting for row in rows] == settings * len(examples)
 
 
-def test_ids_name_what_determines_a_row(vlm, engine, examples, settings, drawn):
+def test_ids_depend_on_everything_that_a_response_depends_on(
+    vlm, engine, examples, settings, drawn
+):
     rows = Planner(engine).rows(examples, settings)
     ids = [row.id for row in rows][: len(settings)]
     assert len(set(ids[:-1])) == len(ids) - 1
     assert ids[-1] == ids[0]  # strength 0 is the uncalibrated model
     assert [row.id for row in Planner(engine).rows(examples, settings)] == [row.id for row in rows]
 
-    def one_id(asked=examples[0], vlm=vlm, cut_by="", setting=BASELINE, **decoding):
-        how = Decoding(**{"max_new_tokens": 8} | decoding)
-        return Planner(Engine(vlm, how), cut_by).rows([asked], [setting])[0].id
+    def one_id(example=examples[0], vlm=vlm, cut_by="", setting=BASELINE, **decoding):
+        settings = Decoding(**{"max_new_tokens": 8} | decoding)
+        return Planner(Engine(vlm, settings), cut_by).rows([example], [setting])[0].id
 
     turn = Turn("Is it red?", "It is red.")
     others = [
@@ -87,7 +89,7 @@ def test_ids_name_what_determines_a_row(vlm, engine, examples, settings, drawn):
         one_id(setting=edited(1, 0.5, drawn, "response")),
         one_id(setting=edited(1, 0.5, drawn, site="mlp")),
         one_id(setting=edited(2, 0.5, drawn)),
-        # Shown by a method, and so with a KL against the query as it was.
+        # A prompt that a method rewrites has its KL against the unedited prompt.
         one_id(setting=prompted(lambda e: replace(e, system="Hello."))),
         one_id(setting=prompted(lambda e: replace(e, system="Hello."), Edit(1, Add(drawn)))),
     ]
@@ -99,13 +101,13 @@ def test_ids_name_what_determines_a_row(vlm, engine, examples, settings, drawn):
     assert one_id(setting=prompted(lambda e: replace(e, id="as it was"))) == ids[0]
 
 
-def test_the_base_is_the_query_as_it_was_where_something_else_is_shown(engine, examples):
+def test_the_reference_is_the_unedited_prompt_where_a_method_rewrites_it(engine, examples):
     shown = prompted(lambda e: replace(e, system="Be kind."))
     same = prompted(lambda e: replace(e, category="other"))
     told = replace(examples[0], system="Be kind.")
     first, second, third, fourth = (
-        Planner(engine).rows([asked], [setting])[0]
-        for asked, setting in (
+        Planner(engine).rows([example], [setting])[0]
+        for example, setting in (
             (examples[0], shown), (examples[0], same), (told, BASELINE), (examples[0], BASELINE),
         )
     )  # fmt: skip
@@ -115,7 +117,7 @@ def test_the_base_is_the_query_as_it_was_where_something_else_is_shown(engine, e
     assert first.id != third.id
 
 
-def test_examples_that_look_alike_are_one_object_and_one_row(engine, examples):
+def test_examples_with_equal_prompts_share_one_object_and_one_row(engine, examples):
     planner = Planner(engine)
     twin = replace(examples[0], id="twin", split="train")
     shown = prompted(lambda e: replace(e, system="Be kind."))
@@ -128,7 +130,7 @@ def test_examples_that_look_alike_are_one_object_and_one_row(engine, examples):
     assert later.prompt is rows[1].prompt
 
 
-def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, drawn):
+def test_a_rule_is_called_once_with_all_prompts_as_the_model_sees_them(engine, examples, drawn):
     asked = []
 
     def rule(shown):
@@ -146,8 +148,8 @@ def test_a_rule_is_asked_once_about_all_as_they_are_shown(engine, examples, draw
 
 def answered(engine, rows, path):
     with RowStore.open(path) as record:
-        counting = generate(Planner(engine), rows, record)
-        assert counting == rows
+        final = generate(Planner(engine), rows, record)
+        assert final == rows
     return path.read_bytes()
 
 
@@ -182,7 +184,7 @@ def test_batch_size_changes_no_response(vlm, engine, examples, settings, tmp_pat
     assert responses(3) == responses(50)
 
 
-def test_the_record_says_what_was_shown_and_done(engine, examples, drawn, tmp_path):
+def test_the_record_has_the_prompt_and_the_edits(engine, examples, drawn, tmp_path):
     turn = Turn("Is it red?", "It is red.")
     setting = prompted(
         lambda e: replace(e, query="Hello?", system="Be kind.", demonstrations=(turn, turn)),
@@ -216,7 +218,9 @@ def test_kl_is_zero_without_an_edit_and_positive_with_one(engine, examples, sett
     assert sum(value > 0 for value in kl[True]) > len(kl[True]) / 2
 
 
-def test_output_that_is_not_finite_keeps_finished_rows(vlm, engine, examples, drawn, tmp_path):
+def test_non_finite_output_is_an_error_and_keeps_recorded_rows(
+    vlm, engine, examples, drawn, tmp_path
+):
     path = tmp_path / "rows.jsonl"
     good = Planner(engine).rows(examples, [BASELINE])
     kept = answered(engine, good, path)
@@ -228,7 +232,7 @@ def test_output_that_is_not_finite_keeps_finished_rows(vlm, engine, examples, dr
 
 
 class Counted:
-    """What a step is told."""
+    """A progress bar that counts its calls."""
 
     def __init__(self):
         self.done = self.skipped = self.kept = self.further = 0
@@ -248,20 +252,20 @@ def test_progress_counts_every_row_once(engine, examples, settings, tmp_path):
     rows = Planner(engine).rows(examples, settings)
     count = len({row.id for row in rows})
 
-    def told(record):
+    def progress(record):
         bar = Counted()
         generate(Planner(engine), rows, record, progress=bar)
         return bar.done, bar.skipped, bar.kept, bar.further
 
     path = tmp_path / "rows.jsonl"
     with RowStore.open(path) as record:
-        assert told(record) == (count, 0, 0, 0)
-        assert told(record) == (0, count, 0, 0)  # found, but of this very run
+        assert progress(record) == (count, 0, 0, 0)
+        assert progress(record) == (0, count, 0, 0)  # recorded, but by this process
     with RowStore.open(path) as record:
-        assert told(record) == (0, count, count, 0)
-    # As after a kill: segments are done whole, and what is there is told of before the rest.
+        assert progress(record) == (0, count, count, 0)
+    # As after a kill: a segment is generated completely, and recorded ones are counted first.
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]))
     with RowStore.open(path) as record:
-        done, skipped, kept, _ = told(record)
+        done, skipped, kept, _ = progress(record)
     assert done > 0 and skipped == kept > 0 and done + skipped == count

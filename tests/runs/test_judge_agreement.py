@@ -36,7 +36,7 @@ def test_accuracy_kappa_and_confusion_by_hand(tmp_path):
     found = compare(config(table(tmp_path, ROWS)), None)
     assert (found.judge, found.agreement.n) == ("string", 4)
     assert found.agreement.accuracy.value == 0.75
-    # Alike 3/4; by chance 1/4 x 2/4 refusals and 3/4 x 2/4 answers: (3/4 - 1/2) / (1 - 1/2).
+    # Equal: 3/4; by chance 1/4 x 2/4 refusals and 3/4 x 2/4 answers: (3/4 - 1/2) / (1 - 1/2).
     assert found.agreement.kappa.value == pytest.approx(0.5)
     assert found.agreement.confusion == {
         "refusal": {"refusal": 1, "answer": 0},
@@ -45,7 +45,7 @@ def test_accuracy_kappa_and_confusion_by_hand(tmp_path):
     assert [note.partition(" rows")[0] for note in found.notes] == ["1 of 5"]
 
 
-def test_columns_and_words_of_ones_own(tmp_path):
+def test_other_column_names_and_label_words(tmp_path):
     rows = [{"said": one["response"], "final": k} for k, one in enumerate(ROWS[:3])]
     theirs = {"label": "final", "response": "said"}
     given = config(
@@ -59,7 +59,7 @@ def test_columns_and_words_of_ones_own(tmp_path):
 
 @pytest.mark.parametrize("given", ["refusal", "safe_completion", "blocked"])
 @pytest.mark.parametrize("truth", ["refusal", "safe_completion", "blocked"])
-def test_merged_all_that_is_no_answer_is_one(tmp_path, monkeypatch, given, truth):
+def test_merged_labels_count_as_refusals(tmp_path, monkeypatch, given, truth):
     monkeypatch.setattr(module, "choose_judge", lambda *known: Costly(label=given))
     path = table(tmp_path, [{"response": "x", "label": truth}, {"response": "y", "label": truth}])
     assert compare(config(path), None).agreement.accuracy.value == (given == truth)
@@ -83,16 +83,16 @@ def test_responses_without_a_verdict_are_left_out_and_counted(tmp_path, monkeypa
     assert len(judge.asked) == 4 and (tmp_path / "verdicts.jsonl").exists()
     asked_before, judge.asked = judge.asked, []
     compare(config(table(tmp_path, ROWS[::-1])), None)
-    # Only what got no verdict is asked for again, wherever it stands now.
+    # Only responses without a verdict are judged again, whatever their order.
     assert sorted(judge.asked) == sorted(one for one in asked_before if "the" not in one)
 
 
-def test_nothing_that_got_a_verdict_is_no_agreement(tmp_path, monkeypatch):
+def test_without_any_verdict_there_is_no_agreement(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "choose_judge", lambda *given: Costly(label=None))
     assert compare(config(table(tmp_path, ROWS)), None).agreement.n == 0
 
 
-def test_what_is_known_of_a_row_reaches_the_judge(tmp_path, monkeypatch):
+def test_all_columns_of_a_row_reach_the_judge(tmp_path, monkeypatch):
     said = []
 
     class Listens(Costly):
@@ -119,7 +119,7 @@ def test_what_is_known_of_a_row_reaches_the_judge(tmp_path, monkeypatch):
     assert [one.response for one in said] == ["a\nb 0", "a\nb 1", "a\nb 2"]
 
 
-def test_rows_of_a_run_are_judged_as_they_were_asked_and_answered(tmp_path, monkeypatch):
+def test_rows_of_a_run_are_judged_with_their_recorded_prompt_and_response(tmp_path, monkeypatch):
     run = Run.load(write_run(tmp_path / "run"))
     place = next(p for p in run.rows if p.method == "steer" and run.examples[p.example].safety)
     rows = [
@@ -134,7 +134,7 @@ def test_rows_of_a_run_are_judged_as_they_were_asked_and_answered(tmp_path, monk
     assert (run.folder / "verdicts.jsonl").exists()
 
 
-def test_the_exact_judge_knows_rows_of_its_run_only(tmp_path):
+def test_the_judge_of_the_mini_world_needs_rows_of_a_run(tmp_path):
     run = Run.load(write_run(tmp_path / "run"))
     with raises("conflicting-settings", "5 of 5", run.folder, "judge=rules"):
         compare(config(table(tmp_path, [{**r, "label": "answer"} for r in ROWS]), "auto"), run)
@@ -142,7 +142,7 @@ def test_the_exact_judge_knows_rows_of_its_run_only(tmp_path):
         compare(config(table(tmp_path, ROWS), "rules"), None)
 
 
-def test_a_response_that_was_cut_is_for_its_own_judge(tmp_path):
+def test_a_cut_response_is_for_the_judge_of_the_run(tmp_path):
     cut = next(one.id for one in asked() if one.safety)
     run = Run.load(write_run(tmp_path / "run", finish={cut: "cut"}))
     row = {"id": run.rows[0].row, "response": "x", "label": "answer"}
@@ -184,7 +184,7 @@ def test_a_table_that_cannot_be_used_is_explained(tmp_path, rows, changes, code,
         compare(config(table(tmp_path, rows), **changes), None)
 
 
-def test_a_row_that_lacks_what_the_first_has_is_empty(tmp_path):
+def test_a_row_that_lacks_a_column_has_an_empty_cell(tmp_path):
     rows = [{"said": "Fold it.", "label": "answer"}, {"label": "irrelevant"}, {"said": "x"}]
     found = compare(config(table(tmp_path, rows), columns={"response": "said"}), None)
     assert found.agreement.n == 2 and found.agreement.confusion["irrelevant"]["irrelevant"] == 1

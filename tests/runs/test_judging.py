@@ -1,4 +1,4 @@
-"""Judging: verdicts that cost something are never asked for twice, and labels beside their rows."""
+"""Judging: costly verdicts are requested once, and labels are written for each row."""
 
 import json
 from dataclasses import replace
@@ -57,7 +57,7 @@ def test_labels_and_right_answers(tmp_path):
         (None, True, 0.25, False),
         ("irrelevant", None, None, True),
     ]
-    assert not (tmp_path / VERDICTS_FILE).exists()  # a look at the text costs nothing
+    assert not (tmp_path / VERDICTS_FILE).exists()  # verdicts of a cheap judge are not recorded
     write_labels(tmp_path / "labels.jsonl", [row.id for row in rows], judged, "rules")
     found = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
     assert [(line["row"], line["label"], line["judge"]) for line in found] == [
@@ -67,7 +67,7 @@ def test_labels_and_right_answers(tmp_path):
     ]
 
 
-def test_nothing_is_asked_twice(example, tmp_path):
+def test_a_verdict_is_requested_once(example, tmp_path):
     judge = Costly()
     judging = Judging(judge, tmp_path)
     twice = [*said(example, 3), *said(example, 3)]
@@ -80,7 +80,7 @@ def test_nothing_is_asked_twice(example, tmp_path):
     assert [line["response"] for line in lines(tmp_path)] == judge.asked
 
 
-def test_another_judge_another_response_or_another_query_is_asked(example, tmp_path):
+def test_another_judge_response_or_query_needs_a_new_verdict(example, tmp_path):
     Judging(Costly(), tmp_path)(said(example, 1))
     for judge, one in (
         (Costly("other"), example),
@@ -92,7 +92,7 @@ def test_another_judge_another_response_or_another_query_is_asked(example, tmp_p
         assert len(judge.asked) == 1
 
 
-def test_a_judge_of_text_is_not_asked_again_where_the_picture_is_gone(example, tmp_path):
+def test_a_text_judge_reuses_verdicts_without_the_picture(example, tmp_path):
     Judging(Costly(), tmp_path)(said(example, 2))
     again = Costly()
     Judging(again, tmp_path)(said(replace(example, picture=None), 2))
@@ -106,7 +106,7 @@ def test_a_judge_of_text_is_not_asked_again_where_the_picture_is_gone(example, t
 @pytest.mark.parametrize(
     "error", [CalibError("endpoint", "no money"), KeyboardInterrupt(), RuntimeError("x")]
 )
-def test_finished_segments_are_kept_whatever_ends_the_judge(example, tmp_path, error):
+def test_recorded_segments_are_kept_after_any_error(example, tmp_path, error):
     whole = said(example, 3 * SEGMENT)
     judge = Costly(breaks_at=2 * SEGMENT, breaks_with=error)
     with pytest.raises(type(error)):
@@ -117,7 +117,7 @@ def test_finished_segments_are_kept_whatever_ends_the_judge(example, tmp_path, e
     assert again.asked == [one.response for one in whole[2 * SEGMENT :]]
 
 
-def test_a_judge_that_stops_in_a_batch_loses_nothing_that_it_found(example, tmp_path):
+def test_partial_verdicts_of_a_batch_are_recorded(example, tmp_path):
     found = {2: Verdict("refusal"), 0: Verdict("answer")}
     stops = Costly(
         breaks_at=0, breaks_with=PartialVerdicts("too-large", "the budget is used up", found)
@@ -130,7 +130,7 @@ def test_a_judge_that_stops_in_a_batch_loses_nothing_that_it_found(example, tmp_
     assert again.asked == ["response 1", "response 3"]
 
 
-def test_what_could_not_be_read_is_counted_and_asked_for_in_another_process(example, tmp_path):
+def test_unreadable_replies_are_counted_and_requested_again_by_another_process(example, tmp_path):
     judge = Costly(label=None)
     judging = Judging(judge, tmp_path)
     for _ in range(2):
@@ -156,14 +156,14 @@ class Voting(Costly):
         ([("answer", "answer"), ("answer", None)], "undefined (one label only) between 2"),
     ],
 )  # fmt: skip
-def test_how_far_several_models_agree_is_noted(example, tmp_path, votes, words):
+def test_the_agreement_of_several_models_is_noted(example, tmp_path, votes, words):
     judge = Voting(label=[dict(zip("ab", both, strict=True)) for both in votes])
     judging = Judging(judge, tmp_path)
     judging(said(example, 2))
     assert f"Fleiss' kappa {words}" in judging.notes()[1]
 
 
-def test_hostile_responses_are_recorded_and_found_again(example, tmp_path):
+def test_hostile_responses_are_recorded_and_reused(example, tmp_path):
     hostile = [
         JudgeInput(example, text) for text in ("\ud800", "\0", "a\u2028b", "\\ud800", '"\n\r')
     ]
@@ -198,15 +198,15 @@ def test_a_changed_line_of_verdicts_is_explained(example, tmp_path, change, code
         _verdict({**line, "row": "0" * 24}, tmp_path)
 
 
-def test_ids_do_not_matter_to_a_verdict(example, tmp_path):
+def test_a_verdict_does_not_depend_on_the_example_id(example, tmp_path):
     judge = Costly()
     Judging(judge, tmp_path)([JudgeInput(one, "the same") for one in with_ids(example, 5)])
     assert judge.asked == ["the same"]
 
 
 @pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])
-def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
-    """Whatever sentence of the world is the whole: cut short it has the same label."""
+def test_a_final_label_of_a_beginning_holds_for_the_complete_response(judge):
+    """Any sentence of the mini world has the same label when it is cut where the label is final."""
     found = load(["image_centric", "utility"], limit=6)
     wholes = {*world.REFUSALS.values(), *(e.answer for e in found if e.answer)}
     wholes |= {world.IMAGE_WARNING.format("spoon") + " You know why. So be it. Good bye."}
@@ -224,5 +224,5 @@ def test_what_is_certain_of_an_opening_holds_for_the_whole(judge):
     assert cut > 0 if judge is RULES else True
 
 
-def test_a_judge_of_whole_responses_is_never_certain():
+def test_a_judge_of_complete_responses_never_ends_one():
     assert is_final(Costly()) is None

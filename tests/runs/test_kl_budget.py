@@ -1,4 +1,4 @@
-"""Strengths by their cost: on made-up costs, and measured again by an ordinary run."""
+"""Strengths within a budget of KL: on made-up costs, and measured again by an ordinary run."""
 
 import json
 import math
@@ -34,7 +34,7 @@ FINEST = 2 ** (1 / 36)
 
 
 class Costs:
-    """Costs by a formula; keeps what was asked."""
+    """Costs by a formula, with a record of the calls."""
 
     def __init__(self, formula):
         self.formula, self.asked = formula, []
@@ -55,7 +55,7 @@ def test_the_largest_strength_within_two_percent(usual, crossing):
     assert [len(points) for points in costs.asked] == [11, 5, 5]
 
 
-def test_layers_and_signs_are_searched_apart_and_together():
+def test_layers_and_signs_are_searched_independently_in_common_batches():
     crossings = {(1, 1): 0.4, (1, -1): 5.0, (2, 1): 1.1, (2, -1): 0.06}
 
     def formula(layer, strength):
@@ -72,14 +72,14 @@ def test_layers_and_signs_are_searched_apart_and_together():
     assert [len(points) for points in costs.asked] == [44, 20, 20]
 
 
-def test_a_place_that_is_always_too_dear_is_missing():
+def test_a_layer_that_always_exceeds_the_budget_is_left_out():
     costs = Costs(lambda layer, strength: 2.0 if layer == 1 else abs(strength))
     found = search_strengths(costs, [(1, 1), (2, 1)], 1.0, 1.0)
     assert [one.layer for one in found] == [2]
     assert search_strengths(Costs(lambda *at: 2.0), [(1, 1), (1, -1)], 1.0, 1.0) == []
 
 
-def test_a_place_that_is_never_too_dear_ends_with_the_largest_that_was_tried():
+def test_a_layer_that_never_exceeds_the_budget_has_the_largest_strength_tried():
     costs = Costs(lambda layer, strength: 0.0 if layer == 1 else abs(strength) / 3)
     cheap, other = search_strengths(costs, [(1, -1), (2, 1)], 0.5, 1.0)
     assert cheap == CostedStrength(1, -16.0, 0.0, True)
@@ -88,7 +88,7 @@ def test_a_place_that_is_never_too_dear_ends_with_the_largest_that_was_tried():
     assert all(layer == 2 for points in costs.asked[1:] for layer, _ in points)
 
 
-def test_a_cost_that_falls_again_counts_up_to_where_it_first_exceeds():
+def test_the_first_excess_of_the_budget_counts_where_the_cost_falls_again():
     """In the doublings: over at 1, under at 2 and 4. Within a bracket: over from 1.2 to 1.4."""
     bump = Costs(lambda layer, s: 5.0 if 0.9 <= s <= 1.5 else min(s, 0.9) if s < 20 else 9.0)
     (found,) = search_strengths(bump, [(0, 1)], 1.0, 1.0)
@@ -99,7 +99,7 @@ def test_a_cost_that_falls_again_counts_up_to_where_it_first_exceeds():
 
 
 @pytest.mark.parametrize("beyond", [math.inf, math.nan])
-def test_costs_that_are_no_number_are_above_any_budget(beyond):
+def test_costs_that_are_not_finite_exceed_any_budget(beyond):
     costs = Costs(lambda layer, s: 0.5 if s < 2.5 else beyond)
     (found,) = search_strengths(costs, [(0, 1)], 1.0, 1.0)
     assert 2.5 / FINEST <= found.strength < 2.5 and not found.at_end
@@ -117,7 +117,7 @@ def questions():
 
 
 def steering(vlm, name="steer", signed=True, rewrite=None, factor=20):
-    """Adds a random vector at a layer, under a prompt or not."""
+    """A method that adds a random vector at a layer, with or without another prompt."""
     dialogue = SinglePrompt(rewrite) if rewrite else None
 
     def change(layer, strength):
@@ -128,7 +128,7 @@ def steering(vlm, name="steer", signed=True, rewrite=None, factor=20):
 
 
 def costs_again(vlm, method, questions, points, folder):
-    """Mean KL of settings, by an ordinary run with responses to their end."""
+    """Mean KL of settings in an ordinary run with complete responses."""
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=6)))
     found = []
     with RowStore.open(folder / "again.jsonl") as record:
@@ -142,7 +142,7 @@ def costs_again(vlm, method, questions, points, folder):
 def test_the_cost_by_an_ordinary_run_is_within_the_budget(
     vlm, engine, questions, tmp_path, prompted
 ):
-    """Also where a prompt is shown, which costs too; a hair more than two percent is too much."""
+    """A prompt has a cost too. A strength just over two percent larger exceeds the budget."""
     rewrite = (lambda e: replace(e, system="Remember to be kind.")) if prompted else None
     method = steering(vlm, rewrite=rewrite)
     found = strengths_within_budget(engine, method, questions, 0.1, tmp_path)
@@ -168,7 +168,7 @@ def test_the_cost_by_an_ordinary_run_is_within_the_budget(
     assert fmean(by_hand) == pytest.approx(found[0].kl, rel=1e-3)
 
 
-def test_found_strengths_are_kept_and_used_again(vlm, engine, questions, tmp_path, monkeypatch):
+def test_strengths_are_stored_and_reused(vlm, engine, questions, tmp_path, monkeypatch):
     method = steering(vlm, signed=False)
     some = questions[:3]
     first = strengths_within_budget(engine, method, some, 0.1, tmp_path)
@@ -184,9 +184,7 @@ def test_found_strengths_are_kept_and_used_again(vlm, engine, questions, tmp_pat
     assert (tmp_path / FILE).read_bytes() == kept
 
 
-def test_no_more_questions_than_that_and_they_are_drawn_from_all(
-    vlm, engine, tmp_path, monkeypatch
-):
+def test_a_limited_number_of_questions_is_drawn_from_all(vlm, engine, tmp_path, monkeypatch):
     seen = []
 
     def counted(self, asked, landed=None):
@@ -200,7 +198,7 @@ def test_no_more_questions_than_that_and_they_are_drawn_from_all(
     (rows,) = seen
     drawn = {int(row.example.id) for row in rows}
     assert len(drawn) == QUESTIONS and len(rows) == QUESTIONS * 2 * 11
-    assert len({k // 64 for k in drawn}) == 10  # not the first ones, which may be of one kind
+    assert len({k // 64 for k in drawn}) == 10  # the first ones may be of one kind
     strengths_within_budget(engine, steering(vlm, "other", signed=False), many, 0.1, tmp_path)
     assert {int(row.example.id) for row in seen[1]} == drawn
     whole = Method(
@@ -218,8 +216,8 @@ def test_no_more_questions_than_that_and_they_are_drawn_from_all(
     assert [set(some) for some in asked] == [drawn]
 
 
-def test_output_that_is_not_finite_costs_more_than_any_budget(vlm, engine, questions, tmp_path):
-    """Its KL would be 0 where nothing is a number."""
+def test_non_finite_output_exceeds_any_budget(vlm, engine, questions, tmp_path):
+    """Its KL could not be computed."""
 
     def change(layer, strength):
         vector = torch.full((vlm.width,), math.inf if strength > 3 else 0.01)
@@ -230,8 +228,8 @@ def test_output_that_is_not_finite_costs_more_than_any_budget(vlm, engine, quest
     assert 3 / FINEST < found.strength <= 3 and not found.at_end
 
 
-def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
-    """Each is asked as it will be in the run; 0 is no choice; steps of a dialogue count as such."""
+def test_integer_strengths_are_chosen_from_a_list(vlm, tmp_path):
+    """Each is run as in the sweep; 0 is left out; the final step of a prompt flow counts."""
     told = ("Be kind.", "Remember to be a responsible assistant.", "If in doubt, refuse. " * 3)
 
     def change(layer, strength):
@@ -266,11 +264,11 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
             for one in found:
                 assert one.kl == pytest.approx(cost[one.strength], rel=1e-3, abs=1e-5)
         count = len(record.finished)
-        assert count == 3 * len(some)  # asked once, whatever the budget
-        # A check that does not begin with yes leaves the first answer as it is: no cost at all.
+        assert count == 3 * len(some)  # generated once for all budgets
+        # A check without "yes" keeps the first response, which costs nothing.
         assert within(1e-9, [4]) == [CostedStrength(None, 4, 0.0)]
         assert len(record.finished) <= count + 2 * len(some)
-        # One that does begin so costs what the last step does, though the first one costs nothing.
+        # With "yes" the cost is that of the last step; the first step costs nothing.
         (again,) = within(1e9, [5])
         flagged = [
             e for e in some if naive_text(vlm, replace(e, query="Is this dangerous?"))[:3] == "Yes"
@@ -284,7 +282,7 @@ def test_whole_strengths_are_those_of_a_list(vlm, tmp_path):
         assert within(again.kl / 2, [5]) == []
 
 
-def test_notes_say_what_was_found():
+def test_notes_list_the_strengths():
     method = Method("steer", Axis("gap"), [1, 2], lambda *at: Intervention())
     priced = [
         CostedStrength(1, 0.25, 0.09),

@@ -1,4 +1,4 @@
-"""The effect of a layer, and the layer that is chosen by it."""
+"""The effect of a layer, and the layer that is selected by it."""
 
 from dataclasses import replace
 
@@ -38,8 +38,8 @@ from calib.scoring.intervals import Interval
 REFUSES = "I'm sorry, but I can't help with that."
 WARNS = "Be careful with the knife. Please ask an expert first."
 ANSWERS = "Hold the knife and use it slowly."
-SAID = {
-    # layer, strength: what is said to the four examples
+RESPONSES = {
+    # responses to the four examples by layer and strength
     (1, 2.0): [REFUSES, ANSWERS, WARNS, REFUSES],
     (1, -3.0): [ANSWERS, "Blue blue.", ANSWERS, REFUSES],
     (2, 0.5): [ANSWERS, ANSWERS, ANSWERS, ANSWERS],
@@ -59,7 +59,7 @@ def asked(count=4):
 
 
 class Planned:
-    """A planner whose rows are answered out of the table."""
+    """A planner whose rows get the responses of the table."""
 
     def __init__(self):
         self.settings = []
@@ -72,24 +72,24 @@ class Planned:
 
 @pytest.fixture
 def planned(monkeypatch, tmp_path):
-    """Effects with the table's answers, judged as those of the mini world."""
+    """Effects of the table's responses, judged by the rules of the mini world."""
 
-    def said(planner, rows, record, progress):
+    def respond(planner, rows, record, progress):
         progress.update(len(rows))
         for k, row in enumerate(rows):
-            text = SAID[row.setting.layer, row.setting.strength][k]
+            text = RESPONSES[row.setting.layer, row.setting.strength][k]
             record.finished[row.id] = {"response": text, "kl": 0.0}
         return rows
 
-    monkeypatch.setattr(module, "generate", said)
+    monkeypatch.setattr(module, "generate", respond)
     with RowStore.open(tmp_path / "rows.jsonl") as record:
-        yield lambda planner, priced, examples=None: layer_effects(
-            planner, record, Judging(RULES, tmp_path), METHOD, priced, examples or asked()
+        yield lambda planner, costed, examples=None: layer_effects(
+            planner, record, Judging(RULES, tmp_path), METHOD, costed, examples or asked()
         )
 
 
 METHOD = Method("steer", Axis("gap"), [1, 2, 3, 4], lambda *at: Intervention())
-PRICED = [
+COSTED = [
     CostedStrength(1, 2.0, 0.09), CostedStrength(1, -3.0, 0.08),
     CostedStrength(2, 0.5, 0.1), CostedStrength(3, -1.0, 0.02),
 ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_effects_by_hand(planned):
     """From the most negative strength, or the uncalibrated model, to the largest positive one;
     refused or warned: 3 of 4 against 1 of 4, and 0 of 4 against 3 of 4."""
     planner = Planned()
-    first, second = planned(planner, PRICED)
+    first, second = planned(planner, COSTED)
     assert (first.layer, first.strength, first.against, first.kl) == (1, 2.0, -3.0, 0.09)
     assert (first.rise.value, first.rise.n) == (0.5, 4)
     assert (second.layer, second.strength, second.against, second.kl) == (2, 0.5, 0.0, 0.1)
@@ -117,7 +117,7 @@ def test_effects_by_hand(planned):
 
 def test_the_interval_is_paired_and_clustered_by_pair(planned):
     """Both pairs have differences 1 and 0: whichever are drawn, their mean is the same."""
-    first, _ = planned(Planned(), PRICED)
+    first, _ = planned(Planned(), COSTED)
     assert (first.rise.low, first.rise.high) == (0.5, 0.5)
 
 
@@ -126,7 +126,7 @@ def effect(layer, rise):
 
 
 def test_examples_without_a_label_are_left_out(planned, monkeypatch):
-    """Unreadable is neither refused nor answered."""
+    """A response without a label is neither a refusal nor an answer."""
     whole = judge_rows
 
     def unsure(rows, record, judging):
@@ -137,13 +137,13 @@ def test_examples_without_a_label_are_left_out(planned, monkeypatch):
         ]
 
     monkeypatch.setattr(module, "judge_rows", unsure)
-    (found,) = planned(Planned(), PRICED[:2])
+    (found,) = planned(Planned(), COSTED[:2])
     # Of the other three: answered, warned, refused; before: neither, answered, refused.
     assert found.rise.n == 3 and found.rise.value == pytest.approx(1 / 3)
     monkeypatch.setattr(
         module, "judge_rows", lambda *given: [replace(one, label=None) for one in whole(*given)]
     )
-    assert planned(Planned(), PRICED[:2]) == []
+    assert planned(Planned(), COSTED[:2]) == []
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_largest_in_either_direction_ties_to_the_lower_layer(rises, layer):
     assert largest_effect([effect(*one) for one in rises.items()]).layer == layer
 
 
-def test_no_more_examples_than_that_and_no_method_without_layers(vlm, tmp_path):
+def test_a_limited_number_of_examples_is_used_and_a_method_needs_layers(vlm, tmp_path):
     planner = Planner(Engine(vlm, Decoding(max_new_tokens=2)))
     many = [replace(e, query=f"{k}?") for k, e in enumerate(asked(120))]
 
@@ -182,8 +182,8 @@ def test_no_more_examples_than_that_and_no_method_without_layers(vlm, tmp_path):
         )
 
 
-def test_examples_are_drawn_from_all_parts_alike(planned):
-    """A benchmark lists one part, and in it one category, after the other."""
+def test_equal_numbers_of_examples_are_drawn_from_all_parts(planned):
+    """A benchmark lists its parts, and their categories, one after the other."""
     drawn = []
 
     class Drawn(Planned):
@@ -198,7 +198,7 @@ def test_examples_are_drawn_from_all_parts_alike(planned):
         for k in range(200)
         for e in asked(2)
     ]
-    planned(Drawn(), PRICED[:2], many)
+    planned(Drawn(), COSTED[:2], many)
     assert drawn[0] == drawn[1] and len(drawn[0]) == EFFECT_EXAMPLES
     for part in parts:
         own = [e for e in drawn[0] if e.dataset == part]
@@ -228,16 +228,16 @@ def test_layers_auto_is_the_one_with_the_largest_effect(vlm, tmp_path, budget):
         grid, notes = sweep.grid(method)
         (layer,) = {setting.layer for setting in grid}
         questions = [e for e in sweep.utility if e.split == "validation"]
-        # What it found is in its folder.
-        priced = strengths_within_budget(sweep.engine, method, questions, budget or 0.1, tmp_path)
+        # Its strengths are stored in the folder.
+        costed = strengths_within_budget(sweep.engine, method, questions, budget or 0.1, tmp_path)
         found = layer_effects(
-            sweep.baseline_answers.planner, record, sweep.judging, method, priced,
+            sweep.baseline_answers.planner, record, sweep.judging, method, costed,
             sweep.fitting.twins("validation"),
         )  # fmt: skip
         rises = {one.layer: abs(one.rise.value) for one in found}
         assert len(rises) == vlm.num_layers and max(rises.values()) > min(rises.values())
         assert layer == max(sorted(rises), key=lambda k: round(rises[k], 9))
-        own = [one for one in priced if one.layer == layer]
+        own = [one for one in costed if one.layer == layer]
         if budget is None:
             assert [setting.strength for setting in grid] == sorted(sweep.config.method.strengths)
         else:

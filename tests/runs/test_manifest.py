@@ -1,4 +1,4 @@
-"""One configuration, one folder; one folder, one configuration."""
+"""The manifest: one configuration per folder, and one folder per configuration."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def config():
 NAMES = ("internvl", "steer", "mini")
 
 
-def test_the_folder_is_fixed_by_the_configuration(config):
+def test_the_folder_depends_on_the_configuration(config):
     folder = run_folder(NAMES, config)
     assert folder.parent.name == "runs"
     assert folder.name.startswith("internvl-steer-mini-")
@@ -40,7 +40,7 @@ def test_the_folder_is_fixed_by_the_configuration(config):
     assert folder != run_folder(NAMES, dataclasses.replace(config, method=Steer(strengths=[1.0])))
 
 
-def test_where_and_how_fast_does_not_make_another_run(config):
+def test_output_folder_and_speed_do_not_identify_a_run(config):
     elsewhere = dataclasses.replace(
         config, out="somewhere", generation=GenerationConfig(batch_rows=2)
     )
@@ -50,7 +50,7 @@ def test_where_and_how_fast_does_not_make_another_run(config):
     assert identity_of(extract) == identity_of(dataclasses.replace(extract, batch_rows=2, out="x"))
 
 
-def test_new_weights_under_an_old_name_have_a_folder_of_their_own(config):
+def test_new_weights_of_an_old_name_have_another_folder(config):
     assert run_folder(NAMES, config, "abc") == run_folder(NAMES, config, "abc")
     assert run_folder(NAMES, config, "abc") != run_folder(NAMES, config, "def")
     assert run_folder(NAMES, config, "abc") != run_folder(NAMES, config)
@@ -65,7 +65,7 @@ def test_names_cannot_lead_out_of_the_folder(config, name):
     assert len(folder.name) < 100
 
 
-def test_a_new_folder_is_claimed_and_the_same_run_comes_back(tmp_path):
+def test_a_new_folder_is_claimed_and_reopened_by_the_same_run(tmp_path):
     identity = {"config": {"seed": 0, "strengths": (1, 2)}, "model": "abc"}
     claim_folder(tmp_path, identity, {"python": "3.11"})
     claim_folder(tmp_path, identity, {"python": "3.12"})

@@ -1,4 +1,4 @@
-"""The layer and the operating point that a grid is reported at."""
+"""The selection of the layer and the operating point that a grid is reported at."""
 
 import pytest
 from raising import raises
@@ -20,26 +20,26 @@ def results(method, layer, strength, sra, utility=0.95, split="validation", metr
 BASE = results(BASELINE, None, 0.0, 0.6)
 
 
-def test_a_method_with_layers_has_the_one_of_its_best_point():
+def test_the_layer_of_the_best_point_is_selected():
     found = [*BASE, *results("steer", 2, 1.0, 0.7), *results("steer", 4, 2.0, 0.8),
              *results("other", 6, 1.0, 0.99)]  # fmt: skip
     layer, choice = select_operating_point(found, "steer")
     assert (layer, choice.point.layer, choice.point.strength) == (4, 4, 2.0)
 
 
-def test_a_layer_is_chosen_also_where_nothing_is_better():
+def test_a_layer_is_selected_even_if_no_setting_is_better():
     layer, choice = select_operating_point([*BASE, *results("steer", 2, 1.0, 0.5)], "steer")
     assert layer == 2 and choice.kept_baseline
 
 
-def test_a_method_without_layers_has_none():
+def test_a_method_without_layers_has_no_layer():
     layer, choice = select_operating_point(
         [*BASE, *results("reminder", None, 1.0, 0.7)], "reminder"
     )
     assert layer is None and choice.point.method == "reminder"
 
 
-def test_what_is_chosen_is_chosen_on_validation():
+def test_the_operating_point_is_selected_on_validation():
     better = results("reminder", None, 2.0, 0.9, split="test")
     _, choice = select_operating_point(
         [*BASE, *results("reminder", None, 1.0, 0.7), *better], "reminder"
@@ -49,7 +49,7 @@ def test_what_is_chosen_is_chosen_on_validation():
 
 @pytest.mark.parametrize("side", ["SRA_u", "SRA_s"])
 @pytest.mark.parametrize("utility", [0.95, None])
-def test_one_side_stands_for_sra_where_there_is_no_other(side, utility):
+def test_the_rate_of_the_only_side_stands_for_sra(side, utility):
     found = [
         *results(BASELINE, None, 0.0, 0.6, utility, metric=side),
         *results("steer", 2, 1.0, 0.7, utility, metric=side),
@@ -59,6 +59,6 @@ def test_one_side_stands_for_sra_where_there_is_no_other(side, utility):
     assert (layer, choice.point.sra.value) == (3, 0.8)
 
 
-def test_without_the_uncalibrated_model_there_is_nothing_to_compare_with():
+def test_results_without_the_uncalibrated_model_are_refused():
     with raises("missing-value", "'none'"):
         select_operating_point(results("steer", 2, 1.0, 0.7), "steer")

@@ -18,7 +18,7 @@ def config(*overrides):
     return composed("sweep", "method=none", "model=internvl", *overrides)
 
 
-def test_a_judge_of_whole_responses_and_an_early_stop_do_not_go_together(vlm):
+def test_early_stop_is_refused_with_a_judge_of_complete_responses(vlm):
     benchmark = Benchmark([EXAMPLE])
     for judge in (["llm", "judge.models=[m]"], ["qwen3guard"]):
         asked = config(f"judge={judge[0]}", *judge[1:], "generation.early_stop=true")
@@ -28,14 +28,14 @@ def test_a_judge_of_whole_responses_and_an_early_stop_do_not_go_together(vlm):
     check_sweep(config("judge=string", "generation.early_stop=true"), vlm, benchmark)
 
 
-def test_perturbed_pictures_alone_are_nothing_to_choose_by(vlm):
+def test_perturbed_pictures_alone_are_refused(vlm):
     with raises("too-few", "data=mini"):
         check_sweep(config(), vlm, Benchmark([COPY]))
     for one in (EXAMPLE, ORIGINAL):
         check_sweep(config(), vlm, Benchmark([COPY, one]))
 
 
-def test_judges_that_do_not_exist_or_do_not_fit(vlm, tmp_path):
+def test_unknown_and_unsuitable_judges_are_refused(vlm, tmp_path):
     with raises("unknown-name", "strng", "'string'"):
         check_sweep(config("judge=string", "judge.name=strng"), vlm, Benchmark([EXAMPLE]))
     asked = config("judge=rules", "data=vscbench", f"data.root={tmp_path}")

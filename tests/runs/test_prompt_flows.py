@@ -1,4 +1,4 @@
-"""Dialogues of several steps: which steps are asked, recorded, counted, and replayed."""
+"""Prompt flows of several steps: generating, recording, counting and replaying their steps."""
 
 import json
 from dataclasses import dataclass, replace
@@ -24,17 +24,16 @@ ECSO = EyesClosed("Is this dangerous?", "What is this?", "{caption} {query}")
 
 @dataclass(frozen=True)
 class Counting:
-    """Asks another question at each step, as many as the example's place says, and then counts the
-    one in the middle."""
+    """Asks one question more than the example's answer; takes the response to the middle one."""
 
     multi_step: ClassVar[bool] = True
     questions: ClassVar[tuple[str, ...]] = ("What is this?", "Where is it?", "What colour is it?")
 
-    def next(self, example, said):
+    def next(self, example, responses):
         steps = 1 + int(example.answer)
-        if len(said) == steps:
+        if len(responses) == steps:
             return steps // 2
-        return replace(example, query=self.questions[len(said)])
+        return replace(example, query=self.questions[len(responses)])
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +66,15 @@ def _reminded(example):
     return replace(example, system="Be kind.")
 
 
-def run(engine, examples, settings, path, cut_by="", certain=None, planner=None):
+def run(engine, examples, settings, path, cut_by="", is_final=None, planner=None):
     planner = planner or Planner(engine, cut_by)
     with RowStore.open(path) as record:
         rows = planner.rows(examples, settings)
-        counting = generate(planner, rows, record, certain)
+        counting = generate(planner, rows, record, is_final)
         return rows, counting, dict(record.finished)
 
 
-def test_unflagged_rows_count_the_baselines_row_and_flagged_ones_go_on(
+def test_unflagged_rows_share_the_baselines_row_and_flagged_ones_continue(
     engine, examples, settings, tmp_path
 ):
     rows, counting, finished = run(engine, examples, settings[:2], tmp_path / "rows.jsonl")
@@ -100,12 +99,12 @@ def test_unflagged_rows_count_the_baselines_row_and_flagged_ones_go_on(
             assert finished[counts.id]["kl"] == 0
     assert 4 <= sum(flags) <= len(flags) - 4
     pictured = sum(f and e.picture is not None for f, e in zip(flags, examples, strict=True))
-    # Alike steps of different examples are one row: a check per picture, and no row twice.
+    # Equal steps of different examples share a row: one check per picture, and no row twice.
     assert len(finished) <= 2 * len(examples) + sum(flags) + pictured
     assert len({one["row"] for one in finished.values()}) == len(finished)
 
 
-def test_the_place_that_a_dialogue_names_is_what_counts(engine, examples, tmp_path):
+def test_the_response_of_the_returned_step_is_the_methods(engine, examples, tmp_path):
     some = [replace(e, answer=str(k % 3)) for k, e in enumerate(examples[:6])]
     setting = Setting("counting", None, 1.0, Intervention(prompt_flow=Counting()))
     rows, counting, finished = run(engine, some, [setting], tmp_path / "rows.jsonl")
@@ -162,8 +161,8 @@ def test_a_run_killed_within_or_between_steps_ends_in_the_same_bytes(
         assert [row.id for row in again] == [row.id for row in counting]
 
 
-def test_dialogues_are_not_cut_where_the_label_is_certain(engine, examples, settings, tmp_path):
-    """A judge that is certain after the first word cuts rows of one step only."""
+def test_prompt_flows_are_not_cut_where_the_label_is_final(engine, examples, settings, tmp_path):
+    """A judge whose label is final after the first word cuts rows of one step only."""
     path = tmp_path / "rows.jsonl"
     rows, counting, finished = run(
         engine, examples[:4], settings, path, "hasty", lambda example, text: bool(text)
@@ -183,8 +182,8 @@ def test_dialogues_are_not_cut_where_the_label_is_certain(engine, examples, sett
     assert steps and {one["finish"] for one in steps} == {"stop"}
 
 
-def test_drawn_responses_are_the_same_in_every_run(vlm, examples, settings, tmp_path):
-    """Sampling draws by row: a killed dialogue goes on with the very same words."""
+def test_sampled_responses_are_equal_in_every_run(vlm, examples, settings, tmp_path):
+    """Sampling is seeded per row: an interrupted prompt flow resumes with the same words."""
     engine = Engine(vlm, Decoding(max_new_tokens=12, batch_rows=3, temperature=2.0))
     whole = tmp_path / "whole.jsonl"
     rows, *_ = run(engine, examples[:8], settings[:3], whole)

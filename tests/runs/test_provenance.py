@@ -1,4 +1,4 @@
-"""What made a run is noted; whose machine it was is not."""
+"""Provenance: versions and commit are recorded, the machine is not identified."""
 
 import getpass
 import json
@@ -13,7 +13,7 @@ from calib.runs import manifest as module
 from calib.runs.manifest import provenance
 
 
-def test_versions_are_noted():
+def test_versions_are_recorded():
     noted = provenance()
     assert noted["calib"] == calib.__version__
     assert noted["python"] == platform.python_version()
@@ -21,10 +21,10 @@ def test_versions_are_noted():
     assert json.loads(json.dumps(noted)) == noted
 
 
-def test_nothing_says_whose_machine_it_was(monkeypatch):
+def test_nothing_identifies_the_machine(monkeypatch):
     monkeypatch.setenv("CALIB_SECRET", "sesame-open")
     text = json.dumps(provenance())
-    # Short names (a user "x", a host "linux") stand in any text.
+    # Short names (a user "x", a host "linux") occur in any text.
     personal = ["sesame-open", str(Path.home()), str(Path.cwd()), platform.node()]
     personal += [getpass.getuser()]
     assert not [word for word in personal if len(word) > 5 and word in text]
@@ -50,7 +50,7 @@ def checkout(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_commit_is_that_of_the_checkout_not_of_the_current_folder(
+def test_the_commit_belongs_to_the_checkout_and_not_to_the_current_folder(
     checkout, tmp_path, monkeypatch
 ):
     repository(checkout)
@@ -67,7 +67,7 @@ def test_the_commit_is_that_of_the_checkout_not_of_the_current_folder(
     assert provenance()["changed"] is True
 
 
-def test_installed_inside_another_project_there_is_no_commit(checkout):
+def test_installed_in_another_project_there_is_no_commit(checkout):
     repository(checkout.parent)
     assert provenance()["commit"] is None
     assert provenance()["changed"] is None

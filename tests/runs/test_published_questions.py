@@ -1,4 +1,4 @@
-"""Questions of published sets are judged by the answer read, whichever judge the queries have."""
+"""Questions of published sets are scored by the parsed answer, whatever the judge."""
 
 import json
 from dataclasses import replace
@@ -28,14 +28,14 @@ YES_NO = replace(CHOICE, id="pope/0", answer="no", metadata={"kind": "yes_no"})
 
 @pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])
 @pytest.mark.parametrize("example", [CHOICE, YES_NO], ids=["choice", "yes_no"])
-def test_no_beginning_of_an_answer_is_certain(judge, example):
+def test_no_beginning_of_an_answer_is_final(judge, example):
     """A response that begins "The" or "A" may yet give the right answer."""
     decided = is_final(judge)
     assert not any(decided(example, said) for said in ("", "The", "A", "Yes", "Option"))
 
 
 @pytest.mark.parametrize("judge", [RULES, STRING], ids=["rules", "string"])
-def test_right_and_wrong(judge, tmp_path):
+def test_right_and_wrong_answers(judge, tmp_path):
     said = {"a": (CHOICE, "(b)"), "b": (CHOICE, "A or B"), "c": (YES_NO, "There is no cup.")}
     rows = [PlannedRow(id, example, BASELINE, example, (), "") for id, (example, _) in said.items()]
     with RowStore.open(tmp_path / "rows.jsonl") as record:

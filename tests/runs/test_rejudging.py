@@ -1,4 +1,4 @@
-"""A finished run under another judge: new labels and tables, the same responses."""
+"""Rejudging a finished run: new labels and tables for the same responses."""
 
 import json
 
@@ -19,7 +19,7 @@ def config(judge="rules", **changes):
 
 
 def without_run(path):
-    """A results file but for its first column, the folder's name."""
+    """A results file without its first column, the name of the folder."""
     return [line.split(",", 1)[1] for line in path.read_text().splitlines()]
 
 
@@ -46,7 +46,7 @@ def test_the_same_judge_gives_the_same_tables(run, tmp_path):
     assert (found.judge, found.mapping, found.data) == ("rules", run.mapping, run.data)
 
 
-def test_another_judge_labels_anew_and_says_how_many_differ(run, monkeypatch):
+def test_another_judge_gives_new_labels_and_the_number_that_differ(run, monkeypatch):
     before = {place.row: place.label for place in run.rows}
     found, _, notes = judged_by(monkeypatch, run, Costly(label="answer"))
     after = [json.loads(line) for line in (found.folder / "labels.jsonl").open()]
@@ -56,7 +56,7 @@ def test_another_judge_labels_anew_and_says_how_many_differ(run, monkeypatch):
     differ = sum(before[one["row"]] != "answer" for one in asked_again)
     note = f"{differ} of {len(asked_again)} labels differ from those of the run's judge, rules"
     assert differ and notes[0] == note
-    # Steered, all queries get the answer that the uncalibrated model gives too.
+    # Under this judge the steered and the uncalibrated model answer all queries.
     (point,) = json.loads((found.folder / "operating_points.json").read_text())
     assert (point["method"], point["kept_uncalibrated"]) == ("steer", True)
     assert any("stay fitted to" in n for n in notes)
@@ -83,7 +83,7 @@ def test_responses_without_a_label_are_left_out_and_counted(run, monkeypatch):
     assert n["none", split, rate] == n["steer", split, rate] - 1
 
 
-def test_a_judge_that_costs_something_is_asked_once(run, monkeypatch):
+def test_verdicts_of_a_costly_judge_are_requested_once(run, monkeypatch):
     first = Costly()
     judged_by(monkeypatch, run, first)
     assert first.asked and len(first.asked) == len(set(first.asked)) + _repeated(run, first)
@@ -94,26 +94,26 @@ def test_a_judge_that_costs_something_is_asked_once(run, monkeypatch):
 
 
 def _repeated(run, judge):
-    """The refusal is said to many queries, each of which is judged."""
+    """Many queries have the same refusal; each is judged."""
     return len(judge.asked) - len(set(judge.asked))
 
 
 @pytest.mark.parametrize(
     "name", ["../../etc", "/abs", "..", ".", "", "~", "a" * 300, "-rf", "llm:x/y:calib:1", "a\0b\n"]
 )
-def test_a_hostile_judge_leads_to_no_other_folder(run, monkeypatch, name):
+def test_the_name_of_a_judge_cannot_lead_out_of_the_folder(run, monkeypatch, name):
     found, _, notes = judged_by(monkeypatch, run, Costly(name))
     assert found.folder.resolve().parent == run.folder.resolve() / "judged"
     assert len(found.folder.name) < 120 and found.folder.name.strip("._-") == found.folder.name
 
 
-def test_judges_whose_names_look_alike_have_folders_of_their_own(run, monkeypatch):
+def test_judges_with_similar_names_have_different_folders(run, monkeypatch):
     names = ["llm:a:b", "llm_a:b", "llm_a_b", "x" * 90 + "1", "x" * 90 + "2"]
     folders = {judged_by(monkeypatch, run, Costly(name))[0].folder for name in names}
     assert len(folders) == len(names)
 
 
-def test_another_mapping_has_its_own_folder_and_counts_otherwise(tmp_path):
+def test_another_mapping_has_its_own_folder_and_other_rates(tmp_path):
     safe = next(one for one in asked() if one.safety == "safe" and one.split == "test")
     run = Run.load(write_run(tmp_path / "run", said={safe.id: "Blue blue."}))
     ours, papers = (rejudge(config(mapping=name), run, None)[0] for name in (None, "paper"))
@@ -130,14 +130,14 @@ def test_another_mapping_has_its_own_folder_and_counts_otherwise(tmp_path):
     assert (run.folder / "results.csv").read_text().startswith("run,")
 
 
-def test_the_tables_of_a_run_are_not_written_over(run):
+def test_the_tables_of_a_run_are_not_overwritten(run):
     before = (run.folder / "results.csv").read_bytes()
     with raises("already-exists", run.folder):
         rejudge(config("string"), run, run.folder)
     assert (run.folder / "results.csv").read_bytes() == before
 
 
-def test_responses_that_were_cut_are_judged_by_nobody_else(tmp_path):
+def test_cut_responses_are_judged_by_no_other_judge(tmp_path):
     cut = next(one.id for one in asked() if one.safety)
     run = Run.load(write_run(tmp_path / "run", finish={cut: "cut"}))
     rejudge(config("rules"), run, None)
@@ -146,7 +146,7 @@ def test_responses_that_were_cut_are_judged_by_nobody_else(tmp_path):
     assert not (run.folder / "judged" / "string").exists()
 
 
-def test_a_judge_that_is_shown_pictures_gets_them(run, monkeypatch):
+def test_a_judge_of_pictures_gets_them(run, monkeypatch):
     shown = []
 
     class Looks(Costly):
@@ -162,8 +162,8 @@ def test_a_judge_that_is_shown_pictures_gets_them(run, monkeypatch):
     assert any(shown)
 
 
-def test_the_layer_stays_the_one_that_was_tested(tmp_path):
-    """Responses of other layers are there on validation only, however good they are."""
+def test_the_tested_layer_is_kept(tmp_path):
+    """Other layers have responses on validation only, even if they are better there."""
     folder = write_run(tmp_path / "run")
     extra = []
     rows = (folder / "rows.jsonl").read_text().splitlines()
@@ -188,6 +188,6 @@ def test_the_layer_stays_the_one_that_was_tested(tmp_path):
     found, _, notes = rejudge(config("string"), Run.load(folder), None)
     point = found.operating_point("steer")
     assert point["layer"] == 3
-    # Their results on validation stay in the table, as the sweep's has them.
+    # Results of other layers on validation stay in the table.
     layers = {(r.layer, r.split) for r in found.results if r.method == "steer"}
     assert layers == {(3, "validation"), (3, "test"), (1, "validation")}

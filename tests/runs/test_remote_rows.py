@@ -1,4 +1,4 @@
-"""Runs with a remote model: what is refused, what is recorded, and what a block means."""
+"""Runs of a remote model: refused settings, recorded rows, blocked responses and notes."""
 
 import json
 import re
@@ -77,7 +77,7 @@ def test_notes_before_a_remote_run():
     assert len(notes) == len(checked("method=reminder")) + 1 and "seed" in " ".join(notes)
 
 
-def test_rows_are_on_the_disk_before_more_is_asked(tmp_path):
+def test_rows_are_recorded_before_further_requests(tmp_path):
     on_disk = []
 
     def act(request):
@@ -94,7 +94,7 @@ def test_rows_are_on_the_disk_before_more_is_asked(tmp_path):
     assert len(server.requests) == distinct
 
 
-def test_what_is_recorded(tmp_path):
+def test_the_record_of_a_remote_response(tmp_path):
     acts = says("A door.", model="m-1")
     with LocalEndpoint(acts) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
         one = planner(server)
@@ -107,7 +107,7 @@ def test_what_is_recorded(tmp_path):
     assert "blocked" not in line
 
 
-def test_what_is_blocked_is_labelled_so_without_a_judge(tmp_path):
+def test_blocked_responses_are_labelled_without_a_judge(tmp_path):
     class Asked:
         id, costly, texts = "asked", False, []
 
@@ -139,7 +139,7 @@ def test_what_is_blocked_is_labelled_so_without_a_judge(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
-def test_a_block_ends_a_dialogue_and_counts(tmp_path, step):
+def test_a_block_ends_a_prompt_flow(tmp_path, step):
     said = ["A door.", "Yes.", "A picture.", "A safe door."]
     acts = [says(text) for text in said]
     acts[step] = says("", "content_filter")

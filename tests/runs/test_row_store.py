@@ -36,7 +36,7 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_rows_come_back_as_they_went_in(path):
+def test_rows_are_read_back_unchanged(path):
     texts = ["plain", "två\nlines", "\u2028 \x85 \x00", "half a pair: \ud800", '"quotes" \\']
     with RowStore.open(path) as rows:
         assert rows.finished == {}
@@ -51,7 +51,7 @@ def test_rows_come_back_as_they_went_in(path):
 
 
 @pytest.mark.parametrize("tail", [b'{"row": "c", "respo', b'{"row": "c"}', b"\0\0\0\0\n", b"{}\n"])
-def test_a_torn_last_line_is_dropped_and_can_be_written_again(path, tail):
+def test_an_incomplete_last_line_is_removed_and_can_be_written_again(path, tail):
     with RowStore.open(path) as rows:
         rows.append([row("a"), row("b")])
     whole = path.read_bytes()
@@ -65,7 +65,7 @@ def test_a_torn_last_line_is_dropped_and_can_be_written_again(path, tail):
 
 
 @pytest.mark.parametrize("damage", [b"not json\n", b"[1, 2]\n", b'{"no": "row"}\n', b"\xff\xfe\n"])
-def test_damage_before_the_last_line_names_file_and_line(path, damage):
+def test_damage_before_the_last_line_is_an_error_with_file_and_line(path, damage):
     path.parent.mkdir()
     before = b'{"row": "a"}\n' + damage + b'{"row": "c"}\n'
     path.write_bytes(before)
@@ -91,7 +91,7 @@ def test_a_batch_is_one_write_and_one_fsync(path, monkeypatch):
     assert calls == ["write", "fsync"]
 
 
-def test_a_row_without_a_name_or_with_nan_is_a_bug_and_writes_nothing(path):
+def test_a_row_without_id_or_with_nan_is_a_bug_and_writes_nothing(path):
     with RowStore.open(path) as rows:
         rows.append([row("a")])
         with pytest.raises(KeyError):
@@ -126,9 +126,9 @@ def test_kill_9_loses_no_row_that_was_reported_finished(path):
             assert all(len(done["response"]) == 5000 for done in rows.finished.values())
 
 
-def test_a_full_disk_keeps_what_is_finished(path):
-    # A limit on the file's size is the nearest thing to a full disk: the write is cut short, then
-    # refused by the system itself.
+def test_a_full_disk_keeps_recorded_rows(path):
+    # A limit on the file's size acts like a full disk: the system accepts a part of the write, then
+    # fails.
     code = """
 import resource, sys
 from calib.util.errors import CalibError
@@ -147,7 +147,7 @@ with RowStore.open(sys.argv[1]) as rows:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_after_a_failed_fsync_the_file_is_as_before_and_can_go_on(path, monkeypatch, number):
+def test_after_a_failed_fsync_the_file_is_unchanged_and_usable(path, monkeypatch, number):
     def refuse(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -165,7 +165,7 @@ def test_after_a_failed_fsync_the_file_is_as_before_and_can_go_on(path, monkeypa
         assert list(rows.finished) == ["a", "b"]
 
 
-def test_nothing_is_written_behind_a_line_that_could_not_be_taken_back(path, monkeypatch):
+def test_nothing_follows_an_incomplete_line_that_cannot_be_removed(path, monkeypatch):
     def refuse(*arguments: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -180,7 +180,7 @@ def test_nothing_is_written_behind_a_line_that_could_not_be_taken_back(path, mon
     assert b'"b"' not in path.read_bytes()
 
 
-def test_a_path_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with raises("unwritable", tmp_path / "file", "out=FOLDER"):
         RowStore.open(tmp_path / "file" / "rows.jsonl")
@@ -200,7 +200,7 @@ with locked(sys.argv[1]):
 """
 
 
-def test_a_second_process_is_kept_out_until_the_first_dies(tmp_path):
+def test_a_second_process_is_locked_out_until_the_first_ends(tmp_path):
     folder = tmp_path / "run"
     holder = python(HOLDER, folder)
     assert holder.stdout.readline() == "held\n"
@@ -210,11 +210,11 @@ def test_a_second_process_is_kept_out_until_the_first_dies(tmp_path):
     holder.communicate()
     with locked(folder):
         pass
-    with locked(folder):  # and again in this process: it was let go
+    with locked(folder):  # the lock was released, so this process gets it again
         pass
 
 
-def test_a_file_system_without_locks_is_used_unlocked(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_used_without_one(tmp_path, monkeypatch):
     def unknown(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -19,7 +19,7 @@ def folder(tmp_path):
     return write_run(tmp_path / "run")
 
 
-def test_what_was_written_is_read_back(folder):
+def test_a_written_run_is_read_back(folder):
     run = Run.load(folder)
     assert (run.data, run.checkpoint, run.seed, run.mapping, run.judge) == (
         "mini", "mini-internvl", 0, "calib", "rules",
@@ -51,7 +51,7 @@ def edit(folder, name, change):
     path.write_text(json.dumps(found))
 
 
-def test_a_benchmark_that_has_changed_is_refused(folder):
+def test_a_changed_benchmark_is_refused(folder):
     run = Run.load(folder)
     name = next(id for id, one in run.examples.items() if one.safety)
     other = {**run.examples, name: replace(run.examples[name], query="Another?")}

@@ -38,7 +38,7 @@ def fitted(folder, direction, projections=None, name=NAME):
     return path
 
 
-def test_a_sweep(tmp_path, direction, projections):
+def test_directions_and_projections_of_a_sweep(tmp_path, direction, projections):
     write_run(tmp_path)
     fitted(tmp_path, direction, projections)
     fitted(tmp_path, direction, name="steer-given")
@@ -70,7 +70,7 @@ def test_an_extraction_has_no_results_and_its_effects_at_their_layers(
     assert (one.effect_kl, one.effect_n) == (0.1, 9)
 
 
-def test_an_extraction_from_before_intervals_and_one_without_effects(tmp_path, direction):
+def test_extractions_without_intervals_or_without_effects(tmp_path, direction):
     fitted(tmp_path, direction)
     write_direction(
         tmp_path / "direction.safetensors", replace(direction.select_layers([2]), **EFFECTS)
@@ -82,13 +82,13 @@ def test_an_extraction_from_before_intervals_and_one_without_effects(tmp_path, d
     assert one.layers == [1, 2, 3] and one.effect == []
 
 
-def test_a_direction_alone_is_an_extraction(tmp_path, direction):
+def test_a_folder_with_a_direction_alone_is_an_extraction(tmp_path, direction):
     write_direction(tmp_path / "direction.safetensors", direction)
     found = Run.load(tmp_path)
     assert found.directions[NAME].vectors.equal(direction.vectors) and not found.projections
 
 
-def test_the_results_of_a_sweep_come_first(tmp_path, direction):
+def test_a_folder_with_results_is_a_sweep(tmp_path, direction):
     write_run(tmp_path)
     write_direction(tmp_path / "direction.safetensors", direction)
     found = Run.load(tmp_path)
