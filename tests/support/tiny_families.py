@@ -1,7 +1,7 @@
-"""Tiny models with random weights, one for each family calib supports, built without any file.
+"""Tiny models with random weights, one for each supported family, built without files.
 
-They say nothing sensible, but they say different things to different prompts and pictures: that is
-what it takes to tell two ways of running the same rows apart.
+Their responses are meaningless, but differ between prompts and images, which is enough to compare
+two ways of running the same rows.
 """
 
 import functools
@@ -24,9 +24,9 @@ from calib.models.processor import image_only
 WIDTH = 48
 LAYERS = 5
 SPREAD = 0.22
-"""Standard deviation of the weights; with the usual 0.02 every answer is one token repeated."""
+"""Standard deviation of the weights; with the usual 0.02, every response repeats one token."""
 ENDS = ("e", "o", "R", "%", "u", "L", "4", "?")
-"""Ordinary tokens that end an answer, so that answers differ in length."""
+"""Ordinary tokens that end a response, so that responses differ in length."""
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def tiny(family: str) -> VLM:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, processor = build()
-        _liven(model, processor)
+        _activate(model, processor)
     return VLM(
         name=family,
         checkpoint=f"tiny-{family}",
@@ -50,10 +50,10 @@ def tiny(family: str) -> VLM:
 
 
 @torch.no_grad()
-def _liven(model: Any, processor: Any) -> None:
+def _activate(model: Any, processor: Any) -> None:
     model.eval()
     for weight in model.parameters():
-        # Gates and projections of pictures that start at zero would leave their part out.
+        # Gates and projections that are initialised to zero would disable their part of the model.
         if not weight.any() and weight.numel() == 1:
             weight.fill_(0.5)
         elif not weight.any():
@@ -61,7 +61,7 @@ def _liven(model: Any, processor: Any) -> None:
     tokenizer = processor.tokenizer
     head = model.get_output_embeddings().weight  # [vocabulary, width]
     assert head is not model.get_input_embeddings().weight
-    # Answers are text: a placeholder among them would be taken for a picture when they are re-read.
+    # Never generated: an image placeholder in a response would be read as an image.
     added = [i for i in tokenizer.get_added_vocab().values() if i < len(head)]
     head[added] = 0.0
     ends = [tokenizer.convert_tokens_to_ids(token) for token in ENDS]
@@ -104,14 +104,14 @@ def _tokenizer(named: dict[str, str], *others: str, bos: bool = False) -> PreTra
 
 
 def tokenizer_with_picture_last() -> PreTrainedTokenizerFast:
-    """As published for LLaVA-1.5: <image> and <pad> stand behind a text model's vocabulary."""
+    """As in the LLaVA-1.5 checkpoints: <image> follows the vocabulary of the text model."""
     tokenizer = _tokenizer({}, bos=True)
     tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
     return tokenizer
 
 
 def _template(image: str, start: str = "") -> str:
-    """A chat template that writes ``image`` where a picture stands."""
+    """A chat template with ``image`` as the placeholder of an image."""
     return (
         start + "{% for message in messages %}[{{ message['role'] }}] "
         "{% for item in message['content'] %}"
@@ -120,11 +120,11 @@ def _template(image: str, start: str = "") -> str:
     )
 
 
-# --- parts that families share
+# --- parts used by several families
 
 
 def _text(tokenizer: PreTrainedTokenizerFast, **changes: Any) -> dict[str, Any]:
-    """A decoder: five layers, four heads that share two sets of keys."""
+    """A decoder with five layers, four attention heads and two key-value heads."""
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
@@ -143,7 +143,7 @@ def _text(tokenizer: PreTrainedTokenizerFast, **changes: Any) -> dict[str, Any]:
 
 
 def _vision(model_type: str, **changes: Any) -> dict[str, Any]:
-    """A vision tower: two layers, pictures of 28 pixels in patches of 7."""
+    """A vision tower with two layers, for images of 28 x 28 pixels in patches of 7 x 7."""
     return {
         "model_type": model_type,
         "hidden_size": 32,
@@ -194,7 +194,7 @@ def _llava() -> tuple[Any, Any]:
 
 
 def llava_of(tokenizer: PreTrainedTokenizerFast, rows: int = 0) -> tuple[Any, Any]:
-    """LLaVA-1.5 with ``rows`` more in its vocabulary than the tokenizer has tokens."""
+    """LLaVA-1.5 with ``rows`` more embeddings than the tokenizer has tokens."""
     config = transformers.LlavaConfig(
         text_config={
             "model_type": "llama",
@@ -209,7 +209,7 @@ def llava_of(tokenizer: PreTrainedTokenizerFast, rows: int = 0) -> tuple[Any, An
         tokenizer,
         patch_size=7,
         vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,  # CLIP's class token, which "default" leaves out
+        num_additional_image_tokens=1,  # CLIP's class token, which "default" drops
         chat_template=_template("<image>\n", start="<bos>"),
     )
     return transformers.LlavaForConditionalGeneration(config), processor
@@ -296,7 +296,7 @@ def _qwen2_vl() -> tuple[Any, Any]:
         transformers.Qwen2VLConfig,
         transformers.Qwen2VLForConditionalGeneration,
         transformers.Qwen2VLProcessor,
-        # Here "hidden_size" is the width of what comes out, "embed_dim" of what is inside.
+        # In this config, "hidden_size" is the output width and "embed_dim" the internal width.
         {"embed_dim": 32, "hidden_size": WIDTH, "mlp_ratio": 2},
         rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]},
     )
@@ -349,7 +349,7 @@ def _gemma3() -> tuple[Any, Any]:
         text_config=_text(
             tokenizer,
             head_dim=16,
-            query_pre_attn_scalar=2,  # sharp: normed queries and keys at random would average
+            query_pre_attn_scalar=2,  # sharp attention: random normalised queries and keys would average out
             sliding_window=10,
             layer_types=[sliding, full, sliding, sliding, full],
         ),
@@ -371,7 +371,7 @@ def _gemma3() -> tuple[Any, Any]:
 
 
 def _idefics3() -> tuple[Any, Any]:
-    # Pictures are cut into tiles here, and not in SmolVLM.
+    # Images are split into tiles here, but not in SmolVLM.
     images = transformers.Idefics3ImageProcessorPil(
         size={"longest_edge": 56}, max_image_size={"longest_edge": 28}
     )
@@ -429,7 +429,7 @@ def _paligemma() -> tuple[Any, Any]:
     processor = transformers.PaliGemmaProcessor(
         images, tokenizer, chat_template=_template("<image>")
     )
-    # After the processor, which adds a thousand tokens for places and segments.
+    # After the processor, which adds a thousand location and segmentation tokens.
     config = transformers.PaliGemmaConfig(
         text_config={"model_type": "gemma", "head_dim": 16, **_text(tokenizer)},
         vision_config=_vision("siglip_vision_model", vision_use_head=False),
@@ -471,8 +471,8 @@ def _pixtral_processor() -> Any:
     from transformers.models.pixtral import image_processing_pil_pixtral as pil
 
     if importlib.util.find_spec("torchvision") is None:
-        # The processor imports one function from a module that needs torchvision; the same function
-        # is in the one that does not.
+        # The processor imports a function from a module that needs torchvision; a module that does
+        # not need it has the same function.
         sys.modules.setdefault("transformers.models.pixtral.image_processing_pixtral", pil)
     from transformers.models.pixtral.processing_pixtral import PixtralProcessor
 
@@ -482,7 +482,7 @@ def _pixtral_processor() -> Any:
 def _mllama() -> tuple[Any, Any]:
     tokenizer = _tokenizer({}, "<|python_tag|>", bos=True)
     vocabulary = len(tokenizer)
-    # As published: the image token can be read, but has no row among the logits.
+    # As published: the image token has an embedding, but no logit.
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|image|>"]})
     config = transformers.MllamaConfig(
         text_config=_text(tokenizer, vocab_size=vocabulary, cross_attention_layers=[1, 3]),
@@ -525,11 +525,11 @@ _BUILDERS: dict[str, tuple[Callable[[], tuple[Any, Any]], int]] = {
     "mistral3": (_mistral3, 11),
     "mllama": (_mllama, 23),
 }
-"""How a family is built, and the seed of its weights: one whose answers end early and late."""
+"""Builder of each family, and a seed of its weights for which response lengths vary."""
 
 FAMILIES = tuple(_BUILDERS)
 NEEDS_PICTURE = ("paligemma",)
-"""Families whose processor refuses a prompt without a picture."""
+"""Families whose processor requires an image in every prompt."""
 
 
 # --- examples
@@ -549,7 +549,7 @@ _QUERIES = (
 
 
 def examples(n: int = 6) -> list[Example]:
-    """Short and long queries, every third without a picture."""
+    """Short and long queries, every third without an image."""
     return [
         Example(
             id=f"tiny/{i}",
@@ -565,7 +565,7 @@ def examples(n: int = 6) -> list[Example]:
 
 
 def picture(seed: int) -> Image.Image:
-    """Coloured rectangles on a coloured ground; of several sizes."""
+    """Coloured rectangles on a coloured background; images have several sizes."""
     draw = random.Random(seed)
     size = draw.choice([(56, 56), (56, 28), (28, 56), (40, 40)])
     image = Image.new("RGB", size, _colour(draw))
