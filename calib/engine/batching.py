@@ -25,7 +25,7 @@ SLACK = 8
 
 @dataclass(frozen=True)
 class Capacity:
-    """How much fits into memory at once."""
+    """Batch sizes that fit into memory."""
 
     rows: int
     """Rows that decode together."""
@@ -135,7 +135,7 @@ def group_rows(
 
 
 def group_size(rows: Sequence[DecodingRow], capacity: Capacity, single_pass: bool) -> int:
-    """How many of the first rows fit into one group; at least 1. Rows are sorted by prompt.
+    """Number of leading rows that fit into one group; at least 1. Rows are sorted by prompt.
 
     A row needs memory of its own only if its edits begin before the last token of the prompt, or if
     the whole prompt is read in a ``single_pass``. The rows of a prompt stay together unless they
@@ -155,7 +155,7 @@ def group_size(rows: Sequence[DecodingRow], capacity: Capacity, single_pass: boo
 
 
 def pass_size(rows: Sequence[DecodingRow]) -> int:
-    """How many of the first rows fit into one pass with at most PADDING padding."""
+    """Number of leading rows that fit into one pass with at most PADDING padding."""
     tokens = prompts = first_of_prompt = 0
     for count, row in enumerate(rows):
         if count == 0 or row.prompt is not rows[first_of_prompt].prompt:

@@ -1,4 +1,4 @@
-"""The engine: generate the responses of many rows of one model with exact work counts."""
+"""The engine: responses of one model to many requests, with exact counts of the work."""
 
 import gc
 from collections import deque
@@ -140,7 +140,7 @@ class Engine:
             require_same_tokens(self.vlm, request, response)
 
     def sharing(self, row: DecodingRow) -> Sharing:
-        """How rows of this kind of prompt can share computation."""
+        """The computation that rows with this row's kind of prompt can share."""
         has_images = row.prompt.has_image
         if has_images not in self._sharing:
             counting = self.sampler.length_processor

@@ -140,4 +140,4 @@ class Stats:
     decode_row_steps: int = 0
     """Rows summed over decoding steps; each step generates one token per row."""
     retries: int = 0
-    """How often a batch was made smaller because memory ran out."""
+    """Number of times that batches were made smaller because memory ran out."""

@@ -1,4 +1,4 @@
-"""Detect how rows of a prompt can share computation in a model, and verify it on a few rows.
+"""Detect the computation that rows of a prompt can share in a model, and verify it on a few rows.
 
 Detection watches one forward pass through the decoder. The self-check compares a few shared
 responses with transformers' own ``generate``: one row at a time, one hook per edited site, nothing
@@ -33,10 +33,10 @@ equally likely. In narrow dtypes, a row's scores depend slightly on the batch.""
 
 @dataclass
 class Sharing:
-    """How rows of one kind of prompt (with images, or without) can share computation."""
+    """The computation that rows of one kind of prompt (with or without images) can share."""
 
     reason: str | None = None
-    """Why they cannot share; None if they can."""
+    """Reason why rows share nothing; None if they share."""
     single_pass: bool = False
     """Prompt tokens attend to later tokens, so the prompt is read in a single pass."""
     first_fork: int = 0
@@ -53,7 +53,7 @@ class Sharing:
 
 
 def detect_sharing(vlm: VLM, prompt: Prompt) -> Sharing:
-    """How rows of prompts like this one can share computation."""
+    """Detect the computation that rows of prompts like this one can share."""
     config = vlm.model.config.get_text_config(decoder=True)
     caches = {type(layer) for layer in DynamicCache(config=config).layers}
     if caches - {DynamicLayer, DynamicSlidingWindowLayer}:

@@ -349,7 +349,7 @@ def _gemma3() -> tuple[Any, Any]:
         text_config=_text(
             tokenizer,
             head_dim=16,
-            query_pre_attn_scalar=2,  # sharp attention: random normalised queries and keys would average out
+            query_pre_attn_scalar=2,  # sharp: random normalised queries and keys would average out
             sliding_window=10,
             layer_types=[sliding, full, sliding, sliding, full],
         ),
