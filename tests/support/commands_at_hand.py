@@ -39,8 +39,8 @@ SIZES = ["data.limit=3", "utility.limit=2", "generation.max_new_tokens=3"]
 TINY = ["data.limit=2", "utility.limit=3", "generation.max_new_tokens=2"]
 """For the models of other families, of which it is to be seen that they load and are swept."""
 ENOUGH = ["data.limit=10", "generation.max_new_tokens=12"]
-"""Sizes at which mini-internvl refuses some pictures and answers others, for methods that are fitted
-to its refusals. For other data it needs more: ENOUGH_ELSEWHERE."""
+"""Sizes at which mini-internvl refuses some pictures and answers others, for methods that are
+fitted to its refusals. For other data it needs more: ENOUGH_ELSEWHERE."""
 ENOUGH_ELSEWHERE = ["data.limit=16", "generation.max_new_tokens=12"]
 KEPT = ("few_shot", "steer", "vlm_guard")
 """The methods that experiment=all_methods is cut down to: of the prompt, by layers, at once."""
