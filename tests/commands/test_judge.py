@@ -12,6 +12,7 @@ import pytest
 from composing import composed
 from in_process import command, undrawn
 from made_up_run import Costly, write_run
+from raising import raises
 
 from calib import judge, sweep
 from calib.config.choices import PERTURBATIONS
@@ -19,7 +20,6 @@ from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
 from calib.runs import judging
 from calib.runs.row_store import locked
-from calib.util.errors import CalibError
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT = ("method@reference=none",)
@@ -97,7 +97,7 @@ def test_the_sheet_goes_out_and_comes_back(run, tmp_path, capsys):
     judged(f"run={run}", "audit=3", f"out={tmp_path / 'audit'}")
     sheet = tmp_path / "audit" / "sheet.csv"
     said = capsys.readouterr().out
-    assert f"sheet  {sheet}" in said and "3 or fewer of each" in said
+    assert f"sheet  {sheet}" in said
     rows = rows_of(sheet)
     labels = {one["row"]: one["label"] for one in map(json.loads, (run / "labels.jsonl").open())}
     for k, row in enumerate(rows):
@@ -110,9 +110,9 @@ def test_the_sheet_goes_out_and_comes_back(run, tmp_path, capsys):
     judged(f"check={sheet}", f"run={run}")
     said = capsys.readouterr().out
     n = len(rows) - 1
-    assert f"note: 1 of {n + 1} rows have no label: left out" in said
+    assert f"note: 1 of {n + 1} rows" in said
     assert f"accuracy  {100 * (n - 1) / n:.1f}%" in said and "Columns: rules." in said
-    with pytest.raises(CalibError, match="is there already and may hold labels"):
+    with raises("already-exists", sheet):
         judged(f"run={run}", "audit=3", f"out={tmp_path / 'audit'}")
 
 
@@ -179,7 +179,7 @@ def test_a_benchmark_of_one_side_goes_all_the_way(tmp_path, capsys, side, utilit
         out = tmp_path / name
         sweep.main(composed("sweep", *data, *chosen, f"out={out}"))
         said = capsys.readouterr().out
-        assert f"data=pairs has {side} queries only: {rate} stands for SRA" in said
+        assert f"note: data=pairs has {side} queries only: {rate} " in said
         assert "nan" not in said.split("test split")[-1]
         found = {r["metric"] for r in rows_of(out / "results.csv")}
         assert rate in found and not found & {"SRA", other}
@@ -190,7 +190,7 @@ def test_a_benchmark_of_one_side_goes_all_the_way(tmp_path, capsys, side, utilit
 
 
 def test_two_processes_do_not_judge_one_run(run):
-    with locked(run), pytest.raises(CalibError, match="Another calib process is working in"):
+    with locked(run), raises("in-use", run):
         judged(f"run={run}", "judge=string")
 
 
@@ -214,31 +214,31 @@ def test_a_killed_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "code", "values"),
     [
-        ([], "There is nothing to judge. Give run=FOLDER"),
-        (["audit=3"], "There is nothing to judge. Give run=FOLDER"),
-        (["run=/no/such"], "/no/such is not the folder of a run"),
-        (["check=/no/such.csv"], "/no/such.csv does not exist"),
-        (["check=a.csv", "audit=3", "run=RUN"], "check and audit are two jobs"),
-        (["check=a.csv", "out=b"], "check writes nothing"),
-        (["check=a.csv", "mapping=paper"], "check and audit have none"),
-        (["run=RUN", "audit=2", "mapping=paper"], "check and audit have none"),
-        (["run=RUN", "merge=true"], "merge is about a table with human labels"),
-        (["run=RUN", "labels={a: answer}"], "labels is about a table with human labels"),
-        (["check=a.csv", "columns=[a]"], "does not say what words stand for"),
-        (["check=a.csv", "labels={a: [b]}"], "does not say what words stand for"),
-        (["run=RUN", "audit=0"], "audit: 0 is too small"),
-        (["run=RUN", "mapping=papr"], "mapping: 'papr'.*'paper'"),
-        (["run=' '"], "run: the path is empty"),
-        (["run=RUN", "out=RUN"], "is the folder of a run, whose own tables would be lost"),
-        (["run=RUN", "judge=string", "judge.name=strng"], "strng is not known. Did you mean 'str"),
-        (["run=RUN", "judge=llm"], "judge.models is empty"),
+        ([], "missing-setting", ["run=FOLDER", "check=FILE"]),
+        (["audit=3"], "missing-setting", ["run=FOLDER"]),
+        (["run=/no/such"], "unfinished-run", ["/no/such"]),
+        (["check=/no/such.csv"], "not-found", ["/no/such.csv"]),
+        (["check=a.csv", "audit=3", "run=RUN"], "conflicting-settings", ["check", "audit"]),
+        (["check=a.csv", "out=b"], "conflicting-settings", ["check", "out"]),
+        (["check=a.csv", "mapping=paper"], "conflicting-settings", ["mapping", "check"]),
+        (["run=RUN", "audit=2", "mapping=paper"], "conflicting-settings", ["mapping", "audit"]),
+        (["run=RUN", "merge=true"], "conflicting-settings", ["merge", "check"]),
+        (["run=RUN", "labels={a: answer}"], "conflicting-settings", ["labels", "check"]),
+        (["check=a.csv", "columns=[a]"], "invalid-setting", ["columns"]),
+        (["check=a.csv", "labels={a: [b]}"], "invalid-setting", ["labels"]),
+        (["run=RUN", "audit=0"], "invalid-setting", ["audit", "0"]),
+        (["run=RUN", "mapping=papr"], "invalid-setting", ["'papr'", "'paper'"]),
+        (["run=' '"], "invalid-setting", ["run"]),
+        (["run=RUN", "out=RUN"], "already-exists", ["RUN"]),
+        (["run=RUN", "judge=string", "judge.name=strng"], "unknown-name", ["strng", "'string'"]),
+        (["run=RUN", "judge=llm"], "missing-setting", ["judge.models"]),
     ],
 )
-def test_bad_input_is_explained(run, overrides, words):
-    with pytest.raises(CalibError, match=words):
-        judged(*(one.replace("RUN", str(run)) for one in overrides))
+def test_invalid_input_is_explained(run, overrides, code, values):
+    with raises(code, *(value.replace("RUN", str(run)) for value in values)):
+        judged(*(override.replace("RUN", str(run)) for override in overrides))
 
 
 def test_an_unfinished_run_is_refused(run, tmp_path):
@@ -246,14 +246,14 @@ def test_an_unfinished_run_is_refused(run, tmp_path):
         copy = tmp_path / name
         shutil.copytree(run, copy)
         (copy / name).unlink()
-        with pytest.raises(CalibError, match="not a finished run|run was not finished"):
+        with raises("unfinished-run", copy, name):
             judge.main(JudgeRunConfig(JudgeConfig("string"), run=str(copy)))
         assert not (copy / "judged").exists() or (run / "judged").exists()
 
 
 def test_at_the_command_line_there_is_one_message_and_no_traceback(run):
     for arguments, words in (
-        (["run=/no/such"], "is not the folder of a run"),
+        (["run=/no/such"], "[unfinished-run] '/no/such'"),
         ([f"run={run}", "judge=strin"], "Did you mean 'string'?"),
         ([f"run={run}", "judg=string"], "judg"),
         (["check=/no/such.csv", "labels={1: answer}"], "does not exist"),
