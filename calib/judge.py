@@ -11,7 +11,7 @@ def main(config: JudgeRunConfig) -> None:
     """Judge a run, write a sheet for human labels, or compare a judge with human labels."""
     from pathlib import Path
 
-    from calib.report.outcome import show
+    from calib.report.terminal import show_run
     from calib.report.terminal_tables import confusion_text
     from calib.runs.annotation_sheet import write_sheet
     from calib.runs.judge_agreement import compare
@@ -29,8 +29,7 @@ def main(config: JudgeRunConfig) -> None:
                 "conflicting-settings", "check and audit cannot be used together. Give one of them."
             )
         comparison = compare(config, run)
-        for note in comparison.notes:
-            print(f"note: {terminal_safe(note)}")
+        command.print_notes(comparison.notes)
         print(confusion_text(comparison.agreement, given=comparison.judge))
     elif run is None:
         raise CalibError(
@@ -40,17 +39,15 @@ def main(config: JudgeRunConfig) -> None:
         )
     elif config.audit:
         sheet, notes = write_sheet(run, config.audit, config.seed, out or run.folder / "audit")
-        for note in notes:
-            print(f"note: {terminal_safe(note)}")
+        command.print_notes(notes)
         print(f"sheet  {terminal_safe(str(sheet))}")
     else:
         with locked(run.folder):
             rejudged, files, notes = rejudge(config, run, out)
             header = f"Checkpoint {run.checkpoint}, judge {rejudged.judge}, run {run.folder}"
             print(terminal_safe(header))
-            for note in notes:
-                print(f"note: {terminal_safe(note)}")
-            print(show(rejudged, files))
+            command.print_notes(notes)
+            print(show_run(rejudged, files))
 
 
 if __name__ == "__main__":

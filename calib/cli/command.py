@@ -38,7 +38,7 @@ from calib.cli.help import register_help
 from calib.config.schemas import CONF, register
 from calib.config.typed import current_override
 from calib.util.errors import CalibError
-from calib.util.progress import job_label
+from calib.util.progress import job_label, waiting
 from calib.util.terminal import terminal_safe
 
 HYDRA_INTERNALS = Path(hydra.__file__).parent / "_internal"
@@ -103,6 +103,12 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
             del os.environ["HYDRA_FULL_ERROR"]
     if exit_codes:
         sys.exit(INTERRUPTED if INTERRUPTED in exit_codes else min(exit_codes))
+
+
+def import_libraries() -> None:
+    """Import torch and transformers, with a message if that takes long."""
+    with waiting("loading torch and transformers"):
+        import transformers  # noqa: F401
 
 
 def print_notes(notes: Iterable[str]) -> None:

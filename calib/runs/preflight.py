@@ -1,24 +1,70 @@
-"""Checks before a sweep starts: refuse settings that cannot work, and collect notes."""
+"""Before a run starts: load its model and examples, refuse settings that cannot work, and collect
+notes."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from calib import methods
 from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod, Prompting, Worded
-from calib.config.sweep import GenerationConfig, SweepConfig
+from calib.config.sweep import ExtractConfig, GenerationConfig, SweepConfig
+from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Benchmark, Example
 from calib.data.splits import select_for_sra
 from calib.interventions.grid import resolve_layers
 from calib.interventions.prompting import add_text, prompt_text
 from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
-from calib.models.load import MINI, VLM, AnyModel
+from calib.models.load import MINI, VLM, AnyModel, load, open_model
 from calib.models.prompts import read_prompt
 from calib.models.remote import RemoteModel
+from calib.runs.manifest import identity_of, run_folder
 from calib.runs.row_store import RowStore
 from calib.util.errors import CalibError
+from calib.util.progress import waiting
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The model, benchmark and utility questions of a run, and where the run belongs."""
+
+    model: AnyModel
+    benchmark: Benchmark
+    utility: Benchmark
+    folder: Path
+    identity: dict[str, Any]
+    """Settings that decide the rows, the checkpoint and the fingerprint of its weights."""
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self.benchmark.notes, *self.utility.notes]
+
+
+def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
+    """Load the model and the examples of a run; nothing is written.
+
+    Without ``config.out`` the folder is named after ``names`` and the configuration. Raises
+    CalibError when the model or the examples cannot be loaded.
+    """
+    is_extraction = isinstance(config, ExtractConfig)  # needs a model with weights
+    seed = config.seed if isinstance(config, SweepConfig) else 0
+    with waiting(f"loading the model ({config.model.name})"):
+        model = load(config.model) if is_extraction else open_model(config.model)
+    benchmark = load_benchmark(config.data, seed)
+    utility = load_utility(config.utility, seed, config.data.system)
+    folder = run_folder(names, config, model.fingerprint)
+    weights = {"checkpoint": model.checkpoint, "fingerprint": model.fingerprint}
+    return Inputs(
+        model,
+        benchmark,
+        utility,
+        Path(config.out).expanduser() if config.out else folder,
+        identity_of(config) | weights,
+    )
 
 
 def methods_of(config: SweepConfig) -> list[MethodConfig]:
