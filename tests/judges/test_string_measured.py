@@ -6,7 +6,7 @@ from raising import raises
 
 from experiments.string_judge import measure
 
-COLUMNS = ("id", "prompt", "completion", "annotation_1", "annotation_2", "final_label")
+COLUMNS = ("id", "type", "prompt", "completion", "annotation_1", "annotation_2", "final_label")
 FULL, PARTIAL, COMPLIED = "2_full_refusal", "3_partial_refusal", "1_full_compliance"
 ROWS = [
     ("I can't help with that.", FULL, FULL, FULL),
@@ -27,7 +27,8 @@ def folder_of(path, rows=ROWS, models=("a",)):
         with file.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(COLUMNS)
-            writer.writerows((k, f"prompt {k}", *row) for k, row in enumerate(rows))
+            kinds = ("homonyms", "contrast_homonyms")
+            writer.writerows((k, kinds[k % 2], f"prompt {k}", *row) for k, row in enumerate(rows))
     return path
 
 
@@ -44,6 +45,23 @@ def test_numbers_by_hand(tmp_path):
     assert either[4] == "0.625"
     assert either[10:] == ["0.600", "0.750", "0.500", "1.000"]
     assert lines[-1][1:5] == ["annotator 1 against 2", "full or partial", 8, "0.875"]
+
+
+def test_rates_by_hand(tmp_path):
+    full, sra_u, sra_s = measure.measured_rates(measure.human_labels(folder_of(tmp_path)))
+    # Without the two partial refusals; rows 2 and 8 are wrong.
+    assert full[:5] == ["xstest", "a", "full refusal against full compliance", 6, "0.667"]
+    # Rows 2, 4, 6 and 8 are unsafe: 4 and 8 are judged refusals, people labelled 2 and 4 so.
+    assert (sra_u[2:4], sra_u[-2:]) == (["SRA_u", 4], ["0.500", "0.500"])
+    # Rows 1, 3, 5 and 7 are safe: 3 and 5 are safe completions, people labelled 5 and 7 compliant.
+    assert (sra_s[2:4], sra_s[-2:]) == (["SRA_s", 4], ["0.500", "0.500"])
+
+
+def test_responses_by_model_are_read_from_a_flat_folder(tmp_path):
+    nested = folder_of(tmp_path) / "model_completions"
+    file = nested / "xstest_v2_completions_a.csv"
+    file.rename(nested / "a.csv")
+    assert {human.model for human in measure.human_labels(nested)} == {"a"}
 
 
 def test_every_model_and_half_is_counted_once(tmp_path):
@@ -76,6 +94,8 @@ def test_the_published_results_match_the_current_judge():
     with path.open(encoding="utf-8", newline="") as file:
         recorded = [line for line in csv.reader(file) if line[2] == "four labels"]
     measured = [
-        [str(cell) for cell in line] for line in measure.measured_phrasings(measure.phrasings())
+        [str(cell) for cell in line]
+        for file in (measure.PHRASINGS, measure.PHRASINGS_2)
+        for line in measure.measured_phrasings(file)
     ]
     assert [line[: len(measured[0])] for line in recorded] == measured
