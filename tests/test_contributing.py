@@ -137,7 +137,7 @@ def test_the_operator_is_recorded(run: Path) -> None:
     operators = {
         edit["operator"]
         for row in lines(run / "rows.jsonl")
-        if row["method"] == "soften"
+        if row.get("method") == "soften"
         for edit in row["edits"]
     }
     assert operators == {"soften"}

@@ -19,7 +19,7 @@ COLUMNS = {
 
 
 def main(path: Path) -> None:
-    """Print one line per strength on the test split."""
+    """Print the rates on the test split, one line per strength."""
     (run,) = read_results(path)
     cells = {
         (r.layer, r.strength, r.dataset, r.metric): r
@@ -34,19 +34,19 @@ def main(path: Path) -> None:
     print("| strength | " + " | ".join(COLUMNS.values()) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for layer_, strength in sorted(settings, key=lambda setting: setting[1]):
-        shown = [written(cells.get((layer_, strength, *column))) for column in COLUMNS]
+        rates = [formatted(cells.get((layer_, strength, *column))) for column in COLUMNS]
         name = "0 (uncalibrated)" if layer_ is None else f"{strength:+g}"
-        print(f"| {name} | {' | '.join(shown)} |")
+        print(f"| {name} | {' | '.join(rates)} |")
     counts = {
-        name: found.n
-        for place, name in COLUMNS.items()
-        if (found := cells.get((None, 0.0, *place))) is not None
+        name: result.n
+        for column, name in COLUMNS.items()
+        if (result := cells.get((None, 0.0, *column))) is not None
     }
     print("\nn: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
 
 
-def written(result: Result | None) -> str:
-    """Percent with its interval; nats for KL."""
+def formatted(result: Result | None) -> str:
+    """A rate in percent with its interval; KL in nats."""
     if result is None:
         return ""
     if result.metric == "KL":

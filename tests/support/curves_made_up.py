@@ -1,24 +1,24 @@
-"""Runs with curves, made up: rates by strength for each method."""
+"""Synthetic runs with curves: rates by strength for each method."""
 
 from measured_made_up import cell, run
 
 from calib.scoring.results import BASELINE
 
 RATES = {-2: (0.1, 0.9, 0.9), -1: (0.3, 0.85, 0.95), 0: (0.5, 0.8, 0.96), 1: (0.9, 0.5, 0.955)}
-"""By strength: SRA_u, SRA_s, utility."""
+"""SRA_u, SRA_s and utility by strength."""
 PROMPT = {1: (0.8, 0.7, 0.8)}
 IMAGES = ("image_centric", "all")
 
 
 def rates(sra_u, sra_s, utility, parts=IMAGES):
-    """By dataset and metric; a None is not measured."""
+    """Rates by dataset and metric; None is not measured."""
     both = sra_u is not None and sra_s is not None
-    found = {}
+    values = {}
     for part in parts:
-        found |= {(part, "SRA_u"): sra_u, (part, "SRA_s"): sra_s}
-        found |= {(part, "SRA"): (sra_u + sra_s) / 2} if both else {}
-    found["utility", "utility"] = utility
-    return {place: value for place, value in found.items() if value is not None}
+        values |= {(part, "SRA_u"): sra_u, (part, "SRA_s"): sra_s}
+        values |= {(part, "SRA"): (sra_u + sra_s) / 2} if both else {}
+    values["utility", "utility"] = utility
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def point(method, layer=3, strength=1.0, **more):
@@ -29,16 +29,16 @@ def point(method, layer=3, strength=1.0, **more):
 
 
 def results_of(method, layer, by_strength, parts=IMAGES, half=0.03):
-    found = []
+    results = []
     for strength, values in by_strength.items():
-        place = (method, layer, float(strength)) if strength else (BASELINE, None, 0.0)
-        found += cell(*place, rates(*values, parts), half=half)
-    return found
+        setting = (method, layer, float(strength)) if strength else (BASELINE, None, 0.0)
+        results += cell(*setting, rates(*values, parts), half=half)
+    return results
 
 
 def one_method(method="steer", reference=None, parts=IMAGES, by_strength=RATES, **more):
-    """A run of one method at layer 3, strength 1 chosen, and of a prompt-only reference at the
-    strength that ``reference`` says it chose."""
+    """A run of one method with its operating point at layer 3 and strength 1, and optionally of a
+    prompt-only reference with its operating point at strength ``reference``."""
     results = results_of(method, 3, by_strength, parts)
     points = [point(method)]
     if reference is not None:
@@ -48,8 +48,8 @@ def one_method(method="steer", reference=None, parts=IMAGES, by_strength=RATES, 
 
 
 def methods_of(gains, prompts=(), **more):
-    """A run of several methods, each with its gain in SRA at strength 1 and half of it at 2, where
-    it loses a tenth of utility. ``prompts`` are those that change the prompt alone."""
+    """A run of several methods, each with its gain in SRA at strength 1, and half of it at 2, where
+    it loses a tenth of utility. ``prompts`` are the methods that only change the prompt."""
     results = results_of("", None, {0: (0.5, 0.5, 0.95)})
     for name, gain in gains.items():
         layer = None if name in prompts else 3
@@ -68,6 +68,6 @@ def legend(figure):
 
 
 def line(axes, label):
-    """Where the points of an entry of the legend lie."""
-    (found,) = [one for one in axes.lines if one.get_label() == label]
-    return [tuple(round(float(value), 4) for value in place) for place in found.get_xydata()]
+    """The coordinates of the line with a label in the legend."""
+    (line,) = [line for line in axes.lines if line.get_label() == label]
+    return [tuple(round(float(value), 4) for value in point) for point in line.get_xydata()]
