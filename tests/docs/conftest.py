@@ -1,115 +1,141 @@
-"""A reader's folder in which every shown command can be given."""
+"""A folder with every file that shown commands name, and local replacements for the network."""
 
 import csv
-import functools
-from collections.abc import Iterator, Sequence
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import openai
 import pytest
-from benchmark_copies import local, write
+import uvicorn
+from benchmark_copies import write
 from hub_copies import FOLDERS_OF, load_dataset
 from in_process import command, undrawn
-from local_endpoint import LocalEndpoint
-from reader_desk import Desk
-from stand_ins import Checkpoints, Hub, answer
+from local_endpoint import LocalEndpoint, Request, says
+from reader_folder import write_files
+from server_thread import wait_until
 
-from calib.data.example import Example
-from calib.data.mini.examples import load as load_mini
-from calib.models.load import load
-from calib.runs.manifest import provenance
+from calib.serving.server import create_server
 
-once = functools.cache(provenance)
-_examples = functools.cache(lambda *given: load_mini(*given))
-
-
-def mini(datasets: Sequence[str], *given: Any) -> list[Example]:
-    return list(_examples(tuple(datasets), *given))
-
-
-KEYS = ("OPENAI", "ANTHROPIC", "GEMINI", "OPENROUTER", "VLLM")
+REFUSAL = "I'm sorry, but I can't help with that."
 
 
 @pytest.fixture(scope="session")
-def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of benchmark copies, checkpoints and runs that all commands share, read only."""
-    return tmp_path_factory.mktemp("shared")
-
-
-@pytest.fixture(scope="session")
-def checkpoints(copies: Path) -> Iterator[Checkpoints]:
-    made = Checkpoints(copies / "checkpoints")
-    yield made
-    made.check()
-
-
-@pytest.fixture(scope="session")
-def finished(copies: Path, checkpoints: Checkpoints) -> Path:
-    """A tiny finished run of mini-internvl, with a sheet of the audit that a human has labelled."""
-    run = copies / "run"
-    patch = pytest.MonkeyPatch()
-    patch.setattr("calib.models.load.load", checkpoints.load)
-    patch.setattr("calib.report.page.write.write_report", lambda _, out, **__: out)
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every file that a command may read, and a small finished run with a labelled sheet."""
+    folder = tmp_path_factory.mktemp("files")
+    write_files(folder)
+    run = folder / "finished"
     with undrawn():
-        for name, *settings in (
+        for name, *overrides in (
             ("sweep", "method=steer", "method.layers=[2,3]", "method.strengths=[-2,2]",
              "method.positions=all", "data.limit=10", "data.parts=[image_centric]",
              "utility.limit=3", "generation.max_new_tokens=12", f"out={run}"),
             ("judge", f"run={run}", "audit=2"),
+            ("dualbench", f"out={folder / 'benchmarks' / 'dualbench'}", "data.per_category=2",
+             "data.size=200", f"data.twins={folder / 'TWINS.csv'}"),
         ):  # fmt: skip
-            done = command(name, *settings)
+            done = command(name, *overrides)
             assert done.code == 0, done.stderr
-    patch.undo()
     sheet = run / "audit" / "sheet.csv"
     with sheet.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row["label"] = "answer"
+        rows = [row | {"label": "answer"} for row in csv.DictReader(file)]
     write(sheet, rows)
-    return run
+    return folder
+
+
+@pytest.fixture
+def folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of a test, with a copy of the files."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[LocalEndpoint]:
-    with LocalEndpoint(by=answer) as server:
+    """A chat endpoint that answers as a judge where a request asks for a verdict."""
+
+    def reply(request: Request) -> Callable[[Any], None]:
+        messages = json.dumps(request.body["messages"])
+        if "The user's message is one JSON object" not in messages:
+            return says(REFUSAL if len(messages) % 2 else "It is a circle. Yes.")
+        verdict = {
+            "refusal": "none", "harm": "no", "warning": "no", "relevant": "yes",
+            "class": "complies", "kind": "direct_answer", "description": "yes",
+        }  # fmt: skip
+        asked = {key: value for key, value in verdict.items() if f'{key}\\"' in messages}
+        return says(json.dumps(asked))
+
+    with LocalEndpoint(by=reply) as server:
         yield server
 
 
 @pytest.fixture
-def desk(
-    tmp_path: Path,
-    copies: Path,
-    checkpoints: Checkpoints,
-    finished: Path,
-    endpoint: LocalEndpoint,
-    undrawn: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Desk:
-    """The reader's folder, with nothing behind it that is not on this machine."""
-    made = Desk(tmp_path, copies, checkpoints, finished, endpoint.url)
-    for module in ("models.load", "serving.loader"):
-        monkeypatch.setattr(f"calib.{module}.load", checkpoints.load)
-    # What is the same for all commands is asked once.
-    monkeypatch.setattr("calib.data.mini.examples.load", mini)
-    monkeypatch.setattr("calib.runs.manifest.provenance", once)
-    monkeypatch.setattr("calib.serving.server.create_server", made.client)
-    monkeypatch.setattr("calib.api.load_vlm", checkpoints.load)
-    # A conversion writes into the skeleton that it loads, so it has one of its own.
-    monkeypatch.setattr("calib.models.conversion.load", load)
+def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Hugging Face hub with benchmarks, one direction and one checkpoint; it accepts uploads."""
+
+    class Api:
+        def create_repo(self, repo: str, **_: Any) -> str:
+            return f"https://hub.example/{repo}"
+
+        def list_repo_files(self, repo: str) -> list[str]:
+            return []
+
+        def create_commit(self, repo: str, operations: list, **_: Any) -> None:
+            assert operations
+
+    def download(repo: str, **_: Any) -> str:
+        return str(folder / "benchmarks" / FOLDERS_OF[repo])
+
+    direction = str(folder / "direction.safetensors")
+    original = str(folder / "original")
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    monkeypatch.setattr(
-        huggingface_hub,
-        "snapshot_download",
-        lambda hub, **_: str(local(FOLDERS_OF[hub], copies / "data" / FOLDERS_OF[hub])),
-    )
-    monkeypatch.setattr(
-        "calib.models.original_llava.snapshot_download", lambda *_, **__: made.file("original")
-    )
-    hub = Hub(lambda: made.file("direction.safetensors"))
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub.download)
-    for name in KEYS:
-        monkeypatch.setenv(f"{name}_API_KEY", "a-key-that-is-none")
-    monkeypatch.chdir(tmp_path)
-    return made
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: direction)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr("calib.models.original_llava.snapshot_download", lambda *_, **__: original)
+
+
+class Client:
+    """Replaces calib.serving.server.create_server: sends one request, then stops the server."""
+
+    def __init__(self) -> None:
+        self.send: Callable[[str], None] = send_hello
+        """Called with the server's address."""
+        self.error: BaseException | None = None
+
+    def __call__(self, app: Any) -> uvicorn.Server:
+        server = create_server(app)
+        threading.Thread(target=self._visit, args=(server,), daemon=True).start()
+        return server
+
+    def _visit(self, server: uvicorn.Server) -> None:
+        try:
+            wait_until(lambda: server.started, seconds=60)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            self.send(f"http://127.0.0.1:{port}/v1")
+        except BaseException as error:  # raised again where the command was started
+            self.error = error
+        finally:
+            server.should_exit = True
+
+
+def send_hello(url: str) -> None:
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
+        name = next(iter(client.models.list())).id
+        messages = [{"role": "user", "content": "What is this?"}]
+        client.chat.completions.create(model=name, messages=messages, max_tokens=2)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    visitor = Client()
+    monkeypatch.setattr("calib.serving.server.create_server", visitor)
+    yield visitor
+    if visitor.error is not None:
+        raise visitor.error

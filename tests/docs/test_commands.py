@@ -1,232 +1,322 @@
-"""Every command that README, docs and conf/ show is run, small and on this machine.
+"""Every command that README, docs, notebooks and conf/ show has a valid configuration and runs.
 
-What is not calib's, or cannot be run here, stands in ELSEWHERE or NO_CODE with what checks it in
-place of a run; a command that is neither run nor listed fails. How a command is cut down:
-tests/commands_at_hand.py. What it finds: conftest.py.
+A command is read by support/shown_commands.py, its placeholders are replaced by files of the test's
+folder (conftest.py, support/reader_folder.py), Hydra composes its configuration, `shrink` cuts that
+to mini-internvl and a few examples, and the command runs. Equal configurations run once.
+
+To document a command with a new placeholder, add it to PLACEHOLDERS. To document a command of
+another program, add it to NOT_RUN with the reason.
 """
 
 import ast
+import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 
 import openai
 import pytest
-from in_process import command
-from shown_commands import (
-    PYTHON,
-    ROOT,
-    SHELL,
-    Block,
-    blocks,
-    blocks_of,
-    commands,
-    commands_of,
-    is_shell,
-)
+from benchmark_copies import local
+from composing import composed
+from server_thread import data_url
+from shown_commands import ROOT, Block, blocks, commands, commands_in
 
+from calib.config.judge import ClassifierJudge, LlmJudge
+from calib.config.model import ModelConfig
+from calib.config.prompts import NoneMethod
 from calib.config.schemas import ENTRY_POINTS
+from calib.data.example import pairs as twins
+from calib.data.mini.examples import load as load_mini
 
-SHOWN = commands()
+COMMANDS = commands()
 BLOCKS = blocks()
-METHOD_OF_ONES_OWN = "tests/test_contributing.py adds what it names and runs it"
 
-ELSEWHERE = {
-    "python -m calib.COMMAND GROUP=OPTION GROUP.SETTING=VALUE SETTING=VALUE": "no command: a form",
-    "python -m calib.sweep method=centre": METHOD_OF_ONES_OWN,
-    "python -m calib.sweep model=mine method=centre data=signs data.root=FOLDER judge=sorry": (
-        METHOD_OF_ONES_OWN
+PLACEHOLDERS = {
+    "direction=FILE": "direction=direction.safetensors",
+    " file=FILE": " file=vector.gguf",
+    "check=FILE": "check=labelled.csv",
+    "out=FILE": "out=vector_out.gguf",
+    "format=FORMAT": "format=gguf",
+    "model=OPTION": "model=llava_1_5",
+    "source=PATH": "source=original",
+    "layers=[12]": "layers=[3]",  # mini-internvl has six
+}
+"""Text of a command, and its replacement. FOLDER and PATH of data.root: see `shrink`."""
+
+OWN_METHOD = "added and run by tests/test_contributing.py"
+OTHER_PROGRAM = "not a dependency; "
+NOT_RUN = {
+    "python -m calib.COMMAND GROUP=OPTION GROUP.SETTING=VALUE SETTING=VALUE": "a pattern",
+    "python -m calib.NAME": "a pattern",
+    "python -m calib.sweep method=centre": OWN_METHOD,
+    "python -m calib.sweep model=mine method=centre +method@methods.soften=soften data=signs "
+    "data.root=tests/data/published/copies/signs judge=sorry": OWN_METHOD,
+    "python -m calib.sweep -m model=internvl method=steer,few_shot data=vscbench data.root=PATH": (
+        "a multirun; tests/cli/test_command.py"
     ),
-    "source .venv/bin/activate": "the shell's; make, which CI runs, creates .venv",
-    "hf auth login": "asks for a token of the hub",
+    "source .venv/bin/activate": "part of the shell; make creates .venv in CI",
+    "hf auth login": "needs a token",
     "export CALIB_BASE_URL=http://127.0.0.1:8000/v1 CALIB_API_KEY=none": (
-        "inspect's own names; tests/serving/test_inspect.py"
+        "variables of inspect; tests/serving/test_inspect.py"
     ),
     "inspect eval inspect_evals/mmmu_multiple_choice --model openai-api/calib/NAME "
-    "--temperature 0": "inspect is no dependency; tests/serving/test_inspect.py runs its protocol",
+    "--temperature 0": OTHER_PROGRAM + "tests/serving/test_inspect.py sends its requests",
     "OPENAI_API_KEY=none python -m lmms_eval --model openai --model_args "
     "base_url=http://127.0.0.1:8000/v1,model_version=NAME --tasks mme --batch_size 1": (
-        "lmms-eval is no dependency; its page says that it was not run"
+        OTHER_PROGRAM + "docs/serve.md says that it was not run"
     ),
     "llama-mtmd-cli -m MODEL.gguf --mmproj MMPROJ.gguf --control-vector-scaled refusal.gguf:1.5": (
-        "llama.cpp is no program of CI; tests/with_llama_cpp.py asks its library"
+        OTHER_PROGRAM + "tests/support/with_llama_cpp.py uses its library"
     ),
     "llama-cli -m MODEL.gguf --control-vector-scaled refusal.gguf 1.5": (
-        "llama.cpp is no program of CI; tests/with_llama_cpp.py asks its library"
+        OTHER_PROGRAM + "tests/support/with_llama_cpp.py uses its library"
     ),
     "lm-eval --model steered --model_args pretrained=ID,steer_path=refusal.pt --tasks TASKS": (
-        "lm-eval is no dependency; tests/interchange/test_lm_eval.py reads the file by its rules"
+        OTHER_PROGRAM + "tests/interchange/test_lm_eval.py reads the file by its rules"
     ),
-    "vllm serve FOLDER": "vLLM is no dependency",
-    "vllm serve ID --port 8000": "vLLM is no dependency",
+    "vllm serve FOLDER": OTHER_PROGRAM + "the endpoint is covered by tests/models/test_endpoint.py",
+    "vllm serve ID --port 8000": OTHER_PROGRAM + "as above",
 }
-"""Shell commands that are not run here, with the reason and what does check them."""
+"""Commands that no test runs, with the reason or the test that covers them."""
 
-NO_CODE = {
-    ("docs/export.md", 'vector = repeng.ControlVector.import_gguf("refusal.gguf")'): (
-        "repeng and EasySteer are no dependencies; tests/interchange has their rules"
-    ),
-}
-"""Python blocks that are not run, likewise."""
-SHOWN_FILES = ("CONTRIBUTING.md", "docs/adding.md")
-"""Pages whose Python blocks are files of calib, which tests/test_contributing.py adds and runs."""
-DATA = ("csv", "yaml", "json", "text", "bibtex")
-"""Languages of blocks that show a file or an output."""
+PYTHON_NOT_RUN = {"CONTRIBUTING.md": OWN_METHOD, "docs/adding.md": OWN_METHOD}
+PYTHON_NOT_RUN["docs/export.md"] = OTHER_PROGRAM + "tests/interchange has the rules of the formats"
+"""Pages whose Python blocks are not run here, likewise."""
+
+DATA_LANGUAGES = ("csv", "yaml", "json", "text", "bibtex")
+PYTHON = ("python", "py")
+EXAMPLES, QUESTIONS, TOKENS = 10, 3, 12
+"""Enough for mini-internvl to refuse some examples and to answer others."""
 
 
-def is_run(text: str) -> bool:
-    """Whether it is a command of calib with something to do; a bare one is a mention."""
-    words = text.split(" ")
-    return words[:2] == ["python", "-m"] and words[2].startswith("calib.") and len(words) > 3
+def is_run(command):
+    """Whether a command belongs to calib, and is more than a name in a sentence."""
+    words = command.split(" ")
+    return command not in NOT_RUN and command.startswith("python -m calib.") and len(words) > 3
 
 
-def readable(text: str) -> str:
-    return text.removeprefix("python -m ")
+# Commands of calib
 
 
-@pytest.mark.parametrize(
-    "text", [one for one in SHOWN if is_run(one) and one not in ELSEWHERE], ids=readable
-)
-def test_a_shown_command_runs(text, desk, monkeypatch):
-    if "README.md" not in SHOWN[text]:
-        # What a sweep shows at its end depends on its record alone, and takes longer than the rest.
-        monkeypatch.setattr("calib.report.outcome.show", lambda *_: "")
+@pytest.fixture(scope="session")
+def configurations():
+    """The configurations that this process has run."""
+    return set()
+
+
+@pytest.fixture
+def network(hub, endpoint, client, monkeypatch):
+    """Local replacements for the hub, for chat endpoints and for clients of calib.serve."""
+    for name in ("OPENAI", "ANTHROPIC", "GEMINI", "OPENROUTER", "VLLM"):
+        monkeypatch.setenv(f"{name}_API_KEY", "not-a-key")
+
+
+@pytest.mark.parametrize("command", list(filter(is_run, COMMANDS)), ids=str)
+def test_a_command_runs(
+    command, folder, network, endpoint, undrawn, configurations, monkeypatch, capsys
+):
+    if "README.md" not in COMMANDS[command]:  # the page takes longer than the rest
         monkeypatch.setattr("calib.report.page.write.write_report", lambda _, out, **__: out)
-    before = desk.files()
-    said = desk.run(text)
-    assert desk.files() - before or said, "it neither wrote nor said anything"
-
-
-@pytest.mark.parametrize("text", [one for one in SHOWN if not is_run(one)], ids=readable)
-def test_what_is_not_run_is_known_and_checked_otherwise(text):
-    if text in ELSEWHERE:
+    config, run = prepared(command, folder, endpoint.url)
+    if config_text(config) in configurations:
         return
-    program, *words = shlex.split(text)
-    check = {"make": target, "pip": packages, "export": variable, "python": script}.get(program)
-    assert check is not None, (
-        f"{text} (in {', '.join(SHOWN[text])}) is no command of calib. Say in ELSEWHERE why it "
-        "is not run and what checks it."
-    )
-    check(words)
+    configurations.add(config_text(config))
+    before = set(folder.rglob("*"))
+    run(config)
+    assert set(folder.rglob("*")) - before or capsys.readouterr().out
 
 
-def target(words):
-    names = [word for word in words if "=" not in word]
-    makefile = (ROOT / "Makefile").read_text()
-    for name in names:
-        assert re.search(rf"^{re.escape(name)}:", makefile, re.MULTILINE), f"make has no {name}"
+def prepared(command, folder, url):
+    """The configuration of a command, cut down, and the function that runs it."""
+    for placeholder, value in PLACEHOLDERS.items():
+        command = command.replace(placeholder, value)
+    name, *overrides = shlex.split(command)[2:]
+    config = composed(name.removeprefix("calib."), *overrides)
+    shrink(config, url)
+    for run in [getattr(config, "run", None), *(getattr(config, "runs", None) or [])]:
+        if run is not None:
+            shutil.copytree(folder / "finished", folder / run)
+    if getattr(config, "audit", None):
+        shutil.rmtree(folder / config.run / "audit")
+    module = importlib.import_module(name)
+    if not hasattr(module, "main"):
+        module = importlib.import_module(f"{name}.__main__")
+    return config, module.main
 
 
-def packages(words):
-    """Extras are pyproject's, constraints a file, and packages of others have their version."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
-    assert words.pop(0) == "install"
-    while words:
-        word = words.pop(0)
-        if word == "-c":
-            assert (ROOT / words.pop(0)).is_file()
-        elif found := re.fullmatch(r"(?:calib|\.)(?:\[([\w,]+)\])?", word):
-            assert set((found[1] or "test").split(",")) <= extras.keys(), word
+def config_text(config):
+    return f"{type(config).__name__} {config!r}"
+
+
+def shrink(config, url):
+    """Cut a configuration to what takes a second on this machine."""
+    if isinstance(getattr(config, "model", None), ModelConfig):
+        config.model = ModelConfig("internvl")  # other families: tests/commands
+    elif hasattr(config, "model"):
+        config.model.base_url = url
+    if isinstance(getattr(config, "judge", None), LlmJudge):
+        config.judge.base_url = url
+    elif isinstance(getattr(config, "judge", None), ClassifierJudge):
+        config.judge.checkpoint = f"judges/{config.judge.name}"
+        if config.judge.name == "qwen3guard":  # its random weights never write a label
+            config.judge.labels = [{"pattern": ".", "label": "answer"}]
+    if hasattr(config, "data"):
+        shrink_data(config.data)
+    if getattr(getattr(config, "utility", None), "limit", 0) != 0:
+        config.utility.limit = QUESTIONS
+        if getattr(config.utility, "root", None) == "FOLDER":
+            config.utility.root = f"utility/{config.utility.name}"
+    for method in methods(config):
+        method.strengths = method.strengths[-1:]
+        if hasattr(method, "layers"):
+            method.layers = first(method.layers)
+        if hasattr(method, "samples") and config.data.name != "mini":
+            method.samples = "safety"  # mini-internvl cannot read pictures of other data sets
+    if hasattr(config, "reference"):
+        config.reference = NoneMethod()
+    if hasattr(config, "generation"):
+        config.generation.max_new_tokens = TOKENS
+    changes = {"max_new_tokens": TOKENS, "port": 0, "skeleton": "skeleton"}
+    for name in changes.keys() & vars(config).keys():
+        setattr(config, name, changes[name])
+    if hasattr(config, "contrast"):  # calib.extract
+        config.layers = first(config.layers)
+
+
+def shrink_data(data):
+    data.limit = EXAMPLES
+    if data.name == "mini":
+        data.parts = data.parts[:1]
+    if getattr(data, "root", None) in ("FOLDER", "PATH"):
+        data.root = str(local(data.name, Path("benchmarks", data.name)))
+    if data.name == "dualbench":
+        data.per_category, data.size = 2, 200
+    if data.name in ("dualbench", "mossbench"):  # 16 examples, and no train split in mossbench
+        data.validation = 0.5
+
+
+def methods(config):
+    """The methods of a sweep that have strengths; of all 22, one per kind of intervention."""
+    if len(getattr(config, "methods", {})) > 10:
+        kinds = ("few_shot", "steer", "vlm_guard")
+        config.methods = {name: config.methods[name] for name in kinds}
+    chosen = [getattr(config, "method", None), *getattr(config, "methods", {}).values()]
+    chosen += [getattr(method, "activation", None) for method in chosen]
+    return [method for method in chosen if hasattr(method, "strengths")]
+
+
+def first(layers):
+    """One layer, of those that a setting names; auto stays."""
+    if isinstance(layers, str):
+        return layers if layers == "auto" else [3]
+    return [layers] if isinstance(layers, int) else layers[:1]
+
+
+# Other commands
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if not is_run(one)], ids=str)
+def test_a_command_that_does_not_run_is_checked(command):
+    program, *words = shlex.split(command)
+    if command not in NOT_RUN:
+        assert program in CHECKS, f"{COMMANDS[command]}: add {command!r} to NOT_RUN with a reason"
+        CHECKS[program](words)
+
+
+def check_make(words):
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {word for word in words if "=" not in word} <= set(targets)
+
+
+def check_pip(words):
+    """Extras are in pyproject.toml, constraints are a file, other packages have a version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert words[0] == "install"
+    for word in words[1:]:
+        if own := re.fullmatch(r"(?:calib|\.)\[([\w,]+)\]", word):
+            assert set(own[1].split(",")) <= project["optional-dependencies"].keys()
         else:
-            assert word in ("-e", "--no-deps") or re.fullmatch(r"[\w-]+==[\d.]+", word), word
+            option = word in ("-e", "-c", "--no-deps") or (ROOT / word).is_file()
+            assert option or re.fullmatch(r"[\w-]+==[\d.]+", word), word
 
 
-def variable(words):
-    """A key that is exported is one that a file of conf/ names, or the default."""
-    names = {word.partition("=")[0] for word in words}
-    known = re.findall(
-        r"\b\w+_API_KEY\b",
-        "".join(path.read_text() for path in (ROOT / "conf").rglob("*.yaml"))
-        + (ROOT / "calib" / "config_judges.py").read_text(),
-    )
-    assert names <= set(known), names
+def check_export(words):
+    """An exported key is the default, or is named in conf/."""
+    texts = [path.read_text() for path in (ROOT / "conf").rglob("*.yaml")]
+    known = set(re.findall(r"\b\w+_API_KEY\b", "".join(texts))) | {LlmJudge().key_env}
+    assert {word.partition("=")[0] for word in words} <= known
 
 
-def script(words):
-    """A module of experiments or benchmarks, a script, or a command that is mentioned."""
+def check_python(words):
+    """A script exists, a command of calib exists, a module of an experiment can be started."""
     if words[0] != "-m":
         assert (ROOT / words[0]).is_file(), words[0]
-    elif words[1] == "calib.NAME":
-        pass
     elif words[1].startswith("calib."):
         assert words[1].removeprefix("calib.") in ENTRY_POINTS
     else:
-        found = importlib.util.find_spec(words[1])
-        assert words[1].split(".")[0] in ("experiments", "benchmarks") and found is not None
-        main = Path(found.origin.replace("__init__.py", "__main__.py"))
-        assert '__name__ == "__main__"' in main.read_text(), f"{words[1]} does nothing"
+        module = Path(importlib.util.find_spec(words[1]).origin)
+        main = module.with_name("__main__.py") if module.name == "__init__.py" else module
+        assert main.is_relative_to(ROOT) and '__name__ == "__main__"' in main.read_text()
 
 
-def test_every_command_of_calib_says_how_it_is_used():
-    for name in ("sweep",):
-        done = command(name, "--help")
-        assert done.code == 0 and f"python -m calib.{name}" in done.stdout
+CHECKS = {"make": check_make, "pip": check_pip, "export": check_export, "python": check_python}
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda one: f"{one.page}: {one.first[:40]}")
-def test_every_block_of_code_is_of_a_known_kind(block):
-    known = is_shell(block) or block.language in (*PYTHON, *DATA)
-    assert known, f"{block.page}: give the block its language after the fence: {block.first}"
+# Blocks of code
 
 
-PYTHON_BLOCKS = [
-    block
-    for block in BLOCKS
-    if block.language in PYTHON
-    and block.page not in SHOWN_FILES
-    and (block.page, block.first) not in NO_CODE
-]
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}: {block.first_line}")
+def test_a_block_has_a_known_language(block):
+    assert block.is_shell or block.language in (*PYTHON, *DATA_LANGUAGES)
 
 
-@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda one: f"{one.page}: {one.first}")
-def test_a_shown_python_block_runs(block, desk):
-    for name in re.findall(r'"([\w./]+\.(?:csv|png))"', block.text):
-        desk.file(name)
+PYTHON_BLOCKS = [b for b in BLOCKS if b.language in PYTHON and b.page not in PYTHON_NOT_RUN]
+
+
+@pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.page)
+def test_a_python_block_runs(block, folder, network, client, endpoint):
     if "OpenAI(" not in block.text:
-        exec(compile(ast.parse(block.text), block.page, "exec"), {"__name__": "shown"})
+        run_python(block.text, block.page)
         return
+    clients = []
 
-    def ask(url):
-        here = block.text.replace("http://127.0.0.1:8000/v1", url)
-        here = here.replace("data:image/png;base64,...", desk.data_url)
-        scope = {"__name__": "shown"}
-        exec(compile(ast.parse(here), block.page, "exec"), scope)
-        assert isinstance(scope["client"], openai.OpenAI)
-        asked.append(url)
+    def send(url):
+        picture = next(pair.safe.picture for pair in twins(load_mini(["image_centric"], limit=1)))
+        text = block.text.replace("http://127.0.0.1:8000/v1", url)
+        text = text.replace("data:image/png;base64,...", data_url(picture()))
+        clients.append(run_python(text, block.page)["client"])
 
-    asked = []
-    desk.client.ask = ask
-    desk.run("python -m calib.serve run=runs/NAME")
-    assert len(asked) == 1
-
-
-def test_lists_hold_nothing_that_is_not_shown():
-    assert ELSEWHERE.keys() <= SHOWN.keys(), "remove it from ELSEWHERE"
-    assert NO_CODE.keys() <= {(block.page, block.first) for block in BLOCKS}
+    client.send = send
+    config, run = prepared("python -m calib.serve run=runs/NAME", folder, endpoint.url)
+    run(config)
+    assert isinstance(clients[0], openai.OpenAI)
 
 
-def test_commands_are_found_where_pages_show_them():
-    page = (
-        "Text\n\n    $ python -m calib.sweep a=1 \\\n        b='x # y'   # why\n\n"
-        "```bash\nmake sweep\n\n# only a comment\nexport KEY=1#2\n```\n\n```yaml\nname: x\n```\n\n"
-        "    a,b\n    1,2\n"
-    )
-    found = blocks_of("page.md", page)
-    assert [(block.language, is_shell(block)) for block in found] == [
-        ("bash", True), ("yaml", False), ("", True), ("", False),
-    ]  # fmt: skip
-    assert commands_of(found[0].text) == ["make sweep", "export KEY=1#2"]
-    assert commands_of(found[2].text) == ["python -m calib.sweep a=1 b='x # y'"]
-    in_text = Block("page.md", "text", "python -m calib.sweep out=x")
-    assert is_shell(in_text) and "bash" in SHELL
+def run_python(text, page):
+    scope = {"__name__": "shown"}
+    exec(compile(ast.parse(text), page, "exec"), scope)
+    return scope
 
 
-def test_conf_and_help_are_looked_at():
-    places = {page for pages in SHOWN.values() for page in pages}
-    assert {"README.md", "docs/tutorial.md", "conf/data/siuo.yaml", "conf/sweep.yaml"} <= places
-    of_help = [text for text, pages in SHOWN.items() if pages == ["conf/sweep.yaml"]]
-    assert any(" -m " in text.removeprefix("python -m") for text in of_help)
+# The lists and the search
+
+
+def test_the_lists_have_no_stale_entries():
+    assert NOT_RUN.keys() <= COMMANDS.keys()
+    assert PYTHON_NOT_RUN.keys() <= {block.page for block in BLOCKS if block.language in PYTHON}
+    assert [text for text in PLACEHOLDERS if not any(text in one for one in COMMANDS)] == []
+
+
+def test_commands_are_found_in_all_places():
+    pages = {page for shown in COMMANDS.values() for page in shown}
+    assert {"README.md", "docs/tutorial.md", "conf/data/siuo.yaml", "conf/sweep.yaml"} <= pages
+
+
+def test_lines_of_a_block():
+    text = "$ python -m calib.sweep a=1 \\\n    b='x # y'   # why\n\n# a comment\nexport KEY=1#2\n"
+    assert commands_in(text) == ["python -m calib.sweep a=1 b='x # y'", "export KEY=1#2"]
+    assert Block("page.md", "text", "python -m calib.sweep out=x").is_shell
+    assert not Block("page.md", "", "a,b\n1,2").is_shell
