@@ -43,9 +43,7 @@ class CalibError(Exception):
     print both without a traceback, and exit with code 2.
     """
 
-    def __init__(self, code: str, message: str | None = None) -> None:
-        if message is None:  # TRANSITION: to be removed when every call names its code
-            code, message = "invalid-value", code
+    def __init__(self, code: str, message: str) -> None:
         assert code in CODES, f"{code!r} is not an error code"
         super().__init__(code, message)  # both, so that a worker process can pickle it
         self.code = code
