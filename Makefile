@@ -1,15 +1,16 @@
-# make sweep    install calib into .venv, then run the main job: steering on mini-internvl
-# make test     install calib and its test tools into .venv, then run the tests
-# make check    lint, formatting, types, import rules
+# make sweep       install calib into .venv, then run the main job: steering on mini-internvl
+# make test        install calib and its test tools into .venv, then run all tests
+# make test-fast   the same without slow tests, documented commands, browsers and servers
+# make check       lint, formatting, types, import rules
 #
-# Another Python:     make sweep PYTHON=/path/to/python3.12
-# Another sweep:      make sweep ARGS="method=none model=internvl"
-# Start from nothing: rm -r .venv
+# Another Python:   make sweep PYTHON=/path/to/python3.12
+# Another sweep:    make sweep ARGS="method=none model=internvl"
+# Start afresh:     rm -r .venv
 
 ARGS ?= method=steer model=internvl
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: sweep test check
+.PHONY: sweep test test-fast check
 
 sweep: .venv/installed
 	.venv/bin/python -m calib.sweep $(ARGS)
@@ -17,13 +18,17 @@ sweep: .venv/installed
 test: .venv/installed-test
 	.venv/bin/python -m pytest -n auto --dist worksteal
 
+test-fast: .venv/installed-test
+	.venv/bin/python -m pytest -n auto --dist worksteal \
+	    -m "not slow and not docs and not browser and not servers"
+
 check: .venv/installed-test
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# The files below are stamps: pip runs again only when what it would install has changed.
+# Empty files mark finished installations: pip runs again only if the dependencies change.
 
 .venv/created:
 	@python="$(PYTHON)"; \
@@ -39,7 +44,7 @@ check: .venv/installed-test
 	"$$python" -m venv --clear .venv
 	@touch $@
 
-# torch first and from its pin: the build that is chosen here is then kept.
+# torch first, from its pin, so that no later package selects another build.
 .venv/installed: .venv/created pyproject.toml constraints.txt
 	@echo "Installing calib (the first time takes some minutes)"
 	@$(subst --quiet ,,$(PIP)) torch

@@ -1,21 +1,40 @@
-"""What must stand before any test imports torch or transformers."""
+"""Environment variables, set before a test imports torch or transformers; marks; shared fixtures."""
 
 import os
 
-# No test may reach the network: a model that is not here fails at once instead of after retries.
+# No test may use the network: a missing model fails at once instead of after retries.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# The models of the tests are small: more threads cost more than they give, and one thread adds up
-# floats in the same order everywhere.
+# The models of the tests are small, so more threads would be slower. One thread also adds floats in
+# the same order on every machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import pytest  # noqa: E402 - after the variables above
+from pathlib import Path  # noqa: E402 - after the variables above
+
+import pytest  # noqa: E402
+
+TESTS = Path(__file__).parent
+MARKS = {
+    "docs": "docs",
+    "notebooks": "docs",
+    "serving": "servers",
+    "commands/test_serve.py": "servers",
+    "report/page/test_in_chromium.py": "browser",
+}
+"""Marks of all tests in a folder or a file; `make test-fast` leaves them out."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for path, mark in MARKS.items():
+            if item.path.is_relative_to(TESTS / path):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
 def vlm():
-    """mini-internvl as the package ships it."""
+    """mini-internvl, loaded from the package."""
     from calib.config.model import ModelConfig
     from calib.models.load import load
 
@@ -24,7 +43,7 @@ def vlm():
 
 @pytest.fixture(scope="session")
 def mixed_examples():
-    """A dozen test examples of all parts, of different lengths, with and without a picture."""
+    """A dozen test examples of all parts and of different lengths, with and without images."""
     from calib.data.mini.examples import DATASETS, load
 
     chosen = [example for example in load(DATASETS, limit=16) if example.split == "test"][::6]
@@ -34,7 +53,7 @@ def mixed_examples():
 
 @pytest.fixture
 def undrawn():
-    """Figures are not rendered within the test; see tests/in_process.py."""
+    """Replace the rendering of figures by empty files, to save time."""
     import in_process
 
     with in_process.undrawn():
