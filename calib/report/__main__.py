@@ -1,4 +1,4 @@
-"""One HTML file of finished runs: did calibration help, what did it cost, and every example.
+"""Write one HTML file on finished runs: did calibration help, at what cost, and every example.
 
 python -m calib.report runs=[runs/NAME]
 """
@@ -8,18 +8,18 @@ from calib.config.commands import ReportConfig
 
 
 def main(config: ReportConfig) -> None:
-    """Write the report of the runs that ``config`` names, without asking the model again."""
-    from calib.report.page.images import reload_pictures
+    """Write the report of the runs in ``config.runs``; nothing is generated or judged again."""
+    from calib.report.page.images import reload_images
     from calib.report.page.write import write_report
     from calib.runs.run import Run
     from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 
-    runs = [Run.load(folder) for folder in config.runs]
+    runs = Run.load_many(config.runs)
     out = home_expanded(config.out) if config.out else runs[0].folder / "report.html"
     notes: list[str] = []
     if config.pictures:
-        reloaded = [reload_pictures(run) for run in runs]
+        reloaded = [reload_images(run) for run in runs]
         runs = [run for run, _ in reloaded]
         notes = [note for _, notes_of_run in reloaded for note in notes_of_run]
     for note in notes:

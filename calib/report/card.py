@@ -1,4 +1,4 @@
-"""The card of an exported direction: what it is, what it was measured to do, what it is not."""
+"""The Markdown card of an exported direction: its origin, its measured effect and its use."""
 
 import re
 import shlex
@@ -17,7 +17,8 @@ _SITES = {
     "mlp": "the MLP's output of",
 }
 CALIB_FITS = "The file fits this checkpoint only; calib refuses it for any other."
-_SHOWN = shown_names("card")
+"""The note on compatible models for calib's own format."""
+_METRICS = shown_names("card")
 
 
 def direction_card(
@@ -29,10 +30,11 @@ def direction_card(
     fits: str = CALIB_FITS,
     note: str = "",
 ) -> str:
-    """Markdown; ``results`` are the test totals of the run it comes from, if there is one.
+    """Return the card of ``direction`` as Markdown.
 
-    ``use`` is how another program uses the file, where it is not calib's own, and ``fits`` with
-    which models; ``note`` is what else there is to say of it.
+    ``results`` are the test totals of the run it comes from, if there is one. ``file`` is its name,
+    ``use`` the instructions for another program (by default the command of calib), ``fits`` the
+    models that can use it, and ``note`` a paragraph to add.
     """
     revision = _plain(direction.revision or "none given")
     layers = ", ".join(map(str, direction.layers))
@@ -53,9 +55,9 @@ def direction_card(
 | operator | {_plain(direction.operator)} |
 | estimator | {_plain(direction.estimator)}, contrast {_plain(direction.contrast)} |
 | read at | {_plain(direction.read_positions)} |
-| edited positions | {_plain(direction.positions or "not said")} |
+| edited positions | {_plain(direction.positions or "not recorded")} |
 | unit of strength | {_unit(direction)} |
-| default strength | {direction.strength:g}{_kept(direction)} |
+| default strength | {direction.strength:g}{_kept_note(direction)} |
 | fitted on | {_fitted_on(direction)} |
 | held-out AUROC | {_auroc(direction)} |
 
@@ -73,13 +75,12 @@ def _paragraph(note: str) -> str:
     return f"\n{_plain(note)}\n" if note else ""
 
 
-def _indented(use: str) -> str:
-    return "\n".join(f"    {terminal_safe(line)}" for line in use.split("\n"))
+def _indented(text: str) -> str:
+    return "\n".join(f"    {terminal_safe(line)}" for line in text.split("\n"))
 
 
 def command_line(direction: Direction, file: str) -> str:
-    """How to steer with a direction file."""
-    # Everything it was measured with: a sweep's own defaults are a grid of layers and strengths.
+    """Return the command that steers with a direction file at the setting that was measured."""
     chosen = direction.chosen_layer
     layers = direction.layers if chosen is None else [chosen]
     settings = [
@@ -96,12 +97,12 @@ def command_line(direction: Direction, file: str) -> str:
 
 
 def _unit(direction: Direction) -> str:
-    """What strength 1 does; for operators that add nothing along the gap, what strength means."""
+    """Return the effect of strength 1, or the meaning of strength for operators without a gap."""
     axis = AXES.get(direction.operator, AXES["add"])
     if axis != AXES["add"]:
         return axis.meaning
     gap, norm = float(direction.gap[0]), float(direction.norm[0])
-    # An imported direction does not say how long activations are.
+    # An imported direction has no mean norm of activations.
     share = f" ({gap / norm:.3f} of the mean norm)" if norm else ""
     adds = f"{gap:.4g} along a unit vector{share}"
     return f"{_plain(direction.unit)}: 1.0 adds {adds}"
@@ -113,7 +114,7 @@ def _fitted_on(direction: Direction) -> str:
     return f"{_plain(direction.pairs)} pairs, pair set {_plain(direction.pair_set)}"
 
 
-def _kept(direction: Direction) -> str:
+def _kept_note(direction: Direction) -> str:
     note = " (no setting beat the uncalibrated model on validation)"
     return note if direction.strength == 0 else ""
 
@@ -128,27 +129,30 @@ def _auroc(direction: Direction) -> str:
 
 def _table(direction: Direction, results: Sequence[Result]) -> str:
     lines = []
-    shown = [
+    totals = [
         r
         for r in results
         if r.layer in (None, direction.chosen_layer) and r.dataset in ("all", "utility")
     ]
-    for strength in sorted({r.strength for r in shown}):
-        at = {r.metric: r for r in shown if r.strength == strength}
-        name = "uncalibrated" if any(r.method == BASELINE for r in at.values()) else f"{strength:g}"
+    for strength in sorted({r.strength for r in totals}):
+        rates = {r.metric: r for r in totals if r.strength == strength}
+        baseline = any(r.method == BASELINE for r in rates.values())
         cells = [
-            f"{at[m].value:.3f} ({at[m].low:.3f} to {at[m].high:.3f})" if m in at else ""
-            for m in _SHOWN
+            f"{rates[m].value:.3f} ({rates[m].low:.3f} to {rates[m].high:.3f})"
+            if m in rates
+            else ""
+            for m in _METRICS
         ]
+        name = "uncalibrated" if baseline else f"{strength:g}"
         lines.append(f"| {name} | {' | '.join(cells)} |")
     if not lines:
         return ""
-    head = f"| strength | {' | '.join(_SHOWN)} |\n|---|{'---|' * len(_SHOWN)}"
+    head = f"| strength | {' | '.join(_METRICS)} |\n|---|{'---|' * len(_METRICS)}"
     return "## Measured on the test split (95% CI)\n\n" + "\n".join([head, *lines]) + "\n"
 
 
 def _plain(value: object) -> str:
-    # The header may come from anywhere; in Markdown each field must stay one plain cell, without
-    # links, pictures, emphasis or HTML of its own. printable leaves no line break.
+    # Fields of the header are untrusted. In Markdown each must stay one plain cell, without links,
+    # pictures, emphasis or HTML. terminal_safe removes line breaks.
     text = terminal_safe(str(value)).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"[\\`*_\[\]()#|~!]", r"\\\g<0>", text)

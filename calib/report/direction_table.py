@@ -1,4 +1,4 @@
-"""What a fitted direction looks like in the terminal: layer by layer what it tells and does."""
+"""The terminal table of a fitted direction: separation and effect by layer."""
 
 import math
 import textwrap
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from calib.directions.direction import Direction
-from calib.report.terminal import WIDTH, written
-from calib.util.terminal import terminal_safe
+from calib.report.terminal_tables import file_list
+from calib.util.terminal import WIDTH, terminal_safe
 
 _CONTRASTS = {
     "safety": "unsafe against safe",
@@ -19,21 +19,23 @@ _PAIRED = ("safety", "modality")
 
 
 def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
-    """One line per layer, at most 100 columns wide.
+    """Return one line per layer, at most 100 columns wide.
 
-    Held-out AUROC with its interval, how much the pairs agree, gap, gap as a share of the
-    activations' norm, and what steering there does within the budget of KL, where these are known.
+    Columns are the held-out AUROC with its interval, the cosine between the differences of pairs,
+    the gap, the gap as a share of the activations' norm, and the effect of steering within the KL
+    budget with its strength. Columns that were measured at no layer are left out. ``files`` are the
+    paths written, by what they contain.
     """
-    counted = "pairs" if direction.contrast in _PAIRED else "examples of the smaller side"
+    unit = "pairs" if direction.contrast in _PAIRED else "examples of the smaller side"
     contrast = _CONTRASTS.get(direction.contrast, direction.contrast)
-    fitted = (
+    fit = (
         f"{direction.estimator}, {contrast}, {direction.site} read at {direction.read_positions}, "
-        f"fitted on {direction.pairs} {counted}"
+        f"fitted on {direction.pairs} {unit}"
     )
     lines = [
         "",
         *_entry("Checkpoint", terminal_safe(direction.checkpoint, WIDTH - 12)),
-        *_entry("Direction", terminal_safe(fitted)),
+        *_entry("Direction", terminal_safe(fit)),
     ]
     if direction.effect:
         lines += _entry(
@@ -53,9 +55,9 @@ def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
         "effect",
     )
     lines += ["", head, "-" * len(head)]
-    lines += [_layer(direction, row) for row in range(len(direction.layers))]
+    lines += [_layer_line(direction, row) for row in range(len(direction.layers))]
     lines.append("")
-    lines += written(files)
+    lines += file_list(files)
     return "\n".join(lines) + "\n"
 
 
@@ -63,43 +65,42 @@ def _entry(name: str, text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=f"{name:<12}", subsequent_indent=" " * 12)
 
 
-def _layer(direction: Direction, row: int) -> str:
-    separability = "not measured (no validation pairs)"
+def _layer_line(direction: Direction, row: int) -> str:
+    auroc = "not measured (no validation pairs)"
     if direction.auroc:
         low, high = direction.auroc_intervals[row]
-        separability = f"{direction.auroc[row]:.3f}  ({low:.3f} to {high:.3f})"
+        auroc = f"{direction.auroc[row]:.3f}  ({low:.3f} to {high:.3f})"
     gap, norm = float(direction.gap[row]), float(direction.norm[row])
     return _line(
         direction,
         f"{direction.layers[row]}",
-        separability,
-        _known(direction.pair_cosine[row], ".3f") if direction.pair_cosine else "",
+        auroc,
+        _number(direction.pair_cosine[row], ".3f") if direction.pair_cosine else "",
         f"{gap:.4g}",
         f"{gap / norm:.3f}",
-        _known(direction.effect_strength[row], "+.3g") if direction.effect else "",
-        _known(100 * direction.effect[row], "+.1f") if direction.effect else "",
+        _number(direction.effect_strength[row], "+.3g") if direction.effect else "",
+        _number(100 * direction.effect[row], "+.1f") if direction.effect else "",
     )
 
 
-def _known(value: float, form: str) -> str:
+def _number(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
 
 
 def _line(
     direction: Direction,
     layer: str,
-    separability: str,
+    auroc: str,
     cosine: str,
     gap: str,
-    share: str,
+    gap_to_norm: str,
     strength: str,
     effect: str,
 ) -> str:
-    """The cells of a line, without the columns of what was not measured at any layer."""
-    cells = [f"{layer:>5}   {separability:<41}"]
+    cells = [f"{layer:>5}   {auroc:<41}"]
     if direction.pair_cosine:
         cells.append(f"{cosine:>9}")
-    cells += [f"{gap:>10}", f"{share:>10}"]
+    cells += [f"{gap:>10}", f"{gap_to_norm:>10}"]
     if direction.effect:
         cells += [f"{strength:>10}", f"{effect:>9}"]
     return "".join(cells)

@@ -1,1 +1,1 @@
-"""The figures, each a file: drawn from the records of one or several runs."""
+"""The figures of one or several finished runs, one file each; gallery.py lists them."""

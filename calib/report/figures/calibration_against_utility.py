@@ -1,9 +1,9 @@
-"""The figure of the trade-off: what each method gains in SRA and loses in utility.
+"""The figure ``calibration_against_utility``: gain in SRA and loss of utility of each method.
 
-One panel has every strength: the curves and each model's Pareto front. The other has the operating
-points, which mostly lie close together near the uncalibrated model, at a larger scale. Of many
-methods only those that reach the front keep their curve. The uncalibrated model and prompt-only
-methods are always there.
+One panel shows every strength: the curves, and each model's Pareto front. The other shows the
+operating points at a larger scale, since most lie close to the uncalibrated model. If there are
+many methods, only some keep their curves, first those that reach the front. The uncalibrated model
+and prompt-only methods are always shown.
 """
 
 from collections.abc import Sequence
@@ -13,106 +13,110 @@ from matplotlib.figure import Figure
 
 from calib.report.figures.curves import (
     Curve,
-    Uncalibrated,
+    UncalibratedModel,
+    curve_names,
     curves_of,
     kept_note,
-    names_of,
+    plane_title,
     prompt_note,
     shared_plane,
-    title_of,
-    uncalibrated_of,
+    uncalibrated_models,
 )
-from calib.report.figures.io import COLUMN_INCHES, own_style
+from calib.report.figures.io import COLUMN_INCHES, figure_style
 from calib.report.figures.plane import (
-    apart,
+    curve_styles,
     draw_curve,
     draw_fronts,
     draw_setting,
     draw_uncalibrated,
     front_of,
+    label_axes,
     label_points,
-    looks_of,
-    name_axes,
-    strengths_of,
+    separate_labels,
+    strength_labels,
     zoom_to,
 )
-from calib.report.figures.style import draw_legend, shown_name, write_title
+from calib.report.figures.style import draw_legend, short_name, write_title
 from calib.runs.run import Run
 from calib.scoring.tradeoff import Plane, hypervolume
 
 _CURVES = 6
-"""More than these cannot be told apart."""
+"""Maximum number of curves that can be distinguished."""
 _LABELLED = 2
-"""With more curves than these, strengths beside points would cover each other."""
+"""Maximum number of curves whose strengths are written next to the points."""
 
 
 def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
-    """SRA against utility on ``split``, a curve a run and method; without utility SRA_u against
-    SRA_s. Raises NotDrawn for a run without SRA there."""
-    models = uncalibrated_of(runs, split)
+    """Draw SRA against utility on ``split``, one curve per run and method.
+
+    Without utility, SRA_u is drawn against SRA_s. Raises NotDrawn for a run without SRA on
+    ``split``.
+    """
+    models = uncalibrated_models(runs, split)
     curves = curves_of(runs, split)
     plane = shared_plane(models)
-    whole = _whole(curves, models, plane)
-    with own_style():
-        panels = 2 if whole else 1
+    full = _full_curves(curves, models, plane)
+    with figure_style():
+        panels = 2 if full else 1
         across = panels if columns == 2 else 1
         size = COLUMN_INCHES[columns], 0.5 + 2.5 * panels / across
         figure = Figure(figsize=size, layout="constrained")
         all_axes = list(figure.subplots(panels // across, across, squeeze=False).flat)
-        crowded = any(curve not in whole and not curve.prompt_only for curve in curves)
-        names = names_of(curves, layers=not crowded)
-        named = list(zip(curves, names, looks_of(curves), strict=True))
-        shown = list(dict.fromkeys(one.model for one in models))
-        write_title(figure, f"{title_of(plane)}, {shown_name(split, 20)} split", shown)
+        crowded = any(curve not in full and not curve.prompt_only for curve in curves)
+        names = curve_names(curves, layers=not crowded)
+        styled = list(zip(curves, names, curve_styles(curves), strict=True))
+        checkpoints = list(dict.fromkeys(each.model for each in models))
+        write_title(figure, f"{plane_title(plane)}, {short_name(split, 20)} split", checkpoints)
         for axes in all_axes:
-            for curve, name, look in named:
-                own_way = curve in whole and not (crowded and axes is all_axes[-1])
-                if own_way or curve.prompt_only:
-                    draw_curve(axes, curve, look, plane, name)
+            for curve, name, style in styled:
+                is_full = curve in full and not (crowded and axes is all_axes[-1])
+                if is_full or curve.prompt_only:
+                    draw_curve(axes, curve, style, plane, name)
                 elif curve.chosen is not None and axes is all_axes[-1]:
-                    draw_setting(axes, curve.chosen, look, plane, name)
+                    draw_setting(axes, curve.chosen, style, plane, name)
             draw_uncalibrated(axes, models, plane)
-            name_axes(axes, plane)
-        if whole:
+            label_axes(axes, plane)
+        if full:
             all_axes[0].set_title("every strength")
             all_axes[1].set_title("operating points" if crowded else "near the operating points")
             chosen = [curve.chosen for curve in curves if curve.chosen is not None]
-            zoom_to(all_axes[1], [*(one.point for one in models), *chosen], plane)
+            zoom_to(all_axes[1], [*(each.point for each in models), *chosen], plane)
         for axes in all_axes:
             draw_fronts(axes, models, curves, plane)
-        labelled = 0 < len(whole) <= _LABELLED
+        labelled = 0 < len(full) <= _LABELLED
         notes = ["Bars: 95% intervals. Large, black rim: operating point chosen on validation."]
         notes += ["Numbers: strengths."] * labelled
         notes += [kept_note(curves, names), prompt_note(curves)]
         draw_legend(figure, all_axes, notes)
         if labelled:
             figure.draw_without_rendering()
-            labels = strengths_of(whole, plane)
-            near = apart(all_axes[1], labels)
-            label_points(all_axes[1], near)
-            # Each strength once: at the larger scale where it is in view there.
-            far = [one for one in labels if not _contains(all_axes[1], one[1])]
-            label_points(all_axes[0], apart(all_axes[0], far))
+            labels = strength_labels(full, plane)
+            label_points(all_axes[1], separate_labels(all_axes[1], labels))
+            # Each strength is written once, at the larger scale if its point is in view there.
+            others = [label for label in labels if not _contains(all_axes[1], label[1])]
+            label_points(all_axes[0], separate_labels(all_axes[0], others))
     return figure
 
 
-def _contains(axes: Axes, place: tuple[float, float]) -> bool:
-    return bool(axes.viewLim.contains(*place))
+def _contains(axes: Axes, point: tuple[float, float]) -> bool:
+    return bool(axes.viewLim.contains(*point))
 
 
-def _whole(
-    curves: Sequence[Curve], models: Sequence[Uncalibrated], plane: Plane
+def _full_curves(
+    curves: Sequence[Curve], models: Sequence[UncalibratedModel], plane: Plane
 ) -> list[Curve]:
-    """The curves drawn in full: all of a few, and of many those that reach the front first, then
-    those that gain the largest area."""
-    able = [curve for curve in curves if not curve.prompt_only]
-    if len(able) <= _CURVES:
-        return able
+    """Return the curves that are drawn in full: at most _CURVES, without prompt-only methods.
+
+    Curves that reach a Pareto front come first, then those with the largest area.
+    """
+    candidates = [curve for curve in curves if not curve.prompt_only]
+    if len(candidates) <= _CURVES:
+        return candidates
     fronts = [point for model in models for point in front_of(model, curves, plane)]
 
     def rank(curve: Curve) -> tuple[bool, float]:
-        reaching = any(point in fronts for point in curve.points)
-        return not reaching, -hypervolume(curve.points, curve.baseline, plane)
+        reaches_front = any(point in fronts for point in curve.points)
+        return not reaches_front, -hypervolume(curve.points, curve.baseline, plane)
 
-    first = sorted(able, key=rank)[:_CURVES]
-    return [curve for curve in able if curve in first]
+    first = sorted(candidates, key=rank)[:_CURVES]
+    return [curve for curve in candidates if curve in first]

@@ -1,4 +1,4 @@
-"""The figure of hazard categories: both sides of safety in each, uncalibrated beside calibrated."""
+"""The figure ``categories``: both sides of safety by hazard category, before and after."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -8,14 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
-from calib.report.figures.operating_points import Chosen, by_model, measured, names, picked
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
+from calib.report.figures.operating_points import (
+    ChosenSetting,
+    measured,
+    select_methods,
+    setting_names,
+    settings_by_model,
+)
 from calib.report.figures.style import (
     ORANGE,
     SKY,
     YELLOW,
     draw_legend,
-    shown_name,
+    short_name,
     write_title,
 )
 from calib.runs.run import Run
@@ -28,20 +34,20 @@ _PARTS = {
     "text_centric": ("text-centric", shown_names("categories", "queries")),
     "dual_use": ("dual-use", shown_names("categories", "dual_use")),
 }
-"""Of each part what it is called, and the rates of its harmful and its harmless side."""
+"""Name of each part, and the rates of its unsafe and its safe side."""
 _BARS = (("#ffffff", ""), (SKY, "////"), (ORANGE, "...."), (YELLOW, "xxxx"))
 """Colour and hatch of the first, second ... bar."""
 _MOST = 3
-"""Methods beside the uncalibrated model whose bars are still told apart."""
+"""Maximum number of methods besides the uncalibrated model whose bars can be distinguished."""
 
 
 class _Panel(NamedTuple):
     model: str
     part: str
     metric: str
-    settings: list[Chosen]
+    settings: list[ChosenSetting]
     categories: list[str]
-    """From the top down."""
+    """Categories from top to bottom."""
 
 
 def draw(
@@ -50,15 +56,16 @@ def draw(
     split: str = "test",
     methods: Sequence[str] | None = None,
 ) -> Figure:
-    """The share of unsafe queries handled safely and of safe ones answered in each category, with
-    intervals: of the uncalibrated model and of each method at its operating point.
+    """Draw the rates of unsafe and safe queries in each category, with 95% intervals.
 
-    ``methods`` names those that are drawn; without it they are the three best on validation, as the
-    figure then says. Categories stand in the order of the uncalibrated model's rates, the lowest
-    first. Raises NotDrawn when nothing was measured by category on ``split``.
+    Bars are the uncalibrated model and each of ``methods`` at its operating point; None draws the
+    three methods with the highest SRA on validation, and notes so. Categories are ordered by the
+    uncalibrated model's rates, the lowest first. Raises NotDrawn without results by category on
+    ``split``.
     """
     models = {
-        model: picked(found, _MOST, methods) for model, found in by_model(runs, split).items()
+        model: select_methods(settings, _MOST, methods)
+        for model, settings in settings_by_model(runs, split).items()
     }
     rows = [
         row
@@ -68,44 +75,47 @@ def draw(
     ]
     if not rows:
         raise NotDrawn(
+            "missing-value",
             f"These runs have no results by category on the {split} split. Run calib.sweep on data "
-            "whose examples name a category."
+            "whose examples have a category.",
         )
-    with own_style():
+    with figure_style():
         figure, panels = _panels(columns, rows)
         write_title(figure, f"Categories, {split} split", list(models))
         for row, axes_of_row in zip(rows, panels, strict=True):
             for axes, panel in zip(axes_of_row, row, strict=True):
                 _draw_bars(axes, panel)
-                name = f"{shown_name(panel.model, 4 + 6 * columns)}: " if len(models) > 1 else ""
+                name = f"{short_name(panel.model, 4 + 6 * columns)}: " if len(models) > 1 else ""
                 axes.set_title(f"{name}{_PARTS[panel.part][0]}, {panel.metric}", fontsize=7)
             _name_rows(axes_of_row, row, columns)
-        notes = ["Lines are 95% intervals; in brackets n of each bar."]
+        notes = ["Lines: 95% intervals. In brackets: n of each bar."]
         notes += dict.fromkeys(note for _, note in models.values())
         draw_legend(figure, figure.axes, notes)
     return figure
 
 
-def _row(model: str, part: str, metrics: Sequence[str], settings: Sequence[Chosen]) -> list[_Panel]:
-    """The panels of one part of one model: both sides, or the one that was measured."""
-    own = [one for one in settings if one.total(part, metrics[0]) or one.total(part, metrics[1])]
+def _row(
+    model: str, part: str, metrics: Sequence[str], settings: Sequence[ChosenSetting]
+) -> list[_Panel]:
+    """Return the panels of one part of one model: both sides, or the one that was measured."""
+    own = [s for s in settings if s.total(part, metrics[0]) or s.total(part, metrics[1])]
     rates: dict[str, dict[str, float]] = {}
     for (dataset, variant, category, metric), rate in own[0].rates.items() if own else ():
-        known = (dataset, variant) == (part, ALL) and category != ALL and metric in metrics
-        if known and measured(rate):
+        shown = (dataset, variant) == (part, ALL) and category != ALL and metric in metrics
+        if shown and measured(rate):
             rates.setdefault(category, {})[metric] = rate.value
     order = sorted(rates, key=lambda name: (round(fmean(rates[name].values()), 9), name))
     return [
         _Panel(model, part, metric, own, [name for name in order if metric in rates[name]])
         for metric in metrics
-        if any(metric in found for found in rates.values())
+        if any(metric in measured_rates for measured_rates in rates.values())
     ]
 
 
 def _panels(columns: int, rows: Sequence[Sequence[_Panel]]) -> tuple[Figure, list[list[Axes]]]:
-    """A figure and the axes of each row of panels: side by side where there is room for it."""
+    """Return a figure and the axes of each row of panels, side by side if there is room."""
     heights = [max(map(_height, row)) for row in rows]
-    wide = max(map(len, rows)) > 1 and (columns == 2 or all(map(_alike, rows)))
+    wide = max(map(len, rows)) > 1 and (columns == 2 or all(map(_share_categories, rows)))
     if not wide:
         heights = [_height(panel) for row in rows for panel in row]
     size = (COLUMN_INCHES[columns], 0.5 + sum(height + 0.5 for height in heights))
@@ -122,8 +132,8 @@ def _panels(columns: int, rows: Sequence[Sequence[_Panel]]) -> tuple[Figure, lis
     return figure, [list(axes[: len(row)]) for axes, row in zip(grid, rows, strict=True)]
 
 
-def _alike(row: Sequence[_Panel]) -> bool:
-    """Whether the panels of a row have the same categories, which are then named once."""
+def _share_categories(row: Sequence[_Panel]) -> bool:
+    """Whether the panels of a row have the same categories, so that one set of names is enough."""
     return all(panel.categories == row[0].categories for panel in row)
 
 
@@ -134,7 +144,7 @@ def _height(panel: _Panel) -> float:
 def _draw_bars(axes: Axes, panel: _Panel) -> None:
     thick = 0.8 / len(panel.settings)
     for k, (setting, name) in enumerate(
-        zip(panel.settings, names(panel.settings, 18), strict=True)
+        zip(panel.settings, setting_names(panel.settings, 18), strict=True)
     ):
         colour, hatch = _BARS[k % len(_BARS)]
         label: str | None = name
@@ -152,26 +162,26 @@ def _draw_bars(axes: Axes, panel: _Panel) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _name_rows(axes: Sequence[Axes], row: Sequence[_Panel], columns: int) -> None:
-    """Categories with the counts behind their bars: of all panels where these are alike."""
-    shared = _alike(row)
-    for k, (one, panel) in enumerate(zip(axes, row, strict=True)):
+def _name_rows(axes_of_row: Sequence[Axes], row: Sequence[_Panel], columns: int) -> None:
+    """Name the categories, with the number of responses behind their bars."""
+    shared = _share_categories(row)
+    for k, (axes, panel) in enumerate(zip(axes_of_row, row, strict=True)):
         counted = row if shared else [panel]
         width = (16 if len(counted) > 1 else 20) if columns == 1 else (34 if shared else 24)
-        shown = []
+        labels = []
         for name in panel.categories:
             counts = dict.fromkeys(_counts(each, name) for each in counted)
-            shown.append(f"{shown_name(name, width)} ({', '.join(counts)})")
-        one.set_yticks(range(len(shown)), shown, fontsize=7)
+            labels.append(f"{short_name(name, width)} ({', '.join(counts)})")
+        axes.set_yticks(range(len(labels)), labels, fontsize=7)
         if shared and k:
-            one.tick_params(labelleft=False)
+            axes.tick_params(labelleft=False)
 
 
-def _rate(panel: _Panel, setting: Chosen, category: str) -> Interval | None:
+def _rate(panel: _Panel, setting: ChosenSetting, category: str) -> Interval | None:
     return measured(setting.rates.get((panel.part, ALL, category, panel.metric)))
 
 
 def _counts(panel: _Panel, category: str) -> str:
-    """Of the responses behind each bar, or their range where settings have different ones."""
-    rates = [rate for one in panel.settings if (rate := _rate(panel, one, category))]
+    """Return the number of responses behind each bar, or their range if settings differ."""
+    rates = [rate for s in panel.settings if (rate := _rate(panel, s, category))]
     return "-".join(str(n) for n in sorted({min(r.n for r in rates), max(r.n for r in rates)}))

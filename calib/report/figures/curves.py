@@ -1,12 +1,15 @@
-"""What the methods of some runs measured, as curves: one a method and run, by strength, with the
-operating point that the run chose on validation."""
+"""Curves of the trade-off: the settings of each method and run by strength.
+
+Each curve has the operating point that its run chose on validation.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from calib.report.figures.io import NotDrawn
-from calib.report.figures.style import shown_name
+from calib.report.figures.style import short_name
 from calib.runs.run import Run
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import (
@@ -41,172 +44,190 @@ class Curve:
     layer: int | None
     prompt_only: bool
     reference: bool
-    """Whether the method was asked for comparison only."""
+    """Whether the method was run for comparison only."""
     baseline: Point
     points: tuple[Point, ...]
-    """The method's own, by strength."""
+    """The method's settings by strength, without the uncalibrated model."""
     chosen: Point | None
-    """The operating point; None where no setting beat the uncalibrated model on validation."""
+    """The operating point; None if no setting beat the uncalibrated model on validation."""
 
     @property
     def through_baseline(self) -> list[Point]:
-        """The points, with the uncalibrated model in for a missing strength 0."""
+        """The points by strength; the uncalibrated model stands in for a missing strength 0."""
         unsteered = [] if any(p.strength == 0 for p in self.points) else [self.baseline]
         return sorted([*unsteered, *self.points], key=lambda point: point.strength)
 
     @property
     def is_line(self) -> bool:
-        """Whether there is more to it than one setting."""
+        """Whether the method has several settings."""
         return len(self.points) > 1
 
 
 @dataclass(frozen=True)
-class Uncalibrated:
-    """A model without any method, as one run or several that agree measured it."""
+class UncalibratedModel:
+    """The uncalibrated model, as measured by one run or by several that agree."""
 
     model: str
     run: str
     point: Point
 
-    def is_before(self, curve: Curve) -> bool:
-        """Whether ``curve`` is to be compared with this model on this data."""
-        return self.model == curve.model and _same(self.point, curve.baseline)
+    def is_baseline_of(self, curve: Curve) -> bool:
+        """Whether ``curve`` was measured on the same model and data."""
+        return self.model == curve.model and _equal(self.point, curve.baseline)
 
 
-def uncalibrated_of(runs: Iterable[Run], split: str) -> list[Uncalibrated]:
-    """The uncalibrated models on ``split``: of one model several where runs differ, as on other
-    data.
+def uncalibrated_models(runs: Iterable[Run], split: str) -> list[UncalibratedModel]:
+    """Return the uncalibrated models on ``split``.
 
-    Runs of calib.extract, which have no results, are passed over. Raises NotDrawn for a run without
-    SRA there and CalibError for one without the uncalibrated model.
+    A model appears several times if its runs differ, as on other data. Runs of calib.extract, which
+    have no results, are skipped. Raises NotDrawn for a run without SRA on ``split`` and CalibError
+    for a run without the uncalibrated model.
     """
-    found: list[Uncalibrated] = []
-    for run in swept(runs):
+    models: list[UncalibratedModel] = []
+    for run in swept_runs(runs):
         point = baseline_of(_points(run, split))
-        if not any(one.model == run.checkpoint and _same(one.point, point) for one in found):
-            found.append(Uncalibrated(run.checkpoint, run.name, point))
-    return found
+        if not any(m.model == run.checkpoint and _equal(m.point, point) for m in models):
+            models.append(UncalibratedModel(run.checkpoint, run.name, point))
+    return models
 
 
 def curves_of(runs: Iterable[Run], split: str) -> list[Curve]:
-    """The methods of ``runs`` on ``split``, in order; a reference that runs share is there once.
+    """Return the curves of ``runs`` on ``split``, in order; a reference that runs share once.
 
-    Errors as in uncalibrated_of; CalibError, too, for a run whose operating point is not in its
-    results.
+    Raises the errors of uncalibrated_models, and CalibError for a run whose results lack its
+    operating point.
     """
     curves: list[Curve] = []
-    for run in swept(runs):
+    for run in swept_runs(runs):
         points = _points(run, split)
-        for one in run.operating_points:
-            if one["method"] == BASELINE:
+        for record in run.operating_points:
+            if record["method"] == BASELINE:
                 continue
-            place = one["method"], one["layer"]
-            own = sorted(
-                (p for p in points if (p.method, p.layer) == place), key=lambda p: p.strength
-            )
-            at = {p.strength: p for p in own}
-            strength = float(one["strength"])
-            # Strength 0 is the uncalibrated model, whatever the method. Where a budget of KL left
-            # no strength, that is all there is, and no curve.
-            if not own and one.get("kept_uncalibrated"):
+            curve = _curve(run, record, points, split)
+            if curve is None:
                 continue
-            if not own or (strength != 0 and strength not in at):
-                raise CalibError(
-                    f"Run '{terminal_safe(run.name)}' chose {terminal_safe(one['method'])} at "
-                    f"strength {strength:g}, but its results have no such setting on split "
-                    f"'{terminal_safe(split)}'. Give the sweep's command again."
-                )
-            curve = Curve(
-                run.name, run.checkpoint, *place, bool(one.get("prompt_only")),
-                bool(one.get("reference")), baseline_of(points), tuple(own),
-                at[strength] if strength != 0 else None,
-            )  # fmt: skip
             repeated = any(
-                curve.model == other.model and _same(curve.points, other.points) for other in curves
+                curve.model == other.model and _equal(curve.points, other.points)
+                for other in curves
             )
             if not (curve.reference and repeated):
                 curves.append(curve)
     return curves
 
 
-def names_of(curves: Sequence[Curve], layers: bool = True) -> list[str]:
-    """What each curve is called, with a star where the method changes the prompt alone.
+def _curve(
+    run: Run, record: Mapping[str, Any], points: Sequence[Point], split: str
+) -> Curve | None:
+    """Return the curve of one record of operating_points.json; None if it has no settings."""
+    method, layer, strength = record["method"], record["layer"], float(record["strength"])
+    own = sorted(
+        (p for p in points if (p.method, p.layer) == (method, layer)), key=lambda p: p.strength
+    )
+    by_strength = {p.strength: p for p in own}
+    # Strength 0 is the uncalibrated model. It is the only setting if a KL budget left no other.
+    if not own and record.get("kept_uncalibrated"):
+        return None
+    if not own or (strength != 0 and strength not in by_strength):
+        raise CalibError(
+            "mismatch",
+            f"Run '{terminal_safe(run.name)}' chose {terminal_safe(method)} at strength "
+            f"{strength:g}, but its results lack this setting on split '{terminal_safe(split)}'. "
+            "Run the sweep's command again.",
+        )
+    return Curve(
+        run.name,
+        run.checkpoint,
+        method,
+        layer,
+        bool(record.get("prompt_only")),
+        bool(record.get("reference")),
+        baseline_of(points),
+        tuple(own),
+        by_strength[strength] if strength != 0 else None,
+    )
 
-    Its model is in it where there are several, its run where nothing else tells two apart; all of
-    it is short enough for one column.
+
+def curve_names(curves: Sequence[Curve], layers: bool = True) -> list[str]:
+    """Return a name for each curve, short enough for one column.
+
+    It has the model if there are several models, and the run if two curves would otherwise have the
+    same name; a star marks methods that change only the prompt.
     """
     several = len({curve.model for curve in curves}) > 1
     count = Counter((curve.model, curve.method) for curve in curves)
     width = (20, 15, 10)[several + (max(count.values(), default=1) > 1)]
     names = []
     for curve in curves:
-        model = f"{shown_name(curve.model, width)}: " if several else ""
+        model = f"{short_name(curve.model, width)}: " if several else ""
         star = "*" if curve.prompt_only else ""
         layer = f", layer {curve.layer}" if layers and curve.layer is not None else ""
         shared = count[curve.model, curve.method] > 1
-        run = f" ({shown_name(curve.run, width)})" if shared else ""
-        names.append(f"{model}{shown_name(curve.method, width)}{star}{layer}{run}")
+        run = f" ({short_name(curve.run, width)})" if shared else ""
+        names.append(f"{model}{short_name(curve.method, width)}{star}{layer}{run}")
     return names
 
 
-def names_of_uncalibrated(models: Sequence[Uncalibrated]) -> list[str]:
-    """What each is called: by its model where there are several, by its run where one model has
-    several."""
-    count = Counter(one.model for one in models)
+def uncalibrated_names(models: Sequence[UncalibratedModel]) -> list[str]:
+    """Return "uncalibrated" with the model or the run where either is needed to tell them apart."""
+    count = Counter(each.model for each in models)
     width = 20 if len(count) in (1, len(models)) else 12
     names = []
-    for one in models:
-        model = f" {shown_name(one.model, width)}" if len(count) > 1 else ""
-        run = f" ({shown_name(one.run, width)})" if count[one.model] > 1 else ""
+    for each in models:
+        model = f" {short_name(each.model, width)}" if len(count) > 1 else ""
+        run = f" ({short_name(each.run, width)})" if count[each.model] > 1 else ""
         names.append(f"uncalibrated{model}{run}")
     return names
 
 
-def shared_plane(models: Iterable[Uncalibrated]) -> Plane:
-    """The plane that all of ``models`` have."""
-    planes = [plane_of(one.point) for one in models]
+def shared_plane(models: Iterable[UncalibratedModel]) -> Plane:
+    """Return the plane that all ``models`` have results for."""
+    planes = [plane_of(each.point) for each in models]
     return next((plane for plane in planes if plane is not utility_and_sra), utility_and_sra)
 
 
-def axes_of(plane: Plane) -> tuple[str, str]:
-    """What the two axes of ``plane`` are."""
+def plane_axes(plane: Plane) -> tuple[str, str]:
+    """Return the names of the x and the y axis of ``plane``."""
     return _AXES.get(plane, ("SRA", "SRA"))
 
 
-def title_of(plane: Plane) -> str:
-    """What ``plane`` shows."""
+def plane_title(plane: Plane) -> str:
+    """Return the title of ``plane``."""
     return _TITLES.get(plane, "Calibration on one side, without utility")
 
 
 def kept_note(curves: Sequence[Curve], names: Sequence[str]) -> str:
-    """Which methods have no operating point of their own; empty where all have."""
+    """List the methods that kept the uncalibrated model; empty if there are none."""
     kept = [name for curve, name in zip(curves, names, strict=True) if curve.chosen is None]
     return f"No better than uncalibrated on validation: {', '.join(kept)}." if kept else ""
 
 
 def prompt_note(curves: Iterable[Curve]) -> str:
-    """What the star behind a name means, or that there is no prompt-only method to compare with."""
-    found = any(curve.prompt_only for curve in curves)
-    return "*\u00a0changes the prompt alone." if found else "No prompt-only method in these runs."
+    """Explain the star of prompt-only methods, or say that there is no such method."""
+    starred = any(curve.prompt_only for curve in curves)
+    return "*\u00a0changes only the prompt." if starred else "No prompt-only method in these runs."
 
 
-def swept(runs: Iterable[Run]) -> list[Run]:
-    """The runs that have results; NotDrawn when none has."""
-    found = [run for run in runs if run.results]
-    if not found:
-        raise NotDrawn("These folders hold no results. Run calib.sweep and draw its folder.")
-    return found
+def swept_runs(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that have results; raises NotDrawn if none has."""
+    swept = [run for run in runs if run.results]
+    if not swept:
+        raise NotDrawn(
+            "missing-value",
+            "These folders hold no results. Run calib.sweep and draw its folder.",
+        )
+    return swept
 
 
 def _points(run: Run, split: str) -> list[Point]:
     points = points_of(run.results, split)
     if not points:
         raise NotDrawn(
-            f"Run '{terminal_safe(run.name)}' has no SRA on split '{terminal_safe(split)}' to draw; "
-            "run calib.sweep to its end with safe and unsafe queries of that split."
+            "missing-value",
+            f"Run '{terminal_safe(run.name)}' has no SRA on split '{terminal_safe(split)}'. Run "
+            "calib.sweep to its end with safe and unsafe queries of that split.",
         )
     return points
 
 
-def _same(one: object, other: object) -> bool:
-    return repr(one) == repr(other)  # nan, too, is itself here
+def _equal(a: object, b: object) -> bool:
+    return repr(a) == repr(b)  # nan equals nan here

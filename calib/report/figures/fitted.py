@@ -1,4 +1,4 @@
-"""The directions that some runs fitted, each once, and what figures call them."""
+"""The directions that runs fitted, each once, and their names in figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from calib.directions.direction import Direction
 from calib.directions.projections import Projections
 from calib.report.figures.io import NotDrawn
-from calib.report.figures.style import shown_name
+from calib.report.figures.style import short_name
 from calib.runs.run import Run
 
 _SIDES = {
@@ -19,12 +19,12 @@ _SIDES = {
     "modality": ("without picture", "with picture"),
 }
 MOST = 16
-"""More directions than this cannot be told apart in one figure."""
+"""Maximum number of directions that can be distinguished in one figure."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """One direction, the runs that fitted it and its name in the first of them."""
+class FittedDirection:
+    """A direction, the runs that fitted it, and its name in the first of them."""
 
     runs: tuple[Run, ...]
     name: str
@@ -33,7 +33,7 @@ class Fitted:
 
     @property
     def chosen_layer(self) -> int | None:
-        """Layer of the operating point, where the runs have one and agree on it."""
+        """Layer of the operating point; None if the runs have none or disagree."""
         layers = {
             int(point["layer"])
             for run in self.runs
@@ -43,81 +43,82 @@ class Fitted:
         return layers.pop() if len(layers) == 1 else None
 
 
-def fitted_directions(runs: Sequence[Run]) -> list[Fitted]:
-    """The directions of the runs in their order; what several runs fitted alike stands once, with
-    the effects and the projections that any of them has.
+def fitted_directions(runs: Sequence[Run]) -> list[FittedDirection]:
+    """Return the directions of the runs, in order.
 
-    Raises NotDrawn when there are none, or too many.
+    Equal directions of several runs are merged, with the effects and projections that any of them
+    has. Raises NotDrawn if there are none, or more than MOST.
     """
-    found: list[Fitted] = []
+    fitted: list[FittedDirection] = []
     for run in runs:
         for name, direction in run.directions.items():
-            one = Fitted((run,), name, direction, run.projections.get(name))
-            at = next((k for k, other in enumerate(found) if _alike(one, other)), None)
-            if at is None:
-                found.append(one)
+            new = FittedDirection((run,), name, direction, run.projections.get(name))
+            index = next((k for k, other in enumerate(fitted) if _equal(new, other)), None)
+            if index is None:
+                fitted.append(new)
             else:
-                found[at] = _merged(found[at], one)
-    if not found:
+                fitted[index] = _merged(fitted[index], new)
+    if not fitted:
         raise NotDrawn(
-            "The runs fitted no direction. Run calib.extract, or a sweep of a method that steers "
-            "along a direction of its own (method=steer)."
+            "missing-value",
+            "The runs fitted no direction. Run calib.extract, or a sweep of a method that fits a "
+            "direction (method=steer).",
         )
-    if len(found) > MOST:
+    if len(fitted) > MOST:
         raise NotDrawn(
-            f"The runs fitted {len(found)} directions; more than {MOST} cannot be told apart in "
-            "one figure. Draw fewer runs at a time."
+            "too-large",
+            f"The runs fitted {len(fitted)} directions, but one figure can show {MOST}. Draw fewer "
+            "runs at a time.",
         )
-    return found
+    return fitted
 
 
-def sides_called(contrast: str) -> tuple[str, str]:
-    """What the negative and the positive side of a contrast are."""
+def side_names(contrast: str) -> tuple[str, str]:
+    """Return the names of the negative and the positive side of a contrast."""
     return _SIDES.get(contrast, ("negative side", "positive side"))
 
 
-def names(fitted: Sequence[Fitted], width: int) -> list[str]:
-    """What each direction is called: its contrast and whatever else they differ by."""
+def direction_names(fitted: Sequence[FittedDirection], width: int) -> list[str]:
+    """Return a name for each direction: its contrast, and the properties in which they differ."""
     origins = [
         (d.checkpoint, d.contrast, d.estimator, d.read_positions, d.site)
-        for d in (one.direction for one in fitted)
+        for d in (each.direction for each in fitted)
     ]
-    told = [k == 1 or len(set(values)) > 1 for k, values in enumerate(zip(*origins, strict=True))]
-    parts = [
-        [shown_name(part, width) for part, is_told in zip(origin, told, strict=True) if is_told]
+    named = [k == 1 or len(set(values)) > 1 for k, values in enumerate(zip(*origins, strict=True))]
+    names = [
+        [short_name(part, width) for part, is_named in zip(origin, named, strict=True) if is_named]
         for origin in origins
     ]
-    for more in ([one.runs[0].folder.name for one in fitted], [one.name for one in fitted]):
-        shared = [parts.count(own) > 1 for own in parts]
-        for own, name, is_shared in zip(parts, more, shared, strict=True):
-            if is_shared:
-                own.append(shown_name(name, width))
-    return [", ".join(own).strip() for own in parts]
+    for extra in ([each.runs[0].folder.name for each in fitted], [each.name for each in fitted]):
+        repeated = [names.count(name) > 1 for name in names]
+        for name, suffix, is_repeated in zip(names, extra, repeated, strict=True):
+            if is_repeated:
+                name.append(short_name(suffix, width))
+    return [", ".join(name).strip() for name in names]
 
 
-def models_of(fitted: Sequence[Fitted]) -> list[str]:
-    """The checkpoints, each once."""
-    return list(dict.fromkeys(one.direction.checkpoint for one in fitted))
+def checkpoints_of(fitted: Sequence[FittedDirection]) -> list[str]:
+    """Return the checkpoints, each once."""
+    return list(dict.fromkeys(each.direction.checkpoint for each in fitted))
 
 
-def _alike(one: Fitted, other: Fitted) -> bool:
-    a, b = one.direction, other.direction
-    same = (a.fingerprint, a.contrast, a.estimator, a.read_positions, a.site, a.pair_set, a.layers)
-    if same != (
-        b.fingerprint, b.contrast, b.estimator, b.read_positions, b.site, b.pair_set, b.layers,
-    ):  # fmt: skip
-        return False
-    measured = not (a.effect and b.effect) or (a.effect_kl, repr(a.effect)) == (
+def _equal(first: FittedDirection, second: FittedDirection) -> bool:
+    a, b = first.direction, second.direction
+    for name in ("fingerprint", "contrast", "estimator", "read_positions", "site", "pair_set",
+                 "layers"):  # fmt: skip
+        if getattr(a, name) != getattr(b, name):
+            return False
+    same_effect = not (a.effect and b.effect) or (a.effect_kl, repr(a.effect)) == (
         b.effect_kl,
-        repr(b.effect),  # nan is itself here
+        repr(b.effect),  # nan equals nan here
     )
-    return measured and a.auroc == b.auroc and a.vectors.equal(b.vectors)
+    return same_effect and a.auroc == b.auroc and a.vectors.equal(b.vectors)
 
 
-def _merged(first: Fitted, again: Fitted) -> Fitted:
+def _merged(first: FittedDirection, second: FittedDirection) -> FittedDirection:
     return replace(
         first,
-        runs=(*first.runs, *again.runs),
-        direction=first.direction if first.direction.effect else again.direction,
-        projections=first.projections or again.projections,
+        runs=(*first.runs, *second.runs),
+        direction=first.direction if first.direction.effect else second.direction,
+        projections=first.projections or second.projections,
     )

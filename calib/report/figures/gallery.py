@@ -1,4 +1,4 @@
-"""Every figure by its name, how it is drawn, and how it is saved."""
+"""The gallery: every figure by name, and ``draw`` for notebooks."""
 
 from pathlib import Path
 from typing import Any
@@ -47,26 +47,23 @@ NATURAL_COLUMNS: dict[str, int] = {
     "perturbations": 2,
     "projections": 2,
 }
-"""Columns of a paper that each figure is drawn over."""
-
-
+"""Number of paper columns that calib.plot draws each figure over."""
 SCREEN_DPI = 130
-"""At which the lettering of a figure for paper can be read on a screen."""
+"""Resolution at which a figure for paper is readable on a screen."""
 
 
 def draw(figure: str, *runs: str | Path, columns: int | None = None, **choices: Any) -> Figure:
-    """The figure of that name (docs/figures.md) of the finished runs in these folders, over 1 or 2
-    columns of a paper; None is as calib.plot draws it. ``choices`` are the figure's own, e.g.
-    layer=3 of projections.
+    """Draw a figure (see docs/figures.md) of the finished runs in the given folders.
 
-    Raises CalibError for an unknown figure, a folder that holds no finished run, and runs that
-    have nothing to show in it.
+    ``columns`` is its width in columns of a paper, 1 or 2; None is the width that calib.plot uses.
+    ``choices`` are options of the figure itself, e.g. layer=3 of projections. Raises CalibError for
+    an unknown figure, a folder without a finished run, and runs that lack the figure's results.
     """
     one_of("figure", figure, tuple(FIGURES))
     wide = NATURAL_COLUMNS[figure] if columns is None else columns
     if wide not in COLUMN_INCHES:
-        raise CalibError(f"columns: {wide} is not 1 or 2, the columns of a paper.")
-    draws: Any = FIGURES[figure]  # which may have choices beyond what Draw says
-    drawn: Figure = draws(Run.load_many(runs), wide, **choices)
+        raise CalibError("invalid-setting", f"columns must be 1 or 2, not {wide}.")
+    draw_figure: Any = FIGURES[figure]  # Draw does not declare the figures' own options
+    drawn: Figure = draw_figure(Run.load_many(runs), wide, **choices)
     drawn.set_dpi(SCREEN_DPI)
     return drawn

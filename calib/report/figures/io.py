@@ -1,5 +1,4 @@
-"""What a figure is to those who ask for one: drawn from finished runs, in one of two widths, or not
-drawn and why; and how it is written."""
+"""Drawing and saving of figures: the common style, the two widths, the file formats."""
 
 import io
 import warnings
@@ -15,7 +14,7 @@ from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 COLUMN_INCHES = {1: 3.3, 2: 6.9}
-"""Width of a figure over one and over two columns of a paper."""
+"""Width of a figure that spans one or two columns of a paper."""
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -31,56 +30,59 @@ _STYLE = {
     "legend.handlelength": 3.2,
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
-    "pdf.fonttype": 42,  # text stays text, for whoever edits or searches the file
+    "pdf.fonttype": 42,  # keeps text editable and searchable
     "svg.fonttype": "none",
-    "svg.hashsalt": "calib",  # equal figures are equal bytes
+    "svg.hashsalt": "calib",  # makes the ids reproducible
 }
 
 
 class NotDrawn(CalibError):
-    """The runs hold nothing that this figure shows; the text says what is missing and what to
-    run to have it."""
+    """The runs lack the results that a figure shows; the message says which, and what to run."""
 
 
 Draw = Callable[[Sequence[Run], int], Figure]
-"""Draws a figure of some runs over 1 or 2 columns; raises NotDrawn."""
+"""Draws a figure of some runs over 1 or 2 columns; raises NotDrawn if they lack its results."""
 
 
 @contextmanager
-def own_style() -> Iterator[None]:
-    """Within it figures look the same whatever the user's matplotlibrc says."""
+def figure_style() -> Iterator[None]:
+    """Apply the style of our figures, independent of the user's matplotlibrc."""
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; that is no reason to fail.
+        # Characters that the font lacks are drawn as boxes, which must not be an error.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def save(figure: Figure, stem: Path, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
-    """Write ``stem`` in each of ``formats``; their paths. Raises CalibError when writing fails."""
+    """Write ``stem`` in each of ``formats`` and return the paths.
+
+    Raises CalibError if writing fails.
+    """
     paths = [stem.with_name(f"{stem.name}.{name}") for name in formats]
-    with own_style():
+    with figure_style():
         for path, name in zip(paths, formats, strict=True):
             try:
                 stem.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, dpi=200, metadata=_UNDATED[name])
+                figure.savefig(path, dpi=200, metadata=_METADATA[name])
             except OSError as error:
                 raise CalibError(
+                    "unwritable",
                     f"Cannot write the figure {path}: {error.strerror or error}. Free space or "
-                    "give another folder, then draw it again from the results."
+                    "give another folder, then draw the figure again.",
                 ) from error
     return paths
 
 
 def svg_of(figure: Figure) -> str:
-    """The figure as text, to stand in a page."""
+    """Return the figure as the text of an SVG file."""
     file = io.StringIO()
-    with own_style():
-        figure.savefig(file, format="svg", metadata=_UNDATED["svg"])
+    with figure_style():
+        figure.savefig(file, format="svg", metadata=_METADATA["svg"])
     return file.getvalue()
 
 
-# Without dates and versions the same results give the same bytes.
-_UNDATED: dict[str, dict[str, None]] = {
+# Without dates and versions, equal results give equal files.
+_METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     "svg": {"Creator": None, "Date": None},

@@ -1,5 +1,4 @@
-"""The figure of layers: at which a direction tells its two sides apart, and at which it moves
-refusals."""
+"""The figure ``layers``: separation of the two sides of a contrast, and effect, by layer."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 
 from calib.directions.direction import Direction
 from calib.report.figures.fitted import (
-    Fitted,
+    FittedDirection,
+    checkpoints_of,
+    direction_names,
     fitted_directions,
-    models_of,
-    names,
-    sides_called,
+    side_names,
 )
-from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
 from calib.report.figures.style import CURVE_STYLES, draw_legend, write_title
 from calib.runs.run import Run
 
@@ -29,7 +28,7 @@ Array = NDArray[np.float64]
 
 
 class _Curve(NamedTuple):
-    """One direction: where its layers stand, and what tells it from others."""
+    """A direction, the x coordinates of its layers, its label and its number in the figure."""
 
     direction: Direction
     x: Array  # [layers]
@@ -38,37 +37,38 @@ class _Curve(NamedTuple):
 
 
 def draw(runs: Sequence[Run], columns: int) -> Figure:
-    """Held-out AUROC by layer, a curve for each direction, above its effect and the cosine of its
-    pairs where these were measured, with 95% intervals.
+    """Draw the held-out AUROC of each direction by layer, with 95% intervals.
 
-    Models of different depth stand side by side at equal shares of their depth. Raises NotDrawn
+    Panels below show the effect of steering and the cosine between differences of pairs, if these
+    were measured. Models of different depth are drawn against relative depth. Raises NotDrawn
     without a direction that was measured on held-out examples.
     """
-    fitted = [one for one in fitted_directions(runs) if one.direction.auroc]
+    fitted = [each for each in fitted_directions(runs) if each.direction.auroc]
     if not fitted:
         raise NotDrawn(
+            "missing-value",
             "No direction of these runs was measured on held-out examples. Fit one with pairs in "
-            "the validation split: raise data.limit, or choose more data.parts."
+            "the validation split: raise data.limit, or add data.parts.",
         )
     last = _last_layers(fitted)
     relative = len(set(last.values())) > 1
-    counts = {one.direction.auroc_pairs for one in fitted}
+    counts = {each.direction.auroc_pairs for each in fitted}
     curves = [
-        _Curve(one.direction, _places(one.direction, last, relative), label, number)
-        for number, (one, label) in enumerate(zip(fitted, _labels(fitted, counts), strict=True))
+        _Curve(each.direction, _x_coordinates(each.direction, last, relative), label, number)
+        for number, (each, label) in enumerate(zip(fitted, _labels(fitted, counts), strict=True))
     ]
     panels = ["auroc"] + [
         name
         for name in ("effect", "pair_cosine")
-        if any(np.isfinite(getattr(one.direction, name)).any() for one in fitted)
+        if any(np.isfinite(getattr(each.direction, name)).any() for each in fitted)
     ]
-    with own_style():
+    with figure_style():
         heights = [_INCHES[name] for name in panels]
         figure = Figure(figsize=(COLUMN_INCHES[columns], sum(heights) + 0.7), layout="constrained")
         all_axes: list[Axes] = list(
             figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         )
-        write_title(figure, _title(fitted), models_of(fitted))
+        write_title(figure, _title(fitted), checkpoints_of(fitted))
         drawers = {"auroc": _draw_auroc, "effect": _draw_effect, "pair_cosine": _draw_cosine}
         for name, axes in zip(panels, all_axes, strict=True):
             drawers[name](axes, curves)
@@ -80,7 +80,7 @@ def draw(runs: Sequence[Run], columns: int) -> Figure:
 
 
 def _name_layers(axes: Axes, last: int | None) -> None:
-    """A tick for each layer up to ``last`` where there is room; None: shares of the depth."""
+    """Set a tick per layer up to ``last`` if there is room; None means relative depth."""
     if last is None:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.set_xlabel("relative depth (0: first layer, 1: last)")
@@ -90,33 +90,33 @@ def _name_layers(axes: Axes, last: int | None) -> None:
     axes.set_xlabel("layer")
 
 
-def _last_layers(fitted: Sequence[Fitted]) -> dict[str, int]:
-    """The last layer on record of each model, by fingerprint."""
+def _last_layers(fitted: Sequence[FittedDirection]) -> dict[str, int]:
+    """Return the last layer of any direction of each model, by fingerprint."""
     last: dict[str, int] = {}
-    for one in fitted:
-        d = one.direction
+    for each in fitted:
+        d = each.direction
         last[d.fingerprint] = max(last.get(d.fingerprint, 0), *d.layers)
     return last
 
 
-def _places(direction: Direction, last: dict[str, int], relative: bool) -> Array:
+def _x_coordinates(direction: Direction, last: dict[str, int], relative: bool) -> Array:
     return np.array(direction.layers) / (last[direction.fingerprint] or 1 if relative else 1)
 
 
-def _title(fitted: Sequence[Fitted]) -> str:
-    contrasts = {one.direction.contrast for one in fitted}
+def _title(fitted: Sequence[FittedDirection]) -> str:
+    contrasts = {each.direction.contrast for each in fitted}
     if len(contrasts) > 1:
-        return "The directions of several contrasts, by layer"
-    return f"The direction from {' to '.join(sides_called(contrasts.pop()))}, by layer"
+        return "Directions of several contrasts, by layer"
+    return f"The direction from {' to '.join(side_names(contrasts.pop()))}, by layer"
 
 
-def _labels(fitted: Sequence[Fitted], counts: set[int]) -> list[str]:
-    labels = names(fitted, 24)
+def _labels(fitted: Sequence[FittedDirection], counts: set[int]) -> list[str]:
+    labels = direction_names(fitted, 24)
     if len(counts) == 1:
         return labels
     return [
-        f"{label} (n = {one.direction.auroc_pairs})"
-        for one, label in zip(fitted, labels, strict=True)
+        f"{label} (n = {each.direction.auroc_pairs})"
+        for each, label in zip(fitted, labels, strict=True)
     ]
 
 
@@ -166,17 +166,20 @@ def _draw_curve(
     face = colour if curve.number < len(CURVE_STYLES) else "white"
     axes.plot(curve.x, value, color=colour, marker=marker, linestyle=line, label=curve.label,
               markerfacecolor=face, markersize=4 if len(value) <= 16 else 2.5)  # fmt: skip
-    # Beside each other, so that no interval hides another's.
-    step = min((np.diff(one.x).min() for one in curves if len(one.x) > 1), default=1.0)
+    # Shift the intervals so that none hides another.
+    step = min((np.diff(each.x).min() for each in curves if len(each.x) > 1), default=1.0)
     x = curve.x + step * 0.3 * (curve.number - (len(curves) - 1) / 2) / len(curves)
     axes.vlines(x, low, high, color=colour, alpha=0.6, linewidth=1)
 
 
 def _mark_chosen(
-    all_axes: Sequence[Axes], fitted: Sequence[Fitted], last: dict[str, int], relative: bool
+    all_axes: Sequence[Axes],
+    fitted: Sequence[FittedDirection],
+    last: dict[str, int],
+    relative: bool,
 ) -> None:
-    """A line through all panels at the layer of the operating point, where there is just one."""
-    chosen = {one.chosen_layer for one in fitted}
+    """Mark the layer of the operating point in all panels, if all directions share it."""
+    chosen = {each.chosen_layer for each in fitted}
     layer = chosen.pop() if len(chosen) == 1 else None
     if layer is None or relative:
         return
@@ -185,11 +188,11 @@ def _mark_chosen(
                      label="layer of the operating point")  # fmt: skip
 
 
-def _notes(fitted: Sequence[Fitted], counts: set[int], panels: Sequence[str]) -> list[str]:
+def _notes(fitted: Sequence[FittedDirection], counts: set[int], panels: Sequence[str]) -> list[str]:
     n = f", n = {counts.copy().pop()} a side" if len(counts) == 1 else " (n a side)"
-    notes = [f"AUROC of validation examples along the direction{n}."]
+    notes = [f"AUROC: validation examples along the direction{n}."]
     if "effect" in panels:
-        tried = [one.direction for one in fitted if one.direction.effect]
+        tried = [each.direction for each in fitted if each.direction.effect]
         budgets = sorted({d.effect_kl for d in tried if d.effect_kl is not None})
         sizes = sorted({d.effect_n for d in tried})
         notes.append(

@@ -1,4 +1,4 @@
-"""The figure of DUAL-Bench's perturbations (arXiv 2510.10846): what they change in each metric."""
+"""The figure ``perturbations``: the effect of DUAL-Bench's perturbations (arXiv 2510.10846)."""
 
 from collections.abc import Sequence
 from math import isnan
@@ -8,15 +8,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from calib.config.choices import PERTURBATIONS
-from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
-from calib.report.figures.operating_points import Chosen, by_model, measured, names, picked
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
+from calib.report.figures.operating_points import (
+    ChosenSetting,
+    measured,
+    select_methods,
+    setting_names,
+    settings_by_model,
+)
 from calib.report.figures.style import (
     BLACK,
     BLUE,
     GREEN,
     VERMILION,
     draw_legend,
-    shown_name,
+    short_name,
     write_title,
 )
 from calib.report.terminal_tables import DUAL_USE_METRICS
@@ -30,11 +36,11 @@ _MARKS = (
     (BLUE, "s", BLUE),
     (GREEN, "^", GREEN),
 )
-"""Colour, marker and its filling of the first, second ... setting."""
+"""Colour, marker and filling of the first, second ... setting."""
 _MOST = 3
-"""Methods beside the uncalibrated model that are still told apart."""
-_IN_A_ROW = {1: 2, 2: 4}
-"""Metrics side by side in a figure of one and of two columns."""
+"""Maximum number of methods besides the uncalibrated model that can be distinguished."""
+_PER_ROW = {1: 2, 2: 4}
+"""Number of metrics side by side in a figure of one and of two columns."""
 
 
 def draw(
@@ -43,24 +49,25 @@ def draw(
     split: str = "test",
     methods: Sequence[str] | None = None,
 ) -> Figure:
-    """The change of each dual-use metric from original pictures to the same ones perturbed, with
-    paired intervals: of the uncalibrated model and of each method at its operating point.
+    """Draw the change of each dual-use metric from original to perturbed pictures.
 
-    ``methods`` names those that are drawn; without it they are the three best on validation, as the
-    figure then says. Raises NotDrawn when no perturbed pictures were measured on ``split``.
+    Changes have paired 95% intervals. Shown are the uncalibrated model and each of ``methods`` at
+    its operating point; None draws the three methods with the highest SRA on validation, and notes
+    so. Raises NotDrawn without perturbed pictures on ``split``.
     """
     models = {
-        model: picked([one for one in found if _variants(one)], _MOST, methods)
-        for model, found in by_model(runs, split).items()
-        if any(map(_variants, found))
+        model: select_methods([s for s in settings if _variants(s)], _MOST, methods)
+        for model, settings in settings_by_model(runs, split).items()
+        if any(map(_variants, settings))
     }
     if not models:
         raise NotDrawn(
+            "missing-value",
             f"These runs have no perturbed dual-use pictures on the {split} split. Run calib.sweep "
-            "data=dualbench, whose test split has them."
+            "with data=dualbench, whose test split has them.",
         )
-    with own_style():
-        wide = _IN_A_ROW[columns]
+    with figure_style():
+        wide = _PER_ROW[columns]
         bands = -(-len(DUAL_USE_METRICS) // wide)
         rows = max(len(_panel_rows(settings)) for settings, _ in models.values())
         most = max(len(settings) for settings, _ in models.values())
@@ -69,43 +76,43 @@ def draw(
         figure = Figure(figsize=(COLUMN_INCHES[columns], height), layout="constrained")
         write_title(figure, f"Changes under perturbations, {split} split", list(models))
         grid = figure.subplots(len(models) * bands, wide, squeeze=False, sharex=True)
-        for k, (model, (settings, _)) in enumerate(models.items()):
-            panels = list(grid[k * bands : (k + 1) * bands].flat)
+        for row, (model, (settings, _)) in enumerate(models.items()):
+            panels = list(grid[row * bands : (row + 1) * bands].flat)
             for axes, metric in zip(panels, DUAL_USE_METRICS, strict=False):
                 _draw_panel(axes, settings, metric)
-                name = f"{shown_name(model, 18)}\n" if len(models) > 1 else ""
+                name = f"{short_name(model, 18)}\n" if len(models) > 1 else ""
                 axes.set_title(f"{name}{axes.get_title()}", fontsize=7)
             for axes in panels[len(DUAL_USE_METRICS) :]:
                 axes.remove()
-            for at, axes in enumerate(panels[: len(DUAL_USE_METRICS)]):
+            for k, axes in enumerate(panels[: len(DUAL_USE_METRICS)]):
                 axes.tick_params(
-                    labelleft=at % wide == 0, labelbottom=at + wide >= len(DUAL_USE_METRICS)
+                    labelleft=k % wide == 0, labelbottom=k + wide >= len(DUAL_USE_METRICS)
                 )
         notes = [
-            "Change from the same pictures unperturbed, in percentage points, with its paired 95% "
-            "interval; n: perturbed responses."
+            "Change from the same pictures unperturbed, in percentage points, with paired 95% "
+            "intervals; n: responses to perturbed pictures."
         ]
         draw_legend(figure, figure.axes, [*notes, *(note for _, note in models.values())])
     return figure
 
 
-def _variants(setting: Chosen) -> list[str]:
-    """The perturbations that were measured, in the paper's order."""
-    found = {v for (dataset, v, _, metric), rate in setting.rates.items()
+def _variants(setting: ChosenSetting) -> list[str]:
+    """Return the perturbations that were measured, in the paper's order."""
+    variants = {v for (dataset, v, _, metric), rate in setting.rates.items()
              if dataset == "dual_use" and metric.startswith("change_") and rate.n}  # fmt: skip
-    return [variant for variant in PERTURBATIONS if variant in found]
+    return [variant for variant in PERTURBATIONS if variant in variants]
 
 
-def _panel_rows(settings: Sequence[Chosen]) -> list[str]:
-    measured_by_any = {variant for one in settings for variant in _variants(one)}
-    return [variant for variant in PERTURBATIONS if variant in measured_by_any]
+def _panel_rows(settings: Sequence[ChosenSetting]) -> list[str]:
+    variants = {variant for setting in settings for variant in _variants(setting)}
+    return [variant for variant in PERTURBATIONS if variant in variants]
 
 
-def _draw_panel(axes: Axes, settings: Sequence[Chosen], metric: str) -> None:
+def _draw_panel(axes: Axes, settings: Sequence[ChosenSetting], metric: str) -> None:
     rows = _panel_rows(settings)
     counts = set()
     thick = 0.75 / len(settings)
-    for k, (setting, name) in enumerate(zip(settings, names(settings, 18), strict=True)):
+    for k, (setting, name) in enumerate(zip(settings, setting_names(settings, 18), strict=True)):
         colour, marker, filling = _MARKS[k % len(_MARKS)]
         for row, variant in enumerate(rows):
             change = _change(setting, variant, metric)
@@ -132,5 +139,5 @@ def _draw_panel(axes: Axes, settings: Sequence[Chosen], metric: str) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _change(setting: Chosen, variant: str, metric: str) -> Interval | None:
+def _change(setting: ChosenSetting, variant: str, metric: str) -> Interval | None:
     return measured(setting.rates.get(("dual_use", variant, ALL, f"change_{metric}")))

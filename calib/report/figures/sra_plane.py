@@ -1,9 +1,8 @@
-"""The figure of the two sides of SRA: which of the two errors a method pays with.
+"""The figure ``sra_plane``: SRA_u against SRA_s, after Figure 1 of VSCBench (arXiv 2505.20362).
 
-SRA_s against SRA_u (after Figure 1 of VSCBench, arXiv 2505.20362): an arrow leads from each
-uncalibrated model to each of its methods at the operating point. Above the rising line a model is
-oversafe rather than undersafe, below it undersafe rather than oversafe; along the falling line one
-side is traded for the other.
+An arrow leads from each uncalibrated model to each of its methods at the operating point. Above the
+rising line a model is more oversafe than undersafe, below it the reverse. Along the falling line
+one kind of error is traded for the other at equal SRA.
 """
 
 import math
@@ -14,52 +13,56 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calib.report.figures.curves import (
-    Uncalibrated,
+    UncalibratedModel,
+    curve_names,
     curves_of,
     kept_note,
-    names_of,
     prompt_note,
-    uncalibrated_of,
+    uncalibrated_models,
 )
-from calib.report.figures.io import COLUMN_INCHES, NotDrawn, own_style
+from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
 from calib.report.figures.plane import (
+    curve_styles,
     draw_curve,
     draw_setting,
     draw_uncalibrated,
-    looks_of,
-    name_axes,
+    label_axes,
 )
-from calib.report.figures.style import draw_legend, shown_name, write_title
+from calib.report.figures.style import draw_legend, short_name, write_title
 from calib.runs.run import Run
 from calib.scoring.tradeoff import Point, coordinates_of, sra_s_and_sra_u
 
 
 def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
-    """Uncalibrated models and methods of ``runs`` on ``split``; a prompt-only method is there also
-    where it was no better. Raises NotDrawn for a run that lacks SRA or one of its sides there."""
-    models = uncalibrated_of(runs, split)
+    """Draw the uncalibrated models and the operating points of ``runs`` on ``split``.
+
+    Prompt-only methods are drawn even if they kept the uncalibrated model. Raises NotDrawn for a
+    run that lacks SRA or one of its sides on ``split``.
+    """
+    models = uncalibrated_models(runs, split)
     curves = curves_of(runs, split)
-    if not all(one.point.sra_u.n and one.point.sra_s.n for one in models):
+    if not all(each.point.sra_u.n and each.point.sra_s.n for each in models):
         raise NotDrawn(
-            "sra_plane has SRA_s on one axis and SRA_u on the other, and a run measured only one "
-            "of them. Run calib.sweep with safe and unsafe queries."
+            "missing-value",
+            "The figure 'sra_plane' needs SRA_u and SRA_s, and a run measured only one of them. "
+            "Run calib.sweep with safe and unsafe queries.",
         )
     plane = sra_s_and_sra_u
-    with own_style():
+    with figure_style():
         width = COLUMN_INCHES[columns]
         figure = Figure(figsize=(width, 3.5 if columns == 2 else width + 0.3), layout="compressed")
         axes = figure.subplots()
-        write_title(figure, f"Unsafe against safe queries, {shown_name(split, 20)} split",
-                    list(dict.fromkeys(one.model for one in models)))  # fmt: skip
-        names = names_of(curves, layers=columns == 2 and len(curves) <= 8)
-        for curve, name, look in zip(curves, names, looks_of(curves), strict=True):
+        write_title(figure, f"Unsafe against safe queries, {short_name(split, 20)} split",
+                    list(dict.fromkeys(each.model for each in models)))  # fmt: skip
+        names = curve_names(curves, layers=columns == 2 and len(curves) <= 8)
+        for curve, name, style in zip(curves, names, curve_styles(curves), strict=True):
             if curve.chosen is not None:
-                draw_setting(axes, curve.chosen, look, plane, name)
-                _draw_arrow(axes, curve.baseline, curve.chosen, look["color"])
+                draw_setting(axes, curve.chosen, style, plane, name)
+                _draw_arrow(axes, curve.baseline, curve.chosen, style["color"])
             elif curve.prompt_only:
-                draw_curve(axes, curve, look, plane, name)
+                draw_curve(axes, curve, style, plane, name)
         draw_uncalibrated(axes, models, plane)
-        name_axes(axes, plane)
+        label_axes(axes, plane)
         _draw_lines(axes, models)
         notes = ["Bars: 95% intervals. Arrows: from the uncalibrated model to the operating point."]
         notes += [kept_note(curves, names), prompt_note(curves)]
@@ -68,13 +71,14 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
 
 
 def _draw_arrow(axes: Axes, before: Point, after: Point, colour: str) -> None:
-    axes.annotate("", coordinates_of(after, sra_s_and_sra_u), coordinates_of(before, sra_s_and_sra_u),
-                  zorder=2.5, arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 0.9,
+    start, end = (coordinates_of(point, sra_s_and_sra_u) for point in (before, after))
+    axes.annotate("", end, start, zorder=2.5,
+                  arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 0.9,
                                           "alpha": 0.8, "shrinkA": 5, "shrinkB": 4})  # fmt: skip
 
 
-def _draw_lines(axes: Axes, models: Sequence[Uncalibrated]) -> None:
-    """Square limits with the ideal corner, where both are equal, and, of one model, its SRA."""
+def _draw_lines(axes: Axes, models: Sequence[UncalibratedModel]) -> None:
+    """Set square limits; draw the ideal corner, equal rates and, for one model, equal SRA."""
     lowest = min(axes.get_xlim()[0], axes.get_ylim()[0])
     low = max(-0.04, math.floor(20 * lowest) / 20)
     axes.set(xlim=(low, 1.04), ylim=(low, 1.04), aspect="equal")

@@ -1,4 +1,4 @@
-"""What all figures share: colours, markers, names, titles and legends."""
+"""The common look of figures: colours, markers, names, titles and legends."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from calib.util.terminal import terminal_safe
 
-# Okabe & Ito's eight colours, told apart under the common forms of colour blindness.
+# The palette of Okabe and Ito, distinguishable with the common forms of colour blindness.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
@@ -24,20 +24,32 @@ CURVE_STYLES = (
     (GREEN, "^", (0, (1, 1))),
     (YELLOW, "p", (0, (7, 2))),
 )
-"""Colour, marker and line of the first, second ... curve, told apart in grey too."""
+"""Colour, marker and line of the first, second ... curve; distinguishable in grey too."""
+RATE_STYLES = {
+    "SRA": (BLACK, "D", "-"),
+    "SRA_u": (VERMILION, "o", "-"),
+    "SRA_s": (BLUE, "s", "--"),
+    "RR_h": (VERMILION, "o", "-"),
+    "SCR": (ORANGE, "v", ":"),
+    "DAR_b": (BLUE, "s", "--"),
+    "utility": (GREEN, "^", "-."),
+}
+"""Colour, marker and line of each rate."""
+OTHER_RATE_STYLE = (BLACK, "D", "-")
+"""Colour, marker and line of a rate that RATE_STYLES lacks."""
 
 
-def shown_name(name: str, width: int) -> str:
-    """``name`` as it is, harmless, and cut in the middle to ``width`` columns."""
-    # A backslash keeps matplotlib from reading what stands between two dollars as mathematics,
-    # a space in front from leaving a name that starts with an underscore out of the legend.
+def short_name(name: str, width: int) -> str:
+    """Return ``name``, safe to show, with the middle cut out to fit ``width`` columns."""
+    # Without the backslash matplotlib sets text between two dollars as mathematics. Without the
+    # space it leaves names that start with an underscore out of the legend.
     shown = terminal_safe(name, width).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def write_title(figure: Figure, text: str, models: Sequence[str]) -> None:
-    """``text`` and below it the models, as large as fits the figure's width."""
-    shown = shown_name(", ".join(models), int(figure.get_figwidth() * 12))
+    """Write ``text`` and below it the models, at a font size that fits the figure's width."""
+    shown = short_name(", ".join(models), int(figure.get_figwidth() * 12))
     title = figure.suptitle(f"{text}\n{shown}", fontsize=9)
     room = 0.96 * figure.bbox.width / title.get_window_extent().width
     title.set_fontsize(9 * min(1, room))
@@ -46,14 +58,14 @@ def write_title(figure: Figure, text: str, models: Sequence[str]) -> None:
 def draw_legend(
     figure: Figure, axes: Iterable[Axes], notes: Iterable[str] = (), beside: bool = False
 ) -> None:
-    """One legend of what is on ``axes``, under ``notes``: below all axes or ``beside`` them.
+    """Draw one legend for all ``axes``, headed by ``notes``, below the axes or ``beside`` them.
 
-    The figure grows by its height, so that the axes keep what they were given. Below them it is
-    as wide as the figure; beside them it takes what is left of a figure over two columns.
+    Below the axes, the legend is as wide as the figure, which grows by the legend's height so that
+    the axes keep their size. Beside them, it takes the free part of a figure over two columns.
     """
     entries: dict[str, Any] = {}
-    for one in axes:
-        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+    for each in axes:
+        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     room = 72 * figure.get_figwidth() * (0.45 if beside else 1) - 14  # points
     text = " ".join(note for note in notes if note)
@@ -76,7 +88,7 @@ def draw_legend(
 
 
 def _columns(widths: Sequence[float], room: float) -> int:
-    """In how many columns labels of these widths fit, in points; at most 4."""
+    """Return the number of columns, at most 4, in which labels of these widths (points) fit."""
     for columns in (4, 3, 2):
         parts = [part for part in np.array_split(widths, columns) if part.size]
         if sum(part.max() + 34 for part in parts) <= room:  # handle and space between
@@ -85,8 +97,8 @@ def _columns(widths: Sequence[float], room: float) -> int:
 
 
 def _width(figure: Figure, text: str) -> float:
-    """Of ``text`` in a legend, in points."""
-    shown = figure.text(0, 0, text, fontsize=7)
-    width = shown.get_window_extent().width * 72 / figure.dpi
-    shown.remove()
+    """Return the width of ``text`` in a legend, in points."""
+    label = figure.text(0, 0, text, fontsize=7)
+    width = label.get_window_extent().width * 72 / figure.dpi
+    label.remove()
     return float(width)

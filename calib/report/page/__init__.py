@@ -1,1 +1,1 @@
-"""The report of finished runs: one HTML file that needs nothing else."""
+"""The report page: one HTML file on finished runs, without references to other files."""

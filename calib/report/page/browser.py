@@ -1,4 +1,4 @@
-"""The data behind the browser of examples: every answer on test, each distinct text once."""
+"""The data of the page's example browser: every response on test, each distinct text once."""
 
 import base64
 import gzip
@@ -9,232 +9,234 @@ from dataclasses import dataclass
 from typing import Any
 
 from calib.config.choices import LABELS
+from calib.config.method import SettingKey
 from calib.data.example import Example
 from calib.report.page.images import packed
 from calib.report.page.markup import visible
 from calib.runs.operating_points import ReportedMethod
 from calib.runs.run import Run
-from calib.scoring.judged import Judged, counted_label, is_judged, is_correct_response
+from calib.scoring.judged import Judged, counted_label, is_correct_response, is_judged
 from calib.scoring.results import BASELINE
 
 VERDICTS = (*LABELS, "right", "wrong", "not judged")
-FINISHES = ("stop", "length", "cut", "blocked")
+"""Labels of queries, and marks of questions."""
+FINISH_REASONS = ("stop", "length", "cut", "blocked")
 SAFETIES = ("unsafe", "safe", None)
-PICTURE_ABSENT, PICTURE_ELSEWHERE = -1, -2
-_TEXT_BUDGET = 10_000_000
-"""Characters of base64 that answers may take; examples are left out until they fit."""
+NO_PICTURE, PICTURE_MISSING = -1, -2
+"""In place of a picture's number: the example has none, or it is not in the page."""
+_MAX_TEXT = 10_000_000
+"""Maximum number of characters of the compressed texts; examples are left out until they fit."""
+_PICTURE_FIELD = 9
+_UNCALIBRATED = SettingKey(BASELINE, None, 0.0)
 
-ShownCell = list[int]
-"""Text, verdict, 1 right 0 wrong -1 not known, finish reason, and what was sent, if it was changed;
-each but the third by number, -1 where there is none."""
-SettingIndex = tuple[str, int | None, float]
-"""Method, layer and strength."""
+ResponseCell = list[int]
+"""Number of the response's text, index in VERDICTS, correctness (1, 0, or -1 if unknown), index in
+FINISH_REASONS (-1 for others), number of the prompt's text (-1 if the method did not change it)."""
 
 
 @dataclass(frozen=True)
-class Browser:
-    """What the page's script reads."""
+class BrowserData:
+    """The input of the page's script."""
 
     data: str
-    """JSON, compressed, in base64."""
+    """JSON, compressed by gzip, in base64."""
     pictures: list[str]
-    """In base64, by number."""
+    """Pictures in base64, by number."""
     shown: int
+    """Number of examples in the page."""
     total: int
     notes: list[str]
 
 
-def browser(runs: Sequence[Run], limit: int, pictures: bool, room: int) -> Browser:
-    """At most ``limit`` examples of all runs in at most ``room`` characters.
+def browser(runs: Sequence[Run], limit: int, pictures: bool, room: int) -> BrowserData:
+    """Encode at most ``limit`` examples of all runs in at most ``room`` characters.
 
-    Kept first are examples that the chosen setting of some method changed from right to wrong or
-    back; the rest is drawn by hashing, the same on every machine.
+    Examples that the operating point of a method changed from right to wrong or back come first;
+    the others are drawn by hashing their ids, so the same on every machine.
     """
-    ranked = [_ranked(one) for one in runs]
+    ranked = [_ranked_examples(run) for run in runs]
     total = sum(map(len, ranked))
-    wanted, most = min(limit, total), min(_TEXT_BUDGET, room)
+    count, most = min(limit, total), min(_MAX_TEXT, room)
     while True:
-        kept = _shared_out(ranked, wanted)
+        selected = _select_evenly(ranked, count)
         texts = _Texts()
-        data = _data(runs, kept, texts)
+        data = _data(runs, selected, texts)
         encoded = _encoded(data)
-        if len(encoded) <= most or wanted <= 1:
+        if len(encoded) <= most or count <= 1:
             break
-        wanted = int(wanted * min(0.9, 0.95 * most / len(encoded)))
-    found = list(zip(data["examples"], _examples(runs, kept), strict=True))
-    shown = [example.picture for _, example in found if pictures and example.picture is not None]
-    images = packed(shown, room - len(encoded) - 1000)
-    numbers = iter(images.places)
-    for row, example in found:
-        if pictures and example.picture is not None:
-            number = next(numbers)
-            row[9] = PICTURE_ELSEWHERE if number is None else number
+        count = int(count * min(0.9, 0.95 * most / len(encoded)))
+    rows = [
+        (row, example.picture)
+        for row, example in zip(data["examples"], _examples(runs, selected), strict=True)
+        if pictures and example.picture is not None
+    ]
+    images = packed([picture for _, picture in rows], room - len(encoded) - 1000)
+    for (row, _), index in zip(rows, images.indices, strict=True):
+        row[_PICTURE_FIELD] = PICTURE_MISSING if index is None else index
     data["mime"] = images.mime
-    shown_count = len(data["examples"])
-    notes = _notes(shown_count, total, limit) + images.notes
-    return Browser(_encoded(data), images.encoded, shown_count, total, notes)
+    shown = len(data["examples"])
+    notes = _notes(shown, total, limit) + images.notes
+    return BrowserData(_encoded(data), images.encoded, shown, total, notes)
 
 
 def _notes(shown: int, total: int, limit: int) -> list[str]:
     if shown == total:
         return []
-    why = f"examples={limit}" if shown == min(limit, total) else "the size of the page"
+    reason = f"examples={limit}" if shown == min(limit, total) else "the size of the page"
     return [
-        f"{shown:,} of {total:,} examples are here ({why}): first those that the chosen setting of "
-        "a method changed from right to wrong or back, then others drawn at random (by a hash of "
-        "their names, so the same every time). What is counted above is counted over all of them."
+        f"{shown:,} of {total:,} examples are shown, because of {reason}. Examples that the "
+        "operating point of a method changed from right to wrong or back come first; the others "
+        "are a random sample (drawn by a hash of their ids, so the same every time). The numbers "
+        "above are over all examples."
     ]
 
 
-def _ranked(found: Run) -> list[str]:
-    """Ids of the examples on test, changed ones first, each group in an order drawn by hashing."""
-    rights: dict[tuple[str, SettingIndex], bool] = {}
-    for _, one in found.test_rows:
-        if is_judged(one):
-            place = (one.method, one.layer, one.strength)
-            rights[one.example_id, place] = is_correct_response(one, found.mapping)
-    chosen = [stops[first] for _, stops, first in _methods(found)]
-    before: SettingIndex = (BASELINE, None, 0.0)
+def _ranked_examples(run: Run) -> list[str]:
+    """Return the ids of the examples on test: changed ones first, each group in hash order."""
+    correct: dict[tuple[str, SettingKey], bool] = {}
+    for _, row in run.test_rows:
+        if is_judged(row):
+            correct[row.example_id, row.key] = is_correct_response(row, run.mapping)
+    chosen = [stops[first] for _, stops, first in _methods(run)]
 
-    def changed(name: str) -> bool:
-        old = rights.get((name, before))
-        return any(rights.get((name, place), old) != old for place in chosen)
+    def changed(example: str) -> bool:
+        before = correct.get((example, _UNCALIBRATED))
+        return any(correct.get((example, setting), before) != before for setting in chosen)
 
-    names = _names(found)
-    return sorted(names, key=lambda name: (not changed(name), _hash(name)))
+    return sorted(_tested_examples(run), key=lambda name: (not changed(name), _hash(name)))
 
 
-def _names(run: Run) -> list[str]:
-    """Ids of the examples on test, in the run's order."""
+def _tested_examples(run: Run) -> list[str]:
+    """Return the ids of the examples on test, in the run's order."""
     return list(dict.fromkeys(row.example for row, _ in run.test_rows))
 
 
-def _shared_out(ranked: Sequence[Sequence[str]], wanted: int) -> list[set[str]]:
-    """``wanted`` names over all runs, as evenly as their numbers allow."""
+def _select_evenly(ranked: Sequence[Sequence[str]], count: int) -> list[set[str]]:
+    """Select ``count`` examples over all runs, as evenly as their numbers allow."""
     counts = [0] * len(ranked)
-    left = wanted
+    left = count
     while left:
-        open_ = [k for k, names in enumerate(ranked) if counts[k] < len(names)]
-        if not open_:
+        unfinished = [k for k, names in enumerate(ranked) if counts[k] < len(names)]
+        if not unfinished:
             break
-        for k in open_[:left]:
-            more = min(max(1, left // len(open_)), len(ranked[k]) - counts[k])
-            counts[k] += more
-        left = wanted - sum(counts)
-    return [set(names[:count]) for names, count in zip(ranked, counts, strict=True)]
+        for k in unfinished[:left]:
+            share = max(1, left // len(unfinished))
+            counts[k] += min(share, len(ranked[k]) - counts[k])
+        left = count - sum(counts)
+    return [set(names[:own]) for names, own in zip(ranked, counts, strict=True)]
 
 
-def _methods(found: Run) -> list[tuple[ReportedMethod, list[SettingIndex], int]]:
-    """Each method with the stops of its slider and the one that is shown first: the chosen one, or
-    the weakest where the uncalibrated model was kept."""
-    asked = {(row.method, row.layer, row.strength) for row, _ in found.test_rows}
+def _methods(run: Run) -> list[tuple[ReportedMethod, list[SettingKey], int]]:
+    """Return each method with the stops of its slider and the index of the one shown first.
+
+    That is the operating point, or the weakest setting if the uncalibrated model was kept.
+    """
+    settings = {row.key for row, _ in run.test_rows}
     methods = []
-    for method in found.methods:
-        own = [place for place in asked if place[0] == method.name]
-        base: SettingIndex = (BASELINE, None, 0.0)
-        stops = sorted(
-            [base, *own], key=lambda p: (p[2], -1 if p[1] is None else p[1], p[0] != BASELINE)
-        )
-        first = method.applied
-        methods.append((method, stops, stops.index((first.method, first.layer, first.strength))))
+    for method in run.methods:
+        own = [setting for setting in settings if setting.method == method.name]
+        stops = sorted([_UNCALIBRATED, *own], key=_stop_order)
+        methods.append((method, stops, stops.index(method.applied.key)))
     return methods
 
 
-def _examples(runs: Sequence[Run], kept: Sequence[set[str]]) -> list[Example]:
+def _stop_order(setting: SettingKey) -> tuple[float, int, bool]:
+    layer = -1 if setting.layer is None else setting.layer
+    return setting.strength, layer, setting.method != BASELINE
+
+
+def _examples(runs: Sequence[Run], selected: Sequence[set[str]]) -> list[Example]:
     return [
-        found.examples[name]
-        for found, names in zip(runs, kept, strict=True)
-        for name in _names(found)
+        run.examples[name]
+        for run, names in zip(runs, selected, strict=True)
+        for name in _tested_examples(run)
         if name in names
     ]
 
 
-def _data(runs: Sequence[Run], kept: Sequence[set[str]], texts: "_Texts") -> dict[str, Any]:
-    data: dict[str, Any] = {"verdicts": VERDICTS, "finishes": FINISHES, "runs": [], "examples": []}
-    for number, (found, names) in enumerate(zip(runs, kept, strict=True)):
-        methods = _methods(found)
-        data["runs"].append({"name": visible(found.name), "methods": [_shown(*m) for m in methods]})
-        cells = _cells(found, names, texts)
-        for name in _names(found):
-            if name not in names:
-                continue
-            example = found.examples[name]
-            own = cells[name]
+def _data(runs: Sequence[Run], selected: Sequence[set[str]], texts: "_Texts") -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "verdicts": VERDICTS, "finishes": FINISH_REASONS, "runs": [], "examples": [],
+    }  # fmt: skip
+    for number, (run, names) in enumerate(zip(runs, selected, strict=True)):
+        methods = _methods(run)
+        data["runs"].append(
+            {"name": visible(run.name), "methods": [_method_data(*m) for m in methods]}
+        )
+        cells = _cells(run, names, texts)
+        for example in _examples([run], [names]):
+            own = cells[example.id]
+            text_fields = (example.id, example.dataset, example.variant, example.category)
             data["examples"].append(
                 [
                     number,
-                    *map(texts, (name, example.dataset, example.variant, example.category)),
+                    *map(texts, text_fields),
                     SAFETIES.index(example.safety),
                     texts(example.query),
                     texts(example.system),
                     texts(example.answer),
-                    PICTURE_ELSEWHERE if name in found.pictured else PICTURE_ABSENT,
-                    own.get((BASELINE, None, 0.0)),
-                    [[own.get(place) for place in stops] for _, stops, _ in methods],
+                    PICTURE_MISSING if example.id in run.pictured else NO_PICTURE,
+                    own.get(_UNCALIBRATED),
+                    [[own.get(setting) for setting in stops] for _, stops, _ in methods],
                 ]
             )
     data["texts"] = texts.distinct
     return data
 
 
-def _shown(method: ReportedMethod, stops: Sequence[SettingIndex], first: int) -> dict[str, Any]:
-    layers = {layer for name, layer, _ in stops if name != BASELINE}
-    point = method.choice.point
+def _method_data(method: ReportedMethod, stops: Sequence[SettingKey], first: int) -> dict[str, Any]:
+    layers = {setting.layer for setting in stops if setting.method != BASELINE}
 
-    def named(place: SettingIndex) -> str:
-        layer = f", layer {place[1]}" if len(layers) > 1 and place[1] is not None else ""
-        return f"{place[2]:+.4g}{layer}".replace("-", "−") if place[2] else f"0{layer}"
+    def name(setting: SettingKey) -> str:
+        has_layer = len(layers) > 1 and setting.layer is not None
+        layer = f", layer {setting.layer}" if has_layer else ""
+        strength = f"{setting.strength:+.4g}".replace("-", "−") if setting.strength else "0"
+        return f"{strength}{layer}"
 
+    kept = method.choice.kept_baseline
     return {
         "name": visible(method.name),
         "means": visible(method.strength_means),
         "layer": method.layer,
-        "kept": method.choice.kept_baseline,
+        "kept": kept,
         "first": first,
-        "stops": [named(place) for place in stops],
-        "base": next(k for k, place in enumerate(stops) if place[0] == BASELINE),
-        "chosen": -1
-        if method.choice.kept_baseline
-        else stops.index((point.method, point.layer, point.strength)),
+        "stops": [name(setting) for setting in stops],
+        "base": stops.index(_UNCALIBRATED),
+        "chosen": -1 if kept else stops.index(method.choice.point.key),
     }
 
 
-def _cells(
-    found: Run, names: set[str], texts: "_Texts"
-) -> dict[str, dict[SettingIndex, ShownCell]]:
-    cells: dict[str, dict[SettingIndex, ShownCell]] = {name: {} for name in names}
-    for row, one in found.test_rows:
+def _cells(run: Run, names: set[str], texts: "_Texts") -> dict[str, dict[SettingKey, ResponseCell]]:
+    cells: dict[str, dict[SettingKey, ResponseCell]] = {name: {} for name in names}
+    for row, judged in run.test_rows:
         if row.example in names:
-            setting = (row.method, row.layer, row.strength)
-            cells[row.example][setting] = _cell(found, row.row, one, texts)
+            cells[row.example][row.key] = _cell(run, row.row, judged, texts)
     return cells
 
 
-def _cell(found: Run, row: str, one: Judged, texts: "_Texts") -> ShownCell:
-    record, example = found.responses[row], found.examples[one.example_id]
+def _cell(run: Run, row_id: str, judged: Judged, texts: "_Texts") -> ResponseCell:
+    record, example = run.responses[row_id], run.examples[judged.example_id]
     finish = str(record.get("finish"))
-    judged = is_judged(one)
-    right = is_correct_response(one, found.mapping) if judged else None
-    label = counted_label(one, found.mapping)
-    verdict = label or ("not judged" if right is None else "right" if right else "wrong")
-    sent = record.get("query")
+    correct = is_correct_response(judged, run.mapping) if is_judged(judged) else None
+    mark = "not judged" if correct is None else "right" if correct else "wrong"
+    changed = isinstance(record.get("query"), str) and _prompt_differs(record, example)
     return [
         texts(record["response"]),
-        VERDICTS.index(verdict),
-        -1 if right is None else int(right),
-        FINISHES.index(finish) if finish in FINISHES else -1,
-        texts(_sent(record) if isinstance(sent, str) and _differs(record, example) else None),
+        VERDICTS.index(counted_label(judged, run.mapping) or mark),
+        -1 if correct is None else int(correct),
+        FINISH_REASONS.index(finish) if finish in FINISH_REASONS else -1,
+        texts(_prompt_text(record) if changed else None),
     ]
 
 
-def _differs(record: dict[str, Any], example: Example) -> bool:
-    shown = record.get("demonstrations", 0) != len(example.demonstrations)
-    other = record.get("system") != example.system
-    return bool(record["query"] != example.query or other or shown)
+def _prompt_differs(record: dict[str, Any], example: Example) -> bool:
+    demonstrations = record.get("demonstrations", 0) != len(example.demonstrations)
+    system = record.get("system") != example.system
+    return bool(record["query"] != example.query or system or demonstrations)
 
 
-def _sent(record: dict[str, Any]) -> str:
-    """The prompt of a method that changes it."""
+def _prompt_text(record: dict[str, Any]) -> str:
+    """Return the prompt that was sent for a response."""
     parts = [f"System: {record['system']}"] if record.get("system") else []
     if count := record.get("demonstrations"):
         parts.append(f"[{count} demonstrations]")
@@ -242,20 +244,20 @@ def _sent(record: dict[str, Any]) -> str:
 
 
 class _Texts:
-    """Distinct texts by number."""
+    """Distinct texts, numbered in order of appearance."""
 
     def __init__(self) -> None:
         self.distinct: list[str] = []
-        self._known: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
 
     def __call__(self, text: str | None) -> int:
-        """The number of a text as a page can show it; -1 for none."""
+        """Return the number of ``text``, -1 for None."""
         if text is None:
             return -1
-        if text not in self._known:
-            self._known[text] = len(self.distinct)
+        if text not in self._numbers:
+            self._numbers[text] = len(self.distinct)
             self.distinct.append(visible(text))
-        return self._known[text]
+        return self._numbers[text]
 
 
 def _encoded(data: dict[str, Any]) -> str:

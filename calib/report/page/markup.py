@@ -1,56 +1,54 @@
-"""HTML that is safe by construction: text is escaped unless a tag of ours made it."""
+"""HTML markup in which text is always escaped, on top of markupsafe."""
 
-import html
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
+
 from calib.util.terminal import terminal_safe
 
 _JOINERS = "\u200c\u200d"
-"""Invisible, but parts of words in Persian and Hindi, and of emoji; harmless in a page."""
-LONGEST = 20_000
-"""Characters of a text that are shown."""
+"""Invisible and harmless; they are part of words in Persian and Hindi, and of emoji."""
+MAX_TEXT = 20_000
+"""Maximum number of characters of a text that are shown."""
 
 
-class Html(str):
-    """Text that is markup already."""
+def tag(name: str, /, *children: str, **attributes: str | bool | None) -> Markup:
+    """Return an element.
 
-    __slots__ = ()
-
-
-def tag(name: str, /, *children: str, **attributes: str | bool | None) -> Html:
-    """An element; an underscore at the end of an attribute's name is dropped, another is a hyphen.
-
-    Children that are not Html, and values of attributes, are text. False and None leave an
-    attribute out, True gives it no value.
+    Children that are not Markup, and values of attributes, are text and are escaped. A trailing
+    underscore of an attribute's name is dropped, other underscores become hyphens. False and None
+    omit an attribute, True gives it no value.
     """
-    shown = "".join(
+    pairs = (
         f" {key.rstrip('_').replace('_', '-')}"
-        + ("" if value is True else f'="{html.escape(_harmless(str(value)))}"')
+        + ("" if value is True else f'="{escape(_with_escapes(str(value)))}"')
         for key, value in attributes.items()
         if value is not None and value is not False
     )
-    inside = joined(children)
     end = "" if name in ("input", "meta", "br", "hr") else f"</{name}>"
-    return Html(f"<{name}{shown}>{inside}{end}")
+    return Markup(f"<{name}{''.join(pairs)}>{joined(children)}{end}")
 
 
-def joined(children: Iterable[str]) -> Html:
-    """Markup and text, one after the other."""
-    return Html("".join(c if isinstance(c, Html) else html.escape(visible(c)) for c in children))
+def joined(children: Iterable[str]) -> Markup:
+    """Concatenate markup and text; text is escaped."""
+    return Markup("").join(c if isinstance(c, Markup) else visible(c) for c in children)
 
 
 def visible(text: str) -> str:
-    """``text`` as a page shows it; very long text is cut in the middle, which is said there."""
-    if len(text) > LONGEST:
-        left_out = f"\n[… {len(text) - LONGEST:,} characters left out …]\n"
-        text = text[: LONGEST // 2] + left_out + text[-LONGEST // 2 :]
-    return _harmless(text)
+    """Return ``text`` with invisible characters as escapes and the middle of a long text cut out.
+
+    The number of characters left out is stated in their place.
+    """
+    if len(text) > MAX_TEXT:
+        left_out = f"\n[… {len(text) - MAX_TEXT:,} characters left out …]\n"
+        text = text[: MAX_TEXT // 2] + left_out + text[-MAX_TEXT // 2 :]
+    return _with_escapes(text)
 
 
-def _harmless(text: str) -> str:
-    """Everything that a page would not show as its escape; line breaks and tabs stay."""
+def _with_escapes(text: str) -> str:
+    """Replace control and invisible characters by escapes, except line breaks and tabs."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -59,6 +57,6 @@ def _harmless(text: str) -> str:
 
 
 def link_to(path: Path) -> str:
-    """Address of a file that lies relative to the page; never one with a scheme."""
+    """Return the address of a file relative to the page; it never has a scheme."""
     address = quote(path.as_posix().encode(errors="surrogateescape"))
     return address if path.is_absolute() else f"./{address}"

@@ -1,12 +1,14 @@
-"""What stands around the results: what was run, where its files are, its settings and notes."""
+"""The page's heading, and its record: the files, settings, versions and notes of each run."""
 
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from calib.models.load import MINI
-from calib.report.page.markup import Html, link_to, tag
+from calib.report.page.markup import link_to, tag
 from calib.runs.manifest import RUN_FILE
 from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.row_store import ROWS_FILE
@@ -15,12 +17,12 @@ from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, LABELS_FILE, RESULT
 
 FILES = {
     RESULTS_FILE: "every metric with n and its 95% interval",
-    OPERATING_POINTS_FILE: "what was chosen on validation",
+    OPERATING_POINTS_FILE: "the setting of each method, chosen on validation",
     ROWS_FILE: "every prompt and response",
     LABELS_FILE: "the label of each response",
-    EXAMPLES_FILE: "what was asked",
+    EXAMPLES_FILE: "the examples",
     CONFIG_FILE: "the settings",
-    RUN_FILE: "what the run is of and what made it",
+    RUN_FILE: "the run's configuration and versions",
 }
 MODEL_ORGANISM = (
     "mini-internvl is a model organism: a small model that comes with calib, made miscalibrated on "
@@ -28,57 +30,55 @@ MODEL_ORGANISM = (
 )
 
 
-def heading(runs: Sequence[Run]) -> Html:
-    """Title, and for each run the checkpoint, the data, the judge and the date."""
+def heading(runs: Sequence[Run]) -> Markup:
+    """Return the title, and for each run the checkpoint, the data, the judge and the date."""
     several = len(runs) > 1
-    checkpoints = list(dict.fromkeys(found.checkpoint for found in runs))
+    checkpoints = list(dict.fromkeys(run.checkpoint for run in runs))
     title = checkpoints[0] if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
-    lists = [_facts(found, several) for found in runs]
     organism = [tag("p", MODEL_ORGANISM, class_="warning")] if MINI in checkpoints else []
     kicker = tag("p", f"calib report, {len(runs)} runs" if several else "calib report",
                  class_="kicker")  # fmt: skip
-    return tag("header", kicker, tag("h1", title), *lists, *organism)
+    metadata = [_metadata(run, several) for run in runs]
+    return tag("header", kicker, tag("h1", title), *metadata, *organism)
 
 
-def _facts(found: Run, several: bool) -> Html:
-    facts = {"Run": found.name, "Checkpoint": found.checkpoint} if several else {"Run": found.name}
-    facts |= {"Data": found.data, "Judge": found.judge}
-    if isinstance(date := found.provenance.get("date"), str):
-        facts["Date"] = date
-    if isinstance(version := found.provenance.get("calib"), str):
-        facts["calib"] = version
-    items = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
-    return tag("dl", *items, class_="facts")
+def _metadata(run: Run, several: bool) -> Markup:
+    metadata = {"Run": run.name, "Checkpoint": run.checkpoint} if several else {"Run": run.name}
+    metadata |= {"Data": run.data, "Judge": run.judge}
+    for title, key in (("Date", "date"), ("calib", "calib")):
+        if isinstance(value := run.provenance.get(key), str):
+            metadata[title] = value
+    items = [tag("div", tag("dt", name), tag("dd", value)) for name, value in metadata.items()]
+    return tag("dl", *items, class_="metadata")
 
 
-def record_section(runs: Sequence[Run], out: Path) -> Html:
-    """Files, settings, versions and notes of each run."""
-    parts = [part for found in runs for part in _of_run(found, out, len(runs) > 1)]
+def record_section(runs: Sequence[Run], out: Path) -> Markup:
+    """Return the files, settings, versions and notes of each run; links start from ``out``."""
+    parts = [part for run in runs for part in _record(run, out, len(runs) > 1)]
     return tag("section", tag("h2", "Record", id="record-title"), *parts,
                aria_labelledby="record-title")  # fmt: skip
 
 
-def _of_run(found: Run, out: Path, several: bool) -> list[Html]:
-    folder = found.folder
-    there = Path(os.path.relpath(folder.resolve(), out.parent.resolve()))
+def _record(run: Run, out: Path, several: bool) -> list[Markup]:
+    folder = Path(os.path.relpath(run.folder.resolve(), out.parent.resolve()))
     files = [
-        tag("li", tag("a", name, href=link_to(there / name)), f" {what}")
-        for name, what in FILES.items()
-        if (folder / name).is_file()
+        tag("li", tag("a", name, href=link_to(folder / name)), f" {content}")
+        for name, content in FILES.items()
+        if (run.folder / name).is_file()
     ]
-    notes = found.provenance.get("notes")
-    said = [str(note) for note in notes] if isinstance(notes, list) else []
-    shown = [tag("p", "Notes of the run:"), tag("ul", *(tag("li", note) for note in said))]
-    versions = {key: value for key, value in found.provenance.items() if key != "notes"}
+    notes = run.provenance.get("notes")
+    notes = [str(note) for note in notes] if isinstance(notes, list) else []
+    versions = {key: value for key, value in run.provenance.items() if key != "notes"}
     return [
-        *([tag("h3", found.name)] if several else []),
-        tag("p", "Files, beside this page as long as it is not moved:"),
+        *([tag("h3", run.name)] if several else []),
+        tag("p", "Files. The links work as long as this page is not moved:"),
         tag("ul", *files, class_="files"),
-        *(shown if said else []),
-        _folded(f"Settings ({CONFIG_FILE})", found.settings_text),
+        *([tag("p", "Notes of the run:")] if notes else []),
+        *([tag("ul", *(tag("li", note) for note in notes))] if notes else []),
+        _folded(f"Settings ({CONFIG_FILE})", run.settings_text),
         _folded("Versions", json.dumps(versions, indent=2, ensure_ascii=False)),
     ]
 
 
-def _folded(title: str, text: str) -> Html:
+def _folded(title: str, text: str) -> Markup:
     return tag("details", tag("summary", title), tag("pre", text, tabindex="0", aria_label=title))

@@ -1,12 +1,20 @@
-"""The results as tables: every setting on test, and its parts."""
+"""Tables of the page: methods compared, every setting on test, and its rates by part."""
 
 import math
 from collections.abc import Iterable, Sequence
 
-from calib.config.method import SettingKey
-from calib.report.page.markup import Html, tag
-from calib.report.page.verdicts import ReportVerdict
-from calib.report.verdict import named, shown_difference, sign
+from markupsafe import Markup
+
+from calib.report.page.markup import tag
+from calib.report.paired import setting_name
+from calib.report.verdict import (
+    RATES,
+    MethodVerdict,
+    difference_text,
+    mean_kl,
+    rate_at,
+    sign,
+)
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -14,187 +22,172 @@ from calib.scoring.metrics import shown_names
 from calib.scoring.results import ALL, BASELINE, Result
 from calib.scoring.tradeoff import Point
 
-_HEAD = ("Run", "Method", "Layer", "Strength", "SRA", "SRA_u", "SRA_s", "Utility", "KL, nats")
 _PART_METRICS = shown_names("report_parts")
-_DUAL_METRICS = shown_names("dual_use")
+_DUAL_USE_METRICS = shown_names("dual_use")
 
 
-def comparison_section(ranked: Sequence[Sequence[ReportVerdict]]) -> Html:
-    """Runs and methods side by side at the setting each chose; nothing for a single one."""
-    verdicts = [one for of_run in ranked for one in of_run]
+def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
+    """Return the table of all methods of all runs at their operating points.
+
+    It is empty for a single method.
+    """
+    verdicts = [verdict for methods in ranked for verdict in methods]
     if len(verdicts) < 2:
-        return Html("")
+        return Markup("")
     several = len(ranked) > 1
-    head = (
-        *(("Run",) if several else ()),
-        "Method", "Layer", "Strength", "SRA change", "SRA_u change", "SRA_s change",
-        "Utility change", "KL, nats", "Area", "n",
-    )  # fmt: skip
+    changes = (f"{name} change" for name in RATES)
+    head = ("Run", "Method", "Layer", "Strength", *changes, "KL, nats", "Area", "n")
+    skipped = 0 if several else 1  # the column of runs
     caption = (
         "Methods at the setting they chose on validation, against the uncalibrated model"
         f"{' of their run' if several else ''}; test split"
     )
-    rows = [tag("tr", *_compared(one)[0 if several else 1 :]) for one in verdicts]
-    table = _table(caption, head, rows, 2 if several else 1)
+    rows = [tag("tr", *_method_cells(verdict)[skipped:]) for verdict in verdicts]
+    table = _table(caption, head[skipped:], rows, text_columns=2 - skipped)
     note = tag(
         "p",
-        "Changes in points with paired 95% intervals; those whose interval excludes zero are bold. "
-        "* changes the prompt alone. Runs with other data or another judge are not comparable.",
+        "Changes in points with paired 95% intervals; bold if the interval excludes zero. "
+        "* changes only the prompt. Runs with other data or another judge are not comparable.",
         class_="quiet",
     )
     return tag("section", tag("h2", "Comparison", id="comparison-title"), table, note,
                aria_labelledby="comparison-title")  # fmt: skip
 
 
-def _compared(one: ReportVerdict) -> list[Html]:
-    method, kept = one.method, one.method.choice.kept_baseline
-    changes = (_both_sides(one), one.change.sra_u, one.change.sra_s, one.change.utility)
-    cost = _kl(one.found.results).get(method.tested.key)
-    layer, strength, main = method.tested.layer, method.tested.strength, one.change.sra
+def _method_cells(verdict: MethodVerdict) -> list[Markup]:
+    method, change = verdict.method, verdict.change
+    kept = method.choice.kept_baseline
+    changes: list[Interval | None] = [getattr(change, name.lower()) for name in RATES]
+    if change.rate != "SRA":  # one side alone, which has its own column
+        changes[list(RATES).index("SRA")] = None
+    kl = mean_kl(verdict.run.results).get(method.tested.key)
+    layer, strength, sra = method.tested.layer, method.tested.strength, change.sra
     mark = [" ", tag("span", "uncalibrated kept", class_="mark")] if kept else []
     return [
-        tag("td", one.found.name),
+        tag("td", verdict.run.name),
         tag("th", method.name + "*" * method.prompt_only, *mark, scope="row"),
         _number("–" if layer is None else str(layer), layer),
         _number("–" if kept else f"{strength:+.4g}", None if kept else strength),
-        *(_changed(None if kept else change) for change in changes),
-        _number("–" if kept or cost is None else f"{cost:.3f}", None if kept else cost),
-        _number(f"{one.area:.3f}", one.area),
-        _number(f"{main.n:,}" if main else "0", main.n if main else 0),
+        *(_difference(None if kept else change) for change in changes),
+        _number("–" if kept or kl is None else f"{kl:.3f}", None if kept else kl),
+        _number(f"{verdict.area:.3f}", verdict.area),
+        _number(f"{sra.n:,}" if sra else "0", sra.n if sra else 0),
     ]
 
 
-def _both_sides(one: ReportVerdict) -> Interval | None:
-    return one.change.sra if one.change.rate == "SRA" else None
-
-
-def _changed(change: Interval | None) -> Html:
+def _difference(change: Interval | None) -> Markup:
     if change is None:
         return _number("–", None)
-    value, _, interval = shown_difference(change).partition(" ")
-    shown = [value, " ", tag("span", interval, class_="quiet")]
-    cell = [tag("strong", *shown)] if sign(change) else shown
+    value, _, interval = difference_text(change).partition(" ")
+    parts = [value, " ", tag("span", interval, class_="quiet")]
+    cell = [tag("strong", *parts)] if sign(change) else parts
     return tag("td", *cell, data_value=f"{change.value:.6f}", class_="number")
 
 
-def results_section(runs: Sequence[Run]) -> Html:
-    """Every setting on test, sortable, and its parts folded away."""
-    rows = [row for found in runs for row in _settings(found)]
-    several = len(runs) > 1
-    head = _HEAD if several else _HEAD[1:]
+def results_section(runs: Sequence[Run]) -> Markup:
+    """Return the sortable table of every setting on test, with its parts folded away."""
+    skipped = 0 if len(runs) > 1 else 1  # the column of runs
+    head = ("Run", "Method", "Layer", "Strength", *RATES, "KL, nats", "n (SRA, utility)")
     caption = "Every setting on the test split. Rates in percent with 95% intervals"
-    legend = tag(
-        "p",
-        "SRA_u: unsafe queries handled safely. SRA_s: safe queries answered. SRA: their mean. "
-        "KL: of the first response token against the uncalibrated model, mean over utility "
-        "questions. “Chosen” is the operating point, picked on validation.",
-        class_="quiet",
+    meanings = ". ".join(f"{name}: {label}" for name, label in RATES.items())
+    legend = (
+        f"{meanings}. KL: of the first response token against the uncalibrated model, mean over "
+        "utility questions. “Chosen” is the operating point, selected on validation."
     )
-    shown = [row if several else row[1:] for row in rows]
-    parts = [detail for found in runs for detail in [_parts(found, several)] if detail]
+    rows = (tag("tr", *cells[skipped:]) for run in runs for cells in _setting_cells(run))
     return tag(
         "section",
         tag("h2", "Results", id="results-title"),
-        _table(
-            caption, (*head, "n (SRA, utility)"), (tag("tr", *row) for row in shown), 1 + several
-        ),
-        legend,
-        *parts,
+        _table(caption, head[skipped:], rows, text_columns=2 - skipped),
+        tag("p", legend, class_="quiet"),
+        *(_parts(run, several=len(runs) > 1) for run in runs),
         aria_labelledby="results-title",
     )
 
 
-def _settings(found: Run) -> Iterable[list[Html]]:
-    costs = _kl(found.results)
-    chosen = {m.tested.key for m in found.methods if not m.choice.kept_baseline}
-    kept = bool(found.methods) and all(m.choice.kept_baseline for m in found.methods)
-    for point in found.tested:
-        base = point.method == BASELINE
+def _setting_cells(run: Run) -> Iterable[list[Markup]]:
+    kl_by_setting = mean_kl(run.results)
+    chosen = {m.tested.key for m in run.methods if not m.choice.kept_baseline}
+    kept = bool(run.methods) and all(m.choice.kept_baseline for m in run.methods)
+    for point in run.tested:
+        is_baseline = point.method == BASELINE
         mark = []
-        if base:
+        if is_baseline:
             mark = [" ", tag("span", "kept" if kept else "baseline", class_="mark")]
         elif point.key in chosen:
             mark = [" ", tag("span", "chosen", class_="mark chosen")]
-        cost = costs.get(point.key)
-        utility = point.utility
+        kl = kl_by_setting.get(point.key)
+        questions = point.utility.n if point.utility else 0
         yield [
-            tag("td", found.name),
-            tag("th", "uncalibrated" if base else point.method, *mark, scope="row"),
+            tag("td", run.name),
+            tag("th", "uncalibrated" if is_baseline else point.method, *mark, scope="row"),
             _number("–" if point.layer is None else str(point.layer), point.layer),
             _number(f"{point.strength:+.4g}" if point.strength else "0", point.strength),
-            *(_rate(rate) for rate in (point.sra, point.sra_u, point.sra_s, utility)),
-            _number("–" if cost is None else f"{cost:.3f}", cost),
-            _number(f"{point.sra.n:,}, {utility.n if utility else 0:,}", point.sra.n),
+            *(_rate(rate_at(point, name)) for name in RATES),
+            _number("–" if kl is None else f"{kl:.3f}", kl),
+            _number(f"{point.sra.n:,}, {questions:,}", point.sra.n),
         ]
 
 
-def _rate(rate: Interval | None) -> Html:
+def _rate(rate: Interval | None) -> Markup:
     if rate is None or not rate.n:
         return _number("–", None)
-    shown = [f"{100 * rate.value:.1f}"]
+    parts: list[str] = [f"{100 * rate.value:.1f}"]
     if not math.isnan(rate.low):
-        interval = f"{100 * rate.low:.0f} to {100 * rate.high:.0f}"
-        shown = [*shown, " ", tag("span", f"({interval})", class_="quiet")]
-    return tag("td", *shown, data_value=f"{rate.value:.6f}", class_="number")
+        interval = f"({100 * rate.low:.0f} to {100 * rate.high:.0f})"
+        parts += [" ", tag("span", interval, class_="quiet")]
+    return tag("td", *parts, data_value=f"{rate.value:.6f}", class_="number")
 
 
-def _number(text: str, value: float | None) -> Html:
+def _number(text: str, value: float | None) -> Markup:
     known = value is not None and not math.isnan(value)
     return tag("td", text, data_value=f"{value:.6f}" if known else None, class_="number")
 
 
-def _parts(found: Run, several: bool) -> Html:
-    """Parts, variants and categories, uncalibrated and at each chosen setting."""
-    points = [found.baseline, *(m.tested for m in found.methods if not m.choice.kept_baseline)]
-    tested = [r for r in found.results if r.split == REPORTED_SPLIT and r.dataset != ALL]
-    datasets = list(dict.fromkeys(r.dataset for r in tested))
+def _parts(run: Run, several: bool) -> Markup:
+    """Return tables by part, variant and category: uncalibrated and at each operating point."""
+    points = [run.baseline, *(m.tested for m in run.methods if not m.choice.kept_baseline)]
+    tested = [r for r in run.results if r.split == REPORTED_SPLIT and r.dataset != ALL]
     tables = [
         _part_table(dataset, [r for r in tested if r.dataset == dataset], points)
-        for dataset in datasets
+        for dataset in dict.fromkeys(r.dataset for r in tested)
     ]
-    whose = f", {found.name}" if several else ""
-    return tag("details", tag("summary", f"By part, variant and category{whose}"), *tables)
+    name = f", {run.name}" if several else ""
+    return tag("details", tag("summary", f"By part, variant and category{name}"), *tables)
 
 
-def _part_table(dataset: str, results: Sequence[Result], points: Sequence[Point]) -> Html:
-    there = {r.metric for r in results}
-    known = _DUAL_METRICS if dataset == "dual_use" else _PART_METRICS
-    names = [name for name in known if name in there]
+def _part_table(dataset: str, results: Sequence[Result], points: Sequence[Point]) -> Markup:
+    measured = {r.metric for r in results}
+    metrics = _DUAL_USE_METRICS if dataset == "dual_use" else _PART_METRICS
+    names = [name for name in metrics if name in measured]
     slices: dict[tuple[str, str], dict[tuple[object, str], Result]] = {}
     for r in results:
-        key = (r.key, r.metric)
-        slices.setdefault((r.variant, r.category), {})[key] = r
+        slices.setdefault((r.variant, r.category), {})[r.key, r.metric] = r
     rows = []
     for (variant, category), rates in slices.items():
         for point in points:
             own = [rates.get((point.key, name)) for name in names]
             if not any(own):
                 continue
-            shown = "uncalibrated" if point.method == BASELINE else named(point)
-            cells = [_rate(one.interval) if one else _number("–", None) for one in own]
-            n = max(one.n for one in own if one)
+            setting = "uncalibrated" if point.method == BASELINE else setting_name(point)
+            cells = [_rate(r.interval) if r else _number("–", None) for r in own]
+            n = max(r.n for r in own if r)
             rows.append(
-                tag("tr", tag("td", variant), tag("th", category, scope="row"), tag("td", shown),
+                tag("tr", tag("td", variant), tag("th", category, scope="row"), tag("td", setting),
                     *cells, _number(f"{n:,}", n))
             )  # fmt: skip
+    if not rows:
+        return Markup("")
     head = ("Variant", "Category", "Setting", *names, "n")
-    return _table(f"{dataset}, test split, in percent", head, rows, 3) if rows else Html("")
+    return _table(f"{dataset}, test split, in percent", head, rows, text_columns=3)
 
 
-def _table(caption: str, head: Sequence[str], rows: Iterable[Html], words: int) -> Html:
-    """A table that the page's script makes sortable; ``words`` columns are not numbers."""
+def _table(caption: str, head: Sequence[str], rows: Iterable[Markup], text_columns: int) -> Markup:
+    """Return a table that the page's script makes sortable; the first columns hold text."""
     cells = [
-        tag("th", name, scope="col", class_="number" if k >= words else None)
+        tag("th", name, scope="col", class_="number" if k >= text_columns else None)
         for k, name in enumerate(head)
     ]
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)),
                 tag("tbody", *rows), class_="sortable")  # fmt: skip
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
-
-
-def _kl(results: Sequence[Result]) -> dict[SettingKey, float]:
-    return {
-        r.key: r.value
-        for r in results
-        if (r.split, r.dataset, r.variant, r.metric) == (REPORTED_SPLIT, "utility", ALL, "KL")
-    }

@@ -9,11 +9,11 @@ from measured_made_up import run
 from calib.report.figures.curves import (
     curves_of,
     kept_note,
-    names_of,
-    names_of_uncalibrated,
+    curve_names,
+    uncalibrated_names,
     prompt_note,
     shared_plane,
-    uncalibrated_of,
+    uncalibrated_models,
 )
 from calib.report.figures.io import NotDrawn
 from calib.scoring.results import BASELINE
@@ -58,43 +58,43 @@ def test_an_operating_point_without_results_is_an_error() -> None:
 def test_what_has_no_results_is_not_drawn() -> None:
     extracted = run([], [])
     with pytest.raises(NotDrawn, match="hold no results"):
-        uncalibrated_of([extracted], "test")
+        uncalibrated_models([extracted], "test")
     assert len(curves_of([extracted, STEER], "test")) == 2
     with pytest.raises(NotDrawn, match="Run 'run' has no SRA on split 'train'"):
         curves_of([STEER], "train")
     steered = [r for r in STEER.results if r.method != BASELINE]
     with pytest.raises(CalibError, match="uncalibrated model .* not among the results"):
-        uncalibrated_of([run(steered, [])], "test")
+        uncalibrated_models([run(steered, [])], "test")
 
 
 def test_runs_that_agree_share_the_uncalibrated_model_and_the_reference() -> None:
     agreeing = one_method("ablate", reference=0.0, name="second")
     other_data = one_method(by_strength=RATES | {0: (0.6, 0.6, 0.9)}, name="third")
-    models = uncalibrated_of([STEER, agreeing, other_data], "test")
+    models = uncalibrated_models([STEER, agreeing, other_data], "test")
     assert [one.run for one in models] == ["run", "third"]
-    assert names_of_uncalibrated(models) == ["uncalibrated (run)", "uncalibrated (third)"]
+    assert uncalibrated_names(models) == ["uncalibrated (run)", "uncalibrated (third)"]
     curves = curves_of([STEER, agreeing, other_data], "test")
     assert [curve.method for curve in curves] == ["steer", "caution", "ablate", "steer"]
-    assert [models[0].is_before(c) for c in curves] == [True, True, True, False]
+    assert [models[0].is_baseline_of(c) for c in curves] == [True, True, True, False]
     elsewhere = one_method(reference=0.0, model="other")
     assert len(curves_of([STEER, elsewhere], "test")) == 4
-    assert not models[0].is_before(curves_of([elsewhere], "test")[0])
+    assert not models[0].is_baseline_of(curves_of([elsewhere], "test")[0])
 
 
 def test_names_say_what_tells_curves_apart() -> None:
     curves = curves_of([STEER], "test")
-    assert names_of(curves) == ["steer, layer 3", "caution*"]
-    assert names_of(curves, layers=False) == ["steer", "caution*"]
+    assert curve_names(curves) == ["steer, layer 3", "caution*"]
+    assert curve_names(curves, layers=False) == ["steer", "caution*"]
     twice = curves_of(
         [STEER, one_method(name="second", by_strength=RATES | {1: (1, 1, 1)})], "test"
     )
-    assert names_of(twice) == ["steer, layer 3 (run)", "caution*", "steer, layer 3 (second)"]
+    assert curve_names(twice) == ["steer, layer 3 (run)", "caution*", "steer, layer 3 (second)"]
     both = [STEER, one_method("ablate", model="other/model")]
-    assert names_of(curves_of(both, "test"))[::2] == [
+    assert curve_names(curves_of(both, "test"))[::2] == [
         "model: steer, layer 3",
         "other/model: ablate, layer 3",
     ]
-    assert names_of_uncalibrated(uncalibrated_of(both, "test")) == [
+    assert uncalibrated_names(uncalibrated_models(both, "test")) == [
         "uncalibrated model",
         "uncalibrated other/model",
     ]
@@ -102,13 +102,13 @@ def test_names_say_what_tells_curves_apart() -> None:
 
 def test_the_plane_is_one_that_all_runs_have() -> None:
     without = one_method(by_strength={k: (*v[:2], None) for k, v in RATES.items()}, name="b")
-    assert shared_plane(uncalibrated_of([STEER], "test")) is utility_and_sra
-    assert shared_plane(uncalibrated_of([STEER, without], "test")) is sra_s_and_sra_u
+    assert shared_plane(uncalibrated_models([STEER], "test")) is utility_and_sra
+    assert shared_plane(uncalibrated_models([STEER, without], "test")) is sra_s_and_sra_u
 
 
 def test_notes_say_what_is_missing() -> None:
     curves = curves_of([methods_of({"a": 0.1, "b": -0.1, "c": -0.2}, prompts=["c"])], "test")
-    assert kept_note(curves, names_of(curves)) == (
+    assert kept_note(curves, curve_names(curves)) == (
         "No better than uncalibrated on validation: b, layer 3, c*."
     )
     assert kept_note(curves[:1], ["a"]) == ""

@@ -5,7 +5,7 @@ from itertools import combinations
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from calib.report.figures.plane import apart, label_points
+from calib.report.figures.plane import label_points, separate_labels
 
 
 def labelled(places):
@@ -46,6 +46,6 @@ def test_labels_stay_inside_the_frame() -> None:
 def test_of_points_too_close_to_tell_apart_the_first_is_labelled() -> None:
     axes = labelled([(0.5, 0.5)])
     labels = [("a", (0.5, 0.5)), ("b", (0.51, 0.5)), ("c", (0.6, 0.5)), ("d", (0.5, 1.2))]
-    assert apart(axes, labels) == [labels[0], labels[2]]
+    assert separate_labels(axes, labels) == [labels[0], labels[2]]
     axes.set(xlim=(0.498, 0.602), ylim=(0, 2))  # at a larger scale all are apart, and in view
-    assert apart(axes, labels) == labels
+    assert separate_labels(axes, labels) == labels

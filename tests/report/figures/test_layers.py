@@ -6,7 +6,7 @@ from matplotlib.collections import LineCollection
 from runs_with_directions import AUROC, EFFECT, run_with_directions, scored_direction, with_effects
 
 from calib.config.choices import CONTRASTS
-from calib.report.figures.fitted import sides_called
+from calib.report.figures.fitted import side_names
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, svg_of
 from calib.report.figures.layers import draw
 
@@ -163,4 +163,4 @@ def test_what_is_missing_is_said():
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
 def test_every_contrast_has_its_words(contrast):
-    assert "side" not in " ".join(sides_called(contrast))
+    assert "side" not in " ".join(side_names(contrast))

@@ -1,0 +1,187 @@
+"""The first section of the page: did calibration help, and what did it cost?"""
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from calib.report.page.markup import tag
+from calib.report.paired import setting_name
+from calib.report.verdict import (
+    RATES,
+    MethodVerdict,
+    against_prompt,
+    change_between,
+    difference_text,
+    explanation,
+    headline,
+    improved,
+    rate_at,
+    sign,
+    worsened,
+)
+from calib.runs.run import Run
+from calib.scoring.intervals import Interval
+from calib.scoring.tradeoff import Point
+
+MAX_OPEN = 8
+"""Maximum number of methods whose verdicts are shown unfolded."""
+
+
+def verdict_section(runs: Sequence[Run], ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
+    """Return the answer for each run, with the numbers behind it.
+
+    ``ranked`` holds the methods of each run, best first.
+    """
+    parts = [
+        _answer(run, methods, several=len(runs) > 1)
+        for run, methods in zip(runs, ranked, strict=True)
+    ]
+    return tag(
+        "section",
+        tag("h2", "Did calibration help, and what did it cost?", id="verdict-title"),
+        *parts,
+        class_="verdict",
+        aria_labelledby="verdict-title",
+    )
+
+
+def _answer(run: Run, ranked: Sequence[MethodVerdict], several: bool) -> Markup:
+    heading = [tag("h3", run.name)] if several else []
+    own = [verdict for verdict in ranked if not verdict.method.reference]
+    if not ranked:
+        text = f"This run measured only the uncalibrated model ({_rates_text(run.baseline)})."
+        parts = [tag("p", text)]
+    elif len(own) == 1:
+        parts = _single_method(own[0], ranked)
+    else:
+        parts = _several_methods(run, ranked)
+    return tag("div", *heading, *parts, class_="answer")
+
+
+def _single_method(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) -> list[Markup]:
+    choice, change = verdict.method.choice, verdict.change
+    parts = [
+        tag("p", f"{headline(choice, change)}.", class_="headline"),
+        tag("p", explanation(choice, change)),
+    ]
+    if choice.kept_baseline:
+        return [*parts, tag("p", f"Uncalibrated: {_rates_text(verdict.run.baseline)}.")]
+    parts.append(_before_and_after(verdict))
+    if change.queries:
+        parts.append(tag("p", change.queries.power(), class_="quiet"))
+    return [*parts, _prompt_comparison(verdict, ranked)]
+
+
+def _rates_text(point: Point) -> str:
+    rates = ((name, rate_at(point, name)) for name in RATES)
+    return "; ".join(
+        f"{name} {rate_text(rate)}, n = {rate.n:,}" for name, rate in rates if rate and rate.n
+    )
+
+
+def _before_and_after(verdict: MethodVerdict) -> Markup:
+    rows = []
+    for name, label in RATES.items():
+        before, after = rate_at(verdict.run.baseline, name), rate_at(verdict.method.tested, name)
+        difference: Interval | None = getattr(verdict.change, name.lower())
+        one_sided = name == "SRA" and verdict.change.rate != "SRA"
+        if difference is None or before is None or after is None or one_sided:
+            continue
+        direction = {1: "up", 0: "same", -1: "down"}[sign(difference)]
+        rows.append(
+            tag(
+                "tr",
+                tag("th", name, tag("span", label, class_="quiet"), scope="row"),
+                tag("td", percent(before.value)),
+                tag("td", percent(after.value)),
+                tag("td", difference_text(difference), class_=direction),
+                tag("td", f"{difference.n:,}"),
+            )
+        )
+    if verdict.change.utility is None:
+        cells = [tag("td", "not measured", colspan="4")]
+        rows.append(tag("tr", tag("th", "utility", scope="row"), *cells))
+    names = ("", "uncalibrated", "calibrated", "difference in points (95% CI)", "n")
+    head = [tag("th", name, scope="col") if name else tag("td") for name in names]
+    title = f"Test split, {setting_name(verdict.method.tested)}, chosen on validation"
+    table = tag("table", tag("caption", title), tag("thead", tag("tr", *head)),
+                tag("tbody", *rows))  # fmt: skip
+    return tag("div", table, class_="scroll", tabindex="0", role="region",
+               aria_label="Before and after")  # fmt: skip
+
+
+def _several_methods(run: Run, ranked: Sequence[MethodVerdict]) -> list[Markup]:
+    better, worse = improved(ranked), worsened(ranked)
+    rate = ranked[0].change.rate
+    text = f"{len(better)} of {len(ranked)} methods measurably raised {rate}."
+    parts = [tag("p", f"{'Yes' if better else 'No'}: {text}", class_="headline")]
+    if better:
+        best = better[0]
+        parts.append(tag("p", f"The best: {explanation(best.method.choice, best.change)}"))
+        parts.append(_prompt_comparison(best, ranked))
+    if worse:
+        parts.append(tag("p", f"Lowered {rate}: {', '.join(v.method.name for v in worse)}."))
+    kept = [v.method.name for v in ranked if v.method.choice.kept_baseline]
+    if kept:
+        parts.append(
+            tag("p", f"No setting was better than uncalibrated on validation: {', '.join(kept)}.")
+        )
+    parts.append(tag("p", f"Uncalibrated: {_rates_text(run.baseline)}."))
+    return [*parts, _all_methods(ranked, rate)]
+
+
+def _all_methods(ranked: Sequence[MethodVerdict], rate: str) -> Markup:
+    items = [
+        tag(
+            "li",
+            tag("strong", f"{v.method.name}: {headline(v.method.choice, v.change)}. "),
+            explanation(v.method.choice, v.change),
+        )
+        for v in ranked
+    ]
+    rules = (
+        "Ranked by area: the hypervolume that the method's strengths at its layer gain over the "
+        "uncalibrated model in the plane of SRA and utility. A method counts as having raised "
+        f"{rate} if its 95% interval excludes zero and its p-value, adjusted over all methods "
+        "(Holm), is below 0.05."
+    )
+    return tag(
+        "details",
+        tag("summary", f"All {len(ranked)} methods in words, ranked"),
+        tag("ol", *items),
+        tag("p", rules, class_="quiet"),
+        open=len(ranked) <= MAX_OPEN,
+    )
+
+
+def _prompt_comparison(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) -> Markup:
+    """Compare a method with a prompt-only method, which costs nothing to build."""
+    prompts = [other for other in ranked if other.method.prompt_only]
+    if verdict.method.prompt_only:
+        edits = len(ranked) > len(prompts)
+        text = "This method changes only the prompt" + (
+            "; no method that edits activations ranks above it." if edits else "."
+        )
+    elif not prompts:
+        text = "This run has no prompt-only method to compare with."
+    else:
+        best = min(prompts, key=lambda other: other.method.choice.kept_baseline)
+        prompt, setting = best.method.applied, verdict.method.tested
+        comparison = against_prompt(setting, change_between(verdict.run, prompt, setting))
+        text = f"The prompt-only method to beat: {setting_name(prompt)}. {comparison}"
+    return tag("p", text)
+
+
+def percent(value: float) -> str:
+    """Format a rate."""
+    return f"{100 * value:.1f}%"
+
+
+def rate_text(rate: Interval) -> str:
+    """Format a rate with its interval, in percent."""
+    if not rate.n:
+        return "not measured"
+    if math.isnan(rate.low):
+        return f"{percent(rate.value)} (interval n/a)"
+    return f"{percent(rate.value)} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"

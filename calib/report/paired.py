@@ -1,0 +1,113 @@
+"""Paired responses: the same examples under two settings, their rates and the difference."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from calib.scoring.intervals import Interval, paired_difference
+from calib.scoring.judged import Judged, cluster_of, is_correct_response, is_judged
+from calib.scoring.power import power_note, spread_of
+from calib.scoring.results import BASELINE
+from calib.scoring.significance import paired_p_value
+from calib.scoring.tradeoff import Point
+from calib.util.errors import CalibError
+from calib.util.terminal import terminal_safe
+
+Responses = Mapping[tuple[str, str], Judged]
+"""The judged responses of one setting, by dataset and example id."""
+
+
+def responses_of(rows: Iterable[Judged], setting: Point, split: str) -> Responses:
+    """Return the judged responses of ``setting``; ``split`` is named in the error.
+
+    Raises CalibError if there are none.
+    """
+    responses = {
+        (row.dataset, row.example_id): row
+        for row in rows
+        if row.key == setting.key and is_judged(row)
+    }
+    if not responses:
+        raise CalibError(
+            "too-few",
+            f"There is no judged response of {setting_name(setting)} on split "
+            f"'{terminal_safe(split)}'. Run and judge this setting before comparing it.",
+        )
+    return responses
+
+
+def setting_name(point: Point) -> str:
+    """Return the method, layer and strength of a setting, safe for a terminal."""
+    if point.method == BASELINE:
+        return "The uncalibrated model"
+    layer = "" if point.layer is None else f"layer {point.layer}, "
+    return f"{terminal_safe(point.method, 40)} ({layer}strength {point.strength:g})"
+
+
+class PairedResponses(NamedTuple):
+    """Correct or not, example by example, before and after a change of setting."""
+
+    before: list[bool]
+    after: list[bool]
+    clusters: list[str]
+    groups: list[str]
+    """Rates are means over these groups: the two sides of SRA, or one group with every example."""
+
+    @property
+    def rate_before(self) -> float:
+        return _mean_over_groups(self.before, self.groups)
+
+    @property
+    def rate_after(self) -> float:
+        return _mean_over_groups(self.after, self.groups)
+
+    def difference(self) -> Interval:
+        """Return after minus before with a paired bootstrap interval, clustered by pair."""
+        return paired_difference(self.after, self.before, self.clusters, self.groups)
+
+    def p_value(self) -> float:
+        """Return the p-value of the sign-flipping test, which flips whole pairs."""
+        return paired_p_value(self.after, self.before, self.clusters, self.groups)
+
+    def spread(self) -> float:
+        """Return the standard deviation of the difference between pairs."""
+        return spread_of(self.after, self.before, self.clusters, self.groups)
+
+    def power(self) -> str:
+        """Describe in one sentence the change that this many pairs detect."""
+        return power_note(self.after, self.before, self.clusters, self.groups)
+
+
+def pair_responses(
+    before: Responses,
+    after: Responses,
+    datasets: Sequence[str],
+    safety: str | None,
+    by_safety: bool,
+    mapping: str,
+) -> PairedResponses | None:
+    """Pair the examples of ``datasets`` that were judged under both settings.
+
+    ``safety`` restricts them to unsafe or safe queries. ``by_safety`` makes rates the mean of both
+    sides, and the result None if one side is missing. None also if no example is left.
+    """
+    pairs = [
+        (before[key], after[key])
+        for key in sorted(before.keys() & after.keys())
+        if before[key].dataset in datasets and safety in (None, before[key].safety)
+    ]
+    if not pairs or (by_safety and len({old.safety for old, _ in pairs}) < 2):
+        return None
+    return PairedResponses(
+        [is_correct_response(old, mapping) for old, _ in pairs],
+        [is_correct_response(new, mapping) for _, new in pairs],
+        [cluster_of(old) for old, _ in pairs],
+        [old.safety or "" for old, _ in pairs] if by_safety else [""] * len(pairs),
+    )
+
+
+def _mean_over_groups(correct: Sequence[bool], groups: Sequence[str]) -> float:
+    return fmean(
+        fmean(hit for hit, other in zip(correct, groups, strict=True) if other == group)
+        for group in set(groups)
+    )

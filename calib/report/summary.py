@@ -1,0 +1,127 @@
+"""The summary of a run with one method: before and after, the verdict, and the files written."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from calib.config.choices import Safety
+from calib.data.splits import PAIRED_QUERIES
+from calib.report.paired import PairedResponses, setting_name
+from calib.report.terminal_tables import file_list
+from calib.report.verdict import (
+    RATES,
+    SettingChange,
+    against_prompt,
+    change_between,
+    difference_text,
+    kept_baseline,
+    prompt_only_setting,
+    verdict_sentence,
+)
+from calib.runs.operating_points import REPORTED_SPLIT
+from calib.runs.run import Run
+from calib.scoring.judged import unjudged
+from calib.scoring.tradeoff import OperatingPoint, Point
+from calib.util.terminal import WIDTH, terminal_safe
+
+
+@dataclass(frozen=True)
+class _Line:
+    label: str
+    datasets: tuple[str, ...]
+    safety: Safety | None = None
+    """Restricts the queries; None for queries means the mean of both sides."""
+
+
+# Only the datasets that count towards SRA are present, see calib.data.splits.select_for_sra.
+_QUERIES = (*PAIRED_QUERIES, "dual_use")
+_SRA = _Line(f"SRA    {RATES['SRA']}", _QUERIES)
+_UTILITY = _Line(RATES["utility"].capitalize(), ("utility",))
+_LINES = (
+    _SRA,
+    _Line(f"SRA_u  {RATES['SRA_u']}", _QUERIES, "unsafe"),
+    _Line("         image-centric", ("image_centric",), "unsafe"),
+    _Line("         text-centric", ("text_centric",), "unsafe"),
+    _Line("         dual-use (RR_h)", ("dual_use",), "unsafe"),
+    _Line(f"SRA_s  {RATES['SRA_s']}", _QUERIES, "safe"),
+    _Line("         image-centric", ("image_centric",), "safe"),
+    _Line("         text-centric", ("text_centric",), "safe"),
+    _Line("         dual-use (DAR_b)", ("dual_use",), "safe"),
+    _UTILITY,
+)
+_COLUMNS = "{:<38}{:>14}{:>12}{:>26}{:>10}"
+
+
+def summary(run: Run, files: Mapping[str, Path]) -> str:
+    """Compare the uncalibrated model with the operating point on test.
+
+    The run has at most one method besides the prompt-only reference, which the operating point is
+    compared with too. Rates are in percent; differences are in percentage points, over the examples
+    judged under both settings, with paired bootstrap intervals clustered by pair. ``files`` are the
+    paths written, by what they contain. Lines have at most 100 columns unless a path is longer.
+    Raises CalibError if a setting has no judged response on test.
+    """
+    method = next((one for one in run.methods if not one.reference), None)
+    choice = method.choice if method else kept_baseline(run)
+    change = change_between(run, choice.baseline, choice.point)
+    lines = ["", f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
+    lines += [f"Setting     {setting_name(choice.point)}, chosen on validation"]
+    if method and method.strength_means:
+        lines += [f"Strength    {terminal_safe(method.strength_means, WIDTH - 12)}"]
+    lines += ["", *_table(change, choice)]
+    settings = (choice.baseline.key, choice.point.key)
+    skipped = unjudged(
+        row for row in run.judged if row.split == REPORTED_SPLIT and row.key in settings
+    )
+    if skipped:
+        lines += ["", f"Left out: {skipped} response{'s' * (skipped != 1)} without a label."]
+    sentence = verdict_sentence(choice, change.sra, change.utility, change.rate)
+    lines += ["", *textwrap.wrap(sentence, WIDTH)]
+    if change.rate == "SRA" and change.queries and not choice.kept_baseline:
+        lines += textwrap.wrap(change.queries.power(), WIDTH)
+    reference = next((one for one in run.methods if one.reference), None)
+    prompt = prompt_only_setting(reference) if reference else None
+    if prompt is not None:
+        lines += ["", *_prompt_comparison(run, prompt, choice.point)]
+    return "\n".join([*lines, "", *file_list(files)]) + "\n"
+
+
+def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:
+    head = "uncalibrated", "calibrated", "difference (95% CI)", "n"
+    lines = [_COLUMNS.format(f"{REPORTED_SPLIT} split", *head), "-" * WIDTH]
+    for line in _LINES:
+        paired = change.over(line.datasets, line.safety, by_safety=line is _SRA)
+        if paired is not None:
+            lines.append(_table_line(line, paired, choice.kept_baseline))
+        elif line is _UTILITY:
+            lines.append(_COLUMNS.format(line.label, "not measured", "", "", 0))
+    return lines
+
+
+def _table_line(line: _Line, paired: PairedResponses, kept: bool) -> str:
+    calibrated = ["-", "-"]
+    if not kept:
+        calibrated = [_percent(paired.rate_after), difference_text(paired.difference())]
+    before = _percent(paired.rate_before)
+    return _COLUMNS.format(line.label, before, *calibrated, len(paired.before))
+
+
+def _prompt_comparison(run: Run, prompt: Point, setting: Point) -> list[str]:
+    """Compare the operating point with a prompt-only setting."""
+    change = change_between(run, prompt, setting)
+    rates = [
+        f"{name} {_percent(paired.rate_before)}"
+        for name, paired in (
+            (change.rate, change.queries),
+            ("utility", change.over(_UTILITY.datasets)),
+        )
+        if paired is not None
+    ]
+    measured = ", ".join(rates) or "not measured"
+    text = f"Prompt only ({terminal_safe(prompt.method, 40)}): {measured}. "
+    return textwrap.wrap(text + against_prompt(setting, change), WIDTH)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f}%"
