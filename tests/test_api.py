@@ -294,8 +294,9 @@ def test_a_folder_without_a_run_cannot_be_drawn(tmp_path):
 @pytest.mark.parametrize("former, present", [("extract", "fit"), ("Steerable", "Model")])
 def test_former_names_work_and_warn(former, present):
     # Not calib.extract: a test in this process may have imported the command of that name.
-    with pytest.warns(DeprecationWarning, match=rf"calib\.{former} .* calib\.{present}"):
+    with pytest.warns(DeprecationWarning) as warned:
         value = calib.__getattr__(former)
+    assert all(f"calib.{name}" in str(warned[0].message) for name in (former, present))
     assert value is getattr(calib, present)
 
 
@@ -304,5 +305,6 @@ def test_every_public_name_exists():
 
 
 def test_unknown_names():
-    with pytest.raises(AttributeError, match="nothing"):
+    with pytest.raises(AttributeError) as error:
         calib.nothing  # noqa: B018
+    assert "'nothing'" in str(error.value)

@@ -1,4 +1,4 @@
-"""What is built holds everything a user needs: code, configuration and mini-internvl's weights."""
+"""The wheel and the sdist contain code, configuration and the weights of mini-internvl."""
 
 import subprocess
 import sys
@@ -33,20 +33,19 @@ def built(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_code_conf_and_weights(built):
+def test_the_wheel_contains_code_conf_and_weights(built):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
-        inside = set(wheel.namelist())
-    assert files("calib") <= inside
-    assert {f"calib/{name}" for name in files("conf")} <= inside
-    assert any(
-        n.startswith("calib/models/mini_internvl/") and n.endswith(".safetensors") for n in inside
-    )
-    assert not [name for name in inside if name.startswith(("tests/", "experiments/"))]
+        names = set(wheel.namelist())
+    assert files("calib") <= names
+    assert {f"calib/{name}" for name in files("conf")} <= names
+    folder = "calib/models/mini_internvl/"
+    assert any(name.startswith(folder) and name.endswith(".safetensors") for name in names)
+    assert not [name for name in names if name.startswith(("tests/", "experiments/"))]
 
 
-def test_the_sdist_holds_what_the_wheel_is_built_from(built):
+def test_the_sdist_contains_the_sources_of_the_wheel(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
-        inside = {name.partition("/")[2] for name in sdist.getnames()}
-    assert files("calib") | files("conf") <= inside
-    assert {"pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= inside
-    assert "experiments/mini_internvl/train.py" in inside  # its tests come along
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert files("calib") | files("conf") <= names
+    assert {"pyproject.toml", "README.md", "LICENSE", "constraints.txt"} <= names
+    assert "experiments/mini_internvl/train.py" in names  # its tests are included

@@ -1,11 +1,9 @@
-"""Notebooks executed as a reader would, each in a kernel of its own. Executes all of them and
-writes their outputs, or those that are named:
+"""Execution of the notebooks, each in its own kernel. As a script, execute them and write outputs:
 
-    .venv/bin/python tests/executed_notebooks.py
-    .venv/bin/python tests/executed_notebooks.py ten_minutes
+    .venv/bin/python tests/support/executed_notebooks.py              # all notebooks
+    .venv/bin/python tests/support/executed_notebooks.py ten_minutes  # one
 
-Run it after a change that the notebooks show: the tests compare their text with what they print
-now.
+Run it after a change that the notebooks show, because a test compares committed and new outputs.
 """
 
 import os
@@ -25,19 +23,20 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
 NAMES = ("ten_minutes", "reading_a_direction", "your_model_and_data")
 SECONDS = 300
-"""A cell that takes longer is stopped: a hundred times what it takes on a quiet machine."""
-KEPT = ("kernelspec", "language_info")
+"""Time limit of a cell: a hundred times its duration on an idle machine."""
+METADATA = ("kernelspec", "language_info")
+"""Notebook metadata to write; the rest depends on the machine."""
 
 
 def read(name: str) -> NotebookNode:
-    """The notebook as it was committed."""
+    """The committed notebook."""
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """A copy of ``notebook``, executed with ``folder`` as the working directory.
 
-    Raises nbclient's CellExecutionError for a cell that fails.
+    Raises nbclient's CellExecutionError if a cell fails.
     """
     copy = nbformat.from_dict(notebook)
     with _own_jupyter():
@@ -51,29 +50,26 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
             coalesce_streams=True,
         )
         client.execute()
-    copy.metadata = {key: copy.metadata[key] for key in KEPT if key in copy.metadata}
+    copy.metadata = {key: copy.metadata[key] for key in METADATA if key in copy.metadata}
     for cell in copy.cells:
         cell.metadata = {}
     return copy
 
 
 def text_of(cell: NotebookNode) -> str:
-    """What a cell says on stdout and as plain text.
-
-    stderr is left out: a slow machine is told there how far a step has come.
-    """
-    said = []
+    """A cell's output on stdout and as plain text, without the progress lines on stderr."""
+    texts = []
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
-            said.append(output.text if output.name == "stdout" else "")
+            texts.append(output.text if output.name == "stdout" else "")
         elif "image/png" not in output.data:
-            said.append(output.data.get("text/plain", "") + "\n")
-    return "".join(said)
+            texts.append(output.data.get("text/plain", "") + "\n")
+    return "".join(texts)
 
 
 @contextmanager
 def working_copy() -> Iterator[Path]:
-    """An empty notebooks/ folder beside the files of docs/ that notebooks may read."""
+    """An empty notebooks/ folder, with the files of docs/ that notebooks read next to it."""
     with tempfile.TemporaryDirectory() as root:
         shutil.copytree(ROOT / "docs/example_pairs", Path(root) / "docs/example_pairs")
         (Path(root) / "notebooks").mkdir()
@@ -82,18 +78,18 @@ def working_copy() -> Iterator[Path]:
 
 @contextmanager
 def _own_jupyter() -> Iterator[None]:
-    """The kernel is this interpreter, whatever is installed or set for the user."""
-    with tempfile.TemporaryDirectory() as own:
-        write_kernel_spec(Path(own) / "kernels" / "python3")
+    """Use this interpreter as the kernel, whatever the user's Jupyter configuration is."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_kernel_spec(Path(folder) / "kernels" / "python3")
         names = ("JUPYTER_PATH", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
-        wanted = dict.fromkeys(names, own) | {
+        variables = dict.fromkeys(names, folder) | {
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         }
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
         try:
             yield
         finally:
@@ -108,8 +104,8 @@ def main(names: list[str]) -> None:
         with working_copy() as folder:
             done = executed(read(name), folder)
         for cell in done.cells:
-            told = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
-            cell.update({"outputs": told} if cell.cell_type == "code" else {})
+            outputs = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
+            cell.update({"outputs": outputs} if cell.cell_type == "code" else {})
         nbformat.write(done, FOLDER / f"{name}.ipynb")
         print(f"{name}: executed and written")
 

@@ -41,8 +41,8 @@ def command(name: str, *arguments: str) -> Done:
     ):
         try:
             entry.run(main, name, ENTRY_POINTS[name])
-        except SystemExit as ended:
-            code = ended.code
+        except SystemExit as error:
+            code = error.code
     return Done(code, out.getvalue(), err.getvalue())
 
 
