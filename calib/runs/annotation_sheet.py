@@ -74,8 +74,8 @@ def write_sheet(run: Run, per_cell: int, seed: int, out: Path) -> tuple[Path, li
 def _drawn(run: Run, per_cell: int, seed: int) -> tuple[list[LabelledRow], int]:
     """The rows in the order of the sheet, and the number of cells that they are drawn from."""
     reported = {SettingKey(BASELINE, None, 0.0)} | {
-        SettingKey(one["method"], one["layer"], float(one["strength"]))
-        for one in run.operating_points
+        SettingKey(point["method"], point["layer"], float(point["strength"]))
+        for point in run.operating_points
     }
     cells: dict[SheetCell, list[LabelledRow]] = defaultdict(list)
     for row in run.rows:

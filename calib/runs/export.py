@@ -27,7 +27,7 @@ def chosen_direction(run: Run) -> Direction:
     method = _steering(run)
     point = run.operating_point(method.name) if method else None
     if method is None or point is None or point["layer"] is None:
-        names = ", ".join(one["method"] for one in run.operating_points)
+        names = ", ".join(record["method"] for record in run.operating_points)
         raise CalibError(
             "unsupported",
             f"'{run.folder}' is a run of {names}, which has no direction to export. Give a run of "

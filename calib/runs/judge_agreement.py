@@ -100,8 +100,8 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     if len(both) < len(given):
         notes.append(f"{len(given) - len(both)} of {len(given)} rows got no verdict: left out")
     notes += judging.notes()
-    found = agreement([g for g, _ in merged], [t for _, t in merged])
-    return Comparison(judge.id, found, notes)
+    given_labels, true_labels = [g for g, _ in merged], [t for _, t in merged]
+    return Comparison(judge.id, agreement(given_labels, true_labels), notes)
 
 
 def _renamed(table: Sequence[TableRow], columns: Mapping[str, str], path: Path) -> list[TableRow]:

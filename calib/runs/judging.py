@@ -60,7 +60,8 @@ class Judging:
         with RowStore.open(self.path) as store:
             known = {key for key, line in store.finished.items() if line.get("label") is not None}
             known |= self._verdicts.keys()
-            new = {key: one for key, one in zip(keys, inputs, strict=True) if key not in known}
+            pairs = zip(keys, inputs, strict=True)
+            new = {key: judge_input for key, judge_input in pairs if key not in known}
             distinct = len(set(keys))
             earlier = len(set(keys) - new.keys() - self._verdicts.keys())
             with row_bar("judging", distinct, "responses", "judged") as bar:

@@ -80,8 +80,8 @@ def strengths_within_budget(
     else:
         questions = limit_examples(list(questions), QUESTIONS)
         total = (2 * OCTAVES + 1 + (SEARCHES - 1) * STEPS) * len(questions)
-        places = list(product(method.layers, (1, -1) if method.axis.signed else (1,)))
-        with row_bar(f"cost of {method.name}", total * len(places)) as bar:
+        searched = list(product(method.layers, (1, -1) if method.axis.signed else (1,)))
+        with row_bar(f"cost of {method.name}", total * len(searched)) as bar:
             decoding = replace(engine.decoding, max_new_tokens=1, temperature=0.0)
             first_token = Engine(engine.vlm, decoding)
 
@@ -89,14 +89,14 @@ def strengths_within_budget(
                 settings = [method.setting(*point) for point in points]
                 return _costs(first_token, questions, settings, bar)
 
-            strengths = search_strengths(costs, places, method.axis.default_scale, budget)
+            strengths = search_strengths(costs, searched, method.axis.default_scale, budget)
         stored[key] = [asdict(strength) for strength in strengths]
         write_atomically(path, json.dumps(stored, indent=1) + "\n")
     return [CostedStrength(**strength) for strength in stored[key]]
 
 
 def search_strengths(
-    costs: Costs, places: Sequence[LayerAndSign], scale: float, budget: float
+    costs: Costs, searched: Sequence[LayerAndSign], scale: float, budget: float
 ) -> list[CostedStrength]:
     """The largest strength at each layer and sign before the cost first exceeds ``budget``.
 
@@ -104,31 +104,31 @@ def search_strengths(
     2^(1/36), about 2%.
     """
     octaves = range(-OCTAVES, OCTAVES + 1)
-    tried = {place: [scale * 2.0**k for k in octaves] for place in places}
+    tried = {key: [scale * 2.0**k for k in octaves] for key in searched}
     best: dict[LayerAndSign, CostedStrength] = {}
     at_end: set[LayerAndSign] = set()
     ratio = 2.0
     for search in range(SEARCHES):
-        points = [(*place, size) for place, sizes in tried.items() for size in sizes]
+        points = [(*key, size) for key, sizes in tried.items() for size in sizes]
         kls = costs([(layer, sign * size) for layer, sign, size in points])
         cost = dict(zip(points, kls, strict=True))
-        for place, sizes in tried.items():
+        for key, sizes in tried.items():
             for size in sizes:
-                if not cost[*place, size] <= budget:
+                if not cost[*key, size] <= budget:
                     break
-                best[place] = CostedStrength(place[0], place[1] * size, cost[*place, size])
+                best[key] = CostedStrength(key[0], key[1] * size, cost[*key, size])
             else:
                 if search == 0:
-                    at_end.add(place)
+                    at_end.add(key)
         ratio **= 1 / (STEPS + 1)
         tried = {
-            place: [abs(found.strength) * ratio**k for k in range(1, STEPS + 1)]
-            for place, found in best.items()
-            if place not in at_end
+            key: [abs(largest.strength) * ratio**k for k in range(1, STEPS + 1)]
+            for key, largest in best.items()
+            if key not in at_end
         }
         if not tried:
             break
-    return [replace(found, at_end=place in at_end) for place, found in best.items()]
+    return [replace(largest, at_end=key in at_end) for key, largest in best.items()]
 
 
 def _costs(
@@ -174,15 +174,15 @@ def budget_notes(
     method: Method, costed: Sequence[CostedStrength], budget: float, layers: Sequence[int | None]
 ) -> list[str]:
     """Notes on the strengths that a budget allows at ``layers``."""
-    own = [strength for strength in costed if strength.layer in layers]
+    own = [cost for cost in costed if cost.layer in layers]
     shown = ", ".join(
-        ("" if one.layer is None else f"layer {one.layer}: ") + f"{one.strength:+.3g}"
-        for one in own
+        ("" if cost.layer is None else f"layer {cost.layer}: ") + f"{cost.strength:+.3g}"
+        for cost in own
     )
     notes = [
         f"{method.name}: strengths within KL {budget:g} on utility questions: {shown or 'none'}"
     ]
-    if any(strength.at_end for strength in own):
+    if any(cost.at_end for cost in own):
         notes.append(f"{method.name}: the largest strength that was tried is within the budget")
     return notes
 
@@ -219,7 +219,7 @@ def layer_effects(
     examples = limit_examples(list(examples), EFFECT_EXAMPLES // max(1, len(parts)))
     compared: list[tuple[CostedStrength, float]] = []
     for layer in method.layers:
-        own = {one.strength > 0: one for one in costed if one.layer == layer}
+        own = {cost.strength > 0: cost for cost in costed if cost.layer == layer}
         if layer is not None and True in own:
             compared.append((own[True], own[False].strength if False in own else 0.0))
     planned = []

@@ -58,7 +58,7 @@ class Planner:
                 prompts = list(examples)
             else:
                 if id(flow) not in first_prompts:
-                    first_prompts[id(flow)] = [_first_prompt(flow, one) for one in examples]
+                    first_prompts[id(flow)] = [_first_prompt(flow, example) for example in examples]
                 prompts = first_prompts[id(flow)]
             columns.append(self._rows(examples, [setting] * len(examples), prompts))
         return [row for rows in zip(*columns, strict=True) for row in rows]

@@ -143,8 +143,8 @@ class Run:
     @property
     def provenance(self) -> dict[str, Any]:
         """Date, versions, commit and notes of the run; empty where there are none on record."""
-        found = self.manifest.get("provenance")
-        return found if isinstance(found, dict) else {}
+        provenance = self.manifest.get("provenance")
+        return provenance if isinstance(provenance, dict) else {}
 
     @cached_property
     def settings_text(self) -> str:
@@ -216,7 +216,7 @@ class Run:
 
     def operating_point(self, method: str) -> dict[str, Any] | None:
         """The operating point of one method."""
-        return next((one for one in self.operating_points if one["method"] == method), None)
+        return next((point for point in self.operating_points if point["method"] == method), None)
 
     @cached_property
     def directions(self) -> dict[str, Direction]:
@@ -316,14 +316,14 @@ class Run:
     def test_rows(self) -> list[tuple[LabelledRow, Judged]]:
         """The rows of the test split. Raises CalibError when there are none."""
         both = zip(self.rows, self.judged, strict=True)
-        found = [(row, judged) for row, judged in both if judged.split == REPORTED_SPLIT]
-        if not found:
+        test_rows = [(row, judged) for row, judged in both if judged.split == REPORTED_SPLIT]
+        if not test_rows:
             raise CalibError(
                 "too-few",
                 f"{self.folder} has no response on the {REPORTED_SPLIT} split, which a report "
                 "shows. Raise data.limit and run the sweep again.",
             )
-        return found
+        return test_rows
 
     @cached_property
     def tested(self) -> list[Point]:

@@ -114,7 +114,7 @@ class Sweep:
             self.model.checkpoint,
             selected,
             axes,
-            [one.name for one in methods_of(self.config) if isinstance(one, Prompting)],
+            [method.name for method in methods_of(self.config) if isinstance(method, Prompting)],
             reference.name if reference else None,
         )
         examples = {row.example.id: row.example for row in self.rows}
@@ -128,8 +128,15 @@ class Sweep:
             examples=examples,
             pictured={name for name, example in examples.items() if example.picture is not None},
             rows=[
-                LabelledRow(one.method, one.layer, one.strength, row.id, row.example.id, one.label)
-                for row, one in zip(self.rows, self.judged, strict=True)
+                LabelledRow(
+                    response.method,
+                    response.layer,
+                    response.strength,
+                    row.id,
+                    row.example.id,
+                    response.label,
+                )  # fmt: skip
+                for row, response in zip(self.rows, self.judged, strict=True)
             ],
             responses=self.store.finished,
             judge=self.judging.judge.id,
@@ -148,7 +155,7 @@ class Sweep:
         The layers are all of the method's or, with method.layers=auto, the one with the largest
         effect; the strengths are the configured ones or those within a budget of KL.
         """
-        config = next(one for one in methods_of(self.config) if one.name == method.name)
+        config = {config.name: config for config in methods_of(self.config)}[method.name]
         config = config.activation if isinstance(config, Combine) else config
         assert isinstance(config, Calibration)
         layers, notes = list(method.layers), []
@@ -183,7 +190,7 @@ class Sweep:
         if config.kl is None:
             points = [(layer, s) for layer in layers for s in sorted(set(config.strengths))]
         else:
-            points = [(one.layer, one.strength) for one in costed if one.layer in layers]
+            points = [(cost.layer, cost.strength) for cost in costed if cost.layer in layers]
             notes += budget_notes(method, costed, config.kl, layers)
         return [method.setting(*point) for point in points], notes
 
@@ -275,10 +282,10 @@ def extract(
         by_layer = [effects.get(layer) for layer in direction.layers]
         direction = dataclasses.replace(
             direction,
-            effect=[one.rise.value if one else nan for one in by_layer],
-            effect_low=[one.rise.low if one else nan for one in by_layer],
-            effect_high=[one.rise.high if one else nan for one in by_layer],
-            effect_strength=[one.strength if one else nan for one in by_layer],
+            effect=[effect.rise.value if effect else nan for effect in by_layer],
+            effect_low=[effect.rise.low if effect else nan for effect in by_layer],
+            effect_high=[effect.rise.high if effect else nan for effect in by_layer],
+            effect_strength=[effect.strength if effect else nan for effect in by_layer],
             effect_kl=config.kl,
             effect_n=next(iter(effects.values())).rise.n,
         )
