@@ -14,8 +14,12 @@ MANDATORY = {
 }
 
 
-def composed(name, *overrides):
-    """The dataclass that a command gets."""
+def composed(name, *overrides, mandatory=None):
+    """The dataclass that a command gets.
+
+    ``mandatory`` replaces the overrides that are given to commands with mandatory settings.
+    """
     register()
+    given = MANDATORY.get(name, ()) if mandatory is None else mandatory
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return OmegaConf.to_object(compose(name, [*MANDATORY.get(name, []), *overrides]))
+        return OmegaConf.to_object(compose(name, [*given, *overrides]))
