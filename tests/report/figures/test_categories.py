@@ -1,4 +1,4 @@
-"""Bars by category: their lengths and order, what they are called, and what is left out."""
+"""The figure categories: lengths, order and names of bars, and methods left out."""
 
 import pytest
 from matplotlib.patches import Rectangle
@@ -14,6 +14,7 @@ from measured_made_up import (
     swept,
     texts,
 )
+from raising import raises
 
 from calib.report.figures.categories import draw
 from calib.report.figures.io import NotDrawn
@@ -33,8 +34,8 @@ def by_category(rates=None, part="image_centric", metrics=("SRA_u", "SRA_s"), ga
         for category, values in rates.items():
             for metric, value, n in zip(metrics, values, counts, strict=True):
                 if value is not None:
-                    found = {(part, ALL, category, metric): value + k * gain}
-                    results += cell(*place, found, n=n)
+                    measured = {(part, ALL, category, metric): value + k * gain}
+                    results += cell(*place, measured, n=n)
     return run(results, [chosen(method, 3) for method in methods], name, model)
 
 
@@ -61,59 +62,59 @@ def test_bars_of_both_sides_lowest_category_first():
     assert unsafe.get_ylim()[0] > unsafe.get_ylim()[1]
 
 
-def test_the_two_settings_differ_in_hatch_and_are_named():
+def test_settings_differ_in_hatch_and_are_named():
     figure = draw([by_category()], 2)
     hatches = [patch.get_hatch() or "" for patch in figure.axes[0].patches]
     assert hatches == ["", "", "", "////", "////", "////"]
-    said = texts(figure)
-    assert "uncalibrated" in said and "steer" in said and "95% intervals" in said
+    text = texts(figure)
+    assert "uncalibrated" in text and "steer" in text and "95%" in text
 
 
-def test_different_counts_of_the_two_sides_are_both_said():
+def test_different_counts_of_the_two_sides_are_both_shown():
     figure = draw([by_category(counts=(20, 30))], 2)
     assert labels(figure.axes[0])[0] == "blades (20, 30)"
 
 
-def test_a_category_of_one_side_stands_on_that_side_alone():
+def test_category_with_one_side_is_only_in_that_panel():
     rates = {"privacy": (None, 0.3), "contrast_privacy": (0.4, None), "fire": (0.5, 0.9)}
     unsafe, safe = draw([by_category(rates, part="text_centric", counts=(20, 30))], 2).axes
     assert labels(unsafe) == ["contrast_privacy (20)", "fire (20)"]
     assert labels(safe) == ["privacy (30)", "fire (30)"]
 
 
-def test_a_rate_without_responses_is_none():
+def test_rate_without_responses_has_no_panel():
     figure = draw([by_category(counts=(20, 0))], 2)
     assert [axes.get_title() for axes in figure.axes] == ["image-centric, SRA_u"]
     assert labels(figure.axes[0])[0] == "blades (20)"
 
 
-def test_dual_use_has_rates_of_its_own():
-    one = by_category(part="dual_use", metrics=("RR_h", "DAR_b"))
-    assert [axes.get_title() for axes in draw([one], 1).axes] == [
+def test_dual_use_has_its_own_rates():
+    original = by_category(part="dual_use", metrics=("RR_h", "DAR_b"))
+    assert [axes.get_title() for axes in draw([original], 1).axes] == [
         "dual-use, RR_h", "dual-use, DAR_b",
     ]  # fmt: skip
 
 
-def test_the_three_best_methods_on_validation_are_drawn_and_the_rest_said():
+def test_three_best_methods_on_validation_are_drawn_and_the_note_counts_them():
     names = ("one", "two", "three", "four")
     figure = draw([by_category(methods=names, gain=0.01)], 2)
-    said = texts(figure)
-    assert "one" not in said.split() and all(name in said.split() for name in names[1:])
-    assert "The 3 of 4 methods with the highest SRA on validation." in said
+    words = texts(figure).split()
+    assert "one" not in words and all(name in words for name in names[1:])
+    assert "3 of 4" in texts(figure)
     assert len(bars(figure.axes[0])) == 3 * 4
     chosen_ones = texts(draw([by_category(methods=names)], 2, methods=["one"]))
     assert "one" in chosen_ones.split() and "two" not in chosen_ones.split()
 
 
-def test_a_method_that_kept_the_uncalibrated_model_is_left_out_and_said():
-    one = by_category()
-    kept = run(one.results, [chosen("steer", 3, 0.0)])
+def test_method_that_kept_the_uncalibrated_model_is_left_out_and_noted():
+    original = by_category()
+    kept = run(original.results, [chosen("steer", 3, 0.0)])
     figure = draw([kept], 2)
     assert len(bars(figure.axes[0])) == 3
-    assert "Not shown: 1 method that kept the uncalibrated model." in texts(figure)
+    assert "Not shown: 1 method " in texts(figure)
 
 
-def test_models_have_rows_of_their_own():
+def test_each_model_has_its_rows():
     titles = [axes.get_title() for axes in
               draw([by_category(model="a"), by_category(model="b")], 2).axes]  # fmt: skip
     assert titles == [
@@ -131,11 +132,11 @@ def test_many_and_hostile_categories_stay_within_the_figure(columns):
     assert smallest_text(figure) >= 6
     assert figure.get_figwidth() == {1: 3.3, 2: 6.9}[columns]
     rows = figure.axes[0].get_window_extent().height / figure.dpi * 72 / 12
-    assert rows >= 8  # points: labels do not run into each other
+    assert rows >= 8  # points, so that labels do not overlap
 
 
-def test_what_is_missing_is_said():
-    with pytest.raises(NotDrawn, match="no results by category on the test split"):
+def test_missing_results_and_unknown_methods_are_not_drawn():
+    with raises("missing-value", "test", error=NotDrawn):
         draw([swept()], 2)
-    with pytest.raises(NotDrawn, match="No run holds method 'steerr'"):
+    with raises("unknown-name", "'steerr'", error=NotDrawn):
         draw([by_category()], 2, methods=["steerr"])

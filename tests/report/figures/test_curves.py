@@ -1,29 +1,28 @@
-"""Curves of runs: which points they have, what they are called, which plane they lie in."""
+"""Curves of runs: points, names, and the plane they share."""
 
 from dataclasses import replace
 
-import pytest
 from curves_made_up import PROMPT, RATES, methods_of, one_method, point, results_of
 from measured_made_up import run
+from raising import raises
 
 from calib.report.figures.curves import (
+    curve_names,
     curves_of,
     kept_note,
-    curve_names,
-    uncalibrated_names,
     prompt_note,
     shared_plane,
     uncalibrated_models,
+    uncalibrated_names,
 )
 from calib.report.figures.io import NotDrawn
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import sra_s_and_sra_u, utility_and_sra
-from calib.util.errors import CalibError
 
 STEER = one_method(reference=0.0)
 
 
-def test_a_curve_has_the_strengths_of_the_chosen_layer_in_order() -> None:
+def test_curve_has_the_strengths_of_the_reported_layer_in_order() -> None:
     other_layer = results_of("steer", 5, {7: (0.1, 0.1, 0.1)})
     shuffled = [*reversed(STEER.results), *other_layer]
     steer, caution = curves_of([STEER.replace(results=shuffled)], "test")
@@ -34,7 +33,7 @@ def test_a_curve_has_the_strengths_of_the_chosen_layer_in_order() -> None:
     assert not caution.is_line
 
 
-def test_a_method_with_its_own_strength_0_keeps_it() -> None:
+def test_measured_strength_0_replaces_the_baseline_in_the_curve() -> None:
     own = results_of("ablate", 3, {1: (0.9, 0.5, 0.9)})
     zero = [replace(r, strength=0.0) for r in own]
     base = [r for r in STEER.results if r.method == BASELINE]
@@ -42,28 +41,28 @@ def test_a_method_with_its_own_strength_0_keeps_it() -> None:
     assert [p.method for p in curve.through_baseline] == ["ablate", "ablate"]
 
 
-def test_an_operating_point_without_results_is_an_error() -> None:
+def test_operating_point_without_results_is_an_error() -> None:
     lost = STEER.replace(operating_points=[point("steer", strength=9.0)])
-    with pytest.raises(CalibError, match="chose steer at strength 9.*sweep's command again"):
+    with raises("mismatch", "steer", "strength 9", "test"):
         curves_of([lost], "test")
     gone = point("gone", strength=0.0, kept_uncalibrated=False)
-    with pytest.raises(CalibError, match="chose gone at strength 0"):
+    with raises("mismatch", "gone", "strength 0"):
         curves_of([STEER.replace(operating_points=[gone])], "test")
-    # Where a budget of KL leaves no strength, a run has chosen the uncalibrated model.
+    # If a KL budget leaves no strength, the run keeps the uncalibrated model.
     left = [point("gone", strength=0.0), point("steer")]
     found = curves_of([STEER.replace(operating_points=left)], "test")
     assert [curve.method for curve in found] == ["steer"]
 
 
-def test_what_has_no_results_is_not_drawn() -> None:
+def test_run_without_results_is_not_drawn() -> None:
     extracted = run([], [])
-    with pytest.raises(NotDrawn, match="hold no results"):
+    with raises("missing-value", "calib.sweep", error=NotDrawn):
         uncalibrated_models([extracted], "test")
     assert len(curves_of([extracted, STEER], "test")) == 2
-    with pytest.raises(NotDrawn, match="Run 'run' has no SRA on split 'train'"):
+    with raises("missing-value", "'run'", "'train'", error=NotDrawn):
         curves_of([STEER], "train")
     steered = [r for r in STEER.results if r.method != BASELINE]
-    with pytest.raises(CalibError, match="uncalibrated model .* not among the results"):
+    with raises("missing-value", BASELINE):
         uncalibrated_models([run(steered, [])], "test")
 
 
@@ -71,7 +70,7 @@ def test_runs_that_agree_share_the_uncalibrated_model_and_the_reference() -> Non
     agreeing = one_method("ablate", reference=0.0, name="second")
     other_data = one_method(by_strength=RATES | {0: (0.6, 0.6, 0.9)}, name="third")
     models = uncalibrated_models([STEER, agreeing, other_data], "test")
-    assert [one.run for one in models] == ["run", "third"]
+    assert [model.run for model in models] == ["run", "third"]
     assert uncalibrated_names(models) == ["uncalibrated (run)", "uncalibrated (third)"]
     curves = curves_of([STEER, agreeing, other_data], "test")
     assert [curve.method for curve in curves] == ["steer", "caution", "ablate", "steer"]
@@ -81,7 +80,7 @@ def test_runs_that_agree_share_the_uncalibrated_model_and_the_reference() -> Non
     assert not models[0].is_baseline_of(curves_of([elsewhere], "test")[0])
 
 
-def test_names_say_what_tells_curves_apart() -> None:
+def test_names_include_what_distinguishes_curves() -> None:
     curves = curves_of([STEER], "test")
     assert curve_names(curves) == ["steer, layer 3", "caution*"]
     assert curve_names(curves, layers=False) == ["steer", "caution*"]
@@ -100,17 +99,15 @@ def test_names_say_what_tells_curves_apart() -> None:
     ]
 
 
-def test_the_plane_is_one_that_all_runs_have() -> None:
+def test_shared_plane_is_measured_in_all_runs() -> None:
     without = one_method(by_strength={k: (*v[:2], None) for k, v in RATES.items()}, name="b")
     assert shared_plane(uncalibrated_models([STEER], "test")) is utility_and_sra
     assert shared_plane(uncalibrated_models([STEER, without], "test")) is sra_s_and_sra_u
 
 
-def test_notes_say_what_is_missing() -> None:
+def test_notes_name_kept_and_prompt_only_methods() -> None:
     curves = curves_of([methods_of({"a": 0.1, "b": -0.1, "c": -0.2}, prompts=["c"])], "test")
-    assert kept_note(curves, curve_names(curves)) == (
-        "No better than uncalibrated on validation: b, layer 3, c*."
-    )
+    assert kept_note(curves, curve_names(curves)).endswith(": b, layer 3, c*.")
     assert kept_note(curves[:1], ["a"]) == ""
     assert prompt_note(curves).startswith("*") and PROMPT
-    assert prompt_note(curves[:2]) == "No prompt-only method in these runs."
+    assert "*" not in prompt_note(curves[:2])

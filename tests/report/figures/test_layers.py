@@ -1,8 +1,9 @@
-"""The figure of layers: every curve and interval where it belongs, and nothing left out unsaid."""
+"""The figure layers: curves, intervals, names and missing measurements."""
 
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from raising import raises
 from runs_with_directions import AUROC, EFFECT, run_with_directions, scored_direction, with_effects
 
 from calib.config.choices import CONTRASTS
@@ -23,8 +24,8 @@ def curves(axes):
 
 def intervals(axes):
     """Low and high of every interval, curve by curve."""
-    drawn = [one for one in axes.collections if isinstance(one, LineCollection)]
-    return [[tuple(bar[:, 1]) for bar in one.get_segments() if bar.size] for one in drawn]
+    drawn = [each for each in axes.collections if isinstance(each, LineCollection)]
+    return [[tuple(bar[:, 1]) for bar in each.get_segments() if bar.size] for each in drawn]
 
 
 def words(figure):
@@ -32,13 +33,13 @@ def words(figure):
     return " ".join(legend.get_title().get_text().split())
 
 
-def test_one_direction_with_its_effects_and_its_pairs():
-    one = with_effects(scored_direction(pair_cosine=[0.1, 0.3, float("nan")]))
-    figure = draw([run_with_directions({"a": one})], 1)
+def test_direction_with_effects_and_pair_cosines():
+    direction = with_effects(scored_direction(pair_cosine=[0.1, 0.3, float("nan")]))
+    figure = draw([run_with_directions({"a": direction})], 1)
     auroc = panel(figure, "held-out AUROC")
     assert curves(auroc)["safety"].tolist() == [[0, AUROC[0]], [1, AUROC[1]], [2, AUROC[2]]]
     (found,) = intervals(auroc)
-    np.testing.assert_allclose(found, one.auroc_intervals)
+    np.testing.assert_allclose(found, direction.auroc_intervals)
     assert [line.get_ydata()[0] for line in auroc.lines if line.get_linestyle() == ":"] == [0.5]
     effect = panel(figure, "effect")
     np.testing.assert_array_equal(curves(effect)["safety"][:, 1], 100 * np.array(EFFECT))
@@ -47,21 +48,21 @@ def test_one_direction_with_its_effects_and_its_pairs():
     cosine = curves(panel(figure, "pair cosine"))["safety"]
     np.testing.assert_array_equal(cosine[:, 1], [0.1, 0.3, np.nan])
     title = figure.get_suptitle()
-    assert title.startswith("The direction from safe to unsafe, by layer") and "mini" in title
-    said = words(figure)
-    assert "n = 40 a side" in said and "0.1 nats of KL, n = 96" in said
-    assert said.endswith("Bars: 95% intervals.")
+    assert "safe to unsafe" in title and "mini" in title
+    notes = words(figure)
+    assert "n = 40 " in notes and "0.1 nats of KL, n = 96" in notes
+    assert "AUROC only" not in notes
 
 
-def test_only_what_was_measured_has_a_panel():
+def test_only_measured_quantities_have_a_panel():
     figure = draw([run_with_directions({"a": scored_direction()})], 2)
     assert [axes.get_ylabel() for axes in figure.axes] == ["held-out AUROC"]
     assert "Effect" not in words(figure)
     from_before = with_effects(scored_direction(), effect_low=[], effect_high=[])
-    assert "(of AUROC only)" in words(draw([run_with_directions({"a": from_before})], 1))
+    assert "AUROC only" in words(draw([run_with_directions({"a": from_before})], 1))
 
 
-def test_directions_are_told_apart_by_what_they_differ_in():
+def test_names_include_what_distinguishes_directions():
     run = run_with_directions(
         {
             "a": scored_direction(),
@@ -78,19 +79,18 @@ def test_directions_are_told_apart_by_what_they_differ_in():
         "refusal, mean_difference (n = 40)",
         "safety, mean_difference, again (n = 40)",
     ]
-    assert figure.get_suptitle().startswith("The directions of several contrasts")
     looks = [
         (line.get_marker(), line.get_linestyle())
         for line in figure.axes[0].lines
         if not line.get_label().startswith("_")
     ]
     assert len(set(looks)) == 4
-    # No interval stands where another does.
-    starts = [one.get_segments()[0][0, 0] for one in figure.axes[0].collections]
+    # No interval hides another.
+    starts = [each.get_segments()[0][0, 0] for each in figure.axes[0].collections]
     assert len(set(starts)) == 4 and max(map(abs, starts)) < 0.2
 
 
-def test_what_two_runs_fitted_alike_is_one_curve_with_the_effects_of_either():
+def test_equal_directions_of_two_runs_are_one_curve_with_the_effects_of_either():
     swept = run_with_directions({"a": scored_direction()}, [("steer", 1)])
     extracted = run_with_directions({"a": with_effects(scored_direction())}, name="extract")
     figure = draw([swept, extracted], 1)
@@ -104,7 +104,7 @@ def test_what_two_runs_fitted_alike_is_one_curve_with_the_effects_of_either():
     assert len(curves(draw([extracted, dearer], 1).axes[0])) == 2
 
 
-def test_operating_points_that_differ_are_not_marked():
+def test_operating_points_at_different_layers_are_not_marked():
     run = run_with_directions(
         {"a": scored_direction()}, [("steer", 1), ("steer_pca", 2), ("cot", None)]
     )
@@ -127,40 +127,40 @@ def test_models_of_different_depth_share_relative_depth():
     assert curves(same.axes[0])["mini, safety"][:, 0].tolist() == [0, 1, 2]
 
 
-def test_one_layer_alone_is_a_point():
-    one = scored_direction().select_layers([1])
-    assert curves(draw([run_with_directions({"a": one})], 1).axes[0])["safety"].tolist() == [
+def test_single_layer_is_a_point():
+    direction = scored_direction().select_layers([1])
+    assert curves(draw([run_with_directions({"a": direction})], 1).axes[0])["safety"].tolist() == [
         [1, 0.8]
     ]
 
 
-def test_more_directions_than_there_are_styles():
+def test_more_directions_than_styles():
     many = {f"d{k}": scored_direction(pair_set=f"{k}") for k in range(9)}
     figure = draw([run_with_directions(many)], 2)
     lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
     assert lines[0].get_marker() == lines[8].get_marker()
     assert lines[0].get_markerfacecolor() != lines[8].get_markerfacecolor() == "white"
     more = {f"d{k}": scored_direction(pair_set=f"{k}") for k in range(17)}
-    with pytest.raises(NotDrawn, match="fitted 17 directions; more than 16 cannot"):
+    with raises("too-large", "17", "16", error=NotDrawn):
         draw([run_with_directions(more)], 2)
 
 
 @pytest.mark.parametrize("columns", COLUMN_INCHES)
-def test_names_of_others_are_harmless_at_both_widths(columns):
-    one = scored_direction(5, "$x^{2$ \x1b[1m <b> " + "long " * 40, contrast="_$\\frac{")
-    figure = draw([run_with_directions({"a": one})], columns)
+def test_hostile_names_are_safe_at_both_widths(columns):
+    direction = scored_direction(5, "$x^{2$ \x1b[1m <b> " + "long " * 40, contrast="_$\\frac{")
+    figure = draw([run_with_directions({"a": direction})], columns)
     text = svg_of(figure)
     assert figure.get_figwidth() == COLUMN_INCHES[columns]
     assert "\x1b" not in text and "<b>" not in text and "negative side" in text
 
 
-def test_what_is_missing_is_said():
-    with pytest.raises(NotDrawn, match="fitted no direction. Run calib.extract"):
+def test_missing_directions_are_not_drawn():
+    with raises("missing-value", "calib.extract", error=NotDrawn):
         draw([run_with_directions({"a": scored_direction()}).replace(directions={})], 1)
-    with pytest.raises(NotDrawn, match="measured on held-out examples"):
+    with raises("missing-value", "data.limit", error=NotDrawn):
         draw([run_with_directions({"a": scored_direction(auroc=[], auroc_pairs=0)})], 1)
 
 
 @pytest.mark.parametrize("contrast", CONTRASTS)
-def test_every_contrast_has_its_words(contrast):
+def test_every_contrast_has_names_for_its_sides(contrast):
     assert "side" not in " ".join(side_names(contrast))

@@ -1,4 +1,4 @@
-"""Changes under perturbations: points, paired intervals, order, and what is missing."""
+"""The figure perturbations: points, paired intervals and order."""
 
 import math
 from dataclasses import replace
@@ -16,6 +16,7 @@ from measured_made_up import (
     swept,
     texts,
 )
+from raising import raises
 
 from calib.report.figures.io import NotDrawn
 from calib.report.figures.perturbations import draw
@@ -48,7 +49,7 @@ def test_a_panel_per_metric_with_paired_intervals():
     figure = draw([perturbed()], 2)
     assert [axes.get_title() for axes in figure.axes] == [f"{m} (n = 12)" for m in METRICS]
     first = figure.axes[0]
-    # In the paper's order, whatever that of the results.
+    # In the order of the paper, not of the results.
     assert [label.get_text() for label in first.get_yticklabels()] == ["noise", "rotation"]
     assert marks(first) == [(-0.1, -0.19, "o"), (0.0, 0.81, "o"), (-0.3, 0.19, "D"),
                             (-0.2, 1.19, "D")]  # fmt: skip
@@ -61,14 +62,14 @@ def test_a_panel_per_metric_with_paired_intervals():
     assert "percentage points" in texts(figure) and "steer" in texts(figure)
 
 
-def test_an_interval_that_is_not_known_is_not_drawn():
-    one = perturbed()
-    unknown = [replace(r, low=math.nan, high=math.nan) for r in one.results]
-    figure = draw([one.replace(results=unknown)], 2)
+def test_unknown_interval_is_not_drawn():
+    original = perturbed()
+    unknown = [replace(r, low=math.nan, high=math.nan) for r in original.results]
+    figure = draw([original.replace(results=unknown)], 2)
     assert len(marks(figure.axes[0])) == 4 and not figure.axes[0].collections
 
 
-def test_models_have_panels_of_their_own():
+def test_each_model_has_its_panels():
     runs = [perturbed(model="a", methods=("steer", "ablate")), perturbed(("noise",), model="b")]
     figure = draw(runs, 1)
     titles = [axes.get_title() for axes in figure.axes]
@@ -76,14 +77,14 @@ def test_models_have_panels_of_their_own():
     assert [len(marks(axes)) for axes in figure.axes] == [6] * 7 + [2] * 7
 
 
-def test_only_the_best_methods_are_drawn_and_this_is_said():
+def test_only_the_three_best_methods_are_drawn_and_the_note_counts_them():
     figure = draw([perturbed(methods=("one", "two", "three", "four"))], 2)
-    assert "The 3 of 4 methods" in texts(figure) and "one" not in texts(figure).split()
+    assert "3 of 4" in texts(figure) and "one" not in texts(figure).split()
     assert {marker for *_, marker in marks(figure.axes[0])} == {"o", "D", "s", "^"}
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_everything_stays_within_the_figure(columns):
+def test_hostile_names_stay_within_the_figure(columns):
     variants = ("real_background", "noise", "rotation", "small_font", "translation")
     runs = [perturbed(variants, methods=(HOSTILE, "b", "c"), model=HOSTILE),
             perturbed(variants, model="other")]  # fmt: skip
@@ -93,6 +94,6 @@ def test_everything_stays_within_the_figure(columns):
     assert figure.get_figwidth() == {1: 3.3, 2: 6.9}[columns]
 
 
-def test_what_is_missing_is_said():
-    with pytest.raises(NotDrawn, match="no perturbed dual-use pictures.*data=dualbench"):
+def test_run_without_perturbations_is_not_drawn():
+    with raises("missing-value", "test", "data=dualbench", error=NotDrawn):
         draw([swept()], 2)

@@ -1,4 +1,4 @@
-"""The figure of one method: its strengths by part, the plane, the reference, and who is refused."""
+"""The figure trade_off: strengths by part, the plane and the reference."""
 
 from dataclasses import replace
 
@@ -14,7 +14,9 @@ from measured_made_up import (
     texts,
 )
 from PIL import Image
+from raising import raises
 
+from calib.report.figures.curves import prompt_note
 from calib.report.figures.io import NotDrawn, save
 from calib.report.figures.trade_off import draw
 from calib.scoring.results import BASELINE
@@ -24,11 +26,11 @@ BASELINE_RATES = {0: RATES[0]}
 
 
 def strengths(by_strength, part="image_centric"):
-    """A run with another part beside the total that SRA is read from."""
+    """A run with one part, and the totals that SRA is read from."""
     return one_method(by_strength=by_strength, parts=(part, "all"))
 
 
-def test_each_part_has_a_panel_beside_the_plane() -> None:
+def test_each_part_has_a_panel_next_to_the_plane() -> None:
     figure = draw([one_method(parts=BOTH, reference=0.0)], 2)
     image, text, plane = figure.axes
     assert [axes.get_title() for axes in figure.axes] == [
@@ -46,8 +48,8 @@ def test_each_part_has_a_panel_beside_the_plane() -> None:
     assert line(plane, "uncalibrated") == [(0.96, 0.65)]
     assert line(plane, "caution*") == [(0.8, 0.75)]
     assert "steer, layer 3, test split\nmodel" in figure.get_suptitle()
-    assert "Dotted, hollow: caution*." in texts(figure)
-    assert "No better than uncalibrated" not in texts(figure)  # only said of the run's own method
+    assert ": caution*." in texts(figure)
+    assert "on validation" not in texts(figure)  # the note on kept methods omits the reference
     assert "1" in [label.get_text() for label in plane.texts]
 
 
@@ -57,17 +59,17 @@ def test_bands_are_the_intervals() -> None:
     assert (band.min(), band.max()) == pytest.approx((0.07, 0.93))
 
 
-def test_the_reference_crosses_the_panels_with_its_intervals_at_the_edge() -> None:
+def test_reference_is_a_line_across_the_panel_with_intervals_at_the_edge() -> None:
     with_it, without = (draw([one_method(reference=r)], 2).axes[0] for r in (0.0, None))
     more = with_it.lines[len(without.lines) - 1 :][:-1]
-    assert [list(one.get_ydata()) for one in more[:3]] == [
+    assert [list(each.get_ydata()) for each in more[:3]] == [
         [0.8, 0.8], [pytest.approx(0.77), pytest.approx(0.83)], [0.8],
     ]  # fmt: skip
-    assert [one.get_ydata()[0] for one in more[3::3]] == [0.7]
+    assert [each.get_ydata()[0] for each in more[3::3]] == [0.7]
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_names_of_any_kind_fit_either_width(columns) -> None:
+def test_hostile_names_fit_both_widths(columns) -> None:
     figure = draw([one_method(HOSTILE, reference=1.0, model=HOSTILE * 3, name=HOSTILE)], columns)
     assert figure.get_figwidth() == {1: 3.3, 2: 6.9}[columns]
     assert nothing_is_cut_off(figure) and never_mathematics(figure)
@@ -77,11 +79,11 @@ def test_names_of_any_kind_fit_either_width(columns) -> None:
     assert stacked == (columns == 1)
 
 
-def test_a_method_with_one_strength_stands_beside_the_uncalibrated_model() -> None:
-    found = results_of("caution", None, BASELINE_RATES | {1: (0.8, 0.7, 0.8)})
-    alone = run(found, [point("caution", None, 0.0, prompt_only=True)])
+def test_method_with_one_strength_is_drawn_next_to_the_uncalibrated_model() -> None:
+    results = results_of("caution", None, BASELINE_RATES | {1: (0.8, 0.7, 0.8)})
+    alone = run(results, [point("caution", None, 0.0, prompt_only=True)])
     image, plane = draw([alone], 2).axes
-    (unsafe,) = [one for one in image.lines if one.get_label().startswith("SRA_u")]
+    (unsafe,) = [each for each in image.lines if each.get_label().startswith("SRA_u")]
     assert unsafe.get_linestyle() == "None" and list(unsafe.get_ydata()) == [0.5, 0.8]
     assert [label.get_text() for label in image.get_xticklabels()] == ["uncalibrated", "caution"]
     (bars, *_) = image.collections
@@ -89,23 +91,23 @@ def test_a_method_with_one_strength_stands_beside_the_uncalibrated_model() -> No
     assert line(plane, "caution*") == [(0.8, 0.75)]
 
 
-def test_the_uncalibrated_model_alone_can_be_drawn() -> None:
+def test_run_without_methods_is_drawn() -> None:
     figure = draw([run(results_of("", None, BASELINE_RATES), [point(BASELINE, None, 0.0)])], 2)
     assert line(figure.axes[-1], "uncalibrated") == [(0.96, 0.65)]
     assert figure.get_suptitle().startswith("uncalibrated, test split")
-    assert "No prompt-only method in these runs." in texts(figure)
+    assert prompt_note([]) in texts(figure)
 
 
-def test_a_kept_baseline_is_said_and_leaves_no_mark() -> None:
+def test_kept_baseline_is_noted_and_not_marked() -> None:
     kept = run(results_of("steer", 3, RATES), [point("steer", strength=0.0)])
     figure = draw([kept], 2)
-    assert "No better than uncalibrated on validation: steer, layer 3." in texts(figure)
-    rims = [one for one in figure.axes[-1].lines if one.get_markersize() == 8]
-    chosen = [one for one in draw([one_method()], 2).axes[-1].lines if one.get_markersize() == 8]
-    assert (len(rims), [list(one.get_xdata()) for one in chosen]) == (0, [[0.955]])
+    assert ": steer, layer 3." in texts(figure)
+    rims = [each for each in figure.axes[-1].lines if each.get_markersize() == 8]
+    chosen = [each for each in draw([one_method()], 2).axes[-1].lines if each.get_markersize() == 8]
+    assert (len(rims), [list(each.get_xdata()) for each in chosen]) == (0, [[0.955]])
 
 
-def test_without_utility_the_plane_is_unsafe_against_safe() -> None:
+def test_without_utility_the_plane_is_sra_u_against_sra_s() -> None:
     figure = draw([strengths({k: (*v[:2], None) for k, v in RATES.items()})], 2)
     plane = figure.axes[-1]
     assert (plane.get_xlabel(), plane.get_ylabel()) == ("SRA_s", "SRA_u")
@@ -114,7 +116,7 @@ def test_without_utility_the_plane_is_unsafe_against_safe() -> None:
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_one_side_alone_is_drawn(side) -> None:
+def test_benchmark_with_one_side_is_drawn(side) -> None:
     empty = (None, None, None)
     rates = {k: (*empty[:side], v[side], *empty[side + 1 :]) for k, v in RATES.items()}
     figure = draw([strengths(rates)], 2)
@@ -123,7 +125,7 @@ def test_one_side_alone_is_drawn(side) -> None:
     assert figure.axes[-1].get_title() == "Calibration on one side, without utility"
 
 
-def test_dual_use_alone_has_its_own_rates() -> None:
+def test_dual_use_only_has_its_own_rates() -> None:
     names = {"SRA_u": "RR_h", "SRA_s": "DAR_b"}
     dual = strengths(RATES, "dual_use")
     renamed = [
@@ -136,32 +138,32 @@ def test_dual_use_alone_has_its_own_rates() -> None:
         "RR_h: harmful pictures refused or warned of",
         "DAR_b: benign pictures described",
     ]
-    # Beside queries the dual-use part is not what SRA counts, and has no panel.
-    beside = [*renamed, *results_of("steer", 3, RATES, IMAGES[:1])]
-    titles = [axes.get_title() for axes in draw([run(beside, [point("steer")])], 2).axes]
+    # With paired queries, dual-use pictures do not count towards SRA and have no panel.
+    with_queries = [*renamed, *results_of("steer", 3, RATES, IMAGES[:1])]
+    titles = [axes.get_title() for axes in draw([run(with_queries, [point("steer")])], 2).axes]
     assert titles[0] == "Image-centric queries" and len(titles) == 2
 
 
-def test_more_than_one_method_or_run_is_refused() -> None:
-    with pytest.raises(NotDrawn, match=r"2 run\(s\) with 2 methods in all"):
+def test_several_methods_or_runs_are_not_drawn() -> None:
+    with raises("unsupported", "2 run", "2 method", error=NotDrawn):
         draw([one_method(), one_method(name="second")], 2)
     alone = run(results_of("", None, BASELINE_RATES), [point(BASELINE, None, 0.0)], "second")
-    with pytest.raises(NotDrawn, match=r"2 run\(s\) with 1 methods in all"):
+    with raises("unsupported", "2 run", "1 method", error=NotDrawn):
         draw([one_method(), alone], 2)
     two = run(
         [*results_of("steer", 3, RATES), *results_of("ablate", 3, {1: RATES[1]})],
         [point("steer"), point("ablate")],
     )
-    with pytest.raises(NotDrawn, match="one run of one method, or draw calibration_against"):
+    with raises("unsupported", "1 run", "2 method", "calibration_against_utility", error=NotDrawn):
         draw([two], 2)
 
 
-def test_equal_results_give_equal_files_whatever_matplotlibrc_says(tmp_path) -> None:
-    one = save(draw([one_method()], 2), tmp_path / "one")
+def test_equal_results_give_equal_files_with_any_matplotlibrc(tmp_path) -> None:
+    first = save(draw([one_method()], 2), tmp_path / "one")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.fonttype": "path"}):
         other = save(draw([one_method()], 2), tmp_path / "other", ("pdf", "svg"))
-    assert [path.suffix for path in one] == [".png", ".pdf", ".svg"]
-    assert [p.read_bytes() for p in one[1:]] == [p.read_bytes() for p in other]
-    with Image.open(one[0]) as image:
+    assert [path.suffix for path in first] == [".png", ".pdf", ".svg"]
+    assert [p.read_bytes() for p in first[1:]] == [p.read_bytes() for p in other]
+    with Image.open(first[0]) as image:
         assert image.width == 1380
-    assert "Type3" not in one[1].read_bytes().decode("latin-1")
+    assert "Type3" not in first[1].read_bytes().decode("latin-1")
