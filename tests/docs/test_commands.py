@@ -1,8 +1,9 @@
 """Every command that README, docs, notebooks and conf/ show has a valid configuration and runs.
 
 A command is read by support/shown_commands.py, its placeholders are replaced by files of the test's
-folder (conftest.py, support/reader_folder.py), Hydra composes its configuration, `shrink` cuts that
-to mini-internvl and a few examples, and the command runs. Equal configurations run once.
+folder (conftest.py, support/reader_folder.py), Hydra composes its configuration,
+support/shrinking.py cuts that to mini-internvl and a few examples, and the command runs. Equal
+configurations run once.
 
 To document a command with a new placeholder, add it to PLACEHOLDERS. To document a command of
 another program, add it to NOT_RUN with the reason.
@@ -15,18 +16,17 @@ import re
 import shlex
 import shutil
 import tomllib
+from itertools import filterfalse
 from pathlib import Path
 
 import openai
 import pytest
-from benchmark_copies import local
 from composing import composed
 from server_thread import data_url
 from shown_commands import ROOT, Block, blocks, commands, commands_in
+from shrinking import shrink
 
-from calib.config.judge import ClassifierJudge, LabelRule, LlmJudge
-from calib.config.model import ModelConfig
-from calib.config.prompts import NoneMethod
+from calib.config.judge import LlmJudge
 from calib.config.schemas import ENTRY_POINTS
 from calib.data.example import pairs as twins
 from calib.data.mini.examples import load as load_mini
@@ -44,7 +44,7 @@ PLACEHOLDERS = {
     "source=PATH": "source=original",
     "layers=[12]": "layers=[3]",  # mini-internvl has six
 }
-"""Text of a command, and its replacement. FOLDER and PATH of data.root: see `shrink`."""
+"""Text in commands, and its replacement. FOLDER and PATH of data.root: support/shrinking.py."""
 
 OTHER_PROGRAM = "not a dependency; "
 NOT_RUN = {
@@ -89,8 +89,6 @@ PYTHON_NOT_RUN = {
 
 DATA_LANGUAGES = ("csv", "yaml", "json", "text", "bibtex")
 PYTHON = ("python", "py")
-EXAMPLES, QUESTIONS, TOKENS = 16, 3, 12
-"""Enough for mini-internvl to refuse some examples and to answer others."""
 
 
 def is_added(command):
@@ -142,10 +140,10 @@ def prepared(command, folder, url):
     name, *overrides = shlex.split(command)[2:]
     config = composed(name.removeprefix("calib."), *overrides, mandatory=())
     shrink(config, url)
-    for run in [getattr(config, "run", None), *(getattr(config, "runs", None) or [])]:
-        if run is not None:
-            shutil.copytree(folder / "finished", folder / run)
-    if getattr(config, "audit", None):
+    for finished in [getattr(config, "run", None), *(getattr(config, "runs", None) or [])]:
+        if finished is not None:
+            shutil.copytree(folder / "finished", folder / finished)
+    if getattr(config, "audit", None):  # the command writes the sheet
         shutil.rmtree(folder / config.run / "audit")
     module = importlib.import_module(name)
     if not hasattr(module, "main"):
@@ -157,74 +155,10 @@ def config_text(config):
     return f"{type(config).__name__} {config!r}"
 
 
-def shrink(config, url):
-    """Cut a configuration to what takes a second on this machine."""
-    if isinstance(getattr(config, "model", None), ModelConfig):
-        config.model = ModelConfig("internvl")  # other families: tests/commands
-    elif hasattr(config, "model"):
-        config.model.base_url = url
-    if isinstance(getattr(config, "judge", None), LlmJudge):
-        config.judge.base_url = url
-    elif isinstance(getattr(config, "judge", None), ClassifierJudge):
-        config.judge.checkpoint = f"judges/{config.judge.name}"
-        if config.judge.name == "qwen3guard":  # its random weights never write a label
-            config.judge.labels = [LabelRule(".", "answer")]
-    if hasattr(config, "data"):
-        shrink_data(config.data)
-    if getattr(getattr(config, "utility", None), "limit", 0) != 0:
-        config.utility.limit = QUESTIONS
-        if getattr(config.utility, "root", None) == "FOLDER":
-            config.utility.root = f"utility/{config.utility.name}"
-    for method in methods(config):
-        method.strengths = method.strengths[-1:]
-        if hasattr(method, "layers"):
-            method.layers = first(method.layers)
-        if hasattr(method, "samples") and config.data.name != "mini":
-            method.samples = "safety"  # mini-internvl cannot read pictures of other data sets
-    if hasattr(config, "reference"):
-        config.reference = NoneMethod()
-    if hasattr(config, "generation"):
-        config.generation.max_new_tokens = TOKENS
-    changes = {"max_new_tokens": TOKENS, "port": 0, "skeleton": "skeleton"}
-    for name in changes.keys() & vars(config).keys():
-        setattr(config, name, changes[name])
-    if hasattr(config, "contrast"):  # calib.extract
-        config.layers = first(config.layers)
-
-
-def shrink_data(data):
-    data.limit = EXAMPLES
-    if data.name == "mini":
-        data.parts = data.parts[:1]
-    if getattr(data, "root", None) in ("FOLDER", "PATH"):
-        data.root = str(local(data.name, Path("benchmarks", data.name)))
-    if data.name == "dualbench":
-        data.per_category, data.size = 2, 200
-    if data.name in ("dualbench", "mossbench"):  # 16 examples, and no train split in mossbench
-        data.validation = 0.5
-
-
-def methods(config):
-    """The methods of a sweep that have strengths; of all 22, one per kind of intervention."""
-    if len(getattr(config, "methods", {})) > 10:
-        kinds = ("few_shot", "steer", "vlm_guard")
-        config.methods = {name: config.methods[name] for name in kinds}
-    chosen = [getattr(config, "method", None), *getattr(config, "methods", {}).values()]
-    chosen += [getattr(method, "activation", None) for method in chosen]
-    return [method for method in chosen if hasattr(method, "strengths")]
-
-
-def first(layers):
-    """One layer, of those that a setting names; auto stays."""
-    if isinstance(layers, str):
-        return layers if layers == "auto" else [3]
-    return [layers] if isinstance(layers, int) else layers[:1]
-
-
 # Other commands
 
 
-@pytest.mark.parametrize("command", [one for one in COMMANDS if not is_run(one)], ids=str)
+@pytest.mark.parametrize("command", list(filterfalse(is_run, COMMANDS)), ids=str)
 def test_a_command_that_does_not_run_is_checked(command):
     program, *words = shlex.split(command)
     if command not in NOT_RUN and not is_added(command):
@@ -313,7 +247,7 @@ def run_python(text, page):
 def test_the_lists_have_no_stale_entries():
     assert NOT_RUN.keys() <= COMMANDS.keys()
     assert PYTHON_NOT_RUN.keys() <= {block.page for block in BLOCKS if block.language in PYTHON}
-    assert [text for text in PLACEHOLDERS if not any(text in one for one in COMMANDS)] == []
+    assert [text for text in PLACEHOLDERS if not any(text in shown for shown in COMMANDS)] == []
 
 
 def test_commands_are_found_in_all_places():
