@@ -173,10 +173,10 @@ def test_a_direction_from_a_file_is_added_at_its_layers(world, written):
 @pytest.mark.parametrize(
     ("changes", "settings", "code", "values"),
     [
-        ({}, {"layers": [1]}, "mismatch", ["layer 1", [2, 3]]),
+        ({}, {"layers": [1]}, "invalid-value", ["layer 1", [2, 3]]),
         ({}, {"layers": [9]}, "invalid-value", ["layer 9", "mini-internvl"]),
         ({"layers": [4, 5]}, {"layers": "lower"}, "conflicting-settings", ["lower", [4, 5]]),
-        ({"layers": [2, 6]}, {}, "mismatch", [[6], "mini-internvl", "layer 5"]),
+        ({"layers": [2, 6]}, {}, "mismatch", [[6], "mini-internvl", 5]),
         ({"vectors": torch.eye(2, 64)}, {}, "mismatch", [64, "mini-internvl", 128]),
         ({"operator": "ablate"}, {}, "conflicting-settings", ["method.operator=ablate"]),
         ({"fingerprint": "0" * 16}, {}, "mismatch", ["0" * 16, "mini-internvl"]),
