@@ -60,7 +60,9 @@ def test_deviations_are_added_at_every_generated_token(world, sides, samples, ex
     moved = strength * revision(sides, samples, extractor)
     change = FormulaEdit(LAYER, "response", lambda h: h + moved)
     setting = method(world.fitting, config).setting(LAYER, strength)
-    require_same(world, setting, world.test_example(), [change])
+    # The solver of the probe stops before it converges, at weights that depend on rounding.
+    tolerance = 3e-5 if extractor == "probe_weight" else 1e-5
+    require_same(world, setting, world.test_example(), [change], tolerance)
 
 
 def test_queries_have_different_numbers_of_responses(sides):

@@ -100,8 +100,14 @@ def unit(vector):
     return vector / np.linalg.norm(vector)
 
 
-def require_same(world, setting, example, formulas: Sequence[FormulaEdit]):
-    """Require that a setting's edits equal the formulas: same activations, response and KL."""
+def require_same(
+    world, setting, example, formulas: Sequence[FormulaEdit], relative_tolerance: float = 1e-5
+):
+    """Require that a setting's edits equal the formulas: same activations, response and KL.
+
+    Activations may differ by ``relative_tolerance`` times the largest of them. The default allows
+    for the float32 tensors of operators.
+    """
     edits = setting.intervention.edits_for([example])[0]
     assert [(edit.layer, edit.site, edit.positions) for edit in edits] == [
         (formula.layer, formula.site, formula.positions) for formula in formulas
@@ -111,7 +117,7 @@ def require_same(world, setting, example, formulas: Sequence[FormulaEdit]):
         tensors = [tensor.double()[None, None] for tensor in edit.operator.tensors()]
         edited = edit.operator.formula(torch.from_numpy(hidden)[None], *tensors)[0]
         expected = formula.formula(hidden)
-        tolerance = 1e-5 * np.abs(expected).max()  # operators have float32 tensors
+        tolerance = relative_tolerance * np.abs(expected).max()
         np.testing.assert_allclose(edited.numpy(), expected, atol=tolerance)
     response = world.engine.answer([Request(example, edits)])[0]
     by_hand = world.plain.respond(example, formulas)
