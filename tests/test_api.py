@@ -278,7 +278,7 @@ def test_figures_by_name(extracted):
     [
         ("projection", None, "invalid-setting", ["projection", "'projections'"]),
         ("layers", 3, "invalid-setting", ["columns", 3]),
-        ("trade_off", None, "too-few", []),
+        ("trade_off", None, "missing-value", []),
     ],
 )
 def test_figures_that_cannot_be_drawn(extracted, figure, columns, code, values):
