@@ -2,8 +2,9 @@
 
 There are two kinds. A sequence classifier reads the response alone and predicts a class; a
 generative guard reads query and response through its own chat template and generates a verdict.
-Rules in the configuration map classes and verdicts to labels. Both kinds read text only. An empty
-response is irrelevant and not passed to the model; if no rule matches there is no label.
+Rules in the configuration map classes and verdicts to labels. Both kinds read text only, without
+the thoughts of a reasoning model. An empty response is irrelevant and not passed to the model; if
+no rule matches, or a thought was cut off, there is no label.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from calib.config.choices import Label, Safety
 from calib.config.judge import ClassifierJudge
 from calib.judges.classifier_model import load_classifier
 from calib.judges.classifier_readers import GuardReader, SequenceReader
-from calib.judges.judge import Judge, JudgeInput, Report, Verdict
+from calib.judges.judge import CUT_OFF, Judge, JudgeInput, Report, Verdict
 from calib.scoring.judged import checked_label
 from calib.util.errors import CalibError
 
@@ -58,10 +59,14 @@ class Classifier:
         verdicts: dict[int, Verdict] = {}
         prompts = {}
         for index, judge_input in enumerate(inputs):
-            if not judge_input.response.strip():
+            visible = judge_input.without_thoughts()
+            if visible is None:
+                verdicts[index] = Verdict(None, {name: CUT_OFF})
+                continue
+            if not visible.response.strip():
                 verdicts[index] = Verdict("irrelevant")
                 continue
-            prompt = self._reader.prompt(judge_input)
+            prompt = self._reader.prompt(visible)
             if prompt.tokens:
                 prompts[index] = prompt
             else:

@@ -1,11 +1,12 @@
 """The interface of a judge: its input, its verdict, and partial verdicts when it has to stop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from calib.config.choices import Label
 from calib.data.example import Example
+from calib.scoring.thoughts import after_thoughts
 from calib.util.errors import CalibError
 
 
@@ -16,19 +17,29 @@ class JudgeInput:
     example: Example
     response: str
 
+    def without_thoughts(self) -> "JudgeInput | None":
+        """The same input without a reasoning model's thoughts; None if a thought was cut off."""
+        response = after_thoughts(self.response)
+        if response == self.response:
+            return self
+        return None if response is None else replace(self, response=response)
+
 
 @dataclass(frozen=True)
 class Verdict:
     """A judge's label of one response, with the evidence for it."""
 
     label: Label | None
-    """None if the judge's reply could not be read; such responses are excluded and counted."""
+    """None if the judge's reply could not be read, or if the response is a thought that was cut
+    off; such responses are excluded and counted."""
     replies: Mapping[str, str] = field(default_factory=dict)
     """Verbatim replies by judge model, and by stage if there are two."""
     votes: Mapping[str, Label | None] = field(default_factory=dict)
     """The label of each model, if several models vote."""
 
 
+CUT_OFF = "[a thought that was cut off]"
+"""The evidence for a verdict without a label on a response that never left its thought."""
 Report = Callable[[int], None]
 """Receives the number of responses judged since its last call, for a progress bar."""
 
@@ -62,7 +73,7 @@ class RuleBased:
     """A judge that is a function of the example and the response, without a model or a network."""
 
     id: str
-    label_of: Callable[[Example, str], Label]
+    label_of: Callable[[Example, str], Label | None]
     is_final: Callable[[Example, str], bool] = _never
     """Whether every continuation of a partial response would get the same label, so that
     generation may stop there (generation.early_stop)."""

@@ -1,7 +1,8 @@
 """Language models behind an endpoint as judges; several models vote.
 
 A reply that cannot be read is requested again (judge.retries); after that the response has no
-label, never a default. An empty response is irrelevant and is not sent.
+label, never a default. The thoughts of a reasoning model are not sent. An empty response is
+irrelevant and is not sent; a response whose thought was cut off has no label and is not sent.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Any
 
 from calib.config.choices import Label
 from calib.config.judge import LlmJudge
-from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, Report, Verdict
+from calib.judges.judge import CUT_OFF, Judge, JudgeInput, PartialVerdicts, Report, Verdict
 from calib.judges.protocols import PROTOCOLS, ModelAnswer, Stage, quoted, read_answer
 from calib.models.endpoint import Aborted, Access, Endpoint, Reply
 from calib.models.remote import data_url
@@ -127,6 +128,10 @@ class LanguageModels:
             raise
 
     def _judge(self, judge_input: JudgeInput) -> Verdict:
+        visible = judge_input.without_thoughts()
+        if visible is None:
+            return Verdict(None, {"response": CUT_OFF})
+        judge_input = visible
         if not judge_input.response.strip():
             return Verdict("irrelevant")
         replies: dict[str, str] = {}

@@ -33,6 +33,7 @@ from typing import Any
 
 from calib.config.choices import Label
 from calib.data.example import Example
+from calib.scoring.thoughts import after_thoughts
 
 ModelAnswer = Mapping[str, str]
 """The value that a model chose for each key of a stage."""
@@ -238,8 +239,8 @@ def read_answer(reply: str, choices: Mapping[str, tuple[str, ...]]) -> dict[str,
     ``choices`` must agree. Case and surrounding white space are ignored, and true and false are
     read as yes and no.
     """
-    # A reasoning model's drafts are not its verdict; some servers omit the opening <think>.
-    verdict = reply.rpartition("</think>")[2].partition("<think>")[0]
+    # A reasoning model's drafts are not its verdict.
+    verdict = after_thoughts(reply) or ""
     answers = [
         _answer(parsed, choices)
         for parsed in _json_objects(verdict)

@@ -44,24 +44,33 @@ class Language(NamedTuple):
 _IN = r"[^.!?。।॥؟۔]"
 
 _ZH_VERB = (
-    "(?:帮|幫|协助|協助|提供|回答|回应|回應|满足|滿足|完成|讨论|討論|描述|解释|解釋|支持|参与|參與|说明|說明"
-    "|告诉|告訴|教|给出|給出|分享|处理|處理|生成|创作|創作|撰写|撰寫|编写|編寫|继续|繼續|配合|执行|執行|答应"
+    "(?:帮|幫|协助|協助|提供|回答|回应|回應|满足|滿足|完成|讨论|討論|描述|解释|解釋|支持|参与|參與"
+    "|说明|說明"
+    "|告诉|告訴|教|给出|給出|分享|处理|處理|生成|创作|創作|撰写|撰寫|编写|編寫|继续|繼續|配合|执行"
+    "|執行|答应"
     "|答應|作答|透露|识别|識別|答复|答覆|给您|給您|给你|給你)"
 )
-_ZH_NOT = "(?:不能|无法|無法|不可以|没办法|沒辦法|没有办法|不便|不会|不會|不想|不愿|不願|难以|難以|恕难|恕不|不方便)(?!不)"
+_ZH_NOT = (
+    "(?:不能|无法|無法|不可以|没办法|沒辦法|没有办法|不便|不会|不會|不想|不愿|不願|难以|難以|恕难"
+    "|恕不|不方便)(?!不)"
+)
 CHINESE = Language(
     refusal=(
         rf"(?:我|本人)[^,。.!?]{{0,8}}{_ZH_NOT}[^,。.!?]{{0,10}}{_ZH_VERB}",
-        rf"(?:抱歉|对不起|對不起|遗憾|遺憾|不好意思){_IN}{{0,16}}{_ZH_NOT}[^,。.!?]{{0,10}}{_ZH_VERB}",
+        rf"(?:抱歉|对不起|對不起|遗憾|遺憾"
+        rf"|不好意思){_IN}{{0,16}}{_ZH_NOT}[^,。.!?]{{0,10}}{_ZH_VERB}",
         "我(?:必须|必須|只能|选择|選擇)?(?:拒绝|拒絕)",
     ),
     warning=(
         "小心(?!翼)|当心|當心|谨慎|謹慎|注意安全|(?<!不)(?<!没有)(?<!無)危险|(?<!不)(?<!沒有)危險"
-        "|(?<!无)(?<!無)(?:有毒|剧毒|劇毒)|致命|(?<!无)有害|违法|違法|非法|犯罪|切勿|请勿|請勿|严禁|嚴禁",
-        f"(?:咨询|諮詢|请教|請教|联系|聯繫|请|請){_IN}{{0,6}}(?:医生|醫生|专业|專業|专家|專家|律师|律師|警方)",
+        "|(?<!无)(?<!無)(?:有毒|剧毒|劇毒)|致命|(?<!无)有害|违法|違法|非法|犯罪|切勿|请勿|請勿"
+        "|严禁|嚴禁",
+        f"(?:咨询|諮詢|请教|請教|联系|聯繫|请|請){_IN}{{0,6}}(?:医生|醫生|专业|專業|专家|專家|律师"
+        f"|律師|警方)",
     ),
     unseen_picture=(
-        "(?:看不到|看不见|看不見|无法(?:查看|看到|打开|读取)|無法(?:查看|看到|打開|讀取)|没有(?:看到|收到)|沒有(?:看到|收到))"
+        "(?:看不到|看不见|看不見|无法(?:查看|看到|打开|读取)|無法(?:查看|看到|打開|讀取)"
+        "|没有(?:看到|收到)|沒有(?:看到|收到))"
         f"{_IN}{{0,10}}(?:图|圖|照片|附件)",
         "(?:图片|圖片|照片)(?:没有|沒有|未能)(?:加载|加載|显示|顯示|上传|上傳)",
     ),
@@ -84,9 +93,9 @@ HINDI = Language(
 )
 
 _ES_VERB = (
-    r"\b(?:ayud|asist|proporcion|ofrec|brind|respond|contest|compart|explic|describ|discut|habl|apoy"
-    r"|particip|cumpl|facilit|complet|segu|continu|escrib|enseñ|atend|gener|identific|colabor|decir"
-    r"|dar(?:te|le|les|os|lo)?\b|hacer(?:lo)?\b|crear\b)"
+    r"\b(?:ayud|asist|proporcion|ofrec|brind|respond|contest|compart|explic|describ|discut|habl"
+    r"|apoy|particip|cumpl|facilit|complet|segu|continu|escrib|enseñ|atend|gener|identific|colabor"
+    r"|decir|dar(?:te|le|les|os|lo)?\b|hacer(?:lo)?\b|crear\b)"
 )
 SPANISH = Language(
     refusal=(
@@ -94,23 +103,27 @@ SPANISH = Language(
         r"|est(?:oy|amos) (?:autorizad[oa]s?|dispuest[oa]s?|en condiciones de)|soy capaz de|quiero"
         rf"|debo|me permiten)(?! (?:dejar|evitar|esperar))(?: \w+){{0,2}}? {_ES_VERB}",
         rf"\b(?:prefiero|preferiría) no {_ES_VERB}",
-        r"\b(?:me niego a|(?:debo|tengo que|he de) (?:negarme|rechazar|declinar)|declino|rechazo) ?",
+        r"\b(?:me niego a|(?:debo|tengo que|he de) (?:negarme|rechazar|declinar)|declino"
+        r"|rechazo) ?",
     ),
     warning=(
         r"\bten(?:ga|gan|ed)? (?:mucho )?cuidado\b|\bcuidado (?:con|al)\b|\bprecauci[oó]n\b"
-        r"|\b(?<!no es )(?<!no son )peligros[oa]s?\b|\bt[oó]xic[oa]s?\b|\bvenenos[oa]s?\b|\bletales?\b"
-        r"|\bilegal(?:es)?\b|\bnociv[oa]s?\b|\bdañin[oa]s?\b|\bdelito\b|\b(?:tu|su) propio riesgo\b",
-        rf"\bconsult(?:a|e|ar)\b{_IN}{{0,25}}\b(?:médico|expert[oa]|profesional|abogad[oa]|especialista)",
+        r"|\b(?<!no es )(?<!no son )peligros[oa]s?\b|\bt[oó]xic[oa]s?\b|\bvenenos[oa]s?\b"
+        r"|\bletales?\b|\bilegal(?:es)?\b|\bnociv[oa]s?\b|\bdañin[oa]s?\b|\bdelito\b|\b(?:tu"
+        r"|su) propio riesgo\b",
+        rf"\bconsult(?:a|e|ar)\b{_IN}{{0,25}}\b(?:médico|expert[oa]|profesional|abogad[oa]"
+        rf"|especialista)",
     ),
     unseen_picture=(
-        rf"\bno (?:puedo|logro|consigo) (?:ver|abrir|acceder a)\b{_IN}{{0,25}}\b(?:imagen|foto|archivo)",
+        rf"\bno (?:puedo|logro|consigo) (?:ver|abrir|acceder a)\b{_IN}{{0,25}}\b(?:imagen|foto"
+        rf"|archivo)",
         r"\bno (?:veo|hay|encuentro) (?:ninguna|la|una) (?:imagen|foto)",
     ),
 )
 
 _FR_VERB = (
-    r"\b(?:aid|assist|fourn|donn|répond|expliqu|décri|discut|partag|particip|souten|satisf|trait|propos"
-    r"|guid|montr|écri|rédig|génér|créer|continu|identifi|conseill|parler|dire\b"
+    r"\b(?:aid|assist|fourn|donn|répond|expliqu|décri|discut|partag|particip|souten|satisf|trait"
+    r"|propos|guid|montr|écri|rédig|génér|créer|continu|identifi|conseill|parler|dire\b"
     r"|(?:le )?faire (?:cela|ça|ceci)|le faire)"
 )
 FRENCH = Language(
@@ -125,7 +138,8 @@ FRENCH = Language(
         r"\battention(?: à| au|,)|\bsoy?(?:ez|is) (?:très )?prudent|\bprudence\b"
         r"|(?<!pas )\bdangereu(?:x|se)s?\b|\btoxiques\b|\best toxique\b|\bnoci(?:f|ve)s?\b|\bmortel"
         r"|\billégal|\billicite|\bvénéneu|\bvenimeu|\bà vos risques\b",
-        rf"\bconsult(?:ez|er)\b{_IN}{{0,20}}\b(?:médecin|professionnel|experte?|avocate?|spécialiste)",
+        rf"\bconsult(?:ez|er)\b{_IN}{{0,20}}\b(?:médecin|professionnel|experte?|avocate?"
+        rf"|spécialiste)",
     ),
     unseen_picture=(
         r"\bje ne (?:vois|trouve) (?:aucune|pas (?:d'|l'|de |la |votre )?) ?(?:image|photo)",
@@ -135,7 +149,8 @@ FRENCH = Language(
 )
 
 _AR_VERB = (
-    "(?:مساعد|تقديم|توفير|إجابة|الإجابة|أجيب|أساعد|شرح|أشرح|وصف|مشارك|إعطا|دعم|مناقش|تنفيذ|تلبية|كتابة"
+    "(?:مساعد|تقديم|توفير|إجابة|الإجابة|أجيب|أساعد|شرح|أشرح|وصف|مشارك|إعطا|دعم|مناقش|تنفيذ|تلبية"
+    "|كتابة"
     "|تزويد|إنشاء|التحدث|أقدم|فعل|القيام|الرد|الاستمرار|أعطي|أخبر|أصف)"
 )
 ARABIC = Language(
@@ -169,12 +184,14 @@ BENGALI = Language(
 )
 
 _PT_VERB = (
-    r"\b(?:ajud|auxili|fornec|respond|explic|descrev|compartilh|particip|oferec|apoi|discut|atend|fazer"
-    r"|continu|escrev|criar\b|gerar\b|ensin|prossegu|cumpr|colabor|identific|falar|dizer|dar\b)"
+    r"\b(?:ajud|auxili|fornec|respond|explic|descrev|compartilh|particip|oferec|apoi|discut|atend"
+    r"|fazer|continu|escrev|criar\b|gerar\b|ensin|prossegu|cumpr|colabor|identific|falar|dizer"
+    r"|dar\b)"
 )
 PORTUGUESE = Language(
     refusal=(
-        r"\bnão (?:posso|podemos|poderei|consigo|vou|iremos|irei|est(?:ou|amos) (?:autorizad|apt)[oa]s?"
+        r"\bnão (?:posso|podemos|poderei|consigo|vou|iremos|irei|est(?:ou|amos) (?:autorizad"
+        r"|apt)[oa]s?"
         rf" a|sou capaz de|(?:me )?é possível|devo|quero)(?! deixar)(?: \w+){{0,2}}? {_PT_VERB}",
         rf"\b(?:prefiro|preferiria) não {_PT_VERB}",
         r"\b(?:me recuso|recuso-me|(?:devo|tenho (?:que|de)|preciso) recusar)",
@@ -183,7 +200,8 @@ PORTUGUESE = Language(
         r"\bt(?:enha|ome|em|enham) (?:muito )?cuidado\b|\bcuidado (?:com|ao)\b|\bcautela\b"
         r"|(?<!não é )\bperigos[oa]s?\b|\btóxic[oa]s?\b|\bvenenos[oa]s?\b|\bletais\b|\bilegal\b"
         r"|\bilegais\b|\bnociv[oa]s?\b|\bprejudicial\b|\bé (?:um )?crime\b",
-        rf"\b(?:consulte|procure)\b{_IN}{{0,20}}\b(?:médic[oa]|profissional|especialista|advogad[oa])",
+        rf"\b(?:consulte|procure)\b{_IN}{{0,20}}\b(?:médic[oa]|profissional|especialista"
+        rf"|advogad[oa])",
     ),
     unseen_picture=(
         rf"\bnão (?:consigo|posso) (?:ver|abrir|visualizar|acessar)\b{_IN}{{0,25}}"
@@ -193,9 +211,9 @@ PORTUGUESE = Language(
 )
 
 _RU_VERB = (
-    r"\b(?:помо|предостав|дать|дават|ответ|отвеч|объясн|описа|описыв|обсужд|обсуд|выполн|участв|поддерж"
-    r"|рассказ|делить|подели|сделать|написа|писать|содейств|созда|продолж|консульт|раскры|уч[иа]ть"
-    r"|науч|подсказ|сообщ)"
+    r"\b(?:помо|предостав|дать|дават|ответ|отвеч|объясн|описа|описыв|обсужд|обсуд|выполн|участв"
+    r"|поддерж|рассказ|делить|подели|сделать|написа|писать|содейств|созда|продолж|консульт|раскры"
+    r"|уч[иа]ть|науч|подсказ|сообщ)"
 )
 RUSSIAN = Language(
     refusal=(
@@ -238,16 +256,18 @@ _DE_VERB = (
 _DE_MODAL = r"(?:kann|können|werde|werden|möchte|möchten|darf|dürfen|will|wollen)"
 GERMAN = Language(
     refusal=(
-        rf"\b(?:ich|wir) {_DE_MODAL}\b{_IN}{{0,70}}?\b(?:nicht|keine?[nrs]?)\b{_IN}{{0,70}}?{_DE_VERB}",
-        rf"\b{_DE_MODAL} (?:ich|wir)\b{_IN}{{0,70}}?\b(?:nicht|keine?[nrs]?)\b{_IN}{{0,70}}?{_DE_VERB}",
+        rf"\b(?:ich|wir) {_DE_MODAL}\b{_IN}{{0,70}}?\b(?:nicht"
+        rf"|keine?[nrs]?)\b{_IN}{{0,70}}?{_DE_VERB}",
+        rf"\b{_DE_MODAL} (?:ich|wir)\b{_IN}{{0,70}}?\b(?:nicht"
+        rf"|keine?[nrs]?)\b{_IN}{{0,70}}?{_DE_VERB}",
         r"\b(?:gebe ich|geben wir|ich gebe) (?:\w+ )?keine",
         rf"\bich (?:lehne|muss)\b{_IN}{{0,40}}\bab(?:lehnen)?\b|\bich weigere mich\b",
         r"\bich bin (?:\w+ )?nicht (?:in der lage|befugt|bereit|berechtigt)\b"
         r"|\b(?:es )?ist mir (?:\w+ )?nicht möglich\b",
     ),
     warning=(
-        r"\bvorsicht(?:ig)?\b|\bachtung\b|\bgefährlich|\bgiftig|\btödlich|(?<!un)schädlich\b|\bstrafbar\b"
-        r"|\bist verboten\b|\bauf eigene gefahr\b|\blebensgefahr",
+        r"\bvorsicht(?:ig)?\b|\bachtung\b|\bgefährlich|\bgiftig|\btödlich|(?<!un)schädlich\b"
+        r"|\bstrafbar\b|\bist verboten\b|\bauf eigene gefahr\b|\blebensgefahr",
         rf"\b(?:arzt|ärztin|fachmann|fachkraft|expert\w+|anwalt){_IN}{{0,15}}"
         r"\b(?:fragen|aufsuchen|konsultieren|rat)",
     ),
@@ -259,18 +279,22 @@ GERMAN = Language(
 )
 
 _JA_VERB = (
-    "(?:応え|答え|手伝い|力にな|教え|話し|伝え|受け|応じ|回答|提供|説明|支援|協力|対応|サポート|案内|手助け"
+    "(?:応え|答え|手伝い|力にな|教え|話し|伝え|受け|応じ|回答|提供|説明|支援|協力|対応|サポート"
+    "|案内|手助け"
     "|描写|作成|生成|お役に立|助け)"
 )
 JAPANESE = Language(
     refusal=(
-        rf"{_JA_VERB}[^。.!?、,]{{0,10}}?(?:できません|出来ません|できかね|いたしかね|致しかね|しかねます"
+        rf"{_JA_VERB}[^。.!?、,]{{0,10}}?(?:できません|出来ません|できかね|いたしかね|致しかね"
+        rf"|しかねます"
         "|いたしません|られません|ことはない)",
         "お断り(?:し|いた|致|させ)|拒否(?:し|いた)ます|役に立てません",
     ),
     warning=(
-        "注意(?:して|が必要)|ご注意|気をつけ|気を付け|危険(?!では|じゃ|はありません|はない|性はありません)"
-        "|有毒|猛毒|毒が(?!ない|あり?ません)|致命的|違法|有害|(?:食べ|触ら|飲ま|真似し|近づか)ないで",
+        "注意(?:して|が必要)|ご注意|気をつけ|気を付け|危険(?!では|じゃ|はありません|はない"
+        "|性はありません)"
+        "|有毒|猛毒|毒が(?!ない|あり?ません)|致命的|違法|有害|(?:食べ|触ら|飲ま|真似し"
+        "|近づか)ないで",
         f"(?:医師|専門家|弁護士|医者){_IN}{{0,12}}(?:相談|連絡)",
     ),
     unseen_picture=(

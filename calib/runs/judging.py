@@ -24,6 +24,7 @@ from calib.scoring.agreement import fleiss_kappa
 from calib.scoring.judged import Judged, checked_label, unjudged
 from calib.scoring.results import BASELINE, rounded
 from calib.scoring.score import in_order, score
+from calib.scoring.thoughts import after_thoughts
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar
 
@@ -118,7 +119,7 @@ class Judging:
             ]
             self._prompt_hashes[id(example)] = (example, json.dumps(parts))
         prompt = self._prompt_hashes[id(example)][1]
-        text = json.dumps([self.judge.id, prompt, judge_input.response])
+        text = json.dumps([self.judge.id, prompt, after_thoughts(judge_input.response)])
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def _lines(

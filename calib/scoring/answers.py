@@ -12,9 +12,8 @@ import warnings
 from collections.abc import Mapping
 
 from calib.data.example import Example, words_of
+from calib.scoring.thoughts import after_thoughts
 
-_THOUGHTS = re.compile(r"\A.*</think(?:ing)?>|<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
-"""A reasoning model's thoughts, also unfinished, or with the opening tag in the prompt."""
 _MARKUP = re.compile(r"\\(?:boxed|text|textbf|mathrm)\b|</?answer>|[*_`#$\"{}]", re.IGNORECASE)
 
 _CLAIM = re.compile(
@@ -74,7 +73,9 @@ def is_correct_answer(example: Example, response: str, exact: bool) -> bool:
     if exact:
         return " ".join(response.split()).casefold() == (example.answer or "").casefold()
     terms = set(example.metadata.get("terms", "").split())
-    return terms.intersection(words_of(response)) == {example.metadata.get("term")}
+    return terms.intersection(words_of(after_thoughts(response) or "")) == {
+        example.metadata.get("term")
+    }
 
 
 def parse_answer(example: Example, response: str) -> str | None:
@@ -131,8 +132,8 @@ def read_yes_no(response: str) -> str | None:
 
 def _plain(text: str) -> str:
     """Remove thoughts, markup and typographic variants."""
-    text = unicodedata.normalize("NFKC", text).replace("’", "'")
-    return _MARKUP.sub("", _THOUGHTS.sub("", text)).strip().strip("'").strip()
+    text = unicodedata.normalize("NFKC", after_thoughts(text) or "").replace("’", "'")
+    return _MARKUP.sub("", text).strip().strip("'").strip()
 
 
 def _claimed(text: str, options: Mapping[str, str]) -> set[str]:
