@@ -30,14 +30,14 @@ def main(config: PlotConfig) -> None:
     drawn: list[str] = []
     without_data: dict[str, str] = {}
     failed: dict[str, str] = {}
-    code = "too-few"
+    code = "missing-value"
     bug: Exception | None = None
     for name in names:
         try:
             figure = FIGURES[name](runs, config.columns or NATURAL_COLUMNS[name])
             paths = save(figure, out / name, formats)
         except NotDrawn as error:
-            without_data[name] = str(error)
+            without_data[name], code = str(error), error.code
         except CalibError as error:
             failed[name], code = str(error), error.code
         except Exception as error:
