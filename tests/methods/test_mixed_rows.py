@@ -4,10 +4,12 @@ single rows."""
 import random
 
 import pytest
+from configuration_settings import schema_of
 from single_prompts import method_config
 
 from calib import methods
 from calib.config.method import Activation
+from calib.config.schemas import CONF
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding, Request
 from calib.interventions.fitting import Fitting
@@ -23,7 +25,9 @@ STRENGTHS = {
 """A low and a high strength, for methods that DEFAULT_STRENGTHS change too little or too much."""
 DEFAULT_STRENGTHS = (0.5, 2.0)
 EDITING = [
-    name for name in methods.names() if isinstance(method_config(f"method={name}"), Activation)
+    name
+    for name in methods.names()
+    if issubclass(schema_of(CONF / "method" / f"{name}.yaml", "method"), Activation)
 ]
 
 

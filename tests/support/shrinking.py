@@ -29,7 +29,7 @@ def shrink(config, url):
         if name in parts:
             setattr(config, name, cut(parts[name], url))
     for method in methods(config):
-        method.strengths = method.strengths[-1:]
+        method.strengths = [min(filter(None, method.strengths), key=abs)]
         if hasattr(method, "layers"):
             method.layers = one_layer(method.layers)
         if hasattr(method, "samples") and config.data.name != "mini":
