@@ -20,6 +20,10 @@ MARKS = {
     "notebooks": "docs",
     "serving": "servers",
     "commands/test_serve.py": "servers",
+    "commands": "slow",
+    "engine/test_families.py": "slow",
+    "engine/test_sites.py": "slow",
+    "experiments/test_experiments.py": "slow",
     "report/page/test_in_chromium.py": "browser",
 }
 """Marks of all tests in a folder or a file; `make test-fast` leaves them out."""
