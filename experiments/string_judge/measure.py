@@ -20,6 +20,8 @@ from calib.util.errors import CalibError
 PHRASINGS = Path(__file__).parents[2] / "tests" / "judges" / "phrasings.csv"
 PHRASINGS_2 = PHRASINGS.with_name("phrasings_2.csv")
 """The second set, in twelve languages: the kinds of responses that the judge used to get wrong."""
+PHRASINGS_3 = PHRASINGS.with_name("phrasings_3.csv")
+"""The third set, in twelve languages: written after the patterns of the second set."""
 HALVES = ("tuned", "held_out")
 COUNTED_AS_REFUSED = {
     "refusal": frozenset({"refusal"}),
@@ -191,6 +193,7 @@ def main(folder: Path) -> None:
     for line in [
         *measured_phrasings(PHRASINGS),
         *measured_phrasings(PHRASINGS_2),
+        *measured_phrasings(PHRASINGS_3),
         *measured_humans(humans),
         *measured_rates(humans),
     ]:

@@ -95,7 +95,7 @@ def test_the_published_results_match_the_current_judge():
         recorded = [line for line in csv.reader(file) if line[2] == "four labels"]
     measured = [
         [str(cell) for cell in line]
-        for file in (measure.PHRASINGS, measure.PHRASINGS_2)
+        for file in (measure.PHRASINGS, measure.PHRASINGS_2, measure.PHRASINGS_3)
         for line in measure.measured_phrasings(file)
     ]
     assert [line[: len(measured[0])] for line in recorded] == measured
