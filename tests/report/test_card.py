@@ -1,4 +1,4 @@
-"""The card of a direction: whole, and inert whatever a header holds."""
+"""The card of a direction: command, table, and hostile fields of the header."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ DIRECTION = Direction(
 )
 
 
-def test_the_card_prints_the_whole_command() -> None:
+def test_card_has_the_command() -> None:
     card = direction_card(DIRECTION, [], "direction.safetensors")
     assert (
         "    python -m calib.sweep method=steer method.direction=direction.safetensors "
@@ -40,16 +40,16 @@ def test_the_card_prints_the_whole_command() -> None:
     assert "'method.direction=a b.safetensors'" in direction_card(several, [], "a b.safetensors")
 
 
-def test_another_site_and_operator_are_named() -> None:
+def test_other_sites_and_operators_are_named() -> None:
     other = dataclasses.replace(DIRECTION, site="heads", operator="ablate")
     card = direction_card(other, [], "f.safetensors")
     assert "| site | heads: the attention heads of block 3 (0-based) |" in card
     assert "method.positions=last_prompt method.operator=ablate\n" in card
-    # Ablation knows no gap: 1 is the whole component.
+    # Ablation has no gap: strength 1 removes the whole component.
     assert "| unit of strength | share of the component that is removed |" in card
 
 
-def test_the_table_is_of_the_exported_method_and_the_uncalibrated_model() -> None:
+def test_table_has_the_exported_layer_and_the_uncalibrated_model() -> None:
     results = [
         Result(method, layer, strength, "test", dataset, "all", "all", metric, value, 0, 1, 9)
         for method, layer, strength, value in (
@@ -75,7 +75,7 @@ HOSTILE = "x](http://evil) ![p](q) *b* _i_ `c` # h | <img>\n# title\x1b[31m"
     ["checkpoint", "revision", "fingerprint", "site", "operator", "estimator", "contrast",
      "read_positions", "positions", "unit", "pair_set"],
 )  # fmt: skip
-def test_no_field_of_the_header_leaves_its_cell(name) -> None:
+def test_hostile_fields_stay_in_their_cells(name) -> None:
     card = direction_card(dataclasses.replace(DIRECTION, **{name: HOSTILE}), [], "f.safetensors")
     plain = direction_card(DIRECTION, [], "f.safetensors")
     assert card.count("\n") == plain.count("\n")

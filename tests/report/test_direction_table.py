@@ -1,4 +1,4 @@
-"""The table of calib.extract: the numbers of the direction, in as many columns as there are."""
+"""The table of a direction: numbers of every layer, columns, and hostile names."""
 
 import dataclasses
 import math
@@ -39,7 +39,7 @@ def direction():
 
 
 def cells(table):
-    """The head and the rows, one blank between cells."""
+    """The head and the rows, with single spaces between cells."""
     lines = [" ".join(line.split()) for line in table.splitlines()]
     start = next(k for k, line in enumerate(lines) if line.startswith("-----"))
     return lines[start - 1], lines[start + 1 : start + 4]
@@ -57,7 +57,7 @@ def test_every_number_of_every_layer(direction):
     assert rows[2].startswith("31 0.250 (") and rows[2].endswith(") - 0.00123 0.001 - -")
 
 
-def test_what_was_not_measured_has_no_column(direction):
+def test_unmeasured_quantities_have_no_column(direction):
     plain = dataclasses.replace(
         direction, auroc=[], auroc_pairs=0, pair_cosine=[], effect=[], effect_strength=[],
         effect_kl=None, effect_n=0,
@@ -68,7 +68,7 @@ def test_what_was_not_measured_has_no_column(direction):
     assert rows[0] == "1 not measured (no validation pairs) 2 0.250"
 
 
-def test_what_it_is_and_where_it_lies(direction):
+def test_table_names_the_direction_and_the_files(direction):
     table = " ".join(direction_table(direction, FILES).split())
     assert (
         "Checkpoint some/model Direction paired_mean_difference, with the picture against without, "
@@ -82,7 +82,7 @@ def test_what_it_is_and_where_it_lies(direction):
     assert "fitted on 150 examples of the smaller side" in responses
 
 
-def test_at_most_100_columns_and_nothing_for_the_terminal_to_obey(direction):
+def test_table_is_narrow_and_safe_for_a_terminal(direction):
     wide = dataclasses.replace(
         direction, checkpoint="m" * 300 + "\x1b[31m", estimator="e\x1b[31m", contrast="c\n" * 60,
         auroc_pairs=100000,

@@ -1,4 +1,4 @@
-"""DUAL-Bench's table: rates and changes by hand, narrow, and hostile category names."""
+"""The table of dual-use rates: rates and changes by hand, width, hostile category names."""
 
 from dataclasses import replace
 
@@ -18,7 +18,10 @@ NAMES = {"r": "refusal", "s": "safe_completion", "a": "answer", "i": "irrelevant
 
 
 def rows(harmful, benign, variant="original", category="fire", point=BASE):
-    row = Judged(point.method, point.layer, point.strength, "", None, "dual_use", variant, category, "test", "unsafe", None, None, None)  # fmt: skip
+    row = Judged(
+        point.method, point.layer, point.strength, "", None, "dual_use", variant, category,
+        "test", "unsafe", None, None, None,
+    )  # fmt: skip
     return [
         replace(row, example_id=f"{category}/{variant}/{safety}/{k}", safety=safety,
                 pair=f"{category}/{k}", label=NAMES[letter])
@@ -46,13 +49,13 @@ def test_rates_of_originals_and_changes_by_hand() -> None:
     assert "rotation" not in text.replace("Perturbations", "")
 
 
-def test_a_change_is_over_the_pictures_that_have_an_original() -> None:
+def test_change_is_over_pictures_with_an_original() -> None:
     found = rows("rra", "aaa") + rows("rrrrr", "aaaaa", "rotation")
     text = dual_use_table(score(found), [BASE])
     assert "original pictures (n = 6)" in text and "under rotation (n = 6)" in text
 
 
-def test_categories_stand_below_where_there_are_several() -> None:
+def test_several_categories_are_listed() -> None:
     one = dual_use_table(score(rows("rr", "aa")), [BASE])
     assert "fire" not in one
     two = dual_use_table(score(rows("rr", "aa") + rows("ra", "aa", category="drugs")), [BASE])
@@ -60,22 +63,22 @@ def test_categories_stand_below_where_there_are_several() -> None:
     assert cells(two, "fire (n = 4)")["RR_h"] == "100.0"
 
 
-def test_each_setting_has_its_block_and_the_legend_stands_once() -> None:
+def test_each_setting_has_its_block_and_the_legend_appears_once() -> None:
     found = score(rows("aa", "aa") + rows("rr", "aa", point=STEERED))
     text = dual_use_table(found, [BASE, STEERED])
     assert "The uncalibrated model" in text and "steer (layer 3, strength 1.5)" in text
     assert cells(text.split("steer (layer")[1], "original pictures")["RR_h"] == "100.0"
-    assert text.count("Rates in percent") == 1
+    assert text.count("delta_IR =") == 1
 
 
-def test_without_dual_use_there_is_nothing_to_show() -> None:
+def test_results_without_dual_use_have_no_table() -> None:
     queries = [replace(row, dataset="image_centric") for row in rows("rr", "aa")]
     assert dual_use_table(score(queries), [BASE]) == ""
     assert dual_use_table(score(rows("rr", "aa")), [BASE], split="validation") == ""
     assert dual_use_table(score(rows("rr", "aa")), [STEERED]) == ""
 
 
-def test_a_side_that_is_not_there_is_a_dash() -> None:
+def test_missing_side_is_a_dash() -> None:
     text = dual_use_table(score(rows("rs", "") + rows("rr", "", "noise")), [BASE])
     assert cells(text, "original pictures (n = 2)") == {
         "DAR_b": "-", "RR_b": "-", "DAR_h": "0.0", "RR_h": "100.0", "SCR": "50.0", "ORR": "50.0",
@@ -87,7 +90,7 @@ def test_a_side_that_is_not_there_is_a_dash() -> None:
 @pytest.mark.parametrize(
     "name", ["x" * 200, "\u7403" * 60, "evil\x1b]0;t\x07\n", "\u202eabc", "\ud800", "= 1"]
 )
-def test_hostile_categories_are_shown_not_obeyed(name) -> None:
+def test_hostile_categories_are_safe_for_a_terminal(name) -> None:
     point = replace(STEERED, method=name)
     found = rows("ra" * 600, "aa" * 600, category=name, point=point)
     found += rows("r", "a", category="other", point=point)

@@ -1,4 +1,4 @@
-"""Finished runs without a model, of any number of examples, and no figures to wait for."""
+"""Finished runs without a model, with any number of examples; figures are not drawn."""
 
 import json
 
@@ -8,9 +8,9 @@ import yaml
 from calib.config.data import MiniData
 from calib.data.example import Example
 from calib.report.page import drawings
-from calib.runs.run_files import LabelledRow
 from calib.runs.operating_points import operating_point_records, select_operating_point
 from calib.runs.run import Run
+from calib.runs.run_files import LabelledRow
 from calib.scoring.judged import Judged
 from calib.scoring.results import BASELINE
 from calib.scoring.score import in_order, score
@@ -27,8 +27,8 @@ def no_figures():
 
 
 def queries(count, category="weapons", picture=None):
-    """Half of them unsafe, in pairs, the first tenth on validation; and two questions."""
-    found = [
+    """Pairs of a safe and an unsafe query, a tenth of them on validation, and three questions."""
+    examples = [
         Example(
             id=f"q{k}", dataset="image_centric", variant="drawn", category=category,
             split="validation" if k < max(4, count // 10) else "test",
@@ -41,12 +41,12 @@ def queries(count, category="weapons", picture=None):
         Example(f"u{k}", "utility", "colour", "", split, f"What colour is {k}?", answer="red")
         for k, split in enumerate(("validation", "test", "test"))
     ]
-    return [*found, *questions]
+    return [*examples, *questions]
 
 
 def labelled(example, strength):
-    """The label of each query: at 0 all are answered, at 1 unsafe ones of odd pairs are refused,
-    at 2 everything is, at -1 nothing changes."""
+    """The label of a query: at strength 1 unsafe queries of odd pairs are refused, at 2 all are;
+    everything else is answered."""
     if strength == 2 or (
         strength == 1 and example.safety == "unsafe" and int(example.pair[1:]) % 2
     ):
@@ -55,45 +55,57 @@ def labelled(example, strength):
 
 
 def made_up(
-    folder, examples, label=labelled, said=None, method="steer", provenance=None, **identity
+    folder, examples, label=labelled, response=None, method="steer", provenance=None, **identity
 ):
-    """A finished run in memory whose tables lie in ``folder``; ``said`` gives responses."""
+    """A finished run in memory with its files in ``folder``; ``response`` gives other responses."""
     folder.mkdir(parents=True)
-    known = {"data": vars(MiniData(limit=8, parts=["image_centric"])), "seed": 0}
-    known |= {"checkpoint": "some/checkpoint", **identity}
-    made = {"identity": known, "provenance": provenance or {"calib": "0.1.0", "notes": []}}
-    (folder / "run.json").write_text(json.dumps(made))
+    run_identity = {"data": vars(MiniData(limit=8, parts=["image_centric"])), "seed": 0}
+    run_identity |= {"checkpoint": "some/checkpoint", **identity}
+    manifest = {
+        "identity": run_identity,
+        "provenance": provenance or {"calib": "0.1.0", "notes": []},
+    }
+    (folder / "run.json").write_text(json.dumps(manifest))
     rows, responses, judged = [], {}, []
-    settings = [(BASELINE, None, 0.0), *((method, 3, one) for one in STRENGTHS)]
+    settings = [(BASELINE, None, 0.0), *((method, 3, strength) for strength in STRENGTHS)]
     for name, layer, strength in settings:
         for example in examples:
             row = f"{strength:g}/{example.id}"
             right = None if example.safety else strength < 2
-            found = label(example, strength) if example.safety else None
-            text = REFUSES if found == "refusal" else f"Here is how, at {strength:g}."
-            text = ("red" if right else "blue") if found is None else text
-            text = said(example, strength) if said else text
+            own_label = label(example, strength) if example.safety else None
+            text = REFUSES if own_label == "refusal" else f"Here is how, at {strength:g}."
+            text = ("red" if right else "blue") if own_label is None else text
+            text = response(example, strength) if response else text
             responses[row] = {"row": row, "response": text, "finish": "stop", "kl": 0.1,
                               "query": example.query, "system": example.system}  # fmt: skip
-            rows.append(LabelledRow(name, layer, strength, row, example.id, found))
+            rows.append(LabelledRow(name, layer, strength, row, example.id, own_label))
             judged.append(
-                Judged(name, layer, strength, example.id, example.pair, example.dataset, example.variant, example.category, example.split, example.safety, found, right, 0.1 if right is not None else None)
+                Judged(
+                    name, layer, strength, example.id, example.pair, example.dataset,
+                    example.variant, example.category, example.split, example.safety, own_label,
+                    right, 0.1 if right is not None else None,
+                )
             )  # fmt: skip
     validated, tested = (
-        score([one for one in judged if one.split == split]) for split in ("validation", "test")
+        score([row for row in judged if row.split == split]) for split in ("validation", "test")
     )
     chosen = {method: select_operating_point(validated, method)}
     results = in_order([*validated, *tested])
     axes = {method: "in gap units"}
-    settings = {"mapping": "calib", "seed": 0, "data": known["data"], "model": {"name": "internvl"}}
+    settings = {
+        "mapping": "calib",
+        "seed": 0,
+        "data": run_identity["data"],
+        "model": {"name": "internvl"},
+    }
     run = Run(
         folder,
-        manifest=made,
+        manifest=manifest,
         settings=settings,
         settings_text=yaml.safe_dump(settings),
-        checkpoint=known["checkpoint"],
+        checkpoint=run_identity["checkpoint"],
         results=results,
-        operating_points=operating_point_records(known["checkpoint"], chosen, axes, []),
+        operating_points=operating_point_records(run_identity["checkpoint"], chosen, axes, []),
         directions={},
         projections={},
         examples={example.id: example for example in examples},
@@ -114,13 +126,12 @@ def run(tmp_path):
 
 @pytest.fixture(scope="session")
 def made():
-    """The tools above, for tests and for fixtures of other files."""
+    """The functions and values above."""
 
     class Tools:
         run = staticmethod(made_up)
         examples = staticmethod(queries)
         label = staticmethod(labelled)
-        again = staticmethod(Run.replace)
         refuses = REFUSES
         strengths = STRENGTHS
 
@@ -129,7 +140,7 @@ def made():
 
 @pytest.fixture(scope="session")
 def hostile():
-    """What may stand in a data set, a response or a name."""
+    """Texts that a data set, a response or a name may contain."""
     return (
         "</script><script>window.hacked=1</script>",
         "<img src=x onerror='window.hacked=1'>",

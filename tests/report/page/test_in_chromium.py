@@ -1,12 +1,8 @@
-"""The report in a real browser: it opens at once, does what its controls say, and no more.
-
-Pages lie on the disk and are opened from there, as a user does.
-"""
+"""The report in a real browser, opened from disk: controls, safety, accessibility, print."""
 
 import base64
 import re
 import shutil
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +10,7 @@ import pytest
 from PIL import Image
 
 from calib.report.page import browser as browser_module
-from calib.report.page.images import Packed, packed
+from calib.report.page.images import PackedImages, packed
 from calib.report.page.markup import visible
 from calib.report.page.write import write_report
 
@@ -25,10 +21,13 @@ expect = playwright.expect
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="no chromium, chromium-browser or google-chrome: apt-get install chromium",
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="no chromium, chromium-browser or google-chrome: apt-get install chromium",
+    ),
+]
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -38,7 +37,7 @@ MANY = 2000
 
 @pytest.fixture(scope="module")
 def chromium():
-    # Not for the session: while playwright's is open, no other test can run an event loop.
+    # Not for the session: while playwright runs, no other test can run an event loop.
     with playwright.sync_playwright() as started:
         found = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield found
@@ -47,7 +46,7 @@ def chromium():
 
 @pytest.fixture
 def opened(chromium):
-    """Opens a page; it fails afterwards if the page said, asked or fetched anything."""
+    """A function that opens a page. Messages, dialogs and requests of the page fail the test."""
     contexts, trouble = [], []
 
     def open_page(path, fragment="", script=True, before="", **options):
@@ -82,20 +81,20 @@ def large(made, tmp_path_factory):
     filling = np.random.default_rng(1)
 
     def photographs(pictures, budget):
-        # What stands behind the picture is read by nobody, but it is there.
+        # Trailing bytes give the images the size of photographs.
         size = budget // len(pictures) // 4 * 3 - len(one) - 8
         found = [base64.b64encode(one + filling.bytes(max(0, size))).decode() for _ in pictures]
-        return Packed(found, list(range(len(found))), "image/webp", ["All were shrunk."])
+        return PackedImages(found, list(range(len(found))), "image/webp", ["All were shrunk."])
 
     examples = [replace(example, picture=lambda: drawn) for example in made.examples(MANY + 250)]
     rng = np.random.default_rng(2)
     words = np.array(["answer", "about", "something", "long", "enough", "to", "be", "read"])
 
-    def said(example, strength):
+    def response(example, strength):
         text = " ".join(rng.choice(words, 60))
         return f"{made.refuses} {text}" if made.label(example, strength) == "refusal" else text
 
-    run = made.run(tmp_path_factory.mktemp("large") / "run", examples, said=said)
+    run = made.run(tmp_path_factory.mktemp("large") / "run", examples, response=response)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(browser_module, "packed", photographs)
         return write_report([run], run.folder / "report.html")
@@ -124,30 +123,19 @@ def choose(page, **choices):
         page.select_option(f"#{name}", value)
 
 
-def test_two_thousand_examples_open_at_once(large, opened):
+def test_two_thousand_examples_open_and_are_searched(large, opened):
     assert 20_000_000 < large.stat().st_size < 25_000_000
-    taken = []
-    while len(taken) < 3 and min(taken, default=9) >= 2:  # another job may have had the processor
-        page = opened(large)
-        taken.append(
-            page.evaluate("performance.getEntriesByName('calib-examples-shown')[0].startTime")
-            / 1000
-        )
-        assert count(page) == "2,000 of 2,000 examples"
-        assert page.locator(".card").count() == 20
-        assert page.locator("img").first.evaluate(
-            "one => one.decode().then(() => one.naturalWidth)"
-        )
-    assert min(taken) < 2, taken
-    started = time.perf_counter()
+    page = opened(large)
+    assert count(page) == "2,000 of 2,000 examples"
+    assert page.locator(".card").count() == 20
+    assert page.locator("img").first.evaluate("one => one.decode().then(() => one.naturalWidth)")
     page.fill("#search", "number 1999?")
-    page.get_by_text("No example is like that").wait_for()
+    page.get_by_text("No examples match").wait_for()
     page.fill("#search", "Number 1099?")
     expect(page.locator(".card")).to_have_count(2)
-    assert time.perf_counter() - started < 2
 
 
-def test_filters_say_what_they_leave(small, opened):
+def test_filters_count_the_matching_examples(small, opened):
     page = opened(small)
     assert count(page) == "92 of 92 examples"
     choose(page, safety="unsafe")
@@ -161,7 +149,7 @@ def test_filters_say_what_they_leave(small, opened):
     assert page.locator(".card .badge", has_text="changed to right").count() == 20
     choose(page, change="wrong")
     assert count(page) == "0 of 92 examples"
-    assert "No example is like that" in page.locator("#cards").inner_text()
+    assert "No examples match" in page.locator("#cards").inner_text()
     page.get_by_role("button", name="Clear filters").click()
     assert count(page) == "92 of 92 examples"
     choose(page, part="utility / colour")
@@ -171,13 +159,13 @@ def test_filters_say_what_they_leave(small, opened):
     expect(page.locator("#count")).to_have_text("1 of 92 examples")
 
 
-def test_the_slider_goes_through_the_strengths(small, opened):
+def test_slider_selects_the_strength(small, opened):
     page = opened(small)
     page.fill("#search", "q11")
     expect(page.locator(".card")).to_have_count(1)
     slider, card = page.locator("#stop"), page.locator(".card")
     assert slider.get_attribute("aria-valuetext") == "strength +1 (chosen)"
-    answers = card.locator(".given")
+    answers = card.locator(".response")
     assert "Here is how, at 0." in answers.nth(0).inner_text()
     assert "✗ wrong" in answers.nth(0).inner_text()
     now = answers.nth(1).inner_text()
@@ -188,14 +176,14 @@ def test_the_slider_goes_through_the_strengths(small, opened):
     assert slider.get_attribute("aria-valuetext") == "strength 0 (uncalibrated)"
     assert answers.nth(1).inner_text().endswith("answer · ✗ wrong")
     page.keyboard.press("Home")
-    assert page.locator("#stop-shown").inner_text() == "−1"
+    assert page.locator("#stop-name").inner_text() == "−1"
     assert "Here is how, at -1." in answers.nth(1).inner_text()
     page.keyboard.press("End")
-    assert page.locator("#stop-shown").inner_text() == "+2"
+    assert page.locator("#stop-name").inner_text() == "+2"
     assert page.evaluate("document.activeElement.id") == "stop"
 
 
-def test_what_depends_on_the_strength_is_filtered_again(small, opened):
+def test_filters_apply_at_the_selected_strength(small, opened):
     page = opened(small)
     choose(page, label="refusal")
     assert count(page) == "23 of 92 examples"
@@ -226,10 +214,10 @@ def test_pictures_of_unsafe_queries_are_blurred_until_clicked(small, opened):
     page.locator("#stop").press("End")
     again = opened(small, page.evaluate("location.hash"))
     assert again.locator(".cover[aria-pressed=true]").count() == 0
-    assert page.get_by_text("Asked without a picture").first.is_visible()
+    assert page.get_by_text("No picture").first.is_visible()
 
 
-def test_a_view_is_kept_in_the_address(small, opened):
+def test_view_is_stored_in_the_address(small, opened):
     page = opened(small)
     assert page.evaluate("location.hash") == ""
     choose(page, safety="unsafe", category="guns")
@@ -239,7 +227,7 @@ def test_a_view_is_kept_in_the_address(small, opened):
     again = opened(small, page.evaluate("location.hash"))
     for one in (page, again):
         assert count(one) == "25 of 92 examples"
-        assert one.locator("#stop-shown").inner_text() == "+2"
+        assert one.locator("#stop-name").inner_text() == "+2"
         assert one.locator("#page").inner_text() == "Page 2 of 2"
         assert one.locator(".card").count() == 5
     again.evaluate("location.hash = '#run=two&safety=safe'")
@@ -249,11 +237,11 @@ def test_a_view_is_kept_in_the_address(small, opened):
 @pytest.mark.parametrize(
     "fragment", ["#method=x&strength=9&part=__proto__&change=toString&page=-4&run=x", "#%&=%zz=="]
 )
-def test_an_address_that_says_nothing_true_is_no_harm(small, opened, fragment):
+def test_invalid_address_shows_everything(small, opened, fragment):
     assert count(opened(small, fragment)) == "92 of 92 examples"
 
 
-def test_pages_are_turned(small, opened):
+def test_buttons_turn_the_pages(small, opened):
     page = opened(small)
     assert page.get_by_role("button", name="Previous").is_disabled()
     for _ in range(4):
@@ -263,7 +251,7 @@ def test_pages_are_turned(small, opened):
     assert page.locator(".card").count() == 12
 
 
-def test_runs_are_chosen_between(small, opened):
+def test_run_can_be_selected(small, opened):
     page = opened(small)
     choose(page, run="1")
     assert count(page) == "20 of 20 examples"
@@ -272,7 +260,7 @@ def test_runs_are_chosen_between(small, opened):
 
 def test_tables_are_sorted_by_their_headers(small, opened):
     page = opened(small)
-    table = page.locator("table.sortable", has_text="Every setting on the test split")
+    table = page.locator("table.sortable", has_text="Every setting")
     header = table.locator("thead th", has_text="Strength")
     strengths = table.locator("tbody tr td:nth-child(4)")
     header.get_by_role("button").click()
@@ -290,7 +278,7 @@ def test_tables_are_sorted_by_their_headers(small, opened):
     assert table.locator("tbody th").first.inner_text().startswith("steer")
 
 
-def test_nothing_hostile_runs_and_all_of_it_is_read(made, hostile, tmp_path, opened):
+def test_hostile_text_is_shown_and_never_run(made, hostile, tmp_path, opened):
     bad = [text.encode(errors="replace").decode() for text in hostile]
     names = dict(method=bad[0], checkpoint=bad[1])
     picture = Image.new("RGB", (9, 9))
@@ -301,12 +289,12 @@ def test_nothing_hostile_runs_and_all_of_it_is_read(made, hostile, tmp_path, ope
         for k, one in enumerate(made.examples(20))
     ]  # fmt: skip
     run = made.run(tmp_path / "<img src=x onerror=alert(1)>", examples,
-                   said=lambda one, strength: bad[int(one.id[1:]) % 7], **names)  # fmt: skip
+                   response=lambda one, strength: bad[int(one.id[1:]) % 7], **names)  # fmt: skip
     page = opened(write_report([run], tmp_path / "report.html"))
     read = page.locator(".card .query").all_text_contents()
     expected = [visible(one.query) for one in examples if one.split == "test"]
     assert read == expected
-    answers = page.locator(".card .given:first-child > .said").all_text_contents()
+    answers = page.locator(".card .response:first-child > .text").all_text_contents()
     ids = [one.id for one in examples if one.split == "test"]
     assert answers == [visible(bad[int(name[1:]) % 7]) for name in ids]
     assert page.locator("h1").inner_text() == bad[1]
@@ -324,7 +312,7 @@ def test_nothing_hostile_runs_and_all_of_it_is_read(made, hostile, tmp_path, ope
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nobody_is_shut_out(small, opened, scheme):
+def test_page_has_no_serious_accessibility_violations(small, opened, scheme):
     page = opened(small, color_scheme=scheme)
     if scheme == "light":
         assert serious(page) == []
@@ -346,27 +334,27 @@ def serious(page):
     ]
 
 
-def test_a_telephone_shows_all_of_it(small, opened):
+def test_page_fits_a_phone(small, opened):
     page = opened(small, viewport={"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_without_scripts_the_answer_is_there(small, opened):
+def test_page_without_scripts_has_the_verdict_and_tables(small, opened):
     page = opened(small, script=False)
     text = page.locator("main").inner_text()
-    assert "Yes." in text and "raised SRA by" in text and "Every setting on the test split" in text
-    assert "needs JavaScript" in text
+    assert "Yes." in text and "raised SRA by" in text and "Every setting" in text
+    assert "JavaScript" in text
     assert not page.locator("#browser").is_visible() and page.locator("th button").count() == 0
 
 
-def test_a_browser_that_cannot_unpack_says_so(small, opened):
+def test_browser_without_decompression_gets_an_error_message(small, opened):
     page = opened(small, before="delete window.DecompressionStream")
     page.get_by_role("alert").wait_for()
     assert "DecompressionStream" in page.get_by_role("alert").inner_text()
     assert not page.locator("#browser").is_visible()
 
 
-def test_a_damaged_file_says_so(small, opened, tmp_path):
+def test_damaged_file_gives_an_error_message(small, opened, tmp_path):
     text = small.read_text()
     broken = tmp_path / "report.html"
     broken.write_text(re.sub(r'(id="example-data">.{200}).{200}', r"\1", text))

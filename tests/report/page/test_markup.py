@@ -1,14 +1,15 @@
-"""Text of others is text in a page, whatever it is."""
+"""Untrusted text is escaped in the page, and invisible characters are shown."""
 
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
-from calib.report.page.markup import LONGEST, Html, joined, link_to, tag, visible
+from calib.report.page.markup import MAX_TEXT, joined, link_to, tag, visible
 
 
-class Read(HTMLParser):
+class Reader(HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags, self.text, self.values = [], "", []
@@ -22,28 +23,28 @@ class Read(HTMLParser):
 
 
 def read(markup):
-    parser = Read()
+    parser = Reader()
     parser.feed(markup)
     return parser
 
 
-def test_children_and_attributes_are_escaped_but_for_markup(hostile):
+def test_children_and_attributes_are_escaped_except_markup(hostile):
     for text in hostile:
         found = read(tag("p", text, tag("b", text), title=text))
         assert found.tags == ["p", "b"]
         assert found.text == 2 * visible(text)
-        # An attribute is never cut: it may be the outline of a figure.
-        whole = text if len(text) > LONGEST else visible(text)
+        # Attributes are never shortened: they may be the outline of a figure.
+        whole = text if len(text) > MAX_TEXT else visible(text)
         assert found.values == [("title", whole)]
 
 
-def test_attributes_are_written_as_html_has_them():
+def test_attributes_are_written_as_in_html():
     assert tag("p", class_="a", aria_label="b", hidden=True, open=False, id=None) == (
         '<p class="a" aria-label="b" hidden></p>'
     )
     assert tag("meta", name_="x") == '<meta name="x">'
-    assert isinstance(joined(["a", Html("<b>")]), Html)
-    assert joined(["a<", Html("<b>")]) == "a&lt;<b>"
+    assert isinstance(joined(["a", Markup("<b>")]), Markup)
+    assert joined(["a<", Markup("<b>")]) == "a&lt;<b>"
 
 
 @pytest.mark.parametrize(
@@ -55,19 +56,19 @@ def test_attributes_are_written_as_html_has_them():
         ("می\u200cخواهم 👩\u200d🔬 é", "می\u200cخواهم 👩\u200d🔬 é"),
     ],
 )
-def test_what_cannot_be_seen_is_shown_as_its_escape(text, shown):
+def test_invisible_characters_are_shown_as_escapes(text, shown):
     assert visible(text) == shown
     visible(text).encode()  # no lone surrogate is left
 
 
-def test_very_long_text_says_what_was_left_out():
-    shown = visible("a" * LONGEST + "b" * LONGEST)
-    assert f"[… {LONGEST:,} characters left out …]" in shown
-    assert shown.startswith("a" * (LONGEST // 2) + "\n")
-    assert shown.endswith("\n" + "b" * (LONGEST // 2))
+def test_long_text_is_shortened_with_a_count():
+    shown = visible("a" * MAX_TEXT + "b" * MAX_TEXT)
+    assert f"{MAX_TEXT:,} characters" in shown
+    assert shown.startswith("a" * (MAX_TEXT // 2) + "\n")
+    assert shown.endswith("\n" + "b" * (MAX_TEXT // 2))
 
 
-def test_a_link_has_no_scheme():
+def test_link_has_no_scheme():
     assert link_to(Path("javascript:alert(1)/results.csv")) == (
         "./javascript%3Aalert%281%29/results.csv"
     )

@@ -1,4 +1,4 @@
-"""Pictures of a page: within a budget, each once, and what was done to them is said."""
+"""Images of the page: within a budget, each once, with notes on those shrunk or left out."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calib.report.page.images import RUNGS, packed
+from calib.report.page.images import SIZES, packed
 from calib.util.errors import CalibError
 
 
@@ -20,55 +20,56 @@ def shown(text):
     return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
-def test_small_pictures_keep_every_pixel():
+def test_small_images_are_lossless():
     image = noise(64, 0)
     found = packed([lambda: image], 1_000_000)
     assert found.mime == "image/webp" and not found.notes
     assert shown(found.encoded[0]).convert("RGB").tobytes() == image.tobytes()
 
 
-def test_equal_pictures_are_there_once():
+def test_equal_images_are_stored_once():
     images = [noise(16, 0), noise(16, 1)]
     found = packed([lambda k=k: images[k % 2].copy() for k in range(5)], 1_000_000)
-    assert len(found.encoded) == 2 and found.places == [0, 1, 0, 1, 0]
+    assert len(found.encoded) == 2 and found.indices == [0, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("budget", [400_000, 90_000, 20_000])
-def test_a_budget_is_kept_by_smaller_pictures(budget):
+def test_images_are_shrunk_to_fit_the_budget(budget):
     images = [noise(500, k) for k in range(8)]
     found = packed([lambda k=k: images[k] for k in range(8)], budget)
     assert sum(map(len, found.encoded)) + 8 <= budget
     side = max(shown(found.encoded[0]).size)
-    assert side in [rung[0] for rung in RUNGS]
-    assert found.notes == [f"8 of 8 pictures were shrunk to {side} pixels."]
+    assert side in [rung[0] for rung in SIZES]
+    assert "8 of 8" in found.notes[0] and f"{side} pixels" in found.notes[0]
     assert len(found.encoded) == 8
 
 
-def test_what_fits_at_no_size_is_left_out_and_counted():
+def test_images_that_fit_at_no_size_are_left_out_and_counted():
     images = [noise(200, k) for k in range(6)]
     found = packed([lambda k=k: images[k] for k in range(6)], 2000)
     kept = len(found.encoded)
     assert 0 < kept < 6 and sum(map(len, found.encoded)) <= 2000
-    assert found.places.count(None) == 6 - kept
-    assert f"{6 - kept} pictures are missing: the page would be too large" in found.notes[-1]
+    assert found.indices.count(None) == 6 - kept
+    assert f"{6 - kept} pictures are missing" in found.notes[-1]
 
 
-def test_the_larger_the_budget_the_larger_the_pictures():
+def test_larger_budgets_give_larger_images():
     images = [noise(500, k) for k in range(4)]
     sides = [
         max(shown(packed([lambda k=k: images[k] for k in range(4)], budget).encoded[0]).size)
         for budget in (30_000, 2_000_000)
     ]
-    assert sides[0] < sides[1] == RUNGS[0][0]
+    assert sides[0] < sides[1] == SIZES[0][0]
 
 
-def test_pictures_that_cannot_be_opened_are_counted():
+def test_images_that_cannot_be_opened_are_counted():
     def gone():
         raise OSError("gone")
 
     def refused():
-        raise CalibError("no picture")
+        raise CalibError("not-found", "no picture")
 
     found = packed([gone, lambda: noise(8, 0), refused], 100_000)
-    assert found.places == [None, 0, None]
-    assert found.notes == ["2 pictures could not be opened and are missing."]
+    assert found.indices == [None, 0, None]
+    (note,) = found.notes
+    assert note.startswith("2 pictures")

@@ -1,15 +1,15 @@
-"""Pictures of a finished run are loaded again, or it is said why not."""
+"""Images of a finished run are reloaded, or a note says why not."""
 
 from made_up_run import asked, write_run
 
-from calib.report.page.images import reload_pictures
+from calib.report.page.images import reload_images
 from calib.runs.run import Run
 
 
-def test_pictures_of_queries_and_questions_come_back(tmp_path):
+def test_images_of_queries_and_questions_are_reloaded(tmp_path):
     run = Run.load(write_run(tmp_path / "run"))
     known = {**run.settings, "utility": {"name": "mini", "limit": 4}}
-    found, notes = reload_pictures(run.replace(settings=known))
+    found, notes = reload_images(run.replace(settings=known))
     assert notes == []
     for one in asked():
         again = found.examples[one.id].picture
@@ -18,15 +18,15 @@ def test_pictures_of_queries_and_questions_come_back(tmp_path):
             assert again().tobytes() == one.picture().tobytes()
 
 
-def test_what_cannot_be_loaded_is_said_and_the_rest_is_there(tmp_path):
+def test_images_that_cannot_be_reloaded_are_noted(tmp_path):
     run = Run.load(write_run(tmp_path / "run"))
     data = {**run.settings["data"], "parts": ["nothing"]}
     known = {**run.settings, "data": data, "utility": {"name": "unheard"}}
-    found, notes = reload_pictures(run.replace(settings=known))
+    found, notes = reload_images(run.replace(settings=known))
     assert all(one.picture is None for one in found.examples.values())
-    assert "run is shown without the pictures of its queries" in notes[0]
-    assert "without the pictures of its questions" in notes[1]
+    assert "run " in notes[0] and "queries" in notes[0] and "nothing" in notes[0]
+    assert "questions" in notes[1] and "unheard" in notes[1]
     known = {**run.settings, "utility": {"name": "mini", "limit": "many"}}
-    found, notes = reload_pictures(run.replace(settings=known))
+    found, notes = reload_images(run.replace(settings=known))
     assert any(one.picture for one in found.examples.values() if one.safety)
     assert len(notes) == 1 and "'mini'" in notes[0] and "many" in notes[0]
