@@ -22,14 +22,13 @@ from pathlib import Path
 import openai
 import pytest
 from composing import composed
+from PIL import Image
 from server_thread import data_url
 from shown_commands import ROOT, Block, blocks, commands, commands_in
 from shrinking import shrink
 
 from calib.config.judge import LlmJudge
 from calib.config.schemas import ENTRY_POINTS
-from calib.data.example import pairs as twins
-from calib.data.mini.examples import load as load_mini
 
 COMMANDS = commands()
 BLOCKS = blocks()
@@ -48,7 +47,8 @@ PLACEHOLDERS = {
 
 OTHER_PROGRAM = "not a dependency; "
 NOT_RUN = {
-    "python -m calib.COMMAND GROUP=OPTION GROUP.SETTING=VALUE SETTING=VALUE": "a pattern",
+    "calib COMMAND GROUP=OPTION GROUP.SETTING=VALUE SETTING=VALUE": "a pattern",
+    "python -m calib.COMMAND": "a pattern",
     "python -m calib.NAME": "a pattern",
     "python -m calib.sweep -m model=internvl method=steer,few_shot data=vscbench data.root=PATH": (
         "a multirun; tests/cli/test_command.py"
@@ -98,8 +98,14 @@ def is_added(command):
 
 def is_run(command):
     """Whether a command belongs to calib, and is more than a name in a sentence."""
+    name, _, overrides = long_form(command).partition(" ")
     listed = command in NOT_RUN or is_added(command)
-    return not listed and command.startswith("python -m calib.") and len(command.split(" ")) > 3
+    return not listed and name.startswith("calib.") and overrides != ""
+
+
+def long_form(command):
+    """``calib.sweep ...`` for ``python -m calib.sweep ...`` and for ``calib sweep ...``."""
+    return re.sub(r"^(python -m calib\.|calib )", "calib.", command)
 
 
 # Commands of calib
@@ -137,7 +143,7 @@ def prepared(command, folder, url):
     """The configuration of a command, cut down, and the function that runs it."""
     for placeholder, value in PLACEHOLDERS.items():
         command = command.replace(placeholder, value)
-    name, *overrides = shlex.split(command)[2:]
+    name, *overrides = shlex.split(long_form(command))
     config = composed(name.removeprefix("calib."), *overrides, mandatory=())
     shrink(config, url)
     for finished in [getattr(config, "run", None), *(getattr(config, "runs", None) or [])]:
@@ -202,7 +208,17 @@ def check_python(words):
         assert main.is_relative_to(ROOT) and '__name__ == "__main__"' in main.read_text()
 
 
-CHECKS = {"make": check_make, "pip": check_pip, "export": check_export, "python": check_python}
+def check_calib(words):
+    assert words[0] in ENTRY_POINTS
+
+
+CHECKS = {
+    "calib": check_calib,
+    "make": check_make,
+    "pip": check_pip,
+    "export": check_export,
+    "python": check_python,
+}
 
 
 # Blocks of code
@@ -224,9 +240,9 @@ def test_a_python_block_runs(block, folder, network, client, endpoint):
     clients = []
 
     def send(url):
-        picture = next(pair.safe.picture for pair in twins(load_mini(["image_centric"], limit=1)))
+        picture = Image.new("RGB", (64, 64), "red")
         text = block.text.replace("http://127.0.0.1:8000/v1", url)
-        text = text.replace("data:image/png;base64,...", data_url(picture()))
+        text = text.replace("data:image/png;base64,...", data_url(picture))
         clients.append(run_python(text, block.page)["client"])
 
     client.send = send
