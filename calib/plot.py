@@ -28,20 +28,19 @@ def main(config: PlotConfig) -> None:
     runs = Run.load_many(config.runs)
     out = runs[0].folder if config.out is None else home_expanded(config.out)
     drawn: list[str] = []
-    without_data: dict[str, str] = {}
-    failed: dict[str, str] = {}
-    code = "missing-value"
-    bug: Exception | None = None
+    without_data: dict[str, CalibError] = {}
+    failed: dict[str, CalibError] = {}
+    bugs: dict[str, Exception] = {}
     for name in names:
         try:
             figure = FIGURES[name](runs, config.columns or NATURAL_COLUMNS[name])
             paths = save(figure, out / name, formats)
         except NotDrawn as error:
-            without_data[name], code = str(error), error.code
+            without_data[name], codes[name] = str(error), error.code
         except CalibError as error:
-            failed[name], code = str(error), error.code
+            failed[name], codes[name] = str(error), error.code
         except Exception as error:
-            failed[name], bug = repr(error), bug or error
+            bugs[name] = error
         else:
             drawn.append(name)
             for path in paths:
@@ -50,12 +49,14 @@ def main(config: PlotConfig) -> None:
     for name, reason in without_data.items() if only_reported else ():
         print(terminal_safe(f"not drawn: {name}: {reason}"))
     errors = failed if only_reported else without_data | failed
-    message = "\n".join(f"{name} was not drawn: {reason}" for name, reason in errors.items())
-    if bug is not None:
+    reasons = {name: repr(bug) for name, bug in bugs.items()}
+    reasons |= {name: str(error) for name, error in errors.items()}
+    message = "\n".join(f"{name} was not drawn: {reason}" for name, reason in reasons.items())
+    for bug in bugs.values():
         bug.add_note(message)
         raise bug
-    if errors:
-        raise CalibError(code, message)
+    for error in errors.values():
+        raise CalibError(error.code, message)
 
 
 if __name__ == "__main__":
