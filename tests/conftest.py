@@ -1,4 +1,4 @@
-"""Environment variables, set before a test imports torch or transformers; marks; shared fixtures."""
+"""Environment variables for torch and transformers, marks by folder, and shared fixtures."""
 
 import os
 
@@ -21,9 +21,13 @@ MARKS = {
     "serving": "servers",
     "commands/test_serve.py": "servers",
     "commands": "slow",
+    "data/dualbench/test_rendered_set.py": "slow",
     "engine/test_families.py": "slow",
+    "engine/test_reference_logits.py": "slow",
     "engine/test_sites.py": "slow",
     "experiments/test_experiments.py": "slow",
+    "methods/test_every_method.py": "slow",
+    "methods/test_mixed_rows.py": "slow",
     "report/page/test_in_chromium.py": "browser",
 }
 """Marks of all tests in a folder or a file; `make test-fast` leaves them out."""
