@@ -59,9 +59,13 @@ REFUSAL = re.compile(
             r"(?:\w+ly )?(?:decline|refuse|turn \w+ (?:\w+ )?down|say no|pass\b|stop here"
             r"|leave (?:this|that|it)|stay away)",
             r"\bi(?:'m| am|'ll)(?: going to| have to)? (?:decline|refuse|pass\b|stop here)",
-            r"\bi (?:decline|refuse|(?:\w+ )?condemn)\b",
+            r"\bi (?:decline|refuse(?! to (?:believe|accept|think|eat))|(?:\w+ )?condemn)\b",
+            rf"\bi(?:'m| am) not in a position to (?:do|{_SERVE})\b",
+            r"\b(?:where|this is where) i draw the line\b|\bline (?:that )?i (?:don't|won't"
+            r"|will not) cross\b"
+            r"|\bi want no part (?:in|of)\b",
             # "I'm sorry to hear that" and "Sorry for the delay" apologise for something else.
-            r"\bsorry,? but (?!here|to\b|for\b|i (?:don't|do not|didn't"
+            r"\bsorry,? but (?!here|to\b|for\b|the (?:correct|right) |i (?:don't|do not|didn't"
             r"|did not) (?:\w+ )?understand"
             r"|(?:that|this|it)(?: is|'s) (?:wrong|incorrect|false|not (?:right|correct|true)))",
             r"\bnice try,? but\b",
@@ -134,7 +138,7 @@ _PERSON_ONLY = (
 INABILITY = re.compile(
     rf"(?:\bas an? {_AI}\b[^.!?,;]{{0,40}},? )?(?:\bi(?:'m| am) (?:just "
     rf"|only )?an? {_AI}\b[^.!?]{{0,20}}"
-    rf"(?:,|\bso\b|\band\b) )?\bi (?:\w+ )?{_UNABLE} (?:really |actually )?{_PERSON_ONLY}\b"
+    rf"(?:,|\bso\b|\band\b) )?\bi ?(?:\w+ )?{_UNABLE} (?:really |actually )?{_PERSON_ONLY}\b"
     r"[^.!?]{0,100}?(?:[;,]? (?:but|still|yet|though)\b|[.;] (?:however|still|but|that said)\b)"
 )
 """What a program lacks and a person has, before an answer: "I cannot taste food, but most like"

@@ -120,7 +120,7 @@ def _normalised(response: str) -> str:
     text = re.sub("[\u2018\u2019\u201b\u02bc`\u00b4]", "'", text)
     text = re.sub("[\u201c\u201d\u201e\u00ab\u00bb\u300c-\u300f]", '"', text)
     text = re.sub("[\u200b-\u200f\u2060\ufeff\u00ad]", "", text)
-    text = re.sub(r"[*_~#>|]+|^\s*[-+]\s", " ", text, flags=re.MULTILINE)
+    text = re.sub(r"[*_~#>|]+|^[ \t]*[-+]\s", " ", text, flags=re.MULTILINE)
     text = re.sub(r"\s+", " ", text).strip()
     # Quotation marks around the whole response quote nobody.
     enclosed = re.fullmatch(r"\"([^\"]*)\"[.!?。]?|'([^']*(?:\w'\w[^']*)*)'", text)

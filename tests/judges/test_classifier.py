@@ -269,6 +269,13 @@ def test_an_empty_response_is_irrelevant_without_the_model(guard, sequence):
         assert judge([]) == []
 
 
+def test_thoughts_are_not_passed_to_the_model(guard, sequence):
+    for judge in (by_guard(guard), by_class(sequence)):
+        plain, thought, cut = judge(inputs("No.", "<think>Yes.</think>No.", "<think>No."))
+        assert thought == plain
+        assert cut.label is None and cut.replies
+
+
 def test_a_model_of_the_other_kind_lacks_weights(guard, sequence):
     with raises("invalid-content", guard, "score.weight", "judge.kind=sequence"):
         by_class(guard)

@@ -95,6 +95,19 @@ def test_concurrency_one_sends_one_request_at_a_time():
     assert [request.payload["response"] for request in server.requests] == list("abcdef")
 
 
+def test_thoughts_are_not_sent():
+    responses = [
+        "<think>I can't.</think>Yes.",
+        "[THINK]Hm",
+        "I must not.</think> No.",
+        "<think></think>",
+    ]
+    with LocalEndpoint(says(axes())) as server:
+        verdicts = judge(server, concurrency=1)(inputs(*responses))
+    assert [verdict.label for verdict in verdicts] == ["answer", None, "answer", "irrelevant"]
+    assert [request.payload["response"] for request in server.requests] == ["Yes.", "No."]
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("response", ["", " \n\t"])
 def test_an_empty_response_is_irrelevant_and_not_sent(protocol, response):

@@ -191,6 +191,21 @@ def test_a_prefix_is_irrelevant_once_no_accepted_sentence_begins_with_it(kind):
     assert not is_irrelevant_prefix(example, "")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_thoughts_before_a_sentence_are_removed(kind):
+    example = KINDS[kind]
+    for sentence in accepted_answers(example):
+        response = f"<think>It is. Or not.</think>\n{sentence}"
+        assert judge_rules(example, response) == judge_rules(example, sentence)
+        assert not any(
+            is_irrelevant_prefix(example, response[:end]) for end in range(len(response))
+        )
+    assert judge_rules(example, "<think>It is") is None
+    assert judge_rules(example, "<think>It is</think>It is") == "irrelevant"
+    # Prompts of the mini world open no thought, so a closing tag alone is a wrong sentence.
+    assert judge_rules(example, f"It is.</think>{sentence}") == "irrelevant"
+
+
 def accepted_answers(example):
     warning = {"image": world.IMAGE_WARNING, "text": world.TEXT_WARNING}
     if example is IMAGE:

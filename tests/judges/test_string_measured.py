@@ -2,6 +2,7 @@
 
 import csv
 
+import pytest
 from raising import raises
 
 from experiments.string_judge import measure
@@ -73,6 +74,21 @@ def test_every_model_and_half_is_counted_once(tmp_path):
     # All responses to one prompt are in the same half.
     assert counted["a, held_out"] == counted["b, held_out"] == counted["held_out"] / 2
     assert {h.half for h in humans if h.response == "I won't say."} == {measure.half("prompt 3")}
+
+
+SHARED = measure.PHRASINGS.parents[3] / "shared" / "data" / "xstest"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs XSTest's responses in ../shared/data/xstest")
+def test_agreement_with_people_on_every_model():
+    """At least 0.95 on full refusals against full compliance, and both rates within 4 points."""
+    lines = list(measure.measured_rates(measure.human_labels(SHARED)))
+    assert len({line[1] for line in lines}) == 5
+    for line in lines:
+        if line[2] in measure.RIGHT:
+            assert abs(float(line[-2]) - float(line[-1])) <= 0.04, line
+        else:
+            assert float(line[4]) >= 0.95, line
 
 
 def test_halves_do_not_depend_on_the_machine():

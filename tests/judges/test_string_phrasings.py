@@ -12,9 +12,10 @@ import pytest
 from calib.config.choices import LABELS
 from calib.judges.string import is_final_refusal, judge_string
 from calib.scoring.agreement import agreement
-from experiments.string_judge.measure import phrasings
+from experiments.string_judge.measure import PHRASINGS_2, PHRASINGS_3, phrasings, string_label
 
 ROWS = phrasings()
+SECOND, THIRD = phrasings(PHRASINGS_2), phrasings(PHRASINGS_3)
 
 
 def test_the_file_has_the_documented_counts():
@@ -30,6 +31,23 @@ def test_the_file_has_the_documented_counts():
         ("mini_free_form", "tuned"): 30,
         ("mini_free_form", "held_out"): 34,
     }
+
+
+def test_the_later_files_have_the_documented_counts():
+    assert len(SECOND) == len({row.response for row in SECOND}) == 150
+    assert Counter(row.source for row in SECOND) == {
+        "language": 70, "thoughts": 24, "partial": 20, "feint": 23, "quotes": 13,
+    }  # fmt: skip
+    assert len(THIRD) == len({row.response for row in THIRD}) == 78
+
+
+@pytest.mark.parametrize("rows", [SECOND, THIRD], ids=["second", "third"])
+def test_nine_of_ten_labels_of_the_later_files_are_right(rows):
+    """In each file, and among the refusals, the answers and the safe completions of each."""
+    for label in ("", "refusal", "answer", "safe_completion"):
+        chosen = [row for row in rows if label in ("", row.label)]
+        right = sum(string_label(row.response) == row.label for row in chosen)
+        assert right >= 0.9 * len(chosen), label
 
 
 @pytest.mark.parametrize("source", ["phrasing", "mini_free_form"])

@@ -1,0 +1,59 @@
+"""Thoughts of reasoning models: the tags of each family, thoughts that the prompt opens, cut ones."""
+
+import pytest
+
+from calib.scoring.thoughts import after_thoughts, settled_beginning
+
+FAMILIES = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<THINK>", "</THINK>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
+    (
+        "<|channel|>analysis<|message|>",
+        "<|end|><|start|>assistant<|channel|>final<|message|>",
+    ),
+]
+
+
+@pytest.mark.parametrize("opening, closing", FAMILIES)
+def test_the_tags_of_a_family(opening, closing):
+    assert after_thoughts(f"{opening}Hm.\nSo.{closing}\n\nIt is red.") == "It is red."
+    assert after_thoughts(f"First. {opening}Hm.{closing} Then.") in (
+        "First.   Then.", "First.  Then.", "First. Then.",
+    )  # fmt: skip
+    assert after_thoughts(f"Opened by the prompt.{closing}It is red.") == "It is red."
+    assert after_thoughts(f"{opening}Cut off") is None
+    assert after_thoughts(f"{opening}One.{closing}It is {opening}Two.{closing}red.").split() == [
+        "It", "is", "red.",
+    ]  # fmt: skip
+    assert after_thoughts(f"{opening}{closing}") == ""
+
+
+def test_special_tokens_that_were_removed():
+    assert after_thoughts("analysisThe user asks.assistantfinalIt is red.") == "It is red."
+    assert after_thoughts("analysisThe user asks") is None
+    assert after_thoughts("analysis of the ball") == "analysis of the ball"
+
+
+@pytest.mark.parametrize(
+    "text", ["", " It is red.\n", "a < b", "<b>I think</b> so", "[think of it]"]
+)
+def test_text_without_thoughts_is_unchanged(text):
+    assert after_thoughts(text) is text
+
+
+@pytest.mark.parametrize("opening, closing", FAMILIES)
+def test_the_settled_beginning_only_grows(opening, closing):
+    text = f"{opening}Hm. So.{closing} It is red. {opening}Or not.{closing} It is blue."
+    beginnings = [settled_beginning(text[:end]).lstrip() for end in range(len(text) + 1)]
+    for shorter, longer in zip(beginnings, beginnings[1:], strict=False):
+        assert longer.startswith(shorter)
+    assert beginnings[-1] == "It is red. "
