@@ -36,9 +36,9 @@ def main(config: PlotConfig) -> None:
             figure = FIGURES[name](runs, config.columns or NATURAL_COLUMNS[name])
             paths = save(figure, out / name, formats)
         except NotDrawn as error:
-            without_data[name], codes[name] = str(error), error.code
+            without_data[name] = error
         except CalibError as error:
-            failed[name], codes[name] = str(error), error.code
+            failed[name] = error
         except Exception as error:
             bugs[name] = error
         else:
@@ -50,13 +50,13 @@ def main(config: PlotConfig) -> None:
         print(terminal_safe(f"not drawn: {name}: {reason}"))
     errors = failed if only_reported else without_data | failed
     reasons = {name: repr(bug) for name, bug in bugs.items()}
-    reasons |= {name: str(error) for name, error in errors.items()}
+    reasons |= {name: str(problem) for name, problem in errors.items()}
     message = "\n".join(f"{name} was not drawn: {reason}" for name, reason in reasons.items())
     for bug in bugs.values():
         bug.add_note(message)
         raise bug
-    for error in errors.values():
-        raise CalibError(error.code, message)
+    for problem in errors.values():
+        raise CalibError(problem.code, message)
 
 
 if __name__ == "__main__":
