@@ -1,4 +1,4 @@
-"""What figures are drawn from, made up: rates are given, the rest is as a finished run's."""
+"""Synthetic runs with given rates, and checks of the figures drawn from them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,25 +7,24 @@ from calib.runs.run import Run
 from calib.scoring.results import ALL, BASELINE, Result
 
 
-def rate(place, value, half=0.05, n=100):
-    """``place`` is (method, layer, strength, split, dataset, variant, category, metric)."""
-    return Result(*place, value, max(-1.0, value - half), min(1.0, value + half), n)
+def rate(key, value, half=0.05, n=100):
+    """``key`` is (method, layer, strength, split, dataset, variant, category, metric)."""
+    return Result(*key, value, max(-1.0, value - half), min(1.0, value + half), n)
 
 
 def cell(method, layer, strength, rates, split="test", **kwargs):
-    """``rates`` by (dataset, metric), or by (dataset, variant, category, metric)."""
-    found = []
-    for place, value in rates.items():
-        dataset, *slices, metric = place
-        where = (dataset, *(slices or (ALL, ALL)), metric)
-        found.append(rate((method, layer, strength, split, *where), value, **kwargs))
-    return found
+    """Results of a setting; ``rates`` are by (dataset, metric), or with variant and category."""
+    results = []
+    for (dataset, *slices, metric), value in rates.items():
+        key = (dataset, *(slices or (ALL, ALL)), metric)
+        results.append(rate((method, layer, strength, split, *key), value, **kwargs))
+    return results
 
 
 def safety(sra, utility=None, parts=("image_centric", "text_centric", ALL)):
-    """SRA and both its sides of each part, and utility."""
-    found = {(part, metric): sra for part in parts for metric in ("SRA", "SRA_u", "SRA_s")}
-    return found if utility is None else found | {("utility", "utility"): utility}
+    """SRA and both its sides for each part, and utility."""
+    rates = {(part, metric): sra for part in parts for metric in ("SRA", "SRA_u", "SRA_s")}
+    return rates if utility is None else rates | {("utility", "utility"): utility}
 
 
 def chosen(method, layer=None, strength=1.0):
@@ -43,7 +42,7 @@ def run(results, points=(), name="run", model="model", folder=None):
 
 
 def swept(methods=("steer",), name="run", model="model", before=0.6, utility=0.9, gain=0.1):
-    """Each of ``methods`` at layer 3 and strength 1, better than uncalibrated by ``gain``."""
+    """A run of ``methods`` at layer 3 and strength 1, better than uncalibrated by ``gain``."""
     results = cell(BASELINE, None, 0.0, safety(before, utility))
     for k, method in enumerate(methods):
         results += cell(method, 3, 1.0, safety(before + gain + k / 100, utility))
@@ -66,14 +65,14 @@ def nothing_is_cut_off(figure):
 
 
 def smallest_text(figure):
-    """In points."""
+    """The smallest font size, in points."""
     from matplotlib.text import Text
 
     return min(t.get_fontsize() for t in figure.findobj(Text) if t.get_text() and t.get_visible())
 
 
 def never_mathematics(figure):
-    """Whether no name is read as a formula."""
+    """Whether no text is set as a formula."""
     from matplotlib.text import Text
 
     shown = [text for text in figure.findobj(Text) if text.get_text()]
@@ -81,11 +80,11 @@ def never_mathematics(figure):
 
 
 def texts(figure):
-    """Everything that is written outside the axes."""
-    said = [text.get_text() for text in figure.texts]
+    """All text outside the axes."""
+    parts = [text.get_text() for text in figure.texts]
     for legend in figure.legends:
-        said += [legend.get_title().get_text(), *(text.get_text() for text in legend.get_texts())]
-    return " ".join(said).replace("\n", " ")
+        parts += [legend.get_title().get_text(), *(text.get_text() for text in legend.get_texts())]
+    return " ".join(parts).replace("\n", " ")
 
 
 HOSTILE = "$\\frac{x$\x1b[31m" + "\u202ecategory" * 9
