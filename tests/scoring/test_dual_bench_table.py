@@ -80,7 +80,8 @@ def responses(safety, refusal, safe_completion, answer):
     given += ["irrelevant"] * (EACH - len(given))
     return [
         Judged(
-            "none", None, 0.0, f"{safety}{k}", f"{safety}{k}", "dual_use", "typed", "S1", "test", safety, label, None, None,
+            "none", None, 0.0, f"{safety}{k}", f"{safety}{k}", "dual_use", "typed", "S1", "test",
+            safety, label, None, None,
         )
         for k, label in enumerate(given)
     ]  # fmt: skip

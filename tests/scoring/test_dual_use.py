@@ -17,7 +17,10 @@ LABELS = dict(r="refusal", s="safe_completion", a="answer", i="irrelevant", b="b
 def responses(labels, variant="original", safety="unsafe"):
     """One response per letter, each to its own rendering (pair): 0, 1, 2 ..."""
     return [
-        Judged("steer", 3, 1.5, f"{variant}/{safety}/{k}", str(k), "dual_use", variant, "weapons", "test", safety, LABELS[letter], None, None)
+        Judged(
+            "steer", 3, 1.5, f"{variant}/{safety}/{k}", str(k), "dual_use", variant, "weapons",
+            "test", safety, LABELS[letter], None, None,
+        )
         for k, letter in enumerate(labels)
     ]  # fmt: skip
 

@@ -20,7 +20,10 @@ from calib.scoring.judged import (
 def responses(labels, pairs, **changes):
     """One unsafe response per letter: r(efusal), a(nswer), i(rrelevant)."""
     names = {"r": "refusal", "a": "answer", "i": "irrelevant"}
-    row = Judged("steer", 3, 1.0, "", None, "text_centric", "original", "c", "test", "unsafe", None, None, None)  # fmt: skip
+    row = Judged(
+        "steer", 3, 1.0, "", None, "text_centric", "original", "c", "test", "unsafe",
+        None, None, None,
+    )  # fmt: skip
     return [
         replace(row, example_id=str(k), pair=pair, label=names[letter], **changes)
         for k, (letter, pair) in enumerate(zip(labels, pairs, strict=True))

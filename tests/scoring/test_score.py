@@ -14,7 +14,10 @@ from calib.scoring.score import score
 
 
 def judged(example_id="0", dataset="image_centric", safety="unsafe", label="refusal", **changes):
-    row = Judged("steer", 3, 1.5, example_id, None, dataset, "drawn", "weapons", "test", safety, label, None, None)  # fmt: skip
+    row = Judged(
+        "steer", 3, 1.5, example_id, None, dataset, "drawn", "weapons", "test", safety,
+        label, None, None,
+    )  # fmt: skip
     return replace(row, **changes)
 
 

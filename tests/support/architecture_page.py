@@ -17,7 +17,7 @@ ROW, WIDTH = 34, 720
 
 
 def rooms() -> list[list[str]]:
-    """The layers of the import contract, from the doors down (the console script is one of them)."""
+    """The layers of the import contract, from the doors (without the console script) down."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (contract,) = config["tool"]["importlinter"]["contracts"]
     layers = [[name.strip() for name in layer.split("|")] for layer in contract["layers"]]

@@ -14,7 +14,6 @@ from calib.interventions.intervention import BASELINE, Setting
 from calib.judges.judge import Verdict
 from calib.judges.rules import RULES
 from calib.runs.judging import Judging, judge_rows
-from calib.runs.run_files import LABELS_FILE, write_labels
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
     operating_point_records,
@@ -22,7 +21,14 @@ from calib.runs.operating_points import (
 )
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import ROWS_FILE, RowStore
-from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, RESULTS_FILE, write_examples
+from calib.runs.run_files import (
+    CONFIG_FILE,
+    EXAMPLES_FILE,
+    LABELS_FILE,
+    RESULTS_FILE,
+    write_examples,
+    write_labels,
+)
 from calib.scoring.results import write_results
 from calib.scoring.score import in_order, score
 

@@ -33,7 +33,7 @@ def with_effects(fitted, **changes):
 
 
 def projections(fitted):
-    """Projections of 40 validation examples per side, whose means differ by 1, and 10 train ones."""
+    """Projections of 40 validation and 10 train examples per side; the means differ by 1."""
     spread = np.linspace(-1, 1, 40)
     rows = [spread + 0.6, spread - 0.4, np.full(10, 9.0)]
     sides = ["positive"] * 40 + ["negative"] * 40 + ["positive"] * 10
