@@ -342,7 +342,7 @@ def _any_of(patterns: tuple[tuple[str, ...], ...]) -> str:
     return plain_script("|".join(pattern for of_language in patterns for pattern in of_language))
 
 
-REFUSAL_ABROAD = _any_of(tuple(language.refusal for language in _LANGUAGES))
-WARNING_ABROAD = _any_of(tuple(language.warning for language in _LANGUAGES))
-UNSEEN_PICTURE_ABROAD = _any_of(tuple(language.unseen_picture for language in _LANGUAGES))
-BARE_NO_ABROAD = plain_script("nein|non|não|нет|不行|不可以|不|لا|نہیں|नहीं|না|いいえ|だめです")
+FOREIGN_REFUSAL = _any_of(tuple(language.refusal for language in _LANGUAGES))
+FOREIGN_WARNING = _any_of(tuple(language.warning for language in _LANGUAGES))
+FOREIGN_UNSEEN_PICTURE = _any_of(tuple(language.unseen_picture for language in _LANGUAGES))
+FOREIGN_BARE_NO = plain_script("nein|non|não|нет|不行|不可以|不|لا|نہیں|नहीं|না|いいえ|だめです")

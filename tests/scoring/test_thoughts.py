@@ -1,4 +1,4 @@
-"""Thoughts of reasoning models: the tags of each family, thoughts that the prompt opens, cut ones."""
+"""Thoughts of reasoning models: tags by family, thoughts opened by the prompt, cut thoughts."""
 
 import pytest
 
