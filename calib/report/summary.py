@@ -62,7 +62,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     paths written, by what they contain. Lines have at most 100 columns unless a path is longer.
     Raises CalibError if a setting has no judged response on test.
     """
-    method = next((one for one in run.methods if not one.reference), None)
+    method = next((m for m in run.methods if not m.reference), None)
     choice = method.choice if method else kept_baseline(run)
     change = change_between(run, choice.baseline, choice.point)
     lines = ["", f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
@@ -80,7 +80,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     lines += ["", *textwrap.wrap(sentence, WIDTH)]
     if change.rate == "SRA" and change.queries and not choice.kept_baseline:
         lines += textwrap.wrap(change.queries.power(), WIDTH)
-    reference = next((one for one in run.methods if one.reference), None)
+    reference = next((m for m in run.methods if m.reference), None)
     prompt = prompt_only_setting(reference) if reference else None
     if prompt is not None:
         lines += ["", *_prompt_comparison(run, prompt, choice.point)]

@@ -38,8 +38,8 @@ RATES = {name: _LABELS[name] for name in ("SRA", "SRA_u", "SRA_s", "utility")}
 
 def rate_at(point: Point, rate: str) -> Interval | None:
     """Return one of RATES of ``point``; None if utility was not measured."""
-    found: Interval | None = getattr(point, rate.lower())
-    return found
+    value: Interval | None = getattr(point, rate.lower())
+    return value
 
 
 # Changes between two settings
@@ -127,7 +127,7 @@ class MethodVerdict:
 
     @cached_property
     def change(self) -> SettingChange:
-        """From the uncalibrated model to the method's operating point."""
+        """The change from the uncalibrated model to the method's operating point."""
         return change_between(self.run, self.run.baseline, self.method.tested)
 
     @cached_property

@@ -21,6 +21,7 @@ from calib.report.figures.style import (
     SKY,
     YELLOW,
     draw_legend,
+    rows_of_panels,
     short_name,
     write_title,
 )
@@ -114,22 +115,9 @@ def _row(
 
 def _panels(columns: int, rows: Sequence[Sequence[_Panel]]) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure and the axes of each row of panels, side by side if there is room."""
-    heights = [max(map(_height, row)) for row in rows]
     wide = max(map(len, rows)) > 1 and (columns == 2 or all(map(_share_categories, rows)))
-    if not wide:
-        heights = [_height(panel) for row in rows for panel in row]
-    size = (COLUMN_INCHES[columns], 0.5 + sum(height + 0.5 for height in heights))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(
-        len(heights), 2 if wide else 1, squeeze=False, height_ratios=[h + 0.1 for h in heights]
-    )
-    if not wide:
-        rest = iter(grid[:, 0])
-        return figure, [[next(rest) for _ in row] for row in rows]
-    for axes, row in zip(grid, rows, strict=True):
-        for unused in axes[len(row) :]:
-            unused.remove()
-    return figure, [list(axes[: len(row)]) for axes, row in zip(grid, rows, strict=True)]
+    heights = [[_height(panel) for panel in row] for row in rows]
+    return rows_of_panels(heights, wide, COLUMN_INCHES[columns], title=0.5, labels=0.5)
 
 
 def _share_categories(row: Sequence[_Panel]) -> bool:

@@ -14,7 +14,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
-from calib.report.figures.style import BLACK, BLUE, draw_legend, short_name, write_title
+from calib.report.figures.style import (
+    BLACK,
+    BLUE,
+    draw_legend,
+    rows_of_panels,
+    short_name,
+    write_title,
+)
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL
@@ -155,22 +162,11 @@ def draw(
 
 def _panels(columns: int, methods: Sequence[Sequence[LayerMap]]) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure and the axes of each method's maps, side by side over two columns."""
-    heights = [min(_MAX_HEIGHT, max(0.7, 0.15 * len(maps[0].layers))) for maps in methods]
     wide = columns == 2 and any(len(maps) > 1 for maps in methods)
-    if not wide:
-        heights = [h for h, maps in zip(heights, methods, strict=True) for _ in maps]
-    size = (COLUMN_INCHES[columns], 0.45 + sum(height + 0.62 for height in heights))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(
-        len(heights), 2 if wide else 1, squeeze=False, height_ratios=[h + 0.1 for h in heights]
-    )
-    if not wide:
-        rest = iter(grid[:, 0])
-        return figure, [[next(rest) for _ in maps] for maps in methods]
-    for row, maps in zip(grid, methods, strict=True):
-        for axes in row[len(maps) :]:
-            axes.remove()
-    return figure, [list(row[: len(maps)]) for row, maps in zip(grid, methods, strict=True)]
+    heights = [
+        [min(_MAX_HEIGHT, max(0.7, 0.15 * len(each.layers))) for each in maps] for maps in methods
+    ]
+    return rows_of_panels(heights, wide, COLUMN_INCHES[columns], title=0.45, labels=0.62)
 
 
 def _value_text(layer_map: LayerMap, value: float) -> str:

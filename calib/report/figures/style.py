@@ -55,6 +55,30 @@ def write_title(figure: Figure, text: str, models: Sequence[str]) -> None:
     title.set_fontsize(9 * min(1, room))
 
 
+def rows_of_panels(
+    heights: Sequence[Sequence[float]], wide: bool, width: float, title: float, labels: float
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure and the axes of rows of one or two panels, from the panels' heights.
+
+    If ``wide``, the panels of a row are side by side, else below each other. ``width`` is that of
+    the figure, ``title`` the height of its title and ``labels`` the height of the labels of each
+    line of panels; all in inches.
+    """
+    lines = [max(row) for row in heights] if wide else [h for row in heights for h in row]
+    size = (width, title + sum(height + labels for height in lines))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(
+        len(lines), 2 if wide else 1, squeeze=False, height_ratios=[h + 0.1 for h in lines]
+    )
+    if not wide:
+        rest = iter(grid[:, 0])
+        return figure, [[next(rest) for _ in row] for row in heights]
+    for axes, row in zip(grid, heights, strict=True):
+        for unused in axes[len(row) :]:
+            unused.remove()
+    return figure, [list(axes[: len(row)]) for axes, row in zip(grid, heights, strict=True)]
+
+
 def draw_legend(
     figure: Figure, axes: Iterable[Axes], notes: Iterable[str] = (), beside: bool = False
 ) -> None:

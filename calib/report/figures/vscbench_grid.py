@@ -32,7 +32,7 @@ class _Rate(NamedTuple):
     name: str
     dataset: str
     metrics: tuple[str, ...]
-    """Of these, the first that was measured is drawn."""
+    """Candidates; the first that was measured is drawn."""
     colour: str
     marker: str
 

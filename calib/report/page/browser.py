@@ -23,7 +23,7 @@ VERDICTS = (*LABELS, "right", "wrong", "not judged")
 FINISH_REASONS = ("stop", "length", "cut", "blocked")
 SAFETIES = ("unsafe", "safe", None)
 NO_PICTURE, PICTURE_MISSING = -1, -2
-"""In place of a picture's number: the example has none, or it is not in the page."""
+"""Values in place of a picture's number: the example has none, or it is not in the page."""
 _MAX_TEXT = 10_000_000
 """Maximum number of characters of the compressed texts; examples are left out until they fit."""
 _PICTURE_FIELD = 9

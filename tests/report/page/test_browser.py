@@ -39,9 +39,9 @@ def test_every_test_example_has_its_response_at_every_strength(run, made):
     (method,) = data["runs"][0]["methods"]
     assert method["stops"] == ["−1", "0", "+1", "+2"]
     assert (method["base"], method["first"], method["chosen"]) == (1, 2, 2)
-    found = {row["id"]: row for row in rows(data)}
-    assert set(found) == {each.id for each in run.examples.values() if each.split == "test"}
-    unsafe = found["q7"]  # unsafe, of the odd pair 3
+    result = {row["id"]: row for row in rows(data)}
+    assert set(result) == {each.id for each in run.examples.values() if each.split == "test"}
+    unsafe = result["q7"]  # unsafe, of the odd pair 3
     assert unsafe["base"] == ("Here is how, at 0.", "answer", 0, 0, None)
     assert [(cell[0], *cell[1:3]) for cell in unsafe["cells"][0]] == [
         ("Here is how, at -1.", "answer", 0),
@@ -49,7 +49,7 @@ def test_every_test_example_has_its_response_at_every_strength(run, made):
         (made.refuses, "refusal", 1),
         (made.refuses, "refusal", 1),
     ]
-    question = found["u1"]
+    question = result["u1"]
     assert question["safety"] == 2 and question["answer"] == "red"
     assert [cell[1] for cell in question["cells"][0]] == ["right", "right", "right", "wrong"]
 
@@ -73,8 +73,8 @@ def test_changed_examples_come_first_and_a_note_counts_them(run):
 def test_runs_share_the_limit(made, tmp_path):
     some = [made.run(tmp_path / name, made.examples(count)) for name, count in
             (("a", 40), ("b", 10))]  # fmt: skip
-    found = opened(browser(some, 30, True, ROOM))
-    counts = [sum(row[0] == k for row in found["examples"]) for k in (0, 1)]
+    result = opened(browser(some, 30, True, ROOM))
+    counts = [sum(row[0] == k for row in result["examples"]) for k in (0, 1)]
     assert counts == [22, 8]
 
 
@@ -85,9 +85,9 @@ def test_examples_are_left_out_until_the_page_is_small_enough(made, tmp_path):
         return "".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=400))
 
     run = made.run(tmp_path / "run", made.examples(80), response=response)
-    found = browser([run], 2000, True, 30_000)
-    assert 1 < found.shown < found.total and len(found.data) <= 30_000
-    assert "size" in found.notes[0]
+    result = browser([run], 2000, True, 30_000)
+    assert 1 < result.shown < result.total and len(result.data) <= 30_000
+    assert "size" in result.notes[0]
 
 
 def test_pictures_are_numbered_and_missing_ones_are_marked(made, tmp_path):
@@ -117,21 +117,21 @@ def test_prompt_changed_by_a_method_is_included(run):
     run.responses["1/q7"]["system"] = "Think."
     run.responses["1/q7"]["demonstrations"] = 2
     run.responses["2/q7"]["finish"] = "length"
-    one = next(row for row in rows(opened(browser([run], 2000, True, ROOM)))
-               if row["id"] == "q7")  # fmt: skip
+    examples = rows(opened(browser([run], 2000, True, ROOM)))
+    example = next(row for row in examples if row["id"] == "q7")
     sent = "System: Think.\n\n[2 demonstrations]\n\nQuery number 3? Be careful."
-    assert [cell[4] for cell in one["cells"][0]] == [None, None, sent, None]
-    assert [cell[3] for cell in one["cells"][0]] == [0, 0, 0, 1]
+    assert [cell[4] for cell in example["cells"][0]] == [None, None, sent, None]
+    assert [cell[3] for cell in example["cells"][0]] == [0, 0, 0, 1]
 
 
 def test_blocked_and_unjudged_responses_differ(run):
     run.responses["0/q7"]["finish"] = "blocked"
     changed = {"0/q7": "blocked", "1/q7": None}
     labelled = [replace(row, label=changed.get(row.row, row.label)) for row in run.rows]
-    found = rows(opened(browser([run.replace(rows=labelled)], 2000, True, ROOM)))
-    one = next(row for row in found if row["id"] == "q7")
-    assert one["base"][1:4] == ("blocked", 1, 3)
-    assert one["cells"][0][2][1:3] == ("not judged", -1)
+    result = rows(opened(browser([run.replace(rows=labelled)], 2000, True, ROOM)))
+    example = next(row for row in result if row["id"] == "q7")
+    assert example["base"][1:4] == ("blocked", 1, 3)
+    assert example["cells"][0][2][1:3] == ("not judged", -1)
 
 
 @pytest.mark.parametrize("method", ["steer", "none"])
@@ -141,9 +141,8 @@ def test_weakest_setting_is_shown_first_if_the_uncalibrated_model_was_kept(made,
         points = [{"method": "none", "layer": None, "strength": 0.0, "strength_means": ""}]
         (run.folder / "operating_points.json").write_text(json.dumps(points))
         run = run.replace(operating_points=points)
-    (found,) = opened(browser([run], 2000, True, ROOM))["runs"]
-    if method == "none":
-        assert found["methods"] == []
-    else:
-        (one,) = found["methods"]
-        assert (one["kept"], one["chosen"], one["stops"][one["first"]]) == (True, -1, "−1")
+    (own,) = opened(browser([run], 2000, True, ROOM))["runs"]
+    assert len(own["methods"]) == (method != "none")
+    for shown in own["methods"]:
+        assert shown["kept"] and shown["chosen"] == -1
+        assert shown["stops"][shown["first"]] == "−1"

@@ -14,7 +14,7 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/19
 
 
 def test_ids_and_references_are_prefixed():
-    found = inline(
+    svg = inline(
         SVG.format(
             '<defs><clipPath id="a"><path d="M 0 0"/></clipPath></defs>'
             '<g clip-path="url(#a)" style="fill: url(#a)"><use xlink:href="#a"/></g>'
@@ -22,9 +22,9 @@ def test_ids_and_references_are_prefixed():
         "one-",
         'A "name" <b>',
     )
-    assert 'id="one-a"' in found and 'href="#one-a"' in found
-    assert 'clip-path="url(#one-a)"' in found and "fill: url(#one-a)" in found
-    assert ElementTree.fromstring(found).get("aria-label") == 'A "name" <b>'
+    assert 'id="one-a"' in svg and 'href="#one-a"' in svg
+    assert 'clip-path="url(#one-a)"' in svg and "fill: url(#one-a)" in svg
+    assert ElementTree.fromstring(svg).get("aria-label") == 'A "name" <b>'
 
 
 @pytest.mark.parametrize(
@@ -43,17 +43,17 @@ def test_elements_and_addresses_that_a_drawing_does_not_need_are_errors(content,
 
 
 def test_style_comments_and_metadata_are_left_out(hostile):
-    found = inline(
+    svg = inline(
         SVG.format("<defs><style>*{}</style></defs><metadata>x</metadata><!-- y --><g/>"), "o", "n"
     )
-    assert found == '<svg role="img" aria-label="n" viewBox="0 0 9 9"><g></g></svg>'
+    assert svg == '<svg role="img" aria-label="n" viewBox="0 0 9 9"><g></g></svg>'
 
 
 def test_text_of_a_figure_is_escaped():
     figure = Figure()
     figure.text(0.5, 0.5, "<script>x</script> & --> ]]>")
-    found = inline(svg_of(figure), "one-", "name")
-    assert "<script" not in found and "&lt;script&gt;x&lt;/script&gt; &amp; --&gt; ]]&gt;" in found
+    svg = inline(svg_of(figure), "one-", "name")
+    assert "<script" not in svg and "&lt;script&gt;x&lt;/script&gt; &amp; --&gt; ]]&gt;" in svg
 
 
 def test_figures_without_results_are_left_out(monkeypatch):
@@ -66,7 +66,10 @@ def test_figures_without_results_are_left_out(monkeypatch):
 
     figures = {"absent": absent, "heat_map": drawn, "own_one": drawn, "trade_off": drawn}
     monkeypatch.setattr(drawings, "FIGURES", figures)
-    found = drawings.drawings(["run"])
-    assert [drawing.name for drawing in found] == ["trade_off", "heat_map", "own_one"]
-    assert [drawing.title for drawing in found][1:] == [drawings.CAPTIONS["heat_map"][0], "Own one"]
-    assert all(drawing.markup.count('role="img"') == 1 for drawing in found)
+    result = drawings.drawings(["run"])
+    assert [drawing.name for drawing in result] == ["trade_off", "heat_map", "own_one"]
+    assert [drawing.title for drawing in result][1:] == [
+        drawings.CAPTIONS["heat_map"][0],
+        "Own one",
+    ]
+    assert all(drawing.markup.count('role="img"') == 1 for drawing in result)

@@ -39,9 +39,9 @@ MANY = 2000
 def chromium():
     # Not for the session: while playwright runs, no other test can run an event loop.
     with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield found
-        found.close()
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def opened(chromium):
 def large(made, tmp_path_factory):
     """2,000 examples with pictures of the size and number of bytes of photographs."""
     drawn = Image.linear_gradient("L").resize((192, 192)).convert("RGB")
-    one = base64.b64decode(packed([lambda: drawn], 1_000_000).encoded[0])
+    image = base64.b64decode(packed([lambda: drawn], 1_000_000).encoded[0])
     filling = np.random.default_rng(1)
 
     def photographs(pictures, budget):
         # Trailing bytes give the images the size of photographs.
-        size = budget // len(pictures) // 4 * 3 - len(one) - 8
-        found = [base64.b64encode(one + filling.bytes(max(0, size))).decode() for _ in pictures]
-        return PackedImages(found, list(range(len(found))), "image/webp", ["All were shrunk."])
+        size = budget // len(pictures) // 4 * 3 - len(image) - 8
+        encoded = [base64.b64encode(image + filling.bytes(max(0, size))).decode() for _ in pictures]
+        return PackedImages(encoded, list(range(len(encoded))), "image/webp", ["All were shrunk."])
 
     examples = [replace(example, picture=lambda: drawn) for example in made.examples(MANY + 250)]
     rng = np.random.default_rng(2)
@@ -225,11 +225,11 @@ def test_view_is_stored_in_the_address(small, opened):
     page.get_by_role("button", name="Next").click()
     assert page.evaluate("document.activeElement.id") == "examples-title"
     again = opened(small, page.evaluate("location.hash"))
-    for one in (page, again):
-        assert count(one) == "25 of 92 examples"
-        assert one.locator("#stop-name").inner_text() == "+2"
-        assert one.locator("#page").inner_text() == "Page 2 of 2"
-        assert one.locator(".card").count() == 5
+    for each in (page, again):
+        assert count(each) == "25 of 92 examples"
+        assert each.locator("#stop-name").inner_text() == "+2"
+        assert each.locator("#page").inner_text() == "Page 2 of 2"
+        assert each.locator(".card").count() == 5
     again.evaluate("location.hash = '#run=two&safety=safe'")
     expect(again.locator("#count")).to_have_text("10 of 20 examples")
 
@@ -292,10 +292,10 @@ def test_hostile_text_is_shown_and_never_run(made, hostile, tmp_path, opened):
                    response=lambda one, strength: bad[int(one.id[1:]) % 7], **names)  # fmt: skip
     page = opened(write_report([run], tmp_path / "report.html"))
     read = page.locator(".card .query").all_text_contents()
-    expected = [visible(one.query) for one in examples if one.split == "test"]
+    expected = [visible(each.query) for each in examples if each.split == "test"]
     assert read == expected
     answers = page.locator(".card .response:first-child > .text").all_text_contents()
-    ids = [one.id for one in examples if one.split == "test"]
+    ids = [each.id for each in examples if each.split == "test"]
     assert answers == [visible(bad[int(name[1:]) % 7]) for name in ids]
     assert page.locator("h1").inner_text() == bad[1]
     for category in bad[:6]:
@@ -326,11 +326,11 @@ def test_page_has_no_serious_accessibility_violations(small, opened, scheme):
 
 
 def serious(page):
-    found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    violations = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
-        (one["id"], [node["html"][:200] for node in one["nodes"][:3]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
+        (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
     ]
 
 

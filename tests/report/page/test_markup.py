@@ -30,12 +30,12 @@ def read(markup):
 
 def test_children_and_attributes_are_escaped_except_markup(hostile):
     for text in hostile:
-        found = read(tag("p", text, tag("b", text), title=text))
-        assert found.tags == ["p", "b"]
-        assert found.text == 2 * visible(text)
+        parsed = read(tag("p", text, tag("b", text), title=text))
+        assert parsed.tags == ["p", "b"]
+        assert parsed.text == 2 * visible(text)
         # Attributes are never shortened: they may be the outline of a figure.
         whole = text if len(text) > MAX_TEXT else visible(text)
-        assert found.values == [("title", whole)]
+        assert parsed.values == [("title", whole)]
 
 
 def test_attributes_are_written_as_in_html():
