@@ -16,27 +16,27 @@ import pytest  # noqa: E402
 
 TESTS = Path(__file__).parent
 MARKS = {
-    "docs": "docs",
-    "notebooks": "docs",
-    "serving": "servers",
-    "commands/test_serve.py": "servers",
-    "commands": "slow",
-    "data/dualbench/test_rendered_set.py": "slow",
-    "engine/test_families.py": "slow",
-    "engine/test_reference_logits.py": "slow",
-    "engine/test_sites.py": "slow",
-    "experiments/test_experiments.py": "slow",
-    "methods/test_every_method.py": "slow",
-    "methods/test_mixed_rows.py": "slow",
-    "report/page/test_in_chromium.py": "browser",
-}
-"""Marks of all tests in a folder or a file; `make test-fast` leaves them out."""
+    "docs": ("docs", "notebooks"),
+    "servers": ("serving", "commands/test_serve.py"),
+    "browser": ("report/page/test_in_chromium.py",),
+    "slow": (
+        "benchmarks", "commands", "cli/test_console_script.py", "data/dualbench/test_loading.py",
+        "data/dualbench/test_rendered_set.py", "engine/test_activations.py",
+        "engine/test_families.py", "engine/test_reference_logits.py", "engine/test_sampling.py",
+        "engine/test_sites.py", "experiments/test_experiments.py", "methods/test_combine.py",
+        "methods/test_every_method.py", "methods/test_mixed_rows.py", "methods/test_steer.py",
+        "models/test_families.py", "runs/test_kl_budget.py", "runs/test_layer_effects.py",
+        "runs/test_prompt_flows.py", "test_package.py",
+    ),
+}  # fmt: skip
+"""Folders and files of each mark. `make test-fast` omits them; slow ones take more than about five
+seconds each."""
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        for path, mark in MARKS.items():
-            if item.path.is_relative_to(TESTS / path):
+        for mark, paths in MARKS.items():
+            if any(item.path.is_relative_to(TESTS / path) for path in paths):
                 item.add_marker(mark)
 
 
