@@ -31,7 +31,7 @@ def test_the_tables_of_the_page_equal_the_record():
 
 
 def test_a_sweep_has_every_row(tmp_path):
-    """Six methods, two of them prompts; two strengths of each edit; one set of examples."""
+    """Six methods, two of them prompt-only; two strengths per edit; the same examples for all."""
     out = tmp_path / "run"
     swept("qwen3_vl", saved("qwen3_vl", tmp_path / "model"), out)
     rows = cells(out)
