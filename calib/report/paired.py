@@ -8,7 +8,7 @@ from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import Judged, cluster_of, is_correct_response, is_judged
 from calib.scoring.power import power_note, spread_of
 from calib.scoring.results import BASELINE
-from calib.scoring.significance import paired_p_value
+from calib.scoring.significance import changed_clusters, paired_p_value
 from calib.scoring.tradeoff import Point
 from calib.util.errors import CalibError
 from calib.util.terminal import terminal_safe
@@ -68,6 +68,10 @@ class PairedResponses(NamedTuple):
     def p_value(self) -> float:
         """Return the p-value of the sign-flipping test, which flips whole pairs."""
         return paired_p_value(self.after, self.before, self.clusters, self.groups)
+
+    def changed_clusters(self) -> int:
+        """Return the number of pairs whose contribution to the difference is not zero."""
+        return changed_clusters(self.after, self.before, self.clusters, self.groups)
 
     def spread(self) -> float:
         """Return the standard deviation of the difference between pairs."""

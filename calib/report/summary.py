@@ -1,5 +1,6 @@
 """The summary of a run with one method: before and after, the verdict, and the files written."""
 
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +9,21 @@ from pathlib import Path
 from calib.config.choices import Safety
 from calib.data.splits import PAIRED_QUERIES
 from calib.report.paired import PairedResponses, setting_name
+from calib.report.sentences import (
+    against_prompt,
+    difference_text,
+    headline,
+    verdict_sentence,
+)
 from calib.report.terminal_tables import file_list
 from calib.report.verdict import (
+    KNOWLEDGE_LABEL,
     RATES,
     SettingChange,
-    against_prompt,
     change_between,
-    difference_text,
     kept_baseline,
     prompt_only_setting,
-    verdict_sentence,
+    rank_methods,
 )
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
@@ -49,6 +55,7 @@ _LINES = (
     _Line("         text-centric", ("text_centric",), "safe"),
     _Line("         dual-use (DAR_b)", ("dual_use",), "safe"),
     _UTILITY,
+    _Line(KNOWLEDGE_LABEL.capitalize(), ("knowledge",)),
 )
 _COLUMNS = "{:<38}{:>14}{:>12}{:>26}{:>10}"
 
@@ -62,9 +69,11 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     paths written, by what they contain. Lines have at most 100 columns unless a path is longer.
     Raises CalibError if a setting has no judged response on test.
     """
-    method = next((m for m in run.methods if not m.reference), None)
+    verdict = next((v for v in rank_methods(run) if not v.method.reference), None)
+    method = verdict.method if verdict else None
     choice = method.choice if method else kept_baseline(run)
-    change = change_between(run, choice.baseline, choice.point)
+    change = verdict.change if verdict else change_between(run, run.baseline, run.baseline)
+    p = verdict.p if verdict else math.nan
     lines = ["", f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
     lines += [f"Setting     {setting_name(choice.point)}, chosen on validation"]
     if method and method.strength_means:
@@ -76,8 +85,11 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     )
     if skipped:
         lines += ["", f"Left out: {skipped} response{'s' * (skipped != 1)} without a label."]
-    sentence = verdict_sentence(choice, change.sra, change.utility, change.rate)
-    lines += ["", *textwrap.wrap(sentence, WIDTH)]
+    lines.append("")
+    if verdict:
+        lines += textwrap.wrap(f"{headline(choice, change, p)}.", WIDTH)
+    sentence = verdict_sentence(choice, change.sra, change.utility, p, change.rate)
+    lines += textwrap.wrap(sentence, WIDTH)
     if change.rate == "SRA" and change.queries and not choice.kept_baseline:
         lines += textwrap.wrap(change.queries.power(), WIDTH)
     reference = next((m for m in run.methods if m.reference), None)

@@ -45,7 +45,7 @@ def paired_p_value(
         return math.nan
     # Rounding must neither separate equally extreme patterns nor turn a zero into a difference.
     slack = 1e-9 * float(np.abs(parts).sum())
-    parts = parts[np.abs(parts) > slack / max(1, parts.size)]
+    parts = _without_zeros(parts)
     bound = abs(float(parts.sum())) - slack
     if parts.size <= EXACT:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=parts.size)))
@@ -57,6 +57,21 @@ def paired_p_value(
         signs = 2.0 * generator.integers(2, size=shape, dtype=np.int8) - 1.0
         extreme += int((np.abs(signs @ parts) >= bound).sum())
     return (1 + extreme) / (1 + draws)
+
+
+def changed_clusters(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+) -> int:
+    """Number of clusters with a nonzero difference, which alone decide the p-value."""
+    return int(_without_zeros(contributions(a, b, clusters, groups)).size)
+
+
+def _without_zeros(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    slack = 1e-9 * float(np.abs(parts).sum())
+    return parts[np.abs(parts) > slack / max(1, parts.size)]
 
 
 def contributions(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,12 @@ def test_one_table_has_all_four_and_the_uncalibrated_model(finished):
     # An asterisk marks methods that only change the prompt.
     assert names[0] == "uncalibrated"
     assert sorted(names[1:]) == sorted(["reminder*", "few_shot*", "iar_layer", "iar_head"])
-    areas = [float(line.split()[-1]) for line in table[1:]]
-    assert areas == sorted(areas, reverse=True)
+    kept = [line for line in table[1:] if "none better" in line]
+    assert table[len(table) - len(kept) :] == kept  # last, in order of name
+    assert kept == sorted(kept)
+    shown = [re.search(r"([-+][\d.]+) \(", line) for line in table[1 : len(table) - len(kept)]]
+    changes = [float(change[1]) for change in shown]
+    assert changes == sorted(changes, reverse=True)
     assert lines[head + 7] == ""
     assert max(map(len, table)) <= 100
 

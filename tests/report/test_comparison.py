@@ -8,7 +8,8 @@ import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 
 from calib.report.comparison import comparison
-from calib.report.verdict import rank_methods
+from calib.report.sentences import best_method_sentence, power_sentence
+from calib.report.verdict import Effect, rank_methods
 from calib.scoring.results import BASELINE
 
 FILES = {"results": Path("runs/a/results.csv"), "figure": Path("runs/a/methods.png")}
@@ -62,14 +63,11 @@ def test_numbers_by_hand():
     assert lines["uncalibrated"].split() == ["uncalibrated", "0", *rates, "0.000"]
     cells = lines["steer"].split()
     assert cells[:5] == ["steer", "3", "2", "90.0", "+20.0"]
-    assert cells[7:] == ["<0.001", "100.0", "80.0", "90.0", "0.500", cells[-1]]
+    assert cells[7:] == ["<0.001", "100.0", "80.0", "90.0", "0.500"]
     cells = lines["reminder*"].split()
     assert cells[:4] == ["reminder*", "1", "85.0", "+15.0"]
-    assert cells[6:] == ["<0.001", "80.0", "90.0", "100.0", "0.750", "0.150"]
+    assert cells[6:] == ["<0.001", "80.0", "90.0", "100.0", "0.750"]
     assert lines["worse"].split()[4] == "-45.0"
-    # Utility and SRA: 1 x 0.7 before; 1 x 0.8 up to 0.8, then 0.9 x 0.1 more.
-    assert float(lines["steer"].split()[-1]) == pytest.approx(0.8 + 0.9 * 0.1 - 0.7)
-    assert lines["worse"].split()[-1] == "0.000"
 
 
 def test_the_change_is_after_minus_before_with_its_interval():
@@ -130,19 +128,23 @@ def test_power_is_that_of_the_method_whose_changes_vary_most():
     assert "Power" not in kept and "0 changes" in " ".join(kept.split())
 
 
-def test_baseline_comes_first_and_methods_by_area():
+def test_baseline_comes_first_and_methods_by_change_of_sra():
     names = list(lines_of(shown()))
-    assert names == ["uncalibrated", "steer", "kept", "reminder*", "worse"]
+    assert names == ["uncalibrated", "steer", "reminder*", "worse", "kept"]
+
+
+def test_best_method_and_verdicts_are_those_of_the_page():
+    text = " ".join(shown().split())
     ranked = rank_methods(judged_run(JUDGED, CHOSEN, prompts=("reminder",)))
-    areas = {verdict.method.name: verdict.area for verdict in ranked}
-    assert areas["steer"] == pytest.approx(0.19)  # layer 4 would have 0.3
-    assert areas["reminder"] == pytest.approx(0.15)
-    # 0.5 x (1 - 0.7): a method that kept the baseline is ranked by its settings on test.
-    assert areas["kept"] == pytest.approx(0.15)
-    assert areas["worse"] == pytest.approx(0, abs=1e-9)
+    assert best_method_sentence(ranked) in text and power_sentence(ranked) in text
+    # steer 90.0, reminder 85.0
+    assert "+20.0 points" in best_method_sentence(ranked)
+    assert "reminder: +5.0 points" in best_method_sentence(ranked)
+    assert f"{Effect.HELPED}: reminder." in text and f"{Effect.AT_A_PRICE}: steer." in text
+    assert f"{Effect.LESS_SAFE}: worse." in text and f"{Effect.KEPT}: kept." in text
 
 
-def test_equal_areas_are_ordered_by_name():
+def test_equal_changes_are_ordered_by_name():
     tied = [
         *responses(*UNCALIBRATED, 20, 36, 40),
         *(r for name in "cab" for r in responses(name, 1, 1.0, 30, 36, 40)),
@@ -157,11 +159,10 @@ def test_method_that_kept_the_baseline_has_no_change():
     lines = lines_of(shown())
     assert "uncalibrated" in lines["kept"]
     assert "+" not in lines["kept"]
-    assert len(lines["kept"]) == len(lines["steer"]) == 100
-    assert lines["kept"][-5:] == "0.150"
+    assert len(lines["kept"]) < len(lines["steer"]) == 100
 
 
-def test_without_utility_the_area_is_in_the_plane_of_sra_u_and_sra_s():
+def test_unmeasured_utility_is_a_dash():
     judged = [
         *responses(*UNCALIBRATED, 20, 20),
         *responses("steer", 3, 1.0, 30, 10),
@@ -169,8 +170,7 @@ def test_without_utility_the_area_is_in_the_plane_of_sra_u_and_sra_s():
     ]
     text = shown(judged, {"steer": (3, 1.0)}, ())
     lines = lines_of(text)
-    # SRA_s 0.25 x (0.75 - 0.5), and nothing at SRA_s 0.
-    assert lines["steer"].split()[-4:] == ["25.0", "-", "-", "0.062"]
+    assert lines["steer"].split()[-3:] == ["25.0", "-", "-"]
     assert lines["uncalibrated"].split()[-2:] == ["-", "-"]
     assert "n = 80 queries." in text
     assert "40 utility questions." in " ".join(shown().split())
@@ -221,7 +221,7 @@ def test_lines_have_at_most_100_columns_and_cells_stay_separate(strength):
     assert all(len(line) == 100 for line in lines[1:])
     name, layer, shown_strength, sra, change, *rest = lines[1].split()
     assert layer == "31" and float(shown_strength) == pytest.approx(strength, rel=0.01)
-    assert (sra, change, rest[-2]) == ("100.0", "+100", "12.346")
+    assert (sra, change, rest[-1]) == ("100.0", "+100", "12.346")
 
 
 def test_hostile_names_are_safe_for_a_terminal():

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 
+from calib.report.sentences import KEPT as KEPT_HEADLINE
+from calib.report.sentences import PRICE, headline
 from calib.report.summary import summary
+from calib.report.verdict import rank_methods
 from calib.scoring.judged import Judged
 
 STEERED = ("steer", 3, 1.5)
@@ -73,6 +76,22 @@ def test_verdict_follows_the_intervals() -> None:
     text = words(shown())
     assert "steer (layer 3, strength 1.5) raised SRA by 15.0 points (95% CI" in text
     assert "(0.0 points, 95% CI 0.0 to 0.0)." in text
+
+
+def test_verdict_begins_with_the_headline_and_knowledge_has_a_line() -> None:
+    (verdict,) = rank_methods(judged_run(JUDGED, CHOSEN))
+    answer = headline(verdict.method.choice, verdict.change, verdict.p)
+    assert answer.startswith(f"{PRICE}: SRA +15.0, SRA_s -10.0 points")
+    assert f"\n{answer}.\nsteer (layer 3" in shown()
+    knowledge = [
+        replace(row, dataset="knowledge", correct=row.method == UNCALIBRATED[0])
+        for row in JUDGED
+        if row.dataset == "utility"
+    ]
+    text = shown([*JUDGED, *knowledge])
+    assert cells(text, "Knowledge")[:3] == ["100.0%", "0.0%", "-100.0"]
+    assert f"\n{answer}, and knowledge fell by 100.0 points.\n" in text
+    assert f"\n{KEPT_HEADLINE}.\n" in shown(settings=KEPT)
 
 
 def test_order_of_the_rows_does_not_matter() -> None:

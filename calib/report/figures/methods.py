@@ -6,12 +6,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from calib.report.figures.curves import curves_of, prompt_note, swept_runs, uncalibrated_models
+from calib.report.figures.curves import (
+    Curve,
+    curves_of,
+    prompt_note,
+    swept_runs,
+    uncalibrated_models,
+)
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
 from calib.report.figures.style import RATE_STYLES, draw_legend, short_name, write_title
-from calib.report.verdict import area_of, rate_at
+from calib.report.verdict import rate_at
 from calib.runs.run import Run
-from calib.scoring.tradeoff import Point, points_of
+from calib.scoring.tradeoff import Point
 
 _PANELS = (("SRA",), ("SRA_u", "SRA_s"), ("utility",))
 _OFFSETS = {"SRA_u": -0.15, "SRA_s": 0.15}
@@ -21,9 +27,9 @@ _OFFSETS = {"SRA_u": -0.15, "SRA_s": 0.15}
 def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     """Draw SRA, its two sides and utility of each method of one run, with 95% intervals.
 
-    Methods are ranked by hypervolume, as in the terminal. Dashed lines are the uncalibrated model;
-    a method that kept it is drawn hollow at its rates. Raises NotDrawn for several runs, for fewer
-    than two methods besides the reference, and for a run without SRA on ``split``.
+    Methods are ranked by the change of SRA, as in the terminal. Dashed lines are the uncalibrated
+    model; a method that kept it is drawn hollow at its rates. Raises NotDrawn for several runs, for
+    fewer than two methods besides the reference, and for a run without SRA on ``split``.
     """
     run, *more = swept_runs(runs)
     curves = curves_of(runs, split)
@@ -36,9 +42,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
             "experiment=all_methods, or draw calibration_against_utility.",
         )
     baseline = uncalibrated_models(runs, split)[0].point
-    points = points_of(run.results, split)
-    area = {c.method: area_of(points, baseline, c.method, c.layer) for c in curves}
-    ranked = sorted(curves, key=lambda curve: (-round(area[curve.method], 9), curve.method))
+    ranked = sorted(curves, key=_rank)
     panels = [names for names in _PANELS if names != ("utility",) or baseline.utility is not None]
     with figure_style():
         size = COLUMN_INCHES[columns], 0.8 + 0.17 * len(ranked)
@@ -67,6 +71,12 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
             notes.append("Hollow: no better than uncalibrated on validation.")
         draw_legend(figure, all_axes, [*notes, prompt_note(curves)])
     return figure
+
+
+def _rank(curve: Curve) -> tuple[bool, float, str]:
+    """Order by SRA at the operating point; methods that kept the uncalibrated model come last."""
+    sra = curve.baseline.sra if curve.chosen is None else curve.chosen.sra
+    return curve.chosen is None, -round(sra.value, 9), curve.method
 
 
 def _draw_baseline(axes: Axes, name: str, baseline: Point) -> None:

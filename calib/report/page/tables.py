@@ -7,10 +7,10 @@ from markupsafe import Markup
 
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
+from calib.report.sentences import difference_text, p_text
 from calib.report.verdict import (
     RATES,
     MethodVerdict,
-    difference_text,
     mean_kl,
     rate_at,
     sign,
@@ -36,7 +36,7 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
         return Markup("")
     several = len(ranked) > 1
     changes = (f"{name} change" for name in RATES)
-    head = ("Run", "Method", "Layer", "Strength", *changes, "KL, nats", "Area", "n")
+    head = ("Run", "Method", "Layer", "Strength", *changes, "p (Holm)", "KL, nats", "n")
     skipped = 0 if several else 1  # the column of runs
     caption = (
         "Methods at the setting they chose on validation, against the uncalibrated model"
@@ -47,6 +47,7 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     note = tag(
         "p",
         "Changes in points with paired 95% intervals; bold if the interval excludes zero. "
+        "p: sign-flipping test of the change of SRA, adjusted over the methods of a run (Holm). "
         "* changes only the prompt. Runs with other data or another judge are not comparable.",
         class_="quiet",
     )
@@ -69,8 +70,8 @@ def _method_cells(verdict: MethodVerdict) -> list[Markup]:
         _number("–" if layer is None else str(layer), layer),
         _number("–" if kept else f"{strength:+.4g}", None if kept else strength),
         *(_difference(None if kept else change) for change in changes),
+        _number("–" if math.isnan(verdict.p) else p_text(verdict.p), verdict.p),
         _number("–" if kept or kl is None else f"{kl:.3f}", None if kept else kl),
-        _number(f"{verdict.area:.3f}", verdict.area),
         _number(f"{sra.n:,}" if sra else "0", sra.n if sra else 0),
     ]
 

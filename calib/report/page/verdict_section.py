@@ -2,23 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 
 from markupsafe import Markup
 
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
-from calib.report.verdict import (
-    RATES,
-    MethodVerdict,
+from calib.report.sentences import (
     against_prompt,
-    change_between,
+    best_method_sentence,
     difference_text,
     explanation,
     headline,
-    improved,
+    power_sentence,
+)
+from calib.report.verdict import (
+    KNOWLEDGE_LABEL,
+    LEVEL,
+    RATES,
+    MethodVerdict,
+    change_between,
+    names_by_effect,
     rate_at,
     sign,
-    worsened,
 )
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -62,8 +68,8 @@ def _answer(run: Run, ranked: Sequence[MethodVerdict], several: bool) -> Markup:
 def _single_method(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) -> list[Markup]:
     choice, change = verdict.method.choice, verdict.change
     parts = [
-        tag("p", f"{headline(choice, change)}.", class_="headline"),
-        tag("p", explanation(choice, change)),
+        tag("p", f"{headline(choice, change, verdict.p)}.", class_="headline"),
+        tag("p", explanation(choice, change, verdict.p)),
     ]
     if choice.kept_baseline:
         return [*parts, tag("p", f"Uncalibrated: {_rates_text(verdict.run.baseline)}.")]
@@ -88,20 +94,14 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
         one_sided = name == "SRA" and verdict.change.rate != "SRA"
         if difference is None or before is None or after is None or one_sided:
             continue
-        direction = {1: "up", 0: "same", -1: "down"}[sign(difference)]
-        rows.append(
-            tag(
-                "tr",
-                tag("th", name, tag("span", label, class_="quiet"), scope="row"),
-                tag("td", percent(before.value)),
-                tag("td", percent(after.value)),
-                tag("td", difference_text(difference), class_=direction),
-                tag("td", f"{difference.n:,}"),
-            )
-        )
+        rows.append(_change_row(name, label, before.value, after.value, difference))
     if verdict.change.utility is None:
         cells = [tag("td", "not measured", colspan="4")]
         rows.append(tag("tr", tag("th", "utility", scope="row"), *cells))
+    knowledge = verdict.change.over(("knowledge",))
+    if knowledge is not None:
+        rates = knowledge.rate_before, knowledge.rate_after
+        rows.append(_change_row("knowledge", KNOWLEDGE_LABEL, *rates, knowledge.difference()))
     names = ("", "uncalibrated", "calibrated", "difference in points (95% CI)", "n")
     head = [tag("th", name, scope="col") if name else tag("td") for name in names]
     title = f"Test split, {setting_name(verdict.method.tested)}, chosen on validation"
@@ -111,23 +111,37 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
                aria_label="Before and after")  # fmt: skip
 
 
+def _change_row(name: str, label: str, before: float, after: float, change: Interval) -> Markup:
+    direction = {1: "up", 0: "same", -1: "down"}[sign(change)]
+    return tag(
+        "tr",
+        tag("th", name, tag("span", label, class_="quiet"), scope="row"),
+        tag("td", percent(before)),
+        tag("td", percent(after)),
+        tag("td", difference_text(change), class_=direction),
+        tag("td", f"{change.n:,}"),
+    )
+
+
 def _several_methods(run: Run, ranked: Sequence[MethodVerdict]) -> list[Markup]:
-    better, worse = improved(ranked), worsened(ranked)
+    helped = [verdict for verdict in ranked if verdict.helped]
     rate = ranked[0].change.rate
-    text = f"{len(better)} of {len(ranked)} methods measurably raised {rate}."
-    parts = [tag("p", f"{'Yes' if better else 'No'}: {text}", class_="headline")]
-    if better:
-        best = better[0]
-        parts.append(tag("p", f"The best: {explanation(best.method.choice, best.change)}"))
-        parts.append(_prompt_comparison(best, ranked))
-    if worse:
-        parts.append(tag("p", f"Lowered {rate}: {', '.join(v.method.name for v in worse)}."))
-    kept = [v.method.name for v in ranked if v.method.choice.kept_baseline]
-    if kept:
-        parts.append(
-            tag("p", f"No setting was better than uncalibrated on validation: {', '.join(kept)}.")
-        )
+    text = f"{len(helped)} of {len(ranked)} methods measurably raised {rate}"
+    if rate == "SRA":
+        text += " and did not lower SRA_u"
+    parts = [
+        tag("p", f"{'Yes' if helped else 'No'}: {text}.", class_="headline"),
+        tag("p", best_method_sentence(ranked)),
+    ]
+    if helped:
+        parts.append(_prompt_comparison(helped[0], ranked))
+    groups = names_by_effect(ranked).items()
+    items = (tag("li", f"{effect}: {', '.join(names)}.") for effect, names in groups)
+    parts.append(tag("ul", *items))
     parts.append(tag("p", f"Uncalibrated: {_rates_text(run.baseline)}."))
+    power = power_sentence(ranked)
+    if power:
+        parts.append(tag("p", power, class_="quiet"))
     return [*parts, _all_methods(ranked, rate)]
 
 
@@ -135,16 +149,15 @@ def _all_methods(ranked: Sequence[MethodVerdict], rate: str) -> Markup:
     items = [
         tag(
             "li",
-            tag("strong", f"{v.method.name}: {headline(v.method.choice, v.change)}. "),
-            explanation(v.method.choice, v.change),
+            tag("strong", f"{v.method.name}: {headline(v.method.choice, v.change, v.p)}. "),
+            explanation(v.method.choice, v.change, v.p),
         )
         for v in ranked
     ]
     rules = (
-        "Ranked by area: the hypervolume that the method's strengths at its layer gain over the "
-        "uncalibrated model in the plane of SRA and utility. A method counts as having raised "
-        f"{rate} if its 95% interval excludes zero and its p-value, adjusted over all methods "
-        "(Holm), is below 0.05."
+        f"Ranked by the change of {rate} on test at the setting chosen on validation. A change of "
+        f"{rate} is measurable if its 95% interval excludes zero and its p-value, adjusted over "
+        f"all methods (Holm), is below {LEVEL:g}; other changes are judged by their intervals."
     )
     return tag(
         "details",
@@ -159,9 +172,10 @@ def _prompt_comparison(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) 
     """Compare a method with a prompt-only method, which costs nothing to build."""
     prompts = [other for other in ranked if other.method.prompt_only]
     if verdict.method.prompt_only:
-        edits = len(ranked) > len(prompts)
+        above = takewhile(lambda other: other is not verdict, ranked)
+        first = len(ranked) > len(prompts) and all(other.method.prompt_only for other in above)
         text = "This method changes only the prompt" + (
-            "; no method that edits activations ranks above it." if edits else "."
+            "; no method that edits activations ranks above it." if first else "."
         )
     elif not prompts:
         text = "This run has no prompt-only method to compare with."

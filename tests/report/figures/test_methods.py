@@ -27,7 +27,7 @@ def marks(axes, marker):
     ]  # fmt: skip
 
 
-def test_methods_are_ranked_by_area_and_prompts_have_a_star(figure) -> None:
+def test_methods_are_ranked_by_change_and_prompts_have_a_star(figure) -> None:
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["high", "say*", "low", "kept"]
     assert figure.axes[0].get_ylim()[0] > figure.axes[0].get_ylim()[1]  # the first row on top

@@ -12,7 +12,10 @@ from raising import raises
 
 from calib.report.page import write
 from calib.report.page.record_section import MODEL_ORGANISM
+from calib.report.page.verdict_section import verdict_section
 from calib.report.page.write import write_report
+from calib.report.sentences import best_method_sentence, p_text, power_sentence
+from calib.report.verdict import KNOWLEDGE_LABEL, Effect, rank_methods
 
 
 class Page(HTMLParser):
@@ -147,8 +150,20 @@ def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):
     assert "beats it in SRA by 25.0 points" in text
     ranked = both.replace(operating_points=[*run.operating_points, point])
     text = " ".join(parsed_report([ranked], tmp_path / "report.html").text.split())
-    assert "Yes: 1 of 2 methods measurably raised SRA." in text
-    assert "on validation: caution." in text
+    assert "Yes: 1 of 2 methods" in text
+    assert f"{Effect.KEPT}: caution." in text and f"{Effect.HELPED}: steer." in text
+    best = rank_methods(ranked)
+    assert best_method_sentence(best) in text and power_sentence(best) in text
+    assert "p (Holm)" in text and p_text(best[0].p) in text
+
+
+def test_knowledge_has_a_row_before_and_after(run):
+    rows = [replace(row, dataset="knowledge", correct=row.strength == 0)
+            for row in run.judged if row.dataset == "utility"]  # fmt: skip
+    with_knowledge = run.replace(judged=[*run.judged, *rows])
+    text = verdict_section([with_knowledge], [rank_methods(with_knowledge)])
+    assert KNOWLEDGE_LABEL in text and "knowledge fell by 100.0 points" in text
+    assert KNOWLEDGE_LABEL not in verdict_section([run], [rank_methods(run)])
 
 
 def test_page_stays_below_the_maximum_size(made, tmp_path, monkeypatch):
