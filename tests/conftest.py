@@ -20,10 +20,11 @@ MARKS = {
     "servers": ("serving", "commands/test_serve.py"),
     "browser": ("report/page/test_in_chromium.py",),
     "slow": (
-        "benchmarks", "commands", "cli/test_console_script.py", "data/dualbench/test_loading.py",
+        "benchmarks", "cli", "commands", "data/dualbench/test_loading.py",
         "data/dualbench/test_rendered_set.py", "engine/test_activations.py",
         "engine/test_families.py", "engine/test_reference_logits.py", "engine/test_sampling.py",
-        "engine/test_sites.py", "experiments/test_experiments.py", "methods/test_combine.py",
+        "engine/test_sites.py", "experiments/test_experiments.py",
+        "judges/test_string_measured.py", "methods/test_combine.py", "methods/test_ecso.py",
         "methods/test_every_method.py", "methods/test_mixed_rows.py", "methods/test_steer.py",
         "models/test_families.py", "runs/test_kl_budget.py", "runs/test_layer_effects.py",
         "runs/test_prompt_flows.py", "test_package.py",
