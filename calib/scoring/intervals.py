@@ -106,6 +106,37 @@ def bootstrap_mean(
     The bounds are nan for fewer than two clusters. Raises CalibError if lengths differ or a value
     is not finite.
     """
+    array = _finite(values)
+    if array.size == 0:
+        return NO_DATA
+    sums, counts = _totals(array, clusters, groups)
+    value = float((sums.sum(axis=0) / counts.sum(axis=0)).mean())
+    if len(sums) < 2:
+        return Interval(value, math.nan, math.nan, array.size)
+    statistics = _resampled(sums, counts, seed, resamples)
+    tail = (1 - _checked(level)) / 2
+    low, high = np.nanquantile(statistics, [tail, 1 - tail])
+    return Interval(value, float(low), float(high), array.size)
+
+
+def resampled_means(
+    values: ArrayLike,
+    clusters: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> NDArray[np.float64]:
+    """The statistic of bootstrap_mean in each of its resamples, shape [resamples].
+
+    It is nan in a resample that lacks a group. Calls with the same clusters and seed draw the same
+    resamples, so that several statistics of the same examples can be compared resample by resample.
+    Errors as in bootstrap_mean.
+    """
+    return _resampled(*_totals(_finite(values), clusters, groups), seed, resamples)
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise CalibError(
@@ -113,22 +144,20 @@ def bootstrap_mean(
             f"{int((~np.isfinite(array)).sum())} of {array.size} values are not finite numbers "
             "(NaN or infinite), so they have no mean; find out which step produced them.",
         )
-    if array.size == 0:
-        return NO_DATA
+    return array
+
+
+def _totals(
+    array: NDArray[np.float64], clusters: Sequence[Any] | None, groups: Sequence[Any] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sum and the number of values by cluster and group, each [clusters, groups]."""
     cluster_of = _codes(clusters if clusters is not None else range(array.size), array.size)
     group_of = _codes(groups if groups is not None else [0] * array.size, array.size)
     shape = (int(cluster_of.max()) + 1, int(group_of.max()) + 1)
-    sums, counts = np.zeros(shape), np.zeros(shape)  # clusters x groups
+    sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (cluster_of, group_of), array)
     np.add.at(counts, (cluster_of, group_of), 1)
-
-    value = float((sums.sum(axis=0) / counts.sum(axis=0)).mean())
-    if shape[0] < 2:
-        return Interval(value, math.nan, math.nan, array.size)
-    statistics = _resampled(sums, counts, seed, resamples)
-    tail = (1 - _checked(level)) / 2
-    low, high = np.nanquantile(statistics, [tail, 1 - tail])
-    return Interval(value, float(low), float(high), array.size)
+    return sums, counts
 
 
 def paired_difference(
