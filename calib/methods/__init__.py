@@ -1,7 +1,14 @@
 """Calibration methods: one file each, found by its name.
 
-The docstring of a method's file gives its formula with shapes, its source, and how it differs from
-the authors' code where that is known. The file defines
+The docstring of a method's file gives its formula with shapes and its source, and has four
+paragraphs, from which docs/methods.md is generated:
+
+    Authors: the method in the paper and in the authors' released code.
+    Here: the method in this file, with every difference.
+    Supervised: yes or no, and the labels that it is fitted to.
+    Searched: the settings from which the operating point is chosen.
+
+The file defines
 
     def method(fitting: Fitting, config: MethodConfig) -> Method: ...
 
