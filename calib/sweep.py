@@ -46,7 +46,7 @@ def main(config: SweepConfig) -> None:
             print(terminal_safe(header))
             command.print_notes(notes)
             if store.finished:
-                print(f"Reusing {len(store.finished):,} cached rows.")
+                print(f"Resuming: {len(store.finished):,} rows are saved from before.")
             run = sweep.run(manifest, lambda note: command.print_notes([note]))
         files = run.write()
         if config.report:

@@ -8,7 +8,8 @@ A command is a function of its settings:
         command.run(main, "sweep", SweepConfig)
 
 Exit codes: 0 success, 1 a bug (with its traceback), 2 a problem that the user can fix (one message
-with its error code), 130 Ctrl-C. ``HYDRA_FULL_ERROR=1`` shows the traceback of every error.
+with its error code), 130 Ctrl-C, 143 SIGTERM. ``HYDRA_FULL_ERROR=1`` shows the traceback of every
+error.
 """
 
 import contextlib
@@ -17,23 +18,26 @@ import errno
 import functools
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 import yaml
 from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from calib.cli.config_errors import explain, unknown_setting
+from calib.cli.config_errors import as_list, explain, unknown_setting
 from calib.cli.help import register_help
 from calib.config.schemas import CONF, register
 from calib.config.typed import current_override
@@ -43,9 +47,13 @@ from calib.util.terminal import terminal_safe
 
 HYDRA_INTERNALS = Path(hydra.__file__).parent / "_internal"
 
-BUG, USER_ERROR, INTERRUPTED = 1, 2, 130
+BUG, USER_ERROR, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 Config = TypeVar("Config")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a scheduler or `kill` ends the command, which stops as it does at Ctrl-C."""
 
 
 class _BrokenPipe(BaseException):
@@ -64,7 +72,8 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
     # A log must be complete after a kill, and in order with stderr.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    _rename_overrides()
+    _rewrite_overrides(schema)
+    _stop_at_sigterm()
     # With this variable Hydra raises errors instead of printing them, and we explain them. A user
     # who sets it wants tracebacks.
     full_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -92,6 +101,7 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
         warnings.filterwarnings("ignore", message=".*version_base.*")
         start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     try:
+        _check_flags()
         with _fast_help():
             start(job)()
     except (BrokenPipeError, _BrokenPipe):  # the reader of the output, e.g. head, has closed it
@@ -102,7 +112,8 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
         if not full_tracebacks:
             del os.environ["HYDRA_FULL_ERROR"]
     if exit_codes:
-        sys.exit(INTERRUPTED if INTERRUPTED in exit_codes else min(exit_codes))
+        stopped = [code for code in exit_codes if code in (INTERRUPTED, TERMINATED)]
+        sys.exit(max(stopped, default=min(exit_codes)))
 
 
 def import_libraries() -> None:
@@ -117,8 +128,39 @@ def print_notes(notes: Iterable[str]) -> None:
         print(f"note: {terminal_safe(note)}")
 
 
-def _rename_overrides() -> None:
-    """Replace former names of settings on the command line, with a note on stderr for each."""
+def _check_flags() -> None:
+    """Raise CalibError (unknown-setting) for an unknown flag, for which Hydra would print its usage
+    and exit."""
+
+    def refuse(message: str) -> NoReturn:
+        raise CalibError(
+            "unknown-setting",
+            f"{message}. Settings are written key=value; --help lists them.",
+        )
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args()
+
+
+def _stop_at_sigterm() -> None:
+    """Have SIGTERM raise Terminated in the main thread.
+
+    A second SIGTERM ends the process at once. A process that ignores SIGTERM keeps ignoring it.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _rewrite_overrides(schema: type) -> None:
+    """Replace former names of settings on the command line, with a note on stderr for each, and
+    write a single value of a list as a list: ``runs=FOLDER`` as ``runs=[FOLDER]``."""
     for position, argument in enumerate(sys.argv[1:], start=1):
         renamed = current_override(argument)
         if renamed != argument:
@@ -126,6 +168,7 @@ def _rename_overrides() -> None:
             note = f"note: {former} is now called {present}"
             print(terminal_safe(note), file=sys.stderr)
             sys.argv[position] = renamed
+        sys.argv[position] = as_list(sys.argv[position], schema)
 
 
 @contextlib.contextmanager
@@ -175,8 +218,9 @@ def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, ty
 def _report(error: BaseException, schema: type, command: str, full_tracebacks: bool) -> int:
     """Print the error and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
-        message: str | None = "stopped. Finished rows are saved: run the same command to resume."
-        exit_code = INTERRUPTED
+        exit_code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        cause = "stopped by SIGTERM" if exit_code == TERMINATED else "stopped"
+        message: str | None = f"{cause}. Run the same command to resume."
     elif (explained := _explained(error, schema)) is not None:
         message, exit_code = f"[{explained.code}] {explained}", USER_ERROR
     else:

@@ -22,6 +22,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from calib.cli.help import meanings
 from calib.config.method import Activation
 from calib.config.prompts import MethodConfig, Prompting
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
@@ -219,7 +220,21 @@ def _unknown_option(error: MissingConfigException) -> CalibError:
     )
 
 
+def as_list(argument: str, schema: type) -> str:
+    """The override with its value in brackets if the setting is a list and the value is not one.
+
+    Values with commas stay: they are either several values for -m, or a list without brackets.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or not value or value[0] in "[$" or "," in value or value == "null":
+        return argument
+    is_list = typing.get_origin(_annotation(schema, key.lstrip("+"))) is list
+    return f"{key}=[{value}]" if is_list else argument
+
+
 def _bad_syntax(error: OverrideParseException) -> str:
+    if "=" not in error.override:
+        return f"'{error.override}' is not a setting. {_QUOTING}"
     # The first line has the override and the parser's complaint; the rest is a link.
     lines = [line for line in error.message.splitlines() if "https://" not in line]
     named = any(error.override in line for line in lines)
@@ -240,6 +255,9 @@ def _missing(cause: MissingMandatoryValue, schema: type) -> str:
     key = cause.full_key or str(cause).partition(": ")[2].splitlines()[0]
     if key in GROUPS:
         return f"No {key} is selected: add {key}=NAME. --help lists the options."
+    meaning = meanings(schema).get(key, "").partition(". ")[0].rstrip(".")
+    if typing.get_origin(_annotation(schema, key)) is list:
+        return f"'{key}' is required: add {key}=VALUE, or several, {key}=[A,B]. {meaning}."
     expected = _expected(key, _annotation(schema, key)) or "a value"
     return f"'{key}' is required: add {key}=VALUE, {expected}."
 

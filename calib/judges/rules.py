@@ -27,7 +27,9 @@ def check(config: JudgeConfig, data: str) -> None:
     if data != "mini":
         other = f"data={data}" if data else "a table without run=FOLDER"
         raise CalibError(
-            "unsupported", f"judge=rules knows the mini world only, not {other}; use judge=string."
+            "unsupported",
+            f"judge=rules labels responses to the mini world only, not to {other}. Use "
+            "judge=string.",
         )
 
 

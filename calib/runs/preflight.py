@@ -52,10 +52,11 @@ def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
     """
     is_extraction = isinstance(config, ExtractConfig)  # needs a model with weights
     seed = config.seed if isinstance(config, SweepConfig) else 0
-    with waiting(f"loading the model ({config.model.name})"):
-        model = load(config.model) if is_extraction else open_model(config.model)
+    # The examples come first: reading them takes seconds, loading a model may take minutes.
     benchmark = load_benchmark(config.data, seed)
     utility = load_utility(config.utility, seed, config.data.system)
+    with waiting(f"loading the model ({config.model.name})"):
+        model = load(config.model) if is_extraction else open_model(config.model)
     folder = run_folder(names, config, model.fingerprint)
     weights = {"checkpoint": model.checkpoint, "fingerprint": model.fingerprint}
     return Inputs(
@@ -142,8 +143,10 @@ def _check_method(
     """Check one method; returns the hash of the direction file that it is given, if any."""
     if not isinstance(model, RemoteModel):
         for key in ("layers", "edited_layers", "gate_layers", "coefficient_layer"):
-            if hasattr(method, key):
-                resolve_layers(model, getattr(method, key))
+            try:
+                resolve_layers(model, getattr(method, key, []))
+            except CalibError as error:
+                raise CalibError(error.code, f"{key} of method {method.name}: {error}") from error
     setting = _selected_by_kl(method)
     if setting and config.utility.name == "none":
         raise CalibError(

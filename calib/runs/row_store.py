@@ -16,6 +16,8 @@ from typing import Any
 
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write
+from calib.util.progress import log_line
+from calib.util.terminal import terminal_safe
 
 try:
     import fcntl
@@ -100,6 +102,8 @@ class RowStore:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if isinstance(error, KeyboardInterrupt):
+            log_line(f"{len(self.finished):,} rows are saved in {terminal_safe(str(self.path))}")
 
 
 def read_rows(path: Path) -> dict[str, Record]:

@@ -14,7 +14,7 @@ from calib.config.sweep import ExtractConfig
 ROOT = Path(__file__).resolve().parents[2]
 
 ENTRY_POINT = """
-import errno, os, sys
+import errno, os, signal, sys
 from calib.cli import command
 from calib.config.sweep import SweepConfig
 from calib.util import progress
@@ -55,6 +55,8 @@ def main(config: SweepConfig) -> None:
         raise CalibError("unreadable", "the file \\x1b[31m\\u202ered\\nis bad")
     if config.seed == 12:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    if config.seed == 15:
+        os.kill(os.getpid(), signal.SIGTERM)
     if config.seed == 13:
         progress.log_line("half way")
     print("ran", config.model.name, config.method.name, config.out)
@@ -129,6 +131,8 @@ def test_help_of_an_option_with_overrides(sweep):
         (["seed=1"], "unreadable", ["calib.sweep: "]),
         (["seed=4"], "no-space", ["No space left on device"]),
         (["seed=5"], "no-space", ["a library's own message"]),
+        (["--foo"], "unknown-setting", ["--foo"]),
+        (["foo"], "invalid-setting", ["'foo'"]),
         (["seed=8"], "no-memory", ["(CUDA out of memory)", "generation.batch_rows"]),
         (["seed=9"], "no-memory", ["generation.batch_rows"]),
         (["seed=10"], "no-memory", ["(MemoryError)", "generation.batch_rows"]),
@@ -169,6 +173,12 @@ def test_ctrl_c_has_an_exit_code_of_its_own(sweep):
     result = sweep("seed=3")
     assert result.returncode == 130
     assert result.stderr.startswith("calib.sweep: ") and result.stderr.count("\n") == 1
+
+
+def test_sigterm_has_an_exit_code_of_its_own(sweep):
+    result = sweep("seed=15")
+    assert result.returncode == 143
+    assert "SIGTERM" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_lack_of_memory_names_the_setting_of_the_command():

@@ -151,7 +151,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(run, tmp_path, capsys):
             assert (again / name).read_bytes() == (run / name).read_bytes(), name
         assert marks(again) == MARKS
     printed = capsys.readouterr().out
-    assert f"{len(rows)} cached rows" in printed
+    assert f"{len(rows)} rows are saved" in printed
     assert printed.count("(caution): SRA ") == 2
 
 
@@ -161,7 +161,7 @@ def test_an_unused_reference_does_not_identify_the_run(tmp_path, capsys):
     sweep.main(composed("sweep", *settings))
     capsys.readouterr()
     sweep.main(composed("sweep", *settings, "method@reference=none"))
-    assert "cached rows" in capsys.readouterr().out
+    assert "rows are saved" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("undrawn")

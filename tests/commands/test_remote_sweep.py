@@ -76,7 +76,7 @@ def test_a_sweep_and_the_same_command_again(tmp_path):
         again = command("sweep", *given)
         assert again.code == 0, again.stderr
         assert len(server.requests) == count
-    assert f"{count} cached rows" in again.stdout
+    assert f"{count} rows are saved" in again.stdout
     assert "Checkpoint  vllm:m" in done.stdout
     notes = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
     assert any(f"{count} rows" in note and " m, " in note for note in notes)

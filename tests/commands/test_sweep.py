@@ -105,7 +105,7 @@ def test_the_same_command_again_changes_no_file(finished):
     again = command("sweep", "method=steer", "model=internvl", *SMALL, f"out={out}")
     assert again.code == 0, again.stderr
     count = len((out / "rows.jsonl").read_text().splitlines())
-    assert f"{count:,} cached rows" in again.stdout
+    assert f"{count:,} rows are saved" in again.stdout
     assert contents(out) == before
 
 
@@ -353,7 +353,7 @@ def test_a_run_from_before_settings_were_renamed_is_resumed(tmp_path):
     again = command("sweep", *former, f"out={tmp_path}")
     assert again.code == 0, again.stderr
     count = len((tmp_path / "rows.jsonl").read_text().splitlines())
-    assert f"{count:,} cached rows" in again.stdout
+    assert f"{count:,} rows are saved" in again.stdout
     assert "method.all_layers_at_once" in again.stderr and "method.otherwise" in again.stderr
     changed = command("sweep", *few, "method.closed=opposite", f"out={tmp_path}")
     assert changed.code == 2 and "[different-run]" in changed.stderr

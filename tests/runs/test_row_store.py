@@ -126,6 +126,13 @@ def test_kill_9_loses_no_row_that_was_reported_finished(path):
             assert all(len(done["response"]) == 5000 for done in rows.finished.values())
 
 
+def test_an_interrupt_names_the_number_of_saved_rows_and_the_file(path, capsys):
+    with pytest.raises(KeyboardInterrupt), RowStore.open(path) as rows:
+        rows.append([row("a"), row("b")])
+        raise KeyboardInterrupt
+    assert f"2 rows are saved in {path}" in capsys.readouterr().err
+
+
 def test_a_full_disk_keeps_recorded_rows(path):
     # A limit on the file's size acts like a full disk: the system accepts a part of the write, then
     # fails.
