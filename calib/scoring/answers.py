@@ -14,14 +14,33 @@ from collections.abc import Mapping
 from calib.data.example import Example, words_of
 from calib.scoring.thoughts import after_thoughts
 
-_MARKUP = re.compile(r"\\(?:boxed|text|textbf|mathrm)\b|</?answer>|[*_`#$\"{}]", re.IGNORECASE)
+_MARKUP = re.compile(
+    r"\\(?:boxed|text(?:bf|it|rm)?|math(?:bf|rm)|quad|displaystyle)\b|\\[()\[\],;! ]|</?answer>|"
+    r"[*_`#$\"“”{}]",
+    re.IGNORECASE,
+)
 
 _CLAIM = re.compile(
-    r"(?:\banswer(?:\s+(?:is|was|would be|should be|must be)\b\s*|\s*(?=[:=\n]))[:=]?|^\W*answer\b)"
+    r"(?:\banswer(?:\s+(?:is|was|would be|should be|must be)\b\s*|\s*(?=[:=\n]))[:=]?|"
+    r"^[^\w\n]*answer\b)"
     r"(?:\s+(?:option|choice)\b)?\s*",
     re.IGNORECASE | re.MULTILINE,
 )
 """A conclusion such as "the answer is"; the answer follows."""
+_CONCLUSION = re.compile(
+    r"^[^\w\n]*(?:(?:so|thus|hence|therefore|and|the|my|final|correct|best|likely|most|closest)\b"
+    r"[^\w\n]*)*(?:answer|option|choice)(?:\s+(?:is|would be|should be|must be)\b)?[^\w\n]*[:=]"
+    r"[^\w(\[]*(?:(?:option|choice)\b\s*)?",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line such as "Answer: B" or "**Final answer:** (B)", which overrides what the response weighed
+before it."""
+_NO_OPTION = re.compile(
+    r"\W*(?:none|no (?:option|answer|choice)|not (?:given|listed|available)|n/a|unknown|cannot|can't|"
+    r"unable|\Z)",
+    re.IGNORECASE,
+)
+"""A conclusion that no option is right, or without an answer."""
 _CUE = re.compile(
     r"\b(?:options?|choice|i (?:would |will )?(?:choose|pick|select|say)|it is|it's)\s*:?\s*\Z",
     re.IGNORECASE,
@@ -98,15 +117,19 @@ def parsed(example: Example, response: str) -> str | None:
 def read_choice(response: str, options: Mapping[str, str]) -> str | None:
     """Read the letter of the option that a response chooses; ``options`` are texts by letter.
 
-    In this order: a letter alone; the letter or text of a claim ("the answer is ..."); a letter at
-    the start; a letter anywhere that is not a word; an option's text. The first rule with a match
-    decides; if it matches several options the answer is None.
+    In this order: a letter alone; the last line that states a conclusion ("Answer: ..."); the
+    letter or text of a claim ("the answer is ..."); a letter at the start; a letter anywhere that
+    is not a word; an option's text. The first rule with a match decides; if it matches several
+    options, or the conclusion is that none is right, the answer is None.
     """
     text = _plain(response)
     if alone := re.fullmatch(r"[\[(]?([A-Za-z])[\])]?[.:,']*", text):
         letter = alone[1].upper()
         return letter if letter in options else None
-    for rule in (_claimed, _opening, _named, _quoted_options):
+    conclusions = list(_CONCLUSION.finditer(text))
+    if conclusions and _NO_OPTION.match(text, conclusions[-1].end()):
+        return None
+    for rule in (_concluded, _claimed, _opening, _named, _quoted_options):
         if letters := rule(text, options):
             return letters.pop() if len(letters) == 1 else None
     return None
@@ -136,17 +159,29 @@ def _plain(text: str) -> str:
     return _MARKUP.sub("", text).strip().strip("'").strip()
 
 
+def _concluded(text: str, options: Mapping[str, str]) -> set[str]:
+    """The options of the last line that states a conclusion: its letters, or an option's text."""
+    letters: set[str] = set()
+    for conclusion in _CONCLUSION.finditer(text):
+        letters = _following(text[conclusion.end() :], options) or letters
+    return letters
+
+
 def _claimed(text: str, options: Mapping[str, str]) -> set[str]:
     """The options after "the answer is": a letter with those joined to it, or an option's text."""
     letters: set[str] = set()
     for claim in _CLAIM.finditer(text):
-        rest = text[claim.end() :]
-        letter = _LETTER.match(rest)
-        if letter and _is_option(letter, rest, options, cued=True):
-            letters |= _with_joined(letter, rest, options)
-        else:
-            letters |= _quoted_options(re.split(r"\.\s|\n", rest, maxsplit=1)[0], options)
+        letters |= _following(text[claim.end() :], options)
     return letters
+
+
+def _following(rest: str, options: Mapping[str, str]) -> set[str]:
+    """The options at the start of ``rest``: a letter with those joined to it, or an option's text
+    in the first sentence."""
+    letter = _LETTER.match(rest)
+    if letter and _is_option(letter, rest, options, cued=True):
+        return _with_joined(letter, rest, options)
+    return _quoted_options(re.split(r"\.\s|\n", rest, maxsplit=1)[0], options)
 
 
 def _opening(text: str, options: Mapping[str, str]) -> set[str]:

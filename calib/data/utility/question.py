@@ -1,7 +1,10 @@
 """Build utility questions from table rows: options, prompts, metadata and the count of skips."""
 
 import ast
+import io
+import itertools
 import json
+import tokenize
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
@@ -97,8 +100,14 @@ def choice_metadata(options: Mapping[str, str]) -> dict[str, str]:
 def letter_options(texts: Sequence[str]) -> dict[str, str]:
     """Options by letter: A, B, ... in order.
 
-    Raises CalibError for more options than letters.
+    Raises CalibError for fewer than two options, and for more options than letters.
     """
+    if len(texts) < 2:
+        raise CalibError(
+            "too-few",
+            f"A question has {len(texts)} option{'s' * (len(texts) != 1)}: {list(texts)!r:.80}. A "
+            "choice needs at least two.",
+        )
     if len(texts) > len(ascii_uppercase):
         raise CalibError(
             "too-large",
@@ -115,6 +124,8 @@ def format_options(options: Mapping[str, str]) -> str:
 def parse_options(cell: Any, where: str) -> list[str]:
     """The options in a cell that holds a list, or a list written as text: "['a', 'b']".
 
+    numpy writes a list without commas, "['a' 'b']", which Python reads as one text: it is refused.
+
     Raises CalibError for any other value; ``where`` is the location of the cell.
     """
     options = cell
@@ -123,6 +134,12 @@ def parse_options(cell: Any, where: str) -> list[str]:
             options = ast.literal_eval(cell.strip()) if len(cell) <= _MAX_OPTIONS_LENGTH else None
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             options = None
+        if options is not None and _has_adjacent_texts(cell):
+            raise CalibError(
+                "invalid-value",
+                f"{where} has options without commas between them: {cell[:80]!r}. numpy and pandas "
+                "write lists that way. Write it as ['first', 'second'].",
+            )
     if not isinstance(options, list | tuple) or not all(
         isinstance(option, str | int | float) for option in options
     ):
@@ -132,6 +149,13 @@ def parse_options(cell: Any, where: str) -> list[str]:
             "['first', 'second'].",
         )
     return [str(option).strip() for option in options]
+
+
+def _has_adjacent_texts(cell: str) -> bool:
+    """Whether two quoted texts of a cell stand side by side without a comma."""
+    kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(cell.strip()).readline)]
+    kinds = [kind for kind in kinds if kind != tokenize.NL]
+    return (tokenize.STRING, tokenize.STRING) in itertools.pairwise(kinds)
 
 
 def is_empty(picture: PictureFile | PictureBytes | None) -> bool:

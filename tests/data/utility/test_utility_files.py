@@ -22,7 +22,7 @@ from calib.config.data import PublishedUtility, UtilityConfig
 from calib.data.benchmarks import load_utility
 from calib.data.utility import load
 from calib.data.utility.mmstar import find_options
-from calib.data.utility.question import parse_options
+from calib.data.utility.question import letter_options, parse_options
 from calib.util.errors import CalibError
 
 
@@ -307,6 +307,20 @@ def test_pictures_outside_the_folder_are_refused(tmp_path):
 def test_options_that_are_not_a_list_are_refused(cell):
     with raises("invalid-value", "mmmu row 3"):
         parse_options(cell, "mmmu row 3")
+
+
+@pytest.mark.parametrize(
+    "cell", ["['red' 'green' 'blue']", "['red'\n 'green'\n 'blue']", "['red', 'green' 'blue']"]
+)
+def test_options_without_commas_are_refused(cell):
+    with raises("invalid-value", "mmmu row 3"):
+        parse_options(cell, "mmmu row 3")
+
+
+@pytest.mark.parametrize("texts", [[], ["redgreenblue"]])
+def test_fewer_than_two_options_are_refused(texts):
+    with raises("too-few", str(len(texts))):
+        letter_options(texts)
 
 
 def test_options_are_parsed_from_text_or_list():
