@@ -36,8 +36,8 @@ _CONCLUSION = re.compile(
 """A line such as "Answer: B" or "**Final answer:** (B)", which overrides what the response weighed
 before it."""
 _NO_OPTION = re.compile(
-    r"\W*(?:none|no (?:option|answer|choice)|not (?:given|listed|available)|n/a|unknown|cannot|can't|"
-    r"unable|\Z)",
+    r"\W*(?:none|no (?:option|answer|choice)|not (?:given|listed|available)|n/a|unknown|"
+    r"cannot|can't|unable|\Z)",
     re.IGNORECASE,
 )
 """A conclusion that no option is right, or without an answer."""

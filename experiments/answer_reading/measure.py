@@ -2,8 +2,8 @@
 
     python -m experiments.answer_reading.measure FOLDER > experiments/answer_reading/results.csv
 
-FOLDER holds the files of MMMU-Benchmark/MMMU (arXiv 2409.02813), mmmu-pro/output: 1,730 responses of
-GPT-4o to each of four prompts, with options and correct letters. Nothing is downloaded.
+FOLDER holds the files of MMMU-Benchmark/MMMU (arXiv 2409.02813), mmmu-pro/output: 1,730 responses
+of GPT-4o to each of four prompts, with options and correct letters. Nothing is downloaded.
 """
 
 import ast
