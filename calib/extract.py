@@ -42,7 +42,8 @@ def main(config: ExtractConfig) -> None:
                 files[name] = save(draw([run], 1), folder / name)[0]
             except NotDrawn as error:
                 command.print_notes([str(error)])
-    print(direction_table(direction, files))
+    parts = next(iter(run.part_separations.values()), [])
+    print(direction_table(direction, files, parts))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from calib.config.choices import Positions, Site, Split
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction, write_direction
 from calib.directions.fit import fit_direction, pair_set_hash, require_match
+from calib.directions.part_table import parts_path, read_parts, sentence, write_parts
+from calib.directions.parts import ContrastExamples, part_separations
 from calib.directions.projections import (
     LabelledActivations,
     project_groups,
@@ -65,6 +67,8 @@ class Fitting:
         self._activations: dict[tuple[int, str, str, int], torch.Tensor] = {}
         self._alive: list[Example] = []  # keys hold id(example), which must not be reused
         self._sides: dict[tuple[str, str], ContrastSides] = {}
+        self.part_notes: dict[str, str] = {}
+        """For each direction, by name, a sentence about whether the parts agree about it."""
 
     def layers(self, layers: int | Sequence[int] | str) -> list[int]:
         """Layer numbers from a configuration's value; see resolve_layers."""
@@ -177,7 +181,8 @@ class Fitting:
         """One unit vector per layer, fitted to train pairs and evaluated on validation pairs.
 
         The direction is written to a file of the run's folder, with the projections of the examples
-        on it in a second file. If the direction's file exists already, it is read instead.
+        on it in a second file and, where there are several parts, the separation by part in a
+        third. If the direction's file exists already, it is read instead.
 
         Raises CalibError (too-few) if there is nothing to fit, or (mismatch) if the file holds a
         direction that was fitted differently.
@@ -189,6 +194,7 @@ class Fitting:
             direction = read_direction(path)
             require_match(direction, self.vlm, str(path))
             _require_same_fit(direction, path, contrast, estimator, positions, site, pair_set)
+            self._note_parts(direction, path)
             return direction
         validation_sides = self.sides(contrast, "validation")
         validation = None
@@ -209,15 +215,33 @@ class Fitting:
         groups = _groups("train", self.sides(contrast, "train"), train)
         if validation is not None:
             groups += _groups("validation", validation_sides, validation)
-        # The direction is written last: a run killed in between fits both files again.
+            separations = part_separations(
+                direction,
+                _contrast_examples(self.sides(contrast, "train"), train),
+                _contrast_examples(validation_sides, validation),
+            )
+            if separations:
+                write_parts(parts_path(path), separations)
+        # The direction is written last: a run killed in between fits all files again.
         write_projections(projections_path(path), project_groups(direction, groups))
         write_direction(path, direction)
+        self._note_parts(direction, path)
         return direction
+
+    def _note_parts(self, direction: Direction, path: Path) -> None:
+        table = parts_path(path)
+        if table.is_file():  # runs of earlier versions and of a single part have none
+            name = f"{direction.contrast} direction ({direction.estimator})"
+            self.part_notes[path.stem] = sentence(name, read_parts(table), table)
 
 
 def direction_name(contrast: str, estimator: str, positions: str, site: str) -> str:
     """Name of a fitted direction's file, without its extension."""
     return f"{contrast}-{estimator}-{positions}-{site}"
+
+
+def _contrast_examples(sides: ContrastSides, samples: Samples) -> ContrastExamples:
+    return ContrastExamples(sides.positive, sides.negative, samples)
 
 
 def _groups(split: Split, sides: ContrastSides, samples: Samples) -> list[LabelledActivations]:

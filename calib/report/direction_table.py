@@ -2,10 +2,12 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from calib.directions.direction import Direction
+from calib.directions.part_table import at_best_layer, auroc_text
+from calib.directions.parts import PartSeparation
 from calib.report.terminal_tables import file_list
 from calib.util.terminal import WIDTH, terminal_safe
 
@@ -18,12 +20,15 @@ _CONTRASTS = {
 _PAIRED = ("safety", "modality")
 
 
-def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
+def direction_table(
+    direction: Direction, files: Mapping[str, Path], parts: Sequence[PartSeparation] = ()
+) -> str:
     """Return one line per layer, at most 100 columns wide.
 
     Columns are the held-out AUROC with its interval, the cosine between the differences of pairs,
     the gap, the gap as a share of the activations' norm, and the effect of steering within the KL
-    budget with its strength. Columns that were measured at no layer are left out. ``files`` are the
+    budget with its strength. Columns that were measured at no layer are left out. A second table
+    has the separation by part, at the layer where the parts are separated best. ``files`` are the
     paths written, by what they contain.
     """
     unit = "pairs" if direction.contrast in _PAIRED else "examples of the smaller side"
@@ -56,7 +61,7 @@ def direction_table(direction: Direction, files: Mapping[str, Path]) -> str:
     )
     lines += ["", head, "-" * len(head)]
     lines += [_layer_line(direction, row) for row in range(len(direction.layers))]
-    lines.append("")
+    lines += [*_parts(parts), ""]
     lines += file_list(files)
     return "\n".join(lines) + "\n"
 
@@ -81,6 +86,30 @@ def _layer_line(direction: Direction, row: int) -> str:
         _number(direction.effect_strength[row], "+.3g") if direction.effect else "",
         _number(100 * direction.effect[row], "+.1f") if direction.effect else "",
     )
+
+
+def _parts(parts: Sequence[PartSeparation]) -> list[str]:
+    """Lines of the directions fitted on each part; columns are the parts that are measured."""
+    cells = at_best_layer(parts)
+    if not cells:
+        return []
+    fitted, measured = (list(dict.fromkeys(key[k] for key in cells)) for k in (0, 1))
+    counts = {name: cells[fitted[0], name] for name in measured}
+    title = f"AUROC by part at layer {next(iter(counts.values())).layer} (95% CI by cluster)"
+    head = _part_line("fitted on", measured)
+    lines = ["", title, "", head, "-" * len(head)]
+    for name in fitted:
+        lines.append(_part_line(name, [auroc_text(cells[name, other]) for other in measured]))
+    sizes = [f"{counts[name].n} ({counts[name].clusters})" for name in measured]
+    lines += [_part_line("n (clusters)", sizes)]
+    for name in fitted[1:]:
+        cosines = [_number(cells[name, other].cosine, "+.2f") for other in measured]
+        lines.append(_part_line(f"cos {name}", cosines))
+    return lines
+
+
+def _part_line(name: str, cells: Sequence[str]) -> str:
+    return f"{name:<19}" + "".join(f"{cell:>20}" for cell in cells)
 
 
 def _number(value: float, form: str) -> str:

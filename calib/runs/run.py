@@ -14,6 +14,7 @@ from calib.config.typed import typed_config
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction
+from calib.directions.parts import PartSeparation
 from calib.directions.projections import Projections
 from calib.runs.manifest import read_manifest
 from calib.runs.operating_points import (
@@ -34,6 +35,7 @@ from calib.runs.run_files import (
     distinct_names,
     judged_of,
     parse_settings,
+    read_all_parts,
     read_all_projections,
     read_directions,
     read_examples,
@@ -50,8 +52,8 @@ from calib.util.files import home_expanded, write_atomically
 
 PARTS = frozenset({
     "folder", "name", "manifest", "settings_text", "settings", "checkpoint", "results",
-    "operating_points", "directions", "projections", "examples", "pictured", "rows",
-    "responses", "judge", "judged",
+    "operating_points", "directions", "projections", "part_separations", "examples",
+    "pictured", "rows", "responses", "judge", "judged",
 })  # fmt: skip
 """Parts of a run that can be handed over instead of being read from its folder."""
 
@@ -228,6 +230,11 @@ class Run:
     def projections(self) -> dict[str, Projections]:
         """Projections of examples on the directions, by the same names, where on record."""
         return read_all_projections(self.folder, self.directions)
+
+    @cached_property
+    def part_separations(self) -> dict[str, list[PartSeparation]]:
+        """Separation by part along the fitted directions, by their names, where on record."""
+        return read_all_parts(self.folder, self.directions)
 
     @cached_property
     def _examples(self) -> tuple[dict[str, Example], set[str]]:

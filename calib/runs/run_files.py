@@ -24,6 +24,8 @@ from calib.config.typed import current_names
 from calib.data.example import Example
 from calib.data.splits import SAFETY_DATASETS
 from calib.directions.direction import Direction, read_direction
+from calib.directions.part_table import parts_path, read_parts
+from calib.directions.parts import PartSeparation
 from calib.directions.projections import SIDES, Projections, projections_path, read_projections
 from calib.interventions.fitting import direction_name
 from calib.runs.row_store import Record
@@ -193,6 +195,17 @@ def read_all_projections(
             projections[name] = read_projections(path)
             _require_match(direction, projections[name], path)
     return projections
+
+
+def read_all_parts(
+    folder: Path, directions: Mapping[str, Direction]
+) -> dict[str, list[PartSeparation]]:
+    """The separation by part along the ``directions`` of a run, by the same names, where on record.
+
+    Raises CalibError when a file is damaged.
+    """
+    paths = {name: parts_path(folder / DIRECTIONS / f"{name}.safetensors") for name in directions}
+    return {name: read_parts(path) for name, path in paths.items() if path.is_file()}
 
 
 def _require_match(direction: Direction, projections: Projections, path: Path) -> None:

@@ -93,7 +93,10 @@ class Sweep:
         """
         grids: dict[str, list[Setting]] = {}
         axes = {}
-        for method in self.fit():
+        fitted = self.fit()
+        for text in self.fitting.part_notes.values():
+            note(text)
+        for method in fitted:
             grids[method.name], notes = self.grid(method)
             axes[method.name] = method.axis.meaning
             for text in (*method.notes, *notes):
@@ -261,8 +264,9 @@ def extract(
     direction = all_layers.select_layers(fitting.layers(config.layers))
     questions = [e for e in utility if (e.dataset, e.split) == ("utility", "validation")]
     validated = fitting.twins("validation")
+    part_notes = [*fitting.part_notes.values()]
     if config.kl is None or not questions or not validated:
-        return direction, engine.notes
+        return direction, [*engine.notes, *part_notes]
     steer = Steer(
         contrast=config.contrast,
         estimator=config.estimator,
@@ -289,4 +293,4 @@ def extract(
             effect_kl=config.kl,
             effect_n=next(iter(effects.values())).rise.n,
         )
-    return direction, engine.notes
+    return direction, [*engine.notes, *part_notes]

@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from random_contrasts import LAYERS, twins, unpaired
+from sklearn.metrics import roc_auc_score
 
 from calib.directions.samples import Samples
-from calib.directions.separation import auroc, auroc_interval, pair_cosine
+from calib.directions.separation import auroc, auroc_interval, clustered_auroc, pair_cosine
 
 
 def test_auroc_by_hand():
@@ -75,3 +77,54 @@ def test_pair_cosine_without_two_pairs(samples):
     assert len(values) == LAYERS and all(map(math.isnan, values))
     same = replace(samples, positive=samples.negative)
     assert all(map(math.isnan, pair_cosine(same)))
+
+
+def scores(seed, clusters=40, size=5):
+    """Scores of two classes that share an offset within each cluster."""
+    draw = np.random.default_rng(seed)
+    offsets = draw.normal(size=clusters).repeat(size)
+    names = [f"c{k}" for k in range(clusters) for _ in range(size)]
+    positive = offsets + 0.8 + 0.3 * draw.normal(size=len(offsets))
+    negative = offsets + 0.3 * draw.normal(size=len(offsets))
+    return positive, negative, names, names
+
+
+def test_clustered_auroc_equals_sklearn_with_ties():
+    positive, negative = np.array([0.0, 1, 1, 2, 3]), np.array([0.0, 0, 1, 2])
+    value, _, _ = clustered_auroc(positive, negative, "abcde", "abcd")
+    labels = np.r_[np.ones(5), np.zeros(4)]
+    assert value == pytest.approx(roc_auc_score(labels, np.r_[positive, negative]))
+
+
+def test_the_clustered_interval_covers_like_a_bootstrap_of_clusters():
+    positive, negative, names, _ = scores(3)
+    value, low, high = clustered_auroc(positive, negative, names, names)
+    by_cluster = np.arange(len(names)).reshape(40, 5)
+    draw = np.random.default_rng(0)
+    resampled = []
+    for _ in range(400):
+        rows = by_cluster[draw.integers(40, size=40)].ravel()
+        wins = positive[rows][:, None] > negative[rows][None]
+        resampled.append(wins.mean())
+    assert high - low == pytest.approx(2 * 1.96 * np.std(resampled), rel=0.15)
+    assert low < value < high
+
+
+def test_singleton_clusters_give_the_interval_of_delong():
+    positive, negative, _, _ = scores(1, clusters=30, size=1)
+    names = [f"p{k}" for k in range(30)], [f"n{k}" for k in range(30)]
+    value, low, high = clustered_auroc(positive, negative, *names)
+    wins = positive[:, None] > negative[None]
+    variance = wins.mean(1).var(ddof=1) / 30 + wins.mean(0).var(ddof=1) / 30
+    assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(variance))
+
+
+def test_perfect_separation_has_an_interval_by_the_number_of_clusters():
+    names = ["a", "a", "b", "b"]
+    value, low, high = clustered_auroc(np.arange(4) + 9.0, np.arange(4.0), names, names)
+    assert (value, low, high) == (1.0, *auroc_interval(1.0, 2, 2))
+
+
+def test_one_cluster_has_no_interval():
+    value, low, high = clustered_auroc(np.array([1.0, 2]), np.array([0.0, 3]), "aa", "bc")
+    assert value == 0.5 and math.isnan(low) and math.isnan(high)

@@ -9,6 +9,7 @@ from raising import raises
 import calib.interventions.fitting as module
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction, write_direction
+from calib.directions.part_table import read_parts
 from calib.directions.projections import projections_path, read_projections
 from calib.engine.activations import read_activations
 from calib.interventions.contrasts import JudgedAnswer
@@ -169,6 +170,23 @@ def test_projections_are_saved_without_another_pass(vlm, fitting, passes, tmp_pa
             assert along == pytest.approx((by_hand / float(direction.gap[2])).numpy(), abs=1e-3)
     correct = saved.at(2, "positive", "validation")[:, None] > saved.at(2, "negative", "validation")
     assert direction.auroc[2] == pytest.approx(correct.mean())
+
+
+def test_parts_are_compared_without_another_pass(vlm, passes, tmp_path):
+    examples = load(["image_centric", "text_centric"], limit=40)
+    fitting = Fitting(vlm, examples, [], answers, tmp_path)
+    direction = fitting.direction("safety")
+    assert len(passes) == 2  # train, validation
+    (path,) = (tmp_path / "directions").glob("*.parts.csv")
+    saved = read_parts(path)
+    assert {s.fitted_on for s in saved} == {"all", "image_centric", "text_centric"}
+    pooled = [s.auroc for s in saved if (s.fitted_on, s.measured_on) == ("all", "all")]
+    assert pooled == pytest.approx(direction.auroc, abs=1e-6)
+    (first,) = fitting.part_notes.values()
+    resumed = Fitting(vlm, examples, [], answers, tmp_path)
+    resumed.direction("safety")
+    assert list(resumed.part_notes.values()) == [first]
+    assert len(passes) == 2
 
 
 def test_projections_are_written_before_their_direction(

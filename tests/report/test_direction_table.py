@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from calib.directions.direction import Direction
+from calib.directions.parts import PartSeparation
 from calib.report.direction_table import direction_table
 
 FILES = {"direction": Path("runs/x/direction.safetensors"), "figure": Path("runs/x/auroc.png")}
@@ -55,6 +56,24 @@ def test_every_number_of_every_layer(direction):
     assert rows[1].startswith("4 1.000 (")
     assert rows[1].endswith(" to 1.000) -0.250 3.123e+04 0.500 +100 -100.0")
     assert rows[2].startswith("31 0.250 (") and rows[2].endswith(") - 0.00123 0.001 - -")
+
+
+def test_the_separation_by_part_is_a_second_table(direction):
+    parts = [
+        PartSeparation(fitted, measured, 4, auroc, auroc - 0.1, auroc + 0.1, 40, 20, cosine, 30)
+        for fitted, measured, auroc, cosine in (
+            ("all", "all", 0.8, 1.0), ("image_centric", "all", 0.7, 0.9),
+            ("all", "image_centric", 0.75, 0.9), ("image_centric", "image_centric", 0.85, 1.0),
+        )
+    ]  # fmt: skip
+    lines = [
+        " ".join(line.split()) for line in direction_table(direction, FILES, parts).split("\n")
+    ]
+    assert "all 0.80 (0.70 to 0.90) 0.75 (0.65 to 0.85)" in lines
+    assert "image_centric 0.70 (0.60 to 0.80) 0.85 (0.75 to 0.95)" in lines
+    assert "n (clusters) 40 (20) 40 (20)" in lines
+    assert "cos image_centric +0.90 +1.00" in lines
+    assert max(map(len, direction_table(direction, FILES, parts).split("\n"))) <= 100
 
 
 def test_unmeasured_quantities_have_no_column(direction):
