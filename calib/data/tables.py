@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,11 @@ def read_table(path: Path) -> list[TableRow]:
     """The rows of a file; its extension determines the format.
 
     A JSON file holds a list of objects, or an object of objects keyed by id: each row then gets its
-    key as "id" unless it has one. Raises CalibError for a file that is missing, too large, damaged
-    or in another format.
+    key as "id" unless it has one. Numbers that are not a number (NaN), which pandas writes for an
+    empty cell, are None.
+
+    Raises CalibError for a file that is missing, too large, damaged or in another format, with
+    repeated columns or keys, or with a row of another length than the header.
     """
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
@@ -41,13 +46,9 @@ def read_table(path: Path) -> list[TableRow]:
             "too-large", f"{path} has {size:,} bytes; the limit is {MAX_BYTES:,}. Split the file."
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        return _parse(path.suffix.lower(), text)
-    except (OSError, ValueError, csv.Error) as error:
-        raise CalibError(
-            "unreadable",
-            f"{path} cannot be read ({error}). Correct the file and save it as UTF-8.",
-        ) from error
+        return _parse(path.suffix.lower(), path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise CalibError("unreadable", f"{path} cannot be read: {_explained(error)}") from error
 
 
 def check_columns(
@@ -56,7 +57,8 @@ def check_columns(
     where: str,
     optional: Iterable[str] = (),
 ) -> None:
-    """Raise CalibError, with the nearest match, if the first row lacks a ``required`` column.
+    """Raise CalibError if a row lacks a ``required`` column; for the first row, with the nearest
+    match.
 
     ``where`` is the name of the table and ``optional`` lists further accepted columns, both for the
     error message.
@@ -77,32 +79,54 @@ def check_columns(
             f"{where} has no column '{missing[0]}'.{hint} Required columns: "
             f"{', '.join(required)}{accepted}. Columns in the table: {listed}.",
         )
+    for number, row in enumerate(rows, start=1):  # rows of JSON may have different keys
+        if missing := [column for column in required if column not in row]:
+            raise CalibError(
+                "missing-value",
+                f"{where}, row {number} has no '{missing[0]}', which row 1 has. Add it, or remove "
+                "the row.",
+            )
 
 
 def cell_text(row: Mapping[str, Any], column: str) -> str:
     """A cell as text on one line, with single blanks between words; "" if absent or empty."""
-    value = row.get(column)
+    value = _cell(row, column)
     return "" if value is None else " ".join(str(value).split())
 
 
 def cell_prompt(row: Mapping[str, Any], column: str) -> str:
     """A cell as the text of a prompt: stripped, inner line breaks unchanged; "" if absent."""
-    value = row.get(column)
+    value = _cell(row, column)
     return "" if value is None else str(value).strip()
+
+
+def _cell(row: Mapping[str, Any], column: str) -> Any:
+    value = row.get(column)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _explained(error: Exception) -> str:
+    """The cause of a read error, and what to do about it."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 ({error}). Save it as UTF-8."
+    if isinstance(error, RecursionError):
+        return "its JSON is nested too deeply. Write one flat object per row."
+    if isinstance(error, csv.Error):
+        return (
+            f"{error}. A quotation mark is not closed, or not doubled within a cell, or the "
+            "download is not complete."
+        )
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}."
+    return f"{error}. Correct the file, or download it again."
 
 
 def _parse(ending: str, text: str) -> list[TableRow]:
     if ending in (".csv", ".tsv"):
-        reader = csv.DictReader(io.StringIO(text), delimiter="\t" if ending == ".tsv" else ",")
-        rows = []
-        for row in reader:
-            if None in row:
-                raise ValueError(f"line {reader.line_num} has more cells than there are columns")
-            rows.append({name.strip(): value for name, value in row.items()})
-        return rows
+        return _csv_rows(text, "\t" if ending == ".tsv" else ",")
     if ending == ".jsonl":
         return [_json_row(line, k) for k, line in enumerate(text.split("\n"), 1) if line.strip()]
-    content = json.loads(text)
+    content = _json(text)
     if isinstance(content, dict):
         if not all(isinstance(row, dict) for row in content.values()):
             raise ValueError("the JSON object does not hold one object per row")
@@ -112,9 +136,46 @@ def _parse(ending: str, text: str) -> list[TableRow]:
     return content
 
 
+def _csv_rows(text: str, separator: str) -> list[TableRow]:
+    csv.field_size_limit(MAX_BYTES)  # a picture in a cell is longer than the default limit
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = [(reader.line_num, cells) for cells in reader if cells]
+    if not lines:
+        return []
+    columns = [name.strip() for name in lines[0][1]]
+    _require_distinct(columns, "the column")
+    for number, cells in lines[1:]:
+        if len(cells) != len(columns):
+            raise ValueError(
+                f"line {number} has {len(cells)} cells, and the header has {len(columns)} columns. "
+                "Check the separator, the quotation marks, and that the file is complete"
+            )
+    return [dict(zip(columns, cells, strict=True)) for _, cells in lines[1:]]
+
+
+def _json(text: str) -> Any:
+    """JSON without repeated keys; NaN is None."""
+
+    def constant(name: str) -> None:
+        if name != "NaN":
+            raise ValueError(f"{name} is not a value of a table")
+
+    def row(pairs: list[tuple[str, Any]]) -> TableRow:
+        _require_distinct([key for key, _ in pairs], "the key")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=row, parse_constant=constant)
+
+
+def _require_distinct(names: Sequence[str], kind: str) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{kind} '{repeated[0]}' is there more than once")
+
+
 def _json_row(line: str, number: int) -> TableRow:
     try:
-        row = json.loads(line)
+        row = _json(line)
     except ValueError as error:
         raise ValueError(f"line {number} is not valid JSON: {error}") from None
     if not isinstance(row, dict):

@@ -45,6 +45,15 @@ def test_parquet(tmp_path):
     [
         ("a.csv", b"id,query\n1,2,3\n", "unreadable", "line 2"),
         ("a.csv", b"id\n\xff\xfe\n", "unreadable", "UTF-8"),
+        ("a.csv", b"id,query\n1,a\n2\n", "unreadable", "line 3"),
+        ("a.csv", b'id,query\n1,"a\n2,b\n', "unreadable", "end of data"),
+        ("a.csv", b'id,query\n1,"a\n2,"b"\n', "unreadable", "expected after"),
+        ("a.csv", b"id,query,id\n1,a,2\n", "unreadable", "'id'"),
+        ("a.json", b'[{"a": 1, "a": 2}]', "unreadable", "'a'"),
+        ("a.json", b'{"x": {"b": 1}, "x": {"b": 2}}', "unreadable", "'x'"),
+        ("a.json", b'[{"a": Infinity}]', "unreadable", "Infinity"),
+        ("a.json", b"[" * 100_000, "unreadable", "JSON"),
+        ("a.jsonl", b'{"a": ' + b"[" * 100_000 + b"\n", "unreadable", "JSON"),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "unreadable", "line 2"),
         ("a.jsonl", b"[1]\n", "unreadable", "line 1"),
         ("a.json", b"[1, 2]", "unreadable", "JSON"),
@@ -55,6 +64,23 @@ def test_parquet(tmp_path):
 def test_damaged_tables_are_refused(tmp_path, name, data, code, value):
     (tmp_path / name).write_bytes(data)
     refused(tmp_path / name, code, value)
+
+
+def test_a_picture_in_a_cell_may_be_long(tmp_path):
+    (tmp_path / "a.tsv").write_text("id\timage\n1\t" + "A" * 300_000 + "\n", encoding="utf-8")
+    assert len(read_table(tmp_path / "a.tsv")[0]["image"]) == 300_000
+
+
+def test_not_a_number_is_an_empty_cell(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"query": "a", "pair": NaN}\n', encoding="utf-8")
+    assert read_table(tmp_path / "a.jsonl") == [{"query": "a", "pair": None}]
+    assert cell_text({"pair": float("nan")}, "pair") == ""
+    assert cell_prompt({"pair": float("nan")}, "pair") == ""
+
+
+def test_a_later_row_without_a_required_key_is_named():
+    with raises("missing-value", "t.json", "row 2", "'answer'"):
+        check_columns([{"answer": "a"}, {"other": "b"}], ["answer"], "t.json")
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
