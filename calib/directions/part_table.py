@@ -63,8 +63,13 @@ def disagreements(cells: Cells) -> list[tuple[PartSeparation, PartSeparation]]:
 
 
 def sentence(direction: str, separations: Sequence[PartSeparation], path: Path) -> str:
-    """Whether the parts agree about a direction; ``path`` is the file that has all numbers."""
+    """Whether the parts agree about a direction; ``path`` is the file that has all numbers.
+
+    Empty if no part has both a direction and validation examples on both sides.
+    """
     cells = at_best_layer(separations)
+    if not cells:
+        return ""
     layer = next(iter(cells.values())).layer
     opposed = disagreements(cells)
     if opposed:

@@ -232,7 +232,8 @@ class Fitting:
         table = parts_path(path)
         if table.is_file():  # runs of earlier versions and of a single part have none
             name = f"{direction.contrast} direction ({direction.estimator})"
-            self.part_notes[path.stem] = sentence(name, read_parts(table), table)
+            if text := sentence(name, read_parts(table), table):
+                self.part_notes[path.stem] = text
 
 
 def direction_name(contrast: str, estimator: str, positions: str, site: str) -> str:

@@ -7,6 +7,7 @@ from calib.data.splits import PAIRED_QUERIES
 from calib.report.comparison import comparison
 from calib.report.figures import methods, trade_off
 from calib.report.figures.io import NotDrawn, save
+from calib.report.part_rates import rates_by_part, terminal_table
 from calib.report.summary import summary
 from calib.report.terminal_tables import breakdown, dual_use_table
 from calib.runs.run import Run
@@ -43,5 +44,12 @@ def _tables(run: Run) -> list[str]:
         points += single if method.choice.kept_baseline else [method.choice.point]
     if {result.dataset for result in run.results}.isdisjoint(PAIRED_QUERIES):
         return [dual_use_table(run.results, points)]
-    # The summary lists the parts of the mini world.
-    return [] if run.data == "mini" else [breakdown(run.results, points)]
+    tables = [terminal_table(rates_by_part(run))]
+    if run.data == "mini":
+        several = sum(not method.reference for method in run.methods) > 1
+        # The summary of one method lists the parts of the mini world, apart from dual use.
+        if not several and not any(result.dataset == "dual_use" for result in run.results):
+            tables = []
+    else:
+        tables.insert(0, breakdown(run.results, points))
+    return [table for table in tables if table]

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from calib.report.page.browser import browser
 from calib.report.page.drawings import Drawing, drawings
 from calib.report.page.markup import joined, tag
+from calib.report.page.parts_section import parts_section
 from calib.report.page.record_section import heading, record_section
 from calib.report.page.tables import comparison_section, results_section
 from calib.report.page.verdict_section import verdict_section
@@ -68,6 +69,7 @@ def page(
         "figures": _figures(drawings(runs)),
         "comparison": comparison_section(ranked),
         "results": results_section(runs),
+        "parts": parts_section(runs),
         "record": record_section(runs, out),
     }
     without_pictures = [] if pictures else ["Without pictures (pictures=false)."]

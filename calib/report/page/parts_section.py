@@ -1,0 +1,105 @@
+"""The page's section by part: rates of each setting, and how the parts' directions separate."""
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from calib.directions.part_table import (
+    Cells,
+    at_best_layer,
+    disagreements,
+    parts_path,
+    sentence,
+)
+from calib.directions.parts import PartSeparation
+from calib.report.page.markup import tag
+from calib.report.part_rates import rate_names, rates_by_part
+from calib.runs.run import Run
+from calib.runs.run_files import DIRECTIONS
+from calib.scoring.intervals import Interval
+
+
+def parts_section(runs: Sequence[Run]) -> Markup:
+    """Return tables by part of the benchmark; empty if no run has more than one part."""
+    parts = []
+    for run in runs:
+        own = [*_rates(run), *_directions(run)]
+        heading = [tag("h3", run.name)] if own and len(runs) > 1 else []
+        parts += [*heading, *own]
+    if not parts:
+        return Markup("")
+    return tag("section", tag("h2", "By part", id="parts-title"), *parts,
+               aria_labelledby="parts-title")  # fmt: skip
+
+
+def _rates(run: Run) -> list[Markup]:
+    rows = rates_by_part(run)
+    if not rows:
+        return []
+    parts = list(rows[0].rates)
+    head = ["Setting", *(f"{part}, {name}" for part in parts for name in rate_names(part))]
+    body = [
+        [row.name, *(_rate(rate) for part in parts for rate in row.rates[part])] for row in rows
+    ]
+    body.append(["n", *(f"{rate.n:,}" for part in parts for rate in rows[0].rates[part])])
+    caption = "Each method at its operating point, test split, in percent with 95% intervals"
+    return [_table(caption, head, body)]
+
+
+def _rate(rate: Interval) -> str:
+    if not rate.n:
+        return "–"
+    if math.isnan(rate.low):
+        return f"{100 * rate.value:.1f}"
+    return f"{100 * rate.value:.1f} ({100 * rate.low:.0f} to {100 * rate.high:.0f})"
+
+
+def _directions(run: Run) -> list[Markup]:
+    """Return a folded table for each direction; those about which parts disagree come first."""
+    found = [
+        (name, at_best_layer(separations), separations)
+        for name, separations in run.part_separations.items()
+    ]
+    found.sort(key=lambda each: not disagreements(each[1]))
+    return [_direction(run, *each) for each in found if each[1]]
+
+
+def _direction(run: Run, name: str, cells: Cells, separations: Sequence[PartSeparation]) -> Markup:
+    direction = run.directions[name]
+    path = parts_path(run.folder / DIRECTIONS / f"{name}.safetensors")
+    title = sentence(f"{direction.contrast} direction ({direction.estimator})", separations, path)
+    fitted, measured = (list(dict.fromkeys(key[k] for key in cells)) for k in (0, 1))
+    rows = []
+    for part in fitted:
+        own = [cells[part, other] for other in measured]
+        rows.append([f"fitted on {part}", *(_separation(each) for each in own)])
+    counts = [cells[fitted[0], other] for other in measured]
+    rows.append(["n (clusters)", *(f"{each.n:,} ({each.clusters:,})" for each in counts)])
+    caption = (
+        f"AUROC of validation examples at layer {counts[0].layer}, with 95% intervals by cluster; "
+        "cos: cosine with the direction fitted on the column's part"
+    )
+    table = _table(caption, ["Direction", *measured], rows)
+    return tag("details", tag("summary", title[0].upper() + title[1:]), table)
+
+
+def _separation(each: PartSeparation) -> str:
+    text = f"{each.auroc:.2f}"
+    if not math.isnan(each.low):
+        text += f" ({each.low:.2f} to {each.high:.2f})"
+    same = each.fitted_on == each.measured_on
+    return text if same or math.isnan(each.cosine) else f"{text}, cos {each.cosine:+.2f}"
+
+
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """Return a table; the first cell of each row is its name."""
+    titles = [tag("th", head[0], scope="col")]
+    titles += [tag("th", name, scope="col", class_="number") for name in head[1:]]
+    body = [
+        tag("tr", tag("th", row[0], scope="row"), *(tag("td", c, class_="number") for c in row[1:]))
+        for row in rows
+    ]
+    table = tag("table", tag("caption", caption), tag("thead", tag("tr", *titles)),
+                tag("tbody", *body))  # fmt: skip
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
