@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedConfig,
     logging,
 )
+from transformers.utils import find_adapter_config_file
 
 from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.feature_cache import FeatureCache
@@ -115,12 +116,15 @@ def load(config: ModelChoice) -> VLM:
     common = {"revision": config.revision, "trust_remote_code": False}
     quantization = quantization_settings(config)
     try:
+        _refuse_adapter(name, source, common)
         _refuse_original(name, PreTrainedConfig.get_config_dict(source, **common)[0])
-        model_type = AutoConfig.from_pretrained(source, **common).model_type
+        settings = AutoConfig.from_pretrained(source, **common)
+        _forget_attention(settings)
         model, info = AutoModelForImageTextToText.from_pretrained(
             source,
             **common,
             **quantization,
+            config=settings,
             dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
             device_map=config.device_map or default_device(),
             attn_implementation=config.attention,
@@ -128,7 +132,7 @@ def load(config: ModelChoice) -> VLM:
             ignore_mismatched_sizes=True,  # rejected below, by name
             output_loading_info=True,
         )
-        processor = load_processor(source, model_type, config.chat_template, common)
+        processor = load_processor(source, settings.model_type, config.chat_template, common)
     except torch.OutOfMemoryError as error:
         raise CalibError(
             "no-memory",
@@ -190,6 +194,32 @@ def quantization_settings(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+def _refuse_adapter(name: str, source: str, common: dict[str, Any]) -> None:
+    """Raise CalibError (unsupported) for a LoRA adapter, of which transformers would load the base
+    alone or fail with an unrelated message."""
+    path = find_adapter_config_file(source, revision=common["revision"])
+    if path is None:
+        return
+    base = json.loads(Path(path).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    raise CalibError(
+        "unsupported",
+        f"model.checkpoint={name} is an adapter of {base or 'another checkpoint'} "
+        "(adapter_config.json). Merge it into its base (peft: merge_and_unload, then "
+        "save_pretrained, and save the processor beside it), and give the merged folder.",
+    )
+
+
+def _forget_attention(config: PreTrainedConfig) -> None:
+    """Remove the attention that config.json asks for: its value may name a repository of kernels,
+    that is code, which transformers would fetch. model.attention alone decides."""
+    config._attn_implementation_internal = None
+    config._experts_implementation_internal = None
+    for name in config.sub_configs:
+        part = getattr(config, name, None)
+        if isinstance(part, PreTrainedConfig):
+            _forget_attention(part)
+
+
 def _refuse_original(name: str, config: dict[str, Any]) -> None:
     if is_original(config):
         raise CalibError(
@@ -222,8 +252,16 @@ def _require_complete(name: str, info: dict[str, Any]) -> None:
 
 def _load_failure(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if name.startswith((".", "/")) and not Path(name).exists():
+    folder = Path(name)
+    if name.startswith((".", "/")) and not folder.exists():
         first = "the folder does not exist. python -m calib.convert creates VLGuard's."
+    elif pointer := next((p for p in folder.glob("*.safetensors") if is_lfs_pointer(p)), None):
+        return (
+            f"model.checkpoint={name} could not be loaded: {pointer.name} is a pointer of Git LFS, "
+            "not the weights. Fetch them with git lfs pull, or download the checkpoint again."
+        )
+    elif isinstance(error, ImportError):  # names the package and how to install it
+        return f"model.checkpoint={name} could not be loaded: {first}"
     return (
         f"model.checkpoint={name} could not be loaded: {first} Give a folder or hub id of a "
         "vision-language model in transformers format with safetensors weights (custom code is "
@@ -273,6 +311,12 @@ def _tokenizer(tokenizer: Any) -> str:
     state.pop("padding", None)
     state.pop("truncation", None)
     return json.dumps(state, sort_keys=True)
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is the small text that Git stores in place of a large file."""
+    with path.open("rb") as file:
+        return file.read(40).startswith(b"version https://git-lfs.github.com/spec/")
 
 
 def mini_folder() -> Path:

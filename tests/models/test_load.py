@@ -146,6 +146,33 @@ def test_pickled_weights_are_refused(copy):
         load(ModelConfig(name="internvl", checkpoint=str(copy)))
 
 
+@pytest.mark.parametrize("part", [None, "text_config", "vision_config"])
+def test_the_attention_named_in_a_checkpoint_is_ignored(vlm, copy, part):
+    config = json.loads((copy / "config.json").read_text())
+    (config[part] if part else config)["_attn_implementation"] = "some-org/some-kernel"
+    (copy / "config.json").write_text(json.dumps(config))
+    loaded = load(ModelConfig(name="internvl", checkpoint=str(copy), attention="eager"))
+    assert loaded.model.config._attn_implementation == "eager"
+    assert loaded.model.config.text_config._attn_implementation == "eager"
+    default = load(ModelConfig(name="internvl", checkpoint=str(copy)))
+    assert default.model.config._attn_implementation == vlm.model.config._attn_implementation
+    assert default.fingerprint == vlm.fingerprint
+
+
+def test_an_adapter_is_refused_with_its_base(copy):
+    (copy / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    with raises("unsupported", copy, "org/base"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
+def test_a_pointer_of_git_lfs_is_named(copy):
+    (copy / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7000000\n"
+    )
+    with raises("unreadable", copy, "model.safetensors", "git lfs pull"):
+        load(ModelConfig(name="internvl", checkpoint=str(copy)))
+
+
 def test_a_text_model_is_refused(copy):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config["text_config"] | {"model_type": "qwen2"}))
