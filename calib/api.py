@@ -20,13 +20,11 @@ import torch
 import yaml
 from PIL import Image
 
-from calib.config.checks import between, one_of
+from calib.config.checks import between, one_of, read_positions
 from calib.config.choices import (
     CONTRASTS_OF_PROMPTS,
     ESTIMATORS,
-    READ_POSITIONS,
     SITES,
-    Positions,
     Site,
 )
 from calib.config.data import PairsData
@@ -94,7 +92,6 @@ class Model:
         scale = direction.strength if strength is None else strength
         name = operator or direction.operator
         edits = edits_at(
-            None,
             at,
             lambda layer: operator_at(name, direction, layer, scale),
             positions or direction.positions or DEFAULT_POSITIONS,
@@ -157,11 +154,9 @@ class Model:
         site: str = "residual",
     ) -> torch.Tensor:
         """Unedited activations of every decoder block. # [examples, layers, width] float32, CPU"""
-        one_of("positions", positions, READ_POSITIONS)
+        read_positions("positions", positions)
         one_of("site", site, SITES)
-        return read_activations(
-            self.vlm, examples, cast(Positions, positions), site=cast(Site, site)
-        )
+        return read_activations(self.vlm, examples, positions, site=cast(Site, site))
 
     def project(self, direction: Direction, examples: Sequence[Example]) -> torch.Tensor:
         """Projections of unedited activations on the direction at each of its layers, in gaps: the
@@ -224,7 +219,7 @@ def fit(
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("contrast", contrast, CONTRASTS_OF_PROMPTS)
-    one_of("positions", positions, READ_POSITIONS)
+    read_positions("positions", positions)
     one_of("site", site, SITES)
     between("held_out", held_out, 0.0, 0.9)
     loaded = _pairs(pairs)

@@ -9,6 +9,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
+from calib.config.choices import READ_POSITIONS
 from calib.util.errors import CalibError, did_you_mean
 
 
@@ -72,6 +73,12 @@ def layers(key: str, value: Any, names: Sequence[str] = ("all",)) -> None:
             f"{key}: {value!r} does not name layers. Give {', '.join(names)}, a layer's number "
             f"(from 0), or a list such as {key}=[3,4].",
         )
+
+
+def read_positions(key: str, value: str) -> None:
+    """Accept a name of READ_POSITIONS, or last_prompt-N."""
+    if not re.fullmatch("last_prompt-[1-9][0-9]*", value):
+        one_of(key, value, READ_POSITIONS)
 
 
 def translation(key: str, value: Any) -> dict[str, str]:

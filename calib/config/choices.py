@@ -52,10 +52,14 @@ CONTRASTS_OF_PROMPTS = ("safety", "modality")
 
 # Interventions
 
-Positions = Literal["all", "prompt", "image", "text", "last_prompt", "response"]
+Positions = Literal[
+    "all", "prompt", "image", "text", "last_prompt", "response", "after_instruction"
+]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
-READ_POSITIONS = ("last_prompt", "prompt", "image", "text")
-"""Positions that exist before the response, so that a direction can be read from them."""
+READ_POSITIONS = ("last_prompt", "instruction_end", "prompt", "image", "text", "response")
+"""Tokens that a direction can be read from. Besides these, last_prompt-1, last_prompt-2, ... are
+single tokens before the last prompt token. "response" needs contrast=responses, or a method that
+supplies responses."""
 
 Site = Literal["residual", "heads", "mlp"]
 SITES: tuple[Site, ...] = get_args(Site)

@@ -16,6 +16,7 @@ from calib.config.checks import (
     one_of,
     path,
     positive,
+    read_positions,
 )
 from calib.config.choices import (
     CLOSED_GATE_ACTIONS,
@@ -27,7 +28,6 @@ from calib.config.choices import (
     OPERATORS,
     POSITIONS,
     PROBE_DIRECTIONS,
-    READ_POSITIONS,
     REVISION_CONTRASTS,
     SITES,
 )
@@ -70,16 +70,33 @@ class Activation(Calibration):
     numbers, or auto: the layer with the largest effect at the KL budget (0.1 if kl is null)."""
     all_layers_at_once: bool = False
     """Edit all these layers together, instead of trying each layer on its own."""
+    first_layers: Any = None
+    """Grid of layers for all_layers_at_once: a setting edits the layers from one of these on. all
+    tries every one of method.layers, a list some of them; null edits all layers in every
+    setting."""
     positions: str = "last_prompt"
-    """Tokens to edit: all | prompt | image | text | last_prompt | response."""
+    """Tokens to edit. response: the last prompt token and all response tokens, which are the tokens
+    that response tokens are sampled from; last_prompt: the last prompt token only;
+    after_instruction: from the last token of the user's query on; all, prompt, image, text."""
     read_positions: str = "last_prompt"
-    """Tokens to read directions from: last_prompt | prompt | image | text."""
+    """Tokens to read directions from. last_prompt; last_prompt-1, -2, ...: one token of the chat
+    template before it; instruction_end: the last token of the user's query; response: the mean over
+    response tokens, for contrast=responses; prompt, image, text: means over these tokens."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("method.positions", self.positions, POSITIONS)
-        one_of("method.read_positions", self.read_positions, READ_POSITIONS)
+        read_positions("method.read_positions", self.read_positions)
         layers("method.layers", self.layers, (*LAYER_BANDS, "auto"))
+        if self.first_layers is not None:
+            layers("method.first_layers", self.first_layers, ("all",))
+            if not self.all_layers_at_once:
+                raise CalibError(
+                    "conflicting-settings",
+                    f"method.first_layers={self.first_layers} is for methods that edit several "
+                    "layers at once. Give method.all_layers_at_once=true, or choose single layers "
+                    "with method.layers.",
+                )
         if self.all_layers_at_once and self.layers == "auto":
             raise CalibError(
                 "conflicting-settings",

@@ -10,8 +10,9 @@ from calib.config.checks import (
     one_of,
     path,
     positive,
+    read_positions,
 )
-from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, READ_POSITIONS, SITES
+from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, SITES
 from calib.config.data import DataConfig, UtilityConfig
 from calib.config.judge import JudgeConfig
 from calib.config.model import ModelChoice
@@ -116,7 +117,9 @@ class ExtractConfig:
     examples; refusal: refused minus answered examples; responses: refusals minus answers to the
     same unsafe queries; modality: with minus without the picture."""
     read_positions: str = "last_prompt"
-    """Tokens to read the direction from: last_prompt | prompt | image | text."""
+    """Tokens to read the direction from. last_prompt; last_prompt-1, -2, ...: one token of the chat
+    template before it; instruction_end: the last token of the user's query; response: the mean over
+    response tokens, for contrast=responses; prompt, image, text: means over these tokens."""
     site: str = "residual"
     """Activations to read. residual: a block's output; heads: its attention heads; mlp: its MLP's
     output."""
@@ -134,7 +137,13 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         one_of("estimator", self.estimator, ESTIMATORS)
         one_of("contrast", self.contrast, CONTRASTS)
-        one_of("read_positions", self.read_positions, READ_POSITIONS)
+        read_positions("read_positions", self.read_positions)
+        if self.read_positions == "response" and self.contrast != "responses":
+            raise CalibError(
+                "conflicting-settings",
+                f"read_positions=response: the examples of contrast={self.contrast} have no "
+                "responses. Give contrast=responses.",
+            )
         one_of("site", self.site, SITES)
         positive("kl", self.kl)
         layers("layers", self.layers)

@@ -24,6 +24,10 @@ RENAMED = {
 """Former names of settings and the present ones. They still work on the command line, and in the
 folders of runs made before."""
 
+ADDED: dict[str, Any] = {"method.first_layers": None}
+"""Settings of methods that are newer than the first version, and the value that runs made before
+them behave as. The settings of such a run are completed with these, and digests leave them out."""
+
 _METHOD_KEYS = ("method", "methods", "reference")
 """Keys of a configuration below which a method's settings are."""
 
@@ -43,7 +47,8 @@ def typed_config(
     """
     present = current_method_names(settings)
     fields = {cls: {field.name for field in dataclasses.fields(cls)} for cls in classes}  # type: ignore[arg-type]
-    exact = [cls for cls in classes if present.keys() == fields[cls]]
+    added = {key.partition(".")[2]: value for key, value in ADDED.items()}
+    exact = [cls for cls in classes if fields[cls] - added.keys() <= present.keys() <= fields[cls]]
     name = present.get("name", "something")
     if not exact and (complete or len(classes) > 1):
         raise CalibError(
@@ -57,6 +62,8 @@ def typed_config(
             "unknown-setting",
             f"'{name}' has no setting '{key}'.{did_you_mean(str(key), fields[cls])}",
         )
+    if exact and present.keys() != fields[cls]:
+        present |= {key: added[key] for key in fields[cls] - present.keys()}
     hints = typing.get_type_hints(cls)
     methods: dict[str, MethodConfig] = {
         key: typed_config(list(GROUPS["method"].values()), value)
@@ -86,11 +93,29 @@ def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def former_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings (nested) with every renamed setting under its first name.
+    """Settings (nested) with every renamed setting under its first name, without those that were
+    added later and have the value from before.
 
     Digests of settings are made from these, so that a run keeps its folder across versions.
     """
-    return _with_names(settings, {new: old for old, new in RENAMED.items()})
+    return _with_names(without_added(settings), {new: old for old, new in RENAMED.items()})
+
+
+def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings (nested) without those of ADDED that have the value from before they existed."""
+    added = {key.partition(".")[2]: value for key, value in ADDED.items()}
+
+    def reduced(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: reduced(value) if isinstance(value, Mapping) else value
+            for key, value in table.items()
+            if not ("name" in table and key in added and value == added[key])
+        }
+
+    return {
+        key: reduced(value) if key in _METHOD_KEYS and isinstance(value, Mapping) else value
+        for key, value in settings.items()
+    }
 
 
 def current_method_names(method: Mapping[str, Any]) -> dict[str, Any]:

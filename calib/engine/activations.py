@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from calib.config.choices import Positions, Site
+from calib.config.choices import Site
 from calib.data.example import Example
 from calib.engine.batching import PASS_TOKENS, Capacity
 from calib.engine.request import DecodingRow, Stats
 from calib.models.layers import hook_at, site_width
 from calib.models.load import VLM
-from calib.models.prompt_batch import collate, prompt_positions
+from calib.models.prompt_batch import collate, read_tokens
 from calib.models.prompts import Prompt, read_prompts
 from calib.util.errors import CalibError
 
@@ -38,7 +38,7 @@ class _LastLayerRead(Exception):
 def read_activations(
     vlm: VLM,
     examples: Sequence[Example],
-    positions: Positions = "last_prompt",
+    positions: str = "last_prompt",
     batch_rows: int = 64,
     progress: Any = None,
     layers: Sequence[int] | None = None,
@@ -99,20 +99,20 @@ def _read_batch(
     vlm: VLM,
     examples: Sequence[Example],
     prompts: Sequence[Prompt],
-    positions: Positions,
+    positions: str,
     layers: Sequence[int],
     site: Site,
 ) -> torch.Tensor:
     """Activations of one batch. # [rows, layers, width] float32"""
     batch = collate(vlm, prompts)
-    mask = prompt_positions(batch, positions)  # [rows, length]
+    mask = read_tokens(batch, positions)  # [rows, length]
     counts = mask.sum(1)
     if (counts == 0).any():
         example = examples[int((counts == 0).nonzero()[0])]
         raise CalibError(
             "too-few",
             f"example '{example.id}' has no {positions} tokens to read activations from. Choose "
-            "other read_positions, or leave out examples without an image.",
+            "other read_positions, or leave out examples without them.",
         )
     only_last = bool(mask[:, -1].all()) and bool((counts == 1).all())
     weights = None if only_last else mask.float() / counts[:, None]

@@ -18,6 +18,7 @@ REACH: dict[Positions, tuple[bool, bool, bool]] = {
     "text": (True, True, False),
     "last_prompt": (False, True, False),
     "response": (False, True, True),
+    "after_instruction": (True, True, True),
 }
 """The parts of a sequence that each choice of positions can edit: the prompt before its last token,
 the last prompt token, generated tokens. The last prompt token produces the first response token and

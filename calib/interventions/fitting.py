@@ -6,7 +6,8 @@ from typing import cast
 
 import torch
 
-from calib.config.choices import Positions, Site, Split
+from calib.config.choices import Site, Split
+from calib.config.method import Activation
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction, write_direction
 from calib.directions.fit import fit_direction, pair_set_hash, require_match
@@ -21,7 +22,7 @@ from calib.directions.projections import (
 from calib.directions.samples import Samples
 from calib.engine.activations import read_activations
 from calib.interventions.contrasts import AnswerSource, ContrastSides, contrast_sides, twins
-from calib.interventions.grid import resolve_layers
+from calib.interventions.grid import LayerGrid, resolve_layers
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar
@@ -73,6 +74,14 @@ class Fitting:
     def layers(self, layers: int | Sequence[int] | str) -> list[int]:
         """Layer numbers from a configuration's value; see resolve_layers."""
         return resolve_layers(self.vlm, layers)
+
+    def layer_grid(self, config: Activation, band: Sequence[int] | None = None) -> LayerGrid:
+        """The grid of a method's layers; ``band`` replaces the layers of the configuration.
+
+        Raises CalibError (invalid-value) for a layer that the model or the band does not have.
+        """
+        layers = self.layers(config.layers) if band is None else band
+        return LayerGrid.of(layers, config.all_layers_at_once, config.first_layers)
 
     def twins(self, split: Split) -> list[Example]:
         """Safe and unsafe examples of a split that have a twin.
@@ -133,7 +142,7 @@ class Fitting:
                 rows = read_activations(
                     self.vlm,
                     unread,
-                    cast(Positions, positions),
+                    positions,
                     READ_ROWS,
                     bar,
                     list(layers),

@@ -1,6 +1,7 @@
 """Layers of a method's grid, and the edits made at each of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from calib.config.choices import Positions, Site
@@ -33,24 +34,63 @@ def resolve_layers(vlm: VLM, layers: int | Sequence[int] | str) -> list[int]:
     return numbers
 
 
-def grid_layers(layers: Sequence[int], all_layers_at_once: bool) -> list[int | None]:
-    """The layers of a grid: each layer by itself, or [None] when all are edited at once."""
-    return [None] if all_layers_at_once else list(layers)
+@dataclass(frozen=True)
+class LayerGrid:
+    """The layers of a method's grid, and the decoder blocks that are edited at each of them."""
+
+    band: tuple[int, ...]
+    """The decoder blocks that ``method.layers`` stands for."""
+    layers: tuple[int | None, ...]
+    """The grid's layers; None edits the whole band."""
+    all_layers_at_once: bool
+    """Whether a setting edits several layers."""
+
+    @classmethod
+    def of(
+        cls,
+        band: Sequence[int],
+        all_layers_at_once: bool = False,
+        first_layers: Sequence[int] | str | None = None,
+    ) -> "LayerGrid":
+        """One layer at a time, or all of the band at once, from each of ``first_layers`` on.
+
+        Raises CalibError (invalid-value) for a first layer outside of the band.
+        """
+        if not all_layers_at_once:
+            return cls(tuple(band), tuple(band), False)
+        if first_layers is None:
+            return cls(tuple(band), (None,), True)
+        first = list(band) if isinstance(first_layers, str) else sorted(set(first_layers))
+        for layer in first:
+            if layer not in band:
+                raise CalibError(
+                    "invalid-value",
+                    f"method.first_layers: layer {layer} is not one of method.layers, which are "
+                    f"{', '.join(map(str, band))}.",
+                )
+        return cls(tuple(band), tuple(first), True)
+
+    def edited(self, layer: int | None) -> tuple[int, ...]:
+        """The decoder blocks that are edited at a layer of the grid.
+
+        The whole band for None; that layer, or the band from that layer on if several layers are
+        edited at once.
+        """
+        if layer is None:
+            return self.band
+        if self.all_layers_at_once:
+            return tuple(number for number in self.band if number >= layer)
+        return (layer,)
 
 
 def edits_at(
-    layer: int | None,
     layers: Sequence[int],
     operator: Callable[[int], Operator],
     positions: str,
     site: str = "residual",
 ) -> Edits:
-    """The edit at ``layer``, or one edit at each of ``layers`` if ``layer`` is None.
-
-    ``operator`` makes the operator for a layer number.
-    """
-    edited = layers if layer is None else [layer]
+    """One edit at each of ``layers``; ``operator`` makes the operator for a layer number."""
     return tuple(
         Edit(number, operator(number), cast(Positions, positions), cast(Site, site))
-        for number in edited
+        for number in layers
     )

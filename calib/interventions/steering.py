@@ -20,7 +20,7 @@ from calib.engine.operators import (
 from calib.interchange.importing import IMPORTED
 from calib.interventions.fitting import Fitting
 from calib.interventions.gates import fit_gate
-from calib.interventions.grid import edits_at, grid_layers, resolve_layers
+from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.models.load import VLM
 from calib.util.errors import CalibError
@@ -133,13 +133,13 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
     layers = fitting.layers(config.layers)
     if isinstance(config.layers, str):  # a file may have fewer layers than the model
         layers = [layer for layer in layers if layer in direction.layers]
+    grid = fitting.layer_grid(config, layers)
     gate = fit_gate(fitting, config)
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def edits(signed_strength: float) -> Edits:
             return edits_at(
-                layer,
-                layers,
+                grid.edited(layer),
                 lambda number: operator_at(config.operator, direction, number, signed_strength),
                 config.positions,
                 direction.site,
@@ -154,7 +154,7 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
     return Method(
         config.name,
         replace(axis, signed=gate is None),
-        grid_layers(layers, config.all_layers_at_once),
+        grid.layers,
         intervention,
         direction,
         [gate.note] if gate else [],

@@ -28,6 +28,6 @@ def method(fitting: Fitting, config: Ablation) -> Method:
     def intervention(layer: int | None, strength: float) -> Intervention:
         assert layer is not None
         ablation = Ablate(direction.vectors[direction.row(layer)], strength)
-        return Intervention(edits_at(None, edited_layers, lambda _: ablation, config.positions))
+        return Intervention(edits_at(edited_layers, lambda _: ablation, config.positions))
 
     return Method(config.name, AXIS, fitting.layers(config.layers), intervention, direction)

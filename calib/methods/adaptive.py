@@ -29,7 +29,7 @@ from calib.directions.direction import Direction
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 
 AXIS = Axis("factor of the adaptive coefficients", signed=False, default_scale=0.5)
@@ -43,7 +43,7 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
     harm_vectors = orthogonalised(harm.vectors, refusal.vectors)  # [layers, width]
     harm_gap = harm.gap * (harm.vectors * harm_vectors).sum(-1)  # [layers]
     coefficient_layer = _coefficient_layer(config, fitting, harm)
-    layers = fitting.layers(config.layers)
+    grid = fitting.layer_grid(config)
     safety = fitting.samples("safety", "train", positions, layers=[coefficient_layer])
     harmful = fitting.samples("harmful_refusal", "train", positions, layers=[coefficient_layer])
     refusal_scale = ProjectionScale.fit(
@@ -59,7 +59,7 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
                 along_harm = on_harm * harm_gap[number] * harm_vectors[number]
                 return Add(strength * (on_refusal * refusal.at(number, 1.0) + along_harm))
 
-            return edits_at(layer, layers, addition, config.positions)
+            return edits_at(grid.edited(layer), addition, config.positions)
 
         def rule(examples: Sequence[Example]) -> list[Edits]:
             hidden = fitting.activations(examples, [coefficient_layer], positions)[:, 0]
@@ -75,8 +75,7 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
         return Intervention(rule=rule)
 
     note = f"{config.name}: coefficients are read at layer {coefficient_layer}"
-    grid = grid_layers(layers, config.all_layers_at_once)
-    return Method(config.name, AXIS, grid, intervention, refusal, [note])
+    return Method(config.name, AXIS, grid.layers, intervention, refusal, [note])
 
 
 def orthogonalised(vectors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

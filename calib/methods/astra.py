@@ -13,7 +13,7 @@ default, what makes the model answer unsafe queries (answered minus refused).
 from calib.config.method import Directed
 from calib.engine.operators import AblateByCosine
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 
 AXIS = Axis("as a share of the activation's norm", signed=False, default_scale=0.5)
@@ -24,14 +24,13 @@ def method(fitting: Fitting, config: Directed) -> Method:
     positions = config.read_positions
     direction = fitting.direction(config.contrast, config.estimator, positions)
     reference = fitting.samples("safety", "train", positions).negative.mean(0)  # [layers, width]
-    layers = fitting.layers(config.layers)
+    grid = fitting.layer_grid(config)
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def removal(number: int) -> AblateByCosine:
             vector = -direction.vectors[direction.row(number)]
             return AblateByCosine(vector, strength, reference[number])
 
-        return Intervention(edits_at(layer, layers, removal, config.positions))
+        return Intervention(edits_at(grid.edited(layer), removal, config.positions))
 
-    grid = grid_layers(layers, config.all_layers_at_once)
-    return Method(config.name, AXIS, grid, intervention, direction)
+    return Method(config.name, AXIS, grid.layers, intervention, direction)

@@ -18,7 +18,7 @@ from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import picture_variant
 from calib.models.load import VLM
@@ -42,7 +42,7 @@ def method(fitting: Fitting, config: Modality) -> Method:
 
     Raises CalibError (too-few) if the mean is to be used and no train pair has pictures.
     """
-    layers = fitting.layers(config.layers)
+    grid = fitting.layer_grid(config)
     with_picture, without_picture = picture_variant(config.picture), picture_variant("none")
     pictured = [example for example in fitting.twins("train") if example.picture is not None]
     if not pictured and not config.per_example:
@@ -54,16 +54,16 @@ def method(fitting: Fitting, config: Modality) -> Method:
         )
 
     def shifts(examples: Sequence[Example]) -> torch.Tensor:  # [examples, layers, width]
-        hidden = fitting.activations(with_picture.get(examples), layers, config.read_positions)
+        hidden = fitting.activations(with_picture.get(examples), grid.band, config.read_positions)
         return hidden - fitting.activations(
-            without_picture.get(examples), layers, config.read_positions
+            without_picture.get(examples), grid.band, config.read_positions
         )
 
     mean_shift = None if config.per_example else shifts(pictured).mean(0)  # [layers, width]
 
     def edits(shift: torch.Tensor, layer: int | None, strength: float) -> Edits:
-        added = dict(zip(layers, -strength * shift, strict=True))
-        return edits_at(layer, layers, lambda number: Add(added[number]), config.positions)
+        added = dict(zip(grid.band, -strength * shift, strict=True))
+        return edits_at(grid.edited(layer), lambda number: Add(added[number]), config.positions)
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         shared_edits = () if mean_shift is None else edits(mean_shift, layer, strength)
@@ -78,4 +78,4 @@ def method(fitting: Fitting, config: Modality) -> Method:
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
+    return Method(config.name, AXIS, grid.layers, intervention)

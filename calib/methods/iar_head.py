@@ -75,7 +75,7 @@ def method(fitting: Fitting, config: Revision) -> Method:
         def addition(number: int) -> Add:
             return Add(strength * added[number].flatten())
 
-        return Intervention(edits_at(None, edited_layers, addition, config.positions, "heads"))
+        return Intervention(edits_at(edited_layers, addition, config.positions, "heads"))
 
     names = ", ".join(f"{layers[head // head_count]}.{head % head_count}" for head in best)
     note = (

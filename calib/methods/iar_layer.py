@@ -20,7 +20,7 @@ from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 
 AXIS = Axis("in standard deviations along the revision vector", default_scale=2.0)
@@ -29,18 +29,18 @@ EXTRACTORS = {"mean_shift": "multi_response_means", "probe_weight": "logistic_pr
 
 def method(fitting: Fitting, config: Revision) -> Method:
     """One revision vector per layer."""
-    layers = fitting.layers(config.layers)
-    samples = fitting.samples(config.samples, "train", config.read_positions, layers=layers)
+    grid = fitting.layer_grid(config)
+    samples = fitting.samples(config.samples, "train", config.read_positions, layers=grid.band)
     vectors = revision_vectors(samples, config)  # [layers, width]
-    added = dict(zip(layers, vectors * deviations(samples, vectors)[:, None], strict=True))
+    added = dict(zip(grid.band, vectors * deviations(samples, vectors)[:, None], strict=True))
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def addition(number: int) -> Add:
             return Add(strength * added[number])
 
-        return Intervention(edits_at(layer, layers, addition, config.positions))
+        return Intervention(edits_at(grid.edited(layer), addition, config.positions))
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
+    return Method(config.name, AXIS, grid.layers, intervention)
 
 
 def revision_vectors(samples: Samples, config: Revision) -> torch.Tensor:

@@ -17,7 +17,7 @@ from calib.config.method import Nullspace
 from calib.directions.subspaces import nullspace_ridge
 from calib.engine.operators import LowRank
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 
 AXIS = Axis("factor of the refusal direction's gap")
@@ -25,20 +25,19 @@ AXIS = Axis("factor of the refusal direction's gap")
 
 def method(fitting: Fitting, config: Nullspace) -> Method:
     """One rank-one edit per layer of the band."""
-    layers = fitting.layers(config.layers)
+    grid = fitting.layer_grid(config)
     positions = config.read_positions
     refusal = fitting.direction(config.contrast, config.estimator, positions)
-    samples = fitting.samples("safety", "train", positions, layers=layers)
+    samples = fitting.samples("safety", "train", positions, layers=grid.band)
     solve = partial(nullspace_ridge, null_share=config.null_share, ridge=config.ridge)
     readers = solve(samples).readers  # [layers, width]
     assert readers is not None
-    reader_of_layer = dict(zip(layers, readers, strict=True))
+    reader_of_layer = dict(zip(grid.band, readers, strict=True))
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def rank_one(number: int) -> LowRank:
             return LowRank(reader_of_layer[number][None], refusal.at(number, strength)[None])
 
-        return Intervention(edits_at(layer, layers, rank_one, config.positions))
+        return Intervention(edits_at(grid.edited(layer), rank_one, config.positions))
 
-    grid = grid_layers(layers, config.all_layers_at_once)
-    return Method(config.name, AXIS, grid, intervention, refusal)
+    return Method(config.name, AXIS, grid.layers, intervention, refusal)

@@ -23,7 +23,7 @@ from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import ExampleCache, Fitting
 from calib.interventions.gates import Gate, select_gate
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 
 AXIS = Axis("in gap units", signed=False)
@@ -32,7 +32,7 @@ AXIS = Axis("in gap units", signed=False)
 def method(fitting: Fitting, config: Scans) -> Method:
     """Steering over the band, with a sign for each example."""
     direction = fitting.direction(config.contrast, config.estimator, config.read_positions)
-    layers = fitting.layers(config.layers)
+    grid = fitting.layer_grid(config)
     gate = transition_gate(fitting, config)
 
     def intervention(layer: int | None, strength: float) -> Intervention:
@@ -40,12 +40,11 @@ def method(fitting: Fitting, config: Scans) -> Method:
             def addition(number: int) -> Add:
                 return Add(direction.at(number, signed_strength))
 
-            return edits_at(layer, layers, addition, config.positions)
+            return edits_at(grid.edited(layer), addition, config.positions)
 
         return Intervention(rule=gate.rule(edits(strength), otherwise=edits(-strength)))
 
-    grid = grid_layers(layers, config.all_layers_at_once)
-    return Method(config.name, AXIS, grid, intervention, direction, [gate.note])
+    return Method(config.name, AXIS, grid.layers, intervention, direction, [gate.note])
 
 
 def transition_gate(fitting: Fitting, config: Scans) -> Gate:

@@ -18,7 +18,7 @@ from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import Captions, check_captions
 from calib.interventions.prompting import prompt_text
@@ -36,14 +36,14 @@ def check(config: Captioned, vlm: VLM, examples: Sequence[Example]) -> None:
 
 def method(fitting: Fitting, config: Captioned) -> Method:
     """An edit for each example, computed from its own shift."""
-    layers = fitting.layers(config.layers)
+    grid = fitting.layer_grid(config)
     positions = config.read_positions
     captions = Captions(fitting, config)
     train = fitting.sides("safety", "train")
 
     def mean(examples: Sequence[Example]) -> torch.Tensor:  # [layers, width]
         captioned = captions.replace_pictures(examples)
-        return fitting.activations(captioned, layers, positions).mean(0)
+        return fitting.activations(captioned, grid.band, positions).mean(0)
 
     safety = mean(train.negative) - mean(train.positive)
     safety = safety / safety.norm(dim=-1, keepdim=True)  # [layers, width]
@@ -53,24 +53,24 @@ def method(fitting: Fitting, config: Captioned) -> Method:
             pictured = [example for example in examples if example.picture is not None]
             if not pictured:
                 return [()] * len(examples)
-            shift = fitting.activations(pictured, layers, positions)
+            shift = fitting.activations(pictured, grid.band, positions)
             captioned = captions.replace_pictures(pictured)
-            shift = shift - fitting.activations(captioned, layers, positions)
+            shift = shift - fitting.activations(captioned, grid.band, positions)
             removed = strength * (shift * safety).sum(-1, keepdim=True) * safety
             by_example = dict(zip(map(id, pictured), removed, strict=True))  # [layers, width] each
 
             def edits(example: Example) -> Edits:
                 if id(example) not in by_example:
                     return ()
-                by_layer = dict(zip(layers, by_example[id(example)], strict=True))
+                by_layer = dict(zip(grid.band, by_example[id(example)], strict=True))
 
                 def removal(number: int) -> Add:
                     return Add(-by_layer[number])
 
-                return edits_at(layer, layers, removal, config.positions)
+                return edits_at(grid.edited(layer), removal, config.positions)
 
             return [edits(example) for example in examples]
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
+    return Method(config.name, AXIS, grid.layers, intervention)

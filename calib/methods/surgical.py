@@ -37,10 +37,10 @@ def method(fitting: Fitting, config: Surgical) -> Method:
             config.orthogonalisation,
         )
         ablation = Ablate(vector, strength)
-        edits = edits_at(None, edited_layers, lambda _: ablation, config.positions)
+        edits = edits_at(edited_layers, lambda _: ablation, config.positions)
         if config.refusal_strength:
             addition = Add(true_refusal.at(layer, config.refusal_strength))
-            edits += edits_at(layer, edited_layers, lambda _: addition, config.positions)
+            edits += edits_at([layer], lambda _: addition, config.positions)
         return Intervention(edits)
 
     return Method(config.name, AXIS, fitting.layers(config.layers), intervention, false_refusal)

@@ -23,7 +23,7 @@ from calib.directions.subspaces import svd_subspace
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import picture_variant
 
@@ -34,31 +34,31 @@ AXIS = Axis(
 
 def method(fitting: Fitting, config: Subspace) -> Method:
     """An edit for each example, computed from its own shift."""
-    layers = fitting.layers(config.layers)
+    grid = fitting.layer_grid(config)
     positions = config.read_positions
-    samples = fitting.samples("safety", "train", positions, layers=layers)
+    samples = fitting.samples("safety", "train", positions, layers=grid.band)
     basis = partial(svd_subspace, rank=config.rank)(samples).basis  # [layers, rank, width]
     without_picture = picture_variant("none")
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def rule(examples: Sequence[Example]) -> list[Edits]:
-            hidden = fitting.activations(examples, layers, positions)
-            plain = fitting.activations(without_picture.get(examples), layers, positions)
+            hidden = fitting.activations(examples, grid.band, positions)
+            plain = fitting.activations(without_picture.get(examples), grid.band, positions)
             added = guard_vectors(hidden, hidden - plain, basis, strength)
 
             def edits(vectors: torch.Tensor) -> Edits:  # of [layers, width]
-                by_layer = dict(zip(layers, vectors, strict=True))
+                by_layer = dict(zip(grid.band, vectors, strict=True))
 
                 def addition(number: int) -> Add:
                     return Add(by_layer[number])
 
-                return edits_at(layer, layers, addition, config.positions)
+                return edits_at(grid.edited(layer), addition, config.positions)
 
             return [edits(vectors) for vectors in added]
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
+    return Method(config.name, AXIS, grid.layers, intervention)
 
 
 def guard_vectors(

@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from calib.config.method import Activation
 from calib.engine.operators import AddByNormKeepingNorm
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at, grid_layers
+from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 
 AXIS = Axis("as a share of the activation's norm", default_scale=0.1)
@@ -25,17 +25,18 @@ AXIS = Axis("as a share of the activation's norm", default_scale=0.1)
 
 def method(fitting: Fitting, config: Activation) -> Method:
     """One direction per layer, added at all of them."""
-    layers = fitting.layers(config.layers)
-    samples = fitting.samples("safety", "train", config.read_positions, layers=layers)
-    directions = dict(zip(layers, vti_directions(samples.positive - samples.negative), strict=True))
+    grid = fitting.layer_grid(config)
+    samples = fitting.samples("safety", "train", config.read_positions, layers=grid.band)
+    vectors = vti_directions(samples.positive - samples.negative)
+    directions = dict(zip(grid.band, vectors, strict=True))
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def addition(number: int) -> AddByNormKeepingNorm:
             return AddByNormKeepingNorm(directions[number], strength)
 
-        return Intervention(edits_at(layer, layers, addition, config.positions))
+        return Intervention(edits_at(grid.edited(layer), addition, config.positions))
 
-    return Method(config.name, AXIS, grid_layers(layers, config.all_layers_at_once), intervention)
+    return Method(config.name, AXIS, grid.layers, intervention)
 
 
 def vti_directions(differences: torch.Tensor) -> torch.Tensor:

@@ -59,6 +59,9 @@ class VLM:
     """Whether large images are cut into tiles (InternVL's crop_to_patches)."""
     feature_cache: FeatureCache = field(default_factory=FeatureCache, compare=False)
     """Image features that the vision tower has already computed."""
+    template_tails: dict[Any, str | None] = field(default_factory=dict, compare=False)
+    """Text that the chat template puts after the query, by the structure of the conversation; None
+    where it is unknown. Filled by calib.models.instruction."""
 
     @property
     def num_layers(self) -> int:

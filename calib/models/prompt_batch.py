@@ -3,11 +3,11 @@
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from calib.config.choices import Positions
+from calib.config.choices import POSITIONS, Positions
 from calib.models.load import VLM
 from calib.models.prompts import Prompt
 from calib.util.errors import CalibError
@@ -29,6 +29,10 @@ class PromptBatch:
     """Other inputs with one value per token. # [rows, length] each"""
     image_inputs: dict[str, Any]
     """Image inputs of the forward pass: features, grids or pixels."""
+    instruction_end: torch.Tensor
+    """Column of the last token of the user's query; -1 if unknown. # [rows] int64"""
+    response_tokens: torch.Tensor
+    """Number of tokens of the prefilled beginning of the response. # [rows] int64"""
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -56,6 +60,18 @@ def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
             for key in sorted(keys)
         },
         image_inputs=_image_inputs(prompts),
+        instruction_end=torch.tensor(
+            [
+                -1
+                if prompt.instruction_end is None
+                else length - len(prompt.tokens) + prompt.instruction_end
+                for prompt in prompts
+            ],
+            device=prompts[0].tokens.device,
+        ),
+        response_tokens=torch.tensor(
+            [prompt.response_tokens for prompt in prompts], device=prompts[0].tokens.device
+        ),
     )
 
 
@@ -88,10 +104,12 @@ def _join(parts: Sequence[Any]) -> Any:
 
 
 def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
-    """Mask of the prompt tokens that ``positions`` selects. # [rows, length] bool
+    """Mask of the prompt tokens that ``positions`` selects for editing. # [rows, length] bool
 
     "response" is the last prompt token, whose output predicts the first response token, and all
     generated tokens; within the prompt it equals "last_prompt". Padding is never selected.
+
+    Raises CalibError (unsupported) for "after_instruction" if the end of a query is unknown.
     """
     real = batch.attention_mask.bool()
     match positions:
@@ -102,11 +120,50 @@ def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
         case "text":
             return real & ~batch.image_mask
         case "last_prompt" | "response":
-            last = torch.zeros_like(real)
-            last[:, -1] = True
-            return last
+            return _column(batch, -1)
+        case "after_instruction":
+            columns = torch.arange(real.shape[1], device=real.device)
+            return columns >= _instruction_end(batch)[:, None]
     raise CalibError(
         "invalid-setting",
-        f"positions={positions} does not exist. Choose all, prompt, image, text, last_prompt or "
-        "response.",
+        f"positions={positions} does not exist. Choose {', '.join(POSITIONS)}.",
     )
+
+
+def read_tokens(batch: PromptBatch, positions: str) -> torch.Tensor:
+    """Mask of the tokens that activations are read from. # [rows, length] bool
+
+    "response" are the tokens of the response that the prompt ends with, and "last_prompt-1" is the
+    token before the last. A row without such tokens has none selected.
+
+    Raises CalibError (unsupported) for "instruction_end" if the end of a query is unknown.
+    """
+    real = batch.attention_mask.bool()
+    columns = torch.arange(real.shape[1], device=real.device)
+    if positions == "instruction_end":
+        return columns == _instruction_end(batch)[:, None]
+    if positions == "response":
+        return columns >= real.shape[1] - batch.response_tokens[:, None]
+    name, minus, offset = positions.partition("-")
+    if name == "last_prompt" and minus:
+        back = int(offset) + 1
+        return _column(batch, -back) & real if back <= real.shape[1] else torch.zeros_like(real)
+    return prompt_positions(batch, cast(Positions, positions))
+
+
+def _column(batch: PromptBatch, column: int) -> torch.Tensor:
+    mask = torch.zeros_like(batch.attention_mask, dtype=torch.bool)
+    mask[:, column] = True
+    return mask
+
+
+def _instruction_end(batch: PromptBatch) -> torch.Tensor:
+    """Column of each row's last query token. # [rows] int64"""
+    if (batch.instruction_end < 0).any():
+        raise CalibError(
+            "unsupported",
+            "the end of the query cannot be found in the prompt: the query is empty, or the chat "
+            "template puts something other than its own text after it. Choose positions and "
+            "read_positions other than after_instruction and instruction_end.",
+        )
+    return batch.instruction_end

@@ -11,6 +11,7 @@ from PIL import Image
 
 from calib.data.example import Example
 from calib.models.image_features import ProcessorOutput, image_features
+from calib.models.instruction import instruction_end
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
@@ -38,6 +39,10 @@ class Prompt:
     """Pixels and related inputs, or only grids if features are cached. First axis: images."""
     token_inputs: dict[str, torch.Tensor]
     """Other inputs with one value per token, such as token types. # [length] each"""
+    instruction_end: int | None = None
+    """Index of the last token of the user's query; None if it cannot be found in the prompt."""
+    response_tokens: int = 0
+    """Number of tokens of the prefilled beginning of the response, at the end of the prompt."""
 
     @property
     def has_image(self) -> bool:
@@ -110,10 +115,23 @@ def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     if vlm.model._supports_mm_encoder_outputs():
         images = [_images(messages) for messages in conversations]
         features = image_features(vlm, images, processed, _process_image)
-    return [_prompt(vlm, *inputs) for inputs in zip(processed, features, strict=True)]
+    lengths = [output["input_ids"].shape[1] for output in outputs]  # without the prefix
+    ends = [
+        instruction_end(vlm, messages, output["input_ids"][0].tolist(), _process)
+        for messages, output in zip(conversations, outputs, strict=True)
+    ]
+    return [
+        _prompt(vlm, *inputs) for inputs in zip(processed, features, ends, lengths, strict=True)
+    ]
 
 
-def _prompt(vlm: VLM, processed: ProcessorOutput, features: tuple[Any, ...]) -> Prompt:
+def _prompt(
+    vlm: VLM,
+    processed: ProcessorOutput,
+    features: tuple[Any, ...],
+    instruction_end: int | None,
+    length: int,
+) -> Prompt:
     tokens = processed["input_ids"][0]
     rest = {key: value for key, value in processed.items() if key != "input_ids"}
     token_inputs = {k: v[0] for k, v in rest.items() if tuple(v.shape) == (1, len(tokens))}
@@ -122,7 +140,16 @@ def _prompt(vlm: VLM, processed: ProcessorOutput, features: tuple[Any, ...]) -> 
     if features:
         pixel_inputs = {key: value for key, value in pixel_inputs.items() if key in GRIDS}
     image_mask = _image_mask(vlm, tokens)
-    return Prompt(tokens, position_ids, image_mask, features, pixel_inputs, token_inputs)
+    return Prompt(
+        tokens,
+        position_ids,
+        image_mask,
+        features,
+        pixel_inputs,
+        token_inputs,
+        instruction_end,
+        len(tokens) - length,
+    )
 
 
 def _image_mask(vlm: VLM, tokens: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import calib
-from calib.config.typed import current_names, former_names
+from calib.config.typed import current_names, former_names, without_added
 from calib.data.example import Example
 from calib.runs.row_store import ROWS_FILE
 from calib.runs.run_files import DIRECTIONS
@@ -90,7 +90,11 @@ def claim_folder(
     path = Path(folder) / RUN_FILE
     identity = _as_json(identity)
     manifest = read_manifest(folder) if path.exists() else None
-    changes = list(_changes(manifest["identity"], identity)) if manifest else []
+    changes = (
+        list(_changes(without_added(manifest["identity"]), without_added(identity)))
+        if manifest
+        else []
+    )
     if manifest is None or (changes and not _holds_work(Path(folder))):
         manifest = {"identity": identity, "provenance": _as_json(provenance)}
         write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")

@@ -156,7 +156,10 @@ def test_invalid_layers(layers):
         (lambda: sweep_config(reference=Steer()), ["method@reference=steer", "caution"]),
         (lambda: extract_config(estimator="pce"), ["estimator", "'pce'", "'pca'"]),
         (lambda: extract_config(contrast="saftey"), ["contrast", "'saftey'", "'safety'"]),
-        (lambda: extract_config(read_positions="response"), ["read_positions", "'response'"]),
+        (
+            lambda: extract_config(read_positions="last_prompt-0"),
+            ["read_positions", "last_prompt-0"],
+        ),
         (lambda: extract_config(site="head"), ["site", "'head'", "'heads'"]),
         (lambda: extract_config(kl=0), ["kl", 0]),
         (lambda: extract_config(layers="middle"), ["layers", "'middle'"]),
@@ -185,6 +188,14 @@ def test_invalid_values_are_refused(make, values):
         (
             lambda: Ablation("ablate", all_layers_at_once=True),
             ["ablate", "method.edited_layers", "method.all_layers_at_once"],
+        ),
+        (
+            lambda: Steer(layers=[1, 2], first_layers="all"),
+            ["method.first_layers=all", "method.all_layers_at_once=true"],
+        ),
+        (
+            lambda: extract_config(read_positions="response"),
+            ["read_positions=response", "contrast=safety"],
         ),
         (lambda: Steer(direction="f", site="heads"), ["method.site=heads", "method.direction"]),
         (

@@ -12,7 +12,13 @@ from calib.config.method import METHODS, Combine, Directed, Steer
 from calib.config.model import ModelConfig
 from calib.config.prompts import Worded
 from calib.config.sweep import GenerationConfig
-from calib.config.typed import current_names, current_override, former_names, typed_config
+from calib.config.typed import (
+    current_names,
+    current_override,
+    former_names,
+    typed_config,
+    without_added,
+)
 
 
 def stored(config):
@@ -36,6 +42,16 @@ def stored(config):
 def test_stored_settings_become_the_same_dataclass(classes, config):
     assert typed_config(classes, stored(config)) == config
     assert typed_config(classes, stored(config), complete=True) == config
+
+
+def test_settings_of_a_run_that_is_older_than_one_of_them():
+    config = Directed("astra", contrast="refusal")
+    older = {key: value for key, value in stored(config).items() if key != "first_layers"}
+    assert typed_config(list(METHODS.values()), older) == config
+    assert typed_config(list(METHODS.values()), older, complete=True) == config
+    assert former_names({"method": stored(config)}) == former_names({"method": older})
+    searched = stored(dataclasses.replace(config, all_layers_at_once=True, first_layers="all"))
+    assert former_names({"method": searched})["method"]["first_layers"] == "all"
 
 
 @pytest.mark.parametrize("text", ["${nowhere}", "\\${a}", "\\\\${b} \\ $ {}", "${a}${b}"])
@@ -99,7 +115,7 @@ def test_settings_of_former_runs_get_the_present_names():
     assert former["methods"]["refusal_control"]["closed"] == "opposite"
     assert former["methods"]["combine"]["activation"]["closed"] == "nothing"
     assert "all_layers_at_once" not in json.dumps(former)
-    assert current_names(former) == sweep
+    assert current_names(former) == without_added(sweep)
     method = former["methods"]["conditional"]
     assert typed_config([Steer], method) == typed_config([Steer], sweep["methods"]["conditional"])
 

@@ -107,7 +107,7 @@ def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
     assert tokens[0] == tokens[1] and len(tokens[0]) == 4
     difference = read[1] - read[0]
     prompt = read_prompt(small, image_examples()[1]).tokens
-    in_response = torch.full((3,), positions in ("all", "response"))
+    in_response = torch.full((3,), positions in ("all", "response", "after_instruction"))
     mask = torch.cat([position_mask(small, prompt, positions), in_response])
     assert torch.allclose(difference, mask[:, None] * edit.operator.vector, rtol=0, atol=1e-5)
 

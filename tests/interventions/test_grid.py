@@ -3,7 +3,7 @@
 import pytest
 from raising import raises
 
-from calib.interventions.grid import grid_layers, resolve_layers
+from calib.interventions.grid import LayerGrid, resolve_layers
 
 
 class Deep:
@@ -52,6 +52,22 @@ def test_a_layer_that_the_model_does_not_have_is_refused(value, missing):
         resolve_layers(Deep(6), value)
 
 
+def test_each_layer_is_edited_by_itself():
+    grid = LayerGrid.of([2, 4])
+    assert grid.layers == (2, 4)
+    assert grid.edited(4) == (4,) and grid.edited(None) == (2, 4)
+
+
 def test_all_layers_at_once_are_one_point_of_the_grid():
-    assert grid_layers([2, 4], all_layers_at_once=False) == [2, 4]
-    assert grid_layers([2, 4], all_layers_at_once=True) == [None]
+    grid = LayerGrid.of([2, 4], all_layers_at_once=True)
+    assert grid.layers == (None,) and grid.edited(None) == (2, 4)
+
+
+def test_several_layers_are_edited_from_each_first_layer_on():
+    everywhere = LayerGrid.of([1, 2, 4], all_layers_at_once=True, first_layers="all")
+    assert everywhere.layers == (1, 2, 4)
+    assert [everywhere.edited(layer) for layer in (1, 2, 4)] == [(1, 2, 4), (2, 4), (4,)]
+    some = LayerGrid.of([1, 2, 4], all_layers_at_once=True, first_layers=[4, 1, 4])
+    assert some.layers == (1, 4) and some.edited(1) == (1, 2, 4)
+    with raises("invalid-value", "method.first_layers", "layer 3", "1, 2, 4"):
+        LayerGrid.of([1, 2, 4], all_layers_at_once=True, first_layers=[3])

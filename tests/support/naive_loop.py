@@ -55,7 +55,17 @@ def position_mask(vlm: VLM, tokens: torch.Tensor, positions: str) -> torch.Tenso
         "text": tokens != image,
         "last_prompt": index == len(tokens) - 1,
         "response": index == len(tokens) - 1,
+        "after_instruction": index >= len(tokens) - 1 - tail_length(vlm, tokens),
     }[positions]
+
+
+def tail_length(vlm: VLM, tokens: torch.Tensor) -> int:
+    """Number of tokens that the chat template of a test's model puts after the query."""
+    for text in ("<|im_end|>\n<|im_start|>assistant\n", "[assistant] \n", "[assistant] "):
+        tail = vlm.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if tokens[-len(tail) :].tolist() == tail:
+            return len(tail)
+    raise AssertionError(vlm.checkpoint)
 
 
 def apply_operator(hidden: torch.Tensor, operator: Any) -> torch.Tensor:
