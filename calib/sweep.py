@@ -46,7 +46,7 @@ def main(config: SweepConfig) -> None:
             print(terminal_safe(header))
             command.print_notes(notes)
             if store.finished:
-                print(f"Resuming: {len(store.finished):,} rows are saved from before.")
+                print(f"Resuming: {len(store.finished):,} rows are saved already.")
             run = sweep.run(manifest, lambda note: command.print_notes([note]))
         files = run.write()
         if config.report:

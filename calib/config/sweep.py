@@ -64,7 +64,7 @@ class SweepConfig:
     model: ModelChoice
     method: MethodConfig
     reference: MethodConfig
-    """Prompt-only method that is also run, as the baseline to beat; unused if the run has a
+    """Prompt-only method that is also run, for comparison; unused if the run has a
     prompt-only method anyway."""
     data: DataConfig
     utility: UtilityConfig

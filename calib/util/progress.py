@@ -143,7 +143,7 @@ class Step:
             return f"{duration(seconds)} so far"
         share = f"{100 * self.done // self.total}%"
         if self.skipped:
-            share += f", {self.skipped:,} from before"
+            share += f", {self.skipped:,} already saved"
         text = f"{self.done:,} of {self.total:,} {self.unit} ({share}), {duration(seconds)}"
         new = self.done - self.skipped
         if new <= 0:
@@ -154,7 +154,7 @@ class Step:
         took = duration(self._seconds())
         if self.total is None:
             return f"took {took}"
-        before = f", {self.skipped:,} of them from before" if self.skipped else ""
+        before = f", {self.skipped:,} of them already saved" if self.skipped else ""
         return f"{self.done:,} {self.unit} in {took}{before}"
 
 

@@ -38,7 +38,7 @@ def test_each_file_of_the_walk_is_reached_from_an_earlier_one():
 
 def test_the_walk_turns_back_where_the_page_says():
     files = walk()
-    last = PAGE.read_text(encoding="utf-8").rpartition("A *turn back*")[2]
+    last = PAGE.read_text(encoding="utf-8").rpartition("Control returns to")[2]
     stated = [files[int(number) - 1] for number in re.findall(r"\b\d+\b", last)]
     assert stated == turns_back(files)
     assert len(stated) <= 4

@@ -97,7 +97,7 @@ def test_skipped_rows_count_as_done_but_not_for_the_remaining_time(clock, log) -
     step.skip(900, 900)
     # 10 rows took 10 s, so the remaining 90 take 90 s. At 910 rows in 10 s it would be one second.
     lines, _ = lines_of(step, clock, log, [lambda: step.update(10)])
-    assert lines == ["test: 910 of 1,000 rows (91%, 900 from before), 10 s, about 90 s left"]
+    assert lines == ["test: 910 of 1,000 rows (91%, 900 already saved), 10 s, about 90 s left"]
 
 
 def test_the_rate_of_a_bar_excludes_skipped_rows() -> None:
@@ -123,8 +123,8 @@ def test_a_long_step_ends_with_its_duration_and_a_short_step_silently(clock, log
             step.update(3_200)
             clock.now += seconds
     assert log.getvalue().splitlines() == [
-        "judging: 3,204 responses in 10 s, 4 of them from before",
-        "judging: 3,204 responses in 6 min 3 s, 4 of them from before",
+        "judging: 3,204 responses in 10 s, 4 of them already saved",
+        "judging: 3,204 responses in 6 min 3 s, 4 of them already saved",
     ]
 
 
@@ -290,11 +290,11 @@ def test_a_terminal_has_a_moving_bar_and_a_line_at_the_end(columns) -> None:
     drawn = [line.split("\r") for line in screen.replace("\r\n", "\n").split("\n")]
     assert max(len(bar) for line in drawn for bar in line) <= (columns or 80)
     # The bar is erased before the last line.
-    assert drawn[0][-1] == "validation: 10 rows in 0 s, 5 of them from before"
+    assert drawn[0][-1] == "validation: 10 rows in 0 s, 5 of them already saved"
     assert drawn[0][-2].isspace()
 
 
 def test_a_terminal_without_cursor_movement_has_lines() -> None:
     screen, _ = on_a_terminal(TERM="dumb")
     assert "\r" not in screen.replace("\r\n", "\n") and "\x1b" not in screen and "%|" not in screen
-    assert "validation: 10 rows in 0 s, 5 of them from before" in screen
+    assert "validation: 10 rows in 0 s, 5 of them already saved" in screen
