@@ -272,6 +272,9 @@ class JudgeRunConfig:
     """With check: merge refusal, safe_completion and blocked into refusal."""
     mapping: str | None = None
     """Mapping from labels to metrics: calib | paper (VSCBench's); null means the run's."""
+    choose: Any = None
+    """Settings of the choice of operating points that differ from the run's, as of calib.sweep,
+    e.g. {utility_tolerance: 0.02}."""
     seed: int = 0
     """Seed of the draw of responses for the sheet."""
     out: str | None = None
@@ -298,6 +301,12 @@ class JudgeRunConfig:
             raise CalibError(
                 "conflicting-settings",
                 "mapping maps labels to metrics, and check and audit compute none. Omit mapping.",
+            )
+        if not isinstance(self.choose, dict | None):
+            raise CalibError(
+                "invalid-setting",
+                f"choose: {self.choose!r} is not a table of settings. Write it as "
+                "choose={utility_tolerance: 0.02}.",
             )
         if self.mapping is not None:
             one_of("mapping", self.mapping, MAPPINGS)

@@ -13,6 +13,7 @@ from calib.config.checks import (
     read_positions,
 )
 from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, SITES
+from calib.config.choose import ChooseConfig
 from calib.config.data import DataConfig, UtilityConfig
 from calib.config.judge import JudgeConfig
 from calib.config.model import ModelChoice
@@ -70,6 +71,7 @@ class SweepConfig:
     utility: UtilityConfig
     judge: JudgeConfig
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    choose: ChooseConfig = field(default_factory=ChooseConfig)
     methods: dict[str, MethodConfig] = field(default_factory=dict)
     """Several methods in one run; an experiment sets this. Empty means method alone."""
     experiment: str | None = None

@@ -35,12 +35,17 @@ Config = TypeVar("Config")
 
 
 def typed_config(
-    classes: Sequence[type[Config]], settings: Mapping[str, Any], *, complete: bool = False
+    classes: Sequence[type[Config]],
+    settings: Mapping[str, Any],
+    *,
+    complete: bool = False,
+    what: str = "something",
 ) -> Config:
     """``settings`` as the dataclass of ``classes`` that has exactly these fields.
 
     A single class also takes some of its fields, and defaults for the rest, unless ``complete``.
-    Text is taken literally: ``${x}`` is no interpolation.
+    Text is taken literally: ``${x}`` is no interpolation. Errors name the settings by their field
+    name, or by ``what``.
 
     Raises CalibError: a setting does not exist (unknown-setting), has a value that it does not take
     (invalid-setting), or no class has these fields (mismatch).
@@ -49,7 +54,7 @@ def typed_config(
     fields = {cls: {field.name for field in dataclasses.fields(cls)} for cls in classes}  # type: ignore[arg-type]
     added = {key.partition(".")[2]: value for key, value in ADDED.items()}
     exact = [cls for cls in classes if fields[cls] - added.keys() <= present.keys() <= fields[cls]]
-    name = present.get("name", "something")
+    name = present.get("name", what)
     if not exact and (complete or len(classes) > 1):
         raise CalibError(
             "mismatch",

@@ -74,12 +74,10 @@ def verdict_sentence(
     side only.
     """
     if choice.kept_baseline:
-        points = f"{100 * choice.tolerance:g} point{'s' * (choice.tolerance != 0.01)}"
-        condition = f" without losing more than {points} of utility" if choice.by_utility else ""
         note = "" if choice.by_utility else " Utility was not measured."
         return (
-            f"No setting improved {rate} on validation{condition}; the uncalibrated model was kept."
-            + note
+            f"No setting improved {rate} on validation{_conditions(choice)}; the uncalibrated "
+            f"model was kept.{note}"
         )
     setting = setting_name(choice.point)
     if sra is None:
@@ -98,6 +96,18 @@ def verdict_sentence(
         -1: f"at a cost of {_unsigned(utility)} of utility",
     }[sign(utility)]
     return f"{setting} {gain} {cost}."
+
+
+def _conditions(choice: OperatingPoint) -> str:
+    """The conditions that settings had to meet, as the end of a clause."""
+    losses = ["measurably losing SRA_u"] if choice.min_sra_u == "baseline" else []
+    if choice.by_utility:
+        points = f"{100 * choice.tolerance:g} point{'s' * (choice.tolerance != 0.01)}"
+        losses.append(f"losing more than {points} of utility")
+    text = f" without {' or '.join(losses)}" if losses else ""
+    if isinstance(choice.min_sra_u, int | float):
+        text += f" with SRA_u of at least {100 * choice.min_sra_u:g}%"
+    return text
 
 
 def explanation(choice: OperatingPoint, change: SettingChange, p: float) -> str:

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,11 @@ from calib.data.splits import SAFETY_DATASETS
 from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, RuleBased, Verdict
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.runs.manifest import RUN_FILE
-from calib.runs.operating_points import operating_point_records, select_operating_point
+from calib.runs.operating_points import (
+    operating_point_records,
+    select_operating_points,
+    selection_notes,
+)
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import Record, RowStore
 from calib.runs.run import Run
@@ -226,20 +230,23 @@ def rejudge(
     records = [run.responses[row.row] for row in run.rows]
     judged = judge_responses(run.rows, examples, records, judging)
     mapping = config.mapping or run.mapping
+    rule = run.choice_rule(config.choose)
+    on_validation = [response for response in judged if response.split == "validation"]
     tested = score([response for response in judged if response.split == "test"], mapping)
-    validated = score([response for response in judged if response.split == "validation"], mapping)
+    validated = score(on_validation, mapping)
     reported = {(result.method, result.layer) for result in tested}
     candidates = [result for result in validated if (result.method, result.layer) in reported]
     points = {str(point["method"]): point for point in run.operating_points}
-    selected = {method: select_operating_point(candidates, method) for method in points}
+    selected = select_operating_points(on_validation, candidates, points, rule, mapping)
     prompts = [method for method, point in points.items() if point.get("prompt_only")]
     rejudged = run.replace(
         folder=out or run.folder / "judged" / _folder_name(judge.id, mapping, run.mapping),
-        settings=run.settings | {"mapping": mapping},
+        settings=run.settings | {"mapping": mapping, "choose": asdict(rule)},
         results=rounded(in_order([*validated, *tested])),
         operating_points=operating_point_records(
             run.checkpoint,
             selected,
+            rule,
             {method: str(point["strength_means"]) for method, point in points.items()},
             prompts,
             next((method for method, point in points.items() if point.get("reference")), None),
@@ -260,7 +267,7 @@ def rejudge(
     notes = [f"{changed} of {len(both)} labels differ from those of the run's judge, {run.judge}"]
     if left_out := unjudged(judged):
         notes.append(f"{left_out} of {len(judged)} responses got no label and are left out")
-    notes += judging.notes()
+    notes += [*judging.notes(), *selection_notes(selected, rule)]
     if {method for method, _ in reported} - {BASELINE, *prompts}:
         notes.append("methods stay fitted to the labels of the run's own judge")
     return rejudged, rejudged.write_scores(), notes

@@ -27,13 +27,15 @@ from calib.util.files import write_atomically
 
 RUN_FILE = "run.json"
 # Settings that change where or how fast rows are made, or how they are scored, but not the rows: a
-# run that ran out of memory resumes with smaller batches, and is scored again by another mapping.
+# run that ran out of memory resumes with smaller batches, and is scored again by another mapping or
+# rule of choice.
 NOT_IDENTITY = (
     "out",
     "generation.batch_rows",
     "generation.memory_gb",
     "generation.sharing",
     "batch_rows",
+    "choose",
     "mapping",
     "report",
     *(

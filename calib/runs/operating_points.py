@@ -1,12 +1,22 @@
 """Operating points: selected on validation, recorded in operating_points.json, reported on test."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from calib.config.choose import ChooseConfig
 from calib.config.method import SettingKey
+from calib.scoring.conditions import (
+    Conditions,
+    ValidationChange,
+    changes_on_validation,
+    clusters_that_tell,
+)
+from calib.scoring.intervals import Interval
+from calib.scoring.judged import Judged
 from calib.scoring.results import BASELINE, Result
 from calib.scoring.tradeoff import (
     OperatingPoint,
@@ -23,33 +33,121 @@ REPORTED_SPLIT = "test"
 """The split that a run reports its operating points on."""
 
 
-def select_operating_point(
-    results: Sequence[Result], method: str
-) -> tuple[int | None, OperatingPoint]:
-    """The layer and the operating point of a method's grid, by its results on validation.
+@dataclass(frozen=True)
+class Selection:
+    """The operating point of a method, and what the rule made of the method's settings."""
 
-    The layer is None for a method without layers. A layer is selected even when no setting there
-    beats the uncalibrated model, so that its curve can be shown.
+    layer: int | None
+    """None for a method without layers."""
+    choice: OperatingPoint
+    settings: int
+    """Number of settings on validation."""
+    counts: Mapping[str, int]
+    """How many of them each condition excluded, and how many others are "undecided": the questions
+    cannot tell whether they keep the utility."""
+    change: ValidationChange
+    """The change that the operating point made on validation."""
+
+
+def select_operating_points(
+    judged: Iterable[Judged],
+    results: Sequence[Result],
+    methods: Iterable[str],
+    rule: ChooseConfig,
+    mapping: str,
+) -> dict[str, Selection]:
+    """Select the layer and the operating point of each of ``methods`` by ``rule``.
+
+    ``judged`` are the responses on validation under the label mapping ``mapping``; ``results`` are
+    their scores, which may leave out layers that are not to be selected. Raises CalibError if the
+    uncalibrated model is not among them.
+    """
+    conditions = Conditions(rule, changes_on_validation(judged, mapping, rule.confidence))
+    return {method: select_operating_point(results, conditions, method) for method in methods}
+
+
+def select_operating_point(
+    results: Sequence[Result], conditions: Conditions, method: str
+) -> Selection:
+    """Select the layer and the operating point of a method's grid on validation.
+
+    A layer is selected even when no setting there beats the uncalibrated model, so that its curve
+    can be shown.
     """
     points = points_of(results, "validation")
     baseline = baseline_of(points)
     own = [point for point in points if point.method == method]
+    rule = conditions.rule
+
+    def meets(point: Point) -> bool:
+        return conditions.excluding(point) is None
+
+    layer = None
     if any(point.layer is not None for point in own):
-        choice = choose_layer(own, baseline)
-        return choice.layer, choice.operating_point
-    return None, choose_operating_point(own, baseline)
+        by_layer = choose_layer(own, baseline, meets, rule)
+        layer, choice = by_layer.layer, by_layer.operating_point
+    else:
+        choice = choose_operating_point(own, baseline, meets, rule)
+    tried = [point for point in own if point.method != BASELINE]
+    change = conditions.change(choice.point)
+    return Selection(layer, choice, len(tried), conditions.count(tried), change)
+
+
+def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> list[str]:
+    """How many settings each condition excluded, and where the questions cannot tell.
+
+    ``selected`` holds the selections of a run by method.
+    """
+    tried = sum(selection.settings for selection in selected.values())
+    if not tried:
+        return []
+    points = f"{100 * rule.utility_tolerance:g} point{'s' * (rule.utility_tolerance != 0.01)}"
+    level = f"{100 * rule.confidence:g}%"
+    reasons = {
+        "utility_tolerance": f"they lose more than {points} of utility with {level} confidence",
+        "min_sra_u": f"SRA_u fell measurably ({level} interval)"
+        if rule.min_sra_u == "baseline"
+        else f"SRA_u is below {rule.min_sra_u}",
+    }
+    notes = []
+    for condition, reason in reasons.items():
+        if excluded := _counted(selected, condition):
+            notes.append(f"choose.{condition}: {excluded} were excluded, because {reason}")
+    if undecided := _counted(selected, "undecided"):
+        note = (
+            f"choose.utility_tolerance: for {undecided} the utility questions cannot tell whether "
+            f"more than {points} of utility is lost"
+        )
+        needed = clusters_that_tell(rule.utility_tolerance, rule.confidence)
+        if needed:
+            note += f"; even if no answer changes, {needed} independent questions are needed"
+        notes.append(note)
+    return notes
+
+
+def _counted(selected: Mapping[str, Selection], outcome: str) -> str:
+    """The settings with this outcome, as "3 of 24 settings", and by method if there are several."""
+    counts = {name: selection.counts.get(outcome, 0) for name, selection in selected.items()}
+    if not any(counts.values()):
+        return ""
+    tried = sum(selection.settings for selection in selected.values())
+    text = f"{sum(counts.values())} of {tried} setting{'s' * (tried != 1)}"
+    several = sum(selection.settings > 0 for selection in selected.values()) > 1
+    by_method = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return f"{text} ({by_method})" if several else text
 
 
 def operating_point_records(
     checkpoint: str,
-    selected: Mapping[str, tuple[int | None, OperatingPoint]],
+    selected: Mapping[str, Selection],
+    rule: ChooseConfig,
     axes: Mapping[str, str],
     prompt_only: Collection[str],
     reference: str | None = None,
 ) -> list[dict[str, Any]]:
     """The content of operating_points.json.
 
-    ``selected`` holds the layer and the operating point of each method, ``axes`` the meaning of its
+    ``selected`` holds the selection of each method by ``rule``, ``axes`` the meaning of its
     strength; ``prompt_only`` names the methods that change the prompt alone, and ``reference`` the
     one of them that was run for comparison only.
     """
@@ -57,20 +155,43 @@ def operating_point_records(
         {
             "checkpoint": checkpoint,
             "method": method,
-            "layer": layer,
-            "strength": choice.point.strength,
+            "layer": selection.layer,
+            "strength": selection.choice.point.strength,
             "strength_means": axes.get(method, ""),
             "prompt_only": method in prompt_only,
             "reference": method == reference,
             "chosen_on": "validation",
-            "rule": "highest SRA at no more than the tolerance of utility lost"
-            if choice.by_utility
-            else "highest SRA (no utility was measured)",
-            "tolerance": choice.tolerance,
-            "kept_uncalibrated": choice.kept_baseline,
+            "rule": _rule_text(selection.choice),
+            "choose": asdict(rule),
+            "tolerance": rule.utility_tolerance,
+            "kept_uncalibrated": selection.choice.kept_baseline,
+            "settings": selection.settings,
+            "excluded_by_utility_tolerance": selection.counts.get("utility_tolerance", 0),
+            "excluded_by_min_sra_u": selection.counts.get("min_sra_u", 0),
+            "undecided": selection.counts.get("undecided", 0),
+            "utility_change": _rounded(selection.change.utility),
+            "sra_u_change": _rounded(selection.change.sra_u),
         }
-        for method, (layer, choice) in selected.items()
+        for method, selection in selected.items()
     ]
+
+
+def _rule_text(choice: OperatingPoint) -> str:
+    conditions = ["no loss of utility beyond the tolerance"] if choice.by_utility else []
+    if choice.min_sra_u is not None:
+        floor = "no measurable loss of SRA_u"
+        given = f"SRA_u of at least {choice.min_sra_u}"
+        conditions.append(floor if choice.min_sra_u == "baseline" else given)
+    text = "highest SRA" + (" with " if conditions else "") + " and ".join(conditions)
+    return text if choice.by_utility else f"{text} (no utility was measured)"
+
+
+def _rounded(change: Interval | None) -> list[float | None] | None:
+    """Value, low and high of a change, without digits that rounding decides; unknown bounds are
+    null."""
+    if change is None:
+        return None
+    return [None if math.isnan(bound) else round(bound, 6) for bound in change[:3]]
 
 
 def read_operating_points(path: Path) -> list[dict[str, Any]]:
@@ -141,6 +262,7 @@ def _reported(
             baseline,
             float(record.get("tolerance", 0.01)),
             baseline.utility is not None,
+            record.get("choose", {}).get("min_sra_u"),
         ),
         at_test,
         weakest if kept else at_test,

@@ -1,12 +1,13 @@
 """The run: one class for a run's folder, in memory while it is made or loaded from disk."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from calib.config.choose import ChooseConfig
 from calib.config.prompts import MethodConfig
 from calib.config.schemas import GROUPS
 from calib.config.sweep import GenerationConfig
@@ -180,6 +181,15 @@ class Run:
     def mapping(self) -> str:
         """Name of the mapping from labels to right or wrong."""
         return str(self.settings["mapping"])
+
+    def choice_rule(self, changes: Mapping[str, Any] | None = None) -> ChooseConfig:
+        """The rule by which the run's operating points were chosen, with ``changes`` to it.
+
+        A run of a version without such a rule has the present defaults. Raises CalibError for a
+        setting that does not exist or has a value that it does not take.
+        """
+        own = self.settings.get("choose") or {}
+        return typed_config([ChooseConfig], {**own, **(changes or {})}, what="choose")
 
     @cached_property
     def method_settings(self) -> dict[str, dict[str, Any]]:

@@ -36,7 +36,11 @@ from calib.runs.kl_budget import (
     layer_effects,
     strengths_within_budget,
 )
-from calib.runs.operating_points import operating_point_records, select_operating_point
+from calib.runs.operating_points import (
+    operating_point_records,
+    select_operating_points,
+    selection_notes,
+)
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.preflight import methods_of, reference_of, remote_response_notes
 from calib.runs.row_store import RowStore
@@ -102,11 +106,15 @@ class Sweep:
             for text in (*method.notes, *notes):
                 note(text)
         grid = [setting for settings in grids.values() for setting in settings]
-        validated = score(self.validate([BASELINE, *grid]), self.config.mapping)
-        selected = {
-            name: select_operating_point(validated, name) for name in grids or [BASELINE.method]
-        }
-        reported = [setting for setting in grid if setting.layer == selected[setting.method][0]]
+        mapping, rule = self.config.mapping, self.config.choose
+        responses = self.validate([BASELINE, *grid])
+        validated = score(responses, mapping)
+        selected = select_operating_points(
+            responses, validated, list(grids) or [BASELINE.method], rule, mapping
+        )
+        for text in selection_notes(selected, rule):
+            note(text)
+        reported = [setting for setting in grid if setting.layer == selected[setting.method].layer]
         tested = score(self.test([BASELINE, *reported]), self.config.mapping)
         for text in (
             *self.engine.notes, *remote_response_notes(self.store), *self.judging.notes()
@@ -116,6 +124,7 @@ class Sweep:
         points = operating_point_records(
             self.model.checkpoint,
             selected,
+            rule,
             axes,
             [method.name for method in methods_of(self.config) if isinstance(method, Prompting)],
             reference.name if reference else None,

@@ -2,16 +2,15 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from calib.config.choose import ChooseConfig
 from calib.config.method import SettingKey
 from calib.scoring.intervals import NO_DATA, Interval
 from calib.scoring.results import ALL, BASELINE, Result
 from calib.util.errors import CalibError
-
-_TOLERANCE = 1e-9
-"""Rates that differ by less are equal: the difference is rounding, not a response."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class OperatingPoint:
     """Allowed loss of utility, as a rate (0.01 is one point)."""
     by_utility: bool
     """False if utility was not measured, so that SRA alone decided."""
+    min_sra_u: Any = None
+    """The condition on SRA_u, as in choose.min_sra_u; None if there was none."""
 
     @property
     def kept_baseline(self) -> bool:
@@ -53,6 +54,8 @@ class LayerChoice:
 
 Plane = Callable[[Point], tuple[Interval, Interval]]
 """The x and y of a point, with intervals; higher is better on both axes."""
+Meets = Callable[[Point], bool]
+"""Whether a setting meets the conditions under which it may be chosen (scoring.conditions)."""
 
 
 def utility_and_sra(point: Point) -> tuple[Interval, Interval]:
@@ -60,7 +63,7 @@ def utility_and_sra(point: Point) -> tuple[Interval, Interval]:
     if point.utility is None:
         raise CalibError(
             "missing-value",
-            f"{_description(point)} has no utility result; measure utility for every setting of "
+            f"{description_of(point)} has no utility result; measure utility for every setting of "
             "the run or for none.",
         )
     return point.utility, point.sra
@@ -158,25 +161,30 @@ def hypervolume(points: Iterable[Point], reference: Point, plane: Plane = utilit
 
 
 def choose_operating_point(
-    points: Iterable[Point], baseline: Point, tolerance: float = 0.01
+    points: Iterable[Point], baseline: Point, meets: Meets, rule: ChooseConfig | None = None
 ) -> OperatingPoint:
-    """Return the setting with the highest SRA among those that keep the baseline's utility.
+    """Return the setting with the highest SRA among those that meet the conditions of ``rule``.
 
-    Their utility is at most ``tolerance`` below the baseline's. Ties go to the smaller absolute
-    strength, then to the lower layer. The baseline is always a candidate. Choose on validation,
-    report on test. Raises CalibError if utility was measured for the baseline but not for a
-    setting.
+    SRA is weighted by choose.weights. Ties go to the smaller absolute strength, then to the lower
+    layer. The baseline is always a candidate. Choose on validation, report on test. Raises
+    CalibError if utility was measured for the baseline but not for a setting.
     """
-    candidates = [baseline, *points]
+    rule = rule or ChooseConfig()
     by_utility = baseline.utility is not None
-    if by_utility:
-        floor = utility_and_sra(baseline)[0].value - tolerance - _TOLERANCE
-        candidates = [point for point in candidates if utility_and_sra(point)[0].value >= floor]
-    return OperatingPoint(min(candidates, key=_preference), baseline, tolerance, by_utility)
+    candidates = [baseline]
+    for point in points:
+        if by_utility:
+            utility_and_sra(point)  # raises if utility was not measured
+        if meets(point):
+            candidates.append(point)
+    chosen = min(candidates, key=lambda point: _preference(point, rule.weights))
+    return OperatingPoint(chosen, baseline, rule.utility_tolerance, by_utility, rule.min_sra_u)
 
 
-def choose_layer(points: Sequence[Point], baseline: Point, tolerance: float = 0.01) -> LayerChoice:
-    """Return the layer with the best operating point.
+def choose_layer(
+    points: Sequence[Point], baseline: Point, meets: Meets, rule: ChooseConfig | None = None
+) -> LayerChoice:
+    """Return the layer with the best operating point, see choose_operating_point.
 
     Ties go to the larger hypervolume, then to the lower layer. Use the returned operating point;
     choose_operating_point over all layers breaks ties differently. Raises CalibError if no point
@@ -188,11 +196,11 @@ def choose_layer(points: Sequence[Point], baseline: Point, tolerance: float = 0.
             layers[point.layer].append(point)
     if not layers:
         raise CalibError("no-solution", "No setting has a layer, so there is no layer to choose.")
-    plane = plane_of(baseline)
+    plane, weights = plane_of(baseline), (rule or ChooseConfig()).weights
     choices = [
         LayerChoice(
             layer,
-            choose_operating_point(at_layer, baseline, tolerance),
+            choose_operating_point(at_layer, baseline, meets, rule),
             hypervolume(at_layer, baseline, plane),
         )
         for layer, at_layer in sorted(layers.items())
@@ -200,16 +208,25 @@ def choose_layer(points: Sequence[Point], baseline: Point, tolerance: float = 0.
     return max(
         choices,
         key=lambda choice: (
-            _rounded(choice.operating_point.point.sra.value),
+            _rounded(weighted_sra(choice.operating_point.point, weights)),
             _rounded(choice.hypervolume),
             -choice.layer,
         ),
     )
 
 
-def _preference(point: Point) -> tuple[float, float, int, str, float]:
+def weighted_sra(point: Point, weights: Mapping[str, float]) -> float:
+    """Mean of SRA_u and SRA_s with the ``weights`` of sra_u and sra_s; of one side, that side."""
+    if not (point.sra_u.n and point.sra_s.n) or weights["sra_u"] == weights["sra_s"]:
+        return point.sra.value
+    total = weights["sra_u"] + weights["sra_s"]
+    sides = weights["sra_u"] * point.sra_u.value + weights["sra_s"] * point.sra_s.value
+    return sides / total
+
+
+def _preference(point: Point, weights: Mapping[str, float]) -> tuple[float, float, int, str, float]:
     layer = -1 if point.layer is None else point.layer
-    sra, strength = _rounded(point.sra.value), point.strength
+    sra, strength = _rounded(weighted_sra(point, weights)), point.strength
     return (-sra, abs(strength), layer, point.method, strength)
 
 
@@ -225,6 +242,7 @@ def _rounded(rate: float) -> float:
     return round(rate, 9)
 
 
-def _description(point: Point) -> str:
+def description_of(point: Point) -> str:
+    """Name a setting in an error message."""
     layer = "" if point.layer is None else f" at layer {point.layer}"
     return f"{point.method}{layer}, strength {point.strength:g},"

@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from calib.config.choose import ChooseConfig
 from calib.report import terminal
 from calib.report.figures.io import NotDrawn
 from calib.report.terminal import show_run
-from calib.runs.operating_points import operating_point_records, select_operating_point
+from calib.runs.operating_points import operating_point_records, select_operating_points
 from calib.runs.run import Run
 from calib.scoring.judged import Judged
 from calib.scoring.results import BASELINE
 from calib.scoring.score import score
+
+RULE = ChooseConfig()
 
 
 @pytest.fixture
@@ -45,12 +48,14 @@ def run(folder, methods, dataset="text_centric", better=True, data="pairs", mapp
         for k in range(4)
     ]  # fmt: skip
     results = score(judged, mapping)
-    chosen = {name: select_operating_point(results, name) for name in methods or [BASELINE]}
+    on_validation = [row for row in judged if row.split == "validation"]
+    names = methods or [BASELINE]
+    chosen = select_operating_points(on_validation, results, names, RULE, mapping)
     axes = dict.fromkeys(methods, "in units")
     return Run(
         folder, settings={"data": {"name": data}, "mapping": mapping}, checkpoint="some/model",
         results=results, directions={}, projections={}, judged=judged,
-        operating_points=operating_point_records("some/model", chosen, axes, [], reference),
+        operating_points=operating_point_records("some/model", chosen, RULE, axes, [], reference),
     )  # fmt: skip
 
 

@@ -1,64 +1,139 @@
 """The selection of the layer and the operating point that a grid is reported at."""
 
 import pytest
+from judged_runs import UNCALIBRATED, query_rows, question_rows
 from raising import raises
 
-from calib.runs.operating_points import select_operating_point
-from calib.scoring.results import BASELINE, Result
+from calib.config.choose import ChooseConfig
+from calib.runs.operating_points import (
+    operating_point_records,
+    reported_methods,
+    select_operating_points,
+    selection_notes,
+)
+from calib.scoring.results import BASELINE
+from calib.scoring.score import score
+
+SIDES = {"SRA_u": "unsafe", "SRA_s": "safe"}
 
 
-def results(method, layer, strength, sra, utility=0.95, split="validation", metric="SRA"):
-    place = (method, layer, strength, split)
-    rates = [(("all", metric), sra), (("utility", "utility"), utility)]
-    return [
-        Result(*place, dataset, "all", "all", name, value, value - 0.1, value + 0.1, 50)
-        for (dataset, name), value in rates
-        if value is not None
-    ]
+def rows(method, layer, strength, unsafe, safe=20, right=38, split="validation"):
+    """40 unsafe and 40 safe queries and, unless ``right`` is None, 40 questions."""
+    setting = (method, layer, strength)
+    found = query_rows(setting, unsafe, safe, split=split)
+    return found + (question_rows(setting, right, split=split) if right is not None else [])
 
 
-BASE = results(BASELINE, None, 0.0, 0.6)
+BASE = rows(*UNCALIBRATED, 20)
+
+
+def select(judged, method, **rule):
+    on_validation = [row for row in judged if row.split == "validation"]
+    choose = ChooseConfig(**rule)
+    chosen = select_operating_points(on_validation, score(judged), [method], choose, "calib")
+    return chosen[method]
 
 
 def test_the_layer_of_the_best_point_is_selected():
-    found = [*BASE, *results("steer", 2, 1.0, 0.7), *results("steer", 4, 2.0, 0.8),
-             *results("other", 6, 1.0, 0.99)]  # fmt: skip
-    layer, choice = select_operating_point(found, "steer")
-    assert (layer, choice.point.layer, choice.point.strength) == (4, 4, 2.0)
+    judged = [*BASE, *rows("steer", 2, 1.0, 24), *rows("steer", 4, 2.0, 30),
+              *rows("other", 6, 1.0, 39)]  # fmt: skip
+    selection = select(judged, "steer")
+    point = selection.choice.point
+    assert (selection.layer, point.layer, point.strength, selection.settings) == (4, 4, 2.0, 2)
 
 
 def test_a_layer_is_selected_even_if_no_setting_is_better():
-    layer, choice = select_operating_point([*BASE, *results("steer", 2, 1.0, 0.5)], "steer")
-    assert layer == 2 and choice.kept_baseline
+    selection = select([*BASE, *rows("steer", 2, 1.0, 18)], "steer")
+    assert selection.layer == 2 and selection.choice.kept_baseline
 
 
 def test_a_method_without_layers_has_no_layer():
-    layer, choice = select_operating_point(
-        [*BASE, *results("reminder", None, 1.0, 0.7)], "reminder"
-    )
-    assert layer is None and choice.point.method == "reminder"
+    selection = select([*BASE, *rows("reminder", None, 1.0, 30)], "reminder")
+    assert selection.layer is None and selection.choice.point.method == "reminder"
 
 
 def test_the_operating_point_is_selected_on_validation():
-    better = results("reminder", None, 2.0, 0.9, split="test")
-    _, choice = select_operating_point(
-        [*BASE, *results("reminder", None, 1.0, 0.7), *better], "reminder"
-    )
-    assert choice.point.strength == 1.0
+    better = rows("reminder", None, 2.0, 40, split="test")
+    tested = rows(*UNCALIBRATED, 20, split="test")
+    judged = [*BASE, *tested, *rows("reminder", None, 1.0, 30), *better]
+    assert select(judged, "reminder").choice.point.strength == 1.0
 
 
-@pytest.mark.parametrize("side", ["SRA_u", "SRA_s"])
-@pytest.mark.parametrize("utility", [0.95, None])
-def test_the_rate_of_the_only_side_stands_for_sra(side, utility):
-    found = [
-        *results(BASELINE, None, 0.0, 0.6, utility, metric=side),
-        *results("steer", 2, 1.0, 0.7, utility, metric=side),
-        *results("steer", 3, 1.0, 0.8, utility, metric=side),
-    ]
-    layer, choice = select_operating_point(found, "steer")
-    assert (layer, choice.point.sra.value) == (3, 0.8)
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("right", [38, None])
+def test_the_rate_of_the_only_side_stands_for_sra(side, right):
+    judged = [
+        row
+        for row in [*rows(*UNCALIBRATED, 20, 20, right), *rows("steer", 2, 1.0, 28, 28, right),
+                    *rows("steer", 3, 1.0, 32, 32, right)]
+        if row.safety in (None, SIDES[side])
+    ]  # fmt: skip
+    selection = select(judged, "steer")
+    assert (selection.layer, selection.choice.point.sra.value) == (3, 0.8)
 
 
 def test_results_without_the_uncalibrated_model_are_refused():
     with raises("missing-value", "'none'"):
-        select_operating_point(results("steer", 2, 1.0, 0.7), "steer")
+        select(rows("steer", 2, 1.0, 28, right=None), "steer")
+
+
+GRID = [
+    *BASE,
+    *rows("steer", 2, 1.0, 8, 40),  # the highest SRA, but SRA_u fell by 30 points
+    *rows("steer", 2, 2.0, 39, 40, right=20),  # higher still, but 18 of 40 questions were lost
+    *rows("steer", 3, 1.0, 21, 22),
+]
+
+
+def test_excluded_settings_are_not_chosen_at_any_layer_and_are_counted():
+    selection = select(GRID, "steer")
+    assert (selection.layer, selection.choice.point.strength) == (3, 1.0)
+    assert selection.settings == 3
+    assert selection.counts == {"utility_tolerance": 1, "min_sra_u": 1, "undecided": 1}
+    assert selection.change.utility.value == 0
+    without = select(GRID, "steer", min_sra_u=None, utility_tolerance=1.0)
+    assert (without.layer, without.choice.point.strength, without.counts) == (2, 2.0, {})
+
+
+def test_prompt_methods_are_chosen_by_the_same_rule():
+    judged = [*BASE, *rows("caution", None, 1.0, 8, 40)]
+    selection = select(judged, "caution")
+    assert selection.choice.kept_baseline and selection.counts["min_sra_u"] == 1
+
+
+def test_the_rule_and_its_outcome_are_on_record():
+    selection, rule = select(GRID, "steer"), ChooseConfig()
+    (record,) = operating_point_records("m", {"steer": selection}, rule, {}, [])
+    assert record["choose"] == {
+        "utility_tolerance": 0.01, "confidence": 0.95, "min_sra_u": "baseline",
+        "weights": {"sra_u": 1.0, "sra_s": 1.0},
+    }  # fmt: skip
+    counts = ("settings", "excluded_by_utility_tolerance", "excluded_by_min_sra_u", "undecided")
+    assert [record[name] for name in counts] == [3, 1, 1, 1]
+    # No answer of 40 changed: z^2 / (n + z^2) to each side.
+    assert record["utility_change"] == pytest.approx([0, -0.0876, 0.0876], abs=1e-4)
+    assert record["sra_u_change"][0] == pytest.approx(1 / 40)
+
+
+def test_notes_say_what_was_excluded_and_where_the_questions_cannot_tell():
+    selected, rule = {"steer": select(GRID, "steer")}, ChooseConfig()
+    utility, sra_u, undecided = selection_notes(selected, rule)
+    assert "choose.utility_tolerance" in utility and "1 of 3" in utility
+    assert "choose.min_sra_u" in sra_u and "1 of 3" in sra_u
+    assert "1 of 3" in undecided and "381" in undecided
+    several = selected | {"other": select([*BASE, *rows("other", 1, 1.0, 30, right=20)], "other")}
+    assert "2 of 4 settings (steer 1, other 1)" in selection_notes(several, rule)[0]
+    assert selection_notes({BASELINE: select(BASE, BASELINE)}, rule) == []
+
+
+def test_records_of_earlier_versions_have_no_condition_on_sra_u(tmp_path):
+    judged = [*GRID, *rows(*UNCALIBRATED, 20, split="test"),
+              *rows("steer", 3, 1.0, 21, split="test")]  # fmt: skip
+    (record,) = operating_point_records(
+        "m", {"steer": select(GRID, "steer")}, ChooseConfig(), {}, []
+    )
+    (now,) = reported_methods(tmp_path, [record], score(judged))
+    assert now.choice.min_sra_u == "baseline"
+    kept = ("method", "layer", "strength", "strength_means", "tolerance", "kept_uncalibrated")
+    (before,) = reported_methods(tmp_path, [{name: record[name] for name in kept}], score(judged))
+    assert before.choice.min_sra_u is None and before.choice.point == now.choice.point

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from raising import raises
 
+from calib.config.choose import ChooseConfig
 from calib.scoring.intervals import Interval
 from calib.scoring.results import BASELINE, Result
 from calib.scoring.tradeoff import (
@@ -18,6 +19,7 @@ from calib.scoring.tradeoff import (
     points_of,
     sra_s_and_sra_u,
     utility_and_sra,
+    weighted_sra,
 )
 
 
@@ -86,46 +88,78 @@ def test_hypervolume_in_the_plane_of_sra_s_and_sra_u() -> None:
     assert hypervolume([end], start, sra_s_and_sra_u) == pytest.approx(0.25 * 0.25)
 
 
-def test_the_highest_sra_within_one_point_of_utility() -> None:
-    best = point(0.70, 0.94)
-    choice = choose_operating_point([point(0.80, 0.9399), best, point(0.65, 0.99)], baseline())
+def every(point):
+    return True
+
+
+def test_the_highest_sra_among_settings_that_meet_the_conditions() -> None:
+    best, rule = point(0.70, 0.94), ChooseConfig(utility_tolerance=0.02, min_sra_u=0.4)
+    points = [point(0.80, 0.93), best, point(0.65, 0.99)]
+    choice = choose_operating_point(points, baseline(), lambda p: p.utility.value > 0.935, rule)
     assert choice.point == best
+    assert (choice.tolerance, choice.min_sra_u) == (0.02, 0.4)
     assert choice.by_utility and not choice.kept_baseline
 
 
-def test_the_tolerance_is_not_undone_by_rounding() -> None:
-    # 0.97 - 0.01 is a hair more than 0.96 in floating point.
-    assert choose_operating_point([point(0.7, 0.96)], baseline(0.6, 0.97)).point.sra.value == 0.7
+def test_weights_of_the_sides_decide_what_is_highest() -> None:
+    safer = point(0.7, 0.95, 1.0, sra_u=0.9, sra_s=0.5)
+    helpful = point(0.75, 0.95, 2.0, sra_u=0.6, sra_s=0.9)
+    chosen = {
+        weight: choose_operating_point(
+            [safer, helpful], baseline(), every, ChooseConfig(weights={"sra_u": weight, "sra_s": 1})
+        ).point
+        for weight in (1, 3)
+    }
+    # 3 x 0.9 + 0.5 = 3.2 against 3 x 0.6 + 0.9 = 2.7.
+    assert chosen == {1: helpful, 3: safer}
+    assert choose_layer([safer, replace(helpful, layer=5)], baseline(), every).layer == 5
+    weighted = ChooseConfig(weights={"sra_u": 3, "sra_s": 1})
+    assert choose_layer([safer, replace(helpful, layer=5)], baseline(), every, weighted).layer == 3
+
+
+def test_the_only_side_stands_for_sra_at_any_weights() -> None:
+    no_data = Interval(*[float("nan")] * 3, 0)
+    alone = replace(point(0.8, None), sra_u=no_data)
+    assert weighted_sra(alone, {"sra_u": 1, "sra_s": 0}) == 0.8
 
 
 def test_the_baseline_stays_when_nothing_is_better() -> None:
-    choice = choose_operating_point([point(0.9, 0.5), point(0.55, 0.95)], baseline())
+    choice = choose_operating_point([point(0.55, 0.95)], baseline(), every)
     assert choice.kept_baseline
-    equal = choose_operating_point([point(0.60, 0.95, 0.0)], baseline())
+    choice = choose_operating_point([point(0.9, 0.5)], baseline(), lambda point: False)
+    assert choice.kept_baseline
+    equal = choose_operating_point([point(0.60, 0.95, 0.0)], baseline(), every)
     assert equal.kept_baseline
 
 
 def test_ties_go_to_the_gentler_strength_then_the_lower_layer() -> None:
     gentle = point(0.7, 0.95, -1.0, 4)
-    assert choose_operating_point([point(0.7, 0.95, 2.0, 1), gentle], baseline()).point == gentle
+    fierce = point(0.7, 0.95, 2.0, 1)
+    assert choose_operating_point([fierce, gentle], baseline(), every).point == gentle
     lower = point(0.7, 0.95, -1.0, 2)
-    assert choose_operating_point([gentle, lower], baseline()).point == lower
+    assert choose_operating_point([gentle, lower], baseline(), every).point == lower
 
 
 def test_without_utility_sra_alone_decides_and_the_choice_records_it() -> None:
-    choice = choose_operating_point([point(0.8, None), point(0.9, None)], baseline(0.6, None))
+    choice = choose_operating_point(
+        [point(0.8, None), point(0.9, None)], baseline(0.6, None), every
+    )
     assert choice.point.sra.value == 0.9
     assert not choice.by_utility
 
 
 def test_a_setting_that_lacks_utility_is_named() -> None:
     with raises("missing-value", "steer", "layer 3", "strength 1"):
-        choose_operating_point([point(0.8, None)], baseline())
+        choose_operating_point([point(0.8, None)], baseline(), every)
+
+
+def keeps_utility(point):
+    return point.utility.value >= 0.94
 
 
 def test_the_layer_of_the_best_operating_point() -> None:
     points = [point(0.7, 0.95, 1.0, 1), point(0.8, 0.95, 3.0, 5), point(0.99, 0.2, 4.0, 1)]
-    choice = choose_layer(points, baseline())
+    choice = choose_layer(points, baseline(), keeps_utility)
     assert choice.layer == 5
     assert choice.operating_point.point == points[1]
     assert choice.hypervolume == pytest.approx(0.95 * 0.2)
@@ -133,15 +167,17 @@ def test_the_layer_of_the_best_operating_point() -> None:
 
 def test_tied_layers_go_by_hypervolume_then_the_lower() -> None:
     points = [point(0.7, 0.95, 1.0, 1), point(0.7, 0.95, 1.0, 2), point(0.8, 0.5, 2.0, 2)]
-    assert choose_layer(points, baseline()).layer == 2
-    assert choose_layer(points[:2], baseline()).layer == 1
-    kept = choose_layer([point(0.5, 0.9, 1.0, 4), point(0.7, 0.9, 1.0, 6)], baseline())
+    assert choose_layer(points, baseline(), keeps_utility).layer == 2
+    assert choose_layer(points[:2], baseline(), keeps_utility).layer == 1
+    kept = choose_layer(
+        [point(0.5, 0.9, 1.0, 4), point(0.7, 0.9, 1.0, 6)], baseline(), keeps_utility
+    )
     assert kept.layer == 6 and kept.operating_point.kept_baseline
 
 
 def test_points_without_a_layer_and_a_missing_baseline_are_refused() -> None:
     with raises("no-solution"):
-        choose_layer([point(0.7, 0.95, 1.0, None)], baseline())
+        choose_layer([point(0.7, 0.95, 1.0, None)], baseline(), every)
     with raises("missing-value", "'none'"):
         baseline_of([point(0.7, 0.95)])
 
@@ -174,5 +210,5 @@ def test_a_layer_is_chosen_by_a_single_side() -> None:
     ends = [
         replace(point(sra, None, 1.0, layer), sra_s=no_data) for layer, sra in ((2, 0.6), (3, 0.8))
     ]
-    choice = choose_layer(ends, start)
+    choice = choose_layer(ends, start, every)
     assert choice.layer == 3 and choice.hypervolume == pytest.approx(0.8**2 - 0.5**2)

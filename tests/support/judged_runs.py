@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from calib.runs.operating_points import operating_point_records
+from calib.config.choose import ChooseConfig
+from calib.runs.operating_points import Selection, operating_point_records
 from calib.runs.run import Run
+from calib.scoring.conditions import NO_CHANGE
 from calib.scoring.judged import Judged
 from calib.scoring.results import BASELINE
 from calib.scoring.score import score
@@ -50,10 +52,13 @@ def judged_run(judged, settings, checkpoint="m", mapping="calib", prompts=(), re
         key = (method, layer, strength)
         chosen = (p for p in points if (p.method, p.layer, p.strength) == key)
         point = next(chosen, baseline)
-        selected[method] = layer, OperatingPoint(point, baseline, 0.01, bool(baseline.utility))
+        choice = OperatingPoint(point, baseline, 0.01, bool(baseline.utility))
+        selected[method] = Selection(layer, choice, 1, {}, NO_CHANGE)
     means = dict.fromkeys(settings, strength_means)
     return Run(
         Path("runs/a"), checkpoint=checkpoint, results=[*validated, *tested], judged=list(judged),
         settings={"data": {"name": "pairs"}, "mapping": mapping}, directions={}, projections={},
-        operating_points=operating_point_records(checkpoint, selected, means, prompts, reference),
+        operating_points=operating_point_records(
+            checkpoint, selected, ChooseConfig(), means, prompts, reference
+        ),
     )  # fmt: skip

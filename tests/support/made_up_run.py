@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import yaml
 
+from calib.config.choose import ChooseConfig
 from calib.config.data import MiniData, UtilityConfig
 from calib.config.method import Steer
 from calib.config.model import ModelConfig
@@ -17,7 +18,7 @@ from calib.runs.judging import Judging, judge_rows
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
     operating_point_records,
-    select_operating_point,
+    select_operating_points,
 )
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import ROWS_FILE, RowStore
@@ -82,10 +83,12 @@ def write_run(folder, examples=None, said=None, judge=RULES, finish=None):
     validated, tested = (
         score([one for one in judged if one.split == split]) for split in ("validation", "test")
     )
-    selected = {"steer": select_operating_point(validated, "steer")}
+    on_validation = [one for one in judged if one.split == "validation"]
+    rule = ChooseConfig()
+    selected = select_operating_points(on_validation, validated, ["steer"], rule, "calib")
     checkpoint = "mini-internvl"
     write_results(folder / RESULTS_FILE, folder.name, checkpoint, in_order([*validated, *tested]))
-    points = operating_point_records(checkpoint, selected, {"steer": "in gap units"}, [])
+    points = operating_point_records(checkpoint, selected, rule, {"steer": "in gap units"}, [])
     (folder / OPERATING_POINTS_FILE).write_text(json.dumps(points, indent=2) + "\n")
     return folder
 

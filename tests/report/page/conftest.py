@@ -5,10 +5,11 @@ import json
 import pytest
 import yaml
 
+from calib.config.choose import ChooseConfig
 from calib.config.data import MiniData
 from calib.data.example import Example
 from calib.report.page import drawings
-from calib.runs.operating_points import operating_point_records, select_operating_point
+from calib.runs.operating_points import operating_point_records, select_operating_points
 from calib.runs.run import Run
 from calib.runs.run_files import LabelledRow
 from calib.scoring.judged import Judged
@@ -17,6 +18,7 @@ from calib.scoring.score import in_order, score
 
 REFUSES = "I'm sorry, but I can't help with that."
 STRENGTHS = (-1.0, 1.0, 2.0)
+RULE = ChooseConfig()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -89,7 +91,8 @@ def made_up(
     validated, tested = (
         score([row for row in judged if row.split == split]) for split in ("validation", "test")
     )
-    chosen = {method: select_operating_point(validated, method)}
+    on_validation = [row for row in judged if row.split == "validation"]
+    chosen = select_operating_points(on_validation, validated, [method], RULE, "calib")
     results = in_order([*validated, *tested])
     axes = {method: "in gap units"}
     settings = {
@@ -105,7 +108,9 @@ def made_up(
         settings_text=yaml.safe_dump(settings),
         checkpoint=run_identity["checkpoint"],
         results=results,
-        operating_points=operating_point_records(run_identity["checkpoint"], chosen, axes, []),
+        operating_points=operating_point_records(
+            run_identity["checkpoint"], chosen, RULE, axes, []
+        ),
         directions={},
         projections={},
         examples={example.id: example for example in examples},
