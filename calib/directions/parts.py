@@ -6,7 +6,7 @@ examples of every part. The activations are those of the pooled fit, so no examp
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +14,7 @@ import torch
 
 from calib.data.example import Example
 from calib.directions.direction import Direction
-from calib.directions.estimators import ESTIMATORS
-from calib.directions.samples import Samples
+from calib.directions.samples import Fit, Samples
 from calib.directions.separation import clustered_auroc
 from calib.util.errors import CalibError
 
@@ -93,19 +92,23 @@ class ContrastExamples:
 
 
 def part_separations(
-    pooled: Direction, train: ContrastExamples, held_out: ContrastExamples
+    pooled: Direction,
+    train: ContrastExamples,
+    held_out: ContrastExamples,
+    estimator: Callable[[Samples], Fit],
 ) -> list[PartSeparation]:
     """The separation of every part along the direction of every part, and along the pooled one.
 
-    Empty unless two parts have a direction. A part has none if a side has fewer than MIN_TRAIN
-    train examples, or the estimator finds no difference between its sides.
+    ``estimator`` is the one that ``pooled`` was fitted with. Empty unless two parts have a
+    direction. A part has none if a side has fewer than MIN_TRAIN train examples, or the estimator
+    finds no difference between its sides.
     """
     fitted = {POOLED: pooled.vectors}
     for part in train.parts:
         own = train.of_part(part)
         if own.smaller_side >= MIN_TRAIN:
             try:
-                fitted[part] = ESTIMATORS[pooled.estimator](own.samples).vectors
+                fitted[part] = estimator(own.samples).vectors
             except CalibError:  # equal class means: the part lacks the contrast
                 continue
     if len(fitted) < 3:

@@ -46,7 +46,7 @@ def contrast(split, shifts, pairs=20, seed=0):
 def separations(train, held_out, estimator="mean_difference"):
     fit = ESTIMATORS[estimator](train.samples)
     pooled = direction_at(VLM, [0, 3], vectors=fit.vectors, estimator=estimator)
-    return part_separations(pooled, train, held_out)
+    return part_separations(pooled, train, held_out, ESTIMATORS[estimator])
 
 
 def cell(found, fitted_on, measured_on, layer=0):
