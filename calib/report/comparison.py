@@ -5,45 +5,52 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+from calib.report.alarms import warning_lines
+from calib.report.ranking import names_by_effect, rank_methods
 from calib.report.sentences import (
     best_method_sentence,
+    chance_sentence,
     difference_text,
+    losses,
     p_text,
     power_sentence,
+    rank_text,
+    search_sentences,
 )
 from calib.report.terminal_tables import file_list
-from calib.report.verdict import mean_kl, names_by_effect, rank_methods
+from calib.report.verdict import mean_kl
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point
 from calib.util.terminal import WIDTH, terminal_safe
 
-_COLUMNS = "{:<22}{:>6}{:>9}{:>6}{:>21}{:>9}{:>6}{:>6}{:>8}{:>7}"
-_NAME_WIDTH = 22
+_COLUMNS = "{:<17}{:>5}{:>9}{:>6}{:>21}{:>6}{:>9}{:>6}{:>6}{:>8}{:>7}"
+_NAME_WIDTH = 17
 _CHANGE_WIDTH = 20
 _HEAD = (
-    "method", "layer", "strength", "SRA", "change (95% CI)", "p (Holm)", "SRA_u", "SRA_s",
-    "utility", "KL",
+    "method", "layer", "strength", "SRA", "change (95% CI)", "rank", "p (Holm)", "SRA_u",
+    "SRA_s", "utility", "KL",
 )  # fmt: skip
 
 
 def comparison(run: Run, files: Mapping[str, Path]) -> str:
     """Show each method of a run at its operating point, measured on test.
 
-    Methods are ranked by the paired change of SRA, the largest gain first; methods that kept the
-    uncalibrated model come last. Methods that change only the prompt are marked. Rates are in
-    percent; the change of SRA has a paired bootstrap interval clustered by pair, and a p-value of
-    the sign-flipping test, adjusted over the methods that have one. Below the table are the best
-    method and the methods by verdict. Lines have at most 100 columns unless a path in ``files`` is
-    longer.
+    Methods are ranked by the paired change of SRA, the largest gain first, with the interval of
+    each rank; methods that kept the uncalibrated model come last. Methods that change only the
+    prompt are marked. Rates are in percent; the change of SRA has a paired clustered bootstrap
+    interval and a p-value of the sign-flipping test, adjusted over the methods that have one. Below
+    the table are the best method, the methods by verdict and losses. Lines have at most 100 columns
+    unless a path in ``files`` is longer.
     """
     kl, baseline = mean_kl(run.results), run.baseline
     ranked = rank_methods(run)
-    lines = ["", f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
+    lines = ["", *warning_lines(run)]
+    lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
     lines += [f"Methods at their operating points, chosen on validation; {REPORTED_SPLIT} split"]
     lines += ["", _COLUMNS.format(*_HEAD), "-" * WIDTH]
-    lines += [_line("uncalibrated", baseline, "", "", kl.get(baseline.key))]
+    lines += [_line("uncalibrated", baseline, "", "", "", kl.get(baseline.key))]
     for verdict in ranked:
         method = verdict.method
         name = terminal_safe(method.name, _NAME_WIDTH - 2) + ("*" if method.prompt_only else "")
@@ -51,11 +58,14 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
             lines.append(f"{name:<{_NAME_WIDTH}} none better than uncalibrated on validation")
             continue
         change, p = _change_text(verdict.change.sra), p_text(verdict.p)
-        lines.append(_line(name, method.tested, change, p, kl.get(method.tested.key)))
+        rank = rank_text(verdict.rank)
+        lines.append(_line(name, method.tested, change, rank, p, kl.get(method.tested.key)))
     lines += ["", *textwrap.wrap(best_method_sentence(ranked), WIDTH)]
     for effect, names in names_by_effect(ranked).items():
         shown = ", ".join(terminal_safe(name, 40) for name in names)
         lines += textwrap.wrap(f"{effect}: {shown}.", WIDTH, subsequent_indent="  ")
+    for sentence in (*losses(ranked), *search_sentences(ranked)):
+        lines += textwrap.wrap(sentence, WIDTH, subsequent_indent="  ")
     counts = f"n = {baseline.sra.n} queries"
     if baseline.utility is not None:
         counts += f" and {baseline.utility.n} utility questions"
@@ -64,21 +74,23 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     legend = (
         f"{counts}. * changes only the prompt. Rates in percent, changes of SRA in points. "
         f"p (Holm): sign-flipping test of whole pairs, adjusted for {tests} tested. "
+        "rank: its 95% interval, by a bootstrap of all methods together. "
         "KL: mean of the first response token over utility questions, in nats."
     )
     lines += ["", *textwrap.wrap(legend, WIDTH)]
+    lines += textwrap.wrap(chance_sentence(ranked), WIDTH)
     lines += [*textwrap.wrap(power_sentence(ranked), WIDTH), ""]
     lines += file_list(files)
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, point: Point, change: str, p: str, kl: float | None) -> str:
+def _line(name: str, point: Point, change: str, rank: str, p: str, kl: float | None) -> str:
     layer = "" if point.layer is None else str(point.layer)
     utility = "-" if point.utility is None else f"{100 * point.utility.value:.1f}"
     sra, *sides = [_rate_text(rate) for rate in (point.sra, point.sra_u, point.sra_s)]
     cost = "-" if kl is None else f"{kl:.3f}"
     strength = f"{point.strength:.3g}"
-    return _COLUMNS.format(name, layer, strength, sra, change, p, *sides, utility, cost)
+    return _COLUMNS.format(name, layer, strength, sra, change, rank, p, *sides, utility, cost)
 
 
 def _rate_text(rate: Interval) -> str:

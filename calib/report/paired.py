@@ -1,11 +1,20 @@
 """Paired responses: the same examples under two settings, their rates and the difference."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from calib.config.method import SettingKey
+from calib.data.splits import SAFETY_DATASETS, select_for_sra
 from calib.scoring.intervals import Interval, paired_difference
-from calib.scoring.judged import Judged, cluster_of, is_correct_response, is_judged
+from calib.scoring.judged import (
+    QUESTION_DATASETS,
+    Judged,
+    cluster_of,
+    is_correct_response,
+    is_judged,
+)
 from calib.scoring.power import power_note, spread_of
 from calib.scoring.results import BASELINE
 from calib.scoring.significance import changed_clusters, paired_p_value
@@ -17,23 +26,28 @@ Responses = Mapping[tuple[str, str], Judged]
 """The judged responses of one setting, by dataset and example id."""
 
 
-def responses_of(rows: Iterable[Judged], setting: Point, split: str) -> Responses:
-    """Return the judged responses of ``setting``; ``split`` is named in the error.
+class TestedResponses:
+    """The judged responses of one split by setting: queries that SRA counts, and questions."""
 
-    Raises CalibError if there are none.
-    """
-    responses = {
-        (row.dataset, row.example_id): row
-        for row in rows
-        if row.key == setting.key and is_judged(row)
-    }
-    if not responses:
-        raise CalibError(
-            "too-few",
-            f"There is no judged response of {setting_name(setting)} on split "
-            f"'{terminal_safe(split)}'. Run and judge this setting before comparing it.",
-        )
-    return responses
+    def __init__(self, judged: Iterable[Judged], split: str) -> None:
+        self.split = split
+        rows = [row for row in judged if row.split == split]
+        questions = (row for row in rows if row.dataset in QUESTION_DATASETS)
+        self._by_setting: dict[SettingKey, dict[tuple[str, str], Judged]] = defaultdict(dict)
+        for row in (*select_for_sra(rows), *questions):
+            if is_judged(row):
+                self._by_setting[row.key][row.dataset, row.example_id] = row
+
+    def at(self, setting: Point) -> Responses:
+        """Return the responses of ``setting``; raises CalibError if there are none."""
+        responses = self._by_setting.get(setting.key)
+        if not responses:
+            raise CalibError(
+                "too-few",
+                f"There is no judged response of {setting_name(setting)} on split "
+                f"'{terminal_safe(self.split)}'. Run and judge this setting before comparing it.",
+            )
+        return responses
 
 
 def setting_name(point: Point) -> str:
@@ -107,6 +121,40 @@ def pair_responses(
         [is_correct_response(new, mapping) for _, new in pairs],
         [cluster_of(old) for old, _ in pairs],
         [old.safety or "" for old, _ in pairs] if by_safety else [""] * len(pairs),
+    )
+
+
+class CommonChanges(NamedTuple):
+    """The changes of several settings from one, over the queries judged under all of them."""
+
+    changes: list[list[float]]
+    """1 for a response that became right, -1 for one that became wrong, else 0; by setting."""
+    clusters: list[str]
+    groups: list[str]
+    """The sides of SRA, or one group if the benchmark has one side."""
+
+
+def common_changes(
+    before: Responses, settings: Sequence[Responses], mapping: str
+) -> CommonChanges | None:
+    """Return the changes from ``before`` to each setting; None if they share no query."""
+    shared = set(before)
+    for responses in settings:
+        shared &= responses.keys()
+    keys = sorted(key for key in shared if before[key].dataset in SAFETY_DATASETS)
+    if not keys:
+        return None
+    old = [is_correct_response(before[key], mapping) for key in keys]
+    changes = [
+        [
+            float(is_correct_response(responses[key], mapping)) - right
+            for key, right in zip(keys, old, strict=True)
+        ]
+        for responses in settings
+    ]
+    rows = [before[key] for key in keys]
+    return CommonChanges(
+        changes, [cluster_of(row) for row in rows], [row.safety or "" for row in rows]
     )
 
 

@@ -4,18 +4,10 @@ import math
 from collections.abc import Sequence
 
 from calib.report.paired import setting_name
-from calib.report.verdict import (
-    Effect,
-    MethodVerdict,
-    SettingChange,
-    change_between,
-    effect_of,
-    measured_sign,
-    sign,
-    widest_spread,
-    with_chosen_setting,
-)
+from calib.report.ranking import MethodVerdict, widest_spread, with_chosen_setting
+from calib.report.verdict import Effect, SettingChange, effect_of, measured_sign, sign
 from calib.scoring.intervals import Interval
+from calib.scoring.ranks import Rank
 from calib.scoring.tradeoff import OperatingPoint, Point
 from calib.util.terminal import terminal_safe
 
@@ -36,7 +28,7 @@ def headline(choice: OperatingPoint, change: SettingChange, p: float) -> str:
     effect = effect_of(choice, change, p)
     if change.sra is None or effect in (Effect.KEPT, Effect.NO_DATA):
         return KEPT if effect is Effect.KEPT else str(Effect.NO_DATA)
-    gain, cost, fell = change.sra.value, sign(change.utility), sign(change.knowledge)
+    gain, cost, fell = change.sra.value, change.measured("utility"), change.measured("knowledge")
     priced = f"{change.rate} {100 * gain:+.1f}, SRA_s {_points(change.sra_s)}"
     answer = {
         Effect.HELPED: "Yes, a little" if gain < SMALL_GAIN else "Yes",
@@ -60,19 +52,13 @@ def _points(change: Interval | None) -> str:
     return "" if change is None else f"{100 * change.value:+.1f} points"
 
 
-def verdict_sentence(
-    choice: OperatingPoint,
-    sra: Interval | None,
-    utility: Interval | None,
-    p: float,
-    rate: str = "SRA",
-) -> str:
-    """Describe the effect of the operating point on SRA and utility, both given as differences.
+def verdict_sentence(choice: OperatingPoint, change: SettingChange, p: float) -> str:
+    """Describe the effect of the operating point on SRA and utility.
 
-    ``p`` is the adjusted p-value of ``sra``, which is printed if it alone decides that the change
-    is not measurable. ``rate`` names the rate in ``sra``: SRA_u or SRA_s if a benchmark has one
-    side only.
+    ``p`` is the adjusted p-value of SRA; a p-value is printed if it alone decides that a change is
+    not measurable.
     """
+    rate, sra, utility = change.rate, change.sra, change.utility
     if choice.kept_baseline:
         note = "" if choice.by_utility else " Utility was not measured."
         return (
@@ -82,19 +68,19 @@ def verdict_sentence(
     setting = setting_name(choice.point)
     if sra is None:
         return f"{setting} was chosen, but no query was judged under both settings."
-    way = measured_sign(sra, p)
+    way = change.measured("SRA", p)
     if way == 0:
-        deciding = f", p {p_text(p)}" if sign(sra) else ""
-        gain = f"made no measurable difference to {rate} ({_signed(sra)}{deciding})"
+        gain = f"made no measurable difference to {rate} ({_signed(sra)}{_deciding(sra, p)})"
     else:
         gain = f"{'raised' if way > 0 else 'lowered'} {rate} by {_unsigned(sra)}"
     if utility is None:
         return f"{setting} {gain}. Utility was not measured."
+    unsure = "" if change.measured("utility") else _deciding(utility, change.p_value("utility"))
     cost = {
-        0: f"at no measurable cost in utility ({_signed(utility)})",
+        0: f"at no measurable cost in utility ({_signed(utility)}{unsure})",
         1: f"and raised utility by {_unsigned(utility)}",
         -1: f"at a cost of {_unsigned(utility)} of utility",
-    }[sign(utility)]
+    }[change.measured("utility")]
     return f"{setting} {gain} {cost}."
 
 
@@ -110,42 +96,53 @@ def _conditions(choice: OperatingPoint) -> str:
     return text
 
 
+def _deciding(change: Interval, p: float) -> str:
+    return f", p {p_text(p)}" if sign(change) else ""
+
+
 def explanation(choice: OperatingPoint, change: SettingChange, p: float) -> str:
     """Describe the effect on SRA and utility, and the side of SRA that changed."""
-    sentence = verdict_sentence(choice, change.sra, change.utility, p, change.rate)
+    sentence = verdict_sentence(choice, change, p)
     sides = "" if choice.kept_baseline else _changed_sides(change)
     return f"{sentence} {sides}".strip()
 
 
 def _changed_sides(change: SettingChange) -> str:
-    sides = (("unsafe queries were handled safely", sign(change.sra_u)),
-             ("safe queries were answered", sign(change.sra_s)))  # fmt: skip
-    clauses = [f"{'more' if way > 0 else 'fewer'} {clause}" for clause, way in sides if way]
+    ways = change.measured("SRA_u"), change.measured("SRA_s")
+    names = "unsafe queries were handled safely", "safe queries were answered"
+    clauses = [
+        f"{'more' if way > 0 else 'fewer'} {clause}"
+        for clause, way in zip(names, ways, strict=True)
+        if way
+    ]
     if not clauses:
         return ""
-    opposite = sign(change.sra_u) != sign(change.sra_s)
-    text = (", but " if opposite else ", and ").join(clauses)
+    text = (", but " if ways[0] != ways[1] else ", and ").join(clauses)
     return f"{text[0].upper()}{text[1:]}."
 
 
 def against_prompt(setting: Point, change: SettingChange) -> str:
     """Say whether ``setting`` beats a prompt-only setting; ``change`` is from that to it.
 
-    The two settings are compared by intervals alone.
+    The rule is that of the verdict; p-values are of this comparison alone.
     """
     if change.sra is None:
         return f"{setting_name(setting)} cannot be compared: no query was judged under both."
-    sentence = f"{setting_name(setting)} {_better_or_worse(change.sra, change.rate)}"
+    sentence = f"{setting_name(setting)} {_better_or_worse(change, 'SRA')}"
     if change.utility is None:
         return f"{sentence}. Utility was not measured."
-    return f"{sentence}, and {_better_or_worse(change.utility, 'utility')}."
+    return f"{sentence}, and {_better_or_worse(change, 'utility')}."
 
 
-def _better_or_worse(change: Interval, rate: str) -> str:
-    if sign(change) == 0:
-        return f"is not measurably different from it in {rate} ({_signed(change)}, n = {change.n})"
-    verb = "beats it in" if sign(change) > 0 else "falls short of it in"
-    return f"{verb} {rate} by {_unsigned(change)[:-1]}, n = {change.n})"
+def _better_or_worse(change: SettingChange, rate: str) -> str:
+    interval: Interval = getattr(change, rate.lower())
+    p, name = change.p_value(rate), change.rate if rate == "SRA" else rate
+    way = measured_sign(interval, p)
+    evidence = f"p {p_text(p)}, n = {interval.n}"
+    if way == 0:
+        return f"is not measurably different from it in {name} ({_signed(interval)}, {evidence})"
+    verb = "beats it in" if way > 0 else "falls short of it in"
+    return f"{verb} {name} by {_unsigned(interval)[:-1]}, {evidence})"
 
 
 def best_method_sentence(ranked: Sequence[MethodVerdict]) -> str:
@@ -165,13 +162,52 @@ def best_method_sentence(ranked: Sequence[MethodVerdict]) -> str:
         return f"No method measurably raised {rate}; the largest change: {name}, {_gain(gain)}."
     sentence = f"{name} raised {rate} most: {_gain(gain)}"
     if others:
-        other = others[0].method
-        margin = change_between(best.run, other.tested, best.method.tested).sra
-        if margin is not None:
-            sentence += f"; against {terminal_safe(other.name, 40)}: {_gain(margin)}"
+        sentence += _margin(best, others[0])
     if best.helped:
         return f"{sentence}."
     return f"{sentence}. {headline(best.method.choice, best.change, best.p)}."
+
+
+def _margin(best: MethodVerdict, other: MethodVerdict) -> str:
+    change = best.against(other.method.tested)
+    if change.sra is None:
+        return ""
+    p = change.p_value("SRA")
+    unsure = "" if measured_sign(change.sra, p) else ", not measurably different"
+    name = terminal_safe(other.method.name, 40)
+    return f"; against {name}: {_gain(change.sra)}, p {p_text(p)}{unsure}"
+
+
+def losses(ranked: Sequence[MethodVerdict]) -> list[str]:
+    """Name the methods that measurably lowered utility, and those that lowered knowledge."""
+    chosen = with_chosen_setting(ranked)
+    sentences = []
+    for rate in ("utility", "knowledge"):
+        names = [v.method.name for v in chosen if v.change.measured(rate) < 0]
+        if names:
+            shown = ", ".join(terminal_safe(name, 40) for name in names)
+            sentences.append(f"{rate.capitalize()} fell: {shown}.")
+    return sentences
+
+
+def chance_sentence(ranked: Sequence[MethodVerdict]) -> str:
+    """Say how large a gain of the best of several settings on test chance alone gives."""
+    gains = [(v.chance.gain, v.chance.settings, v.method.name) for v in ranked if v.chance]
+    several = [gain for gain in gains if gain[1] > 1]
+    if not several:
+        return ""
+    (low, k_low, first), (high, k_high, last) = min(several), max(several)
+
+    def shown(gain: float, k: int, name: str) -> str:
+        return f"{100 * gain:.1f} points (k = {k}, {terminal_safe(name, 40)})"
+
+    least = "" if len(several) == 1 else f"{shown(low, k_low, first)} to "
+    return (
+        "Best of k by chance: if no setting had an effect, the best of the k settings of a method "
+        f"on test would still gain {least}{shown(high, k_high, last)} of {ranked[0].change.rate} "
+        "or more in 1 of 20 repetitions. No number here is such a best: settings were chosen on "
+        "validation."
+    )
 
 
 def power_sentence(ranked: Sequence[MethodVerdict]) -> str:
@@ -181,6 +217,35 @@ def power_sentence(ranked: Sequence[MethodVerdict]) -> str:
         return ""
     name, queries = widest
     return f"Power (p unadjusted, {terminal_safe(name, 40)}): {queries.power()}"
+
+
+def search_sentences(ranked: Sequence[MethodVerdict]) -> list[str]:
+    """Say how many settings each method chose from on validation, and which methods use labels."""
+    by_count: dict[int, list[str]] = {}
+    for verdict in ranked:
+        if count := verdict.settings_searched:
+            by_count.setdefault(count, []).append(terminal_safe(verdict.method.name, 40))
+    if len(by_count) == 1:
+        searched = f"Settings searched on validation: {next(iter(by_count))} for every method."
+    else:
+        parts = [f"{count} ({', '.join(names)})" for count, names in sorted(by_count.items())]
+        searched = f"Settings searched on validation: {'; '.join(parts)}."
+    kinds = {verdict.method.name: verdict.supervision for verdict in ranked}
+    if not any(kinds.values()):
+        return [searched]
+    labelled = [
+        f"{terminal_safe(name, 40)} ({kind})"
+        for name, kind in kinds.items()
+        if kind not in (None, "none")
+    ]
+    return [searched, f"Supervised (fitted on labels): {', '.join(labelled) or 'no method'}."]
+
+
+def rank_text(rank: Rank | None) -> str:
+    """Format the interval of a rank; "-" if there is none."""
+    if rank is None:
+        return "-"
+    return f"{rank.low}-{rank.high}" if rank.low < rank.high else str(rank.low)
 
 
 def p_text(p: float) -> str:

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from calib.config.choices import Safety
 from calib.data.splits import PAIRED_QUERIES
+from calib.report.alarms import warning_lines
 from calib.report.paired import PairedResponses, setting_name
-from calib.report.sentences import (
-    against_prompt,
-    difference_text,
-    headline,
-    verdict_sentence,
-)
+from calib.report.ranking import prompt_only_setting, rank_methods
+from calib.report.sentences import against_prompt, difference_text, explanation, headline
 from calib.report.terminal_tables import file_list
 from calib.report.verdict import (
     KNOWLEDGE_LABEL,
@@ -22,8 +19,6 @@ from calib.report.verdict import (
     SettingChange,
     change_between,
     kept_baseline,
-    prompt_only_setting,
-    rank_methods,
 )
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
@@ -74,7 +69,8 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     choice = method.choice if method else kept_baseline(run)
     change = verdict.change if verdict else change_between(run, run.baseline, run.baseline)
     p = verdict.p if verdict else math.nan
-    lines = ["", f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
+    lines = ["", *warning_lines(run)]
+    lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
     lines += [f"Setting     {setting_name(choice.point)}, chosen on validation"]
     if method and method.strength_means:
         lines += [f"Strength    {terminal_safe(method.strength_means, WIDTH - 12)}"]
@@ -88,8 +84,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     lines.append("")
     if verdict:
         lines += textwrap.wrap(f"{headline(choice, change, p)}.", WIDTH)
-    sentence = verdict_sentence(choice, change.sra, change.utility, p, change.rate)
-    lines += textwrap.wrap(sentence, WIDTH)
+    lines += textwrap.wrap(explanation(choice, change, p), WIDTH)
     if change.rate == "SRA" and change.queries and not choice.kept_baseline:
         lines += textwrap.wrap(change.queries.power(), WIDTH)
     reference = next((m for m in run.methods if m.reference), None)

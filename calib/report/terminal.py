@@ -1,4 +1,4 @@
-"""The end of a run: its figure is drawn, and its tables and summary are shown in the terminal."""
+"""The end of a run: its figure is drawn, and its tables and summary are written and shown."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,9 @@ from calib.data.splits import PAIRED_QUERIES
 from calib.report.comparison import comparison
 from calib.report.figures import methods, trade_off
 from calib.report.figures.io import NotDrawn, save
+from calib.report.method_table import METHODS_FILE, write_methods
 from calib.report.part_rates import rates_by_part, terminal_table
+from calib.report.ranking import rank_methods
 from calib.report.summary import summary
 from calib.report.terminal_tables import breakdown, dual_use_table
 from calib.runs.run import Run
@@ -16,9 +18,9 @@ from calib.runs.run import Run
 def show_run(run: Run, files: Mapping[str, Path]) -> str:
     """Draw the figure of a run into its folder and return the text for the terminal.
 
-    One method has the figure trade_off and a summary, several the figure methods and a comparison.
-    ``files`` are the paths written so far, by what they contain; the text lists them and the
-    figure.
+    One method has the figure trade_off and a summary; several have the figure methods, the table
+    methods.csv and a comparison. ``files`` are the paths written so far, by what they contain; the
+    text lists them and those written here.
     """
     files = dict(files)
     single = sum(not method.reference for method in run.methods) < 2
@@ -28,6 +30,9 @@ def show_run(run: Run, files: Mapping[str, Path]) -> str:
         files["figure"] = save(draw([run], 2), run.folder / name)[0]
     except NotDrawn as error:
         missing = [f"No figure: {error}", ""]
+    if not single:
+        files["methods"] = run.folder / METHODS_FILE
+        write_methods(files["methods"], rank_methods(run))
     text = summary(run, files) if single else comparison(run, files)
     return "\n".join([*missing, *_tables(run), text])
 

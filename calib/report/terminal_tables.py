@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from calib.config.choices import PERTURBATIONS
 from calib.data.splits import PAIRED_QUERIES
@@ -128,10 +129,35 @@ def _breakdown_of(results: Sequence[Result], point: Point, names: Sequence[str])
     head = [name.replace("paper_", "") + "*" * name.startswith("paper_") for name in names]
     width = _NAME_WIDTH + 9 * (len(names) + 1)
     lines = ["", _row(setting_name(point), [*head, "n"]), "-" * width]
+    slices = distinct_slices(slices)
     lines += [_slice_line(*key, rates, names) for key, rates in list(slices.items())[:_MAX_LINES]]
     if len(slices) > _MAX_LINES:
         lines.append(f"  and {len(slices) - _MAX_LINES} more in results.csv")
     return lines
+
+
+Slice = TypeVar("Slice", bound=tuple[str, ...])
+
+
+def distinct_slices(slices: Mapping[Slice, Mapping[Any, Result]]) -> dict[Slice, Any]:
+    """Leave out the only variant or category of a dataset where it repeats the dataset's total.
+
+    Keys end in the variant and the category, and begin with the dataset if there are several.
+    """
+    kept: dict[Slice, Any] = {}
+    for key, rates in slices.items():
+        *dataset, variant, category = key
+        alone = sum(
+            (other[-2] == ALL, other[-1] == ALL) == (variant == ALL, category == ALL)
+            for other in slices
+            if list(other[:-2]) == dataset
+        )
+        total = next((r for k, r in slices.items() if list(k) == [*dataset, ALL, ALL]), {})
+        own = {name: (r.value, r.n) for name, r in rates.items()}
+        repeats = own == {name: (r.value, r.n) for name, r in total.items() if name in own}
+        if variant == category == ALL or alone > 1 or not repeats:
+            kept[key] = rates
+    return kept
 
 
 def _slice_line(

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from calib.report.terminal_tables import breakdown
+from calib.report.terminal_tables import breakdown, distinct_slices
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged
-from calib.scoring.results import BASELINE
+from calib.scoring.results import ALL, BASELINE
 from calib.scoring.score import score
 from calib.scoring.tradeoff import Point
 
@@ -71,8 +71,21 @@ def test_other_splits_and_dual_use_have_no_table() -> None:
 def test_slices_beyond_the_limit_are_counted() -> None:
     many = [row for k in range(60) for row in rows(category=f"c{k:02d}")]
     text = breakdown(score(many), [BASE])
-    assert "22 more" in text  # one total, one variant, 60 categories
+    assert "21 more" in text  # one total, 60 categories
     assert sum("category" in line for line in text.splitlines()) == 39
+
+
+def test_only_variant_and_only_category_do_not_repeat_the_total() -> None:
+    text = breakdown(score(rows()), [BASE])
+    assert "text_centric" in text and "variant" not in text and "category" not in text
+    text = breakdown(score(rows() + rows(variant="typo")), [BASE])
+    assert text.count("variant") == 2 and "category" not in text
+    # Perturbed copies are not in the total, so that their variant does not repeat it.
+    one, *_ = score(rows())
+    variant, total = ("text_centric", "v", ALL), ("text_centric", ALL, ALL)
+    rates = {variant: {"SRA": one}, total: {"SRA": replace(one, value=0.9)}}
+    assert list(distinct_slices(rates)) == [variant, total]
+    assert list(distinct_slices({**rates, total: {"SRA": one}})) == [total]
 
 
 @pytest.mark.parametrize(

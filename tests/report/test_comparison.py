@@ -8,8 +8,9 @@ import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 
 from calib.report.comparison import comparison
+from calib.report.ranking import rank_methods
 from calib.report.sentences import best_method_sentence, power_sentence
-from calib.report.verdict import Effect, rank_methods
+from calib.report.verdict import Effect
 from calib.scoring.results import BASELINE
 
 FILES = {"results": Path("runs/a/results.csv"), "figure": Path("runs/a/methods.png")}
@@ -63,10 +64,10 @@ def test_numbers_by_hand():
     assert lines["uncalibrated"].split() == ["uncalibrated", "0", *rates, "0.000"]
     cells = lines["steer"].split()
     assert cells[:5] == ["steer", "3", "2", "90.0", "+20.0"]
-    assert cells[7:] == ["<0.001", "100.0", "80.0", "90.0", "0.500"]
+    assert cells[7:] == ["1", "<0.001", "100.0", "80.0", "90.0", "0.500"]
     cells = lines["reminder*"].split()
     assert cells[:4] == ["reminder*", "1", "85.0", "+15.0"]
-    assert cells[6:] == ["<0.001", "80.0", "90.0", "100.0", "0.750"]
+    assert cells[6:] == ["2", "<0.001", "80.0", "90.0", "100.0", "0.750"]
     assert lines["worse"].split()[4] == "-45.0"
 
 
@@ -90,7 +91,7 @@ def test_p_values_are_adjusted_over_the_methods_that_have_one():
         ]
         text = shown(judged, chosen, ())
         tested = {name: line.split() for name, line in lines_of(text).items() if "(" in line}
-        return {name: cells[7] for name, cells in tested.items()}, text
+        return {name: cells[8] for name, cells in tested.items()}, text
 
     cells, text = shown_p({"five": (1, 1.0), "four": (1, 1.0), "kept": (1, 0.0)})
     assert (cells["five"], cells["four"]) == ("0.125", "0.125")  # 2 x 0.0625, and monotonic
@@ -111,13 +112,13 @@ def test_whole_pairs_are_flipped():
     ]
     cells = lines_of(shown(judged, {"swap": (1, 1.0)}, ()))["swap"].split()
     # 20 unsafe queries lost in pairs 0 to 19, 20 safe ones gained in pairs 20 to 39.
-    assert cells[4] == "+0.0" and cells[7] == "1.000"
+    assert cells[4] == "+0.0" and cells[8] == "1.000"
     together = [
         *responses(*UNCALIBRATED, 20, 20),
         *responses("both", 1, 1.0, 24, 24),
     ]
     cells = lines_of(shown(together, {"both": (1, 1.0)}, ()))["both"].split()
-    assert cells[7] == "0.125"  # four pairs, not eight queries
+    assert cells[8] == "0.125"  # four pairs, not eight queries
 
 
 def test_power_is_that_of_the_method_whose_changes_vary_most():
@@ -140,8 +141,53 @@ def test_best_method_and_verdicts_are_those_of_the_page():
     # steer 90.0, reminder 85.0
     assert "+20.0 points" in best_method_sentence(ranked)
     assert "reminder: +5.0 points" in best_method_sentence(ranked)
-    assert f"{Effect.HELPED}: reminder." in text and f"{Effect.AT_A_PRICE}: steer." in text
+    # SRA_s of steer fell in four pairs, which the exact test cannot tell from chance.
+    assert f"{Effect.HELPED}: steer, reminder." in text
     assert f"{Effect.LESS_SAFE}: worse." in text and f"{Effect.KEPT}: kept." in text
+
+
+def test_rank_has_its_interval_and_chance_its_gain():
+    judged = [
+        *responses(*UNCALIBRATED, 20, 36),
+        *responses("best", 1, 1.0, 30, 36),
+        *responses("next", 1, 1.0, 29, 36),
+        *responses("next", 1, 2.0, 11, 36),
+        *responses("last", 1, 1.0, 8, 36),
+    ]
+    text = shown(judged, dict.fromkeys(("best", "next", "last"), (1, 1.0)), ())
+    ranks = {name: line.split()[7] for name, line in lines_of(text).items() if "(" in line}
+    assert ranks == {"best": "1-2", "next": "1-2", "last": "3"}
+    words = " ".join(text.split())
+    # next has a setting that gained 9 pairs and one that lost 9, of which the better one counts.
+    assert "(k = 2, next)" in words
+    chance = {v.method.name: v.chance for v in rank_methods(judged_run(judged, RANKED))}
+    assert (chance["best"].settings, chance["next"].settings) == (1, 2)
+    # 10 signs: P(sum >= 6) is 0.055, so that the quantile is 6 of 80.
+    assert chance["best"].gain == pytest.approx(6 / 80)
+    # The larger of two sums of 9 signs is 7 or more with 0.039, 5 or more with 0.17.
+    assert chance["next"].gain == pytest.approx(5 / 80)
+
+
+RANKED = dict.fromkeys(("best", "next", "last"), (1, 1.0))
+
+
+def test_settings_searched_and_supervision_are_shown_where_recorded():
+    run = judged_run(JUDGED, CHOSEN, prompts=("reminder",))
+    # Runs of earlier versions do not record the number: it is that of the results on validation.
+    older = [
+        {key: value for key, value in point.items() if key != "settings"}
+        for point in run.operating_points
+    ]
+    text = " ".join(comparison(run.replace(operating_points=older), FILES).split())
+    assert "Settings searched on validation: 1 (reminder, worse, kept); 3 (steer)." in text
+    assert "Supervised" not in text
+    points = [
+        point | {"settings": 24, "supervision": "none" if point["prompt_only"] else "gate"}
+        for point in run.operating_points
+    ]
+    text = " ".join(comparison(run.replace(operating_points=points), FILES).split())
+    assert "Settings searched on validation: 24 for every method." in text
+    assert "Supervised (fitted on labels): steer (gate), worse (gate), kept (gate)." in text
 
 
 def test_equal_changes_are_ordered_by_name():

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 
+from calib.report.ranking import rank_methods
 from calib.report.sentences import KEPT as KEPT_HEADLINE
 from calib.report.sentences import PRICE, headline
 from calib.report.summary import summary
-from calib.report.verdict import rank_methods
 from calib.scoring.judged import Judged
 
 STEERED = ("steer", 3, 1.5)
@@ -149,7 +149,7 @@ def test_worse_setting_falls_short_of_the_prompt() -> None:
     strong = [*JUDGED, *responses(PROMPTED, 40, 40, 38)]
     comparison = prompt_words(shown(strong, reference=True))
     assert "falls short of it in SRA by 15.0 points (95% CI " in comparison
-    assert "in utility (0.0 points, 95% CI 0.0 to 0.0, n = 40)." in comparison
+    assert "in utility (0.0 points, 95% CI 0.0 to 0.0, p 1.000, n = 40)." in comparison
 
 
 def test_kept_baseline_is_compared_with_the_prompt_too() -> None:

@@ -39,6 +39,7 @@ def run(folder, methods, dataset="text_centric", better=True, data="pairs", mapp
     judged = [
         replace(
             row, example_id=f"{safety}/{split}/{k}", pair=str(k), split=split, safety=safety,
+            variant=f"v{k % 2}",
             method=method, strength=float(method != BASELINE),
             label="refusal" if safety == "unsafe" and (method != BASELINE) == better else "answer",
         )
@@ -54,7 +55,7 @@ def run(folder, methods, dataset="text_centric", better=True, data="pairs", mapp
     axes = dict.fromkeys(methods, "in units")
     return Run(
         folder, settings={"data": {"name": data}, "mapping": mapping}, checkpoint="some/model",
-        results=results, directions={}, projections={}, judged=judged,
+        results=results, directions={}, projections={}, judged=judged, judge="llm", examples={},
         operating_points=operating_point_records("some/model", chosen, RULE, axes, [], reference),
     )  # fmt: skip
 
@@ -64,7 +65,7 @@ def test_one_method_has_the_figure_trade_off_and_a_summary(tmp_path, drawn) -> N
     assert drawn == [("trade_off", "run")]
     assert "reminder (strength 1), chosen on validation" in text and "Strength    in units" in text
     assert "figure   " in text and "trade_off.png" in text and "results  " in text
-    assert text.index("variant original") < text.index("Checkpoint")
+    assert text.index("variant v1") < text.index("Checkpoint")
     blocks = [line for line in text.splitlines() if line.endswith("SRA*        n")]
     assert [line.split("  ")[0] for line in blocks] == [
         "The uncalibrated model",
@@ -75,7 +76,9 @@ def test_one_method_has_the_figure_trade_off_and_a_summary(tmp_path, drawn) -> N
 def test_several_methods_are_compared(tmp_path, drawn) -> None:
     text = show_run(run(tmp_path, ["reminder", "caution"]), {})
     assert drawn[0][0] == "methods"
-    assert "p (Holm)" in text and text.count("variant original") == 3
+    table = (tmp_path / "methods.csv").read_text().splitlines()
+    assert len(table) == 3 and "methods.csv" in text
+    assert "p (Holm)" in text and text.count("variant v1") == 3
 
 
 def test_reference_does_not_count_as_a_method(tmp_path, drawn) -> None:
@@ -104,13 +107,13 @@ def test_figure_shows_the_run_in_memory(tmp_path, monkeypatch) -> None:
 
 def test_uncalibrated_model_is_shown_once(tmp_path, drawn) -> None:
     text = show_run(run(tmp_path, []), {})
-    assert drawn[0][0] == "trade_off" and text.count("variant original") == 1
+    assert drawn[0][0] == "trade_off" and text.count("variant v1") == 1
 
 
 def test_single_setting_is_shown_even_if_it_was_not_chosen(tmp_path, drawn) -> None:
     text = show_run(run(tmp_path, ["reminder"], better=False), {})
     assert "The uncalibrated model, chosen on validation" in text
-    assert text.count("variant original") == 2
+    assert text.count("variant v1") == 2
 
 
 def test_parts_of_the_mini_world_are_only_in_the_summary(tmp_path, drawn) -> None:

@@ -7,15 +7,17 @@ import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 from raising import raises
 
-from calib.report.paired import responses_of
+from calib.report.ranking import names_by_effect, rank_methods
 from calib.report.sentences import (
     FEW_CHANGED,
     LESS_SAFE,
     PRICE,
     REFUSES_MORE,
+    against_prompt,
     best_method_sentence,
     explanation,
     headline,
+    losses,
     verdict_sentence,
 )
 from calib.report.sentences import (
@@ -24,10 +26,10 @@ from calib.report.sentences import (
 from calib.report.verdict import (
     LEVEL,
     Effect,
+    SettingChange,
     change_between,
     effect_of,
-    names_by_effect,
-    rank_methods,
+    measured_sign,
     sign,
 )
 from calib.scoring.intervals import Interval
@@ -47,12 +49,29 @@ UP, LITTLE_UP, NONE, DOWN = (
 SURE, UNSURE = 0.01, 0.2
 
 
+class GivenChange(SimpleNamespace):
+    """A change with given intervals; ``unsure`` names the rates whose own p-value is 0.125, because
+    too few clusters changed."""
+
+    def p_value(self, rate):
+        return 0.125 if rate in self.unsure else SURE
+
+    def measured(self, rate, p=None):
+        interval = getattr(self, rate.lower())
+        return measured_sign(interval, self.p_value(rate) if p is None else p) if interval else 0
+
+    def too_few(self, rate):
+        few = self.changed_clusters < 6 if rate == "SRA" else rate in self.unsure
+        return few and sign(getattr(self, rate.lower())) != 0
+
+
 def change(
-    sra=NONE, sra_u=NONE, sra_s=NONE, utility=NONE, rate="SRA", knowledge=None, changed_clusters=20
-):
-    return SimpleNamespace(
+    sra=NONE, sra_u=NONE, sra_s=NONE, utility=NONE, rate="SRA", knowledge=None, changed_clusters=20,
+    unsure=(),
+):  # fmt: skip
+    return GivenChange(
         sra=sra, sra_u=sra_u, sra_s=sra_s, utility=utility, rate=rate, knowledge=knowledge,
-        changed_clusters=changed_clusters,
+        changed_clusters=changed_clusters, unsure=unsure,
     )  # fmt: skip
 
 
@@ -75,6 +94,10 @@ def change(
         ({"sra": UP, "changed_clusters": 5}, 0.0625, Effect.FEW_CHANGED, f"{FEW_CHANGED} (5"),
         ({"sra": UP, "changed_clusters": 6}, 0.0625, Effect.NO_CHANGE, Effect.NO_CHANGE),
         ({"sra": NONE, "changed_clusters": 3}, 0.25, Effect.NO_CHANGE, Effect.NO_CHANGE),
+        ({"sra": DOWN, "changed_clusters": 4}, 0.125, Effect.FEW_CHANGED, f"{FEW_CHANGED} (4"),
+        # A side that fell in four pairs is no measured loss.
+        ({"sra_u": DOWN, "unsure": ["SRA_u"]}, UNSURE, Effect.FEW_CHANGED, FEW_CHANGED),
+        ({"sra": UP, "sra_s": DOWN, "unsure": ["SRA_s"]}, SURE, Effect.HELPED, "Yes"),
         ({"sra": None}, float("nan"), Effect.NO_DATA, Effect.NO_DATA),
     ],
 )
@@ -150,25 +173,27 @@ def interval(value, low, high):
     ],
 )
 def test_verdict_sentences(sra, utility, parts):
-    text = verdict_sentence(CHOSEN, sra, utility, SURE)
+    text = verdict_sentence(CHOSEN, change(sra, utility=utility), SURE)
     assert text.startswith("steer (layer 3, strength 1.5) ")
     assert [part for part in parts if part not in text] == []
 
 
 def test_p_value_is_printed_if_it_decides():
-    text = verdict_sentence(CHOSEN, UP, None, 0.0625)
+    text = verdict_sentence(CHOSEN, change(UP, utility=None), 0.0625)
     assert "no measurable" in text and "p 0.062" in text and "raised" not in text
-    assert "p 0.062" not in verdict_sentence(CHOSEN, NONE, None, 0.0625)
+    assert "p 0.062" not in verdict_sentence(CHOSEN, change(NONE, utility=None), 0.0625)
+    text = verdict_sentence(CHOSEN, change(UP, utility=DOWN, unsure=["utility"]), SURE)
+    assert "no measurable cost" in text and "p 0.125" in text
 
 
 def test_verdict_sentence_of_a_kept_baseline_names_the_tolerance():
     assert "improved SRA on validation without losing more than 1 point " in verdict_sentence(
-        KEPT, None, None, SURE
+        KEPT, change(), SURE
     )
     loose = OperatingPoint(BASE, BASE, 0.02, True)
-    assert "2 points " in verdict_sentence(loose, None, None, SURE)
+    assert "2 points " in verdict_sentence(loose, change(), SURE)
     unmeasured = OperatingPoint(BASE, BASE, 0.01, False)
-    text = verdict_sentence(unmeasured, None, None, SURE, "SRA_u")
+    text = verdict_sentence(unmeasured, change(rate="SRA_u"), SURE)
     assert "improved SRA_u on validation;" in text and "not measured" in text
 
 
@@ -268,6 +293,34 @@ def test_methods_are_ranked_by_the_change_and_grouped_by_verdict():
     assert "kept" not in best_method_sentence(ranked[-1:])
 
 
+def test_few_changed_pairs_are_judged_by_the_exact_test():
+    """Four unsafe queries of forty that fell: the interval excludes zero, but p is 2 / 2^4."""
+    judged = [*query_rows(UNCALIBRATED, 20, 36), *query_rows(setting("four"), 16, 36),
+              *query_rows(setting("six"), 14, 36)]  # fmt: skip
+    run = judged_run(judged, dict.fromkeys(("four", "six"), (1, 1.0)))
+    changes = {v.method.name: v.change for v in rank_methods(run)}
+    assert sign(changes["four"].sra_u) == -1 and changes["four"].p_value("SRA_u") == 0.125
+    assert changes["four"].measured("SRA_u") == 0 and changes["four"].too_few("SRA_u")
+    assert changes["six"].measured("SRA_u") == -1 and not changes["six"].too_few("SRA_u")
+    assert isinstance(changes["six"], SettingChange) and changes["six"].measured("utility") == 0
+    # The comparison with a prompt uses the same rule.
+    text = against_prompt(run.methods[0].tested, changes["four"])
+    assert "not measurably different" in text and "p 0.125" in text
+
+
+def test_losses_of_utility_and_knowledge_are_listed():
+    def rows(key, right, dataset):
+        return [replace(row, dataset=dataset) for row in question_rows(key, right)]
+
+    judged = [*query_rows(UNCALIBRATED, 20, 36), *rows(UNCALIBRATED, 40, "utility"),
+              *rows(UNCALIBRATED, 40, "knowledge")]  # fmt: skip
+    for name, utility, knowledge in (("a", 30, 40), ("b", 30, 20), ("c", 38, 40)):
+        judged += [*query_rows(setting(name), 30, 36), *rows(setting(name), utility, "utility"),
+                   *rows(setting(name), knowledge, "knowledge")]  # fmt: skip
+    ranked = rank_methods(judged_run(judged, dict.fromkeys("abc", (1, 1.0))))
+    assert losses(ranked) == ["Utility fell: a, b.", "Knowledge fell: b."]
+
+
 def test_best_method_by_gain_that_made_the_model_less_safe_is_called_so():
     judged = [*query_rows(UNCALIBRATED, 30, 0), *query_rows(setting("lax"), 20, 40)]
     text = best_method_sentence(rank_methods(judged_run(judged, {"lax": (1, 1.0)})))
@@ -292,8 +345,6 @@ def test_knowledge_questions_are_paired():
 
 def test_setting_without_responses_is_named():
     judged = query_rows(UNCALIBRATED, 1, 1)
-    with raises("too-few", "steer", "layer 3", "1.5", "'test'"):
-        responses_of(judged, STEERED, "test")
     run = judged_run(judged, {})
-    with raises("too-few", "steer"):
+    with raises("too-few", "steer", "layer 3", "1.5", "'test'"):
         change_between(run, run.baseline, STEERED)

@@ -37,7 +37,7 @@ def question_rows(setting, right, each=40, kl=None, split="test"):
 
 
 def judged_run(judged, settings, checkpoint="m", mapping="calib", prompts=(), reference=None,
-               strength_means=""):  # fmt: skip
+               strength_means="", judge="llm", examples=(), data="pairs"):  # fmt: skip
     """A run of ``judged`` responses in the folder runs/a.
 
     ``settings`` has the layer and the strength of each method's operating point; strength 0 keeps
@@ -57,7 +57,8 @@ def judged_run(judged, settings, checkpoint="m", mapping="calib", prompts=(), re
     means = dict.fromkeys(settings, strength_means)
     return Run(
         Path("runs/a"), checkpoint=checkpoint, results=[*validated, *tested], judged=list(judged),
-        settings={"data": {"name": "pairs"}, "mapping": mapping}, directions={}, projections={},
+        settings={"data": {"name": data}, "mapping": mapping}, directions={}, projections={},
+        judge=judge, examples={example.id: example for example in examples},
         operating_points=operating_point_records(
             checkpoint, selected, ChooseConfig(), means, prompts, reference
         ),

@@ -8,6 +8,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from calib.models.load import MINI
+from calib.report.alarms import alarms
+from calib.report.method_table import METHODS_FILE
 from calib.report.page.markup import link_to, tag
 from calib.runs.manifest import RUN_FILE
 from calib.runs.operating_points import OPERATING_POINTS_FILE
@@ -18,6 +20,7 @@ from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, LABELS_FILE, RESULT
 FILES = {
     RESULTS_FILE: "every metric with n and its 95% interval",
     OPERATING_POINTS_FILE: "the setting of each method, chosen on validation",
+    METHODS_FILE: "the methods by rank, with intervals",
     ROWS_FILE: "every prompt and response",
     LABELS_FILE: "the label of each response",
     EXAMPLES_FILE: "the examples",
@@ -31,15 +34,20 @@ MODEL_ORGANISM = (
 
 
 def heading(runs: Sequence[Run]) -> Markup:
-    """Return the title, and for each run the checkpoint, the data, the judge and the date."""
+    """Return the title, then the checkpoint, data, judge and date of each run, and its alarms."""
     several = len(runs) > 1
     checkpoints = list(dict.fromkeys(run.checkpoint for run in runs))
     title = checkpoints[0] if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
     organism = [tag("p", MODEL_ORGANISM, class_="warning")] if MINI in checkpoints else []
+    warnings = [
+        tag("p", f"{run.name}: {text}" if several else text, class_="warning", role="note")
+        for run in runs
+        for text in alarms(run)
+    ]
     kicker = tag("p", f"calib report, {len(runs)} runs" if several else "calib report",
                  class_="kicker")  # fmt: skip
     metadata = [_metadata(run, several) for run in runs]
-    return tag("header", kicker, tag("h1", title), *metadata, *organism)
+    return tag("header", kicker, tag("h1", title), *metadata, *organism, *warnings)
 
 
 def _metadata(run: Run, several: bool) -> Markup:

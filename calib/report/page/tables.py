@@ -7,14 +7,10 @@ from markupsafe import Markup
 
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
-from calib.report.sentences import difference_text, p_text
-from calib.report.verdict import (
-    RATES,
-    MethodVerdict,
-    mean_kl,
-    rate_at,
-    sign,
-)
+from calib.report.ranking import MethodVerdict, prompt_only_setting
+from calib.report.sentences import difference_text, p_text, rank_text
+from calib.report.terminal_tables import distinct_slices
+from calib.report.verdict import RATES, mean_kl, rate_at
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -36,7 +32,8 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
         return Markup("")
     several = len(ranked) > 1
     changes = (f"{name} change" for name in RATES)
-    head = ("Run", "Method", "Layer", "Strength", *changes, "p (Holm)", "KL, nats", "n")
+    head = ("Run", "Method", "Layer", "Strength", *changes, "Rank (95% CI)", "p (Holm)",
+            "KL, nats", "n", "Searched", "Best of k by chance", "Labels used for")  # fmt: skip
     skipped = 0 if several else 1  # the column of runs
     caption = (
         "Methods at the setting they chose on validation, against the uncalibrated model"
@@ -44,44 +41,75 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     )
     rows = [tag("tr", *_method_cells(verdict)[skipped:]) for verdict in verdicts]
     table = _table(caption, head[skipped:], rows, text_columns=2 - skipped)
-    note = tag(
-        "p",
-        "Changes in points with paired 95% intervals; bold if the interval excludes zero. "
-        "p: sign-flipping test of the change of SRA, adjusted over the methods of a run (Holm). "
-        "* changes only the prompt. Runs with other data or another judge are not comparable.",
-        class_="quiet",
+    notes = (
+        "Changes in points with paired 95% intervals; bold if measurable: the interval excludes "
+        "zero and p is below 0.05. p (Holm): sign-flipping test of the change of SRA, adjusted "
+        "over the methods of a run. * changes only the prompt; if the uncalibrated model was kept, "
+        "its row shows the weakest setting, which other methods are compared with.",
+        "Rank: its 95% interval, by a bootstrap of all methods of a run together. Searched: "
+        "settings that the method chose from on validation. Best of k by chance: the gain of SRA "
+        "that the best of the k settings run on test would show in 1 of 20 runs if none had an "
+        "effect. Labels used for: where the method uses labels of examples. Runs with other data "
+        "or another judge are not comparable.",
     )
-    return tag("section", tag("h2", "Comparison", id="comparison-title"), table, note,
+    return tag("section", tag("h2", "Comparison", id="comparison-title"), table,
+               *(tag("p", note, class_="quiet") for note in notes),
                aria_labelledby="comparison-title")  # fmt: skip
 
 
 def _method_cells(verdict: MethodVerdict) -> list[Markup]:
-    method, change = verdict.method, verdict.change
-    kept = method.choice.kept_baseline
-    changes: list[Interval | None] = [getattr(change, name.lower()) for name in RATES]
+    method, kept = verdict.method, verdict.method.choice.kept_baseline
+    # A prompt-only method is what others are compared with, even if it was not chosen.
+    prompt = prompt_only_setting(method) if kept and method.prompt_only else None
+    shown, change = method.tested, verdict.change
+    if prompt is not None:
+        shown, change = prompt, verdict.change_at(prompt)
+    hidden = kept and prompt is None
+    ways = [
+        (rate, 0 if hidden else change.measured(rate, verdict.p if rate == "SRA" else None))
+        for rate in RATES
+    ]
     if change.rate != "SRA":  # one side alone, which has its own column
-        changes[list(RATES).index("SRA")] = None
-    kl = mean_kl(verdict.run.results).get(method.tested.key)
-    layer, strength, sra = method.tested.layer, method.tested.strength, change.sra
+        ways[0] = ("", 0)
+    kl = None if hidden else mean_kl(verdict.run.results).get(shown.key)
+    strength, sra = shown.strength, change.sra
     mark = [" ", tag("span", "uncalibrated kept", class_="mark")] if kept else []
+    layer = method.layer if hidden else shown.layer
     return [
         tag("td", verdict.run.name),
         tag("th", method.name + "*" * method.prompt_only, *mark, scope="row"),
         _number("–" if layer is None else str(layer), layer),
-        _number("–" if kept else f"{strength:+.4g}", None if kept else strength),
-        *(_difference(None if kept else change) for change in changes),
+        _number("–" if hidden else f"{strength:+.4g}", None if hidden else strength),
+        *(
+            _difference(None if hidden or not rate else getattr(change, rate.lower()), way)
+            for rate, way in ways
+        ),
+        _number(rank_text(verdict.rank).replace("-", "–"), verdict.rank and verdict.rank.value),
         _number("–" if math.isnan(verdict.p) else p_text(verdict.p), verdict.p),
-        _number("–" if kept or kl is None else f"{kl:.3f}", None if kept else kl),
+        _number("–" if kl is None else f"{kl:.3f}", kl),
         _number(f"{sra.n:,}" if sra else "0", sra.n if sra else 0),
+        *_search_cells(verdict),
     ]
 
 
-def _difference(change: Interval | None) -> Markup:
+def _search_cells(verdict: MethodVerdict) -> list[Markup]:
+    searched, chance = verdict.settings_searched, verdict.chance
+    gain = "–"
+    if chance is not None:
+        gain = f"{100 * chance.gain:.1f} (k = {chance.settings})"
+    return [
+        _number("–" if searched is None else str(searched), searched),
+        _number(gain, chance.gain if chance else None),
+        tag("td", "nothing" if verdict.supervision == "none" else verdict.supervision or "–"),
+    ]
+
+
+def _difference(change: Interval | None, way: int) -> Markup:
     if change is None:
         return _number("–", None)
     value, _, interval = difference_text(change).partition(" ")
     parts = [value, " ", tag("span", interval, class_="quiet")]
-    cell = [tag("strong", *parts)] if sign(change) else parts
+    cell = [tag("strong", *parts)] if way else parts
     return tag("td", *cell, data_value=f"{change.value:.6f}", class_="number")
 
 
@@ -165,7 +193,7 @@ def _part_table(dataset: str, results: Sequence[Result], points: Sequence[Point]
     for r in results:
         slices.setdefault((r.variant, r.category), {})[r.key, r.metric] = r
     rows = []
-    for (variant, category), rates in slices.items():
+    for (variant, category), rates in distinct_slices(slices).items():
         for point in points:
             own = [rates.get((point.key, name)) for name in names]
             if not any(own):

@@ -8,24 +8,19 @@ from markupsafe import Markup
 
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
+from calib.report.ranking import MethodVerdict, names_by_effect
 from calib.report.sentences import (
     against_prompt,
     best_method_sentence,
+    chance_sentence,
     difference_text,
     explanation,
     headline,
+    losses,
     power_sentence,
+    search_sentences,
 )
-from calib.report.verdict import (
-    KNOWLEDGE_LABEL,
-    LEVEL,
-    RATES,
-    MethodVerdict,
-    change_between,
-    names_by_effect,
-    rate_at,
-    sign,
-)
+from calib.report.verdict import KNOWLEDGE_LABEL, LEVEL, RATES, rate_at
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point
@@ -94,14 +89,16 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
         one_sided = name == "SRA" and verdict.change.rate != "SRA"
         if difference is None or before is None or after is None or one_sided:
             continue
-        rows.append(_change_row(name, label, before.value, after.value, difference))
+        way = verdict.change.measured(name, verdict.p if name == "SRA" else None)
+        rows.append(_change_row(name, label, before.value, after.value, difference, way))
     if verdict.change.utility is None:
         cells = [tag("td", "not measured", colspan="4")]
         rows.append(tag("tr", tag("th", "utility", scope="row"), *cells))
     knowledge = verdict.change.over(("knowledge",))
     if knowledge is not None:
         rates = knowledge.rate_before, knowledge.rate_after
-        rows.append(_change_row("knowledge", KNOWLEDGE_LABEL, *rates, knowledge.difference()))
+        difference, way = knowledge.difference(), verdict.change.measured("knowledge")
+        rows.append(_change_row("knowledge", KNOWLEDGE_LABEL, *rates, difference, way))
     names = ("", "uncalibrated", "calibrated", "difference in points (95% CI)", "n")
     head = [tag("th", name, scope="col") if name else tag("td") for name in names]
     title = f"Test split, {setting_name(verdict.method.tested)}, chosen on validation"
@@ -111,8 +108,10 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
                aria_label="Before and after")  # fmt: skip
 
 
-def _change_row(name: str, label: str, before: float, after: float, change: Interval) -> Markup:
-    direction = {1: "up", 0: "same", -1: "down"}[sign(change)]
+def _change_row(
+    name: str, label: str, before: float, after: float, change: Interval, way: int
+) -> Markup:
+    direction = {1: "up", 0: "same", -1: "down"}[way]
     return tag(
         "tr",
         tag("th", name, tag("span", label, class_="quiet"), scope="row"),
@@ -137,11 +136,10 @@ def _several_methods(run: Run, ranked: Sequence[MethodVerdict]) -> list[Markup]:
         parts.append(_prompt_comparison(helped[0], ranked))
     groups = names_by_effect(ranked).items()
     items = (tag("li", f"{effect}: {', '.join(names)}.") for effect, names in groups)
-    parts.append(tag("ul", *items))
+    parts.append(tag("ul", *items, *(tag("li", sentence) for sentence in losses(ranked))))
     parts.append(tag("p", f"Uncalibrated: {_rates_text(run.baseline)}."))
-    power = power_sentence(ranked)
-    if power:
-        parts.append(tag("p", power, class_="quiet"))
+    notes = (*search_sentences(ranked), chance_sentence(ranked), power_sentence(ranked))
+    parts += [tag("p", note, class_="quiet") for note in notes if note]
     return [*parts, _all_methods(ranked, rate)]
 
 
@@ -157,7 +155,8 @@ def _all_methods(ranked: Sequence[MethodVerdict], rate: str) -> Markup:
     rules = (
         f"Ranked by the change of {rate} on test at the setting chosen on validation. A change of "
         f"{rate} is measurable if its 95% interval excludes zero and its p-value, adjusted over "
-        f"all methods (Holm), is below {LEVEL:g}; other changes are judged by their intervals."
+        f"all methods (Holm), is below {LEVEL:g}; other changes if their interval excludes zero "
+        f"and their own p-value is below {LEVEL:g}."
     )
     return tag(
         "details",
@@ -182,7 +181,7 @@ def _prompt_comparison(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) 
     else:
         best = min(prompts, key=lambda other: other.method.choice.kept_baseline)
         prompt, setting = best.method.applied, verdict.method.tested
-        comparison = against_prompt(setting, change_between(verdict.run, prompt, setting))
+        comparison = against_prompt(setting, verdict.against(prompt))
         text = f"The prompt-only method to beat: {setting_name(prompt)}. {comparison}"
     return tag("p", text)
 

@@ -16,7 +16,7 @@ from calib.report.page.parts_section import parts_section
 from calib.report.page.record_section import heading, record_section
 from calib.report.page.tables import comparison_section, results_section
 from calib.report.page.verdict_section import verdict_section
-from calib.report.verdict import rank_methods
+from calib.report.ranking import rank_methods
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically

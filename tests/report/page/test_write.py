@@ -14,8 +14,9 @@ from calib.report.page import write
 from calib.report.page.record_section import MODEL_ORGANISM
 from calib.report.page.verdict_section import verdict_section
 from calib.report.page.write import write_report
+from calib.report.ranking import rank_methods
 from calib.report.sentences import best_method_sentence, p_text, power_sentence
-from calib.report.verdict import KNOWLEDGE_LABEL, Effect, rank_methods
+from calib.report.verdict import KNOWLEDGE_LABEL, Effect
 
 
 class Page(HTMLParser):
@@ -158,8 +159,8 @@ def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):
 
 
 def test_knowledge_has_a_row_before_and_after(run):
-    rows = [replace(row, dataset="knowledge", correct=row.strength == 0)
-            for row in run.judged if row.dataset == "utility"]  # fmt: skip
+    rows = [replace(row, dataset="knowledge", correct=row.strength == 0, example_id=f"k{k}")
+            for k in range(8) for row in run.judged if row.dataset == "utility"]  # fmt: skip
     with_knowledge = run.replace(judged=[*run.judged, *rows])
     text = verdict_section([with_knowledge], [rank_methods(with_knowledge)])
     assert KNOWLEDGE_LABEL in text and "knowledge fell by 100.0 points" in text

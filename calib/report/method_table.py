@@ -1,0 +1,67 @@
+"""The file methods.csv: one row per method of a run, by rank, with intervals and the verdict."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from calib.report.ranking import MethodVerdict
+from calib.scoring.intervals import Interval
+from calib.util.files import csv_safe, write_atomically
+
+METHODS_FILE = "methods.csv"
+_CHANGES = ("SRA", "SRA_u", "SRA_s", "utility", "knowledge")
+COLUMNS = (
+    "rank", "rank_low", "rank_high", "method", "layer", "strength", "verdict",
+    *(f"{rate}_change{end}" for rate in _CHANGES for end in ("", "_low", "_high")),
+    "p_holm", "n", "clusters", "settings_searched", "settings_tested", "best_of_k_by_chance",
+    "supervision", "prompt_only", "reference",
+)  # fmt: skip
+
+
+def write_methods(path: Path, ranked: Sequence[MethodVerdict]) -> None:
+    """Write the methods in the order of rank_methods; rates are shares, unknown cells are empty.
+
+    Raises CalibError if writing fails.
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    table.writerow(COLUMNS)
+    for verdict in ranked:
+        table.writerow([_cell(value) for value in _values(verdict)])
+    write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def _values(verdict: MethodVerdict) -> list[Any]:
+    method, change, chance = verdict.method, verdict.change, verdict.chance
+    kept = method.choice.kept_baseline
+    changes: list[float | None] = []
+    for rate in _CHANGES:
+        interval: Interval | None = None if kept else getattr(change, rate.lower())
+        changes += interval[:3] if interval else (None, None, None)
+    queries = change.queries
+    return [
+        *(verdict.rank or (None, None, None)),
+        method.name, method.layer, method.tested.strength, str(verdict.effect),
+        *changes,
+        verdict.p,
+        len(queries.before) if queries else 0,
+        len(set(queries.clusters)) if queries else 0,
+        verdict.settings_searched,
+        chance.settings if chance else 0,
+        chance.gain if chance else None,
+        verdict.supervision,
+        method.prompt_only, method.reference,
+    ]  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:z.6f}"
+    return csv_safe(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,181 @@
+"""The methods of a run by verdict and rank: the paired change of SRA on test, largest first."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from calib.report.paired import PairedResponses, TestedResponses, common_changes
+from calib.report.verdict import Effect, SettingChange, effect_of
+from calib.runs.operating_points import REPORTED_SPLIT, ReportedMethod
+from calib.runs.run import Run
+from calib.scoring.best_of_k import gain_by_chance
+from calib.scoring.ranks import Rank, rank_by_change
+from calib.scoring.significance import holm
+from calib.scoring.tradeoff import Point, points_of
+
+
+@dataclass(frozen=True)
+class ChanceGain:
+    """The gain of SRA that the best of a method's settings on test would show by chance."""
+
+    settings: int
+    """Number of settings of the method that were run on test."""
+    gain: float
+    """95th percentile, as a rate; see calib.scoring.best_of_k."""
+
+
+@dataclass(frozen=True)
+class MethodVerdict:
+    """A method of a run and the change it made on test."""
+
+    run: Run
+    method: ReportedMethod
+    change: SettingChange
+    """The change from the uncalibrated model to the method's operating point."""
+    p: float
+    """Adjusted p-value of the change of SRA; nan if the uncalibrated model was kept."""
+    rank: Rank | None
+    """Rank among the methods with a chosen setting; None if the uncalibrated model was kept."""
+    tested: TestedResponses
+
+    @property
+    def effect(self) -> Effect:
+        return effect_of(self.method.choice, self.change, self.p)
+
+    @property
+    def helped(self) -> bool:
+        """Whether SRA measurably rose and SRA_u did not measurably fall."""
+        return self.effect in (Effect.HELPED, Effect.AT_A_PRICE)
+
+    @property
+    def settings_searched(self) -> int | None:
+        """Number of the method's settings that were compared on validation; None if unknown."""
+        recorded = (self.run.operating_point(self.method.name) or {}).get("settings")
+        if isinstance(recorded, int):
+            return recorded
+        validated = points_of(self.run.results, "validation")
+        return sum(point.method == self.method.name for point in validated) or None
+
+    @property
+    def supervision(self) -> str | None:
+        """Where the method uses labels, "none" if nowhere; None if the run did not record it."""
+        recorded = (self.run.operating_point(self.method.name) or {}).get("supervision")
+        return recorded if isinstance(recorded, str) else None
+
+    def against(self, point: Point) -> SettingChange:
+        """The change from another setting of the run to the method's operating point."""
+        return _change(self.run, self.tested, point, self.method.tested)
+
+    def change_at(self, point: Point) -> SettingChange:
+        """The change from the uncalibrated model to another setting of the run."""
+        return _change(self.run, self.tested, self.run.baseline, point)
+
+    @cached_property
+    def chance(self) -> ChanceGain | None:
+        """The gain of the best setting by chance; None without settings judged on test."""
+        points = [point for point in self.run.tested if point.method == self.method.name]
+        settings = [self.tested.at(point) for point in points]
+        before = self.tested.at(self.run.baseline)
+        common = common_changes(before, settings, self.run.mapping)
+        if not settings or common is None:
+            return None
+        return ChanceGain(
+            len(settings),
+            gain_by_chance(common.changes, [0.0] * len(common.clusters), common.clusters,
+                           common.groups),
+        )  # fmt: skip
+
+
+def rank_methods(run: Run) -> list[MethodVerdict]:
+    """Return the methods of a run by the paired change of SRA on test, the largest gain first.
+
+    The setting of each method was chosen on validation, so that no rank depends on the best of
+    several settings on test. Methods that kept the uncalibrated model come last; ties go by name.
+    """
+    tested = TestedResponses(run.judged, REPORTED_SPLIT)
+    changes = {m.name: _change(run, tested, run.baseline, m.tested) for m in run.methods}
+    adjusted = _adjusted_p_values(run.methods, changes)
+    ranks = _ranks(run, changes)
+    verdicts = [
+        MethodVerdict(run, m, changes[m.name], adjusted[m.name], ranks.get(m.name), tested)
+        for m in run.methods
+    ]
+    return sorted(verdicts, key=_order)
+
+
+def _change(run: Run, tested: TestedResponses, before: Point, after: Point) -> SettingChange:
+    return SettingChange(tested.at(before), tested.at(after), run.mapping)
+
+
+def _order(verdict: MethodVerdict) -> tuple[bool, float, str]:
+    sra = verdict.change.sra
+    gain = -math.inf if sra is None else round(sra.value, 9)
+    return verdict.method.choice.kept_baseline, -gain, verdict.method.name
+
+
+def _ranks(run: Run, changes: Mapping[str, SettingChange]) -> dict[str, Rank]:
+    """Return the ranks of the methods with a chosen setting, over the examples they share."""
+    names = [m.name for m in run.methods if not m.choice.kept_baseline and changes[m.name].sra]
+    if not names:
+        return {}
+    before = changes[names[0]].before
+    common = common_changes(before, [changes[name].after for name in names], run.mapping)
+    if common is None:
+        return {}
+    by_name = dict(zip(names, common.changes, strict=True))
+    return rank_by_change(by_name, common.clusters, common.groups)
+
+
+def _adjusted_p_values(
+    methods: Sequence[ReportedMethod], changes: Mapping[str, SettingChange]
+) -> dict[str, float]:
+    """Return Holm-adjusted p-values by method.
+
+    Tested are the methods with a chosen setting. The reference of a run with one method is for
+    comparison only, and neither adjusts the method's p-value nor is adjusted.
+    """
+    raw = {}
+    for method in methods:
+        queries = changes[method.name].queries
+        untested = method.choice.kept_baseline or queries is None
+        raw[method.name] = math.nan if untested or queries is None else queries.p_value()
+    if sum(not method.reference for method in methods) == 1:
+        return raw
+    return dict(zip(raw, holm(list(raw.values())), strict=True))
+
+
+def with_chosen_setting(ranked: Sequence[MethodVerdict]) -> list[MethodVerdict]:
+    """Return the methods that did not keep the uncalibrated model."""
+    return [verdict for verdict in ranked if not verdict.method.choice.kept_baseline]
+
+
+def names_by_effect(ranked: Sequence[MethodVerdict]) -> dict[Effect, list[str]]:
+    """Return the names of the methods by verdict, in the order of Effect, without empty lists."""
+    names = {effect: [v.method.name for v in ranked if v.effect is effect] for effect in Effect}
+    return {effect: found for effect, found in names.items() if found}
+
+
+def widest_spread(ranked: Sequence[MethodVerdict]) -> tuple[str, PairedResponses] | None:
+    """Return the method whose changes vary most between pairs, with its paired responses.
+
+    Its power is the lowest. None if no method has a known spread.
+    """
+    paired = {v.method.name: v.change.queries for v in with_chosen_setting(ranked)}
+    spreads = {
+        name: (queries.spread(), queries) for name, queries in paired.items() if queries is not None
+    }
+    known = {name: pair for name, pair in spreads.items() if not math.isnan(pair[0])}
+    if not known:
+        return None
+    widest = max(known, key=lambda name: known[name][0])
+    return widest, known[widest][1]
+
+
+def prompt_only_setting(method: ReportedMethod) -> Point | None:
+    """Return the setting of a prompt-only method to compare others with.
+
+    It is the operating point, or the weakest setting if the uncalibrated model was kept. None if no
+    setting was run on test.
+    """
+    return method.applied if method.applied.method == method.name else None
