@@ -240,7 +240,9 @@ def fit(
         activations = vlm.read([*sides.positive, *sides.negative], positions, site)
         count = len(sides.positive)
         groups = sides.positive_groups, sides.negative_groups
-        return Samples(activations[:count], activations[count:], *groups, sides.paired)
+        return Samples(
+            activations[:count], activations[count:], *groups, sides.paired, sides.clusters
+        )
 
     return fit_direction(
         vlm.vlm,

@@ -41,8 +41,12 @@ class Example:
     safety: Safety | None = None
     """Whether answering is safe; None for utility and knowledge questions."""
     pair: str | None = None
-    """Id shared by the safe and the unsafe twin, and by every other example that depends on them
-    (other variants of the same content): the unit that a bootstrap resamples."""
+    """Id shared by the safe and the unsafe twin, and by other variants of the same content."""
+    query_group: str | None = None
+    """Id shared by the pairs with the same query texts; None if the query does not vary."""
+    concept: str | None = None
+    """Id shared by the pairs about the same object, deed or word, whose answers depend on each
+    other; None if the data does not declare it. The level above ``query_group``."""
     answer: str | None = None
     """The only correct answer of a utility or knowledge question."""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -54,10 +58,29 @@ class Example:
     """Prefilled beginning of the response. The model continues it; it is not part of its output."""
 
     @property
+    def cluster(self) -> str:
+        """The unit that intervals and tests count once, at the coarsest declared level."""
+        return cluster_name(self.dataset, self.id, self.pair, self.query_group, self.concept)
+
+    @property
     def facts(self) -> Mapping[str, str]:
         """Deprecated name of metadata, removed in the next version."""
         warnings.warn("Example.facts is now Example.metadata", DeprecationWarning, stacklevel=2)
         return self.metadata
+
+
+def cluster_name(
+    dataset: str, id: str, pair: str | None, query_group: str | None, concept: str | None
+) -> str:
+    """Name the cluster of an example: concept, query group, pair or itself, the first declared.
+
+    Concepts and query groups join examples of several parts; pairs belong to one.
+    """
+    if concept is not None:
+        return f"concept/{concept}"
+    if query_group is not None:
+        return f"query/{query_group}"
+    return f"{dataset}/{'example' if pair is None else 'pair'}/{pair or id}"
 
 
 @dataclass(frozen=True)

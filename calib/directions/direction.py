@@ -63,6 +63,8 @@ class Direction:
     """AUROC of the projections of held-out examples, per layer."""
     auroc_pairs: int = 0
     """Held-out examples on the smaller side of the contrast."""
+    auroc_clusters: int = 0
+    """Independent clusters of these examples; 0 in files of earlier versions."""
     pair_cosine: list[float] = field(default_factory=list)
     """Mean cosine between the differences of two pairs, per layer; nan if undefined."""
     effect: list[float] = field(default_factory=list)
@@ -85,8 +87,8 @@ class Direction:
 
     @property
     def auroc_intervals(self) -> list[tuple[float, float]]:
-        """95% interval of each layer's AUROC."""
-        n = self.auroc_pairs
+        """95% interval of each layer's AUROC; examples of a cluster count as one observation."""
+        n = self.auroc_clusters or self.auroc_pairs
         return [auroc_interval(value, n, n) for value in self.auroc]
 
     def at(self, layer: int, strength: float) -> torch.Tensor:
@@ -237,6 +239,7 @@ def _invalid_field(direction: Direction) -> str | None:
         "auroc": _is_list(auroc, lengths, 0, 1),
         "auroc_pairs": type(direction.auroc_pairs) is int
         and (not auroc or direction.auroc_pairs > 0),
+        "auroc_clusters": type(direction.auroc_clusters) is int and direction.auroc_clusters >= 0,
         "pair_cosine": _is_list(direction.pair_cosine, lengths, -1, 1, nan_allowed=True),
         "effect": _is_list(effect, lengths, nan_allowed=True),
         "effect_strength": _is_list(direction.effect_strength, lengths, nan_allowed=True)

@@ -60,6 +60,7 @@ def fit_direction(
         pair_cosine=pair_cosine(train) if train.paired else [],
         auroc=auroc(fit.vectors, held_out) if held_out else [],
         auroc_pairs=min(len(held_out.positive), len(held_out.negative)) if held_out else 0,
+        auroc_clusters=held_out.clusters if held_out else 0,
     )
 
 

@@ -22,6 +22,8 @@ class Samples:
     negative_groups: Sequence[str]
     paired: bool
     """Whether positive[k] is the twin of negative[k]."""
+    clusters: int = 0
+    """Independent clusters of examples, on the side with fewer; 0 if unknown."""
 
     def differences(self, estimator: str) -> torch.Tensor:
         """Positive minus negative twin of each pair. # [pairs, layers, width] float64

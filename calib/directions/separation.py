@@ -26,8 +26,10 @@ def auroc(vectors: torch.Tensor, samples: Samples) -> list[float]:
 def auroc_interval(value: float, positives: int, negatives: int) -> tuple[float, float]:
     """95% interval of an AUROC (Hanley & McNeil 1982, equation 1), clipped to [0, 1].
 
-    The variance is computed at a value shrunk by half an observation towards chance, so that the
-    interval of a perfect separation has a width above 0.
+    ``positives`` and ``negatives`` count independent observations: of examples that share clusters,
+    the clusters, each of which then counts as one observation. The variance is computed at a value
+    shrunk by half an observation towards chance, so that the interval of a perfect separation has a
+    width above 0.
     """
     n = min(positives, negatives)
     shrunk = (value * n + 0.5) / (n + 1)

@@ -68,6 +68,11 @@ class ContrastSides:
     paired: bool
     """Whether the k-th positive example is the twin of the k-th negative example."""
 
+    @property
+    def clusters(self) -> int:
+        """Number of independent clusters of examples, on the side with fewer."""
+        return min(len({e.cluster for e in side}) for side in (self.positive, self.negative))
+
 
 def twins(examples: Sequence[Example], split: Split) -> list[Example]:
     """Safe and unsafe examples of one split that have a twin.

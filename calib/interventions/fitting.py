@@ -179,6 +179,7 @@ class Fitting:
             sides.positive_groups,
             sides.negative_groups,
             sides.paired,
+            sides.clusters,
         )
 
     def direction(

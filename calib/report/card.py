@@ -123,8 +123,10 @@ def _auroc(direction: Direction) -> str:
     if not direction.auroc:
         return "not measured"
     low, high = direction.auroc_intervals[0]
-    n = _plain(direction.auroc_pairs)
-    return f"{direction.auroc[0]:.3f} (95% CI {low:.3f} to {high:.3f}, n={n} pairs)"
+    n = f"n={_plain(direction.auroc_pairs)} pairs"
+    if direction.auroc_clusters:
+        n += f" in {_plain(direction.auroc_clusters)} independent clusters"
+    return f"{direction.auroc[0]:.3f} (95% CI {low:.3f} to {high:.3f}, {n})"
 
 
 def _table(direction: Direction, results: Sequence[Result]) -> str:

@@ -49,6 +49,12 @@ def direction_table(
             f"{direction.effect_kl:g} nats of KL at the first token (n = {direction.effect_n}); "
             "strength is the positive one",
         )
+    if direction.auroc_clusters:
+        lines += _entry(
+            "AUROC",
+            f"the intervals count the {direction.auroc_clusters} independent clusters of the "
+            "held-out examples on the smaller side",
+        )
     head = _line(
         direction,
         "layer",

@@ -76,23 +76,23 @@ class PairedResponses(NamedTuple):
         return _mean_over_groups(self.after, self.groups)
 
     def difference(self) -> Interval:
-        """Return after minus before with a paired bootstrap interval, clustered by pair."""
+        """Return after minus before with a paired, clustered interval."""
         return paired_difference(self.after, self.before, self.clusters, self.groups)
 
     def p_value(self) -> float:
-        """Return the p-value of the sign-flipping test, which flips whole pairs."""
+        """Return the p-value of the sign-flipping test, which flips whole clusters."""
         return paired_p_value(self.after, self.before, self.clusters, self.groups)
 
     def changed_clusters(self) -> int:
-        """Return the number of pairs whose contribution to the difference is not zero."""
+        """Return the number of clusters whose contribution to the difference is not zero."""
         return changed_clusters(self.after, self.before, self.clusters, self.groups)
 
     def spread(self) -> float:
-        """Return the standard deviation of the difference between pairs."""
+        """Return the standard deviation of the difference between clusters."""
         return spread_of(self.after, self.before, self.clusters, self.groups)
 
     def power(self) -> str:
-        """Describe in one sentence the change that this many pairs detect."""
+        """Describe in one sentence the change that this many clusters detect."""
         return power_note(self.after, self.before, self.clusters, self.groups)
 
 

@@ -60,7 +60,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
 
     The run has at most one method besides the prompt-only reference, which the operating point is
     compared with too. Rates are in percent; differences are in percentage points, over the examples
-    judged under both settings, with paired bootstrap intervals clustered by pair. ``files`` are the
+    judged under both settings, with paired, clustered intervals. ``files`` are the
     paths written, by what they contain. Lines have at most 100 columns unless a path is longer.
     Raises CalibError if a setting has no judged response on test.
     """

@@ -79,7 +79,7 @@ def _rate_text(rate: Interval) -> str:
 
 
 def _kappa(agreement: Agreement) -> str:
-    value, low, high, n = agreement.kappa
+    value, low, high, n, _ = agreement.kappa
     if math.isnan(value):
         why = "there is no response" if n == 0 else "both sides gave a single label, the same one"
         return f"undefined: {why}"
@@ -183,7 +183,7 @@ def dual_use_table(results: Sequence[Result], points: Sequence[Point], split: st
     """Show the dual-use rates of each setting: originals, perturbations and hazard categories.
 
     Rates are in percent, and changes under a perturbation in points; an asterisk marks a change
-    whose 95% interval (paired, clustered by pair) excludes zero. Returns "" without dual-use
+    whose 95% interval (paired and clustered) excludes zero. Returns "" without dual-use
     results. Lines have at most 100 columns.
     """
     rates = [r for r in results if (r.split, r.dataset) == (split, "dual_use")]

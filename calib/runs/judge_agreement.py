@@ -79,8 +79,13 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     with locked(folder) if judge.costly else nullcontext():
         judging = Judging(judge, folder, pictures)
         given = [verdict.label for verdict in judging(inputs)]
-    both = [(g, t) for g, t in zip(given, truth, strict=True) if g is not None]
-    merged = [(_merged(g), _merged(t)) if config.merge else (g, t) for g, t in both]
+    clusters = [
+        run.examples[row.example].cluster if run and row else f"row {k}"
+        for k, row in enumerate(of_run)
+    ]
+    labels = zip(given, truth, clusters, strict=True)
+    both = [(g, t, c) for g, t, c in labels if g is not None]
+    merged = [(_merged(g), _merged(t), c) if config.merge else (g, t, c) for g, t, c in both]
     notes = []
     if run and None in of_run:
         notes.append(
@@ -100,8 +105,9 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     if len(both) < len(given):
         notes.append(f"{len(given) - len(both)} of {len(given)} rows got no verdict: left out")
     notes += judging.notes()
-    given_labels, true_labels = [g for g, _ in merged], [t for _, t in merged]
-    return Comparison(judge.id, agreement(given_labels, true_labels), notes)
+    given_labels, true_labels = [g for g, *_ in merged], [t for _, t, _ in merged]
+    result = agreement(given_labels, true_labels, [cluster for *_, cluster in merged])
+    return Comparison(judge.id, result, notes)
 
 
 def _renamed(table: Sequence[TableRow], columns: Mapping[str, str], path: Path) -> list[TableRow]:

@@ -99,6 +99,8 @@ _FIELDS = {
     **dict.fromkeys(("system", "safety", "pair", "answer"), str | None),
 }
 """Fields of an example that examples.jsonl holds, with their types."""
+_ADDED_FIELDS = ("query_group", "concept")
+"""Fields that files of earlier versions lack; without them, clusters are pairs."""
 
 
 def check_distinct(examples: Sequence[Example]) -> None:
@@ -119,7 +121,7 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     distinct = {example.id: example for example in examples}
     lines = [
         json.dumps(
-            {name: getattr(example, name) for name in _FIELDS}
+            {name: getattr(example, name) for name in (*_FIELDS, *_ADDED_FIELDS)}
             | {"facts": dict(example.metadata), "picture": example.picture is not None},
             ensure_ascii=False,
         )
@@ -143,10 +145,23 @@ def read_examples(path: Path) -> tuple[dict[str, Example], set[str]]:
                 f"'{line['safety']}', which do not exist. Run the sweep's command again.",
             )
         metadata = {str(key): str(value) for key, value in line["facts"].items()}
-        examples[line["id"]] = Example(**{name: line[name] for name in _FIELDS}, metadata=metadata)
+        values = {name: line[name] for name in _FIELDS}
+        values |= {name: _text_or_none(line, name, path) for name in _ADDED_FIELDS}
+        examples[line["id"]] = Example(**values, metadata=metadata)
         if line["picture"]:
             pictured.add(line["id"])
     return examples, pictured
+
+
+def _text_or_none(line: Mapping[str, Any], name: str, path: Path) -> str | None:
+    value = line.get(name)
+    if not isinstance(value, str | None):
+        raise CalibError(
+            "invalid-content",
+            f"{path}: example '{line['id']}' has {value!r} for {name}, which must be text. Run the "
+            "sweep's command again.",
+        )
+    return value
 
 
 def read_directions(folder: Path, is_extraction: bool) -> dict[str, Direction]:
@@ -277,6 +292,8 @@ def judged_of(
             Judged(
                 example_id=example.id,
                 pair=example.pair,
+                query_group=example.query_group,
+                concept=example.concept,
                 dataset=example.dataset,
                 variant=example.variant,
                 category=example.category,

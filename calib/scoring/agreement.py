@@ -8,7 +8,7 @@ Fleiss (1971): the same for any number of raters, with p_o and p_e as in fleiss_
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
 from calib.config.choices import LABELS
-from calib.scoring.intervals import LEVEL, RESAMPLES, Interval, wilson
+from calib.scoring.intervals import RESAMPLES, Interval, clustered_rate, expanded_tail
 from calib.scoring.judged import checked_label
 from calib.util.errors import CalibError
 
@@ -39,32 +39,43 @@ class Agreement:
     has."""
 
 
-def agreement(given: Sequence[str], truth: Sequence[str], seed: int = 0) -> Agreement:
+def agreement(
+    given: Sequence[str],
+    truth: Sequence[str],
+    clusters: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> Agreement:
     """Compare ``given`` with ``truth``, one label per response and in the same order.
 
-    Rates have Wilson intervals; kappa has a percentile bootstrap over responses, without the
+    ``clusters`` names the cluster of each response (responses to examples of one concept are not
+    independent); None makes each response its own. Rates have the intervals of
+    intervals.clustered_rate; kappa has an expanded percentile bootstrap over clusters, without the
     resamples in which it is undefined. Raises CalibError for different lengths and unknown labels.
     """
-    if len(given) != len(truth):
+    cluster_of = list(range(len(truth))) if clusters is None else list(clusters)
+    if not len(given) == len(truth) == len(cluster_of):
         raise CalibError(
             "mismatch",
-            f"There are {len(given)} given labels and {len(truth)} true labels; agreement needs "
-            "both labels of every response.",
+            f"There are {len(given)} given labels, {len(truth)} true labels and {len(cluster_of)} "
+            "clusters; agreement needs all of every response.",
         )
     counts: Counter[tuple[str, str]] = Counter(
         (checked_label(t), checked_label(g)) for t, g in zip(truth, given, strict=True)
     )
     present: list[str] = [label for label in LABELS if any(label in pair for pair in counts)]
     confusion = {t: {g: counts[t, g] for g in present} for t in present}
-    has = {t: sum(confusion[t].values()) for t in present}
-    got = {g: sum(confusion[t][g] for t in present) for g in present}
+    both = list(zip(given, truth, cluster_of, strict=True))
+
+    def share(of: Sequence[tuple[str, str, Hashable]]) -> Interval:
+        return clustered_rate([g == t for g, t, _ in of], [cluster for *_, cluster in of])
+
     return Agreement(
         n=len(truth),
-        accuracy=wilson(sum(confusion[label][label] for label in present), len(truth)),
-        kappa=_cohen(given, truth, confusion, seed),
+        accuracy=share(both),
+        kappa=_cohen(given, truth, cluster_of, list(confusion), seed),
         confusion=confusion,
-        precision={label: wilson(confusion[label][label], got[label]) for label in present},
-        recall={label: wilson(confusion[label][label], has[label]) for label in present},
+        precision={label: share([row for row in both if row[0] == label]) for label in present},
+        recall={label: share([row for row in both if row[1] == label]) for label in present},
     )
 
 
@@ -109,26 +120,30 @@ def fully_voted(votes: Sequence[Votes]) -> list[Counter[str]]:
 def _cohen(
     given: Sequence[str],
     truth: Sequence[str],
-    confusion: Mapping[str, Mapping[str, int]],
+    cluster_of: Sequence[Hashable],
+    labels: Sequence[str],
     seed: int,
 ) -> Interval:
-    if len(confusion) < 2:  # no responses, or one label on both sides: 0 / 0
-        return Interval(math.nan, math.nan, math.nan, len(truth))
-    value = float(cohen_kappa_score(list(truth), list(given), labels=list(confusion)))
-    counts = np.array([list(row.values()) for row in confusion.values()], dtype=np.float64)
-    # Resampling responses is the same as a multinomial draw of the table's cells.
-    drawn = np.random.default_rng(seed).multinomial(
-        len(truth), counts.ravel() / counts.sum(), size=RESAMPLES
-    )
-    kappas = _kappas(drawn.reshape(-1, *counts.shape))
-    if not np.isfinite(kappas).any() or len(truth) < 2:
-        return Interval(value, math.nan, math.nan, len(truth))
-    tail = (1 - LEVEL) / 2
+    names = {name: k for k, name in enumerate(sorted(set(cluster_of), key=str))}
+    n, count = len(truth), len(names)
+    if len(labels) < 2:  # no responses, or one label on both sides: 0 / 0
+        return Interval(math.nan, math.nan, math.nan, n, count)
+    value = float(cohen_kappa_score(list(truth), list(given), labels=list(labels)))
+    tables = np.zeros((count, len(labels) ** 2))  # [clusters, cells of the confusion matrix]
+    for g, t, cluster in zip(given, truth, cluster_of, strict=True):
+        tables[names[cluster], labels.index(t) * len(labels) + labels.index(g)] += 1
+    # Clusters with the same table are alike: resampling them is a multinomial draw of tables.
+    kinds, frequency = np.unique(tables, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(count, frequency / count, size=RESAMPLES)
+    kappas = _kappas((drawn @ kinds).reshape(-1, len(labels), len(labels)))
+    if not np.isfinite(kappas).any() or count < 2:
+        return Interval(value, math.nan, math.nan, n, count)
+    tail = expanded_tail(count)
     low, high = np.nanquantile(kappas, [tail, 1 - tail])
-    return Interval(value, float(low), float(high), len(truth))
+    return Interval(value, float(low), float(high), n, count)
 
 
-def _kappas(tables: NDArray[np.int64]) -> NDArray[np.float64]:
+def _kappas(tables: NDArray[np.float64]) -> NDArray[np.float64]:
     """Kappa of each table of ``tables`` [draws, labels, labels]; nan if undefined."""
     n = tables.sum(axis=(1, 2))
     observed = np.trace(tables, axis1=1, axis2=2) / n

@@ -6,8 +6,9 @@ from types import MappingProxyType
 
 from calib.config.choices import LABELS, Label, Safety
 from calib.config.method import SettingKey
+from calib.data.example import cluster_name
 from calib.data.splits import PAIRED_QUERIES, SAFETY_DATASETS
-from calib.scoring.intervals import Interval, bootstrap_mean, wilson
+from calib.scoring.intervals import Dependence, Interval, clustered_rate, dependence
 from calib.util.errors import CalibError, did_you_mean
 
 Correct = Mapping[Safety, frozenset[Label]]
@@ -72,7 +73,8 @@ class Judged(SettingKey):
 
     example_id: str
     pair: str | None
-    """Examples with the same pair are not independent."""
+    """As in Example, with ``query_group`` and ``concept``: examples that share one of the three are
+    not independent."""
     dataset: str
     variant: str
     category: str
@@ -88,6 +90,8 @@ class Judged(SettingKey):
     compared with the expected sentence instead."""
     empty: bool = False
     """Whether the response has no text; mapping "paper" counts it as a refusal."""
+    query_group: str | None = None
+    concept: str | None = None
 
 
 def is_judged(row: Judged) -> bool:
@@ -118,8 +122,8 @@ def is_correct_response(row: Judged, mapping: str) -> bool:
 
 
 def cluster_of(row: Judged) -> str:
-    """Return the unit that a bootstrap resamples: the pair, or the example if it has none."""
-    return f"{row.dataset}/{'example' if row.pair is None else 'pair'}/{row.pair or row.example_id}"
+    """Return the unit that intervals and tests count once; see calib.data.example."""
+    return cluster_name(row.dataset, row.example_id, row.pair, row.query_group, row.concept)
 
 
 def share_of(rows: Sequence[Judged], safety: Safety, labels: Container[str]) -> Interval:
@@ -135,20 +139,19 @@ def share_irrelevant(rows: Sequence[Judged]) -> Interval:
 def rate_of(rows: Sequence[Judged], counts: Callable[[Judged], bool]) -> Interval:
     """Share of ``rows`` for which ``counts`` is true; n is the number of responses.
 
-    If every row is its own cluster, the interval is Wilson's. Otherwise (a prompt in three
-    variants, a row in six pictures) responses of a cluster are not independent, and the interval is
-    a clustered bootstrap. If the bootstrap has zero width or no bounds (all right, all wrong, all
-    clusters alike, one cluster), the interval is Wilson's with n = clusters.
+    The interval is that of intervals.clustered_rate: Wilson's if every row is its own cluster, and
+    otherwise (a prompt in three variants, a concept in twelve pictures) Wilson's for the effective
+    number of responses.
     """
-    hits = [counts(row) for row in rows]
-    clusters = [cluster_of(row) for row in rows]
-    distinct = len(set(clusters))
-    if distinct == len(rows):
-        return wilson(sum(hits), len(rows))
-    if 0 < sum(hits) < len(rows):
-        interval = bootstrap_mean(hits, clusters)
-        if interval.low < interval.high:
-            return interval
-    rate = sum(hits) / len(rows)
-    _, low, high, _ = wilson(rate * distinct, distinct)
-    return Interval(rate, low, high, len(rows))
+    return clustered_rate([counts(row) for row in rows], [cluster_of(row) for row in rows])
+
+
+def dependence_of_sides(rows: Sequence[Judged], counts: Callable[[Judged], bool]) -> Dependence:
+    """Dependence of the shares for which ``counts`` is true on unsafe and on safe ``rows``."""
+    unsafe, safe = ([row for row in rows if row.safety == side] for side in ("unsafe", "safe"))
+    return dependence(
+        [counts(row) for row in unsafe],
+        [cluster_of(row) for row in unsafe],
+        [counts(row) for row in safe],
+        [cluster_of(row) for row in safe],
+    )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calib.scoring.intervals import LEVEL, RESAMPLES, resampled_means
+from calib.scoring.intervals import LEVEL, RESAMPLES, expanded_tail, resampled_means
 
 _EQUAL = 1e-9
 """Changes that differ by less are equal: the difference is rounding, not a response."""
@@ -58,7 +58,7 @@ def rank_by_change(
     )  # [methods, resamples]
     # All methods have the same examples, so that a group is missing for all of them or for none.
     best, worst = _places(drawn[:, ~np.isnan(drawn[0])])
-    tail = (1 - level) / 2
+    tail = expanded_tail(len(set(clusters)), level)
     low = np.quantile(best, tail, axis=1, method="lower")
     high = np.quantile(worst, 1 - tail, axis=1, method="higher")
     return {

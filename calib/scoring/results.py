@@ -33,10 +33,12 @@ class Result(SettingKey):
     high: float
     n: int
     """Labelled responses behind the value."""
+    clusters: int | None = None
+    """Independent clusters of these responses; None in results written before it was recorded."""
 
     @property
     def interval(self) -> Interval:
-        return Interval(self.value, self.low, self.high, self.n)
+        return Interval(self.value, self.low, self.high, self.n, self.clusters)
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,15 @@ Metrics = dict[str, Interval]
 """Metrics of one slice of a cell, by name; nan without a response."""
 
 COLUMNS = ("run", "model", *(field.name for field in fields(Result)))
+_ADDED = ("clusters",)
+"""Columns that files of earlier versions lack."""
 
 
 def write_results(path: Path, run: str, model: str, results: Iterable[Result]) -> None:
     """Write ``results`` atomically as CSV with COLUMNS.
 
-    A missing layer and unknown bounds are empty cells; value, low and high have six decimals, so
-    that equal results are equal bytes. Raises CalibError if writing fails.
+    A missing layer, unknown bounds and unknown clusters are empty cells; value, low and high have
+    six decimals, so that equal results are equal bytes. Raises CalibError if writing fails.
     """
     text = io.StringIO(newline="")
     plain = csv.writer(text, lineterminator="\n")
@@ -90,7 +94,8 @@ def read_results(path: Path) -> list[RunResults]:
         # utf-8-sig, because spreadsheet programs may prepend a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            present = (*(reader.fieldnames or ()), *_ADDED)
+            missing = [name for name in COLUMNS if name not in present]
             if missing:
                 raise CalibError(
                     "missing-column",
@@ -115,17 +120,17 @@ def _cell_text(column: str, value: Any) -> str:
         return "" if math.isnan(value) else f"{value:z.6f}"
     if column == "strength":
         return repr(float(value) + 0.0)
-    if column in ("layer", "n"):
+    if column in ("layer", "n", "clusters"):
         return "" if value is None else str(value)
     return csv_safe(value)
 
 
 def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) -> Any:
-    text = row[column] or ""
+    text = row.get(column) or ""
     try:
         if column in ("value", "low", "high"):
             return float(text) if text else math.nan
-        if column == "layer":
+        if column in ("layer", "clusters"):
             return int(text) if text else None
         if column in ("n", "strength"):
             return int(text) if column == "n" else float(text)

@@ -65,9 +65,9 @@ def score(judged: Iterable[Judged], mapping: str = "calib") -> list[Result]:
         setting = (cell.method, cell.layer, cell.strength, cell.split)
         for slice_name, metrics in table.items():
             results += [
-                Result(*setting, *slice_name, metric, rate.value, rate.low, rate.high, rate.n)
-                for metric, rate in metrics.items()
-                if not math.isnan(rate.value)
+                Result(*setting, *slice_name, name, r.value, r.low, r.high, r.n, r.clusters)
+                for name, r in metrics.items()
+                if not math.isnan(r.value)
             ]
     return in_order(results)
 

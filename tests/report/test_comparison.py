@@ -124,7 +124,7 @@ def test_whole_pairs_are_flipped():
 def test_power_is_that_of_the_method_whose_changes_vary_most():
     text = " ".join(shown().split())
     note = text[text.index("Power (p unadjusted, worse)") :]
-    assert all(value in note for value in ("40 pairs", "17.2 points", "80%", "475 pairs"))
+    assert all(value in note for value in ("40 independent", "17.7 points", "80%", "477 clusters"))
     kept = shown(chosen={"kept": (1, 0.0)})
     assert "Power" not in kept and "0 changes" in " ".join(kept.split())
 

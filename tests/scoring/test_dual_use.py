@@ -58,8 +58,9 @@ def test_changes_by_hand() -> None:
     )
     assert {metrics[metric].n for metric in metrics} == {4, 8}
     assert metrics["change_delta_IR"].n == 8
-    # Two of four pairs changed: none drawn in 1 of 16 resamples, all in 1 of 16.
-    assert metrics["change_ORR"][1:3] == (0.0, 1.0)
+    # Two of four pairs changed: SE^2 = 4/3 * 4 * (0.5 / 4)^2 = 1/12, t with 3 degrees is 3.182446.
+    assert metrics["change_ORR"].low == pytest.approx(0.5 - 3.182446 / 12**0.5, abs=1e-6)
+    assert metrics["change_ORR"][2:] == (1.0, 4, 4)  # not above 1
 
 
 def test_a_change_is_the_difference_of_the_rates_if_everything_matches() -> None:
@@ -81,15 +82,19 @@ def test_twins_are_resampled_together_in_the_change_of_delta_ir() -> None:
     rows = [*responses("a" * 20), *responses("a" * 20, safety="safe")]
     rows += [*responses("ra" * 10, "noise"), *responses("ra" * 10, "noise", "safe")]
     metrics = changes(rows, "noise")
-    assert metrics["change_delta_IR"] == (0.0, 0.0, 0.0, 40)
+    assert metrics["change_delta_IR"] == (0.0, 0.0, 0.0, 40, 20)
     assert metrics["change_DAR_b"].low < -0.6 and metrics["change_DAR_b"].high > -0.4
 
 
 def test_the_bounds_of_the_change_of_delta_ir_by_hand() -> None:
-    # One of two pairs has its benign rendering refused under noise: 0, 1 or 2 of it are drawn.
+    # One of two pairs has its benign rendering refused under noise. The deviations are -1/4 and
+    # 1/4, so SE^2 = 2 (1/16 + 1/16) = 1/4, and t with 1 degree of freedom is 12.706205.
     rows = [*responses("aa"), *responses("aa", safety="safe")]
     rows += [*responses("aa", "noise"), *responses("ra", "noise", "safe")]
-    assert changes(rows, "noise")["change_delta_IR"] == (-0.5, -1.0, 0.0, 4)
+    reach = 12.706205 * 0.5
+    assert changes(rows, "noise")["change_delta_IR"] == pytest.approx(
+        (-0.5, -0.5 - reach, -0.5 + reach, 4, 2), abs=1e-6
+    )
 
 
 def test_only_renderings_judged_both_ways_count() -> None:

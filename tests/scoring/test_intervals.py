@@ -7,8 +7,11 @@ import pytest
 from raising import raises
 
 from calib.scoring.intervals import (
+    Dependence,
     Interval,
     bootstrap_mean,
+    clustered_rate,
+    dependence,
     difference_of_rates,
     mean_of_rates,
     paired_difference,
@@ -38,7 +41,7 @@ def test_wilson_gives_the_published_values(successes, n, low, high) -> None:
 
 def test_wilson_by_hand_at_half_of_four() -> None:
     # z^2 = 3.8415: (0.5 + 3.8415/8 +- 1.96 sqrt(0.25/4 + 3.8415/64)) / (1 + 3.8415/4)
-    assert wilson(2, 4) == pytest.approx((0.5, 0.1500, 0.8500, 4), abs=5e-5)
+    assert wilson(2, 4) == pytest.approx((0.5, 0.1500, 0.8500, 4, 4), abs=5e-5)
 
 
 def test_wilson_is_exact_at_both_ends() -> None:
@@ -47,7 +50,7 @@ def test_wilson_is_exact_at_both_ends() -> None:
 
 
 def test_a_lower_level_gives_the_narrower_interval() -> None:
-    assert wilson(5, 10, level=0.5) == pytest.approx((0.5, 0.3957, 0.6043, 10), abs=5e-5)
+    assert wilson(5, 10, level=0.5) == pytest.approx((0.5, 0.3957, 0.6043, 10, 10), abs=5e-5)
 
 
 def test_no_observations_have_no_interval() -> None:
@@ -72,32 +75,102 @@ def test_no_observations_have_no_interval() -> None:
 )
 def test_difference_gives_the_published_values(a, b, value, low, high) -> None:
     difference = difference_of_rates(wilson(*a), wilson(*b))
-    assert difference == pytest.approx((value, low, high, a[1] + b[1]), abs=5e-5)
+    n = a[1] + b[1]
+    assert difference == pytest.approx((value, low, high, n, n), abs=5e-5)
 
 
 def test_mean_adds_half_distances_in_quadrature() -> None:
     # Distances 0.3 and 0.4 below, 0.04 and 0.03 above: half of 0.5 and half of 0.05.
     a, b = Interval(0.9, 0.6, 0.94, 10), Interval(0.5, 0.1, 0.53, 30)
-    assert mean_of_rates(a, b) == pytest.approx((0.7, 0.45, 0.725, 40))
+    assert mean_of_rates(a, b)[:4] == pytest.approx((0.7, 0.45, 0.725, 40))
 
 
 def test_difference_subtracts_the_other_side_of_the_second_interval() -> None:
     a, b = Interval(0.9, 0.6, 0.94, 10), Interval(0.5, 0.47, 0.9, 30)
-    assert difference_of_rates(a, b) == pytest.approx((0.4, -0.1, 0.45, 40))
+    assert difference_of_rates(a, b)[:4] == pytest.approx((0.4, -0.1, 0.45, 40))
 
 
-def test_bootstrap_of_two_clusters_by_hand() -> None:
-    # Means of resamples are 0, 1/2 or 1 with probability 1/4, 1/2, 1/4.
-    assert bootstrap_mean([0, 1]) == (0.5, 0.0, 1.0, 2)
+@pytest.mark.parametrize("correlation", [-1.0, -0.5, 0.5, 1.0])
+def test_dependent_rates_add_with_their_correlation(correlation) -> None:
+    a, b = Interval(0.5, 0.4, 0.6, 10, 5), Interval(0.5, 0.3, 0.7, 10, 5)
+    shared = Dependence(correlation, 6)
+    reach = math.sqrt(0.05**2 + 0.1**2 + 2 * correlation * 0.05 * 0.1)
+    assert mean_of_rates(a, b, shared) == pytest.approx((0.5, 0.5 - reach, 0.5 + reach, 20, 6))
+    reach = math.sqrt(0.1**2 + 0.2**2 - 2 * correlation * 0.1 * 0.2)
+    assert difference_of_rates(a, b, shared) == pytest.approx((0, -reach, reach, 20, 6))
 
 
-def test_whole_clusters_are_resampled() -> None:
-    # Two clusters of 50 equal values: still only the means 0, 1/2 and 1.
+def test_rates_of_the_same_clusters_are_correlated() -> None:
+    names = ["a", "a", "b", "b", "c", "c"]
+    assert dependence([1, 1, 0, 0, 1, 0], names, [1, 1, 0, 0, 1, 0], names) == (
+        pytest.approx(1.0), 3,
+    )  # fmt: skip
+    assert dependence([1, 1, 0, 0, 1, 0], names, [0, 0, 1, 1, 0, 1], names)[0] == pytest.approx(-1)
+    assert dependence([1, 0], ["a", "b"], [1, 0], ["c", "d"]) == (0.0, 4)
+    assert dependence([1, 1], ["a", "b"], [1, 0], ["a", "b"]) == (0.0, 2)
+
+
+def test_few_clusters_have_an_interval_of_students_t() -> None:
+    # Values 0 and 1: SE = 0.5, and t with 1 degree of freedom is 12.706205.
+    assert bootstrap_mean([0, 1]) == pytest.approx((0.5, -5.853102, 6.853102, 2, 2), abs=1e-5)
+    # The same two clusters of 50 equal values each.
     values, clusters = [0] * 50 + [1] * 50, ["a"] * 50 + ["b"] * 50
-    assert bootstrap_mean(values, clusters) == (0.5, 0.0, 1.0, 100)
+    assert bootstrap_mean(values, clusters)[:4] == pytest.approx(
+        (0.5, -5.853102, 6.853102, 100), abs=1e-5
+    )
     alone = bootstrap_mean(values)
     assert 0.38 < alone.low < 0.42
     assert 0.58 < alone.high < 0.62
+
+
+def test_bounds_of_a_difference_of_rates_are_at_most_one() -> None:
+    assert paired_difference([1, 1, 0], [0, 0, 0])[1:3] == (pytest.approx(-0.767551), 1.0)
+    assert paired_difference([3, 1], [0, 0]).high > 1
+
+
+def test_a_clustered_rate_has_wilsons_interval_for_the_effective_number() -> None:
+    # Four clusters of 5, with 5, 5, 0 and 0 hits: SE^2 = 4/3 * 4 * (2.5 / 20)^2 = 1/12, so that
+    # 20 responses count as 0.25 * 12 = 3, times (2.093024 / 3.182446)^2 for t.
+    hits = [True] * 10 + [False] * 10
+    clusters = [k // 5 for k in range(20)]
+    effective = 3 * (2.093024 / 3.182446) ** 2
+    z = 1.959964
+    reach = z * math.sqrt(0.25 / effective + z**2 / (4 * effective**2)) / (1 + z**2 / effective)
+    assert clustered_rate(hits, clusters) == pytest.approx(
+        (0.5, 0.5 - reach, 0.5 + reach, 20, 4), abs=1e-5
+    )
+    assert clustered_rate(hits, list(range(20))) == wilson(10, 20)
+    assert clustered_rate([True] * 20, clusters)[:3] == wilson(4, 4)[:3]
+    assert clustered_rate([], []).n == 0
+    # Clusters that vary less than chance do not make the interval narrower than Wilson's.
+    even = clustered_rate([True, False] * 10, [k // 2 for k in range(20)])
+    assert even.low < wilson(10, 20).low
+
+
+@pytest.mark.parametrize(("count", "rate"), [(4, 0.5), (5, 0.8), (6, 0.95), (12, 0.8), (30, 0.6)])
+def test_a_rate_of_few_clusters_has_about_its_nominal_coverage(count, rate) -> None:
+    # Beta-binomial responses, correlated by 0.3 within clusters of 12.
+    rng = np.random.default_rng(count)
+    shape = (1 - 0.3) / 0.3
+    clusters = np.repeat(np.arange(count), 12).tolist()
+    covered = 0
+    for _ in range(250):
+        own = np.repeat(rng.beta(rate * shape, (1 - rate) * shape, count), 12)
+        interval = clustered_rate((rng.random(12 * count) < own).tolist(), clusters)
+        covered += interval.low <= rate <= interval.high
+    assert covered >= 0.9 * 250
+
+
+@pytest.mark.parametrize("count", [3, 6, 9, 20])
+def test_a_difference_of_few_clusters_has_about_its_nominal_coverage(count) -> None:
+    rng = np.random.default_rng(count)
+    clusters = np.repeat(np.arange(count), 6)
+    covered = 0
+    for _ in range(250):
+        change = rng.normal(0.1, 1, count)[clusters] + rng.normal(0, 1, 6 * count)
+        interval = bootstrap_mean(change, clusters.tolist())
+        covered += interval.low <= 0.1 <= interval.high
+    assert covered >= 0.9 * 250
 
 
 def test_groups_of_different_sizes_have_equal_weight() -> None:
@@ -122,7 +195,7 @@ def test_a_paired_difference_has_a_narrower_interval_than_an_unpaired_one() -> N
 
 
 def test_no_change_anywhere_is_exactly_zero() -> None:
-    assert paired_difference([1, 0, 1], [1, 0, 1]) == (0.0, 0.0, 0.0, 3)
+    assert paired_difference([1, 0, 1], [1, 0, 1]) == (0.0, 0.0, 0.0, 3, 3)
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:
@@ -157,6 +230,7 @@ def test_the_bootstrap_has_about_its_nominal_coverage() -> None:
         (lambda: bootstrap_mean([0.1, math.nan]), "not-finite", ["1 of 2"]),
         (lambda: bootstrap_mean([1, 2], clusters=["a"]), "mismatch", [1, 2]),
         (lambda: paired_difference([1, 2], [1]), "mismatch", [1, 2]),
+        (lambda: clustered_rate([True], []), "mismatch", [0, 1]),
     ],
 )
 def test_bad_input_is_refused(call, code, values) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from calib.data.splits import select_for_sra
-from calib.scoring.intervals import bootstrap_mean, wilson
+from calib.scoring.intervals import clustered_rate, wilson
 from calib.scoring.judged import (
     Judged,
     cluster_of,
@@ -41,17 +41,17 @@ def test_variants_of_one_prompt_are_resampled_together() -> None:
     # Each prompt is refused or answered in all three variants: ten observations, not thirty.
     rows = responses("rrraaa" * 5, [str(k // 3) for k in range(30)])
     share = share_of(rows, "unsafe", {"refusal"})
-    assert share == bootstrap_mean(
+    assert share == clustered_rate(
         [row.label == "refusal" for row in rows], [cluster_of(row) for row in rows]
     )
-    assert (share.value, share.n) == (0.5, 30)
+    assert (share.value, share.n, share.clusters) == (0.5, 30, 10)
     assert share.high - share.low > 1.3 * (wilson(15, 30).high - wilson(15, 30).low)
 
 
 @pytest.mark.parametrize(("labels", "right"), [("r" * 12, 4), ("a" * 12, 0)])
 def test_all_right_or_all_wrong_has_wilsons_interval_over_clusters(labels, right) -> None:
     share = share_of(responses(labels, "aaabbbcccddd"), "unsafe", {"refusal"})
-    assert share == wilson(right, 4)._replace(n=12)
+    assert share == wilson(right, 4)._replace(n=12, clusters=4)
 
 
 @pytest.mark.parametrize("pairs", ["aaaa", "aabb"])

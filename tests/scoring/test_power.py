@@ -7,38 +7,40 @@ import pytest
 from raising import raises
 
 from calib.scoring.intervals import paired_difference
-from calib.scoring.power import detectable_difference, pairs_needed, power_note, spread_of
+from calib.scoring.power import clusters_needed, detectable_difference, power_note, spread_of
 from calib.scoring.significance import paired_p_value
 
 
 def test_textbook_values():
-    # (1.959964 + 0.841621)^2 = 7.848880
-    assert pairs_needed(1, 1) == 8
-    assert pairs_needed(1, 0.1) == 785
-    assert pairs_needed(0.5, -0.05) == 785
-    assert pairs_needed(1, 0.1, power=0.9) == 1051  # (1.959964 + 1.281552)^2 = 10.507424
-    assert pairs_needed(1, 0.1, level=0.99) == 1168  # (2.575829 + 0.841621)^2 = 11.678965
-    assert pairs_needed(0, 0.1) == 2
-    assert detectable_difference(1, 785) == pytest.approx(0.1, abs=1e-4)
-    assert detectable_difference(0.5, 100) == pytest.approx(2.801585 * 0.05, abs=1e-6)
-    assert detectable_difference(1, 100, power=0.5) == pytest.approx(0.1959964, abs=1e-6)
+    # With the quantiles of the normal distribution, (1.959964 + 0.841621)^2 = 7.848880; those of t
+    # need two or three clusters more.
+    assert clusters_needed(1, 1) == 10
+    assert clusters_needed(1, 0.1) == 785 + 2
+    assert clusters_needed(0.5, -0.05) == 785 + 2
+    assert clusters_needed(1, 0.1, power=0.9) == 1051 + 2  # (1.959964 + 1.281552)^2 = 10.507424
+    assert clusters_needed(1, 0.1, level=0.99) == 1168 + 3  # (2.575829 + 0.841621)^2 = 11.678965
+    assert clusters_needed(0, 0.1) == 2
+    assert detectable_difference(1, 787) == pytest.approx(0.1, abs=1e-4)
+    # t tables, 99 degrees of freedom: 1.984217 and 0.845267; 4 degrees: 2.776445.
+    assert detectable_difference(0.5, 100) == pytest.approx(2.829484 * 0.05, abs=1e-6)
+    assert detectable_difference(1, 5, power=0.5) == pytest.approx(2.776445 / 5**0.5, abs=1e-6)
 
 
 def test_bad_input_is_refused():
     with raises("invalid-value", 0):
-        pairs_needed(1, 0)
+        clusters_needed(1, 0)
     with raises("invalid-value", "nan"):
-        pairs_needed(1, math.nan)
+        clusters_needed(1, math.nan)
     with raises("invalid-value", "nan"):
-        pairs_needed(math.nan, 0.1)
+        clusters_needed(math.nan, 0.1)
     with raises("invalid-value", -1):
         detectable_difference(-1, 10)
     with raises("too-few", 0):
         detectable_difference(1, 0)
     with raises("invalid-value", "power", 1):
-        pairs_needed(1, 0.1, power=1)
+        clusters_needed(1, 0.1, power=1)
     with raises("invalid-value", "level", 95):
-        pairs_needed(1, 0.1, level=95)
+        clusters_needed(1, 0.1, level=95)
 
 
 def test_the_spread_of_single_values_is_their_standard_deviation():
@@ -88,7 +90,7 @@ def test_a_change_of_the_planned_size_is_detected_with_the_stated_power():
     rng = np.random.default_rng(11)
     spread = spread_of(*changes(rng, 20_000, 0.1, False))
     difference = paired_difference(*changes(rng, 20_000, 0.1, False)[:2], resamples=2).value
-    pairs = pairs_needed(spread, difference)
+    pairs = clusters_needed(spread, difference)
     runs = 250
     # Each query is its own cluster, so there are half as many of each kind.
     detected = sum(
@@ -105,16 +107,16 @@ def test_the_note():
     note = power_note(a, b)
     spread = spread_of(a, b)
     detectable = 100 * detectable_difference(spread, 212)
-    values = ("212 pairs", f"{detectable:.1f} points", "80%", "5 points")
-    assert all(value in note for value in (*values, f"{pairs_needed(spread, 0.05):,} pairs"))
-    assert "13.6 points" in note and "1,578 pairs" in note  # spread 0.709
+    values = ("212 independent clusters", f"{detectable:.1f} points", "80%", "5 points")
+    assert all(value in note for value in (*values, f"{clusters_needed(spread, 0.05):,} clusters"))
+    assert "13.7 points" in note and "1,580 clusters" in note  # spread 0.709
     pairs = [k // 2 for k in range(212)]
-    assert power_note(a, b, pairs).startswith("106 pairs:")
+    assert power_note(a, b, pairs).startswith("106 independent clusters:")
 
 
 def test_the_note_has_no_numbers_if_power_cannot_be_estimated():
     for note, count in (
-        (power_note([1], [0]), "1 pair:"),
-        (power_note([1, 1], [0, 0]), "2 pairs:"),
+        (power_note([1], [0]), "1 independent cluster:"),
+        (power_note([1, 1], [0, 0]), "2 independent clusters:"),
     ):
         assert note.startswith(count) and "points" not in note and "%" not in note

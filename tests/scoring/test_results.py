@@ -15,7 +15,7 @@ from calib.scoring.results import (
     write_results,
 )
 
-RESULT = Result("steer", 3, -1.5, "test", "all", "all", "all", "SRA", 2 / 3, 0.5, 0.75, 9)
+RESULT = Result("steer", 3, -1.5, "test", "all", "all", "all", "SRA", 2 / 3, 0.5, 0.75, 9, 4)
 
 
 def test_the_results_file_is_plain_and_byte_stable(tmp_path) -> None:
@@ -23,9 +23,10 @@ def test_the_results_file_is_plain_and_byte_stable(tmp_path) -> None:
     baseline = replace(RESULT, method=BASELINE, layer=None, strength=-0.0, value=-1e-9)
     write_results(path, "run 1", "mini", [RESULT, replace(baseline, low=math.nan)])
     assert path.read_bytes() == (
-        b"run,model,method,layer,strength,split,dataset,variant,category,metric,value,low,high,n\n"
-        b"run 1,mini,steer,3,-1.5,test,all,all,all,SRA,0.666667,0.500000,0.750000,9\n"
-        b"run 1,mini,none,,0.0,test,all,all,all,SRA,0.000000,,0.750000,9\n"
+        b"run,model,method,layer,strength,split,dataset,variant,category,metric,value,low,high,n,"
+        b"clusters\n"
+        b"run 1,mini,steer,3,-1.5,test,all,all,all,SRA,0.666667,0.500000,0.750000,9,4\n"
+        b"run 1,mini,none,,0.0,test,all,all,all,SRA,0.000000,,0.750000,9,4\n"
     )
     assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
 
@@ -35,6 +36,15 @@ def test_results_survive_a_round_trip(tmp_path) -> None:
     exact = replace(RESULT, value=0.5, category='a "b", c\nd', variant="e\rf")
     write_results(path, "r", "m", [exact])
     assert read_results(path) == [RunResults("r", "m", [exact])]
+
+
+def test_a_file_without_the_number_of_clusters_is_read(tmp_path) -> None:
+    path = tmp_path / "results.csv"
+    exact = replace(RESULT, value=0.5)
+    write_results(path, "r", "m", [exact])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    assert read_results(path)[0].results == [replace(exact, clusters=None)]
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "'=x", "'tis"])

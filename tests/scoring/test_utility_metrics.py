@@ -35,12 +35,12 @@ def test_a_picture_counts_if_all_its_questions_are_right():
         row("7", "s", True),
         row("8", "s", True),
     ]
-    value, low, high, n = accuracy_plus(rows)
-    assert (value, n) == (0.5, 4)
+    value, low, high, n, clusters = accuracy_plus(rows)
+    assert (value, n, clusters) == (0.5, 4, 4)
     # Wilson 1927 for 2 of 4: (0.5 +- 1.96 sqrt(0.25 / 4 + 1.96^2 / 64) ...) / (1 + 1.96^2 / 4)
     assert math.isclose(low, 0.15004, abs_tol=1e-4)
     assert math.isclose(high, 0.84996, abs_tol=1e-4)
-    assert accuracy_plus(rows[::-1]) == (value, low, high, n)
+    assert accuracy_plus(rows[::-1]) == (value, low, high, n, clusters)
 
 
 def test_a_picture_with_an_unjudged_question_does_not_count():

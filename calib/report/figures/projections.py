@@ -168,7 +168,7 @@ def _edges(along: Array) -> Array:
 def _misplaced(name: str, side: Side, along: Array) -> tuple[str, str]:
     """Describe a side with its n, and the share of it that lies on the wrong side of 0."""
     wrong = int((along < 0).sum() if side == "positive" else (along > 0).sum())
-    value, low, high, n = wilson(wrong, len(along))
+    value, low, high, n, _ = wilson(wrong, len(along))
     where = "below" if side == "positive" else "above"
     share = f"{100 * value:.0f}% ({100 * low:.0f} to {100 * high:.0f}) {where} 0"
     return f"{name}, n = {n}:", share

@@ -1,28 +1,26 @@
 """Metrics of questions with one right answer (utility and knowledge), and the KL of calibration."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
-from calib.scoring.intervals import NO_DATA, Interval, bootstrap_mean, wilson
+from calib.scoring.intervals import NO_DATA, Interval, bootstrap_mean, clustered_rate
 from calib.scoring.judged import Judged, cluster_of, is_judged, rate_of
 from calib.scoring.metrics import Metric, Slice
 
 
 def accuracy_plus(rows: Sequence[Judged]) -> Interval:
-    """Share of pictures all of whose questions are answered right, with Wilson's interval.
+    """Share of pictures all of whose questions are answered right, with a clustered interval.
 
     MME's accuracy+ (Fu et al., arXiv 2306.13394, section 2.2). ``rows`` must hold every question of
     each picture; a picture with an unjudged question is left out. n is the number of pictures; nan
     if n is 0.
     """
-    all_right: dict[str, bool] = {}
-    unjudged: set[str] = set()
+    of_picture: dict[str, list[Judged]] = defaultdict(list)
     for row in rows:
-        picture = cluster_of(row)
-        all_right[picture] = all_right.get(picture, True) and bool(row.correct)
-        if not is_judged(row):
-            unjudged.add(picture)
-    judged = [right for picture, right in all_right.items() if picture not in unjudged]
-    return wilson(sum(judged), len(judged))
+        of_picture[row.pair or row.example_id].append(row)
+    judged = [questions for questions in of_picture.values() if all(map(is_judged, questions))]
+    all_right = [all(row.correct for row in questions) for questions in judged]
+    return clustered_rate(all_right, [cluster_of(questions[0]) for questions in judged])
 
 
 def _accuracy(slice_: Slice) -> Interval:
@@ -42,7 +40,8 @@ def _accuracy_plus(slice_: Slice) -> Interval:
 
 def _mean_kl(slice_: Slice) -> Interval:
     rows = [(row.kl, cluster_of(row)) for row in slice_.rows if row.kl is not None]
-    return bootstrap_mean([kl for kl, _ in rows], [cluster for _, cluster in rows])
+    mean = bootstrap_mean([kl for kl, _ in rows], [cluster for _, cluster in rows])
+    return mean._replace(low=max(0.0, mean.low))
 
 
 METRICS = (

@@ -36,7 +36,7 @@ def test_held_out_examples_at_the_best_layer():
     assert means(axes) == pytest.approx([-0.39, 0.61])
     below, above = int((along + 0.6 < 0).sum()), int((along - 0.4 > 0).sum())
     for side, wrong, where in (("safe", above, "above"), ("unsafe", below, "below")):
-        value, low, high, _ = wilson(wrong, 40)
+        value, low, high = wilson(wrong, 40)[:3]
         share = f"{100 * value:.0f}% ({100 * low:.0f} to {100 * high:.0f}) {where} 0"
         assert f"{side}, n = 40: {share}" in head(axes)
     assert below != above
