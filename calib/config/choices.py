@@ -81,8 +81,8 @@ COMPARISON_PICTURES = ("blank", "noise", "own")
 PROBE_DIRECTIONS = ("mean_shift", "probe_weight")
 """Direction extractors of Internal Activation Revision."""
 
-REVISION_CONTRASTS = ("responses", "safety", "modality")
-"""Contrasts of Internal Activation Revision."""
+SAMPLE_CONTRASTS = ("responses", "safety", "modality")
+"""Contrasts of the methods with method.samples."""
 
 PROMPT_PLACES = ("system", "before", "after")
 

@@ -28,7 +28,7 @@ from calib.config.choices import (
     OPERATORS,
     POSITIONS,
     PROBE_DIRECTIONS,
-    REVISION_CONTRASTS,
+    SAMPLE_CONTRASTS,
     SITES,
 )
 from calib.config.prompts import (
@@ -241,6 +241,17 @@ class Adaptive(Activation):
 
 
 @dataclass
+class Astra(Directed):
+    """Methods that compare an activation with that of answers about harmless pictures."""
+
+    question: str | None = None
+    """Question about the pictures of safe examples, whose answers give the reference activation;
+    null means the one in texts."""
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Default texts by checkpoint; "any" is for all others."""
+
+
+@dataclass
 class Nullspace(Directed):
     null_share: float = 0.6
     """Share of the directions that may be edited: those in which safe activations vary least."""
@@ -254,23 +265,35 @@ class Nullspace(Directed):
 
 
 @dataclass
-class Revision(Activation):
-    """Internal Activation Revision."""
+class Sampled(Activation):
+    """Methods that are fitted to contrastive samples."""
 
     samples: str = "responses"
     """Contrastive samples: responses (refusals and answers to one query), safety (unsafe and safe
     queries), modality (with and without the picture)."""
-    extractor: str = "mean_shift"
-    """Source of the direction. mean_shift: mass-mean shift; probe_weight: weights of a logistic
-    probe."""
-    heads: int = 8
-    """Number of attention heads to edit, those with the best probes (iar_head)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("method.samples", self.samples, REVISION_CONTRASTS)
+        one_of("method.samples", self.samples, SAMPLE_CONTRASTS)
+
+
+@dataclass
+class Revision(Sampled):
+    """Internal Activation Revision."""
+
+    extractor: str = "mean_shift"
+    """Source of the direction. mean_shift: mass-mean shift; probe_weight: weights of a logistic
+    probe."""
+    heads: int | None = None
+    """Number of attention heads to edit, those with the best probes (iar_head). null means 48, or
+    4.7 % of the heads of method.layers where these are fewer than 1024: the share of
+    inference-time intervention, 48 of 1024."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("method.extractor", self.extractor, PROBE_DIRECTIONS)
-        at_least_one("method.heads", self.heads)
+        if self.heads is not None:
+            at_least_one("method.heads", self.heads)
 
 
 @dataclass
@@ -280,7 +303,11 @@ class Captioned(Activation):
     captions: str | None = None
     """CSV or JSONL file with columns id and caption; null has the model write the captions."""
     question: str | None = None
-    """Wording of the request for a caption; null means the one in texts."""
+    """Wording of the request for a caption, where {query} is the example's query; null means the
+    one in texts."""
+    captioned: str | None = None
+    """Wording of a query whose picture is replaced by its caption, with {query} and {caption}; null
+    means the one in texts."""
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
     """Default texts by checkpoint; "any" is for all others."""
 
@@ -307,6 +334,10 @@ class Modality(Activation):
 class Subspace(Activation):
     rank: int = 3
     """Number of directions that span the safety subspace."""
+    text_only: bool = True
+    """Read the safety subspace from queries without their pictures, of the pairs whose queries
+    differ. Where all pairs have equal queries, and differ in their pictures only, the pictures are
+    shown whatever this setting."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -329,8 +360,10 @@ METHODS: dict[str, type[MethodConfig]] = {
     "ablation": Ablation,
     "surgical": Surgical,
     "scans": Scans,
+    "astra": Astra,
     "adaptive": Adaptive,
     "nullspace": Nullspace,
+    "sampled": Sampled,
     "revision": Revision,
     "captioned": Captioned,
     "modality": Modality,

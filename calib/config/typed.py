@@ -24,7 +24,11 @@ RENAMED = {
 """Former names of settings and the present ones. They still work on the command line, and in the
 folders of runs made before."""
 
-ADDED: dict[str, Any] = {"method.first_layers": None}
+ADDED: dict[str, Any] = {
+    "method.first_layers": None,
+    "method.captioned": "{caption} {query}",
+    "method.text_only": False,
+}
 """Settings of methods that are newer than the first version, and the value that runs made before
 them behave as. The settings of such a run are completed with these, and digests leave them out."""
 

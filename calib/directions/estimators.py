@@ -61,12 +61,20 @@ def unit_differences(samples: Samples, estimator: str) -> torch.Tensor:
     return differences / lengths.where(lengths > 0, 1.0)
 
 
-def _mean_of_groups(activations: torch.Tensor, groups: Sequence[str]) -> torch.Tensor:
-    """Mean of the groups' means. # [examples, layers, width] -> [layers, width] float64"""
+def group_means(activations: torch.Tensor, groups: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Mean activation of each pair or query, in the order of the first examples.
+
+    # [examples, layers, width] -> [layers, width] float64 each
+    """
     rows: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         rows.setdefault(group, []).append(row)
-    return torch.stack([activations[indices].double().mean(0) for indices in rows.values()]).mean(0)
+    return {group: activations[indices].double().mean(0) for group, indices in rows.items()}
+
+
+def _mean_of_groups(activations: torch.Tensor, groups: Sequence[str]) -> torch.Tensor:
+    """Mean of the groups' means. # [examples, layers, width] -> [layers, width] float64"""
+    return torch.stack(list(group_means(activations, groups).values())).mean(0)
 
 
 def logistic_probe(samples: Samples) -> Fit:

@@ -105,3 +105,17 @@ def fit_along(
         basis=basis.float(),
         readers=None if readers is None else readers.float(),
     )
+
+
+def require_length(vectors: torch.Tensor, layers: Sequence[int], meaning: str, remedy: str) -> None:
+    """Raise CalibError (no-solution) if the vector of a layer has length 0.
+
+    ``meaning`` says what the vector is the difference of. # [layers, width]
+    """
+    lengths = vectors.norm(dim=-1)
+    if (lengths == 0).any():
+        raise CalibError(
+            "no-solution",
+            f"{meaning} has length 0 at layer {layers[int((lengths == 0).int().argmax())]}, so "
+            f"there is no direction to edit along. {remedy}",
+        )

@@ -14,7 +14,7 @@ from PIL import Image
 from calib.config.method import Captioned
 from calib.data.example import Example, Picture
 from calib.interventions.fitting import ExampleCache, Fitting
-from calib.interventions.prompting import prompt_text
+from calib.interventions.prompting import fill, prompt_text
 from calib.util.errors import CalibError
 
 
@@ -47,11 +47,6 @@ def _noise(original: Picture) -> Image.Image:
 PICTURES = {"blank": _blank, "noise": _noise}
 
 
-def replace_picture(example: Example, caption: str) -> Example:
-    """The example without its picture, and with the caption in front of its query."""
-    return replace(example, query=f"{caption} {example.query}", picture=None)
-
-
 class Captions:
     """Captions of examples, from a file or written by the model itself."""
 
@@ -59,6 +54,7 @@ class Captions:
         self.fitting = fitting
         self.from_file = read_captions(config.captions) if config.captions else None
         self.question = "" if self.from_file else prompt_text(config, fitting.vlm, "question")
+        self.captioned = prompt_text(config, fitting.vlm, "captioned")
         # By id(); the original example is stored too, so that its id() is not reused.
         self._captioned: dict[int, tuple[Example, Example]] = {}
 
@@ -76,11 +72,15 @@ class Captions:
         if self.from_file is not None:
             captions = [self.from_file[example.id] for example in uncaptioned]
         else:
-            questions = [replace(example, query=self.question) for example in uncaptioned]
+            questions = [
+                replace(example, query=fill(self.question, query=example.query))
+                for example in uncaptioned
+            ]
             answers = self.fitting.baseline_answers(questions, "caption", False)
             captions = [answer.text for answer in answers]
         for example, caption in zip(uncaptioned, captions, strict=True):
-            self._captioned[id(example)] = (example, replace_picture(example, caption))
+            query = fill(self.captioned, query=example.query, caption=caption)
+            self._captioned[id(example)] = (example, replace(example, query=query, picture=None))
         return [self._captioned.get(id(example), (example, example))[1] for example in examples]
 
 

@@ -1,5 +1,6 @@
 """Texts of prompt-based methods, and their place in the prompt."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,14 @@ def prompt_text(config: Any, vlm: AnyModel, name: str = "text") -> str:
         f"method={config.name} has no default text for this model. "
         f'Give one with method.{name}="...".',
     )
+
+
+def fill(text: str, **values: str) -> str:
+    """The text with ``{name}`` replaced by the value of that name.
+
+    Unlike str.format, this leaves unknown names and braces inside of the values as they are.
+    """
+    return re.sub(r"\{(\w+)\}", lambda field: values.get(field[1], field[0]), text)
 
 
 def check_prompt_strengths(config: Prompting) -> None:

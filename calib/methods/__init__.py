@@ -20,6 +20,7 @@ configurations that cannot work before anything is generated,
 
 import importlib
 import pkgutil
+import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,4 +60,14 @@ def _module(config: MethodConfig) -> Any:
             f"There is no file calib/methods/{name}.py for method={name}."
             f"{did_you_mean(name, names())} Choose from none, {', '.join(names())}.",
         )
-    return importlib.import_module(f"{__name__}.{name}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    kind = typing.get_type_hints(module.method).get("config", MethodConfig)
+    if not isinstance(config, kind):
+        raise CalibError(
+            "mismatch",
+            f"method={config.name} has the settings of {type(config).__name__}, and "
+            f"calib/methods/{name}.py takes those of {kind.__name__}. For a run of an earlier "
+            "version, run the sweep again with another out=FOLDER; for a method of your own, name "
+            "its schema in conf/method.",
+        )
+    return module

@@ -4,9 +4,19 @@ arXiv 2410.09047, section 4).
     Delta_l = h_l(query, picture) - h_l(query)                                              [width]
     h_l  <-  h_l - strength x Delta_l                at the last prompt token
 
-The picture in Delta is blank, noise, or the example's own. Delta is the mean over the train
-examples that have a picture, or computed for each example. Examples without a picture are not
-edited. Strength 1 removes the whole shift.
+Strength is the paper's alpha: 1 removes the whole shift. Examples without a picture are not edited.
+
+Authors: Delta is the mean over a fifth of VLSafe, with a blank or a noise picture (dataset level),
+or that of the input itself (sample level); alpha is about 1. No code is public; we know the paper
+from notes, which give neither the layers nor the tokens at which the shift is removed.
+
+Here: the mean over the train examples that have a picture, safe and unsafe, with a blank picture
+(method.picture); method.per_example=true measures the shift of each input. It is removed at the
+last prompt token, in the middle half of the layers. A shift of length 0 is an error.
+
+Supervised: no (the shift needs no labels).
+
+Searched: the strength, both signs, and the first edited layer where method.first_layers is given.
 """
 
 from collections.abc import Sequence
@@ -15,6 +25,7 @@ import torch
 
 from calib.config.method import Modality
 from calib.data.example import Example
+from calib.directions.samples import require_length
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
@@ -40,7 +51,8 @@ def check(config: Modality, vlm: VLM, examples: Sequence[Example]) -> None:
 def method(fitting: Fitting, config: Modality) -> Method:
     """One shift per layer: the mean over the train pairs, or of each example.
 
-    Raises CalibError (too-few) if the mean is to be used and no train pair has pictures.
+    Raises CalibError if the mean is to be used and no train pair has pictures (too-few), or if
+    pictures have no effect at a layer (no-solution).
     """
     grid = fitting.layer_grid(config)
     with_picture, without_picture = picture_variant(config.picture), picture_variant("none")
@@ -60,6 +72,13 @@ def method(fitting: Fitting, config: Modality) -> Method:
         )
 
     mean_shift = None if config.per_example else shifts(pictured).mean(0)  # [layers, width]
+    if mean_shift is not None:
+        require_length(
+            mean_shift,
+            grid.band,
+            f"method={config.name}: the mean effect of a picture",
+            "Choose other method.layers.",
+        )
 
     def edits(shift: torch.Tensor, layer: int | None, strength: float) -> Edits:
         added = dict(zip(grid.band, -strength * shift, strict=True))

@@ -10,7 +10,6 @@ Without a picture, step 3 is skipped and step 4 adds only its closing instructio
 with the steps, 0 without them. The texts are ours (conf/method/ecso.yaml).
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -19,7 +18,7 @@ from calib.config.prompts import PromptFlowMethod
 from calib.data.example import Example, words_of
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Intervention, Method
-from calib.interventions.prompting import PROMPT_AXIS, check_prompt_strengths, prompt_text
+from calib.interventions.prompting import PROMPT_AXIS, check_prompt_strengths, fill, prompt_text
 from calib.models.load import AnyModel
 
 NO_CAPTION = "nothing, there is none."
@@ -71,6 +70,4 @@ class EyesClosed:
 
     @staticmethod
     def _fill(text: str, example: Example, **values: str) -> str:
-        # Unlike str.format, this leaves braces inside of the values as they are.
-        known = {"query": example.query, **values}
-        return re.sub(r"\{(\w+)\}", lambda field: known.get(field[1], field[0]), text)
+        return fill(text, **{"query": example.query, **values})

@@ -6,15 +6,26 @@
 x_head [head width] is a head's output before the attention's output projection; theta_head and
 sigma_head are computed as in iar_layer, for each head. Strength is in standard deviations.
 
-The authors released no code: this follows the paper's description, and the recipe of inference-time
-intervention (arXiv 2306.03341, section 3).
+Authors: as in iar_layer; we do not know how many heads the paper edits. Inference-time intervention
+(ITI, arXiv 2306.03341, section 3), on which it builds, edits the best 48 of the 1,024 heads of a 7B
+model by strength 15 at the last token of every step.
+
+Here: K is 48, or the same share of the heads of a model that has fewer than 1,024 of them: 1 of the
+24 heads of mini-internvl (method.heads). Heads of equal accuracy are ranked by the probe's loss.
+The probe is fitted on train and ranked on validation; sigma is that of the train samples.
+
+Supervised: yes (labels of the samples: refusals and answers, or unsafe and safe queries).
+
+Searched: the strength, both signs.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from calib.config.choices import Split
 from calib.config.method import Revision
@@ -27,6 +38,9 @@ from calib.interventions.intervention import Intervention, Method
 from calib.methods.iar_layer import AXIS, deviations, revision_vectors
 from calib.models.load import VLM
 from calib.util.errors import CalibError
+
+ITI_HEADS, ITI_AVAILABLE = 48, 1024
+"""Heads that inference-time intervention edits, of those of its 7B model (arXiv 2306.03341)."""
 
 
 def check(config: Revision, vlm: VLM, examples: Sequence[Example]) -> None:
@@ -62,8 +76,9 @@ def method(fitting: Fitting, config: Revision) -> Method:
             "other method.samples.",
         )
     train, validation = head_samples("train"), head_samples("validation")
-    accuracy = probe_accuracy(train, validation)  # [layers x heads]
-    best = sorted(range(len(accuracy)), key=lambda head: -accuracy[head])[: config.heads]
+    scores = probe_scores(train, validation)  # of [layers x heads]
+    count = config.heads or default_head_count(len(scores))
+    best = sorted(range(len(scores)), key=lambda head: scores[head], reverse=True)[:count]
     vectors = revision_vectors(train, config)  # [layers x heads, head width]
     scaled = vectors * deviations(train, vectors)[:, None]
     added = {layer: torch.zeros(head_count, scaled.shape[-1]) for layer in layers}
@@ -80,7 +95,7 @@ def method(fitting: Fitting, config: Revision) -> Method:
     names = ", ".join(f"{layers[head // head_count]}.{head % head_count}" for head in best)
     note = (
         f"{config.name}: heads (layer.head) {names}; probe accuracy on validation "
-        f"{accuracy[best[-1]]:.2f} to {accuracy[best[0]]:.2f}"
+        f"{scores[best[-1]][0]:.2f} to {scores[best[0]][0]:.2f}"
     )
     return Method(config.name, AXIS, [None], intervention, notes=[note])
 
@@ -97,14 +112,28 @@ def split_heads(samples: Samples, head_count: int) -> Samples:
     return replace(samples, positive=split(samples.positive), negative=split(samples.negative))
 
 
-def probe_accuracy(train: Samples, validation: Samples) -> Sequence[float]:
-    """Balanced accuracy on validation of a logistic probe of each head. # [layers x heads]"""
-    accuracies = []
+def default_head_count(available: int) -> int:
+    """The number of heads that ITI edits, or the same share of fewer heads; at least 1."""
+    return min(ITI_HEADS, max(1, round(available * ITI_HEADS / ITI_AVAILABLE)))
+
+
+def probe_scores(train: Samples, validation: Samples) -> list[tuple[float, float]]:
+    """Balanced accuracy and negated log loss on validation of each head's logistic probe.
+
+    # of [layers x heads]
+    """
+    scores = []
+    labels = [1] * len(train.positive) + [0] * len(train.negative)
+    held_out = [1] * len(validation.positive) + [0] * len(validation.negative)
     for head in range(train.positive.shape[1]):
-        rows = torch.cat([train.positive[:, head], train.negative[:, head]]).double().numpy()
-        labels = [1] * len(train.positive) + [0] * len(train.negative)
-        probe = LogisticRegression(max_iter=1000, class_weight="balanced").fit(rows, labels)
-        sides = ((validation.positive, 1), (validation.negative, 0))
-        correct = [probe.predict(side[:, head].double().numpy()) == label for side, label in sides]
-        accuracies.append(float(sum(side.mean() for side in correct) / 2))
-    return accuracies
+        probe = LogisticRegression(max_iter=1000, class_weight="balanced")
+        probe.fit(_rows(train, head), labels)
+        probabilities = probe.predict_proba(_rows(validation, head))[:, 1]
+        accuracy = balanced_accuracy_score(held_out, probabilities > 0.5)
+        scores.append((float(accuracy), -float(log_loss(held_out, probabilities))))
+    return scores
+
+
+def _rows(samples: Samples, head: int) -> np.ndarray:
+    """Activations of one head on both sides. # [examples, head width] float64"""
+    return torch.cat([samples.positive[:, head], samples.negative[:, head]]).double().numpy()

@@ -5,12 +5,21 @@
     h_l  <-  h_l + strength x sigma_l x theta_l        at every generated token
 
 The revision vector is the mass-mean shift between contrastive samples, or the weights of a logistic
-probe. The samples are refusals and answers to one query, unsafe and safe queries, or queries with
-and without their picture (theta_l then points towards the text alone). Strength is in standard
-deviations.
+probe. Strength is in standard deviations.
 
-The authors released no code: this follows the paper's description, and the recipe of inference-time
-intervention (arXiv 2306.03341, section 3), which the paper builds on.
+Authors: contrastive samples of three kinds, two ways to extract the vector (ours are those of
+inference-time intervention, ITI, arXiv 2306.03341, section 3, on which the paper builds), added at
+every generated token. The best variant is that of several responses per query with the mass-mean
+shift, at heads (iar_head). No code is public, and we do not know the strengths and layers.
+
+Here: samples are refusals and answers to one unsafe query, unsafe and safe queries, or queries with
+and without their picture (theta_l then points towards the text alone); method.samples. They are
+read at the last token, and the edit starts at the last prompt token, which gives the first
+response token. Unlike ITI's, the probe is fitted to activations of one scale.
+
+Supervised: yes (labels of the samples: refusals and answers, or unsafe and safe queries).
+
+Searched: the layer, and the strength with both signs.
 """
 
 import torch

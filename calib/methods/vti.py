@@ -1,56 +1,91 @@
 """Visual and textual intervention, in the text decoder (VTI, arXiv 2410.15778, section 4).
 
-    direction_l = unit(mean of the differences + their first principal component)           [width]
-    h_l  <-  |h_l| (h_l / |h_l| + strength x direction_l) / |h_l / |h_l| + strength x direction_l|
+    D    differences of two responses to a query, layers side by side    [queries, layers x width]
+    v  = mean of D + first principal component of D, which has length 1          [layers x width]
+    v_l  the part of v that belongs to layer l, at unit length                            [width]
+    m_l  <-  |m_l| (m_l / |m_l| + strength x v_l) / |m_l / |m_l| + strength x v_l|
 
-at all layers and tokens; the edit keeps norms. Strength is a share of the activation's norm (the
-paper's 0.1 x lambda).
+at all layers and tokens, where m_l is the output of layer l's MLP: the edit keeps its norm.
+Strength is a share of that norm, 0.1 x alpha in the authors' code.
 
-The paper steers away from hallucinated answers; here the differences are those of safety pairs. Its
-intervention in the vision encoder is left out, because this engine computes picture features once
-for all settings.
+Authors: the responses are a truthful and a hallucinated caption of one picture, read at their last
+token from the residual stream, the embeddings included. The component's sign makes its largest
+score positive. v_l is turned into the output of every MLP at every token, with strength 0.08
+(alpha 0.8) in the decoder. A second direction, of masked against whole pictures, edits the vision
+encoder.
+
+Here: the responses are the model's refusals and answers to one unsafe query (method.samples),
+averaged where there are several. The embeddings are left out, which differ by the last word only.
+The intervention in the vision encoder is left out, because this engine computes picture features
+once for all settings.
+
+Supervised: yes (labels of the samples: refusals and answers, or unsafe and safe queries).
+
+Searched: the strength, both signs, and the first edited layer where method.first_layers is given.
 """
 
 import torch
-from sklearn.decomposition import PCA
 
-from calib.config.method import Activation
+from calib.config.method import Sampled
+from calib.directions.estimators import group_means
+from calib.directions.samples import Samples, require_length
 from calib.engine.operators import AddByNormKeepingNorm
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 
-AXIS = Axis("as a share of the activation's norm", default_scale=0.1)
+AXIS = Axis("as a share of the norm of the MLP's output", default_scale=0.1)
 
 
-def method(fitting: Fitting, config: Activation) -> Method:
-    """One direction per layer, added at all of them."""
+def method(fitting: Fitting, config: Sampled) -> Method:
+    """One direction per layer, added at all of them.
+
+    Raises CalibError (no-solution) if the responses do not differ at a layer.
+    """
+    samples = fitting.samples(config.samples, "train", config.read_positions)
+    directions = vti_directions(query_differences(samples))  # [all layers, width]
+    if config.samples == "modality":
+        directions = -directions
     grid = fitting.layer_grid(config)
-    samples = fitting.samples("safety", "train", config.read_positions, layers=grid.band)
-    vectors = vti_directions(samples.positive - samples.negative)
-    directions = dict(zip(grid.band, vectors, strict=True))
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def addition(number: int) -> AddByNormKeepingNorm:
             return AddByNormKeepingNorm(directions[number], strength)
 
-        return Intervention(edits_at(grid.edited(layer), addition, config.positions))
+        return Intervention(edits_at(grid.edited(layer), addition, config.positions, "mlp"))
 
     return Method(config.name, AXIS, grid.layers, intervention)
 
 
-def vti_directions(differences: torch.Tensor) -> torch.Tensor:
-    """Mean plus first principal component of the pairs' differences, at unit length.
+def query_differences(samples: Samples) -> torch.Tensor:
+    """Mean positive minus mean negative activation of each query.
 
-    The component has the sign of its projection on the mean.
-    # [pairs, layers, width] -> [layers, width]
+    # [queries, layers, width] float64
     """
-    directions = []
-    for layer in range(differences.shape[1]):
-        rows = differences[:, layer].double()
-        mean = rows.mean(0)
-        component = torch.from_numpy(PCA(1, svd_solver="full").fit(rows.numpy()).components_[0])
-        component = component * torch.sign(component @ mean)
-        direction = mean + component
-        directions.append((direction / direction.norm()).float())
-    return torch.stack(directions)
+    positive = group_means(samples.positive, samples.positive_groups)
+    negative = group_means(samples.negative, samples.negative_groups)
+    return torch.stack([positive[query] - negative[query] for query in positive])
+
+
+def vti_directions(differences: torch.Tensor) -> torch.Tensor:
+    """Mean plus first principal component over all layers, then each layer at unit length.
+
+    The component has length 1 over all layers together, and the sign that makes its largest score
+    positive. # [queries, layers, width] -> [layers, width] float32
+
+    Raises CalibError (no-solution) if the differences of a layer are all 0.
+    """
+    rows = differences.double().flatten(1)  # [queries, layers x width]
+    mean = rows.mean(0)
+    component = torch.linalg.svd(rows - mean, full_matrices=False).Vh[0]
+    scores = (rows - mean) @ component  # [queries]
+    component = component * torch.sign(scores[scores.abs().argmax()])
+    directions = (mean + component).unflatten(0, differences.shape[1:])
+    directions[(differences == 0).all(-1).all(0)] = 0.0  # the component has rounding errors there
+    require_length(
+        directions,
+        range(len(directions)),
+        "the difference of the two sides",
+        "Check that the examples differ, or choose other method.samples.",
+    )
+    return (directions / directions.norm(dim=-1, keepdim=True)).float()

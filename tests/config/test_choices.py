@@ -22,7 +22,7 @@ def test_contrasts():
     )
     assert set(fitted._SIDES) == set(choices.CONTRASTS)
     assert set(choices.CONTRASTS_OF_PROMPTS) < set(choices.CONTRASTS)
-    assert set(choices.REVISION_CONTRASTS) < set(choices.CONTRASTS)
+    assert set(choices.SAMPLE_CONTRASTS) < set(choices.CONTRASTS)
 
 
 def test_interventions():

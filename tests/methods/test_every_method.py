@@ -109,6 +109,12 @@ def test_the_docstring_has_formula_source_and_the_meaning_of_strength(option):
     assert f"calib/methods/{option}.py" not in doc
 
 
+def test_settings_of_another_schema_are_refused():
+    """Such as those of a run from before the method had a schema of its own."""
+    with raises("mismatch", "method=vti", "Activation", "Sampled", "calib/methods/vti.py"):
+        methods.check(Activation("vti"), None, [])
+
+
 def test_every_file_has_a_yaml():
     files = {path.stem for path in (CONF.parent / "calib" / "methods").glob("[!_]*.py")}
     assert files == set(METHODS)

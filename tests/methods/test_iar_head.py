@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from calib.config.method import Revision
 from calib.interventions.fitting import Fitting
-from calib.methods.iar_head import method
+from calib.methods.iar_head import default_head_count, method
 
 HEADS, WIDTH = 4, 32  # of each layer of mini-internvl, of each head
 HEADS_EDITED = 5
@@ -25,7 +25,7 @@ def outputs(world, layer, head, split):
 
 @pytest.fixture(scope="module")
 def ranked(world):
-    """Validation accuracy, layer and head of every probe, best first."""
+    """Validation accuracy, negated loss, layer and head of every probe, best first."""
     accuracies = []
     for layer in range(6):
         for head in range(HEADS):
@@ -34,15 +34,17 @@ def ranked(world):
             probe.fit(np.r_[unsafe, safe], [1] * len(unsafe) + [0] * len(safe))
             unsafe, safe = outputs(world, layer, head, "validation")
             right = probe.predict(unsafe).sum() + (1 - probe.predict(safe)).sum()
-            accuracies.append((right / (len(unsafe) + len(safe)), layer, head))
-    return sorted(accuracies, key=lambda entry: -entry[0])
+            likely = np.r_[probe.predict_proba(unsafe)[:, 1], probe.predict_proba(safe)[:, 0]]
+            accuracy = right / (len(unsafe) + len(safe))
+            accuracies.append((accuracy, np.log(likely).mean(), layer, head))
+    return sorted(accuracies, reverse=True)
 
 
 @pytest.mark.parametrize("strength", [-6.0, 10.0])
 def test_the_best_heads_are_moved(world, ranked, strength):
     config = Revision("iar_head", samples="safety", heads=HEADS_EDITED, positions="response")
     moved = {}
-    for _, layer, head in ranked[:HEADS_EDITED]:
+    for *_, layer, head in ranked[:HEADS_EDITED]:
         unsafe, safe = outputs(world, layer, head, "train")
         theta = unit(unsafe.mean(0) - safe.mean(0))
         added = moved.setdefault(layer, np.zeros(HEADS * WIDTH))
@@ -53,21 +55,31 @@ def test_the_best_heads_are_moved(world, ranked, strength):
     ]
     revised = method(world.fitting, config)
     require_same(world, revised.setting(None, strength), world.test_example(), changes)
-    names = ", ".join(f"{layer}.{head}" for _, layer, head in ranked[:HEADS_EDITED])
+    names = ", ".join(f"{layer}.{head}" for *_, layer, head in ranked[:HEADS_EDITED])
     assert f" {names}; " in revised.notes[0]
     best, worst = ranked[0][0], ranked[HEADS_EDITED - 1][0]
     assert f"{worst:.2f}" in revised.notes[0] and f"{best:.2f}" in revised.notes[0]
 
 
 def test_heads_differ_in_accuracy(ranked):
-    """Otherwise the test of their order would be empty."""
+    """Otherwise the tests of their order would be empty."""
     assert ranked[0][0] > ranked[HEADS_EDITED][0] > ranked[-1][0]
+    accuracies = [accuracy for accuracy, *_ in ranked]
+    assert len(set(accuracies)) < len(accuracies), "no two are equal, so the loss ranks none"
 
 
 def test_only_heads_of_chosen_layers(world, ranked):
     config = Revision("iar_head", samples="safety", heads=2, layers=[1, 4])
-    best = [f"{layer}.{head}" for _, layer, head in ranked if layer in (1, 4)][:2]
+    best = [f"{layer}.{head}" for *_, layer, head in ranked if layer in (1, 4)][:2]
     assert f" {', '.join(best)}; " in method(world.fitting, config).notes[0]
+
+
+def test_few_heads_of_a_small_model(world, ranked):
+    """48 of 1,024 heads, and the same share of the 24 heads of mini-internvl."""
+    counts = {1600: 48, 1024: 48, 512: 24, 784: 37, 24: 1, 4: 1}
+    assert {available: default_head_count(available) for available in counts} == counts
+    best = "{2}.{3}".format(*ranked[0])
+    assert f" {best}; " in method(world.fitting, Revision("iar_head", samples="safety")).notes[0]
 
 
 def test_ranking_heads_needs_validation_samples(world, tmp_path):
