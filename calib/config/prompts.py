@@ -31,7 +31,7 @@ class Calibration(MethodConfig):
     """Strengths to try. Their unit is defined by the method; 0 changes nothing."""
     kl: float | None = None
     """Budget in nats, instead of strengths: use the largest strength of each sign whose mean
-    KL(calibrated || base) of the first response token, over utility questions, is at most this."""
+    KL(base || calibrated) of the first response token, over utility questions, is at most this."""
 
     def __post_init__(self) -> None:
         finite("method.strengths", self.strengths)

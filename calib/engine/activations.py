@@ -202,9 +202,9 @@ class ReferenceLogits:
         return self._logits[id(row.reference)].float()
 
 
-def divergence(edited: torch.Tensor, unedited: torch.Tensor) -> torch.Tensor:
-    """KL(edited || unedited) in nats, from logits. # [..., vocabulary] -> [...] float64"""
+def divergence(of: torch.Tensor, against: torch.Tensor) -> torch.Tensor:
+    """KL(of || against) in nats, from logits. # [..., vocabulary] -> [...] float64"""
     # Float64: small divergences are differences of nearly equal numbers.
-    p, q = edited.double().log_softmax(-1), unedited.double().log_softmax(-1)
+    p, q = of.double().log_softmax(-1), against.double().log_softmax(-1)
     # Where both probabilities are 0, the term is 0 x (-inf + inf).
     return (p.exp() * (p - q)).nan_to_num(0.0).sum(-1).clamp(min=0.0)

@@ -140,15 +140,17 @@ class _DecodingLoop:
 def _measure_kl(
     rows: Sequence[DecodingRow], logits: torch.Tensor, references: ReferenceLogits
 ) -> None:
-    """Set each row's KL(edited || unedited) of the first response token, in nats."""
+    """Set each row's KL of the first response token against the unedited prompt, both ways."""
     unedited = {id(row.prompt): k for k, row in enumerate(rows) if not row.edits}
     for row, own in zip(rows, logits, strict=True):
         if row.reference is not None:
-            row.kl = float(divergence(own, references.logits(row).to(own.device)))
+            base = references.logits(row).to(own.device)
         elif row.edits:
-            row.kl = float(divergence(own, logits[unedited[id(row.prompt)]]))
+            base = logits[unedited[id(row.prompt)]]
         else:
-            row.kl = 0.0
+            row.kl = row.kl_base = 0.0
+            continue
+        row.kl, row.kl_base = float(divergence(own, base)), float(divergence(base, own))
 
 
 def _select_rows(state: dict[str, Any], order: torch.Tensor, rows: int) -> dict[str, Any]:

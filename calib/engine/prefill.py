@@ -272,23 +272,26 @@ class PromptGroup:
         position: dict[int, int],
         references: ReferenceLogits,
     ) -> None:
-        """Set each row's KL(edited || unedited) of the first response token, in nats."""
+        """Set each row's KL of the first response token against the unedited prompt, both ways."""
         for key in self._unmeasured_prompts(taken):
             state = prefilled.state_of[position[self.unedited[key]]]
             self.unedited_logits[key] = prefilled.logits[state]
         for k in taken:
-            self.rows[k].kl = 0.0
+            self.rows[k].kl = self.rows[k].kl_base = 0.0
         changed = [k for k in taken if self.rows[k].edits or self.rows[k].reference is not None]
         if not changed:
             return
         device = prefilled.logits.device
         states = torch.tensor([prefilled.state_of[position[k]] for k in changed], device=device)
-        unedited = [
-            self.unedited_logits[id(row.prompt)]
-            if row.reference is None
-            else references.logits(row).to(device)
-            for row in (self.rows[k] for k in changed)
-        ]
-        kl = divergence(prefilled.logits[states], torch.stack(unedited))
-        for k, value in zip(changed, kl.tolist(), strict=True):
-            self.rows[k].kl = value
+        edited = prefilled.logits[states]
+        unedited = torch.stack(
+            [
+                self.unedited_logits[id(row.prompt)]
+                if row.reference is None
+                else references.logits(row).to(device)
+                for row in (self.rows[k] for k in changed)
+            ]
+        )
+        both = divergence(edited, unedited).tolist(), divergence(unedited, edited).tolist()
+        for k, kl, kl_base in zip(changed, *both, strict=True):
+            self.rows[k].kl, self.rows[k].kl_base = kl, kl_base

@@ -87,6 +87,8 @@ class Response:
     remote: Mapping[str, Any] | None = None
     """Metadata returned by an endpoint, under the names used in rows.jsonl; None for a local
     model."""
+    kl_base: float | None = None
+    """KL(unedited || edited) of the first response token in nats; None if not measured."""
 
 
 @dataclass
@@ -106,6 +108,8 @@ class DecodingRow:
     generator: torch.Generator | None = None
     tokens: list[int] = field(default_factory=list)
     kl: float | None = None
+    kl_base: float | None = None
+    """See ``Response.kl`` and ``Response.kl_base``."""
     finish: str | None = None
     """None while decoding, then as in ``Response``."""
 

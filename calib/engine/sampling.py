@@ -145,7 +145,7 @@ class Stopping:
         """The response of a row that has ended."""
         assert row.finish is not None
         tokens = tuple(token for token in row.tokens if token >= 0)
-        return Response(self._text(tokens), tokens, row.finish, row.kl)
+        return Response(self._text(tokens), tokens, row.finish, row.kl, kl_base=row.kl_base)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return self.vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()

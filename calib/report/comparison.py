@@ -18,7 +18,7 @@ from calib.report.sentences import (
     search_sentences,
 )
 from calib.report.terminal_tables import file_list
-from calib.report.verdict import mean_kl
+from calib.report.verdict import KL_DIRECTIONS, kl_metric, mean_kl
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -44,7 +44,8 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     the table are the best method, the methods by verdict and losses. Lines have at most 100 columns
     unless a path in ``files`` is longer.
     """
-    kl, baseline = mean_kl(run.results), run.baseline
+    metric, baseline = kl_metric(run.results), run.baseline
+    kl = mean_kl(run.results, metric)
     ranked = rank_methods(run)
     lines = ["", *warning_lines(run)]
     lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
@@ -75,7 +76,8 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
         f"{counts}. * changes only the prompt. Rates in percent, changes of SRA in points. "
         f"p (Holm): sign-flipping test of whole pairs, adjusted for {tests} tested. "
         "rank: its 95% interval, by a bootstrap of all methods together. "
-        "KL: mean of the first response token over utility questions, in nats."
+        f"KL: {KL_DIRECTIONS[metric]} of the first response token, mean over utility questions, in "
+        "nats."
     )
     lines += ["", *textwrap.wrap(legend, WIDTH)]
     lines += textwrap.wrap(chance_sentence(ranked), WIDTH)

@@ -201,10 +201,17 @@ def kept_baseline(run: Run) -> OperatingPoint:
     return OperatingPoint(run.baseline, run.baseline, 0.01, run.baseline.utility is not None)
 
 
-def mean_kl(results: Sequence[Result]) -> dict[SettingKey, float]:
-    """Return the mean KL over utility questions on test, in nats, by setting."""
-    return {
-        r.key: r.value
-        for r in results
-        if (r.split, r.dataset, r.variant, r.metric) == (REPORTED_SPLIT, "utility", ALL, "KL")
-    }
+KL_DIRECTIONS = {"KL_base": "KL(base ‖ calibrated)", "KL": "KL(calibrated ‖ base)"}
+"""The metrics of KL, the preferred one first, with their direction; older runs lack the first."""
+
+
+def kl_metric(results: Sequence[Result]) -> str:
+    """Return the name of the metric of KL that is shown for some results."""
+    measured = {r.metric for r in results if r.n}
+    return next((metric for metric in KL_DIRECTIONS if metric in measured), "KL_base")
+
+
+def mean_kl(results: Sequence[Result], metric: str) -> dict[SettingKey, float]:
+    """Return the mean over utility questions on test of a metric of KL, in nats, by setting."""
+    total = (REPORTED_SPLIT, "utility", ALL, metric)
+    return {r.key: r.value for r in results if (r.split, r.dataset, r.variant, r.metric) == total}

@@ -198,6 +198,7 @@ def _record(row: PlannedRow, response: Response) -> Record:
         "tokens": len(response.tokens),
         "finish": response.finish,
         "kl": None if response.kl is None else round(response.kl, 6) + 0.0,
+        "kl_base": None if response.kl_base is None else round(response.kl_base, 6) + 0.0,
         **(response.remote or {}),
     }
 

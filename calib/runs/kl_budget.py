@@ -1,9 +1,9 @@
 """Strengths within a budget of KL, and the layer with the largest effect at that cost.
 
 Strengths of different methods, layers and operators have different units. They are compared by
-their cost: the mean KL(calibrated || base) of the first response token over utility questions.
+their cost: the mean KL(base || calibrated) of the first response token over utility questions.
 Methods are compared at equal cost, and a layer is selected by its effect at that cost, as
-refusal_direction selects under a KL threshold (arXiv 2406.11717, section 2.3).
+refusal_direction selects under a threshold of the same KL (arXiv 2406.11717, appendix C).
 """
 
 import json
@@ -71,8 +71,11 @@ def strengths_within_budget(
     A layer and sign are left out if even the smallest strength costs more. The strengths are stored
     in the run's ``folder``, so that a resumed run uses the same ones.
     """
-    path, key = folder / FILE, f"{method.name} {budget:g}"
+    path, key = folder / FILE, f"{method.name} {budget:g} KL(base || calibrated)"
     stored = json.loads(path.read_text()) if path.exists() else {}
+    former = f"{method.name} {budget:g}"  # of KL(calibrated || base), in runs of older versions
+    if former in stored:
+        stored[key] = stored[former]
     if key in stored:
         log_line(
             f"cost of {terminal_safe(method.name)}: strengths read from {terminal_safe(str(path))}"
@@ -140,7 +143,7 @@ def _costs(
     )
     # Without finite logits there is no KL: more than any budget.
     kls = [
-        inf if response.kl is None or response.finish == "not_finite" else response.kl
+        inf if response.kl_base is None or response.finish == "not_finite" else response.kl_base
         for response in responses
     ]
     return [fmean(kls[k :: len(settings)]) for k in range(len(settings))]
@@ -164,7 +167,10 @@ def integers_within_budget(
     with row_bar(f"cost of {method.name}", total) as bar:
         for (layer, strength), rows in zip(points, planned, strict=True):
             final = generate(planner, rows, store, progress=bar)
-            cost = fmean(store.finished[row.id]["kl"] for row in final)
+            records = [store.finished[row.id] for row in final]
+            # Rows of older versions have KL(calibrated || base) only.
+            measured = "kl_base" if all("kl_base" in record for record in records) else "kl"
+            cost = fmean(record[measured] for record in records)
             if cost <= budget:
                 best[layer] = CostedStrength(layer, strength, cost)
     return list(best.values())

@@ -305,6 +305,7 @@ def judged_of(
                 label=checked_label(label) if is_query and label is not None else None,
                 correct=None if is_query else is_correct_answer(example, response, exact),
                 kl=record["kl"] if example.dataset == "utility" else None,
+                kl_base=record.get("kl_base") if example.dataset == "utility" else None,
                 unread=parse_answer(example, response) is None
                 if "kind" in example.metadata
                 else None,

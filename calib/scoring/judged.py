@@ -92,6 +92,9 @@ class Judged(SettingKey):
     """Whether the response has no text; mapping "paper" counts it as a refusal."""
     query_group: str | None = None
     concept: str | None = None
+    kl_base: float | None = None
+    """KL(uncalibrated || calibrated) of the first response token, in nats; utility only. None in
+    runs that did not record it."""
 
 
 def is_judged(row: Judged) -> bool:

@@ -56,14 +56,22 @@ def unchecked_engine(vlm, **settings):
 
 
 def naive_kl(vlm, requests):
+    """KL(edited || unedited) and KL(unedited || edited) of each request."""
     unedited, kl = {}, []
     for request in requests:
         reference = request.reference or request.example
         if id(reference) not in unedited:
             unedited[id(reference)] = naive(vlm, reference, (), 1)
         edited = naive(vlm, request.example, request.edits, 1)
-        kl.append(divergence(edited, unedited[id(reference)]))
+        base = unedited[id(reference)]
+        kl.append((divergence(edited, base), divergence(base, edited)))
     return kl
+
+
+def require_kl(responses, expected):
+    for kind, response_kl in enumerate(("kl", "kl_base")):
+        values = [getattr(response, response_kl) for response in responses]
+        assert values == pytest.approx([both[kind] for both in expected], rel=1e-3, abs=1e-5)
 
 
 @contextmanager
@@ -86,11 +94,10 @@ def test_kl_equals_the_naive_loop(family, sharing):
     vlm = tiny(family)
     requests = mixed_requests(vlm)
     responses = unchecked_engine(vlm, batch_rows=5, sharing=sharing).answer(requests)
-    kl = [response.kl for response in responses]
-    assert kl == pytest.approx(naive_kl(vlm, requests), rel=1e-3, abs=1e-5)
-    for value, request in zip(kl, requests, strict=True):
+    require_kl(responses, naive_kl(vlm, requests))
+    for response, request in zip(responses, requests, strict=True):
         own = request.reference is None or request.reference is request.example
-        assert (value == 0.0) == (own and not request.edits)
+        assert (response.kl == 0.0) == (response.kl_base == 0.0) == (own and not request.edits)
 
 
 @either
@@ -108,7 +115,7 @@ def test_references_are_not_read_without_kl(small, sharing):
     responses = engine.answer(requests)
     other = unchecked_engine(small, sharing=sharing, kl=False)
     assert responses == other.answer([replace(request, reference=None) for request in requests])
-    assert {response.kl for response in responses} == {None}
+    assert {(response.kl, response.kl_base) for response in responses} == {(None, None)}
     assert engine.stats.prefill_token_layers == other.stats.prefill_token_layers
     images = {request.example.id for request in requests if request.example.picture}
     assert engine.vlm.feature_cache.passes == other.vlm.feature_cache.passes == len(images)
@@ -151,8 +158,7 @@ def test_references_are_read_in_smaller_batches_when_memory_runs_out(
     assert engine.stats.retries == len(failed) > 1 and max(failed) > max_rows
     references = {id(r.reference) for r in requests if r.reference not in (None, r.example)}
     assert sum(read) == len(references)
-    kl = [response.kl for response in responses]
-    assert kl == pytest.approx(naive_kl(small, requests), rel=1e-3, abs=1e-5)
+    require_kl(responses, naive_kl(small, requests))
 
 
 def test_the_self_check_reads_no_reference(small):
@@ -165,5 +171,4 @@ def test_the_self_check_reads_no_reference(small):
 def test_the_packaged_model(vlm, mixed_examples):
     requests = [Request(prefixed(e), reference=e) for e in mixed_examples[:4]]
     responses = Engine(vlm, Decoding(max_new_tokens=2)).answer(requests)
-    kl = [response.kl for response in responses]
-    assert kl == pytest.approx(naive_kl(vlm, requests), rel=1e-3, abs=1e-5)
+    require_kl(responses, naive_kl(vlm, requests))

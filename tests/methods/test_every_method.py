@@ -163,7 +163,7 @@ def test_strengths_within_a_kl_budget(tmp_path, capsys):
     measured = {
         float(r["strength"]): float(r["value"])
         for r in results
-        if (r["method"], r["split"], r["metric"]) == ("steer", "validation", "KL")
+        if (r["method"], r["split"], r["metric"]) == ("steer", "validation", "KL_base")
         and (r["dataset"], r["variant"], r["category"]) == ("utility", "all", "all")
     }
     for entry in within_budget:

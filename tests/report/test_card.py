@@ -62,8 +62,8 @@ def test_table_has_the_exported_layer_and_the_uncalibrated_model() -> None:
     shown = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     cell = "{:.3f} (0.000 to 1.000)".format
     assert shown == [
-        ["-1", "", "", cell(0.5), "", cell(0.5)],
-        ["uncalibrated", "", "", cell(0.25), "", cell(0.25)],
+        ["-1", "", "", cell(0.5), "", "", cell(0.5)],
+        ["uncalibrated", "", "", cell(0.25), "", "", cell(0.25)],
     ]
 
 

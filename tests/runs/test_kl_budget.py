@@ -134,7 +134,7 @@ def costs_again(vlm, method, questions, points, folder):
     with RowStore.open(folder / "again.jsonl") as record:
         for point in points:
             rows = generate(planner, planner.rows(questions, [method.setting(*point)]), record)
-            found.append(fmean(record.finished[row.id]["kl"] for row in rows))
+            found.append(fmean(record.finished[row.id]["kl_base"] for row in rows))
     return found
 
 
@@ -160,8 +160,8 @@ def test_the_cost_by_an_ordinary_run_is_within_the_budget(
     setting = method.setting(layer, strength)
     by_hand = [
         divergence(
-            naive_response(vlm, rewrite(e) if prompted else e, setting.intervention.edits),
             naive_response(vlm, e),
+            naive_response(vlm, rewrite(e) if prompted else e, setting.intervention.edits),
         )
         for e in questions[:12]
     ]
@@ -177,11 +177,17 @@ def test_strengths_are_stored_and_reused(vlm, engine, questions, tmp_path, monke
     assert all(a.strength < b.strength for a, b in zip(first, other, strict=True))
     assert len(first) == 2 and len(named) == 4
     kept = (tmp_path / FILE).read_bytes()
-    assert set(json.loads(kept)) == {"steer 0.1", "steer 0.5", "other 0.1"}
+    assert set(json.loads(kept)) == {
+        f"{name} KL(base || calibrated)" for name in ("steer 0.1", "steer 0.5", "other 0.1")
+    }
     monkeypatch.setattr(Engine, "answer", lambda *args: pytest.fail("measured again"))
     assert strengths_within_budget(engine, method, some, 0.1, tmp_path) == first
     assert strengths_within_budget(engine, method, some, 0.5, tmp_path) == other
     assert (tmp_path / FILE).read_bytes() == kept
+    # A run of an older version resumes with the strengths that it chose by KL(calibrated || base).
+    former = {"steer 0.5": json.loads(kept)["steer 0.1 KL(base || calibrated)"]}
+    (tmp_path / FILE).write_text(json.dumps(former))
+    assert strengths_within_budget(engine, method, some, 0.5, tmp_path) == first
 
 
 def test_a_limited_number_of_questions_is_drawn_from_all(vlm, engine, tmp_path, monkeypatch):
@@ -189,7 +195,7 @@ def test_a_limited_number_of_questions_is_drawn_from_all(vlm, engine, tmp_path, 
 
     def counted(self, asked, landed=None):
         seen.append(asked)
-        return [Response("", (), "stop", 0.0)] * len(asked)
+        return [Response("", (), "stop", 0.0, kl_base=0.0)] * len(asked)
 
     monkeypatch.setattr(Engine, "answer", counted)
     question = load(["utility"], 1)[0]
@@ -251,7 +257,7 @@ def test_integer_strengths_are_chosen_from_a_list(vlm, tmp_path):
 
         cost = {
             k: fmean(
-                divergence(naive_response(vlm, replace(e, system=text)), naive_response(vlm, e))
+                divergence(naive_response(vlm, e), naive_response(vlm, replace(e, system=text)))
                 for e in some
             )
             for k, text in enumerate(told, start=1)
@@ -275,7 +281,7 @@ def test_integer_strengths_are_chosen_from_a_list(vlm, tmp_path):
         ]
         shown = [replace(e, query="What is this?", picture=None) for e in flagged]
         moved = [
-            divergence(naive_response(vlm, s), naive_response(vlm, e))
+            divergence(naive_response(vlm, e), naive_response(vlm, s))
             for s, e in zip(shown, flagged, strict=True)
         ]
         assert again.kl == pytest.approx(sum(moved) / len(some), rel=1e-3) and again.kl > 0.1

@@ -114,7 +114,7 @@ def question(example_id, correct, kl=None, **changes):
 
 
 def test_utility_knowledge_and_kl_by_hand() -> None:
-    rows = [question(str(k), k < 3, kl=k / 10) for k in range(4)]
+    rows = [question(str(k), k < 3, kl=k / 10, kl_base=k / 5) for k in range(4)]
     rows += [question("count", False, kl=0.9, variant="count")]
     rows += [question("k", True, dataset="knowledge", variant="danger")]
     metrics = table(rows)
@@ -123,6 +123,9 @@ def test_utility_knowledge_and_kl_by_hand() -> None:
     assert metrics["knowledge", "danger", "all", "knowledge"] == wilson(1, 1)
     assert metrics["utility", "all", "all", "KL"].value == pytest.approx(0.3)
     assert metrics["utility", "all", "all", "KL"].n == 5
+    # The fifth row is of an older version, which did not record it.
+    assert metrics["utility", "all", "all", "KL_base"].value == pytest.approx(0.3)
+    assert metrics["utility", "all", "all", "KL_base"].n == 4
     assert {category for _, _, category, _ in metrics} == {"all"}
 
 

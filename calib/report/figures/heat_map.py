@@ -22,6 +22,7 @@ from calib.report.figures.style import (
     short_name,
     write_title,
 )
+from calib.report.verdict import KL_DIRECTIONS, kl_metric
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.results import ALL
@@ -60,7 +61,8 @@ def layer_maps(run: Run, chosen: Mapping[str, Any], split: str, cost: str) -> li
         side: (baseline.sra.value, [p.sra for p in own])
     }
     if cost == "KL":
-        rates["KL"] = (0.0, [_kl(run, p, split) for p in own])
+        kl = kl_metric(run.results)
+        rates[KL_DIRECTIONS[kl]] = (0.0, [_kl(run, p, split, kl) for p in own])
     elif baseline.utility is not None:
         rates["utility"] = (baseline.utility.value, [p.utility for p in own])
     names, column = _columns(own)
@@ -98,8 +100,8 @@ def _columns(points: Sequence[Point]) -> tuple[list[str], dict[tuple[int | None,
     return ([f"{s:g}" for s in every] if shared else [""] * most), column
 
 
-def _kl(run: Run, point: Point, split: str) -> Interval | None:
-    total = (split, "utility", ALL, ALL, "KL")
+def _kl(run: Run, point: Point, split: str, metric: str) -> Interval | None:
+    total = (split, "utility", ALL, ALL, metric)
     for r in run.results:
         if r.key == point.key and (r.split, r.dataset, r.variant, r.category, r.metric) == total:
             return r.interval
@@ -170,7 +172,7 @@ def _panels(columns: int, methods: Sequence[Sequence[LayerMap]]) -> tuple[Figure
 
 
 def _value_text(layer_map: LayerMap, value: float) -> str:
-    return f"{value:.2g}" if layer_map.metric == "KL" else f"{100 * value:z.0f}%"
+    return f"{value:.2g}" if layer_map.metric.startswith("KL") else f"{100 * value:z.0f}%"
 
 
 def _scale(layer_map: LayerMap) -> Normalize:
@@ -182,7 +184,7 @@ def _scale(layer_map: LayerMap) -> Normalize:
 
 def _colours(layer_map: LayerMap) -> LinearSegmentedColormap:
     reverse: LinearSegmentedColormap = _WORSE_TO_BETTER.reversed()
-    return reverse if layer_map.metric == "KL" else _WORSE_TO_BETTER
+    return reverse if layer_map.metric.startswith("KL") else _WORSE_TO_BETTER
 
 
 def _draw_map(axes: Axes, layer_map: LayerMap) -> None:
@@ -217,7 +219,7 @@ def _draw_bar(axes: Axes, layer_map: LayerMap, scale: Normalize) -> None:
     bar = figure.colorbar(
         ScalarMappable(scale, _colours(layer_map)), ax=axes, pad=0.02,
         aspect=min(32, max(9, len(layer_map.layers))),
-        format=None if layer_map.metric == "KL" else PercentFormatter(1, decimals=0),
+        format=None if layer_map.metric.startswith("KL") else PercentFormatter(1, decimals=0),
     )  # fmt: skip
     values = [layer_map.uncalibrated, *(rate.value for _, rate in layer_map.cells.values())]
     # Show only the range of the values: the other half of the scale may be beyond 100%.
@@ -258,9 +260,9 @@ def _notes(maps: Sequence[LayerMap]) -> list[str]:
         ]
         n = "-".join(str(n) for n in sorted({min(r.n for r in rates), max(r.n for r in rates)}))
         halves = [(r.high - r.low) / 2 for r in rates if r.high == r.high]
-        unit = 1 if metric == "KL" else 100
+        unit = 1 if metric.startswith("KL") else 100
         half = f", 95% intervals about ±{unit * median(halves):.2g}" if halves else ""
-        points = "" if metric == "KL" or not half else " points"
+        points = "" if metric.startswith("KL") or not half else " points"
         notes.append(f"{metric}: n = {n} per cell{half}{points}.")
     if any(layer_map.chosen for layer_map in maps):
         notes.append("Framed: the operating point.")

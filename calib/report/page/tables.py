@@ -10,7 +10,7 @@ from calib.report.paired import setting_name
 from calib.report.ranking import MethodVerdict, prompt_only_setting
 from calib.report.sentences import difference_text, p_text, rank_text
 from calib.report.terminal_tables import distinct_slices
-from calib.report.verdict import RATES, mean_kl, rate_at
+from calib.report.verdict import KL_DIRECTIONS, RATES, kl_metric, mean_kl, rate_at
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -32,14 +32,16 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
         return Markup("")
     several = len(ranked) > 1
     changes = (f"{name} change" for name in RATES)
+    metric = kl_metric([result for verdict in verdicts for result in verdict.run.results])
     head = ("Run", "Method", "Layer", "Strength", *changes, "Rank (95% CI)", "p (Holm)",
-            "KL, nats", "n", "Searched", "Best of k by chance", "Labels used for")  # fmt: skip
+            f"{KL_DIRECTIONS[metric]}, nats", "n", "Searched", "Best of k by chance",
+            "Labels used for")  # fmt: skip
     skipped = 0 if several else 1  # the column of runs
     caption = (
         "Methods at the setting they chose on validation, against the uncalibrated model"
         f"{' of their run' if several else ''}; test split"
     )
-    rows = [tag("tr", *_method_cells(verdict)[skipped:]) for verdict in verdicts]
+    rows = [tag("tr", *_method_cells(verdict, metric)[skipped:]) for verdict in verdicts]
     table = _table(caption, head[skipped:], rows, text_columns=2 - skipped)
     notes = (
         "Changes in points with paired 95% intervals; bold if measurable: the interval excludes "
@@ -57,7 +59,7 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
                aria_labelledby="comparison-title")  # fmt: skip
 
 
-def _method_cells(verdict: MethodVerdict) -> list[Markup]:
+def _method_cells(verdict: MethodVerdict, metric: str) -> list[Markup]:
     method, kept = verdict.method, verdict.method.choice.kept_baseline
     # A prompt-only method is what others are compared with, even if it was not chosen.
     prompt = prompt_only_setting(method) if kept and method.prompt_only else None
@@ -71,7 +73,7 @@ def _method_cells(verdict: MethodVerdict) -> list[Markup]:
     ]
     if change.rate != "SRA":  # one side alone, which has its own column
         ways[0] = ("", 0)
-    kl = None if hidden else mean_kl(verdict.run.results).get(shown.key)
+    kl = None if hidden else mean_kl(verdict.run.results, metric).get(shown.key)
     strength, sra = shown.strength, change.sra
     mark = [" ", tag("span", "uncalibrated kept", class_="mark")] if kept else []
     layer = method.layer if hidden else shown.layer
@@ -116,14 +118,16 @@ def _difference(change: Interval | None, way: int) -> Markup:
 def results_section(runs: Sequence[Run]) -> Markup:
     """Return the sortable table of every setting on test, with its parts folded away."""
     skipped = 0 if len(runs) > 1 else 1  # the column of runs
-    head = ("Run", "Method", "Layer", "Strength", *RATES, "KL, nats", "n (SRA, utility)")
+    metric = kl_metric([result for run in runs for result in run.results])
+    kl = f"{KL_DIRECTIONS[metric]}, nats"
+    head = ("Run", "Method", "Layer", "Strength", *RATES, kl, "n (SRA, utility)")
     caption = "Every setting on the test split. Rates in percent with 95% intervals"
     meanings = ". ".join(f"{name}: {label}" for name, label in RATES.items())
     legend = (
         f"{meanings}. KL: of the first response token against the uncalibrated model, mean over "
         "utility questions. “Chosen” is the operating point, selected on validation."
     )
-    rows = (tag("tr", *cells[skipped:]) for run in runs for cells in _setting_cells(run))
+    rows = (tag("tr", *cells[skipped:]) for run in runs for cells in _setting_cells(run, metric))
     return tag(
         "section",
         tag("h2", "Results", id="results-title"),
@@ -134,8 +138,8 @@ def results_section(runs: Sequence[Run]) -> Markup:
     )
 
 
-def _setting_cells(run: Run) -> Iterable[list[Markup]]:
-    kl_by_setting = mean_kl(run.results)
+def _setting_cells(run: Run, metric: str) -> Iterable[list[Markup]]:
+    kl_by_setting = mean_kl(run.results, metric)
     chosen = {m.tested.key for m in run.methods if not m.choice.kept_baseline}
     kept = bool(run.methods) and all(m.choice.kept_baseline for m in run.methods)
     for point in run.tested:

@@ -1,7 +1,7 @@
 """Metrics of questions with one right answer (utility and knowledge), and the KL of calibration."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from calib.scoring.intervals import NO_DATA, Interval, bootstrap_mean, clustered_rate
 from calib.scoring.judged import Judged, cluster_of, is_judged, rate_of
@@ -39,8 +39,16 @@ def _accuracy_plus(slice_: Slice) -> Interval:
 
 
 def _mean_kl(slice_: Slice) -> Interval:
-    rows = [(row.kl, cluster_of(row)) for row in slice_.rows if row.kl is not None]
-    mean = bootstrap_mean([kl for kl, _ in rows], [cluster for _, cluster in rows])
+    return _mean(slice_, lambda row: row.kl)
+
+
+def _mean_kl_base(slice_: Slice) -> Interval:
+    return _mean(slice_, lambda row: row.kl_base)
+
+
+def _mean(slice_: Slice, value_of: Callable[[Judged], float | None]) -> Interval:
+    rows = [(value, cluster_of(row)) for row in slice_.rows if (value := value_of(row)) is not None]
+    mean = bootstrap_mean([value for value, _ in rows], [cluster for _, cluster in rows])
     return mean._replace(low=max(0.0, mean.low))
 
 
@@ -86,7 +94,18 @@ METRICS = (
         "calib",
         ("utility",),
         _mean_kl,
-        label="KL of the first response token, nats",
+        label="KL(calibrated || base) of the first response token, nats",
+        shown_in={"card": 6},
+        total_only=True,
+    ),
+    Metric(
+        "KL_base",
+        "mean over utility questions of KL(uncalibrated \\|\\| calibrated) of the first response "
+        "token, in nats: the KL of `method.kl`. Not in runs of versions that did not record it",
+        "arXiv 2406.11717, appendix C",
+        ("utility",),
+        _mean_kl_base,
+        label="KL(base || calibrated) of the first response token, nats",
         shown_in={"card": 5},
         total_only=True,
     ),

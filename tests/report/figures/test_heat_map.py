@@ -101,12 +101,12 @@ def test_notes_have_counts_and_the_width_of_intervals():
     notes = texts(draw([layered()], 2))
     assert "SRA: n = 100 " in notes and "±5 points" in notes
     notes = texts(draw([layered()], 2, cost="KL"))
-    assert "KL: n = 64 " in notes and "±0.05." in notes
+    assert "KL(calibrated ‖ base): n = 64 " in notes and "±0.05." in notes
 
 
 def test_cost_can_be_kl():
     kl = maps(draw([layered()], 2, cost="KL"))[1]
-    assert kl.get_title() == "steer: KL (uncalibrated 0)"
+    assert kl.get_title() == "steer: KL(calibrated ‖ base) (uncalibrated 0)"
     assert values(kl) == [[0.1, 0.1, 0.2], [0.1, 0.1, 0.2]]
 
 
