@@ -9,6 +9,7 @@ from calib.config.commands import ExportConfig
 
 def main(config: ExportConfig) -> None:
     """Export the direction that ``config`` names."""
+    import dataclasses
     from pathlib import Path
 
     from calib.directions.direction import read_direction, write_direction
@@ -16,10 +17,12 @@ def main(config: ExportConfig) -> None:
     from calib.interchange.writing import write_direction_as
     from calib.models.load import load
     from calib.report.card import command_line, direction_card
+    from calib.report.sentences import verdict_note
     from calib.runs.export import (
         chosen_direction,
         default_path,
         export_path,
+        exported_method,
         push,
         target_model,
         test_totals,
@@ -35,8 +38,12 @@ def main(config: ExportConfig) -> None:
     run = Run.load(config.run) if config.run is not None else None
     if run is not None:
         direction, results = chosen_direction(run), test_totals(run)
+        verdict = verdict_note(run, exported_method(run))
+        direction = dataclasses.replace(direction, verdict=verdict)
     else:
         direction, results = read_direction(Path(str(config.direction)).expanduser()), []
+    if direction.verdict:
+        command.print_notes([f"the verdict of the run is not yes. {direction.verdict}"])
     default = default_path(run.folder if run else None, config.format)
     out = export_path(config.out, config.format) if config.out else default
     if config.format == "native":

@@ -55,6 +55,8 @@ class Direction:
     """Layer of the operating point, if one was chosen."""
     positions: str = ""
     """Positions that are edited by default; "" if unspecified."""
+    verdict: str = ""
+    """Verdict of the run that it was exported from, if that is not yes; "" otherwise."""
     pair_set: str = ""
     """Hash of the examples that the direction was fitted on."""
     pairs: int = 0
@@ -142,6 +144,8 @@ def write_direction(path: str | Path, direction: Direction) -> None:
     Raises CalibError if the file cannot be written.
     """
     header = {k: v for k, v in asdict(direction).items() if k not in _TENSORS}
+    if not direction.verdict:  # versions that do not know the field can read the file
+        del header["verdict"]
     for name in _MAY_BE_NAN:
         header[name] = [None if math.isnan(value) else value for value in header[name]]
     text = json.dumps({"schema": SCHEMA, **header}, sort_keys=True, allow_nan=False)
@@ -221,7 +225,7 @@ def _validated(path: Path, header: Any, tensors: dict[str, torch.Tensor]) -> Dir
 def _invalid_field(direction: Direction) -> str | None:
     """Name of the first header field with an invalid value, or None."""
     strings = "checkpoint fingerprint site estimator contrast read_positions operator positions"
-    for name in (*strings.split(), "pair_set"):
+    for name in (*strings.split(), "pair_set", "verdict"):
         if not isinstance(getattr(direction, name), str):
             return name
     layers, auroc, effect = direction.layers, direction.auroc, direction.effect

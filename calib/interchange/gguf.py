@@ -46,6 +46,8 @@ def control_vector(direction: Direction, format_name: str) -> bytes:
         "calib.strength": f"{direction.strength:g}",
         "calib.fingerprint": direction.fingerprint,
     }
+    if direction.verdict:
+        keys["calib.verdict"] = direction.verdict
     return gguf_bytes(keys, {f"direction.{n}": direction.at(n, 1.0) for n in direction.layers})
 
 

@@ -46,7 +46,7 @@ def direction_card(
         else ""
     )
     return f"""# Steering direction for {_plain(direction.checkpoint)}
-{organism}{_paragraph(note)}
+{organism}{_verdict(direction)}{_paragraph(note)}
 | | |
 |---|---|
 | checkpoint | {_plain(direction.checkpoint)} (revision {revision}) |
@@ -69,6 +69,10 @@ def direction_card(
 {fits} Steering changes refusals in
 both directions: measure over-refusal and helpfulness on your own data before relying on it.
 """
+
+
+def _verdict(direction: Direction) -> str:
+    return f"\n**Verdict of the run.** {_plain(direction.verdict)}\n" if direction.verdict else ""
 
 
 def _paragraph(note: str) -> str:

@@ -4,11 +4,18 @@ import math
 from collections.abc import Sequence
 
 from calib.report.paired import setting_name
-from calib.report.ranking import MethodVerdict, widest_spread, with_chosen_setting
+from calib.report.ranking import (
+    MethodVerdict,
+    rank_methods,
+    widest_spread,
+    with_chosen_setting,
+)
 from calib.report.verdict import Effect, SettingChange, effect_of, measured_sign, sign
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.ranks import Rank
 from calib.scoring.tradeoff import OperatingPoint, Point
+from calib.util.errors import CalibError
 from calib.util.terminal import terminal_safe
 
 SMALL_GAIN = 0.05
@@ -98,6 +105,24 @@ def _conditions(choice: OperatingPoint) -> str:
 
 def _deciding(change: Interval, p: float) -> str:
     return f", p {p_text(p)}" if sign(change) else ""
+
+
+def verdict_note(run: Run, method: str) -> str:
+    """Return the verdict on a method of ``run`` and its explanation, or "" if the verdict is yes.
+
+    Exports and the server show it. It says so if the run has no such method, or its responses
+    cannot be read.
+    """
+    try:
+        verdict = next((v for v in rank_methods(run) if v.method.name == method), None)
+    except CalibError as error:
+        return f"The run's responses cannot be read, so its verdict is unknown: {error}"
+    if verdict is None:
+        return f"The run has no verdict on {terminal_safe(method, 40)}."
+    if verdict.helped:
+        return ""
+    choice, change, p = verdict.method.choice, verdict.change, verdict.p
+    return f"{headline(choice, change, p)}. {explanation(choice, change, p)}"
 
 
 def explanation(choice: OperatingPoint, change: SettingChange, p: float) -> str:

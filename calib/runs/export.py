@@ -57,6 +57,12 @@ def chosen_direction(run: Run) -> Direction:
     )
 
 
+def exported_method(run: Run) -> str:
+    """Name of the method whose direction chosen_direction returns; "" without one."""
+    method = _steering(run)
+    return method.name if method else ""
+
+
 def direction_file(method: Steer) -> str:
     """Name of the direction file of a steering method."""
     if method.direction is not None:

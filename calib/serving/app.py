@@ -183,6 +183,9 @@ def create_app(server: Server) -> FastAPI:
 
 
 def _model_info(server: Server, name: str) -> dict[str, Any]:
+    served = server.served
+    calibrated = served.method is not None and name == served.name
+    verdict = {"verdict": served.verdict} if calibrated and served.verdict else {}
     return {
         "id": name,
         "object": "model",
@@ -190,4 +193,5 @@ def _model_info(server: Server, name: str) -> dict[str, Any]:
         "owned_by": "calib",
         "root": server.served.vlm.checkpoint,
         "max_model_len": server.served.context_length,
+        **verdict,
     }

@@ -11,6 +11,7 @@ from calib.config.prompts import Calibration, MethodConfig, NoneMethod
 from calib.directions.direction import Direction, read_direction
 from calib.interventions.intervention import Method
 from calib.models.load import VLM, load
+from calib.report.sentences import verdict_note
 from calib.runs.run import Run
 from calib.serving.refit import build_without_examples, needs_examples, refit_from_run
 from calib.serving.served_model import ServedModel
@@ -62,12 +63,15 @@ def _from_run(config: ServeConfig, run: Run) -> ServedModel:
         return _served(config, vlm, None)
     method = refit_from_run(vlm, chosen, run)
     layer, strength, notes = points[name]["layer"], float(points[name]["strength"]), []
+    verdict = verdict_note(run, name)
     if points[name].get("kept_uncalibrated"):
         notes.append(
             "no setting of the run was better than the uncalibrated model, so the run chose that: "
             "both model names give the same answers unless a request sets a strength"
         )
-    return _served(config, vlm, method, layer, strength, _strengths(chosen), notes)
+    elif verdict:
+        notes.append(f"the verdict of the run on {name} is not yes. {verdict}")
+    return _served(config, vlm, method, layer, strength, _strengths(chosen), notes, verdict)
 
 
 def _model(given: ModelChoice, run: Run) -> ModelChoice:
@@ -109,8 +113,9 @@ def _from_settings(config: ServeConfig) -> ServedModel:
                 f"method={part.name}: only a sweep can measure kl and layers=auto. Give "
                 "run=FOLDER, or method.strengths=[1] and method.layers=[3].",
             )
+    verdict = ""
     if isinstance(method_config, Steer):
-        method_config, notes = _with_exported_point(method_config)
+        method_config, notes, verdict = _with_exported_point(method_config)
     vlm = load(config.model)
     method = build_without_examples(vlm, method_config)
     strengths, layer = _strengths(method_config), config.layer
@@ -128,7 +133,7 @@ def _from_settings(config: ServeConfig) -> ServedModel:
         )
     layer = method.layers[0] if layer is None else layer
     strength = strengths[0] if config.strength is None else config.strength
-    return _served(config, vlm, method, layer, strength, strengths, notes)
+    return _served(config, vlm, method, layer, strength, strengths, notes, verdict)
 
 
 def _parts(config: MethodConfig) -> list[MethodConfig]:
@@ -140,9 +145,9 @@ def _strengths(config: MethodConfig) -> list[float]:
     return list(calibration.strengths) if isinstance(calibration, Calibration) else []
 
 
-def _with_exported_point(config: Steer) -> tuple[Steer, list[str]]:
-    """The configuration with the exported direction's layer and strength in place of defaults, and
-    notes about the direction."""
+def _with_exported_point(config: Steer) -> tuple[Steer, list[str], str]:
+    """The configuration with the exported direction's layer and strength in place of defaults,
+    notes about the direction, and the verdict of its run if that is not yes."""
     direction: Direction = read_direction(Path(str(config.direction)).expanduser())
     notes = []
     if direction.chosen_layer is not None:
@@ -155,7 +160,9 @@ def _with_exported_point(config: Steer) -> tuple[Steer, list[str]]:
             f"the direction was measured at positions={direction.positions} but is served at "
             f"positions={config.positions}; set method.positions={direction.positions} to match"
         )
-    return config, notes
+    if direction.verdict:
+        notes.append(f"the verdict of the direction's run is not yes. {direction.verdict}")
+    return config, notes, direction.verdict
 
 
 def _served(
@@ -166,6 +173,7 @@ def _served(
     strength: float = 0.0,
     strengths: list[float] | None = None,
     notes: list[str] | None = None,
+    verdict: str = "",
 ) -> ServedModel:
     if method is None and (config.strength is not None or config.layer is not None):
         raise CalibError(
@@ -187,4 +195,5 @@ def _served(
         strength if config.strength is None else config.strength,
         strengths or [],
         [*(notes or []), *(method.notes if method else [])],
+        verdict,
     )

@@ -31,6 +31,8 @@ class ServedModel:
     strengths: Sequence[float] = ()
     """Configured strengths: for a method whose strength is an integer, the only valid ones."""
     notes: list[str] = field(default_factory=list)
+    verdict: str = ""
+    """Verdict of the run on the method if it is not yes; "" otherwise or without a run."""
 
     @property
     def names(self) -> list[str]:

@@ -90,6 +90,8 @@ def banner(served: ServedModel, url: str, key_env: str | None) -> list[str]:
             f"({method.axis.meaning})",
             f"model      {served.names[1]}: uncalibrated",
         ]
+        if served.verdict:
+            lines.append(f"verdict    {served.verdict}")
     key = f"$(printenv {key_env})" if key_env else ""
     header = f' -H "Authorization: Bearer {key}"' if key_env else ""
     messages = [{"role": "user", "content": "Hello"}]

@@ -16,6 +16,7 @@ from calib.config.commands import ExportConfig
 from calib.config.model import ModelConfig
 from calib.directions.direction import read_direction
 from calib.interchange.gguf import read_control_vector
+from calib.report.sentences import verdict_note
 from calib.runs.export import target_model
 from calib.runs.run import Run
 
@@ -53,6 +54,7 @@ def test_of_several_methods_the_steering_method_is_exported(several, capsys):
     assert found.layers == [point["layer"]] == [found.chosen_layer]
     assert found.strength == point["strength"]
     assert (found.positions, found.operator) == ("response", "add")
+    assert found.verdict == verdict_note(Run.load(several), "climb") != ""
     row = fitted.row(found.chosen_layer)
     assert torch.equal(found.vectors[0], fitted.vectors[row])
     printed = capsys.readouterr().out

@@ -81,6 +81,13 @@ def test_optional_fields_stay_empty(tmp_path, direction):
     assert (defaults["positions"], defaults["effect_kl"], defaults["effect_n"]) == ("", None, 0)
 
 
+def test_verdict_is_in_the_header_only_if_there_is_one(tmp_path, direction):
+    write_direction(tmp_path / "d", direction)
+    assert b'"verdict"' not in (tmp_path / "d").read_bytes().replace(b"\\", b"")
+    write_direction(tmp_path / "d", dataclasses.replace(direction, verdict="No: less safe."))
+    assert read_direction(tmp_path / "d").verdict == "No: less safe."
+
+
 def test_vectors_of_attention_heads_have_their_own_width(tmp_path, direction):
     heads = dataclasses.replace(direction, site="heads", vectors=torch.eye(48)[:2])
     write_direction(tmp_path / "d.safetensors", heads)

@@ -82,6 +82,9 @@ def test_the_keys_of_each_format():
         assert parse_gguf(control_vector(direction, name), "f")[0] == shared
     method = {"controlvector.method": "pca"}
     assert parse_gguf(control_vector(direction, "easysteer"), "f")[0] == shared | method
+    lowered = dataclasses.replace(direction, verdict="No: less safe.")
+    keys = shared | {"calib.verdict": "No: less safe."}
+    assert parse_gguf(control_vector(lowered, "gguf"), "f")[0] == keys
 
 
 def test_repeng_and_easysteer_read_it_with_the_gguf_package(tmp_path):

@@ -40,6 +40,13 @@ def test_card_has_the_command() -> None:
     assert "'method.direction=a b.safetensors'" in direction_card(several, [], "a b.safetensors")
 
 
+def test_card_has_the_verdict_of_its_run_if_that_is_not_yes() -> None:
+    lowered = dataclasses.replace(DIRECTION, verdict="No: [less](x) safe.")
+    card = direction_card(lowered, [], "direction.safetensors")
+    assert r"No: \[less\]\(x\) safe." in card and card.index("safe.") < card.index("| checkpoint")
+    assert "Verdict" not in direction_card(DIRECTION, [], "direction.safetensors")
+
+
 def test_other_sites_and_operators_are_named() -> None:
     other = dataclasses.replace(DIRECTION, site="heads", operator="ablate")
     card = direction_card(other, [], "f.safetensors")

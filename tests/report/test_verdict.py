@@ -18,6 +18,7 @@ from calib.report.sentences import (
     explanation,
     headline,
     losses,
+    verdict_note,
     verdict_sentence,
 )
 from calib.report.sentences import (
@@ -306,6 +307,21 @@ def test_few_changed_pairs_are_judged_by_the_exact_test():
     # The comparison with a prompt uses the same rule.
     text = against_prompt(run.methods[0].tested, changes["four"])
     assert "not measurably different" in text and "p 0.125" in text
+
+
+def test_note_on_a_verdict_that_is_not_yes():
+    judged = [
+        *query_rows(UNCALIBRATED, 30, 20),
+        *query_rows(setting("good"), 40, 30),
+        *query_rows(setting("lax"), 10, 40),
+        *query_rows(setting("kept"), 40, 40),
+    ]
+    run = judged_run(judged, {"good": (1, 1.0), "lax": (1, 1.0), "kept": (1, 0.0)})
+    assert verdict_note(run, "good") == ""
+    assert verdict_note(run, "lax").startswith(LESS_SAFE)
+    assert verdict_note(run, "kept").startswith(KEPT_HEADLINE)
+    assert "gone" in verdict_note(run, "gone")
+    assert "unknown" in verdict_note(run.replace(judged=judged[:80]), "good")
 
 
 def test_losses_of_utility_and_knowledge_are_listed():

@@ -200,6 +200,16 @@ def test_the_models_are_listed(client):
     assert client.models.retrieve("mini-uncalibrated").id == "mini-uncalibrated"
 
 
+def test_models_name_the_verdict_of_their_run(steered, server):
+    def models():
+        return {m["id"]: m.get("verdict") for m in send(server, "GET", "/v1/models").json()["data"]}
+
+    assert models() == {"mini": None, "mini-uncalibrated": None}
+    plain, server.server.served = steered, replace(steered, verdict="No: less safe.")
+    assert models() == {"mini": "No: less safe.", "mini-uncalibrated": None}
+    server.server.served = plain
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

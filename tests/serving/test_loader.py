@@ -21,8 +21,11 @@ from calib.config.model import RemoteModelConfig
 from calib.data.example import Example
 from calib.data.mini.examples import load
 from calib.directions.direction import write_direction
+from calib.report.sentences import verdict_note
+from calib.runs.run import Run
 from calib.serving import batch
 from calib.serving.loader import load_served
+from calib.serving.server import banner
 from calib.util.errors import CalibError
 
 TINY = (
@@ -214,6 +217,10 @@ def test_names_settings_and_notes(run):
         config(f"run={run}", "pick=climb", "strength=0.5", "layer=4", "name=my model")
     )
     assert (other.name, other.layer, other.strength) == ("my model", 4, 0.5)
+    # The run is too small for a yes.
+    verdict = verdict_note(Run.load(run), "climb")
+    assert verdict and served.verdict == other.verdict == verdict
+    assert any(verdict in line for line in banner(served, "http://x/v1", None))
     gated = load_served(config(f"run={run}", "pick=conditional"))
     assert set(gated.notes) >= set(gated.method.notes) != set()
 
@@ -306,6 +313,10 @@ def test_an_exported_direction_sets_its_layer_and_strength(direction):
     assert "method.positions=response" in served.notes[0]
     served = load_served(config("method=steer", given, "method.positions=response", "strength=3"))
     assert (served.layer, served.strength, served.notes) == (2, 3, [])
+    assert served.verdict == ""
+    given = direction(chosen_layer=2, positions="response", verdict="No: less safe.")
+    served = load_served(config("method=steer", given, "method.positions=response"))
+    assert served.verdict == "No: less safe." and served.verdict in served.notes[0]
 
 
 @pytest.mark.parametrize(
