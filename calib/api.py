@@ -241,7 +241,7 @@ def fit(
         count = len(sides.positive)
         groups = sides.positive_groups, sides.negative_groups
         return Samples(
-            activations[:count], activations[count:], *groups, sides.paired, sides.clusters
+            activations[:count], activations[count:], *groups, sides.paired, *sides.clusters
         )
 
     return fit_direction(

@@ -67,6 +67,9 @@ class Direction:
     """Held-out examples on the smaller side of the contrast."""
     auroc_clusters: int = 0
     """Independent clusters of these examples; 0 in files of earlier versions."""
+    auroc_low: list[float] = field(default_factory=list)
+    auroc_high: list[float] = field(default_factory=list)
+    """95% interval of the AUROC by cluster, per layer; empty in files of earlier versions."""
     pair_cosine: list[float] = field(default_factory=list)
     """Mean cosine between the differences of two pairs, per layer; nan if undefined."""
     effect: list[float] = field(default_factory=list)
@@ -89,7 +92,12 @@ class Direction:
 
     @property
     def auroc_intervals(self) -> list[tuple[float, float]]:
-        """95% interval of each layer's AUROC; examples of a cluster count as one observation."""
+        """95% interval of each layer's AUROC.
+
+        In files of earlier versions, each example or cluster counts as one observation.
+        """
+        if self.auroc_low:
+            return list(zip(self.auroc_low, self.auroc_high, strict=True))
         n = self.auroc_clusters or self.auroc_pairs
         return [auroc_interval(value, n, n) for value in self.auroc]
 
@@ -121,7 +129,7 @@ class Direction:
         """
         rows = [self.row(layer) for layer in layers]
         per_layer: dict[str, Any] = {name: getattr(self, name)[rows] for name in _TENSORS}
-        for name in ("auroc", *_MAY_BE_NAN):
+        for name in ("auroc", "auroc_low", "auroc_high", *_MAY_BE_NAN):
             values = getattr(self, name)
             per_layer[name] = [values[row] for row in rows] if values else []
         return replace(self, layers=list(layers), **per_layer)
@@ -244,6 +252,9 @@ def _invalid_field(direction: Direction) -> str | None:
         "auroc_pairs": type(direction.auroc_pairs) is int
         and (not auroc or direction.auroc_pairs > 0),
         "auroc_clusters": type(direction.auroc_clusters) is int and direction.auroc_clusters >= 0,
+        "auroc_low": _is_list(direction.auroc_low, lengths, 0, 1),
+        "auroc_high": _is_list(direction.auroc_high, lengths, 0, 1)
+        and len(direction.auroc_high) == len(direction.auroc_low),
         "pair_cosine": _is_list(direction.pair_cosine, lengths, -1, 1, nan_allowed=True),
         "effect": _is_list(effect, lengths, nan_allowed=True),
         "effect_strength": _is_list(direction.effect_strength, lengths, nan_allowed=True)

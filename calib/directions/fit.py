@@ -11,7 +11,7 @@ from calib.data.example import Example, fingerprint
 from calib.directions.direction import Direction
 from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import Samples
-from calib.directions.separation import auroc, pair_cosine
+from calib.directions.separation import auroc, auroc_bounds, pair_cosine
 from calib.models.layers import site_width
 from calib.models.load import VLM
 from calib.util.errors import CalibError, did_you_mean
@@ -42,6 +42,7 @@ def fit_direction(
         )
     fit = ESTIMATORS[estimator](train)
     both = torch.cat([train.positive, train.negative])
+    bounds = auroc_bounds(fit.vectors, held_out) if held_out else []
     return Direction(
         vectors=fit.vectors,
         gap=fit.gap,
@@ -61,6 +62,8 @@ def fit_direction(
         auroc=auroc(fit.vectors, held_out) if held_out else [],
         auroc_pairs=min(len(held_out.positive), len(held_out.negative)) if held_out else 0,
         auroc_clusters=held_out.clusters if held_out else 0,
+        auroc_low=[low for low, _ in bounds],
+        auroc_high=[high for _, high in bounds],
     )
 
 

@@ -56,8 +56,8 @@ def disagreements(cells: Cells) -> list[tuple[PartSeparation, PartSeparation]]:
         within = cells.get((measured_on, measured_on))
         if within is None or fitted_on == measured_on or POOLED in (fitted_on, measured_on):
             continue
-        measured = across.high < within.low  # False where an interval is nan
-        if within.auroc >= SEPARATES and measured and across.low <= NEAR_CHANCE:
+        apart = across.high < within.low
+        if within.auroc >= SEPARATES and apart and across.low <= NEAR_CHANCE:
             found.append((across, within))
     return sorted(found, key=lambda pair: pair[0].auroc)
 
@@ -94,8 +94,6 @@ def sentence(direction: str, separations: Sequence[PartSeparation], path: Path) 
 
 def auroc_text(separation: PartSeparation) -> str:
     """An AUROC and its interval."""
-    if math.isnan(separation.low):
-        return f"{separation.auroc:.2f}"
     return f"{separation.auroc:.2f} ({separation.low:.2f} to {separation.high:.2f})"
 
 

@@ -36,7 +36,7 @@ class PartSeparation:
     auroc: float
     low: float
     high: float
-    """95% interval by cluster; nan if a side has fewer than two clusters."""
+    """95% interval by cluster; 0 and 1 if a side has fewer than two clusters."""
     n: int
     """Validation examples on both sides."""
     clusters: int
@@ -67,6 +67,8 @@ class ContrastExamples:
             negative=self.samples.negative[negative],
             positive_groups=[self.samples.positive_groups[k] for k in positive],
             negative_groups=[self.samples.negative_groups[k] for k in negative],
+            positive_clusters=[self.samples.positive_clusters[k] for k in positive],
+            negative_clusters=[self.samples.negative_clusters[k] for k in negative],
         )
         sides = [self.positive[k] for k in positive], [self.negative[k] for k in negative]
         return ContrastExamples(*sides, samples)
@@ -80,15 +82,6 @@ class ContrastExamples:
     def smaller_side(self) -> int:
         """Number of examples on the smaller side."""
         return min(len(self.positive), len(self.negative))
-
-    @property
-    def clusters(self) -> tuple[list[str], list[str]]:
-        """The cluster of each example, on the positive and on the negative side."""
-        positive, negative = (
-            [example.pair or example.id for example in side]
-            for side in (self.positive, self.negative)
-        )
-        return positive, negative
 
 
 def part_separations(
@@ -119,7 +112,7 @@ def part_separations(
         examples = held_out.of_part(measured_on)
         if not examples.smaller_side:
             continue
-        clusters = examples.clusters
+        clusters = examples.samples.positive_clusters, examples.samples.negative_clusters
         n, distinct = sum(map(len, clusters)), len({*clusters[0], *clusters[1]})
         for fitted_on, vectors in fitted.items():
             cosines = np.full(len(pooled.layers), math.nan)

@@ -22,8 +22,14 @@ class Samples:
     negative_groups: Sequence[str]
     paired: bool
     """Whether positive[k] is the twin of negative[k]."""
-    clusters: int = 0
-    """Independent clusters of examples, on the side with fewer; 0 if unknown."""
+    positive_clusters: Sequence[str] = ()
+    negative_clusters: Sequence[str] = ()
+    """Cluster of each example; empty if unknown."""
+
+    @property
+    def clusters(self) -> int:
+        """Independent clusters of examples, on the side with fewer; 0 if unknown."""
+        return min(len({*self.positive_clusters}), len({*self.negative_clusters}))
 
     def differences(self, estimator: str) -> torch.Tensor:
         """Positive minus negative twin of each pair. # [pairs, layers, width] float64

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from sklearn.metrics import roc_auc_score
 
 from calib.directions.estimators import unit_differences
@@ -21,6 +22,18 @@ def auroc(vectors: torch.Tensor, samples: Samples) -> list[float]:
     labels = np.r_[np.ones(len(samples.positive)), np.zeros(len(samples.negative))]
     projections = torch.einsum("nlw,lw->nl", both, vectors).numpy()  # [examples, layers]
     return [float(roc_auc_score(labels, projections[:, k])) for k in range(vectors.shape[0])]
+
+
+def auroc_bounds(vectors: torch.Tensor, samples: Samples) -> list[tuple[float, float]]:
+    """95% interval of each layer's AUROC, see clustered_auroc; empty if clusters are unknown."""
+    if not samples.clusters:
+        return []
+    positive, negative = (
+        torch.einsum("nlw,lw->ln", side, vectors).numpy()  # [layers, examples]
+        for side in (samples.positive, samples.negative)
+    )
+    names = samples.positive_clusters, samples.negative_clusters
+    return [clustered_auroc(*scores, *names)[1:] for scores in zip(positive, negative, strict=True)]
 
 
 def auroc_interval(value: float, positives: int, negatives: int) -> tuple[float, float]:
@@ -48,9 +61,11 @@ def clustered_auroc(
 ) -> tuple[float, float, float]:
     """AUROC of the scores of two classes, and its 95% interval for clusters of dependent scores.
 
-    The variance is that of Obuchowski (1997, equation 3), clipped to [0, 1]; without clusters it is
-    DeLong's. If it is 0 (perfect separation), the interval is auroc_interval's for as many examples
-    as clusters. The bounds are nan if a side has fewer than two clusters. # [examples] each
+    The variance is that of Obuchowski (1997, equation 3); if each score is its own cluster it is
+    DeLong's. The quantile is Student's with one degree of freedom less than the side with fewer
+    clusters has, and the bounds are clipped to [0, 1]. If the variance is 0 (perfect separation),
+    the interval is auroc_interval's for as many examples as clusters. The bounds are 0 and 1 if a
+    side has fewer than two clusters. # [examples] each
     """
     wins = _share_below(negative, positive)  # [positives]
     losses = 1 - _share_below(positive, negative)  # [negatives]
@@ -61,7 +76,7 @@ def clustered_auroc(
     count = len(names)
     with_positive, with_negative = len({*positive_clusters}), len({*negative_clusters})
     if min(with_positive, with_negative) < 2:
-        return auroc, math.nan, math.nan
+        return auroc, 0.0, 1.0
     excess_positive = np.bincount(of_positive, wins - auroc, count)  # [clusters]
     excess_negative = np.bincount(of_negative, losses - auroc, count)
     variance = (
@@ -72,7 +87,8 @@ def clustered_auroc(
     )  # fmt: skip
     if variance < ROUNDING:
         return auroc, *auroc_interval(auroc, with_positive, with_negative)
-    spread = 1.96 * math.sqrt(variance)
+    few = min(with_positive, with_negative)
+    spread = float(stdtrit(few - 1, 0.975)) * math.sqrt(variance)
     return auroc, max(0.0, auroc - spread), min(1.0, auroc + spread)
 
 

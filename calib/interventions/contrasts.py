@@ -69,9 +69,9 @@ class ContrastSides:
     """Whether the k-th positive example is the twin of the k-th negative example."""
 
     @property
-    def clusters(self) -> int:
-        """Number of independent clusters of examples, on the side with fewer."""
-        return min(len({e.cluster for e in side}) for side in (self.positive, self.negative))
+    def clusters(self) -> tuple[list[str], list[str]]:
+        """The cluster of each example, on the positive and on the negative side."""
+        return [e.cluster for e in self.positive], [e.cluster for e in self.negative]
 
 
 def twins(examples: Sequence[Example], split: Split) -> list[Example]:

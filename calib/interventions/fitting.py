@@ -179,7 +179,7 @@ class Fitting:
             sides.positive_groups,
             sides.negative_groups,
             sides.paired,
-            sides.clusters,
+            *sides.clusters,
         )
 
     def direction(

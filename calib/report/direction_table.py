@@ -52,8 +52,8 @@ def direction_table(
     if direction.auroc_clusters:
         lines += _entry(
             "AUROC",
-            f"the intervals count the {direction.auroc_clusters} independent clusters of the "
-            "held-out examples on the smaller side",
+            f"the held-out examples of the smaller side are in {direction.auroc_clusters} "
+            "independent clusters, which the intervals count",
         )
     head = _line(
         direction,

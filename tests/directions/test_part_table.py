@@ -51,9 +51,9 @@ def test_parts_disagree_where_the_other_direction_is_close_to_chance():
         assert own.fitted_on == own.measured_on == "image_centric"
 
 
-def test_a_wide_or_unknown_interval_is_no_disagreement():
+def test_a_wide_interval_is_no_disagreement():
     assert disagreements(at_best_layer(table(0.7, spread=0.3))) == []
-    assert disagreements(at_best_layer(table(0.5, spread=math.nan))) == []
+    assert disagreements(at_best_layer(table(0.5, spread=0.5))) == []
     assert disagreements(at_best_layer(table(0.7))) == []  # well above chance
 
 
@@ -71,7 +71,7 @@ def test_the_sentence_of_parts_that_agree_has_the_lowest_auroc():
 
 
 def test_a_file_keeps_every_number(tmp_path):
-    unknown = PartSeparation("=all", "all", 0, 1.0, math.nan, math.nan, 2, 1, math.nan, 9)
+    unknown = PartSeparation("=all", "all", 0, 1.0, 0.0, 1.0, 2, 1, math.nan, 9)
     path = tmp_path / "x.parts.csv"
     write_parts(path, [*table(0.123456), unknown])
     found = read_parts(path)

@@ -39,7 +39,7 @@ def contrast(split, shifts, pairs=20, seed=0):
             sides[safety] += examples(part, split, pairs, safety)
     groups = [example.pair for example in sides["unsafe"]]
     positive, negative = (torch.cat(activations[safety]) for safety in ("unsafe", "safe"))
-    samples = Samples(positive, negative, groups, groups, True)
+    samples = Samples(positive, negative, groups, groups, True, groups, groups)
     return ContrastExamples(sides["unsafe"], sides["safe"], samples)
 
 
@@ -82,14 +82,18 @@ def test_the_pooled_direction_is_measured_on_every_part_and_on_all():
 
 def test_a_part_that_is_too_small_is_measured_but_has_no_direction():
     train, small = contrast("train", SHIFTS), contrast("train", {"dual_use": 2}, pairs=7)
+    groups = [*train.samples.positive_groups, *small.samples.positive_groups]
     train = ContrastExamples(
         [*train.positive, *small.positive],
         [*train.negative, *small.negative],
         Samples(
             torch.cat([train.samples.positive, small.samples.positive]),
             torch.cat([train.samples.negative, small.samples.negative]),
-            *[[*train.samples.positive_groups, *small.samples.positive_groups]] * 2,
+            groups,
+            groups,
             True,
+            groups,
+            groups,
         ),
     )
     found = separations(train, contrast("validation", SHIFTS | {"dual_use": 2}, seed=1))

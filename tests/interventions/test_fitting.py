@@ -180,8 +180,14 @@ def test_parts_are_compared_without_another_pass(vlm, passes, tmp_path):
     (path,) = (tmp_path / "directions").glob("*.parts.csv")
     saved = read_parts(path)
     assert {s.fitted_on for s in saved} == {"all", "image_centric", "text_centric"}
-    pooled = [s.auroc for s in saved if (s.fitted_on, s.measured_on) == ("all", "all")]
-    assert pooled == pytest.approx(direction.auroc, abs=1e-6)
+    pooled = [s for s in saved if (s.fitted_on, s.measured_on) == ("all", "all")]
+    assert [s.auroc for s in pooled] == pytest.approx(direction.auroc, abs=1e-6)
+    bounds = [bound for s in pooled for bound in (s.low, s.high)]
+    assert [b for pair in direction.auroc_intervals for b in pair] == pytest.approx(
+        bounds, abs=1e-6
+    )
+    layers = direction.select_layers([1, 4])
+    assert layers.auroc_intervals == [direction.auroc_intervals[k] for k in (1, 4)]
     (first,) = fitting.part_notes.values()
     resumed = Fitting(vlm, examples, [], answers, tmp_path)
     resumed.direction("safety")

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from calib.directions.part_table import (
     Cells,
     at_best_layer,
+    auroc_text,
     disagreements,
     parts_path,
     sentence,
@@ -85,9 +86,7 @@ def _direction(run: Run, name: str, cells: Cells, separations: Sequence[PartSepa
 
 
 def _separation(each: PartSeparation) -> str:
-    text = f"{each.auroc:.2f}"
-    if not math.isnan(each.low):
-        text += f" ({each.low:.2f} to {each.high:.2f})"
+    text = auroc_text(each)
     same = each.fitted_on == each.measured_on
     return text if same or math.isnan(each.cosine) else f"{text}, cos {each.cosine:+.2f}"
 
