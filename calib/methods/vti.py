@@ -9,15 +9,15 @@ at all layers and tokens, where m_l is the output of layer l's MLP: the edit kee
 Strength is a share of that norm, 0.1 x alpha in the authors' code.
 
 Authors: the responses are a truthful and a hallucinated caption of one picture, read at their last
-token from the residual stream, the embeddings included. The component's sign makes its largest
-score positive. v_l is turned into the output of every MLP at every token, with strength 0.08
-(alpha 0.8) in the decoder. A second direction, of masked against whole pictures, edits the vision
-encoder.
+token from the residual stream, with the embeddings, and with the last layer after the final norm.
+The component's sign makes its largest score positive. The output of every MLP of the decoder is
+turned towards v_l at every token, with strength 0.08 (alpha 0.8). A second direction, of masked
+against whole pictures, edits the vision encoder.
 
 Here: the responses are the model's refusals and answers to one unsafe query (method.samples),
-averaged where there are several. The embeddings are left out, which differ by the last word only.
-The intervention in the vision encoder is left out, because this engine computes picture features
-once for all settings.
+averaged where there are several. The embeddings, which differ by the last word only, are left out,
+and the last layer is read before the final norm. The vision encoder is not edited, because this
+engine computes picture features once for all settings.
 
 Supervised: yes (labels of the samples: refusals and answers, or unsafe and safe queries).
 

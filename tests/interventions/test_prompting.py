@@ -7,7 +7,7 @@ from raising import raises
 
 from calib.config.prompts import PromptFlowMethod, Worded
 from calib.data.example import Example, Turn
-from calib.interventions.prompting import add_text, check_prompt_strengths, prompt_text
+from calib.interventions.prompting import add_text, check_prompt_strengths, fill, prompt_text
 
 TURN = Turn("Before?", "Yes.")
 EXAMPLE = Example(
@@ -30,6 +30,11 @@ def test_a_text_is_added_at_its_place_and_nothing_else_changes():
     before, after = (add_text(with_system, "Mind.", place) for place in ("before", "after"))
     assert before == replace(with_system, query="Mind.\nHow {do} I?")
     assert after == replace(with_system, query="How {do} I?\nMind.")
+
+
+def test_only_known_names_are_filled_in():
+    filled = fill("{query} ({caption}, {other}, {})", query="Why {caption}?", caption="a bag")
+    assert filled == "Why {caption}? (a bag, {other}, {})"
 
 
 def test_texts_are_the_users_or_the_defaults_of_the_checkpoint(vlm):
