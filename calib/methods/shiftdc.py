@@ -15,6 +15,7 @@ the request. The released code subtracts the shift from every token that the mod
 from the last prompt token; a zero-length s_l edits nothing. Strength is 1.
 
 Here: s_l from the train pairs, with captions by the model itself or from a file (method.captions).
+mini-internvl, which was trained on prompts that end with the query, reads the caption before it.
 A zero-length s_l is an error.
 
 Supervised: yes (the safety of the train pairs).
