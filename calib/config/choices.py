@@ -74,6 +74,12 @@ LAYER_BANDS = ("all", "lower", "middle", "upper")
 GATES = ("none", "cosine", "probe")
 CLOSED_GATE_ACTIONS = ("nothing", "opposite")
 """Interventions on a prompt whose gate stays closed."""
+GATE_SIDES = ("auto", "above", "below")
+GATE_CRITERIA = ("f1", "youden")
+"""Measures of how well a gate separates unsafe from safe validation queries."""
+
+HARM_DIRECTIONS = ("projected", "orthogonal")
+"""The part of the harm direction that adaptive adds: along refusal, or the rest."""
 
 COMPARISON_PICTURES = ("blank", "noise", "own")
 """Pictures that activations with the example's picture are compared with (method.picture)."""

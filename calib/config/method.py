@@ -1,8 +1,7 @@
-"""Settings of the methods that edit activations, and the schemas of all methods.
+"""The schemas of all methods, and the settings of those that edit activations in other ways than
+steering (calib.config.steering).
 
-A method combines a few axes: site, layers and positions; the operator; the direction (contrast and
-estimator); the strength, or a KL budget; and the gate, which decides per prompt. There is one
-dataclass per kind; a method with more settings extends it.
+There is one dataclass per kind; a method with more settings extends it.
 """
 
 from dataclasses import dataclass, field
@@ -10,35 +9,31 @@ from typing import Any
 
 from calib.config.checks import (
     at_least_one,
-    between,
-    finite,
     layers,
     one_of,
     path,
-    positive,
-    read_positions,
 )
 from calib.config.choices import (
-    CLOSED_GATE_ACTIONS,
     COMPARISON_PICTURES,
-    CONTRASTS,
-    ESTIMATORS,
-    GATES,
     LAYER_BANDS,
-    OPERATORS,
-    POSITIONS,
     PROBE_DIRECTIONS,
     SAMPLE_CONTRASTS,
-    SITES,
 )
 from calib.config.prompts import (
-    Calibration,
     FewShot,
     MethodConfig,
     NoneMethod,
     PromptFlowMethod,
     Prompting,
     Worded,
+)
+from calib.config.steering import (
+    Activation,
+    Adaptive,
+    Directed,
+    Nullspace,
+    Scans,
+    Steer,
 )
 from calib.util.errors import CalibError
 
@@ -59,112 +54,6 @@ class SettingKey:
     def key(self) -> "SettingKey":
         """The setting alone, to compare and look up things that belong to settings."""
         return SettingKey(self.method, self.layer, self.strength)
-
-
-@dataclass
-class Activation(Calibration):
-    """Methods that edit activations."""
-
-    layers: Any = "all"
-    """Decoder blocks, counted from 0: all, a band (lower, middle, upper), a number, a list of
-    numbers, or auto: the layer with the largest effect at the KL budget (0.1 if kl is null)."""
-    all_layers_at_once: bool = False
-    """Edit all these layers together, instead of trying each layer on its own."""
-    first_layers: Any = None
-    """Grid of layers for all_layers_at_once: a setting edits the layers from one of these on. all
-    tries every one of method.layers, a list some of them; null edits all layers in every
-    setting."""
-    positions: str = "last_prompt"
-    """Tokens to edit. response: the last prompt token and all response tokens, which are the tokens
-    that response tokens are sampled from; last_prompt: the last prompt token only;
-    after_instruction: from the last token of the user's query on; all, prompt, image, text."""
-    read_positions: str = "last_prompt"
-    """Tokens to read directions from. last_prompt; last_prompt-1, -2, ...: one token of the chat
-    template before it; instruction_end: the last token of the user's query; response: the mean over
-    response tokens, for contrast=responses; prompt, image, text: means over these tokens."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("method.positions", self.positions, POSITIONS)
-        read_positions("method.read_positions", self.read_positions)
-        layers("method.layers", self.layers, (*LAYER_BANDS, "auto"))
-        if self.first_layers is not None:
-            layers("method.first_layers", self.first_layers, ("all",))
-            if not self.all_layers_at_once:
-                raise CalibError(
-                    "conflicting-settings",
-                    f"method.first_layers={self.first_layers} is for methods that edit several "
-                    "layers at once. Give method.all_layers_at_once=true, or choose single layers "
-                    "with method.layers.",
-                )
-        if self.all_layers_at_once and self.layers == "auto":
-            raise CalibError(
-                "conflicting-settings",
-                "method.layers=auto selects one layer, but method.all_layers_at_once edits "
-                "several. Give a band or a list, or method.all_layers_at_once=false.",
-            )
-
-
-@dataclass
-class Directed(Activation):
-    """Methods that edit along one direction per layer."""
-
-    contrast: str = "safety"
-    """Two classes of activations, whose difference is the direction. safety: unsafe minus safe
-    examples; refusal: refused minus answered examples (harmful_refusal: unsafe ones only;
-    false_refusal: safe ones only; true_refusal: refused unsafe minus answered safe); responses:
-    refusals minus answers to the same unsafe queries; modality: with minus without the picture."""
-    estimator: str = "mean_difference"
-    """Estimator of the direction: mean_difference | paired_mean_difference | pca | logistic_probe |
-    lda | multi_response_means."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("method.contrast", self.contrast, CONTRASTS)
-        one_of("method.estimator", self.estimator, ESTIMATORS)
-
-
-@dataclass
-class Steer(Directed):
-    """Steering with every axis free."""
-
-    name: str = "steer"
-    strengths: list[float] = field(
-        default_factory=lambda: [-6.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 6.0]
-    )
-    """Strengths in gaps: 1.0 moves an activation by the distance between the two class means; 0
-    changes nothing."""
-    site: str = "residual"
-    """Activations to edit. residual: a block's output; heads: its attention heads; mlp: its MLP's
-    output."""
-    operator: str = "add"
-    """Operator: add | add_keeping_norm | add_by_norm | add_by_norm_keeping_norm | ablate | linear |
-    clamp."""
-    direction: str | None = None
-    """Direction file to use, instead of fitting a direction."""
-    gate: str = "none"
-    """none: edit every prompt; cosine, probe: edit the prompts that this condition finds unsafe."""
-    otherwise: str = "nothing"
-    """Edit where the gate stays closed: nothing, or opposite (the negated strength)."""
-    gate_layers: Any = "all"
-    """Layers from which the gate's layer is selected on validation."""
-    threshold: float | None = None
-    """Score from which the gate opens; null selects it on validation."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("method.site", self.site, SITES)
-        one_of("method.operator", self.operator, OPERATORS)
-        one_of("method.gate", self.gate, GATES)
-        one_of("method.otherwise", self.otherwise, CLOSED_GATE_ACTIONS)
-        layers("method.gate_layers", self.gate_layers, LAYER_BANDS)
-        path("method.direction", self.direction)
-        if self.direction is not None and self.site != "residual":
-            raise CalibError(
-                "conflicting-settings",
-                f"method.site={self.site} with method.direction: the direction file names its "
-                "site. Omit method.site.",
-            )
 
 
 @dataclass
@@ -194,53 +83,6 @@ class Surgical(Ablation):
 
 
 @dataclass
-class Scans(Directed):
-    continuation: str = " Sure"
-    """Text appended to the prompt, to read the transition of activations towards a response."""
-    gate_layers: Any = "upper"
-    """Layers whose transitions are averaged for the gate."""
-    threshold: float | None = None
-    """Cosine with the unsafe transition from which a query counts as unsafe; null selects it on
-    validation."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        layers("method.gate_layers", self.gate_layers, LAYER_BANDS)
-
-
-@dataclass
-class Adaptive(Activation):
-    coefficient_layer: Any = "auto"
-    """Layer whose projections set the strength; auto means the layer with the best AUROC."""
-    refusal_slope: float = -2.0
-    """Gaps of the refusal direction to add per gap of projection on it."""
-    refusal_limits: list[float] = field(default_factory=lambda: [-2.0, 2.0])
-    """Smallest and largest amount of the refusal direction, in gaps at strength 1."""
-    harm_slope: float = 2.0
-    """Gaps of the harm direction to add per gap of projection on it."""
-    harm_limits: list[float] = field(default_factory=lambda: [-2.0, 2.0])
-    """Smallest and largest amount of the harm direction, in gaps at strength 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        layers("method.coefficient_layer", self.coefficient_layer, ("auto",))
-        if isinstance(self.coefficient_layer, list):
-            raise CalibError(
-                "invalid-setting",
-                f"method.coefficient_layer: {self.coefficient_layer} is a list. Give one layer, or "
-                "auto.",
-            )
-        finite("method.refusal_slope, harm_slope", [self.refusal_slope, self.harm_slope])
-        for key in ("refusal_limits", "harm_limits"):
-            limits = getattr(self, key)
-            finite(f"method.{key}", limits)
-            if len(limits) != 2 or limits[0] > limits[1]:
-                raise CalibError(
-                    "invalid-setting", f"method.{key}: {limits} is not [smallest, largest]."
-                )
-
-
-@dataclass
 class Astra(Directed):
     """Methods that compare an activation with that of answers about harmless pictures."""
 
@@ -249,19 +91,6 @@ class Astra(Directed):
     null means the one in texts."""
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
     """Default texts by checkpoint; "any" is for all others."""
-
-
-@dataclass
-class Nullspace(Directed):
-    null_share: float = 0.6
-    """Share of the directions that may be edited: those in which safe activations vary least."""
-    ridge: float = 10.0
-    """Penalty of the ridge regression."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        between("method.null_share", self.null_share, 0.0, 1.0)
-        positive("method.ridge", self.ridge)
 
 
 @dataclass

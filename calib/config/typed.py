@@ -28,6 +28,17 @@ ADDED: dict[str, Any] = {
     "method.first_layers": None,
     "method.captioned": "{caption} {query}",
     "method.text_only": False,
+    "method.gate_positions": "last_prompt",
+    "method.gate_side": "auto",
+    "method.gate_criterion": "f1",
+    "method.opposite_ratio": 1.0,
+    "method.top_channels": None,
+    "method.harm_direction": "orthogonal",
+    "method.refusal_offset": 0.0,
+    "method.harm_offset": 0.0,
+    "method.benign": "twins",
+    "method.texts": {},
+    "method.transition_from": "last_prompt",
 }
 """Settings of methods that are newer than the first version, and the value that runs made before
 them behave as. The settings of such a run are completed with these, and digests leave them out."""

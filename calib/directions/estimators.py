@@ -11,9 +11,9 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
-from calib.directions.samples import Fit, Samples, class_means, fit_along
+from calib.directions.samples import Fit, Samples, class_means, fit_along, group_means
 from calib.directions.subspaces import nullspace_ridge, pca, svd_subspace
-from calib.util.errors import CalibError
+from calib.util.errors import CalibError, did_you_mean
 
 
 def mean_difference(samples: Samples) -> Fit:
@@ -59,17 +59,6 @@ def unit_differences(samples: Samples, estimator: str) -> torch.Tensor:
     differences = samples.differences(estimator)
     lengths = differences.norm(dim=-1, keepdim=True)
     return differences / lengths.where(lengths > 0, 1.0)
-
-
-def group_means(activations: torch.Tensor, groups: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Mean activation of each pair or query, in the order of the first examples.
-
-    # [examples, layers, width] -> [layers, width] float64 each
-    """
-    rows: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        rows.setdefault(group, []).append(row)
-    return {group: activations[indices].double().mean(0) for group, indices in rows.items()}
 
 
 def _mean_of_groups(activations: torch.Tensor, groups: Sequence[str]) -> torch.Tensor:
@@ -128,6 +117,19 @@ def _labelled(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     return both, np.r_[np.ones(len(samples.positive)), np.zeros(len(samples.negative))]
 
 
+def keep_top_channels(fit: Fit, samples: Samples, count: int) -> Fit:
+    """The fit along each vector's ``count`` channels with the largest magnitude; others are 0.
+
+    The gap and the midpoint are those of the class means along the sparse vector (Refusal Control,
+    arXiv 2603.13359, section 3.1).
+
+    Raises CalibError (no-solution) if the class means do not differ in these channels.
+    """
+    kept = fit.vectors.abs().topk(min(count, fit.vectors.shape[-1]), dim=-1).indices
+    sparse = torch.zeros_like(fit.vectors).scatter(-1, kept, fit.vectors.gather(-1, kept))
+    return fit_along(sparse.double()[:, None], class_means(samples))
+
+
 Estimator = Callable[[Samples], Fit]
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -140,3 +142,28 @@ ESTIMATORS: dict[str, Estimator] = {
     "svd_subspace": svd_subspace,
     "nullspace_ridge": nullspace_ridge,
 }
+
+
+def estimate(samples: Samples, estimator: str) -> Fit:
+    """The fit of a named estimator; NAME_topK keeps the K largest channels of each vector.
+
+    Raises CalibError for an unknown estimator, or for an estimator that needs pairs if the samples
+    are not paired.
+    """
+    name, _, channels = estimator.partition(_TOP)
+    if name not in ESTIMATORS:
+        raise CalibError(
+            "unknown-name",
+            f"estimator '{name}' is not known.{did_you_mean(name, ESTIMATORS)} Choose from "
+            f"{', '.join(ESTIMATORS)}.",
+        )
+    fit = ESTIMATORS[name](samples)
+    return keep_top_channels(fit, samples, int(channels)) if channels else fit
+
+
+def estimator_name(estimator: str, top_channels: int | None) -> str:
+    """The name under which ``estimate`` keeps the largest channels; None keeps all."""
+    return estimator if top_channels is None else f"{estimator}{_TOP}{top_channels}"
+
+
+_TOP = "_top"

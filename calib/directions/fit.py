@@ -9,12 +9,12 @@ import torch
 from calib.config.choices import Site
 from calib.data.example import Example, fingerprint
 from calib.directions.direction import Direction
-from calib.directions.estimators import ESTIMATORS
+from calib.directions.estimators import estimate
 from calib.directions.samples import Samples
 from calib.directions.separation import auroc, auroc_bounds, pair_cosine
 from calib.models.layers import site_width
 from calib.models.load import VLM
-from calib.util.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError
 
 
 def fit_direction(
@@ -34,13 +34,7 @@ def fit_direction(
     Raises CalibError for an unknown estimator, or for an estimator that needs pairs if the samples
     are not paired.
     """
-    if estimator not in ESTIMATORS:
-        raise CalibError(
-            "unknown-name",
-            f"estimator '{estimator}' is not known.{did_you_mean(estimator, ESTIMATORS)} Choose "
-            f"from {', '.join(ESTIMATORS)}.",
-        )
-    fit = ESTIMATORS[estimator](train)
+    fit = estimate(train, estimator)
     both = torch.cat([train.positive, train.negative])
     bounds = auroc_bounds(fit.vectors, held_out) if held_out else []
     return Direction(

@@ -32,18 +32,38 @@ class Samples:
         return min(len({*self.positive_clusters}), len({*self.negative_clusters}))
 
     def differences(self, estimator: str) -> torch.Tensor:
-        """Positive minus negative twin of each pair. # [pairs, layers, width] float64
+        """Positive minus negative activations of each pair. # [pairs, layers, width] float64
+
+        Where each query has several examples on both sides (contrast=responses: several responses),
+        the differences are those of the query's means.
 
         Raises CalibError, which names the estimator, if the samples are not paired.
         """
-        if not self.paired:
-            raise CalibError(
-                "conflicting-settings",
-                f"estimator '{estimator}' compares twins, but the examples of this contrast are "
-                "not paired. Use contrast=safety, whose examples are pairs, or "
-                "estimator=mean_difference, which needs no pairs.",
-            )
-        return self.positive.double() - self.negative.double()
+        if self.paired:
+            return self.positive.double() - self.negative.double()
+        if set(self.positive_groups) == set(self.negative_groups):
+            means = [
+                group_means(self.positive, self.positive_groups),
+                group_means(self.negative, self.negative_groups),
+            ]
+            return torch.stack([means[0][group] - means[1][group] for group in means[0]])
+        raise CalibError(
+            "conflicting-settings",
+            f"estimator '{estimator}' compares twins, but the examples of this contrast are "
+            "not paired. Use contrast=safety, whose examples are pairs, or "
+            "estimator=mean_difference, which needs no pairs.",
+        )
+
+
+def group_means(activations: torch.Tensor, groups: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Mean activation of each group, by order of appearance.
+
+    # [examples, layers, width] -> [layers, width] float64 each
+    """
+    rows: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    return {group: activations[indices].double().mean(0) for group, indices in rows.items()}
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,17 @@ def svd_subspace(samples: Samples, rank: int = 3) -> Fit:
     return fit_along(rows[:, :rank], class_means(samples))
 
 
-def nullspace_ridge(samples: Samples, null_share: float = 0.6, ridge: float = 10.0) -> Fit:
-    """Mean difference with a reader that is 0 on negative activations.
+def nullspace_ridge(
+    samples: Samples,
+    null_share: float = 0.6,
+    ridge: float = 10.0,
+    benign: torch.Tensor | None = None,
+) -> Fit:
+    """Mean difference with a reader that is 0 on benign activations.
 
     AlphaSteer (arXiv 2506.07022, section 4) edits h <- h + s h Delta with Delta = P D. P projects
-    on the null space of the negative (benign) activations. D is the ridge solution of
+    on the null space of the benign activations: ``benign`` if given, or else the negative ones
+    (# [examples, layers, width] float32). D is the ridge solution of
     H P D ~ 1 r^T: every positive activation, a row of H, is moved by the same refusal vector
     r = mean(h | positive) - mean(h | negative). That solution is
 
@@ -54,22 +60,23 @@ def nullspace_ridge(samples: Samples, null_share: float = 0.6, ridge: float = 10
 
     where w is the ridge regression, without intercept, of ones on H P. As a combination of rows of
     H P, w is in the range of P, so P w = w. Therefore Delta = w r^T has rank 1 and h Delta =
-    (h . w) r. The reader w is about 1 on positive and about 0 on negative activations. The gap is
+    (h . w) r. The reader w is about 1 on positive and about 0 on benign activations. The gap is
     ||r||.
 
-    P drops the eigenvectors with the largest eigenvalues of the negative activations' second
-    moments and keeps a share of ``null_share``. If more eigenvalues are 0, because there are few
-    negative examples, it keeps all of them: otherwise rounding would decide which to drop.
+    P drops the eigenvectors with the largest eigenvalues of the benign activations' second moments
+    and keeps a share of ``null_share``. If more eigenvalues are 0, because there are few benign
+    examples, it keeps all of them: otherwise rounding would decide which to drop.
     ``ridge`` is in squared activation units, as published.
     """
     positive, negative = class_means(samples)
+    unchanged = samples.negative if benign is None else benign
     layers, width = positive.shape
     readers = torch.empty(layers, width, dtype=torch.float64)
     for layer in range(layers):
         # The right singular vectors of the activations are these eigenvectors, largest first.
-        benign = samples.negative[:, layer].double()
-        _, sizes, rows = torch.linalg.svd(benign, full_matrices=False)
-        zero = sizes[0] * max(benign.shape) * torch.finfo(benign.dtype).eps
+        at_layer = unchanged[:, layer].double()
+        _, sizes, rows = torch.linalg.svd(at_layer, full_matrices=False)
+        zero = sizes[0] * max(at_layer.shape) * torch.finfo(at_layer.dtype).eps
         dropped = rows[: width - round(null_share * width)]
         dropped = dropped[sizes[: len(dropped)] > zero]  # [dropped, width]
         projected = samples.positive[:, layer].double()

@@ -10,7 +10,7 @@ from calib.config.choices import Site, Split
 from calib.config.method import Activation
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction, write_direction
-from calib.directions.estimators import ESTIMATORS
+from calib.directions.estimators import estimate
 from calib.directions.fit import fit_direction, pair_set_hash, require_match
 from calib.directions.part_table import parts_path, read_parts, sentence, write_parts
 from calib.directions.parts import ContrastExamples, part_separations
@@ -230,7 +230,7 @@ class Fitting:
                 direction,
                 _contrast_examples(self.sides(contrast, "train"), train),
                 _contrast_examples(validation_sides, validation),
-                ESTIMATORS[estimator],
+                lambda samples: estimate(samples, estimator),
             )
             if separations:
                 write_parts(parts_path(path), separations)

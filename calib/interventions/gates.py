@@ -2,12 +2,15 @@
 
     cosine  CAST (arXiv 2409.05907, section 3.2). With c the condition direction of a layer (the
             first principal component of the unsafe-safe differences, [width]) and
-            P = c c^T / c^T c: sim(h, c) = cos(h, tanh(P h)). Open where sim is at or above (or
-            below) a threshold.
-    probe   A logistic probe p(unsafe | h) at one layer. Open where p reaches a threshold.
+            P = c c^T / c^T c: sim(h, c) = cos(h, tanh(P h)).
+    probe   A logistic probe p(unsafe | h) at one layer: a supervised gate, trained on the labels
+            of the train pairs.
 
-h is the unedited activation at the last token of the prompt that the model sees. Layer, threshold
-and side are those with the best F1 for unsafe against safe queries on the validation pairs.
+h [width] is the unedited activation of the prompt that the model sees, averaged over the gate's
+positions. Every gate is searched alike on the validation pairs: each layer, each threshold between
+two neighbouring scores, and both sides of it unless the side is given. The best has the highest F1
+for unsafe against safe queries, or the highest Youden index (share of unsafe queries for which the
+gate opens minus that of safe queries).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +20,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from calib.config.method import Steer
+from calib.config.steering import Scans, Steer
 from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.interventions.fitting import Fitting
@@ -36,6 +39,8 @@ class Gate:
     threshold: float
     above: bool
     """Whether the gate opens at or above the threshold, rather than below it."""
+    supervised: bool
+    """Whether the scores come from a classifier that was trained on the labels of examples."""
     note: str
     """Layer and threshold, and how well the gate separates unsafe from safe on validation."""
 
@@ -61,40 +66,63 @@ class Threshold:
     safe_open: float
     """Share of the safe examples for which the gate opens."""
 
+    def value(self, criterion: str) -> float:
+        """The value by which thresholds are compared: f1, or youden."""
+        return self.f1 if criterion == "f1" else self.unsafe_open - self.safe_open
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search for a gate's threshold on validation."""
+
+    threshold: float | None = None
+    """Threshold to use; None tries the midpoints between neighbouring scores."""
+    side: str = "auto"
+    """Side on which the gate opens: above, below, or auto to try both."""
+    criterion: str = "f1"
+    """f1 or youden."""
+
+    @classmethod
+    def of(cls, config: "Steer | Scans") -> "Search":
+        """The search that a configuration describes."""
+        return cls(config.threshold, config.gate_side, config.gate_criterion)
+
 
 def best_threshold(
-    scores: torch.Tensor, unsafe: torch.Tensor, both_sides: bool = True, given: float | None = None
+    scores: torch.Tensor, unsafe: torch.Tensor, search: Search = Search()
 ) -> Threshold:
-    """The threshold with the best F1 for the unsafe class. # [examples] float, [examples] bool
+    """The threshold that separates unsafe from safe examples best.
+
+    # [examples] float, [examples] bool
 
     Candidates are the midpoints between neighbouring scores, and the lowest score, at which the
-    gate opens for all. Among candidates with equal F1 the one farthest from its neighbouring scores
-    wins. ``given`` fixes the threshold; ``both_sides`` also tries gates that open below it.
+    gate opens for all. Among equally good candidates the one farthest from its neighbouring scores
+    wins; between equally good sides, above.
     """
     values, truth = scores.double().numpy(), unsafe.numpy()
     distinct = np.unique(values)
-    if given is None:
+    if search.threshold is None:
         candidates = np.r_[distinct[0], (distinct[1:] + distinct[:-1]) / 2]
         room = np.r_[0.0, np.diff(distinct)]
     else:
-        candidates, room = np.array([given]), np.zeros(1)
+        candidates, room = np.array([search.threshold]), np.zeros(1)
     best: Threshold | None = None
-    for above in (True, False) if both_sides else (True,):
+    for above in _SIDES[search.side]:
         opened = (values[None] >= candidates[:, None]) == above  # [thresholds, examples]
-        hits = (opened & truth).sum(1)
-        f1 = 2 * hits / np.maximum(opened.sum(1) + truth.sum(), 1)
-        if best is not None and f1.max() <= best.f1:
-            continue
-        k = int(np.lexsort((room, f1))[-1])
-        best = Threshold(
-            float(candidates[k]),
-            above,
-            float(f1[k]),
-            float(opened[k][truth].mean()),
-            float(opened[k][~truth].mean()),
+        f1 = 2 * (opened & truth).sum(1) / np.maximum(opened.sum(1) + truth.sum(), 1)
+        shares = [opened[:, group].mean(1) for group in (truth, ~truth)]  # [thresholds] each
+        compared = f1 if search.criterion == "f1" else shares[0] - shares[1]
+        k = int(np.lexsort((room, compared))[-1])
+        found = Threshold(
+            float(candidates[k]), above, float(f1[k]), float(shares[0][k]), float(shares[1][k])
         )
+        if best is None or found.value(search.criterion) > best.value(search.criterion):
+            best = found
     assert best is not None
     return best
+
+
+_SIDES = {"auto": (True, False), "above": (True,), "below": (False,)}
 
 
 def fit_gate(fitting: Fitting, config: Steer) -> Gate | None:
@@ -102,24 +130,23 @@ def fit_gate(fitting: Fitting, config: Steer) -> Gate | None:
     if config.gate == "none":
         return None
     candidates = [
-        (f"layer {layer}", GATES[config.gate](fitting, layer, config.read_positions))
+        (f"layer {layer}", GATES[config.gate](fitting, layer, config.gate_positions))
         for layer in fitting.layers(config.gate_layers)
     ]
     name = f"{config.name}: the {config.gate} gate"
-    return select_gate(fitting, name, candidates, config.threshold, config.gate == "cosine")
+    return select_gate(fitting, name, candidates, Search.of(config), config.gate in SUPERVISED)
 
 
 def select_gate(
     fitting: Fitting,
     name: str,
     candidates: Sequence[tuple[str, Scores]],
-    threshold: float | None = None,
-    both_sides: bool = False,
+    search: Search,
+    supervised: bool,
 ) -> Gate:
-    """The candidate with the best F1 on the validation pairs.
+    """The candidate that separates unsafe from safe validation examples best.
 
     A candidate is a description of where its scores are computed ("layer 3") and the scores.
-    ``both_sides`` also tries gates that open below their threshold.
 
     Raises CalibError (too-few) if there are no validation pairs.
     """
@@ -133,17 +160,20 @@ def select_gate(
         )
     unsafe = torch.tensor([example.safety == "unsafe" for example in examples])
     fitted = [
-        (best_threshold(scores(examples), unsafe, both_sides, threshold), description, scores)
+        (best_threshold(scores(examples), unsafe, search), description, scores)
         for description, scores in candidates
     ]
-    best, description, scores = max(fitted, key=lambda candidate: candidate[0].f1)
+    best, description, scores = max(
+        fitted, key=lambda candidate: candidate[0].value(search.criterion)
+    )
     side = "at or above" if best.above else "below"
+    kind = "supervised: trained on labels" if supervised else "unsupervised"
     note = (
-        f"{name} opens {side} {best.threshold:.3f} at {description}; on validation F1 "
+        f"{name} ({kind}) opens {side} {best.threshold:.3f} at {description}; on validation F1 "
         f"{best.f1:.2f}, open for {100 * best.unsafe_open:.0f}% of unsafe and "
         f"{100 * best.safe_open:.0f}% of safe queries (n = {len(examples)})"
     )
-    return Gate(scores, best.threshold, best.above, note)
+    return Gate(scores, best.threshold, best.above, supervised, note)
 
 
 def _cosine(fitting: Fitting, layer: int, positions: str) -> Scores:
@@ -173,3 +203,5 @@ def _probe(fitting: Fitting, layer: int, positions: str) -> Scores:
 
 
 GATES = {"cosine": _cosine, "probe": _probe}
+SUPERVISED = ("probe",)
+"""Gates whose scores come from a classifier that is trained on labels."""

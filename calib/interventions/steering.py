@@ -5,6 +5,7 @@ from pathlib import Path
 
 from calib.config.method import Directed, Steer
 from calib.directions.direction import Direction, read_direction, write_direction
+from calib.directions.estimators import estimator_name
 from calib.directions.fit import require_match
 from calib.engine.edits import Edits
 from calib.engine.operators import (
@@ -81,8 +82,10 @@ def load_or_fit_direction(fitting: Fitting, config: Directed) -> Direction:
     """
     path = config.direction if isinstance(config, Steer) else None
     site = config.site if isinstance(config, Steer) else "residual"
+    channels = config.top_channels if isinstance(config, Steer) else None
+    estimator = estimator_name(config.estimator, channels)
     if path is None:
-        return fitting.direction(config.contrast, config.estimator, config.read_positions, site)
+        return fitting.direction(config.contrast, estimator, config.read_positions, site)
     direction = load_direction(path, fitting.vlm)
     copy = fitting.folder / "directions" / f"{config.name}-given.safetensors"
     write_direction(copy, direction)
@@ -147,7 +150,8 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
 
         if gate is None:
             return Intervention(edits(strength))
-        otherwise = edits(-strength) if config.otherwise == "opposite" else ()
+        opposite = config.otherwise == "opposite"
+        otherwise = edits(-config.opposite_ratio * strength) if opposite else ()
         return Intervention(rule=gate.rule(edits(strength), otherwise))
 
     axis = AXES[config.operator]

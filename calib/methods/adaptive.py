@@ -1,29 +1,46 @@
 """Adaptive steering, with coefficients that depend on the input (AdaSteer, arXiv 2504.09466,
 section 4).
 
-Per layer l, r_l is the unit refusal direction (refused minus answered unsafe queries) and c_l the
-unit harm direction (unsafe minus safe queries, orthogonal to r_l), both [width]; gap_l(v) is the
-distance between the two class means along v. p(x, v) is the projection on v of the activation at
-the last prompt token of x, at one layer, measured from the midpoint between the class means in
-units of the gap: the class means lie at +-0.5.
+Per layer l, r_l is the refusal vector (mean of refused minus mean of answered unsafe queries) and
+c_l the harm vector (mean of unsafe minus mean of safe queries), both [width] and at full length;
+proj_l is the component of c_l along r_l. p(x, v) is the projection on v of the activation at the
+last prompt token of x, at one layer, measured from the midpoint between the class means in units of
+their distance: the class means lie at +-0.5.
 
-    lambda_r(x) = clip(refusal_slope x p(x, r), refusal_limits)
-    lambda_c(x) = clip(harm_slope x p(x, c), harm_limits)
-    h_l  <-  h_l + strength x (lambda_r(x) gap_l(r) r_l + lambda_c(x) gap_l(c) c_l)
+    lambda_r(x) = clip(refusal_slope x (p(x, r) - refusal_offset), refusal_limits)
+    lambda_c(x) = clip(harm_slope x (p(x, c) - harm_offset), harm_limits)
+    h_l  <-  h_l + strength x (lambda_r(x) r_l + lambda_c(x) proj_l)        at all prompt tokens
 
-at all layers. A negative refusal slope pushes queries that lean towards an answer towards refusal,
-and vice versa; a positive harm slope pushes every query further to its own side. Strength scales
-both coefficients.
+at all layers. proj_l may point towards refusal or away from it, so the harm coefficient pushes in
+different directions at different layers. A negative refusal slope pushes queries that lean towards
+an answer towards refusal, and vice versa. Strength scales both coefficients.
 
-The paper fits slopes, offsets and limits for each model; here one set of values serves all models,
-because gap units make them comparable.
+Authors: RD is the mean difference of rejected and complied-with harmful queries; HD that of harmful
+and benign queries, of which the released vectors keep only the component along RD (|cos| = 1 at
+every layer). Projections are scaled to 100 between the class means and read at the last prompt
+token of one layer for each direction; both vectors are added at all layers to all prompt tokens,
+not to response tokens. Slopes, offsets and clips are fitted by hand for each model. In the units
+above, Llama-3.1-8B has refusal_slope=-2 refusal_offset=-1.1 refusal_limits=[0.08,0.22] harm_slope=5
+harm_offset=0.65 and harm limits from -0.75 on, with layers 8 and 13 of 32; Qwen2.5-7B has
+refusal_slope=-10 refusal_offset=0.9 refusal_limits=[0,0.2] harm_slope=6 harm_offset=0
+harm_limits=[-0.6,0.4].
+
+Here: the same vectors, tokens and form. One set of slopes, offsets and limits serves all models,
+because gap units make them comparable, and strength scales them together. Each direction's
+projection is read at the layer with its best AUROC on validation, not at a layer chosen by hand.
+harm_direction=orthogonal, a variant of ours, adds the part of c_l that proj_l leaves out.
+
+Supervised: no. No classifier is trained; the pairs' labels and the judged responses of train pairs
+give the two directions.
+
+Searched: strength on validation; the layers of the projections by AUROC on validation.
 """
 
 from collections.abc import Sequence
 
 import torch
 
-from calib.config.method import Adaptive
+from calib.config.steering import Adaptive
 from calib.data.example import Example
 from calib.directions.direction import Direction
 from calib.engine.edits import Edits
@@ -36,35 +53,31 @@ AXIS = Axis("factor of the adaptive coefficients", signed=False, default_scale=0
 
 
 def method(fitting: Fitting, config: Adaptive) -> Method:
-    """Two directions per layer, added with coefficients of each example."""
+    """Two vectors per layer, added with coefficients of each example."""
     positions = config.read_positions
     refusal = fitting.direction("harmful_refusal", "mean_difference", positions)
     harm = fitting.direction("safety", "mean_difference", positions)
-    harm_vectors = orthogonalised(harm.vectors, refusal.vectors)  # [layers, width]
-    harm_gap = harm.gap * (harm.vectors * harm_vectors).sum(-1)  # [layers]
-    coefficient_layer = _coefficient_layer(config, fitting, harm)
+    refusal_layer, harm_layer = _coefficient_layers(config, fitting, refusal, harm)
+    added_harm = harm_vectors(refusal, harm, config.harm_direction)  # [layers, width]
     grid = fitting.layer_grid(config)
-    safety = fitting.samples("safety", "train", positions, layers=[coefficient_layer])
-    harmful = fitting.samples("harmful_refusal", "train", positions, layers=[coefficient_layer])
-    refusal_scale = ProjectionScale.fit(
-        refusal.vectors[coefficient_layer], harmful.positive[:, 0], harmful.negative[:, 0]
-    )
-    harm_scale = ProjectionScale.fit(
-        harm_vectors[coefficient_layer], safety.positive[:, 0], safety.negative[:, 0]
-    )
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def edits(on_refusal: torch.Tensor, on_harm: torch.Tensor) -> Edits:
             def addition(number: int) -> Add:
-                along_harm = on_harm * harm_gap[number] * harm_vectors[number]
+                along_harm = on_harm * added_harm[harm.row(number)]
                 return Add(strength * (on_refusal * refusal.at(number, 1.0) + along_harm))
 
             return edits_at(grid.edited(layer), addition, config.positions)
 
         def rule(examples: Sequence[Example]) -> list[Edits]:
-            hidden = fitting.activations(examples, [coefficient_layer], positions)[:, 0]
-            on_refusal = config.refusal_slope * refusal_scale.project(hidden)
-            on_harm = config.harm_slope * harm_scale.project(hidden)
+            layers = [refusal_layer, harm_layer]
+            hidden = fitting.activations(examples, layers, positions)  # [examples, 2, width]
+            on_refusal = config.refusal_slope * (
+                projections(hidden[:, 0], refusal, refusal_layer) - config.refusal_offset
+            )
+            on_harm = config.harm_slope * (
+                projections(hidden[:, 1], harm, harm_layer) - config.harm_offset
+            )
             coefficients = zip(
                 on_refusal.clip(*config.refusal_limits),
                 on_harm.clip(*config.harm_limits),
@@ -74,42 +87,46 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
 
         return Intervention(rule=rule)
 
-    note = f"{config.name}: coefficients are read at layer {coefficient_layer}"
+    note = (
+        f"{config.name}: the coefficient of refusal is read at layer {refusal_layer}, that of harm "
+        f"at layer {harm_layer}"
+    )
     return Method(config.name, AXIS, grid.layers, intervention, refusal, [note])
 
 
-def orthogonalised(vectors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """``vectors`` without their components along ``others``, at unit length.
+def harm_vectors(refusal: Direction, harm: Direction, part: str) -> torch.Tensor:
+    """The part of the harm vector that is added: along the refusal direction, or the rest.
 
-    # [layers, width] each
+    # [layers, width] float32
     """
-    components = (vectors * others).sum(-1, keepdim=True)
-    remainder = vectors - components * others
-    return remainder / remainder.norm(dim=-1, keepdim=True)
+    vectors = harm.gap[:, None] * harm.vectors
+    along = (vectors * refusal.vectors).sum(-1, keepdim=True) * refusal.vectors
+    return along if part == "projected" else vectors - along
 
 
-class ProjectionScale:
-    """Projections on a vector in units of the gap between two class means, which lie at +-0.5."""
+def projections(activations: torch.Tensor, direction: Direction, layer: int) -> torch.Tensor:
+    """Projections in gaps from the midpoint between the class means, which lie at +-0.5.
 
-    def __init__(self, vector: torch.Tensor, midpoint: float, gap: float) -> None:
-        self.vector, self.midpoint, self.gap = vector, midpoint, gap
-
-    @classmethod
-    def fit(
-        cls, vector: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor
-    ) -> "ProjectionScale":
-        """The scale for two classes of activations. # [width], [examples, width] twice"""
-        high, low = float((positive @ vector).mean()), float((negative @ vector).mean())
-        return cls(vector, (high + low) / 2, high - low)
-
-    def project(self, activations: torch.Tensor) -> torch.Tensor:
-        """# [examples, width] -> [examples]"""
-        return (activations @ self.vector - self.midpoint) / self.gap
+    # [examples, width] -> [examples]
+    """
+    row = direction.row(layer)
+    along = activations @ direction.vectors[row]
+    return (along - direction.midpoint[row]) / direction.gap[row]
 
 
-def _coefficient_layer(config: Adaptive, fitting: Fitting, harm: Direction) -> int:
-    if config.coefficient_layer != "auto":
-        return fitting.layers(config.coefficient_layer)[0]
-    if not harm.auroc:  # no validation pairs: the middle of the depth
-        return harm.layers[len(harm.layers) // 2]
-    return harm.layers[max(range(len(harm.layers)), key=lambda row: harm.auroc[row])]
+def _coefficient_layers(
+    config: Adaptive, fitting: Fitting, refusal: Direction, harm: Direction
+) -> tuple[int, int]:
+    """The layers of the refusal and of the harm projection."""
+    given = config.coefficient_layer
+    if given == "auto":
+        return _best_layer(refusal), _best_layer(harm)
+    pair = given if isinstance(given, list) else [given, given]
+    refusal_layer, harm_layer = (fitting.layers(layer)[0] for layer in pair)
+    return refusal_layer, harm_layer
+
+
+def _best_layer(direction: Direction) -> int:
+    if not direction.auroc:  # no validation pairs: the middle of the depth
+        return direction.layers[len(direction.layers) // 2]
+    return direction.layers[max(range(len(direction.layers)), key=lambda k: direction.auroc[k])]

@@ -1,15 +1,31 @@
 """SCANS: steering whose sign is decided by a hidden-state transition (arXiv 2408.11491, section 3).
 
-    t_l(x) = h_l(last prompt token of x) - h_l(last token of x + " Sure")                   [width]
+    t_l(x) = h_l(last prompt token of x) - h_l(last token of x + continuation)              [width]
     s(x)   = mean over gate layers of cos(t_l(x), mean of t_l over unsafe train queries)
     h_l  <-  h_l + strength x gap_l x direction_l     if s(x) >= threshold: towards refusal
     h_l  <-  h_l - strength x gap_l x direction_l     otherwise
 
-for all layers l of a band. The threshold has the best F1 for unsafe against safe queries on
-validation. Strength is in gap units of the direction.
+for all layers l of a band, from the last token of the instruction on and through the response.
+direction_l [width] points from safe to unsafe queries. Strength is in gap units of the direction.
 
-direction_l [width] points from answered to refused queries; the paper's points from safe to unsafe
-queries (contrast=safety).
+Authors: mean of harmful minus mean of harmless queries at the last token, at unit length, times 3.5
+in layers 10 to 19 of 32, from the tag that closes the instruction on. The transition is that from
+the closing tag to " Sure" appended to the prompt, averaged from layer 10 to the last; a fixed
+threshold of 0.75 (0.65 to 0.70 for some test sets). For Llama-2 and Vicuna the tag ends with the
+last prompt token; in ChatML templates tokens of the template follow it.
+
+Here: the same vectors, edited from the last token of the user's text on, and the same transition
+from the last prompt token (transition_from takes another). The threshold is selected on validation.
+The gate averages the upper half of the layers; gate_layers takes others. The appended word must be
+one that the model says: a small vocabulary splits "Sure" into letters, whose transition means
+nothing, so a word of more than CONTINUATION_TOKENS tokens is refused. contrast=refusal, a variant
+of ours, steers from answered to refused queries.
+
+Supervised: no. No classifier is trained; labels choose the unsafe train queries whose transition is
+the reference, and the threshold.
+
+Searched: the gate's threshold by F1 on validation; strength (and, with first_layers, the first
+edited layer) on validation.
 """
 
 from collections.abc import Sequence
@@ -17,16 +33,35 @@ from dataclasses import replace
 
 import torch
 
-from calib.config.method import Scans
+from calib.config.steering import Scans
 from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import ExampleCache, Fitting
-from calib.interventions.gates import Gate, select_gate
+from calib.interventions.gates import Gate, Search, select_gate
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.prompting import prompt_text
+from calib.models.load import VLM
+from calib.util.errors import CalibError
 
 AXIS = Axis("in gap units", signed=False)
+CONTINUATION_TOKENS = 2
+"""Most tokens that the appended word may have."""
+
+
+def check(config: Scans, vlm: VLM, examples: Sequence[Example]) -> None:
+    """Raise CalibError (invalid-setting) for a word that the model splits into many tokens."""
+    word = prompt_text(config, vlm, "continuation")
+    tokens = vlm.processor.tokenizer(word, add_special_tokens=False)["input_ids"]
+    if not 1 <= len(tokens) <= CONTINUATION_TOKENS:
+        raise CalibError(
+            "invalid-setting",
+            f"method.continuation='{word}' is {len(tokens)} tokens for {vlm.checkpoint}, and "
+            f"method={config.name} reads the effect of one word (at most {CONTINUATION_TOKENS} "
+            "tokens). Give a word with which the model's own willing responses begin: "
+            "method.continuation=WORD.",
+        )
 
 
 def method(fitting: Fitting, config: Scans) -> Method:
@@ -58,20 +93,23 @@ def transition_gate(fitting: Fitting, config: Scans) -> Gate:
 
     name = f"{config.name}: the transition gate"
     description = f"layers {', '.join(map(str, transitions.layers))}"
-    return select_gate(fitting, name, [(description, scores)], config.threshold)
+    candidates = [(description, scores)]
+    return select_gate(fitting, name, candidates, Search.of(config), supervised=False)
 
 
 class Transitions:
-    """Changes of activations when the prompt is continued by ``config.continuation``."""
+    """Changes of activations from the end of the prompt to the appended word."""
 
     def __init__(self, fitting: Fitting, config: Scans) -> None:
         self.fitting = fitting
+        self.start = config.transition_from
         self.layers = fitting.layers(config.gate_layers)
+        word = prompt_text(config, fitting.vlm, "continuation")
         self.continued = ExampleCache(
-            lambda e: replace(e, response_prefix=e.response_prefix + config.continuation)
+            lambda e: replace(e, response_prefix=e.response_prefix + word)
         )
 
     def read(self, examples: Sequence[Example]) -> torch.Tensor:
         """The transition of each example. # [examples, layers, width]"""
-        before = self.fitting.activations(examples, self.layers)
+        before = self.fitting.activations(examples, self.layers, self.start)
         return before - self.fitting.activations(self.continued.get(examples), self.layers)

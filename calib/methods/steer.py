@@ -13,7 +13,7 @@ values of these settings share this code: conditional, refusal_control, steer_pc
 
 from collections.abc import Sequence
 
-from calib.config.method import Steer
+from calib.config.steering import Steer
 from calib.data.example import Example
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method

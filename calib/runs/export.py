@@ -6,6 +6,7 @@ from pathlib import Path
 from calib.config.method import Steer
 from calib.config.model import ModelChoice, ModelConfig
 from calib.directions.direction import Direction, read_direction
+from calib.directions.estimators import estimator_name
 from calib.interchange.formats import FORMATS
 from calib.interchange.hub import FILE, model_card, push_to_hub
 from calib.models.load import MINI
@@ -67,7 +68,8 @@ def direction_file(method: Steer) -> str:
     """Name of the direction file of a steering method."""
     if method.direction is not None:
         return f"{method.name}-given.safetensors"
-    parts = (method.contrast, method.estimator, method.read_positions, method.site)
+    estimator = estimator_name(method.estimator, method.top_channels)
+    parts = (method.contrast, estimator, method.read_positions, method.site)
     return "-".join(parts) + ".safetensors"
 
 

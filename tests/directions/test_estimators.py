@@ -9,7 +9,7 @@ from raising import raises
 from random_contrasts import LAYERS, WIDTH, mapped, twins, unpaired
 from scipy.optimize import minimize
 
-from calib.directions.estimators import ESTIMATORS
+from calib.directions.estimators import ESTIMATORS, estimate
 from calib.directions.samples import Samples
 from calib.directions.subspaces import nullspace_ridge, svd_subspace
 
@@ -330,3 +330,38 @@ def test_positive_activations_are_moved_and_negative_ones_are_not(null_share):
     assert torch.allclose(fit.readers, nullspace_ridge(samples, 0.1).readers)
     again = replace(samples, negative=negative.repeat(3, 1, 1))
     assert torch.allclose(fit.readers, nullspace_ridge(again, null_share).readers)
+
+
+def test_the_largest_channels_of_a_vector():
+    samples = twins()
+    fit, sparse = estimate(samples, "mean_difference"), estimate(samples, "mean_difference_top2")
+    difference = samples.positive.double().mean(0) - samples.negative.double().mean(0)
+    middle = (samples.positive.double().mean(0) + samples.negative.double().mean(0)) / 2
+    for layer in range(LAYERS):
+        kept = difference[layer].abs().argsort()[-2:]
+        expected = torch.zeros(WIDTH, dtype=torch.float64)
+        expected[kept] = difference[layer][kept]
+        unit = expected / expected.norm()
+        assert torch.allclose(sparse.vectors[layer].double(), unit, atol=1e-6)
+        assert float(sparse.gap[layer]) == pytest.approx(float(difference[layer] @ unit), rel=1e-5)
+        assert float(sparse.midpoint[layer]) == pytest.approx(float(middle[layer] @ unit), rel=1e-5)
+    assert torch.equal(estimate(samples, f"mean_difference_top{WIDTH}").vectors, fit.vectors)
+
+
+def test_pairs_of_several_responses_to_one_query():
+    """PCA of the differences between the query's means on both sides."""
+    both = twins()
+    groups = ["a", "a", "b", "c", "c", "c", "d", "e", "e", "f", "f", "f"]
+    several = Samples(both.positive, both.negative[:8], groups, [*"abcdeffa"], False)
+
+    def means(activations, names):
+        rows = [[k for k, name in enumerate(names) if name == group] for group in "abcdef"]
+        return torch.stack([activations[r].mean(0) for r in rows])
+
+    of_queries = Samples(
+        means(both.positive, groups), means(both.negative[:8], "abcdeffa"),
+        [*"abcdef"], [*"abcdef"], True,
+    )  # fmt: skip
+    expected = estimate(of_queries, "pca").vectors
+    cosines = (estimate(several, "pca").vectors * expected).sum(-1)
+    assert torch.allclose(cosines, torch.ones(LAYERS), atol=1e-5)

@@ -7,9 +7,9 @@ from by_hand import FormulaEdit, require_same
 from raising import raises
 from sklearn.linear_model import LogisticRegression
 
-from calib.config.method import Steer
+from calib.config.steering import Steer
 from calib.interventions.fitting import Fitting
-from calib.interventions.gates import Gate, best_threshold, fit_gate
+from calib.interventions.gates import Gate, Search, best_threshold, fit_gate
 from calib.methods.steer import method
 
 
@@ -35,7 +35,8 @@ def test_no_threshold_has_a_better_f1(seed, both_sides):
     if seed > 2:  # close together, with a few far away
         scores *= np.where(draw.random(20) < 0.9, 1e-4, 1e4)
     scores = scores.astype("float32")
-    best = best_threshold(torch.tensor(scores), torch.tensor(unsafe), both_sides)
+    search = Search(side="auto" if both_sides else "above")
+    best = best_threshold(torch.tensor(scores), torch.tensor(unsafe), search)
     opened = [(s >= best.threshold) == best.above for s in scores]
     assert best.f1 == pytest.approx(f1(opened, unsafe))
     assert best.f1 == pytest.approx(
@@ -59,15 +60,15 @@ def test_the_threshold_lies_between_the_classes(above):
 
 def test_a_given_threshold_is_used():
     scores, unsafe = torch.tensor([0.0, 0.4, 0.6, 1.0]), torch.tensor([False, True, True, True])
-    best = best_threshold(scores, unsafe, given=0.5)
+    best = best_threshold(scores, unsafe, Search(0.5))
     assert (best.threshold, best.above) == (0.5, True)
     assert best.f1 == pytest.approx(2 * 2 / (2 + 3))
-    assert best_threshold(scores, ~unsafe, given=0.5).above is False
+    assert best_threshold(scores, ~unsafe, Search(0.5)).above is False
 
 
 @pytest.mark.parametrize("above", [True, False])
 def test_a_gate_opens_on_its_side_of_the_threshold(above):
-    gate = Gate(lambda examples: torch.tensor([0.2, 0.5, 0.8]), 0.5, above, "")
+    gate = Gate(lambda examples: torch.tensor([0.2, 0.5, 0.8]), 0.5, above, False, "")
     edits, otherwise = ("in",), ("out",)
     assert gate.open([1, 2, 3]) == [not above, above, above]
     expected = [edits if opened else otherwise for opened in gate.open([1, 2, 3])]
@@ -109,7 +110,7 @@ def test_the_gate_is_at_the_layer_with_the_best_f1(world, kind):
     best = []
     for layer in (3, 4, 5):
         at = fit_gate(world.fitting, Steer(gate=kind, gate_layers=layer))
-        best.append(best_threshold(at.scores(examples), unsafe, kind == "cosine").f1)
+        best.append(best_threshold(at.scores(examples), unsafe).f1)
     gate = fit_gate(world.fitting, config)
     layer = 3 + int(np.argmax(best))
     for value in (f"layer {layer}", f"F1 {max(best):.2f}", f"n = {len(examples)}"):

@@ -1,61 +1,79 @@
 """Adaptive steering: coefficients are linear in the input's projections, and clipped."""
 
+import re
+
 import numpy as np
 import pytest
 from by_hand import FormulaEdit, require_same, unit
 from raising import raises
 
-from calib.config.method import Adaptive
+from calib.config.steering import Adaptive
 from calib.methods.adaptive import method
 
 COEFFICIENT_LAYER = 4
 
 
 def vectors(world, layer):
-    """Differences and midpoints of the class means along r (refusal) and c (harm without r)."""
+    """Differences and midpoints of the class means along refusal and harm."""
     refused, answered = (
         world.plain.last(world.twins("unsafe", "train", r), layer).mean(0) for r in (True, False)
     )
     unsafe, safe = world.means(layer)
-    r, harm = refused - answered, unsafe - safe
-    c = unit(harm - (harm @ unit(r)) * unit(r))
-    return (r, (refused + answered) / 2), ((harm @ c) * c, (unsafe + safe) / 2)
+    return (refused - answered, (refused + answered) / 2), (unsafe - safe, (unsafe + safe) / 2)
+
+
+def added_harm(world, layer, part):
+    """The component of the harm vector along refusal, or the rest."""
+    (r, _), (harm, _) = vectors(world, layer)
+    along = (harm @ unit(r)) * unit(r)
+    return along if part == "projected" else harm - along
 
 
 def coefficients(world, example, config):
-    """Slope x projection in gap units from the midpoint, clipped, for r and for c."""
+    """Slope x (projection in gap units from the midpoint - offset), clipped, for both."""
     hidden = world.plain.last([example], COEFFICIENT_LAYER)[0]
     clipped = []
-    for (along, middle), slope, limits in zip(
+    for (along, middle), slope, offset, limits in zip(
         vectors(world, COEFFICIENT_LAYER),
         (config.refusal_slope, config.harm_slope),
+        (config.refusal_offset, config.harm_offset),
         (config.refusal_limits, config.harm_limits),
         strict=True,
     ):
         in_gaps = (hidden - middle) @ along / (along @ along)
-        clipped.append(float(np.clip(slope * in_gaps, *limits)))
+        clipped.append(float(np.clip(slope * (in_gaps - offset), *limits)))
     return clipped
 
 
 def config(**settings):
     return Adaptive(
-        "adaptive", all_layers_at_once=True, coefficient_layer=COEFFICIENT_LAYER, **settings
+        "adaptive",
+        all_layers_at_once=True,
+        positions="prompt",
+        coefficient_layer=COEFFICIENT_LAYER,
+        **settings,
     )
 
 
 @pytest.mark.parametrize("safety", ["unsafe", "safe"])
 @pytest.mark.parametrize("picture", [True, False])
-@pytest.mark.parametrize("limits", [[-20.0, 20.0], [-0.7, 0.4]])
-def test_both_directions_are_added_by_their_coefficients(world, safety, picture, limits):
-    settings = config(refusal_slope=-3.0, harm_slope=2.5, refusal_limits=limits, harm_limits=limits)
+@pytest.mark.parametrize(
+    ("limits", "part"), [([-20.0, 20.0], "projected"), ([-0.7, 0.4], "orthogonal")]
+)
+def test_both_directions_are_added_by_their_coefficients(world, safety, picture, limits, part):
+    settings = config(
+        refusal_slope=-3.0, harm_slope=2.5, refusal_limits=limits, harm_limits=limits,
+        refusal_offset=0.2, harm_offset=-0.3, harm_direction=part,
+    )  # fmt: skip
     example = world.test_example(picture, safety)
     on_refusal, on_harm = coefficients(world, example, settings)
 
     def change(layer):
-        (r, _), (c, _) = vectors(world, layer)
-        return FormulaEdit(layer, "last_prompt", lambda h: h + 1.5 * (on_refusal * r + on_harm * c))
+        (r, _), _ = vectors(world, layer)
+        added = 0.75 * (on_refusal * r + on_harm * added_harm(world, layer, part))
+        return FormulaEdit(layer, "prompt", lambda h: h + added)
 
-    setting = method(world.fitting, settings).setting(None, 1.5)
+    setting = method(world.fitting, settings).setting(None, 0.75)
     require_same(world, setting, example, [change(layer) for layer in range(6)])
 
 
@@ -69,11 +87,13 @@ def test_coefficients_differ_and_some_are_clipped(world):
         assert {-0.7, 0.4} <= set(column)
 
 
-def test_the_coefficient_layer_has_the_best_auroc_of_the_harm_direction(world):
-    harm = world.fitting.direction("safety")
-    best = int(np.argmax(harm.auroc))
+def test_each_coefficient_is_read_at_the_layer_with_the_best_auroc_of_its_direction(world):
+    best = [
+        int(np.argmax(world.fitting.direction(contrast).auroc))
+        for contrast in ("harmful_refusal", "safety")
+    ]
     (note,) = method(world.fitting, Adaptive("adaptive", all_layers_at_once=True)).notes
-    assert note.split()[-1] == str(best)
+    assert re.findall(r"layer (\d)", note) == [str(layer) for layer in best]
 
 
 def test_a_coefficient_layer_beyond_the_model_is_refused(world):
@@ -87,7 +107,9 @@ def test_a_coefficient_layer_beyond_the_model_is_refused(world):
         ("refusal_limits", [1.0, -1.0]),
         ("harm_limits", [1.0]),
         ("harm_slope", float("inf")),
-        ("coefficient_layer", [1, 2]),
+        ("coefficient_layer", [1, 2, 3]),
+        ("harm_direction", "parallel"),
+        ("refusal_offset", float("nan")),
     ],
 )
 def test_invalid_settings_are_refused(name, value):

@@ -1,11 +1,11 @@
-"""Refusal control: a probe decides the sign of the steering."""
+"""Refusal control: a probe decides the sign of the steering, and its strength."""
 
 import numpy as np
 import pytest
 from by_hand import FormulaEdit, require_same
 from sklearn.linear_model import LogisticRegression
 
-from calib.config.method import Steer
+from calib.config.steering import Steer
 from calib.methods.refusal_control import method
 
 PROBE_LAYER, LAYER = 4, 3
@@ -27,12 +27,12 @@ def probability(world):
 def test_unsafe_queries_move_towards_refusal_and_safe_ones_away(world, probability, picture, side):
     config = Steer(
         "refusal_control", contrast="refusal", gate="probe", gate_layers=PROBE_LAYER, threshold=0.5,
-        otherwise="opposite",
+        otherwise="opposite", positions="response", opposite_ratio=1.5,
     )  # fmt: skip
     tested = [*world.twins("unsafe", "test"), *world.twins("safe", "test")]
     candidates = [example for example in tested if (example.picture is not None) == picture]
     example = candidates[side([probability(example) for example in candidates])]
-    sign = 1 if probability(example) >= 0.5 else -1
-    assert sign == (1 if side is np.argmax else -1)
-    change = FormulaEdit(LAYER, "last_prompt", lambda h: h + sign * 4 * world.refusal(LAYER))
-    require_same(world, method(world.fitting, config).setting(LAYER, 4.0), example, [change])
+    assert (probability(example) >= 0.5) == (side is np.argmax)
+    factor = 2.0 if side is np.argmax else -3.0
+    change = FormulaEdit(LAYER, "response", lambda h: h + factor * world.refusal(LAYER))
+    require_same(world, method(world.fitting, config).setting(LAYER, 2.0), example, [change])

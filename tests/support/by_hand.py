@@ -72,7 +72,7 @@ class PlainModel:
             activations = hidden[0].double().numpy()
             for edit in edits:
                 if (edit.layer, edit.site) == (layer, site):
-                    mask = np.array(edit.positions in ("all", "response"))
+                    mask = np.array(edit.positions in ("all", "response", "after_instruction"))
                     if len(activations) == len(tokens):
                         mask = position_mask(self.vlm, tokens, edit.positions).numpy()[:, None]
                     activations = np.where(mask, edit.formula(activations), activations)

@@ -34,7 +34,7 @@ def unpaired() -> Samples:
         both.positive[:9],
         both.negative[:7],
         ["a", "a", "a", "a", "a", "b", "c", "c", "a"],
-        ["b", "b", "a", "b", "b", "b", "c"],
+        ["b", "b", "a", "b", "b", "b", "d"],
         False,
     )
 
