@@ -71,7 +71,8 @@ def load(config: PairsData) -> Benchmark:
         entries = _read_table(path, read_table(path), config.query)
     examples = _examples(entries, root, config)
     unpaired = len(examples) - 2 * len(pairs(examples))
-    notes = [f"{path.name}: {len(examples)} queries, {unpaired} of them without a twin"]
+    single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
+    notes = [f"{path.name}: {len(examples)} queries" + single * bool(unpaired)]
     return Benchmark(examples, notes)
 
 

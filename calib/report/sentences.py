@@ -184,7 +184,15 @@ def best_method_sentence(ranked: Sequence[MethodVerdict]) -> str:
     rate = best.change.rate
     name = terminal_safe(best.method.name, 40)
     if measured_sign(gain, best.p) <= 0:
-        return f"No method measurably raised {rate}; the largest change: {name}, {_gain(gain)}."
+        text = f"the largest change: {name}, {_gain(gain)}, p {p_text(best.p)}"
+        first = next((verdict for verdict in others if verdict.helped), None)
+        if first is None or first.change.sra is None:
+            return f"No method measurably raised {rate}; {text}."
+        return (
+            f"The first method by rank that measurably raised {rate} is "
+            f"{terminal_safe(first.method.name, 40)}: {_gain(first.change.sra)}, p "
+            f"{p_text(first.p)}. Not measurable: {text}."
+        )
     sentence = f"{name} raised {rate} most: {_gain(gain)}"
     if others:
         sentence += _margin(best, others[0])
@@ -255,15 +263,21 @@ def search_sentences(ranked: Sequence[MethodVerdict]) -> list[str]:
     else:
         parts = [f"{count} ({', '.join(names)})" for count, names in sorted(by_count.items())]
         searched = f"Settings searched on validation: {'; '.join(parts)}."
-    kinds = {verdict.method.name: verdict.supervision for verdict in ranked}
-    if not any(kinds.values()):
+    by_kind: dict[str, list[str]] = {}
+    for verdict in ranked:
+        if verdict.supervision is not None:
+            by_kind.setdefault(verdict.supervision, []).append(
+                terminal_safe(verdict.method.name, 40)
+            )
+    if not by_kind:
         return [searched]
-    labelled = [
-        f"{terminal_safe(name, 40)} ({kind})"
-        for name, kind in kinds.items()
-        if kind not in (None, "none")
+    unsupervised = by_kind.pop("none", [])
+    parts = [f"{kind} ({', '.join(names)})" for kind, names in by_kind.items()]
+    return [
+        searched,
+        f"Labels of examples are used for: {'; '.join(parts) or 'nothing'}. "
+        f"Unsupervised: {', '.join(unsupervised) or 'no method'}.",
     ]
-    return [searched, f"Supervised (fitted on labels): {', '.join(labelled) or 'no method'}."]
 
 
 def rank_text(rank: Rank | None) -> str:

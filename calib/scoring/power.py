@@ -85,14 +85,15 @@ def power_note(
     count = len(set(checked_pairs(a, b, clusters, groups)[1]))
     counted = f"{count:,} independent cluster{'s' * (count != 1)}"
     if math.isnan(spread):
-        return f"{counted}: too few to estimate the detectable change of SRA."
+        return f"{counted}: too few to estimate the size of a change that they show."
     if spread < 1e-9:
         return f"{counted}: all changed by the same amount, so power cannot be estimated."
     detectable = 100 * detectable_difference(spread, count)
     needed = clusters_needed(spread, _PLANNED_CHANGE)
     return (
-        f"{counted}: detects a change of SRA of {detectable:.1f} points with {POWER:.0%} power; "
-        f"{100 * _PLANNED_CHANGE:g} points would need {needed:,} clusters."
+        f"With {counted}, a true change of SRA of {detectable:.1f} points is found with a "
+        f"probability of {POWER:.0%}; finding {100 * _PLANNED_CHANGE:g} points takes {needed:,} "
+        "clusters."
     )
 
 

@@ -180,14 +180,14 @@ def test_settings_searched_and_supervision_are_shown_where_recorded():
     ]
     text = " ".join(comparison(run.replace(operating_points=older), FILES).split())
     assert "Settings searched on validation: 1 (reminder, worse, kept); 3 (steer)." in text
-    assert "Supervised" not in text
+    assert "nsupervised" not in text
     points = [
         point | {"settings": 24, "supervision": "none" if point["prompt_only"] else "gate"}
         for point in run.operating_points
     ]
     text = " ".join(comparison(run.replace(operating_points=points), FILES).split())
     assert "Settings searched on validation: 24 for every method." in text
-    assert "Supervised (fitted on labels): steer (gate), worse (gate), kept (gate)." in text
+    assert "used for: gate (steer, worse, kept). Unsupervised: reminder." in text
 
 
 def test_equal_changes_are_ordered_by_name():

@@ -222,5 +222,5 @@ def test_papers_mapping_counts_an_empty_response_as_a_refusal() -> None:
 
 
 def test_power_is_stated_for_a_chosen_setting() -> None:
-    assert "80 independent clusters:" in words(shown())
+    assert "80 independent clusters" in words(shown())
     assert "clusters:" not in shown(settings=KEPT)

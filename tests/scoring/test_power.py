@@ -111,7 +111,7 @@ def test_the_note():
     assert all(value in note for value in (*values, f"{clusters_needed(spread, 0.05):,} clusters"))
     assert "13.7 points" in note and "1,580 clusters" in note  # spread 0.709
     pairs = [k // 2 for k in range(212)]
-    assert power_note(a, b, pairs).startswith("106 independent clusters:")
+    assert power_note(a, b, pairs).startswith("With 106 independent clusters,")
 
 
 def test_the_note_has_no_numbers_if_power_cannot_be_estimated():

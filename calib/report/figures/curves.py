@@ -58,6 +58,11 @@ class Curve:
         return sorted([*unsteered, *self.points], key=lambda point: point.strength)
 
     @property
+    def weakest(self) -> Point:
+        """The setting of the smallest strength, for methods that kept the uncalibrated model."""
+        return min(self.points, key=lambda point: (abs(point.strength), point.strength))
+
+    @property
     def is_line(self) -> bool:
         """Whether the method has several settings."""
         return len(self.points) > 1

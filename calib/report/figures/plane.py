@@ -133,8 +133,12 @@ def curve_styles(curves: Sequence[Curve]) -> list[CurveStyle]:
     return styles
 
 
-def draw_curve(axes: Axes, curve: Curve, style: CurveStyle, plane: Plane, label: str) -> None:
+def draw_curve(
+    axes: Axes, curve: Curve, style: CurveStyle, plane: Plane, label: str, opacity: float = 0.4
+) -> None:
     """Draw every setting with both intervals, and a larger marker at the operating point.
+
+    ``opacity`` is that of the intervals.
 
     A line joins the strengths and the uncalibrated model. Strengths of a prompt-only method are not
     steps of one scale: a dotted line joins them, without the uncalibrated model.
@@ -142,16 +146,27 @@ def draw_curve(axes: Axes, curve: Curve, style: CurveStyle, plane: Plane, label:
     points = list(curve.points) if curve.prompt_only else curve.through_baseline
     style = style if len(points) > 1 else {**style, "linestyle": "none"}
     axes.plot(*_coordinates(points, plane), label=label, zorder=3, **style)
-    _draw_intervals(axes, points, plane, style["color"])
+    _draw_intervals(axes, points, plane, style["color"], opacity)
     if curve.chosen is not None:
         axes.plot(*_coordinates([curve.chosen], plane), zorder=3.5, **{**style, **_CHOSEN})
 
 
-def draw_setting(axes: Axes, point: Point, style: CurveStyle, plane: Plane, label: str) -> None:
-    """Draw one setting with both intervals, as large as an operating point on a curve."""
-    axes.plot(*_coordinates([point], plane), label=label, zorder=3.5,
-              **{**style, **_CHOSEN, "linestyle": "none"})  # fmt: skip
-    _draw_intervals(axes, [point], plane, style["color"])
+def draw_setting(
+    axes: Axes,
+    point: Point,
+    style: CurveStyle,
+    plane: Plane,
+    label: str,
+    large: bool = True,
+    opacity: float = 0.4,
+) -> None:
+    """Draw one setting with both intervals, if ``large`` with the marker of an operating point.
+
+    ``opacity`` is that of the intervals.
+    """
+    look = {**style, **(_CHOSEN if large else {}), "linestyle": "none"}
+    axes.plot(*_coordinates([point], plane), label=label, zorder=3.5, **look)
+    _draw_intervals(axes, [point], plane, style["color"], opacity)
 
 
 def draw_uncalibrated(axes: Axes, models: Sequence[UncalibratedModel], plane: Plane) -> None:
@@ -226,7 +241,9 @@ def _coordinates(points: Sequence[Point], plane: Plane) -> tuple[list[float], li
     return [x for x, _ in coordinates], [y for _, y in coordinates]
 
 
-def _draw_intervals(axes: Axes, points: Sequence[Point], plane: Plane, colour: str) -> None:
+def _draw_intervals(
+    axes: Axes, points: Sequence[Point], plane: Plane, colour: str, opacity: float = 0.4
+) -> None:
     x, y = np.array([plane(point) for point in points]).transpose(1, 2, 0)[:, :3]
-    axes.hlines(y[0], x[1], x[2], color=colour, alpha=0.4, linewidth=0.8, zorder=2)
-    axes.vlines(x[0], y[1], y[2], color=colour, alpha=0.4, linewidth=0.8, zorder=2)
+    axes.hlines(y[0], x[1], x[2], color=colour, alpha=opacity, linewidth=0.8, zorder=2)
+    axes.vlines(x[0], y[1], y[2], color=colour, alpha=opacity, linewidth=0.8, zorder=2)

@@ -23,7 +23,6 @@ from calib.report.figures.curves import (
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
 from calib.report.figures.plane import (
     curve_styles,
-    draw_curve,
     draw_setting,
     draw_uncalibrated,
     label_axes,
@@ -36,8 +35,8 @@ from calib.scoring.tradeoff import Point, coordinates_of, sra_s_and_sra_u
 def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     """Draw the uncalibrated models and the operating points of ``runs`` on ``split``.
 
-    Prompt-only methods are drawn even if they kept the uncalibrated model. Raises NotDrawn for a
-    run that lacks SRA or one of its sides on ``split``.
+    Prompt-only methods that kept the uncalibrated model are drawn at their weakest setting. Raises
+    NotDrawn for a run that lacks SRA or one of its sides on ``split``.
     """
     models = uncalibrated_models(runs, split)
     curves = curves_of(runs, split)
@@ -60,7 +59,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
                 draw_setting(axes, curve.chosen, style, plane, name)
                 _draw_arrow(axes, curve.baseline, curve.chosen, style["color"])
             elif curve.prompt_only:
-                draw_curve(axes, curve, style, plane, name)
+                draw_setting(axes, curve.weakest, style, plane, name, large=False)
         draw_uncalibrated(axes, models, plane)
         label_axes(axes, plane)
         _draw_lines(axes, models)

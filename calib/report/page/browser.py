@@ -84,10 +84,10 @@ def _notes(shown: int, total: int, limit: int) -> list[str]:
         return []
     reason = f"examples={limit}" if shown == min(limit, total) else "the size of the page"
     return [
-        f"{shown:,} of {total:,} examples are shown, because of {reason}. Examples that the "
-        "operating point of a method changed from right to wrong or back come first; the others "
-        "are a random sample (drawn by a hash of their ids, so the same every time). The numbers "
-        "above are over all examples."
+        f"{shown:,} of {total:,} queries and questions are shown, because of {reason}. Those that "
+        "the operating point of a method changed from right to wrong or back come first; the "
+        "others are a random sample (drawn by a hash of their ids, so the same every time). The "
+        "numbers above are over all of them."
     ]
 
 

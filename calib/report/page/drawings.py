@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from calib.report.figures.gallery import FIGURES
 from calib.report.figures.io import Draw, NotDrawn, svg_of
@@ -17,7 +19,7 @@ CAPTIONS = {
     "trade_off": (
         "SRA_u, SRA_s and utility against strength",
         "The effect of each strength on unsafe queries handled safely, safe queries answered, and "
-        "utility. Where the first two curves cross, one kind of error is traded for the other.",
+        "utility.",
     ),
     "calibration_against_utility": (
         "Calibration against utility",
@@ -49,6 +51,8 @@ CAPTIONS = {
     ),
 }  # fmt: skip
 """Title and explanation by figure."""
+CROSSING = "Where the curves of SRA_u and SRA_s cross, one kind of error is traded for the other."
+"""Added to the explanation of trade_off if both curves are drawn."""
 FIRST = ("methods", "trade_off", "calibration_against_utility", "sra_plane")
 """The most important figures, in order; the page shows the first two and folds the others away."""
 
@@ -79,13 +83,23 @@ def drawings(runs: Sequence[Run]) -> list[Drawing]:
 
 def _drawing(name: str, draw: Draw, runs: Sequence[Run]) -> Drawing | None:
     try:
-        svg = svg_of(draw(runs, 2))
+        figure = draw(runs, 2)
+        svg = svg_of(figure)
     except NotDrawn:
         return None
     title, explanation = CAPTIONS.get(name, (name.replace("_", " ").capitalize(), ""))
+    if name == "trade_off" and _shows_both_sides(figure):
+        explanation += f" {CROSSING}"
     picture = inline(svg, f"figure-{name}-", f"{title}. {explanation}".strip())
     caption = tag("figcaption", tag("strong", f"{title}."), " ", explanation)
     return Drawing(name, title, tag("figure", tag("div", picture, class_="plate"), caption))
+
+
+def _shows_both_sides(figure: Figure) -> bool:
+    """Whether ``figure`` has a curve of SRA_u and one of SRA_s, over several strengths."""
+    lines = [line for axes in figure.axes for line in axes.lines]
+    curves = {line.get_label() for line in lines if np.size(line.get_xdata()) > 1}
+    return {"SRA_u", "SRA_s"} <= curves
 
 
 def inline(svg: str, prefix: str, label: str) -> Markup:

@@ -305,7 +305,7 @@
       }
       cards = shownCards;
       const count = (number) => number.toLocaleString("en");
-      byId("count").textContent = `${count(matching.length)} of ${count(total)} examples`;
+      byId("count").textContent = `${count(matching.length)} of ${count(total)} queries and questions`;
       const empty = element("p", { className: "empty" },
         "No examples match. Change a filter, or clear all filters.");
       const roots = [...cards.values()].map((each) => each.root);

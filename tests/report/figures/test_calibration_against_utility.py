@@ -71,21 +71,26 @@ def test_the_front_is_a_step_line_over_all_settings(single) -> None:
 def test_of_many_methods_six_have_full_curves(many) -> None:
     whole, points = many.axes
     curves = [each.get_label() for each in whole.lines if len(each.get_xdata()) > 2]
-    assert curves == [*(f"m{k}" for k in range(2, 8)), "Pareto front"]
-    assert {"m1", "m5"} <= {each.get_label() for each in points.lines}
-    assert line(points, "m1") == [(0.94, 0.51)] and line(points, "m5") == [(0.94, 0.55)]
-    assert "m1" in legend(many) and not [text for axes in many.axes for text in axes.texts]
+    numbers = {7: 1, 6: 2, 5: 3, 4: 4, 3: 5, 2: 7}  # say* is the sixth
+    assert curves == [*(f"{number} m{k}" for k, number in numbers.items()), "Pareto front"]
+    assert line(points, "8 m1") == [(0.94, 0.51)] and line(points, "3 m5") == [(0.94, 0.55)]
+    assert [text.get_text() for text in points.texts] == [str(k) for k in range(1, 9)]
+    assert not whole.texts
+    assert legend(many)[:8] == [
+        "1 m7", "2 m6", "3 m5", "4 m4", "5 m3", "6 say*", "7 m2", "8 m1",
+    ]  # fmt: skip
     assert ": kept, said*." in texts(many)
 
 
 def test_prompt_only_methods_are_always_drawn(many) -> None:
     for axes in many.axes:
-        assert line(axes, "say*") == [(0.94, 0.53), (0.85, 0.515)]
-        assert line(axes, "said*") == [(0.94, 0.45), (0.85, 0.475)]
+        # At one setting: the operating point, or the weakest setting if none was chosen.
+        assert line(axes, "6 say*") == [(0.94, 0.53)]
+        assert line(axes, "said*") == [(0.94, 0.45)]
         assert line(axes, "uncalibrated") == [(0.95, 0.5)]
     looks = {each.get_label(): each for each in many.axes[0].lines}
-    assert looks["say*"].get_markerfacecolor() == "white"
-    assert looks["say*"].get_marker() != looks["said*"].get_marker()
+    assert looks["6 say*"].get_markerfacecolor() == "white"
+    assert looks["6 say*"].get_marker() != looks["said*"].get_marker()
 
 
 def test_many_methods_are_distinguishable_without_colour() -> None:
@@ -93,23 +98,23 @@ def test_many_methods_are_distinguishable_without_colour() -> None:
     looks = {
         (each.get_marker(), each.get_fillstyle())
         for each in figure.axes[1].lines
-        if each.get_label().startswith("m")
+        if " m" in each.get_label()
     }
     assert len(looks) == 25
     assert nothing_is_cut_off(figure)
 
 
-def test_a_curve_that_reaches_the_front_comes_before_larger_areas() -> None:
+def test_no_setting_but_the_chosen_one_decides_which_curves_are_drawn() -> None:
     gains = {f"m{k}": 0.1 + k / 1000 for k in range(6)}
-    run = methods_of(gains | {"small": 0.01})
-    # High utility at a small gain in SRA: on the front, with a small area.
+    run = methods_of(gains | {"lucky": 0.01})
+    # The best setting of all on test, which was not chosen on validation.
     better = [
-        replace(r, value=0.99) if (r.method, r.metric, r.strength) == ("small", "utility", 1) else r
-        for r in run.results
+        replace(r, value=0.99) if (r.method, r.strength) == ("lucky", 2) else r for r in run.results
     ]
     figure = draw([run.replace(results=better)], 2)
     curves = [each.get_label() for each in figure.axes[0].lines if len(each.get_xdata()) == 3]
-    assert "small" in curves and "m0" not in curves and len(curves) == 6
+    assert [name for name in curves if " m" in name] == [f"{k + 1} m{5 - k}" for k in range(6)]
+    assert line(figure.axes[1], "7 lucky")
 
 
 def test_missing_prompt_only_method_is_noted(single, many) -> None:

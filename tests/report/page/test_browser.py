@@ -66,7 +66,7 @@ def test_changed_examples_come_first_and_a_note_counts_them(run):
     assert (few.shown, few.total) == (10, 38)
     changed = {f"q{k}" for k in range(4, 40) if k % 2 and k // 2 % 2}
     assert len(changed) == 9 and changed <= {row["id"] for row in rows(opened(few))}
-    assert "10 of 38 examples" in few.notes[0] and "examples=10" in few.notes[0]
+    assert "10 of 38 queries and questions" in few.notes[0] and "examples=10" in few.notes[0]
     assert browser([run], 10, True, ROOM) == few
 
 

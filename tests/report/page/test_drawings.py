@@ -56,6 +56,22 @@ def test_text_of_a_figure_is_escaped():
     assert "<script" not in svg and "&lt;script&gt;x&lt;/script&gt; &amp; --&gt; ]]&gt;" in svg
 
 
+def test_crossing_curves_are_explained_only_where_both_are_drawn(monkeypatch):
+    def figure(strengths):
+        def draw(runs, columns):
+            axes = (drawn := Figure()).subplots()
+            for label in ("SRA_u", "SRA_s"):
+                axes.plot(strengths, strengths, label=label)
+            return drawn
+
+        return draw
+
+    for strengths, explained in (([0, 1, 2], True), ([1], False)):
+        monkeypatch.setattr(drawings, "FIGURES", {"trade_off": figure(strengths)})
+        (drawing,) = drawings.drawings([])
+        assert (drawings.CROSSING in drawing.markup) == explained
+
+
 def test_figures_without_results_are_left_out(monkeypatch):
     def absent(runs, columns):
         raise NotDrawn("missing-value", "nothing here")

@@ -64,7 +64,7 @@ def opened(chromium):
             page.add_init_script(before)
         page.goto(address)
         if script and not before:
-            expect(page.locator("#count")).to_contain_text("examples")
+            expect(page.locator("#count")).to_contain_text("questions")
         return page
 
     yield open_page
@@ -126,7 +126,7 @@ def choose(page, **choices):
 def test_two_thousand_examples_open_and_are_searched(large, opened):
     assert 20_000_000 < large.stat().st_size < 25_000_000
     page = opened(large)
-    assert count(page) == "2,000 of 2,000 examples"
+    assert count(page) == "2,000 of 2,000 queries and questions"
     assert page.locator(".card").count() == 20
     assert page.locator("img").first.evaluate("one => one.decode().then(() => one.naturalWidth)")
     page.fill("#search", "number 1999?")
@@ -137,26 +137,26 @@ def test_two_thousand_examples_open_and_are_searched(large, opened):
 
 def test_filters_count_the_matching_examples(small, opened):
     page = opened(small)
-    assert count(page) == "92 of 92 examples"
+    assert count(page) == "92 of 92 queries and questions"
     choose(page, safety="unsafe")
-    assert count(page) == "45 of 92 examples"
+    assert count(page) == "45 of 92 queries and questions"
     choose(page, category="guns")
-    assert count(page) == "25 of 92 examples"
+    assert count(page) == "25 of 92 queries and questions"
     choose(page, label="refusal")  # at strength 1: those of odd pairs
-    assert count(page) == "13 of 92 examples"
+    assert count(page) == "13 of 92 queries and questions"
     choose(page, safety="", category="", label="", change="right")
-    assert count(page) == "23 of 92 examples"
+    assert count(page) == "23 of 92 queries and questions"
     assert page.locator(".card .badge", has_text="changed to right").count() == 20
     choose(page, change="wrong")
-    assert count(page) == "0 of 92 examples"
+    assert count(page) == "0 of 92 queries and questions"
     assert "No examples match" in page.locator("#cards").inner_text()
     page.get_by_role("button", name="Clear filters").click()
-    assert count(page) == "92 of 92 examples"
+    assert count(page) == "92 of 92 queries and questions"
     choose(page, part="utility / colour")
-    assert count(page) == "2 of 92 examples"
+    assert count(page) == "2 of 92 queries and questions"
     assert page.locator(".expected").first.inner_text() == "Expected: red"
     page.fill("#search", "colour IS 1")
-    expect(page.locator("#count")).to_have_text("1 of 92 examples")
+    expect(page.locator("#count")).to_have_text("1 of 92 queries and questions")
 
 
 def test_slider_selects_the_strength(small, opened):
@@ -186,11 +186,11 @@ def test_slider_selects_the_strength(small, opened):
 def test_filters_apply_at_the_selected_strength(small, opened):
     page = opened(small)
     choose(page, label="refusal")
-    assert count(page) == "23 of 92 examples"
+    assert count(page) == "23 of 92 queries and questions"
     page.locator("#stop").press("End")
-    assert count(page) == "90 of 92 examples"
+    assert count(page) == "90 of 92 queries and questions"
     choose(page, change="wrong")
-    assert count(page) == "45 of 92 examples"
+    assert count(page) == "45 of 92 queries and questions"
 
 
 def blurred(page, k=0):
@@ -226,19 +226,19 @@ def test_view_is_stored_in_the_address(small, opened):
     assert page.evaluate("document.activeElement.id") == "examples-title"
     again = opened(small, page.evaluate("location.hash"))
     for each in (page, again):
-        assert count(each) == "25 of 92 examples"
+        assert count(each) == "25 of 92 queries and questions"
         assert each.locator("#stop-name").inner_text() == "+2"
         assert each.locator("#page").inner_text() == "Page 2 of 2"
         assert each.locator(".card").count() == 5
     again.evaluate("location.hash = '#run=two&safety=safe'")
-    expect(again.locator("#count")).to_have_text("10 of 20 examples")
+    expect(again.locator("#count")).to_have_text("10 of 20 queries and questions")
 
 
 @pytest.mark.parametrize(
     "fragment", ["#method=x&strength=9&part=__proto__&change=toString&page=-4&run=x", "#%&=%zz=="]
 )
 def test_invalid_address_shows_everything(small, opened, fragment):
-    assert count(opened(small, fragment)) == "92 of 92 examples"
+    assert count(opened(small, fragment)) == "92 of 92 queries and questions"
 
 
 def test_buttons_turn_the_pages(small, opened):
@@ -254,7 +254,7 @@ def test_buttons_turn_the_pages(small, opened):
 def test_run_can_be_selected(small, opened):
     page = opened(small)
     choose(page, run="1")
-    assert count(page) == "20 of 20 examples"
+    assert count(page) == "20 of 20 queries and questions"
     assert "2 runs" in page.locator("header").inner_text()
 
 
