@@ -43,7 +43,8 @@ with `method=NAME`; [configuration](configuration.md#method) has its settings. F
 files of `calib/methods`.
 
 - **strength**: the meaning of `method.strengths`. Strength 0 is the uncalibrated model.
-- **supervised**: whether the method, or its gate, is fitted to labels of examples (safe or unsafe).
+- **supervised**: whether the method or its gate is fitted to labels, of examples (safe or unsafe) or
+  of the model's responses (refused or answered).
 - **settings**: the number of combinations of layer and strength from which the operating point is
   chosen on validation, for a model of {LAYERS} layers like mini-internvl: by default, and in
   `experiment=all_methods`.
@@ -139,7 +140,11 @@ def _section(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Docstring text in Markdown: double backticks are single ones, other marks are escaped."""
+    """Docstring text in Markdown: settings and names in double backticks are code.
+
+    Other marks of Markdown are escaped.
+    """
+    text = re.sub(r"(?<![`\w])(?:method|data|experiment)[.=][\w.=]*\w", r"``\g<0>``", text)
     parts = re.split(r"``(.*?)``", text)
     shown = [f"`{p}`" if k % 2 else re.sub(r"([*_<|])", r"\\\1", p) for k, p in enumerate(parts)]
     return "".join(shown)
