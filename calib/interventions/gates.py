@@ -14,7 +14,7 @@ gate opens minus that of safe queries).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Rule
+from calib.interventions.open_rates import open_rates_by_part
 from calib.util.errors import CalibError
 
 Scores = Callable[[Sequence[Example]], torch.Tensor]
@@ -41,8 +42,9 @@ class Gate:
     """Whether the gate opens at or above the threshold, rather than below it."""
     supervised: bool
     """Whether the scores come from a classifier that was trained on the labels of examples."""
-    note: str
-    """Layer and threshold, and how well the gate separates unsafe from safe on validation."""
+    note: str = ""
+    """Layer and threshold, and how well the gate separates unsafe from safe on validation, in total
+    and by part."""
 
     def open(self, examples: Sequence[Example]) -> list[bool]:
         """Whether the gate opens for each example."""
@@ -168,12 +170,14 @@ def select_gate(
     )
     side = "at or above" if best.above else "below"
     kind = "supervised: trained on labels" if supervised else "unsupervised"
+    gate = Gate(scores, best.threshold, best.above, supervised)
     note = (
         f"{name} ({kind}) opens {side} {best.threshold:.3f} at {description}; on validation F1 "
         f"{best.f1:.2f}, open for {100 * best.unsafe_open:.0f}% of unsafe and "
-        f"{100 * best.safe_open:.0f}% of safe queries (n = {len(examples)})"
+        f"{100 * best.safe_open:.0f}% of safe queries (n = {len(examples)}, "
+        f"{len({example.cluster for example in examples})} clusters)"
     )
-    return Gate(scores, best.threshold, best.above, supervised, note)
+    return replace(gate, note=note + open_rates_by_part(gate.open(examples), examples))
 
 
 def _cosine(fitting: Fitting, layer: int, positions: str) -> Scores:

@@ -117,6 +117,16 @@ def test_the_gate_is_at_the_layer_with_the_best_f1(world, kind):
         assert value in gate.note
 
 
+def test_the_note_has_the_open_rates_of_every_part(world):
+    gate = fit_gate(world.fitting, Steer(gate="probe", gate_layers=3))
+    for part in ("image_centric", "text_centric"):
+        counts = []
+        for safety in ("unsafe", "safe"):
+            examples = [e for e in world.twins(safety, "validation") if e.dataset == part]
+            counts.append(f"{sum(gate.open(examples))}/{len(examples)} of {safety}")
+        assert f"{part} {counts[0]} and {counts[1]}" in gate.note
+
+
 def test_a_gate_needs_validation_pairs(world, tmp_path):
     others = [e for e in world.examples if e.split != "validation"]
     fitting = Fitting(world.vlm, others, [], world.fitting.baseline_answers, tmp_path)
