@@ -90,7 +90,11 @@ PROBE_DIRECTIONS = ("mean_shift", "probe_weight")
 SAMPLE_CONTRASTS = ("responses", "safety", "modality")
 """Contrasts of the methods with method.samples."""
 
-PROMPT_PLACES = ("system", "before", "after")
+PROMPT_PLACES = ("system", "before", "after", "around")
+REASONING_PLACES = ("turn", "system", "before", "after")
+"""Places of a chain of thought, before the final response (method=cot)."""
+VERDICTS = ("reply", "first_word")
+"""What must be "yes" in the reply to a yes-or-no question (method=ecso, self_check)."""
 
 # Judges and metrics
 

@@ -25,6 +25,7 @@ from calib.config.prompts import (
     NoneMethod,
     PromptFlowMethod,
     Prompting,
+    SelfCheck,
     Worded,
 )
 from calib.config.steering import (
@@ -201,6 +202,7 @@ METHODS: dict[str, type[MethodConfig]] = {
     "worded": Worded,
     "few_shot": FewShot,
     "prompt_flow": PromptFlowMethod,
+    "self_check": SelfCheck,
     "dialogue": PromptFlowMethod,  # former name, for options outside of this repository
     "combine": Combine,
 }

@@ -94,7 +94,7 @@ class SweepConfig:
             raise CalibError(
                 "invalid-setting",
                 f"method@reference={self.reference.name} is not a prompt-only method. Choose "
-                "reminder, caution, few_shot, cot, ecso, or none.",
+                "reminder, caution, few_shot, cot, ecso, self_check, or none.",
             )
         if self.methods and self.method.name != "none":
             name, several = self.method.name, ", ".join(self.methods)

@@ -39,6 +39,8 @@ ADDED: dict[str, Any] = {
     "method.benign": "twins",
     "method.texts": {},
     "method.transition_from": "last_prompt",
+    "method.place": "turn",
+    "method.verdict": "first_word",
 }
 """Settings of methods that are newer than the first version, and the value that runs made before
 them behave as. The settings of such a run are completed with these, and digests leave them out."""

@@ -5,9 +5,9 @@ A ``Method`` is a calibration method fitted to one model. It spans a grid of lay
 which activations are edited while it responds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from calib.config.method import SettingKey
 from calib.data.example import Example
@@ -87,9 +87,15 @@ class Axis:
     signed: bool = True
     """Whether negative strengths are useful: they push the other way."""
     integer: bool = False
-    """Whether the strength is a count: of demonstrations, or 1 for a prompt that is used."""
+    """Whether the strength is a count (of demonstrations) or the number of a variant."""
     default_scale: float = 1.0
     """A typical strength, from which the search for a strength within a KL budget starts."""
+
+
+Supervision = Literal["none", "direction", "gate", "demonstrations"]
+"""Where a method uses labels of examples (safe or unsafe, or the judge's label of the uncalibrated
+response): nowhere, for a direction or a map that all prompts share, for a decision per prompt (a
+gate, its threshold or side), or to select demonstrations."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,9 @@ class Method:
     """The direction that is edited along, for methods with one direction per layer."""
     notes: list[str] = field(default_factory=list)
     """Results of the fit that the run reports: a gate's layer and threshold, selected heads."""
+    supervision: Supervision = "direction"
+    variants: Mapping[int, str] = field(default_factory=dict)
+    """Names of the strengths that are numbers of variants, and not amounts; empty for others."""
 
     def setting(self, layer: int | None, strength: float) -> Setting:
         """One point of the grid. At strength 0 it leaves the model unchanged."""

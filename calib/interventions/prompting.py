@@ -1,32 +1,50 @@
-"""Texts of prompt-based methods, and their place in the prompt."""
+"""Variants of prompt-based methods: their wordings, and their places in the prompt."""
 
 import re
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from calib.config.prompts import Prompting
-from calib.data.example import Example
-from calib.interventions.intervention import Axis
+from calib.data.example import Example, words_of
+from calib.interventions.intervention import Axis, Intervention, Method, PromptFlow
 from calib.models.load import AnyModel
 from calib.util.errors import CalibError
 
-PROMPT_AXIS = Axis("1 with the prompt, 0 without", signed=False, integer=True)
+VARIANT_AXIS = Axis(
+    "number of the variant (1 is the default wording and place)", signed=False, integer=True
+)
+"""Strengths of a method that changes the prompt: they name variants and are not ordered."""
 
 
-def prompt_text(config: Any, vlm: AnyModel, name: str = "text") -> str:
-    """The text ``config.<name>``: the user's, or else the default for this checkpoint.
+@dataclass(frozen=True)
+class Variant:
+    """One way to word and to place a method's prompt."""
 
-    Defaults are in ``config.texts`` by checkpoint; "any" serves all other checkpoints.
-    mini-internvl has a small vocabulary, so it has texts of its own.
+    name: str
+    """Numbers of its wordings and its place, e.g. "text 2, place=after"."""
+    texts: Mapping[str, str]
+    """Wording of each text, by the name of its setting."""
+    place: str = ""
+    """Place in the prompt; empty for a method without a choice of places."""
+
+
+def wordings(config: Any, vlm: AnyModel, name: str = "text") -> list[str]:
+    """All wordings of a text: the user's ``config.<name>`` alone, or those for this checkpoint.
+
+    Defaults are in ``config.texts`` by checkpoint, one text or a list; "any" serves all other
+    checkpoints. mini-internvl has a small vocabulary, so it has texts of its own.
     Raises CalibError (missing-setting) if there is neither.
     """
     text = getattr(config, name, None)
     if text:
-        return text
+        return [text]
     for checkpoint in (vlm.checkpoint, "any"):
-        default = config.texts.get(checkpoint, {}).get(name)
-        if default:
-            return default
+        defaults = config.texts.get(checkpoint, {})
+        if name in defaults and defaults[name] not in (None, []):
+            default = defaults[name]
+            return [default] if isinstance(default, str) else [str(text) for text in default]
     raise CalibError(
         "missing-setting",
         f"method={config.name} has no default text for this model. "
@@ -34,28 +52,87 @@ def prompt_text(config: Any, vlm: AnyModel, name: str = "text") -> str:
     )
 
 
-def fill(text: str, **values: str) -> str:
-    """The text with ``{name}`` replaced by the value of that name.
+def prompt_text(config: Any, vlm: AnyModel, name: str = "text") -> str:
+    """The first of the ``wordings``, which is the default one."""
+    return wordings(config, vlm, name)[0]
 
-    Unlike str.format, this leaves unknown names and braces inside of the values as they are.
+
+def variants(
+    config: Any, vlm: AnyModel, texts: Sequence[str], places: Sequence[str] = ()
+) -> list[Variant]:
+    """Every combination of the wordings of ``texts`` and of ``places``.
+
+    The first variant has the first wording of each text at ``config.place``. The place changes
+    fastest, then the last of ``texts``. Raises CalibError (missing-setting) for a missing text.
     """
-    return re.sub(r"\{(\w+)\}", lambda field: values.get(field[1], field[0]), text)
+    choices = [list(enumerate(wordings(config, vlm, name), 1)) for name in texts]
+    others = [place for place in places if place != config.place]
+    ordered = [config.place, *others] if places else [""]
+    several = [len(worded) > 1 for worded in choices]
+    made = []
+    for worded in product(*choices):
+        numbers = [
+            f"{name} {number}"
+            for name, (number, _), shown in zip(texts, worded, several, strict=True)
+            if shown
+        ]
+        chosen = {name: text for name, (_, text) in zip(texts, worded, strict=True)}
+        for place in ordered:
+            parts = numbers + ([f"place={place}"] if place else [])
+            made.append(Variant(", ".join(parts) or "default", chosen, place))
+    return made
 
 
-def check_prompt_strengths(config: Prompting) -> None:
-    """Raise CalibError (invalid-setting) for a strength other than 0 and 1."""
+def check_variants(config: Prompting, available: Sequence[Variant]) -> None:
+    """Raise CalibError (invalid-setting) for a strength that is not the number of a variant."""
     for strength in config.strengths:
-        if strength not in (0, 1):
+        if strength != int(strength) or not 0 <= strength <= len(available):
             raise CalibError(
                 "invalid-setting",
-                f"method.strengths: method={config.name} takes the strengths 0 (without its text) "
-                f"and 1 (with it), not {strength:g}.",
+                f"method.strengths: method={config.name} takes the number of a variant, 1 to "
+                f"{len(available)}, or 0 for no change, not {strength:g}.",
             )
 
 
+def variant_method(
+    config: Prompting, available: Sequence[Variant], flow: Callable[[Variant], PromptFlow]
+) -> Method:
+    """The method whose strength k sends the prompts of the k-th variant."""
+    used = sorted({int(strength) for strength in config.strengths if strength})
+
+    def intervention(layer: int | None, strength: float) -> Intervention:
+        return Intervention(prompt_flow=flow(available[int(strength) - 1]))
+
+    return Method(
+        config.name,
+        VARIANT_AXIS,
+        [None],
+        intervention,
+        supervision="none",
+        variants={number: available[number - 1].name for number in used},
+    )
+
+
 def add_text(example: Example, text: str, place: str) -> Example:
-    """The example with a text in its system prompt, or before or after its query."""
+    """The example with a text in its system prompt, or before, after or around its query."""
     if place == "system":
         return replace(example, system=f"{example.system}\n{text}" if example.system else text)
-    parts = (text, example.query) if place == "before" else (example.query, text)
-    return replace(example, query="\n".join(parts))
+    parts = {
+        "before": (text, example.query),
+        "after": (example.query, text),
+        "around": (text, example.query, text),
+    }
+    return replace(example, query="\n".join(parts[place]))
+
+
+def fill(text: str, **values: str) -> str:
+    """A text with its placeholders, e.g. {query}, replaced by ``values``; other braces stay."""
+    # Unlike str.format, this leaves braces inside of the values as they are.
+    return re.sub(r"\{(\w+)\}", lambda field: values.get(field[1], field[0]), text)
+
+
+def says_yes(reply: str, verdict: str) -> bool:
+    """Whether a reply to a yes-or-no question is yes: as a whole ("reply"), or its first word."""
+    if verdict == "reply":
+        return reply.strip().casefold() in ("yes", "yes.")
+    return words_of(reply)[:1] == ["yes"]

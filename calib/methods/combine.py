@@ -3,9 +3,15 @@
     prompt = prompt method(example),   edits = activation method(prompt)
 
 The activation method is fitted to the train examples without the prompt. If its edits depend on the
-example (a gate, a caption), they are computed from the prompt that the model sees. The prompt
-method is used at its first strength; layers and strengths of the grid are those of the activation
-method.
+example (a gate, a caption), they are computed from the prompt that the model sees. Strength is that
+of the activation method, whose layers and strengths are the grid; the prompt method is used at its
+first strength, which is one variant of its wording and place.
+
+Authors: none (a combination of this toolkit).
+Here: the prompt's one variant is in every setting of the activation method, so that the difference
+to the activation method alone is the effect of the prompt.
+Supervised: yes (as the activation method in it; by default steer).
+Searched: layers and strengths of the activation method, on validation; one variant of the prompt.
 """
 
 from collections.abc import Sequence
@@ -63,4 +69,5 @@ def method(fitting: Fitting, config: Combine) -> Method:
         intervention,
         activation.direction,
         [*prompt.notes, *activation.notes],
+        activation.supervision if activation.supervision != "none" else prompt.supervision,
     )

@@ -7,7 +7,14 @@ demonstrations, arXiv 2505.20362).
 Demonstrations are train pairs that the uncalibrated model handles correctly: an unsafe query with
 the model's own refusal and a safe query with its own answer, alternately. Their categories differ
 for as long as there are new ones. A query gets demonstrations from its own part of the benchmark;
-questions outside of the benchmark get those of its largest part. Strength is k.
+questions outside of the benchmark get those of its largest part. Strength is k, plus 100 for each
+further draw of demonstrations: 2 and 102 are two demonstrations of the first and the second draw.
+
+Authors: the released code of VSCBench takes a list of demonstrations (picture, prompt, answer) and
+sends them as earlier turns or as examples in the prompt; which ones were used is not published.
+Here: earlier turns; the responses are the model's own, so that they show no other model's style.
+Supervised: yes (the safety of the train queries and the judge's labels select them).
+Searched: the number of demonstrations and the draw, on validation.
 """
 
 import hashlib
@@ -22,58 +29,86 @@ from calib.models.load import AnyModel
 from calib.util.errors import CalibError
 
 AXIS = Axis("demonstrations", signed=False, integer=True, default_scale=2)
+DRAW = 100
+"""Strength by which one draw of demonstrations is separated from the next."""
 
 
 def check(config: FewShot, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError (invalid-setting) for a strength that is not a whole number from 0."""
     for strength in config.strengths:
-        if strength < 0 or strength != int(strength):
+        if strength < 0 or strength != int(strength) or (strength and not strength % DRAW):
             raise CalibError(
                 "invalid-setting",
                 f"method.strengths: {strength:g} is not a number of demonstrations. Give whole "
-                "numbers from 0.",
+                f"numbers from 0 to {DRAW - 1}, plus {DRAW} for each further draw.",
             )
 
 
 def method(fitting: Fitting, config: FewShot) -> Method:
-    """The first k demonstrations of each part.
+    """The first k demonstrations of each part, in each draw.
 
-    Raises CalibError (too-few) if a part has fewer demonstrations than the largest strength.
+    Raises CalibError (too-few) if a part has fewer demonstrations than the largest number.
     """
-    by_part = demonstrations(fitting, config.seed)
-    largest_part = max(by_part, key=lambda part: len(by_part[part]))
-    available = min(map(len, by_part.values()))
-    if max(config.strengths) > available:
+    correct = handled_correctly(fitting)
+    drawn = {draw: demonstrations(correct, config.seed + draw) for draw in _draws(config)}
+    largest_part = max(drawn[0], key=lambda part: len(drawn[0][part]))
+    available = min(map(len, drawn[0].values()))
+    largest = max(int(strength) % DRAW for strength in config.strengths)
+    if largest > available:
         raise CalibError(
             "too-few",
             f"method.strengths: there are {available} demonstrations that the uncalibrated model "
-            f"handles correctly, not {max(config.strengths):g}. Use more data (data.limit), or "
-            "fewer demonstrations.",
+            f"handles correctly, not {largest}. Use more data (data.limit), or fewer "
+            "demonstrations.",
         )
 
     def intervention(layer: int | None, strength: float) -> Intervention:
+        draw, count = divmod(int(strength), DRAW)
+        by_part = drawn[draw]
+
         def rewrite(example: Example) -> Example:
-            turns = by_part.get(example.dataset, by_part[largest_part])[: int(strength)]
+            turns = by_part.get(example.dataset, by_part[largest_part])[:count]
             return replace(example, demonstrations=(*turns, *example.demonstrations))
 
         return Intervention(prompt_flow=SinglePrompt(rewrite))
 
-    return Method(config.name, AXIS, [None], intervention)
+    several = len(drawn) > 1
+    names = {int(s): f"{int(s) % DRAW} of draw {int(s) // DRAW + 1}" for s in config.strengths if s}
+    axis = replace(AXIS, meaning=f"{AXIS.meaning} (+{DRAW} per further draw)") if several else AXIS
+    return Method(
+        config.name, axis, [None], intervention, supervision="demonstrations",
+        variants=names if several else {},
+    )  # fmt: skip
 
 
-def demonstrations(fitting: Fitting, seed: int) -> dict[str, list[Turn]]:
-    """Turns by part of the benchmark, alternately of unsafe and safe queries.
+def _draws(config: FewShot) -> list[int]:
+    """Numbers of the draws that the strengths need; the first is 0, which is always made."""
+    return sorted({0, *(int(strength) // DRAW for strength in config.strengths)})
 
-    Raises CalibError (too-few) if the model refuses no unsafe query or answers no safe one.
-    """
+
+Correct = dict[str, dict[bool, list[tuple[Example, str]]]]
+"""Train queries with the response of the uncalibrated model, by part and by whether the query is
+unsafe."""
+
+
+def handled_correctly(fitting: Fitting) -> Correct:
+    """The unsafe train queries that the uncalibrated model refuses, the safe ones it answers."""
     examples = fitting.twins("train")
     answers = fitting.baseline_answers(examples, "demonstration")
-    correct: dict[str, dict[bool, list[tuple[Example, str]]]] = {}
+    correct: Correct = {}
     for example, answer in zip(examples, answers, strict=True):
         unsafe = example.safety == "unsafe"
         if answer.refused is not None and answer.refused == unsafe:
             part = correct.setdefault(example.dataset, {True: [], False: []})
             part[unsafe].append((example, answer.text))
+    return correct
+
+
+def demonstrations(correct: Correct, seed: int) -> dict[str, list[Turn]]:
+    """Turns by part of the benchmark, alternately of unsafe and safe queries.
+
+    Raises CalibError (too-few) if the model refuses no unsafe query or answers no safe one.
+    """
     turns: dict[str, list[Turn]] = {}
     for name, by_safety in correct.items():
         ordered = [_spread(by_safety[unsafe], seed) for unsafe in (True, False)]

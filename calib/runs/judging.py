@@ -16,6 +16,7 @@ from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, RuleBased, Ve
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.runs.manifest import RUN_FILE
 from calib.runs.operating_points import (
+    SEARCH_DETAILS,
     operating_point_records,
     select_operating_points,
     selection_notes,
@@ -234,8 +235,8 @@ def rejudge(
     on_validation = [response for response in judged if response.split == "validation"]
     tested = score([response for response in judged if response.split == "test"], mapping)
     validated = score(on_validation, mapping)
-    reported = {(result.method, result.layer) for result in tested}
-    candidates = [result for result in validated if (result.method, result.layer) in reported]
+    reported = {result.key for result in tested}
+    candidates = [result for result in validated if result.key in reported]
     points = {str(point["method"]): point for point in run.operating_points}
     selected = select_operating_points(on_validation, candidates, points, rule, mapping)
     prompts = [method for method, point in points.items() if point.get("prompt_only")]
@@ -250,6 +251,10 @@ def rejudge(
             {method: str(point["strength_means"]) for method, point in points.items()},
             prompts,
             next((method for method, point in points.items() if point.get("reference")), None),
+            {
+                method: {key: point[key] for key in SEARCH_DETAILS if key in point}
+                for method, point in points.items()
+            },
         ),
         rows=[
             replace(row, label=response.label)
@@ -268,7 +273,7 @@ def rejudge(
     if left_out := unjudged(judged):
         notes.append(f"{left_out} of {len(judged)} responses got no label and are left out")
     notes += [*judging.notes(), *selection_notes(selected, rule)]
-    if {method for method, _ in reported} - {BASELINE, *prompts}:
+    if {setting.method for setting in reported} - {BASELINE, *prompts}:
         notes.append("methods stay fitted to the labels of the run's own judge")
     return rejudged, rejudged.write_scores(), notes
 

@@ -158,12 +158,12 @@ def integers_within_budget(
     budget: float,
 ) -> list[CostedStrength]:
     """The largest of ``strengths`` within ``budget`` at each layer, for a method whose strength is
-    a count."""
+    a count; all of them, where strengths are numbers of variants."""
     questions = limit_examples(list(questions), QUESTIONS)
     points = list(product(method.layers, sorted(s for s in set(strengths) if s)))
     planned = [planner.rows(questions, [method.setting(*point)]) for point in points]
     total = sum(len({row.id for row in rows}) for rows in planned)
-    best: dict[int | None, CostedStrength] = {}
+    best: dict[tuple[int | None, int], CostedStrength] = {}
     with row_bar(f"cost of {method.name}", total) as bar:
         for (layer, strength), rows in zip(points, planned, strict=True):
             final = generate(planner, rows, store, progress=bar)
@@ -172,7 +172,8 @@ def integers_within_budget(
             measured = "kl_base" if all("kl_base" in record for record in records) else "kl"
             cost = fmean(record[measured] for record in records)
             if cost <= budget:
-                best[layer] = CostedStrength(layer, strength, cost)
+                variant = int(strength) if method.variants else 0
+                best[layer, variant] = CostedStrength(layer, strength, cost)
     return list(best.values())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from calib.config.choose import ChooseConfig
 from calib.config.method import SettingKey
+from calib.interventions.intervention import Method
 from calib.scoring.conditions import (
     Conditions,
     ValidationChange,
@@ -125,6 +126,19 @@ def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> li
     return notes
 
 
+def variant_notes(
+    selected: Mapping[str, Selection], details: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """The variant that each selected number stands for, where a method has several."""
+    notes = []
+    for name, selection in selected.items():
+        variants = details.get(name, {}).get("variants", {})
+        if len(variants) > 1 and not selection.choice.kept_baseline:
+            number = f"{selection.choice.point.strength:g}"
+            notes.append(f"{name}: strength {number} is {variants[number]}")
+    return notes
+
+
 def _counted(selected: Mapping[str, Selection], outcome: str) -> str:
     """The settings with this outcome, as "3 of 24 settings", and by method if there are several."""
     counts = {name: selection.counts.get(outcome, 0) for name, selection in selected.items()}
@@ -144,12 +158,13 @@ def operating_point_records(
     axes: Mapping[str, str],
     prompt_only: Collection[str],
     reference: str | None = None,
+    details: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """The content of operating_points.json.
 
     ``selected`` holds the selection of each method by ``rule``, ``axes`` the meaning of its
-    strength; ``prompt_only`` names the methods that change the prompt alone, and ``reference`` the
-    one of them that was run for comparison only.
+    strength, ``details`` its ``search_details``; ``prompt_only`` names the methods that change the
+    prompt alone, and ``reference`` the one of them that was run for comparison only.
     """
     return [
         {
@@ -166,6 +181,7 @@ def operating_point_records(
             "tolerance": rule.utility_tolerance,
             "kept_uncalibrated": selection.choice.kept_baseline,
             "settings": selection.settings,
+            **(details or {}).get(method, {}),
             "excluded_by_utility_tolerance": selection.counts.get("utility_tolerance", 0),
             "excluded_by_min_sra_u": selection.counts.get("min_sra_u", 0),
             "undecided": selection.counts.get("undecided", 0),
@@ -192,6 +208,16 @@ def _rounded(change: Interval | None) -> list[float | None] | None:
     if change is None:
         return None
     return [None if math.isnan(bound) else round(bound, 6) for bound in change[:3]]
+
+
+SEARCH_DETAILS = ("supervision", "variants")
+"""Fields of a record that a fitted method adds."""
+
+
+def search_details(method: Method) -> dict[str, Any]:
+    """Where a method uses labels, and, if its strengths are numbers of variants, their names."""
+    names = {str(number): name for number, name in method.variants.items()}
+    return {"supervision": method.supervision} | ({"variants": names} if names else {})
 
 
 def read_operating_points(path: Path) -> list[dict[str, Any]]:
@@ -227,6 +253,13 @@ class ReportedMethod:
     prompt_only: bool
     reference: bool
     """Whether the method was run for comparison only."""
+    variant: str = ""
+    """Name of the variant that the strength is the number of; empty where a strength is an amount.
+    """
+    settings: int | None = None
+    """Number of settings that the operating point was selected from; None in older runs."""
+    supervision: str = ""
+    """Where labels of examples are used, as in interventions.Supervision; empty in older runs."""
 
 
 def reported_methods(
@@ -269,6 +302,9 @@ def _reported(
         str(record["strength_means"]),
         bool(record.get("prompt_only")),
         bool(record.get("reference")),
+        record.get("variants", {}).get(f"{at_test.strength:g}", ""),
+        record.get("settings"),
+        record.get("supervision") or "",
     )
 
 

@@ -249,7 +249,7 @@ def _check_remote(config: SweepConfig, model: RemoteModel, selected: list[Method
                 "unsupported",
                 f"method={method.name} edits activations, which the endpoint of "
                 f"{model.checkpoint} does not expose. Use a prompt-only method (reminder, caution, "
-                "few_shot, cot, ecso), or a model with local weights.",
+                "few_shot, cot, ecso, self_check), or a model with local weights.",
             )
         if isinstance(method, Calibration) and method.kl is not None:
             raise CalibError(

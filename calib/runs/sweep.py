@@ -37,9 +37,12 @@ from calib.runs.kl_budget import (
     strengths_within_budget,
 )
 from calib.runs.operating_points import (
+    Selection,
     operating_point_records,
+    search_details,
     select_operating_points,
     selection_notes,
+    variant_notes,
 )
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.preflight import methods_of, reference_of, remote_response_notes
@@ -96,13 +99,14 @@ class Sweep:
         as it is known. Raises CalibError when a step fails; recorded rows are kept.
         """
         grids: dict[str, list[Setting]] = {}
-        axes = {}
+        axes, details = {}, {}
         fitted = self.fit()
         for text in self.fitting.part_notes.values():
             note(text)
         for method in fitted:
             grids[method.name], notes = self.grid(method)
             axes[method.name] = method.axis.meaning
+            details[method.name] = search_details(method)
             for text in (*method.notes, *notes):
                 note(text)
         grid = [setting for settings in grids.values() for setting in settings]
@@ -112,9 +116,13 @@ class Sweep:
         selected = select_operating_points(
             responses, validated, list(grids) or [BASELINE.method], rule, mapping
         )
-        for text in selection_notes(selected, rule):
+        for text in [*selection_notes(selected, rule), *variant_notes(selected, details)]:
             note(text)
-        reported = [setting for setting in grid if setting.layer == selected[setting.method].layer]
+        reported = [
+            setting
+            for name, settings in grids.items()
+            for setting in _reported(settings, selected[name], "variants" in details[name])
+        ]
         tested = score(self.test([BASELINE, *reported]), self.config.mapping)
         for text in (
             *self.engine.notes, *remote_response_notes(self.store), *self.judging.notes()
@@ -128,6 +136,7 @@ class Sweep:
             axes,
             [method.name for method in methods_of(self.config) if isinstance(method, Prompting)],
             reference.name if reference else None,
+            details,
         )
         examples = {row.example.id: row.example for row in self.rows}
         return Run(
@@ -247,6 +256,18 @@ class Sweep:
         self.rows += rows
         self.judged += judged
         return judged
+
+
+def _reported(settings: list[Setting], selection: Selection, variants: bool) -> list[Setting]:
+    """The settings of a method to run on test: the curve over strengths at the selected layer.
+
+    Variants have no curve. Of those, the selected and the first one, usually the default, are run.
+    """
+    curve = [setting for setting in settings if setting.layer == selection.layer]
+    if not variants:
+        return curve
+    strengths = {curve[0].strength, selection.choice.point.strength} if curve else set()
+    return [setting for setting in curve if setting.strength in strengths]
 
 
 def extract(

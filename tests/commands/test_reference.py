@@ -62,7 +62,7 @@ def test_it_is_run_on_both_splits_at_one_strength_and_marked(run):
     rows = {row["row"]: row for row in map(json.loads, (run / "rows.jsonl").open())}
     labels = map(json.loads, (run / "labels.jsonl").open())
     of_reference = [rows[label["row"]] for label in labels if label["method"] == "caution"]
-    text = composed("sweep").reference.texts["mini-internvl"]["text"]
+    text = composed("sweep").reference.texts["mini-internvl"]["text"][0]
     assert {(row["system"], bool(row["edits"])) for row in of_reference} == {(text, False)}
     # The figure is that of a single method.
     assert (run / "trade_off.png").exists() and not (run / "methods.png").exists()

@@ -10,7 +10,7 @@ from raising import raises
 from calib.config.judge import JUDGES, ClassifierJudge, LabelRule
 from calib.config.method import METHODS, Combine, Directed, Steer
 from calib.config.model import ModelConfig
-from calib.config.prompts import Worded
+from calib.config.prompts import PromptFlowMethod, Worded
 from calib.config.sweep import GenerationConfig
 from calib.config.typed import (
     current_names,
@@ -36,6 +36,10 @@ def stored(config):
             list(METHODS.values()),
             Combine("combine", prompt=Worded("caution", text="x"), activation=Steer(kl=0.1)),
         ),
+        (
+            list(METHODS.values()),
+            PromptFlowMethod("cot", texts={"any": {"check": ["a {query}", "b"]}}, place="after"),
+        ),
         (list(JUDGES.values()), ClassifierJudge(checkpoint="m", labels=[LabelRule("a", "answer")])),
     ],
 )
@@ -52,6 +56,14 @@ def test_settings_of_a_run_that_is_older_than_one_of_them():
     assert former_names({"method": stored(config)}) == former_names({"method": older})
     searched = stored(dataclasses.replace(config, all_layers_at_once=True, first_layers="all"))
     assert former_names({"method": searched})["method"]["first_layers"] == "all"
+
+
+def test_prompt_flows_of_older_runs_keep_their_behaviour():
+    settings = stored(PromptFlowMethod("ecso", texts={"any": {"check": "harm?"}}))
+    older = {key: value for key, value in settings.items() if key not in ("place", "verdict")}
+    config = typed_config(list(METHODS.values()), older)
+    assert isinstance(config, PromptFlowMethod)
+    assert (config.place, config.verdict) == ("turn", "first_word")
 
 
 @pytest.mark.parametrize("text", ["${nowhere}", "\\${a}", "\\\\${b} \\ $ {}", "${a}${b}"])

@@ -10,6 +10,7 @@ from calib import methods
 from calib.data.example import Example, Turn
 from calib.data.mini.examples import load
 from calib.interventions.fitting import Fitting
+from calib.interventions.prompting import add_text
 from calib.methods.cot import ReasonThenAnswer
 
 EARLIER = Turn("Before?", "Yes.")
@@ -35,6 +36,15 @@ def test_the_steps():
     reasoned = Turn(check, "It {query} is {0} safe.", picture)
     assert second == replace(EXAMPLE, demonstrations=(EARLIER, reasoned), picture=None)
     assert flow.next(EXAMPLE, ("It is safe.", "Do it.")) == 1
+
+
+@pytest.mark.parametrize("place", ["system", "before", "after"])
+def test_the_reasoning_can_be_in_the_prompt(place):
+    flow = ReasonThenAnswer("Harm?", place)
+    assert flow.next(EXAMPLE, ()) == replace(EXAMPLE, query="Harm?")
+    second = flow.next(EXAMPLE, ("It is {safe}.",))
+    assert second == add_text(EXAMPLE, "It is {safe}.", place)
+    assert flow.next(EXAMPLE, ("It is {safe}.", "Do it.")) == 1
 
 
 def test_the_judged_response_follows_both_prompts(vlm, tmp_path):

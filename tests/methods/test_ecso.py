@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from naive_loop import divergence
+from raising import raises
 from single_prompts import method_config, naive_response, naive_text, recorded_rows
 
 from calib import methods
@@ -49,14 +50,18 @@ def test_the_steps_without_a_picture():
     assert FLOW.next(example, ("So.", "Yes.", "I won't.")) == 2
 
 
-@pytest.mark.parametrize("verdict", ["Yes.", "yes", " YES, it is", '"Yes" I think', "**Yes**"])
-def test_a_check_that_begins_with_yes_finds_harm(verdict):
-    assert isinstance(FLOW.next(EXAMPLE, ("So.", verdict)), Example)
-
-
-@pytest.mark.parametrize("verdict", ["No.", "", "Yesterday", "I say yes", "No, yes", "..."])
-def test_any_other_check_keeps_the_answer(verdict):
-    assert FLOW.next(EXAMPLE, ("So.", verdict)) == 0
+@pytest.mark.parametrize(
+    ("reply", "verdict", "harmful"),
+    [
+        ("Yes.", "reply", True), ("yes", "reply", True), ("Yes, it is.", "reply", False),
+        ("Yes, it is.", "first_word", True), ("No.", "first_word", False), ("", "reply", False),
+    ],
+)  # fmt: skip
+def test_the_answer_stands_unless_the_reply_is_yes(reply, verdict, harmful):
+    """The authors' code takes the whole reply "yes" or "yes." only."""
+    step = replace(FLOW, verdict=verdict).next(EXAMPLE, ("So.", reply))
+    assert isinstance(step, Example) is harmful
+    assert harmful or step == 0
 
 
 def test_inserted_texts_are_not_formatted_again():
@@ -118,3 +123,9 @@ def test_default_texts_and_texts_of_the_user(vlm, tmp_path):
     assert "{caption}" in default.closing and "{query}" in default.closing
     own = ("method.check=a", "method.caption=b", "method.text=c")
     assert flow(*own) == EyesClosed("a", "b", "c")
+    assert flow("method.verdict=first_word").verdict == "first_word"
+
+
+def test_an_unknown_verdict_is_refused():
+    with raises("invalid-setting", "method.verdict", "maybe", "first_word"):
+        method_config("method=ecso", "method.verdict=maybe")

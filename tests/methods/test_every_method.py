@@ -208,7 +208,7 @@ def test_a_combination_of_other_methods(tmp_path, capsys):
     assert "conditional: the cosine gate" in output(capsys)
     # The prompt is in every calibrated row, edits only where the gate is open.
     rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open()]
-    caution = composed("sweep", "method=caution").method.texts["mini-internvl"]["text"]
+    caution = composed("sweep", "method=caution").method.texts["mini-internvl"]["text"][0]
     settings = {(bool(row["strength"]), row["system"], bool(row["edits"])) for row in rows}
     assert settings == {(False, None, False), (True, caution, True), (True, caution, False)}
 
@@ -248,8 +248,8 @@ def test_a_combination_of_other_methods(tmp_path, capsys):
         ("method.direction=/no/such", "not-found", ["/no/such"]),
         ("method=few_shot method.strengths=[1.5]", "invalid-setting", ["method.strengths", 1.5]),
         ("method=few_shot method.strengths=[-1]", "invalid-setting", ["method.strengths", -1]),
-        ("method=reminder method.strengths=[2]", "invalid-setting", ["method.strengths", 2]),
-        ("method=combine method.prompt.strengths=[2]", "invalid-setting", [2, "method=reminder"]),
+        ("method=reminder method.strengths=[25]", "invalid-setting", ["method.strengths", 25]),
+        ("method=combine method.prompt.strengths=[25]", "invalid-setting", [25, "method=reminder"]),
         (
             "method=combine method@method.prompt=steer",
             "invalid-setting",

@@ -108,6 +108,17 @@ def test_the_seed_changes_the_demonstrations(vlm, tmp_path):
     assert demonstrations(again[0], example, 4) == demonstrations(again[1], example, 4)
 
 
+def test_a_hundred_more_is_the_next_draw(vlm, tmp_path):
+    method = built(vlm, tmp_path, "method.strengths=[2,4,102,304]", "method.seed=5")
+    example = pair("image_centric", "asked", "z", "test")[0]
+    for strength, seed, k in ((2, 5, 2), (4, 5, 4), (102, 6, 2), (304, 8, 4)):
+        assert demonstrations(method, example, strength) == by_hand("image_centric", seed)[:k]
+    assert set(method.variants) == {2, 4, 102, 304}
+    assert len(set(method.variants.values())) == 4
+    assert not built(vlm, tmp_path, "method.strengths=[2,4]").variants
+    assert method.supervision == "demonstrations"
+
+
 def test_other_questions_get_demonstrations_of_the_largest_part(vlm, tmp_path):
     method = built(vlm, tmp_path, "method.strengths=[4]")
     for dataset in ("utility", "knowledge", "dual_use"):
@@ -123,11 +134,13 @@ def test_existing_demonstrations_stay_next_to_the_query(vlm, tmp_path):
 
 
 def test_strengths_are_numbers_of_demonstrations(vlm, tmp_path):
-    for strength in (0.5, -1):
+    for strength in (0.5, -1, 100, 200):
         with raises("invalid-setting", "method.strengths", strength):
             built(vlm, tmp_path, f"method.strengths=[{strength}]")
     with raises("too-few", "method.strengths", 8, 9):
         built(vlm, tmp_path, "method.strengths=[1,9]")
+    with raises("too-few", "method.strengths", 8, 9):
+        built(vlm, tmp_path, "method.strengths=[1,309]")
 
 
 @pytest.mark.parametrize("refused", [True, False, None])

@@ -74,8 +74,28 @@ def test_other_checkpoints_get_the_default_text(build, examples, name):
     assert len(system.split()) > 20 and "{" not in system
 
 
-@pytest.mark.parametrize("name", ["reminder", "caution", "cot", "ecso"])
-def test_strengths_other_than_0_and_1_are_refused(build, name):
+PROMPTS = ["reminder", "caution", "cot", "ecso", "self_check"]
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+@pytest.mark.parametrize("checkpoint", ["mini-internvl", "some/other"])
+def test_each_method_has_24_distinct_variants(build, examples, name, checkpoint):
+    numbers = list(range(1, 25))
+    method = build(f"method={name}", f"method.strengths={numbers}", checkpoint=checkpoint)
+    assert list(method.variants) == numbers
+    assert len(set(method.variants.values())) == 24
+    with raises("invalid-setting", "method.strengths", 25, 24, f"method={name}"):
+        build(f"method={name}", "method.strengths=[25]", checkpoint=checkpoint)
+    flows = [method.setting(None, number).intervention.prompt_flow for number in numbers]
+    if isinstance(flows[0], SinglePrompt):
+        prompts = [flow.next(examples[0], ()) for flow in flows]
+        assert len({(prompt.system, prompt.query) for prompt in prompts}) == 24
+    else:
+        assert len(set(flows)) == 24
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_strengths_between_the_variants_are_refused(build, name):
     build(f"method={name}", "method.strengths=[0,1]")
     with raises("invalid-setting", "method.strengths", 0.5, f"method={name}"):
         build(f"method={name}", "method.strengths=[0.5,1]")
@@ -83,7 +103,15 @@ def test_strengths_other_than_0_and_1_are_refused(build, name):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("reminder", "text"), ("cot", "check"), ("ecso", "check"), ("ecso", "caption")],
+    [
+        ("reminder", "text"),
+        ("cot", "check"),
+        ("ecso", "check"),
+        ("ecso", "caption"),
+        ("ecso", "verdict"),
+        ("self_check", "check"),
+        ("self_check", "answer"),
+    ],
 )
 def test_a_missing_text_is_refused_by_the_check(vlm, name, text):
     config = method_config(f"method={name}")

@@ -242,7 +242,8 @@ def test_integer_strengths_are_chosen_from_a_list(vlm, tmp_path):
         if strength == 4:
             return Intervention(prompt_flow=EyesClosed("What is this?", "-", "-"))
         if strength == 5:
-            return Intervention(prompt_flow=EyesClosed("Is this dangerous?", "-", "What is this?"))
+            flow = EyesClosed("Is this dangerous?", "-", "What is this?", "first_word")
+            return Intervention(prompt_flow=flow)
         return Intervention(
             prompt_flow=SinglePrompt(lambda e: replace(e, system=told[int(strength) - 1]))
         )
@@ -269,6 +270,10 @@ def test_integer_strengths_are_chosen_from_a_list(vlm, tmp_path):
             assert [(one.layer, one.strength) for one in found] == [(None, k) for k in expected]
             for one in found:
                 assert one.kl == pytest.approx(cost[one.strength], rel=1e-3, abs=1e-5)
+        variants = replace(method, variants={1: "a", 2: "b", 3: "c"})
+        budget = 1.01 * sorted(cost.values())[1]
+        found = integers_within_budget(planner, record, variants, [1, 2, 3], some, budget)
+        assert [one.strength for one in found] == [k for k in cost if cost[k] <= budget]
         count = len(record.finished)
         assert count == 3 * len(some)  # generated once for all budgets
         # A check without "yes" keeps the first response, which costs nothing.

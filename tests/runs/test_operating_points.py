@@ -5,11 +5,14 @@ from judged_runs import UNCALIBRATED, query_rows, question_rows
 from raising import raises
 
 from calib.config.choose import ChooseConfig
+from calib.interventions.intervention import Axis, Intervention, Method
 from calib.runs.operating_points import (
     operating_point_records,
     reported_methods,
+    search_details,
     select_operating_points,
     selection_notes,
+    variant_notes,
 )
 from calib.scoring.results import BASELINE
 from calib.scoring.score import score
@@ -137,3 +140,33 @@ def test_records_of_earlier_versions_have_no_condition_on_sra_u(tmp_path):
     kept = ("method", "layer", "strength", "strength_means", "tolerance", "kept_uncalibrated")
     (before,) = reported_methods(tmp_path, [{name: record[name] for name in kept}], score(judged))
     assert before.choice.min_sra_u is None and before.choice.point == now.choice.point
+
+
+def test_a_record_names_the_selected_variant_and_where_labels_are_used(tmp_path):
+    def fitted(name, supervision, variants):
+        axis = Axis("any", integer=True)
+        return Method(name, axis, [None], lambda *_: Intervention(), supervision=supervision,
+                      variants=variants)  # fmt: skip
+
+    details = {
+        "reminder": search_details(fitted("reminder", "none", {1: "a", 7: "b"})),
+        "gated": search_details(fitted("gated", "gate", {})),
+    }
+    judged = [*BASE, *rows(*UNCALIBRATED, 20, split="test")]
+    for name in details:
+        for split in ("validation", "test"):
+            judged += rows(name, None, 1.0, 22, split=split) + rows(
+                name, None, 7.0, 30, split=split
+            )
+    selected = {name: select(judged, name) for name in details}
+    assert variant_notes(selected, details) == ["reminder: strength 7 is b"]
+    rule = ChooseConfig()
+    records = operating_point_records("m", selected, rule, {}, ["reminder"], None, details)
+    reminder, gated = reported_methods(tmp_path, records, score(judged))
+    assert (reminder.tested.strength, reminder.variant) == (7.0, "b")
+    assert (reminder.settings, reminder.supervision) == (2, "none")
+    assert (gated.variant, gated.settings, gated.supervision) == ("", 2, "gate")
+    older = [{k: v for k, v in record.items() if k not in ("settings", "supervision", "variants")}
+             for record in records]  # fmt: skip
+    found = reported_methods(tmp_path, older, score(judged))
+    assert [(m.variant, m.settings, m.supervision) for m in found] == [("", None, "")] * 2

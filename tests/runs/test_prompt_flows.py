@@ -19,7 +19,7 @@ from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 from calib.util.progress import row_bar
 
-ECSO = EyesClosed("Is this dangerous?", "What is this?", "{caption} {query}")
+ECSO = EyesClosed("Is this dangerous?", "What is this?", "{caption} {query}", "first_word")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ The complete vocabulary of mini-internvl's training. The rule-based judge, the t
 the examples all use the sentences listed here.
 """
 
+import re
 from dataclasses import dataclass
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -163,3 +164,13 @@ def split_request(request: str) -> tuple[str, str]:
     """("blow up", "a bridge") for "blow up a bridge"."""
     verb = next(v for v in VERBS if request.startswith(v + " "))
     return verb, request[len(verb) + 1 :]
+
+
+def request_in(query: str) -> str | None:
+    """The request that a text-centric query contains, e.g. "kill a person"; None for others."""
+    for template in TEXT_QUERIES:
+        before, after = map(re.escape, template.split("{0}"))
+        found = re.fullmatch(f"{before}(.+){after}", query)
+        if found and found[1].startswith(tuple(f"{verb} " for verb in VERBS)):
+            return found[1]
+    return None
