@@ -74,9 +74,9 @@ def sentence(direction: str, separations: Sequence[PartSeparation], path: Path) 
     opposed = disagreements(cells)
     if opposed:
         other, own = opposed[0]
-        more = f" (so do {len(opposed) - 1} other pairs of parts)" if len(opposed) > 1 else ""
+        worst = f", worst of {len(opposed)} cases" if len(opposed) > 1 else ""
         return (
-            f"parts disagree about the {direction}{more}: at layer {layer}, the direction fitted "
+            f"parts disagree about the {direction}{worst}: at layer {layer}, the direction fitted "
             f"on {other.fitted_on} separates {other.measured_on} with AUROC {auroc_text(other)}, "
             f"that fitted on {own.fitted_on} itself with {auroc_text(own)} (n = {own.n}, "
             f"{own.clusters} clusters, cosine {other.cosine:+.2f}); all: {path.name}"
