@@ -217,7 +217,9 @@ def test_projections_use_the_positions_and_the_site_of_the_direction(model, twin
 
 def test_pairs_by_name_are_those_of_the_benchmark():
     loaded = calib.load_pairs("mini", limit=20, parts=["text_centric"])
-    assert [p.id for p in loaded] == [p.id for p in pairs(mini(["text_centric"], limit=20))]
+    assert [p.id for p in loaded] == [
+        p.id for p in pairs(mini(["text_centric"], limit=20, split_by=None))
+    ]
     validation = calib.load_pairs("mini", "validation", limit=20, parts=["text_centric"])
     assert [p.id for p in validation] == [p.id for p in loaded if p.safe.split == "validation"]
     assert len(validation) == 10

@@ -14,6 +14,9 @@ SAFETIES: tuple[Safety, ...] = get_args(Safety)
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+SPLIT_LEVELS = ("concept", "query", "pair")
+"""What a split keeps together, from the coarsest to the finest."""
+
 PARTS = ("image_centric", "text_centric", "dual_use")
 """Parts of a safety benchmark: the harm is in the image, in the text, or in its use."""
 

@@ -6,7 +6,7 @@ There is one dataclass per kind of benchmark; a benchmark with more settings ext
 from dataclasses import dataclass, field
 
 from calib.config.checks import at_least_one, between, not_empty, one_of, path
-from calib.config.choices import PARTS, PERTURBATIONS
+from calib.config.choices import PARTS, PERTURBATIONS, SPLIT_LEVELS
 from calib.util.errors import CalibError
 
 
@@ -18,9 +18,17 @@ class DataConfig:
     """Largest number of examples per part and split; null means all."""
     system: str | None = None
     """System prompt of every example; null means the chat template's default."""
+    split_by: str | None = None
+    """What a split keeps together: concept (no concept of the test split occurs in train), query
+    (no query text does) or pair; null means concept where the data declares it, else query, else
+    pair. Splits that the data states are kept."""
+    split_seed: int = 0
+    """Seed of the draw of splits."""
 
     def __post_init__(self) -> None:
         at_least_one("data.limit", self.limit)
+        if self.split_by is not None:
+            one_of("data.split_by", self.split_by, SPLIT_LEVELS)
 
 
 @dataclass
@@ -41,8 +49,8 @@ class SplitData(DataConfig):
     """Benchmarks without splits of their own, or with third-party picture files."""
 
     train: float = 0.3
-    """Share of the pairs in the train split, which methods are fitted on. Splits are drawn by
-    hashing pair ids."""
+    """Share of the pairs (or of what split_by keeps together) in the train split, which methods are
+    fitted on. Splits are drawn by hashing."""
     validation: float = 0.2
     """Share of the pairs in the validation split, which operating points are selected on. The rest
     is the test split."""

@@ -41,9 +41,11 @@ ADDED: dict[str, Any] = {
     "method.transition_from": "last_prompt",
     "method.place": "turn",
     "method.verdict": "first_word",
+    "data.split_by": "pair",
+    "data.split_seed": 0,
 }
-"""Settings of methods that are newer than the first version, and the value that runs made before
-them behave as. The settings of such a run are completed with these, and digests leave them out."""
+"""Settings that are newer than the first version, and the value that runs made before them behave
+as. The settings of such a run are completed with these, and digests leave them out."""
 
 _METHOD_KEYS = ("method", "methods", "reference")
 """Keys of a configuration below which a method's settings are."""
@@ -135,7 +137,9 @@ def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
         }
 
     return {
-        key: reduced(value) if key in _METHOD_KEYS and isinstance(value, Mapping) else value
+        key: reduced(value)
+        if key in (*_METHOD_KEYS, "data") and isinstance(value, Mapping)
+        else value
         for key, value in settings.items()
     }
 

@@ -25,6 +25,7 @@ from calib.data import dualbench, own_pairs, published, utility, vscbench
 from calib.data.example import Benchmark, Pair, pairs
 from calib.data.images import check_pictures
 from calib.data.mini import examples as mini
+from calib.data.split_levels import split_by_level, with_query_groups
 from calib.data.splits import limit_examples
 from calib.util.errors import CalibError, did_you_mean
 
@@ -39,7 +40,17 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
     """
     if isinstance(config, MiniData):
         return _not_empty(
-            config, Benchmark(mini.load(config.parts, config.limit, config.system, seed))
+            config,
+            Benchmark(
+                mini.load(
+                    config.parts,
+                    config.limit,
+                    config.system,
+                    seed,
+                    split_by=config.split_by,
+                    split_seed=config.split_seed,
+                )
+            ),
         )
     if isinstance(config, VscbenchData):
         loaded = vscbench.load(config)
@@ -55,10 +66,16 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
             f"data={config.name} is not a known benchmark. The options are the files in conf/data.",
         )
     assert isinstance(config, SplitData)
-    # The limit comes first, so that only pictures in use are opened.
-    limited = _not_empty(
-        config, Benchmark(limit_examples(loaded.examples, config.limit), loaded.notes)
+    examples = split_by_level(
+        with_query_groups(loaded.examples),
+        config.split_by,
+        config.split_seed,
+        config.train,
+        config.validation,
+        loaded.given_splits,
     )
+    # The limit comes first, so that only pictures in use are opened.
+    limited = _not_empty(config, Benchmark(limit_examples(examples, config.limit), loaded.notes))
     readable, skipped = check_pictures(limited.examples, config.skip_broken)
     return _not_empty(config, Benchmark(readable, [*loaded.notes, *skipped]))
 

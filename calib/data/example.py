@@ -101,6 +101,8 @@ class Benchmark:
     notes: list[str] = field(default_factory=list)
     """One sentence, with a count, for each repaired defect and each set of rendered or skipped
     examples."""
+    given_splits: frozenset[str] = frozenset()
+    """Ids of the examples whose split the data states."""
 
 
 def pairs(examples: Iterable[Example]) -> list[Pair]:

@@ -3,7 +3,8 @@
 A table (CSV, TSV, JSONL, JSON or parquet) has one query per row, with the columns
 
     query, safety                                                  required; safety: safe or unsafe
-    image, pair, category, variant, part, split, request, id       optional
+    image, pair, cluster, category, variant, part, split           optional
+    request, id                                                    optional
 
 or both twins in a row, which share every column that exists once:
 
@@ -28,7 +29,7 @@ from calib.data.tables import TableRow, cell_text, check_columns, read_table
 from calib.util.errors import CalibError, did_you_mean
 
 SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
-OPTIONAL = ("image", "pair", "category", "variant", "part", "split", "request", "id")
+OPTIONAL = ("image", "pair", "cluster", "category", "variant", "part", "split", "request", "id")
 TWIN_COLUMNS = ("safe_query", "unsafe_query", "safe_image", "unsafe_image")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
@@ -71,9 +72,31 @@ def load(config: PairsData) -> Benchmark:
         entries = _read_table(path, read_table(path), config.query)
     examples = _examples(entries, root, config)
     unpaired = len(examples) - 2 * len(pairs(examples))
+<<<<<<< HEAD
     single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
     notes = [f"{path.name}: {len(examples)} queries" + single * bool(unpaired)]
     return Benchmark(examples, notes)
+=======
+    notes = [f"{path.name}: {len(examples)} queries, {unpaired} of them without a twin"]
+    _check_clusters(examples)
+    stated = {f"pairs/{entry.id}" for entry in entries if cell_text(entry.row, "split")}
+    return Benchmark(examples, notes, frozenset(stated))
+
+
+def _check_clusters(examples: Sequence[Example]) -> None:
+    clusters: dict[str, str | None] = {}
+    for example in examples:
+        if example.pair is None:
+            continue
+        known = clusters.setdefault(example.pair, example.concept)
+        if known != example.concept:
+            raise CalibError(
+                "mismatch",
+                f"The twins of pair '{example.pair.removeprefix('pairs/')}' have the clusters "
+                f"'{known or ''}' and '{example.concept or ''}'. Write the same in all rows of a "
+                "pair, in column 'cluster'.",
+            )
+>>>>>>> b58d14b (Split by concepts or queries, and declare both in the data)
 
 
 def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list[_Entry]:
@@ -180,6 +203,7 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
                 picture=picture,
                 safety=entry.safety,
                 pair=f"pairs/{entry.pair}" if entry.pair else None,
+                concept=cell_text(entry.row, "cluster") or None,
                 metadata={"request": request} if request else {},
                 system=config.system,
             )

@@ -1,7 +1,7 @@
 """Select examples: splits, limits, and the examples that count towards SRA."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from calib.config.choices import PARTS, PERTURBATIONS, Split
@@ -22,18 +22,24 @@ def split_of(key: str, train: float, validation: float) -> Split:
     return "validation" if share < train + validation else "test"
 
 
-def limit_examples(examples: list[Example], limit: int | None) -> list[Example]:
+def _pair_or_id(example: Example) -> str:
+    return example.pair or example.id
+
+
+def limit_examples(
+    examples: list[Example], limit: int | None, unit_of: Callable[[Example], str] = _pair_or_id
+) -> list[Example]:
     """At most ``limit`` examples of each dataset and split, in their original order.
 
-    Twins (same pair id and variant) stay together, and variants of a pair are drawn in succession.
+    Twins (same pair id and variant) stay together, and variants of a pair are drawn in succession;
+    ``unit_of`` names smaller units than the pair, for pairs with many examples of a variant.
     The draw is by hashing: a smaller limit gives a subset, the same on every machine.
     """
     if limit is None:
         return examples
     units: dict[tuple[str, str, str, str], list[Example]] = {}
     for example in examples:
-        pair = example.pair or example.id
-        unit = (example.dataset, str(example.split), pair, example.variant)
+        unit = (example.dataset, str(example.split), unit_of(example), example.variant)
         units.setdefault(unit, []).append(example)
     counts: dict[tuple[str, str], int] = {}
     selected: set[str] = set()

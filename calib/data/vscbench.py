@@ -136,6 +136,7 @@ def _text_centric(root: Path, config: VscbenchData) -> tuple[list[Example], list
             picture=variant.picture(row),
             safety="unsafe" if is_unsafe(row) else "safe",
             pair=f"text_centric/{group.id}",
+            concept=group.focus,
             # The paper's judge sees prompt_origin in every variant.
             metadata={"object": row["object"], "request": row["prompt_origin"]},
             system=config.system,

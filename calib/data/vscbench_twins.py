@@ -27,6 +27,12 @@ class TwinGroup:
     rows: tuple[WorkbookRow, ...]
     """The safe rows, closest twin first, followed by the unsafe row."""
 
+    @property
+    def focus(self) -> str | None:
+        """The word that the prompts are about, which other groups may share; None if not stated."""
+        words = [row["focus"].casefold() for row in self.rows if row["focus"]]
+        return words[-1] if words else None
+
 
 def is_unsafe(row: WorkbookRow) -> bool:
     return "contrast" in row["type"]

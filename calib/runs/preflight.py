@@ -14,6 +14,7 @@ from calib.config.prompts import Calibration, MethodConfig, NoneMethod, Promptin
 from calib.config.sweep import ExtractConfig, GenerationConfig, SweepConfig
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Benchmark, Example
+from calib.data.split_levels import overlap_note
 from calib.data.splits import select_for_sra
 from calib.interventions.grid import resolve_layers
 from calib.interventions.prompting import add_text, prompt_text
@@ -219,6 +220,8 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
             f"{MINI} knows its procedural world only: its results on {config.data.name} are not "
             "meaningful; this is a smoke test only"
         )
+    if overlap := overlap_note(counted):
+        notes.append(overlap)
     without = sum(example.picture is None for example in examples)
     for method in methods_of(config):
         if isinstance(method, Activation) and method.positions == "image" and without:

@@ -7,6 +7,7 @@ import pytest
 from composing import composed
 from raising import raises
 
+from calib.config.data import MiniData, PairsData
 from calib.config.judge import JUDGES, ClassifierJudge, LabelRule
 from calib.config.method import METHODS, Combine, Directed, Steer
 from calib.config.model import ModelConfig
@@ -130,6 +131,16 @@ def test_settings_of_former_runs_get_the_present_names():
     assert current_names(former) == without_added(sweep)
     method = former["methods"]["conditional"]
     assert typed_config([Steer], method) == typed_config([Steer], sweep["methods"]["conditional"])
+
+
+def test_data_of_former_runs_are_split_by_pairs():
+    present = stored(MiniData())
+    former = {key: value for key, value in present.items() if not key.startswith("split_")}
+    loaded = typed_config([MiniData, PairsData], former, complete=True)
+    assert (loaded.split_by, loaded.split_seed) == ("pair", 0)
+    assert without_added({"data": stored(loaded)}) == {"data": former}
+    # The default of this version is another draw, so it is another run.
+    assert without_added({"data": present}) != {"data": former}
 
 
 def test_tables_with_keys_of_the_users_own_keep_them():

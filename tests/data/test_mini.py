@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from raising import raises
 
-from calib.config.choices import PERTURBATIONS
+from calib.config.choices import PARTS, PERTURBATIONS, SPLITS
 from calib.data.example import Example, pairs
 from calib.data.mini import draw, world
 from calib.data.mini.examples import DATASETS, combination_split, load
@@ -63,12 +63,68 @@ def test_ids_are_unique() -> None:
     assert max(Counter(e.id for e in EVERYTHING).values()) == 1
 
 
-def test_every_pair_is_in_a_single_split() -> None:
+def test_every_combination_is_in_a_single_split() -> None:
     """All variants of a rendering share a pair, so this includes perturbed pictures."""
     splits: dict[str, set[str]] = {}
     for example in QUERIES:
-        splits.setdefault(example.pair, set()).add(example.split)
+        # Requests share a pair with every picture; the picture is part of their combination.
+        is_text = example.dataset == "text_centric"
+        combination = example.id.rpartition("/")[0] if is_text else example.pair
+        splits.setdefault(combination, set()).add(example.split)
     assert {len(group) for group in splits.values()} == {1}
+
+
+def test_examples_declare_the_concept_that_their_content_is_about() -> None:
+    twins = {name: twin.category for twin in world.TWINS for name in (twin.safe, twin.unsafe)}
+    concepts = set()
+    for example in QUERIES:
+        if example.dataset == "text_centric":
+            verb, target = world.split_request(example.metadata["request"])
+            pair = list(zip(world.SAFE_TARGETS[verb], world.UNSAFE_TARGETS[verb], strict=True))
+            (number,) = (k for k, targets in enumerate(pair) if target in targets)
+            assert example.concept == f"request/{verb}/{number}"
+            assert example.query_group == example.pair
+        else:
+            assert example.concept == f"object/{twins[example.metadata['object']]}"
+        concepts.add(example.concept)
+        assert example.cluster == f"concept/{example.concept}"
+    assert len(concepts) == 8 + 16
+    knowledge = {e.concept for e in EVERYTHING if e.dataset == "knowledge"}
+    assert knowledge == concepts
+    assert {e.concept for e in EVERYTHING if e.dataset == "utility"} == {None}
+
+
+@pytest.mark.parametrize(("by", "level"), [(None, "concept"), ("query", "query_group")])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_splits_leave_out_concepts_or_queries_and_what_the_model_was_trained_on(
+    by: str | None, level: str, seed: int
+) -> None:
+    trained = {e.id: e.split == "train" for e in EVERYTHING}
+    examples = load(list(PARTS), split_by=by, split_seed=seed)
+    assert all(trained[e.id] == (e.split == "train") for e in examples)
+    splits: dict[str, set[str]] = {}
+    for example in examples:
+        if name := getattr(example, level):
+            splits.setdefault(name, set()).add(example.split)
+    assert {len(group) for group in splits.values()} == {1}
+    parts = {(e.dataset, e.split) for e in examples}
+    assert parts == set(itertools.product(PARTS, SPLITS))
+    if by is None:
+        units = Counter(("".join(group), name.split("/")[0]) for name, group in splits.items())
+        assert (units["test", "object"], units["test", "request"]) == (4, 8)
+    assert len(pairs(examples)) * 2 == len(examples)
+
+
+def test_the_seed_of_the_splits_changes_what_is_held_out() -> None:
+    tested = [
+        {e.concept for e in load(list(PARTS), split_by=None, split_seed=seed) if e.split == "test"}
+        for seed in (0, 1)
+    ]
+    assert tested[0] != tested[1]
+    first, second = (load(list(PARTS), split_seed=seed) for seed in (0, 1))
+    assert {e.id for e in first} == {e.id for e in second}
+    changed = [a for a, b in zip(first, second, strict=True) if a.split != b.split]
+    assert changed and all(example.split != "train" for example in changed)
 
 
 def test_all_perturbations_of_a_rendering_share_its_pair_and_jitter() -> None:

@@ -126,6 +126,32 @@ def test_optional_columns_replace_the_defaults(folder):
     )  # fmt: skip
 
 
+def test_the_column_cluster_declares_concepts_that_splits_keep_together(folder):
+    rows = [
+        {"safety": safety, "query": f"{safety} {k}", "pair": str(k), "cluster": str(k % 6)}
+        for k in range(60)
+        for safety in ("safe", "unsafe")
+    ]
+    examples = load(written(folder, rows)).examples
+    assert {e.cluster for e in examples} == {f"concept/{k}" for k in range(6)}
+    splits = {(e.concept, e.split) for e in examples}
+    assert len(splits) == 6 and {split for _, split in splits} == {"train", "validation", "test"}
+    by_pair = load(written(folder, rows), split_by="pair").examples
+    assert len({(e.concept, e.split) for e in by_pair}) > 6
+
+
+def test_twins_in_two_clusters_are_refused(folder):
+    rows = [row | {"cluster": str(k)} for k, row in enumerate(ROWS[:2])]
+    with raises("mismatch", "'a'", "'0'", "'1'", "'cluster'"):
+        load(written(folder, rows))
+
+
+def test_a_split_in_the_table_decides_for_its_cluster(folder):
+    rows = [row | {"cluster": "x"} for row in ROWS[:4]]
+    rows = [row | {"split": "validation" if row["pair"] == "a" else ""} for row in rows]
+    assert {e.split for e in load(written(folder, rows)).examples} == {"validation"}
+
+
 def test_splits_follow_the_shares(folder):
     rows = [{"safety": "safe", "query": f"What is {k}?", "pair": str(k)} for k in range(200)]
     path = written(folder, rows)

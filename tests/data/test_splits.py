@@ -84,6 +84,18 @@ def test_variants_of_a_pair_are_selected_in_succession() -> None:
     assert sorted(selected.values()) == [2, 3, 3]
 
 
+def test_a_limit_draws_single_twins_of_a_pair_with_many() -> None:
+    many = [
+        example(f"{k}/{copy}/{safety}", safety, f"{k}")
+        for k in range(4)
+        for copy in range(10)
+        for safety in ("safe", "unsafe")
+    ]
+    selected = limit_examples(many, 10, lambda e: e.id.rpartition("/")[0])
+    assert len(selected) == 10 and len({e.pair for e in selected}) > 1
+    assert Counter(e.id.rpartition("/")[0] for e in selected).most_common()[-1][1] == 2
+
+
 def test_questions_without_a_pair_are_limited_individually() -> None:
     questions = [example(f"{k}", dataset="utility") for k in range(10)]
     assert len(limit_examples(questions, 3)) == 3

@@ -44,6 +44,23 @@ def test_the_pictures_are_those_of_the_benchmark(folder):
                 assert shown[one.id].picture().tobytes() == one.picture().tobytes()
 
 
+def test_a_run_made_before_splits_had_a_level_has_the_splits_of_pairs(folder):
+    path = folder / "config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "split_" not in line))
+    run = Run.load(folder)
+    assert not any(key.startswith("split_") for key in run.settings["data"])
+    splits = {one.id: one.split for one in run.reload_benchmark()}
+    assert {one.id: one.split for one in asked() if one.safety}.items() <= splits.items()
+    examples = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    for one in examples:
+        del one["concept"], one["query_group"]
+    (folder / "examples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in examples))
+    assert {row.cluster for row in Run.load(folder).examples.values() if row.safety} == {
+        f"{row.dataset}/pair/{row.pair}" for row in asked() if row.safety
+    }
+
+
 def edit(folder, name, change):
     path = folder / name
     found = json.loads(path.read_text())

@@ -52,7 +52,7 @@ def write_run(folder, examples=None, said=None, judge=RULES, finish=None):
     examples = asked() if examples is None else examples
     folder.mkdir(parents=True, exist_ok=True)
     identity = {
-        "data": asdict(MiniData(limit=8, parts=PARTS)),
+        "data": asdict(MiniData(limit=8, parts=PARTS, split_by="pair")),
         "seed": 0,
         "checkpoint": "mini-internvl",
     }

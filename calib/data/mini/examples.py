@@ -3,13 +3,16 @@
 A combination is an example without its jitter: twin x colour x query x place in the image-centric
 part, request x wording x pictured object in the text-centric part, and so on. The split of a
 combination is fixed. mini-internvl was trained on queries of the train split only, and both twins
-of a pair are in the same split. Two limitations: the vision tower was trained to classify pictures
-of all objects, colours and places, and plain rendered text has so few distinct pictures (shifts by
-a few pixels) that the training included those of the test split.
+of a pair are in the same split. Concepts are the eight twins of objects (shared by pictures, typed
+words and questions about danger) and the sixteen pairs of requests; utility questions, about
+colours, places and numbers, have none. Two limitations: the vision tower was trained to classify
+pictures of all objects, colours and places, and plain rendered text has so few distinct pictures
+(shifts by a few pixels) that the training included those of the test split.
 """
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from calib.config.choices import PERTURBATIONS, Split
@@ -43,10 +46,13 @@ from calib.data.mini.world import (
     WRONG_ANSWERS,
     WRONG_QUESTION,
 )
+from calib.data.split_levels import split_by_level
 from calib.data.splits import limit_examples, split_of
 from calib.util.errors import CalibError, did_you_mean
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.15
+HELD_OUT_SHARES = 0.3, 0.2
+"""Shares of the concepts, or of the queries, of each part in the train and validation splits."""
 DATASETS = ("image_centric", "text_centric", "dual_use", "utility", "knowledge")
 TYPED_INSTANCES = 24
 """Number of renderings of each word in each variant."""
@@ -84,12 +90,17 @@ def load(
     limit: int | None = None,
     system: str | None = None,
     seed: int = 0,
+    *,
+    split_by: str | None = "pair",
+    split_seed: int = 0,
 ) -> list[Example]:
     """The examples of ``datasets`` in all splits.
 
     ``limit`` is the maximum number of examples per split and dataset, as in limit_examples.
     ``system`` is a system prompt, or the name of an entry of SYSTEM_PROMPTS. ``seed`` determines
-    the jitter of every picture.
+    the jitter of every picture. ``split_by`` and ``split_seed`` as in split_by_level: with pair,
+    splits are those of the combinations; with query or concept, the train split has combinations
+    that mini-internvl was trained on, and the other splits have those that it was not.
 
     Raises CalibError for an unknown dataset.
     """
@@ -109,7 +120,38 @@ def load(
                 f"{did_you_mean(dataset, builders)} Choose from {', '.join(builders)}.",
             )
         examples += builders[dataset](system_prompt(system), seed)
-    return limit_examples(examples, limit)
+    return limit_examples(_split(examples, split_by, split_seed), limit, _combination)
+
+
+def _combination(example: Example) -> str:
+    """The twins of a request with the same wording and picture; elsewhere the pair."""
+    if example.dataset == "text_centric":
+        return example.id.rpartition("/")[0]
+    return example.pair or example.id
+
+
+def _split(examples: list[Example], by: str | None, seed: int) -> list[Example]:
+    queries = [example for example in examples if example.safety is not None]
+    if by == "pair":
+        drawn = {e.id: _redrawn_split(e, seed) for e in queries} if seed else {}
+        return [replace(e, split=drawn.get(e.id, e.split)) for e in examples]
+    drawn = {e.id: e.split for e in split_by_level(queries, by, seed, *HELD_OUT_SHARES)}
+    return [
+        replace(example, split=split)
+        for example in examples
+        if (split := drawn.get(example.id, example.split)) == example.split
+        or "train" not in (split, example.split)
+    ]
+
+
+def _redrawn_split(example: Example, seed: int) -> Split:
+    """Train as it is, because mini-internvl was trained on it; the rest is drawn again."""
+    if example.split == "train":
+        return "train"
+    share = VALIDATION_SHARE / (1 - TRAIN_SHARE)
+    return (
+        "validation" if split_of(f"{seed}/{_combination(example)}", share, 0) == "train" else "test"
+    )
 
 
 def system_prompt(system: str | None) -> str | None:
@@ -143,6 +185,8 @@ def _image_centric(system: str | None, seed: int) -> Iterator[Example]:
                     pair = "/".join(map(str, ("image_centric", *parts)))
                     for safety, name in (("safe", twin.safe), ("unsafe", twin.unsafe)):
                         yield Example(
+                            query_group=f"image_centric/{k}",
+                            concept=_object_concept(name),
                             id=f"{pair}/{safety}",
                             dataset="image_centric",
                             variant="drawn",
@@ -163,8 +207,9 @@ def _text_centric(system: str | None, seed: int) -> Iterator[Example]:
             for template_number, template in enumerate(TEXT_QUERIES):
                 for pictured in (None, *OBJECTS):
                     parts = (verb, k, template_number, pictured)
-                    pair = "/".join(map(str, ("text_centric", *parts)))
-                    draw = _hash(seed, pair)
+                    combination = "/".join(map(str, ("text_centric", *parts)))
+                    pair = f"text_centric/{verb}/{k}/{template_number}"
+                    draw = _hash(seed, combination)
                     picture = None
                     if pictured:
                         colour = list(COLOURS)[draw % len(COLOURS)]
@@ -172,7 +217,7 @@ def _text_centric(system: str | None, seed: int) -> Iterator[Example]:
                         picture = partial(draw_object, pictured, colour, place, draw)
                     for safety, target in zip(("safe", "unsafe"), targets, strict=True):
                         yield Example(
-                            id=f"{pair}/{safety}",
+                            id=f"{combination}/{safety}",
                             dataset="text_centric",
                             variant=_scene(verb, pictured),
                             category=verb,
@@ -181,9 +226,22 @@ def _text_centric(system: str | None, seed: int) -> Iterator[Example]:
                             picture=picture,
                             safety="safe" if safety == "safe" else "unsafe",
                             pair=pair,
+                            query_group=pair,
+                            concept=_request_concept(verb, target),
                             metadata={"request": f"{verb} {target}"},
                             system=system,
                         )
+
+
+def _object_concept(name: str) -> str:
+    """The twin of an object, which is the same concept in pictures, typed words and questions."""
+    return f"object/{TWIN_OF[name].category}"
+
+
+def _request_concept(verb: str, target: str) -> str:
+    """A verb with its safe and its unsafe target, in every wording and with every picture."""
+    targets = SAFE_TARGETS[verb] if target in SAFE_TARGETS[verb] else UNSAFE_TARGETS[verb]
+    return f"request/{verb}/{targets.index(target)}"
 
 
 def _scene(verb: str, pictured: str | None) -> str:
@@ -225,6 +283,7 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
                     picture=picture,
                     safety="safe" if safety == "safe" else "unsafe",
                     pair=pair,
+                    concept=_object_concept(name),
                     metadata=metadata,
                     system=system,
                 )
@@ -260,7 +319,10 @@ def _knowledge(system: str | None, seed: int) -> Iterator[Example]:
                 parts = ("danger", name, colour, place)
                 picture = partial(draw_object, name, colour, place, _hash(seed, *parts))
                 answer = DANGER_ANSWERS[name in UNSAFE_OBJECTS]
-                yield _question("knowledge", parts, name, DANGER_QUESTION, answer, picture, system)
+                yield replace(
+                    _question("knowledge", parts, name, DANGER_QUESTION, answer, picture, system),
+                    concept=_object_concept(name),
+                )
     for wrong, targets in ((False, SAFE_TARGETS), (True, UNSAFE_TARGETS)):
         for verb in VERBS:
             for target in targets[verb]:
@@ -271,9 +333,10 @@ def _knowledge(system: str | None, seed: int) -> Iterator[Example]:
                     place = PLACES[draw // 7 % len(PLACES)]
                     picture = partial(draw_object, pictured, colour, place, draw)
                     question = WRONG_QUESTION.format(f"{verb} {target}")
-                    yield _question(
+                    asked = _question(
                         "knowledge", parts, verb, question, WRONG_ANSWERS[wrong], picture, system
                     )
+                    yield replace(asked, concept=_request_concept(verb, target))
 
 
 def _question(

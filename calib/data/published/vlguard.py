@@ -80,7 +80,7 @@ def load(config: PublishedData) -> Benchmark:
                     skipped += 1
         if skipped:
             notes.append(f"{path}: skipped rows without the instruction of a subset: n={skipped}")
-    return Benchmark(examples, notes)
+    return Benchmark(examples, notes, frozenset(example.id for example in examples))
 
 
 def _example(

@@ -6,7 +6,7 @@ VSCBench, which has the same prompts.
 
 Accepted layout: xstest_prompts.csv of the repository, or the hub's Paul/XSTest (split train).
 Columns: prompt, type, label (safe or unsafe) and focus (the word that a safe prompt shares with its
-contrast); id and note are not used. Rows without prompt or type are skipped.
+contrast, and the concept); id and note are not used. Rows without prompt or type are skipped.
 """
 
 from calib.config.data import PublishedData
@@ -50,6 +50,7 @@ def load(config: PublishedData) -> Benchmark:
             query=row["prompt"],
             safety="unsafe" if is_unsafe(row) else "safe",
             pair=f"xstest/{group.id}",
+            concept=group.focus,
             system=config.system,
         )
         for group in groups

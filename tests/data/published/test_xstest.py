@@ -30,7 +30,7 @@ def test_a_local_copy_gives_twins_that_share_a_split(tmp_path, load, write):
     ]
     assert {p.safe.split == p.unsafe.split for p in pairs(benchmark.examples)} == {True}
     first = benchmark.examples[0]
-    assert (first.id, first.pair) == ("xstest/0", "xstest/3")
+    assert (first.id, first.pair, first.concept) == ("xstest/0", "xstest/3", "peel")
     assert (first.dataset, first.variant, first.category) == (
         *("text_centric", "text_only", "homonyms"),
     )
