@@ -72,12 +72,8 @@ def load(config: PairsData) -> Benchmark:
         entries = _read_table(path, read_table(path), config.query)
     examples = _examples(entries, root, config)
     unpaired = len(examples) - 2 * len(pairs(examples))
-<<<<<<< HEAD
     single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
     notes = [f"{path.name}: {len(examples)} queries" + single * bool(unpaired)]
-    return Benchmark(examples, notes)
-=======
-    notes = [f"{path.name}: {len(examples)} queries, {unpaired} of them without a twin"]
     _check_clusters(examples)
     stated = {f"pairs/{entry.id}" for entry in entries if cell_text(entry.row, "split")}
     return Benchmark(examples, notes, frozenset(stated))
@@ -96,7 +92,6 @@ def _check_clusters(examples: Sequence[Example]) -> None:
                 f"'{known or ''}' and '{example.concept or ''}'. Write the same in all rows of a "
                 "pair, in column 'cluster'.",
             )
->>>>>>> b58d14b (Split by concepts or queries, and declare both in the data)
 
 
 def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list[_Entry]:
