@@ -98,8 +98,9 @@ def _drawing(name: str, draw: Draw, runs: Sequence[Run]) -> Drawing | None:
 def _shows_both_sides(figure: Figure) -> bool:
     """Whether ``figure`` has a curve of SRA_u and one of SRA_s, over several strengths."""
     lines = [line for axes in figure.axes for line in axes.lines]
-    curves = {line.get_label() for line in lines if np.size(line.get_xdata()) > 1}
-    return {"SRA_u", "SRA_s"} <= curves
+    joined_lines = (line for line in lines if line.get_linestyle() not in ("None", ""))
+    labels = [str(line.get_label()) for line in joined_lines if np.size(line.get_xdata()) > 1]
+    return {"SRA_u", "SRA_s"} <= {label.partition(":")[0] for label in labels}
 
 
 def inline(svg: str, prefix: str, label: str) -> Markup:

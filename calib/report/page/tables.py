@@ -31,18 +31,18 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     if len(verdicts) < 2:
         return Markup("")
     several = len(ranked) > 1
-    changes = (f"{name} change" for name in RATES)
+    sra, *others = (f"{name} change" for name in RATES)
     metric = kl_metric([result for verdict in verdicts for result in verdict.run.results])
-    head = ("Run", "Method", "Layer", "Strength", *changes, "Rank (95% CI)", "p (Holm)",
-            f"{KL_DIRECTIONS[metric]}, nats", "n", "Searched", "Best of k by chance",
-            "Labels used for")  # fmt: skip
+    head = ("Run", "Method", "Labels used for", "Layer", "Strength", sra, "Rank (95% CI)",
+            "p (Holm)", *others, f"{KL_DIRECTIONS[metric]}, nats", "n", "Searched",
+            "Best of k by chance")  # fmt: skip
     skipped = 0 if several else 1  # the column of runs
     caption = (
         "Methods at the setting they chose on validation, against the uncalibrated model"
         f"{' of their run' if several else ''}; test split"
     )
     rows = [tag("tr", *_method_cells(verdict, metric)[skipped:]) for verdict in verdicts]
-    table = _table(caption, head[skipped:], rows, text_columns=2 - skipped)
+    table = _table(caption, head[skipped:], rows, 3 - skipped, "sortable stacked")
     notes = (
         "Changes in points with paired 95% intervals; bold if measurable: the interval excludes "
         "zero and p is below 0.05. p (Holm): sign-flipping test of the change of SRA, adjusted "
@@ -67,8 +67,9 @@ def _method_cells(verdict: MethodVerdict, metric: str) -> list[Markup]:
     if prompt is not None:
         shown, change = prompt, verdict.change_at(prompt)
     hidden = kept and prompt is None
+    adjusted = () if kept else ("SRA",)
     ways = [
-        (rate, 0 if hidden else change.measured(rate, verdict.p if rate == "SRA" else None))
+        (rate, 0 if hidden else change.measured(rate, verdict.p if rate in adjusted else None))
         for rate in RATES
     ]
     if change.rate != "SRA":  # one side alone, which has its own column
@@ -77,17 +78,20 @@ def _method_cells(verdict: MethodVerdict, metric: str) -> list[Markup]:
     strength, sra = shown.strength, change.sra
     mark = [" ", tag("span", "uncalibrated kept", class_="mark")] if kept else []
     layer = method.layer if hidden else shown.layer
+    differences = [
+        _difference(None if hidden or not rate else getattr(change, rate.lower()), way)
+        for rate, way in ways
+    ]
     return [
         tag("td", verdict.run.name),
         tag("th", method.name + "*" * method.prompt_only, *mark, scope="row"),
+        tag("td", "nothing" if verdict.supervision == "none" else verdict.supervision or "–"),
         _number("–" if layer is None else str(layer), layer),
         _number("–" if hidden else f"{strength:+.4g}", None if hidden else strength),
-        *(
-            _difference(None if hidden or not rate else getattr(change, rate.lower()), way)
-            for rate, way in ways
-        ),
+        differences[0],
         _number(rank_text(verdict.rank).replace("-", "–"), verdict.rank and verdict.rank.value),
         _number("–" if math.isnan(verdict.p) else p_text(verdict.p), verdict.p),
+        *differences[1:],
         _number("–" if kl is None else f"{kl:.3f}", kl),
         _number(f"{sra.n:,}" if sra else "0", sra.n if sra else 0),
         *_search_cells(verdict),
@@ -102,7 +106,6 @@ def _search_cells(verdict: MethodVerdict) -> list[Markup]:
     return [
         _number("–" if searched is None else str(searched), searched),
         _number(gain, chance.gain if chance else None),
-        tag("td", "nothing" if verdict.supervision == "none" else verdict.supervision or "–"),
     ]
 
 
@@ -215,12 +218,21 @@ def _part_table(dataset: str, results: Sequence[Result], points: Sequence[Point]
     return _table(f"{dataset}, test split, in percent", head, rows, text_columns=3)
 
 
-def _table(caption: str, head: Sequence[str], rows: Iterable[Markup], text_columns: int) -> Markup:
-    """Return a table that the page's script makes sortable; the first columns hold text."""
+def _table(
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Markup],
+    text_columns: int,
+    style: str = "sortable",
+) -> Markup:
+    """Return a table that the page's script makes sortable; the first columns hold text.
+
+    "stacked" in ``style`` puts intervals below their values.
+    """
     cells = [
         tag("th", name, scope="col", class_="number" if k >= text_columns else None)
         for k, name in enumerate(head)
     ]
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", *cells)),
-                tag("tbody", *rows), class_="sortable")  # fmt: skip
+                tag("tbody", *rows), class_=style)  # fmt: skip
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)

@@ -9,6 +9,7 @@ from raising import raises
 from calib.report.figures.io import NotDrawn, svg_of
 from calib.report.page import drawings
 from calib.report.page.drawings import inline
+from calib.report.verdict import RATES
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">{}</svg>'  # noqa: E501
 
@@ -57,17 +58,17 @@ def test_text_of_a_figure_is_escaped():
 
 
 def test_crossing_curves_are_explained_only_where_both_are_drawn(monkeypatch):
-    def figure(strengths):
+    def figure(strengths, line="-"):
         def draw(runs, columns):
             axes = (drawn := Figure()).subplots()
-            for label in ("SRA_u", "SRA_s"):
-                axes.plot(strengths, strengths, label=label)
+            for rate in ("SRA_u", "SRA_s"):
+                axes.plot(strengths, strengths, linestyle=line, label=f"{rate}: {RATES[rate]}")
             return drawn
 
         return draw
 
-    for strengths, explained in (([0, 1, 2], True), ([1], False)):
-        monkeypatch.setattr(drawings, "FIGURES", {"trade_off": figure(strengths)})
+    for given, explained in ((([0, 1, 2],), True), (([1],), False), (([0, 1], ""), False)):
+        monkeypatch.setattr(drawings, "FIGURES", {"trade_off": figure(*given)})
         (drawing,) = drawings.drawings([])
         assert (drawings.CROSSING in drawing.markup) == explained
 
