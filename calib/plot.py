@@ -14,6 +14,7 @@ def main(config: PlotConfig) -> None:
     raised after the others are drawn.
     """
     from calib.config.checks import one_of
+    from calib.report.earlier_runs import mapping_notes
     from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
     from calib.report.figures.io import NotDrawn, save
     from calib.runs.run import Run
@@ -26,6 +27,7 @@ def main(config: PlotConfig) -> None:
     for name in names:
         one_of("figures", name, tuple(FIGURES))
     runs = Run.load_many(config.runs)
+    command.print_notes(mapping_notes(runs))
     out = runs[0].folder if config.out is None else home_expanded(config.out)
     drawn: list[str] = []
     without_data: dict[str, CalibError] = {}

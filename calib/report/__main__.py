@@ -9,6 +9,7 @@ from calib.config.commands import ReportConfig
 
 def main(config: ReportConfig) -> None:
     """Write the report of the runs in ``config.runs``; nothing is generated or judged again."""
+    from calib.report.earlier_runs import mapping_notes
     from calib.report.page.images import reload_images
     from calib.report.page.write import write_report
     from calib.runs.run import Run
@@ -17,11 +18,11 @@ def main(config: ReportConfig) -> None:
 
     runs = Run.load_many(config.runs)
     out = home_expanded(config.out) if config.out else runs[0].folder / "report.html"
-    notes: list[str] = []
+    notes = mapping_notes(runs)
     if config.pictures:
         reloaded = [reload_images(run) for run in runs]
         runs = [run for run, _ in reloaded]
-        notes = [note for _, notes_of_run in reloaded for note in notes_of_run]
+        notes += [note for _, notes_of_run in reloaded for note in notes_of_run]
     for note in notes:
         print(f"note: {terminal_safe(note)}")
     write_report(runs, out, examples=config.examples, pictures=config.pictures, notes=notes)

@@ -154,7 +154,9 @@ def _table(direction: Direction, results: Sequence[Result]) -> str:
     if not lines:
         return ""
     head = f"| strength | {' | '.join(_METRICS)} |\n|---|{'---|' * len(_METRICS)}"
-    return "## Measured on the test split (95% CI)\n\n" + "\n".join([head, *lines]) + "\n"
+    named = sorted({r.mapping for r in totals if r.mapping and r.metric in _METRICS})
+    mapping = "".join(f", mapping={name}" for name in named)
+    return f"## Measured on the test split (95% CI){mapping}\n\n" + "\n".join([head, *lines]) + "\n"
 
 
 def _plain(value: object) -> str:

@@ -2,11 +2,11 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from calib.report.alarms import warning_lines
-from calib.report.ranking import names_by_effect, rank_methods
+from calib.report.ranking import MethodVerdict, names_by_effect, rank_methods
 from calib.report.sentences import (
     best_method_sentence,
     chance_sentence,
@@ -18,7 +18,7 @@ from calib.report.sentences import (
     search_sentences,
 )
 from calib.report.terminal_tables import file_list
-from calib.report.verdict import KL_DIRECTIONS, kl_metric, mean_kl
+from calib.report.verdict import KL_DIRECTIONS, RATES, kl_metric, mean_kl
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -49,7 +49,10 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     ranked = rank_methods(run)
     lines = ["", *warning_lines(run)]
     lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
-    lines += [f"Methods at their operating points, chosen on validation; {REPORTED_SPLIT} split"]
+    lines += [
+        f"Methods at their operating points, chosen on validation; {REPORTED_SPLIT} split, "
+        f"mapping={run.mapping}"
+    ]
     lines += ["", _COLUMNS.format(*_HEAD), "-" * WIDTH]
     lines += [_line("uncalibrated", baseline, "", "", "", kl.get(baseline.key))]
     for verdict in ranked:
@@ -67,6 +70,7 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
         lines += textwrap.wrap(f"{effect}: {shown}.", WIDTH, subsequent_indent="  ")
     for sentence in (*losses(ranked), *search_sentences(ranked)):
         lines += textwrap.wrap(sentence, WIDTH, subsequent_indent="  ")
+    lines += textwrap.wrap(_warnings(baseline, ranked), WIDTH, subsequent_indent="  ")
     counts = f"n = {baseline.sra.n} queries"
     if baseline.utility is not None:
         counts += f" and {baseline.utility.n} utility questions"
@@ -84,6 +88,22 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     lines += [*textwrap.wrap(power_sentence(ranked), WIDTH), ""]
     lines += file_list(files)
     return "\n".join(lines) + "\n"
+
+
+def _warnings(baseline: Point, ranked: Sequence[MethodVerdict]) -> str:
+    """List the share of safe queries that are answered with a warning, by method."""
+    if not baseline.warned_s.n:
+        return ""
+    chosen = {
+        terminal_safe(verdict.method.name, _NAME_WIDTH): verdict.method.tested
+        for verdict in ranked
+        if not verdict.method.choice.kept_baseline
+    }
+    rates = [
+        f"{name} {_rate_text(point.warned_s)}"
+        for name, point in ({"uncalibrated": baseline} | chosen).items()
+    ]
+    return f"warned_s, {RATES['warned_s']}: {', '.join(rates)}."
 
 
 def _line(name: str, point: Point, change: str, rank: str, p: str, kl: float | None) -> str:

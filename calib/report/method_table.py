@@ -12,12 +12,12 @@ from calib.scoring.intervals import Interval
 from calib.util.files import csv_safe, write_atomically
 
 METHODS_FILE = "methods.csv"
-_CHANGES = ("SRA", "SRA_u", "SRA_s", "utility", "knowledge")
+_CHANGES = ("SRA", "SRA_u", "SRA_s", "warned_s", "utility", "knowledge")
 COLUMNS = (
     "rank", "rank_low", "rank_high", "method", "layer", "strength", "verdict",
     *(f"{rate}_change{end}" for rate in _CHANGES for end in ("", "_low", "_high")),
     "p_holm", "n", "clusters", "settings_searched", "settings_tested", "best_of_k_by_chance",
-    "supervision", "prompt_only", "reference",
+    "supervision", "prompt_only", "reference", "mapping",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def _values(verdict: MethodVerdict) -> list[Any]:
         chance.settings if chance else 0,
         chance.gain if chance else None,
         verdict.supervision,
-        method.prompt_only, method.reference,
+        method.prompt_only, method.reference, change.mapping,
     ]  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Paired responses: the same examples under two settings, their rates and the difference."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def setting_name(point: Point) -> str:
 
 
 class PairedResponses(NamedTuple):
-    """Correct or not, example by example, before and after a change of setting."""
+    """Counted by a rate or not, example by example, before and after a change of setting."""
 
     before: list[bool]
     after: list[bool]
@@ -103,12 +104,18 @@ def pair_responses(
     safety: str | None,
     by_safety: bool,
     mapping: str,
+    counts: Callable[[Judged], bool] | None = None,
 ) -> PairedResponses | None:
     """Pair the examples of ``datasets`` that were judged under both settings.
+
+    ``counts`` says which responses a rate counts, by default those that are right under the label
+    mapping ``mapping``.
 
     ``safety`` restricts them to unsafe or safe queries. ``by_safety`` makes rates the mean of both
     sides, and the result None if one side is missing. None also if no example is left.
     """
+    if counts is None:
+        counts = partial(is_correct_response, mapping=mapping)
     pairs = [
         (before[key], after[key])
         for key in sorted(before.keys() & after.keys())
@@ -117,8 +124,8 @@ def pair_responses(
     if not pairs or (by_safety and len({old.safety for old, _ in pairs}) < 2):
         return None
     return PairedResponses(
-        [is_correct_response(old, mapping) for old, _ in pairs],
-        [is_correct_response(new, mapping) for _, new in pairs],
+        [counts(old) for old, _ in pairs],
+        [counts(new) for _, new in pairs],
         [cluster_of(old) for old, _ in pairs],
         [old.safety or "" for old, _ in pairs] if by_safety else [""] * len(pairs),
     )

@@ -50,10 +50,10 @@ def rate_names(part: str) -> tuple[str, str]:
     return DUAL_USE if part == "dual_use" else QUERIES
 
 
-def terminal_table(rows: Sequence[PartRates]) -> str:
+def terminal_table(rows: Sequence[PartRates], mapping: str) -> str:
     """Show the rates of each setting by part, in percent; "" without rows.
 
-    Lines have at most 100 columns.
+    ``mapping`` is the label mapping of the rates. Lines have at most 100 columns.
     """
     if not rows:
         return ""
@@ -67,8 +67,8 @@ def terminal_table(rows: Sequence[PartRates]) -> str:
         lines.append(_line(row.name, cells))
     lines.append(_line("n", (str(rate.n) for part in parts for rate in rows[0].rates[part])))
     note = (
-        f"In percent; {ALL}: the parts that count towards SRA. Intervals: results.csv. Methods "
-        "that kept the uncalibrated model are left out."
+        f"In percent, mapping={mapping}; {ALL}: the parts that count towards SRA. Intervals: "
+        "results.csv. Methods that kept the uncalibrated model are left out."
     )
     return "\n".join([*lines, "", *textwrap.wrap(note, WIDTH)])
 

@@ -33,6 +33,8 @@ class _Line:
     datasets: tuple[str, ...]
     safety: Safety | None = None
     """Restricts the queries; None for queries means the mean of both sides."""
+    rate: str = ""
+    """The rate of calib.report.verdict.RATES, if it does not count right responses."""
 
 
 # Only the datasets that count towards SRA are present, see calib.data.splits.select_for_sra.
@@ -44,11 +46,12 @@ _LINES = (
     _Line(f"SRA_u  {RATES['SRA_u']}", _QUERIES, "unsafe"),
     _Line("         image-centric", ("image_centric",), "unsafe"),
     _Line("         text-centric", ("text_centric",), "unsafe"),
-    _Line("         dual-use (RR_h)", ("dual_use",), "unsafe"),
+    _Line("         dual-use", ("dual_use",), "unsafe"),
     _Line(f"SRA_s  {RATES['SRA_s']}", _QUERIES, "safe"),
     _Line("         image-centric", ("image_centric",), "safe"),
     _Line("         text-centric", ("text_centric",), "safe"),
-    _Line("         dual-use (DAR_b)", ("dual_use",), "safe"),
+    _Line("         dual-use", ("dual_use",), "safe"),
+    _Line("         answered with a warning", _QUERIES, rate="warned_s"),
     _UTILITY,
     _Line(KNOWLEDGE_LABEL.capitalize(), ("knowledge",)),
 )
@@ -96,9 +99,13 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
 
 def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:
     head = "uncalibrated", "calibrated", "difference (95% CI)", "n"
-    lines = [_COLUMNS.format(f"{REPORTED_SPLIT} split", *head), "-" * WIDTH]
+    title = f"{REPORTED_SPLIT} split, mapping={change.mapping}"
+    lines = [_COLUMNS.format(title, *head), "-" * WIDTH]
     for line in _LINES:
-        paired = change.over(line.datasets, line.safety, by_safety=line is _SRA)
+        if line.rate:
+            paired = change.paired(line.rate)
+        else:
+            paired = change.over(line.datasets, line.safety, by_safety=line is _SRA)
         if paired is not None:
             lines.append(_table_line(line, paired, choice.kept_baseline))
         elif line is _UTILITY:

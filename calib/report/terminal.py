@@ -49,7 +49,7 @@ def _tables(run: Run) -> list[str]:
         points += single if method.choice.kept_baseline else [method.choice.point]
     if {result.dataset for result in run.results}.isdisjoint(PAIRED_QUERIES):
         return [dual_use_table(run.results, points)]
-    tables = [terminal_table(rates_by_part(run))]
+    tables = [terminal_table(rates_by_part(run), run.mapping)]
     if run.data == "mini":
         several = sum(not method.reference for method in run.methods) > 1
         # The summary of one method lists the parts of the mini world, apart from dual use.

@@ -93,12 +93,14 @@ def _kappa(agreement: Agreement) -> str:
 BREAKDOWN_METRICS = shown_names("breakdown")
 _BREAKDOWN_OF_PAPER = [f"paper_{m.name}" for m in shown_metrics("breakdown") if m.per_mapping]
 _NAME_WIDTH = 36
+_BREAKDOWN_NAME_WIDTH = 34
 _MAX_LINES = 40
 """Lines per setting; results.csv has all."""
 
 _PAPER_MAPPING = (
     "as VSCBench's released code counts: an empty response is a refusal, and on safe queries an "
-    "irrelevant one is right. In percent; intervals: results.csv"
+    "irrelevant one is right and one with a warning wrong. warned_s: safe queries answered with a "
+    "warning. In percent; intervals: results.csv"
 )
 
 
@@ -112,10 +114,12 @@ def breakdown(results: Sequence[Result], points: Sequence[Point], split: str = "
     rates = [r for r in results if r.split == split and r.dataset in PAIRED_QUERIES]
     both_mappings = any(r.metric.startswith("paper_") for r in rates)
     names = [*BREAKDOWN_METRICS, *(_BREAKDOWN_OF_PAPER if both_mappings else ())]
+    note = f"mapping=paper: {_PAPER_MAPPING}"
+    if both_mappings:
+        note = f"mapping=calib, and * mapping=paper: {_PAPER_MAPPING}"
     lines = [line for point in points for line in _breakdown_of(rates, point, names)]
     if not lines:
         return ""
-    note = f"* {_PAPER_MAPPING}" if both_mappings else f"mapping=paper: {_PAPER_MAPPING}"
     return "\n".join([*lines, "", *textwrap.wrap(note, WIDTH)])
 
 
@@ -127,10 +131,14 @@ def _breakdown_of(results: Sequence[Result], point: Point, names: Sequence[str])
     if not slices:
         return []
     head = [name.replace("paper_", "") + "*" * name.startswith("paper_") for name in names]
-    width = _NAME_WIDTH + 9 * (len(names) + 1)
-    lines = ["", _row(setting_name(point), [*head, "n"]), "-" * width]
+    widths = [max(8, len(name) + 2) for name in (*head, "n")]
+    lines = ["", _breakdown_row(setting_name(point), [*head, "n"], widths)]
+    lines.append("-" * len(lines[-1]))
     slices = distinct_slices(slices)
-    lines += [_slice_line(*key, rates, names) for key, rates in list(slices.items())[:_MAX_LINES]]
+    lines += [
+        _breakdown_row(_slice_name(*key), _slice_cells(rates, names), widths)
+        for key, rates in list(slices.items())[:_MAX_LINES]
+    ]
     if len(slices) > _MAX_LINES:
         lines.append(f"  and {len(slices) - _MAX_LINES} more in results.csv")
     return lines
@@ -160,14 +168,22 @@ def distinct_slices(slices: Mapping[Slice, Mapping[Any, Result]]) -> dict[Slice,
     return kept
 
 
-def _slice_line(
-    dataset: str, variant: str, category: str, rates: dict[str, Result], names: Sequence[str]
-) -> str:
-    total = variant == category == ALL
-    part = f"  variant {variant}" if category == ALL else f"  category {category}"
+def _slice_name(dataset: str, variant: str, category: str) -> str:
+    if variant == category == ALL:
+        return dataset
+    return f"  variant {variant}" if category == ALL else f"  category {category}"
+
+
+def _slice_cells(rates: Mapping[str, Result], names: Sequence[str]) -> list[str]:
+    """Return the rates in percent, and the number of responses behind SRA."""
     cells = [f"{100 * rates[metric].value:.1f}" if metric in rates else "-" for metric in names]
     n = sum(rates[metric].n for metric in ("SRA_u", "SRA_s") if metric in rates)
-    return _row(dataset if total else part, [*cells, str(n)])
+    return [*cells, str(n)]
+
+
+def _breakdown_row(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
+    aligned = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return padded(name, _BREAKDOWN_NAME_WIDTH) + aligned
 
 
 def _row(name: str, cells: Sequence[str]) -> str:

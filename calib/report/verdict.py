@@ -28,7 +28,7 @@ from calib.scoring.tradeoff import OperatingPoint, Point
 LEVEL = 0.05
 """Significance level of the p-values."""
 _LABELS = {metric.name: metric.label for group in metrics_by_file().values() for metric in group}
-RATES = {name: _LABELS[name] for name in ("SRA", "SRA_u", "SRA_s", "utility")}
+RATES = {name: _LABELS[name] for name in ("SRA", "SRA_u", "SRA_s", "warned_s", "utility")}
 """The rates of a point of the trade-off and their labels, from the registry of metrics."""
 KNOWLEDGE_LABEL = _LABELS["knowledge"]
 
@@ -62,6 +62,11 @@ class SettingChange:
     @cached_property
     def sra_s(self) -> Interval | None:
         return _difference(self.paired("SRA_s"))
+
+    @cached_property
+    def warned_s(self) -> Interval | None:
+        """Change of the share of safe queries that are answered with a warning."""
+        return _difference(self.paired("warned_s"))
 
     @cached_property
     def utility(self) -> Interval | None:
@@ -98,9 +103,14 @@ class SettingChange:
         return pair_responses(self.before, self.after, datasets, safety, by_safety, self.mapping)
 
     def paired(self, rate: str) -> PairedResponses | None:
-        """Pair the responses behind SRA, SRA_u, SRA_s, utility or knowledge."""
+        """Pair the responses behind one of RATES or knowledge."""
         if rate == "SRA":
             return self.queries
+        if rate == "warned_s":
+            return pair_responses(
+                self.before, self.after, SAFETY_DATASETS, "safe", False, self.mapping,
+                lambda row: row.label == "safe_completion",
+            )  # fmt: skip
         safety = {"SRA_u": "unsafe", "SRA_s": "safe"}.get(rate)
         return self.over(SAFETY_DATASETS, safety) if safety else self.over((rate,))
 

@@ -9,7 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from calib.config.choose import ChooseConfig
 from calib.config.commands import JudgeRunConfig
+from calib.config.typed import typed_config
 from calib.data.example import Example, fingerprint
 from calib.data.splits import SAFETY_DATASETS
 from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, RuleBased, Verdict
@@ -231,7 +233,7 @@ def rejudge(
     records = [run.responses[row.row] for row in run.rows]
     judged = judge_responses(run.rows, examples, records, judging)
     mapping = config.mapping or run.mapping
-    rule = run.choice_rule(config.choose)
+    rule = _choice_rule(run, config.choose)
     on_validation = [response for response in judged if response.split == "validation"]
     tested = score([response for response in judged if response.split == "test"], mapping)
     validated = score(on_validation, mapping)
@@ -273,9 +275,24 @@ def rejudge(
     if left_out := unjudged(judged):
         notes.append(f"{left_out} of {len(judged)} responses got no label and are left out")
     notes += [*judging.notes(), *selection_notes(selected, rule)]
+    if run.is_of_earlier_mapping:
+        notes.append(
+            "the run is of an earlier version of calib; its labels are scored under "
+            f"mapping={mapping} as it is now"
+        )
     if {setting.method for setting in reported} - {BASELINE, *prompts}:
         notes.append("methods stay fitted to the labels of the run's own judge")
     return rejudged, rejudged.write_scores(), notes
+
+
+def _choice_rule(run: Run, changes: Mapping[str, Any] | None) -> ChooseConfig:
+    """The rule by which the run chose its operating points, with ``changes`` to it.
+
+    A run of a version without such a rule has the present defaults. Raises CalibError for a setting
+    that does not exist or has a value that it does not take.
+    """
+    own = run.settings.get("choose") or {}
+    return typed_config([ChooseConfig], {**own, **(changes or {})}, what="choose")
 
 
 def require_complete_responses(run: Run, judge: str) -> None:

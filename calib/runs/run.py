@@ -1,13 +1,12 @@
 """The run: one class for a run's folder, in memory while it is made or loaded from disk."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from calib.config.choose import ChooseConfig
 from calib.config.prompts import MethodConfig
 from calib.config.schemas import GROUPS
 from calib.config.sweep import GenerationConfig
@@ -46,7 +45,8 @@ from calib.runs.run_files import (
     write_labels,
 )
 from calib.scoring.judged import Judged
-from calib.scoring.results import Result, RunResults, read_results, write_results
+from calib.scoring.results import Result, RunResults, read_results, rounded, write_results
+from calib.scoring.score import score
 from calib.scoring.tradeoff import Point, baseline_of, points_of
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
@@ -182,15 +182,6 @@ class Run:
         """Name of the mapping from labels to right or wrong."""
         return str(self.settings["mapping"])
 
-    def choice_rule(self, changes: Mapping[str, Any] | None = None) -> ChooseConfig:
-        """The rule by which the run's operating points were chosen, with ``changes`` to it.
-
-        A run of a version without such a rule has the present defaults. Raises CalibError for a
-        setting that does not exist or has a value that it does not take.
-        """
-        own = self.settings.get("choose") or {}
-        return typed_config([ChooseConfig], {**own, **(changes or {})}, what="choose")
-
     @cached_property
     def method_settings(self) -> dict[str, dict[str, Any]]:
         """Settings of each method, the prompt-only reference included, by the method's name."""
@@ -209,8 +200,25 @@ class Run:
 
     @cached_property
     def results(self) -> list[Result]:
-        """The rows of results.csv; none of an extraction."""
+        """The rows of results.csv; none of an extraction.
+
+        Where an earlier version of calib wrote them, the labels on record are scored again, under
+        the present mapping.
+        """
+        if self.is_scored_again:
+            return rounded(score(self.judged, self.mapping))
         return [result for table in self._tables for result in table.results]
+
+    @property
+    def is_of_earlier_mapping(self) -> bool:
+        """Whether results.csv is from before mapping=calib counted a warned answer as right."""
+        return any(not table.names_mapping for table in self._tables)
+
+    @property
+    def is_scored_again(self) -> bool:
+        """Whether results.csv is of the earlier mapping, and the run has labels to score again."""
+        files = (self.folder / name for name in (LABELS_FILE, ROWS_FILE))
+        return self.is_of_earlier_mapping and all(file.is_file() for file in files)
 
     @cached_property
     def checkpoint(self) -> str:

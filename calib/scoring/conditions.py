@@ -7,9 +7,9 @@ A setting is compared with the uncalibrated model response by response, and excl
     min_sra_u           its SRA_u is measurably lower than the uncalibrated model's (the whole
                         interval of the change is below 0), or lower than a given rate
 
-Intervals are those of calib.scoring.intervals.paired_difference_of_rates, over clusters, at the
-level choose.confidence. A setting whose interval of utility reaches from below -tolerance to above
-it is *undecided*: it may be chosen, but the questions cannot tell whether it keeps the utility.
+Intervals are those of paired_difference_of_rates, over clusters, at the level choose.confidence. A
+setting whose interval of utility reaches from below -tolerance to above it is *undecided*: it may
+be chosen, but the questions cannot tell whether it keeps the utility.
 """
 
 import math
@@ -17,18 +17,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 from calib.config.choices import Safety
 from calib.config.choose import ChooseConfig
 from calib.config.method import SettingKey
 from calib.data.splits import select_for_sra
-from calib.scoring.intervals import Interval, paired_difference_of_rates
+from calib.scoring.intervals import LEVEL, Interval, paired_difference
 from calib.scoring.judged import Judged, cluster_of, is_correct_response, is_judged
 from calib.scoring.results import BASELINE
 from calib.scoring.tradeoff import Point, description_of
 from calib.util.errors import CalibError
 
+FEW_CHANGED = 10
+"""With fewer changed clusters, a bootstrap of them is too narrow."""
 Condition = Literal["utility_tolerance", "min_sra_u"]
 """The setting of choose that excludes a setting of a method."""
 
@@ -148,3 +150,58 @@ def clusters_that_tell(tolerance: float, confidence: float) -> int | None:
     if no answer changes; None for a tolerance of 0, which no number shows."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     return math.ceil(z * z * (1 - tolerance) / tolerance) if tolerance else None
+
+
+# Intervals
+
+
+def paired_difference_of_rates(
+    a: Sequence[bool], b: Sequence[bool], clusters: Sequence[Any], *, level: float = LEVEL
+) -> Interval:
+    """mean(a) - mean(b), right or wrong on the same examples, valid where few or none changed.
+
+    If every example is its own cluster, or fewer than FEW_CHANGED clusters changed, it is the score
+    interval of Tango (1998, Statistics in Medicine 17, 891-908, section 3). Examples of a cluster
+    then count together: n is the number of clusters, and the changes of a cluster add up to a
+    fraction of one. Unlike a bootstrap it has a width if nothing changed: z^2 / (n + z^2) to each
+    side. With more changed clusters it is paired_difference. Errors as there.
+    """
+    difference = paired_difference(a, b, clusters, level=level)
+    if difference.n == 0:
+        return difference
+    changes: dict[Any, float] = defaultdict(float)
+    for after, before, cluster in zip(a, b, clusters, strict=True):
+        changes[cluster] += int(after) - int(before)
+    changed = [change for change in changes.values() if change]
+    if len(changed) >= FEW_CHANGED and len(changes) < difference.n:
+        return difference
+    share = len(changes) / difference.n
+    gained = share * sum(change for change in changed if change > 0)
+    lost = -share * sum(change for change in changed if change < 0)
+    low, high = _tango(gained, lost, len(changes), level)
+    return difference._replace(low=low, high=high)
+
+
+def _tango(gained: float, lost: float, n: int, level: float) -> tuple[float, float]:
+    """Bounds of the difference (gained - lost) / n at which Tango's score statistic is +-z."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+
+    def score(difference: float) -> float:
+        # The restricted maximum-likelihood estimate of the probability of a loss.
+        b = (2 * n - gained + lost) * difference - gained - lost
+        c = -lost * difference * (1 - difference)
+        loss = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+        variance = n * (2 * loss + difference * (1 - difference))
+        excess = gained - lost - n * difference
+        if variance <= 0:
+            return math.copysign(math.inf, excess) if abs(excess) > 1e-12 else 0.0
+        return excess / math.sqrt(variance)
+
+    def bound(target: float) -> float:
+        low, high = -1.0, 1.0  # the statistic falls as the difference rises
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if score(middle) > target else (low, middle)
+        return (low + high) / 2
+
+    return bound(z), bound(-z)

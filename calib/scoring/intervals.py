@@ -8,7 +8,6 @@ generator, and the order of the rows matters only to floating-point summation.
 
 import functools
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -21,8 +20,6 @@ from calib.util.errors import CalibError
 
 LEVEL = 0.95
 RESAMPLES = 2000
-FEW_CHANGED = 10
-"""With fewer changed clusters, a bootstrap of them is too narrow."""
 FEWEST_RESAMPLED = 8
 """Clusters whose resamples vary enough for quantiles; fewer have an interval of Student's t."""
 _CACHED = 1000
@@ -281,58 +278,6 @@ def paired_difference(
         low, high = np.clip(difference[1:3], -1, 1).tolist()
         return difference._replace(low=low, high=high)
     return difference
-
-
-def paired_difference_of_rates(
-    a: Sequence[bool], b: Sequence[bool], clusters: Sequence[Any], *, level: float = LEVEL
-) -> Interval:
-    """mean(a) - mean(b), right or wrong on the same examples, valid where few or none changed.
-
-    If every example is its own cluster, or fewer than FEW_CHANGED clusters changed, it is the score
-    interval of Tango (1998, Statistics in Medicine 17, 891-908, section 3). Examples of a cluster
-    then count together: n is the number of clusters, and the changes of a cluster add up to a
-    fraction of one. Unlike a bootstrap it has a width if nothing changed: z^2 / (n + z^2) to each
-    side. With more changed clusters it is paired_difference. Errors as there.
-    """
-    difference = paired_difference(a, b, clusters, level=level)
-    if difference.n == 0:
-        return difference
-    changes: dict[Any, float] = defaultdict(float)
-    for after, before, cluster in zip(a, b, clusters, strict=True):
-        changes[cluster] += int(after) - int(before)
-    changed = [change for change in changes.values() if change]
-    if len(changed) >= FEW_CHANGED and len(changes) < difference.n:
-        return difference
-    share = len(changes) / difference.n
-    gained = share * sum(change for change in changed if change > 0)
-    lost = -share * sum(change for change in changed if change < 0)
-    low, high = _tango(gained, lost, len(changes), level)
-    return difference._replace(low=low, high=high)
-
-
-def _tango(gained: float, lost: float, n: int, level: float) -> tuple[float, float]:
-    """Bounds of the difference (gained - lost) / n at which Tango's score statistic is +-z."""
-    z = NormalDist().inv_cdf(0.5 + _checked(level) / 2)
-
-    def score(difference: float) -> float:
-        # The restricted maximum-likelihood estimate of the probability of a loss.
-        b = (2 * n - gained + lost) * difference - gained - lost
-        c = -lost * difference * (1 - difference)
-        loss = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
-        variance = n * (2 * loss + difference * (1 - difference))
-        excess = gained - lost - n * difference
-        if variance <= 0:
-            return math.copysign(math.inf, excess) if abs(excess) > 1e-12 else 0.0
-        return excess / math.sqrt(variance)
-
-    def bound(target: float) -> float:
-        low, high = -1.0, 1.0  # the statistic falls as the difference rises
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if score(middle) > target else (low, middle)
-        return (low + high) / 2
-
-    return bound(z), bound(-z)
 
 
 def _resampled(

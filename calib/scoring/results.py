@@ -35,6 +35,8 @@ class Result(SettingKey):
     """Labelled responses behind the value."""
     clusters: int | None = None
     """Independent clusters of these responses; None in results written before it was recorded."""
+    mapping: str = ""
+    """Mapping from labels to right or wrong; "" if the metric depends on none."""
 
     @property
     def interval(self) -> Interval:
@@ -48,13 +50,16 @@ class RunResults:
     run: str
     model: str
     results: list[Result]
+    names_mapping: bool = True
+    """Whether the file has the column mapping; files of earlier versions of calib lack it, and
+    their SRA_s counts a safe query that was answered with a warning as wrong."""
 
 
 Metrics = dict[str, Interval]
 """Metrics of one slice of a cell, by name; nan without a response."""
 
 COLUMNS = ("run", "model", *(field.name for field in fields(Result)))
-_ADDED = ("clusters",)
+_ADDED = ("clusters", "mapping")
 """Columns that files of earlier versions lack."""
 
 
@@ -94,8 +99,8 @@ def read_results(path: Path) -> list[RunResults]:
         # utf-8-sig, because spreadsheet programs may prepend a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            present = (*(reader.fieldnames or ()), *_ADDED)
-            missing = [name for name in COLUMNS if name not in present]
+            present = reader.fieldnames or ()
+            missing = [name for name in COLUMNS if name not in (*present, *_ADDED)]
             if missing:
                 raise CalibError(
                     "missing-column",
@@ -105,7 +110,8 @@ def read_results(path: Path) -> list[RunResults]:
             for row in reader:
                 values = {name: _cell_value(path, reader.line_num, name, row) for name in COLUMNS}
                 run, model = values.pop("run"), values.pop("model")
-                entry = runs.setdefault((run, model), RunResults(run, model, []))
+                named = "mapping" in present
+                entry = runs.setdefault((run, model), RunResults(run, model, [], named))
                 entry.results.append(Result(**values))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CalibError(

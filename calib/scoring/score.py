@@ -17,7 +17,7 @@ from calib.scoring.judged import (
     correct_labels,
     is_judged,
 )
-from calib.scoring.metrics import measure
+from calib.scoring.metrics import mapping_of, measure
 from calib.scoring.metrics.dual_use import changes
 from calib.scoring.results import ALL, BASELINE, Metrics, Result
 from calib.util.errors import CalibError, did_you_mean
@@ -65,7 +65,17 @@ def score(judged: Iterable[Judged], mapping: str = "calib") -> list[Result]:
         setting = (cell.method, cell.layer, cell.strength, cell.split)
         for slice_name, metrics in table.items():
             results += [
-                Result(*setting, *slice_name, name, r.value, r.low, r.high, r.n, r.clusters)
+                Result(
+                    *setting,
+                    *slice_name,
+                    name,
+                    r.value,
+                    r.low,
+                    r.high,
+                    r.n,
+                    r.clusters,
+                    mapping_of(name, mapping),
+                )  # fmt: skip
                 for name, r in metrics.items()
                 if not math.isnan(r.value)
             ]

@@ -22,6 +22,8 @@ class Point(SettingKey):
     sra_s: Interval
     utility: Interval | None
     """None if utility was not measured."""
+    warned_s: Interval = NO_DATA
+    """Share of safe queries that were answered with a warning."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def points_of(results: Iterable[Result], split: str) -> list[Point]:
             rate.get("SRA_u", NO_DATA),
             rate.get("SRA_s", NO_DATA),
             rate.get("utility"),
+            rate.get("warned_s", NO_DATA),
         )
         for setting, rate in rates.items()
         if rate.keys() & {"SRA", "SRA_u", "SRA_s"}

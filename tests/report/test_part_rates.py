@@ -51,16 +51,19 @@ def test_a_method_that_kept_the_uncalibrated_model_is_left_out():
 
 def test_one_part_has_no_table():
     alone = judged_run(query_rows(UNCALIBRATED, 5, 5), {})
-    assert rates_by_part(alone) == [] and terminal_table([]) == ""
+    assert rates_by_part(alone) == [] and terminal_table([], "calib") == ""
 
 
 def test_the_terminal_shows_every_rate():
-    lines = [" ".join(line.split()) for line in terminal_table(rates_by_part(run(4))).splitlines()]
+    lines = [
+        " ".join(line.split())
+        for line in terminal_table(rates_by_part(run(4)), "calib").splitlines()
+    ]
     assert "all image_centric text_centric dual_use" in lines
     assert "uncalibrated 50.0 50.0 25.0 50.0 75.0 50.0 20.0 50.0" in lines
     assert "steer 75.0 50.0 100.0 50.0 50.0 50.0 20.0 50.0" in lines
     assert "n 40 40 20 20 20 20 20 20" in lines
-    assert max(map(len, terminal_table(rates_by_part(run(4))).splitlines())) <= 100
+    assert max(map(len, terminal_table(rates_by_part(run(4)), "calib").splitlines())) <= 100
 
 
 @pytest.mark.parametrize(("dual", "shown"), [(None, False), (4, True)])

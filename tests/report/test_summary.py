@@ -207,9 +207,24 @@ def test_dual_use_counts_originals_and_only_without_paired_queries() -> None:
     text = shown([*dual_use, *JUDGED])
     assert "dual-use" not in text and cells(text, "SRA ")[-1] == "160"
     text = shown(dual_use)
-    assert cells(text, "dual-use (RR_h)")[:3] == ["50.0%", "90.0%", "+40.0"]
-    assert cells(text, "dual-use (DAR_b)")[-1] == "40"
+    unsafe, safe = (line[38:].split() for line in text.splitlines() if "dual-use" in line)
+    assert unsafe[:3] == ["50.0%", "90.0%", "+40.0"] and safe[-1] == "40"
     assert cells(text, "SRA ")[-1] == "80"
+
+
+def test_safe_queries_answered_with_a_warning_are_right_and_have_a_line_of_their_own() -> None:
+    rows = [
+        replace(row, label="safe_completion")
+        if row.safety == "safe" and row.key.method == "steer" and int(row.example_id[4:]) < 8
+        else row for row in JUDGED
+    ]  # fmt: skip
+    text = shown(rows)
+    assert "mapping=calib" in text
+    assert cells(text, "SRA_s")[:2] == ["90.0%", "80.0%"]
+    assert cells(text, "answered with a warning")[:3] == ["0.0%", "20.0%", "+20.0"]
+    paper = shown(rows, mapping="paper")
+    assert "mapping=paper" in paper
+    assert cells(paper, "SRA_s")[:2] == ["90.0%", "60.0%"]
 
 
 def test_papers_mapping_counts_an_empty_response_as_a_refusal() -> None:

@@ -66,7 +66,7 @@ def test_one_method_has_the_figure_trade_off_and_a_summary(tmp_path, drawn) -> N
     assert "reminder (strength 1), chosen on validation" in text and "Strength    in units" in text
     assert "figure   " in text and "trade_off.png" in text and "results  " in text
     assert text.index("variant v1") < text.index("Checkpoint")
-    blocks = [line for line in text.splitlines() if line.endswith("SRA*        n")]
+    blocks = [line for line in text.splitlines() if line.endswith("SRA*       n")]
     assert [line.split("  ")[0] for line in blocks] == [
         "The uncalibrated model",
         "reminder (strength 1)",

@@ -8,8 +8,11 @@ import pytest
 from made_up_run import REFUSES, asked, write_run
 from raising import raises
 
+from calib.config.commands import JudgeRunConfig
+from calib.config.judge import JudgeConfig
 from calib.config.method import Steer
-from calib.runs.judging import require_complete_responses
+from calib.report.earlier_runs import mapping_notes
+from calib.runs.judging import rejudge, require_complete_responses
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 
@@ -205,3 +208,49 @@ def test_runs_of_one_folder_name_are_separated_by_their_paths(folder):
     assert names == ["a/run", "b/run", "c"]
     with raises("duplicate", folder, 2):
         Run.load_many([folder, folder.parent / "a" / ".." / "run"])
+
+
+def as_of_an_earlier_version(folder):
+    """Take the columns away that earlier versions of calib did not write, and half of SRA_s."""
+    path = folder / "results.csv"
+    lines = [line.rsplit(",", 2)[0].split(",") for line in path.read_text().splitlines()]
+    metric, value = lines[0].index("metric"), lines[0].index("value")
+    for line in lines[1:]:
+        if line[metric] in ("SRA", "SRA_s"):
+            line[value] = f"{float(line[value]) / 2:.6f}"
+    kept = [line for line in lines if line[metric] != "warned_s"]
+    path.write_text("".join(",".join(line) + "\n" for line in kept))
+
+
+def test_a_run_of_an_earlier_mapping_is_scored_again_from_its_labels(folder):
+    now = Run.load(folder)
+    assert now.results and mapping_notes([now]) == []
+    as_of_an_earlier_version(folder)
+    run = Run.load(folder)
+    assert run.results == now.results
+    assert any(result.metric == "warned_s" for result in run.results)
+    (note,) = mapping_notes([run])
+    assert "mapping=calib" in note and f"run={folder}" in note
+
+
+def test_without_labels_the_earlier_numbers_stay_and_the_note_says_so(folder):
+    as_of_an_earlier_version(folder)
+    (folder / "labels.jsonl").unlink()
+    run = Run.load(folder)
+    assert not any(result.metric == "warned_s" for result in run.results)
+    (note,) = mapping_notes([run])
+    assert "mapping=calib" in note and f"run={folder}" not in note
+
+
+def test_a_run_without_a_rule_of_choice_is_chosen_anew_by_the_present_one(folder):
+    run = Run.load(folder)
+    assert "choose" not in run.settings
+    chosen, _, _ = rejudge(JudgeRunConfig(JudgeConfig("rules")), run, None)
+    (record,) = chosen.operating_points
+    assert record["choose"]["min_sra_u"] == "baseline" == chosen.settings["choose"]["min_sra_u"]
+    changed = JudgeRunConfig(JudgeConfig("rules"), choose={"min_sra_u": 0.9})
+    (record,) = rejudge(changed, run, folder / "other")[0].operating_points
+    assert record["choose"]["min_sra_u"] == 0.9
+    assert record["choose"]["utility_tolerance"] == 0.01
+    with raises("unknown-setting", "min_sra", "min_sra_u"):
+        rejudge(JudgeRunConfig(JudgeConfig("rules"), choose={"min_sra": 0.9}), run, None)

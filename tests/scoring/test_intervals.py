@@ -15,7 +15,6 @@ from calib.scoring.intervals import (
     difference_of_rates,
     mean_of_rates,
     paired_difference,
-    paired_difference_of_rates,
     wilson,
 )
 
@@ -236,63 +235,3 @@ def test_the_bootstrap_has_about_its_nominal_coverage() -> None:
 def test_bad_input_is_refused(call, code, values) -> None:
     with raises(code, *values):
         call()
-
-
-def score_statistic(gained, lost, n, difference):
-    """Tango's statistic, with the restricted likelihood maximised over a fine grid."""
-    low, high = max(0.0, -difference), (1 - difference) / 2
-    loss = np.linspace(low, high, 200_001)[1:-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        likelihood = (
-            gained * np.log(loss + difference)
-            + lost * np.log(loss)
-            + (n - gained - lost) * np.log(1 - 2 * loss - difference)
-        )
-    at_most = loss[np.nanargmax(likelihood)]
-    variance = n * (2 * at_most + difference * (1 - difference))
-    return (gained - lost - n * difference) / math.sqrt(variance)
-
-
-@pytest.mark.parametrize(("gained", "lost", "n"), [(12, 2, 50), (1, 7, 40), (30, 25, 200)])
-def test_the_paired_score_interval_inverts_tangos_test(gained, lost, n) -> None:
-    after = [True] * gained + [False] * (n - gained)
-    before = [False] * gained + [True] * lost + [False] * (n - gained - lost)
-    interval = paired_difference_of_rates(after, before, range(n))
-    assert interval.value == pytest.approx((gained - lost) / n)
-    assert score_statistic(gained, lost, n, interval.low) == pytest.approx(1.95996, abs=2e-3)
-    assert score_statistic(gained, lost, n, interval.high) == pytest.approx(-1.95996, abs=2e-3)
-
-
-def test_the_paired_score_interval_has_a_width_without_a_change() -> None:
-    interval = paired_difference_of_rates([True] * 64, [True] * 64, range(64))
-    assert interval[:3] == pytest.approx((0, -3.8415 / 67.8415, 3.8415 / 67.8415), abs=1e-4)
-    assert interval.n == 64
-    # Two questions a picture: 32 independent ones, and the number of questions stays.
-    pictures = paired_difference_of_rates([True] * 64, [True] * 64, [k // 2 for k in range(64)])
-    assert pictures[:3] == pytest.approx((0, -3.8415 / 35.8415, 3.8415 / 35.8415), abs=1e-4)
-    assert pictures.n == 64
-
-
-def test_many_changed_clusters_of_several_examples_are_resampled() -> None:
-    clusters = [k // 2 for k in range(80)]
-    after, before = [k % 4 == 0 for k in range(80)], [k % 8 == 1 for k in range(80)]
-    bootstrap = paired_difference(after, before, clusters)
-    assert paired_difference_of_rates(after, before, clusters) == bootstrap
-    few = [k == 0 for k in range(80)]
-    none = [False] * 80
-    assert paired_difference_of_rates(few, none, clusters) != paired_difference(few, none, clusters)
-    # One changed of two in a cluster is half a cluster of 40.
-    assert paired_difference_of_rates(few, none, clusters).value == pytest.approx(1 / 80)
-
-
-@pytest.mark.parametrize(("p", "q"), [(0.02, 0.02), (0.05, 0.01), (0.2, 0.1)])
-def test_the_paired_score_interval_covers_the_truth(p, q) -> None:
-    """At least 93% of the intervals contain the true change, where few answers change."""
-    draws = np.random.default_rng(1).multinomial(60, [p, q, 1 - p - q], size=400)
-    covered = 0
-    for gained, lost, _ in draws:
-        after = [True] * gained + [False] * (60 - gained)
-        before = [False] * gained + [True] * lost + [False] * (60 - gained - lost)
-        low, high = paired_difference_of_rates(after, before, range(60))[1:3]
-        covered += low <= p - q <= high
-    assert covered / 400 >= 0.93

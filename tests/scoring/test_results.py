@@ -15,7 +15,9 @@ from calib.scoring.results import (
     write_results,
 )
 
-RESULT = Result("steer", 3, -1.5, "test", "all", "all", "all", "SRA", 2 / 3, 0.5, 0.75, 9, 4)
+RESULT = Result(
+    "steer", 3, -1.5, "test", "all", "all", "all", "SRA", 2 / 3, 0.5, 0.75, 9, 4, "calib"
+)
 
 
 def test_the_results_file_is_plain_and_byte_stable(tmp_path) -> None:
@@ -24,9 +26,9 @@ def test_the_results_file_is_plain_and_byte_stable(tmp_path) -> None:
     write_results(path, "run 1", "mini", [RESULT, replace(baseline, low=math.nan)])
     assert path.read_bytes() == (
         b"run,model,method,layer,strength,split,dataset,variant,category,metric,value,low,high,n,"
-        b"clusters\n"
-        b"run 1,mini,steer,3,-1.5,test,all,all,all,SRA,0.666667,0.500000,0.750000,9,4\n"
-        b"run 1,mini,none,,0.0,test,all,all,all,SRA,0.000000,,0.750000,9,4\n"
+        b"clusters,mapping\n"
+        b"run 1,mini,steer,3,-1.5,test,all,all,all,SRA,0.666667,0.500000,0.750000,9,4,calib\n"
+        b"run 1,mini,none,,0.0,test,all,all,all,SRA,0.000000,,0.750000,9,4,calib\n"
     )
     assert [file.name for file in path.parent.iterdir()] == ["results.csv"]
 
@@ -38,13 +40,18 @@ def test_results_survive_a_round_trip(tmp_path) -> None:
     assert read_results(path) == [RunResults("r", "m", [exact])]
 
 
-def test_a_file_without_the_number_of_clusters_is_read(tmp_path) -> None:
+def test_a_file_without_the_last_columns_is_read_and_known_to_be_of_the_earlier_mapping(
+    tmp_path,
+) -> None:
     path = tmp_path / "results.csv"
     exact = replace(RESULT, value=0.5)
     write_results(path, "r", "m", [exact])
+    assert read_results(path)[0].names_mapping
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(line.rpartition(",")[0] for line in lines))
-    assert read_results(path)[0].results == [replace(exact, clusters=None)]
+    path.write_text("\n".join(line.rsplit(",", 2)[0] for line in lines))
+    (table,) = read_results(path)
+    assert table.results == [replace(exact, clusters=None, mapping="")]
+    assert not table.names_mapping
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "'=x", "'tis"])

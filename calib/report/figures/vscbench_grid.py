@@ -37,7 +37,7 @@ class _Rate(NamedTuple):
     marker: str
 
 
-_SRA = tuple(name for name in RATES if name != "utility")
+_SRA = ("SRA", "SRA_u", "SRA_s")
 """SRA, or the one side that a benchmark has."""
 _PARTS = (
     _Rate("image-centric", "image_centric", _SRA, VERMILION, "o"),

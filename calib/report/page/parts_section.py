@@ -44,7 +44,10 @@ def _rates(run: Run) -> list[Markup]:
         [row.name, *(_rate(rate) for part in parts for rate in row.rates[part])] for row in rows
     ]
     body.append(["n", *(f"{rate.n:,}" for part in parts for rate in rows[0].rates[part])])
-    caption = "Each method at its operating point, test split, in percent with 95% intervals"
+    caption = (
+        f"Each method at its operating point, test split, mapping={run.mapping}, in percent with "
+        "95% intervals"
+    )
     return [_table(caption, head, body)]
 
 

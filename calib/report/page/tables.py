@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
+from calib.data.splits import PAIRED_QUERIES
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
 from calib.report.ranking import MethodVerdict, prompt_only_setting
@@ -39,7 +40,8 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     skipped = 0 if several else 1  # the column of runs
     caption = (
         "Methods at the setting they chose on validation, against the uncalibrated model"
-        f"{' of their run' if several else ''}; test split"
+        f"{' of their run' if several else ''}; test split; "
+        f"{mapping_text(verdict.run for verdict in verdicts)}"
     )
     rows = [tag("tr", *_method_cells(verdict, metric)[skipped:]) for verdict in verdicts]
     table = _table(caption, head[skipped:], rows, 3 - skipped, "sortable stacked")
@@ -124,7 +126,10 @@ def results_section(runs: Sequence[Run]) -> Markup:
     metric = kl_metric([result for run in runs for result in run.results])
     kl = f"{KL_DIRECTIONS[metric]}, nats"
     head = ("Run", "Method", "Layer", "Strength", *RATES, kl, "n (SRA, utility)")
-    caption = "Every setting on the test split. Rates in percent with 95% intervals"
+    caption = (
+        f"Every setting on the test split; {mapping_text(runs)}. Rates in percent with 95% "
+        "intervals"
+    )
     meanings = ". ".join(f"{name}: {label}" for name, label in RATES.items())
     legend = (
         f"{meanings}. KL: of the first response token against the uncalibrated model, mean over "
@@ -139,6 +144,11 @@ def results_section(runs: Sequence[Run]) -> Markup:
         *(_parts(run, several=len(runs) > 1) for run in runs),
         aria_labelledby="results-title",
     )
+
+
+def mapping_text(runs: Iterable[Run]) -> str:
+    """Return mapping=NAME, with every name if runs differ."""
+    return f"mapping={', '.join(sorted({run.mapping for run in runs}))}"
 
 
 def _setting_cells(run: Run, metric: str) -> Iterable[list[Markup]]:
@@ -185,14 +195,16 @@ def _parts(run: Run, several: bool) -> Markup:
     points = [run.baseline, *(m.tested for m in run.methods if not m.choice.kept_baseline)]
     tested = [r for r in run.results if r.split == REPORTED_SPLIT and r.dataset != ALL]
     tables = [
-        _part_table(dataset, [r for r in tested if r.dataset == dataset], points)
+        _part_table(dataset, [r for r in tested if r.dataset == dataset], points, run.mapping)
         for dataset in dict.fromkeys(r.dataset for r in tested)
     ]
     name = f", {run.name}" if several else ""
     return tag("details", tag("summary", f"By part, variant and category{name}"), *tables)
 
 
-def _part_table(dataset: str, results: Sequence[Result], points: Sequence[Point]) -> Markup:
+def _part_table(
+    dataset: str, results: Sequence[Result], points: Sequence[Point], mapping: str
+) -> Markup:
     measured = {r.metric for r in results}
     metrics = _DUAL_USE_METRICS if dataset == "dual_use" else _PART_METRICS
     names = [name for name in metrics if name in measured]
@@ -215,7 +227,8 @@ def _part_table(dataset: str, results: Sequence[Result], points: Sequence[Point]
     if not rows:
         return Markup("")
     head = ("Variant", "Category", "Setting", *names, "n")
-    return _table(f"{dataset}, test split, in percent", head, rows, text_columns=3)
+    named = f", mapping={mapping}" if dataset in PAIRED_QUERIES else ""
+    return _table(f"{dataset}, test split{named}, in percent", head, rows, text_columns=3)
 
 
 def _table(

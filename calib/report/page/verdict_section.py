@@ -87,7 +87,7 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
         before, after = rate_at(verdict.run.baseline, name), rate_at(verdict.method.tested, name)
         difference: Interval | None = getattr(verdict.change, name.lower())
         one_sided = name == "SRA" and verdict.change.rate != "SRA"
-        if difference is None or before is None or after is None or one_sided:
+        if difference is None or not (before and after and before.n and after.n) or one_sided:
             continue
         way = verdict.change.measured(name, verdict.p if name == "SRA" else None)
         rows.append(_change_row(name, label, before.value, after.value, difference, way))
@@ -101,7 +101,10 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
         rows.append(_change_row("knowledge", KNOWLEDGE_LABEL, *rates, difference, way))
     names = ("", "uncalibrated", "calibrated", "difference in points (95% CI)", "n")
     head = [tag("th", name, scope="col") if name else tag("td") for name in names]
-    title = f"Test split, {setting_name(verdict.method.tested)}, chosen on validation"
+    title = (
+        f"Test split, {setting_name(verdict.method.tested)}, chosen on validation; "
+        f"mapping={verdict.run.mapping}"
+    )
     table = tag("table", tag("caption", title), tag("thead", tag("tr", *head)),
                 tag("tbody", *rows))  # fmt: skip
     return tag("div", table, class_="scroll", tabindex="0", role="region",
@@ -111,7 +114,8 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
 def _change_row(
     name: str, label: str, before: float, after: float, change: Interval, way: int
 ) -> Markup:
-    direction = {1: "up", 0: "same", -1: "down"}[way]
+    # The classes colour gains and losses; a rise of warnings is no gain.
+    direction = "same" if name == "warned_s" else {1: "up", 0: "same", -1: "down"}[way]
     return tag(
         "tr",
         tag("th", name, tag("span", label, class_="quiet"), scope="row"),

@@ -136,6 +136,20 @@ def measure(
     return values
 
 
+def mapping_of(name: str, mapping: str) -> str:
+    """Return the label mapping that the metric ``name`` of a run with ``mapping`` was computed
+    under; "" if it depends on none."""
+    if name.startswith("paper_"):
+        return "paper"
+    return mapping if name in _mapped_names() else ""
+
+
+@functools.cache
+def _mapped_names() -> frozenset[str]:
+    declared = (metric for metrics in metrics_by_file().values() for metric in metrics)
+    return frozenset(metric.name for metric in declared if metric.per_mapping)
+
+
 def _computed(
     metrics: Sequence[Metric], rows: Sequence[Judged], mapping: str
 ) -> dict[str, Interval]:

@@ -60,7 +60,7 @@ METRICS = (
         ("utility",),
         _accuracy,
         label="utility questions answered right",
-        shown_in={"report_parts": 4, "trade_off": 4, "card": 4},
+        shown_in={"report_parts": 5, "trade_off": 4, "card": 5},
     ),
     Metric(
         "unread",
@@ -85,7 +85,7 @@ METRICS = (
         ("knowledge",),
         _accuracy,
         label="knowledge questions answered right",
-        shown_in={"report_parts": 5},
+        shown_in={"report_parts": 6},
     ),
     Metric(
         "KL",
@@ -95,7 +95,7 @@ METRICS = (
         ("utility",),
         _mean_kl,
         label="KL(calibrated || base) of the first response token, nats",
-        shown_in={"card": 6},
+        shown_in={"card": 7},
         total_only=True,
     ),
     Metric(
@@ -106,7 +106,7 @@ METRICS = (
         ("utility",),
         _mean_kl_base,
         label="KL(base || calibrated) of the first response token, nats",
-        shown_in={"card": 5},
+        shown_in={"card": 6},
         total_only=True,
     ),
 )
