@@ -1,0 +1,67 @@
+"""The table of experiments/all_methods/README.md, as Markdown, from one run for each seed of the
+splits.
+
+python -m experiments.all_methods.table RUN [RUN_OF_ANOTHER_SEED ...]
+"""
+
+import csv
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from calib.report.method_table import METHODS_FILE
+from calib.report.verdict import Effect
+
+Row = Mapping[str, str]
+
+
+def read(folder: Path) -> dict[str, Row]:
+    """The lines of a run's methods.csv by method, in the order of their ranks."""
+    with (folder / METHODS_FILE).open(newline="", encoding="utf-8") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}
+
+
+def change(row: Row, rate: str) -> str:
+    """A change in points with its 95% interval, "-" where there is none."""
+    cells = [row[f"{rate}_change{end}"] for end in ("", "_low", "_high")]
+    if not all(cells):
+        return "-"
+    value, low, high = (100 * float(cell) for cell in cells)
+    return f"{value:+z.1f} ({low:+z.1f} to {high:+z.1f})"
+
+
+def line(row: Row, others: list[dict[str, Row]]) -> str:
+    """One method: its setting, its change of each rate, its p, its rank, and the other seeds."""
+    name = row["method"] + ("\\*" if row["prompt_only"] == "true" else "")
+    kept = row["verdict"] == str(Effect.KEPT)
+    setting = [] if kept else [row["layer"], f"{float(row['strength']):g}"]
+    cells = [name, row["supervision"], row["settings_searched"], *(setting or ["", "kept"])]
+    cells += [change(row, rate) for rate in ("SRA", "SRA_u", "SRA_s", "utility")]
+    cells += [row["p_holm"] and f"{float(row['p_holm']):.3f}"]
+    cells += [f"{row['rank']} ({row['rank_low']} to {row['rank_high']})" if row["rank"] else ""]
+    cells += [row["verdict"]]
+    for other in others:
+        again = other.get(row["method"])
+        cells.append("" if again is None else f"{change(again, 'SRA')}, {again['verdict']}")
+    return f"| {' | '.join(cells)} |"
+
+
+def main(folders: list[Path]) -> None:
+    """Print the table of the first run, with the changes of SRA in the others beside it."""
+    first, *others = [read(folder) for folder in folders]
+    columns = [
+        "method", "labels used in", "settings", "layer", "strength", "SRA", "SRA_u", "SRA_s",
+        "utility", "p (Holm)", "rank", "verdict", *(f"SRA, {f.name}" for f in folders[1:]),
+    ]  # fmt: skip
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
+    for row in first.values():
+        print(line(row, others))
+    row = next(iter(first.values()))
+    print(f"\nn = {row['n']} queries in {row['clusters']} clusters.")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main([Path(argument) for argument in sys.argv[1:]])
