@@ -65,7 +65,10 @@ def terminal_table(rows: Sequence[PartRates], mapping: str) -> str:
         pairs = (row.rates[part] for part in parts)
         cells = (f"{100 * rate.value:.1f}" if rate.n else "-" for pair in pairs for rate in pair)
         lines.append(_line(row.name, cells))
-    lines.append(_line("n", (str(rate.n) for part in parts for rate in rows[0].rates[part])))
+    measured = [rate for part in parts for rate in rows[0].rates[part]]
+    lines.append(_line("n", (str(rate.n) for rate in measured)))
+    if any(rate.clusters is not None for rate in measured):
+        lines.append(_line("clusters", (str(rate.clusters or "-") for rate in measured)))
     note = (
         f"In percent, mapping={mapping}; {ALL}: the parts that count towards SRA. Intervals: "
         "results.csv. Methods that kept the uncalibrated model are left out."

@@ -63,6 +63,7 @@ def test_the_terminal_shows_every_rate():
     assert "uncalibrated 50.0 50.0 25.0 50.0 75.0 50.0 20.0 50.0" in lines
     assert "steer 75.0 50.0 100.0 50.0 50.0 50.0 20.0 50.0" in lines
     assert "n 40 40 20 20 20 20 20 20" in lines
+    assert "clusters 40 40 20 20 20 20 20 20" in lines
     assert max(map(len, terminal_table(rates_by_part(run(4)), "calib").splitlines())) <= 100
 
 

@@ -43,7 +43,7 @@ def _rates(run: Run) -> list[Markup]:
     body = [
         [row.name, *(_rate(rate) for part in parts for rate in row.rates[part])] for row in rows
     ]
-    body.append(["n", *(f"{rate.n:,}" for part in parts for rate in rows[0].rates[part])])
+    body.append(["n (clusters)", *(_size(rate) for part in parts for rate in rows[0].rates[part])])
     caption = (
         f"Each method at its operating point, test split, mapping={run.mapping}, in percent with "
         "95% intervals"
@@ -57,6 +57,10 @@ def _rate(rate: Interval) -> str:
     if math.isnan(rate.low):
         return f"{100 * rate.value:.1f}"
     return f"{100 * rate.value:.1f} ({100 * rate.low:.0f} to {100 * rate.high:.0f})"
+
+
+def _size(rate: Interval) -> str:
+    return f"{rate.n:,}" if rate.clusters is None else f"{rate.n:,} ({rate.clusters:,})"
 
 
 def _directions(run: Run) -> list[Markup]:

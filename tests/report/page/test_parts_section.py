@@ -62,7 +62,10 @@ def test_rates_of_every_part_have_intervals_and_n():
     head, uncalibrated, n = cells(html)
     assert head[1:3] == ["all, SRA_u", "all, SRA_s"] and head[5] == "text_centric, SRA_u"
     assert uncalibrated[0] == "uncalibrated" and uncalibrated[3].startswith("25.0 (")
-    assert n == ["n", "80", "80", "40", "40", "40", "40"]
+    assert n[0] == "n (clusters)" and [cell.split(" ")[0] for cell in n[1:]] == [
+        "80", "80", "40", "40", "40", "40",
+    ]  # fmt: skip
+    assert n[3] == "40 (40)"
 
 
 def test_runs_of_one_part_have_no_section():
