@@ -98,6 +98,10 @@ REASONING_PLACES = ("turn", "system", "before", "after")
 """Places of a chain of thought, before the final response (method=cot)."""
 VERDICTS = ("reply", "first_word")
 """What must be "yes" in the reply to a yes-or-no question (method=ecso, self_check)."""
+SELECTIONS = ("grid", "published")
+"""How ablate and surgical find the token and layer of their direction."""
+
+PROMPT_PLACES = ("system", "before", "after")
 
 # Judges and metrics
 

@@ -12,12 +12,14 @@ from calib.config.checks import (
     layers,
     one_of,
     path,
+    positive,
 )
 from calib.config.choices import (
     COMPARISON_PICTURES,
     LAYER_BANDS,
     PROBE_DIRECTIONS,
     SAMPLE_CONTRASTS,
+    SELECTIONS,
 )
 from calib.config.prompts import (
     FewShot,
@@ -63,9 +65,30 @@ class Ablation(Directed):
 
     edited_layers: Any = "all"
     """Decoder blocks to edit, whichever layer the direction comes from."""
+    selection: str = "grid"
+    """How the direction's token and layer are found. published: as the authors do, the token of the
+    chat template and the layer with the lowest refusal score under ablation on validation; grid:
+    every one of method.layers is tried, read at method.read_positions."""
+    selection_kl: float = 0.1
+    """Largest KL(base || ablated) of harmless queries, in nats, of a direction that
+    selection=published may select."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        one_of("method.selection", self.selection, SELECTIONS)
+        positive("method.selection_kl", self.selection_kl)
+        if self.selection == "published" and self.layers == "auto":
+            raise CalibError(
+                "conflicting-settings",
+                "method.layers=auto and method.selection=published both select the layer. Give "
+                "method.selection=grid, or omit method.layers.",
+            )
+        if self.selection == "published" and self.read_positions != "last_prompt":
+            raise CalibError(
+                "conflicting-settings",
+                f"method.read_positions={self.read_positions}: method.selection=published selects "
+                "the token to read. Give method.selection=grid, or omit method.read_positions.",
+            )
         layers("method.edited_layers", self.edited_layers, LAYER_BANDS)
         if self.all_layers_at_once:
             raise CalibError(

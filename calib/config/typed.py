@@ -26,6 +26,8 @@ folders of runs made before."""
 
 ADDED: dict[str, Any] = {
     "method.first_layers": None,
+    "method.selection": "grid",
+    "method.selection_kl": 0.1,
     "method.captioned": "{caption} {query}",
     "method.text_only": False,
     "method.gate_positions": "last_prompt",
