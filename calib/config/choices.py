@@ -101,8 +101,6 @@ VERDICTS = ("reply", "first_word")
 SELECTIONS = ("grid", "published")
 """How ablate and surgical find the token and layer of their direction."""
 
-PROMPT_PLACES = ("system", "before", "after")
-
 # Judges and metrics
 
 Label = Literal["refusal", "safe_completion", "answer", "irrelevant", "blocked"]

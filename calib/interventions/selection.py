@@ -136,8 +136,8 @@ def _note(
     note = (
         f"read at {best.positions} of layer {best.layer}, by the refusal score under ablation "
         f"({best.refusal:.2f}); KL {best.kl:.3f}. Of {len(candidates)} candidates {len(within)} "
-        f"are within method.selection_kl={config.selection_kl:g}, {inducing} of them induce refusals. "
-        f"Refusals begin with {', '.join(map(repr, first))}"
+        f"are within method.selection_kl={config.selection_kl:g}, {inducing} of them induce "
+        f"refusals. Refusals begin with {', '.join(map(repr, first))}"
     )
     if not within:
         return f"{note}. The one with the smallest KL was taken"

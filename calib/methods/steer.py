@@ -7,6 +7,20 @@ gap units: 1.0 moves the activation by the distance between the two class means,
 are comparable between layers and models. Positive strengths steer towards the positive side of the
 contrast (unsafe, or refused), negative strengths away from it.
 
+Authors: pairs are one question with two options, followed by the letter of one option or of the
+other; the vector is the mean difference of the residual stream at that letter, one per layer. It is
+added at the output of one block, with multipliers of about -2 to 2, from the last token of the
+prompt's template on: at every token that a response token is sampled from.
+
+Here: the same tokens (positions=response), layers and unit: the gap is the length of the mean
+difference, so strength 1 adds the same vector as multiplier 1. The pairs are unsafe and safe
+queries, read at the last prompt token, because safety pairs have no options to choose from;
+contrast=responses compares refusals and answers to one query instead, read at their last token.
+
+Supervised: yes (safety of the train queries).
+
+Searched: layer and strength, both signs.
+
 Operator, site, layers and gate can be changed in the configuration. Methods that are only other
 values of these settings share this code: conditional, refusal_control, steer_pca.
 """

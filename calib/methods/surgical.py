@@ -17,10 +17,10 @@ KL(base || ablated) of at most 0.2 on harmless queries. It is removed completely
 tokens.
 
 Here: the same selection (method.selection=published; calib.interventions.selection), with the
-safe queries of the pairs, refused or answered by the judge's labels, in place of the two data sets.
-First tokens of refusals, and what is edited, are as for ablate. The authors' code is known from
-notes and a copy of it. Shares other than 1 are additions of ours. method.selection=grid tries every
-layer at the last prompt token instead.
+safe queries of the pairs, refused or answered by the judge's labels, in place of the two data
+sets. First tokens of refusals, and what is edited, are as for ablate. We know the authors' code
+from notes and a changed copy. Shares other than 1 are additions of ours. method.selection=grid
+tries every layer at the last prompt token instead.
 
 Supervised: yes (safety of the train and validation queries, labels of the model's responses).
 

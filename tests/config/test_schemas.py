@@ -53,8 +53,10 @@ def test_every_command_has_a_line_for_the_list_of_commands():
 
 
 def test_the_defaults_in_conf_are_those_of_the_dataclasses():
+    # Steer is the schema of several methods; conf/method/steer.yaml makes it CAA.
+    caa = Steer(positions="response", strengths=[-2, -1, -0.5, 0.5, 1, 2])
     sweep = composed("sweep", "method@reference=none")
-    assert sweep == sweep_config()
+    assert sweep == sweep_config(method=caa)
     assert composed("sweep").reference == composed("sweep", "method=caution").method
 
 
@@ -192,6 +194,14 @@ def test_invalid_values_are_refused(make, values):
         (
             lambda: Steer(layers=[1, 2], first_layers="all"),
             ["method.first_layers=all", "method.all_layers_at_once=true"],
+        ),
+        (
+            lambda: Ablation("ablate", selection="published", layers="auto"),
+            ["method.layers=auto", "method.selection=published"],
+        ),
+        (
+            lambda: Ablation("ablate", selection="published", read_positions="prompt"),
+            ["method.read_positions=prompt", "method.selection=published"],
         ),
         (
             lambda: extract_config(read_positions="response"),

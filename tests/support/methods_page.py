@@ -105,7 +105,7 @@ def settings(config: Any) -> int:
     layers = getattr(config, "layers", None)
     if getattr(config, "all_layers_at_once", False):
         layers = getattr(config, "first_layers", None)
-    if layers is None:
+    if layers is None or getattr(config, "selection", "grid") == "published":
         return strengths
     return strengths * len(resolve_layers(SimpleNamespace(num_layers=LAYERS), layers))  # type: ignore[arg-type]
 
