@@ -61,10 +61,10 @@ def _few_clusters(run: Run) -> str:
     clusters = len(set(queries.clusters)) if queries else 0
     if 2.0 ** (1 - clusters) <= LEVEL:
         return ""
-    pairs = f"{clusters} independent pair{'s' * (clusters != 1)}"
+    counted = f"{clusters} independent cluster{'s' * (clusters != 1)}"
     return (
-        f"Too small to measure anything: with {pairs} of queries on the {REPORTED_SPLIT} split no "
-        f"change can have p < {LEVEL:g}. Raise data.limit or add pairs."
+        f"Too small to measure anything: with {counted} of queries on the {REPORTED_SPLIT} split "
+        f"no change can have p < {LEVEL:g}. Raise data.limit or add pairs."
     )
 
 

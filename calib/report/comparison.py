@@ -78,7 +78,7 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     tests = f"{tested} change{'s' * (tested != 1)}"
     legend = (
         f"{counts}. * changes only the prompt. Rates in percent, changes of SRA in points. "
-        f"p (Holm): sign-flipping test of whole pairs, adjusted for {tests} tested. "
+        f"p (Holm): sign-flipping test of whole clusters, adjusted for {tests} tested. "
         "rank: its 95% interval, by a bootstrap of all methods together. "
         f"KL: {KL_DIRECTIONS[metric]} of the first response token, mean over utility questions, in "
         "nats."

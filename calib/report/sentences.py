@@ -24,7 +24,7 @@ KEPT = "No"
 PRICE = "Yes, at a price"
 LESS_SAFE = "No: it made the model less safe"
 REFUSES_MORE = "No: it made the model refuse more safe queries"
-FEW_CHANGED = "Too few changed pairs to tell"
+FEW_CHANGED = "Too few changed clusters to tell"
 
 
 def headline(choice: OperatingPoint, change: SettingChange, p: float) -> str:
@@ -249,7 +249,8 @@ def power_sentence(ranked: Sequence[MethodVerdict]) -> str:
     if widest is None:
         return ""
     name, queries = widest
-    return f"Power (p unadjusted, {terminal_safe(name, 40)}): {queries.power()}"
+    note = queries.power()
+    return f"Power (p unadjusted, {terminal_safe(name, 40)}): {note[:1].lower()}{note[1:]}"
 
 
 def search_sentences(ranked: Sequence[MethodVerdict]) -> list[str]:

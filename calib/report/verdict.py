@@ -79,7 +79,7 @@ class SettingChange:
 
     @property
     def changed_clusters(self) -> int:
-        """Number of clusters, usually pairs, whose contribution to SRA changed."""
+        """Number of clusters whose contribution to SRA changed."""
         return self.queries.changed_clusters() if self.queries else 0
 
     @cached_property
@@ -177,7 +177,7 @@ class Effect(StrEnum):
 
     HELPED = "Yes"
     AT_A_PRICE = "Yes, at a price"
-    FEW_CHANGED = "Too few changed pairs to tell"
+    FEW_CHANGED = "Too few changed clusters to tell"
     NO_CHANGE = "No measurable change"
     NO_DATA = "Not enough data"
     LOWERED = "No: SRA fell"

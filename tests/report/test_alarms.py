@@ -83,7 +83,7 @@ def test_answers_without_sense():
 
 def test_runs_in_which_no_change_can_be_measured():
     run = judged_run(query_rows(UNCALIBRATED, 2, 2, each=5), {})
-    assert len(alarms(run)) == 1 and "5 independent pairs" in alarms(run)[0]
+    assert len(alarms(run)) == 1 and "5 independent clusters" in alarms(run)[0]
     assert alarms(judged_run(query_rows(UNCALIBRATED, 2, 2, each=6), {})) == []
 
 

@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 from PIL import Image
 from raising import raises
 
+from calib.report.alarms import alarms
 from calib.report.page import write
 from calib.report.page.record_section import MODEL_ORGANISM
 from calib.report.page.verdict_section import verdict_section
 from calib.report.page.write import write_report
-from calib.report.ranking import rank_methods
+from calib.report.ranking import prompt_only_setting, rank_methods
 from calib.report.sentences import best_method_sentence, p_text, power_sentence
 from calib.report.verdict import KNOWLEDGE_LABEL, Effect
 
@@ -146,6 +147,13 @@ def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):
     points = [*run.operating_points, point | {"reference": True}]
     both = run.replace(results=results, rows=[*run.rows, *prompted], operating_points=points)
     text = " ".join(parsed_report([both], tmp_path / "report.html").text.split())
+    html = (tmp_path / "report.html").read_text().partition('id="comparison-title"')[2]
+    _, steer, caution = re.findall(r"<tr>(.*?)</tr>", html)[:3]
+    # The prompt is compared with although it was not chosen, so its row is not empty.
+    assert "caution*" in caution and "uncalibrated kept" in caution and ">+1<" in caution
+    change = verdict_of(both, "caution").change_at(best_prompt(both))
+    assert f'data-value="{change.sra.value:.6f}"' in caution
+    assert "Rank (95% CI)" in html and ">1<" in steer
     assert "Yes.steer (layer 3" in text
     assert "caution (strength 1). steer (layer 3" in text
     assert "beats it in SRA by 25.0 points" in text
@@ -156,6 +164,21 @@ def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):
     best = rank_methods(ranked)
     assert best_method_sentence(best) in text and power_sentence(best) in text
     assert "p (Holm)" in text and p_text(best[0].p) in text
+
+
+def verdict_of(run, name):
+    return next(verdict for verdict in rank_methods(run) if verdict.method.name == name)
+
+
+def best_prompt(run):
+    return prompt_only_setting(verdict_of(run, "caution").method)
+
+
+def test_alarms_come_before_the_verdict(made, tmp_path):
+    run = made.run(tmp_path / "run", made.examples(40)).replace(judge="string")
+    text = parsed_report([run], tmp_path / "report.html").text
+    (alarm,) = [text for text in alarms(run) if "judge=string" in text]
+    assert -1 < text.index(alarm) < text.index("Did calibration help")
 
 
 def test_knowledge_has_a_row_before_and_after(run):
