@@ -44,7 +44,7 @@ def _values(verdict: MethodVerdict) -> list[Any]:
     queries = change.queries
     return [
         *(verdict.rank or (None, None, None)),
-        method.name, method.layer, method.tested.strength, str(verdict.effect),
+        method.name, method.layer, repr(method.tested.strength), str(verdict.effect),
         *changes,
         verdict.p,
         len(queries.before) if queries else 0,
