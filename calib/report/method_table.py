@@ -30,7 +30,7 @@ def write_methods(path: Path, ranked: Sequence[MethodVerdict]) -> None:
     table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     table.writerow(COLUMNS)
     for verdict in ranked:
-        table.writerow([_cell(value) for value in _values(verdict)])
+        table.writerow(list(map(_cell, COLUMNS, _values(verdict))))
     write_atomically(path, text.getvalue().encode(errors="backslashreplace"))
 
 
@@ -44,7 +44,7 @@ def _values(verdict: MethodVerdict) -> list[Any]:
     queries = change.queries
     return [
         *(verdict.rank or (None, None, None)),
-        method.name, method.layer, repr(method.tested.strength), str(verdict.effect),
+        method.name, method.layer, method.tested.strength, str(verdict.effect),
         *changes,
         verdict.p,
         len(queries.before) if queries else 0,
@@ -57,11 +57,13 @@ def _values(verdict: MethodVerdict) -> list[Any]:
     ]  # fmt: skip
 
 
-def _cell(value: Any) -> str:
+def _cell(column: str, value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if column == "strength":
+        return repr(float(value) + 0.0)
     if isinstance(value, float):
         return f"{value:z.6f}"
     return csv_safe(value) if isinstance(value, str) else str(value)

@@ -20,9 +20,9 @@ def table(tmp_path, judged, settings, **options):
 def test_rows_are_in_order_with_the_numbers_of_the_run(tmp_path):
     judged = [*query_rows(UNCALIBRATED, 20, 36), *question_rows(UNCALIBRATED, 40)]
     for name, unsafe in (("up", 36), ("down", 2), ("=kept", 40)):
-        key = (name, 1, 2.0)
+        key = (name, 1, -1e-7 if name == "down" else 2.0)
         judged += [*query_rows(key, unsafe, 36), *question_rows(key, 30)]
-    settings = {"down": (1, 2.0), "=kept": (1, 0.0), "up": (1, 2.0)}
+    settings = {"down": (1, -1e-7), "=kept": (1, 0.0), "up": (1, 2.0)}
     rows = table(tmp_path, judged, settings, prompts=["up"])
     assert list(rows) == ["up", "down", "'=kept"]
     up, down, kept = rows.values()
@@ -31,6 +31,7 @@ def test_rows_are_in_order_with_the_numbers_of_the_run(tmp_path):
     assert up["verdict"] == Effect.HELPED and down["verdict"] == Effect.LESS_SAFE
     assert float(up["SRA_change"]) == pytest.approx(0.2) and up["SRA_s_change"] == "0.000000"
     assert 0 < float(up["SRA_u_change_low"]) < 0.4 < float(up["SRA_u_change_high"])
+    assert (up["strength"], down["strength"], kept["strength"]) == ("2.0", "-1e-07", "0.0")
     assert float(up["utility_change"]) == -0.25 and up["knowledge_change"] == ""
     assert float(up["p_holm"]) < 0.001 and (up["n"], up["clusters"]) == ("80", "40")
     assert (up["settings_searched"], up["settings_tested"]) == ("1", "1")
