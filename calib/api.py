@@ -35,7 +35,7 @@ from calib.data.benchmarks import load_benchmark
 from calib.data.example import Example, Pair
 from calib.data.example import pairs as pairs_of
 from calib.data.images import read_image
-from calib.data.splits import split_of
+from calib.data.split_levels import hold_out
 from calib.directions.direction import Direction
 from calib.directions.fit import fit_direction, pair_set_hash, require_match
 from calib.directions.projections import project
@@ -211,8 +211,8 @@ def fit(
     """Fit a direction per layer to pairs of a safe and an unsafe example.
 
     ``pairs`` is a table or folder (docs/pairs.md), or a list of Pairs. The share ``held_out`` of
-    the pairs is not used for fitting and measures the AUROC of each layer. It is drawn by hashing
-    the id that related pairs share, so that no held-out pair is related to a fitted one.
+    the pairs is not used for fitting and measures the AUROC of each layer. It is drawn in
+    whole clusters, so that no held-out pair is about a concept of a fitted one.
 
     Raises CalibError when the file cannot be read, there are too few pairs, or a setting has a
     value that it does not take (contrasts that need a judge are for the command calib.extract).
@@ -222,18 +222,10 @@ def fit(
     read_positions("positions", positions)
     one_of("site", site, SITES)
     between("held_out", held_out, 0.0, 0.9)
-    loaded = _pairs(pairs)
-    fitted: list[Example] = []
-    measured: list[Example] = []
-    for pair in loaded:
-        is_held_out = split_of(pair.safe.pair or pair.id, held_out, 0.0) == "train"
-        (measured if is_held_out else fitted).extend([pair.safe, pair.unsafe])
-    if not fitted:
-        raise CalibError(
-            "too-few",
-            f"All of the {len(loaded)} pairs are held out, so none is left to fit to. Give "
-            "held_out=0.",
-        )
+    fitted, measured = (
+        [example for pair in part for example in (pair.safe, pair.unsafe)]
+        for part in hold_out(_pairs(pairs), held_out)
+    )
 
     def samples(examples: list[Example]) -> Samples:
         sides = contrast_sides(contrast, examples, _no_answers)

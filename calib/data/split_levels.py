@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from calib.config.choices import SPLIT_LEVELS, SPLITS, Split
-from calib.data.example import Example, words_of
+from calib.data.example import Example, Pair, words_of
 from calib.data.splits import split_of
 from calib.util.errors import CalibError
 
@@ -95,6 +95,28 @@ def split_by_level(
         example if example.id in given else replace(example, split=splits[unit])
         for example, unit in zip(examples, units, strict=True)
     ]
+
+
+def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """The pairs to fit and the pairs to hold out, about ``share`` of them, in whole clusters.
+
+    Clusters are drawn in the order of their hashes; one at least is held out, and one
+    fitted, if there are several.
+    """
+    clusters: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        clusters.setdefault(pair.safe.cluster, []).append(pair)
+    held: set[str] = set()
+    count = 0.0
+    for name in sorted(clusters, key=_digest)[:-1]:
+        size = len(clusters[name])
+        if share and (not held or count + size / 2 <= share * len(pairs)):
+            held.add(name)
+            count += size
+    return (
+        [pair for pair in pairs if pair.safe.cluster not in held],
+        [pair for pair in pairs if pair.safe.cluster in held],
+    )
 
 
 def overlap_note(examples: Iterable[Example]) -> str:

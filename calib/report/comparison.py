@@ -10,6 +10,7 @@ from calib.report.ranking import MethodVerdict, names_by_effect, rank_methods
 from calib.report.sentences import (
     best_method_sentence,
     chance_sentence,
+    count_text,
     difference_text,
     losses,
     p_text,
@@ -71,9 +72,9 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     for sentence in (*losses(ranked), *search_sentences(ranked)):
         lines += textwrap.wrap(sentence, WIDTH, subsequent_indent="  ")
     lines += textwrap.wrap(_warnings(baseline, ranked), WIDTH, subsequent_indent="  ")
-    counts = f"n = {baseline.sra.n} queries"
+    counts = f"Queries: {count_text(baseline.sra)}"
     if baseline.utility is not None:
-        counts += f" and {baseline.utility.n} utility questions"
+        counts += f"; utility questions: {count_text(baseline.utility)}"
     tested = sum(not math.isnan(verdict.p) for verdict in ranked)
     tests = f"{tested} change{'s' * (tested != 1)}"
     legend = (

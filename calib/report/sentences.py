@@ -103,6 +103,20 @@ def _conditions(choice: OperatingPoint) -> str:
     return text
 
 
+def count_text(interval: Interval) -> str:
+    """Return n with the number of independent clusters, as in "n = 600 in 12 clusters"."""
+    if interval.clusters in (None, interval.n):
+        return f"n = {interval.n:,}"
+    return f"n = {interval.n:,} in {interval.clusters:,} cluster{'s' * (interval.clusters != 1)}"
+
+
+def count_cell(interval: Interval) -> str:
+    """Return n with the number of independent clusters in brackets, for a column of a table."""
+    if interval.clusters in (None, interval.n):
+        return f"{interval.n:,}"
+    return f"{interval.n:,} ({interval.clusters:,})"
+
+
 def _deciding(change: Interval, p: float) -> str:
     return f", p {p_text(p)}" if sign(change) else ""
 
@@ -163,7 +177,7 @@ def _better_or_worse(change: SettingChange, rate: str) -> str:
     interval: Interval = getattr(change, rate.lower())
     p, name = change.p_value(rate), change.rate if rate == "SRA" else rate
     way = measured_sign(interval, p)
-    evidence = f"p {p_text(p)}, n = {interval.n}"
+    evidence = f"p {p_text(p)}, {count_text(interval)}"
     if way == 0:
         return f"is not measurably different from it in {name} ({_signed(interval)}, {evidence})"
     verb = "beats it in" if way > 0 else "falls short of it in"

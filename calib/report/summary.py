@@ -11,7 +11,13 @@ from calib.data.splits import PAIRED_QUERIES
 from calib.report.alarms import warning_lines
 from calib.report.paired import PairedResponses, setting_name
 from calib.report.ranking import prompt_only_setting, rank_methods
-from calib.report.sentences import against_prompt, difference_text, explanation, headline
+from calib.report.sentences import (
+    against_prompt,
+    count_cell,
+    difference_text,
+    explanation,
+    headline,
+)
 from calib.report.terminal_tables import file_list
 from calib.report.verdict import (
     KNOWLEDGE_LABEL,
@@ -55,7 +61,7 @@ _LINES = (
     _UTILITY,
     _Line(KNOWLEDGE_LABEL.capitalize(), ("knowledge",)),
 )
-_COLUMNS = "{:<38}{:>14}{:>12}{:>26}{:>10}"
+_COLUMNS = "{:<36}{:>14}{:>12}{:>26}{:>12}"
 
 
 def summary(run: Run, files: Mapping[str, Path]) -> str:
@@ -98,7 +104,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
 
 
 def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:
-    head = "uncalibrated", "calibrated", "difference (95% CI)", "n"
+    head = "uncalibrated", "calibrated", "difference (95% CI)", "n (clusters)"
     title = f"{REPORTED_SPLIT} split, mapping={change.mapping}"
     lines = [_COLUMNS.format(title, *head), "-" * WIDTH]
     for line in _LINES:
@@ -114,11 +120,11 @@ def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:
 
 
 def _table_line(line: _Line, paired: PairedResponses, kept: bool) -> str:
-    calibrated = ["-", "-"]
+    calibrated, difference = ["-", "-"], paired.difference()
     if not kept:
-        calibrated = [_percent(paired.rate_after), difference_text(paired.difference())]
+        calibrated = [_percent(paired.rate_after), difference_text(difference)]
     before = _percent(paired.rate_before)
-    return _COLUMNS.format(line.label, before, *calibrated, len(paired.before))
+    return _COLUMNS.format(line.label, before, *calibrated, count_cell(difference))
 
 
 def _prompt_comparison(run: Run, prompt: Point, setting: Point) -> list[str]:

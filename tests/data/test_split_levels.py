@@ -7,8 +7,8 @@ import pytest
 from raising import raises
 
 from calib.config.choices import Split
-from calib.data.example import Example
-from calib.data.split_levels import overlap_note, split_by_level, with_query_groups
+from calib.data.example import Example, pairs
+from calib.data.split_levels import hold_out, overlap_note, split_by_level, with_query_groups
 
 
 def twins(
@@ -25,11 +25,11 @@ def twins(
     ]  # fmt: skip
 
 
-def concepts(count: int, pairs: int = 3, dataset: str = "text_centric") -> list[Example]:
+def concepts(count: int, per: int = 3, dataset: str = "text_centric") -> list[Example]:
     return [
         example
         for k in range(count)
-        for p in range(pairs)
+        for p in range(per)
         for example in twins(f"{dataset}/{k}/{p}", (f"a {k} {p}", f"b {k} {p}"), f"{k}", dataset)
     ]
 
@@ -124,6 +124,18 @@ def test_splits_of_the_data_are_kept_and_the_rest_of_a_concept_joins_them() -> N
         frozenset(stated),
     )  # fmt: skip
     assert {e.split for e in drawn if e.concept == "0"} == {"test"}
+
+
+def test_whole_clusters_are_held_out() -> None:
+    all_pairs = pairs(concepts(10, per=4))
+    fitted, held = hold_out(all_pairs, 0.2)
+    assert len(fitted) + len(held) == 40 and len(held) == 8
+    assert not {p.safe.concept for p in fitted} & {p.safe.concept for p in held}
+    assert hold_out(all_pairs, 0.0) == (all_pairs, [])
+    few = pairs(concepts(2))
+    assert [len(part) for part in hold_out(few, 0.9)] == [3, 3]
+    assert [len(part) for part in hold_out(few, 0.01)] == [3, 3]
+    assert hold_out(few[:3], 0.5) == (few[:3], [])
 
 
 def test_a_level_that_nothing_declares_is_refused() -> None:

@@ -218,8 +218,8 @@ def test_unmeasured_utility_is_a_dash():
     lines = lines_of(text)
     assert lines["steer"].split()[-3:] == ["25.0", "-", "-"]
     assert lines["uncalibrated"].split()[-2:] == ["-", "-"]
-    assert "n = 80 queries." in text
-    assert "40 utility questions." in " ".join(shown().split())
+    assert "Queries: n = 80 in 40 clusters." in text
+    assert "utility questions: n = 40." in " ".join(shown().split())
 
 
 def test_mapping_decides_correctness_before_and_after():

@@ -39,7 +39,7 @@ def shown(judged=JUDGED, settings=CHOSEN, files=FILES, reference=False, **option
 
 def cells(text, start):
     (line,) = [line for line in text.splitlines() if line.strip().startswith(start)]
-    return line[38:].split()
+    return line[36:].split()
 
 
 def words(text):
@@ -50,7 +50,7 @@ def test_rates_and_differences_by_hand() -> None:
     text = shown()
     # Unsafe 20/40 to 36/40, safe 36/40 to 32/40, so SRA 70% to 85%.
     assert cells(text, "SRA ")[:3] == ["70.0%", "85.0%", "+15.0"]
-    assert cells(text, "SRA ")[-1] == "160"
+    assert cells(text, "SRA ")[-2:] == ["160", "(80)"]  # pairs count once
     assert cells(text, "SRA_u")[:3] == ["50.0%", "90.0%", "+40.0"]
     assert cells(text, "SRA_s")[:3] == ["90.0%", "80.0%", "-10.0"]
     assert cells(text, "Utility") == ["95.0%", "95.0%", "+0.0", "(+0.0", "to", "+0.0)", "40"]
@@ -100,12 +100,12 @@ def test_order_of_the_rows_does_not_matter() -> None:
 
 def test_kept_baseline_has_no_differences() -> None:
     text = shown(settings=KEPT)
-    assert cells(text, "SRA ") == ["70.0%", "-", "-", "160"]
+    assert cells(text, "SRA ") == ["70.0%", "-", "-", "160", "(80)"]
     assert "The uncalibrated model, chosen on validation" in text
 
 
 def test_run_without_methods_shows_the_uncalibrated_model() -> None:
-    assert cells(shown(settings={}), "SRA ") == ["70.0%", "-", "-", "160"]
+    assert cells(shown(settings={}), "SRA ") == ["70.0%", "-", "-", "160", "(80)"]
 
 
 def test_unmeasured_utility_and_missing_labels_are_noted() -> None:
@@ -140,7 +140,7 @@ def test_prompt_only_reference_is_compared_with_the_operating_point() -> None:
     )
     assert "beats it in SRA by 10.0 points (95% CI " in comparison
     assert "beats it in utility by 20.0 points (95% CI " in comparison
-    assert ", n = 160)" in comparison and ", n = 40)." in comparison
+    assert ", n = 160 in 80 clusters)" in comparison and ", n = 40)." in comparison
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "Prompt only" not in shown(WITH_PROMPT)
 
@@ -205,11 +205,11 @@ def test_dual_use_counts_originals_and_only_without_paired_queries() -> None:
         for variant in ("original", "noise")
     ]
     text = shown([*dual_use, *JUDGED])
-    assert "dual-use" not in text and cells(text, "SRA ")[-1] == "160"
+    assert "dual-use" not in text and cells(text, "SRA ")[-2] == "160"
     text = shown(dual_use)
     unsafe, safe = (line[38:].split() for line in text.splitlines() if "dual-use" in line)
     assert unsafe[:3] == ["50.0%", "90.0%", "+40.0"] and safe[-1] == "40"
-    assert cells(text, "SRA ")[-1] == "80"
+    assert cells(text, "SRA ")[-2:] == ["80", "(40)"]
 
 
 def test_safe_queries_answered_with_a_warning_are_right_and_have_a_line_of_their_own() -> None:

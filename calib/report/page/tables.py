@@ -9,7 +9,7 @@ from calib.data.splits import PAIRED_QUERIES
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
 from calib.report.ranking import MethodVerdict, prompt_only_setting
-from calib.report.sentences import difference_text, p_text, rank_text
+from calib.report.sentences import count_cell, difference_text, p_text, rank_text
 from calib.report.terminal_tables import distinct_slices
 from calib.report.verdict import KL_DIRECTIONS, RATES, kl_metric, mean_kl, rate_at
 from calib.runs.operating_points import REPORTED_SPLIT
@@ -35,7 +35,7 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     sra, *others = (f"{name} change" for name in RATES)
     metric = kl_metric([result for verdict in verdicts for result in verdict.run.results])
     head = ("Run", "Method", "Labels used for", "Layer", "Strength", sra, "Rank (95% CI)",
-            "p (Holm)", *others, f"{KL_DIRECTIONS[metric]}, nats", "n", "Searched",
+            "p (Holm)", *others, f"{KL_DIRECTIONS[metric]}, nats", "n (clusters)", "Searched",
             "Best of k by chance")  # fmt: skip
     skipped = 0 if several else 1  # the column of runs
     caption = (
@@ -95,7 +95,7 @@ def _method_cells(verdict: MethodVerdict, metric: str) -> list[Markup]:
         _number("–" if math.isnan(verdict.p) else p_text(verdict.p), verdict.p),
         *differences[1:],
         _number("–" if kl is None else f"{kl:.3f}", kl),
-        _number(f"{sra.n:,}" if sra else "0", sra.n if sra else 0),
+        _number(count_cell(sra) if sra else "0", sra.n if sra else 0),
         *_search_cells(verdict),
     ]
 
@@ -125,7 +125,7 @@ def results_section(runs: Sequence[Run]) -> Markup:
     skipped = 0 if len(runs) > 1 else 1  # the column of runs
     metric = kl_metric([result for run in runs for result in run.results])
     kl = f"{KL_DIRECTIONS[metric]}, nats"
-    head = ("Run", "Method", "Layer", "Strength", *RATES, kl, "n (SRA, utility)")
+    head = ("Run", "Method", "Layer", "Strength", *RATES, kl, "n (clusters) of SRA", "n of utility")
     caption = (
         f"Every setting on the test split; {mapping_text(runs)}. Rates in percent with 95% "
         "intervals"
@@ -171,7 +171,8 @@ def _setting_cells(run: Run, metric: str) -> Iterable[list[Markup]]:
             _number(f"{point.strength:+.4g}" if point.strength else "0", point.strength),
             *(_rate(rate_at(point, name)) for name in RATES),
             _number("–" if kl is None else f"{kl:.3f}", kl),
-            _number(f"{point.sra.n:,}, {questions:,}", point.sra.n),
+            _number(count_cell(point.sra), point.sra.n),
+            _number(count_cell(point.utility) if point.utility else "0", questions),
         ]
 
 
@@ -219,14 +220,14 @@ def _part_table(
                 continue
             setting = "uncalibrated" if point.method == BASELINE else setting_name(point)
             cells = [_rate(r.interval) if r else _number("–", None) for r in own]
-            n = max(r.n for r in own if r)
+            widest = max((r.interval for r in own if r), key=lambda interval: interval.n)
             rows.append(
                 tag("tr", tag("td", variant), tag("th", category, scope="row"), tag("td", setting),
-                    *cells, _number(f"{n:,}", n))
+                    *cells, _number(count_cell(widest), widest.n))
             )  # fmt: skip
     if not rows:
         return Markup("")
-    head = ("Variant", "Category", "Setting", *names, "n")
+    head = ("Variant", "Category", "Setting", *names, "n (clusters)")
     named = f", mapping={mapping}" if dataset in PAIRED_QUERIES else ""
     return _table(f"{dataset}, test split{named}, in percent", head, rows, text_columns=3)
 

@@ -13,6 +13,8 @@ from calib.report.sentences import (
     against_prompt,
     best_method_sentence,
     chance_sentence,
+    count_cell,
+    count_text,
     difference_text,
     explanation,
     headline,
@@ -77,7 +79,7 @@ def _single_method(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) -> l
 def _rates_text(point: Point) -> str:
     rates = ((name, rate_at(point, name)) for name in RATES)
     return "; ".join(
-        f"{name} {rate_text(rate)}, n = {rate.n:,}" for name, rate in rates if rate and rate.n
+        f"{name} {rate_text(rate)}, {count_text(rate)}" for name, rate in rates if rate and rate.n
     )
 
 
@@ -99,7 +101,7 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
         rates = knowledge.rate_before, knowledge.rate_after
         difference, way = knowledge.difference(), verdict.change.measured("knowledge")
         rows.append(_change_row("knowledge", KNOWLEDGE_LABEL, *rates, difference, way))
-    names = ("", "uncalibrated", "calibrated", "difference in points (95% CI)", "n")
+    names = ("", "uncalibrated", "calibrated", "difference in points (95% CI)", "n (clusters)")
     head = [tag("th", name, scope="col") if name else tag("td") for name in names]
     title = (
         f"Test split, {setting_name(verdict.method.tested)}, chosen on validation; "
@@ -122,7 +124,7 @@ def _change_row(
         tag("td", percent(before)),
         tag("td", percent(after)),
         tag("td", difference_text(change), class_=direction),
-        tag("td", f"{change.n:,}"),
+        tag("td", count_cell(change)),
     )
 
 

@@ -102,7 +102,7 @@ def test_table_has_the_numbers_of_the_results(run, tmp_path):
     cells = [re.sub(r"<[^>]+>", "|", row) for row in rows]
     chosen = next(row for row in cells if "chosen" in row)
     assert "|+1|" in chosen and "|75.0 |(" in chosen and "|50.0 |(" in chosen
-    assert "|0.100|" in chosen and "|36, 2|" in chosen
+    assert "|0.100|" in chosen and "|36 (18)||2|" in chosen
 
 
 def test_hostile_text_is_escaped_and_the_file_is_utf8(made, tmp_path, hostile):
