@@ -92,10 +92,11 @@ class Axis:
     """A typical strength, from which the search for a strength within a KL budget starts."""
 
 
-Supervision = Literal["none", "direction", "gate", "demonstrations"]
+Supervision = Literal["none", "direction", "threshold", "gate", "demonstrations"]
 """Where a method uses labels of examples (safe or unsafe, or the judge's label of the uncalibrated
-response): nowhere, for a direction or a map that all prompts share, for a decision per prompt (a
-gate, its threshold or side), or to select demonstrations."""
+response): nowhere; for a direction that all prompts share; also for the reference and the threshold
+of a gate that is not trained (cosine, transition); for a decision per prompt that is trained on
+them (a probe, a regression); or to select demonstrations."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from calib.interchange.importing import IMPORTED
 from calib.interventions.fitting import Fitting
 from calib.interventions.gates import fit_gate
 from calib.interventions.grid import edits_at, resolve_layers
-from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.intervention import Axis, Intervention, Method, Supervision
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
@@ -162,4 +162,11 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
         intervention,
         direction,
         [gate.note] if gate else [],
+        _supervision(config),
     )
+
+
+def _supervision(config: Steer) -> Supervision:
+    if config.gate != "none":
+        return "gate" if config.gate == "probe" else "threshold"
+    return "none" if config.contrast == "modality" else "direction"

@@ -97,4 +97,4 @@ def method(fitting: Fitting, config: Modality) -> Method:
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid.layers, intervention)
+    return Method(config.name, AXIS, grid.layers, intervention, supervision="none")

@@ -85,7 +85,7 @@ def method(fitting: Fitting, config: Nullspace) -> Method:
         f"{config.name}: the null space is that of {len(benign)} benign prompts, of which {kinds} "
         "are not of the benchmark"
     )
-    return Method(config.name, AXIS, grid.layers, intervention, refusal, [note])
+    return Method(config.name, AXIS, grid.layers, intervention, refusal, [note], "gate")
 
 
 def benign_examples(fitting: Fitting, benign: str) -> list[Example]:

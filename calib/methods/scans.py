@@ -79,7 +79,7 @@ def method(fitting: Fitting, config: Scans) -> Method:
 
         return Intervention(rule=gate.rule(edits(strength), otherwise=edits(-strength)))
 
-    return Method(config.name, AXIS, grid.layers, intervention, direction, [gate.note])
+    return Method(config.name, AXIS, grid.layers, intervention, direction, [gate.note], "threshold")
 
 
 def transition_gate(fitting: Fitting, config: Scans) -> Gate:

@@ -56,7 +56,7 @@ def test_responses_are_those_of_the_edited_model_to_the_prompt(vlm, fitting, exa
         fitting, method_config("method=steer", *[f"method.{setting}" for setting in grid])
     )
     assert (method.name, list(method.layers)) == ("combine", [2, 4])
-    assert method.axis == alone.axis
+    assert (method.axis, method.supervision) == (alone.axis, "direction")
     assert method.direction.vectors.equal(alone.direction.vectors)
     settings = [method.setting(layer, s) for layer in (2, 4) for s in (2, -3)]
     rows, _ = recorded_rows(vlm, examples[::2], settings, tmp_path)
@@ -85,6 +85,20 @@ def test_the_prompt_method_is_used_at_its_first_strength(fitting, examples):
     assert none.setting(2, 1).intervention.prompt_flow is None
 
 
+def test_a_combination_uses_one_variant_of_the_prompt(fitting, examples):
+    method = built(
+        fitting, "method@method.prompt=caution", "method.prompt.strengths=[3,1]",
+        "method.activation.layers=[2,3]", "method.activation.strengths=[-1,1]",
+    )  # fmt: skip
+    queries = {
+        method.setting(layer, strength).intervention.prompt_flow.next(examples[0], ()).query
+        for layer in (2, 3)
+        for strength in (-1, 1)
+    }
+    assert queries == {f"{examples[0].query}\n{CAUTION}"}
+    assert (list(method.layers), method.variants) == ([2, 3], {})
+
+
 def test_a_gate_reads_the_prompt_of_the_prompt_method(vlm, fitting):
     """With CAUTION the gate decides differently for some queries."""
     chosen = ("layers=[3]", "gate=probe", "gate_layers=[4]", "threshold=0.2")
@@ -103,6 +117,7 @@ def test_a_gate_reads_the_prompt_of_the_prompt_method(vlm, fitting):
     assert [len(edits) for edits in with_caution] != [len(edits) for edits in without]
     assert {len(row.edits) for row in rows} == {0, 1}
     assert method.notes == alone.notes != []
+    assert method.supervision == alone.supervision == "gate"
 
 
 def test_every_step_of_a_prompt_flow_is_edited(vlm, fitting, examples, tmp_path):
