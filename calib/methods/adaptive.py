@@ -30,8 +30,8 @@ because gap units make them comparable, and strength scales them together. Each 
 projection is read at the layer with its best AUROC on validation, not at a layer chosen by hand.
 harm_direction=orthogonal, a variant of ours, adds the part of c_l that proj_l leaves out.
 
-Supervised: no. No classifier is trained; the pairs' labels and the judged responses of train pairs
-give the two directions.
+Supervised: yes (the pairs' labels and the judged responses of train pairs give the two directions;
+no classifier is trained).
 
 Searched: strength on validation; the layers of the projections by AUROC on validation.
 """

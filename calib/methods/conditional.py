@@ -21,8 +21,8 @@ the validation pairs; activations are those of a block's output throughout. The 
 model's own refusals and answers (contrast=responses). contrast=refusal with
 estimator=mean_difference takes refused minus answered queries at the last prompt token instead.
 
-Supervised: no. No classifier is trained; labels give the contrast of the condition, and those of
-validation its layer, threshold and side.
+Supervised: yes (labels give the contrast of the condition, and those of validation its layer,
+threshold and side; no classifier is trained).
 
 Searched: layer, threshold and side of the condition by F1 on validation; strength (and, with
 first_layers, the first edited layer) on validation.

@@ -21,8 +21,8 @@ one that the model says: a small vocabulary splits "Sure" into letters, whose tr
 nothing, so a word of more than CONTINUATION_TOKENS tokens is refused. contrast=refusal, a variant
 of ours, steers from answered to refused queries.
 
-Supervised: no. No classifier is trained; labels choose the unsafe train queries whose transition is
-the reference, and the threshold.
+Supervised: yes (labels choose the unsafe train queries whose transition is the reference, and the
+threshold; no classifier is trained).
 
 Searched: the gate's threshold by F1 on validation; strength (and, with first_layers, the first
 edited layer) on validation.

@@ -43,8 +43,8 @@ with `method=NAME`; [configuration](configuration.md#method) has its settings. F
 files of `calib/methods`.
 
 - **strength**: the meaning of `method.strengths`. Strength 0 is the uncalibrated model.
-- **supervised**: whether the method or its gate is fitted to labels, of examples (safe or unsafe)
-  or of the model's responses (refused or answered).
+- **supervised**: whether the method, its direction or its gate uses labels: of examples (safe or
+  unsafe), or of the model's responses (refused or answered). The method's section says for what.
 - **settings**: the number of combinations of layer and strength from which the operating point is
   chosen on validation, for a model of {LAYERS} layers like mini-internvl: by default, and in
   `experiment=all_methods`.
