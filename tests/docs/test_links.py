@@ -18,7 +18,7 @@ from calib.config.choices import SPLITS
 from calib.config.data import PairsData
 from calib.data.benchmarks import load_benchmark
 from calib.data.example import pairs
-from calib.report.terminal_tables import BREAKDOWN_METRICS
+from calib.scoring.metrics import shown_metrics, shown_names
 from calib.scoring.results import read_results
 from experiments.steering_mini import table
 
@@ -110,7 +110,8 @@ def test_every_metric_of_a_results_file_is_defined():
         names = {row["metric"] for row in csv.DictReader(file)}
     assert {"SRA", "KL", "utility"} <= names
     names |= {"change_M", "unread", "accuracy_plus"}
-    names |= {f"paper_{metric}" for metric in BREAKDOWN_METRICS}
+    names |= {f"paper_{m.name}" for m in shown_metrics("breakdown") if m.per_mapping}
+    names |= set(shown_names("breakdown"))
     assert [name for name in sorted(names) if f"`{name}`" not in page] == []
 
 

@@ -5,6 +5,9 @@ import csv
 import pytest
 from raising import raises
 
+from calib.judges.string import judge_string
+from calib.scoring.judged import Judged
+from calib.scoring.score import score
 from experiments.string_judge import measure
 
 COLUMNS = ("id", "type", "prompt", "completion", "annotation_1", "annotation_2", "final_label")
@@ -89,6 +92,27 @@ def test_agreement_with_people_on_every_model():
             assert abs(float(line[-2]) - float(line[-1])) <= 0.04, line
         else:
             assert float(line[4]) >= 0.95, line
+
+
+HUMAN_SRA_S = {
+    "gpt4": 0.916, "llama2new": 0.704, "llama2orig": 0.404, "mistralguard": 0.812,
+    "mistralinstruct": 0.984,
+}  # fmt: skip
+"""Share of the 250 responses to safe prompts that people labelled full compliance."""
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs XSTest's responses in ../shared/data/xstest")
+def test_sra_s_of_a_sweep_agrees_with_people_only_if_a_warned_answer_is_right():
+    rows = [
+        Judged("none", None, 0.0, f"{human.model}/{k}", None, "text_centric", human.model, "xstest",
+               "test", "safe" if human.safe else "unsafe", judge_string(human.response), None, None)
+        for k, human in enumerate(measure.human_labels(SHARED))
+    ]  # fmt: skip
+    rates = {(r.variant, r.metric): r.value for r in score(rows) if r.dataset == "text_centric"}
+    for model, people in HUMAN_SRA_S.items():
+        sra_s, warned_s = rates[model, "SRA_s"], rates[model, "warned_s"]
+        assert abs(sra_s - people) <= 0.04, (model, sra_s)
+        assert people - (sra_s - warned_s) >= 0.09, (model, sra_s - warned_s)
 
 
 def test_halves_do_not_depend_on_the_machine():
