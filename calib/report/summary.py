@@ -61,7 +61,7 @@ _LINES = (
     _UTILITY,
     _Line(KNOWLEDGE_LABEL.capitalize(), ("knowledge",)),
 )
-_COLUMNS = "{:<36}{:>14}{:>12}{:>26}{:>12}"
+_COLUMNS = "{:<36}{:>13}{:>11}{:>26}{:>14}"
 
 
 def summary(run: Run, files: Mapping[str, Path]) -> str:
