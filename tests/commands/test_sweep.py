@@ -59,7 +59,7 @@ def test_results_are_tidy(finished):
     results = rows_of(out / "results.csv")
     assert list(results[0]) == [
         "run", "model", "method", "layer", "strength", "split", "dataset", "variant", "category",
-        "metric", "value", "low", "high", "n",
+        "metric", "value", "low", "high", "n", "clusters", "mapping",
     ]  # fmt: skip
     assert {r["model"] for r in results} == {"mini-internvl"}
     metrics = {r["metric"] for r in results if r["split"] == "test"}
