@@ -102,11 +102,10 @@ class Steer(Directed):
     """Steering with every axis free."""
 
     name: str = "steer"
-    strengths: list[float] = field(
-        default_factory=lambda: [-6.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 6.0]
-    )
+    strengths: list[float] = field(default_factory=lambda: [-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
     """Strengths in gaps: 1.0 moves an activation by the distance between the two class means; 0
     changes nothing."""
+    positions: str = "response"
     site: str = "residual"
     """Activations to edit. residual: a block's output; heads: its attention heads; mlp: its MLP's
     output."""

@@ -303,6 +303,7 @@ def extract(
         read_positions=config.read_positions,
         site=config.site,
         layers=config.layers,
+        positions="last_prompt",
     )
     method = steering_method(fitting, steer)
     costed = strengths_within_budget(engine, method, questions, config.kl, folder)

@@ -97,7 +97,7 @@ def test_the_probe_decides_which_examples_are_steered(world):
     assert 0 < sum(expected >= 0.5) < len(tested)
     unsafe, safe = world.means(3)
     steered = method(world.fitting, config).setting(3, 2.0)
-    change = FormulaEdit(3, "last_prompt", lambda h: h + 2 * (unsafe - safe))
+    change = FormulaEdit(3, "response", lambda h: h + 2 * (unsafe - safe))
     opened = next(e for e, p in zip(tested, expected, strict=True) if p >= 0.5)
     require_same(world, steered, opened, [change])
 

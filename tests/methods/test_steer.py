@@ -42,7 +42,7 @@ def test_contrasts_of_behaviour(world, contrast):
         for r in (True, False)
     )
     steered = method(world.fitting, Steer(contrast=contrast))
-    change = FormulaEdit(LAYER, "last_prompt", lambda h: h + 3 * (refused - answered))
+    change = FormulaEdit(LAYER, "response", lambda h: h + 3 * (refused - answered))
     require_same(world, steered.setting(LAYER, 3.0), world.test_example(), [change])
 
 
@@ -131,7 +131,7 @@ def test_layers(world, wanted, all_layers_at_once):
 
     def change(layer):
         unsafe, safe = world.means(layer)
-        return FormulaEdit(layer, "last_prompt", lambda h: h + 4 * (unsafe - safe))
+        return FormulaEdit(layer, "response", lambda h: h + 4 * (unsafe - safe))
 
     for at in steered.layers:
         edited = layers if all_layers_at_once else [at]
@@ -166,7 +166,7 @@ def test_a_direction_from_a_file_is_added_at_its_layers(world, written):
     steered = method(world.fitting, config)
     assert list(steered.layers) == [2, 3]
     unsafe, safe = world.means(2)
-    change = FormulaEdit(2, "last_prompt", lambda h: h + 4 * (unsafe - safe))
+    change = FormulaEdit(2, "response", lambda h: h + 4 * (unsafe - safe))
     require_same(world, steered.setting(2, 4.0), world.test_example(), [change])
 
 

@@ -10,7 +10,9 @@ from calib.methods.steer_pca import method
 
 @pytest.mark.parametrize("strength", [-1.0, 1.5])
 def test_the_component_is_added_at_every_layer_of_the_band(world, strength):
-    config = Steer("steer_pca", estimator="pca", layers="middle", all_layers_at_once=True)
+    config = Steer(
+        "steer_pca", estimator="pca", layers="middle", all_layers_at_once=True, positions="all"
+    )
 
     def change(layer):
         unsafe, safe = (world.plain.last(world.twins(s), layer) for s in ("unsafe", "safe"))
@@ -19,7 +21,7 @@ def test_the_component_is_added_at_every_layer_of_the_band(world, strength):
         difference = (unsafe - safe).mean(0)
         # gap x direction: the component of the difference of means along the principal component.
         return FormulaEdit(
-            layer, "last_prompt", lambda h: h + strength * (difference @ component) * component
+            layer, "all", lambda h: h + strength * (difference @ component) * component
         )
 
     setting = method(world.fitting, config).setting(None, strength)

@@ -307,11 +307,12 @@ def test_a_method_is_served_without_a_run(direction):
 
 
 def test_an_exported_direction_sets_its_layer_and_strength(direction):
-    given = direction(chosen_layer=2, strength=-1.5, positions="response")
+    given = direction(chosen_layer=2, strength=-1.5, positions="last_prompt")
     served = load_served(config("method=steer", given))
     assert (served.layer, served.strength) == (2, -1.5)
-    assert "method.positions=response" in served.notes[0]
-    served = load_served(config("method=steer", given, "method.positions=response", "strength=3"))
+    assert "method.positions=last_prompt" in served.notes[0]
+    at_last = "method.positions=last_prompt"
+    served = load_served(config("method=steer", given, at_last, "strength=3"))
     assert (served.layer, served.strength, served.notes) == (2, 3, [])
     assert served.verdict == ""
     given = direction(chosen_layer=2, positions="response", verdict="No: less safe.")
