@@ -211,8 +211,8 @@ def rejudge(
 ) -> tuple[Run, dict[str, Path], list[str]]:
     """Judge every response of ``run``, select its operating points anew and write its tables.
 
-    Layers stay those that the run reported on test: the others have no responses there. Returns the
-    run with the new labels, the paths written by what they are, and notes.
+    Layers and variants stay those that the run reported on test: the others have no responses
+    there. Returns the run with the new labels, the paths written by what they are, and notes.
 
     Raises CalibError when the judge is unknown or unreachable, the responses were cut for another
     one, a picture that the judge looks at is unavailable, or ``out`` is the folder of a run.

@@ -18,6 +18,8 @@ from calib.config.prompts import Calibration
 from calib.config.schemas import CONF
 from calib.config.sweep import SweepConfig
 from calib.directions.direction import Direction, write_direction
+from calib.runs.judging import rejudge
+from calib.runs.run import Run
 
 OPTIONS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 METHODS = [option for option in OPTIONS if option != "none"]
@@ -173,6 +175,22 @@ def test_strengths_within_a_kl_budget(tmp_path, capsys):
     before = (tmp_path / "run" / "rows.jsonl").read_bytes()
     run(tmp_path / "run", *arguments)
     assert (tmp_path / "run" / "rows.jsonl").read_bytes() == before
+
+
+def test_of_variants_the_selected_and_the_first_are_run_on_test(tmp_path, capsys):
+    out = tmp_path / "run"
+    results, (point,) = run(out, "method=caution", "method.strengths=[1,2,9]", "utility=none")
+    assert grid(results, "validation", "caution") == [("", 1.0), ("", 2.0), ("", 9.0)]
+    selected = {("", point["strength"])} if point["strength"] else set()
+    assert grid(results, "test", "caution") == sorted({("", 1.0)} | selected)
+    assert (point["settings"], point["supervision"]) == (3, "none")
+    assert point["variants"]["9"] == "text 3, place=system"
+    if point["strength"]:
+        assert point["variants"][f"{point['strength']:g}"] in output(capsys)
+    rejudged, _, _ = rejudge(composed("judge", f"run={out}", "judge=string"), Run.load(out), None)
+    assert rejudged.operating_points[0]["variants"] == point["variants"]
+    tested = {r.strength for r in rejudged.results if (r.method, r.split) == ("caution", "test")}
+    assert {rejudged.operating_points[0]["strength"], 0.0} <= {*tested, 0.0}
 
 
 @pytest.mark.parametrize(("kl", "expected"), [("10", [("", 2.0)]), ("1e-9", [])])
