@@ -44,7 +44,7 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     """
     path = Path(str(config.check)).expanduser()
     table = _renamed(read_table(path), translation("columns", config.columns), path)
-    check_columns(table, COLUMNS, str(path), OPTIONAL)
+    check_columns(table[:1], COLUMNS, str(path), OPTIONAL)  # later rows may have no label yet
     labelled = [row for row in table if cell_text(row, "label")]
     if not labelled:
         raise CalibError(
