@@ -238,9 +238,8 @@ def rejudge(
     tested = score([response for response in judged if response.split == "test"], mapping)
     validated = score(on_validation, mapping)
     reported = {result.key for result in tested}
-    candidates = [result for result in validated if result.key in reported]
     points = {str(point["method"]): point for point in run.operating_points}
-    selected = select_operating_points(on_validation, candidates, points, rule, mapping)
+    selected = select_operating_points(on_validation, validated, points, rule, mapping, reported)
     prompts = [method for method, point in points.items() if point.get("prompt_only")]
     rejudged = run.replace(
         folder=out or run.folder / "judged" / _folder_name(judge.id, mapping, run.mapping),

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,19 +56,25 @@ def select_operating_points(
     methods: Iterable[str],
     rule: ChooseConfig,
     mapping: str,
+    tested: Container[SettingKey] | None = None,
 ) -> dict[str, Selection]:
     """Select the layer and the operating point of each of ``methods`` by ``rule``.
 
-    ``judged`` are the responses on validation under the label mapping ``mapping``; ``results`` are
-    their scores, which may leave out layers that are not to be selected. Raises CalibError if the
-    uncalibrated model is not among them.
+    ``judged`` are the responses on validation under the label mapping ``mapping``, and ``results``
+    their scores. Only the settings in ``tested`` can be selected, by default all; the counts are of
+    all. Raises CalibError if the uncalibrated model is not among the results.
     """
     conditions = Conditions(rule, changes_on_validation(judged, mapping, rule.confidence))
-    return {method: select_operating_point(results, conditions, method) for method in methods}
+    return {
+        method: select_operating_point(results, conditions, method, tested) for method in methods
+    }
 
 
 def select_operating_point(
-    results: Sequence[Result], conditions: Conditions, method: str
+    results: Sequence[Result],
+    conditions: Conditions,
+    method: str,
+    tested: Container[SettingKey] | None = None,
 ) -> Selection:
     """Select the layer and the operating point of a method's grid on validation.
 
@@ -77,7 +83,8 @@ def select_operating_point(
     """
     points = points_of(results, "validation")
     baseline = baseline_of(points)
-    own = [point for point in points if point.method == method]
+    of_method = [point for point in points if point.method == method]
+    own = [point for point in of_method if tested is None or point.key in tested]
     rule = conditions.rule
 
     def meets(point: Point) -> bool:
@@ -89,7 +96,7 @@ def select_operating_point(
         layer, choice = by_layer.layer, by_layer.operating_point
     else:
         choice = choose_operating_point(own, baseline, meets, rule)
-    tried = [point for point in own if point.method != BASELINE]
+    tried = [point for point in of_method if point.method != BASELINE]
     change = conditions.change(choice.point)
     return Selection(layer, choice, len(tried), conditions.count(tried), change)
 

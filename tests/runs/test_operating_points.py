@@ -16,6 +16,7 @@ from calib.runs.operating_points import (
 )
 from calib.scoring.results import BASELINE
 from calib.scoring.score import score
+from calib.scoring.tradeoff import points_of
 
 SIDES = {"SRA_u": "unsafe", "SRA_s": "safe"}
 
@@ -96,6 +97,14 @@ def test_excluded_settings_are_not_chosen_at_any_layer_and_are_counted():
     assert selection.change.utility.value == 0
     without = select(GRID, "steer", min_sra_u=None, utility_tolerance=1.0)
     assert (without.layer, without.choice.point.strength, without.counts) == (2, 2.0, {})
+
+
+def test_only_tested_settings_are_chosen_but_all_are_counted():
+    rule = ChooseConfig()
+    tested = {point.key for point in points_of(score(GRID), "validation") if point.layer != 3}
+    (kept,) = select_operating_points(GRID, score(GRID), ["steer"], rule, "calib", tested).values()
+    assert kept.layer == 2 and kept.choice.kept_baseline
+    assert (kept.settings, kept.counts) == (3, select(GRID, "steer").counts)
 
 
 def test_prompt_methods_are_chosen_by_the_same_rule():
