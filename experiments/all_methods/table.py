@@ -1,23 +1,23 @@
-"""The table of experiments/all_methods/README.md, as Markdown, from one run for each seed of the
-splits.
+"""The table of experiments/all_methods/README.md, as Markdown, from the methods.csv of one run for
+each seed of the splits.
 
-python -m experiments.all_methods.table RUN [RUN_OF_ANOTHER_SEED ...]
+python -m experiments.all_methods.table METHODS.csv [METHODS_OF_ANOTHER_SEED.csv ...]
 """
 
 import csv
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from calib.report.method_table import METHODS_FILE
 from calib.report.verdict import Effect
 
 Row = Mapping[str, str]
 
 
-def read(folder: Path) -> dict[str, Row]:
+def read(path: Path) -> dict[str, Row]:
     """The lines of a run's methods.csv by method, in the order of their ranks."""
-    with (folder / METHODS_FILE).open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 
@@ -26,7 +26,8 @@ def change(row: Row, rate: str) -> str:
     cells = [row[f"{rate}_change{end}"] for end in ("", "_low", "_high")]
     if not all(cells):
         return "-"
-    value, low, high = (100 * float(cell) for cell in cells)
+    # Rates are multiples of a half or a quarter point: halves are rounded away from zero.
+    value, low, high = (100 * float(c) + math.copysign(1e-6, float(c)) for c in cells)
     return f"{value:+z.1f} ({low:+z.1f} to {high:+z.1f})"
 
 
@@ -35,23 +36,23 @@ def line(row: Row, others: list[dict[str, Row]]) -> str:
     name = row["method"] + ("\\*" if row["prompt_only"] == "true" else "")
     kept = row["verdict"] == str(Effect.KEPT)
     setting = [] if kept else [row["layer"], f"{float(row['strength']):g}"]
-    cells = [name, row["supervision"], row["settings_searched"], *(setting or ["", "kept"])]
+    cells = [name, row["supervision"], *(setting or ["", "uncalibrated"])]
     cells += [change(row, rate) for rate in ("SRA", "SRA_u", "SRA_s", "utility")]
     cells += [row["p_holm"] and f"{float(row['p_holm']):.3f}"]
     cells += [f"{row['rank']} ({row['rank_low']} to {row['rank_high']})" if row["rank"] else ""]
     cells += [row["verdict"]]
     for other in others:
         again = other.get(row["method"])
-        cells.append("" if again is None else f"{change(again, 'SRA')}, {again['verdict']}")
+        cells.append("" if again is None else change(again, "SRA"))
     return f"| {' | '.join(cells)} |"
 
 
-def main(folders: list[Path]) -> None:
+def main(paths: list[Path]) -> None:
     """Print the table of the first run, with the changes of SRA in the others beside it."""
-    first, *others = [read(folder) for folder in folders]
+    first, *others = [read(path) for path in paths]
     columns = [
-        "method", "labels used in", "settings", "layer", "strength", "SRA", "SRA_u", "SRA_s",
-        "utility", "p (Holm)", "rank", "verdict", *(f"SRA, {f.name}" for f in folders[1:]),
+        "method", "labels in", "layer", "strength", "SRA", "SRA_u", "SRA_s", "utility", "p (Holm)",
+        "rank", "verdict", *("SRA, other split" for _ in others),
     ]  # fmt: skip
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")

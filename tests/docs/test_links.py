@@ -20,6 +20,7 @@ from calib.data.benchmarks import load_benchmark
 from calib.data.example import pairs
 from calib.scoring.metrics import shown_metrics, shown_names
 from calib.scoring.results import read_results
+from experiments.all_methods import table as methods_table
 from experiments.steering_mini import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,17 +151,27 @@ def test_the_readme_quotes_the_study_of_all_methods():
     study = {line[0].removesuffix("\\*"): line for line in rows(STUDY / "README.md", "method")}
     settings = {
         "uncalibrated": ("none", None, 0.0),
-        "steer": ("steer", 3, -1.0),
-        "few_shot": ("few_shot", None, 1.0),
-        "refusal_control": ("refusal_control", 4, 1.5),
+        "steer": ("steer", 3, 1.0),
+        "refusal_control": ("refusal_control", 5, 0.5),
+        "few_shot": ("few_shot", None, 103.0),
+        "self_check": ("self_check", None, 5.0),
     }
     quoted = rows(ROOT / "README.md", "test split")
     assert [re.match(r"`?(\w+)", line[0])[1] for line in quoted] == list(settings)
     for line, (name, setting) in zip(quoted, settings.items(), strict=True):
         for cell, metric in zip(line[1:3], ("SRA_u", "SRA_s"), strict=True):
             rate = results[*setting, metric]
-            assert (cell, rate.n) == (percent(rate), 200)
-        assert line[3] == study[name][4]
+            assert (cell, rate.n, rate.clusters) == (percent(rate), 200, 12)
+        assert line[3] == (study[name][4] if name in study else "")
+
+
+def test_the_study_of_all_methods_has_the_table_of_its_files():
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        methods_table.main([STUDY / "methods.csv", STUDY / "methods_split_1.csv"])
+    lines = [line for line in output.getvalue().splitlines() if line.startswith("|")]
+    page = (STUDY / "README.md").read_text()
+    assert len(lines) == 25 and [line for line in lines if line not in page] == []
 
 
 def test_the_tutorial_quotes_the_main_job():
@@ -168,7 +179,7 @@ def test_the_tutorial_quotes_the_main_job():
     with contextlib.redirect_stdout(output):
         table.main(ROOT / "experiments/steering_mini/totals.csv")
     lines = [line for line in output.getvalue().splitlines() if line.startswith("|")]
-    assert len(lines) > 10
+    assert len(lines) == 9  # a head of two lines and seven strengths
     page = (ROOT / "docs/tutorial.md").read_text()
     assert [line for line in lines[2:] if line not in page] == []
 

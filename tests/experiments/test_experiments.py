@@ -65,9 +65,7 @@ def test_the_four_of_vscbench():
 def test_all_methods_are_those_of_the_published_results():
     config = composed("sweep", "experiment=all_methods")
     (run,) = read_results(ROOT / "experiments" / "all_methods" / "results.csv")
-    # self_check is newer than the published results.
-    published = {result.method for result in run.results} - {"none"}
-    assert set(config.methods) - {"self_check"} <= published <= set(config.methods)
+    assert {result.method for result in run.results} - {"none"} == set(config.methods)
 
 
 def test_each_of_all_methods_has_24_settings_on_mini_internvl():
