@@ -4,7 +4,7 @@ A table (CSV, TSV, JSONL, JSON or parquet) has one query per row, with the colum
 
     query, safety                                                  required; safety: safe or unsafe
     image, pair, cluster, category, variant, part, split           optional
-    request, id                                                    optional
+    request, system, id                                            optional
 
 or both twins in a row, which share every column that exists once:
 
@@ -25,11 +25,30 @@ from calib.config.data import PairsData
 from calib.data.example import Benchmark, Example, pairs
 from calib.data.images import picture_from_cell
 from calib.data.splits import split_of
-from calib.data.tables import TableRow, cell_text, check_columns, read_table
+from calib.data.tables import (
+    TableRow,
+    cell_prompt,
+    cell_text,
+    check_columns,
+    read_table,
+    unread_columns,
+)
 from calib.util.errors import CalibError, did_you_mean
 
 SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
-OPTIONAL = ("image", "pair", "cluster", "category", "variant", "part", "split", "request", "id")
+OPTIONAL = (
+    "image", "pair", "cluster", "category", "variant", "part", "split", "request", "system", "id",
+)  # fmt: skip
+OTHER_NAMES = {
+    "img": "image", "image_path": "image", "picture": "image", "photo": "image",
+    "file_name": "image", "filename": "image", "pair_id": "pair", "group": "pair",
+    "concept": "cluster", "prompt": "query", "question": "query", "text": "query",
+    "safe_img": "safe_image", "unsafe_img": "unsafe_image", "system_prompt": "system",
+}  # fmt: skip
+"""Names under which other programs write a column, by the name that is read."""
+NOT_READ = {"history": "a query is a single turn", "image2": "a query has one picture",
+            "images": "a query has one picture"}  # fmt: skip
+"""Columns that would change what the model sees, with the reason why they cannot be read."""
 TWIN_COLUMNS = ("safe_query", "unsafe_query", "safe_image", "unsafe_image")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
@@ -50,8 +69,9 @@ class _Entry:
 def load(config: PairsData) -> Benchmark:
     """The pairs in ``config.file``.
 
-    Raises CalibError for a missing file, missing columns, a row that is neither safe nor unsafe, a
-    picture outside the root, and duplicate ids.
+    Columns that are not read are named in a note. Raises CalibError for a missing file, missing or
+    misspelt columns, a row that is neither safe nor unsafe, a picture outside the root, twins in
+    different splits, and duplicate ids.
     """
     if config.file is None:
         raise CalibError(
@@ -61,7 +81,7 @@ def load(config: PairsData) -> Benchmark:
         )
     path = Path(config.file).expanduser()
     if path.is_dir():
-        entries, root = _read_folder(path, config.query), path
+        entries, root, notes = _read_folder(path, config.query), path, []
     else:
         root = Path(config.root).expanduser() if config.root else path.parent
         if not root.is_dir():
@@ -69,14 +89,47 @@ def load(config: PairsData) -> Benchmark:
                 "not-found",
                 f"data.root={config.root} is not a folder. Give the folder of the pictures.",
             )
-        entries = _read_table(path, read_table(path), config.query)
+        rows = read_table(path)
+        entries = _read_table(path, rows, config.query)
+        notes = _unread(path, rows)
     examples = _examples(entries, root, config)
     unpaired = len(examples) - 2 * len(pairs(examples))
     single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
-    notes = [f"{path.name}: {len(examples)} queries" + single * bool(unpaired)]
+    notes.insert(0, f"{path.name}: {len(examples)} queries" + single * bool(unpaired))
     _check_clusters(examples)
+    _check_splits(examples)
     stated = {f"pairs/{entry.id}" for entry in entries if cell_text(entry.row, "split")}
     return Benchmark(examples, notes, frozenset(stated))
+
+
+def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
+    """A note on the columns that are not read; raises CalibError for those that the user must have
+    meant to be read."""
+    known = ("query", "safety", *OPTIONAL, *TWIN_COLUMNS)
+    unread = unread_columns(rows, known, OTHER_NAMES, str(path))
+    for column in unread:
+        if reason := NOT_READ.get(column.lower()):
+            raise CalibError(
+                "unsupported",
+                f"{path}: column '{column}' cannot be read: {reason}. Remove the column.",
+            )
+    names = ", ".join(f"'{column}'" for column in unread)
+    return [f"{path.name}: columns that are not read: {names}"] if unread else []
+
+
+def _check_splits(examples: Sequence[Example]) -> None:
+    splits: dict[str, str] = {}
+    for example in examples:
+        if example.pair is None:
+            continue
+        known = splits.setdefault(example.pair, example.split)
+        if known != example.split:
+            raise CalibError(
+                "mismatch",
+                f"The twins of pair '{example.pair.removeprefix('pairs/')}' are in the splits "
+                f"{known} and {example.split}. Write the same in all rows of a pair, in column "
+                "'split'.",
+            )
 
 
 def _check_clusters(examples: Sequence[Example]) -> None:
@@ -132,7 +185,7 @@ def _twins(path: Path, number: int, row: TableRow, query: str | None) -> list[_E
 
 
 def _query(where: str, row: TableRow, column: str, default: str | None) -> str:
-    query = cell_text(row, column) or (default or "").strip()
+    query = cell_prompt(row, column) or (default or "").strip()
     if not query:
         raise CalibError(
             "missing-value",
@@ -200,7 +253,7 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
                 pair=f"pairs/{entry.pair}" if entry.pair else None,
                 concept=cell_text(entry.row, "cluster") or None,
                 metadata={"request": request} if request else {},
-                system=config.system,
+                system=cell_prompt(entry.row, "system") or config.system,
             )
         )
     return examples

@@ -1,6 +1,7 @@
 """Read third-party tables (CSV, TSV, JSON lines, JSON, parquet) and check their columns."""
 
 import csv
+import difflib
 import io
 import json
 import math
@@ -86,6 +87,33 @@ def check_columns(
                 f"{where}, row {number} has no '{missing[0]}', which row 1 has. Add it, or remove "
                 "the row.",
             )
+
+
+def unread_columns(
+    rows: Sequence[Mapping[str, Any]],
+    known: Sequence[str],
+    other_names: Mapping[str, str],
+    where: str,
+) -> list[str]:
+    """The columns of a table that are not among the ``known`` ones, which are never read.
+
+    Raises CalibError (unknown-name) for a column that is probably a known one under another name:
+    in other letters (Image), misspelt, or one of ``other_names``, if the known one is missing.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    unread = [column for column in columns if column not in known]
+    for column in unread:
+        written = column.strip().lower().replace(" ", "_").replace("-", "_")
+        close = difflib.get_close_matches(written, known, n=1, cutoff=0.8)
+        meant = other_names.get(written) or next(iter(close), None)
+        if meant in known and meant not in columns:
+            raise CalibError(
+                "unknown-name",
+                f"{where}: column '{column}' would not be read. Rename it to '{meant}' if it is "
+                f"that, or else to a name that is less like it. Columns that are read: "
+                f"{', '.join(known)}.",
+            )
+    return unread
 
 
 def cell_text(row: Mapping[str, Any], column: str) -> str:

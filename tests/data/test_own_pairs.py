@@ -245,3 +245,53 @@ def test_missing_files_and_settings_are_refused(tmp_path):
     refused(tmp_path, "too-few", tmp_path / "safe", query="What?")
     missing = str(tmp_path / "nowhere")
     refused(written(tmp_path, ROWS), "not-found", f"data.root={missing}", root=missing)
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [
+        ("Image", "image"), ("image_path", "image"), ("img", "image"), ("imge", "image"),
+        ("Pair", "pair"), ("pair_id", "pair"), ("Split", "split"), ("Part", "part"),
+        ("clusters", "cluster"),
+    ],
+)  # fmt: skip
+def test_a_misnamed_optional_column_is_refused_with_the_name(tmp_path, column, meant):
+    rows = [{"safety": "safe", "query": "How do I paint a wall?", column: "x"}]
+    refused(written(tmp_path, rows), "unknown-name", f"'{column}'", f"'{meant}'")
+
+
+def test_a_misnamed_picture_of_one_twin_is_refused(folder):
+    rows = [{"query": "Use this?", "safe_img": "p/spoon.png", "unsafe_image": "p/knife.png"}]
+    refused(written(folder, rows), "unknown-name", "'safe_img'", "'safe_image'")
+
+
+def test_other_columns_are_noted_once(folder):
+    path = written(folder, [{**row, "Notes": "", "annotator": "7"} for row in ROWS])
+    notes = [note for note in load(path).notes if "'Notes', 'annotator'" in note]
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("column", ["history", "image2", "images"])
+def test_columns_that_would_change_the_prompt_are_refused(folder, column):
+    path = written(folder, [{**row, column: "x"} for row in ROWS])
+    refused(path, "unsupported", f"'{column}'")
+
+
+def test_the_column_system_is_the_system_prompt_of_its_row(folder):
+    path = written(folder, [{**row, "system": f"Be {k}." * (k > 0)} for k, row in enumerate(ROWS)])
+    systems = [example.system for example in load(path, system="Be kind.").examples]
+    assert systems == ["Be kind.", "Be 1.", "Be 2.", "Be 3.", "Be 4."]
+
+
+def test_white_space_inside_a_query_is_kept(tmp_path):
+    query = "Explain:\n\ndef f():\n    return  1"
+    path = written(tmp_path, [{"safety": "safe", "query": f" {query}\n"}], "pairs.jsonl")
+    assert load(path).examples[0].query == query
+
+
+def test_twins_in_different_splits_are_refused(tmp_path):
+    rows = [
+        {"pair": "a", "safety": side, "query": side, "split": split}
+        for side, split in (("safe", "train"), ("unsafe", "test"))
+    ]
+    refused(written(tmp_path, rows), "mismatch", "'a'", "train", "test")
