@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from calib.data.mini import behaviour, world
-from calib.data.mini.examples import combination_split
+from calib.data.mini.combinations import combination_split
 from experiments.mini_internvl.scenes import Scene, random_scene
 
 ALIGNMENT_SHARES = {"object": 0.8, "group": 0.2}

@@ -12,7 +12,8 @@ from raising import raises
 from calib.config.choices import PARTS, PERTURBATIONS, SPLITS
 from calib.data.example import Example, pairs
 from calib.data.mini import draw, world
-from calib.data.mini.examples import DATASETS, combination_split, load
+from calib.data.mini.combinations import combination_split
+from calib.data.mini.examples import DATASETS, load
 from experiments.mini_internvl import curriculum
 from experiments.mini_internvl.scenes import Scene
 

@@ -1,13 +1,8 @@
-"""The mini world's examples, split by held-out combinations.
+"""The mini world's examples.
 
-A combination is an example without its jitter: twin x colour x query x place in the image-centric
-part, request x wording x pictured object in the text-centric part, and so on. The split of a
-combination is fixed. mini-internvl was trained on queries of the train split only, and both twins
-of a pair are in the same split. Concepts are the eight twins of objects (shared by pictures, typed
-words and questions about danger) and the sixteen pairs of requests; utility questions, about
-colours, places and numbers, have none. Two limitations: the vision tower was trained to classify
-pictures of all objects, colours and places, and plain rendered text has so few distinct pictures
-(shifts by a few pixels) that the training included those of the test split.
+Both twins of a pair are in the same split; calib.data.mini.combinations draws the splits. Concepts
+are the eight twins of objects (shared by pictures, typed words and questions about danger) and the
+sixteen pairs of requests; utility questions, about colours, places and numbers, have none.
 """
 
 import hashlib
@@ -15,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from calib.config.choices import PERTURBATIONS, Split
+from calib.config.choices import PERTURBATIONS
 from calib.data.example import Example, Picture, words_of
+from calib.data.mini.combinations import combination_of, combination_split, split_examples
 from calib.data.mini.draw import draw_group, draw_object, draw_text
 from calib.data.mini.world import (
     COLOUR_ANSWER,
@@ -46,13 +42,9 @@ from calib.data.mini.world import (
     WRONG_ANSWERS,
     WRONG_QUESTION,
 )
-from calib.data.split_levels import split_by_level
-from calib.data.splits import limit_examples, split_of
+from calib.data.splits import limit_examples
 from calib.util.errors import CalibError, did_you_mean
 
-TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.15
-HELD_OUT_SHARES = 0.3, 0.2
-"""Shares of the concepts, or of the queries, of each part in the train and validation splits."""
 DATASETS = ("image_centric", "text_centric", "dual_use", "utility", "knowledge")
 TYPED_INSTANCES = 24
 """Number of renderings of each word in each variant."""
@@ -78,11 +70,6 @@ RELATED = {
     "crash": "poisons",
 }
 """The hazard category whose objects are related to a verb."""
-
-
-def combination_split(dataset: str, *parts: object) -> Split:
-    """The split of a combination, for training data and examples alike."""
-    return split_of("/".join([dataset, *map(str, parts)]), TRAIN_SHARE, VALIDATION_SHARE)
 
 
 def load(
@@ -120,38 +107,7 @@ def load(
                 f"{did_you_mean(dataset, builders)} Choose from {', '.join(builders)}.",
             )
         examples += builders[dataset](system_prompt(system), seed)
-    return limit_examples(_split(examples, split_by, split_seed), limit, _combination)
-
-
-def _combination(example: Example) -> str:
-    """The twins of a request with the same wording and picture; elsewhere the pair."""
-    if example.dataset == "text_centric":
-        return example.id.rpartition("/")[0]
-    return example.pair or example.id
-
-
-def _split(examples: list[Example], by: str | None, seed: int) -> list[Example]:
-    queries = [example for example in examples if example.safety is not None]
-    if by == "pair":
-        drawn = {e.id: _redrawn_split(e, seed) for e in queries} if seed else {}
-        return [replace(e, split=drawn.get(e.id, e.split)) for e in examples]
-    drawn = {e.id: e.split for e in split_by_level(queries, by, seed, *HELD_OUT_SHARES)}
-    return [
-        replace(example, split=split)
-        for example in examples
-        if (split := drawn.get(example.id, example.split)) == example.split
-        or "train" not in (split, example.split)
-    ]
-
-
-def _redrawn_split(example: Example, seed: int) -> Split:
-    """Train as it is, because mini-internvl was trained on it; the rest is drawn again."""
-    if example.split == "train":
-        return "train"
-    share = VALIDATION_SHARE / (1 - TRAIN_SHARE)
-    return (
-        "validation" if split_of(f"{seed}/{_combination(example)}", share, 0) == "train" else "test"
-    )
+    return limit_examples(split_examples(examples, split_by, split_seed), limit, combination_of)
 
 
 def system_prompt(system: str | None) -> str | None:
