@@ -11,6 +11,7 @@ def main(config: JudgeRunConfig) -> None:
     """Judge a run, write a sheet for human labels, or compare a judge with human labels."""
     from pathlib import Path
 
+    from calib.report.method_table import write_method_table
     from calib.report.terminal import show_run
     from calib.report.terminal_tables import confusion_text
     from calib.runs.annotation_sheet import write_sheet
@@ -47,7 +48,7 @@ def main(config: JudgeRunConfig) -> None:
             header = f"Checkpoint {run.checkpoint}, judge {rejudged.judge}, run {run.folder}"
             print(terminal_safe(header))
             command.print_notes(notes)
-            print(show_run(rejudged, files))
+            print(show_run(rejudged, files | write_method_table(rejudged)))
 
 
 if __name__ == "__main__":

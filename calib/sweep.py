@@ -17,6 +17,7 @@ def main(config: SweepConfig) -> None:
     command.import_libraries()
 
     from calib.config.prompts import NoneMethod
+    from calib.report.method_table import write_method_table
     from calib.report.page.write import write_report
     from calib.report.terminal import show_run
     from calib.runs.manifest import claim_folder, examples_identity, provenance
@@ -48,7 +49,7 @@ def main(config: SweepConfig) -> None:
             if store.finished:
                 print(f"Resuming: {len(store.finished):,} rows are saved already.")
             run = sweep.run(manifest, lambda note: command.print_notes([note]))
-        files = run.write()
+        files = run.write() | write_method_table(run)
         if config.report:
             with waiting("writing the report"):
                 try:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.report.ranking import MethodVerdict
+from calib.report.ranking import MethodVerdict, rank_methods
+from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.util.files import csv_safe, write_atomically
 
@@ -19,6 +20,23 @@ COLUMNS = (
     "p_holm", "n", "clusters", "settings_searched", "settings_tested", "best_of_k_by_chance",
     "supervision", "prompt_only", "reference", "mapping",
 )  # fmt: skip
+
+
+def compares_methods(run: Run) -> bool:
+    """Whether a run has several methods, apart from the prompt-only reference."""
+    return sum(not method.reference for method in run.methods) > 1
+
+
+def write_method_table(run: Run) -> dict[str, Path]:
+    """Write methods.csv of a run of several methods; its path, by what it contains.
+
+    The report links to the files that exist, so that it is written after this table.
+    """
+    if not compares_methods(run):
+        return {}
+    path = run.folder / METHODS_FILE
+    write_methods(path, rank_methods(run))
+    return {"methods": path}
 
 
 def write_methods(path: Path, ranked: Sequence[MethodVerdict]) -> None:

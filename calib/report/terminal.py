@@ -1,4 +1,4 @@
-"""The end of a run: its figure is drawn, and its tables and summary are written and shown."""
+"""The end of a run: its figure is drawn, and its tables and summary are shown."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,9 +7,8 @@ from calib.data.splits import PAIRED_QUERIES
 from calib.report.comparison import comparison
 from calib.report.figures import methods, trade_off
 from calib.report.figures.io import NotDrawn, save
-from calib.report.method_table import METHODS_FILE, write_methods
+from calib.report.method_table import compares_methods
 from calib.report.part_rates import rates_by_part, terminal_table
-from calib.report.ranking import rank_methods
 from calib.report.summary import summary
 from calib.report.terminal_tables import breakdown, dual_use_table
 from calib.runs.run import Run
@@ -18,21 +17,18 @@ from calib.runs.run import Run
 def show_run(run: Run, files: Mapping[str, Path]) -> str:
     """Draw the figure of a run into its folder and return the text for the terminal.
 
-    One method has the figure trade_off and a summary; several have the figure methods, the table
-    methods.csv and a comparison. ``files`` are the paths written so far, by what they contain; the
-    text lists them and those written here.
+    One method has the figure trade_off and a summary; several have the figure methods and a
+    comparison. ``files`` are the paths written so far, by what they contain; the text lists them
+    and the figure.
     """
     files = dict(files)
-    single = sum(not method.reference for method in run.methods) < 2
+    single = not compares_methods(run)
     name, draw = ("trade_off", trade_off.draw) if single else ("methods", methods.draw)
     missing = []
     try:
         files["figure"] = save(draw([run], 2), run.folder / name)[0]
     except NotDrawn as error:
         missing = [f"No figure: {error}", ""]
-    if not single:
-        files["methods"] = run.folder / METHODS_FILE
-        write_methods(files["methods"], rank_methods(run))
     text = summary(run, files) if single else comparison(run, files)
     return "\n".join([*missing, *_tables(run), text])
 
@@ -51,7 +47,7 @@ def _tables(run: Run) -> list[str]:
         return [dual_use_table(run.results, points)]
     tables = [terminal_table(rates_by_part(run), run.mapping)]
     if run.data == "mini":
-        several = sum(not method.reference for method in run.methods) > 1
+        several = compares_methods(run)
         # The summary of one method lists the parts of the mini world, apart from dual use.
         if not several and not any(result.dataset == "dual_use" for result in run.results):
             tables = []

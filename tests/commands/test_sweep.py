@@ -330,10 +330,10 @@ def test_invalid_input_is_a_coded_message_and_exit_code_2(tmp_path, arguments, c
 def test_a_folder_of_another_run_is_refused(finished):
     out, _ = finished
     before = (out / "rows.jsonl").read_bytes()
-    done = command("sweep", *SMALL, "method.positions=response", f"out={out}")
+    done = command("sweep", *SMALL, "method.positions=last_prompt", f"out={out}")
     assert done.code == 2
     assert "[different-run]" in done.stderr
-    assert 'method.positions: "last_prompt" → "response"' in done.stderr
+    assert 'method.positions: "response" → "last_prompt"' in done.stderr
     assert (out / "rows.jsonl").read_bytes() == before
 
 

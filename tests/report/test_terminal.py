@@ -7,6 +7,7 @@ import pytest
 from calib.config.choose import ChooseConfig
 from calib.report import terminal
 from calib.report.figures.io import NotDrawn
+from calib.report.method_table import write_method_table
 from calib.report.terminal import show_run
 from calib.runs.operating_points import operating_point_records, select_operating_points
 from calib.runs.run import Run
@@ -74,7 +75,8 @@ def test_one_method_has_the_figure_trade_off_and_a_summary(tmp_path, drawn) -> N
 
 
 def test_several_methods_are_compared(tmp_path, drawn) -> None:
-    text = show_run(run(tmp_path, ["reminder", "caution"]), {})
+    compared = run(tmp_path, ["reminder", "caution"])
+    text = show_run(compared, write_method_table(compared))
     assert drawn[0][0] == "methods"
     table = (tmp_path / "methods.csv").read_text().splitlines()
     assert len(table) == 3 and "methods.csv" in text
@@ -82,7 +84,9 @@ def test_several_methods_are_compared(tmp_path, drawn) -> None:
 
 
 def test_reference_does_not_count_as_a_method(tmp_path, drawn) -> None:
-    text = show_run(run(tmp_path, ["surgical", "caution"], reference="caution"), {})
+    referred = run(tmp_path, ["surgical", "caution"], reference="caution")
+    assert write_method_table(referred) == {}
+    text = show_run(referred, {})
     assert drawn[0][0] == "trade_off" and "surgical (strength 1), chosen on validation" in text
 
 

@@ -75,8 +75,9 @@ def test_a_served_run_answers_with_its_recorded_responses(run, name):
     assert (served.layer, served.strength) == (point["layer"], point["strength"])
     recorded = {row["row"]: row for row in map(json.loads, (run / "rows.jsonl").open())}
     labels = [json.loads(line) for line in (run / "labels.jsonl").open()]
-    benchmark = [*load(["image_centric", "text_centric"], 8), *load(["utility", "knowledge"], 4)]
-    examples = {example.id: example for example in benchmark}
+    whole = Run.load(run)
+    loaded = [*whole.reload_benchmark(), *whole.reload_utility()]
+    examples = {example.id: example for example in loaded}
     rows = [
         (examples[label["example"]], label["layer"], label["strength"], recorded[label["row"]])
         for label in labels
@@ -341,7 +342,7 @@ def test_settings_that_cannot_be_served_are_refused(overrides, code, values):
 @pytest.mark.parametrize(
     ("overrides", "value"),
     [
-        (["method=reminder", "method.strengths=[3]"], "method=reminder"),
+        (["method=reminder", "method.strengths=[99]"], "method=reminder"),
         (["model=vllm", "model.model=x", "method=reminder"], "endpoint"),
     ],
 )
