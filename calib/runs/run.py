@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,13 @@ from calib.config.sweep import GenerationConfig
 from calib.config.typed import typed_config
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example
+from calib.data.examples_file import (
+    EXAMPLES_FILE,
+    read_examples,
+    require_unchanged,
+    restore_pictures,
+    write_examples,
+)
 from calib.directions.direction import Direction, read_direction
 from calib.directions.parts import PartSeparation
 from calib.directions.projections import Projections
@@ -27,7 +33,6 @@ from calib.runs.operating_points import (
 from calib.runs.row_store import ROWS_FILE, Record, read_rows
 from calib.runs.run_files import (
     CONFIG_FILE,
-    EXAMPLES_FILE,
     EXTRACTED,
     LABELS_FILE,
     RESULTS_FILE,
@@ -38,10 +43,9 @@ from calib.runs.run_files import (
     read_all_parts,
     read_all_projections,
     read_directions,
-    read_examples,
     read_labels,
     require_complete,
-    write_examples,
+    required_file,
     write_labels,
 )
 from calib.scoring.judged import Judged
@@ -80,7 +84,7 @@ class Run:
         """The finished run in ``folder``. Raises CalibError when it holds none."""
         run = cls(home_expanded(folder))
         if not run.is_extraction:
-            run._path(RESULTS_FILE)
+            required_file(run.folder, RESULTS_FILE)
         return run
 
     @classmethod
@@ -121,17 +125,6 @@ class Run:
         write_atomically(files["operating points"], points + "\n")
         return files
 
-    def _path(self, name: str) -> Path:
-        path = self.folder / name
-        if not path.is_file():
-            raise CalibError(
-                "unfinished-run",
-                f"'{self.folder}' has no {name}: it is not a finished run of calib.sweep. Give the "
-                "folder that the command prints at its end. A run that was interrupted resumes "
-                "when its command is given again.",
-            )
-        return path
-
     @property
     def is_extraction(self) -> bool:
         """Whether calib.extract made the run: it has directions, but no results."""
@@ -152,7 +145,7 @@ class Run:
     @cached_property
     def settings_text(self) -> str:
         """Content of config.yaml."""
-        return self._path(CONFIG_FILE).read_bytes().decode(errors="replace")
+        return required_file(self.folder, CONFIG_FILE).read_bytes().decode(errors="replace")
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -196,7 +189,7 @@ class Run:
 
     @cached_property
     def _tables(self) -> list[RunResults]:
-        return [] if self.is_extraction else read_results(self._path(RESULTS_FILE))
+        return [] if self.is_extraction else read_results(required_file(self.folder, RESULTS_FILE))
 
     @cached_property
     def results(self) -> list[Result]:
@@ -232,7 +225,7 @@ class Run:
         """The records of operating_points.json, one per method; none of an extraction."""
         if self.is_extraction:
             return []
-        return read_operating_points(self._path(OPERATING_POINTS_FILE))
+        return read_operating_points(required_file(self.folder, OPERATING_POINTS_FILE))
 
     def operating_point(self, method: str) -> dict[str, Any] | None:
         """The operating point of one method."""
@@ -256,7 +249,7 @@ class Run:
 
     @cached_property
     def _examples(self) -> tuple[dict[str, Example], set[str]]:
-        return read_examples(self._path(EXAMPLES_FILE))
+        return read_examples(required_file(self.folder, EXAMPLES_FILE))
 
     @cached_property
     def examples(self) -> dict[str, Example]:
@@ -271,11 +264,11 @@ class Run:
     @cached_property
     def responses(self) -> dict[str, Record]:
         """The records of rows.jsonl by row id."""
-        return read_rows(self._path(ROWS_FILE))
+        return read_rows(required_file(self.folder, ROWS_FILE))
 
     @cached_property
     def _labels(self) -> tuple[list[LabelledRow], str]:
-        rows, judge = read_labels(self._path(LABELS_FILE))
+        rows, judge = read_labels(required_file(self.folder, LABELS_FILE))
         require_complete(self.folder, rows, self.examples, self.responses)
         return rows, judge
 
@@ -318,24 +311,12 @@ class Run:
             raise CalibError(
                 error.code, f"{why}, and the run's benchmark cannot be loaded: {error}"
             ) from error
-        for name, example in self.examples.items():
-            unchanged = name in loaded and loaded[name].query == example.query
-            if example.safety is not None and not unchanged:
-                raise CalibError(
-                    "mismatch",
-                    f"{why}, and the run's benchmark has changed: example '{name}' is missing or "
-                    "has another query. Restore the data of the run.",
-                )
+        require_unchanged(self.examples, loaded, why)
         return self.with_pictures_of(loaded.values())
 
     def with_pictures_of(self, loaded: Iterable[Example]) -> "Run":
         """A copy whose examples have the pictures of the ``loaded`` examples with the same id."""
-        pictures = {example.id: example.picture for example in loaded}
-        examples = {
-            name: replace(example, picture=pictures[name]) if name in pictures else example
-            for name, example in self.examples.items()
-        }
-        return self.replace(examples=examples)
+        return self.replace(examples=restore_pictures(self.examples, loaded))
 
     @cached_property
     def test_rows(self) -> list[tuple[LabelledRow, Judged]]:

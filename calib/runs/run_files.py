@@ -1,4 +1,4 @@
-"""The files of a finished run: settings, tables, examples and directions, read and written.
+"""The files of a finished run: settings, labels and directions, read and written.
 
 Every number of a run can be computed again from them, also by another judge and where the benchmark
 itself is unavailable.
@@ -8,20 +8,20 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from calib.config.choices import SPLITS, Safety
 from calib.config.method import SettingKey
 from calib.config.sweep import SweepConfig
 from calib.config.typed import current_names
 from calib.data.example import Example
+from calib.data.examples_file import EXAMPLES_FILE
 from calib.data.splits import SAFETY_DATASETS
 from calib.directions.direction import Direction, read_direction
 from calib.directions.part_table import parts_path, read_parts
@@ -36,7 +36,6 @@ from calib.util.files import read_lines, write_atomically
 
 CONFIG_FILE = "config.yaml"
 RESULTS_FILE = "results.csv"
-EXAMPLES_FILE = "examples.jsonl"
 LABELS_FILE = "labels.jsonl"
 EXTRACTED = "direction.safetensors"
 """File of calib.extract: the direction at the selected layers, with their measured effects."""
@@ -60,6 +59,19 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
         )  # fmt: skip
         names.append("/".join(folder.parts[-length:]))
     return names
+
+
+def required_file(folder: Path, name: str) -> Path:
+    """The path of a file that every finished sweep has. Raises CalibError when it is missing."""
+    path = folder / name
+    if not path.is_file():
+        raise CalibError(
+            "unfinished-run",
+            f"'{folder}' has no {name}: it is not a finished run of calib.sweep. Give the folder "
+            "that the command prints at its end. A run that was interrupted resumes when its "
+            "command is given again.",
+        )
+    return path
 
 
 def settings_text(config: SweepConfig) -> str:
@@ -92,76 +104,6 @@ def parse_settings(text: str, path: Path) -> dict[str, Any]:
             "the sweep's command again.",
         )
     return current_names({str(key): value for key, value in settings.items()})
-
-
-_FIELDS = {
-    **dict.fromkeys(("id", "dataset", "variant", "category", "split", "query"), str),
-    **dict.fromkeys(("system", "safety", "pair", "answer"), str | None),
-}
-"""Fields of an example that examples.jsonl holds, with their types."""
-_ADDED_FIELDS = ("query_group", "concept")
-"""Fields that files of earlier versions lack; without them, clusters are pairs."""
-
-
-def check_distinct(examples: Sequence[Example]) -> None:
-    """Raise CalibError when two examples have the same id: rows are recorded by it."""
-    known: dict[str, Example] = {}
-    for example in examples:
-        other = known.setdefault(example.id, example)
-        if other is not example:
-            raise CalibError(
-                "duplicate",
-                f"two examples have the id '{example.id}': one of {other.dataset}, one of "
-                f"{example.dataset}. Rename one of them in the data, or omit its part.",
-            )
-
-
-def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """Write one line of JSON per distinct example; "picture" is whether it has a picture."""
-    distinct = {example.id: example for example in examples}
-    lines = [
-        json.dumps(
-            {name: getattr(example, name) for name in (*_FIELDS, *_ADDED_FIELDS)}
-            | {"facts": dict(example.metadata), "picture": example.picture is not None},
-            ensure_ascii=False,
-        )
-        for example in distinct.values()
-    ]
-    text = "".join(line + "\n" for line in lines)
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))
-
-
-def read_examples(path: Path) -> tuple[dict[str, Example], set[str]]:
-    """The examples by id, without their pictures, and the ids of those that were shown with one.
-
-    Raises CalibError when the file is damaged.
-    """
-    examples, pictured = {}, set()
-    for line in read_lines(path, _FIELDS | {"facts": dict, "picture": bool}):
-        if line["safety"] not in (None, *get_args(Safety)) or line["split"] not in SPLITS:
-            raise CalibError(
-                "invalid-content",
-                f"{path}: example '{line['id']}' has the split '{line['split']}' and the safety "
-                f"'{line['safety']}', which do not exist. Run the sweep's command again.",
-            )
-        metadata = {str(key): str(value) for key, value in line["facts"].items()}
-        values = {name: line[name] for name in _FIELDS}
-        values |= {name: _text_or_none(line, name, path) for name in _ADDED_FIELDS}
-        examples[line["id"]] = Example(**values, metadata=metadata)
-        if line["picture"]:
-            pictured.add(line["id"])
-    return examples, pictured
-
-
-def _text_or_none(line: Mapping[str, Any], name: str, path: Path) -> str | None:
-    value = line.get(name)
-    if not isinstance(value, str | None):
-        raise CalibError(
-            "invalid-content",
-            f"{path}: example '{line['id']}' has {value!r} for {name}, which must be text. Run the "
-            "sweep's command again.",
-        )
-    return value
 
 
 def read_directions(folder: Path, is_extraction: bool) -> dict[str, Direction]:

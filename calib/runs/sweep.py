@@ -14,6 +14,7 @@ from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import Calibration, Prompting
 from calib.config.sweep import ExtractConfig, SweepConfig
 from calib.data.example import Benchmark, Example
+from calib.data.examples_file import check_distinct
 from calib.data.splits import select_for_sra
 from calib.directions.direction import Direction
 from calib.engine.engine import Engine
@@ -48,7 +49,7 @@ from calib.runs.planning import PlannedRow, Planner
 from calib.runs.preflight import methods_of, reference_of, remote_response_notes
 from calib.runs.row_store import RowStore
 from calib.runs.run import Run
-from calib.runs.run_files import DIRECTIONS, LabelledRow, check_distinct, settings_text
+from calib.runs.run_files import DIRECTIONS, LabelledRow, settings_text
 from calib.scoring.judged import Judged
 from calib.scoring.results import rounded
 from calib.scoring.score import in_order, score

@@ -10,6 +10,7 @@ from calib.config.data import MiniData, UtilityConfig
 from calib.config.method import Steer
 from calib.config.model import ModelConfig
 from calib.config.sweep import GenerationConfig
+from calib.data.examples_file import EXAMPLES_FILE, write_examples
 from calib.data.mini.examples import load
 from calib.interventions.intervention import BASELINE, Setting
 from calib.judges.judge import Verdict
@@ -24,10 +25,8 @@ from calib.runs.planning import PlannedRow
 from calib.runs.row_store import ROWS_FILE, RowStore
 from calib.runs.run_files import (
     CONFIG_FILE,
-    EXAMPLES_FILE,
     LABELS_FILE,
     RESULTS_FILE,
-    write_examples,
     write_labels,
 )
 from calib.scoring.results import write_results

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from calib.data.examples_file import EXAMPLES_FILE
 from calib.models.load import MINI
 from calib.report.alarms import alarms
 from calib.report.method_table import METHODS_FILE
@@ -15,7 +16,7 @@ from calib.runs.manifest import RUN_FILE
 from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.row_store import ROWS_FILE
 from calib.runs.run import Run
-from calib.runs.run_files import CONFIG_FILE, EXAMPLES_FILE, LABELS_FILE, RESULTS_FILE
+from calib.runs.run_files import CONFIG_FILE, LABELS_FILE, RESULTS_FILE
 
 FILES = {
     RESULTS_FILE: "every metric with n and its 95% interval",

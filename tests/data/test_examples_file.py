@@ -7,8 +7,8 @@ import pytest
 from raising import raises
 
 from calib.data.example import Example
+from calib.data.examples_file import check_distinct, read_examples, write_examples
 from calib.data.mini.examples import load
-from calib.runs.run_files import check_distinct, read_examples, write_examples
 
 EXAMPLE = Example("a", "text_centric", "none", "tools", "test", "How?", safety="safe", pair="p",
                   metadata={"request": "fold a map"}, system="Be kind.")  # fmt: skip
