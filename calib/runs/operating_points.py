@@ -44,8 +44,9 @@ class Selection:
     settings: int
     """Number of settings on validation."""
     counts: Mapping[str, int]
-    """How many of them each condition excluded, and how many others are "undecided": the questions
-    cannot tell whether they keep the utility."""
+    """How many of them each condition excluded, and of the others: how many are "undecided" (the
+    questions cannot tell whether they keep the utility), and how many have "lost_sra_u" (SRA_u
+    fell, but not measurably)."""
     change: ValidationChange
     """The change that the operating point made on validation."""
 
@@ -102,7 +103,7 @@ def select_operating_point(
 
 
 def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> list[str]:
-    """How many settings each condition excluded, and where the questions cannot tell.
+    """How many settings each condition excluded, and where questions or queries cannot tell.
 
     ``selected`` holds the selections of a run by method.
     """
@@ -130,6 +131,11 @@ def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> li
         if needed:
             note += f"; even if no answer changes, {needed} independent questions are needed"
         notes.append(note)
+    if lost := _counted(selected, "lost_sra_u"):
+        notes.append(
+            f"choose.min_sra_u: {lost} lowered SRA_u on validation, but not measurably "
+            f"({_clusters(selected)} of unsafe queries), and were not excluded for it"
+        )
     return notes
 
 
@@ -144,6 +150,13 @@ def variant_notes(
             number = f"{selection.choice.point.strength:g}"
             notes.append(f"{name}: strength {number} is {variants[number]}")
     return notes
+
+
+def _clusters(selected: Mapping[str, Selection]) -> str:
+    """The number of clusters behind the changes of SRA_u, as "5 clusters"."""
+    changes = (selection.change.sra_u for selection in selected.values())
+    count = max((change.clusters or change.n for change in changes if change), default=0)
+    return f"{count} cluster{'s' * (count != 1)}"
 
 
 def _counted(selected: Mapping[str, Selection], outcome: str) -> str:

@@ -9,7 +9,8 @@ A setting is compared with the uncalibrated model response by response, and excl
 
 Intervals are those of paired_difference_of_rates, over clusters, at the level choose.confidence. A
 setting whose interval of utility reaches from below -tolerance to above it is *undecided*: it may
-be chosen, but the questions cannot tell whether it keeps the utility.
+be chosen, but the questions cannot tell whether it keeps the utility. One whose SRA_u is lower, but
+not measurably, may be chosen too.
 """
 
 import math
@@ -30,7 +31,7 @@ from calib.scoring.tradeoff import Point, description_of
 from calib.util.errors import CalibError
 
 FEW_CHANGED = 10
-"""With fewer changed clusters, a bootstrap of them is too narrow."""
+"""With fewer changed clusters of many, a bootstrap of them is too narrow."""
 Condition = Literal["utility_tolerance", "min_sra_u"]
 """The setting of choose that excludes a setting of a method."""
 
@@ -135,13 +136,25 @@ class Conditions:
         change, lost = self.change(point).utility, -self.rule.utility_tolerance
         return change is not None and not (change.high < lost or change.low >= lost)
 
+    def lost_sra_u(self, point: Point) -> bool:
+        """Whether SRA_u fell at ``point``, with a change that the queries cannot tell from none."""
+        change = self.change(point).sra_u
+        if self.rule.min_sra_u != "baseline" or change is None:
+            return False
+        return change.value < 0 <= change.high
+
     def count(self, points: Iterable[Point]) -> Counter[str]:
-        """Number of settings that each condition excludes, and of others that are "undecided"."""
+        """Number of settings that each condition excludes, and of others that are "undecided" or
+        have "lost_sra_u"."""
         counts: Counter[str] = Counter()
         for point in points:
-            condition = self.excluding(point)
-            if condition or self.undecided(point):
-                counts[condition or "undecided"] += 1
+            if condition := self.excluding(point):
+                counts[condition] += 1
+                continue
+            if self.undecided(point):
+                counts["undecided"] += 1
+            if self.lost_sra_u(point):
+                counts["lost_sra_u"] += 1
         return counts
 
 
@@ -160,11 +173,13 @@ def paired_difference_of_rates(
 ) -> Interval:
     """mean(a) - mean(b), right or wrong on the same examples, valid where few or none changed.
 
-    If every example is its own cluster, or fewer than FEW_CHANGED clusters changed, it is the score
-    interval of Tango (1998, Statistics in Medicine 17, 891-908, section 3). Examples of a cluster
-    then count together: n is the number of clusters, and the changes of a cluster add up to a
-    fraction of one. Unlike a bootstrap it has a width if nothing changed: z^2 / (n + z^2) to each
-    side. With more changed clusters it is paired_difference. Errors as there.
+    If every example is its own cluster, fewer than FEW_CHANGED of many clusters changed, or none of
+    few, it is the score interval of Tango (1998, Statistics in Medicine 17, 891-908, section 3).
+    Examples of a cluster then count together: n is the number of clusters, and the changes of a
+    cluster add up to a fraction of one. Unlike a bootstrap it has a width if nothing changed:
+    z^2 / (n + z^2) to each side. Otherwise it is paired_difference, whose interval for few clusters
+    comes from the spread between them: with 5 clusters, Tango's excludes 0 only for a change of
+    about 0.75. Errors as there.
     """
     difference = paired_difference(a, b, clusters, level=level)
     if difference.n == 0:
@@ -173,7 +188,9 @@ def paired_difference_of_rates(
     for after, before, cluster in zip(a, b, clusters, strict=True):
         changes[cluster] += int(after) - int(before)
     changed = [change for change in changes.values() if change]
-    if len(changed) >= FEW_CHANGED and len(changes) < difference.n:
+    few_clusters = len(changes) < FEW_CHANGED and not math.isnan(difference.low)
+    enough = len(changed) >= FEW_CHANGED or (few_clusters and changed)
+    if enough and len(changes) < difference.n:
         return difference
     share = len(changes) / difference.n
     gained = share * sum(change for change in changed if change > 0)

@@ -133,6 +133,10 @@ def test_notes_say_what_was_excluded_and_where_the_questions_cannot_tell():
     assert "choose.utility_tolerance" in utility and "1 of 3" in utility
     assert "choose.min_sra_u" in sra_u and "1 of 3" in sra_u
     assert "1 of 3" in undecided and "381" in undecided
+    (lost,) = selection_notes(
+        {"steer": select([*BASE, *rows("steer", 2, 1.0, 19)], "steer")}, rule
+    )[1:]
+    assert "choose.min_sra_u" in lost and "1 of 1" in lost and "40 clusters" in lost
     several = selected | {"other": select([*BASE, *rows("other", 1, 1.0, 30, right=20)], "other")}
     assert "2 of 4 settings (steer 1, other 1)" in selection_notes(several, rule)[0]
     assert selection_notes({BASELINE: select(BASE, BASELINE)}, rule) == []

@@ -111,6 +111,21 @@ def test_a_setting_that_measurably_lowers_sra_u_is_excluded():
     assert run(refused=30, start=5) == (None, True)
 
 
+def test_a_loss_in_all_of_few_clusters_is_measurable():
+    """200 queries about 5 concepts, as the mini world has on validation."""
+    concepts = [k // 40 for k in range(200)]
+
+    def lost(*counts):
+        after = [k % 40 >= counts[k // 40] for k in range(200)]
+        return paired_difference_of_rates(after, [True] * 200, concepts)
+
+    assert lost(4, 6, 7, 8, 10).high < 0
+    assert lost(0, 0, 0, 0, 35).high > 0, "one concept says nothing about others"
+    assert lost(0, 0, 0, 0, 0).low < -0.4, "no change of five concepts proves little"
+    one_concept = paired_difference_of_rates([False] * 40, [True] * 40, [0] * 40)
+    assert one_concept.high > -1
+
+
 def test_a_given_rate_is_a_floor_of_sra_u():
     assert run(refused=23, min_sra_u=0.55) == (None, True)
     assert run(refused=23, min_sra_u=0.6) == ("min_sra_u", True)
@@ -139,6 +154,14 @@ def test_outcomes_are_counted():
     assert conditions(rows).count(points) == {
         "utility_tolerance": 1, "min_sra_u": 1, "undecided": 1,
     }  # fmt: skip
+
+
+def test_a_fall_of_sra_u_that_is_not_measurable_is_counted():
+    rows = [*queries(UNCALIBRATED, 30), *questions(UNCALIBRATED, 0),
+            *queries(STEERED, 29), *questions(STEERED, 0)]  # fmt: skip
+    points = [point_of(rows)]
+    assert conditions(rows).count(points) == {"undecided": 1, "lost_sra_u": 1}
+    assert conditions(rows, min_sra_u=None).count(points) == {"undecided": 1}
 
 
 def test_a_setting_whose_questions_were_not_judged_is_named():
