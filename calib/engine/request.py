@@ -89,6 +89,9 @@ class Response:
     model."""
     kl_base: float | None = None
     """KL(unedited || edited) of the first response token in nats; None if not measured."""
+    prompt_end: str = ""
+    """The last characters of the prompt, special tokens included, if the response reached
+    max_new_tokens: they show whether the template opened a thought."""
 
 
 @dataclass

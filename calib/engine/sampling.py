@@ -11,6 +11,8 @@ from calib.models.load import VLM
 
 LENGTH_PROCESSORS = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
 """Substrings of the names of logits processors that count a row's tokens, including padding."""
+PROMPT_END = 8
+"""Number of tokens in ``Response.prompt_end``."""
 
 
 class Sampler:
@@ -145,7 +147,14 @@ class Stopping:
         """The response of a row that has ended."""
         assert row.finish is not None
         tokens = tuple(token for token in row.tokens if token >= 0)
-        return Response(self._text(tokens), tokens, row.finish, row.kl, kl_base=row.kl_base)
+        end = self._prompt_end(row) if row.finish == "length" else ""
+        return Response(
+            self._text(tokens), tokens, row.finish, row.kl, kl_base=row.kl_base, prompt_end=end
+        )
+
+    def _prompt_end(self, row: DecodingRow) -> str:
+        tokens = row.prompt.tokens[-PROMPT_END:].tolist()
+        return self.vlm.processor.tokenizer.decode(tokens, skip_special_tokens=False)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return self.vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()

@@ -15,6 +15,7 @@ from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import Record, RowStore
 from calib.scoring.judged import is_safe_response
+from calib.scoring.thoughts import with_opened_thought
 from calib.util.errors import CalibError
 from calib.util.progress import Step, row_bar
 
@@ -194,7 +195,7 @@ def _record(row: PlannedRow, response: Response) -> Record:
             for edit in row.edits
         ],
         "strength": setting.strength,
-        "response": response.text,
+        "response": with_opened_thought(response.text, response.prompt_end),
         "tokens": len(response.tokens),
         "finish": response.finish,
         "kl": None if response.kl is None else round(response.kl, 6) + 0.0,

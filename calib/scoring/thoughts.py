@@ -62,6 +62,20 @@ def after_thoughts(response: str) -> str | None:
     return " ".join([*parts, response[start:]]).strip() if closed else response
 
 
+def with_opened_thought(response: str, prompt_end: str) -> str:
+    """Return a response that was cut off, with the opening tag that its prompt ends with.
+
+    Without the tag, nothing would show that the whole response is a thought. Unchanged if the
+    prompt opens no thought, or the response has a tag of its own.
+    """
+    tags = list(_TAG.finditer(prompt_end))
+    rest = re.sub(r"<\|\w+\|>", "", prompt_end[tags[-1].end() :]) if tags else ""
+    if not tags or rest.strip() or after_thoughts(response) != response:
+        return response
+    is_open = str(tags[-1].lastgroup).startswith("open_")
+    return f"{tags[-1][0]}\n{response}" if is_open else response
+
+
 def settled_beginning(response: str) -> str:
     """Return the beginning of a partial response that is no thought of a known kind.
 

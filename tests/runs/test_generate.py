@@ -12,11 +12,13 @@ from calib.data.mini.examples import load
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.engine.request import Decoding
+from calib.engine.request import Decoding, Request
 from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
+from calib.models.prompts import read_prompt
 from calib.runs.generate import generate
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
+from calib.scoring.thoughts import after_thoughts
 
 
 def edited(layer, strength, drawn, positions="all", site="residual"):
@@ -49,6 +51,32 @@ def settings(drawn):
 @pytest.fixture(scope="module")
 def engine(vlm):
     return Engine(vlm, Decoding(max_new_tokens=8, batch_rows=10))
+
+
+@pytest.mark.parametrize("tag", ["<think>", ""])
+def test_a_cut_response_to_a_template_that_opens_a_thought_is_a_thought(
+    vlm, examples, tmp_path, tag
+):
+    class OpensThoughts(Engine):
+        def answer(self, *args):
+            responses = super().answer(*args)
+            return [replace(each, prompt_end=each.prompt_end + tag) for each in responses]
+
+    engine = OpensThoughts(vlm, Decoding(max_new_tokens=1, batch_rows=10))
+    rows = Planner(engine).rows(examples[:1], [BASELINE])
+    with RowStore.open(tmp_path / "rows.jsonl") as store:
+        generate(Planner(engine), rows, store)
+        record = store.finished[rows[0].id]
+    assert record["finish"] == "length"
+    assert (after_thoughts(record["response"]) is None) == bool(tag)
+
+
+def test_responses_of_full_length_have_the_end_of_their_prompt(vlm, engine, examples):
+    requests = [Request(example) for example in examples]
+    for example, response in zip(examples, engine.answer(requests), strict=True):
+        end = read_prompt(vlm, example).tokens[-8:].tolist()
+        expected = vlm.processor.tokenizer.decode(end, skip_special_tokens=False)
+        assert response.prompt_end == (expected if response.finish == "length" else "")
 
 
 def test_settings_of_one_example_are_adjacent(engine, examples, settings):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calib.scoring.thoughts import after_thoughts, settled_beginning
+from calib.scoring.thoughts import after_thoughts, settled_beginning, with_opened_thought
 
 FAMILIES = [
     ("<think>", "</think>"),
@@ -35,6 +35,16 @@ def test_the_tags_of_a_family(opening, closing):
         "It", "is", "red.",
     ]  # fmt: skip
     assert after_thoughts(f"{opening}{closing}") == ""
+
+
+@pytest.mark.parametrize("opening, closing", FAMILIES)
+def test_a_cut_thought_that_the_prompt_opened(opening, closing):
+    prompt = f"<|assistant|>\n{opening}\n"
+    assert after_thoughts(with_opened_thought("I cannot", prompt)) is None
+    for response in (f"Hm.{closing}It is", f"Hm.{closing}It is {opening}"):
+        assert with_opened_thought(response, prompt) == response
+    for other in ("<|assistant|>\n", f"{opening}\n\n{closing}\n\n", f"Use {opening} tags."):
+        assert with_opened_thought("It is", other) == "It is"
 
 
 def test_special_tokens_that_were_removed():
