@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calib.scoring.intervals import LEVEL, RESAMPLES, expanded_tail, resampled_means
+from calib.scoring.intervals import (
+    FEWEST_RESAMPLED,
+    LEVEL,
+    RESAMPLES,
+    expanded_tail,
+    resampled_means,
+)
 
 _EQUAL = 1e-9
 """Changes that differ by less are equal: the difference is rounding, not a response."""
@@ -40,22 +46,23 @@ def rank_by_change(
     ``changes`` has one value per example for each method, after minus before; ``clusters`` and
     ``groups`` as in intervals.bootstrap_mean. Equal methods share the better rank; in a resample
     they take up all their places, so that methods with the same responses have intervals from the
-    first of these places to the last. With fewer than two clusters, all intervals are from 1 to the
-    number of methods. Raises CalibError if lengths differ or a change is not finite.
+    first of these places to the last. With fewer than FEWEST_RESAMPLED clusters, whose resamples
+    hardly differ, all intervals are from 1 to the number of methods. Raises CalibError if lengths
+    differ or a change is not finite.
     """
     count = len(changes)
     if not count:
         return {}
     observed = np.array([_mean(change, groups) for change in changes.values()])
     better, _ = _places(observed[:, None])
-    if len(set(clusters)) < 2:
-        return {name: Rank(int(better[k, 0]), 1, count) for k, name in enumerate(changes)}
     drawn = np.stack(
         [
             resampled_means(change, clusters, groups, seed=seed, resamples=resamples)
             for change in changes.values()
         ]
     )  # [methods, resamples]
+    if len(set(clusters)) < FEWEST_RESAMPLED:
+        return {name: Rank(int(better[k, 0]), 1, count) for k, name in enumerate(changes)}
     # All methods have the same examples, so that a group is missing for all of them or for none.
     best, worst = _places(drawn[:, ~np.isnan(drawn[0])])
     tail = expanded_tail(len(set(clusters)), level)

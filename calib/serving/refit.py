@@ -1,11 +1,11 @@
 """Fit a run's method again from the files in the run's folder, which is never written to."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -101,8 +101,10 @@ def build_without_examples(vlm: VLM, config: MethodConfig) -> Method:
 def refit_from_run(vlm: VLM, config: MethodConfig, run: Run) -> Method:
     """The method as the run fitted it.
 
-    Raises CalibError when it was fitted to a benchmark that cannot be loaded any more.
+    Raises CalibError when it was fitted to a benchmark that cannot be loaded any more, or by an
+    earlier version of calib in another way.
     """
+    require_same_fit(run.method_settings.get(config.name, {}))
     config = with_run_direction(config, run.folder)
     if not needs_examples(config):
         return build_without_examples(vlm, config)
@@ -130,6 +132,25 @@ def refit_from_run(vlm: VLM, config: MethodConfig, run: Run) -> Method:
             baseline = BaselineAnswers(Planner(Engine(vlm, decoding)), record, judging)
             fitting = ServedFitting(vlm, examples, utility, baseline, copy)
             return _build(fitting, config, _fresh_answers(vlm, generation.max_new_tokens))
+
+
+_NEWER = {"adaptive": "harm_offset", "nullspace": "benign"}
+"""Methods whose fit has changed, and a setting that their runs have since then."""
+
+
+def require_same_fit(settings: Mapping[str, Any]) -> None:
+    """Raise CalibError if the ``settings`` of a run's method are from before its fit changed."""
+    name = str(settings.get("file") or settings.get("name"))
+    if name in _NEWER and _NEWER[name] not in settings:
+        raise CalibError(
+            "mismatch",
+            f"method={name} was run with an earlier version of calib, which fitted it in another "
+            "way, so that the rates of the run are not those of the method as it is now. Run the "
+            "sweep again with another out=FOLDER.",
+        )
+    for part in settings.values():
+        if isinstance(part, Mapping):
+            require_same_fit(part)
 
 
 def _build(fitting: ServedFitting, config: MethodConfig, answers: FreshAnswers) -> Method:

@@ -20,11 +20,11 @@ def test_equal_methods_share_their_places():
 
 
 def test_resamples_by_hand():
-    """a is better on one of three clusters and b on another.
+    """a is better on one of eight clusters and b on another.
 
-    Resamples that lack either of them are 8 of 27 each, so every rank is within 95%.
+    Resamples that lack either of them are (7/8)^8 = 34% each, so every rank is within 95%.
     """
-    ranks = rank_by_change({"a": [3, 0, 0], "b": [0, 2, 0]}, "xyz")
+    ranks = rank_by_change({"a": [3, 0] + [0] * 6, "b": [0, 2] + [0] * 6}, range(8))
     assert ranks == {"a": Rank(1, 1, 2), "b": Rank(2, 1, 2)}
 
 
@@ -56,11 +56,14 @@ def test_coverage_of_the_true_rank():
     assert covered >= 185
 
 
-def test_one_cluster_leaves_every_rank_possible():
-    assert rank_by_change({"a": [1, 1], "b": [0, 0]}, "xx") == {
+@pytest.mark.parametrize("clusters", ["xx", "xy", range(7)])
+def test_few_clusters_leave_every_rank_possible(clusters):
+    """Resamples of clusters that agree are all alike, however few the clusters are."""
+    n = len(clusters)
+    assert rank_by_change({"a": [1] * n, "b": [0] * n}, clusters) == {
         "a": Rank(1, 1, 2), "b": Rank(2, 1, 2),
     }  # fmt: skip
-    assert rank_by_change({}, "xx") == {}
+    assert rank_by_change({}, clusters) == {}
 
 
 @pytest.mark.parametrize("changes", [{"a": [1, 0, 1]}, {"a": [1, 0], "b": [1]}])
