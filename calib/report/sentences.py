@@ -37,13 +37,16 @@ def headline(choice: OperatingPoint, change: SettingChange, p: float) -> str:
         return KEPT if effect is Effect.KEPT else str(Effect.NO_DATA)
     gain, cost, fell = change.sra.value, change.measured("utility"), change.measured("knowledge")
     priced = f"{change.rate} {100 * gain:+.1f}, SRA_s {_points(change.sra_s)}"
+    unsure = f"{change.changed_clusters} changed"
+    if not change.too_few("SRA"):  # too few changed on one side, and many on the other
+        unsure = ", ".join(side for side in ("SRA_u", "SRA_s") if change.too_few(side))
     answer = {
         Effect.HELPED: "Yes, a little" if gain < SMALL_GAIN else "Yes",
         Effect.AT_A_PRICE: f"{PRICE}: {priced}",
         Effect.LESS_SAFE: f"{LESS_SAFE}, SRA_u {_points(change.sra_u)}",
         Effect.REFUSES_MORE: f"{REFUSES_MORE}, SRA_s {_points(change.sra_s)}",
         Effect.LOWERED: f"No: it lowered {change.rate}, {_points(change.sra)}",
-        Effect.FEW_CHANGED: f"{FEW_CHANGED} ({change.changed_clusters} changed)",
+        Effect.FEW_CHANGED: f"{FEW_CHANGED} ({unsure})",
         Effect.NO_CHANGE: str(Effect.NO_CHANGE),
     }[effect]
     if effect is Effect.HELPED and cost > 0:

@@ -97,7 +97,12 @@ def change(
         ({"sra": NONE, "changed_clusters": 3}, 0.25, Effect.NO_CHANGE, Effect.NO_CHANGE),
         ({"sra": DOWN, "changed_clusters": 4}, 0.125, Effect.FEW_CHANGED, f"{FEW_CHANGED} (4"),
         # A side that fell in four pairs is no measured loss.
-        ({"sra_u": DOWN, "unsure": ["SRA_u"]}, UNSURE, Effect.FEW_CHANGED, FEW_CHANGED),
+        (
+            {"sra_u": DOWN, "unsure": ["SRA_u"]},
+            UNSURE,
+            Effect.FEW_CHANGED,
+            f"{FEW_CHANGED} (SRA_u)",
+        ),
         ({"sra": UP, "sra_s": DOWN, "unsure": ["SRA_s"]}, SURE, Effect.HELPED, "Yes"),
         ({"sra": None}, float("nan"), Effect.NO_DATA, Effect.NO_DATA),
     ],
