@@ -138,7 +138,7 @@ def editing(vlm: VLM, tokens: torch.Tensor, edits: Sequence[Any]) -> Iterator[No
                 mask = position_mask(vlm, tokens, edit.positions)[:, None]
             else:
                 assert hidden.shape[1] == 1
-                mask = torch.tensor(edit.positions in ("all", "response"))
+                mask = torch.tensor(edit.positions in ("all", "response", "after_instruction"))
             hidden = torch.where(mask, apply_operator(hidden, edit.operator), hidden)
         return hidden
 
