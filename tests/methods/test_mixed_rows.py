@@ -62,8 +62,9 @@ def mixed(world, examples):
 @pytest.mark.parametrize("name", EDITING)
 def test_each_row_equals_a_single_row(world, examples, mixed, name):
     # A new Fitting has an empty cache: activations for rules are then read one prompt at a time.
+    shared = world.fitting
     fitting = Fitting(
-        world.vlm, world.examples, [], world.fitting.baseline_answers, world.fitting.folder
+        world.vlm, world.examples, shared.utility, shared.baseline_answers, shared.folder
     )
     changed = 0
     for k, setting in enumerate(low_and_high(fitting, name)):
