@@ -162,6 +162,8 @@ class Steer(Directed):
 
 def _check_gate(config: "Steer | Scans") -> None:
     layers("method.gate_layers", config.gate_layers, LAYER_BANDS)
+    if config.threshold is not None:
+        finite("method.threshold", [config.threshold])
     one_of("method.gate_side", config.gate_side, GATE_SIDES)
     one_of("method.gate_criterion", config.gate_criterion, GATE_CRITERIA)
     if isinstance(config, Steer):

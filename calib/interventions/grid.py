@@ -50,7 +50,7 @@ class LayerGrid:
         cls,
         band: Sequence[int],
         all_layers_at_once: bool = False,
-        first_layers: Sequence[int] | str | None = None,
+        first_layers: int | Sequence[int] | str | None = None,
     ) -> "LayerGrid":
         """One layer at a time, or all of the band at once, from each of ``first_layers`` on.
 
@@ -60,7 +60,8 @@ class LayerGrid:
             return cls(tuple(band), tuple(band), False)
         if first_layers is None:
             return cls(tuple(band), (None,), True)
-        first = list(band) if isinstance(first_layers, str) else sorted(set(first_layers))
+        given = [first_layers] if isinstance(first_layers, int) else first_layers
+        first = list(band) if isinstance(given, str) else sorted(set(given))
         for layer in first:
             if layer not in band:
                 raise CalibError(

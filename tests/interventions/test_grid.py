@@ -71,3 +71,9 @@ def test_several_layers_are_edited_from_each_first_layer_on():
     assert some.layers == (1, 4) and some.edited(1) == (1, 2, 4)
     with raises("invalid-value", "method.first_layers", "layer 3", "1, 2, 4"):
         LayerGrid.of([1, 2, 4], all_layers_at_once=True, first_layers=[3])
+
+
+def test_a_single_first_layer_may_be_a_number():
+    grid = LayerGrid.of([2, 3, 4], all_layers_at_once=True, first_layers=3)
+    assert grid == LayerGrid.of([2, 3, 4], all_layers_at_once=True, first_layers=[3])
+    assert grid.edited(3) == (3, 4)
