@@ -9,8 +9,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from calib.models.load import VLM
 
+PROCESSOR_ERRORS = (ValueError, TemplateError, NotImplementedError)
+"""Raised by processors and their chat templates for examples they do not support."""
 Message = dict[str, Any]
 Process = Callable[[VLM, list[list[Message]]], dict[str, Any]]
 """Processes conversations, as calib.models.prompts does for the model's prompts."""
@@ -43,17 +47,24 @@ def instruction_end(
 
 
 def _tail(vlm: VLM, conversation: Sequence[Message], process: Process) -> str | None:
-    """The text that the template puts after the query; None if it cannot be told."""
+    """The text that the template puts after the query; None if it cannot be told.
+
+    PaliGemma's processor takes a conversation without an image only beside others with one.
+    """
     # Templates treat conversations of one structure alike.
     structure = tuple(
         (message["role"], tuple(part["type"] for part in message["content"]))
         for message in conversation
     )
     if structure not in vlm.template_tails:
-        first, second = (
-            _text(vlm, process(vlm, [_with_query(conversation, text)])["input_ids"][0].tolist())
-            for text in _STAND_INS
-        )
+        try:
+            first, second = (
+                _text(vlm, process(vlm, [_with_query(conversation, text)])["input_ids"][0].tolist())
+                for text in _STAND_INS
+            )
+        except PROCESSOR_ERRORS:
+            vlm.template_tails[structure] = None
+            return None
         tail = os.path.commonprefix([first[::-1], second[::-1]])[::-1]
         found = first.removesuffix(tail).endswith(_STAND_INS[0]) and second.removesuffix(
             tail

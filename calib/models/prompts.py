@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from PIL import Image
 
 from calib.data.example import Example
 from calib.models.image_features import ProcessorOutput, image_features
-from calib.models.instruction import instruction_end
+from calib.models.instruction import PROCESSOR_ERRORS, instruction_end
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
 PROMPTS_PER_CALL = 16
 """Prompts processed at once. Pixels are large; they are freed once their features are computed."""
-_PROCESSOR_ERRORS = (ValueError, TemplateError, NotImplementedError)
-"""Raised by processors and their chat templates for examples they do not support."""
 GRIDS = ("image_grid_thw",)
 """Image inputs that position ids are computed from, needed also when features replace pixels."""
 
@@ -204,7 +201,7 @@ def _process_each(
         image_counts = [len(_images(messages)) for messages in conversations]
         try:
             split = _split(_process(vlm, conversations), image_counts)
-        except _PROCESSOR_ERRORS:  # some processors need equally many images in each conversation
+        except PROCESSOR_ERRORS:  # some processors need equally many images in each conversation
             split = None
         if split is not None:
             return split
@@ -212,7 +209,7 @@ def _process_each(
     for example, messages in zip(examples, conversations, strict=True):
         try:
             output = _process(vlm, [messages])
-        except _PROCESSOR_ERRORS as error:
+        except PROCESSOR_ERRORS as error:
             special = _special_tokens(vlm, [messages])
             hint = (
                 f" Its text contains {', '.join(special)}, a special token of this model: "

@@ -59,8 +59,9 @@ def test_an_entry_has_the_value_and_the_meaning_of_its_setting(composed) -> None
 
 
 def test_the_meaning_of_a_long_setting_is_below_it(composed) -> None:
-    lines = settings_text(composed("sweep")).splitlines()
-    at = lines.index("method.strengths=[-6,-4,-2,-1,-0.5,0.5,1,2,4,6]")
+    setting = "method.strengths=[-6,-4,-2,-1,-0.5,0.5,1,2,4,6]"
+    lines = settings_text(composed("sweep", setting)).splitlines()
+    at = lines.index(setting)
     assert lines[at + 1].startswith(" " * 36 + meanings(Steer)["strengths"][:40])
 
 

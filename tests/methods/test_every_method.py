@@ -24,9 +24,10 @@ from calib.runs.run import Run
 OPTIONS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 METHODS = [option for option in OPTIONS if option != "none"]
 TINY = (
-    "data.limit=20", "data.parts=[image_centric]", "utility.limit=6",
+    "data.limit=20", "data.parts=[image_centric]", "data.split_by=pair", "utility.limit=6",
     "generation.max_new_tokens=12", "method@reference=none",
 )  # fmt: skip
+"""Split by pair, because few concepts are left for each split."""
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
