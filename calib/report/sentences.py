@@ -10,7 +10,7 @@ from calib.report.ranking import (
     widest_spread,
     with_chosen_setting,
 )
-from calib.report.verdict import Effect, SettingChange, effect_of, measured_sign, sign
+from calib.report.verdict import LEVEL, Effect, SettingChange, effect_of, measured_sign, sign
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.ranks import Rank
@@ -267,7 +267,16 @@ def power_sentence(ranked: Sequence[MethodVerdict]) -> str:
         return ""
     name, queries = widest
     note = queries.power()
-    return f"Power (p unadjusted, {terminal_safe(name, 40)}): {note[:1].lower()}{note[1:]}"
+    text = f"Power (p unadjusted, {terminal_safe(name, 40)}): {note[:1].lower()}{note[1:]}"
+    tested = sum(not math.isnan(verdict.p) for verdict in ranked)
+    if sum(not verdict.method.reference for verdict in ranked) < 2 or tested < 2:
+        return text
+    # With k changed clusters p is at least 2^(1 - k), which Holm multiplies by the number of tests.
+    needed = math.floor(1 - math.log2(LEVEL / tested)) + 1
+    return (
+        f"{text} Adjusted for {tested} changes, no p is below {LEVEL:g} unless at least {needed} "
+        "clusters change."
+    )
 
 
 def search_sentences(ranked: Sequence[MethodVerdict]) -> list[str]:

@@ -125,6 +125,8 @@ def test_power_is_that_of_the_method_whose_changes_vary_most():
     text = " ".join(shown().split())
     note = text[text.index("Power (p unadjusted, worse)") :]
     assert all(value in note for value in ("40 independent", "17.7 points", "80%", "477 clusters"))
+    # Holm multiplies the smallest p by 3: 3 x 2^(1 - 7) is below 0.05, 3 x 2^(1 - 6) is not.
+    assert "3 changes" in note and "at least 7 clusters" in note
     kept = shown(chosen={"kept": (1, 0.0)})
     assert "Power" not in kept and "0 changes" in " ".join(kept.split())
 
