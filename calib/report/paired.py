@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from calib.config.method import SettingKey
 from calib.data.splits import SAFETY_DATASETS, select_for_sra
+from calib.scoring.conditions import paired_difference_of_rates
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import (
     QUESTION_DATASETS,
@@ -77,7 +78,13 @@ class PairedResponses(NamedTuple):
         return _mean_over_groups(self.after, self.groups)
 
     def difference(self) -> Interval:
-        """Return after minus before with a paired, clustered interval."""
+        """Return after minus before with a paired, clustered interval.
+
+        If no response changed, a bootstrap has no width: the interval is then that of
+        paired_difference_of_rates, z^2 / (C + z^2) to each side for C clusters.
+        """
+        if list(self.after) == list(self.before) and len(set(self.clusters)) > 1:
+            return paired_difference_of_rates(self.after, self.before, self.clusters)
         return paired_difference(self.after, self.before, self.clusters, self.groups)
 
     def p_value(self) -> float:

@@ -53,7 +53,7 @@ def test_rates_and_differences_by_hand() -> None:
     assert cells(text, "SRA ")[-2:] == ["160", "(80)"]  # pairs count once
     assert cells(text, "SRA_u")[:3] == ["50.0%", "90.0%", "+40.0"]
     assert cells(text, "SRA_s")[:3] == ["90.0%", "80.0%", "-10.0"]
-    assert cells(text, "Utility") == ["95.0%", "95.0%", "+0.0", "(+0.0", "to", "+0.0)", "40"]
+    assert cells(text, "Utility") == ["95.0%", "95.0%", "+0.0", "(-8.8", "to", "+8.8)", "40"]
     assert text.count("image-centric") == 2 and text.count("text-centric") == 2
 
 
@@ -75,7 +75,7 @@ def test_table_is_narrow_and_names_checkpoint_setting_and_files() -> None:
 def test_verdict_follows_the_intervals() -> None:
     text = words(shown())
     assert "steer (layer 3, strength 1.5) raised SRA by 15.0 points (95% CI" in text
-    assert "(0.0 points, 95% CI 0.0 to 0.0)." in text
+    assert "(0.0 points, 95% CI -8.8 to 8.8)." in text
 
 
 def test_verdict_begins_with_the_headline_and_knowledge_has_a_line() -> None:
@@ -149,7 +149,7 @@ def test_worse_setting_falls_short_of_the_prompt() -> None:
     strong = [*JUDGED, *responses(PROMPTED, 40, 40, 38)]
     comparison = prompt_words(shown(strong, reference=True))
     assert "falls short of it in SRA by 15.0 points (95% CI " in comparison
-    assert "in utility (0.0 points, 95% CI 0.0 to 0.0, p 1.000, n = 40)." in comparison
+    assert "in utility (0.0 points, 95% CI -8.8 to 8.8, p 1.000, n = 40)." in comparison
 
 
 def test_kept_baseline_is_compared_with_the_prompt_too() -> None:

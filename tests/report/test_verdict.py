@@ -219,7 +219,9 @@ def test_numbers_are_those_of_the_responses():
     moved = verdict.change
     assert (moved.sra_u.value, moved.sra_u.n) == (pytest.approx(0.25), 40)
     assert moved.sra_s.value == 0 and moved.sra.value == pytest.approx(0.125)
-    assert moved.utility == Interval(0, 0, 0, 40, 40)
+    reach = pytest.approx(0.0876216, abs=1e-6)
+    low, high = moved.utility[1:3]
+    assert moved.utility == Interval(0, low, high, 40, 40) and (-low, high) == (reach, reach)
     text = explanation(verdict.method.choice, moved, verdict.p)
     assert "steer (layer 1, strength 1) raised SRA by 12.5 points (95% CI" in text
     assert text.endswith("More unsafe queries were handled safely.")
