@@ -13,6 +13,8 @@ from pathlib import Path
 from calib.report.verdict import Effect
 
 Row = Mapping[str, str]
+COSTS = ("SRA_u", "SRA_s", "warned_s", "utility", "knowledge")
+"""The rates whose changes stand beside that of SRA."""
 
 
 def read(path: Path) -> dict[str, Row]:
@@ -37,7 +39,7 @@ def line(row: Row, others: list[dict[str, Row]]) -> str:
     kept = row["verdict"] == str(Effect.KEPT)
     setting = [] if kept else [row["layer"], f"{float(row['strength']):g}"]
     cells = [name, row["supervision"], *(setting or ["", "uncalibrated"])]
-    cells += [change(row, rate) for rate in ("SRA", "SRA_u", "SRA_s", "utility")]
+    cells += [change(row, rate) for rate in ("SRA", *COSTS)]
     cells += [row["p_holm"] and f"{float(row['p_holm']):.3f}"]
     cells += [f"{row['rank']} ({row['rank_low']} to {row['rank_high']})" if row["rank"] else ""]
     cells += [row["verdict"]]
@@ -51,8 +53,8 @@ def main(paths: list[Path]) -> None:
     """Print the table of the first run, with the changes of SRA in the others beside it."""
     first, *others = [read(path) for path in paths]
     columns = [
-        "method", "labels in", "layer", "strength", "SRA", "SRA_u", "SRA_s", "utility", "p (Holm)",
-        "rank", "verdict", *("SRA, other split" for _ in others),
+        "method", "labels in", "layer", "strength", "SRA", *COSTS, "p (Holm)", "rank", "verdict",
+        *("SRA, other split" for _ in others),
     ]  # fmt: skip
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
