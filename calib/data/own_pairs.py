@@ -96,8 +96,8 @@ def load(config: PairsData) -> Benchmark:
     unpaired = len(examples) - 2 * len(pairs(examples))
     single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
     notes.insert(0, f"{path.name}: {len(examples)} queries" + single * bool(unpaired))
-    _check_clusters(examples)
-    _check_splits(examples)
+    _check_twins(entries, "cluster")
+    _check_twins(entries, "split", may_be_empty=True)
     stated = {f"pairs/{entry.id}" for entry in entries if cell_text(entry.row, "split")}
     return Benchmark(examples, notes, frozenset(stated))
 
@@ -117,33 +117,19 @@ def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
     return [f"{path.name}: columns that are not read: {names}"] if unread else []
 
 
-def _check_splits(examples: Sequence[Example]) -> None:
-    splits: dict[str, str] = {}
-    for example in examples:
-        if example.pair is None:
+def _check_twins(entries: Sequence[_Entry], column: str, may_be_empty: bool = False) -> None:
+    """Raise CalibError for a pair whose rows have different values in ``column``."""
+    values: dict[str, str] = {}
+    for entry in entries:
+        value = cell_text(entry.row, column)
+        if not entry.pair or (may_be_empty and not value):
             continue
-        known = splits.setdefault(example.pair, example.split)
-        if known != example.split:
+        known = values.setdefault(entry.pair, value)
+        if known != value:
             raise CalibError(
                 "mismatch",
-                f"The twins of pair '{example.pair.removeprefix('pairs/')}' are in the splits "
-                f"{known} and {example.split}. Write the same in all rows of a pair, in column "
-                "'split'.",
-            )
-
-
-def _check_clusters(examples: Sequence[Example]) -> None:
-    clusters: dict[str, str | None] = {}
-    for example in examples:
-        if example.pair is None:
-            continue
-        known = clusters.setdefault(example.pair, example.concept)
-        if known != example.concept:
-            raise CalibError(
-                "mismatch",
-                f"The twins of pair '{example.pair.removeprefix('pairs/')}' have the clusters "
-                f"'{known or ''}' and '{example.concept or ''}'. Write the same in all rows of a "
-                "pair, in column 'cluster'.",
+                f"The twins of pair '{entry.pair}' have '{known}' and '{value}' in column "
+                f"'{column}'. Write the same in all rows of a pair.",
             )
 
 
@@ -224,6 +210,7 @@ def _read_folder(folder: Path, query: str | None) -> list[_Entry]:
 
 
 def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[Example]:
+    stated = {e.pair: cell for e in entries if e.pair and (cell := cell_text(e.row, "split"))}
     queries: dict[str, set[str]] = {}
     for entry in entries:
         queries.setdefault(entry.pair, set()).add(entry.query)
@@ -246,7 +233,7 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
                 dataset=_part(entry, same_query),
                 variant=cell_text(entry.row, "variant") or ("photo" if picture else "text_only"),
                 category=cell_text(entry.row, "category") or "none",
-                split=_split(entry, config),
+                split=_split(entry, config, stated.get(entry.pair, "")),
                 query=entry.query,
                 picture=picture,
                 safety=entry.safety,
@@ -271,8 +258,9 @@ def _part(entry: _Entry, same_query: bool) -> str:
     return part or ("image_centric" if same_query else "text_centric")
 
 
-def _split(entry: _Entry, config: PairsData) -> Split:
-    value = cell_text(entry.row, "split")
+def _split(entry: _Entry, config: PairsData, of_twin: str) -> Split:
+    """The split in the row, or else the one that its twin states, or else one drawn by hashing."""
+    value = cell_text(entry.row, "split") or of_twin
     for split in SPLITS:
         if value == split:
             return split

@@ -295,3 +295,12 @@ def test_twins_in_different_splits_are_refused(tmp_path):
         for side, split in (("safe", "train"), ("unsafe", "test"))
     ]
     refused(written(tmp_path, rows), "mismatch", "'a'", "train", "test")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_twin_without_a_split_joins_the_split_of_the_other(tmp_path, split):
+    rows = [
+        {"pair": "a", "safety": "safe", "query": "safe", "split": split},
+        {"pair": "a", "safety": "unsafe", "query": "unsafe", "split": ""},
+    ]
+    assert {example.split for example in load(written(tmp_path, rows)).examples} == {split}
