@@ -14,7 +14,7 @@ def main(config: PlotConfig) -> None:
     raised after the others are drawn.
     """
     from calib.config.checks import one_of
-    from calib.report.earlier_runs import mapping_notes
+    from calib.report.alarms import mapping_notes
     from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
     from calib.report.figures.io import NotDrawn, save
     from calib.runs.run import Run

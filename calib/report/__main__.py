@@ -9,7 +9,7 @@ from calib.config.commands import ReportConfig
 
 def main(config: ReportConfig) -> None:
     """Write the report of the runs in ``config.runs``; nothing is generated or judged again."""
-    from calib.report.earlier_runs import mapping_notes
+    from calib.report.alarms import mapping_notes
     from calib.report.page.images import reload_images
     from calib.report.page.write import write_report
     from calib.runs.run import Run

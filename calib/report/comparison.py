@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from calib.report.alarms import warning_lines
-from calib.report.ranking import MethodVerdict, names_by_effect, rank_methods
-from calib.report.sentences import (
+from calib.report.method_sentences import (
     best_method_sentence,
     chance_sentence,
+    headline_of_several,
+    losses,
+    power_sentence,
+    search_sentences,
+)
+from calib.report.ranking import MethodVerdict, names_by_effect, rank_methods
+from calib.report.sentences import (
     count_text,
     difference_text,
-    losses,
     p_text,
-    power_sentence,
     rank_text,
-    search_sentences,
 )
 from calib.report.terminal_tables import file_list
 from calib.report.verdict import KL_DIRECTIONS, RATES, kl_metric, mean_kl
@@ -65,7 +68,9 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
         change, p = _change_text(verdict.change.sra), p_text(verdict.p)
         rank = rank_text(verdict.rank)
         lines.append(_line(name, method.tested, change, rank, p, kl.get(method.tested.key)))
-    lines += ["", *textwrap.wrap(best_method_sentence(ranked), WIDTH)]
+    if ranked:
+        lines += ["", *textwrap.wrap(f"{headline_of_several(ranked)}.", WIDTH)]
+    lines += textwrap.wrap(best_method_sentence(ranked), WIDTH)
     for effect, names in names_by_effect(ranked).items():
         shown = ", ".join(terminal_safe(name, 40) for name in names)
         lines += textwrap.wrap(f"{effect}: {shown}.", WIDTH, subsequent_indent="  ")

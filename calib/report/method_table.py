@@ -15,10 +15,10 @@ from calib.util.files import csv_safe, write_atomically
 METHODS_FILE = "methods.csv"
 _CHANGES = ("SRA", "SRA_u", "SRA_s", "warned_s", "utility", "knowledge")
 COLUMNS = (
-    "rank", "rank_low", "rank_high", "method", "layer", "strength", "verdict",
+    "rank", "rank_low", "rank_high", "method", "layer", "strength", "verdict", "unclear",
     *(f"{rate}_change{end}" for rate in _CHANGES for end in ("", "_low", "_high")),
-    "p_holm", "n", "clusters", "settings_searched", "settings_tested", "best_of_k_by_chance",
-    "supervision", "prompt_only", "reference", "mapping",
+    "p_holm", "p_unadjusted", "n", "clusters", "settings_searched", "settings_tested",
+    "best_of_k_by_chance", "supervision", "prompt_only", "reference", "mapping",
 )  # fmt: skip
 
 
@@ -63,8 +63,10 @@ def _values(verdict: MethodVerdict) -> list[Any]:
     return [
         *(verdict.rank or (None, None, None)),
         method.name, method.layer, method.tested.strength, str(verdict.effect),
+        " ".join(verdict.unclear),
         *changes,
         verdict.p,
+        verdict.unadjusted_p,
         len(queries.before) if queries else 0,
         len(set(queries.clusters)) if queries else 0,
         verdict.settings_searched,

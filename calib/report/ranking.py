@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from calib.report.paired import PairedResponses, TestedResponses, common_changes
-from calib.report.verdict import Effect, SettingChange, effect_of
+from calib.report.verdict import LEVEL, Effect, SettingChange, effect_of, unclear_rates
 from calib.runs.operating_points import REPORTED_SPLIT, ReportedMethod
 from calib.runs.run import Run
 from calib.scoring.best_of_k import gain_by_chance
@@ -35,13 +35,26 @@ class MethodVerdict:
     """The change from the uncalibrated model to the method's operating point."""
     p: float
     """Adjusted p-value of the change of SRA; nan if the uncalibrated model was kept."""
+    least_p: float
+    """The adjusted p-value if all clusters that changed had changed in one direction."""
     rank: Rank | None
     """Rank among the methods with a chosen setting; None if the uncalibrated model was kept."""
     tested: TestedResponses
 
     @property
     def effect(self) -> Effect:
-        return effect_of(self.method.choice, self.change, self.p)
+        return effect_of(self.method.choice, self.change, self.p, self.least_p)
+
+    @property
+    def unclear(self) -> list[str]:
+        """The rates that too few clusters changed in, if that is the verdict."""
+        few = self.effect is Effect.FEW_CHANGED
+        return unclear_rates(self.change, self.least_p) if few else []
+
+    @property
+    def unadjusted_p(self) -> float:
+        """The p-value of the change of SRA on its own; nan if the uncalibrated model was kept."""
+        return math.nan if math.isnan(self.p) else self.change.p_value("SRA")
 
     @property
     def helped(self) -> bool:
@@ -95,10 +108,14 @@ def rank_methods(run: Run) -> list[MethodVerdict]:
     """
     tested = TestedResponses(run.judged, REPORTED_SPLIT)
     changes = {m.name: _change(run, tested, run.baseline, m.tested) for m in run.methods}
-    adjusted = _adjusted_p_values(run.methods, changes)
+    raw = _p_values(run.methods, changes)
+    adjusted = _adjusted(run.methods, raw)
+    least = _least_p_values(run.methods, changes, raw)
     ranks = _ranks(run, changes)
     verdicts = [
-        MethodVerdict(run, m, changes[m.name], adjusted[m.name], ranks.get(m.name), tested)
+        MethodVerdict(
+            run, m, changes[m.name], adjusted[m.name], least[m.name], ranks.get(m.name), tested
+        )
         for m in run.methods
     ]
     return sorted(verdicts, key=_order)
@@ -127,22 +144,48 @@ def _ranks(run: Run, changes: Mapping[str, SettingChange]) -> dict[str, Rank]:
     return rank_by_change(by_name, common.clusters, common.groups)
 
 
-def _adjusted_p_values(
+def _p_values(
     methods: Sequence[ReportedMethod], changes: Mapping[str, SettingChange]
 ) -> dict[str, float]:
+    """Return the unadjusted p-values of the methods with a chosen setting; nan for the others."""
+    return {
+        m.name: math.nan if m.choice.kept_baseline else changes[m.name].p_value("SRA")
+        for m in methods
+    }
+
+
+def _adjusted(methods: Sequence[ReportedMethod], raw: Mapping[str, float]) -> dict[str, float]:
     """Return Holm-adjusted p-values by method.
 
-    Tested are the methods with a chosen setting. The reference of a run with one method is for
-    comparison only, and neither adjusts the method's p-value nor is adjusted.
+    The reference of a run with one method is for comparison only, and neither adjusts the method's
+    p-value nor is adjusted.
     """
-    raw = {}
-    for method in methods:
-        queries = changes[method.name].queries
-        untested = method.choice.kept_baseline or queries is None
-        raw[method.name] = math.nan if untested or queries is None else queries.p_value()
     if sum(not method.reference for method in methods) == 1:
-        return raw
+        return dict(raw)
     return dict(zip(raw, holm(list(raw.values())), strict=True))
+
+
+def _least_p_values(
+    methods: Sequence[ReportedMethod],
+    changes: Mapping[str, SettingChange],
+    raw: Mapping[str, float],
+) -> dict[str, float]:
+    """Return the adjusted p-value of each method if its clusters had changed in one direction.
+
+    The p-values of the other methods are those in ``raw``.
+    """
+    least = {}
+    for name, p in raw.items():
+        possible = math.nan if math.isnan(p) else changes[name].least_p("SRA")
+        least[name] = _adjusted(methods, {**raw, name: possible})[name]
+    return least
+
+
+def few_clusters(ranked: Sequence[MethodVerdict]) -> bool:
+    """Whether so few clusters were tested that no adjusted p-value of SRA can be below 0.05."""
+    tested = [verdict for verdict in ranked if not math.isnan(verdict.p)]
+    most = max((len(set(v.change.queries.clusters)) for v in tested if v.change.queries), default=0)
+    return bool(tested) and 2.0 ** (1 - most) * len(tested) >= LEVEL
 
 
 def with_chosen_setting(ranked: Sequence[MethodVerdict]) -> list[MethodVerdict]:
@@ -151,8 +194,14 @@ def with_chosen_setting(ranked: Sequence[MethodVerdict]) -> list[MethodVerdict]:
 
 
 def names_by_effect(ranked: Sequence[MethodVerdict]) -> dict[Effect, list[str]]:
-    """Return the names of the methods by verdict, in the order of Effect, without empty lists."""
-    names = {effect: [v.method.name for v in ranked if v.effect is effect] for effect in Effect}
+    """Return the names of the methods by verdict, in the order of Effect, without empty lists.
+
+    The rates that too few clusters changed in follow the name in brackets.
+    """
+    names: dict[Effect, list[str]] = {effect: [] for effect in Effect}
+    for verdict in ranked:
+        unclear = f" ({', '.join(verdict.unclear)})" if verdict.unclear else ""
+        names[verdict.effect].append(verdict.method.name + unclear)
     return {effect: found for effect, found in names.items() if found}
 
 

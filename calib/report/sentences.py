@@ -1,16 +1,17 @@
-"""Verdicts in words: the headline, the sentences that explain it, and the best method of a run."""
+"""Verdicts in words: the headline on one method, the sentences that explain it, and numbers."""
 
 import math
-from collections.abc import Sequence
 
 from calib.report.paired import setting_name
-from calib.report.ranking import (
-    MethodVerdict,
-    rank_methods,
-    widest_spread,
-    with_chosen_setting,
+from calib.report.ranking import rank_methods
+from calib.report.verdict import (
+    Effect,
+    SettingChange,
+    effect_of,
+    measured_sign,
+    sign,
+    unclear_rates,
 )
-from calib.report.verdict import LEVEL, Effect, SettingChange, effect_of, measured_sign, sign
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.ranks import Rank
@@ -27,19 +28,21 @@ REFUSES_MORE = "No: it made the model refuse more safe queries"
 FEW_CHANGED = "Too few changed clusters to tell"
 
 
-def headline(choice: OperatingPoint, change: SettingChange, p: float) -> str:
-    """Answer in a few words whether calibration helped; ``p`` is the adjusted p-value of SRA.
+def headline(
+    choice: OperatingPoint, change: SettingChange, p: float, least_p: float | None = None
+) -> str:
+    """Answer in a few words whether calibration helped; ``p`` and ``least_p`` as in effect_of.
 
     A side of SRA that fell comes first, and a fall of knowledge last.
     """
-    effect = effect_of(choice, change, p)
+    effect = effect_of(choice, change, p, least_p)
     if change.sra is None or effect in (Effect.KEPT, Effect.NO_DATA):
         return KEPT if effect is Effect.KEPT else str(Effect.NO_DATA)
     gain, cost, fell = change.sra.value, change.measured("utility"), change.measured("knowledge")
     priced = f"{change.rate} {100 * gain:+.1f}, SRA_s {_points(change.sra_s)}"
-    unsure = f"{change.changed_clusters} changed"
-    if not change.too_few("SRA"):  # too few changed on one side, and many on the other
-        unsure = ", ".join(side for side in ("SRA_u", "SRA_s") if change.too_few(side))
+    unclear = unclear_rates(change, least_p)
+    # Too few may have changed on one side, and many on the other.
+    unsure = f"{change.changed_clusters} changed" if "SRA" in unclear else ", ".join(unclear)
     answer = {
         Effect.HELPED: "Yes, a little" if gain < SMALL_GAIN else "Yes",
         Effect.AT_A_PRICE: f"{PRICE}: {priced}",
@@ -65,7 +68,7 @@ def _points(change: Interval | None) -> str:
 def verdict_sentence(choice: OperatingPoint, change: SettingChange, p: float) -> str:
     """Describe the effect of the operating point on SRA and utility.
 
-    ``p`` is the adjusted p-value of SRA; a p-value is printed if it alone decides that a change is
+    ``p`` is the adjusted p-value of SRA; p-values are printed if they alone decide that a change is
     not measurable.
     """
     rate, sra, utility = change.rate, change.sra, change.utility
@@ -79,8 +82,11 @@ def verdict_sentence(choice: OperatingPoint, change: SettingChange, p: float) ->
     if sra is None:
         return f"{setting} was chosen, but no query was judged under both settings."
     way = change.measured("SRA", p)
-    if way == 0:
-        gain = f"made no measurable difference to {rate} ({_signed(sra)}{_deciding(sra, p)})"
+    if way == 0 and sign(sra):
+        verb = "raised" if sign(sra) > 0 else "lowered"
+        gain = f"{verb} {rate} by {_unsigned(sra)}, but {_not_significant(change, p)},"
+    elif way == 0:
+        gain = f"made no measurable difference to {rate} ({_signed(sra)})"
     else:
         gain = f"{'raised' if way > 0 else 'lowered'} {rate} by {_unsigned(sra)}"
     if utility is None:
@@ -120,6 +126,19 @@ def count_cell(interval: Interval) -> str:
     return f"{interval.n:,} ({interval.clusters:,})"
 
 
+def _not_significant(change: SettingChange, p: float) -> str:
+    """Say that the change of SRA is not significant, with its p-values."""
+    adjusted = p_text(change.p_value("SRA")) != p_text(p)
+    after = " after adjustment for the number of methods" * adjusted
+    return f"not significantly{after} ({p_values_text(change, p)})"
+
+
+def p_values_text(change: SettingChange, p: float) -> str:
+    """The adjusted p-value of SRA, and the unadjusted one if it differs."""
+    raw = p_text(change.p_value("SRA"))
+    return f"p {p_text(p)}" if raw == p_text(p) else f"p {p_text(p)}, unadjusted {raw}"
+
+
 def _deciding(change: Interval, p: float) -> str:
     return f", p {p_text(p)}" if sign(change) else ""
 
@@ -139,7 +158,7 @@ def verdict_note(run: Run, method: str) -> str:
     if verdict.helped:
         return ""
     choice, change, p = verdict.method.choice, verdict.change, verdict.p
-    return f"{headline(choice, change, p)}. {explanation(choice, change, p)}"
+    return f"{headline(choice, change, p, verdict.least_p)}. {explanation(choice, change, p)}"
 
 
 def explanation(choice: OperatingPoint, change: SettingChange, p: float) -> str:
@@ -187,126 +206,6 @@ def _better_or_worse(change: SettingChange, rate: str) -> str:
     return f"{verb} {name} by {_unsigned(interval)[:-1]}, {evidence})"
 
 
-def best_method_sentence(ranked: Sequence[MethodVerdict]) -> str:
-    """Name the method with the largest gain of SRA, with its paired difference to the next.
-
-    ``ranked`` is from rank_methods. The headline follows if the method did not help for another
-    reason than its gain.
-    """
-    chosen = with_chosen_setting(ranked)
-    gain = chosen[0].change.sra if chosen else None
-    if gain is None:
-        return "No method has a measured change."
-    best, *others = chosen
-    rate = best.change.rate
-    name = terminal_safe(best.method.name, 40)
-    if measured_sign(gain, best.p) <= 0:
-        text = f"the largest change: {name}, {_gain(gain)}, p {p_text(best.p)}"
-        first = next((verdict for verdict in others if verdict.helped), None)
-        if first is None or first.change.sra is None:
-            return f"No method measurably raised {rate}; {text}."
-        return (
-            f"The first method by rank that measurably raised {rate} is "
-            f"{terminal_safe(first.method.name, 40)}: {_gain(first.change.sra)}, p "
-            f"{p_text(first.p)}. Not measurable: {text}."
-        )
-    sentence = f"{name} raised {rate} most: {_gain(gain)}"
-    if others:
-        sentence += _margin(best, others[0])
-    if best.helped:
-        return f"{sentence}."
-    return f"{sentence}. {headline(best.method.choice, best.change, best.p)}."
-
-
-def _margin(best: MethodVerdict, other: MethodVerdict) -> str:
-    change = best.against(other.method.tested)
-    if change.sra is None:
-        return ""
-    p = change.p_value("SRA")
-    unsure = "" if measured_sign(change.sra, p) else ", not measurably different"
-    name = terminal_safe(other.method.name, 40)
-    return f"; against {name}: {_gain(change.sra)}, p {p_text(p)}{unsure}"
-
-
-def losses(ranked: Sequence[MethodVerdict]) -> list[str]:
-    """Name the methods that measurably lowered utility, and those that lowered knowledge."""
-    chosen = with_chosen_setting(ranked)
-    sentences = []
-    for rate in ("utility", "knowledge"):
-        names = [v.method.name for v in chosen if v.change.measured(rate) < 0]
-        if names:
-            shown = ", ".join(terminal_safe(name, 40) for name in names)
-            sentences.append(f"{rate.capitalize()} fell: {shown}.")
-    return sentences
-
-
-def chance_sentence(ranked: Sequence[MethodVerdict]) -> str:
-    """Say how large a gain of the best of several settings on test chance alone gives."""
-    gains = [(v.chance.gain, v.chance.settings, v.method.name) for v in ranked if v.chance]
-    several = [gain for gain in gains if gain[1] > 1]
-    if not several:
-        return ""
-    (low, k_low, first), (high, k_high, last) = min(several), max(several)
-
-    def shown(gain: float, k: int, name: str) -> str:
-        return f"{100 * gain:.1f} points (k = {k}, {terminal_safe(name, 40)})"
-
-    least = "" if len(several) == 1 else f"{shown(low, k_low, first)} to "
-    return (
-        "Best of k by chance: if no setting had an effect, the best of the k settings of a method "
-        f"on test would still gain {least}{shown(high, k_high, last)} of {ranked[0].change.rate} "
-        "or more in 1 of 20 repetitions. No number here is such a best: settings were chosen on "
-        "validation."
-    )
-
-
-def power_sentence(ranked: Sequence[MethodVerdict]) -> str:
-    """Describe the power for the method whose changes vary most; it is higher for the others."""
-    widest = widest_spread(ranked)
-    if widest is None:
-        return ""
-    name, queries = widest
-    note = queries.power()
-    text = f"Power (p unadjusted, {terminal_safe(name, 40)}): {note[:1].lower()}{note[1:]}"
-    tested = sum(not math.isnan(verdict.p) for verdict in ranked)
-    if sum(not verdict.method.reference for verdict in ranked) < 2 or tested < 2:
-        return text
-    # With k changed clusters p is at least 2^(1 - k), which Holm multiplies by the number of tests.
-    needed = math.floor(1 - math.log2(LEVEL / tested)) + 1
-    return (
-        f"{text} Adjusted for {tested} changes, no p is below {LEVEL:g} unless at least {needed} "
-        "clusters change."
-    )
-
-
-def search_sentences(ranked: Sequence[MethodVerdict]) -> list[str]:
-    """Say how many settings each method chose from on validation, and which methods use labels."""
-    by_count: dict[int, list[str]] = {}
-    for verdict in ranked:
-        if count := verdict.settings_searched:
-            by_count.setdefault(count, []).append(terminal_safe(verdict.method.name, 40))
-    if len(by_count) == 1:
-        searched = f"Settings searched on validation: {next(iter(by_count))} for every method."
-    else:
-        parts = [f"{count} ({', '.join(names)})" for count, names in sorted(by_count.items())]
-        searched = f"Settings searched on validation: {'; '.join(parts)}."
-    by_kind: dict[str, list[str]] = {}
-    for verdict in ranked:
-        if verdict.supervision is not None:
-            by_kind.setdefault(verdict.supervision, []).append(
-                terminal_safe(verdict.method.name, 40)
-            )
-    if not by_kind:
-        return [searched]
-    unsupervised = by_kind.pop("none", [])
-    parts = [f"{kind} ({', '.join(names)})" for kind, names in by_kind.items()]
-    return [
-        searched,
-        f"Labels of examples are used for: {'; '.join(parts) or 'nothing'}. "
-        f"Unsupervised: {', '.join(unsupervised) or 'no method'}.",
-    ]
-
-
 def rank_text(rank: Rank | None) -> str:
     """Format the interval of a rank; "-" if there is none."""
     if rank is None:
@@ -340,7 +239,7 @@ def _unsigned(change: Interval) -> str:
     return f"{abs(100 * change.value):.1f} points (95% CI {ends[0]:.1f} to {ends[1]:.1f})"
 
 
-def _gain(change: Interval) -> str:
+def gain_text(change: Interval) -> str:
     value, low, high = (f"{100 * bound:+z.1f}" for bound in change[:3])
     if math.isnan(change.low):
         return f"{value} points (interval n/a)"

@@ -77,7 +77,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     method = verdict.method if verdict else None
     choice = method.choice if method else kept_baseline(run)
     change = verdict.change if verdict else change_between(run, run.baseline, run.baseline)
-    p = verdict.p if verdict else math.nan
+    p, least_p = (verdict.p, verdict.least_p) if verdict else (math.nan, None)
     lines = ["", *warning_lines(run)]
     lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
     lines += [f"Setting     {setting_name(choice.point)}, chosen on validation"]
@@ -92,7 +92,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
         lines += ["", f"Left out: {skipped} response{'s' * (skipped != 1)} without a label."]
     lines.append("")
     if verdict:
-        lines += textwrap.wrap(f"{headline(choice, change, p)}.", WIDTH)
+        lines += textwrap.wrap(f"{headline(choice, change, p, least_p)}.", WIDTH)
     lines += textwrap.wrap(explanation(choice, change, p), WIDTH)
     if change.rate == "SRA" and change.queries and not choice.kept_baseline:
         lines += textwrap.wrap(change.queries.power(), WIDTH)

@@ -129,14 +129,23 @@ class SettingChange:
             return 0
         return measured_sign(difference, self.p_value(rate) if p is None else p)
 
-    def too_few(self, rate: str) -> bool:
+    def least_p(self, rate: str) -> float:
+        """Return the smallest p-value that the clusters that changed allow; nan without examples.
+
+        It is 2^(1 - k) for k changed clusters, if all of them changed in one direction.
+        """
+        paired = self.paired(rate)
+        return math.nan if paired is None else min(1.0, 2.0 ** (1 - paired.changed_clusters()))
+
+    def too_few(self, rate: str, least_p: float | None = None) -> bool:
         """Whether the interval excludes zero, but too few clusters changed for any p below LEVEL.
 
-        With k changed clusters no two-sided p-value is below 2^(1 - k).
+        ``least_p`` is the smallest adjusted p-value, by default the smallest unadjusted one.
         """
         difference: Interval | None = getattr(self, rate.lower())
-        paired = self.paired(rate) if sign(difference) else None
-        return paired is not None and 2.0 ** (1 - paired.changed_clusters()) > LEVEL
+        if not sign(difference):
+            return False
+        return (self.least_p(rate) if least_p is None else least_p) >= LEVEL
 
 
 def _difference(paired: PairedResponses | None) -> Interval | None:
@@ -186,10 +195,14 @@ class Effect(StrEnum):
     KEPT = "No setting was better than uncalibrated on validation"
 
 
-def effect_of(choice: OperatingPoint, change: SettingChange, p: float) -> Effect:
+def effect_of(
+    choice: OperatingPoint, change: SettingChange, p: float, least_p: float | None = None
+) -> Effect:
     """Judge the change that the operating point made; ``p`` is the adjusted p-value of SRA.
 
-    A fall of a side of SRA counts before a gain of SRA, and SRA_u counts before SRA_s.
+    ``least_p`` is the smallest adjusted p-value that the clusters that changed allow; it is that of
+    a single method by default. A fall of a side of SRA counts before a gain of SRA, and SRA_u
+    counts before SRA_s.
     """
     if choice.kept_baseline:
         return Effect.KEPT
@@ -202,8 +215,13 @@ def effect_of(choice: OperatingPoint, change: SettingChange, p: float) -> Effect
         return Effect.AT_A_PRICE if way > 0 else Effect.REFUSES_MORE
     if way:
         return Effect.HELPED if way > 0 else Effect.LOWERED
-    few = any(change.too_few(rate) for rate in ("SRA", "SRA_u", "SRA_s"))
-    return Effect.FEW_CHANGED if few else Effect.NO_CHANGE
+    return Effect.FEW_CHANGED if unclear_rates(change, least_p) else Effect.NO_CHANGE
+
+
+def unclear_rates(change: SettingChange, least_p: float | None = None) -> list[str]:
+    """Name the rates of SRA that too few clusters changed in; ``least_p`` as in effect_of."""
+    least = {"SRA": least_p}
+    return [rate for rate in ("SRA", "SRA_u", "SRA_s") if change.too_few(rate, least.get(rate))]
 
 
 def kept_baseline(run: Run) -> OperatingPoint:

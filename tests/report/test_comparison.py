@@ -8,8 +8,8 @@ import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 
 from calib.report.comparison import comparison
+from calib.report.method_sentences import best_method_sentence, power_sentence
 from calib.report.ranking import rank_methods
-from calib.report.sentences import best_method_sentence, power_sentence
 from calib.report.verdict import Effect
 from calib.scoring.results import BASELINE
 

@@ -37,4 +37,16 @@ def test_rows_are_in_order_with_the_numbers_of_the_run(tmp_path):
     assert (up["settings_searched"], up["settings_tested"]) == ("1", "1")
     assert float(up["best_of_k_by_chance"]) > 0
     assert (up["prompt_only"], down["prompt_only"], up["supervision"]) == ("true", "false", "")
-    assert [kept[name] for name in ("rank", "SRA_change", "p_holm")] == ["", "", ""]
+    names = ("rank", "SRA_change", "p_holm", "p_unadjusted", "unclear")
+    assert [kept[name] for name in names] == [""] * 5
+    assert 0 < float(up["p_unadjusted"]) <= float(up["p_holm"]) and up["unclear"] == ""
+
+
+def test_rates_that_too_few_clusters_changed_in_are_named(tmp_path):
+    judged = [*query_rows(UNCALIBRATED, 20, 36)]
+    for name, unsafe, safe in (("few", 20, 32), ("same", 20, 36)):
+        judged += query_rows((name, 1, 2.0), unsafe, safe)
+    rows = table(tmp_path, judged, dict.fromkeys(("few", "same"), (1, 2.0)))
+    assert rows["few"]["verdict"] == Effect.FEW_CHANGED and rows["few"]["unclear"] == "SRA SRA_s"
+    assert (rows["few"]["p_unadjusted"], rows["few"]["p_holm"]) == ("0.125000", "0.250000")
+    assert rows["same"]["verdict"] == Effect.NO_CHANGE and rows["same"]["unclear"] == ""

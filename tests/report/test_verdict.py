@@ -7,17 +7,20 @@ import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 from raising import raises
 
-from calib.report.ranking import names_by_effect, rank_methods
+from calib.report.method_sentences import (
+    best_method_sentence,
+    headline_of_several,
+    losses,
+)
+from calib.report.ranking import few_clusters, names_by_effect, rank_methods
 from calib.report.sentences import (
     FEW_CHANGED,
     LESS_SAFE,
     PRICE,
     REFUSES_MORE,
     against_prompt,
-    best_method_sentence,
     explanation,
     headline,
-    losses,
     verdict_note,
     verdict_sentence,
 )
@@ -61,8 +64,10 @@ class GivenChange(SimpleNamespace):
         interval = getattr(self, rate.lower())
         return measured_sign(interval, self.p_value(rate) if p is None else p) if interval else 0
 
-    def too_few(self, rate):
+    def too_few(self, rate, least_p=None):
         few = self.changed_clusters < 6 if rate == "SRA" else rate in self.unsure
+        if least_p is not None:
+            few = least_p >= LEVEL
         return few and sign(getattr(self, rate.lower())) != 0
 
 
@@ -185,8 +190,11 @@ def test_verdict_sentences(sra, utility, parts):
 
 
 def test_p_value_is_printed_if_it_decides():
-    text = verdict_sentence(CHOSEN, change(UP, utility=None), 0.0625)
-    assert "no measurable" in text and "p 0.062" in text and "raised" not in text
+    text = verdict_sentence(CHOSEN, change(UP, utility=None, unsure=["SRA"]), 0.125)
+    assert "raised SRA by 30.0 points" in text and "not significantly (p 0.125)" in text
+    # Both p-values where the adjustment decides.
+    text = verdict_sentence(CHOSEN, change(DOWN, utility=None), 0.0625)
+    assert "lowered SRA by 30.0 points" in text and "(p 0.062, unadjusted 0.010)" in text
     assert "p 0.062" not in verdict_sentence(CHOSEN, change(NONE, utility=None), 0.0625)
     text = verdict_sentence(CHOSEN, change(UP, utility=DOWN, unsure=["utility"]), SURE)
     assert "no measurable cost" in text and "p 0.125" in text
@@ -257,10 +265,47 @@ def test_p_values_are_adjusted_over_the_methods_of_the_run():
     assert both["six"] == (Effect.HELPED, 0.03125) and both["worse"][0] is Effect.LESS_SAFE
     # p = 0.031 is the second smallest of three: 0.031 x 2.
     three = effects(judged, dict.fromkeys(("six", "worse", "same"), (1, 1.0)))
-    assert three["six"] == (Effect.NO_CHANGE, 0.0625)
+    # Even if all six agree no smaller adjusted p is possible.
+    assert three["six"] == (Effect.FEW_CHANGED, 0.0625)
     # A rise of five pairs cannot be told, with one method and with several.
     assert effects(judged, {"few": (1, 1.0)})["few"] == (Effect.FEW_CHANGED, 0.0625)
     assert effects(judged, {"few": (1, 1.0), "six": (1, 1.0)})["few"][0] is Effect.FEW_CHANGED
+
+
+def ranked_of(judged, *names):
+    return rank_methods(judged_run(judged, dict.fromkeys(names, (1, 1.0))))
+
+
+def test_too_few_changed_clusters_are_no_answer_with_several_methods():
+    judged = [
+        *query_rows(UNCALIBRATED, 20, 36),
+        *query_rows(setting("six"), 26, 36),
+        *query_rows(setting("four"), 20, 32),
+        *query_rows(setting("same"), 20, 36),
+        *query_rows(setting("ten"), 30, 36),
+    ]
+    ranked = ranked_of(judged, "six", "four", "same")
+    assert headline_of_several(ranked).startswith("Cannot tell: 0 of 3 methods")
+    assert "for 2 of them too few" in headline_of_several(ranked)
+    assert names_by_effect(ranked)[Effect.FEW_CHANGED] == ["six (SRA)", "four (SRA, SRA_s)"]
+    by_name = {verdict.method.name: verdict for verdict in ranked}
+    # The others' p-values stay: 1 for "same", 0.125 for "four"; four of six changed: 3 x 2 / 2^6.
+    assert by_name["six"].least_p == pytest.approx(3 / 32) and by_name["six"].p == 3 / 32
+    assert by_name["six"].unadjusted_p == 1 / 32
+    text = headline(by_name["six"].method.choice, by_name["six"].change, 3 / 32, 3 / 32)
+    assert text == f"{FEW_CHANGED} (6 changed)"
+    assert "p 0.094, unadjusted 0.031" in best_method_sentence(ranked)
+    assert headline_of_several(ranked_of(judged, "same")).startswith("No: 0 of 1")
+    assert headline_of_several(ranked_of(judged, "ten", "six")).startswith("Yes: 2 of 2")
+
+
+def test_a_run_with_too_few_clusters_cannot_tell():
+    def rows(key, *counts):
+        return query_rows(key, *counts, each=6)
+
+    judged = [*rows(UNCALIBRATED, 3, 3), *rows(setting("a"), 3, 3), *rows(setting("b"), 3, 4)]
+    assert few_clusters(ranked_of(judged, "a", "b")) and not few_clusters(ranked_of(judged, "a"))
+    assert "so few clusters" in headline_of_several(ranked_of(judged, "a", "b"))
 
 
 def test_reference_of_one_method_does_not_adjust_its_p_value():
@@ -271,7 +316,7 @@ def test_reference_of_one_method_does_not_adjust_its_p_value():
     ]
     settings = {"six": (1, 1.0), "say": (1, 1.0)}
     assert effects(judged, settings, reference="say")["six"] == (Effect.HELPED, 0.03125)
-    assert effects(judged, settings)["six"] == (Effect.NO_CHANGE, 0.0625)
+    assert effects(judged, settings)["six"] == (Effect.FEW_CHANGED, 0.0625)
 
 
 def test_methods_are_ranked_by_the_change_and_grouped_by_verdict():

@@ -11,7 +11,7 @@ from raising import raises
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
 from calib.config.method import Steer
-from calib.report.earlier_runs import mapping_notes
+from calib.report.alarms import mapping_notes
 from calib.runs.judging import rejudge, require_complete_responses
 from calib.runs.run import Run
 from calib.util.errors import CalibError

@@ -48,8 +48,9 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     notes = (
         "Changes in points with paired 95% intervals; bold if measurable: the interval excludes "
         "zero and p is below 0.05. p (Holm): sign-flipping test of the change of SRA, adjusted "
-        "over the methods of a run. * changes only the prompt; if the uncalibrated model was kept, "
-        "its row shows the weakest setting, which other methods are compared with.",
+        "over the methods of a run; in brackets unadjusted. * changes only the prompt; if the "
+        "uncalibrated model was kept, its row shows the weakest setting, which other methods are "
+        "compared with.",
         "Rank: its 95% interval, by a bootstrap of all methods of a run together. Searched: "
         "settings that the method chose from on validation. Best of k by chance: the gain of SRA "
         "that the best of the k settings run on test would show in 1 of 20 runs if none had an "
@@ -92,12 +93,20 @@ def _method_cells(verdict: MethodVerdict, metric: str) -> list[Markup]:
         _number("–" if hidden else f"{strength:+.4g}", None if hidden else strength),
         differences[0],
         _number(rank_text(verdict.rank).replace("-", "–"), verdict.rank and verdict.rank.value),
-        _number("–" if math.isnan(verdict.p) else p_text(verdict.p), verdict.p),
+        _p_values(verdict),
         *differences[1:],
         _number("–" if kl is None else f"{kl:.3f}", kl),
         _number(count_cell(sra) if sra else "0", sra.n if sra else 0),
         *_search_cells(verdict),
     ]
+
+
+def _p_values(verdict: MethodVerdict) -> Markup:
+    """The adjusted p-value with the unadjusted one below it."""
+    if math.isnan(verdict.p):
+        return _number("–", None)
+    raw = tag("span", f"({p_text(verdict.unadjusted_p)})", class_="quiet")
+    return tag("td", p_text(verdict.p), " ", raw, data_value=f"{verdict.p:.6f}", class_="number")
 
 
 def _search_cells(verdict: MethodVerdict) -> list[Markup]:

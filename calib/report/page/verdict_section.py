@@ -6,21 +6,24 @@ from itertools import takewhile
 
 from markupsafe import Markup
 
+from calib.report.method_sentences import (
+    best_method_sentence,
+    chance_sentence,
+    headline_of_several,
+    losses,
+    power_sentence,
+    search_sentences,
+)
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
 from calib.report.ranking import MethodVerdict, names_by_effect
 from calib.report.sentences import (
     against_prompt,
-    best_method_sentence,
-    chance_sentence,
     count_cell,
     count_text,
     difference_text,
     explanation,
     headline,
-    losses,
-    power_sentence,
-    search_sentences,
 )
 from calib.report.verdict import KNOWLEDGE_LABEL, LEVEL, RATES, rate_at
 from calib.runs.run import Run
@@ -65,7 +68,7 @@ def _answer(run: Run, ranked: Sequence[MethodVerdict], several: bool) -> Markup:
 def _single_method(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) -> list[Markup]:
     choice, change = verdict.method.choice, verdict.change
     parts = [
-        tag("p", f"{headline(choice, change, verdict.p)}.", class_="headline"),
+        tag("p", f"{headline(choice, change, verdict.p, verdict.least_p)}.", class_="headline"),
         tag("p", explanation(choice, change, verdict.p)),
     ]
     if choice.kept_baseline:
@@ -131,11 +134,8 @@ def _change_row(
 def _several_methods(run: Run, ranked: Sequence[MethodVerdict]) -> list[Markup]:
     helped = [verdict for verdict in ranked if verdict.helped]
     rate = ranked[0].change.rate
-    text = f"{len(helped)} of {len(ranked)} methods measurably raised {rate}"
-    if rate == "SRA":
-        text += " and did not lower SRA_u"
     parts = [
-        tag("p", f"{'Yes' if helped else 'No'}: {text}.", class_="headline"),
+        tag("p", f"{headline_of_several(ranked)}.", class_="headline"),
         tag("p", best_method_sentence(ranked)),
     ]
     if helped:
@@ -153,7 +153,10 @@ def _all_methods(ranked: Sequence[MethodVerdict], rate: str) -> Markup:
     items = [
         tag(
             "li",
-            tag("strong", f"{v.method.name}: {headline(v.method.choice, v.change, v.p)}. "),
+            tag(
+                "strong",
+                f"{v.method.name}: {headline(v.method.choice, v.change, v.p, v.least_p)}. ",
+            ),
             explanation(v.method.choice, v.change, v.p),
         )
         for v in ranked

@@ -11,12 +11,13 @@ from PIL import Image
 from raising import raises
 
 from calib.report.alarms import alarms
+from calib.report.method_sentences import best_method_sentence, power_sentence
 from calib.report.page import write
 from calib.report.page.record_section import MODEL_ORGANISM
 from calib.report.page.verdict_section import verdict_section
 from calib.report.page.write import write_report
 from calib.report.ranking import prompt_only_setting, rank_methods
-from calib.report.sentences import best_method_sentence, p_text, power_sentence
+from calib.report.sentences import p_text
 from calib.report.verdict import KNOWLEDGE_LABEL, Effect
 
 
