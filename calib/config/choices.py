@@ -116,5 +116,5 @@ MAPPINGS = ("calib", "paper")
 # Files
 
 EXPORT_FORMATS = ("native", "gguf", "repeng", "easysteer", "lm_eval", "baked")
-IMPORT_FORMATS = ("gguf", "refusal_direction", "svec", "safetensors", "native")
+IMPORT_FORMATS = ("gguf", "refusal_direction", "svec", "safetensors", "pt", "npy", "native")
 FIGURE_FORMATS = ("png", "pdf", "svg")

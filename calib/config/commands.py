@@ -70,9 +70,10 @@ class ImportConfig:
     model: ModelChoice
     format: str
     """Format of the file: gguf (llama.cpp, repeng, EasySteer) | refusal_direction | svec |
-    safetensors | native."""
+    safetensors | pt (torch.save: CAA and others) | npy (also .npz) | native."""
     file: str | None = None
-    """File to import; for refusal_direction its direction.pt, next to direction_metadata.json."""
+    """File to import; for refusal_direction its direction.pt, next to direction_metadata.json; for
+    pt and npy also a folder with one file per layer."""
     hub: str | None = None
     """Repository on the Hugging Face hub, USER/NAME, instead of a file (format=native only)."""
     hub_file: str = "direction.safetensors"
@@ -80,7 +81,8 @@ class ImportConfig:
     revision: str | None = None
     """Commit, tag or branch of that repository."""
     layers: list[int] | None = None
-    """Layer of each row, in order, for a safetensors file that does not name them."""
+    """Layer of each vector, in order, for a file of safetensors, pt or npy that does not name
+    them."""
     shift: int = 0
     """Offset added to the file's layer numbers, if they do not count the outputs of decoder blocks
     from 0."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from calib.directions.direction import Direction
+from calib.interchange.array_files import vector_files
 from calib.interchange.readers import READERS, ImportedVectors
 from calib.interchange.vectors import read_file
 from calib.models.load import VLM
@@ -23,9 +24,9 @@ class ImportedDirection:
 
     direction: Direction
     file: str
-    """Name of the file."""
+    """Name of the file or folder."""
     sha256: str
-    """Digest of the file."""
+    """Digest of the file, or of the folder's files with their names."""
     format: str
     """One of READERS."""
     note: str
@@ -64,8 +65,18 @@ def import_direction(
         read_positions=UNKNOWN,
     )
     shifted = f", shifted by {shift:+d}" if shift else ""
-    digest = hashlib.sha256(read_file(path)).hexdigest()
-    return ImportedDirection(direction, path.name, digest, format_name, imported.note + shifted)
+    note = imported.note + shifted
+    return ImportedDirection(direction, path.name, _digest(path, format_name), format_name, note)
+
+
+def _digest(path: Path, format_name: str) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    if not path.is_dir():
+        return hashlib.sha256(read_file(path)).hexdigest()
+    digest = hashlib.sha256()
+    for file in vector_files(path, format_name):
+        digest.update(file.name.encode() + b"\0" + read_file(file))
+    return digest.hexdigest()
 
 
 def _fitting_vectors(

@@ -4,10 +4,8 @@ A layer is the 0-based decoder block whose output the vector was read from. No r
 a file: pickles are read by torch's restricted loader, and rejected if it cannot read them.
 """
 
-import io
 import json
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from calib.interchange.array_files import read_array_vectors
 from calib.interchange.gguf import read_control_vector
-from calib.interchange.vectors import MAX_BYTES, as_vector, read_file
+from calib.interchange.vectors import as_vector, read_file, read_pickle
 from calib.util.errors import CalibError
 
 METADATA = "direction_metadata.json"
@@ -47,7 +46,7 @@ def read_refusal_direction(path: Path, layers: list[int] | None) -> ImportedVect
     The metadata's layer counts block inputs: the input of block N is the output of block N - 1.
     """
     _refuse_layers(path, layers)
-    vector = as_vector(_unpickle(path), f"'{path}'")
+    vector = as_vector(read_pickle(path), f"'{path}'")
     metadata_path = path.with_name(METADATA)
     metadata = _read_json(metadata_path)
     layer = metadata.get("layer") if isinstance(metadata, dict) else None
@@ -134,11 +133,30 @@ def read_tensors(path: Path, layers: list[int] | None) -> ImportedVectors:
     return ImportedVectors(vectors, f"its rows are layers {layers}, as given")
 
 
+def read_torch(path: Path, layers: list[int] | None) -> ImportedVectors:
+    """Read vectors of torch.save: a tensor, a list, or a table by layer; see read_array_vectors."""
+    metadata = path.with_name(METADATA)
+    if path.name == "direction.pt" and metadata.is_file():
+        raise CalibError(
+            "conflicting-settings",
+            f"'{path}' has {METADATA} next to it, which names its layer as an input of a block. "
+            "Give format=refusal_direction.",
+        )
+    return ImportedVectors(*read_array_vectors(path, layers, "pt"))
+
+
+def read_numpy(path: Path, layers: list[int] | None) -> ImportedVectors:
+    """Read vectors of numpy.save or numpy.savez; see read_array_vectors."""
+    return ImportedVectors(*read_array_vectors(path, layers, "npy"))
+
+
 READERS: dict[str, Callable[[Path, list[int] | None], ImportedVectors]] = {
     "gguf": read_gguf_vectors,
     "refusal_direction": read_refusal_direction,
     "svec": read_svec,
     "safetensors": read_tensors,
+    "pt": read_torch,
+    "npy": read_numpy,
 }
 """Import formats other than "native", and their readers."""
 
@@ -176,30 +194,4 @@ def _parse_vector(value: Any, source: str) -> torch.Tensor:
     except OverflowError as error:
         raise CalibError(
             "invalid-content", f"{source} contains a number that is too large ({error})."
-        ) from error
-
-
-def _unpickle(path: Path) -> Any:
-    data = read_file(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except zipfile.BadZipFile as error:
-        raise CalibError(
-            "unreadable",
-            f"'{path}' is not a file of torch.save ({error}). Files of torch before 1.6 are not "
-            "supported: load the file and save it again with a newer torch.",
-        ) from error
-    if unpacked > MAX_BYTES:
-        raise CalibError(
-            "too-large", f"'{path}' unpacks to {unpacked} bytes, too many for a file of vectors."
-        )
-    try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile pickle can raise any exception
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise CalibError(
-            "unreadable",
-            f"'{path}' cannot be read as plain tensors: {first[0][:200]} Pickled objects are not "
-            "loaded, because they could run code.",
         ) from error

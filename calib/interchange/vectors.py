@@ -1,5 +1,7 @@
 """Read third-party files of vectors with bounds on size, shape and type."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,43 @@ def as_vector(value: Any, source: str) -> torch.Tensor:
             "model's residual stream.",
         )
     return value.detach().to(torch.float32).contiguous()
+
+
+def require_small_archive(data: bytes, path: Path) -> None:
+    """Raise CalibError (too-large) if a zip archive unpacks to more than MAX_BYTES.
+
+    Raises zipfile.BadZipFile if ``data`` is no archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > MAX_BYTES:
+        raise CalibError(
+            "too-large", f"'{path}' unpacks to {unpacked} bytes, too many for a file of vectors."
+        )
+
+
+def read_pickle(path: Path) -> Any:
+    """The content of a file of torch.save, on the CPU, read by torch's restricted loader.
+
+    Raises CalibError if it is no such file, unpacks to more than MAX_BYTES, or holds objects other
+    than tensors, numbers, texts and their lists and tables (unreadable).
+    """
+    data = read_file(path)
+    try:
+        require_small_archive(data, path)
+    except zipfile.BadZipFile as error:
+        raise CalibError(
+            "unreadable",
+            f"'{path}' is not a file of torch.save ({error}). Files of torch before 1.6 are not "
+            "supported: load the file and save it again with a newer torch.",
+        ) from error
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile pickle can raise any exception
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise CalibError(
+            "unreadable",
+            f"'{path}' cannot be read as plain tensors: {first[0][:200]} Pickled objects are not "
+            "loaded, because they could run code. Save the tensors alone, e.g. "
+            "torch.save({13: torch.as_tensor(vector)}, FILE).",
+        ) from error

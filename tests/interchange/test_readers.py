@@ -9,7 +9,7 @@ import torch
 from raising import raises
 from safetensors.torch import save_file
 
-from calib.interchange import readers, vectors
+from calib.interchange import vectors
 from calib.interchange.gguf import gguf_bytes
 from calib.interchange.readers import READERS
 
@@ -221,7 +221,7 @@ def test_a_file_that_is_missing_or_too_large(tmp_path, name, monkeypatch):
 
 def test_an_archive_that_unpacks_to_too_much_is_not_unpacked(tmp_path, monkeypatch):
     path = refusal(tmp_path)
-    monkeypatch.setattr(readers, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(vectors, "MAX_BYTES", 10_000)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("direction/data/0", bytes(20_000))
     with raises("too-large", path, 20000):
