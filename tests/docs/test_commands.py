@@ -42,6 +42,7 @@ PLACEHOLDERS = {
     "model=OPTION": "model=llava_1_5",
     "source=PATH": "source=original",
     "layers=[12]": "layers=[3]",  # mini-internvl has six
+    "file=vec_layer_13_Llama-2-7b-chat-hf.pt": "file=vectors/refusal/vec_layer_3.pt",
 }
 """Text in commands, and its replacement. FOLDER and PATH of data.root: support/shrinking.py."""
 

@@ -98,3 +98,5 @@ def _write_directions(folder: Path) -> None:
     (folder / "run").mkdir()
     torch.save(vector, folder / "run" / "direction.pt")
     (folder / "run" / "direction_metadata.json").write_text('{"pos": -2, "layer": 4}')
+    (folder / "vectors" / "refusal").mkdir(parents=True)
+    torch.save(vector, folder / "vectors" / "refusal" / "vec_layer_3.pt")
