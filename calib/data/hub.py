@@ -1,11 +1,10 @@
 """Hugging Face hub: read tables with the package datasets (extra calib[data]), download files."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.data.images import PictureBytes
+from calib.data.images import PictureBytes, path_inside
 from calib.data.tables import TableRow
 from calib.util.errors import CalibError
 
@@ -128,21 +127,27 @@ class _ImageCell:
         import datasets
         from huggingface_hub import constants
 
-        path = os.path.realpath(name)
-        roots = [datasets.config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE, self.origin]
-        tops = [os.path.realpath(root) for root in roots]
-        if not any(path.startswith(top + os.sep) for top in tops):
+        roots = [self.origin, datasets.config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE]
+        paths = [path for root in roots if (path := _inside(Path(root), name))]
+        if not paths:
             raise CalibError(
                 "invalid-value",
                 f"A table of {self.origin} names the picture {name}, which is neither in the "
                 "folder of the table nor in the hub's cache. Move it to the table's folder.",
             )
         try:
-            return Path(path).read_bytes()
+            return next((path for path in paths if path.is_file()), paths[0]).read_bytes()
         except OSError as error:
             raise CalibError(
                 "unreadable", f"Picture {name} cannot be read ({error.strerror})."
             ) from error
+
+
+def _inside(root: Path, name: str) -> Path | None:
+    try:
+        return root / path_inside(root, name)
+    except ValueError:
+        return None
 
 
 def _reason(error: Exception) -> str:

@@ -1,11 +1,17 @@
 """Images from files and tables of unknown origin: locate, decode and check them.
 
-A picture is opened only when it is called. Paths are confined to the folder of their benchmark, and
-every file is checked for format, size and damage.
+A picture is opened only when it is called, and every file is checked for format, size and damage.
+Paths in data (a table's text, which anyone may have written) are confined to the folder of their
+benchmark. Links in that folder are followed wherever they lead, because only its owner can put them
+there: the hub's cache consists of links, and users link their picture folders.
 """
 
+import base64
+import binascii
 import io
+import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +22,7 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from calib.data.example import Example
+from calib.util.content import START, first_bytes, found_instead, quoted_text
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar
 
@@ -62,47 +69,104 @@ class PictureBytes:
 
 
 def picture_file(root: Path, name: str, where: str) -> PictureFile:
-    """The picture at the relative path ``name`` under ``root``.
+    """The picture at the path ``name``, relative to ``root`` or absolute and in it.
 
     ``where`` is the location of the name, for the error message. Raises CalibError for a name that
-    is empty, absolute, not a valid file name, or that leads out of ``root`` (also through a link).
+    is empty, not a valid file name, or that leads out of ``root``. Links in ``root`` are followed.
     """
-    shown = name if len(name) <= 100 else name[:97] + "..."
-    relative = Path(name.replace("\\", "/"))
-    valid = name.strip() and name.isprintable() and not relative.is_absolute() and ":" not in name
-    inside = False
-    if valid and ".." not in relative.parts:
-        try:
-            target = os.path.realpath(root / relative)
-            top = os.path.realpath(root)
-            inside = os.path.commonpath([target, top]) == top
-        except (OSError, ValueError):
-            inside = False
-    if not inside:
+    try:
+        return PictureFile(root / path_inside(root, name))
+    except ValueError as problem:
+        shown = name if len(name) <= 100 else name[:97] + "..."
         raise CalibError(
             "invalid-value",
-            f"{where}: {shown!r} is not a path inside {root}. Give a path relative to that folder, "
-            "without '..', a drive letter or a link that leads out of it.",
-        )
-    return PictureFile(root / relative)
+            f"{where}: {shown!r} is not a picture in {root}: {problem}. Give a path relative to "
+            "that folder.",
+        ) from None
+
+
+def path_inside(root: Path, name: str) -> Path:
+    """A path from data, relative to ``root``; the text alone decides whether it is inside.
+
+    Raises ValueError with the reason for a name that is empty, invalid or leads out of ``root``.
+    """
+    written = name.strip().replace("\\", "/")
+    path = Path(written)
+    if not written:
+        raise ValueError("the path is empty")
+    if "://" in written:
+        raise ValueError("it is an address, and pictures are not downloaded")
+    if not name.isprintable():
+        raise ValueError("it has characters that are not printable")
+    if re.match("[A-Za-z]:/", written):
+        raise ValueError("it has a drive letter")
+    if len(written.encode()) > 4096 or any(len(part.encode()) > 255 for part in path.parts):
+        raise ValueError("it is too long for a path, and not a picture in base64 either")
+    if ".." in path.parts:
+        raise ValueError("it contains '..'")
+    if not path.is_absolute():
+        return path
+    for top in (os.path.abspath(root), os.path.realpath(root)):  # noqa: PTH100
+        if path.is_relative_to(top):
+            return path.relative_to(top)
+    raise ValueError("it is an absolute path outside of that folder")
+
+
+_BASE64 = re.compile(r"(?:data:image/[\w.+-]+;base64,)?([A-Za-z0-9+/\s]{64,}={0,2}\s*)", re.ASCII)
+"""A picture as text, also as a data URI. Path names have a dot, which base64 does not use."""
+_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
+
+
+def base64_picture(cell: str, where: str) -> PictureBytes | None:
+    """The picture that a cell contains as base64 (with or without a data URI's beginning).
+
+    Returns None if the cell is other text. ``where`` is its location, for error messages.
+    """
+    match = _BASE64.fullmatch(cell)
+    if match is None:
+        return None
+    text = match[1]
+    begins = base64.b64decode(re.sub(r"\s", "", text[:64])[:16])
+    if not (cell.startswith("data:") or begins.startswith(_STARTS)):
+        return None
+    return PictureBytes(where, partial(_from_base64, text, where))
+
+
+def _from_base64(text: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(re.sub(r"\s", "", text), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CalibError(
+            "unreadable",
+            f"Picture {where} is not complete base64 ({error}). Download the table again.",
+        ) from None
 
 
 def picture_from_cell(cell: Any, root: Path, where: str) -> PictureFile | PictureBytes | None:
     """The picture that a table cell contains or names; None for an empty cell.
 
-    The cell may be bytes, a dictionary with "bytes" or "path" (as in parquet files of the hub), or
-    a path under ``root``. ``where`` is its location, for the error message. Raises CalibError for
-    any other value.
+    The cell may be bytes, a dictionary with "bytes" or "path" (as in parquet files of the hub),
+    base64, or a path under ``root``. ``where`` is its location, for the error message. Raises
+    CalibError for any other value.
     """
-    if cell is None or cell == "" or isinstance(cell, PictureBytes):
+    if cell is None or isinstance(cell, PictureBytes):
         return cell or None
+    if isinstance(cell, float) and math.isnan(cell):  # pandas' empty cell
+        return None
     if isinstance(cell, dict) and {"bytes", "path"} & cell.keys():
         cell = cell.get("bytes") or cell.get("path")
         return picture_from_cell(cell, root, where)
     if isinstance(cell, bytes):
-        return PictureBytes(where, partial(bytes, cell))
+        return PictureBytes(where, partial(bytes, cell)) if cell else None
     if isinstance(cell, str):
-        return picture_file(root, cell.strip(), where)
+        if not cell.strip():
+            return None
+        if instead := found_instead(cell[:START].encode()):
+            raise CalibError(
+                "invalid-value",
+                f"{where} holds no picture and no path: it is {instead}. Correct the cell.",
+            )
+        return base64_picture(cell, where) or picture_file(root, cell.strip(), where)
     raise CalibError(
         "invalid-value",
         f"{where} contains a value of type {type(cell).__name__}. Give a picture or its path.",
@@ -122,9 +186,8 @@ def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
         if isinstance(source, Path):
             # Reading from a pipe or a device could block forever.
             if not source.is_file():
-                problem = "is not a file" if source.exists() else "does not exist"
                 raise CalibError(
-                    "not-found", f"Picture {shown} {problem}. Put the image file there."
+                    "not-found", f"Picture {shown} {_not_a_file(source)}. Put the image file there."
                 )
             size = source.stat().st_size
         else:
@@ -142,7 +205,7 @@ def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
         raise _too_large(shown) from None
     except Exception as error:  # Pillow's decoders raise many exception types on damaged input.
         raise CalibError(
-            "unreadable", f"Picture {shown} cannot be read ({_reason(error)}). {_REMEDY}"
+            "unreadable", f"Picture {shown} cannot be read ({_reason(error, source)}). {_REMEDY}"
         ) from error
 
 
@@ -216,10 +279,26 @@ def _too_large(shown: str, size: str = "") -> CalibError:
     )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a supported image format"
-    return str(error) or type(error).__name__
+def _not_a_file(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        return f"is a link to {os.readlink(path)}, which does not exist"  # noqa: PTH115
+    return "is not a file" if path.exists() else "does not exist"
+
+
+def _reason(error: Exception, source: Path | BinaryIO) -> str:
+    """Why an image cannot be decoded: what its content is instead, or the decoder's complaint."""
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error) or type(error).__name__
+    if isinstance(source, Path):
+        start = first_bytes(source)
+    else:
+        source.seek(0)
+        start = source.read(START)
+    instead = found_instead(start)
+    if instead and not instead.startswith(("a PNG", "a JPEG", "a GIF")):
+        return f"it is {instead}"
+    text = quoted_text(start)
+    return f"it is text: {text}" if text else "not a supported image format"
 
 
 def _reading_error(picture: PictureFile | PictureBytes) -> str:

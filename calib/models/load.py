@@ -26,6 +26,7 @@ from calib.models.layers import decoder_layers
 from calib.models.original_llava import is_original
 from calib.models.processor import load_processor
 from calib.models.remote import RemoteModel
+from calib.util.content import first_bytes, is_lfs_pointer
 from calib.util.errors import CalibError
 
 _LOAD_ERRORS = (
@@ -258,7 +259,7 @@ def _load_failure(name: str, error: Exception) -> str:
     folder = Path(name)
     if name.startswith((".", "/")) and not folder.exists():
         first = "the folder does not exist. python -m calib.convert creates VLGuard's."
-    elif pointer := next((p for p in folder.glob("*.safetensors") if is_lfs_pointer(p)), None):
+    elif pointer := next(filter(_is_lfs_pointer, folder.glob("*.safetensors")), None):
         return (
             f"model.checkpoint={name} could not be loaded: {pointer.name} is a pointer of Git LFS, "
             "not the weights. Fetch them with git lfs pull, or download the checkpoint again."
@@ -316,10 +317,8 @@ def _tokenizer(tokenizer: Any) -> str:
     return json.dumps(state, sort_keys=True)
 
 
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is the small text that Git stores in place of a large file."""
-    with path.open("rb") as file:
-        return file.read(40).startswith(b"version https://git-lfs.github.com/spec/")
+def _is_lfs_pointer(path: Path) -> bool:
+    return is_lfs_pointer(first_bytes(path))
 
 
 def mini_folder() -> Path:

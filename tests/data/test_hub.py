@@ -55,17 +55,19 @@ def test_an_empty_cell_is_named(tmp_path):
 
 def test_a_picture_file_must_be_in_the_folder_of_the_table(tmp_path):
     inside, outside = tmp_path / "onhub" / "1.png", tmp_path / "2.png"
-    link = tmp_path / "onhub" / "3.png"
-    cells = [{"bytes": None, "path": str(path)} for path in (inside, outside, link)]
+    link, relative = tmp_path / "onhub" / "3.png", "1.png"
+    cells = [{"bytes": None, "path": str(path)} for path in (inside, outside, link, relative)]
     folder = stored(tmp_path, cells, declared=False)
     for path in (inside, outside):
         path.write_bytes(png("blue"))
     link.symlink_to(outside)
-    first, second, third = (row["picture"] for row in read_hub(str(folder), None, "test", None))
-    assert first().getpixel((0, 0)) == (0, 0, 255)
-    for picture, name in ((second, "2.png"), (third, "3.png")):
-        with raises("invalid-value", name):
-            picture()
+    first, second, third, fourth = (
+        row["picture"] for row in read_hub(str(folder), None, "test", None)
+    )
+    for picture in (first, third, fourth):
+        assert picture().getpixel((0, 0)) == (0, 0, 255)
+    with raises("invalid-value", "2.png"):
+        second()
     inside.unlink()
     with raises("unreadable", "1.png"):
         first()

@@ -205,10 +205,14 @@ def test_a_picture_outside_the_root_is_refused(folder, name):
     refused(path, "invalid-value", "row 1", repr(name))
 
 
-def test_a_link_out_of_the_root_is_refused(folder, tmp_path_factory):
-    outside = picture(tmp_path_factory.mktemp("outside") / "x.png")
-    (folder / "p/link.png").symlink_to(outside)
-    refused(written(folder, [ROWS[0] | {"image": "p/link.png"}]), "invalid-value", "p/link.png")
+def test_links_in_the_root_are_followed(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    picture(elsewhere / "x.png")
+    (folder / "p/link.png").symlink_to(elsewhere / "x.png")
+    (folder / "linked").symlink_to(elsewhere)
+    cells = ["p/link.png", "linked/x.png", str(folder / "p/link.png")]
+    rows = [ROWS[0] | {"image": cell, "pair": str(k)} for k, cell in enumerate(cells)]
+    assert len(load(written(folder, rows)).examples) == 3
 
 
 def test_broken_pictures_are_listed_before_anything_runs(folder):

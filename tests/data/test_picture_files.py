@@ -1,5 +1,6 @@
 """Pictures in files and table cells, and the check of all pictures before a run."""
 
+import base64
 import io
 from pathlib import Path
 
@@ -46,7 +47,23 @@ def test_subfolders_and_windows_separators(tmp_path):
     assert picture_file(tmp_path, "a\\b.png", "row").path == tmp_path / "a/b.png"
 
 
-@pytest.mark.parametrize("name", ["", " ", "..", "../a.png", "a/../../b", "/a.png", "C:/a", "a\n"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "..",
+        "../a.png",
+        "a/../../b",
+        "/a.png",
+        "C:/a",
+        "a\0b",
+        "~/../a.png",
+        "http://host/a.png",
+        "x" * 300,
+        "x" * 5000,
+    ],
+)
 def test_names_that_lead_out_of_the_root_are_refused(tmp_path, name):
     with raises("invalid-value", "row 7", tmp_path):
         picture_file(tmp_path, name, "row 7")
@@ -56,7 +73,47 @@ def test_a_root_may_be_a_link(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
     (tmp_path / "link").symlink_to(real)
-    assert isinstance(picture_file(tmp_path / "link", "a.png", "row"), PictureFile)
+    for name in ("a.png", str(real / "a.png"), str(tmp_path / "link" / "a.png")):
+        assert picture_file(tmp_path / "link", name, "row").path == tmp_path / "link" / "a.png"
+    (real / "a.png").symlink_to(tmp_path / "gone.png")
+    with raises("not-found", tmp_path / "gone.png"):
+        picture_file(real, "a.png", "row")()
+
+
+def test_the_cache_of_the_hub_consists_of_links(tmp_path):
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "f0" / "images"
+    for folder in (blobs, snapshot):
+        folder.mkdir(parents=True)
+    (blobs / "1").write_bytes(png())
+    (snapshot / "a.png").symlink_to(Path("../../../blobs/1"))
+    assert picture_file(snapshot.parent, "images/a.png", "row")().size == (4, 4)
+
+
+@pytest.mark.parametrize("wrap", [str, "data:image/png;base64,{}".format, " {}\n".format])
+def test_a_cell_contains_a_picture_in_base64(tmp_path, wrap):
+    noise = io.BytesIO()
+    Image.effect_noise((300, 300), 90).save(noise, "PNG")
+    text = base64.b64encode(noise.getvalue()).decode()
+    assert picture_from_cell(wrap(text), tmp_path, "row 1")().size == (300, 300)
+    with raises("unreadable", "row 1"):
+        picture_from_cell(wrap(text[:1001]), tmp_path, "row 1")()
+    with raises("unreadable", "row 1"):
+        picture_from_cell(wrap(text[:1000]), tmp_path, "row 1")()
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
+PAGE = "<!DOCTYPE html><html><title>Log in</title></html>"
+
+
+@pytest.mark.parametrize(("text", "kind"), [(POINTER, "Git LFS"), (PAGE, "HTML")])
+def test_content_in_place_of_a_picture_is_named(tmp_path, text, kind):
+    (tmp_path / "a.png").write_text(text, encoding="utf-8")
+    with raises("unreadable", "a.png", kind):
+        picture_file(tmp_path, "a.png", "row")()
+    with raises("unreadable", "row 7", kind):
+        picture_from_cell(text.encode(), tmp_path, "row 7")()
+    with raises("invalid-value", "row 7", kind):
+        picture_from_cell(text, tmp_path, "row 7")
 
 
 def test_an_invalid_cell_is_named():

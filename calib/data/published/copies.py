@@ -25,8 +25,6 @@ class Copy:
     folder: Path
     source: str
     """Instruction for obtaining the files, for error messages."""
-    top: Path
-    """Folder that links must not leave: ``folder``, or its dataset's folder in the hub's cache."""
 
     def file(self, *names: str) -> Path:
         """The first of ``names`` (paths in the folder) that is a file.
@@ -51,12 +49,9 @@ class Copy:
         """The picture ``name`` in ``folder``, a subfolder of the copy.
 
         ``where`` is the location of the name, for the error message. Raises CalibError for a name
-        that leads out of the copy.
+        that leads out of that folder. A downloaded file is a link to the hub's cache.
         """
-        if self.top == self.folder:
-            return picture_file(folder, name, where)
-        # A downloaded file is a link to another folder of the hub's cache.
-        return picture_file(self.top, f"{folder.relative_to(self.top)}/{name}", where)
+        return picture_file(folder, name, where)
 
 
 def local_copy(config: PublishedData, source: str) -> Copy | None:
@@ -78,17 +73,14 @@ def local_copy(config: PublishedData, source: str) -> Copy | None:
             "not-found",
             f"data.root={config.root} is not a folder. {source}; then give its folder.",
         )
-    return Copy(folder, source, folder)
+    return Copy(folder, source)
 
 
 def copy_or_download(config: PublishedData, source: str, patterns: Sequence[str]) -> Copy:
     """The local copy, or a download of the hub's files that match ``patterns``."""
     if copy := local_copy(config, source):
         return copy
-    folder = download(str(config.hub), patterns, config.revision)
-    # The hub's cache: datasets--OWNER--NAME/snapshots/REVISION, with links to .../blobs.
-    cached = folder.parent.name == "snapshots"
-    return Copy(folder, source, folder.parent.parent if cached else folder)
+    return Copy(download(str(config.hub), patterns, config.revision), source)
 
 
 def read_subset(

@@ -126,14 +126,6 @@ def test_a_picture_outside_of_the_folder_is_refused(folder: Path, name: str) -> 
         read(folder)
 
 
-def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret.png").write_bytes(b"x")
-    (folder / "pictures" / "link.png").symlink_to(tmp_path / "secret.png")
-    change(folder, 0, picture="pictures/link.png")
-    with raises("invalid-value", "line 1", "pictures/link.png"):
-        read(folder)
-
-
 @pytest.mark.parametrize(
     ("fields", "code", "values"),
     [
