@@ -85,7 +85,7 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     legend = (
         f"{counts}. * changes only the prompt. Rates in percent, changes of SRA in points. "
         f"p (Holm): sign-flipping test of whole clusters, adjusted for {tests} tested. "
-        "rank: its 95% interval, by a bootstrap of all methods together. "
+        "rank: its 95% interval, without the places of measurably better or worse methods. "
         f"KL: {KL_DIRECTIONS[metric]} of the first response token, mean over utility questions, in "
         "nats."
     )

@@ -106,14 +106,26 @@ class Dependence(NamedTuple):
     """Correlation of the two estimates."""
     clusters: int
     """Number of distinct clusters of both."""
+    known: bool = True
+    """False if ``correlation`` is the largest possible size, of either sign."""
 
 
 def dependence(
     a: Sequence[float], a_clusters: Sequence[Any], b: Sequence[float], b_clusters: Sequence[Any]
 ) -> Dependence:
-    """Return the dependence of the means of ``a`` and ``b`` through the clusters they share."""
-    shared = correlation(deviations(a, a_clusters), deviations(b, b_clusters))
-    return Dependence(shared, len({*a_clusters, *b_clusters}))
+    """Return the dependence of the means of ``a`` and ``b`` through the clusters they share.
+
+    If one mean does not vary between its clusters (all responses are right, or there is a single
+    cluster), the correlation cannot be estimated. It is then the largest one possible for clusters
+    of equal size: with s shared ones, sqrt(s / C_a) sqrt(s / C_b), and 1 if all are shared.
+    """
+    first, second = deviations(a, a_clusters), deviations(b, b_clusters)
+    count = len(first.keys() | second.keys())
+    shared = len(first.keys() & second.keys())
+    # Deviations of a mean that does not vary are zero up to rounding.
+    if shared and not all(standard_error(of) > 1e-9 for of in (first, second)):
+        return Dependence(shared / math.sqrt(len(first) * len(second)), count, known=False)
+    return Dependence(correlation(first, second), count)
 
 
 def mean_of_rates(a: Interval, b: Interval, shared: Dependence | None = None) -> Interval:
@@ -137,8 +149,8 @@ def _combined(
     # errors do, with twice their product times the correlation; a negative weight swaps lower and
     # upper bound. Without ``shared`` the rates are independent.
     rho = shared.correlation if shared else 0.0
-    if weight_a * weight_b < 0:
-        rho = -rho
+    if weight_a * weight_b < 0 and (shared is None or shared.known):
+        rho = -rho  # of either sign if it is not known, and the wider interval counts
 
     def distance(lower: bool) -> float:
         first, second = (
@@ -205,23 +217,6 @@ def expanded_tail(clusters: int, level: float = LEVEL) -> float:
     """
     t = t_quantile(0.5 + _checked(level) / 2, clusters)
     return NormalDist().cdf(-t * math.sqrt(clusters / (clusters - 1)))
-
-
-def resampled_means(
-    values: ArrayLike,
-    clusters: Sequence[Any] | None = None,
-    groups: Sequence[Any] | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> NDArray[np.float64]:
-    """The statistic of bootstrap_mean in each of its resamples, shape [resamples].
-
-    It is nan in a resample that lacks a group. Calls with the same clusters and seed draw the same
-    resamples, so that several statistics of the same examples can be compared resample by resample.
-    Errors as in bootstrap_mean.
-    """
-    return _resampled(*_totals(_finite(values), clusters, groups), seed, resamples)
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

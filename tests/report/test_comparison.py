@@ -64,10 +64,10 @@ def test_numbers_by_hand():
     assert lines["uncalibrated"].split() == ["uncalibrated", "0", *rates, "0.000"]
     cells = lines["steer"].split()
     assert cells[:5] == ["steer", "3", "2", "90.0", "+20.0"]
-    assert cells[7:] == ["1", "<0.001", "100.0", "80.0", "90.0", "0.500"]
+    assert cells[7:] == ["1-2", "<0.001", "100.0", "80.0", "90.0", "0.500"]
     cells = lines["reminder*"].split()
     assert cells[:4] == ["reminder*", "1", "85.0", "+15.0"]
-    assert cells[6:] == ["2", "<0.001", "80.0", "90.0", "100.0", "0.750"]
+    assert cells[6:] == ["1-2", "<0.001", "80.0", "90.0", "100.0", "0.750"]
     assert lines["worse"].split()[4] == "-45.0"
 
 

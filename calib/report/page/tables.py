@@ -51,7 +51,8 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
         "over the methods of a run; in brackets unadjusted. * changes only the prompt; if the "
         "uncalibrated model was kept, its row shows the weakest setting, which other methods are "
         "compared with.",
-        "Rank: its 95% interval, by a bootstrap of all methods of a run together. Searched: "
+        "Rank: its 95% interval, without the places of methods that are measurably better or "
+        "worse. Searched: "
         "settings that the method chose from on validation. Best of k by chance: the gain of SRA "
         "that the best of the k settings run on test would show in 1 of 20 runs if none had an "
         "effect. Labels used for: where the method uses labels of examples. Runs with other data "
