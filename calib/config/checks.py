@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
-from calib.config.choices import READ_POSITIONS
+from calib.config.choices import READ_POSITIONS, TEMPLATE_ARGUMENTS
 from calib.util.errors import CalibError, did_you_mean
 
 
@@ -53,6 +53,22 @@ def finite(key: str, values: list[float]) -> None:
     for value in not_empty(key, values):
         if not math.isfinite(value):
             raise CalibError("invalid-setting", f"{key}: {value} is not a finite number.")
+
+
+def template_kwargs(key: str, value: Any) -> None:
+    """Check variables of a chat template: a table whose names are no arguments of calib's own."""
+    if not isinstance(value, dict | None):
+        raise CalibError(
+            "invalid-setting",
+            f"{key}: {value!r} is not a table. Give variables of the chat template by name: "
+            f"{key}={{enable_thinking: false}}.",
+        )
+    for name in value or {}:
+        if not isinstance(name, str) or name in TEMPLATE_ARGUMENTS:
+            raise CalibError(
+                "conflicting-settings",
+                f"{key}: '{name}' is decided by the conversation, and is no setting. Omit it.",
+            )
 
 
 def path(key: str, value: str | None) -> None:

@@ -96,6 +96,13 @@ SAMPLE_CONTRASTS = ("responses", "safety", "modality")
 PROMPT_PLACES = ("system", "before", "after", "around")
 REASONING_PLACES = ("turn", "system", "before", "after")
 """Places of a chain of thought, before the final response (method=cot)."""
+SystemPlace = Literal["template", "user"]
+SYSTEM_PLACES: tuple[SystemPlace, ...] = get_args(SystemPlace)
+"""Places of system prompts: where the chat template has them, or before the first query."""
+TEMPLATE_ARGUMENTS = (
+    "messages", "tools", "documents", "add_generation_prompt", "continue_final_message",
+)  # fmt: skip
+"""Variables of chat templates that the conversation decides, and no setting."""
 VERDICTS = ("reply", "first_word")
 """What must be "yes" in the reply to a yes-or-no question (method=ecso, self_check)."""
 SELECTIONS = ("grid", "published")

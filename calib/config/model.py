@@ -14,8 +14,9 @@ from calib.config.checks import (
     one_of,
     path,
     positive,
+    template_kwargs,
 )
-from calib.config.choices import DTYPES, LENGTH_LIMITS, QUANTIZATIONS, SAMPLING
+from calib.config.choices import DTYPES, LENGTH_LIMITS, QUANTIZATIONS, SAMPLING, SYSTEM_PLACES
 from calib.util.errors import CalibError
 
 _RESERVED = ("model", "messages", "n", "stream", "stop", *LENGTH_LIMITS, *SAMPLING)
@@ -29,6 +30,18 @@ class ModelChoice:
 
     name: str
     """Name of the model in folder names, tables and figures."""
+    chat_template_kwargs: Any = field(default=None, kw_only=True)
+    """Further variables of the chat template, e.g. {enable_thinking: false}. A name that the
+    template does not read is refused; an endpoint gets them in every request, and may ignore
+    them."""
+    system_place: str = field(default="template", kw_only=True)
+    """Place of system prompts: template (a system message; refused where the chat template leaves
+    it out) or user (before the first query, with a blank line in between, for models whose
+    template takes no system message)."""
+
+    def __post_init__(self) -> None:
+        one_of("model.system_place", self.system_place, SYSTEM_PLACES)
+        template_kwargs("model.chat_template_kwargs", self.chat_template_kwargs)
 
 
 @dataclass
@@ -68,6 +81,7 @@ class RemoteModelConfig(ModelChoice):
     """Remark about the endpoint, printed with the results."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model is not None and not self.model.strip():
             raise CalibError(
                 "invalid-setting",
@@ -92,6 +106,12 @@ class RemoteModelConfig(ModelChoice):
                     f"model.extra: '{name}' is set by another setting (model.model, model.sends, "
                     "generation.*), or is fixed. Omit it.",
                 )
+        if self.chat_template_kwargs and "chat_template_kwargs" in (self.extra or {}):
+            raise CalibError(
+                "conflicting-settings",
+                "model.extra: 'chat_template_kwargs' is set by model.chat_template_kwargs too. "
+                "Omit one of them.",
+            )
         at_least_one("model.image_side", self.image_side)
         at_least_one("model.concurrency", self.concurrency)
         positive("model.timeout", self.timeout)
@@ -121,6 +141,7 @@ class ModelConfig(ModelChoice):
     """Cut large pictures into tiles (InternVL's crop_to_patches): more detail, more tokens."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of("model.dtype", self.dtype, DTYPES)
         if self.quantization is not None:
             one_of("model.quantization", self.quantization, QUANTIZATIONS)

@@ -45,6 +45,8 @@ ADDED: dict[str, Any] = {
     "method.verdict": "first_word",
     "data.split_by": "pair",
     "data.split_seed": 0,
+    "model.chat_template_kwargs": None,
+    "model.system_place": "template",
 }
 """Settings that are newer than the first version, and the value that runs made before them behave
 as. The settings of such a run are completed with these, and digests leave them out."""
@@ -140,7 +142,7 @@ def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         key: reduced(value)
-        if key in (*_METHOD_KEYS, "data") and isinstance(value, Mapping)
+        if key in (*_METHOD_KEYS, "data", "model") and isinstance(value, Mapping)
         else value
         for key, value in settings.items()
     }

@@ -4,7 +4,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -56,6 +56,19 @@ class Example:
     demonstrations: tuple[Turn, ...] = ()
     response_prefix: str = ""
     """Prefilled beginning of the response. The model continues it; it is not part of its output."""
+
+    def with_system_in_query(self) -> "Example":
+        """The example with its system prompt before the first query, a blank line in between.
+
+        Gemma's own templates place system messages so.
+        """
+        if not self.system:
+            return self
+        if not self.demonstrations:
+            return replace(self, system=None, query=f"{self.system}\n\n{self.query}")
+        first, *others = self.demonstrations
+        first = replace(first, query=f"{self.system}\n\n{first.query}")
+        return replace(self, system=None, demonstrations=(first, *others))
 
     @property
     def cluster(self) -> str:

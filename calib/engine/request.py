@@ -75,6 +75,8 @@ class Response:
     """The response of one row."""
 
     text: str
+    """The response, with the tags of its thoughts: also those that are special tokens, and the
+    opening tag if the chat template opened a thought."""
     tokens: tuple[int, ...]
     """Generated tokens, including the end token."""
     finish: str
@@ -89,9 +91,6 @@ class Response:
     model."""
     kl_base: float | None = None
     """KL(unedited || edited) of the first response token in nats; None if not measured."""
-    prompt_end: str = ""
-    """The last characters of the prompt, special tokens included, if the response reached
-    max_new_tokens: they show whether the template opened a thought."""
 
 
 @dataclass
@@ -113,6 +112,9 @@ class DecodingRow:
     kl: float | None = None
     kl_base: float | None = None
     """See ``Response.kl`` and ``Response.kl_base``."""
+    thought_tag: str | None = None
+    """Opening tag of the thought that the prompt opens, "" if it opens none; None before it is
+    known."""
     finish: str | None = None
     """None while decoding, then as in ``Response``."""
 

@@ -8,11 +8,11 @@ from transformers import LogitsProcessorList
 
 from calib.engine.request import Decoding, DecodingRow, Response, token_history
 from calib.models.load import VLM
+from calib.models.prompts import PROMPT_END
+from calib.util.thoughts import opened_thought, thought_tokens, with_opened_thought
 
 LENGTH_PROCESSORS = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
 """Substrings of the names of logits processors that count a row's tokens, including padding."""
-PROMPT_END = 8
-"""Number of tokens in ``Response.prompt_end``."""
 
 
 class Sampler:
@@ -25,6 +25,7 @@ class Sampler:
         self.processors, self.end_tokens = _generation_settings(
             vlm, decoding.max_new_tokens, self.arguments
         )
+        self.hidden_tokens = _hidden_tokens(vlm.processor.tokenizer)
 
     @property
     def length_processor(self) -> str | None:
@@ -46,6 +47,17 @@ class Sampler:
         else:
             best, tokens = scores.max(-1)
         return tokens.masked_fill(best.isnan(), -1)
+
+
+def _hidden_tokens(tokenizer: Any) -> frozenset[int] | None:
+    """Special tokens that are left out of responses, if others are tags of thoughts and stay; None
+    if all special tokens are left out."""
+    added = tokenizer.added_tokens_decoder
+    special = {token: added[token].content for token in added if added[token].special}
+    tags = thought_tokens(special.values())
+    if not tags:
+        return None
+    return frozenset(token for token, text in special.items() if text not in tags)
 
 
 def _noise(size: int, generator: torch.Generator | None) -> torch.Tensor:
@@ -137,7 +149,7 @@ class Stopping:
             row.finish = "stop"
         elif len(row.tokens) == self.max_new_tokens:
             row.finish = "length"
-        elif row.is_final is not None and row.is_final(self._text(row.tokens)):
+        elif row.is_final is not None and row.is_final(self._text(row, row.tokens)):
             row.finish = "cut"
         if row.finish is not None and self.on_end is not None:
             self.on_end()
@@ -147,14 +159,16 @@ class Stopping:
         """The response of a row that has ended."""
         assert row.finish is not None
         tokens = tuple(token for token in row.tokens if token >= 0)
-        end = self._prompt_end(row) if row.finish == "length" else ""
-        return Response(
-            self._text(tokens), tokens, row.finish, row.kl, kl_base=row.kl_base, prompt_end=end
-        )
+        return Response(self._text(row, tokens), tokens, row.finish, row.kl, kl_base=row.kl_base)
 
-    def _prompt_end(self, row: DecodingRow) -> str:
-        tokens = row.prompt.tokens[-PROMPT_END:].tolist()
-        return self.vlm.processor.tokenizer.decode(tokens, skip_special_tokens=False)
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        return self.vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    def _text(self, row: DecodingRow, tokens: Sequence[int]) -> str:
+        decode, hidden = self.vlm.processor.tokenizer.decode, self.sampler.hidden_tokens
+        if row.thought_tag is None:
+            end = decode(row.prompt.tokens[-PROMPT_END:].tolist(), skip_special_tokens=False)
+            row.thought_tag = opened_thought(end)
+        if hidden is None:
+            text = decode(tokens, skip_special_tokens=True)
+        else:
+            shown = [token for token in tokens if token not in hidden]
+            text = decode(shown, skip_special_tokens=False)
+        return with_opened_thought(text.strip(), row.thought_tag)

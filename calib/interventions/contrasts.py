@@ -40,6 +40,7 @@ class JudgedAnswer:
     """A response of the uncalibrated model, with the judge's label."""
 
     text: str
+    """Without thoughts; empty if a thought was cut off."""
     refused: bool | None
     """True for a refusal or a safe completion, False for an answer, None for neither."""
 

@@ -28,7 +28,7 @@ class PromptFlow(Protocol):
         ...
 
     def next(self, example: Example, responses: Sequence[str]) -> Example | int:
-        """The next prompt, given the responses to the earlier ones.
+        """The next prompt, given the responses to the earlier ones, without their thoughts.
 
         When the flow has ended, the index in ``responses`` of the response that is judged.
         """

@@ -7,9 +7,11 @@ from itertools import product
 from typing import Any
 
 from calib.config.prompts import Prompting
-from calib.data.example import Example, words_of
+from calib.data.example import Example, Turn, words_of
 from calib.interventions.intervention import Axis, Intervention, Method, PromptFlow
 from calib.models.load import AnyModel
+from calib.models.prompts import require_arrival
+from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
 
 VARIANT_AXIS = Axis(
@@ -83,8 +85,14 @@ def variants(
     return made
 
 
-def check_variants(config: Prompting, available: Sequence[Variant]) -> None:
-    """Raise CalibError (invalid-setting) for a strength that is not the number of a variant."""
+def check_variants(
+    config: Prompting,
+    available: Sequence[Variant],
+    vlm: AnyModel,
+    examples: Sequence[Example],
+) -> None:
+    """Raise CalibError for a strength that is not the number of a variant (invalid-setting), or
+    whose text would not reach the model at its place in the prompt (unsupported)."""
     for strength in config.strengths:
         if strength != int(strength) or not 0 <= strength <= len(available):
             raise CalibError(
@@ -92,6 +100,44 @@ def check_variants(config: Prompting, available: Sequence[Variant]) -> None:
                 f"method.strengths: method={config.name} takes the number of a variant, 1 to "
                 f"{len(available)}, or 0 for no change, not {strength:g}.",
             )
+    places = {available[int(k) - 1].place: k for k in sorted(config.strengths, reverse=True) if k}
+    for place, strength in places.items():
+        if place == "system":
+            shown = f"method={config.name} has its text in the system prompt at strength "
+            changed = [add_text(example, "text", place) for example in examples]
+        elif place == "turn":
+            shown = f"method={config.name} has an earlier turn at strength "
+            changed = [with_turn(example) for example in examples]
+        else:
+            continue
+        advice = "Give method.place=before, or other numbers of variants in method.strengths."
+        require_readable(vlm, examples, changed, f"{shown}{strength:g}", advice)
+
+
+def require_readable(
+    vlm: AnyModel,
+    examples: Sequence[Example],
+    changed: Sequence[Example],
+    method: str,
+    advice: str,
+) -> None:
+    """Raise CalibError (unsupported) where the chat template shows the model ``examples``, but not
+    all parts of ``changed``, the prompts that a method makes of them. An endpoint shows no
+    template, so nothing is checked."""
+    if isinstance(vlm, RemoteModel):
+        return
+    for example, prompt in zip(examples, changed, strict=True):
+        try:
+            require_arrival(vlm, prompt)
+        except CalibError as error:
+            require_arrival(vlm, example)  # the method is not at fault where this raises
+            raise CalibError(error.code, f"{method}, and {error} {advice}") from error
+
+
+def with_turn(example: Example) -> Example:
+    """The example after an earlier turn about the same picture, as prompts of methods have it."""
+    turn = Turn(example.query, "text", example.picture)
+    return replace(example, demonstrations=(*example.demonstrations, turn))
 
 
 def variant_method(

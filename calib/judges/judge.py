@@ -6,8 +6,8 @@ from typing import Protocol
 
 from calib.config.choices import Label
 from calib.data.example import Example
-from calib.scoring.thoughts import after_thoughts
 from calib.util.errors import CalibError
+from calib.util.thoughts import after_thoughts
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from typing import Any
 
 from calib.config.choices import Label
 from calib.data.example import Example
-from calib.scoring.thoughts import after_thoughts
+from calib.util.thoughts import after_thoughts
 
 ModelAnswer = Mapping[str, str]
 """The value that a model chose for each key of a stage."""

@@ -13,8 +13,8 @@ from calib.config.judge import JudgeConfig
 from calib.data.example import Example
 from calib.data.mini import world
 from calib.judges.judge import RuleBased
-from calib.scoring.thoughts import after_thoughts, settled_beginning
 from calib.util.errors import CalibError
+from calib.util.thoughts import after_thoughts, settled_beginning
 
 
 def build(config: JudgeConfig) -> RuleBased:

@@ -38,8 +38,9 @@ AXIS = VARIANT_AXIS
 
 
 def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) -> None:
-    """Raise CalibError for a missing text, or a strength that is not the number of a variant."""
-    check_variants(config, variants(config, vlm, ["check"], REASONING_PLACES))
+    """Raise CalibError for a missing text, a strength that is not the number of a variant, or a
+    place whose text the chat template leaves out."""
+    check_variants(config, variants(config, vlm, ["check"], REASONING_PLACES), vlm, examples)
 
 
 def method(fitting: Fitting, config: PromptFlowMethod) -> Method:

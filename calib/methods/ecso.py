@@ -47,7 +47,7 @@ TEXTS = ("check", "caption", "text")
 
 def check(config: PromptFlowMethod, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a missing text, or a strength that is not the number of a variant."""
-    check_variants(config, variants(config, vlm, TEXTS))
+    check_variants(config, variants(config, vlm, TEXTS), vlm, examples)
     one_of("method.verdict", prompt_text(config, vlm, "verdict"), VERDICTS)
 
 

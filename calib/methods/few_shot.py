@@ -25,6 +25,7 @@ from calib.config.prompts import FewShot
 from calib.data.example import Example, Turn
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Axis, Intervention, Method, SinglePrompt
+from calib.interventions.prompting import require_readable, with_turn
 from calib.models.load import AnyModel
 from calib.util.errors import CalibError
 
@@ -34,7 +35,8 @@ DRAW = 100
 
 
 def check(config: FewShot, vlm: AnyModel, examples: Sequence[Example]) -> None:
-    """Raise CalibError (invalid-setting) for a strength that is not a whole number from 0."""
+    """Raise CalibError for a strength that is not a whole number from 0 (invalid-setting), or for a
+    chat template that leaves out earlier turns (unsupported)."""
     for strength in config.strengths:
         if strength < 0 or strength != int(strength) or (strength and not strength % DRAW):
             raise CalibError(
@@ -42,6 +44,10 @@ def check(config: FewShot, vlm: AnyModel, examples: Sequence[Example]) -> None:
                 f"method.strengths: {strength:g} is not a number of demonstrations. Give whole "
                 f"numbers from 0 to {DRAW - 1}, plus {DRAW} for each further draw.",
             )
+    if any(config.strengths):
+        shown = f"method={config.name} shows demonstrations as earlier turns"
+        turns = [with_turn(example) for example in examples]
+        require_readable(vlm, examples, turns, shown, "Or choose another method.")
 
 
 def method(fitting: Fitting, config: FewShot) -> Method:

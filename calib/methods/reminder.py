@@ -35,8 +35,9 @@ AXIS = VARIANT_AXIS
 
 
 def check(config: Worded, vlm: AnyModel, examples: Sequence[Example]) -> None:
-    """Raise CalibError for a missing text, or a strength that is not the number of a variant."""
-    check_variants(config, variants(config, vlm, ["text"], PROMPT_PLACES))
+    """Raise CalibError for a missing text, a strength that is not the number of a variant, or a
+    place whose text the chat template leaves out."""
+    check_variants(config, variants(config, vlm, ["text"], PROMPT_PLACES), vlm, examples)
 
 
 def method(fitting: Fitting, config: Worded) -> Method:

@@ -51,8 +51,9 @@ TEXTS = ("check", "text", "answer")
 
 
 def check(config: SelfCheck, vlm: AnyModel, examples: Sequence[Example]) -> None:
-    """Raise CalibError for a missing text, or a strength that is not the number of a variant."""
-    check_variants(config, variants(config, vlm, TEXTS, PROMPT_PLACES))
+    """Raise CalibError for a missing text, a strength that is not the number of a variant, or a
+    place whose text the chat template leaves out."""
+    check_variants(config, variants(config, vlm, TEXTS, PROMPT_PLACES), vlm, examples)
     one_of("method.verdict", prompt_text(config, vlm, "verdict"), VERDICTS)
     _request_check(config, vlm)
 

@@ -3,9 +3,11 @@
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,11 +22,12 @@ from transformers import (
 )
 from transformers.utils import find_adapter_config_file
 
+from calib.config.choices import SystemPlace
 from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.original_llava import is_original
-from calib.models.processor import load_processor
+from calib.models.processor import load_processor, require_variables
 from calib.models.remote import RemoteModel
 from calib.util.content import first_bytes, is_lfs_pointer
 from calib.util.errors import CalibError
@@ -61,8 +64,14 @@ class VLM:
     feature_cache: FeatureCache = field(default_factory=FeatureCache, compare=False)
     """Image features that the vision tower has already computed."""
     template_tails: dict[Any, str | None] = field(default_factory=dict, compare=False)
-    """Text that the chat template puts after the query, by the structure of the conversation; None
-    where it is unknown. Filled by calib.models.instruction."""
+    """Text that the chat template puts after the query, by template and structure of the
+    conversation; None where it is unknown. Filled by calib.models.chat_template."""
+    renderings: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """Rendering of calib.models.chat_template, by template and structure of the conversation."""
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further variables of the chat template: model.chat_template_kwargs."""
+    system_place: SystemPlace = "template"
+    """Place of system prompts: model.system_place."""
 
     @property
     def num_layers(self) -> int:
@@ -137,6 +146,8 @@ def load(config: ModelChoice) -> VLM:
             output_loading_info=True,
         )
         processor = load_processor(source, settings.model_type, config.chat_template, common)
+        kwargs = dict(config.chat_template_kwargs or {})
+        require_variables(name, processor.chat_template, kwargs)
     except torch.OutOfMemoryError as error:
         raise CalibError(
             "no-memory",
@@ -155,10 +166,20 @@ def load(config: ModelChoice) -> VLM:
         revision=config.revision,
         model=model,
         processor=processor,
-        fingerprint=fingerprint(model, processor, config.tiles),
+        fingerprint=fingerprint(model, processor, config.tiles, _prompting(config)),
         width=model.config.get_text_config(decoder=True).hidden_size,
         tiles=config.tiles,
+        template_kwargs=kwargs,
+        system_place=config.system_place,  # type: ignore[arg-type]  # checked by ModelConfig
     )
+
+
+def _prompting(config: ModelConfig) -> dict[str, Any]:
+    """Settings that change prompts, where they are not the default."""
+    settings = {"chat_template_kwargs": config.chat_template_kwargs or {}}
+    if config.system_place != "template":
+        settings["system_place"] = config.system_place
+    return {name: value for name, value in settings.items() if value}
 
 
 def default_device() -> str:
@@ -273,12 +294,18 @@ def _load_failure(name: str, error: Exception) -> str:
     )
 
 
-def fingerprint(model: Any, processor: Any, tiles: bool = False) -> str:
+def fingerprint(
+    model: Any,
+    processor: Any,
+    tiles: bool = False,
+    prompting: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Hash of everything that determines a response, as 16 hex digits.
 
-    Covers config, generation settings, weights, tokenizer, chat template and image processing. Up
-    to 64 values of each weight are hashed, which takes no time for large models. Training changes
-    practically every tensor, but a change of single values may go undetected.
+    Covers config, generation settings, weights, tokenizer, chat template and image processing, and
+    ``prompting``: further settings that change prompts. Up to 64 values of each weight are hashed,
+    which takes no time for large models. Training changes practically every tensor, but a change of
+    single values may go undetected.
     """
     digest = hashlib.sha256()
     incidental = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -291,6 +318,7 @@ def fingerprint(model: Any, processor: Any, tiles: bool = False) -> str:
         "template": getattr(processor, "chat_template", None),
         "dtype": str(model.dtype),
         "tiles": tiles,
+        **prompting,
     }
     for part in ("config", "generation"):
         for key in incidental:

@@ -7,15 +7,21 @@ import inspect
 import re
 import sys
 import types
+from collections.abc import Mapping
 from typing import Any
 
 import transformers
 from transformers import AutoProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
+from transformers.utils.chat_template_utils import _get_template_variables
 
-from calib.util.errors import CalibError
+from calib.config.choices import TEMPLATE_ARGUMENTS
+from calib.util.errors import CalibError, did_you_mean
 
+OF_EVERY_TEMPLATE = ("raise_exception", "strftime_now", "bos_token", "eos_token", "pad_token",
+                     "unk_token")  # fmt: skip
+"""Variables of chat templates that are no settings."""
 FIXED_DATE = datetime.date(2025, 1, 1)
 """Date for chat templates that insert today's: a resumed run must build the same prompts."""
 
@@ -97,6 +103,25 @@ def load_processor(
         )
     processor.chat_template = with_fixed_date(template) if isinstance(template, str) else template
     return processor
+
+
+def require_variables(
+    checkpoint: str, template: str | Mapping[str, str], kwargs: Mapping[str, Any]
+) -> None:
+    """Raise CalibError (unknown-setting) for a setting in model.chat_template_kwargs that the chat
+    template does not read: transformers would hand it to the processor, or ignore it."""
+    source = template if isinstance(template, str) else template.get("default", "")
+    known = _get_template_variables(source) if kwargs else frozenset()
+    for name in kwargs:
+        if name not in known:
+            choices = sorted(known - {*OF_EVERY_TEMPLATE, *TEMPLATE_ARGUMENTS})
+            raise CalibError(
+                "unknown-setting",
+                f"model.chat_template_kwargs: the chat template of {checkpoint} does not read "
+                f"'{name}'.{did_you_mean(name, choices)} It reads "
+                f"{', '.join(choices) or 'no settings'}. Omit '{name}', or give another "
+                "model.chat_template.",
+            )
 
 
 def with_fixed_date(template: str) -> str:

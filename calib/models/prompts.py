@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from PIL import Image
 
 from calib.data.example import Example
+from calib.models.chat_template import PROCESSOR_ERRORS, as_text, instruction_end, rendering
 from calib.models.image_features import ProcessorOutput, image_features
-from calib.models.instruction import PROCESSOR_ERRORS, instruction_end
 from calib.models.load import VLM
 from calib.util.errors import CalibError
+from calib.util.thoughts import closing_tag, opened_thought
 
 PROMPTS_PER_CALL = 16
 """Prompts processed at once. Pixels are large; they are freed once their features are computed."""
+PROMPT_END = 24
+"""Number of tokens at the end of a prompt in which the opening tag of a thought is looked for."""
 GRIDS = ("image_grid_thw",)
 """Image inputs that position ids are computed from, needed also when features replace pixels."""
 
@@ -69,6 +72,43 @@ def conversation(example: Example) -> list[dict[str, Any]]:
     return [*messages, _user_message(example.query, image)]
 
 
+def require_arrival(vlm: VLM, example: Example) -> None:
+    """Check that the chat template shows every part of the example to the model; opens no picture.
+
+    Raises CalibError (unsupported) if the template refuses the conversation or leaves out a part.
+    """
+    messages = conversation(_with_blank_pictures(_placed(vlm, example)))
+    found = rendering(vlm, messages)
+    if not found.problem:
+        return
+    says = f"refuses the prompt ({found.problem})" if found.refused else found.problem
+    has_system = messages[0]["role"] == "system"
+    advice = "Give another model.chat_template."
+    if has_system and not rendering(vlm, messages[1:]).problem:
+        advice = (
+            "No system prompt reaches the model as a system message: give "
+            "model.system_place=user, which puts system prompts before the first query, or, for "
+            "the text of a method, method.place=before."
+        )
+    raise CalibError(
+        "unsupported",
+        f"the chat template of {vlm.checkpoint} {says}, in example '{example.id}'. {advice}",
+    )
+
+
+def _placed(vlm: VLM, example: Example) -> Example:
+    return example.with_system_in_query() if vlm.system_place == "user" else example
+
+
+def _with_blank_pictures(example: Example) -> Example:
+    turns = [replace(t, picture=t.picture and _blank) for t in example.demonstrations]
+    return replace(example, picture=example.picture and _blank, demonstrations=tuple(turns))
+
+
+def _blank() -> Image.Image:
+    return Image.new("RGB", (8, 8))
+
+
 def _user_message(query: str, image: Image.Image | None) -> dict[str, Any]:
     images = [] if image is None else [{"type": "image", "image": image}]
     return {"role": "user", "content": [*images, {"type": "text", "text": query}]}
@@ -93,11 +133,17 @@ def read_prompts(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
 
 
 def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
-    conversations = [conversation(example) for example in examples]
+    for example in examples:
+        require_arrival(vlm, example)
+    conversations = [conversation(_placed(vlm, example)) for example in examples]
     outputs = _process_each(vlm, examples, conversations)
+    begun = [
+        _without_thought(vlm, output) if example.response_prefix else output
+        for example, output in zip(examples, outputs, strict=True)
+    ]
     processed = [
         _with_prefix(vlm, example.response_prefix, output)
-        for example, output in zip(examples, outputs, strict=True)
+        for example, output in zip(examples, begun, strict=True)
     ]
     context = vlm.model.config.get_text_config(decoder=True).max_position_embeddings
     for example, output in zip(examples, processed, strict=True):
@@ -112,7 +158,7 @@ def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     if vlm.model._supports_mm_encoder_outputs():
         images = [_images(messages) for messages in conversations]
         features = image_features(vlm, images, processed, _process_image)
-    lengths = [output["input_ids"].shape[1] for output in outputs]  # without the prefix
+    lengths = [output["input_ids"].shape[1] for output in begun]  # without the prefix
     ends = [
         instruction_end(vlm, messages, output["input_ids"][0].tolist(), _process)
         for messages, output in zip(conversations, outputs, strict=True)
@@ -137,6 +183,12 @@ def _prompt(
     if features:
         pixel_inputs = {key: value for key, value in pixel_inputs.items() if key in GRIDS}
     image_mask = _image_mask(vlm, tokens)
+    if (features or pixel_inputs) and vlm.image_token_ids and not image_mask.any():
+        raise CalibError(
+            "unsupported",
+            f"the chat template of {vlm.checkpoint} leaves out pictures: its prompt has none of "
+            "the tokens that stand for one. Give another model.chat_template.",
+        )
     return Prompt(
         tokens,
         position_ids,
@@ -170,6 +222,14 @@ def _with_prefix(vlm: VLM, prefix: str, processed: ProcessorOutput) -> Processor
             value = torch.cat([value, *[last] * tokens.shape[1]], dim=1)
         extended[key] = value
     return extended
+
+
+def _without_thought(vlm: VLM, processed: ProcessorOutput) -> ProcessorOutput:
+    """Close the thought that a template opens at the end of its prompts: the response follows."""
+    end = processed["input_ids"][0, -PROMPT_END:].tolist()
+    text = vlm.processor.tokenizer.decode(end, skip_special_tokens=False)
+    closing = closing_tag(opened_thought(text))
+    return _with_prefix(vlm, f"\n{closing}\n\n" if closing else "", processed)
 
 
 def _response_type(vlm: VLM, processed: ProcessorOutput, types: torch.Tensor) -> torch.Tensor:
@@ -250,13 +310,14 @@ def _process(vlm: VLM, conversations: Sequence[list[dict[str, Any]]]) -> Process
         settings["crop_to_patches"] = vlm.tiles
     with _special_tokens_as_text(vlm, conversations) as sanitize:
         output = vlm.processor.apply_chat_template(
-            list(conversations),
+            [as_text(each, rendering(vlm, each).text_roles) for each in conversations],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             sanitize_control_tokens=sanitize,
             processor_kwargs=settings,
+            **vlm.template_kwargs,
         )
     output.pop("labels", None)  # PaliGemma's processor adds training labels
     return {key: value.to(vlm.device) for key, value in output.items()}

@@ -106,6 +106,9 @@ class RemoteModel:
             config.image_side,
             NO_ANSWER,
         ]
+        # Left out where unset: fingerprints of earlier runs stay valid.
+        settings += [config.chat_template_kwargs] if config.chat_template_kwargs else []
+        settings += [config.system_place] if config.system_place != "template" else []
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -134,10 +137,15 @@ class RemoteModel:
             if top_p < 1:
                 sampling["top_p"] = top_p
         accepted = {name: value for name, value in sampling.items() if name in self.config.sends}
+        if self.config.system_place == "user":
+            example = example.with_system_in_query()
         messages = chat_messages(example, self.config.image_side)
-        reply = self.endpoint.complete(
-            self.model, messages, limit, {**accepted, **(self.config.extra or {})}
-        )
+        kwargs = self.config.chat_template_kwargs
+        further = {
+            **(self.config.extra or {}),
+            **({"chat_template_kwargs": kwargs} if kwargs else {}),
+        }
+        reply = self.endpoint.complete(self.model, messages, limit, {**accepted, **further})
         if reply.blocked == TOO_LONG:
             raise CalibError(
                 "too-large",

@@ -1,8 +1,10 @@
 """A sheet of responses for human annotation, blind to method and strength.
 
 A cell is a method at its operating point (or the uncalibrated model) on one side of one part of the
-test split; an equal number of responses is drawn from each cell, in shuffled order. The id of a
-line is that of the run's row, which calib.judge check=SHEET run=FOLDER looks up.
+test split; an equal number of responses is drawn from each cell, in shuffled order. Responses are
+shown without the thoughts of a reasoning model, and those that are nothing but a thought that was
+cut off are left out: judges see, and leave out, the same. The id of a line is that of the run's
+row, which calib.judge check=SHEET run=FOLDER looks up.
 """
 
 import csv
@@ -20,6 +22,7 @@ from calib.runs.run_files import LabelledRow
 from calib.scoring.results import BASELINE
 from calib.util.errors import CalibError
 from calib.util.files import csv_safe, write_atomically
+from calib.util.thoughts import after_thoughts, final_answer
 
 COLUMNS = ("id", "picture", "query", "request", "text", "response", "label", "comment")
 SheetCell = tuple[str, str, str]
@@ -58,7 +61,7 @@ def write_sheet(run: Run, per_cell: int, seed: int, out: Path) -> tuple[Path, li
     for row in drawn:
         example, metadata = run.examples[row.example], run.examples[row.example].metadata
         prompt = [example.query, metadata.get("request", ""), metadata.get("text", "")]
-        response = run.responses[row.row]["response"]
+        response = final_answer(run.responses[row.row]["response"])
         cells = [row.row, _write_picture(example, out, pictures), *prompt, response, "", ""]
         writer.writerow([csv_safe(cell) for cell in cells])
     write_atomically(out / "LABELS.md", _INSTRUCTIONS)
@@ -80,9 +83,11 @@ def _drawn(run: Run, per_cell: int, seed: int) -> tuple[list[LabelledRow], int]:
     cells: dict[SheetCell, list[LabelledRow]] = defaultdict(list)
     for row in run.rows:
         example = run.examples[row.example]
+        if not (example.safety and example.split == "test" and row.key in reported):
+            continue
+        record = run.responses[row.row]
         # A blocked response is not the model's, and its label is known.
-        blocked = run.responses[row.row].get("finish") == "blocked"
-        if example.safety and example.split == "test" and row.key in reported and not blocked:
+        if record.get("finish") != "blocked" and after_thoughts(record["response"]) is not None:
             cells[row.method, example.dataset, str(example.safety)].append(row)
     draw = random.Random(seed)
     drawn: dict[str, LabelledRow] = {}

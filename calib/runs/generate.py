@@ -15,9 +15,9 @@ from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import Record, RowStore
 from calib.scoring.judged import is_safe_response
-from calib.scoring.thoughts import with_opened_thought
 from calib.util.errors import CalibError
 from calib.util.progress import Step, row_bar
+from calib.util.thoughts import final_answer
 
 SEGMENT = 4
 """Rows of a segment, as a multiple of the rows in flight: large enough that the last batches, which
@@ -195,7 +195,7 @@ def _record(row: PlannedRow, response: Response) -> Record:
             for edit in row.edits
         ],
         "strength": setting.strength,
-        "response": with_opened_thought(response.text, response.prompt_end),
+        "response": response.text,
         "tokens": len(response.tokens),
         "finish": response.finish,
         "kl": None if response.kl is None else round(response.kl, 6) + 0.0,
@@ -216,11 +216,12 @@ class BaselineAnswers:
     def __call__(
         self, examples: Sequence[Example], purpose: str, judged: bool = True
     ) -> list[JudgedAnswer]:
-        """The answer to each example, judged if ``judged``; ``purpose`` names the progress bar."""
+        """The answer to each example without its thoughts, judged if ``judged``; ``purpose`` names
+        the progress bar."""
         rows = self.planner.rows(examples, [BASELINE])
         with row_bar(purpose, len({row.id for row in rows})) as bar:
             rows = generate(self.planner, rows, self.store, None, bar)
-        texts = [self.store.finished[row.id]["response"] for row in rows]
+        texts = [final_answer(self.store.finished[row.id]["response"]) for row in rows]
         if not judged:
             return [JudgedAnswer(text, None) for text in texts]
         labels = [response.label for response in judge_rows(rows, self.store, self.judging)]

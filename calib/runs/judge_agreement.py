@@ -19,6 +19,7 @@ from calib.runs.run import Run
 from calib.scoring.agreement import Agreement, agreement
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import from_csv_safe
+from calib.util.thoughts import final_answer
 
 COLUMNS = ("response", "label")
 OPTIONAL = ("id", "query", "request", "text", "safety")
@@ -93,7 +94,7 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
             "is judged"
         )
     changed = sum(
-        row is not None and _plain(line, "response") != _in_sheet(judge_input.response)
+        row is not None and _plain(line, "response") not in _in_sheet(judge_input.response)
         for line, row, judge_input in zip(labelled, of_run, inputs, strict=True)
     )
     if changed:
@@ -167,6 +168,8 @@ def _plain(row: Mapping[str, Any], column: str) -> str:
     return " ".join(from_csv_safe(str(row.get(column) or "")).split())
 
 
-def _in_sheet(text: str) -> str:
-    """``text`` in one line, as an annotation sheet has it."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+def _in_sheet(response: str) -> set[str]:
+    """A response in one line, as an annotation sheet has it: without thoughts, and with them in
+    sheets of earlier versions."""
+    texts = (final_answer(response), response)
+    return {" ".join(text.encode("utf-8", "backslashreplace").decode().split()) for text in texts}

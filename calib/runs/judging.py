@@ -31,9 +31,9 @@ from calib.scoring.agreement import fleiss_kappa
 from calib.scoring.judged import Judged, checked_label, unjudged
 from calib.scoring.results import BASELINE, rounded
 from calib.scoring.score import in_order, score
-from calib.scoring.thoughts import after_thoughts
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar
+from calib.util.thoughts import after_thoughts, settled_beginning
 
 VERDICTS_FILE = "verdicts.jsonl"
 SEGMENT = 64
@@ -169,7 +169,7 @@ def is_final(judge: Judge) -> Callable[[Example, str], bool] | None:
             return is_final_label(example, response)
         if "kind" in example.metadata:  # "The answer is" begins a right and a wrong answer alike
             return False
-        beginning = " ".join(response.split()).casefold()
+        beginning = " ".join(settled_beginning(response).split()).casefold()
         return exact and not (example.answer or "").casefold().startswith(beginning)
 
     return is_final_response

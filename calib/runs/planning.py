@@ -13,6 +13,7 @@ from calib.engine.edits import Edits
 from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
 from calib.interventions.intervention import PromptFlow, Setting
+from calib.util.thoughts import final_answer
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class PlannedRow:
     reference: Example | None = None
     """The unedited prompt that KL is measured against; None where it is ``prompt``."""
     earlier_responses: tuple[str, ...] = ()
-    """Responses in the earlier steps of the prompt flow."""
+    """Responses in the earlier steps of the prompt flow, without their thoughts."""
 
     @property
     def may_continue(self) -> bool:
@@ -72,7 +73,7 @@ class Planner:
         for row, response in zip(rows, responses, strict=True):
             flow = row.setting.intervention.prompt_flow
             assert flow is not None
-            so_far = (*row.earlier_responses, response)
+            so_far = (*row.earlier_responses, final_answer(response))
             step = flow.next(row.example, so_far)
             if isinstance(step, int):
                 steps.append(step)

@@ -17,11 +17,11 @@ from calib.data.example import Benchmark, Example
 from calib.data.split_levels import overlap_note
 from calib.data.splits import select_for_sra
 from calib.interventions.grid import resolve_layers
-from calib.interventions.prompting import add_text, prompt_text
+from calib.interventions.prompting import add_text, prompt_text, require_readable
 from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
 from calib.models.load import MINI, VLM, AnyModel, load, open_model
-from calib.models.prompts import read_prompt
+from calib.models.prompts import require_arrival
 from calib.models.remote import RemoteModel
 from calib.runs.manifest import identity_of, run_folder
 from calib.runs.row_store import RowStore
@@ -127,14 +127,15 @@ def check_sweep(config: SweepConfig, model: AnyModel, benchmark: Benchmark) -> d
             f"two methods have the name {name}. Give one of them another name: "
             f"methods.KEY.name=OTHER methods.KEY.file={name}.",
         )
+    if isinstance(model, VLM):
+        for example in benchmark.examples:
+            require_arrival(model, example)
+        if isinstance(reference := reference_of(config), Worded):
+            _check_reference(reference, model, benchmark.examples)
     hashes: dict[str, str] = {}
     for method in selected:
         for part in _parts(method):
             hashes |= _check_method(config, part, model, benchmark)
-    reference = reference_of(config)
-    shown = [example for example in benchmark.examples if example.split != "train"]
-    if isinstance(reference, Worded) and not isinstance(model, RemoteModel) and shown:
-        _check_reference(reference, model, shown[0])
     return hashes
 
 
@@ -165,21 +166,19 @@ def _check_method(
     return {f"direction of {method.name}": hashlib.sha256(contents).hexdigest()[:16]}
 
 
-def _check_reference(reference: Worded, vlm: VLM, example: Example) -> None:
-    """Raise CalibError when the model cannot take the reference's prompt.
+def _check_reference(reference: Worded, vlm: VLM, examples: Sequence[Example]) -> None:
+    """Raise CalibError when the reference's prompt does not reach the model.
 
     The user did not ask for the reference, and it would stop the run after the user's own methods.
     """
-    read_prompt(vlm, example)
-    try:
-        read_prompt(vlm, add_text(example, prompt_text(reference, vlm), reference.place))
-    except CalibError as error:
-        raise CalibError(
-            error.code,
-            f"the prompt-only reference, {reference.name}, is placed by reference.place="
-            f"{reference.place}, and {error}. Give reference.place=before, or omit the reference: "
-            "method@reference=none.",
-        ) from error
+    text, place = prompt_text(reference, vlm), reference.place
+    require_readable(
+        vlm,
+        examples,
+        [add_text(example, text, place) for example in examples],
+        f"the prompt-only reference, {reference.name}, is placed by reference.place={place}",
+        "Give reference.place=before, or omit the reference: method@reference=none.",
+    )
 
 
 def _selected_by_kl(method: MethodConfig) -> str:
@@ -219,6 +218,11 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
         notes.append(
             f"{MINI} knows its procedural world only: its results on {config.data.name} are not "
             "meaningful; this is a smoke test only"
+        )
+    if config.model.system_place == "user":
+        notes.append(
+            "model.system_place=user: system prompts are not system messages, but stand before the "
+            "first query, with a blank line in between"
         )
     if overlap := overlap_note(counted):
         notes.append(overlap)

@@ -33,6 +33,7 @@ from calib.scoring.answers import is_correct_answer, parse_answer
 from calib.scoring.judged import Judged, checked_label
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
+from calib.util.thoughts import after_thoughts
 
 CONFIG_FILE = "config.yaml"
 RESULTS_FILE = "results.csv"
@@ -230,6 +231,7 @@ def judged_of(
     judged = []
     for row, example, record, label in zip(rows, examples, records, labels, strict=True):
         is_query, response = example.dataset in SAFETY_DATASETS, record["response"]
+        visible = after_thoughts(response)
         judged.append(
             Judged(
                 example_id=example.id,
@@ -251,7 +253,7 @@ def judged_of(
                 unread=parse_answer(example, response) is None
                 if "kind" in example.metadata
                 else None,
-                empty=not response.strip(),
+                empty=visible is not None and not visible.strip(),
             )
         )
     return judged

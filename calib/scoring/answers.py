@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 
 from calib.data.example import Example, words_of
-from calib.scoring.thoughts import after_thoughts
+from calib.util.thoughts import after_thoughts
 
 _MARKUP = re.compile(
     r"\\(?:boxed|text(?:bf|it|rm)?|math(?:bf|rm)|quad|displaystyle)\b|\\[()\[\],;! ]|</?answer>|"

@@ -15,6 +15,7 @@ from calib.serving.api_errors import APIError, server_error, unavailable
 from calib.serving.job import Finished, Job, ResponseTracker
 from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
+from calib.util.thoughts import final_answer
 
 CONTEXT_EXCEEDED = "context_length_exceeded"
 
@@ -49,7 +50,8 @@ class PendingSteps:
             return len(self.responses) - 1
         flow = self.setting.intervention.prompt_flow
         assert flow is not None
-        step = flow.next(self.job.example, [response.text for response in self.responses])
+        answers = [final_answer(response.text) for response in self.responses]
+        step = flow.next(self.job.example, answers)
         if isinstance(step, int):
             return step
         self.prompt = step

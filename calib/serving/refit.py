@@ -30,6 +30,7 @@ from calib.runs.row_store import ROWS_FILE, RowStore
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS
 from calib.util.errors import CalibError
+from calib.util.thoughts import final_answer
 
 
 class ServedFitting(Fitting):
@@ -75,7 +76,7 @@ class FreshAnswers:
                 "Serve another method.",
             )
         responses = self.engine.answer([Request(example) for example in examples])
-        return [JudgedAnswer(response.text, None) for response in responses]
+        return [JudgedAnswer(final_answer(response.text), None) for response in responses]
 
 
 def needs_examples(config: MethodConfig) -> bool:

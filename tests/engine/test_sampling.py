@@ -13,8 +13,9 @@ from tiny_families import examples, tiny
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine, generate
 from calib.engine.operators import Add
-from calib.engine.request import Decoding, Request
-from calib.engine.sampling import Sampler
+from calib.engine.request import Decoding, DecodingRow, Request
+from calib.engine.sampling import Sampler, Stopping
+from calib.models.prompts import read_prompt
 
 TOKENS = 10
 LOGITS = torch.tensor([1.2, -0.3, 0.0, 2.0, -1.5, float("-inf")])
@@ -205,3 +206,20 @@ def test_settings_that_count_tokens_are_applied_row_by_row(small, settings):
     assert tokens(engine.answer(requests())) == expected
     processor = engine.sampler.length_processor
     assert processor and all(processor in note for note in engine.notes) and engine.notes
+
+
+def test_special_tokens_that_are_tags_of_thoughts_stay_in_the_response(small):
+    tokenizer = copy.deepcopy(small.processor.tokenizer)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[THINK]", "[/THINK]"]})
+    processor = copy.copy(small.processor)
+    processor.tokenizer = tokenizer
+    thinking = dataclasses.replace(small, processor=processor)
+    text = "[THINK]how[/THINK]it is a circle"
+    tokens = tokenizer(f"{text}<eos><pad>", add_special_tokens=False)["input_ids"]
+    row = DecodingRow(0, read_prompt(small, examples(1)[0]), (), tokens=tokens, finish="stop")
+    assert Stopping(thinking, Sampler(thinking, Decoding()), 99).response(row).text == text
+    others = [token for token in tokens if token < len(small.processor.tokenizer)]
+    row = dataclasses.replace(row, tokens=others)
+    for vlm in (small, thinking):
+        sampler = Sampler(vlm, Decoding())
+        assert Stopping(vlm, sampler, 99).response(row).text == "howit is a circle"

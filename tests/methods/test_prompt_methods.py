@@ -1,5 +1,6 @@
 """Prompt-based methods: the prompt, the judged response, and the reference of KL."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,41 @@ def prompt_of(method, example, strength=1):
     intervention = method.setting(None, strength).intervention
     assert (intervention.edits, intervention.rule) == ((), None)
     return intervention.prompt_flow.next(example, ())
+
+
+def with_condition(vlm, condition):
+    """The model with a chat template that shows only messages that meet a condition."""
+    processor = copy.copy(vlm.processor)
+    template = processor.chat_template
+    processor.chat_template = template.replace("in messages", f"in messages if {condition}", 1)
+    assert processor.chat_template != template
+    return replace(vlm, processor=processor)
+
+
+@pytest.mark.parametrize("name", ["reminder", "caution", "self_check", "cot"])
+def test_a_place_that_the_template_leaves_out_is_refused(vlm, examples, name):
+    drops_system = with_condition(vlm, "message.role != 'system'")
+    default = ["method.place=system"] if name == "cot" else []
+    config = method_config(f"method={name}", *default, "method.strengths=[1]")
+    with raises("unsupported", f"method={name}", "system", "method.place=before", "system_place"):
+        methods.check(config, drops_system, examples)
+    before = method_config(f"method={name}", "method.place=before", "method.strengths=[1]")
+    for vlm_and_config in ((before, drops_system), (config, vlm)):
+        methods.check(*vlm_and_config, examples)
+    methods.check(config, replace(drops_system, system_place="user"), examples)
+    # A further variant at that place is one of the strengths.
+    several = method_config(f"method={name}", "method.place=before", "method.strengths=[1,2,3,4]")
+    with raises("unsupported", "at strength", "method.strengths"):
+        methods.check(several, drops_system, examples)
+
+
+@pytest.mark.parametrize("name", ["few_shot", "cot"])
+def test_earlier_turns_that_the_template_leaves_out_are_refused(vlm, examples, name):
+    last_only = with_condition(vlm, "message == messages[-1]")
+    config = method_config(f"method={name}", "method.strengths=[1]")
+    with raises("unsupported", f"method={name}", "earlier turn"):
+        methods.check(config, last_only, examples)
+    methods.check(config, vlm, examples)
 
 
 @pytest.mark.parametrize(("name", "text"), [("reminder", REMINDER), ("caution", CAUTION)])

@@ -10,7 +10,7 @@ from tiny_families import examples, tiny
 from transformers import AutoTokenizer
 
 from calib.config.model import ModelConfig
-from calib.models.load import load, mini_folder
+from calib.models.load import fingerprint, load, mini_folder
 from calib.models.processor import with_fixed_date
 from calib.models.prompts import read_prompt
 
@@ -39,6 +39,33 @@ def test_a_given_template_replaces_the_processors(vlm, copy):
     example = dataclasses.replace(examples(1)[0], picture=None)
     tokens = read_prompt(changed, example).tokens
     assert changed.processor.tokenizer.decode(tokens) == example.query
+
+
+THINKS = (
+    PLAIN + "{% if enable_thinking is not defined %}{% set enable_thinking = true %}{% endif %}"
+    "{% if enable_thinking %}<think>{% endif %}"
+)
+
+
+def test_variables_of_the_template_change_prompts_and_the_fingerprint(copy):
+    example = dataclasses.replace(examples(1)[0], picture=None)
+    ends = {}
+    for kwargs in (None, {"enable_thinking": True}, {"enable_thinking": False}):
+        vlm = loaded(copy, chat_template=THINKS, chat_template_kwargs=kwargs)
+        text = vlm.processor.tokenizer.decode(read_prompt(vlm, example).tokens)
+        ends[vlm.fingerprint] = text.endswith("<think>")
+    assert list(ends.values()) == [True, True, False]
+
+
+def test_variables_that_the_template_does_not_read_are_refused(copy):
+    with raises("unknown-setting", copy, "chat_template_kwargs", "'thinking'", "enable_thinking"):
+        loaded(copy, chat_template=THINKS, chat_template_kwargs={"thinking": False})
+    with raises("unknown-setting", copy, "'enable_thinking'", "no settings"):
+        loaded(copy, chat_template_kwargs={"enable_thinking": False})
+
+
+def test_the_fingerprint_of_a_model_without_such_settings_is_that_of_earlier_versions(vlm):
+    assert fingerprint(vlm.model, vlm.processor, vlm.tiles) == vlm.fingerprint
 
 
 @pytest.mark.parametrize(

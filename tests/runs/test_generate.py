@@ -1,5 +1,6 @@
 """Planning and generating rows: ids, shared prompts, interruptions, records and progress."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -12,13 +13,12 @@ from calib.data.mini.examples import load
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.engine.request import Decoding, Request
+from calib.engine.request import Decoding
 from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
-from calib.models.prompts import read_prompt
 from calib.runs.generate import generate
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
-from calib.scoring.thoughts import after_thoughts
+from calib.util.thoughts import after_thoughts, settled_beginning
 
 
 def edited(layer, strength, drawn, positions="all", site="residual"):
@@ -53,30 +53,38 @@ def engine(vlm):
     return Engine(vlm, Decoding(max_new_tokens=8, batch_rows=10))
 
 
-@pytest.mark.parametrize("tag", ["<think>", ""])
-def test_a_cut_response_to_a_template_that_opens_a_thought_is_a_thought(
-    vlm, examples, tmp_path, tag
-):
-    class OpensThoughts(Engine):
-        def answer(self, *args):
-            responses = super().answer(*args)
-            return [replace(each, prompt_end=each.prompt_end + tag) for each in responses]
+OPEN, CLOSED = "<think>\n", "<think>\n\n</think>\n\n"
 
-    engine = OpensThoughts(vlm, Decoding(max_new_tokens=1, batch_rows=10))
-    rows = Planner(engine).rows(examples[:1], [BASELINE])
+
+def thinking(vlm, end):
+    """The model with a chat template that puts ``end`` at the end of every prompt."""
+    processor = copy.copy(vlm.processor)
+    processor.chat_template += "{% if add_generation_prompt %}{{ " + repr(end) + " }}{% endif %}"
+    return replace(vlm, processor=processor, fingerprint=f"with {end!r}")
+
+
+@pytest.mark.parametrize("end", [OPEN, CLOSED])
+@pytest.mark.parametrize("limit", [1, 8])
+def test_a_thought_that_the_template_opened_is_recorded_with_its_tag(
+    vlm, examples, tmp_path, end, limit
+):
+    engine = Engine(thinking(vlm, end), Decoding(max_new_tokens=limit, batch_rows=10))
+    rows = Planner(engine).rows(examples, [BASELINE])
     with RowStore.open(tmp_path / "rows.jsonl") as store:
         generate(Planner(engine), rows, store)
-        record = store.finished[rows[0].id]
-    assert record["finish"] == "length"
-    assert (after_thoughts(record["response"]) is None) == bool(tag)
+        records = [store.finished[row.id] for row in rows]
+    assert all(record["response"].startswith("<think>\n") == (end is OPEN) for record in records)
+    assert all((after_thoughts(r["response"]) is None) == (end is OPEN) for r in records)
 
 
-def test_responses_of_full_length_have_the_end_of_their_prompt(vlm, engine, examples):
-    requests = [Request(example) for example in examples]
-    for example, response in zip(examples, engine.answer(requests), strict=True):
-        end = read_prompt(vlm, example).tokens[-8:].tolist()
-        expected = vlm.processor.tokenizer.decode(end, skip_special_tokens=False)
-        assert response.prompt_end == (expected if response.finish == "length" else "")
+@pytest.mark.parametrize("end", [OPEN, CLOSED])
+def test_what_ends_a_response_early_sees_the_opened_thought(vlm, examples, tmp_path, end):
+    engine = Engine(thinking(vlm, end), Decoding(max_new_tokens=2, batch_rows=10))
+    rows = Planner(engine).rows(examples, [BASELINE])
+    seen = []
+    with RowStore.open(tmp_path / "rows.jsonl") as store:
+        generate(Planner(engine), rows, store, lambda example, text: bool(seen.append(text)))
+    assert seen and all(settled_beginning(text) == "" for text in seen) == (end is OPEN)
 
 
 def test_settings_of_one_example_are_adjacent(engine, examples, settings):

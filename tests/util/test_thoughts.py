@@ -2,7 +2,15 @@
 
 import pytest
 
-from calib.scoring.thoughts import after_thoughts, settled_beginning, with_opened_thought
+from calib.util.thoughts import (
+    after_thoughts,
+    closing_tag,
+    final_answer,
+    opened_thought,
+    settled_beginning,
+    thought_tokens,
+    with_opened_thought,
+)
 
 FAMILIES = [
     ("<think>", "</think>"),
@@ -15,6 +23,9 @@ FAMILIES = [
     ("◁think▷", "◁/think▷"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|think:start|>", "<|think:end|>"),
+    ("<mm:think>", "</mm:think>"),
+    ("<|channel>thought\n", "<channel|>"),
     ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
     (
         "<|channel|>analysis<|message|>",
@@ -38,13 +49,38 @@ def test_the_tags_of_a_family(opening, closing):
 
 
 @pytest.mark.parametrize("opening, closing", FAMILIES)
-def test_a_cut_thought_that_the_prompt_opened(opening, closing):
-    prompt = f"<|assistant|>\n{opening}\n"
-    assert after_thoughts(with_opened_thought("I cannot", prompt)) is None
-    for response in (f"Hm.{closing}It is", f"Hm.{closing}It is {opening}"):
-        assert with_opened_thought(response, prompt) == response
-    for other in ("<|assistant|>\n", f"{opening}\n\n{closing}\n\n", f"Use {opening} tags."):
-        assert with_opened_thought("It is", other) == "It is"
+def test_a_thought_that_the_prompt_opened(opening, closing):
+    tag = opened_thought(f"<|assistant|>\n{opening}\n")
+    assert tag and opening.startswith(tag)
+    assert after_thoughts(with_opened_thought("I cannot", tag)) is None
+    assert after_thoughts(with_opened_thought(f"I cannot.{closing}It is", tag)) == "It is"
+    begun = f"{opening}Hm.{closing}It is"
+    assert with_opened_thought(begun, tag) == begun
+    for other in ("<|assistant|>\n", f"{opening}\n\n{closing}\n\n", f"Use {opening} tags.", ""):
+        assert opened_thought(other) == ""
+    assert with_opened_thought("It is", "") == "It is"
+
+
+@pytest.mark.parametrize(
+    "opening, closing", [pair for pair in FAMILIES if "channel" not in pair[0]]
+)
+def test_the_closing_tag_of_a_thought(opening, closing):
+    assert closing_tag(opening) == closing
+    assert closing_tag("") == ""
+
+
+def test_a_thought_without_an_answer_is_an_empty_answer():
+    assert final_answer("<think>Hm.</think> Red.") == "Red."
+    assert final_answer("<think>Hm.") == final_answer("") == ""
+    assert final_answer("Red. ") == "Red. "
+
+
+def test_special_tokens_that_are_tags():
+    channels = {"<|channel|>", "<|message|>", "<|start|>", "<|end|>"}
+    assert thought_tokens([*channels, "<|return|>", "<pad>"]) == channels
+    assert thought_tokens(["<|end|>", "<|message|>", "<pad>"]) == set()
+    assert thought_tokens(["[THINK]", "[/THINK]", "[INST]"]) == {"[THINK]", "[/THINK]"}
+    assert thought_tokens(["<|channel>", "<channel|>", "<|turn>"]) == {"<|channel>", "<channel|>"}
 
 
 def test_special_tokens_that_were_removed():

@@ -1,11 +1,12 @@
-"""Separate the response of a reasoning model from its thoughts, for every judge.
+"""Separate the response of a reasoning model from its thoughts.
 
-Families write their thoughts between different tags. A chat template may open the thought in the
-prompt, so that the response has the closing tag only, and a thought that reaches the token limit
-has no closing tag.
+Families write their thoughts between different tags, some of which are special tokens. A chat
+template may open the thought in the prompt: the engine then puts the opening tag before the
+response. A thought that reaches the token limit has no closing tag.
 """
 
 import re
+from collections.abc import Iterable
 
 _NAMES = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)"
 _TAGS = {
@@ -13,9 +14,11 @@ _TAGS = {
     "brackets": (r"\[think\]", r"\[/think\]"),  # Magistral
     "triangles": (r"◁think▷", r"◁/think▷"),  # Kimi-VL
     "markers": (
-        r"<\|(?:begin_of_thought|start_thinking|inner_prefix)\|>",  # Sky-T1, Command A, Apertus
-        r"<\|(?:end_of_thought|end_thinking|inner_suffix)\|>",
+        # Sky-T1, Command A, Apertus, Solar Open
+        r"<\|(?:begin_of_thought|start_thinking|inner_prefix|think:start)\|>",
+        r"<\|(?:end_of_thought|end_thinking|inner_suffix|think:end)\|>",
     ),
+    "pipes": (r"<\|channel>(?:\s*thought\b)?", r"<channel\|>"),  # Gemma 4
     "element": (r"<\|open\|>think<\|sep\|>", r"<\|close\|>think<\|sep\|>"),  # Kimi K3
     "channel": (  # gpt-oss
         r"<\|channel\|>\s*(?:analysis|commentary)\b",
@@ -25,6 +28,21 @@ _TAGS = {
     "words": (r"\A\s*(?-i:analysis(?=[A-Z]))", r"(?-i:assistantfinal)"),
 }
 """Opening and closing tag by family."""
+_CLOSING = {
+    "xml": [("<", "</")],
+    "brackets": [("[", "[/")],
+    "triangles": [("◁", "◁/")],
+    "markers": [("begin", "end"), ("start", "end"), ("START", "END"), ("prefix", "suffix")],
+    "pipes": [],
+    "element": [("open", "close")],
+    "channel": [],
+    "words": [],
+}
+"""Replacements that turn the opening tag of a family into its closing tag. Templates open no
+channels."""
+_CHANNEL = "<|channel|>"
+_PARTS_OF_CHANNELS = ("<|start|>", "<|end|>", "<|message|>")
+"""Further special tokens of vocabularies with channels, that delimit the name of a channel."""
 _TAG = re.compile(
     "|".join(
         f"(?P<open_{family}>{opening})|(?P<close_{family}>{closing})"
@@ -62,26 +80,50 @@ def after_thoughts(response: str) -> str | None:
     return " ".join([*parts, response[start:]]).strip() if closed else response
 
 
-def with_opened_thought(response: str, prompt_end: str) -> str:
-    """Return a response that was cut off, with the opening tag that its prompt ends with.
+def final_answer(response: str) -> str:
+    """Return ``response`` without its thoughts; empty if a thought was cut off."""
+    return after_thoughts(response) or ""
 
-    Without the tag, nothing would show that the whole response is a thought. Unchanged if the
-    prompt opens no thought, or the response has a tag of its own.
-    """
+
+def opened_thought(prompt_end: str) -> str:
+    """Return the opening tag of the thought that a prompt with this end opens; empty if none."""
     tags = list(_TAG.finditer(prompt_end))
     rest = re.sub(r"<\|\w+\|>", "", prompt_end[tags[-1].end() :]) if tags else ""
-    if not tags or rest.strip() or after_thoughts(response) != response:
-        return response
-    is_open = str(tags[-1].lastgroup).startswith("open_")
-    return f"{tags[-1][0]}\n{response}" if is_open else response
+    is_open = tags and not rest.strip() and str(tags[-1].lastgroup).startswith("open_")
+    return tags[-1][0] if is_open else ""
+
+
+def with_opened_thought(response: str, tag: str) -> str:
+    """Return a response after the opening tag that its prompt ends with.
+
+    Without the tag, nothing would show that the beginning of the response is a thought. Unchanged
+    if ``tag`` is empty, or the response begins with a tag of its own.
+    """
+    return f"{tag}\n{response}" if tag and not _LEADING_TAG.match(response) else response
+
+
+def closing_tag(tag: str) -> str:
+    """Return the tag that closes the thought opened by ``tag``; empty for "" and for channels."""
+    opened = _TAG.match(tag)
+    for opening, closing in _CLOSING[str(opened.lastgroup).partition("_")[2]] if opened else ():
+        tag = tag.replace(opening, closing)
+    return tag if _TAG.fullmatch(tag) and after_thoughts(tag) is not None else ""
+
+
+def thought_tokens(special: Iterable[str]) -> set[str]:
+    """Return the special tokens, among those of a vocabulary, that thoughts are recognised by."""
+    tokens = set(special)
+    tags = {token for token in tokens if _TAG.fullmatch(token)}
+    if _CHANNEL in tokens:
+        tags |= {_CHANNEL, *tokens.intersection(_PARTS_OF_CHANNELS)}
+    return tags
 
 
 def settled_beginning(response: str) -> str:
     """Return the beginning of a partial response that is no thought of a known kind.
 
     It follows the thoughts at the start and ends before the first character that may begin a tag,
-    so that longer responses have the same beginning or a longer one. It may still be a thought that
-    the prompt opened.
+    so that longer responses have the same beginning or a longer one.
     """
     start = 0
     while tag := _LEADING_TAG.match(response, start):
