@@ -9,7 +9,7 @@ from transformers import LogitsProcessorList
 from calib.engine.request import Decoding, DecodingRow, Response, token_history
 from calib.models.load import VLM
 from calib.models.prompts import PROMPT_END
-from calib.util.thoughts import opened_thought, thought_tokens, with_opened_thought
+from calib.util.thoughts import opened_thought, thought_tokens
 
 LENGTH_PROCESSORS = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
 """Substrings of the names of logits processors that count a row's tokens, including padding."""
@@ -171,4 +171,5 @@ class Stopping:
         else:
             shown = [token for token in tokens if token not in hidden]
             text = decode(shown, skip_special_tokens=False)
-        return with_opened_thought(text.strip(), row.thought_tag)
+        # Without the tag, nothing would show that the beginning of the response is a thought.
+        return row.thought_tag + text.strip()

@@ -94,6 +94,7 @@ class Server:
             chat, conversation = await run_in_threadpool(parse_request, body)
         layer, strength = self.served.resolve(chat.model, chat.calib.strength, chat.calib.layer)
         self.served.check_texts(conversation.texts)
+        self.served.check_template_kwargs(chat.chat_template_kwargs)
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 

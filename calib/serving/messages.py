@@ -187,6 +187,9 @@ def _parse_message(message: Any, param: str) -> ChatTurn:
             )
     param = f"{param}.content"
     content = message.get("content")
+    if content is None and role == "assistant":
+        # Clients repeat an empty response so, and a refusal as OpenAI's API returns it.
+        content = message.get("refusal") or ""
     if isinstance(content, str):
         return ChatTurn(role, _text(content, param), None, param)
     if not isinstance(content, list) or not content:
@@ -204,6 +207,8 @@ def _parse_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text":
             texts.append(_text(part.get("text"), f"{path}.text"))
+        elif kind == "refusal" and role == "assistant":
+            texts.append(_text(part.get("refusal"), f"{path}.refusal"))
         elif kind == "image_url":
             if role != "user":
                 raise APIError(

@@ -24,6 +24,11 @@ from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation, parse_messages
 from calib.util.errors import did_you_mean
 
+THINKING = (
+    "reasoning_effort", "reasoning", "enable_thinking", "thinking", "thinking_budget",
+    "thinking_token_budget",
+)  # fmt: skip
+"""Fields that decide in other servers whether and how long a model thinks."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -51,6 +56,16 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "stop_token_ids": ([],),
     "chat_template": (),
+    **dict.fromkeys(THINKING, ()),
+    "include_reasoning": (True,),
+    "documents": ([],),
+    "mm_processor_kwargs": ({},),
+    "truncate_prompt_tokens": (),
+    "bad_words": ([],),
+    "allowed_token_ids": (),
+    "skip_special_tokens": (True,),
+    "verbosity": (),
+    "web_search_options": (),
     "audio": (),
     "structured_outputs": (),
     "guided_json": (),
@@ -65,7 +80,7 @@ MAX_VALUES = 1_000_000
 times its bytes in memory."""
 MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
 CODES = {
-    **dict.fromkeys(("int_type", "float_type", "model_type", "invalid_type"), "invalid_type"),
+    **dict.fromkeys(("int_type", "float_type", "model_type", "dict_type", "invalid_type"), "invalid_type"),
     **dict.fromkeys(
         ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"), "invalid_value"
     ),
@@ -141,6 +156,8 @@ class ChatRequest(Schema):
     )
     """Sampling seed; random by default."""
     calib: CalibOverride = CalibOverride()
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the chat template; only those that the server was started with."""
     stream_options: StreamOptions = StreamOptions()
     max_completion_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
@@ -227,6 +244,11 @@ def _refuse_unsupported(fields: Mapping[str, Any]) -> None:
         if not accepted:
             values = " or ".join(json.dumps(other) for other in neutral)
             advice = f"Omit it, or set it to {values}." if neutral else "Omit it."
+            if name in THINKING:
+                advice += (
+                    " The server's setting model.chat_template_kwargs decides whether a model "
+                    "thinks, where its chat template has a choice."
+                )
             raise APIError(
                 f"This value of {name} is not supported. {advice}", name, "unsupported_value"
             )

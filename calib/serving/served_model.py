@@ -1,8 +1,10 @@
 """A served model: its weights, its method, and the setting that requests get by default."""
 
 import functools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from calib.interventions.intervention import BASELINE, Method, Setting
 from calib.models.load import VLM
@@ -100,6 +102,24 @@ class ServedModel:
                     "prompts. Remove it; send images as parts of type image_url.",
                     "messages",
                     "invalid_messages",
+                )
+
+    def check_template_kwargs(self, kwargs: Mapping[str, Any]) -> None:
+        """Raise APIError for a variable of the chat template that is not the server's own."""
+        own = self.vlm.template_kwargs
+        for name, value in kwargs.items():
+            if (
+                name not in own
+                or value != own[name]
+                or isinstance(value, bool) != isinstance(own[name], bool)
+            ):
+                current = f"set to {json.dumps(own[name])}" if name in own else "not set"
+                raise APIError(
+                    f"chat_template_kwargs.{name[:80]} is {current} in this server, for all "
+                    "requests. Omit it, or start the server with "
+                    f"model.chat_template_kwargs={{{name[:80]}: {json.dumps(value)[:80]}}}.",
+                    "chat_template_kwargs",
+                    "unsupported_value",
                 )
 
     @functools.cached_property

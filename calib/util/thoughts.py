@@ -93,15 +93,6 @@ def opened_thought(prompt_end: str) -> str:
     return tags[-1][0] if is_open else ""
 
 
-def with_opened_thought(response: str, tag: str) -> str:
-    """Return a response after the opening tag that its prompt ends with.
-
-    Without the tag, nothing would show that the beginning of the response is a thought. Unchanged
-    if ``tag`` is empty, or the response begins with a tag of its own.
-    """
-    return f"{tag}\n{response}" if tag and not _LEADING_TAG.match(response) else response
-
-
 def closing_tag(tag: str) -> str:
     """Return the tag that closes the thought opened by ``tag``; empty for "" and for channels."""
     opened = _TAG.match(tag)

@@ -73,7 +73,7 @@ def test_a_thought_that_the_template_opened_is_recorded_with_its_tag(
     with RowStore.open(tmp_path / "rows.jsonl") as store:
         generate(Planner(engine), rows, store)
         records = [store.finished[row.id] for row in rows]
-    assert all(record["response"].startswith("<think>\n") == (end is OPEN) for record in records)
+    assert all(record["response"].startswith("<think>") == (end is OPEN) for record in records)
     assert all((after_thoughts(r["response"]) is None) == (end is OPEN) for r in records)
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import zlib
+from dataclasses import replace
 
 import openai
 import pytest
@@ -188,6 +189,16 @@ BODIES = {
     "layer without a setting": ({"calib": {"layer": 5}}, 400, "calib.layer", None),
     "layer below 0": ({"calib": {"layer": -1}}, 400, "calib.layer", "invalid_value"),
     "layer a list": ({"calib": {"layer": [3]}}, 400, "calib.layer", "invalid_type"),
+    "a variable of the chat template": (
+        {"chat_template_kwargs": {"enable_thinking": False}}, 400, "chat_template_kwargs",
+        "unsupported_value",
+    ),
+    "chat_template_kwargs a list": (
+        {"chat_template_kwargs": ["a"]}, 400, "chat_template_kwargs", "invalid_type",
+    ),
+    "reasoning effort": (
+        {"reasoning_effort": "low"}, 400, "reasoning_effort", "unsupported_value",
+    ),
     "strength of the uncalibrated model": (
         {"model": "mini-uncalibrated", "calib": {"strength": 2}}, 400, "calib", None,
     ),
@@ -267,6 +278,7 @@ def test_unknown_fields_and_neutral_values_are_accepted(server):
         "logprobs": False, "presence_penalty": 0.0, "tools": [], "tool_choice": "auto",
         "response_format": {"type": "text"}, "top_k": -1, "stop": None, "seed": None,
         "logit_bias": None, "stream": None, "calib": None, "temperature": None,
+        "chat_template_kwargs": {}, "reasoning_effort": None, "include_reasoning": True,
     }  # fmt: skip
     assert post(server, {**VALID, **extra}).status_code == 200
 
@@ -280,6 +292,38 @@ def test_an_unsupported_field_accepts_only_its_neutral_values(name):
     error = caught.value
     assert (error.status, error.param, error.code) == (400, name, "unsupported_value")
     assert all(json.dumps(value) in error.message for value in NEUTRAL[name])
+
+
+@pytest.mark.parametrize(
+    ("assistant", "text"),
+    [
+        ({"content": None}, ""),
+        ({}, ""),
+        ({"content": None, "tool_calls": []}, ""),
+        ({"content": ""}, ""),
+        ({"content": None, "refusal": "I can't help."}, "I can't help."),
+        ({"content": [{"type": "refusal", "refusal": "I can't help."}]}, "I can't help."),
+    ],
+)
+def test_an_assistant_turn_without_content_is_an_empty_text(assistant, text):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", **assistant}]
+    body = {**VALID, "messages": [*turns, {"role": "user", "content": "b"}]}
+    _, conversation = parse_request(json.dumps(body).encode())
+    assert [turn.response for turn in conversation.example.demonstrations] == [text]
+    with pytest.raises(APIError):
+        parse_request(json.dumps({**VALID, "messages": [{"role": "user", **assistant}]}).encode())
+
+
+def test_variables_of_the_chat_template_are_those_of_the_server(steered):
+    own = {"enable_thinking": False, "style": "short"}
+    served = replace(steered, vlm=replace(steered.vlm, template_kwargs=own))
+    for accepted in ({}, own, {"enable_thinking": False}):
+        served.check_template_kwargs(accepted)
+    for refused in ({"enable_thinking": True}, {"enable_thinking": 0}, {"thinking": False}):
+        with pytest.raises(APIError) as caught:
+            served.check_template_kwargs({**own, **refused})
+        (name,) = refused
+        assert caught.value.code == "unsupported_value" and name in caught.value.message
 
 
 def test_parameters_are_read():

@@ -9,7 +9,6 @@ from calib.util.thoughts import (
     opened_thought,
     settled_beginning,
     thought_tokens,
-    with_opened_thought,
 )
 
 FAMILIES = [
@@ -52,13 +51,11 @@ def test_the_tags_of_a_family(opening, closing):
 def test_a_thought_that_the_prompt_opened(opening, closing):
     tag = opened_thought(f"<|assistant|>\n{opening}\n")
     assert tag and opening.startswith(tag)
-    assert after_thoughts(with_opened_thought("I cannot", tag)) is None
-    assert after_thoughts(with_opened_thought(f"I cannot.{closing}It is", tag)) == "It is"
-    begun = f"{opening}Hm.{closing}It is"
-    assert with_opened_thought(begun, tag) == begun
+    assert after_thoughts(f"{tag}I cannot") is None
+    assert after_thoughts(f"{tag} I cannot.{closing}It is") == "It is"
+    assert after_thoughts(f"{tag}{opening}Hm.{closing}It is") == "It is"
     for other in ("<|assistant|>\n", f"{opening}\n\n{closing}\n\n", f"Use {opening} tags.", ""):
         assert opened_thought(other) == ""
-    assert with_opened_thought("It is", "") == "It is"
 
 
 @pytest.mark.parametrize(
