@@ -80,7 +80,9 @@ MAX_VALUES = 1_000_000
 times its bytes in memory."""
 MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
 CODES = {
-    **dict.fromkeys(("int_type", "float_type", "model_type", "dict_type", "invalid_type"), "invalid_type"),
+    **dict.fromkeys(
+        ("int_type", "float_type", "dict_type", "model_type", "invalid_type"), "invalid_type"
+    ),
     **dict.fromkeys(
         ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"), "invalid_value"
     ),
