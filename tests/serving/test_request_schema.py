@@ -310,8 +310,10 @@ def test_an_assistant_turn_without_content_is_an_empty_text(assistant, text):
     body = {**VALID, "messages": [*turns, {"role": "user", "content": "b"}]}
     _, conversation = parse_request(json.dumps(body).encode())
     assert [turn.response for turn in conversation.example.demonstrations] == [text]
-    with pytest.raises(APIError):
-        parse_request(json.dumps({**VALID, "messages": [{"role": "user", **assistant}]}).encode())
+    if assistant.get("content") != "":
+        with pytest.raises(APIError):
+            user = {"role": "user", **assistant}
+            parse_request(json.dumps({**VALID, "messages": [user]}).encode())
 
 
 def test_variables_of_the_chat_template_are_those_of_the_server(steered):
