@@ -1,5 +1,6 @@
 """Read third-party tables (CSV, TSV, JSON lines, JSON, parquet) and check their columns."""
 
+import codecs
 import csv
 import difflib
 import io
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from calib.util.content import START, first_bytes, found_instead
 from calib.util.errors import CalibError, did_you_mean
 
 TableRow = dict[str, Any]
@@ -26,8 +28,11 @@ def read_table(path: Path) -> list[TableRow]:
     key as "id" unless it has one. Numbers that are not a number (NaN), which pandas writes for an
     empty cell, are None.
 
-    Raises CalibError for a file that is missing, too large, damaged or in another format, with
-    repeated columns or keys, or with a row of another length than the header.
+    A JSON file with an object per line is read as JSON lines.
+
+    Raises CalibError for a file that is missing, empty, too large, damaged or in another format
+    than its extension says, with repeated columns or keys, or with a row of another length than
+    the header.
     """
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
@@ -47,7 +52,7 @@ def read_table(path: Path) -> list[TableRow]:
             "too-large", f"{path} has {size:,} bytes; the limit is {MAX_BYTES:,}. Split the file."
         )
     try:
-        return _parse(path.suffix.lower(), path.read_text(encoding="utf-8-sig"))
+        return _parse(path.suffix.lower(), _text(path))
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise CalibError("unreadable", f"{path} cannot be read: {_explained(error)}") from error
 
@@ -135,8 +140,6 @@ def _cell(row: Mapping[str, Any], column: str) -> Any:
 
 def _explained(error: Exception) -> str:
     """The cause of a read error, and what to do about it."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8 ({error}). Save it as UTF-8."
     if isinstance(error, RecursionError):
         return "its JSON is nested too deeply. Write one flat object per row."
     if isinstance(error, csv.Error):
@@ -149,12 +152,42 @@ def _explained(error: Exception) -> str:
     return f"{error}. Correct the file, or download it again."
 
 
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises ValueError for other content and other encodings, with the line.
+    """
+    data = path.read_bytes()
+    if instead := found_instead(data[:START]):
+        raise ValueError(f"it is {instead}")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("its text is UTF-16, as some programs export. Save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"line {line} has the byte 0x{data[error.start]:02x}, which is not UTF-8. Save it as "
+            "UTF-8"
+        ) from None
+    if (zero := data.find(b"\0")) >= 0:
+        raise ValueError(f"line {data.count(bytes([10]), 0, zero) + 1} has a zero byte")
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
 def _parse(ending: str, text: str) -> list[TableRow]:
     if ending in (".csv", ".tsv"):
         return _csv_rows(text, "\t" if ending == ".tsv" else ",")
     if ending == ".jsonl":
-        return [_json_row(line, k) for k, line in enumerate(text.split("\n"), 1) if line.strip()]
-    content = _json(text)
+        return _json_lines(text)
+    try:
+        content = _json(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data" or not text.lstrip().startswith("{"):
+            raise ValueError(_json_problem(error, text)) from None
+        return _json_lines(text)  # several objects, one per line
     if isinstance(content, dict):
         if not all(isinstance(row, dict) for row in content.values()):
             raise ValueError("the JSON object does not hold one object per row")
@@ -164,21 +197,37 @@ def _parse(ending: str, text: str) -> list[TableRow]:
     return content
 
 
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
 def _csv_rows(text: str, separator: str) -> list[TableRow]:
     csv.field_size_limit(MAX_BYTES)  # a picture in a cell is longer than the default limit
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    lines = [(reader.line_num, cells) for cells in reader if cells]
-    if not lines:
-        return []
-    columns = [name.strip() for name in lines[0][1]]
+    header: list[str] = next(filter(None, reader), [])
+    columns = [name.strip() for name in header]
+    if len(columns) == 1:
+        _require_separator(columns[0], separator)
     _require_distinct(columns, "the column")
-    for number, cells in lines[1:]:
+    rows = []
+    for cells in filter(None, reader):
         if len(cells) != len(columns):
             raise ValueError(
-                f"line {number} has {len(cells)} cells, and the header has {len(columns)} columns. "
-                "Check the separator, the quotation marks, and that the file is complete"
+                f"line {reader.line_num} has {len(cells)} cells, and the header has {len(columns)} "
+                "columns. Check the separator, the quotation marks, and that the file is complete"
             )
-    return [dict(zip(columns, cells, strict=True)) for _, cells in lines[1:]]
+        rows.append(dict(zip(columns, cells, strict=True)))
+    return rows
+
+
+def _require_separator(header: str, separator: str) -> None:
+    for other, name in _SEPARATORS.items():
+        if other in header and other != separator:
+            raise ValueError(
+                f"its cells are separated by {name}, not by {_SEPARATORS[separator]}: the header "
+                f"is {header[:80]!r}. Save it with {_SEPARATORS[separator]}"
+                + (", or name it .tsv" if other == "\t" else "")
+                + (", or name it .csv" if other == "," else "")
+            )
 
 
 def _json(text: str) -> Any:
@@ -192,7 +241,21 @@ def _json(text: str) -> Any:
         _require_distinct([key for key, _ in pairs], "the key")
         return dict(pairs)
 
-    return json.loads(text, object_pairs_hook=row, parse_constant=constant)
+    content = json.loads(text, object_pairs_hook=row, parse_constant=constant)
+    if r"\ud" in text.lower():  # half of a character that JSON writes as two escapes
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):x}"
+            raise ValueError(f"it has {half}, which is half of a character") from None
+    return content
+
+
+def _json_problem(error: json.JSONDecodeError, text: str) -> str:
+    at = f"line {error.lineno}, column {error.colno}"
+    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+        return f"its JSON breaks off ({error.msg}: {at}): the file is not complete"
+    return f"it is not valid JSON ({error.msg}: {at})"
 
 
 def _require_distinct(names: Sequence[str], kind: str) -> None:
@@ -201,13 +264,20 @@ def _require_distinct(names: Sequence[str], kind: str) -> None:
         raise ValueError(f"{kind} '{repeated[0]}' is there more than once")
 
 
+def _json_lines(text: str) -> list[TableRow]:
+    # Not splitlines: it also breaks at characters that JSON does not escape.
+    return [_json_row(line, k) for k, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
 def _json_row(line: str, number: int) -> TableRow:
     try:
         row = _json(line)
     except ValueError as error:
         raise ValueError(f"line {number} is not valid JSON: {error}") from None
     if not isinstance(row, dict):
-        raise ValueError(f"line {number} is not a JSON object")
+        raise ValueError(
+            f"line {number} is not a JSON object. (A list of objects is read from a .json file)"
+        )
     return row
 
 
@@ -220,9 +290,13 @@ def _parquet(path: Path) -> list[TableRow]:
             "needs-package",
             f"{path} is a parquet file. To read it, pip install 'calib[data]'.",
         ) from None
+    if (instead := found_instead(first_bytes(path))) and "parquet" not in instead:
+        raise CalibError("unreadable", f"{path} cannot be read as parquet: it is {instead}.")
     try:
-        return parquet.read_table(path, memory_map=True).to_pylist()
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        table = parquet.read_table(path, memory_map=True)
+        _require_distinct(table.column_names, "the column")
+        return table.to_pylist()
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise CalibError(
             "unreadable", f"{path} cannot be read as parquet ({error}). Download it again."
         ) from error
