@@ -50,6 +50,7 @@ from calib.interventions.steering import operator_at
 from calib.models.load import VLM
 from calib.models.load import load as load_vlm
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.files import home_expanded
 
 DEFAULT_POSITIONS = "last_prompt"
 """Tokens to edit if neither the direction nor the caller names them, as in calib.sweep."""
@@ -187,7 +188,7 @@ def load(model: str = "internvl", **settings: Any) -> Model:
                 f"Model '{model}' is behind an endpoint and cannot be steered. calib.sweep "
                 "calibrates it with prompt-based methods.",
             )
-    elif "/" in model or Path(model).expanduser().exists():
+    elif "/" in model or home_expanded(model).exists():
         option = {"name": Path(model).name, "checkpoint": model}
     else:
         raise CalibError(
@@ -294,7 +295,7 @@ def _best_layer(direction: Direction) -> int | list[int]:
 
 def _example(query: str, picture: Any, system: str | None, number: int) -> Example:
     if isinstance(picture, str | Path):
-        picture = read_image(Path(picture).expanduser())
+        picture = read_image(home_expanded(picture))
     if picture is not None and not isinstance(picture, Image.Image):
         raise CalibError(
             "invalid-value",

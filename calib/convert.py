@@ -9,14 +9,13 @@ from calib.config.commands import ConvertConfig
 
 def main(config: ConvertConfig) -> None:
     """Write the checkpoint that ``config`` names as a folder for model.checkpoint."""
-    from pathlib import Path
-
     from calib import __version__
     from calib.models.conversion import convert, require_absent, write_checkpoint
     from calib.models.original_llava import download_checkpoint
+    from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 
-    out = Path(config.out).expanduser()
+    out = home_expanded(config.out)
     require_absent(out)
     folder, commit = download_checkpoint(config.source, config.revision)
     converted = convert(folder, config.skeleton, config.skeleton_revision)

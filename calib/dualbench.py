@@ -11,13 +11,13 @@ def main(config: DualbenchConfig) -> None:
     """Write the pictures of ``config``, a manifest, a README and a contact sheet."""
     from collections import Counter
     from functools import partial
-    from pathlib import Path
 
     from calib.config.data import DualBenchData
     from calib.data.benchmarks import load_benchmark
     from calib.data.dualbench.overview import contact_sheet, readme
     from calib.data.dualbench.rendered_set import MANIFEST, write_set
     from calib.util.errors import CalibError
+    from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 
     if not isinstance(config.data, DualBenchData):
@@ -30,7 +30,7 @@ def main(config: DualbenchConfig) -> None:
             f"data.root={config.data.root} is already rendered. Omit it here; calib.sweep "
             "data=dualbench reads the pictures from data.root.",
         )
-    folder = Path(config.out).expanduser()
+    folder = home_expanded(config.out)
     benchmark = load_benchmark(config.data)
     command.print_notes(benchmark.notes)
     others = {

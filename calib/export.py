@@ -10,7 +10,6 @@ from calib.config.commands import ExportConfig
 def main(config: ExportConfig) -> None:
     """Export the direction that ``config`` names."""
     import dataclasses
-    from pathlib import Path
 
     from calib.directions.direction import read_direction, write_direction
     from calib.interchange.formats import select_layers
@@ -29,7 +28,7 @@ def main(config: ExportConfig) -> None:
     )
     from calib.runs.run import Run
     from calib.util.errors import CalibError
-    from calib.util.files import write_atomically
+    from calib.util.files import home_expanded, write_atomically
     from calib.util.terminal import terminal_safe
 
     if (config.run is None) == (config.direction is None):
@@ -41,7 +40,7 @@ def main(config: ExportConfig) -> None:
         verdict = verdict_note(run, exported_method(run))
         direction = dataclasses.replace(direction, verdict=verdict)
     else:
-        direction, results = read_direction(Path(str(config.direction)).expanduser()), []
+        direction, results = read_direction(home_expanded(str(config.direction))), []
     if direction.verdict:
         command.print_notes([f"the verdict of the run is not yes. {direction.verdict}"])
     default = default_path(run.folder if run else None, config.format)

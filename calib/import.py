@@ -9,7 +9,6 @@ from calib.config.commands import ImportConfig
 
 def main(config: ImportConfig) -> None:
     """Write the direction that ``config`` names as a native direction file, with a card."""
-    from pathlib import Path
 
     from calib.directions.direction import read_direction, write_direction
     from calib.directions.fit import require_match
@@ -18,10 +17,10 @@ def main(config: ImportConfig) -> None:
     from calib.models.load import load
     from calib.report.card import command_line, direction_card
     from calib.util.errors import CalibError
-    from calib.util.files import write_atomically
+    from calib.util.files import home_expanded, write_atomically
     from calib.util.terminal import terminal_safe
 
-    out = Path(config.out).expanduser()
+    out = home_expanded(config.out)
     if out.suffix != ".safetensors":
         raise CalibError("invalid-setting", f"out={out} must be a file that ends in .safetensors.")
     note = ""
@@ -30,11 +29,11 @@ def main(config: ImportConfig) -> None:
             direction = from_hub(config.hub, config.revision, config.hub_file)
             source = config.hub
         else:
-            direction = read_direction(Path(str(config.file)).expanduser())
+            direction = read_direction(home_expanded(str(config.file)))
             source = str(config.file)
         require_match(direction, load(config.model), source)
     else:
-        path = Path(str(config.file)).expanduser()
+        path = home_expanded(str(config.file))
         imported = import_direction(
             path, config.format, load(config.model), config.layers, config.shift
         )

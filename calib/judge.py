@@ -9,7 +9,6 @@ from calib.config.commands import JudgeRunConfig
 
 def main(config: JudgeRunConfig) -> None:
     """Judge a run, write a sheet for human labels, or compare a judge with human labels."""
-    from pathlib import Path
 
     from calib.report.method_table import write_method_table
     from calib.report.terminal import show_run
@@ -20,10 +19,11 @@ def main(config: JudgeRunConfig) -> None:
     from calib.runs.row_store import locked
     from calib.runs.run import Run
     from calib.util.errors import CalibError
+    from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 
     run = Run.load(config.run) if config.run else None
-    out = Path(config.out).expanduser() if config.out else None
+    out = home_expanded(config.out) if config.out else None
     if config.check:
         if config.audit:
             raise CalibError(

@@ -39,6 +39,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from calib.cli.config_errors import as_list, explain, unknown_setting
 from calib.cli.help import register_help
+from calib.cli.quoting import quote_values
 from calib.config.schemas import CONF, register
 from calib.config.typed import current_override
 from calib.util.errors import CalibError
@@ -159,8 +160,9 @@ def _stop_at_sigterm() -> None:
 
 
 def _rewrite_overrides(schema: type) -> None:
-    """Replace former names of settings on the command line, with a note on stderr for each, and
-    write a single value of a list as a list: ``runs=FOLDER`` as ``runs=[FOLDER]``."""
+    """Replace former names of settings on the command line, with a note on stderr for each, quote
+    values that Hydra cannot read, and write a single value of a list as a list: ``runs=FOLDER`` as
+    ``runs=[FOLDER]``."""
     for position, argument in enumerate(sys.argv[1:], start=1):
         renamed = current_override(argument)
         if renamed != argument:
@@ -168,7 +170,7 @@ def _rewrite_overrides(schema: type) -> None:
             note = f"note: {former} is now called {present}"
             print(terminal_safe(note), file=sys.stderr)
             sys.argv[position] = renamed
-        sys.argv[position] = as_list(sys.argv[position], schema)
+        sys.argv[position] = as_list(quote_values(sys.argv[position]), schema)
 
 
 @contextlib.contextmanager

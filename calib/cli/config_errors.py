@@ -23,6 +23,7 @@ from omegaconf.errors import (
 )
 
 from calib.cli.help import meanings
+from calib.cli.quoting import unreadable_character
 from calib.config.method import Activation
 from calib.config.prompts import MethodConfig, Prompting
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
@@ -235,6 +236,12 @@ def as_list(argument: str, schema: type) -> str:
 def _bad_syntax(error: OverrideParseException) -> str:
     if "=" not in error.override:
         return f"'{error.override}' is not a setting. {_QUOTING}"
+    if character := unreadable_character(error.override):
+        shown = ascii(character) if not character.isprintable() else f'"{character}"'
+        return (
+            f"Cannot read the setting '{error.override}': the character {shown} needs quotation "
+            f"marks around the value. {_QUOTING}"
+        )
     # The first line has the override and the parser's complaint; the rest is a link.
     lines = [line for line in error.message.splitlines() if "https://" not in line]
     named = any(error.override in line for line in lines)

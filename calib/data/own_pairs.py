@@ -34,6 +34,7 @@ from calib.data.tables import (
     unread_columns,
 )
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.files import home_expanded
 
 SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
 OPTIONAL = (
@@ -79,11 +80,11 @@ def load(config: PairsData) -> Benchmark:
             "data.file is not set. Give a table of pairs (CSV, JSONL or parquet), or a folder "
             "with the subfolders safe and unsafe: data.file=PATH.",
         )
-    path = Path(config.file).expanduser()
+    path = home_expanded(config.file)
     if path.is_dir():
         entries, root, notes = _read_folder(path, config.query), path, []
     else:
-        root = Path(config.root).expanduser() if config.root else path.parent
+        root = home_expanded(config.root) if config.root else path.parent
         if not root.is_dir():
             raise CalibError(
                 "not-found",

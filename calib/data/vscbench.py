@@ -34,6 +34,7 @@ from calib.data.vscbench_tables import (
 )
 from calib.data.vscbench_twins import is_unsafe, twin_groups
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 PARTS = ("image_centric", "text_centric")
 VARIANTS = ("text_only", "typography", "search", "concat", "figstep")
@@ -244,7 +245,7 @@ def _folder(root: str | None) -> Path:
             f"data.root is not set. {SOURCE}. Put vscbench_image_centric.xlsx and "
             "vscbench_text_centric.xlsx in one folder and give its path: data.root=FOLDER.",
         )
-    folder = Path(root).expanduser()
+    folder = home_expanded(root)
     if not folder.is_dir():
         raise CalibError(
             "not-found",

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from calib.config.choices import Site
 from calib.directions.separation import auroc_interval
 from calib.util.errors import CalibError
-from calib.util.files import write_atomically
+from calib.util.files import home_expanded, write_atomically
 
 SCHEMA = 2
 HEADER = "calib_direction"
@@ -167,7 +167,7 @@ def read_direction(path: str | Path) -> Direction:
     Raises CalibError if the file does not exist, is not a direction file, has another schema
     version, or contains invalid metadata, shapes or values.
     """
-    path = Path(path)
+    path = home_expanded(path)
     if not path.is_file():
         raise CalibError(
             "not-found",

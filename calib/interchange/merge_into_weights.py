@@ -22,6 +22,7 @@ from calib.directions.direction import Direction
 from calib.models.layers import ActivationEdit, LayerSite, decoder_layers, edit_activations
 from calib.models.load import MINI, VLM, mini_folder
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 LLAMA_LIKE = ("llama", "qwen2", "mistral")
 """Model types of decoders whose blocks are Llama's, with some of its biases or none."""
@@ -220,7 +221,7 @@ def _original_folder(vlm: VLM) -> Path:
     """Folder with the checkpoint's small files; for a hub id the hub's cache."""
     if vlm.checkpoint == MINI:
         return mini_folder()
-    local = Path(vlm.checkpoint)
+    local = home_expanded(vlm.checkpoint)
     if local.is_dir():
         return local
     from huggingface_hub import snapshot_download

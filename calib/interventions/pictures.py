@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -16,6 +15,7 @@ from calib.data.example import Example, Picture
 from calib.interventions.fitting import ExampleCache, Fitting
 from calib.interventions.prompting import fill, prompt_text
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 
 def picture_variant(kind: str) -> ExampleCache:
@@ -89,7 +89,7 @@ def read_captions(path: str) -> dict[str, str]:
 
     Raises CalibError (unreadable) if the file cannot be read or lacks a column.
     """
-    file = Path(path).expanduser()
+    file = home_expanded(path)
     try:
         text = file.read_text(encoding="utf-8-sig")
         rows: Sequence[Mapping[str, str]]

@@ -1,7 +1,6 @@
 """Steering along one direction per layer, with a choice of operator, layers, site and gate."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from calib.config.method import Directed, Steer
 from calib.directions.direction import Direction, read_direction, write_direction
@@ -25,6 +24,7 @@ from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.intervention import Axis, Intervention, Method, Supervision
 from calib.models.load import VLM
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 AXES = {
     "add": Axis("in gap units"),
@@ -94,7 +94,7 @@ def load_or_fit_direction(fitting: Fitting, config: Directed) -> Direction:
 
 def load_direction(path: str, vlm: VLM) -> Direction:
     """The direction in a file. Raises CalibError if it was not read from this model."""
-    direction = read_direction(Path(path).expanduser())
+    direction = read_direction(home_expanded(path))
     require_match(direction, vlm, path)
     return direction
 

@@ -1,5 +1,6 @@
 """Load a classifier or guard model from a folder or the hub: safetensors only, complete weights."""
 
+import os
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -53,9 +54,10 @@ def load_classifier(config: ClassifierJudge) -> ClassifierModel:
     logging.disable_progress_bar()
     common = {"revision": config.revision, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, **common)
+        source = os.path.expanduser(str(config.checkpoint))  # noqa: PTH111
+        tokenizer = AutoTokenizer.from_pretrained(source, **common)
         model, info = _CLASSES[config.kind].from_pretrained(
-            config.checkpoint,
+            source,
             **common,
             dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
             device_map=config.device_map or default_device(),

@@ -28,7 +28,6 @@ Searched: strength (and, with first_layers, the first edited layer) on validatio
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -42,6 +41,7 @@ from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.models.load import VLM
+from calib.util.files import home_expanded
 
 AXIS = Axis("factor of the refusal direction's gap")
 
@@ -109,7 +109,7 @@ def read_benign(path: str) -> list[Example]:
 
     Raises CalibError for a table that cannot be read or has no such column.
     """
-    rows = read_table(Path(path).expanduser())
+    rows = read_table(home_expanded(path))
     check_columns(rows, ["query"], path)
     return [
         Example(f"benign/{number}", "benign", "own", "", "train", cell_prompt(row, "query"))

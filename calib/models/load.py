@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -31,6 +32,7 @@ from calib.models.processor import load_processor, require_variables
 from calib.models.remote import RemoteModel
 from calib.util.content import first_bytes, is_lfs_pointer
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 _LOAD_ERRORS = (
     OSError, ValueError, KeyError, ImportError, RuntimeError, HFValidationError, SafetensorError,
@@ -122,7 +124,8 @@ def load(config: ModelChoice) -> VLM:
             "Use a model with weights, e.g. model=internvl. calib.sweep calibrates remote models "
             "with prompt-based methods.",
         )
-    source = config.checkpoint or str(mini_folder())
+    # Not home_expanded: a Path drops the ./ that distinguishes a folder from a hub id.
+    source = os.path.expanduser(config.checkpoint or mini_folder())  # noqa: PTH111
     name = config.checkpoint or MINI
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -277,8 +280,8 @@ def _require_complete(name: str, info: dict[str, Any]) -> None:
 
 def _load_failure(name: str, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    folder = Path(name)
-    if name.startswith((".", "/")) and not folder.exists():
+    folder = home_expanded(name)
+    if name.startswith((".", "/", "~")) and not folder.exists():
         first = "the folder does not exist. python -m calib.convert creates VLGuard's."
     elif pointer := next(filter(_is_lfs_pointer, folder.glob("*.safetensors")), None):
         return (

@@ -15,6 +15,7 @@ from transformers import LlamaConfig
 
 from calib.models.shards import PICKLED, SAFE
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 MARKS = ("mm_vision_tower", "mm_projector_type")
 """Config keys that only the original format has."""
@@ -110,7 +111,7 @@ def download_checkpoint(source: str, revision: str | None) -> tuple[Path, str | 
 
     Raises CalibError if ``source`` is neither a folder nor a repository that can be reached.
     """
-    folder = Path(source).expanduser()
+    folder = home_expanded(source)
     if folder.is_dir():
         if revision is not None:
             raise CalibError(

@@ -15,6 +15,7 @@ from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS
 from calib.scoring.results import ALL, BASELINE, Result
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 EXPORTED = "steer"
 """The method (its file) whose edit is the direction alone."""
@@ -106,7 +107,7 @@ def default_path(folder: Path | None, name: str) -> Path:
 
 def export_path(out: str, name: str) -> Path:
     """The path of an export with out=: ``out`` itself, or the default file name in that folder."""
-    path = Path(out).expanduser()
+    path = home_expanded(out)
     default = default_path(None, name)
     is_folder = default.suffix and (path.is_dir() or not path.suffix)
     return path / default.name if is_folder else path

@@ -18,7 +18,7 @@ from calib.runs.row_store import locked
 from calib.runs.run import Run
 from calib.scoring.agreement import Agreement, agreement
 from calib.util.errors import CalibError, did_you_mean
-from calib.util.files import from_csv_safe
+from calib.util.files import from_csv_safe, home_expanded
 from calib.util.thoughts import final_answer
 
 COLUMNS = ("response", "label")
@@ -43,7 +43,7 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     response: a spreadsheet program may have changed the text. Raises CalibError for wrong columns,
     unknown labels, a table without labels, and an unknown or unreachable judge.
     """
-    path = Path(str(config.check)).expanduser()
+    path = home_expanded(str(config.check))
     table = _renamed(read_table(path), translation("columns", config.columns), path)
     check_columns(table[:1], COLUMNS, str(path), OPTIONAL)  # later rows may have no label yet
     labelled = [row for row in table if cell_text(row, "label")]

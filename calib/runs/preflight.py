@@ -26,6 +26,7 @@ from calib.models.remote import RemoteModel
 from calib.runs.manifest import identity_of, run_folder
 from calib.runs.row_store import RowStore
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 from calib.util.progress import waiting
 
 
@@ -64,7 +65,7 @@ def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
         model,
         benchmark,
         utility,
-        Path(config.out).expanduser() if config.out else folder,
+        home_expanded(config.out) if config.out else folder,
         identity_of(config) | weights,
     )
 

@@ -16,6 +16,7 @@ from calib.runs.run import Run
 from calib.serving.refit import build_without_examples, needs_examples, refit_from_run
 from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.files import home_expanded
 
 
 def load_served(config: ServeConfig) -> ServedModel:
@@ -148,7 +149,7 @@ def _strengths(config: MethodConfig) -> list[float]:
 def _with_exported_point(config: Steer) -> tuple[Steer, list[str], str]:
     """The configuration with the exported direction's layer and strength in place of defaults,
     notes about the direction, and the verdict of its run if that is not yes."""
-    direction: Direction = read_direction(Path(str(config.direction)).expanduser())
+    direction: Direction = read_direction(home_expanded(str(config.direction)))
     notes = []
     if direction.chosen_layer is not None:
         if config.layers == "all":

@@ -21,6 +21,7 @@ from calib.data.example import Benchmark, Example, Safety
 from calib.data.images import read_image
 from calib.data.splits import split_of
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 _SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
 _LISTED = 5  # examples listed in an error message
@@ -45,7 +46,7 @@ def _render(config: DualBenchData, variants: list[str]) -> tuple[list[Example], 
     selected = limit_per_category({t.pair: t.category.code for t in twins}, config.per_category)
     twins = [twin for twin in twins if twin.pair in selected]
     if config.translations is not None and "translation" in variants:
-        twins = with_translations(twins, read_translations(Path(config.translations).expanduser()))
+        twins = with_translations(twins, read_translations(home_expanded(config.translations)))
     if "translation" in variants:
         check_translations(twins)
     photographs: tuple[Path, ...] = ()
@@ -56,8 +57,8 @@ def _render(config: DualBenchData, variants: list[str]) -> tuple[list[Example], 
                 "(to use photographs, set data.backgrounds=FOLDER)"
             )
         else:
-            photographs = find_photographs(Path(config.backgrounds).expanduser())
-    typeface = Typeface(Path(config.font).expanduser() if config.font else DEFAULT_FONT)
+            photographs = find_photographs(home_expanded(config.backgrounds))
+    typeface = Typeface(home_expanded(config.font) if config.font else DEFAULT_FONT)
     examples = [
         example
         for twin in twins
@@ -75,7 +76,7 @@ def _render(config: DualBenchData, variants: list[str]) -> tuple[list[Example], 
 
 def _twins(config: DualBenchData) -> tuple[list[Twin], list[str]]:
     if config.twins is not None:
-        return read_twins(Path(config.twins).expanduser())
+        return read_twins(home_expanded(config.twins))
     note = (
         "dualbench: the instructions are calib's own templates with placeholder content, not those "
         "of the paper (to use other instructions, set data.twins=FILE)"
@@ -137,7 +138,7 @@ def _read(config: DualBenchData, variants: list[str]) -> tuple[list[Example], li
             "already drawn. Omit one of the two.",
         )
     assert config.root is not None
-    examples, notes = read_set(Path(config.root).expanduser(), config)
+    examples, notes = read_set(home_expanded(config.root), config)
     available = {example.variant for example in examples}
     if missing := [variant for variant in variants if variant not in available]:
         raise CalibError(

@@ -13,6 +13,7 @@ from calib.data.hub import download, hub_name, read_hub
 from calib.data.images import MAX_BYTES, PictureBytes, PictureFile, picture_file
 from calib.data.tables import TableRow, cell_prompt, read_table
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 NumberedRow = tuple[int, TableRow]
 """A row and its index in the complete table, from 0."""
@@ -67,7 +68,7 @@ def local_copy(config: PublishedData, source: str) -> Copy | None:
         )
     if config.root is None:
         return None
-    folder = Path(config.root).expanduser()
+    folder = home_expanded(config.root)
     if not folder.is_dir():
         raise CalibError(
             "not-found",

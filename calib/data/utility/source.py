@@ -10,6 +10,7 @@ from calib.data.hub import hub_name, read_hub, read_parquet
 from calib.data.images import PictureBytes, PictureFile, picture_from_cell
 from calib.data.tables import ENDINGS, TableRow, check_columns, read_table
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
 _PRECEDENCE = (".parquet", ".tsv", ".csv", ".jsonl", ".json")
@@ -72,7 +73,7 @@ def _hub_tables(config: PublishedUtility) -> Iterator[_Table]:
 
 
 def _local_tables(config: PublishedUtility) -> Iterator[_Table]:
-    root = Path(str(config.root)).expanduser()
+    root = home_expanded(str(config.root))
     if root.is_file():
         yield _Table(_read_file(root), str(root), root.parent)
         return
