@@ -30,7 +30,7 @@ def read_table(path: Path) -> list[TableRow]:
 
     A JSON file with an object per line is read as JSON lines.
 
-    Raises CalibError for a file that is missing, empty, too large, damaged or in another format
+    Raises CalibError for a file that is missing, too large, damaged or in another format
     than its extension says, with repeated columns or keys, or with a row of another length than
     the header.
     """
@@ -158,7 +158,7 @@ def _text(path: Path) -> str:
     Raises ValueError for other content and other encodings, with the line.
     """
     data = path.read_bytes()
-    if instead := found_instead(data[:START]):
+    if data and (instead := found_instead(data[:START])):
         raise ValueError(f"it is {instead}")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("its text is UTF-16, as some programs export. Save it as UTF-8")
@@ -172,8 +172,6 @@ def _text(path: Path) -> str:
         ) from None
     if (zero := data.find(b"\0")) >= 0:
         raise ValueError(f"line {data.count(bytes([10]), 0, zero) + 1} has a zero byte")
-    if not text.strip():
-        raise ValueError("it is empty")
     return text
 
 
@@ -182,6 +180,8 @@ def _parse(ending: str, text: str) -> list[TableRow]:
         return _csv_rows(text, "\t" if ending == ".tsv" else ",")
     if ending == ".jsonl":
         return _json_lines(text)
+    if not text.strip():
+        return []
     try:
         content = _json(text)
     except json.JSONDecodeError as error:

@@ -50,8 +50,6 @@ def test_parquet(tmp_path):
         ("a.csv", b'id,query\n1,"a\n2,b\n', "unreadable", "end of data"),
         ("a.csv", b'id,query\n1,"a\n2,"b"\n', "unreadable", "expected after"),
         ("a.csv", b"id,query,id\n1,a,2\n", "unreadable", "'id'"),
-        ("a.csv", b"", "unreadable", "empty"),
-        ("a.csv", b" \n\n", "unreadable", "empty"),
         ("a.csv", b"id;query\n1;a\n", "unreadable", "semicolons"),
         ("a.csv", b"id\tquery\n1\ta\n", "unreadable", ".tsv"),
         ("a.tsv", b"id,query\n1,a\n", "unreadable", ".csv"),

@@ -13,7 +13,7 @@ from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
 from calib.util.errors import CalibError, did_you_mean
 
-_NOT_SETS = ("source", "question")
+_NOT_SETS = ("source", "question", "vlmevalkit")
 
 
 def names() -> list[str]:
@@ -34,8 +34,12 @@ def load(config: PublishedUtility, system: str | None = None) -> Benchmark:
             f"utility={config.name} is not a known set.{did_you_mean(config.name, names())} "
             f"Choose from {', '.join(names())}.",
         )
-    module = importlib.import_module(f"{__name__}.{config.name}")
-    benchmark: Benchmark = module.load(config, system)
+    # Imported here, because it reads the constants of the sets' modules.
+    vlmevalkit = importlib.import_module(f"{__name__}.vlmevalkit")
+    if table := vlmevalkit.find(config):
+        benchmark: Benchmark = vlmevalkit.load(config, system, table)
+    else:
+        benchmark = importlib.import_module(f"{__name__}.{config.name}").load(config, system)
     ids: set[str] = set()
     for example in benchmark.examples:
         if example.id in ids:
