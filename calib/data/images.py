@@ -55,6 +55,8 @@ class PictureBytes:
     name: str
     """Location of the cell, for error messages."""
     fetch: Callable[[], bytes | None] = field(compare=False)
+    size: int | None = field(default=None, compare=False)
+    """Number of bytes, where it is known without reading them."""
 
     def __call__(self) -> Image.Image:
         data = self.fetch()

@@ -31,7 +31,8 @@ def thing(number: int) -> str:
 
 
 def write(path: Path, content: Any) -> Path:
-    """Write rows as CSV, any value as JSON, or a picture of a named colour, by file extension."""
+    """Write rows as CSV, any value as JSON, or a picture of a named colour (or of a colour and its
+    side in pixels), by file extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -41,7 +42,7 @@ def write(path: Path, content: Any) -> Path:
     elif path.suffix == ".json":
         path.write_text(json.dumps(content), encoding="utf-8")
     else:
-        path.write_bytes(png(content))
+        path.write_bytes(png(*((content,) if isinstance(content, str) else content)))
     return path
 
 
@@ -163,7 +164,9 @@ def _mossbench(folder: Path) -> None:
     for part, side in (("data", "as it is"), ("data_contrast", "for harm")):
         write(folder / part / "images_information" / "information.json", mossbench(side))
         for k in range(N):
-            write(folder / part / "images" / f"{k}.png", colour(k))
+            # As published: a contrast of type 2 has another picture.
+            other = part == "data_contrast" and k % 3 + 1 == 2
+            write(folder / part / "images" / f"{k}.png", (colour(k), 80 if other else 10 + k))
 
 
 def _mm_safetybench(folder: Path) -> None:
@@ -186,7 +189,8 @@ def _vlguard(folder: Path) -> None:
     for part in ("train", "test"):
         write(folder / f"{part}.json", vlguard(part))
         for k, row in enumerate(vlguard(part)):
-            write(folder / part / row["image"], colour(k))
+            side = 10 + k + (40 if part == "test" else 0)
+            write(folder / part / row["image"], (colour(k), side))
 
 
 def _figstep(folder: Path) -> None:

@@ -11,9 +11,9 @@ PICTURE = datasets.Image()
 TEXT = datasets.Value("string")
 
 
-def png(colour: str) -> bytes:
+def png(colour: str, side: int = 8) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), colour).save(buffer, "PNG")
+    Image.new("RGB", (side, side), colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 

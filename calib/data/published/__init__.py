@@ -22,10 +22,11 @@ from types import ModuleType
 
 from calib.config.checks import some_of
 from calib.config.data import PublishedData
+from calib.data.audit.rows import repeat_note
 from calib.data.example import Benchmark
 from calib.util.errors import CalibError, did_you_mean
 
-_NOT_BENCHMARKS = ("copies",)
+_NOT_BENCHMARKS = ("copies", "vlguard_rows")
 
 
 def load(config: PublishedData) -> Benchmark:
@@ -48,7 +49,8 @@ def load(config: PublishedData) -> Benchmark:
         )
     benchmark: Benchmark = module.load(config)
     _check_ids(config.name, benchmark)
-    return benchmark
+    repeats = repeat_note(benchmark.examples, config.name)
+    return replace(benchmark, notes=[*benchmark.notes, *repeats])
 
 
 def names() -> list[str]:

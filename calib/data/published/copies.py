@@ -46,12 +46,15 @@ class Copy:
         paths = (self.folder / name for name in names)
         return next((path for path in paths if path.is_dir()), None)
 
-    def picture(self, folder: Path, name: str, where: str) -> PictureFile:
+    def picture(self, folder: Path, name: str, where: str) -> PictureFile | PictureBytes:
         """The picture ``name`` in ``folder``, a subfolder of the copy.
 
         ``where`` is the location of the name, for the error message. Raises CalibError for a name
-        that leads out of that folder. A downloaded file is a link to the hub's cache.
+        that leads out of that folder. A downloaded file is a link to the hub's cache. An empty
+        name is a picture that cannot be opened, which data.skip_broken skips.
         """
+        if not name:
+            return PictureBytes(where, bytes)
         return picture_file(folder, name, where)
 
 
@@ -98,11 +101,14 @@ def read_subset(
 
 
 def required_picture(cell: Any, where: str, source: str) -> PictureBytes:
-    """The picture in a table cell.
+    """The picture in a table cell; one that cannot be opened, and which data.skip_broken skips, if
+    the cell is empty.
 
     ``where`` is the location of the cell and ``source`` an alternative source, for the error
-    message. Raises CalibError if the cell does not contain a picture.
+    message. Raises CalibError if the cell contains something else.
     """
+    if cell is None or cell == "":
+        return PictureBytes(where, bytes)
     if not isinstance(cell, PictureBytes):
         raise CalibError(
             "missing-value",
@@ -131,14 +137,17 @@ def rows_with_text(
     ]
 
 
-def archive_names(path: Path) -> frozenset[str]:
-    """The file names in a zip archive. Raises CalibError if it cannot be read."""
-    return frozenset(_archive(path).namelist())
+def archived_picture(path: Path, *names: str) -> PictureBytes:
+    """The picture in the zip archive ``path`` under the first of ``names`` that it contains.
 
-
-def archived_picture(path: Path, name: str) -> PictureBytes:
-    """The picture ``name`` in the zip archive ``path``."""
-    return PictureBytes(f"{path}:{name}", partial(_read_member, path, name))
+    If it contains none, opening the picture raises CalibError, and data.skip_broken skips it.
+    Raises CalibError if the archive cannot be read.
+    """
+    archive = _archive(path)
+    name = next((name for name in names if name in archive.NameToInfo), names[0])
+    info = archive.NameToInfo.get(name)
+    size = None if info is None else info.file_size
+    return PictureBytes(f"{path}:{name}", partial(_read_member, path, name), size)
 
 
 @cache  # Reading the directory of a large archive takes time.

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from calib.config.data import PublishedData, VscbenchData
+from calib.data.audit.rows import size_note
 from calib.data.example import Benchmark, Example, Picture
 from calib.data.published.copies import Copy, local_copy, rows_with_text
 from calib.data.splits import split_of
@@ -32,6 +33,7 @@ QUERY = VscbenchData.figstep_query
 """Query for every picture unless data.query replaces it; the wording is ours."""
 
 FILES = {"SafeBench": "safebench.csv", "SafeBench-Tiny": "SafeBench-Tiny.csv"}
+ROWS = {"SafeBench": 500, "SafeBench-Tiny": 50}
 COLUMNS = ("dataset", "category_id", "task_id", "category_name", "question", "instruction")
 SOURCE = "Clone github.com/ThuCCSLab/FigStep, which is not on the hub"
 SIZE = 448
@@ -55,6 +57,7 @@ def load(config: PublishedData) -> Benchmark:
         path = copy.file(f"data/question/{name}", f"question/{name}", name)
         rows = read_table(path)
         check_columns(rows, COLUMNS, str(path))
+        notes += size_note(len(rows), ROWS[subset], str(path))
         numbered, skipped = rows_with_text(rows, str(path), "question", "instruction")
         notes += skipped
         folder = path.parent.parent / "images" / subset

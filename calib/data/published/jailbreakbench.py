@@ -12,6 +12,7 @@ skipped.
 
 from calib.config.choices import Safety
 from calib.config.data import PublishedData
+from calib.data.audit.rows import size_note
 from calib.data.example import Benchmark, Example
 from calib.data.published.copies import read_subset, rows_with_text
 from calib.data.splits import split_of
@@ -22,6 +23,8 @@ VARIANTS = ("text_only",)
 
 COLUMNS = ("Index", "Goal", "Category")
 OPTIONAL = ("Target", "Behavior", "Source")
+ROWS = 100
+"""Of each side."""
 SOURCE = "Download the hub's JailbreakBench/JBB-Behaviors"
 SIDES: dict[str, Safety] = {"benign": "safe", "harmful": "unsafe"}
 
@@ -34,6 +37,7 @@ def load(config: PublishedData) -> Benchmark:
         names = (f"data/{side}-behaviors.csv", f"{side}-behaviors.csv")
         rows, where = read_subset(config, SOURCE, names, config.subsets[0], side)
         check_columns(rows, COLUMNS, where, OPTIONAL)
+        notes += size_note(len(rows), ROWS, where)
         numbered, skipped = rows_with_text(rows, where, "Goal", "Index")
         notes += skipped
         for _, row in numbered:

@@ -11,13 +11,15 @@ no picture ("Changed Question"). In every variant metadata["request"] is the tex
 
 Accepted layouts: the repository, with data/processed_questions/NN-SCENARIO.json (an object of rows
 by number) and the separately downloaded pictures
-data/imgs/NN-SCENARIO/{SD,TYPO,SD_TYPO}/NUMBER.jpg; or the hub's PKU-Alignment/MM-SafetyBench, which
-has a configuration per scenario with the splits SD, TYPO, SD_TYPO and Text_only
-(data/SCENARIO/SPLIT.parquet) and the columns id, question and image. Rows with an empty query are
-skipped in their variant.
+data/imgs/NN-SCENARIO/{SD,TYPO,SD_TYPO}/NUMBER.jpg, or as their archive unpacks them: in a folder
+MM-SafetyBench(imgs) in data/imgs, in data or at the top. Also the hub's
+PKU-Alignment/MM-SafetyBench, which has a configuration per scenario with the splits SD, TYPO,
+SD_TYPO and Text_only (data/SCENARIO/SPLIT.parquet) and the columns id, question and image. Rows
+with an empty query are skipped in their variant.
 """
 
 from calib.config.data import PublishedData
+from calib.data.audit.rows import size_note
 from calib.data.example import Benchmark, Example, Picture
 from calib.data.hub import hub_name, read_hub, read_parquet
 from calib.data.published.copies import Copy, local_copy, required_picture, rows_with_text
@@ -46,8 +48,16 @@ QUERY_COLUMNS = {
     "sd_typography": "Rephrased Question",
 }
 """The column of the repository's files that holds the query, by variant."""
-IMAGES = ("data/imgs", "imgs", "data/imgs/MM-SafetyBench(imgs)", "MM-SafetyBench(imgs)")
-"""Folders to which users unpack the archive of pictures; it contains a folder of the last name."""
+IMAGES = tuple(
+    f"{folder}/{archive}"
+    for archive in (".", "MM-SafetyBench(imgs)", "MM-SafetyBench_imgs")
+    for folder in ("data/imgs", "imgs", "data", ".")
+)
+"""Folders to which users unpack the archive of pictures, which contains a folder of its own."""
+ROWS = dict(
+    zip(SUBSETS, (97, 163, 44, 144, 122, 154, 109, 153, 139, 130, 167, 109, 149), strict=True)
+)
+"""Number of questions by scenario, 1,680 together."""
 COLUMNS = ("id", "question", "image")
 SOURCE = (
     "Clone github.com/isXinLiu/MM-SafetyBench and unpack the pictures that its README links into "
@@ -89,7 +99,7 @@ def _read_repository(
             "data.variants=[text_only].",
         )
     examples: list[Example] = []
-    notes: list[str] = []
+    notes = size_note(len(rows), ROWS[scenario], str(path))
     for variant in config.variants:
         column = QUERY_COLUMNS[variant]
         numbered, skipped = rows_with_text(rows, f"{path} ({variant})", column)
@@ -112,7 +122,7 @@ def _read_tables(
     check_columns(text_rows, COLUMNS[:2], where)
     requests = {cell_text(row, "id"): cell_prompt(row, "question") for row in text_rows}
     examples: list[Example] = []
-    notes: list[str] = []
+    notes = size_note(len(text_rows), ROWS[scenario], where)
     for variant in config.variants:
         rows, where = _read_split(config, copy, scenario, variant)
         check_columns(rows, COLUMNS[:2] if variant == "text_only" else COLUMNS, where)

@@ -1,23 +1,29 @@
 """MOSSBench (Li et al., arXiv 2406.17806): benign queries with pictures that provoke refusals.
 
 300 benign pairs of a question and a picture, 100 for each of three stimulus types, and 244 harmful
-contrasts. Image-centric: question and picture together determine safety, not the words alone.
+contrasts. A contrast with the picture of its benign query is text-centric, as is that query: the
+words determine safety. All others are image-centric: question and picture together determine it.
+The content of the pictures decides, not their names or the type.
 
 Accepted layouts: the repository, with data/images_information/information.json (an object keyed by
 query number, with image, a path under data; question; pid; and metadata, whose "over" is "type 1",
 "type 2" or "type 3"; description and short description are not used) and data_contrast with the
 same structure; or the hub's AIcell/MOSSBench (configuration oversensitivity, split train), which
-has the benign queries only. A contrast has the pid of its benign query: for types 1 and 3 it is a
-harmful question about the same picture, for type 2 the same question about another picture. Rows
-without pid or question are skipped.
+has the benign queries only. A contrast has the pid of its benign query: 198 of the 200 of types 1
+and 3 are a harmful question about the same picture, 43 of the 44 of type 2 the same question about
+another picture. Rows without pid or question are skipped.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from calib.config.choices import Safety
 from calib.config.data import PublishedData
-from calib.data.example import Benchmark, Example, Picture
+from calib.data.audit.pictures import first_copies
+from calib.data.audit.rows import size_note
+from calib.data.example import Benchmark, Example
+from calib.data.images import PictureBytes, PictureFile
 from calib.data.published.copies import (
     Copy,
     local_copy,
@@ -35,6 +41,7 @@ VARIANTS = ("photo",)
 FOLDERS = {"oversensitivity": "data", "contrast": "data_contrast"}
 COLUMNS = ("pid", "question", "image", "metadata")
 OPTIONAL = ("description", "short description")
+ROWS = {"oversensitivity": 300, "contrast": 244}
 SOURCE = "Clone github.com/xirui-li/MOSSBench"
 TYPES = {
     "type 1": "exaggerated risk",
@@ -47,31 +54,55 @@ def load(config: PublishedData) -> Benchmark:
     """The benign queries and, with the subset contrast, their harmful twins."""
     copy = local_copy(config, SOURCE)
     groups: dict[str, list[Example]] = {}
+    pictures: dict[str, PictureFile | PictureBytes] = {}
     notes: list[str] = []
     for subset in config.subsets:
         rows, where = _rows(config, copy, subset)
         check_columns(rows, COLUMNS, where, OPTIONAL)
+        notes += size_note(len(rows), ROWS[subset], where)
         numbered, skipped = rows_with_text(rows, where, "pid", "question")
         notes += skipped
         safety: Safety = "unsafe" if subset == "contrast" else "safe"
         for number, row in numbered:
             pair = f"mossbench/{cell_text(row, 'pid')}"
             row_name = f"{where}, row {number + 1}"
+            id_ = f"{subset}/{cell_text(row, 'pid')}"
+            pictures[id_] = _picture(copy, subset, row, f"{row_name}, column 'image'")
             groups.setdefault(pair, []).append(
                 Example(
-                    id=f"{subset}/{cell_text(row, 'pid')}",
+                    id=id_,
                     dataset="image_centric",
                     variant="photo",
                     category=_category(row, row_name),
                     split=split_of(pair, config.train, config.validation),
                     query=cell_prompt(row, "question"),
-                    picture=_picture(copy, subset, row, f"{row_name}, column 'image'"),
+                    picture=pictures[id_],
                     safety=safety,
                     pair=pair,
                     system=config.system,
                 )
             )
-    return Benchmark([example for members in groups.values() for example in members], notes)
+    examples = [e for members in groups.values() for e in _with_part(members, pictures)]
+    count = sum(example.dataset == "text_centric" for example in examples)
+    if count:
+        notes.append(
+            "mossbench: queries whose contrast has the same picture, and the contrasts, are "
+            f"text-centric: n={count}"
+        )
+    return Benchmark(examples, notes)
+
+
+def _with_part(
+    members: list[Example], pictures: Mapping[str, PictureFile | PictureBytes]
+) -> list[Example]:
+    """The examples of a pair: text-centric if a contrast has the picture of a benign query."""
+    firsts = first_copies(pictures[example.id] for example in members)
+    sides: dict[Any, set[Any]] = {"safe": set(), "unsafe": set()}
+    for example in members:
+        sides[example.safety].add(firsts[pictures[example.id]])
+    if sides["safe"].isdisjoint(sides["unsafe"]):
+        return members
+    return [replace(example, dataset="text_centric") for example in members]
 
 
 def _rows(config: PublishedData, copy: Copy | None, subset: str) -> tuple[list[TableRow], str]:
@@ -85,7 +116,9 @@ def _rows(config: PublishedData, copy: Copy | None, subset: str) -> tuple[list[T
     return read_subset(config, SOURCE, names, subset, "train")
 
 
-def _picture(copy: Copy | None, subset: str, row: Mapping[str, Any], where: str) -> Picture:
+def _picture(
+    copy: Copy | None, subset: str, row: Mapping[str, Any], where: str
+) -> PictureFile | PictureBytes:
     if copy is not None:
         return copy.picture(copy.folder / FOLDERS[subset], cell_prompt(row, "image"), where)
     # On the hub "image" may hold the file name and "decoded_image" the picture.

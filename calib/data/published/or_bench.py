@@ -11,9 +11,9 @@ Rows without a prompt are skipped.
 """
 
 import hashlib
-from collections import Counter
 
 from calib.config.data import PublishedData
+from calib.data.audit.rows import size_note
 from calib.data.example import Benchmark, Example
 from calib.data.published.copies import read_subset, rows_with_text
 from calib.data.splits import split_of
@@ -24,15 +24,18 @@ VARIANTS = ("text_only",)
 
 UNSAFE = ("or-bench-toxic",)
 COLUMNS = ("prompt", "category")
+ROWS = {"or-bench-hard-1k": 1319, "or-bench-toxic": 655}
 SOURCE = "Download the hub's bench-llm/or-bench"
 
 
 def load(config: PublishedData) -> Benchmark:
     """The prompts of data.subsets."""
-    examples, notes = [], []
+    examples: list[Example] = []
+    notes: list[str] = []
     for subset in config.subsets:
         rows, where = read_subset(config, SOURCE, (f"{subset}.csv",), subset, "train")
         check_columns(rows, COLUMNS, where)
+        notes += size_note(len(rows), ROWS.get(subset), where)
         numbered, skipped = rows_with_text(rows, where, "prompt")
         notes += skipped
         for number, row in numbered:
@@ -51,7 +54,4 @@ def load(config: PublishedData) -> Benchmark:
                     system=config.system,
                 )
             )
-    counts = Counter(example.pair for example in examples)
-    if repeated := sum(count > 1 for count in counts.values()):
-        notes.append(f"or_bench: prompts that occur in more than one row: n={repeated}")
     return Benchmark(examples, notes)

@@ -11,6 +11,7 @@ version siuo_mcqa.json is not read. Rows without question or question_id are ski
 """
 
 from calib.config.data import PublishedData
+from calib.data.audit.rows import size_note
 from calib.data.example import Benchmark, Example
 from calib.data.published.copies import copy_or_download, rows_with_text
 from calib.data.splits import split_of
@@ -22,6 +23,7 @@ VARIANTS = ("photo",)
 
 COLUMNS = ("question_id", "image", "question", "category")
 OPTIONAL = ("safety_warning", "reference_answer")
+ROWS = 167
 SOURCE = (
     "Download the hub's sinwang/SIUO; or clone github.com/sinwang20/SIUO and put the pictures that "
     "its README links into data/images"
@@ -39,6 +41,7 @@ def load(config: PublishedData) -> Benchmark:
     rows = read_table(path)
     check_columns(rows, COLUMNS, str(path), OPTIONAL)
     numbered, notes = rows_with_text(rows, str(path), "question", "question_id")
+    notes += size_note(len(rows), ROWS, str(path))
     examples = []
     for number, row in numbered:
         pair = f"siuo/{cell_text(row, 'question_id')}"

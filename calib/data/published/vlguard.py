@@ -7,37 +7,37 @@ unsafe pictures with an instruction (image-centric: the picture determines safet
 training set has 2,000 pictures (977 safe), the test set 1,000 (558 safe).
 
 Accepted layout: the four files of the hub's ys-zong/VLGuard. train.json and test.json are lists of
-rows with id, image (a path), safe (true or false), harmful_category and harmful_subcategory (unsafe
-pictures only), and instr-resp, a list of objects with response and one of safe_instruction,
-unsafe_instruction, instruction. The pictures are in train.zip and test.zip, which need not be
-unpacked, or in the folders train and test. Rows without the instruction of a subset are skipped.
+rows with id, image (a path), safe (true or false, also as text), harmful_category and
+harmful_subcategory (unsafe pictures only), and instr-resp, a list of objects with response and one
+of safe_instruction, unsafe_instruction, instruction. The pictures are in train.zip and test.zip,
+which need not be unpacked, or in the folders train and test. Rows without the instruction of a
+subset are skipped.
 
 test.json is the test split; the pictures of train.json are divided into train and validation in the
-ratio of data.train to data.validation.
+ratio of data.train to data.validation. Eight pictures are in both files, one of them with another
+label: the rows of train.json about them join the test split. Pictures are compared byte for byte,
+whatever their names are. In a local copy without train.json, the pictures of test.json are divided
+into all three splits.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
 from calib.config.choices import Safety, Split
 from calib.config.data import PublishedData
-from calib.data.example import Benchmark, Example, Picture
-from calib.data.published.copies import Copy, archive_names, archived_picture, copy_or_download
+from calib.data.example import Benchmark, Example
+from calib.data.published.copies import Copy, copy_or_download
+from calib.data.published.vlguard_rows import PictureRow, first_rows, read_part, table_names
 from calib.data.splits import split_of
-from calib.data.tables import TableRow, cell_prompt, cell_text, check_columns, read_table
-from calib.util.errors import CalibError
 
 SUBSETS = ("safe_safes", "safe_unsafes", "unsafes")
 VARIANTS = ("photo",)
 
-COLUMNS = ("id", "image", "safe", "instr-resp")
-OPTIONAL = ("harmful_category", "harmful_subcategory")
 SOURCE = (
     "Download train.json, test.json, train.zip and test.zip of the hub's ys-zong/VLGuard (log in "
     "with `hf auth login` if required)"
 )
-PATTERNS = ("train.json", "test.json", "train.zip", "test.zip")
 
 
 @dataclass(frozen=True)
@@ -58,92 +58,104 @@ _SUBSETS = {
 
 def load(config: PublishedData) -> Benchmark:
     """The instructions of data.subsets; those about the same picture are adjacent."""
-    copy = copy_or_download(config, SOURCE, PATTERNS)
-    examples: list[Example] = []
+    parts = ["train", "test"] if config.train + config.validation > 0 else ["test"]
+    copy = copy_or_download(
+        config, SOURCE, [f"{part}.{ending}" for ending in ("json", "zip") for part in parts]
+    )
+    test_only = parts == ["test"] or not _has_train(copy)
+    rows: list[PictureRow] = []
     notes: list[str] = []
-    parts = ("train", "test") if config.train + config.validation > 0 else ("test",)
-    for part in parts:
-        path = copy.file(f"{part}.json", f"data/{part}.json")
-        rows = read_table(path)
-        check_columns(rows, COLUMNS, str(path), OPTIONAL)
-        picture = _picture_loader(copy, part)
-        skipped = 0
-        for number, row in enumerate(rows):
-            for subset in config.subsets:
-                if row["safe"] is not _SUBSETS[subset].safe_pictures:
-                    continue
-                key = _SUBSETS[subset].instruction_key
-                query = _instruction(row, key, f"{path}, row {number + 1}")
-                if query:
-                    examples.append(_example(config, part, number, subset, query, row, picture))
-                else:
-                    skipped += 1
-        if skipped:
-            notes.append(f"{path}: skipped rows without the instruction of a subset: n={skipped}")
-    return Benchmark(examples, notes, frozenset(example.id for example in examples))
+    for part in ["test"] if test_only else parts:
+        of_part, of_table = read_part(copy, part)
+        rows += of_part
+        notes += of_table
+    firsts = first_rows(rows)
+    notes += _moved(rows, firsts)
+    if test_only and len(parts) > 1:
+        notes.append(
+            f"vlguard: {copy.folder} has no train.json: the pictures of test.json are divided into "
+            "train, validation and test, so results are not those of the whole test set"
+        )
+    both_labels = {
+        _pair(first) for row, first in zip(rows, firsts, strict=True) if row.safe != first.safe
+    }
+    examples: list[Example] = []
+    skipped: Counter[str] = Counter()
+    for row, first in zip(rows, firsts, strict=True):
+        split = _split(config, first, test_only)
+        for name in config.subsets:
+            subset = _SUBSETS[name]
+            if row.safe is not subset.safe_pictures:
+                continue
+            if query := row.instruction(subset.instruction_key):
+                examples.append(_example(config, row, first, name, query, split, both_labels))
+            else:
+                skipped[row.part] += 1
+    notes += [
+        f"vlguard, {part}.json: skipped rows without the instruction of a subset: n={count}"
+        for part, count in skipped.items()
+    ]
+    given = () if test_only and len(parts) > 1 else (example.id for example in examples)
+    return Benchmark(examples, notes, frozenset(given))
 
 
 def _example(
     config: PublishedData,
-    part: str,
-    number: int,
-    subset_name: str,
+    row: PictureRow,
+    first: PictureRow,
+    name: str,
     query: str,
-    row: TableRow,
-    picture: Callable[[str, str], Picture],
+    split: Split,
+    both_labels: Set[str],
 ) -> Example:
-    subset = _SUBSETS[subset_name]
-    image = cell_prompt(row, "image")
-    pair = f"vlguard/{part}/{image}"
-    category = "safe picture" if subset.safe_pictures else cell_text(row, "harmful_category")
+    subset, pair = _SUBSETS[name], _pair(first)
     return Example(
-        id=f"{part}/{number}/{subset_name}",
+        id=f"{row.part}/{row.number}/{name}",
         dataset=subset.dataset,
         variant="photo",
-        category=category,
-        split=_split(config, part, pair),
+        category="safe picture" if subset.safe_pictures else row.category,
+        split=split,
         query=query,
-        picture=picture(image, f"VLGuard {part}.json, row {number + 1}, column 'image'"),
+        picture=row.picture,
         safety=subset.safety,
-        pair=pair,
+        # A picture with both labels is one cluster, but its instructions are twins only within the
+        # rows of one label.
+        pair=pair if row.safe == first.safe else f"{pair}/{row.part}",
+        concept=pair if pair in both_labels else None,
         system=config.system,
     )
 
 
-def _split(config: PublishedData, part: str, pair: str) -> Split:
-    if part == "test":
+def _pair(first: PictureRow) -> str:
+    return f"vlguard/{first.part}/{first.image}"
+
+
+def _split(config: PublishedData, first: PictureRow, test_only: bool) -> Split:
+    if test_only:
+        return split_of(_pair(first), config.train, config.validation)
+    if first.part == "test":
         return "test"
     train = config.train / (config.train + config.validation)
     # split_of could return "test" for the remainder that rounding leaves.
-    return "train" if split_of(pair, train, 1 - train) == "train" else "validation"
+    return "train" if split_of(_pair(first), train, 1 - train) == "train" else "validation"
 
 
-def _instruction(row: TableRow, key: str, where: str) -> str:
-    instructions = row["instr-resp"]
-    if not isinstance(instructions, list) or not all(isinstance(i, dict) for i in instructions):
-        raise CalibError(
-            "invalid-content",
-            f"{where}: instr-resp is not a list of objects. Download the file again.",
-        )
-    return next((cell_prompt(i, key) for i in instructions if key in i), "")
+def _has_train(copy: Copy) -> bool:
+    return any((copy.folder / name).is_file() for name in table_names("train"))
 
 
-def _picture_loader(copy: Copy, part: str) -> Callable[[str, str], Picture]:
-    """A function from an image's path and the location of that path to the picture."""
-    folder = copy.subfolder(part, f"data/{part}", f"data/VLGuard/{part}")
-    if folder is not None:
-        return lambda image, where: copy.picture(folder, image, where)
-    archive = copy.file(f"{part}.zip", f"data/{part}.zip")
-    return lambda image, where: archived_picture(archive, _member(archive, part, image, where))
-
-
-def _member(archive: Path, part: str, image: str, where: str) -> str:
-    """The name of a picture in the archive, with or without a top-level folder."""
-    names = archive_names(archive)
-    for name in (f"{part}/{image}", image):
-        if name in names:
-            return name
-    raise CalibError(
-        "not-found",
-        f"{where}: {archive} does not contain {image}. Download both files again. {SOURCE}.",
-    )
+def _moved(rows: Sequence[PictureRow], firsts: Sequence[PictureRow]) -> list[str]:
+    """A note on the rows of train.json whose picture is in test.json."""
+    moved = [
+        (row, first)
+        for row, first in zip(rows, firsts, strict=True)
+        if row.part == "train" and first.part == "test"
+    ]
+    if not moved:
+        return []
+    differing = sum(row.safe != first.safe for row, first in moved)
+    labels = f"; {differing} of them with another label there" if differing else ""
+    return [
+        "vlguard: rows of train.json whose picture is also in test.json, and which therefore join "
+        f"the test split: n={len(moved)}{labels} (first: {moved[0][0].image})"
+    ]

@@ -4,12 +4,15 @@
 words determine safety. Twins are matched by type and focus, as in the text-centric part of
 VSCBench, which has the same prompts.
 
-Accepted layout: xstest_prompts.csv of the repository, or the hub's Paul/XSTest (split train).
-Columns: prompt, type, label (safe or unsafe) and focus (the word that a safe prompt shares with its
-contrast, and the concept); id and note are not used. Rows without prompt or type are skipped.
+Accepted layout: xstest_prompts.csv of the repository, its older xstest_v2_prompts.csv, which has
+the same rows without label, or the hub's Paul/XSTest (split train). Columns: prompt, type, label
+(safe or unsafe; the type determines it where the column is missing) and focus (the word that a safe
+prompt shares with its contrast, and the concept); ids and note are not used. Rows without prompt or
+type are skipped.
 """
 
 from calib.config.data import PublishedData
+from calib.data.audit.rows import size_note
 from calib.data.example import Benchmark, Example
 from calib.data.published.copies import read_subset, rows_with_text
 from calib.data.splits import split_of
@@ -21,16 +24,19 @@ from calib.util.errors import CalibError
 SUBSETS: tuple[str, ...] = ()
 VARIANTS = ("text_only",)
 
-FILES = ("xstest_prompts.csv", "data/train-00000-of-00001.parquet")
-COLUMNS = ("prompt", "type", "label", "focus")
+FILES = ("xstest_prompts.csv", "xstest_v2_prompts.csv", "data/train-00000-of-00001.parquet")
+COLUMNS = ("prompt", "type", "focus")
+OPTIONAL = ("label", "id", "id_v1", "id_v2", "note")
+ROWS = 450
 SOURCE = "Clone github.com/paul-rottger/xstest, or download the hub's Paul/XSTest"
 
 
 def load(config: PublishedData) -> Benchmark:
     """The prompts, with twins adjacent; a prompt without a twin is a pair of its own."""
     table, where = read_subset(config, SOURCE, FILES, None, "train")
-    check_columns(table, COLUMNS, where, ("id", "note"))
+    check_columns(table, COLUMNS, where, OPTIONAL)
     numbered, notes = rows_with_text(table, where, "prompt", "type")
+    notes += size_note(len(table), ROWS, where)
     rows = [
         WorkbookRow(
             number, {c: cell_text(row, c) for c in COLUMNS} | {"prompt": cell_prompt(row, "prompt")}
@@ -38,7 +44,8 @@ def load(config: PublishedData) -> Benchmark:
         for number, row in numbered
     ]
     for row in rows:
-        _check_label(row, where)
+        if "label" in table[row.number]:
+            _check_label(row, cell_text(table[row.number], "label"), where)
     groups, twin_notes = twin_groups(rows)
     examples = [
         Example(
@@ -59,11 +66,11 @@ def load(config: PublishedData) -> Benchmark:
     return Benchmark(examples, [*notes, *twin_notes])
 
 
-def _check_label(row: WorkbookRow, where: str) -> None:
-    if row["label"] != ("unsafe" if is_unsafe(row) else "safe"):
+def _check_label(row: WorkbookRow, label: str, where: str) -> None:
+    if label != ("unsafe" if is_unsafe(row) else "safe"):
         raise CalibError(
             "mismatch",
-            f"{where}, row {row.number + 1}: label '{row['label']}' contradicts type "
+            f"{where}, row {row.number + 1}: label '{label}' contradicts type "
             f"'{row['type']}'. Types that start with contrast_ are unsafe, all others are safe. "
             "Correct the row or download the file again.",
         )

@@ -13,7 +13,7 @@ from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
 from calib.util.errors import CalibError, did_you_mean
 
-_NOT_SETS = ("source", "question", "vlmevalkit")
+_NOT_SETS = ("source", "question", "vlmevalkit", "pope_files", "scienceqa_files")
 
 
 def names() -> list[str]:

@@ -4,7 +4,8 @@
 question_id (the picture), image, question, answer, category (the subtask). The variant of an
 example is its subtask. Questions about the same picture are a pair, the unit of accuracy+
 (calib.scoring.metrics). Questions end with their own instruction, which ``utility.prompt``
-replaces. Questions whose answer is neither yes nor no are skipped.
+replaces. Questions whose answer is neither yes nor no are skipped; rows without question or picture
+are refused.
 """
 
 from collections import Counter
@@ -29,6 +30,7 @@ KINDS = {
     ),
 }
 SUBTASKS = {subtask: kind for kind, subtasks in KINDS.items() for subtask in subtasks}
+QUESTIONS = 2374
 INSTRUCTION = "Please answer yes or no."
 
 
@@ -53,9 +55,11 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
         if answer is None:
             questions.skip(NOT_YES_NO)
             continue
-        if pair not in pictures:
-            pictures[pair] = source.picture("image")
-        question = cell_prompt(row, "question")
+        question, picture = cell_prompt(row, "question"), source.picture("image")
+        if not questions.is_complete(question, picture, source.where):
+            continue
+        # The table repeats the picture for each of its questions; one copy is enough.
+        pictures.setdefault(pair, picture)
         if config.prompt:
             question = question.removesuffix(INSTRUCTION).rstrip()
         questions.add(
@@ -68,4 +72,4 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             picture=pictures[pair],
             pair=pair,
         )
-    return questions.benchmark()
+    return questions.benchmark(QUESTIONS if config.split == "test" else None)

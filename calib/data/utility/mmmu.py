@@ -44,6 +44,8 @@ DISCIPLINES = {
 SUBJECTS = {
     subject: discipline for discipline, subjects in DISCIPLINES.items() for subject in subjects
 }
+PER_SUBJECT = 30
+"""Questions of a subject in the validation split."""
 _PLACEHOLDER = re.compile(r"<image (\d+)>")
 
 
@@ -76,6 +78,9 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
         if answer not in options:
             questions.skip(UNKNOWN_ANSWER)
             continue
+        picture = source.picture(column)
+        if not questions.is_complete(question, picture, source.where):
+            continue
         questions.add(
             key=cell_text(row, "id"),
             variant=subject,
@@ -83,9 +88,10 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             question=f"{_strip_placeholder(question)}\n{format_options(options)}",
             answer=answer,
             metadata=choice_metadata(options),
-            picture=source.picture(column),
+            picture=picture,
         )
-    return questions.benchmark()
+    subjects = len(set(config.subsets)) or len(SUBJECTS)
+    return questions.benchmark(PER_SUBJECT * subjects if config.split == "validation" else None)
 
 
 def _subject(source: SourceRow) -> str:

@@ -2,7 +2,7 @@
 
 Columns: index, question (which includes the options), image, answer (a letter), category (one of
 six, the variant of an example) and l2_category (one of 18, its category). Questions whose answer is
-not an option are skipped.
+not an option are skipped; rows without question or picture are refused.
 """
 
 import re
@@ -14,6 +14,7 @@ from calib.data.utility.question import UNKNOWN_ANSWER, Questions, choice_metada
 from calib.data.utility.source import read_rows
 
 COLUMNS = ("index", "question", "image", "answer", "category", "l2_category")
+QUESTIONS = 1500
 LETTERS = "ABCD"
 _HEADING = re.compile(r"\b(?:options|choices)\s*:", re.IGNORECASE)
 
@@ -24,6 +25,9 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
     for source in read_rows(config, COLUMNS):
         row = source.row
         question, answer = cell_prompt(row, "question"), cell_prompt(row, "answer").upper()
+        picture = source.picture("image")
+        if not questions.is_complete(question, picture, source.where):
+            continue
         options = find_options(question)
         if answer not in options:
             questions.skip(UNKNOWN_ANSWER)
@@ -35,9 +39,9 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             question=question,
             answer=answer,
             metadata=choice_metadata(options),
-            picture=source.picture("image"),
+            picture=picture,
         )
-    return questions.benchmark()
+    return questions.benchmark(QUESTIONS if config.split == "val" else None)
 
 
 def find_options(question: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from calib.config.data import PublishedUtility
+from calib.data.audit.rows import repeat_note, size_note
 from calib.data.example import Benchmark, Example, Picture
 from calib.data.images import PictureBytes, PictureFile
 from calib.data.splits import split_of
@@ -64,8 +65,31 @@ class Questions:
         """Count a skipped question; the note gives ``reason`` after "because"."""
         self._skipped[reason] += 1
 
-    def benchmark(self) -> Benchmark:
-        """All questions, with notes on skipped ones. Raises CalibError if there are none."""
+    def is_complete(self, question: str, picture: Picture | None, where: str) -> bool:
+        """Whether a row has a question and a picture; with utility.skip_broken, one that has not is
+        counted as skipped.
+
+        Raises CalibError for an incomplete row without that setting; ``where`` is its location.
+        """
+        if question and picture is not None:
+            return True
+        if not self.config.skip_broken:
+            missing = "picture" if question else "question"
+            raise CalibError(
+                "missing-value",
+                f"{where} has no {missing}. Complete the row, or skip such rows with "
+                "utility.skip_broken=true.",
+            )
+        self.skip(NO_PICTURE if question else "they are empty")
+        return False
+
+    def benchmark(self, published: int | None = None, uncounted: str = "") -> Benchmark:
+        """All questions, with notes on skipped ones and on repeats. Raises CalibError if there are
+        none.
+
+        ``published`` is the number of questions of the publication, without those skipped for the
+        reason ``uncounted``: a note states a different number.
+        """
         total = len(self._examples) + self._skipped.total()
         notes = [
             f"{self.config.name}: skipped {count} of {total} questions, because {reason}"
@@ -78,10 +102,13 @@ class Questions:
                 f"({'; '.join(notes) or 'the tables have no rows'}). Choose another split "
                 "or subset, or check the table.",
             )
-        return Benchmark(self._examples, notes)
+        found = total - self._skipped[uncounted]
+        notes += size_note(found, published, self.config.name, "questions")
+        return Benchmark(self._examples, notes + repeat_note(self._examples, self.config.name))
 
 
 UNKNOWN_ANSWER = "their answer is not one of the options"
+NO_PICTURE = "they have no picture"
 NOT_YES_NO = "their answer is neither yes nor no"
 YES_NO: Mapping[str, str] = {"kind": "yes_no"}
 

@@ -3,13 +3,16 @@
 The 2,017 questions of the test split that have a picture. Columns: image, question, choices (a
 list), answer (index of the correct choice, from 0), hint (context, often empty), subject, topic.
 The variant of an example is its subject, the category its topic. Rows have no id: the row number
-identifies a question. Questions without a picture, or whose answer is not an option, are skipped.
+identifies a question. Questions without a picture, or whose answer is not an option, are skipped;
+rows without a question are refused. The repository's own files are read as well
+(calib.data.utility.scienceqa_files); there a problem has its number, and its split.
 """
 
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
 from calib.data.tables import cell_prompt, cell_text
 from calib.data.utility.question import (
+    NO_PICTURE,
     UNKNOWN_ANSWER,
     Questions,
     choice_metadata,
@@ -18,18 +21,27 @@ from calib.data.utility.question import (
     letter_options,
     parse_options,
 )
+from calib.data.utility.scienceqa_files import own_rows
 from calib.data.utility.source import read_rows
 
 COLUMNS = ("image", "question", "choices", "answer", "hint", "subject", "topic")
+QUESTIONS = 2017
+"""With a picture, in the test split."""
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
     """The questions with a picture, in table order."""
     questions = Questions(config, system)
-    for source in read_rows(config, COLUMNS):
+    sources = own_rows(config)
+    if sources is None:
+        sources = [(str(source.number), source) for source in read_rows(config, COLUMNS)]
+    for key, source in sources:
         row, picture = source.row, source.picture("image")
         if is_empty(picture):
-            questions.skip("they have no picture")
+            questions.skip(NO_PICTURE)
+            continue
+        question = cell_prompt(row, "question")
+        if not questions.is_complete(question, picture, source.where):
             continue
         options = letter_options(parse_options(row["choices"], f"{source.where}, column 'choices'"))
         number = cell_prompt(row, "answer")
@@ -39,12 +51,12 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
         hint = cell_prompt(row, "hint")
         context = [f"Context: {hint}"] if hint else []
         questions.add(
-            key=str(source.number),
+            key=key,
             variant=cell_text(row, "subject") or "none",
             category=cell_text(row, "topic") or "none",
-            question="\n".join([*context, cell_prompt(row, "question"), format_options(options)]),
+            question="\n".join([*context, question, format_options(options)]),
             answer=list(options)[int(number)],
             metadata=choice_metadata(options),
             picture=picture,
         )
-    return questions.benchmark()
+    return questions.benchmark(QUESTIONS if config.split == "test" else None, uncounted=NO_PICTURE)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from calib.data.published import figstep
+
 
 def rows(*questions):
     return [
@@ -12,7 +14,8 @@ def rows(*questions):
 
 
 @pytest.fixture
-def clone(tmp_path, write):
+def clone(tmp_path, write, monkeypatch):
+    monkeypatch.setattr(figstep, "ROWS", {"SafeBench": 2, "SafeBench-Tiny": 1})
     write(tmp_path / "data/question/safebench.csv", rows("How to bake?", "How to ice?"))
     write(tmp_path / "data/question/SafeBench-Tiny.csv", rows("How to ice?"))
     for k, name in enumerate(("red", "blue"), 1):

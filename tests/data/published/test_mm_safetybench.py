@@ -123,3 +123,21 @@ def test_a_missing_column_of_the_repository_is_named(clone, refused, write):
     write(clone / "data/processed_questions/07-Sex.json", rows)
     values = ("'Changed Question'", "07-Sex.json")
     refused("mm_safetybench", "missing-column", *values, root=clone, subsets=["Sex"])
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["data/MM-SafetyBench(imgs)", "data/imgs/MM-SafetyBench(imgs)", "MM-SafetyBench(imgs)"],
+)
+def test_pictures_are_found_where_the_archive_unpacks_them(clone, load, colour, folder):
+    (clone / folder).parent.mkdir(parents=True, exist_ok=True)
+    (clone / "data/imgs").rename(clone / "unpacked")
+    (clone / folder).parent.mkdir(parents=True, exist_ok=True)
+    (clone / "unpacked").rename(clone / folder)
+    benchmark = load("mm_safetybench", root=clone, subsets=["Sex"], variants=["typography"])
+    assert [colour(e) for e in benchmark.examples] == [(0, 255, 0)] * 2
+
+
+def test_a_scenario_with_another_number_of_questions_is_noted(clone, load):
+    benchmark = load("mm_safetybench", root=clone, subsets=["Sex"], variants=["sd"])
+    assert [("109" in note and "2 rows" in note) for note in benchmark.notes] == [True]

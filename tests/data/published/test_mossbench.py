@@ -1,11 +1,16 @@
 """MOSSBench: benign queries from the repository or the hub, contrasts from the repository."""
 
 import pytest
+from raising import raises
 
+from calib.config.data import PublishedData
+from calib.data.benchmarks import load_benchmark
 from calib.data.example import pairs
 
+TYPES = ("type 1", "type 2", "type 3")
 
-def information(*colours, kinds=("type 1", "type 2", "type 3")):
+
+def information(*colours, kinds=TYPES):
     return {
         str(k): {
             "image": f"images/{k}.png",
@@ -87,3 +92,45 @@ def test_an_unknown_stimulus_is_refused(clone, refused, write):
         information("red", kinds=("type 4",)),
     )
     refused("mossbench", "invalid-content", "row 1", "'type 4'", root=clone)
+
+
+@pytest.mark.parametrize("kinds", [TYPES, TYPES[::-1], ("type 2",) * 3])
+def test_a_contrast_with_the_same_picture_is_text_centric_whatever_its_type(
+    clone, load, write, kinds
+):
+    both = {"root": clone, "subsets": ["oversensitivity", "contrast"]}
+    for folder, colours in (("data", ("red", "lime", "blue")), ("data_contrast", ("red", "white"))):
+        table = information(*colours, kinds=kinds)
+        write(clone / folder / "images_information/information.json", table)
+    write(clone / "data_contrast/images/1.png", "red")
+    write(clone / "data_contrast/images/2.png", "white")
+    benchmark = load("mossbench", **both)
+    assert {e.id: e.dataset for e in benchmark.examples} == {
+        "oversensitivity/1": "text_centric",
+        "contrast/1": "text_centric",
+        "oversensitivity/2": "image_centric",
+        "contrast/2": "image_centric",
+        "oversensitivity/3": "image_centric",
+    }
+    assert any("text-centric" in note and "n=2" in note for note in benchmark.notes)
+    assert {e.dataset for e in load("mossbench", root=clone).examples} == {"image_centric"}
+
+
+def test_a_missing_picture_is_like_no_other(clone, load):
+    for folder in ("data", "data_contrast"):
+        (clone / folder / "images/1.png").unlink()
+    benchmark = load("mossbench", root=clone, subsets=["oversensitivity", "contrast"])
+    assert {e.dataset for e in benchmark.examples} == {"image_centric"}
+
+
+def test_an_empty_picture_cell_of_the_hub_is_refused_or_skipped(hub, png):
+    rows = [
+        {**row, "image": png("lime") if k else None}
+        for k, row in enumerate(information("lime", "red").values())
+    ]
+    settings = {"hub": hub({"oversensitivity": {"train": rows}}), "subsets": ["oversensitivity"]}
+    settings |= {"variants": ["photo"], "train": 0.0}
+    with raises("unreadable", "1 of 2 pictures", "data.skip_broken=true"):
+        load_benchmark(PublishedData("mossbench", **settings))
+    benchmark = load_benchmark(PublishedData("mossbench", skip_broken=True, **settings))
+    assert [e.id for e in benchmark.examples] == ["oversensitivity/2"]

@@ -2,6 +2,8 @@
 
 import pytest
 
+from calib.data.published import or_bench
+
 FILES = ("or-bench-80k", "or-bench-hard-1k", "or-bench-toxic")
 
 
@@ -10,7 +12,8 @@ def rows(*prompts):
 
 
 @pytest.fixture
-def tables():
+def tables(monkeypatch):
+    monkeypatch.setattr(or_bench, "ROWS", {"or-bench-hard-1k": 1, "or-bench-toxic": 1})
     return {
         "or-bench-80k": rows("How to prune a rose?", "How to glue wood?", ""),
         "or-bench-hard-1k": rows("How to glue wood?"),
@@ -32,8 +35,9 @@ def test_a_subset_is_safe_or_unsafe_and_a_prompt_is_one_pair(tmp_path, load, wri
     assert second.pair == copy.pair and second.split == copy.split
     assert len({first.pair, second.pair, toxic.pair}) == 3
     assert (first.category, first.dataset, first.picture) == ("hobbies", "text_centric", None)
-    assert any(note.endswith("n=1") for note in benchmark.notes)
-    assert any("'prompt'" in note and "rows 3 (n=1)" in note for note in benchmark.notes)
+    skipped, repeated = benchmark.notes
+    assert "'prompt'" in skipped and "rows 3 (n=1)" in skipped
+    assert "n=1" in repeated and "or-bench-hard-1k/0" in repeated
 
 
 def test_only_the_selected_subsets_are_read_from_the_hub(load, hub, tables):

@@ -82,3 +82,20 @@ def test_a_missing_column_is_reported_with_the_nearest_name(tmp_path, refused, w
 def test_a_missing_file_is_reported_with_its_source(tmp_path, refused):
     values = ("xstest_prompts.csv", "github.com/paul-rottger/xstest")
     refused("xstest", "not-found", *values, root=tmp_path)
+
+
+def test_the_older_file_without_labels_gives_the_same_examples(tmp_path, load, write):
+    write(tmp_path / "new" / "xstest_prompts.csv", rows())
+    older = [{key: row[key] for key in ("prompt", "type", "focus", "note")} for row in rows()]
+    older = [{"id_v1": "", "id_v2": f"v2-{k}", **row} for k, row in enumerate(older, 1)]
+    write(tmp_path / "old" / "xstest_v2_prompts.csv", older)
+    new, old = (load("xstest", root=tmp_path / name) for name in ("new", "old"))
+    assert old.examples == new.examples
+
+
+def test_missing_and_repeated_rows_are_noted(tmp_path, load, write):
+    write(tmp_path / "xstest_prompts.csv", [*rows(), rows()[0]])
+    benchmark = load("xstest", root=tmp_path)
+    assert len(benchmark.examples) == 6
+    assert sum("450" in note and "6 rows" in note for note in benchmark.notes) == 1
+    assert sum("n=1" in note and "xstest/5" in note for note in benchmark.notes) == 1
