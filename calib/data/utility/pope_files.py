@@ -13,6 +13,7 @@ from calib.config.data import PublishedUtility
 from calib.data.tables import cell_text, check_columns, read_table
 from calib.data.utility.source import SourceRow
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 CATEGORIES = ("random", "popular", "adversarial")
 COLUMNS = ("question_id", "image", "text", "label")
@@ -28,7 +29,7 @@ def own_rows(config: PublishedUtility) -> list[SourceRow] | None:
     """
     if config.root is None:
         return None
-    root = Path(config.root).expanduser()
+    root = home_expanded(config.root)
     files = _files(root)
     if not files:
         return None

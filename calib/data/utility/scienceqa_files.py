@@ -13,6 +13,7 @@ from calib.config.data import PublishedUtility
 from calib.data.tables import TableRow, cell_text, check_columns, read_table
 from calib.data.utility.source import SourceRow
 from calib.util.errors import CalibError
+from calib.util.files import home_expanded
 
 COLUMNS = ("question", "choices", "answer", "hint", "image", "subject", "topic", "split")
 _FOLDERS = ("", "data/scienceqa", "scienceqa", "data")
@@ -27,7 +28,7 @@ def own_rows(config: PublishedUtility) -> list[tuple[str, SourceRow]] | None:
     """
     if config.root is None:
         return None
-    root = Path(config.root).expanduser()
+    root = home_expanded(config.root)
     paths = (
         [root] if root.name == "problems.json" else [root / f / "problems.json" for f in _FOLDERS]
     )
