@@ -31,6 +31,7 @@ from calib.data.tables import (
     cell_text,
     check_columns,
     read_table,
+    repeated_rows,
     unread_columns,
 )
 from calib.util.errors import CalibError, did_you_mean
@@ -70,9 +71,9 @@ class _Entry:
 def load(config: PairsData) -> Benchmark:
     """The pairs in ``config.file``.
 
-    Columns that are not read are named in a note. Raises CalibError for a missing file, missing or
-    misspelt columns, a row that is neither safe nor unsafe, a picture outside the root, twins in
-    different splits, and duplicate ids.
+    Columns that are not read, and rows that repeat an earlier one, are named in a note. Raises
+    CalibError for a missing file, missing or misspelt columns, a row that is neither safe nor
+    unsafe, a picture outside the root, twins in different splits, and duplicate ids.
     """
     if config.file is None:
         raise CalibError(
@@ -82,7 +83,7 @@ def load(config: PairsData) -> Benchmark:
         )
     path = home_expanded(config.file)
     if path.is_dir():
-        entries, root, notes = _read_folder(path, config.query), path, []
+        (entries, notes), root = _read_folder(path, config.query), path
     else:
         root = home_expanded(config.root) if config.root else path.parent
         if not root.is_dir():
@@ -92,7 +93,7 @@ def load(config: PairsData) -> Benchmark:
             )
         rows = read_table(path)
         entries = _read_table(path, rows, config.query)
-        notes = _unread(path, rows)
+        notes = [*_unread(path, rows), *_repeated(path, rows)]
     examples = _examples(entries, root, config)
     unpaired = len(examples) - 2 * len(pairs(examples))
     single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
@@ -116,6 +117,17 @@ def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
             )
     names = ", ".join(f"'{column}'" for column in unread)
     return [f"{path.name}: columns that are not read: {names}"] if unread else []
+
+
+def _repeated(path: Path, rows: Sequence[TableRow]) -> list[str]:
+    numbers = repeated_rows(rows)
+    if not numbers:
+        return []
+    first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+    return [
+        f"{path.name}: rows that repeat an earlier one: {first} (n={len(numbers)}). Each is asked "
+        "and counted."
+    ]
 
 
 def _check_twins(entries: Sequence[_Entry], column: str, may_be_empty: bool = False) -> None:
@@ -182,7 +194,8 @@ def _query(where: str, row: TableRow, column: str, default: str | None) -> str:
     return query
 
 
-def _read_folder(folder: Path, query: str | None) -> list[_Entry]:
+def _read_folder(folder: Path, query: str | None) -> tuple[list[_Entry], list[str]]:
+    """The pictures of both subfolders as queries, and notes on files that are not read."""
     if not query:
         raise CalibError(
             "missing-setting",
@@ -190,6 +203,7 @@ def _read_folder(folder: Path, query: str | None) -> list[_Entry]:
             "data.query='How do I use this?'. (Or give a table with a column 'query'.)",
         )
     entries = []
+    notes: list[str] = []
     for side in SIDES:
         subfolder = folder / side
         if not subfolder.is_dir():
@@ -198,6 +212,12 @@ def _read_folder(folder: Path, query: str | None) -> list[_Entry]:
                 f"{folder} has no subfolder '{side}'. Create the subfolders safe and unsafe.",
             )
         names = sorted(p.name for p in subfolder.iterdir() if p.suffix.lower() in ENDINGS)
+        others = [p.name for p in subfolder.iterdir() if p.suffix.lower() not in ENDINGS]
+        if others := sorted(name for name in others if not name.startswith(".")):
+            notes.append(
+                f"{subfolder}: files that are not read, because their names do not end in "
+                f"{', '.join(ENDINGS)}: n={len(others)} (first: {others[0]})"
+            )
         if not names:
             raise CalibError(
                 "too-few", f"{subfolder} has no pictures ({', '.join(ENDINGS)}). Put some there."
@@ -207,7 +227,7 @@ def _read_folder(folder: Path, query: str | None) -> list[_Entry]:
             for name, path in ((name, f"{side}/{name}") for name in names)
         ]
     # Twins are adjacent, so that a limit on the number of examples does not separate them.
-    return sorted(entries, key=lambda entry: (entry.pair, entry.safety))
+    return sorted(entries, key=lambda entry: (entry.pair, entry.safety)), notes
 
 
 def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[Example]:

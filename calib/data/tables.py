@@ -121,20 +121,44 @@ def unread_columns(
     return unread
 
 
+def repeated_rows(rows: Sequence[Mapping[str, Any]], but: Sequence[str] = ("id",)) -> list[int]:
+    """The numbers, from 1, of the rows that repeat an earlier one in every column ``but`` some."""
+    seen: set[int] = set()
+    repeats = []
+    for number, row in enumerate(rows, start=1):
+        content = hash(repr([(name, row[name]) for name in sorted(row) if name not in but]))
+        if content in seen:
+            repeats.append(number)
+        seen.add(content)
+    return repeats
+
+
 def cell_text(row: Mapping[str, Any], column: str) -> str:
-    """A cell as text on one line, with single blanks between words; "" if absent or empty."""
+    """A cell as text on one line, with single blanks between words; "" if absent or empty.
+
+    Raises CalibError for a list, a dictionary or bytes.
+    """
     value = _cell(row, column)
     return "" if value is None else " ".join(str(value).split())
 
 
 def cell_prompt(row: Mapping[str, Any], column: str) -> str:
-    """A cell as the text of a prompt: stripped, inner line breaks unchanged; "" if absent."""
+    """A cell as the text of a prompt: stripped, inner line breaks unchanged; "" if absent.
+
+    Raises CalibError for a list, a dictionary or bytes.
+    """
     value = _cell(row, column)
     return "" if value is None else str(value).strip()
 
 
 def _cell(row: Mapping[str, Any], column: str) -> Any:
     value = row.get(column)
+    if isinstance(value, list | dict | bytes):  # str() would ask the model its Python notation
+        raise CalibError(
+            "invalid-value",
+            f"Column '{column}' holds a {type(value).__name__} in place of text: {value!r:.80}. "
+            "Write one text per cell.",
+        )
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -176,12 +200,12 @@ def _text(path: Path) -> str:
 
 
 def _parse(ending: str, text: str) -> list[TableRow]:
+    if not text.strip():
+        return []
     if ending in (".csv", ".tsv"):
         return _csv_rows(text, "\t" if ending == ".tsv" else ",")
     if ending == ".jsonl":
         return _json_lines(text)
-    if not text.strip():
-        return []
     try:
         content = _json(text)
     except json.JSONDecodeError as error:

@@ -1,0 +1,31 @@
+"""Every damaged table ends in a right value, a note, or a CalibError that names the cause."""
+
+from pathlib import Path
+
+import pytest
+from damaged_tables import Damaged, Refused, damaged_tables
+from raising import raises
+
+from calib.config.data import PairsData
+from calib.data.benchmarks import load_benchmark
+
+TABLES = damaged_tables()
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_a_table_gives_what_it_states_or_is_refused(table: Damaged, tmp_path: Path) -> None:
+    path = tmp_path / table.file
+    path.write_bytes(table.content)
+    config = PairsData(file=str(path))
+    if isinstance(table.outcome, Refused):
+        with raises(table.outcome.code, table.outcome.value):
+            load_benchmark(config)
+        return
+    loaded = load_benchmark(config)
+    found = sorted((example.query, example.safety) for example in loaded.examples)
+    assert found == sorted(table.outcome.queries)
+    assert table.outcome.note in " ".join(loaded.notes)
+
+
+def test_the_names_are_distinct_and_there_are_many() -> None:
+    assert len({table.name for table in TABLES}) == len(TABLES) >= 60
