@@ -30,7 +30,6 @@ KINDS = {
     ),
 }
 SUBTASKS = {subtask: kind for kind, subtasks in KINDS.items() for subtask in subtasks}
-QUESTIONS = 2374
 INSTRUCTION = "Please answer yes or no."
 
 
@@ -72,4 +71,9 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             picture=pictures[pair],
             pair=pair,
         )
-    return questions.benchmark(QUESTIONS if config.split == "test" else None)
+    return questions.benchmark(published(config))
+
+
+def published(config: PublishedUtility) -> int | None:
+    """The number of questions in the split, if it is known."""
+    return 2374 if config.split == "test" else None

@@ -90,8 +90,13 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             metadata=choice_metadata(options),
             picture=picture,
         )
+    return questions.benchmark(published(config))
+
+
+def published(config: PublishedUtility) -> int | None:
+    """The number of questions of the subjects in the split, if it is known."""
     subjects = len(set(config.subsets)) or len(SUBJECTS)
-    return questions.benchmark(PER_SUBJECT * subjects if config.split == "validation" else None)
+    return PER_SUBJECT * subjects if config.split == "validation" else None
 
 
 def _subject(source: SourceRow) -> str:

@@ -14,7 +14,6 @@ from calib.data.utility.question import UNKNOWN_ANSWER, Questions, choice_metada
 from calib.data.utility.source import read_rows
 
 COLUMNS = ("index", "question", "image", "answer", "category", "l2_category")
-QUESTIONS = 1500
 LETTERS = "ABCD"
 _HEADING = re.compile(r"\b(?:options|choices)\s*:", re.IGNORECASE)
 
@@ -41,7 +40,12 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             metadata=choice_metadata(options),
             picture=picture,
         )
-    return questions.benchmark(QUESTIONS if config.split == "val" else None)
+    return questions.benchmark(published(config))
+
+
+def published(config: PublishedUtility) -> int | None:
+    """The number of questions in the split, if it is known."""
+    return 1500 if config.split == "val" else None
 
 
 def find_options(question: str) -> dict[str, str]:

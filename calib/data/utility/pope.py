@@ -50,5 +50,11 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             picture=pictures[photograph],
             pair=photograph,
         )
-    categories = {"test": len(CATEGORIES), **dict.fromkeys(CATEGORIES, 1)}.get(config.split)
-    return questions.benchmark(categories and PER_CATEGORY * categories)
+    return questions.benchmark(published(config))
+
+
+def published(config: PublishedUtility) -> int | None:
+    """The number of questions in the split, if it is known."""
+    if config.split == "test":
+        return PER_CATEGORY * len(CATEGORIES)
+    return PER_CATEGORY if config.split in CATEGORIES else None

@@ -28,6 +28,7 @@ class Questions:
         self.config, self.system = config, system
         self._examples: list[Example] = []
         self._skipped: Counter[str] = Counter()
+        self._outside = 0
 
     def add(
         self,
@@ -61,18 +62,26 @@ class Questions:
             )
         )
 
-    def skip(self, reason: str) -> None:
-        """Count a skipped question; the note gives ``reason`` after "because"."""
+    def skip(self, reason: str, outside: bool = False) -> None:
+        """Count a skipped question; the note gives ``reason`` after "because".
+
+        ``outside`` marks a row that is not part of the published set, such as one of another split.
+        """
         self._skipped[reason] += 1
+        self._outside += outside
 
     def is_complete(self, question: str, picture: Picture | None, where: str) -> bool:
-        """Whether a row has a question and a picture; with utility.skip_broken, one that has not is
-        counted as skipped.
-
-        Raises CalibError for an incomplete row without that setting; ``where`` is its location.
-        """
+        """Whether a row at ``where`` has a question and a picture; if not, see skip_incomplete."""
         if question and picture is not None:
             return True
+        self.skip_incomplete(question, where)
+        return False
+
+    def skip_incomplete(self, question: str, where: str) -> None:
+        """Count a row without question, or else without picture, as skipped.
+
+        Raises CalibError unless utility.skip_broken is set; ``where`` is the location of the row.
+        """
         if not self.config.skip_broken:
             missing = "picture" if question else "question"
             raise CalibError(
@@ -81,14 +90,10 @@ class Questions:
                 "utility.skip_broken=true.",
             )
         self.skip(NO_PICTURE if question else "they are empty")
-        return False
 
-    def benchmark(self, published: int | None = None, uncounted: str = "") -> Benchmark:
-        """All questions, with notes on skipped ones and on repeats. Raises CalibError if there are
-        none.
-
-        ``published`` is the number of questions of the publication, without those skipped for the
-        reason ``uncounted``: a note states a different number.
+    def benchmark(self, published: int | None) -> Benchmark:
+        """All questions, with notes on skipped ones, on repeats, and on a number that differs from
+        the ``published`` one (None if that is not known). Raises CalibError if there are none.
         """
         total = len(self._examples) + self._skipped.total()
         notes = [
@@ -102,8 +107,7 @@ class Questions:
                 f"({'; '.join(notes) or 'the tables have no rows'}). Choose another split "
                 "or subset, or check the table.",
             )
-        found = total - self._skipped[uncounted]
-        notes += size_note(found, published, self.config.name, "questions")
+        notes += size_note(total - self._outside, published, self.config.name, "questions")
         return Benchmark(self._examples, notes + repeat_note(self._examples, self.config.name))
 
 

@@ -25,8 +25,6 @@ from calib.data.utility.scienceqa_files import own_rows
 from calib.data.utility.source import read_rows
 
 COLUMNS = ("image", "question", "choices", "answer", "hint", "subject", "topic")
-QUESTIONS = 2017
-"""With a picture, in the test split."""
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
@@ -38,7 +36,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
     for key, source in sources:
         row, picture = source.row, source.picture("image")
         if is_empty(picture):
-            questions.skip(NO_PICTURE)
+            questions.skip(NO_PICTURE, outside=True)
             continue
         question = cell_prompt(row, "question")
         if not questions.is_complete(question, picture, source.where):
@@ -59,4 +57,9 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             metadata=choice_metadata(options),
             picture=picture,
         )
-    return questions.benchmark(QUESTIONS if config.split == "test" else None, uncounted=NO_PICTURE)
+    return questions.benchmark(published(config))
+
+
+def published(config: PublishedUtility) -> int | None:
+    """The number of questions with a picture in the split, if it is known."""
+    return 2017 if config.split == "test" else None

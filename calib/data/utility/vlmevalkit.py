@@ -4,8 +4,9 @@ Columns, in upper or lower case: index, question, answer, image; options in A, B
 set, hint, category, l2-category, split, image_path. A cell ``image`` holds a picture in base64, the
 index of another row with the same picture (64 characters or fewer, as in their code), or a list of
 pictures. Without it, image_path names files below the table's folder. Rows of another split than
-``utility.split`` are skipped where the table has a column split, and so are rows without a picture,
-with several pictures, without options (MMMU's open questions), or whose answer is not an option.
+``utility.split`` are skipped where the table has a column split, and so are ScienceQA's rows
+without a picture, rows with several pictures, without options (MMMU's open questions), or whose
+answer is not an option. Other rows without a picture, and rows without a question, are refused.
 
 POPE's rows list the categories that a question occurs in ("random,popular"): each is a question, so
 that their number is that of the original. Prompts are those of the hub's tables (docs/utility.md),
@@ -22,8 +23,9 @@ from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
 from calib.data.images import PictureBytes, PictureFile, picture_from_cell
 from calib.data.tables import cell_prompt, cell_text, check_columns, read_table
-from calib.data.utility import mme, mmmu, mmstar
+from calib.data.utility import mme, mmmu, mmstar, pope, scienceqa
 from calib.data.utility.question import (
+    NO_PICTURE,
     NOT_YES_NO,
     UNKNOWN_ANSWER,
     YES_NO,
@@ -45,8 +47,14 @@ OWN_COLUMN = {
 """A column of the hub's table of each set that VLMEvalKit's does not have."""
 LONGEST_INDEX = 64
 MAX_HEADER = 4096
+_PUBLISHED = {
+    "mme": mme.published,
+    "pope": pope.published,
+    "scienceqa": scienceqa.published,
+    "mmmu": mmmu.published,
+    "mmstar": mmstar.published,
+}
 _SPLITS = {"val": "validation", "dev": "dev"}
-_NO_PICTURE = "they have no picture"
 _SEVERAL = "they have several pictures"
 
 
@@ -104,18 +112,21 @@ def load(config: PublishedUtility, system: str | None, path: Path) -> Benchmark:
     for number, row in enumerate(table, start=1):
         split = cell_text(row, "split").casefold()
         if split and _SPLITS.get(split, split) != _SPLITS.get(config.split, config.split):
-            questions.skip(f"they are in split '{split}' and utility.split={config.split}")
+            reason = f"they are in split '{split}' and utility.split={config.split}"
+            questions.skip(reason, outside=True)
             continue
-        picture = pictures.of(number)
-        if not cell_prompt(row, "question"):
-            questions.skip("they are empty")
+        picture, question = pictures.of(number), cell_prompt(row, "question")
+        if picture == NO_PICTURE and config.name == "scienceqa":
+            questions.skip(NO_PICTURE, outside=True)
+        elif not question or picture == NO_PICTURE:
+            questions.skip_incomplete(question, f"{path}, row {number}")
         elif isinstance(picture, str):
             questions.skip(picture)
         elif config.name in ("mme", "pope"):
             _add_yes_no(questions, row, picture, pictures.identity(number), f"{path}, row {number}")
         else:
             _add_choice(questions, row, picture)
-    return questions.benchmark()
+    return questions.benchmark(_PUBLISHED[config.name](config))
 
 
 def _is_layout(config: PublishedUtility, path: Path) -> bool:
@@ -144,13 +155,13 @@ class _Pictures:
         """The picture of a row (counted from 1), or the reason why the row cannot be asked."""
         cells = self._cells(number)
         if len(cells) != 1:
-            return _SEVERAL if cells else _NO_PICTURE
+            return _SEVERAL if cells else NO_PICTURE
         identity = self.identity(number)
         if identity not in self.opened:
             where = f"{self.path}, row {number}, column 'image'"
             picture = picture_from_cell(cells[0], self.path.parent, where)
             if picture is None:
-                return _NO_PICTURE
+                return NO_PICTURE
             self.opened[identity] = picture
         return self.opened[identity]
 
@@ -239,7 +250,8 @@ def _add_choice(
         variant = next((text for text in subjects if text in mmmu.SUBJECTS), variant)
         category = mmmu.SUBJECTS.get(variant, category)
         if questions.config.subsets and variant not in questions.config.subsets:
-            questions.skip(f"their subject ({variant}) is not in utility.subsets")
+            reason = f"their subject ({variant}) is not in utility.subsets"
+            questions.skip(reason, outside=True)
             return
         question = question.removeprefix("<image 1>").removesuffix("<image 1>").strip()
     elif name == "mmstar" and any((written := mmstar.find_options(question)).values()):

@@ -111,7 +111,6 @@ def test_pope_asks_a_question_once_per_category(tmp_path):
         ({"image": str([PICTURES[2], PICTURES[2]])}, "several pictures"),
         ({"A": "", "B": ""}, "options"),
         ({"answer": "C"}, "answer"),
-        ({"question": " "}, "empty"),
     ],
 )
 def test_rows_that_cannot_be_asked_are_counted(tmp_path, cells, reason):
@@ -119,6 +118,25 @@ def test_rows_that_cannot_be_asked_are_counted(tmp_path, cells, reason):
     loaded = load("scienceqa", written(tmp_path, "ScienceQA_TEST", rows))
     assert len(loaded.examples) == 1
     assert any("skipped 1 of 2" in note and reason in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [("scienceqa", {"question": " "}), ("mmstar", {"image": ""}), ("mmstar", {"question": ""})],
+)
+def test_incomplete_rows_are_refused_or_skipped(tmp_path, name, cells):
+    path = written(tmp_path, name, [choice(1, PICTURES[2]), choice(2, PICTURES[2]) | cells])
+    with raises("missing-value", f"{path}, row 2", "utility.skip_broken=true"):
+        load(name, path)
+    loaded = load(name, path, skip_broken=True)
+    assert len(loaded.examples) == 1
+    assert any("skipped 1 of 2" in note for note in loaded.notes)
+
+
+def test_another_number_of_questions_than_published_is_noted(tmp_path):
+    rows = [choice(1, PICTURES[2]), choice(2, PICTURES[2], split="val"), choice(3, "")]
+    notes = load("scienceqa", written(tmp_path, "ScienceQA_TEST", rows)).notes
+    assert sum("2,017" in note and "1 questions" in note for note in notes) == 1
 
 
 def test_a_list_with_one_picture_and_a_path(tmp_path):
