@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from calib.config.checks import (
     address,
@@ -12,8 +12,16 @@ from calib.config.checks import (
     one_of,
     path,
     positive,
+    template_kwargs,
 )
-from calib.config.choices import CLASSIFIER_KINDS, DTYPES, JUDGE_LABELS, PROTOCOLS, SAFETIES
+from calib.config.choices import (
+    CLASSIFIER_KINDS,
+    DTYPES,
+    JUDGE_LABELS,
+    PROTOCOLS,
+    SAFETIES,
+    SYSTEM_PLACES,
+)
 from calib.util.errors import CalibError
 
 
@@ -73,6 +81,8 @@ class ClassifierJudge(JudgeConfig):
     """Largest number of tokens of a guard's verdict."""
     batch: int = 16
     """Responses judged in one batch."""
+    chat_template_kwargs: Any = None
+    """Further variables of a guard's chat template, e.g. {enable_thinking: false}."""
 
     def __post_init__(self) -> None:
         one_of("judge.kind", self.kind, CLASSIFIER_KINDS)
@@ -80,6 +90,7 @@ class ClassifierJudge(JudgeConfig):
         path("judge.checkpoint", self.checkpoint)
         at_least_one("judge.max_new_tokens", self.max_new_tokens)
         at_least_one("judge.batch", self.batch)
+        template_kwargs("judge.chat_template_kwargs", self.chat_template_kwargs)
         if self.checkpoint is not None and not self.labels:
             raise CalibError(
                 "missing-setting",
@@ -124,6 +135,12 @@ class LlmJudge(JudgeConfig):
     """Seconds after which a request is cancelled and retried."""
     retries: int = 3
     """Number of retries after a failed request or an unreadable reply."""
+    chat_template_kwargs: Any = None
+    """Further variables of the chat template, e.g. {enable_thinking: false}, for endpoints that
+    take them (vLLM, SGLang)."""
+    system_place: str = "template"
+    """Place of the judge's instruction: template (a system message) or user (before the text to
+    judge), for models whose chat template takes no system message."""
     max_requests: int | None = None
     """Stop with an error before a run exceeds this number of requests; null means no limit."""
 
@@ -145,6 +162,8 @@ class LlmJudge(JudgeConfig):
                 f"judge.image: protocol {self.protocol} judges text only, as in its paper. Omit "
                 "judge.image, or use judge.protocol=calib.",
             )
+        one_of("judge.system_place", self.system_place, SYSTEM_PLACES)
+        template_kwargs("judge.chat_template_kwargs", self.chat_template_kwargs)
         between("judge.temperature", self.temperature, 0.0, 2.0)
         at_least_one("judge.max_tokens", self.max_tokens)
         at_least_one("judge.concurrency", self.concurrency)

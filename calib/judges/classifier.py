@@ -101,6 +101,8 @@ def _id(config: ClassifierJudge, fingerprint: str) -> str:
         # covers max_new_tokens.
         "model": fingerprint,
     }
+    if config.chat_template_kwargs:
+        hashed["chat_template_kwargs"] = config.chat_template_kwargs
     digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
     revision = f"@{config.revision}" if config.revision else ""
     return f"classifier:{config.checkpoint}{revision}:{digest[:12]}"

@@ -11,7 +11,12 @@ from jinja2 import TemplateError
 from calib.config.judge import ClassifierJudge, LabelRule
 from calib.judges.classifier_model import ClassifierModel
 from calib.judges.judge import JudgeInput
+from calib.models.processor import require_variables
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.thoughts import final_answer, opened_thought
+
+_PROMPT_END = 24
+"""Number of tokens at the end of a prompt in which the opening tag of a thought is looked for."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class GuardReader:
     """A language model that is trained to generate a verdict on a query and its response."""
 
     def __init__(self, model: ClassifierModel, config: ClassifierJudge) -> None:
-        """Raises CalibError for a model without a chat template."""
+        """Raises CalibError for a model without a chat template, with one that leaves out the
+        query or the response, or that does not read judge.chat_template_kwargs."""
         if not model.tokenizer.chat_template:
             raise CalibError(
                 "unsupported",
@@ -99,6 +105,22 @@ class GuardReader:
         self._checkpoint = config.checkpoint
         self._reserved = config.max_new_tokens
         self._control_tokens = _control_tokens(model.tokenizer)
+        self._kwargs: dict[str, Any] = dict(config.chat_template_kwargs or {})
+        require_variables(
+            str(config.checkpoint), model.tokenizer.chat_template, self._kwargs, "judge"
+        )
+        self._require_both_turns()
+
+    def _require_both_turns(self) -> None:
+        stand_ins = {"query": "text0of2", "response": "text1of2"}
+        shown = self._text(**stand_ins)
+        for word, stand_in in stand_ins.items():
+            if stand_in not in shown:
+                raise CalibError(
+                    "unsupported",
+                    f"The chat template of judge.checkpoint={self._checkpoint} leaves out the "
+                    f"{word}. Give a guard that judges responses.",
+                )
 
     def prompt(self, judge_input: JudgeInput) -> ClassifierPrompt:
         """Apply the guard's chat template to the request (or else the query) and the response.
@@ -108,23 +130,8 @@ class GuardReader:
         followed by an assistant turn.
         """
         query = judge_input.example.metadata.get("request") or judge_input.example.query
-        turns = [
-            {
-                "role": role,
-                "content": self._control_tokens.sub(_defused, _without_surrogates(text)),
-            }
-            for role, text in (("user", query), ("assistant", judge_input.response))
-        ]
+        text = self._text(query, judge_input.response)
         tokenizer = self._model.tokenizer
-        try:
-            # Most guards' templates end where the verdict begins anyway; the others need this flag.
-            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
-            raise CalibError(
-                "unsupported",
-                f"The chat template of judge.checkpoint={self._checkpoint} rejects a query with a "
-                f"response ({error}). Give a guard that judges responses.",
-            ) from error
         tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
         limit = self._model.limit
         if limit is not None and len(tokens) + self._reserved > limit:
@@ -132,15 +139,38 @@ class GuardReader:
             return ClassifierPrompt([], f"not judged: {length} exceed the limit of {limit}")
         return ClassifierPrompt(tokens)
 
+    def _text(self, query: str, response: str) -> str:
+        turns = [
+            {
+                "role": role,
+                "content": self._control_tokens.sub(_defused, _without_surrogates(text)),
+            }
+            for role, text in (("user", query), ("assistant", response))
+        ]
+        try:
+            # Most guards' templates end where the verdict begins anyway; the others need this flag.
+            return self._model.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, **self._kwargs
+            )
+        except TemplateError as error:
+            raise CalibError(
+                "unsupported",
+                f"The chat template of judge.checkpoint={self._checkpoint} rejects a query with a "
+                f"response ({error}). Give a guard that judges responses.",
+            ) from error
+
     @torch.inference_mode()
     def outputs(self, batch: Sequence[Sequence[int]]) -> list[ClassifierOutput]:
-        """Generate a verdict greedily after each row of token ids."""
+        """Generate a verdict greedily after each row of token ids. Its thoughts match no rule."""
         tokens, mask = _padded(batch, self._model, left=True)
         rows = self._model.model.generate(input_ids=tokens, attention_mask=mask)
-        texts = self._model.tokenizer.batch_decode(
-            rows[:, tokens.shape[1] :], skip_special_tokens=True
-        )
-        return [ClassifierOutput(text.strip(), text.strip()) for text in texts]
+        decode = self._model.tokenizer.batch_decode
+        texts = decode(rows[:, tokens.shape[1] :], skip_special_tokens=True)
+        ends = decode([row[-_PROMPT_END:] for row in batch], skip_special_tokens=False)
+        replies = [
+            opened_thought(end) + text.strip() for end, text in zip(ends, texts, strict=True)
+        ]
+        return [ClassifierOutput(final_answer(reply), reply) for reply in replies]
 
     def matches(self, rule: LabelRule, output: str) -> bool:
         """Whether the rule's regular expression is found in ``output``."""

@@ -8,7 +8,7 @@ irrelevant and is not sent; a response whose thought was cut off has no label an
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -154,9 +154,12 @@ class LanguageModels:
         self, model: str, stage: Stage, judge_input: JudgeInput, replies: dict[str, str]
     ) -> ModelAnswer | None:
         messages = self._messages(stage, judge_input)
-        sampling = {"temperature": self._config.temperature}
+        settings: dict[str, Any] = {"temperature": self._config.temperature}
+        if self._config.chat_template_kwargs:
+            settings["chat_template_kwargs"] = self._config.chat_template_kwargs
         for _ in range(self._config.retries + 1):
-            reply = self._endpoint.complete(model, messages, self._config.max_tokens, sampling)
+            reply = self._endpoint.complete(model, messages, self._config.max_tokens, settings)
+            _require_instruction(reply, model, messages)
             blocked = reply.blocked or reply.refusal
             answer = None if blocked else read_answer(reply.text, stage.choices)
             if answer is not None or blocked:  # a provider that blocks a reply once blocks it again
@@ -174,10 +177,33 @@ class LanguageModels:
             url = data_url(example.picture, LONGER_SIDE)
             picture = {"type": "image_url", "image_url": {"url": url}}
             content = [{"type": "text", "text": text}, picture]
+        if self._config.system_place == "user":
+            instruction = f"{stage.instruction}\n\n"
+            if isinstance(content, str):
+                return [{"role": "user", "content": instruction + content}]
+            return [{"role": "user", "content": [{"type": "text", "text": instruction}, *content]}]
         return [
             {"role": "system", "content": stage.instruction},
             {"role": "user", "content": content},
         ]
+
+
+def _require_instruction(reply: Reply, model: str, messages: Sequence[Mapping[str, Any]]) -> None:
+    """Raise CalibError (unsupported) if the endpoint's count of prompt tokens shows that a system
+    message was left out: a text has at least as many tokens as words."""
+    instruction, judged = messages[0]["content"], messages[-1]["content"]
+    if len(messages) < 2 or not isinstance(judged, str) or reply.prompt_tokens is None:
+        return
+    words = len(instruction.split())
+    # A count below that of the user's words is no count of this prompt.
+    if len(judged.split()) <= reply.prompt_tokens < words:
+        raise CalibError(
+            "unsupported",
+            f"judge.models: the endpoint counts {reply.prompt_tokens} prompt tokens for {model}, "
+            f"fewer than the {words} words of the judge's instruction. Its chat template leaves "
+            "out system messages. Give judge.system_place=user, which puts the instruction into "
+            "the user's message.",
+        )
 
 
 def _with_notes(reply: Reply) -> str:
@@ -198,5 +224,8 @@ def _id(config: LlmJudge) -> str:
         config.max_tokens,
         LONGER_SIDE if config.image else None,
     ]
+    # Left out where unset: verdicts of earlier runs stay valid.
+    hashed += [config.chat_template_kwargs] if config.chat_template_kwargs else []
+    hashed += [config.system_place] if config.system_place != "template" else []
     digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
     return f"llm:{'+'.join(config.models)}:{config.protocol}:{digest[:12]}"

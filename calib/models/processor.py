@@ -106,9 +106,12 @@ def load_processor(
 
 
 def require_variables(
-    checkpoint: str, template: str | Mapping[str, str], kwargs: Mapping[str, Any]
+    checkpoint: str,
+    template: str | Mapping[str, str],
+    kwargs: Mapping[str, Any],
+    group: str = "model",
 ) -> None:
-    """Raise CalibError (unknown-setting) for a setting in model.chat_template_kwargs that the chat
+    """Raise CalibError (unknown-setting) for a name in ``group``.chat_template_kwargs that the chat
     template does not read: transformers would hand it to the processor, or ignore it."""
     source = template if isinstance(template, str) else template.get("default", "")
     known = _get_template_variables(source) if kwargs else frozenset()
@@ -117,10 +120,9 @@ def require_variables(
             choices = sorted(known - {*OF_EVERY_TEMPLATE, *TEMPLATE_ARGUMENTS})
             raise CalibError(
                 "unknown-setting",
-                f"model.chat_template_kwargs: the chat template of {checkpoint} does not read "
+                f"{group}.chat_template_kwargs: the chat template of {checkpoint} does not read "
                 f"'{name}'.{did_you_mean(name, choices)} It reads "
-                f"{', '.join(choices) or 'no settings'}. Omit '{name}', or give another "
-                "model.chat_template.",
+                f"{', '.join(choices) or 'no settings'}. Omit '{name}'.",
             )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import threading
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from calib.config.model import RemoteModelConfig
@@ -154,6 +155,25 @@ class RemoteModel:
                 "saved.",
             )
         return reply
+
+
+def system_prompt_note(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A note if the endpoint counts as many prompt tokens with a system prompt as without, in all
+    pairs of recorded rows that differ in nothing else; none where there is no such pair."""
+    counts: dict[tuple[Any, ...], dict[Any, int]] = {}
+    for row in rows:
+        if row.get("prompt_tokens") and row["finish"] != "blocked":
+            prompt = (row["example"], row["query"], row["demonstrations"])
+            counts.setdefault(prompt, {})[row["system"]] = row["prompt_tokens"]
+    compared = [by_system.values() for by_system in counts.values() if len(by_system) > 1]
+    if not compared or any(len(set(tokens)) > 1 for tokens in compared):
+        return []
+    return [
+        f"the endpoint counts as many prompt tokens with a system prompt as without, in all "
+        f"{len(compared)} prompts that were sent both ways: its chat template leaves out system "
+        "messages, and methods with place=system changed nothing. Give model.system_place=user, or "
+        "method.place=before"
+    ]
 
 
 def _access(config: RemoteModelConfig) -> Access:

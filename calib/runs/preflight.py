@@ -22,7 +22,7 @@ from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
 from calib.models.load import MINI, VLM, AnyModel, load, open_model
 from calib.models.prompts import require_arrival
-from calib.models.remote import RemoteModel
+from calib.models.remote import RemoteModel, system_prompt_note
 from calib.runs.manifest import identity_of, run_folder
 from calib.runs.row_store import RowStore
 from calib.util.errors import CalibError
@@ -316,6 +316,7 @@ def remote_response_notes(store: RowStore) -> list[str]:
     ]
     if len(names) > 1:
         notes.append("more than one model answered: the rows are not all of the same model")
+    notes += system_prompt_note(rows)
     blocked = [str(row.get("blocked", "")) for row in rows if row["finish"] == "blocked"]
     if blocked:
         reasons = ", ".join(sorted(set(blocked)))

@@ -258,6 +258,28 @@ def test_a_template_that_rejects_a_response_is_refused(tmp_path):
 # --- both
 
 
+@pytest.mark.parametrize(("role", "part"), [("user", "query"), ("assistant", "response")])
+def test_a_template_that_leaves_out_what_is_judged_is_refused(tmp_path, role, part):
+    shown = tiny.TEMPLATE.replace("in messages", f"in messages if message['role'] != '{role}'")
+    tiny.guard(tmp_path, template=shown)
+    with raises("unsupported", tmp_path, part):
+        by_guard(tmp_path)
+
+
+def test_variables_of_the_chat_template(tmp_path):
+    template = tiny.TEMPLATE + "{% if not brief %}<think>{% endif %}"
+    tiny.guard(tmp_path, template=template)
+    thinking, brief = by_guard(tmp_path), by_guard(tmp_path, chat_template_kwargs={"brief": True})
+    (thought,), (verdict,) = thinking(inputs("No.")), brief(inputs("No."))
+    reply = thought.replies[str(tmp_path)]
+    assert reply.startswith("<think>") and re.search("[m-z]", reply)
+    assert thought.label is None
+    assert verdict.replies[str(tmp_path)] == written_by_hand(tmp_path, "What is it?", "No.")
+    assert thinking.id != brief.id
+    with raises("unknown-setting", "judge.chat_template_kwargs", "'thinking'", "brief"):
+        by_guard(tmp_path, chat_template_kwargs={"thinking": False})
+
+
 def test_an_empty_response_is_irrelevant_without_the_model(guard, sequence):
     for judge in (by_guard(guard), by_class(sequence)):
         counts = []

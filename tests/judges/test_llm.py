@@ -62,6 +62,31 @@ def test_a_verdict_and_the_request_behind_it():
     assert [message["role"] for message in request.body["messages"]] == ["system", "user"]
 
 
+def test_an_instruction_that_the_endpoint_leaves_out_is_refused():
+    words = len(PROTOCOLS["calib"].stages[0].instruction.split())
+    with LocalEndpoint(says(axes(), prompt_tokens=words // 2)) as server:
+        with raises("unsupported", "judge.models", f"{words // 2} prompt tokens", "system_place"):
+            judge(server)(inputs("It says STOP."))
+        (verdict,) = judge(server, system_place="user")(inputs("It says STOP."))
+        assert verdict.label == "answer"
+        (message,) = server.requests[-1].body["messages"]
+        assert message["role"] == "user"
+        instruction, _, judged = message["content"].rpartition("\n\n")
+        assert instruction == PROTOCOLS["calib"].stages[0].instruction
+        assert json.loads(judged)["response"] == "It says STOP."
+    for count in (1, words):  # no count of this prompt, or one that has room for the instruction
+        with LocalEndpoint(says(axes(), prompt_tokens=count)) as server:
+            judge(server)(inputs("It says STOP."))
+
+
+def test_variables_of_the_chat_template_are_sent():
+    with LocalEndpoint(says(axes())) as server:
+        judge(server, chat_template_kwargs={"enable_thinking": False})(inputs("No."))
+        judge(server)(inputs("No."))
+    sent = [request.body.get("chat_template_kwargs") for request in server.requests]
+    assert sent == [{"enable_thinking": False}, None]
+
+
 def test_a_reply_is_stored_under_the_model_that_the_endpoint_reports():
     with LocalEndpoint(says(axes(), model="m-2026-01-01")) as server:
         (verdict,) = judge(server)(inputs("It says STOP."))
@@ -377,8 +402,10 @@ def test_the_id_covers_everything_that_a_label_depends_on():
         {"temperature": 0.5},
         {"max_tokens": 9},
         {"image": True},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"system_place": "user"},
     ]
-    assert len({plain, *(id_of(**change) for change in changed)}) == 7
+    assert len({plain, *(id_of(**change) for change in changed)}) == 9
 
 
 def test_the_id_depends_on_the_wording_of_the_prompts(monkeypatch):

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from local_endpoint import LocalEndpoint, _send, fails, says
 from raising import raises
 
 from calib.config.model import RemoteModelConfig
-from calib.data.example import Example
+from calib.data.example import Example, Turn
 from calib.models import backoff
 from calib.models.remote import RemoteModel
 
@@ -50,6 +51,10 @@ def respond(server, temperature=0.0, top_p=1.0, seed=2**40 + 5, **settings):
             {"sends": [], "extra": {"effort": "low", "limit": 3}},
             {"max_tokens": 9, "effort": "low", "limit": 3},
         ),
+        (
+            {"sends": [], "chat_template_kwargs": {"enable_thinking": False}},
+            {"max_tokens": 9, "chat_template_kwargs": {"enable_thinking": False}},
+        ),
     ],
 )
 def test_the_request(settings, sent):
@@ -58,6 +63,31 @@ def test_the_request(settings, sent):
     messages = [{"role": "user", "content": "What is this?"}]
     assert server.requests[0].body == {"model": "m-1", "messages": messages, **sent}
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_system_prompt_before_the_query():
+    example = replace(EXAMPLE, system="Be kind.", demonstrations=(Turn("a", "b"),))
+    with LocalEndpoint(says("a door")) as server:
+        for place in ("template", "user"):
+            model(server.url, system_place=place).respond(example, 9, 0.0, 1.0, 0)
+    template, user = (request.body["messages"] for request in server.requests)
+    assert template[0] == {"role": "system", "content": "Be kind."}
+    assert user == [{"role": "user", "content": "Be kind.\n\na"}, *template[2:]]
+
+
+def test_settings_that_change_prompts_change_the_fingerprint():
+    settings = [{}, {"chat_template_kwargs": {"a": 1}}, {"system_place": "user"}]
+    with LocalEndpoint(says("a door")) as server:
+        plain, *others = (model(server.url, **each).fingerprint for each in settings)
+    assert len({plain, *others}) == 3
+    with raises("conflicting-settings", "model.extra", "chat_template_kwargs"):
+        model(
+            "http://localhost:9/v1",
+            extra={"chat_template_kwargs": {}},
+            chat_template_kwargs={"a": 1},
+        )
+    with raises("conflicting-settings", "add_generation_prompt"):
+        model("http://localhost:9/v1", chat_template_kwargs={"add_generation_prompt": False})
 
 
 def test_the_reply():

@@ -162,3 +162,22 @@ def test_notes_count_over_the_whole_record(tmp_path):
     assert found[0].startswith("2 rows") and "m-1, m-2" in found[0]
     assert re.findall(r" (\d+) ", found[0]) == ["0", "6"]
     assert len(found) == 3 and found[2].startswith("2 of 2 responses")
+
+
+@pytest.mark.parametrize(
+    ("counts", "noted"),
+    [((9, 9, 7, 7), True), ((9, 20, 7, 7), False), ((9, 20, 7, 18), False)],
+)
+def test_a_note_says_that_system_prompts_did_not_arrive(tmp_path, counts, noted):
+    row = {"response": "a", "finish": "stop", "kl": None, "tokens": 1, "model": "m"}
+    rows = [
+        {"row": f"{k}", "example": f"e{k // 2}", "query": "a", "demonstrations": 0,
+         "system": "Be kind." if k % 2 else None, "prompt_tokens": count, **row}
+        for k, count in enumerate(counts)
+    ]  # fmt: skip
+    with RowStore.open(tmp_path / ROWS_FILE) as record:
+        record.append(rows[:1])
+        assert len(remote_response_notes(record)) == 1
+        record.append(rows[1:])
+        found = [note for note in remote_response_notes(record) if "system_place=user" in note]
+    assert [re.findall("all (\\d+) prompts", note) for note in found] == ([["2"]] if noted else [])

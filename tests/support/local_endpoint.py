@@ -44,10 +44,17 @@ class Request:
 Act = Callable[[BaseHTTPRequestHandler], None]
 
 
-def says(content: str | None, end: str = "stop", model: str | None = None, **message: Any) -> Act:
+def says(
+    content: str | None,
+    end: str = "stop",
+    model: str | None = None,
+    prompt_tokens: int = 1,
+    **message: Any,
+) -> Act:
     """Answer with a completion of the requested model, or of ``model``.
 
-    ``message`` adds fields to its message, e.g. refusal=...
+    ``prompt_tokens`` is the length of the prompt that it reports; ``message`` adds fields to its
+    message, e.g. refusal=...
     """
 
     def act(handler: Any) -> None:
@@ -58,7 +65,11 @@ def says(content: str | None, end: str = "stop", model: str | None = None, **mes
             "created": 0,
             "model": model or handler.request_seen.body["model"],
             "choices": [{"index": 0, "message": full, "finish_reason": end}],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            "usage": {
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": 1,
+                "total_tokens": prompt_tokens + 1,
+            },
         }
         _send(handler, 200, json.dumps(completion))
 
