@@ -1,12 +1,13 @@
 """Load the safety queries, utility questions or pairs that a configuration names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from calib.config.checks import one_of
-from calib.config.choices import SPLITS
+from calib.config.choices import PARTS, SPLITS
 from calib.config.data import (
     DATA,
     DataConfig,
@@ -105,7 +106,7 @@ def load_utility(config: UtilityConfig, seed: int = 0, system: str | None = None
     if not readable:
         raise CalibError(
             "too-few",
-            f"utility={config.name} has no questions with these settings. Raise utility.limit."
+            f"utility={config.name} has no questions with these settings. Check the table."
             f"{_defects(notes)}",
         )
     return Benchmark(readable, notes)
@@ -115,10 +116,38 @@ def _not_empty(config: DataConfig, loaded: Benchmark) -> Benchmark:
     if not loaded.examples:
         raise CalibError(
             "too-few",
-            f"data={config.name} has no examples with these settings. Raise data.limit, or select "
-            f"more of the benchmark.{_defects(loaded.notes)}",
+            f"data={config.name} has no examples with these settings. {how_to_read_more(config)}"
+            f"{_defects(loaded.notes)}",
         )
     return loaded
+
+
+def how_to_read_more(config: DataConfig) -> str:
+    """A sentence with the settings of this data set that would give more examples."""
+    advice = [] if config.limit is None else [f"raise data.limit={config.limit}"]
+    unread = {
+        key: [name for name in choices if name not in getattr(config, key, [])]
+        for key, choices in _choices(config).items()
+    }
+    advice += [f"add to data.{key} ({', '.join(names)})" for key, names in unread.items() if names]
+    if isinstance(config, PairsData):
+        advice.append("add rows to your table, or a column split")
+    elif isinstance(config, SplitData):
+        advice.append("change data.train and data.validation")
+    advice = advice or ["check the files of the data set"]
+    text = f"{', '.join(advice[:-1])} or {advice[-1]}" if advice[1:] else advice[0]
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _choices(config: DataConfig) -> dict[str, Sequence[str]]:
+    """The values that each selecting setting of a data set takes."""
+    if isinstance(config, MiniData):
+        return {"parts": PARTS}
+    if isinstance(config, VscbenchData):
+        return {"parts": vscbench.PARTS, "variants": vscbench.VARIANTS}
+    if isinstance(config, PublishedData):
+        return published.choices(config.name)
+    return {}
 
 
 def _defects(notes: list[str]) -> str:
@@ -148,10 +177,10 @@ def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> l
         values, schema = {"file": str(data)}, DATA["pairs"]
     loaded = pairs(load_benchmark(typed_config([schema], values | settings)).examples)
     if not loaded:
+        own = "Give twins the same value in column 'pair'."
+        advice = own if schema is PairsData else "Name data with twins (docs/benchmarks.md)."
         raise CalibError(
-            "too-few",
-            f"'{data}' has no pairs of a safe and an unsafe example. Give twins the same value in "
-            "column 'pair'.",
+            "too-few", f"'{data}' has no pairs of a safe and an unsafe example. {advice}"
         )
     selected = [pair for pair in loaded if split in (None, pair.safe.split)]
     if not selected:

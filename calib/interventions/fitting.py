@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from calib.config.choices import Site, Split
+from calib.config.choices import SPLITS, Site, Split
 from calib.config.method import Activation
 from calib.data.example import Example
 from calib.directions.direction import Direction, read_direction, write_direction
@@ -91,11 +91,17 @@ class Fitting:
         """
         examples = twins(self.examples, split)
         if split == "train" and not examples:
+            elsewhere = [split for split in SPLITS if twins(self.examples, split)]
+            advice = (
+                f"They are in {' and '.join(elsewhere)} only: put some into train"
+                if elsewhere
+                else "The data has none in any split: use data with twins"
+            )
             raise CalibError(
                 "too-few",
                 "there are no safe/unsafe pairs in the train split, so no direction can be fitted. "
-                "Raise data.limit, choose more data.parts, or give a direction with "
-                "method.direction=FILE.",
+                f"{advice}; or use a direction that was fitted on other data (method=steer "
+                "method.direction=FILE), or a method that only changes the prompt.",
             )
         return examples
 
@@ -111,8 +117,7 @@ class Fitting:
                     raise CalibError(
                         "too-few",
                         f"the {contrast} contrast has no {side} training examples, so no direction "
-                        "can be fitted. Use more data (data.limit, data.parts) or another "
-                        "contrast.",
+                        "can be fitted. Use more of the data, or another contrast.",
                     )
             self._sides[contrast, split] = sides
         return self._sides[contrast, split]

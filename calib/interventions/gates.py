@@ -157,8 +157,8 @@ def select_gate(
     if not examples:
         raise CalibError(
             "too-few",
-            f"{name} is fitted to safe/unsafe pairs of the validation split, which has none. Raise "
-            "data.limit, or choose more data.parts.",
+            f"{name} is fitted to safe/unsafe pairs of the validation split, which has none. "
+            "Use more of the data, or data with twins.",
         )
     unsafe = torch.tensor([example.safety == "unsafe" for example in examples])
     fitted = [

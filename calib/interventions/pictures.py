@@ -113,7 +113,7 @@ def check_captions(config: Captioned, examples: Sequence[Example]) -> None:
         raise CalibError(
             "too-few",
             f"method={config.name} compares pictures with their captions, and none of the examples "
-            "has a picture. Choose other data.parts or data.variants.",
+            "has a picture. Use data with pictures.",
         )
     if config.captions is None:
         return

@@ -179,8 +179,8 @@ def _validation(
             raise CalibError(
                 "too-few",
                 f"method={config.name} selects its direction on validation, where the contrast "
-                f"{contrast} has no {side} queries. Use more data (data.limit, data.parts), or "
-                "give method.selection=grid.",
+                f"{contrast} has no {side} queries. Use more of the data, or give "
+                "method.selection=grid.",
             )
     refused, harmless = (
         side[:: -(-len(side) // EXAMPLES)] for side in (sides.positive, sides.negative)

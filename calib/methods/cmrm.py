@@ -44,7 +44,7 @@ def check(config: Modality, vlm: VLM, examples: Sequence[Example]) -> None:
         raise CalibError(
             "too-few",
             f"method={config.name} removes the effect of pictures, and none of the examples has "
-            "one. Choose other data.parts or data.variants.",
+            "one. Use data with pictures.",
         )
 
 
@@ -61,8 +61,7 @@ def method(fitting: Fitting, config: Modality) -> Method:
         raise CalibError(
             "too-few",
             f"method={config.name} averages the effect of pictures over the train pairs, none of "
-            "which has pictures. Choose other data.parts or data.variants, or give "
-            "method.per_example=true.",
+            "which has pictures. Use data whose twins have pictures, or method.per_example=true.",
         )
 
     def shifts(examples: Sequence[Example]) -> torch.Tensor:  # [examples, layers, width]

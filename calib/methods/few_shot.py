@@ -125,7 +125,7 @@ def demonstrations(correct: Correct, seed: int) -> dict[str, list[Turn]]:
         raise CalibError(
             "too-few",
             "the uncalibrated model refuses no unsafe train query or answers no safe one, so there "
-            "are no demonstrations. Use more data (data.limit, data.parts).",
+            "are no demonstrations. Use more of the data.",
         )
     return turns
 

@@ -72,8 +72,8 @@ def method(fitting: Fitting, config: Revision) -> Method:
             "too-few",
             f"method={config.name} ranks heads on the validation split, where the contrast "
             f"method.samples={config.samples} has {len(sides.positive)} positive and "
-            f"{len(sides.negative)} negative examples. Use more data (data.limit, data.parts), or "
-            "other method.samples.",
+            f"{len(sides.negative)} negative examples. Use more of the data, or other "
+            "method.samples.",
         )
     train, validation = head_samples("train"), head_samples("validation")
     scores = probe_scores(train, validation)  # of [layers x heads]

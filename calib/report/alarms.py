@@ -69,7 +69,8 @@ def _few_clusters(run: Run) -> str:
     counted = f"{clusters} independent cluster{'s' * (clusters != 1)}"
     return (
         f"Too small to measure anything: with {counted} of queries on the {REPORTED_SPLIT} split "
-        f"no change can have p < {LEVEL:g}. Raise data.limit or add pairs."
+        f"no change can have p < {LEVEL:g}. Use queries about more concepts (a higher "
+        "data.limit, or another data set)."
     )
 
 

@@ -327,7 +327,7 @@ class Run:
             raise CalibError(
                 "too-few",
                 f"{self.folder} has no response on the {REPORTED_SPLIT} split, which a report "
-                "shows. Raise data.limit and run the sweep again.",
+                "shows. Run the sweep again, with more examples.",
             )
         return test_rows
 

@@ -13,6 +13,7 @@ from calib.config.judge import JudgeConfig
 from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import Calibration, Prompting
 from calib.config.sweep import ExtractConfig, SweepConfig
+from calib.data.benchmarks import how_to_read_more
 from calib.data.example import Benchmark, Example
 from calib.data.examples_file import check_distinct
 from calib.data.splits import select_for_sra
@@ -246,8 +247,8 @@ class Sweep:
             raise CalibError(
                 "too-few",
                 f"the {split} split of data={self.config.data.name} is empty with these settings. "
-                "Give more examples (splits are drawn by hashing pairs, so a few leave one empty), "
-                "raise data.limit, choose more parts, or give your own pairs a column split.",
+                "(Splits are drawn by hashing pairs, so a few pairs may leave one empty.) "
+                f"{how_to_read_more(self.config.data)}",
             )
         rows = self.planner.rows(examples, settings)
         early = is_final(self.judging.judge) if self.config.generation.early_stop else None

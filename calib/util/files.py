@@ -40,8 +40,8 @@ def cannot_write(path: Path, error: OSError, safe: str = "") -> CalibError:
     remedy = "Free some space" if full else "Fix this"
     return CalibError(
         "no-space" if full else "unwritable",
-        f"{path} cannot be written: {reason}.{safe} {remedy}, or give another folder with "
-        "out=FOLDER, and run the same command again.",
+        f"{path} cannot be written: {reason}.{safe} {remedy}, or write to another folder "
+        "(out=FOLDER on the command line), and run the same command again.",
     )
 
 

@@ -148,7 +148,7 @@ def test_a_model_that_handles_only_one_side_has_no_demonstrations(vlm, tmp_path,
     def alike(examples, purpose, judged=True):
         return [JudgedAnswer("!", refused) for _ in examples]
 
-    with raises("too-few", "data.limit"):
+    with raises("too-few", "no demonstrations"):
         built(vlm, tmp_path, answers=alike)
 
 

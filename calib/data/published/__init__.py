@@ -59,6 +59,13 @@ def names() -> list[str]:
     return sorted(modules - set(_NOT_BENCHMARKS))
 
 
+def choices(name: str) -> dict[str, tuple[str, ...]]:
+    """The subsets and variants of a benchmark, by setting, where it has several."""
+    module = _module(name)
+    both = {"subsets": module.SUBSETS, "variants": module.VARIANTS}
+    return {key: values for key, values in both.items() if len(values) > 1}
+
+
 def _module(name: str) -> ModuleType:
     if name not in names():
         raise CalibError(

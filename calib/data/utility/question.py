@@ -104,8 +104,8 @@ class Questions:
             raise CalibError(
                 "too-few",
                 f"utility={self.config.name} has no usable question "
-                f"({'; '.join(notes) or 'the tables have no rows'}). Choose another split "
-                "or subset, or check the table.",
+                f"({'; '.join(notes) or 'the tables have no rows'}). Check the table, "
+                "and that utility.split names the split that you mean.",
             )
         notes += size_note(total - self._outside, published, self.config.name, "questions")
         return Benchmark(self._examples, notes + repeat_note(self._examples, self.config.name))

@@ -47,8 +47,8 @@ def draw(runs: Sequence[Run], columns: int) -> Figure:
     if not fitted:
         raise NotDrawn(
             "missing-value",
-            "No direction of these runs was measured on held-out examples. Fit one with pairs in "
-            "the validation split: raise data.limit, or add data.parts.",
+            "No direction of these runs was measured on held-out examples. Fit one on data with "
+            "twins in the validation split.",
         )
     last = _last_layers(fitted)
     relative = len(set(last.values())) > 1

@@ -88,8 +88,8 @@ def _missing(selected: Sequence[FittedDirection], direction: str | None) -> NotD
     if any(each.projections for each in selected):
         return NotDrawn(
             "missing-value",
-            "No direction of these runs was measured on held-out examples. Fit one with pairs in "
-            "the validation split: raise data.limit, or add data.parts.",
+            "No direction of these runs was measured on held-out examples. Fit one on data with "
+            "twins in the validation split.",
         )
     return NotDrawn(
         "missing-value",

@@ -225,7 +225,7 @@ def test_pictures_beyond_the_limit_are_not_opened(tmp_path):
 def test_a_set_without_readable_pictures_is_refused(tmp_path):
     rows = [{**row, "image": {"bytes": b"no", "path": None}} for row in MME]
     write_parquet(tmp_path / "test-00000-of-00001.parquet", "mme", rows)
-    with raises("too-few", "utility=mme", "utility.limit", "6 of 6"):
+    with raises("too-few", "utility=mme", "6 of 6"):
         load_utility(mme(tmp_path, skip_broken=True))
 
 

@@ -157,7 +157,7 @@ def test_hostile_names_are_safe_at_both_widths(columns):
 def test_missing_directions_are_not_drawn():
     with raises("missing-value", "calib.extract", error=NotDrawn):
         draw([run_with_directions({"a": scored_direction()}).replace(directions={})], 1)
-    with raises("missing-value", "data.limit", error=NotDrawn):
+    with raises("missing-value", "validation split", error=NotDrawn):
         draw([run_with_directions({"a": scored_direction(auroc=[], auroc_pairs=0)})], 1)
 
 

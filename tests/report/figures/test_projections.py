@@ -97,7 +97,7 @@ def test_directions_without_projections_are_counted_or_not_drawn():
         draw([part], 1, direction="b")
     with raises("unknown-name", "'c'", error=NotDrawn):
         draw([run], 1, direction="c")
-    with raises("missing-value", "data.limit", error=NotDrawn):
+    with raises("missing-value", "validation split", error=NotDrawn):
         draw([run_with_directions({"a": scored_direction(auroc=[], auroc_pairs=0)})], 1)
     with raises("missing-value", "calib.extract", error=NotDrawn):
         draw([run.replace(directions={})], 1)
