@@ -12,6 +12,7 @@ from calib.config.sweep import SweepConfig
 
 def main(config: SweepConfig) -> None:
     """Run the sweep that ``config`` describes, or resume it where it was interrupted."""
+    from contextlib import nullcontext
     from dataclasses import replace
 
     command.import_libraries()
@@ -23,6 +24,7 @@ def main(config: SweepConfig) -> None:
     from calib.runs.manifest import claim_folder, examples_identity, provenance
     from calib.runs.preflight import check_sweep, load_inputs, reference_of, sweep_notes
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
+    from calib.runs.shards import Shard, ShardRecords, division, one_at_a_time
     from calib.runs.sweep import Sweep
     from calib.util.errors import CalibError
     from calib.util.progress import waiting
@@ -39,9 +41,17 @@ def main(config: SweepConfig) -> None:
     notes = [*inputs.notes, *sweep_notes(config, model, benchmark.examples)]
     examples = examples_identity([*benchmark.examples, *utility])
     identity = inputs.identity | {"examples": examples} | given_directions
-    with locked(folder):
-        manifest = claim_folder(folder, identity, provenance() | {"notes": notes})
-        with RowStore.open(folder / ROWS_FILE) as store:
+    shard = Shard.of(config.shard) if config.shard else None
+    own_folder = shard.folder(folder) if shard else folder
+    with locked(folder, shared=shard is not None), locked(own_folder) if shard else nullcontext():
+        facts = provenance() | {"notes": notes}
+        with one_at_a_time(folder) if shard else nullcontext():
+            manifest = claim_folder(folder, identity, facts)
+        if shard:
+            identity |= division(config)
+            claim_folder(own_folder, identity, facts)
+        with RowStore.open(own_folder / ROWS_FILE) as store:
+            store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
             sweep = Sweep(config, model, benchmark, utility, folder, store)
             header = f"Checkpoint {model.checkpoint}, judge {sweep.judging.judge.id}, run {folder}"
             print(terminal_safe(header))
@@ -49,6 +59,14 @@ def main(config: SweepConfig) -> None:
             if store.finished:
                 print(f"Resuming: {len(store.finished):,} rows are saved already.")
             run = sweep.run(manifest, lambda note: command.print_notes([note]))
+        if run is None:
+            print(
+                terminal_safe(
+                    f"Shard {shard} is complete: its rows are in {own_folder}. When "
+                    "every shard is, run the command without shard to join them."
+                )
+            )
+            return
         files = run.write() | write_method_table(run)
         if config.report:
             with waiting("writing the report"):

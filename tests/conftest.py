@@ -27,7 +27,7 @@ MARKS = {
         "judges/test_string_measured.py", "methods/test_combine.py", "methods/test_ecso.py",
         "methods/test_every_method.py", "methods/test_mixed_rows.py", "methods/test_steer.py",
         "models/test_families.py", "runs/test_kl_budget.py", "runs/test_layer_effects.py",
-        "runs/test_prompt_flows.py", "test_package.py",
+        "runs/test_prompt_flows.py", "runs/test_shards.py", "test_package.py",
     ),
 }  # fmt: skip
 """Folders and files of each mark. `make test-fast` omits them; slow ones take more than about five

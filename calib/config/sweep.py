@@ -11,6 +11,7 @@ from calib.config.checks import (
     path,
     positive,
     read_positions,
+    shard,
 )
 from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, SITES
 from calib.config.choose import ChooseConfig
@@ -86,10 +87,17 @@ class SweepConfig:
     """Mapping from labels to metrics: calib | paper (VSCBench's). Responses do not depend on it."""
     report: bool = True
     """Write report.html at the end; calib.report can also write it later."""
+    shard: str | None = None
+    """Part of the rows to make in this process, such as 2/5; null makes, or joins, all of them."""
+    shard_wait: float = 60.0
+    """Minutes without a new row of any other shard after which a shard stops waiting for them."""
 
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, MAPPINGS)
         path("out", self.out)
+        if self.shard is not None:
+            shard("shard", self.shard)
+        positive("shard_wait", self.shard_wait)
         if not isinstance(self.reference, NoneMethod | Prompting):
             raise CalibError(
                 "invalid-setting",

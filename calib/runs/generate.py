@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Literal
 
 from calib.config.choices import Label
 from calib.data.example import Example
@@ -14,6 +15,7 @@ from calib.interventions.intervention import BASELINE
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import Record, RowStore
+from calib.runs.shards import ShardRecords
 from calib.scoring.judged import is_safe_response
 from calib.util.errors import CalibError
 from calib.util.progress import Step, row_bar
@@ -26,6 +28,8 @@ are not full, cost little. An interrupted run generates its current segment agai
 PROMPTS = 256
 """Most prompts in a segment, whose image features are in memory at the same time."""
 
+Others = Literal["make", "await", "leave"]
+
 IsFinal = Callable[[Example, str], bool]
 """Whether the label of a response to the example is certain from its beginning."""
 
@@ -36,6 +40,7 @@ def generate(
     store: RowStore,
     is_final: IsFinal | None = None,
     progress: Step | None = None,
+    others: Others = "make",
 ) -> list[PlannedRow]:
     """Generate the rows that ``store`` lacks and record them, prompt flows to their end.
 
@@ -45,10 +50,14 @@ def generate(
     one. Rows of a remote model are recorded one by one as responses arrive. ``progress`` counts
     distinct rows, and further steps of prompt flows once they are known.
 
+    Rows that other shards have recorded are taken from there. ``others`` is what a shard does about
+    segments of the others: it may make them too, await their records, or leave them out.
+
     Raises CalibError when logits are not finite, memory is too small for a single row, an endpoint
     fails, or the rows cannot be written. Recorded segments (rows, of a remote model) are kept.
     """
-    _generate(planner.engine, rows, store, is_final, progress)
+    generating = _Generating(planner.engine, store, progress, others)
+    generating.record(rows, is_final)
     final = list(rows)
     steps: dict[int, list[PlannedRow]] = {
         k: [row] for k, row in enumerate(rows) if row.may_continue
@@ -72,62 +81,102 @@ def generate(
         further = [steps[k][-1] for k in open_rows]
         if progress is not None and further:
             progress.extend(len({row.id for row in further}))
-        _generate(planner.engine, further, store, None, progress)
+        generating.record(further, None)
     return final
 
 
-def _generate(
-    engine: Engine | RemoteEngine,
-    rows: Sequence[PlannedRow],
-    store: RowStore,
-    is_final: IsFinal | None,
-    progress: Step | None,
-) -> None:
-    def advance(count: int) -> None:
-        if progress is not None:
-            progress.update(count)
+@dataclass
+class _Generating:
+    """What one call of ``generate`` makes rows with."""
 
-    if isinstance(engine, RemoteEngine):
-        _generate_remotely(engine, rows, store, advance, progress)
-        return
-    segments = list(_segments(rows, SEGMENT * engine.rows_in_flight))
-    cached = [all(row.id in store.finished for row in segment) for segment in segments]
-    # Cached segments are counted before the first one is generated, so that they do not enter the
-    # estimate of the time left.
-    pairs = list(zip(segments, cached, strict=True))
-    _skip([row for segment, is_cached in pairs if is_cached for row in segment], store, progress)
-    for segment, is_cached in pairs:
-        if is_cached:
-            continue
-        requests = [_request(row, is_final) for row in segment]
-        responses = engine.answer(requests, lambda: advance(1))
-        new = [
-            (row, response)
-            for row, response in zip(segment, responses, strict=True)
-            if row.id not in store.finished
-        ]
-        store.append([_record(row, response) for row, response in new])
+    engine: Engine | RemoteEngine
+    store: RowStore
+    progress: Step | None
+    others: Others
 
+    @property
+    def shards(self) -> ShardRecords | None:
+        return self.store.shards
 
-def _generate_remotely(
-    engine: RemoteEngine,
-    rows: Sequence[PlannedRow],
-    store: RowStore,
-    advance: Callable[[int], None],
-    progress: Step | None,
-) -> None:
-    distinct = {row.id: row for row in rows}
-    missing = [row for row in distinct.values() if row.id not in store.finished]
-    _skip([row for row in distinct.values() if row.id in store.finished], store, progress)
-    with closing(engine.stream([_request(row, None) for row in missing])) as batches:
-        for batch in batches:
-            store.append([_record(missing[index], response) for index, response in batch])
-            advance(len(batch))
+    def record(self, rows: Sequence[PlannedRow], is_final: IsFinal | None) -> None:
+        """Record the rows that the store lacks, segment by segment."""
+        if self.shards is not None:
+            self.shards.refresh()
+        if isinstance(self.engine, RemoteEngine):
+            self._record_remotely(self.engine, rows)
+            return
+        segments = list(_segments(rows, SEGMENT * self.engine.rows_in_flight))
+        cached = [all(row.id in self.store.finished for row in segment) for segment in segments]
+        # Cached segments are counted before the first one is generated, so that they do not enter
+        # the estimate of the time left.
+        pairs = list(enumerate(zip(segments, cached, strict=True)))
+        self._skip([row for _, (segment, is_cached) in pairs if is_cached for row in segment])
+        of_others = []
+        for number, (segment, is_cached) in pairs:
+            if is_cached or self._take(segment):
+                continue
+            if self._is_of_another_shard(number):
+                of_others.append(segment)
+                continue
+            requests = [_request(row, is_final) for row in segment]
+            responses = self.engine.answer(requests, lambda: self._advance(1))
+            new = [
+                (row, response)
+                for row, response in zip(segment, responses, strict=True)
+                if row.id not in self.store.finished
+            ]
+            self.store.append([_record(row, response) for row, response in new])
+        for segment in of_others if self.others == "await" else ():
+            self._await(segment)
 
+    def _record_remotely(self, engine: RemoteEngine, rows: Sequence[PlannedRow]) -> None:
+        distinct = {row.id: row for row in rows}
+        self._skip([row for row in distinct.values() if row.id in self.store.finished])
+        absent = [row for row in distinct.values() if row.id not in self.store.finished]
+        numbers = {row: number for number, row in enumerate(distinct)}
+        missing = [row for row in absent if not self._take([row])]
+        own = [row for row in missing if not self._is_of_another_shard(numbers[row.id])]
+        with closing(engine.stream([_request(row, None) for row in own])) as batches:
+            for batch in batches:
+                self.store.append([_record(own[index], response) for index, response in batch])
+                self._advance(len(batch))
+        for row in missing if self.others == "await" else ():
+            if self._is_of_another_shard(numbers[row.id]):
+                self._await([row])
 
-def _skip(rows: Sequence[PlannedRow], store: RowStore, progress: Step | None) -> None:
-    if progress is not None and rows:
-        progress.skip(len(rows), sum(row.id in store.before for row in rows))
+    def _is_of_another_shard(self, number: int) -> bool:
+        shard = self.shards.own if self.shards is not None and self.others != "make" else None
+        return shard is not None and not shard.has(number)
+
+    def _take(self, segment: Sequence[PlannedRow]) -> bool:
+        """Take the rows of a segment from the records of shards; whether all of them are there."""
+        if self.shards is None:
+            return False
+        records = self.shards.find([row.id for row in segment], self.store.finished)
+        if records is not None:
+            self._skip(segment)
+            self._keep(records)
+        return records is not None
+
+    def _await(self, segment: Sequence[PlannedRow]) -> None:
+        assert self.shards is not None
+        self._keep(self.shards.await_rows([row.id for row in segment], self.store.finished))
+        self._skip(segment)
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        assert self.shards is not None
+        if self.shards.own is None:
+            self.store.append(records)
+        else:
+            self.store.remember(records)
+
+    def _advance(self, count: int) -> None:
+        if self.progress is not None:
+            self.progress.update(count)
+
+    def _skip(self, rows: Sequence[PlannedRow]) -> None:
+        if self.progress is not None and rows:
+            self.progress.skip(len(rows), sum(row.id in self.store.before for row in rows))
 
 
 def _request(row: PlannedRow, is_final: IsFinal | None) -> Request:

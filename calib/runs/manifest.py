@@ -38,6 +38,8 @@ NOT_IDENTITY = (
     "choose",
     "mapping",
     "report",
+    "shard",
+    "shard_wait",
     *(
         f"{group}.{setting}"
         for group in ("model", "judge")
@@ -101,16 +103,32 @@ def claim_folder(
         manifest = {"identity": identity, "provenance": _as_json(provenance)}
         write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
         return manifest
-    if changes:
-        shown = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
-        more = len(changes) - _MOST_CHANGES_SHOWN
-        raise CalibError(
-            "different-run",
-            f"{folder} contains a run with a different configuration (there → now):\n{shown}\n"
-            + (f"  and {more} more\n" if more > 0 else "")
-            + "Give another folder with out=FOLDER, or restore the configuration of the run.",
-        )
+    _require_no_changes(folder, changes)
     return manifest
+
+
+def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
+    """Raise CalibError, naming the differences, unless ``folder`` contains rows of this run.
+
+    Only settings that ``identity`` has are compared.
+    """
+    there = without_added(read_manifest(folder)["identity"])
+    now = without_added(_as_json(identity))
+    shared = {name: value for name, value in there.items() if name in now}
+    _require_no_changes(folder, list(_changes(shared, now)))
+
+
+def _require_no_changes(folder: str | Path, changes: Sequence[str]) -> None:
+    if not changes:
+        return
+    shown = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
+    more = len(changes) - _MOST_CHANGES_SHOWN
+    raise CalibError(
+        "different-run",
+        f"{folder} contains a run with a different configuration (there → now):\n{shown}\n"
+        + (f"  and {more} more\n" if more > 0 else "")
+        + "Give another folder with out=FOLDER, or restore the configuration of the run.",
+    )
 
 
 def _holds_work(folder: Path) -> bool:

@@ -12,12 +12,15 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write
 from calib.util.progress import log_line
 from calib.util.terminal import terminal_safe
+
+if TYPE_CHECKING:
+    from calib.runs.shards import ShardRecords
 
 try:
     import fcntl
@@ -36,6 +39,8 @@ class RowStore:
         self.finished = finished
         self.before = frozenset(finished)
         """Ids of the rows that the file contained when it was opened."""
+        self.shards: ShardRecords | None = None
+        """The rows that shards of the run have recorded in files of their own."""
         self._descriptor = descriptor
         self._length = length
 
@@ -87,6 +92,10 @@ class RowStore:
         self._length += len(data)
         self.finished.update(finished)
 
+    def remember(self, records: Sequence[Record]) -> None:
+        """Count ``records`` as finished that another process has written to a file of its own."""
+        self.finished.update((record["row"], record) for record in records)
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -111,8 +120,18 @@ def read_rows(path: Path) -> dict[str, Record]:
 
     Raises CalibError when it cannot be read, or contains a line that is not a row.
     """
+    return complete_rows(path, 0)[0]
+
+
+def complete_rows(path: Path, start: int) -> tuple[dict[str, Record], int]:
+    """The complete rows of ``path`` from byte ``start`` on, and their length in bytes.
+
+    The file may grow meanwhile. Raises CalibError when it cannot be read or a line is not a row.
+    """
     try:
-        return _parse(path, path.read_bytes())[0]
+        with path.open("rb") as file:
+            file.seek(start)
+            return _parse(path, file.read(), start)
     except OSError as error:
         raise CalibError(
             "unreadable", f"{path} cannot be read ({error}). Give the folder of a run."
@@ -120,11 +139,12 @@ def read_rows(path: Path) -> dict[str, Record]:
 
 
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path, shared: bool = False) -> Iterator[None]:
     """Lock ``folder``, created if missing, against other calib processes.
 
-    The lock ends with the process, even if it is killed. Raises CalibError when another process
-    holds the lock, or the folder cannot be created.
+    With ``shared``, other processes that share it may lock it, too. The lock ends with the process,
+    even if it is killed. Raises CalibError when another process holds the lock, or the folder
+    cannot be created.
     """
     folder = Path(folder)
     try:
@@ -134,20 +154,22 @@ def locked(folder: str | Path) -> Iterator[None]:
         raise cannot_write(folder, error) from error
     try:
         if fcntl is not None:
-            _lock(folder, descriptor)
+            _lock(folder, descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
-def _parse(path: Path, data: bytes) -> tuple[dict[str, Record], int]:
-    """The rows in ``data`` and their length in bytes."""
+def _parse(path: Path, data: bytes, start: int = 0) -> tuple[dict[str, Record], int]:
+    """The rows in ``data``, the content of ``path`` from byte ``start`` on, and their length in
+    bytes."""
     lines = data.split(b"\n")
     # Text after the last newline is an incomplete line of a killed process. After a crash of the
     # machine, the last complete line may be damaged too.
     lines.pop()
     finished: dict[str, Record] = {}
     length = 0
+    after = f" after byte {start}" if start else ""
     for number, line in enumerate(lines, start=1):
         row = _row(line)
         if row is None:
@@ -155,8 +177,8 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, Record], int]:
                 break
             raise CalibError(
                 "invalid-content",
-                f"{path}, line {number} is not a row: {line[:60]!r}. The file was changed by "
-                "another program. Delete that line (its row is then generated again), or give "
+                f"{path}, line {number}{after} is not a row: {line[:60]!r}. The file was changed "
+                "by another program. Delete that line (its row is then generated again), or give "
                 "another folder with out=FOLDER.",
             )
         finished[row["row"]] = row
@@ -178,9 +200,9 @@ def _line(record: Record) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _lock(folder: Path, descriptor: int) -> None:
+def _lock(folder: Path, descriptor: int, kind: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise CalibError(
             "in-use",

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -27,7 +28,7 @@ from calib.interventions.steering import steering_method
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.models.load import VLM, AnyModel
 from calib.models.remote import RemoteModel
-from calib.runs.generate import BaselineAnswers, generate
+from calib.runs.generate import BaselineAnswers, Others, generate
 from calib.runs.judging import Judging, is_final, judge_rows
 from calib.runs.kl_budget import (
     CostedStrength,
@@ -51,6 +52,7 @@ from calib.runs.preflight import methods_of, reference_of, remote_response_notes
 from calib.runs.row_store import RowStore
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS, LabelledRow, settings_text
+from calib.runs.shards import one_at_a_time
 from calib.scoring.judged import Judged
 from calib.scoring.results import rounded
 from calib.scoring.score import in_order, score
@@ -76,7 +78,9 @@ class Sweep:
     def __post_init__(self) -> None:
         check_distinct([*self.benchmark.examples, *self.utility])
         judge = choose_judge(self.config.judge, self.config.data.name, self.model.checkpoint)
-        self.judging = Judging(judge, self.folder, sees_pictures(self.config.judge))
+        # Shards share a folder, but each has its own file of verdicts, beside its rows.
+        own_folder = self.store.path.parent
+        self.judging = Judging(judge, own_folder, sees_pictures(self.config.judge))
         decoding = Decoding.of(self.config.generation, seed=self.config.seed)
         self.engine: Engine | RemoteEngine
         if isinstance(self.model, RemoteModel):
@@ -94,23 +98,25 @@ class Sweep:
         self.rows: list[PlannedRow] = []
         self.judged: list[Judged] = []
 
-    def run(self, manifest: dict[str, Any], note: Callable[[str], None]) -> Run:
+    def run(self, manifest: dict[str, Any], note: Callable[[str], None]) -> Run | None:
         """Run all steps; the finished run in memory, whose files are not written yet.
 
+        A shard ends with its rows and gives None: its run is finished where the shards are joined.
         ``manifest`` is the content of run.json; ``note`` receives each note for the reader as soon
         as it is known. Raises CalibError when a step fails; recorded rows are kept.
         """
         grids: dict[str, list[Setting]] = {}
         axes, details = {}, {}
-        fitted = self.fit()
-        for text in self.fitting.part_notes.values():
-            note(text)
-        for method in fitted:
-            grids[method.name], notes = self.grid(method)
-            axes[method.name] = method.axis.meaning
-            details[method.name] = search_details(method)
-            for text in (*method.notes, *notes):
+        with one_at_a_time(self.folder) if self.is_shard else nullcontext():
+            fitted = self.fit()
+            for text in self.fitting.part_notes.values():
                 note(text)
+            for method in fitted:
+                grids[method.name], notes = self.grid(method)
+                axes[method.name] = method.axis.meaning
+                details[method.name] = search_details(method)
+                for text in (*method.notes, *notes):
+                    note(text)
         grid = [setting for settings in grids.values() for setting in settings]
         mapping, rule = self.config.mapping, self.config.choose
         responses = self.validate([BASELINE, *grid])
@@ -125,6 +131,9 @@ class Sweep:
             for name, settings in grids.items()
             for setting in _reported(settings, selected[name], "variants" in details[name])
         ]
+        if self.is_shard:
+            self._generate("test", [*self.benchmark.examples, *self.utility], [BASELINE, *reported])
+            return None
         tested = score(self.test([BASELINE, *reported]), self.config.mapping)
         for text in (
             *self.engine.notes, *remote_response_notes(self.store), *self.judging.notes()
@@ -165,6 +174,11 @@ class Sweep:
             judge=self.judging.judge.id,
             judged=self.judged,
         )
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether this process makes a part of the rows only."""
+        return self.store.shards is not None and self.store.shards.own is not None
 
     def fit(self) -> list[Method]:
         """Fit the methods of the run."""
@@ -242,6 +256,15 @@ class Sweep:
         self, split: Split, examples: Sequence[Example], settings: Sequence[Setting]
     ) -> list[Judged]:
         """Generate and judge the responses to one split under every setting."""
+        rows = self._generate(split, examples, settings)
+        judged = judge_rows(rows, self.store, self.judging)
+        self.rows += rows
+        self.judged += judged
+        return judged
+
+    def _generate(
+        self, split: Split, examples: Sequence[Example], settings: Sequence[Setting]
+    ) -> list[PlannedRow]:
         examples = [example for example in examples if example.split == split]
         if not any(example.safety for example in examples):
             raise CalibError(
@@ -253,11 +276,10 @@ class Sweep:
         rows = self.planner.rows(examples, settings)
         early = is_final(self.judging.judge) if self.config.generation.early_stop else None
         with row_bar(split, len({row.id for row in rows})) as bar:
-            rows = generate(self.planner, rows, self.store, early, bar)
-        judged = judge_rows(rows, self.store, self.judging)
-        self.rows += rows
-        self.judged += judged
-        return judged
+            # After the last step nobody needs the rows of other shards, unless prompt flows go on.
+            is_last = split == "test" and not any(row.may_continue for row in rows)
+            others: Others = "leave" if is_last else "await"
+            return generate(self.planner, rows, self.store, early, bar, others)
 
 
 def _reported(settings: list[Setting], selection: Selection, variants: bool) -> list[Setting]:
