@@ -7,11 +7,23 @@ utility.
 """
 
 from calib.cli import command
+from calib.cli.replicas import make_shards
 from calib.config.sweep import SweepConfig
+from calib.util.progress import job_label
 
 
 def main(config: SweepConfig) -> None:
     """Run the sweep that ``config`` describes, or resume it where it was interrupted."""
+    if config.devices is not None:
+        make_shards(str(config.devices))  # what follows joins them
+    elif config.shard is not None:
+        with job_label(f"shard {config.shard}"):
+            _run(config)
+            return
+    _run(config)
+
+
+def _run(config: SweepConfig) -> None:
     from contextlib import nullcontext
     from dataclasses import replace
 
@@ -31,7 +43,7 @@ def main(config: SweepConfig) -> None:
     from calib.util.terminal import terminal_safe
 
     # A reference that is not run does not identify the run.
-    config = replace(config, reference=reference_of(config) or NoneMethod())
+    config = replace(config, reference=reference_of(config) or NoneMethod(), devices=None)
     method = config.experiment or config.method.name
     inputs = load_inputs(config, config.model.name, method, config.data.name)
     model, benchmark, utility = inputs.model, inputs.benchmark, inputs.utility.examples
@@ -60,12 +72,8 @@ def main(config: SweepConfig) -> None:
                 print(f"Resuming: {len(store.finished):,} rows are saved already.")
             run = sweep.run(manifest, lambda note: command.print_notes([note]))
         if run is None:
-            print(
-                terminal_safe(
-                    f"Shard {shard} is complete: its rows are in {own_folder}. When "
-                    "every shard is, run the command without shard to join them."
-                )
-            )
+            rows = f"Shard {shard} is complete: its rows are in {own_folder}."
+            print(terminal_safe(rows), "Run the command without shard to join all shards.")
             return
         files = run.write() | write_method_table(run)
         if config.report:

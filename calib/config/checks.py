@@ -33,6 +33,14 @@ def at_least_one(key: str, value: int | None) -> None:
         raise CalibError("invalid-setting", f"{key}: {value} is too small. Give 1 or more.")
 
 
+def count(key: str, value: Any, other: str) -> None:
+    """Accept a whole number of 1 or more; ``other`` is what the setting takes as well."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CalibError(
+            "invalid-setting", f"{key}: {value!r} is neither {other} nor a whole number from 1 on."
+        )
+
+
 def between(key: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # NaN fails, too
         raise CalibError("invalid-setting", f"{key}: {value} is not between {low:g} and {high:g}.")

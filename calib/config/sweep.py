@@ -6,6 +6,7 @@ from typing import Any
 from calib.config.checks import (
     at_least_one,
     between,
+    count,
     layers,
     one_of,
     path,
@@ -89,6 +90,9 @@ class SweepConfig:
     """Write report.html at the end; calib.report can also write it later."""
     shard: str | None = None
     """Part of the rows to make in this process, such as 2/5; null makes, or joins, all of them."""
+    devices: Any = None
+    """Processes on this machine, each of which makes one shard: all (one per GPU) or a number; null
+    means this process alone."""
     shard_wait: float = 60.0
     """Minutes without a new row of any other shard after which a shard stops waiting for them."""
 
@@ -97,6 +101,14 @@ class SweepConfig:
         path("out", self.out)
         if self.shard is not None:
             shard("shard", self.shard)
+        if self.devices not in (None, "all"):
+            count("devices", self.devices, "all")
+        if self.devices is not None and self.shard is not None:
+            raise CalibError(
+                "conflicting-settings",
+                f"devices={self.devices} starts all shards, so shard={self.shard} would be "
+                "ignored. Omit one of the two.",
+            )
         positive("shard_wait", self.shard_wait)
         if not isinstance(self.reference, NoneMethod | Prompting):
             raise CalibError(

@@ -39,6 +39,7 @@ NOT_IDENTITY = (
     "mapping",
     "report",
     "shard",
+    "devices",
     "shard_wait",
     *(
         f"{group}.{setting}"

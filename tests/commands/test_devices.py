@@ -1,0 +1,76 @@
+"""devices: a process per device, each of which makes one shard, and the joining of their rows."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from in_process import command, undrawn
+
+from calib.cli.replicas import _environment
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = (
+    "method=steer", "method.layers=[2]", "method.strengths=[0.5]", "data.limit=12",
+    "utility.limit=12", "generation.max_new_tokens=4", "generation.batch_rows=4", "report=false",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_figures():
+    with undrawn():
+        yield
+
+
+def test_two_processes_give_the_rows_of_one(tmp_path):
+    whole, divided = tmp_path / "whole", tmp_path / "divided"
+    assert command("sweep", *SMALL, f"out={whole}").code == 0
+    done = command("sweep", *SMALL, f"out={divided}", "devices=2")
+    assert done.code == 0, done.stderr
+    assert (divided / "rows.jsonl").read_bytes() == (whole / "rows.jsonl").read_bytes()
+    parts = [divided / "shards" / f"{k}-of-2" / "rows.jsonl" for k in (1, 2)]
+    assert all(part.stat().st_size for part in parts)
+
+
+def test_a_failing_shard_ends_the_command_and_is_named(tmp_path):
+    missing = tmp_path / "no-model"
+    done = command("sweep", *SMALL, f"out={tmp_path / 'run'}", "devices=2",
+                   f"model.checkpoint={missing}")  # fmt: skip
+    assert done.code == 2
+    assert "[unfinished-run]" in done.stderr and "/2 (exit 2)" in done.stderr
+
+
+def test_stopping_the_command_stops_its_shards(tmp_path):
+    run = tmp_path / "run"
+    # A model that is loaded for ever: reading a FIFO that nobody writes to.
+    os.mkfifo(tmp_path / "pairs.csv")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "calib.sweep", *SMALL[:3], "data=pairs", "devices=2",
+         f"data.file={tmp_path / 'pairs.csv'}", f"out={run}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(found := children.read_text().split()) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert not any(Path(f"/proc/{child}").exists() for child in found)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [["devices=0"], ["devices=some"], ["devices=true"], ["devices=2", "shard=1/2"],
+     ["-m", "devices=2", "seed=0,1"]],
+)  # fmt: skip
+def test_what_is_no_number_of_processes_is_refused(tmp_path, settings):
+    done = command("sweep", *SMALL, f"out={tmp_path / 'run'}", *settings)
+    assert done.code == 2 and "devices" in done.stderr
+
+
+def test_processes_beyond_the_gpus_share_them_in_turn():
+    named = [_environment(["4", "6"], number, 3)["CUDA_VISIBLE_DEVICES"] for number in (1, 2, 3)]
+    assert named == ["4", "6", "4"]
