@@ -1,0 +1,110 @@
+"""A SLURM cluster of one node, this machine, started for a test from the Debian packages slurmctld,
+slurmd, slurm-client and munge."""
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
+WAIT = 60.0
+
+
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[dict[str, str]]:
+    """Run the cluster with its files in ``folder``; the environment that its commands need.
+
+    Skips the test where the programs are absent or the daemons do not start, with their reason.
+    """
+    search = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin"
+    if missing := [name for name in PROGRAMS if shutil.which(name, path=search) is None]:
+        pytest.skip(f"no SLURM here: {', '.join(missing)}")
+    environment = {**os.environ, "PATH": search, "SLURM_CONF": str(folder / "slurm.conf")}
+    _write_settings(folder)
+    daemons = [
+        subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        for command, log in _commands(folder)
+    ]
+    try:
+        deadline = time.monotonic() + WAIT
+        while "idle" not in _output(["sinfo", "-h", "-o", "%T"], environment):
+            dead = [d.args[0] for d in daemons if d.poll() is not None]
+            if dead or time.monotonic() > deadline:
+                logs = [f"{path.name}: {path.read_text()[-300:]}" for path in folder.glob("*.log")]
+                pytest.skip(f"SLURM does not start here ({dead}): {logs}")
+            time.sleep(0.2)
+        yield environment
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+        for daemon in daemons:
+            daemon.wait()
+
+
+def _commands(folder: Path) -> Iterator[tuple[list[str], int]]:
+    munge = folder / "munge"
+    files = {name: munge / name for name in ("socket", "pid-file", "log-file", "seed-file")}
+    for command in (
+        ["munged", "--foreground", "--force", f"--key-file={munge / 'key'}",
+         *(f"--{name}={path}" for name, path in files.items())],
+        ["slurmctld", "-D"],
+        ["slurmd", "-D"],
+    ):  # fmt: skip
+        if command[0] == "slurmctld":
+            while not files["socket"].exists():
+                time.sleep(0.05)
+        with (folder / f"{command[0]}.log").open("w") as log:
+            yield command, log.fileno()
+
+
+def _write_settings(folder: Path) -> None:
+    for name in ("munge", "state", "spool"):
+        (folder / name).mkdir(parents=True)
+    (folder / "munge").chmod(0o711)
+    key = folder / "munge" / "key"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o400)
+    host, user = socket.gethostname().split(".")[0], getpass.getuser()
+    settings = {
+        "ClusterName": "test",
+        "SlurmctldHost": host,
+        "AuthType": "auth/munge",
+        "AuthInfo": f"socket={folder / 'munge' / 'socket'}",
+        "SlurmUser": user,
+        "SlurmdUser": user,
+        "SlurmctldPort": _free_port(),
+        "SlurmdPort": _free_port(),
+        "StateSaveLocation": folder / "state",
+        "SlurmdSpoolDir": folder / "spool",
+        "SlurmctldPidFile": folder / "slurmctld.pid",
+        "SlurmdPidFile": folder / "slurmd.pid",
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "JobAcctGatherType": "jobacct_gather/none",
+        "SelectType": "select/cons_tres",
+        "SelectTypeParameters": "CR_CPU",
+        "ReturnToService": 2,
+        "KillWait": 2,
+        "SlurmdParameters": "config_overrides",  # two jobs at a time on any machine
+    }
+    node = f"NodeName={host} CPUs=2 State=UNKNOWN"
+    partition = f"PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP"
+    lines = [*(f"{name}={value}" for name, value in settings.items()), node, partition]
+    (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _output(command: list[str], environment: dict[str, str]) -> str:
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
