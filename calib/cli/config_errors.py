@@ -214,6 +214,11 @@ def _unknown_option(error: MissingConfigException) -> CalibError:
     options = error.options or []
     if not group:
         return CalibError("not-found", str(error).splitlines()[0])
+    if given.startswith("submitit") and group.endswith("launcher"):
+        return CalibError(
+            "needs-package",
+            f"{group}={given} needs hydra-submitit-launcher. Run pip install 'calib[slurm]'.",
+        )
     return CalibError(
         "unknown-name",
         f"There is no {group} '{given}'.{did_you_mean(given, options)} "

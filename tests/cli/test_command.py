@@ -137,6 +137,7 @@ def test_help_of_an_option_with_overrides(sweep):
         (["seed=9"], "no-memory", ["generation.batch_rows"]),
         (["seed=10"], "no-memory", ["(MemoryError)", "generation.batch_rows"]),
         (["method=stear"], "unknown-name", ["'stear'", "'steer'"]),
+        (["-m", "hydra/launcher=submitit_typo"], "needs-package", ["calib[slurm]"]),
         (["method=stear", "--help"], "unknown-name", ["'stear'", "'steer'"]),
         (["-m", "method=steer,stear"], "unknown-name", ["'stear'"]),
         (["experiment=vscbench"], "unknown-name", ["'vscbench'", "'vscbench_four'"]),

@@ -54,6 +54,16 @@ NOT_RUN = {
     "python -m calib.sweep -m model=internvl method=steer,few_shot data=vscbench data.root=PATH": (
         "a multirun; tests/cli/test_command.py"
     ),
+    "python -m calib.sweep method=steer model=internvl devices=all": (
+        "needs GPUs; tests/commands/test_devices.py"
+    ),
+    "python -m calib.sweep -m hydra/launcher=submitit_slurm hydra.launcher.gpus_per_node=1 "
+    "hydra.launcher.cpus_per_task=8 hydra.launcher.timeout_min=240 "
+    "shard=1/8,2/8,3/8,4/8,5/8,6/8,7/8,8/8 method=steer model=internvl out=runs/steered": (
+        "needs a cluster; tests/commands/test_slurm.py starts one"
+    ),
+    "sbatch --array=1-8 --gpus=1 --requeue --wrap 'python -m calib.sweep method=steer "
+    "model=internvl out=runs/steered shard=$SLURM_ARRAY_TASK_ID/8'": "as above",
     "source .venv/bin/activate": "part of the shell; make creates .venv in CI",
     "hf auth login": "needs a token",
     "export CALIB_BASE_URL=http://127.0.0.1:8000/v1 CALIB_API_KEY=none": (
