@@ -146,7 +146,7 @@ def _choices(config: DataConfig) -> dict[str, Sequence[str]]:
     if isinstance(config, VscbenchData):
         return {"parts": vscbench.PARTS, "variants": vscbench.VARIANTS}
     if isinstance(config, PublishedData):
-        return published.choices(config.name)
+        return {**published.choices(config.name)}
     return {}
 
 
