@@ -1,6 +1,6 @@
 """Load the safety queries, utility questions or pairs that a configuration names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def how_to_read_more(config: DataConfig) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _choices(config: DataConfig) -> dict[str, Sequence[str]]:
+def _choices(config: DataConfig) -> Mapping[str, Sequence[str]]:
     """The values that each selecting setting of a data set takes."""
     if isinstance(config, MiniData):
         return {"parts": PARTS}

@@ -158,7 +158,7 @@ def write_direction(path: str | Path, direction: Direction) -> None:
         header[name] = [None if math.isnan(value) else value for value in header[name]]
     text = json.dumps({"schema": SCHEMA, **header}, sort_keys=True, allow_nan=False)
     tensors = {name: getattr(direction, name).contiguous() for name in _TENSORS}
-    write_atomically(path, save(tensors, metadata={HEADER: text}))
+    write_atomically(home_expanded(path), save(tensors, metadata={HEADER: text}))
 
 
 def read_direction(path: str | Path) -> Direction:

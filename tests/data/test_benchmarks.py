@@ -7,10 +7,10 @@ import pytest
 import yaml
 from raising import raises
 
-from calib.config.data import DATA, DataConfig
+from calib.config.data import DATA, DataConfig, PairsData, PublishedData, PublishedUtility
 from calib.config.schemas import CONF
 from calib.config.typed import typed_config
-from calib.data.benchmarks import how_to_read_more, load_pairs
+from calib.data.benchmarks import how_to_read_more, load_benchmark, load_pairs, load_utility
 
 NAMES = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 
@@ -57,3 +57,20 @@ def test_a_column_is_advised_for_tables_only(tmp_path):
     prompts.write_text("prompt,type,label,focus\nHow?,homonyms,safe,x\n", encoding="utf-8")
     with raises("too-few", "benchmarks.md"):
         load_pairs("xstest", root=str(tmp_path))
+
+
+def test_the_home_folder_is_expanded_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = "query,safety,pair\nHow?,safe,1\nHow not?,unsafe,1\n"
+    (tmp_path / "a.csv").write_text(table, encoding="utf-8")
+    prompts = "prompt,type,label,focus\nHow?,homonyms,safe,x\n"
+    (tmp_path / "xstest_prompts.csv").write_text(prompts, encoding="utf-8")
+    assert len(load_pairs("~/a.csv")) == 1
+    pairs = PairsData(file="~/a.csv", root="~")
+    for data in (pairs, PublishedData(name="xstest", root="~", variants=["text_only"])):
+        assert load_benchmark(data).examples
+    with raises("not-found", "~/none"):
+        load_utility(PublishedUtility(name="mme", root="~/none"))
+    for unknown in ("~nobody-of-this-name", "~nobody-of-this-name/a.csv"):
+        with raises("not-found", unknown):
+            load_benchmark(PairsData(file=unknown))

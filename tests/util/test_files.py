@@ -2,11 +2,19 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 from raising import raises
 
-from calib.util.files import csv_safe, from_csv_safe, read_lines, write_atomically
+import calib
+from calib.util.files import (
+    csv_safe,
+    from_csv_safe,
+    home_expanded,
+    read_lines,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +90,16 @@ def test_damaged_lines_are_refused(tmp_path, text, values) -> None:
 def test_a_missing_file_is_refused(tmp_path) -> None:
     with raises("unreadable", tmp_path / "none"):
         read_lines(tmp_path / "none", {})
+
+
+def test_the_home_folder_is_expanded_and_an_unknown_user_is_left_alone(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert home_expanded("~/a") == Path("/home/me/a")
+    assert home_expanded("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
+
+
+def test_every_module_expands_the_home_folder_by_the_same_function() -> None:
+    # pathlib's own expanduser ends in a RuntimeError for an unknown user.
+    modules = Path(calib.__file__).parent.rglob("*.py")
+    texts = {path: path.read_text(encoding="utf-8") for path in modules}
+    assert not [path for path, text in texts.items() if ").expanduser()" in text]
