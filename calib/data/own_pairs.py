@@ -85,13 +85,13 @@ def load(config: PairsData) -> Benchmark:
     if path.is_dir():
         (entries, notes), root = _read_folder(path, config.query), path
     else:
+        rows = read_table(path)
         root = home_expanded(config.root) if config.root else path.parent
         if not root.is_dir():
             raise CalibError(
                 "not-found",
                 f"data.root={config.root} is not a folder. Give the folder of the pictures.",
             )
-        rows = read_table(path)
         entries = _read_table(path, rows, config.query)
         notes = [*_unread(path, rows), *_repeated(path, rows)]
     examples = _examples(entries, root, config)
