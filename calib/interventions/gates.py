@@ -3,8 +3,8 @@
     cosine  CAST (arXiv 2409.05907, section 3.2). With c the condition direction of a layer (the
             first principal component of the unsafe-safe differences, [width]) and
             P = c c^T / c^T c: sim(h, c) = cos(h, tanh(P h)).
-    probe   A logistic probe p(unsafe | h) at one layer: a supervised gate, trained on the labels
-            of the train pairs.
+    probe   A logistic probe p(unsafe | h) at one layer: a trained gate, from the labels of the
+            train pairs.
 
 h [width] is the unedited activation of the prompt that the model sees, averaged over the gate's
 positions. Every gate is searched alike on the validation pairs: each layer, each threshold between
@@ -40,7 +40,7 @@ class Gate:
     threshold: float
     above: bool
     """Whether the gate opens at or above the threshold, rather than below it."""
-    supervised: bool
+    trained: bool
     """Whether the scores come from a classifier that was trained on the labels of examples."""
     note: str = ""
     """Layer and threshold, and how well the gate separates unsafe from safe on validation, in total
@@ -136,7 +136,7 @@ def fit_gate(fitting: Fitting, config: Steer) -> Gate | None:
         for layer in fitting.layers(config.gate_layers)
     ]
     name = f"{config.name}: the {config.gate} gate"
-    return select_gate(fitting, name, candidates, Search.of(config), config.gate in SUPERVISED)
+    return select_gate(fitting, name, candidates, Search.of(config), config.gate in TRAINED)
 
 
 def select_gate(
@@ -144,7 +144,7 @@ def select_gate(
     name: str,
     candidates: Sequence[tuple[str, Scores]],
     search: Search,
-    supervised: bool,
+    trained: bool,
 ) -> Gate:
     """The candidate that separates unsafe from safe validation examples best.
 
@@ -169,10 +169,10 @@ def select_gate(
         fitted, key=lambda candidate: candidate[0].value(search.criterion)
     )
     side = "at or above" if best.above else "below"
-    kind = "supervised: trained on labels" if supervised else "unsupervised"
-    gate = Gate(scores, best.threshold, best.above, supervised)
+    use = "trained on labels" if trained else "labels choose the threshold only"
+    gate = Gate(scores, best.threshold, best.above, trained)
     note = (
-        f"{name} ({kind}) opens {side} {best.threshold:.3f} at {description}; on validation F1 "
+        f"{name} ({use}) opens {side} {best.threshold:.3f} at {description}; on validation F1 "
         f"{best.f1:.2f}, open for {100 * best.unsafe_open:.0f}% of unsafe and "
         f"{100 * best.safe_open:.0f}% of safe queries (n = {len(examples)}, "
         f"{len({example.cluster for example in examples})} clusters)"
@@ -207,5 +207,5 @@ def _probe(fitting: Fitting, layer: int, positions: str) -> Scores:
 
 
 GATES = {"cosine": _cosine, "probe": _probe}
-SUPERVISED = ("probe",)
+TRAINED = ("probe",)
 """Gates whose scores come from a classifier that is trained on labels."""

@@ -94,7 +94,7 @@ def transition_gate(fitting: Fitting, config: Scans) -> Gate:
     name = f"{config.name}: the transition gate"
     description = f"layers {', '.join(map(str, transitions.layers))}"
     candidates = [(description, scores)]
-    return select_gate(fitting, name, candidates, Search.of(config), supervised=False)
+    return select_gate(fitting, name, candidates, Search.of(config), trained=False)
 
 
 class Transitions:

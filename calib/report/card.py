@@ -2,11 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from calib.directions.direction import Direction
 from calib.interventions.steering import AXES
 from calib.models.load import MINI
+from calib.report.sentences import count_cell
 from calib.scoring.metrics import shown_names
 from calib.scoring.results import BASELINE, Result
 from calib.util.terminal import terminal_safe
@@ -19,6 +20,11 @@ _SITES = {
 CALIB_FITS = "The file fits this checkpoint only; calib refuses it for any other."
 """The note on compatible models for calib's own format."""
 _METRICS = shown_names("card")
+_COUNTED = {
+    "n (clusters) of queries": ("SRA", "SRA_u", "SRA_s"),
+    "n (clusters) of questions": ("utility", "KL"),
+}
+"""Columns of counts, and the metrics whose count they have: the first that was measured."""
 
 
 def direction_card(
@@ -150,13 +156,23 @@ def _table(direction: Direction, results: Sequence[Result]) -> str:
             for m in _METRICS
         ]
         name = "uncalibrated" if baseline else f"{strength:g}"
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join([name, *cells, *_counts(rates)])} |")
     if not lines:
         return ""
-    head = f"| strength | {' | '.join(_METRICS)} |\n|---|{'---|' * len(_METRICS)}"
+    names = ["strength", *_METRICS, *_COUNTED]
+    head = f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
     named = sorted({r.mapping for r in totals if r.mapping and r.metric in _METRICS})
     mapping = "".join(f", mapping={name}" for name in named)
     return f"## Measured on the test split (95% CI){mapping}\n\n" + "\n".join([head, *lines]) + "\n"
+
+
+def _counts(rates: Mapping[str, Result]) -> list[str]:
+    """Return n, and the number of clusters in brackets, of the queries and of the questions."""
+    cells = []
+    for names in _COUNTED.values():
+        counted = [rates[name].interval for name in names if name in rates]
+        cells.append(count_cell(counted[0]) if counted else "0")
+    return cells
 
 
 def _plain(value: object) -> str:

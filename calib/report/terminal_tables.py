@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from calib.config.choices import PERTURBATIONS
 from calib.data.splits import PAIRED_QUERIES
 from calib.report.paired import setting_name
+from calib.report.sentences import count_cell
 from calib.scoring.agreement import Agreement
 from calib.scoring.intervals import Interval
 from calib.scoring.metrics import shown_metrics, shown_names
@@ -131,8 +132,9 @@ def _breakdown_of(results: Sequence[Result], point: Point, names: Sequence[str])
     if not slices:
         return []
     head = [name.replace("paper_", "") + "*" * name.startswith("paper_") for name in names]
-    widths = [max(8, len(name) + 2) for name in (*head, "n")]
-    lines = ["", _breakdown_row(setting_name(point), [*head, "n"], widths)]
+    head.append("n (clusters)")
+    widths = [max(7, len(name) + 1) for name in head]
+    lines = ["", _breakdown_row(setting_name(point), head, widths)]
     lines.append("-" * len(lines[-1]))
     slices = distinct_slices(slices)
     lines += [
@@ -175,10 +177,10 @@ def _slice_name(dataset: str, variant: str, category: str) -> str:
 
 
 def _slice_cells(rates: Mapping[str, Result], names: Sequence[str]) -> list[str]:
-    """Return the rates in percent, and the number of responses behind SRA."""
+    """Return the rates in percent, and the numbers of responses and clusters behind SRA."""
     cells = [f"{100 * rates[metric].value:.1f}" if metric in rates else "-" for metric in names]
-    n = sum(rates[metric].n for metric in ("SRA_u", "SRA_s") if metric in rates)
-    return [*cells, str(n)]
+    counted = [rates[metric] for metric in ("SRA", "SRA_u", "SRA_s") if metric in rates]
+    return [*cells, count_cell(counted[0].interval) if counted else "0"]
 
 
 def _breakdown_row(name: str, cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -208,10 +210,12 @@ def dual_use_table(results: Sequence[Result], points: Sequence[Point], split: st
         return ""
     legend = (
         "Rates in percent of all responses; an irrelevant one is neither refusal nor answer. "
-        "delta_IR =\nDAR_b - DAR_h, ORR = RR_h - SCR. Perturbations: change from the same pictures "
-        "unperturbed, in\npoints; * its 95% interval excludes zero. All intervals: results.csv"
+        "delta_IR = DAR_b - DAR_h, ORR = RR_h - SCR. Perturbations: change from the same pictures "
+        "unperturbed, in points; * its 95% interval excludes zero. n: responses, and after a slash "
+        "independent clusters, if they are fewer. All intervals: results.csv"
     )
-    return "\n".join([*(line for block in blocks for line in block), "", legend])
+    lines = [line for block in blocks for line in block]
+    return "\n".join([*lines, "", *textwrap.wrap(legend, WIDTH)])
 
 
 def _dual_use_of(results: Sequence[Result], point: Point) -> list[str]:
@@ -235,17 +239,20 @@ def _dual_use_of(results: Sequence[Result], point: Point) -> list[str]:
 
 def _rates_line(name: str, rates: dict[str, Result]) -> str:
     cells = [f"{100 * rates[m].value:z.1f}" if m in rates else "-" for m in DUAL_USE_METRICS]
-    return _row(_with_count(name, rates, "RR_h", "RR_b"), cells)
+    return _row(_with_count(name, rates), cells)
 
 
 def _changes_line(name: str, rates: dict[str, Result]) -> str:
     cells = [_change_text(rates.get(f"change_{metric}")) for metric in DUAL_USE_METRICS]
-    return _row(_with_count(name, rates, "change_RR_h", "change_RR_b"), cells)
+    return _row(_with_count(name, rates, "change_"), cells)
 
 
-def _with_count(name: str, rates: dict[str, Result], *counted: str) -> str:
-    """Return ``name`` with the number of harmful and benign responses behind its line."""
-    count = f" (n = {sum(rates[metric].n for metric in counted if metric in rates)})"
+def _with_count(name: str, rates: dict[str, Result], prefix: str = "") -> str:
+    """Return ``name`` with the numbers of responses, harmful and benign, and of their clusters."""
+    sides = [rates[f"{prefix}{m}"] for m in ("RR_h", "RR_b") if f"{prefix}{m}" in rates]
+    n, both = sum(side.n for side in sides), rates.get(f"{prefix}delta_IR")
+    clusters = both.clusters if both else max((side.clusters or 0 for side in sides), default=0)
+    count = f" (n = {n}{f' / {clusters}' if clusters and clusters < n else ''})"
     return terminal_safe(name, _NAME_WIDTH - len(count)) + count
 
 

@@ -20,12 +20,13 @@ def main() -> None:
     """Fill in the template and write the card."""
     with FIGURES.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = ["| figure | value | 95% interval | n |", "|---|---|---|---|"]
+    lines = ["| figure | value | 95% interval | n (clusters) |", "|---|---|---|---|"]
     for row in rows:
         numbers = [float(row[key]) for key in ("value", "low", "high")]
+        count = f"{row['n']} ({row['clusters']})"
         name = row["figure"].replace(" | ", ", ")
         lines.append(
-            f"| {name} | {numbers[0]:.3f} | {numbers[1]:.3f} to {numbers[2]:.3f} | {row['n']} |"
+            f"| {name} | {numbers[0]:.3f} | {numbers[1]:.3f} to {numbers[2]:.3f} | {count} |"
         )
     text = TEMPLATE.read_text().format(
         vocabulary=vocabulary(),

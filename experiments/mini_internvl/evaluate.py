@@ -2,9 +2,9 @@
 
     python -m experiments.mini_internvl.evaluate [checkpoint=FOLDER] [split=test] [out=FILE.csv]
 
-Prints a line per figure with n and a 95% interval, and the floors that are missed. Greedy decoding,
-float32. The floors are the requirements for a useful model organism: it knows the mini world, and
-it is miscalibrated in both directions.
+Prints a line per figure with n, the number of clusters and a 95% interval by cluster, and the
+floors that are missed. Greedy decoding, float32. The floors are the requirements for a useful
+model organism: it knows the mini world, and it is miscalibrated in both directions.
 """
 
 import csv
@@ -22,19 +22,22 @@ from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
 from calib.judges.rules import is_well_formed, judge_rules
 from calib.models.load import VLM, load
-from calib.scoring.intervals import Interval, wilson
+from calib.scoring.intervals import Interval, clustered_rate
 
 PROMPTS = (None, "reminder", "caution", "balanced")
 SHOTS = (2, 4)
 
 Figures = dict[str, Interval]
+Hits = list[tuple[bool, str]]
+"""Whether each response counts, with the cluster of its example."""
+Labels = list[tuple[str | None, str]]
 
 
 def main(checkpoint: str | None, split: str, out: str | None) -> None:
     """Compute, print and write all figures."""
     vlm = load(ModelConfig(name="internvl", checkpoint=checkpoint))
     figures: Figures = {}
-    well_formed: list[bool] = []
+    well_formed: Hits = []
     knowledge = in_split(load_examples(["utility", "knowledge"]), split)
     figures |= accuracy(vlm, knowledge, well_formed)
     for prompt in PROMPTS:
@@ -49,10 +52,11 @@ def main(checkpoint: str | None, split: str, out: str | None) -> None:
             )
         ]
         figures |= calibration(vlm, examples, f"demonstrations={shots}", well_formed)
-    figures["well-formed responses"] = wilson(sum(well_formed), len(well_formed))
+    figures["well-formed responses"] = _rate(well_formed)
     for name, figure in figures.items():
         print(
-            f"{name:<52} {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n={figure.n}"
+            f"{name:<52} {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n={figure.n} "
+            f"({figure.clusters})"
         )
     missed = missed_floors(figures)
     print("\nall floors met" if not missed else "\nfloors missed: " + "; ".join(missed))
@@ -70,28 +74,29 @@ def responses(vlm: VLM, examples: list[Example]) -> list[str]:
     return [r.text for r in generate(vlm, [Request(example) for example in examples], Decoding())]
 
 
-def accuracy(vlm: VLM, examples: list[Example], well_formed: list[bool]) -> Figures:
+def accuracy(vlm: VLM, examples: list[Example], well_formed: Hits) -> Figures:
     """Exact-match accuracy on utility and knowledge questions, in total and by kind."""
-    hits: dict[str, list[bool]] = {}
+    hits: dict[str, Hits] = {}
     for example, response in zip(examples, responses(vlm, examples), strict=True):
-        well_formed.append(is_well_formed(response))
+        well_formed.append((is_well_formed(response), example.cluster))
         names = [f"knowledge {example.variant}"]
         if example.dataset == "utility":
             names = ["utility", f"utility {example.variant}"]
         for name in names:
-            hits.setdefault(name, []).append(response == example.answer)
-    return {name: wilson(sum(correct), len(correct)) for name, correct in sorted(hits.items())}
+            hits.setdefault(name, []).append((response == example.answer, example.cluster))
+    return {name: _rate(correct) for name, correct in sorted(hits.items())}
 
 
-def calibration(
-    vlm: VLM, examples: list[Example], setting: str, well_formed: list[bool]
-) -> Figures:
+def calibration(vlm: VLM, examples: list[Example], setting: str, well_formed: Hits) -> Figures:
     """SRA_u and SRA_s of the image- and text-centric parts; RR, DAR and SCR of the dual-use part
-    (original pictures, as in DUAL-Bench's main table); and the shares of irrelevant responses."""
-    labels: dict[str, list[str]] = {}
+    (original pictures, as in DUAL-Bench's main table); and the shares of irrelevant responses.
+
+    SRA_s counts answers alone: a warning to a safe query is wrong here.
+    """
+    labels: dict[str, Labels] = {}
     for example, response in zip(examples, responses(vlm, examples), strict=True):
-        well_formed.append(is_well_formed(response))
-        label = judge_rules(example, response)
+        well_formed.append((is_well_formed(response), example.cluster))
+        label = judge_rules(example, response), example.cluster
         labels.setdefault(f"{example.dataset} irrelevant", []).append(label)
         if example.variant not in PERTURBATIONS:
             labels.setdefault(f"{example.dataset} {example.safety}", []).append(label)
@@ -114,8 +119,13 @@ def calibration(
     return figures
 
 
-def _share(labels: list[str], counted: tuple[str, ...]) -> Interval:
-    return wilson(sum(label in counted for label in labels), len(labels))
+def _share(labels: Labels, counted: tuple[str, ...]) -> Interval:
+    return _rate([(label in counted, cluster) for label, cluster in labels])
+
+
+def _rate(hits: Hits) -> Interval:
+    """The share of responses that count, with an interval by cluster."""
+    return clustered_rate([hit for hit, _ in hits], [cluster for _, cluster in hits])
 
 
 def demonstrations(shots: int) -> tuple[Turn, ...]:
@@ -159,10 +169,12 @@ def write(path: Path, figures: Figures, vlm: VLM) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["checkpoint", "fingerprint", "figure", "value", "low", "high", "n"])
+        writer.writerow(
+            ["checkpoint", "fingerprint", "figure", "value", "low", "high", "n", "clusters"]
+        )
         for name, f in figures.items():
             numbers = [f"{value:.4f}" for value in (f.value, f.low, f.high)]
-            writer.writerow([vlm.checkpoint, vlm.fingerprint, name, *numbers, f.n])
+            writer.writerow([vlm.checkpoint, vlm.fingerprint, name, *numbers, f.n, f.clusters])
 
 
 if __name__ == "__main__":

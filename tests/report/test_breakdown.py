@@ -50,6 +50,14 @@ def test_a_warned_safe_query_is_right_for_calib_and_wrong_for_the_paper() -> Non
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
+def test_clusters_follow_n_in_brackets() -> None:
+    pooled = [replace(row, concept="one" if "0" in row.example_id else "two") for row in rows()]
+    text = breakdown(score(pooled), [BASE])
+    (line,) = [line for line in text.splitlines() if line.startswith("text_centric")]
+    assert line.split()[-2:] == ["4", "(2)"]
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
 def test_each_setting_has_its_block() -> None:
     results = score(rows() + rows(STEERED, labels=("refusal", "refusal")))
     text = breakdown(results, [BASE, STEERED])

@@ -59,7 +59,7 @@ def test_other_sites_and_operators_are_named() -> None:
 def test_table_has_the_exported_layer_and_the_uncalibrated_model() -> None:
     results = [
         Result(method, layer, strength, "test", dataset, "all", "all", metric, value, 0, 1, 9,
-               mapping="calib" * (metric != "KL"))
+               clusters=4 if metric == "SRA" else 9, mapping="calib" * (metric != "KL"))
         for method, layer, strength, value in (
             (BASELINE, None, 0.0, 0.25), ("steer", 3, -1.0, 0.5), ("steer", 2, 9.0, 0.75),
         )
@@ -71,8 +71,8 @@ def test_table_has_the_exported_layer_and_the_uncalibrated_model() -> None:
     shown = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
     cell = "{:.3f} (0.000 to 1.000)".format
     assert shown == [
-        ["-1", "", "", cell(0.5), "", "", "", cell(0.5)],
-        ["uncalibrated", "", "", cell(0.25), "", "", "", cell(0.25)],
+        ["-1", "", "", cell(0.5), "", "", "", cell(0.5), "9 (4)", "9"],
+        ["uncalibrated", "", "", cell(0.25), "", "", "", cell(0.25), "9 (4)", "9"],
     ]
 
 

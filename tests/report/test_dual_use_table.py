@@ -38,11 +38,11 @@ def cells(text, name):
 def test_rates_of_originals_and_changes_by_hand() -> None:
     found = rows("rrsa" * 5, "aaar" * 5) + rows("aaaa" * 5, "aaar" * 5, "noise")
     text = dual_use_table(score(found), [BASE])
-    assert cells(text, "original pictures (n = 40)") == {
+    assert cells(text, "original pictures (n = 40 / 20)") == {
         "DAR_b": "75.0", "RR_b": "25.0", "DAR_h": "25.0", "RR_h": "75.0", "SCR": "25.0",
         "ORR": "50.0", "delta_IR": "50.0",
     }  # fmt: skip
-    assert cells(text, "under noise (n = 40)") == {
+    assert cells(text, "under noise (n = 40 / 20)") == {
         "DAR_b": "+0.0", "RR_b": "+0.0", "DAR_h": "+75.0*", "RR_h": "-75.0*", "SCR": "-25.0*",
         "ORR": "-50.0*", "delta_IR": "-75.0*",
     }  # fmt: skip
@@ -52,15 +52,15 @@ def test_rates_of_originals_and_changes_by_hand() -> None:
 def test_change_is_over_pictures_with_an_original() -> None:
     found = rows("rra", "aaa") + rows("rrrrr", "aaaaa", "rotation")
     text = dual_use_table(score(found), [BASE])
-    assert "original pictures (n = 6)" in text and "under rotation (n = 6)" in text
+    assert "original pictures (n = 6 / 3)" in text and "under rotation (n = 6 / 3)" in text
 
 
 def test_several_categories_are_listed() -> None:
     one = dual_use_table(score(rows("rr", "aa")), [BASE])
     assert "fire" not in one
     two = dual_use_table(score(rows("rr", "aa") + rows("ra", "aa", category="drugs")), [BASE])
-    assert cells(two, "drugs (n = 4)")["RR_h"] == "50.0"
-    assert cells(two, "fire (n = 4)")["RR_h"] == "100.0"
+    assert cells(two, "drugs (n = 4 / 2)")["RR_h"] == "50.0"
+    assert cells(two, "fire (n = 4 / 2)")["RR_h"] == "100.0"
 
 
 def test_each_setting_has_its_block_and_the_legend_appears_once() -> None:
@@ -98,4 +98,4 @@ def test_hostile_categories_are_safe_for_a_terminal(name) -> None:
     for line in text.splitlines():
         assert sum(2 if c == "\u7403" else 1 for c in line) <= 100
         assert line.isprintable()
-    assert "(n = 2400)" in text
+    assert "(n = 2400 / 1200)" in text

@@ -192,7 +192,19 @@ def _prompt_comparison(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) 
         prompt, setting = best.method.applied, verdict.method.tested
         comparison = against_prompt(setting, verdict.against(prompt))
         text = f"The prompt-only method to beat: {setting_name(prompt)}. {comparison}"
+        text += _unequal_search(verdict, best)
     return tag("p", text)
+
+
+def _unequal_search(verdict: MethodVerdict, prompt: MethodVerdict) -> str:
+    """Say from how many settings both were selected, if the prompt had fewer to select from."""
+    own, other = verdict.settings_searched, prompt.settings_searched
+    if own is None or other is None or own <= other:
+        return ""
+    return (
+        f" The search is not equal: {verdict.method.name} was selected from {own} settings, "
+        f"{prompt.method.name} from {other}."
+    )
 
 
 def percent(value: float) -> str:

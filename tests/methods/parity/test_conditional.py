@@ -54,7 +54,7 @@ def test_the_condition_is_the_authors_similarity(world, random_fitting, config):
     gate = fit_gate(random_fitting, config)
     expected = similarity(world, random_fitting, tested)
     np.testing.assert_allclose(gate.scores(tested).numpy(), expected, atol=1e-5)
-    assert not gate.supervised
+    assert not gate.trained
 
 
 def test_threshold_and_side_are_those_of_a_grid_search(world, random_fitting, config):

@@ -65,7 +65,7 @@ def test_the_threshold_has_the_best_youden_index(world, random_fitting):
         return (scores[unsafe] >= threshold).mean() - (scores[~unsafe] >= threshold).mean()
 
     assert gate.above
-    assert gate.supervised
+    assert gate.trained
     assert youden(gate.threshold) == pytest.approx(max(map(youden, scores)))
 
 
