@@ -58,8 +58,14 @@ class Projections:
                 f"There are no projections at layer {layer}, only at layers {self.layers}. Choose "
                 "one of these.",
             )
-        labels = zip(self.sides, self.splits, strict=True)
-        return self.values[[label == (side, split) for label in labels], self.layers.index(layer)]
+        return self.values[self._of(side, split), self.layers.index(layer)]
+
+    def ids(self, side: Side, split: Split) -> list[str]:
+        """Ids of the examples in ``at``, in its order."""
+        return [id for id, own in zip(self.examples, self._of(side, split), strict=True) if own]
+
+    def _of(self, side: Side, split: Split) -> list[bool]:
+        return [label == (side, split) for label in zip(self.sides, self.splits, strict=True)]
 
 
 def project_groups(direction: Direction, groups: Iterable[LabelledActivations]) -> Projections:

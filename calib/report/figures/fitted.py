@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from calib.directions.direction import Direction
 from calib.directions.projections import Projections
 from calib.report.figures.io import NotDrawn
 from calib.report.figures.style import short_name
 from calib.runs.run import Run
+from calib.util.errors import CalibError
 
 _SIDES = {
     "safety": ("safe", "unsafe"),
@@ -41,6 +43,16 @@ class FittedDirection:
             if point["layer"] is not None and not point["kept_uncalibrated"]
         }
         return layers.pop() if len(layers) == 1 else None
+
+    @cached_property
+    def clusters(self) -> dict[str, str]:
+        """The cluster of each example by id; empty if no run recorded its examples."""
+        for run in self.runs:
+            try:
+                return {id: example.cluster for id, example in run.examples.items()}
+            except CalibError:  # the directions of calib.extract have no examples on record
+                continue
+        return {}
 
 
 def fitted_directions(runs: Sequence[Run]) -> list[FittedDirection]:

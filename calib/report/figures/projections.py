@@ -22,8 +22,9 @@ from calib.report.figures.fitted import (
 )
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
 from calib.report.figures.style import BLUE, VERMILION, draw_legend, write_title
+from calib.report.sentences import count_text
 from calib.runs.run import Run
-from calib.scoring.intervals import wilson
+from calib.scoring.intervals import clustered_rate
 
 _SIDE_STYLES: tuple[tuple[Side, str, Literal["-", "--"], str], ...] = (
     ("negative", BLUE, "--", ""),
@@ -74,7 +75,7 @@ def draw(
             axes.set_ylabel("share of side")
         for axes in all_axes[max(0, len(shown) - across) : len(shown)]:
             axes.set_xlabel("projection, in gap units")
-        draw_legend(figure, all_axes[:1], notes=_notes(len(selected) - len(shown)))
+        draw_legend(figure, all_axes[:1], notes=_notes(shown, len(selected) - len(shown)))
         return figure
 
 
@@ -132,7 +133,10 @@ def _draw_panel(
     lines = [
         (f"{name}, layer {layer}", f"({reason})"),
         (auroc,),
-        *(_misplaced(names[side], side, by_side[side]) for side in names),
+        *(
+            _misplaced(names[side], side, by_side[side], _clusters_of(fitted, side))
+            for side in names
+        ),
     ]
     # Above narrow axes, each part has its own line.
     separator, room = (" ", 80) if inches > 3 else ("\n", int(17 * inches))
@@ -165,19 +169,29 @@ def _edges(along: Array) -> Array:
     return np.histogram_bin_edges(along, int(np.clip(count, *_BINS)))
 
 
-def _misplaced(name: str, side: Side, along: Array) -> tuple[str, str]:
+def _clusters_of(fitted: FittedDirection, side: Side) -> list[str]:
+    """Return the cluster of each example shown; an example of no recorded cluster is its own."""
+    assert fitted.projections is not None
+    ids = fitted.projections.ids(side, "validation")
+    return [fitted.clusters.get(id, f"{id} alone") for id in ids]
+
+
+def _misplaced(name: str, side: Side, along: Array, clusters: list[str]) -> tuple[str, str]:
     """Describe a side with its n, and the share of it that lies on the wrong side of 0."""
-    wrong = int((along < 0).sum() if side == "positive" else (along > 0).sum())
-    value, low, high, n, _ = wilson(wrong, len(along))
+    wrong = (along < 0) if side == "positive" else (along > 0)
+    rate = clustered_rate(wrong.tolist(), clusters)
+    value, low, high = rate[:3]
     where = "below" if side == "positive" else "above"
     share = f"{100 * value:.0f}% ({100 * low:.0f} to {100 * high:.0f}) {where} 0"
-    return f"{name}, n = {n}:", share
+    return f"{name}, {count_text(rate)}:", share
 
 
-def _notes(missing: int) -> list[str]:
+def _notes(shown: Sequence[FittedDirection], missing: int) -> list[str]:
+    known = all(each.clusters for each in shown)
+    unit = "by cluster" if known else "over examples, without a record of their clusters"
     notes = [
         "0: halfway between the means of the training examples, which lie at -0.5 and 0.5.",
-        "Triangles: means of the examples shown. In brackets: 95% intervals.",
+        f"Triangles: means of the examples shown. In brackets: 95% intervals, {unit}.",
     ]
     if missing:
         more = "directions are" if missing > 1 else "direction is"

@@ -1,16 +1,18 @@
 """The figure projections: examples, layer and shares of each panel."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
+from matplotlib.text import Text
 from raising import raises
 from runs_with_directions import run_with_directions, scored_direction
 
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, svg_of
 from calib.report.figures.projections import draw
-from calib.scoring.intervals import wilson
+from calib.scoring.intervals import clustered_rate, wilson
 
 
 def panels(figure):
@@ -19,6 +21,10 @@ def panels(figure):
 
 def head(axes):
     return " ".join(axes.get_title(loc="left").split())
+
+
+def texts(figure):
+    return " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
 
 
 def means(axes):
@@ -50,6 +56,22 @@ def test_held_out_examples_at_the_best_layer():
     hatches = {each.get_hatch() for each in drawn if each.get_fill()}
     outlines = {each.get_linestyle() for each in drawn if not each.get_fill()}
     assert len(hatches) == len(outlines) == 2  # distinguishable in grey
+
+
+def test_intervals_count_clusters():
+    run = run_with_directions({"a": scored_direction()})
+    examples = {
+        id: SimpleNamespace(cluster=str(k % 5))
+        for k, id in enumerate(dict.fromkeys(run.projections["a"].examples))
+    }
+    figure = draw([run.replace(examples=examples)], 1)
+    assert "by cluster" in texts(figure) and "without a record" in texts(draw([run], 1))
+    (axes,) = panels(figure)
+    ids = run.projections["a"].ids("positive", "validation")
+    along = run.projections["a"].at(1, "positive", "validation")
+    rate = clustered_rate((along < 0).tolist(), [examples[id].cluster for id in ids])
+    assert f"unsafe, n = 40 in {rate.clusters} clusters: {100 * rate.value:.0f}%" in head(axes)
+    assert f"({100 * rate.low:.0f} to {100 * rate.high:.0f}) below 0" in head(axes)
 
 
 def test_layer_is_the_given_one_or_that_of_the_operating_point():
