@@ -1,6 +1,7 @@
 """The data that methods are fitted to: pairs, activations, directions, baseline answers."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -131,6 +132,11 @@ class Fitting:
     ) -> torch.Tensor:
         """Activations of the unedited model; those read before come from the cache.
 
+        If any example of the train or validation pairs is missing, all pairs of that split are
+        read. The batches that an example is read in, and thus its last bits, then do not depend on
+        what was read before, so that a resumed run, which reads fitted directions from their files,
+        fits the other methods to the same numbers.
+
         # [examples, layers, width] float32
         """
 
@@ -142,8 +148,7 @@ class Fitting:
             for example in examples
             if any(key(example, layer) not in self._activations for layer in layers)
         }
-        if missing:
-            unread = list(missing.values())
+        for unread in self._reads(missing):
             with row_bar("reading", len(unread)) as bar:
                 rows = read_activations(
                     self.vlm,
@@ -164,6 +169,24 @@ class Fitting:
                 for example in examples
             ]
         )
+
+    def _reads(self, missing: Mapping[int, Example]) -> list[list[Example]]:
+        """The examples to read together: whole splits of pairs, then the other missing examples."""
+        reads, others = [], dict(missing)
+        for pairs in self._fitted_pairs:
+            if missing.keys() & pairs.keys():
+                reads.append(list(pairs.values()))
+                others = {k: example for k, example in others.items() if k not in pairs}
+        return [*reads, list(others.values())] if others else reads
+
+    @functools.cached_property
+    def _fitted_pairs(self) -> list[dict[int, Example]]:
+        """The pairs of the train and of the validation split by id(), unsafe examples first."""
+        splits = []
+        for split in ("train", "validation"):
+            both = sorted(twins(self.examples, split), key=lambda each: each.safety == "safe")
+            splits.append({id(example): example for example in both})
+        return splits
 
     def samples(
         self,

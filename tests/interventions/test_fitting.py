@@ -53,7 +53,7 @@ def passes(monkeypatch):
 def test_activations_are_read_once(vlm, fitting, passes):
     examples = fitting.twins("train")[:6]
     first = fitting.activations(examples, [1, 3])
-    assert first.equal(read_activations(vlm, examples, layers=[1, 3]))
+    torch.testing.assert_close(first, read_activations(vlm, examples, layers=[1, 3]))
     assert len(passes) == 1
     again = fitting.activations([examples[4], examples[0], examples[4]], [3])
     assert again.equal(first[[4, 0, 4]][:, 1:])
@@ -63,6 +63,18 @@ def test_activations_are_read_once(vlm, fitting, passes):
     more = [*examples[3:], replace(examples[0], query="And now?"), replace(examples[0])]
     assert fitting.activations([*more, *more], [1]).shape == (10, 1, vlm.width)
     assert passes[1][0] == more[3:]  # only new examples, each once
+
+
+def test_activations_do_not_depend_on_what_was_read_before(vlm, examples, passes, tmp_path):
+    """A resumed run has its directions on file, so that other examples are read first."""
+    fresh = Fitting(vlm, examples, [], answers, tmp_path / "a")
+    resumed = Fitting(vlm, examples, [], answers, tmp_path / "b")
+    train = fresh.samples("safety", "train")
+    some = [example for example in resumed.twins("train") if example.query.endswith("?")][:3]
+    resumed.activations(some[::-1], resumed.layers("all"))
+    again = resumed.samples("safety", "train")
+    assert train.positive.equal(again.positive) and train.negative.equal(again.negative)
+    assert len(passes) == 2
 
 
 @pytest.mark.parametrize(
