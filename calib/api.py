@@ -89,7 +89,7 @@ class Model:
         """
         require_match(direction, self.vlm, "given")
         requested = layers if layers is not None else _best_layer(direction)
-        at = resolve_layers(self.vlm, requested)
+        at = resolve_layers(self.vlm, requested, direction.site)
         scale = direction.strength if strength is None else strength
         name = operator or direction.operator
         edits = edits_at(
@@ -154,7 +154,10 @@ class Model:
         positions: str = "last_prompt",
         site: str = "residual",
     ) -> torch.Tensor:
-        """Unedited activations of every decoder block. # [examples, layers, width] float32, CPU"""
+        """Unedited activations of every decoder block that has the site.
+
+        # [examples, layers, width] float32, CPU
+        """
         read_positions("positions", positions)
         one_of("site", site, SITES)
         return read_activations(self.vlm, examples, positions, site=cast(Site, site))
@@ -166,8 +169,14 @@ class Model:
         Raises CalibError when the direction was read from another model (mismatch).
         """
         require_match(direction, self.vlm, "given")
-        activations = self.read(examples, direction.read_positions, direction.site)
-        return project(direction, activations[:, direction.layers])
+        activations = read_activations(
+            self.vlm,
+            examples,
+            direction.read_positions,
+            layers=direction.layers,
+            site=cast(Site, direction.site),
+        )
+        return project(direction, activations)
 
 
 def load(model: str = "internvl", **settings: Any) -> Model:

@@ -27,7 +27,7 @@ def main(config: ExtractConfig) -> None:
     inputs = load_inputs(config, "extract", config.model.name, config.data.name)
     vlm, folder = inputs.model, inputs.folder
     assert isinstance(vlm, VLM)
-    resolve_layers(vlm, config.layers)
+    resolve_layers(vlm, config.layers, config.site)
     command.print_notes(inputs.notes)
     with locked(folder), RowStore.open(folder / ROWS_FILE) as store:
         claim_folder(folder, {"extract": inputs.identity}, provenance() | {"notes": inputs.notes})

@@ -1,13 +1,15 @@
 """The input of an estimator (activations of a contrast) and its output (a fit per layer)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from calib.util.errors import CalibError
 
 ROUNDING = 1e-12
+NO_GAP = 1e-6
+"""A gap below this share of the activations' length is rounding of the forward pass."""
 """Distances below this share of the activations' norm are rounding errors of float64 sums."""
 
 
@@ -93,6 +95,24 @@ def class_means(samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
     return samples.positive.double().mean(0), samples.negative.double().mean(0)
 
 
+def separated(samples: Samples) -> list[int]:
+    """Indices of the layers at which the class means differ by more than rounding.
+
+    In the first blocks of hybrid decoders, and with short sliding windows, the last prompt token
+    sees nothing but the template's end, which is the same for all queries.
+    """
+    positive, negative = class_means(samples)
+    size = (positive.norm(dim=-1) + negative.norm(dim=-1)) / 2
+    differ = (positive - negative).norm(dim=-1) > NO_GAP * size
+    return differ.nonzero()[:, 0].tolist()
+
+
+def at_layers(samples: Samples, indices: Sequence[int]) -> Samples:
+    """The samples at some of their layers."""
+    kept = list(indices)
+    return replace(samples, positive=samples.positive[:, kept], negative=samples.negative[:, kept])
+
+
 def fit_along(
     directions: torch.Tensor,
     means: tuple[torch.Tensor, torch.Tensor],
@@ -121,7 +141,9 @@ def fit_along(
             "no-solution",
             f"the two classes have the same mean activation at layer {int(no_gap.int().argmax())} "
             "(counted from 0 among the layers that were read), so there is no direction between "
-            "them. Check that the examples of the two sides differ.",
+            "them. Check that the examples of the two sides differ. In the first blocks of hybrid "
+            "decoders, the last prompt token does not see the query: leave out these layers "
+            "(method.layers), or give method.read_positions=text.",
         )
     vectors = basis[:, 0]
     return Fit(

@@ -8,6 +8,7 @@ forward pass ends after the last layer that is read.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from calib.config.choices import Site
 from calib.data.example import Example
 from calib.engine.batching import PASS_TOKENS, Capacity
 from calib.engine.request import DecodingRow, Stats
-from calib.models.layers import hook_at, site_width
+from calib.models.layers import hook_at, layers_with, site_width
 from calib.models.load import VLM
 from calib.models.prompt_batch import collate, read_tokens
 from calib.models.prompts import Prompt, read_prompts
@@ -46,14 +47,14 @@ def read_activations(
 ) -> torch.Tensor:
     """Activations at one site, averaged over the chosen positions of each prompt.
 
-    ``layers`` are 0-based decoder blocks; None reads all of them. ``progress`` is an object with an
-    ``update(n)`` method, such as a tqdm bar; n is the number of prompts just read.
+    ``layers`` are 0-based decoder blocks; None reads all that have the site. ``progress`` is an
+    object with an ``update(n)`` method, such as a tqdm bar; n is the number of prompts just read.
 
     Returns float32 activations on the CPU. # [examples, layers, width of the site]
 
     Raises CalibError if an activation is not finite or a prompt has no token at the positions.
     """
-    layers = list(range(vlm.num_layers)) if layers is None else list(layers)
+    layers = layers_with(vlm.model, site) if layers is None else list(layers)
     activations = torch.empty(len(examples), len(layers), site_width(vlm.model, site))
     for start in range(0, len(examples), PROMPTS):
         prompts = read_prompts(vlm, examples[start : start + PROMPTS])
@@ -116,12 +117,13 @@ def _read_batch(
         )
     only_last = bool(mask[:, -1].all()) and bool((counts == 1).all())
     weights = None if only_last else mask.float() / counts[:, None]
-    with _reading(vlm, range(max(layers) + 1), site, weights) as read, suppress(_LastLayerRead):
+    hooked = [layer for layer in layers_with(vlm.model, site) if layer <= max(layers)]
+    with _reading(vlm, hooked, site, weights) as read, suppress(_LastLayerRead):
         vlm.model.base_model(**batch.inputs, position_ids=batch.position_ids, use_cache=False)
-    for layer in range(1, max(layers) + 1):
+    for lower, layer in pairwise(hooked):
         # Mllama skips its cross-attention blocks for prompts without images: the residual stream
         # passes through unchanged, and the heads and the MLP add nothing.
-        below = read[layer - 1]
+        below = read[lower]
         read.setdefault(layer, below if site == "residual" else torch.zeros_like(below))
     return torch.stack([read[layer] for layer in layers], dim=1)
 

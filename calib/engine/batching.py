@@ -61,7 +61,10 @@ def max_decoding_rows(vlm: VLM, decoding: Decoding) -> int:
 
 
 def bytes_per_token(vlm: VLM) -> tuple[int, int]:
-    """Bytes per token of the KV cache over all layers, and of the activations within a layer."""
+    """Bytes per token of the KV cache over all layers, and of the activations within a layer.
+
+    In hybrid decoders, blocks without attention count too: their states also need memory.
+    """
     config = vlm.model.config.get_text_config(decoder=True)
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads

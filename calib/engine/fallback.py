@@ -155,7 +155,8 @@ def _measure_kl(
 
 def _select_rows(state: dict[str, Any], order: torch.Tensor, rows: int) -> dict[str, Any]:
     """The generation state of some rows; entries without a row axis are unchanged."""
-    state["past_key_values"].batch_select_indices(order)
+    # By beam search's own method: batch_select_indices lacks linear attention and convolutions.
+    state["past_key_values"].reorder_cache(order)
     for key, value in state.items():
         if torch.is_tensor(value) and key == "position_ids" and value.dim() == 3:
             state[key] = value[:, order]  # multimodal rotary positions: [axes, rows, length]

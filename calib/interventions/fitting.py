@@ -21,7 +21,7 @@ from calib.directions.projections import (
     projections_path,
     write_projections,
 )
-from calib.directions.samples import Samples
+from calib.directions.samples import Samples, at_layers, separated
 from calib.engine.activations import read_activations
 from calib.interventions.contrasts import AnswerSource, ContrastSides, contrast_sides, twins
 from calib.interventions.grid import LayerGrid, resolve_layers
@@ -71,11 +71,19 @@ class Fitting:
         self._alive: list[Example] = []  # keys hold id(example), which must not be reused
         self._sides: dict[tuple[str, str], ContrastSides] = {}
         self.part_notes: dict[str, str] = {}
-        """For each direction, by name, a sentence about whether the parts agree about it."""
+        """For each direction, by name, a sentence about whether the parts agree about it, and one
+        about layers without it."""
 
-    def layers(self, layers: int | Sequence[int] | str) -> list[int]:
+    def layers(self, layers: int | Sequence[int] | str, site: str = "residual") -> list[int]:
         """Layer numbers from a configuration's value; see resolve_layers."""
-        return resolve_layers(self.vlm, layers)
+        return resolve_layers(self.vlm, layers, site)
+
+    def layers_of(self, direction: Direction, layers: int | Sequence[int] | str) -> list[int]:
+        """Layer numbers from a configuration's value; of a band, those that the direction has."""
+        numbers = self.layers(layers, direction.site)
+        if isinstance(layers, str):
+            return [layer for layer in numbers if layer in direction.layers]
+        return numbers
 
     def layer_grid(self, config: Activation, band: Sequence[int] | None = None) -> LayerGrid:
         """The grid of a method's layers; ``band`` replaces the layers of the configuration.
@@ -196,9 +204,9 @@ class Fitting:
         site: str = "residual",
         layers: Sequence[int] | None = None,
     ) -> Samples:
-        """Activations of both sides of a contrast, at all layers by default."""
+        """Activations of both sides of a contrast, at all layers with the site by default."""
         sides = self.sides(contrast, split)
-        numbers = self.layers("all") if layers is None else list(layers)
+        numbers = self.layers("all", site) if layers is None else list(layers)
         count = len(sides.positive)
         activations = self.activations([*sides.positive, *sides.negative], numbers, positions, site)
         return Samples(
@@ -221,7 +229,8 @@ class Fitting:
 
         The direction is written to a file of the run's folder, with the projections of the examples
         on it in a second file and, where there are several parts, the separation by part in a
-        third. If the direction's file exists already, it is read instead.
+        third. If the direction's file exists already, it is read instead. Layers at which the class
+        means are equal are left out, and a note says so.
 
         Raises CalibError (too-few) if there is nothing to fit, or (mismatch) if the file holds a
         direction that was fitted differently.
@@ -240,6 +249,11 @@ class Fitting:
         if validation_sides.positive and validation_sides.negative:
             validation = self.samples(contrast, "validation", positions, site)
         train = self.samples(contrast, "train", positions, site)
+        layers = self.layers("all", site)
+        if rows := separated(train):  # otherwise, the estimator raises
+            train = at_layers(train, rows)
+            validation = validation and at_layers(validation, rows)
+            layers = [layers[row] for row in rows]
         direction = fit_direction(
             self.vlm,
             train,
@@ -248,7 +262,7 @@ class Fitting:
             estimator=estimator,
             positions=positions,
             site=site,
-            layers=self.layers("all"),
+            layers=layers,
             pair_set=pair_set,
         )
         groups = _groups("train", self.sides(contrast, "train"), train)
@@ -269,6 +283,13 @@ class Fitting:
         return direction
 
     def _note_parts(self, direction: Direction, path: Path) -> None:
+        every = self.layers("all", direction.site)
+        if absent := [layer for layer in every if layer not in direction.layers]:
+            self.part_notes[f"{path.stem} layers"] = (
+                f"{direction.contrast} direction ({direction.estimator}): none at layers "
+                f"{', '.join(map(str, absent))}, where both sides have the same mean activation at "
+                f"{direction.read_positions}"
+            )
         table = parts_path(path)
         if table.is_file():  # runs of earlier versions and of a single part have none
             name = f"{direction.contrast} direction ({direction.estimator})"

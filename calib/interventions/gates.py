@@ -133,10 +133,17 @@ def fit_gate(fitting: Fitting, config: Steer) -> Gate | None:
         return None
     candidates = [
         (f"layer {layer}", GATES[config.gate](fitting, layer, config.gate_positions))
-        for layer in fitting.layers(config.gate_layers)
+        for layer in _layers(fitting, config)
     ]
     name = f"{config.name}: the {config.gate} gate"
     return select_gate(fitting, name, candidates, Search.of(config), config.gate in TRAINED)
+
+
+def _layers(fitting: Fitting, config: Steer) -> list[int]:
+    if config.gate != "cosine":
+        return fitting.layers(config.gate_layers)
+    condition = fitting.direction("safety", "pca", config.gate_positions)
+    return fitting.layers_of(condition, config.gate_layers)
 
 
 def select_gate(
@@ -181,7 +188,8 @@ def select_gate(
 
 
 def _cosine(fitting: Fitting, layer: int, positions: str) -> Scores:
-    condition = fitting.direction("safety", "pca", positions).vectors[layer]  # [width]
+    direction = fitting.direction("safety", "pca", positions)
+    condition = direction.vectors[direction.row(layer)]  # [width]
 
     def scores(examples: Sequence[Example]) -> torch.Tensor:
         hidden = fitting.activations(examples, [layer], positions)[:, 0]  # [examples, width]

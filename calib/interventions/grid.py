@@ -7,6 +7,7 @@ from typing import cast
 from calib.config.choices import Positions, Site
 from calib.engine.edits import Edit, Edits
 from calib.engine.operators import Operator
+from calib.models.layers import layers_with
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
@@ -14,15 +15,25 @@ BANDS = {"lower": (0.0, 0.5), "middle": (0.25, 0.75), "upper": (0.5, 1.0)}
 """Named bands of layers, as shares of the depth, which carry over to models of another depth."""
 
 
-def resolve_layers(vlm: VLM, layers: int | Sequence[int] | str) -> list[int]:
+def resolve_layers(
+    vlm: VLM, layers: int | Sequence[int] | str, site: str = "residual"
+) -> list[int]:
     """Layer numbers for "all", the name of a band, one number or several.
 
-    "auto" gives all layers; the run selects one of them later.
-    Raises CalibError (invalid-value) for a layer that the model does not have.
+    "auto" gives all layers; the run selects one of them later. "all" and bands leave out blocks
+    without the site.
+
+    Raises CalibError (invalid-value) for a layer that the model does not have, or (unsupported) for
+    one that lacks the site.
     """
+    every = range(vlm.num_layers)
+    available = every if site == "residual" else layers_with(vlm.model, cast(Site, site))
     if isinstance(layers, str):
         low, high = BANDS.get(layers, (0.0, 1.0))
-        return list(range(int(low * vlm.num_layers), max(1, int(high * vlm.num_layers))))
+        band = range(int(low * vlm.num_layers), max(1, int(high * vlm.num_layers)))
+        if chosen := [layer for layer in band if layer in available]:
+            return chosen
+        raise _missing_site(vlm, f"the layers={layers}", site, available)
     numbers = [layers] if isinstance(layers, int) else sorted(set(layers))
     for layer in numbers:
         if not 0 <= layer < vlm.num_layers:
@@ -31,7 +42,19 @@ def resolve_layers(vlm: VLM, layers: int | Sequence[int] | str) -> list[int]:
                 f"layer {layer} does not exist: {vlm.checkpoint} has layers 0 to "
                 f"{vlm.num_layers - 1}.",
             )
+        if layer not in available:
+            raise _missing_site(vlm, f"layer {layer}", site, available)
     return numbers
+
+
+def _missing_site(vlm: VLM, layer: str, site: str, available: Sequence[int]) -> CalibError:
+    why = "no attention, or heads of another width" if site == "heads" else "no MLP"
+    return CalibError(
+        "unsupported",
+        f"site={site} and {layer}: {vlm.checkpoint} has the site in layers "
+        f"{', '.join(map(str, available))}; its other blocks have {why}. Give some of these layers "
+        "(layers=all takes all of them), or site=residual.",
+    )
 
 
 @dataclass(frozen=True)

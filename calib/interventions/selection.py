@@ -15,6 +15,7 @@ import torch
 from calib.config.method import Ablation
 from calib.data.example import Example
 from calib.directions.estimators import ESTIMATORS
+from calib.directions.samples import at_layers, separated
 from calib.engine.activations import divergence
 from calib.engine.edits import Edit, Edits
 from calib.engine.first_token import first_token_logits
@@ -54,12 +55,18 @@ Directions = Callable[[str], torch.Tensor]
 def class_differences(
     fitting: Fitting, contrast: str, estimator: str, positions: str
 ) -> torch.Tensor:
-    """The fitted direction of a contrast, as long as its gap. # [layers, width] float32
+    """The fitted direction of a contrast, as long as its gap; 0 where the class means are equal.
+
+    # [layers, width] float32
 
     For the estimator mean_difference this is the difference of the class means.
     """
-    fit = ESTIMATORS[estimator](fitting.samples(contrast, "train", positions))
-    return (fit.vectors * fit.gap[:, None]).float()
+    samples = fitting.samples(contrast, "train", positions)
+    rows = separated(samples) or range(samples.positive.shape[1])
+    fit = ESTIMATORS[estimator](at_layers(samples, rows))
+    vectors = torch.zeros(samples.positive.shape[1:])
+    vectors[list(rows)] = (fit.vectors * fit.gap[:, None]).float()
+    return vectors
 
 
 def select_candidate(

@@ -118,7 +118,7 @@ def check_direction(config: Steer, vlm: VLM) -> None:
             f"imported direction method.direction={config.direction} does not have. Give another "
             "operator, or fit a direction with calib.extract.",
         )
-    layers = resolve_layers(vlm, config.layers)
+    layers = resolve_layers(vlm, config.layers, direction.site)
     if not isinstance(config.layers, str):
         for layer in layers:
             direction.row(layer)
@@ -133,10 +133,7 @@ def check_direction(config: Steer, vlm: VLM) -> None:
 def steering_method(fitting: Fitting, config: Steer) -> Method:
     """The method of a Steer configuration: its direction, operator, layers, site and gate."""
     direction = load_or_fit_direction(fitting, config)
-    layers = fitting.layers(config.layers)
-    if isinstance(config.layers, str):  # a file may have fewer layers than the model
-        layers = [layer for layer in layers if layer in direction.layers]
-    grid = fitting.layer_grid(config, layers)
+    grid = fitting.layer_grid(config, fitting.layers_of(direction, config.layers))
     gate = fit_gate(fitting, config)
 
     def intervention(layer: int | None, strength: float) -> Intervention:

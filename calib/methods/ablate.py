@@ -49,6 +49,8 @@ def method(fitting: Fitting, config: Ablation) -> Method:
         best, note = select_candidate(fitting, config, config.contrast, directions, induce=True)
         layers, positions, notes = [best.layer], best.positions, [note]
     direction = fitting.direction(config.contrast, config.estimator, positions)
+    if config.selection != "published":
+        layers = fitting.layers_of(direction, config.layers)
     edited_layers = fitting.layers(config.edited_layers)
 
     def intervention(layer: int | None, strength: float) -> Intervention:

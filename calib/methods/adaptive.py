@@ -57,9 +57,11 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
     positions = config.read_positions
     refusal = fitting.direction("harmful_refusal", "mean_difference", positions)
     harm = fitting.direction("safety", "mean_difference", positions)
+    common = [layer for layer in refusal.layers if layer in harm.layers]
+    refusal, harm = refusal.select_layers(common), harm.select_layers(common)
     refusal_layer, harm_layer = _coefficient_layers(config, fitting, refusal, harm)
     added_harm = harm_vectors(refusal, harm, config.harm_direction)  # [layers, width]
-    grid = fitting.layer_grid(config)
+    grid = fitting.layer_grid(config, fitting.layers_of(refusal, config.layers))
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def edits(on_refusal: torch.Tensor, on_harm: torch.Tensor) -> Edits:

@@ -47,7 +47,7 @@ def check(config: Astra, vlm: VLM, examples: Sequence[Example]) -> None:
 def method(fitting: Fitting, config: Astra) -> Method:
     """One direction to remove per layer."""
     direction = fitting.direction(config.contrast, config.estimator, config.read_positions)
-    grid = fitting.layer_grid(config)
+    grid = fitting.layer_grid(config, fitting.layers_of(direction, config.layers))
     references = reference_activations(fitting, config, grid.band)
     reference = dict(zip(grid.band, references, strict=True))
 

@@ -33,7 +33,7 @@ from calib.data.example import Example
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
-from calib.interventions.grid import edits_at
+from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.intervention import Intervention, Method
 from calib.methods.iar_layer import AXIS, deviations, revision_vectors
 from calib.models.load import VLM
@@ -44,13 +44,14 @@ ITI_HEADS, ITI_AVAILABLE = 48, 1024
 
 
 def check(config: Revision, vlm: VLM, examples: Sequence[Example]) -> None:
-    """Raise CalibError (conflicting-settings) for settings that select single layers."""
+    """Raise CalibError for settings that select single layers, and for layers without attention."""
     if config.all_layers_at_once or config.layers == "auto":
         raise CalibError(
             "conflicting-settings",
             f"method={config.name} edits the method.heads best heads of all method.layers at once. "
             "Omit method.all_layers_at_once and method.layers=auto.",
         )
+    resolve_layers(vlm, config.layers, "heads")
 
 
 def method(fitting: Fitting, config: Revision) -> Method:
@@ -58,7 +59,7 @@ def method(fitting: Fitting, config: Revision) -> Method:
 
     Raises CalibError (too-few) if there are no validation samples to rank the heads with.
     """
-    layers = fitting.layers(config.layers)
+    layers = fitting.layers(config.layers, "heads")
     head_count = fitting.vlm.model.config.get_text_config(decoder=True).num_attention_heads
 
     def head_samples(split: Split) -> Samples:

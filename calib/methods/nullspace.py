@@ -54,9 +54,9 @@ def check(config: Nullspace, vlm: VLM, examples: Sequence[Example]) -> None:
 
 def method(fitting: Fitting, config: Nullspace) -> Method:
     """An addition to the prompt for each example, in proportion to its last token's reading."""
-    grid = fitting.layer_grid(config)
     positions = config.read_positions
     refusal = fitting.direction(config.contrast, config.estimator, positions)
+    grid = fitting.layer_grid(config, fitting.layers_of(refusal, config.layers))
     samples = fitting.samples("safety", "train", positions, layers=grid.band)
     benign = benign_examples(fitting, config.benign)
     solve = partial(nullspace_ridge, null_share=config.null_share, ridge=config.ridge)

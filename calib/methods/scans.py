@@ -67,7 +67,7 @@ def check(config: Scans, vlm: VLM, examples: Sequence[Example]) -> None:
 def method(fitting: Fitting, config: Scans) -> Method:
     """Steering over the band, with a sign for each example."""
     direction = fitting.direction(config.contrast, config.estimator, config.read_positions)
-    grid = fitting.layer_grid(config)
+    grid = fitting.layer_grid(config, fitting.layers_of(direction, config.layers))
     gate = transition_gate(fitting, config)
 
     def intervention(layer: int | None, strength: float) -> Intervention:

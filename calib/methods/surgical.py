@@ -55,6 +55,10 @@ def method(fitting: Fitting, config: Surgical) -> Method:
         layers, positions, notes = [best.layer], best.positions, [note]
     false_refusal = fitting.direction("false_refusal", "mean_difference", positions)
     true_refusal = fitting.direction("true_refusal", "mean_difference", positions)
+    common = [layer for layer in false_refusal.layers if layer in true_refusal.layers]
+    false_refusal, true_refusal = (d.select_layers(common) for d in (false_refusal, true_refusal))
+    if config.selection != "published":
+        layers = fitting.layers_of(false_refusal, config.layers)
     vectors = orthogonalised(
         false_refusal.vectors, true_refusal.vectors, config.orthogonalisation
     )  # [layers, width]
@@ -62,7 +66,7 @@ def method(fitting: Fitting, config: Surgical) -> Method:
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         assert layer is not None
-        ablation = Ablate(vectors[layer], strength)
+        ablation = Ablate(vectors[false_refusal.row(layer)], strength)
         edits = edits_at(edited_layers, lambda _: ablation, config.positions)
         if config.refusal_strength:
             addition = Add(true_refusal.at(layer, config.refusal_strength))

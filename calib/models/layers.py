@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import DynamicCache
 
 from calib.config.choices import Site
 from calib.util.errors import CalibError
@@ -61,14 +62,50 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     return decoder(model).layers
 
 
+def layers_with(model: Any, site: Site) -> list[int]:
+    """The decoder blocks that have a site. For heads: the blocks with the most common width.
+
+    Hybrid decoders have attention in some of their blocks only, and others have wider heads in some
+    of them: one tensor holds the heads of equal width.
+
+    Raises CalibError if no block has the site.
+    """
+    count = len(decoder_layers(model))
+    if site == "residual":
+        return list(range(count))
+    widths: dict[int, list[int]] = {}
+    missing: CalibError | None = None
+    for layer in range(count):
+        try:
+            module = site_module(model, (layer, site))
+        except CalibError as error:
+            missing = error
+            continue
+        widths.setdefault(module.in_features if site == "heads" else 0, []).append(layer)
+    if not widths:
+        assert missing is not None
+        raise missing
+    return max(widths.values(), key=len)
+
+
 def site_width(model: Any, site: Site) -> int:
     """Width of the activations at a site. For heads: number of heads times head width.
 
     Raises CalibError if the model's blocks lack the site.
     """
     if site == "heads":
-        return site_module(model, (0, site)).in_features
+        return site_module(model, (layers_with(model, site)[0], site)).in_features
     return model.config.get_text_config(decoder=True).hidden_size
+
+
+def has_recurrent_state(model: Any) -> bool:
+    """Whether blocks carry a state from token to token: linear attention, convolution, Mamba.
+
+    Padding changes such a state where a block has biases, since nothing masks it, and shifts the
+    chunks in which linear attention is computed.
+    """
+    config = model.config.get_text_config(decoder=True)
+    return any(hasattr(layer, "conv_states") for layer in DynamicCache(config=config).layers)
 
 
 def site_module(model: Any, at: LayerSite) -> Any:
@@ -84,8 +121,11 @@ def site_module(model: Any, at: LayerSite) -> Any:
 
 
 def _projection(model: Any, block: Any) -> Any:
-    # Of a block's parts only attention has an output projection.
+    # Of a block's parts only attention has an output projection, and so have linear attention and
+    # Mamba, which begin with a convolution.
     for part in block.children():
+        if any(isinstance(inner, nn.Conv1d) for inner in part.children()):
+            continue
         for name in PROJECTIONS:
             projection = getattr(part, name, None)
             if isinstance(getattr(projection, "in_features", None), int):

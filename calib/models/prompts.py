@@ -11,6 +11,7 @@ from PIL import Image
 from calib.data.example import Example
 from calib.models.chat_template import PROCESSOR_ERRORS, as_text, instruction_end, rendering
 from calib.models.image_features import ProcessorOutput, image_features
+from calib.models.layers import has_recurrent_state
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 from calib.util.thoughts import closing_tag, opened_thought
@@ -43,6 +44,8 @@ class Prompt:
     """Index of the last token of the user's query; None if it cannot be found in the prompt."""
     response_tokens: int = 0
     """Number of tokens of the prefilled beginning of the response, at the end of the prompt."""
+    paddable: bool = True
+    """Whether the model's outputs are the same with padding on the left."""
 
     @property
     def has_image(self) -> bool:
@@ -53,10 +56,12 @@ class Prompt:
     def batch_key(self) -> tuple[Any, ...]:
         """Prompts with equal keys may share a batch without changing their outputs.
 
-        Mllama skips blocks in batches without images, and needs pixels of one shape.
+        Mllama skips blocks in batches without images, and needs pixels of one shape. Where padding
+        changes outputs, prompts are of one length.
         """
         pixels = self.pixel_inputs.get("pixel_values")
-        return self.has_image, None if pixels is None else tuple(pixels.shape[1:])
+        shape = None if pixels is None else tuple(pixels.shape[1:])
+        return self.has_image, shape, None if self.paddable else len(self.tokens)
 
 
 def conversation(example: Example) -> list[dict[str, Any]]:
@@ -198,6 +203,7 @@ def _prompt(
         token_inputs,
         instruction_end,
         len(tokens) - length,
+        not has_recurrent_state(vlm.model),
     )
 
 

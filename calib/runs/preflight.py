@@ -145,9 +145,10 @@ def _check_method(
 ) -> dict[str, str]:
     """Check one method; returns the hash of the direction file that it is given, if any."""
     if not isinstance(model, RemoteModel):
+        sites = {"layers": getattr(method, "site", "residual")}
         for key in ("layers", "edited_layers", "gate_layers", "coefficient_layer"):
             try:
-                resolve_layers(model, getattr(method, key, []))
+                resolve_layers(model, getattr(method, key, []), sites.get(key, "residual"))
             except CalibError as error:
                 raise CalibError(error.code, f"{key} of method {method.name}: {error}") from error
     setting = _selected_by_kl(method)

@@ -315,7 +315,7 @@ def extract(
     all_layers = fitting.direction(
         config.contrast, config.estimator, config.read_positions, config.site
     )
-    direction = all_layers.select_layers(fitting.layers(config.layers))
+    direction = all_layers.select_layers(fitting.layers_of(all_layers, config.layers))
     questions = [e for e in utility if (e.dataset, e.split) == ("utility", "validation")]
     validated = fitting.twins("validation")
     part_notes = [*fitting.part_notes.values()]

@@ -1,5 +1,6 @@
 """Memory budgets, groups of prompts, and smaller batches after memory has run out."""
 
+import dataclasses
 import functools
 import random
 import re
@@ -9,9 +10,10 @@ import pytest
 import torch
 from naive_loop import naive, unit_vector
 from raising import raises
-from tiny_families import FAMILIES, examples, tiny
+from tiny_families import FAMILIES, HYBRIDS, examples, tiny
 from transformers import DynamicCache
 
+from calib.engine.activations import batches_by_length
 from calib.engine.batching import (
     Capacity,
     bytes_per_token,
@@ -27,7 +29,7 @@ from calib.engine.operators import Add
 from calib.engine.request import Decoding, DecodingRow, Request
 from calib.models.layers import decoder_layers
 from calib.models.prompt_batch import collate
-from calib.models.prompts import Prompt, read_prompt
+from calib.models.prompts import Prompt, read_prompt, read_prompts
 
 TOKENS = 6
 OUT_OF_MEMORY = (
@@ -104,14 +106,39 @@ def test_bytes_per_token_equal_the_size_of_the_kv_cache(family):
     vlm = tiny(family)
     example = examples(1)[0]
     batch = collate(vlm, [read_prompt(vlm, example)])
-    cache = DynamicCache()
+    cache = DynamicCache(config=vlm.model.config) if family in HYBRIDS else DynamicCache()
     with torch.no_grad():
         vlm.model(**batch.inputs, past_key_values=cache, use_cache=True)
-    own = [(k.keys, k.values) for k in cache.layers if k.keys.shape[-2] == batch.tokens.shape[1]]
+    layers = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
+    own = [(k.keys, k.values) for k in layers if k.keys.shape[-2] == batch.tokens.shape[1]]
     taken = sum(part.numel() * part.element_size() for layer in own for part in layer)
     # Mllama's cross-attention layers cache the image instead of the prompt.
     per_layer = taken / batch.tokens.numel() / len(own)
     assert bytes_per_token(vlm)[0] == per_layer * vlm.num_layers
+
+
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_prompts_of_hybrids_share_a_batch_only_with_prompts_of_their_length(family):
+    vlm, (first, second) = tiny(family), examples(2)
+    shorter, longer = read_prompts(vlm, [first, second])
+    of_equal_length = dataclasses.replace(shorter)
+    assert len(shorter.tokens) < len(longer.tokens)
+    prompts = [longer, shorter, of_equal_length]
+    assert list(batches_by_length(prompts, 10, 10**6)) == [[1, 2], [0]]
+
+
+def test_padding_changes_the_output_of_a_convolution_with_biases():
+    """Otherwise, prompts of a hybrid could share a batch as those of other families do."""
+    vlm, plain = tiny("lfm2_vl"), [e for e in examples(6) if e.picture is None]
+    batch = collate(vlm, prompts := read_prompts(vlm, plain))
+    alone = collate(vlm, prompts[:1])
+    with torch.no_grad():
+        padded, own = (
+            vlm.model(**b.inputs, position_ids=b.position_ids, logits_to_keep=1).logits[0, -1]
+            for b in (batch, alone)
+        )
+    assert len(prompts[0].tokens) < len(prompts[1].tokens)
+    assert (padded - own).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("columns", [20, 300])

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 from naive_loop import divergence, inputs, naive, unit_vector
-from tiny_families import LAYERS, examples, tiny
+from tiny_families import examples, tiny
+from tiny_parts import LAYERS
 
 from calib.engine.edits import REACH, Edit
 from calib.engine.engine import Engine, generate

@@ -7,7 +7,8 @@ import random
 
 import pytest
 from naive_loop import NaiveResponse, divergence, inputs, naive, unit_vector
-from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, picture, tiny
+from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, picture, tiny
+from tiny_parts import LAYERS
 
 from calib.data.example import Example, Turn
 from calib.engine.edits import REACH, Edit, Edits
@@ -180,6 +181,8 @@ def test_only_prompts_without_images(family, unchecked):
 PARTLY_SHARED = {
     "mllama": [("with images", "cross_attention_states"), ("without images", "1, 3")],
     "qwen3_vl": [("with images", "layer 2")],
+    "qwen3_vl_moe": [("with images", "layer 2")],
+    **dict.fromkeys(HYBRIDS, [("with images", "keys"), ("without images", "keys")]),
 }
 """Families that cannot share everything: values in each note, one tuple per note."""
 

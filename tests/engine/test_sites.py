@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 from naive_loop import NaiveResponse, divergence, inputs, naive, unit_vector
-from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, tiny
+from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, tiny
+from tiny_parts import LAYERS
 
 from calib.data.example import Example
 from calib.engine.edits import REACH, Edit, Edits
@@ -27,7 +28,7 @@ from calib.engine.operators import (
 from calib.engine.request import Decoding, DecodingRow, Request, Response
 from calib.engine.sharing import Sharing
 from calib.models.feature_cache import FeatureCache
-from calib.models.layers import site_width
+from calib.models.layers import layers_with, site_width
 from calib.models.prompts import read_prompt
 
 TOKENS = 6
@@ -44,6 +45,11 @@ def subspace(width, rank, seed):
     """Orthonormal rows. # [rank, width]"""
     vectors = torch.stack([unit_vector(width, seed + k) for k in range(rank)])
     return torch.linalg.qr(vectors.T).Q.T.contiguous()
+
+
+def with_site(family, site, layer):
+    """That layer, or the next one that has the site."""
+    return next(k for k in layers_with(tiny(family).model, site) if k >= layer)
 
 
 def operator(vlm, site, k):
@@ -69,13 +75,17 @@ def rows(family: str) -> list[tuple[Example, Edits]]:
     made: list[tuple[Example, Edits]] = [(e, ()) for e in (*shown[:-1], *plain)]
     positions = itertools.cycle(REACH)
     for k, (site, layer) in enumerate(SITES_AND_LAYERS * 3):
-        edit = Edit(layer, operator(vlm, site, k + k // 6), next(positions), site)
+        at = with_site(family, site, layer)
+        edit = Edit(at, operator(vlm, site, k + k // 6), next(positions), site)
         made.append((shown[k % len(shown)], (edit,)))
         if plain and k % 3 == 0:
             made.append((plain[k % 2], (edit,)))
+
+    def edit_of(site, layer, positions="all"):
+        return Edit(with_site(family, site, layer), operator(vlm, site, 6), positions, site)
+
     heads, mlp, residual = (
-        functools.partial(Edit, operator=operator(vlm, site, 6), site=site)
-        for site in ("heads", "mlp", "residual")
+        functools.partial(edit_of, site) for site in ("heads", "mlp", "residual")
     )
     several = (
         (heads(0, positions="prompt"), mlp(0)),
@@ -133,7 +143,11 @@ def test_edits_change_responses(family):
     assert all(sum(values) > 0.4 * len(values) > 3 for values in effects.values())
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ("mllama", "qwen3_vl")])
+UNSHARED = ("mllama", "qwen3_vl", "qwen3_vl_moe", *HYBRIDS)
+"""Families that share nothing, or not from the first layer on."""
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in UNSHARED])
 def test_rows_share_the_layers_below_their_edit(family):
     engine, _ = engine_and_responses(family, True)
     assert not engine.notes

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from raising import raises
-from tiny_families import WIDTH, tiny
+from tiny_families import tiny
+from tiny_parts import WIDTH
 
 from calib.interchange import vectors
 from calib.interchange.importing import import_direction, origin

@@ -7,7 +7,8 @@ import torch
 from raising import raises
 from random_directions import direction_at
 from safetensors.torch import save_file
-from tiny_families import WIDTH, tiny
+from tiny_families import tiny
+from tiny_parts import WIDTH
 
 from calib.directions.direction import read_direction, write_direction
 from calib.directions.fit import require_match

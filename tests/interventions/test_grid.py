@@ -2,6 +2,7 @@
 
 import pytest
 from raising import raises
+from tiny_families import HYBRIDS, tiny
 
 from calib.interventions.grid import LayerGrid, resolve_layers
 
@@ -77,3 +78,19 @@ def test_a_single_first_layer_may_be_a_number():
     grid = LayerGrid.of([2, 3, 4], all_layers_at_once=True, first_layers=3)
     assert grid == LayerGrid.of([2, 3, 4], all_layers_at_once=True, first_layers=[3])
     assert grid.edited(3) == (3, 4)
+
+
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_heads_of_a_hybrid_are_in_its_blocks_with_attention(family):
+    hybrid = tiny(family)
+    assert (
+        resolve_layers(hybrid, "all", "heads") == resolve_layers(hybrid, "upper", "heads") == [2, 4]
+    )
+    assert resolve_layers(hybrid, [4, 2], "heads") == [2, 4]
+    assert resolve_layers(hybrid, "all", "mlp") == resolve_layers(hybrid, "all") == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("layers, named", [(3, "layer 3"), ([2, 0], "layer 0"), ("lower", "lower")])
+def test_a_layer_without_attention_has_no_heads(layers, named):
+    with raises("unsupported", "site=heads", named, "tiny-qwen3_5", "layers 2, 4"):
+        resolve_layers(tiny("qwen3_5"), layers, "heads")

@@ -8,7 +8,8 @@ import pytest
 import torch
 from naive_loop import hook_at_site, tail_length
 from raising import raises
-from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, tiny
+from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
+from tiny_parts import LAYERS
 
 from calib.data.example import Example, Turn
 from calib.engine.activations import read_activations

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from PIL import ImageOps
-from tiny_families import FAMILIES, LAYERS, NEEDS_PICTURE, examples, tiny
+from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
+from tiny_parts import LAYERS
 
 from calib.data.example import Example
 from calib.models.layers import decoder_layers

@@ -9,7 +9,9 @@ from calib.data.example import Turn
 from calib.models.prompts import read_prompt, read_prompts
 from calib.util.errors import CalibError
 
-REJECTING = {"paligemma", "internvl", "gemma3", "idefics3", "smolvlm", "mllama"}
+REJECTING = {
+    "paligemma", "internvl", "gemma3", "idefics3", "smolvlm", "mllama", "lfm2_vl", "aya_vision",
+}  # fmt: skip
 """Families whose processors count image tokens in the text too, and raise."""
 
 

@@ -115,7 +115,8 @@ def hook_at_site(vlm: VLM, layer: int, site: str, change: Callable[[torch.Tensor
     block = decoder_layers(vlm.model)[layer]
     if site == "heads":
         attention = block.self_attn if hasattr(block, "self_attn") else block.cross_attn
-        return attention.o_proj.register_forward_pre_hook(lambda module, args: change(args[0]))
+        output = attention.o_proj if hasattr(attention, "o_proj") else attention.out_proj
+        return output.register_forward_pre_hook(lambda module, args: change(args[0]))
 
     def hook(module: Any, args: Any, output: Any) -> Any:
         if torch.is_tensor(output):
@@ -123,7 +124,8 @@ def hook_at_site(vlm: VLM, layer: int, site: str, change: Callable[[torch.Tensor
         new = change(output[0])
         return None if new is None else (new, *output[1:])
 
-    return {"mlp": block.mlp, "residual": block}[site].register_forward_hook(hook)
+    mlp = block.mlp if hasattr(block, "mlp") else block.feed_forward
+    return {"mlp": mlp, "residual": block}[site].register_forward_hook(hook)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import json
 
 import torch
 from safetensors.torch import save_file
-from tiny_families import llava_of, tokenizer_with_picture_last
+from tiny_families import llava_of
+from tiny_parts import tokenizer_with_picture_last
 
 SPARE = 6
 """Rows of the skeleton's vocabulary after the image token's row."""

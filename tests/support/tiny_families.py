@@ -14,17 +14,23 @@ from typing import Any
 import torch
 import transformers
 from PIL import Image, ImageDraw
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tiny_parts import (
+    SPREAD,
+    SQUARE,
+    WIDTH,
+    decoder,
+    new_tokenizer,
+    qwen_of,
+    template,
+    tower,
+)
+from tiny_recent_families import aya_vision, glm4v, lfm2_vl, qwen3_5, qwen3_vl_moe
 from transformers import PreTrainedTokenizerFast
 
 from calib.data.example import Example
 from calib.models.load import VLM, fingerprint
 from calib.models.processor import image_only
 
-WIDTH = 48
-LAYERS = 5
-SPREAD = 0.22
-"""Standard deviation of the weights; with the usual 0.02, every response repeats one token."""
 ENDS = ("e", "o", "R", "%", "u", "L", "4", "?")
 """Ordinary tokens that end a response, so that responses differ in length."""
 
@@ -70,94 +76,6 @@ def _activate(model: Any, processor: Any) -> None:
     model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
-# --- tokenizers and templates
-
-
-_TEXT = (
-    "what is the shape in this picture? how many are there? tell me the colour of the sign and "
-    "where it is. is there an arrow or a circle in the corner? explain it to me."
-)
-
-
-def _tokenizer(named: dict[str, str], *others: str, bos: bool = False) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over printable ASCII and a few merges; ``named`` become attributes."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<unk>", "<pad>", "<eos>", *(["<bos>"] if bos else []), *named.values(), *others]
-    trainer = trainers.BpeTrainer(
-        vocab_size=len(special) + 140,
-        special_tokens=special,
-        initial_alphabet=[chr(i) for i in range(33, 127)] + ["Ġ", "Ċ"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([_TEXT], trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        pad_token="<pad>",
-        eos_token="<eos>",
-        bos_token="<bos>" if bos else None,
-        extra_special_tokens={**named, **{f"other_{i}": token for i, token in enumerate(others)}},
-        padding_side="left",
-    )
-
-
-def tokenizer_with_picture_last() -> PreTrainedTokenizerFast:
-    """As in the LLaVA-1.5 checkpoints: <image> follows the vocabulary of the text model."""
-    tokenizer = _tokenizer({}, bos=True)
-    tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
-    return tokenizer
-
-
-def _template(image: str, start: str = "") -> str:
-    """A chat template with ``image`` as the placeholder of an image."""
-    return (
-        start + "{% for message in messages %}[{{ message['role'] }}] "
-        "{% for item in message['content'] %}"
-        "{% if item['type'] == 'image' %}" + image + "{% else %}{{ item['text'] }}{% endif %}"
-        "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
-    )
-
-
-# --- parts used by several families
-
-
-def _text(tokenizer: PreTrainedTokenizerFast, **changes: Any) -> dict[str, Any]:
-    """A decoder with five layers, four attention heads and two key-value heads."""
-    return {
-        "vocab_size": len(tokenizer),
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 1024,
-        "initializer_range": SPREAD,
-        "tie_word_embeddings": False,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        **changes,
-    }
-
-
-def _vision(model_type: str, **changes: Any) -> dict[str, Any]:
-    """A vision tower with two layers, for images of 28 x 28 pixels in patches of 7 x 7."""
-    return {
-        "model_type": model_type,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 28,
-        "patch_size": 7,
-        "initializer_range": SPREAD,
-        **changes,
-    }
-
-
-_SQUARE = {"height": 28, "width": 28}
 _PINPOINTS = [[28, 56], [56, 28], [56, 56]]
 
 
@@ -165,7 +83,7 @@ _PINPOINTS = [[28, 56], [56, 28], [56, 56]]
 
 
 def _internvl() -> tuple[Any, Any]:
-    tokenizer = _tokenizer(
+    tokenizer = new_tokenizer(
         {
             "start_image_token": "<img>",
             "end_image_token": "</img>",
@@ -174,23 +92,23 @@ def _internvl() -> tuple[Any, Any]:
         }
     )
     config = transformers.InternVLConfig(
-        text_config={"model_type": "qwen2", **_text(tokenizer)},
-        vision_config=_vision("internvl_vision", layer_scale_init_value=1.0),
+        text_config={"model_type": "qwen2", **decoder(tokenizer)},
+        vision_config=tower("internvl_vision", layer_scale_init_value=1.0),
         image_token_id=tokenizer.context_image_token_id,
         image_seq_length=4,
         tie_word_embeddings=False,
     )
     processor = image_only(transformers.InternVLProcessor)(
-        transformers.GotOcr2ImageProcessorPil(size=_SQUARE),
+        transformers.GotOcr2ImageProcessorPil(size=SQUARE),
         tokenizer,
         image_seq_length=4,
-        chat_template=_template("<IMG_CONTEXT>\n"),
+        chat_template=template("<IMG_CONTEXT>\n"),
     )
     return transformers.InternVLForConditionalGeneration(config), processor
 
 
 def _llava() -> tuple[Any, Any]:
-    return llava_of(_tokenizer({"image_token": "<image>"}, bos=True))
+    return llava_of(new_tokenizer({"image_token": "<image>"}, bos=True))
 
 
 def llava_of(tokenizer: PreTrainedTokenizerFast, rows: int = 0) -> tuple[Any, Any]:
@@ -198,101 +116,66 @@ def llava_of(tokenizer: PreTrainedTokenizerFast, rows: int = 0) -> tuple[Any, An
     config = transformers.LlavaConfig(
         text_config={
             "model_type": "llama",
-            **_text(tokenizer, vocab_size=len(tokenizer) + rows),
+            **decoder(tokenizer, vocab_size=len(tokenizer) + rows),
         },
-        vision_config=_vision("clip_vision_model"),
+        vision_config=tower("clip_vision_model"),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=16,
     )
     processor = transformers.LlavaProcessor(
-        transformers.LlavaImageProcessorPil(size={"shortest_edge": 28}, crop_size=_SQUARE),
+        transformers.LlavaImageProcessorPil(size={"shortest_edge": 28}, crop_size=SQUARE),
         tokenizer,
         patch_size=7,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,  # CLIP's class token, which "default" drops
-        chat_template=_template("<image>\n", start="<bos>"),
+        chat_template=template("<image>\n", start="<bos>"),
     )
     return transformers.LlavaForConditionalGeneration(config), processor
 
 
 def _llava_next() -> tuple[Any, Any]:
-    tokenizer = _tokenizer({"image_token": "<image>"}, bos=True)
+    tokenizer = new_tokenizer({"image_token": "<image>"}, bos=True)
     config = transformers.LlavaNextConfig(
-        text_config={"model_type": "mistral", "sliding_window": None, **_text(tokenizer)},
-        vision_config=_vision("clip_vision_model", patch_size=14),
+        text_config={"model_type": "mistral", "sliding_window": None, **decoder(tokenizer)},
+        vision_config=tower("clip_vision_model", patch_size=14),
         image_token_index=tokenizer.image_token_id,
         image_grid_pinpoints=_PINPOINTS,
         image_seq_length=4,
     )
     processor = transformers.LlavaNextProcessor(
         transformers.LlavaNextImageProcessorPil(
-            size={"shortest_edge": 28}, crop_size=_SQUARE, image_grid_pinpoints=_PINPOINTS
+            size={"shortest_edge": 28}, crop_size=SQUARE, image_grid_pinpoints=_PINPOINTS
         ),
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=_template("<image>\n", start="<bos>"),
+        chat_template=template("<image>\n", start="<bos>"),
     )
     return transformers.LlavaNextForConditionalGeneration(config), processor
 
 
 def _llava_onevision() -> tuple[Any, Any]:
-    tokenizer = _tokenizer({"image_token": "<image>", "video_token": "<video>"})
+    tokenizer = new_tokenizer({"image_token": "<image>", "video_token": "<video>"})
     config = transformers.LlavaOnevisionConfig(
-        text_config={"model_type": "qwen2", **_text(tokenizer)},
-        vision_config=_vision("siglip_vision_model", patch_size=14, vision_use_head=False),
+        text_config={"model_type": "qwen2", **decoder(tokenizer)},
+        vision_config=tower("siglip_vision_model", patch_size=14, vision_use_head=False),
         image_token_index=tokenizer.image_token_id,
         video_token_index=tokenizer.video_token_id,
         image_grid_pinpoints=_PINPOINTS,
     )
     processor = image_only(transformers.LlavaOnevisionProcessor)(
-        transformers.LlavaOnevisionImageProcessorPil(size=_SQUARE, image_grid_pinpoints=_PINPOINTS),
+        transformers.LlavaOnevisionImageProcessorPil(size=SQUARE, image_grid_pinpoints=_PINPOINTS),
         tokenizer,
         num_image_tokens=4,
         vision_feature_select_strategy="full",
-        chat_template=_template("<image>\n"),
+        chat_template=template("<image>\n"),
     )
     return transformers.LlavaOnevisionForConditionalGeneration(config), processor
 
 
-def _qwen(
-    config_class: Any, model_class: Any, processor_class: Any, vision: dict[str, Any], **text: Any
-) -> tuple[Any, Any]:
-    tokenizer = _tokenizer(
-        {
-            "image_token": "<|image_pad|>",
-            "video_token": "<|video_pad|>",
-            "vision_start_token": "<|vision_start|>",
-            "vision_end_token": "<|vision_end|>",
-        }
-    )
-    config = config_class(
-        text_config=_text(tokenizer, **text),
-        vision_config={
-            "depth": 3,
-            "num_heads": 2,
-            "patch_size": 8,
-            "initializer_range": SPREAD,
-            **vision,
-        },
-        image_token_id=tokenizer.image_token_id,
-        video_token_id=tokenizer.video_token_id,
-        vision_start_token_id=tokenizer.vision_start_token_id,
-        vision_end_token_id=tokenizer.vision_end_token_id,
-    )
-    processor = image_only(processor_class)(
-        transformers.Qwen2VLImageProcessorPil(
-            size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}, patch_size=8
-        ),
-        tokenizer,
-        chat_template=_template("<|vision_start|><|image_pad|><|vision_end|>"),
-    )
-    return model_class(config), processor
-
-
 def _qwen2_vl() -> tuple[Any, Any]:
-    return _qwen(
+    return qwen_of(
         transformers.Qwen2VLConfig,
         transformers.Qwen2VLForConditionalGeneration,
         transformers.Qwen2VLProcessor,
@@ -303,7 +186,7 @@ def _qwen2_vl() -> tuple[Any, Any]:
 
 
 def _qwen2_5_vl() -> tuple[Any, Any]:
-    return _qwen(
+    return qwen_of(
         transformers.Qwen2_5_VLConfig,
         transformers.Qwen2_5_VLForConditionalGeneration,
         transformers.Qwen2_5_VLProcessor,
@@ -319,7 +202,7 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
 
 
 def _qwen3_vl() -> tuple[Any, Any]:
-    return _qwen(
+    return qwen_of(
         transformers.Qwen3VLConfig,
         transformers.Qwen3VLForConditionalGeneration,
         transformers.Qwen3VLProcessor,
@@ -336,7 +219,7 @@ def _qwen3_vl() -> tuple[Any, Any]:
 
 
 def _gemma3() -> tuple[Any, Any]:
-    tokenizer = _tokenizer(
+    tokenizer = new_tokenizer(
         {
             "boi_token": "<start_of_image>",
             "image_token": "<image_soft_token>",
@@ -346,14 +229,14 @@ def _gemma3() -> tuple[Any, Any]:
     )
     sliding, full = "sliding_attention", "full_attention"
     config = transformers.Gemma3Config(
-        text_config=_text(
+        text_config=decoder(
             tokenizer,
             head_dim=16,
             query_pre_attn_scalar=2,  # sharp: random normalised queries and keys would average out
             sliding_window=10,
             layer_types=[sliding, full, sliding, sliding, full],
         ),
-        vision_config=_vision("siglip_vision_model", vision_use_head=False),
+        vision_config=tower("siglip_vision_model", vision_use_head=False),
         mm_tokens_per_image=4,
         boi_token_index=tokenizer.boi_token_id,
         eoi_token_index=tokenizer.eoi_token_id,
@@ -362,10 +245,10 @@ def _gemma3() -> tuple[Any, Any]:
         tie_word_embeddings=False,
     )
     processor = transformers.Gemma3Processor(
-        transformers.Gemma3ImageProcessorPil(size=_SQUARE),
+        transformers.Gemma3ImageProcessorPil(size=SQUARE),
         tokenizer,
         image_seq_length=4,
-        chat_template=_template("<start_of_image>", start="<bos>"),
+        chat_template=template("<start_of_image>", start="<bos>"),
     )
     return transformers.Gemma3ForConditionalGeneration(config), processor
 
@@ -399,7 +282,7 @@ def _smolvlm() -> tuple[Any, Any]:
 def _idefics(
     config_class: Any, model_class: Any, processor_class: Any, images: Any
 ) -> tuple[Any, Any]:
-    tokenizer = _tokenizer(
+    tokenizer = new_tokenizer(
         {
             "fake_image_token": "<fake_token_around_image>",
             "image_token": "<image>",
@@ -410,29 +293,29 @@ def _idefics(
         bos=True,
     )
     config = config_class(
-        text_config={"model_type": "llama", **_text(tokenizer)},
-        vision_config={k: v for k, v in _vision("").items() if k != "model_type"},
+        text_config={"model_type": "llama", **decoder(tokenizer)},
+        vision_config={k: v for k, v in tower("").items() if k != "model_type"},
         image_token_id=tokenizer.image_token_id,
         pad_token_id=tokenizer.pad_token_id,
         scale_factor=2,
     )
     processor = processor_class(
-        images, tokenizer, image_seq_len=4, chat_template=_template("<image>", start="<bos>")
+        images, tokenizer, image_seq_len=4, chat_template=template("<image>", start="<bos>")
     )
     return model_class(config), processor
 
 
 def _paligemma() -> tuple[Any, Any]:
-    tokenizer = _tokenizer({"image_token": "<image>"}, bos=True)
-    images = transformers.SiglipImageProcessorPil(size=_SQUARE)
+    tokenizer = new_tokenizer({"image_token": "<image>"}, bos=True)
+    images = transformers.SiglipImageProcessorPil(size=SQUARE)
     images.image_seq_length = 16
     processor = transformers.PaliGemmaProcessor(
-        images, tokenizer, chat_template=_template("<image>")
+        images, tokenizer, chat_template=template("<image>")
     )
     # After the processor, which adds a thousand location and segmentation tokens.
     config = transformers.PaliGemmaConfig(
-        text_config={"model_type": "gemma", "head_dim": 16, **_text(tokenizer)},
-        vision_config=_vision("siglip_vision_model", vision_use_head=False),
+        text_config={"model_type": "gemma", "head_dim": 16, **decoder(tokenizer)},
+        vision_config=tower("siglip_vision_model", vision_use_head=False),
         image_token_index=tokenizer.image_token_id,
         projection_dim=WIDTH,
         hidden_size=WIDTH,
@@ -442,7 +325,7 @@ def _paligemma() -> tuple[Any, Any]:
 
 
 def _mistral3() -> tuple[Any, Any]:
-    tokenizer = _tokenizer(
+    tokenizer = new_tokenizer(
         {
             "image_token": "[IMG]",
             "image_break_token": "[IMG_BREAK]",
@@ -451,8 +334,8 @@ def _mistral3() -> tuple[Any, Any]:
         bos=True,
     )
     config = transformers.Mistral3Config(
-        text_config={"model_type": "mistral", "head_dim": 12, **_text(tokenizer)},
-        vision_config=_vision("pixtral", image_size=56),
+        text_config={"model_type": "mistral", "head_dim": 12, **decoder(tokenizer)},
+        vision_config=tower("pixtral", image_size=56),
         image_token_index=tokenizer.image_token_id,
         spatial_merge_size=2,
         tie_word_embeddings=False,
@@ -462,7 +345,7 @@ def _mistral3() -> tuple[Any, Any]:
         tokenizer,
         patch_size=7,
         spatial_merge_size=2,
-        chat_template=_template("[IMG]", start="<bos>"),
+        chat_template=template("[IMG]", start="<bos>"),
     )
     return transformers.Mistral3ForConditionalGeneration(config), processor
 
@@ -480,12 +363,12 @@ def _pixtral_processor() -> Any:
 
 
 def _mllama() -> tuple[Any, Any]:
-    tokenizer = _tokenizer({}, "<|python_tag|>", bos=True)
+    tokenizer = new_tokenizer({}, "<|python_tag|>", bos=True)
     vocabulary = len(tokenizer)
     # As published: the image token has an embedding, but no logit.
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|image|>"]})
     config = transformers.MllamaConfig(
-        text_config=_text(tokenizer, vocab_size=vocabulary, cross_attention_layers=[1, 3]),
+        text_config=decoder(tokenizer, vocab_size=vocabulary, cross_attention_layers=[1, 3]),
         vision_config={
             "hidden_size": 32,
             "intermediate_size": 64,
@@ -503,9 +386,9 @@ def _mllama() -> tuple[Any, Any]:
         image_token_index=tokenizer.convert_tokens_to_ids("<|image|>"),
     )
     processor = transformers.MllamaProcessor(
-        transformers.MllamaImageProcessorPil(size=_SQUARE, max_image_tiles=2),
+        transformers.MllamaImageProcessorPil(size=SQUARE, max_image_tiles=2),
         tokenizer,
-        chat_template=_template("<|image|>", start="<bos>"),
+        chat_template=template("<|image|>", start="<bos>"),
     )
     return transformers.MllamaForConditionalGeneration(config), processor
 
@@ -524,10 +407,17 @@ _BUILDERS: dict[str, tuple[Callable[[], tuple[Any, Any]], int]] = {
     "paligemma": (_paligemma, 30),
     "mistral3": (_mistral3, 11),
     "mllama": (_mllama, 23),
+    "qwen3_5": (qwen3_5, 7),
+    "lfm2_vl": (lfm2_vl, 5),
+    "qwen3_vl_moe": (qwen3_vl_moe, 3),
+    "aya_vision": (aya_vision, 1),
+    "glm4v": (glm4v, 1),
 }
 """Builder of each family, and a seed of its weights for which response lengths vary."""
 
 FAMILIES = tuple(_BUILDERS)
+HYBRIDS = ("qwen3_5", "lfm2_vl")
+"""Families with attention in blocks 2 and 4 only; the others have a state instead of a cache."""
 NEEDS_PICTURE = ("paligemma",)
 """Families whose processor requires an image in every prompt."""
 

@@ -27,8 +27,12 @@ from calib.util.errors import CalibError
 
 RECORD = Path(__file__).parent / "what_works.json"
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-OPTIONS = {"llava": "llava_1_5", "smolvlm": "smolvlm2"}
-"""Options in conf/model whose names differ from the family's."""
+OPTIONS = {
+    "llava": "llava_1_5",
+    "smolvlm": "smolvlm2",
+    **dict.fromkeys(("qwen3_5", "lfm2_vl", "qwen3_vl_moe", "aya_vision", "glm4v"), "internvl"),
+}
+"""Options in conf/model whose names differ from the family's; internvl where there is none."""
 
 STEERED = {
     "steer": ("positions=all",),
@@ -107,7 +111,7 @@ def steers(rows: dict, name: str) -> bool:
     """Whether strength 0 equals the uncalibrated model, and STRENGTH affects every example."""
     plain, zero, steered = rows["none", 0.0], rows[name, 0.0], rows[name, STRENGTH]
     kls = [row["kl"] for row in steered.values() if row["kl"] is not None]
-    affected = bool(kls) and min(kls) > 1e-4
+    affected = bool(kls) and min(kls) > 1e-6  # rounding: below 1e-9
     return responses(zero) == responses(plain) and plain.keys() == steered.keys() and affected
 
 
