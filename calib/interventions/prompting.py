@@ -10,7 +10,7 @@ from calib.config.prompts import Prompting
 from calib.data.example import Example, Turn, words_of
 from calib.interventions.intervention import Axis, Intervention, Method, PromptFlow
 from calib.models.load import AnyModel
-from calib.models.prompts import require_arrival
+from calib.models.prompts import arrival_problem, require_arrival
 from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
 
@@ -102,16 +102,25 @@ def check_variants(
             )
     places = {available[int(k) - 1].place: k for k in sorted(config.strengths, reverse=True) if k}
     for place, strength in places.items():
+        at = f"at strength {strength:g}"
+        others = "or other variants (method.strengths)"
         if place == "system":
-            shown = f"method={config.name} has its text in the system prompt at strength "
-            changed = [add_text(example, "text", place) for example in examples]
+            require_readable(
+                vlm,
+                examples,
+                [add_text(example, "text", place) for example in examples],
+                f"method={config.name} has its text in the system prompt {at}",
+                f"Give method.place=before {others}, or model.system_place=user, which puts system "
+                "prompts before the first query.",
+            )
         elif place == "turn":
-            shown = f"method={config.name} has an earlier turn at strength "
-            changed = [with_turn(example) for example in examples]
-        else:
-            continue
-        advice = "Give method.place=before, or other numbers of variants in method.strengths."
-        require_readable(vlm, examples, changed, f"{shown}{strength:g}", advice)
+            require_readable(
+                vlm,
+                examples,
+                [with_turn(example) for example in examples],
+                f"method={config.name} has its reasoning in an earlier turn {at}",
+                f"Give method.place=before {others}.",
+            )
 
 
 def require_readable(
@@ -127,11 +136,9 @@ def require_readable(
     if isinstance(vlm, RemoteModel):
         return
     for example, prompt in zip(examples, changed, strict=True):
-        try:
-            require_arrival(vlm, prompt)
-        except CalibError as error:
+        if problem := arrival_problem(vlm, prompt):
             require_arrival(vlm, example)  # the method is not at fault where this raises
-            raise CalibError(error.code, f"{method}, and {error} {advice}") from error
+            raise CalibError("unsupported", f"{method}, and {problem}. {advice}")
 
 
 def with_turn(example: Example) -> Example:

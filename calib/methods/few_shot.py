@@ -47,7 +47,7 @@ def check(config: FewShot, vlm: AnyModel, examples: Sequence[Example]) -> None:
     if any(config.strengths):
         shown = f"method={config.name} shows demonstrations as earlier turns"
         turns = [with_turn(example) for example in examples]
-        require_readable(vlm, examples, turns, shown, "Or choose another method.")
+        require_readable(vlm, examples, turns, shown, "Choose another method.")
 
 
 def method(fitting: Fitting, config: FewShot) -> Method:

@@ -78,27 +78,26 @@ def conversation(example: Example) -> list[dict[str, Any]]:
 
 
 def require_arrival(vlm: VLM, example: Example) -> None:
-    """Check that the chat template shows every part of the example to the model; opens no picture.
-
-    Raises CalibError (unsupported) if the template refuses the conversation or leaves out a part.
-    """
-    messages = conversation(_with_blank_pictures(_placed(vlm, example)))
-    found = rendering(vlm, messages)
-    if not found.problem:
+    """Raise CalibError (unsupported) unless the chat template shows every part of the example to
+    the model."""
+    problem = arrival_problem(vlm, example)
+    if not problem:
         return
-    says = f"refuses the prompt ({found.problem})" if found.refused else found.problem
-    has_system = messages[0]["role"] == "system"
     advice = "Give another model.chat_template."
-    if has_system and not rendering(vlm, messages[1:]).problem:
+    if example.system and not arrival_problem(vlm, replace(example, system=None)):
         advice = (
-            "No system prompt reaches the model as a system message: give "
-            "model.system_place=user, which puts system prompts before the first query, or, for "
-            "the text of a method, method.place=before."
+            "Give model.system_place=user, which puts system prompts before the first query, or, "
+            "for a method's text, method.place=before."
         )
-    raise CalibError(
-        "unsupported",
-        f"the chat template of {vlm.checkpoint} {says}, in example '{example.id}'. {advice}",
-    )
+    raise CalibError("unsupported", f"{problem}, in example '{example.id}'. {advice}")
+
+
+def arrival_problem(vlm: VLM, example: Example) -> str:
+    """The parts of the example that the chat template leaves out, or the error that it raises; ""
+    if every part reaches the model. No picture is opened."""
+    found = rendering(vlm, conversation(_with_blank_pictures(_placed(vlm, example))))
+    says = f"refuses the prompt ({found.problem})" if found.refused else found.problem
+    return f"the chat template of {vlm.checkpoint} {says}" if found.problem else ""
 
 
 def _placed(vlm: VLM, example: Example) -> Example:

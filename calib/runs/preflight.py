@@ -179,7 +179,8 @@ def _check_reference(reference: Worded, vlm: VLM, examples: Sequence[Example]) -
         examples,
         [add_text(example, text, place) for example in examples],
         f"the prompt-only reference, {reference.name}, is placed by reference.place={place}",
-        "Give reference.place=before, or omit the reference: method@reference=none.",
+        "Give reference.place=before, or model.system_place=user, or omit the reference: "
+        "method@reference=none.",
     )
 
 

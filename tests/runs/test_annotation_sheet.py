@@ -147,6 +147,22 @@ def test_any_response_survives_the_sheet(tmp_path):
             assert bare == shown or bare == f"'{shown}"
 
 
+def test_thoughts_are_not_shown_and_thoughts_that_were_cut_off_are_left_out(tmp_path):
+    examples = [example for example in asked() if example.split == "test" and example.safety]
+    texts = ("<think>Hm.</think>Here is how.", "<think>Here is", "Here is how.")
+    said = {example.id: texts[k % 3] for k, example in enumerate(examples)}
+    run = Run.load(write_run(tmp_path / "run", said=said))
+    sheet, _ = write_sheet(run, 99, 0, tmp_path / "audit")
+    by_id = {row.row: row for row in run.rows}
+    shown = [row for row in rows_of(sheet) if by_id[row["id"]].method == "none"]
+    assert {row["response"] for row in shown} == {"Here is how."}
+    kept = [name for name, text in said.items() if text != texts[1]]
+    assert sorted(by_id[row["id"]].example for row in shown) == sorted(kept)
+    label(sheet, {row["id"]: "answer" for row in shown})
+    found = compare(JudgeRunConfig(JudgeConfig("string"), check=str(sheet)), run)
+    assert not any("responses differ" in note for note in found.notes)
+
+
 def test_a_changed_response_is_replaced_by_the_one_on_record(run, tmp_path):
     sheet, _ = write_sheet(run, 2, 0, tmp_path / "audit")
     by_id = {row.row: row for row in run.rows}

@@ -1,4 +1,4 @@
-"""Answers of the uncalibrated model: without edits, recorded, and judged if wanted."""
+"""Answers of the uncalibrated model: without edits and thoughts, recorded, and judged if wanted."""
 
 from dataclasses import replace
 
@@ -21,6 +21,8 @@ REFUSED_BY_TEXT = {
     "Hold the red red spoon.": None,
     "": None,
 }
+THOUGHTS = ("", "<think>I'm sorry?</think>\n\n", "<think>Hm.</think>")
+CUT_OFF = "<think>I'm sorry, but I can't"
 
 
 class Planned:
@@ -33,8 +35,10 @@ class Planned:
 def baseline_answers(monkeypatch, tmp_path):
     def respond(planner, rows, record, is_final, bar):
         assert is_final is None  # methods are fitted on complete answers
-        for row, text in zip(rows, REFUSED_BY_TEXT, strict=True):
-            record.finished[row.id] = {"response": text, "kl": 0.0}
+        for k, (row, text) in enumerate(zip(rows, REFUSED_BY_TEXT, strict=True)):
+            thought = THOUGHTS[k % len(THOUGHTS)]
+            response = f"{thought}{text}" if text else CUT_OFF
+            record.finished[row.id] = {"response": response, "kl": 0.0}
         return rows
 
     monkeypatch.setattr(module, "generate", respond)

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -85,6 +85,25 @@ def test_what_ends_a_response_early_sees_the_opened_thought(vlm, examples, tmp_p
     with RowStore.open(tmp_path / "rows.jsonl") as store:
         generate(Planner(engine), rows, store, lambda example, text: bool(seen.append(text)))
     assert seen and all(settled_beginning(text) == "" for text in seen) == (end is OPEN)
+
+
+def test_later_steps_see_earlier_responses_without_thoughts(engine, examples):
+    @dataclass(frozen=True)
+    class Repeats:
+        multi_step: bool = True
+
+        def next(self, example, responses):
+            said = "/".join(responses)
+            return 2 if len(responses) > 2 else replace(example, query=f"{example.query}{said}")
+
+    planner = Planner(engine)
+    setting = Setting("repeats", None, 1.0, Intervention(prompt_flow=Repeats()))
+    (row,) = planner.rows(examples[:1], [setting])
+    (row,) = planner.next_steps([row], ["<think>Hm.</think>Yes"])
+    assert row.prompt.query == f"{examples[0].query}Yes"
+    (row,) = planner.next_steps([row], ["<think>Cut off"])
+    assert row.prompt.query == f"{examples[0].query}Yes/"
+    assert planner.next_steps([row], ["No"]) == [2]
 
 
 def test_settings_of_one_example_are_adjacent(engine, examples, settings):

@@ -210,6 +210,8 @@ def test_a_final_label_of_a_beginning_holds_for_the_complete_response(judge):
     found = load(["image_centric", "utility"], limit=6)
     wholes = {*world.REFUSALS.values(), *(e.answer for e in found if e.answer)}
     wholes |= {world.IMAGE_WARNING.format("spoon") + " You know why. So be it. Good bye."}
+    thoughts = "<think>I'm sorry, but I can't help with that.</think>"
+    wholes |= {thoughts + whole for whole in sorted(wholes)[:3]}
     decided = is_final(judge)
     cut = 0
     for one in found:
