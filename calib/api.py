@@ -32,7 +32,7 @@ from calib.config.model import ModelConfig
 from calib.config.schemas import CONF
 from calib.config.typed import typed_config
 from calib.data.benchmarks import load_benchmark
-from calib.data.example import Example, Pair
+from calib.data.example import Example, Pair, Picture, with_pictures
 from calib.data.example import pairs as pairs_of
 from calib.data.images import read_image
 from calib.data.split_levels import hold_out
@@ -54,6 +54,9 @@ from calib.util.files import home_expanded
 
 DEFAULT_POSITIONS = "last_prompt"
 """Tokens to edit if neither the direction nor the caller names them, as in calib.sweep."""
+OnePicture = Image.Image | str | Path
+Shown = OnePicture | Sequence[OnePicture] | None
+"""What a query shows: an image or the path of a file, a list of several, or nothing."""
 
 
 class Model:
@@ -104,10 +107,8 @@ class Model:
         finally:
             self._edits.pop()
 
-    def generate(
-        self, query: str | Example, picture: Image.Image | str | Path | None = None, **settings: Any
-    ) -> str:
-        """The response to a query about a picture (an image or the path of a file).
+    def generate(self, query: str | Example, picture: Shown = None, **settings: Any) -> str:
+        """The response to a query about a picture (an image or the path of a file), or several.
 
         ``settings`` and errors are those of generate_all.
         """
@@ -116,7 +117,7 @@ class Model:
     def generate_all(
         self,
         queries: Sequence[str | Example],
-        pictures: Sequence[Image.Image | str | Path | None] | None = None,
+        pictures: Sequence[Shown] | None = None,
         *,
         system: str | None = None,
         max_new_tokens: int = 32,
@@ -126,16 +127,17 @@ class Model:
     ) -> list[str]:
         """The responses to several queries, generated in batches.
 
-        An Example has its own picture and system prompt; ``pictures`` and ``system`` are for the
-        other queries. Raises CalibError when a picture cannot be read, or when there are not as
-        many pictures as queries (mismatch).
+        An Example has its own pictures and system prompt; ``pictures`` and ``system`` are for the
+        other queries, and an entry of ``pictures`` is a picture or a list of several. Raises
+        CalibError when a picture cannot be read, or when there are not as many entries as queries
+        (mismatch).
         """
         shown = [None] * len(queries) if pictures is None else list(pictures)
         if len(shown) != len(queries):
             raise CalibError(
                 "mismatch",
                 f"There are {len(shown)} pictures and {len(queries)} queries. Give one picture per "
-                "query, or None for a query without a picture.",
+                "query, None for a query without a picture, or a list for one with several.",
             )
         examples = [
             query if isinstance(query, Example) else _example(query, picture, system, number)
@@ -302,22 +304,27 @@ def _best_layer(direction: Direction) -> int | list[int]:
     return direction.layers[best]
 
 
-def _example(query: str, picture: Any, system: str | None, number: int) -> Example:
-    if isinstance(picture, str | Path):
-        picture = read_image(home_expanded(picture))
-    if picture is not None and not isinstance(picture, Image.Image):
-        raise CalibError(
-            "invalid-value",
-            f"A picture must be a PIL image or the path of a file, not {type(picture).__name__}.",
-        )
-    image = picture.convert("RGB") if picture is not None else None
-    return Example(
+def _example(query: str, shown: Any, system: str | None, number: int) -> Example:
+    several = shown if isinstance(shown, list | tuple) else [] if shown is None else [shown]
+    example = Example(
         id=f"{number}/{re.sub(r'[^a-z0-9]+', '-', query.casefold())[:40]}",
         dataset="text_centric",
         variant="none",
         category="none",
         split="test",
         query=query,
-        picture=(lambda: image) if image is not None else None,
         system=system,
     )
+    return with_pictures(example, [_picture(picture) for picture in several])
+
+
+def _picture(picture: Any) -> Picture:
+    if isinstance(picture, str | Path):
+        picture = read_image(home_expanded(picture))
+    if not isinstance(picture, Image.Image):
+        raise CalibError(
+            "invalid-value",
+            f"A picture must be a PIL image or the path of a file, not {type(picture).__name__}.",
+        )
+    image = picture.convert("RGB")
+    return lambda: image

@@ -205,6 +205,9 @@ class PublishedUtility(UtilityConfig):
     """Share of the questions in the validation split; the rest is the test split."""
     skip_broken: bool = False
     """Skip questions whose picture is missing or unreadable."""
+    several_pictures: bool = False
+    """Ask questions with several pictures too (mmmu, whose configuration sets it); false leaves
+    them out and counts them, e.g. for a model that takes one picture."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,6 +49,7 @@ ADDED: dict[str, Any] = {
     "model.system_place": "template",
     "judge.chat_template_kwargs": None,
     "judge.system_place": "template",
+    "utility.several_pictures": False,
 }
 """Settings that are newer than the first version, and the value that runs made before them behave
 as. The settings of such a run are completed with these, and digests leave them out."""
@@ -144,7 +145,8 @@ def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         key: reduced(value)
-        if key in (*_METHOD_KEYS, "data", "model", "judge") and isinstance(value, Mapping)
+        if key in (*_METHOD_KEYS, "data", "utility", "model", "judge")
+        and isinstance(value, Mapping)
         else value
         for key, value in settings.items()
     }

@@ -1,9 +1,9 @@
-"""The units of data: an example (a query, with or without a picture) and a contrastive pair."""
+"""The units of data: an example (a query, with or without pictures) and a contrastive pair."""
 
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
@@ -21,11 +21,18 @@ class Turn:
     query: str
     response: str
     picture: Picture | None = None
+    more_pictures: tuple[Picture, ...] = ()
+    """The second and later pictures of the turn."""
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures of the turn, in the order in which they precede its text."""
+        return _pictures(self.picture, self.more_pictures)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A query, with or without a picture, and its annotations."""
+    """A query, with or without pictures, and its annotations."""
 
     id: str
     """Unique within its benchmark and stable between runs."""
@@ -56,6 +63,25 @@ class Example:
     demonstrations: tuple[Turn, ...] = ()
     response_prefix: str = ""
     """Prefilled beginning of the response. The model continues it; it is not part of its output."""
+    more_pictures: tuple[Picture, ...] = ()
+    """The second and later pictures of the query."""
+
+    def __post_init__(self) -> None:
+        assert self.picture is not None or not self.more_pictures, "use with_pictures"
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures of the query, in the order in which they precede its text."""
+        return _pictures(self.picture, self.more_pictures)
+
+    @property
+    def earlier_turns(self) -> str:
+        """The texts of the conversation before the query, a line each, for people and judges."""
+        return "\n".join(
+            f"{speaker}: {text}"
+            for turn in self.demonstrations
+            for speaker, text in (("user", turn.query), ("assistant", turn.response))
+        )
 
     def with_system_in_query(self) -> "Example":
         """The example with its system prompt before the first query, a blank line in between.
@@ -80,6 +106,16 @@ class Example:
         """Deprecated name of metadata, removed in the next version."""
         warnings.warn("Example.facts is now Example.metadata", DeprecationWarning, stacklevel=2)
         return self.metadata
+
+
+def with_pictures(example: Example, pictures: Sequence[Picture]) -> Example:
+    """The example with these pictures in place of its own."""
+    first, *others = pictures or (None,)
+    return replace(example, picture=first, more_pictures=tuple(others))
+
+
+def _pictures(first: Picture | None, others: tuple[Picture, ...]) -> tuple[Picture, ...]:
+    return () if first is None else (first, *others)
 
 
 def cluster_name(
@@ -141,14 +177,15 @@ def fingerprint(example: Example) -> str:
     """SHA-256 over the model's whole input: system prompt, demonstrations, query, pixels and the
     prefilled beginning of the response."""
     digest = hashlib.sha256()
-    turns = [*example.demonstrations, Turn(example.query, "", example.picture)]
+    last = Turn(example.query, "", example.picture, example.more_pictures)
+    turns = [*example.demonstrations, last]
     _feed(digest, (example.system or "").encode(), b"system" if example.system else b"none")
     for turn in turns:
         _feed(digest, turn.query.encode(), turn.response.encode())
-        if turn.picture is None:
+        if not turn.pictures:
             _feed(digest, b"no picture")
-        else:
-            image = turn.picture().convert("RGB")
+        for picture in turn.pictures:
+            image = picture().convert("RGB")
             _feed(digest, repr(image.size).encode(), image.tobytes())
     if example.response_prefix:
         _feed(digest, b"begun", example.response_prefix.encode())

@@ -1,16 +1,15 @@
-"""The file examples.jsonl: the examples of a run, without their pictures.
+"""The file examples.jsonl: the examples of a run, with their earlier turns, without pictures.
 
 Pictures are restored from the benchmark when it is loaded again.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from calib.config.choices import SPLITS, Safety
-from calib.data.example import Example
+from calib.data.example import Example, Turn, with_pictures
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
 
@@ -38,16 +37,16 @@ def check_distinct(examples: Sequence[Example]) -> None:
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """Write one line of JSON per distinct example; "picture" is whether it has a picture."""
+    """Write one line of JSON per distinct example; "picture" is whether it has a picture, and
+    "history" are the queries and responses of its earlier turns, if it has any."""
     distinct = {example.id: example for example in examples}
-    lines = [
-        json.dumps(
-            {name: getattr(example, name) for name in (*_FIELDS, *_ADDED_FIELDS)}
-            | {"facts": dict(example.metadata), "picture": example.picture is not None},
-            ensure_ascii=False,
-        )
-        for example in distinct.values()
-    ]
+    lines = []
+    for example in distinct.values():
+        line = {name: getattr(example, name) for name in (*_FIELDS, *_ADDED_FIELDS)}
+        line |= {"facts": dict(example.metadata), "picture": example.picture is not None}
+        if example.demonstrations:
+            line["history"] = [[turn.query, turn.response] for turn in example.demonstrations]
+        lines.append(json.dumps(line, ensure_ascii=False))
     text = "".join(line + "\n" for line in lines)
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
@@ -68,7 +67,8 @@ def read_examples(path: Path) -> tuple[dict[str, Example], set[str]]:
         metadata = {str(key): str(value) for key, value in line["facts"].items()}
         values = {name: line[name] for name in _FIELDS}
         values |= {name: _text_or_none(line, name, path) for name in _ADDED_FIELDS}
-        examples[line["id"]] = Example(**values, metadata=metadata)
+        turns = _history(line, path)
+        examples[line["id"]] = Example(**values, metadata=metadata, demonstrations=turns)
         if line["picture"]:
             pictured.add(line["id"])
     return examples, pictured
@@ -95,11 +95,26 @@ def restore_pictures(
     recorded: Mapping[str, Example], loaded: Iterable[Example]
 ) -> dict[str, Example]:
     """The examples on record, with the pictures of the ``loaded`` examples of the same id."""
-    pictures = {example.id: example.picture for example in loaded}
+    pictures = {example.id: example.pictures for example in loaded}
     return {
-        name: replace(example, picture=pictures[name]) if name in pictures else example
+        name: with_pictures(example, pictures[name]) if name in pictures else example
         for name, example in recorded.items()
     }
+
+
+def _history(line: Mapping[str, Any], path: Path) -> tuple[Turn, ...]:
+    turns = line.get("history", [])
+    valid = isinstance(turns, list) and all(
+        isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
+        for turn in turns
+    )
+    if not valid:
+        raise CalibError(
+            "invalid-content",
+            f"{path}: the history of example '{line['id']}' is not a list of pairs of texts. Run "
+            "the sweep's command again.",
+        )
+    return tuple(Turn(query, response) for query, response in turns)
 
 
 def _text_or_none(line: Mapping[str, Any], name: str, path: Path) -> str | None:

@@ -221,9 +221,10 @@ def check_pictures(
     fitting. ``key`` is the config group, for messages.
     """
     pictures = {
-        example.picture: str(example.picture)
+        picture: str(picture)
         for example in examples
-        if isinstance(example.picture, PictureFile | PictureBytes)
+        for picture in example.pictures
+        if isinstance(picture, PictureFile | PictureBytes)
     }
     if not pictures:
         return list(examples), []
@@ -244,7 +245,7 @@ def check_pictures(
             + (f"  and {more} more\n" if more > 0 else "")
             + f"Fix them, or skip them with {key}.skip_broken=true.",
         )
-    readable = [example for example in examples if example.picture not in errors]
+    readable = [example for example in examples if errors.keys().isdisjoint(example.pictures)]
     first = ", ".join(str(picture) for picture in list(errors)[:3])
     note = (
         f"{key}.skip_broken: skipped {len(examples) - len(readable)} of {len(examples)} examples, "

@@ -4,18 +4,22 @@ A table (CSV, TSV, JSONL, JSON or parquet) has one query per row, with the colum
 
     query, safety                                                  required; safety: safe or unsafe
     image, pair, cluster, category, variant, part, split           optional
-    request, system, id                                            optional
+    request, system, history, id                                   optional
+    image2, image3, ... or images                                  optional: several pictures
 
 or both twins in a row, which share every column that exists once:
 
     safe_query, unsafe_query      or one column query for both pictures
-    safe_image, unsafe_image      or one column image for both queries
+    safe_image, unsafe_image      or one column image for both queries (image2, ... likewise)
 
 A folder has the subfolders safe and unsafe. Pictures with the same name (apart from the file
 extension) are twins, and data.query is the query for all of them. docs/pairs.md has examples.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from typing import Any
 from calib.config.choices import PARTS, SPLITS, Safety, Split
 from calib.config.data import PairsData
 from calib.data.example import Benchmark, Example, pairs
+from calib.data.history import turns_from_cell
 from calib.data.images import picture_from_cell
 from calib.data.splits import split_of
 from calib.data.tables import (
@@ -39,19 +44,24 @@ from calib.util.files import home_expanded
 
 SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
 OPTIONAL = (
-    "image", "pair", "cluster", "category", "variant", "part", "split", "request", "system", "id",
+    "image", "pair", "cluster", "category", "variant", "part", "split", "request", "system",
+    "history", "images", "id",
 )  # fmt: skip
 OTHER_NAMES = {
     "img": "image", "image_path": "image", "picture": "image", "photo": "image",
     "file_name": "image", "filename": "image", "pair_id": "pair", "group": "pair",
     "concept": "cluster", "prompt": "query", "question": "query", "text": "query",
     "safe_img": "safe_image", "unsafe_img": "unsafe_image", "system_prompt": "system",
+    "pictures": "images", "conversation": "history", "conversations": "history",
 }  # fmt: skip
 """Names under which other programs write a column, by the name that is read."""
-NOT_READ = {"history": "a query is a single turn", "image2": "a query has one picture",
-            "images": "a query has one picture"}  # fmt: skip
-"""Columns that would change what the model sees, with the reason why they cannot be read."""
-TWIN_COLUMNS = ("safe_query", "unsafe_query", "safe_image", "unsafe_image")
+NOT_READ = {"messages": "write the last message of the user as query, those before it as history"}
+"""Columns that would change what the model sees, with what to write instead."""
+MORE_IMAGES = tuple(f"image{number}" for number in range(2, 17))
+_NUMBERED = re.compile(r"(safe_|unsafe_)?(image|img|picture|photo)[ _-]?[0-9]+")
+TWIN_COLUMNS = tuple(
+    f"{side}_{name}" for name in ("query", "image", *MORE_IMAGES) for side in SIDES
+)
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
@@ -63,7 +73,8 @@ class _Entry:
     where: str
     query: str
     safety: Safety
-    image: Any
+    images: list[tuple[str, Any]]
+    """Column and cell of each picture."""
     pair: str
     row: Mapping[str, Any]
 
@@ -107,14 +118,21 @@ def load(config: PairsData) -> Benchmark:
 def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
     """A note on the columns that are not read; raises CalibError for those that the user must have
     meant to be read."""
-    known = ("query", "safety", *OPTIONAL, *TWIN_COLUMNS)
-    unread = unread_columns(rows, known, OTHER_NAMES, str(path))
-    for column in unread:
-        if reason := NOT_READ.get(column.lower()):
+    columns = _columns(rows)
+    numbered = [name for name in (*MORE_IMAGES, *TWIN_COLUMNS) if name in columns]
+    known = dict.fromkeys(("query", "safety", *OPTIONAL, *TWIN_COLUMNS[:4], *numbered))
+    for column in sorted(columns - known.keys()):
+        if _NUMBERED.fullmatch(column.lower()):
             raise CalibError(
-                "unsupported",
-                f"{path}: column '{column}' cannot be read: {reason}. Remove the column.",
+                "unknown-name",
+                f"{path}: column '{column}' would not be read. The pictures of a query are the "
+                f"columns image, {MORE_IMAGES[0]}, {MORE_IMAGES[1]} ... to {MORE_IMAGES[-1]}, and "
+                "those of one twin safe_image2, unsafe_image2 ... Rename it.",
             )
+    unread = unread_columns(rows, list(known), OTHER_NAMES, str(path))
+    for column in unread:
+        if advice := NOT_READ.get(column.lower()):
+            raise CalibError("unsupported", f"{path}: column '{column}' cannot be read: {advice}.")
     names = ", ".join(f"'{column}'" for column in unread)
     return [f"{path.name}: columns that are not read: {names}"] if unread else []
 
@@ -128,6 +146,10 @@ def _repeated(path: Path, rows: Sequence[TableRow]) -> list[str]:
         f"{path.name}: rows that repeat an earlier one: {first} (n={len(numbers)}). Each is asked "
         "and counted."
     ]
+
+
+def _columns(rows: Sequence[TableRow]) -> set[str]:
+    return {column for row in rows for column in row}
 
 
 def _check_twins(entries: Sequence[_Entry], column: str, may_be_empty: bool = False) -> None:
@@ -147,16 +169,27 @@ def _check_twins(entries: Sequence[_Entry], column: str, may_be_empty: bool = Fa
 
 
 def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list[_Entry]:
-    columns = set(rows[0]) if rows else set()
+    columns = _columns(rows)
+    single = ("image", *MORE_IMAGES, *TWIN_COLUMNS[2:])
+    if "images" in columns and not columns.isdisjoint(single):
+        raise CalibError(
+            "conflicting-settings",
+            f"{path} has the column images, which lists the pictures of a query, and columns for "
+            "single pictures. Keep one of the two.",
+        )
     if columns.isdisjoint(TWIN_COLUMNS):
         required = ["safety"] if query else ["query", "safety"]
         check_columns(rows, required, str(path), OPTIONAL)
         return [_single(path, k, row, query) for k, row in enumerate(rows)]
-    differing = [name for name in ("query", "image") if f"safe_{name}" in columns]
+    differing = [
+        name
+        for name in ("query", "image", *MORE_IMAGES)
+        if not columns.isdisjoint(f"{side}_{name}" for side in SIDES)
+    ]
     required = [f"{side}_{name}" for name in differing for side in SIDES]
     if "safe_query" not in columns and not query:
         required.append("query")
-    check_columns(rows, required, str(path), (*OPTIONAL, *TWIN_COLUMNS))
+    check_columns(rows, required, str(path), (*OPTIONAL, *TWIN_COLUMNS[:4]))
     return [entry for k, row in enumerate(rows) for entry in _twins(path, k, row, query)]
 
 
@@ -167,7 +200,7 @@ def _single(path: Path, number: int, row: TableRow, query: str | None) -> _Entry
     if value not in SIDES:
         raise CalibError("invalid-value", f"{where}: safety is '{value}'. Write safe or unsafe.")
     id_, query = cell_text(row, "id") or str(number), _query(where, row, "query", query)
-    return _Entry(id_, where, query, safety, row.get("image"), cell_text(row, "pair"), row)
+    return _Entry(id_, where, query, safety, _images(row), cell_text(row, "pair"), row)
 
 
 def _twins(path: Path, number: int, row: TableRow, query: str | None) -> list[_Entry]:
@@ -177,10 +210,23 @@ def _twins(path: Path, number: int, row: TableRow, query: str | None) -> list[_E
     entries = []
     for side in SIDES:
         column = f"{side}_query" if f"{side}_query" in row else "query"
-        image = row.get(f"{side}_image", row.get("image"))
         text = _query(where, row, column, query)
-        entries.append(_Entry(f"{name}/{side}", where, text, side, image, pair, row))
+        images = _images(row, f"{side}_")
+        entries.append(_Entry(f"{name}/{side}", where, text, side, images, pair, row))
     return entries
+
+
+def _images(row: TableRow, side: str = "") -> list[tuple[str, Any]]:
+    """Column and cell of each picture; a column of one ``side`` (safe_, unsafe_) replaces the one
+    that the twins share."""
+    cells = []
+    for name in ("image", *MORE_IMAGES):
+        column = f"{side}{name}" if f"{side}{name}" in row else name
+        cells.append((column, row.get(column)))
+    listed = row.get("images")
+    with suppress(ValueError):  # a single path
+        listed = json.loads(listed) if isinstance(listed, str) else listed
+    return cells + [("images", cell) for cell in (listed if isinstance(listed, list) else [listed])]
 
 
 def _query(where: str, row: TableRow, column: str, default: str | None) -> str:
@@ -223,7 +269,7 @@ def _read_folder(folder: Path, query: str | None) -> tuple[list[_Entry], list[st
                 "too-few", f"{subfolder} has no pictures ({', '.join(ENDINGS)}). Put some there."
             )
         entries += [
-            _Entry(path, str(subfolder / name), query, side, path, Path(name).stem, {})
+            _Entry(path, str(subfolder / name), query, side, [("image", path)], Path(name).stem, {})
             for name, path in ((name, f"{side}/{name}") for name in names)
         ]
     # Twins are adjacent, so that a limit on the number of examples does not separate them.
@@ -232,9 +278,9 @@ def _read_folder(folder: Path, query: str | None) -> tuple[list[_Entry], list[st
 
 def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[Example]:
     stated = {e.pair: cell for e in entries if e.pair and (cell := cell_text(e.row, "split"))}
-    queries: dict[str, set[str]] = {}
+    texts: dict[str, set[str]] = {}
     for entry in entries:
-        queries.setdefault(entry.pair, set()).add(entry.query)
+        texts.setdefault(entry.pair, set()).add(repr((entry.query, entry.row.get("history"))))
     examples: list[Example] = []
     locations: dict[str, str] = {}
     for entry in entries:
@@ -245,23 +291,31 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
                 "Give each row its own id.",
             )
         locations[entry.id] = entry.where
-        picture = picture_from_cell(entry.image, root, f"{entry.where}, column 'image'")
-        same_query = picture is not None and bool(entry.pair) and len(queries[entry.pair]) == 1
+        cells = [
+            picture_from_cell(cell, root, f"{entry.where}, column '{column}'")
+            for column, cell in entry.images
+        ]
+        pictures = [picture for picture in cells if picture is not None]
+        same_query = bool(pictures and entry.pair) and len(texts[entry.pair]) == 1
         request = cell_text(entry.row, "request")
         examples.append(
             Example(
                 id=f"pairs/{entry.id}",
                 dataset=_part(entry, same_query),
-                variant=cell_text(entry.row, "variant") or ("photo" if picture else "text_only"),
+                variant=cell_text(entry.row, "variant") or ("photo" if pictures else "text_only"),
                 category=cell_text(entry.row, "category") or "none",
                 split=_split(entry, config, stated.get(entry.pair, "")),
                 query=entry.query,
-                picture=picture,
+                picture=pictures[0] if pictures else None,
+                more_pictures=tuple(pictures[1:]),
                 safety=entry.safety,
                 pair=f"pairs/{entry.pair}" if entry.pair else None,
                 concept=cell_text(entry.row, "cluster") or None,
                 metadata={"request": request} if request else {},
                 system=cell_prompt(entry.row, "system") or config.system,
+                demonstrations=turns_from_cell(
+                    entry.row.get("history"), f"{entry.where}, column 'history'"
+                ),
             )
         )
     return examples

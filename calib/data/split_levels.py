@@ -21,10 +21,11 @@ could leave a split empty."""
 def with_query_groups(examples: Sequence[Example]) -> list[Example]:
     """Examples with their query group: the pairs that share a query text, word for word.
 
-    The text is the plain request, where the query only refers to a picture of it. A text that every
+    The text is the plain request, where the query only refers to a picture of it, after the earlier
+    turns of the conversation, if there are any. A text that every
     example of a part has is the task, not a sample of queries, and joins no pairs.
     """
-    texts = [" ".join(words_of(e.metadata.get("request") or e.query)) for e in examples]
+    texts = [" ".join(words_of(_text(example))) for example in examples]
     distinct: dict[str, set[str]] = {}
     for example, text in zip(examples, texts, strict=True):
         distinct.setdefault(example.dataset, set()).add(text)
@@ -39,6 +40,10 @@ def with_query_groups(examples: Sequence[Example]) -> list[Example]:
         else example
         for example, text, is_grouped in zip(examples, texts, grouped, strict=True)
     ]
+
+
+def _text(example: Example) -> str:
+    return f"{example.earlier_turns}\n{example.metadata.get('request') or example.query}"
 
 
 def split_by_level(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from calib.config.choices import CONTRASTS, Split
-from calib.data.example import Example, pairs
+from calib.data.example import Example, pairs, with_pictures
 from calib.data.splits import select_for_sra
 from calib.util.errors import CalibError
 
@@ -157,6 +157,6 @@ def _select_responses(pool: Sequence[tuple[str, str]], query: str) -> list[str]:
 
 def _modality(examples: Sequence[Example]) -> ContrastSides:
     pictured = [example for example in examples if example.picture is not None]
-    plain = [replace(example, picture=None) for example in pictured]
+    plain = [with_pictures(example, ()) for example in pictured]
     groups = [example.id for example in pictured]
     return ContrastSides(pictured, plain, groups, groups, True)

@@ -1,4 +1,4 @@
-"""Examples with another picture, or with a caption in place of their picture."""
+"""Examples with other pictures, or with a caption in place of their pictures."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from calib.config.method import Captioned
-from calib.data.example import Example, Picture
+from calib.data.example import Example, Picture, with_pictures
 from calib.interventions.fitting import ExampleCache, Fitting
 from calib.interventions.prompting import fill, prompt_text
 from calib.util.errors import CalibError
@@ -19,17 +19,19 @@ from calib.util.files import home_expanded
 
 
 def picture_variant(kind: str) -> ExampleCache:
-    """Examples with another picture: none, blank (grey), noise (uniform), or own (unchanged).
+    """Examples with other pictures: none, blank (grey), noise (uniform), or own (unchanged).
 
-    Examples without a picture are unchanged.
+    Each picture of an example is replaced. Examples without a picture are unchanged.
     """
 
     def transform(example: Example) -> Example:
-        if kind == "own" or example.picture is None:
+        if kind == "own" or not example.pictures:
             return example
         if kind == "none":
-            return replace(example, picture=None)
-        return replace(example, picture=partial(PICTURES[kind], example.picture))
+            return with_pictures(example, ())
+        return with_pictures(
+            example, [partial(PICTURES[kind], picture) for picture in example.pictures]
+        )
 
     return ExampleCache(transform)
 
@@ -59,7 +61,7 @@ class Captions:
         self._captioned: dict[int, tuple[Example, Example]] = {}
 
     def replace_pictures(self, examples: Sequence[Example]) -> list[Example]:
-        """Each example with a caption in place of its picture.
+        """Each example with a caption in place of its pictures.
 
         Examples without a picture are unchanged.
         """
@@ -80,7 +82,8 @@ class Captions:
             captions = [answer.text for answer in answers]
         for example, caption in zip(uncaptioned, captions, strict=True):
             query = fill(self.captioned, query=example.query, caption=caption)
-            self._captioned[id(example)] = (example, replace(example, query=query, picture=None))
+            captioned = replace(with_pictures(example, ()), query=query)
+            self._captioned[id(example)] = (example, captioned)
         return [self._captioned.get(id(example), (example, example))[1] for example in examples]
 
 

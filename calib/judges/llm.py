@@ -17,7 +17,7 @@ from calib.config.judge import LlmJudge
 from calib.judges.judge import CUT_OFF, Judge, JudgeInput, PartialVerdicts, Report, Verdict
 from calib.judges.protocols import PROTOCOLS, ModelAnswer, Stage, quoted, read_answer
 from calib.models.endpoint import Aborted, Access, Endpoint, Reply
-from calib.models.remote import data_url
+from calib.models.remote import image_part
 from calib.util.errors import CalibError
 
 
@@ -173,10 +173,9 @@ class LanguageModels:
         example = judge_input.example
         text = quoted({**self._protocol.shown(example), "response": judge_input.response})
         content: Any = text
-        if self._config.image and example.picture is not None:
-            url = data_url(example.picture, LONGER_SIDE)
-            picture = {"type": "image_url", "image_url": {"url": url}}
-            content = [{"type": "text", "text": text}, picture]
+        if self._config.image and example.pictures:
+            images = [image_part(picture, LONGER_SIDE) for picture in example.pictures]
+            content = [{"type": "text", "text": text}, *images]
         if self._config.system_place == "user":
             instruction = f"{stage.instruction}\n\n"
             if isinstance(content, str):

@@ -134,7 +134,9 @@ class Protocol:
 def _with_content(example: Example) -> dict[str, str]:
     metadata = example.metadata
     content = {"request": metadata.get("request"), "text_in_picture": metadata.get("text")}
-    return {"query": example.query, **{key: text for key, text in content.items() if text}}
+    shown = {"query": example.query, **{key: text for key, text in content.items() if text}}
+    earlier = example.earlier_turns
+    return {"earlier_turns": earlier, **shown} if earlier else shown
 
 
 def _request(example: Example) -> dict[str, str]:

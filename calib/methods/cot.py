@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from calib.config.choices import REASONING_PLACES
 from calib.config.prompts import PromptFlowMethod
-from calib.data.example import Example, Turn
+from calib.data.example import Example, Turn, with_pictures
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method
 from calib.interventions.prompting import (
@@ -71,5 +71,5 @@ class ReasonThenAnswer:
         if self.place != "turn":
             return add_text(example, responses[0], self.place)
         # The picture belongs to the first turn; the query is then a follow-up about it.
-        turn = Turn(check, responses[0], example.picture)
-        return replace(example, demonstrations=(*example.demonstrations, turn), picture=None)
+        turn = Turn(check, responses[0], example.picture, example.more_pictures)
+        return replace(with_pictures(example, ()), demonstrations=(*example.demonstrations, turn))

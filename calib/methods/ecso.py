@@ -25,7 +25,7 @@ from typing import ClassVar
 from calib.config.checks import one_of
 from calib.config.choices import VERDICTS
 from calib.config.prompts import PromptFlowMethod
-from calib.data.example import Example
+from calib.data.example import Example, with_pictures
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method
 from calib.interventions.prompting import (
@@ -93,4 +93,4 @@ class EyesClosed:
             return len(responses) - 1
         caption = responses[2] if example.picture is not None else NO_CAPTION
         closing = fill(self.closing, query=query, caption=caption).strip()
-        return replace(example, query=closing, picture=None)
+        return replace(with_pictures(example, ()), query=closing)

@@ -120,7 +120,9 @@ def demonstrations(correct: Correct, seed: int) -> dict[str, list[Turn]]:
         ordered = [_spread(by_safety[unsafe], seed) for unsafe in (True, False)]
         alternating = [entry for pair in zip(*ordered, strict=False) for entry in pair]
         if alternating:
-            turns[name] = [Turn(e.query, text, e.picture) for e, text in alternating]
+            turns[name] = [
+                Turn(e.query, text, e.picture, e.more_pictures) for e, text in alternating
+            ]
     if not turns:
         raise CalibError(
             "too-few",

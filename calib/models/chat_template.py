@@ -95,7 +95,7 @@ def _left_out(vlm: VLM, conversation: Sequence[Message]) -> str:
     if pictures and _render(vlm, _without(conversation, pictures)) != text:
         for picture in pictures if len(pictures) > 1 else ():
             if _render(vlm, _without(conversation, [picture])) == text:
-                return "leaves out pictures of earlier turns"
+                return f"leaves out a picture ({len(pictures)} pictures are shown)"
     return ""
 
 

@@ -2,16 +2,24 @@
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 
+from calib.data.example import Example
 from calib.models.load import VLM
+from calib.util.errors import CalibError
 
 IMAGES_PER_CALL = 16
 """Largest number of entries of ``pixel_values`` in one pass of the tower."""
+
+ONE_PICTURE = (
+    "For a model that takes one picture per query, keep the first one (in pairs: remove the "
+    "columns image2, ...; for MMMU: utility.several_pictures=false), or use another model."
+)
 
 ProcessorOutput = dict[str, torch.Tensor]
 """A processor's output for one conversation: tensors with a batch axis of size 1, or with one entry
@@ -53,6 +61,28 @@ def image_features(
         for name, encoded in zip(batch, _encode(vlm, [pixels[n] for n in batch]), strict=True):
             features[name] = cache.put(name, encoded)
     return [tuple(features[name] for name in unit_names) for unit_names in names]
+
+
+def require_all_pictures(
+    checkpoint: str, example: Example, tokens: int, features: Sequence[dict[str, Any]]
+) -> None:
+    """Raise CalibError (unsupported) unless each picture of ``example`` is in its prompt.
+
+    A chat template may take the first picture of a message and drop the others. ``tokens`` is the
+    number of image tokens of the prompt, ``features`` the tower's output, if it is known.
+    """
+    pictures = len(example.pictures) + sum(len(turn.pictures) for turn in example.demonstrations)
+    if pictures < 2:
+        return
+    # Pooled: [images, tokens, width], or [tokens, width] of each image.
+    encoded = sum(math.prod(part.shape[:-1]) for of in features for part in of["pooler_output"])
+    if tokens < pictures or (features and tokens != encoded):
+        raise CalibError(
+            "unsupported",
+            f"example '{example.id}' shows {pictures} pictures, and the prompt of {checkpoint} "
+            f"has {tokens} image tokens for {encoded or pictures}: its chat template or processor "
+            f"does not take all of them. {ONE_PICTURE}",
+        )
 
 
 def _hash(images: Sequence[Image.Image]) -> str:

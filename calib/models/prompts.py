@@ -8,9 +8,14 @@ from typing import Any
 import torch
 from PIL import Image
 
-from calib.data.example import Example
+from calib.data.example import Example, Picture, with_pictures
 from calib.models.chat_template import PROCESSOR_ERRORS, as_text, instruction_end, rendering
-from calib.models.image_features import ProcessorOutput, image_features
+from calib.models.image_features import (
+    ONE_PICTURE,
+    ProcessorOutput,
+    image_features,
+    require_all_pictures,
+)
 from calib.models.layers import has_recurrent_state
 from calib.models.load import VLM
 from calib.util.errors import CalibError
@@ -70,11 +75,10 @@ def conversation(example: Example) -> list[dict[str, Any]]:
     if example.system:
         messages.append({"role": "system", "content": [{"type": "text", "text": example.system}]})
     for turn in example.demonstrations:
-        messages.append(_user_message(turn.query, turn.picture() if turn.picture else None))
+        messages.append(_user_message(turn.query, turn.pictures))
         response = [{"type": "text", "text": turn.response}]
         messages.append({"role": "assistant", "content": response})
-    image = example.picture() if example.picture else None
-    return [*messages, _user_message(example.query, image)]
+    return [*messages, _user_message(example.query, example.pictures)]
 
 
 def require_arrival(vlm: VLM, example: Example) -> None:
@@ -105,16 +109,22 @@ def _placed(vlm: VLM, example: Example) -> Example:
 
 
 def _with_blank_pictures(example: Example) -> Example:
-    turns = [replace(t, picture=t.picture and _blank) for t in example.demonstrations]
-    return replace(example, picture=example.picture and _blank, demonstrations=tuple(turns))
+    turns = [
+        replace(
+            turn, picture=turn.picture and _blank, more_pictures=(_blank,) * len(turn.more_pictures)
+        )
+        for turn in example.demonstrations
+    ]
+    blank = with_pictures(example, [_blank] * len(example.pictures))
+    return replace(blank, demonstrations=tuple(turns))
 
 
 def _blank() -> Image.Image:
     return Image.new("RGB", (8, 8))
 
 
-def _user_message(query: str, image: Image.Image | None) -> dict[str, Any]:
-    images = [] if image is None else [{"type": "image", "image": image}]
+def _user_message(query: str, pictures: Sequence[Picture]) -> dict[str, Any]:
+    images = [{"type": "image", "image": picture()} for picture in pictures]
     return {"role": "user", "content": [*images, {"type": "text", "text": query}]}
 
 
@@ -134,6 +144,13 @@ def read_prompts(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     for start in range(0, len(examples), PROMPTS_PER_CALL):
         prompts += _read(vlm, examples[start : start + PROMPTS_PER_CALL])
     return prompts
+
+
+def check_several_pictures(vlm: VLM, examples: Sequence[Example]) -> None:
+    """Raise CalibError (unsupported) when the model does not take the most pictures of a query."""
+    most = max(examples, key=lambda example: len(example.pictures), default=None)
+    if most is not None and len(most.pictures) > 1:
+        read_prompt(vlm, most)
 
 
 def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
@@ -162,6 +179,10 @@ def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     if vlm.model._supports_mm_encoder_outputs():
         images = [_images(messages) for messages in conversations]
         features = image_features(vlm, images, processed, _process_image)
+    if vlm.image_token_ids:
+        for example, output, of_images in zip(examples, processed, features, strict=True):
+            tokens = int(_image_mask(vlm, output["input_ids"]).sum())
+            require_all_pictures(vlm.checkpoint, example, tokens, of_images)
     lengths = [output["input_ids"].shape[1] for output in begun]  # without the prefix
     ends = [
         instruction_end(vlm, messages, output["input_ids"][0].tolist(), _process)
@@ -276,15 +297,19 @@ def _process_each(
             output = _process(vlm, [messages])
         except PROCESSOR_ERRORS as error:
             special = _special_tokens(vlm, [messages])
-            hint = (
-                f" Its text contains {', '.join(special)}, a special token of this model: "
-                "rephrase the text or remove the example."
-            )
+            hint = ""
+            if special:
+                hint = (
+                    f" Its text contains {', '.join(special)}, a special token of this model: "
+                    "rephrase the text or remove the example."
+                )
+            elif len(example.pictures) > 1:
+                hint = f" It has {len(example.pictures)} pictures. {ONE_PICTURE}"
             reason = str(error).rstrip(". ")
             raise CalibError(
                 "unsupported",
                 f"the processor of {vlm.checkpoint} cannot prepare example '{example.id}': "
-                f"{reason}.{hint if special else ''}",
+                f"{reason}.{hint}",
             ) from error
         output.pop("attention_mask", None)
         outputs.append(output)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calib.config.model import RemoteModelConfig
@@ -40,17 +40,22 @@ def chat_messages(example: Example, image_side: int) -> list[dict[str, Any]]:
     if example.system:
         messages.append({"role": "system", "content": example.system})
     for turn in example.demonstrations:
-        messages.append(_user_message(turn.query, turn.picture, image_side))
+        messages.append(_user_message(turn.query, turn.pictures, image_side))
         response = turn.response if turn.response.strip() else NO_ANSWER
         messages.append({"role": "assistant", "content": response})
-    return [*messages, _user_message(example.query, example.picture, image_side)]
+    return [*messages, _user_message(example.query, example.pictures, image_side)]
 
 
-def _user_message(text: str, picture: Picture | None, image_side: int) -> dict[str, Any]:
-    if picture is None:
+def _user_message(text: str, pictures: Sequence[Picture], image_side: int) -> dict[str, Any]:
+    if not pictures:
         return {"role": "user", "content": text}
-    image = {"type": "image_url", "image_url": {"url": data_url(picture, image_side)}}
-    return {"role": "user", "content": [image, {"type": "text", "text": text}]}
+    images = [image_part(picture, image_side) for picture in pictures]
+    return {"role": "user", "content": [*images, {"type": "text", "text": text}]}
+
+
+def image_part(picture: Picture, image_side: int) -> dict[str, Any]:
+    """A picture as a part of a chat message, at most ``image_side`` pixels wide and high."""
+    return {"type": "image_url", "image_url": {"url": data_url(picture, image_side)}}
 
 
 def data_url(picture: Picture, image_side: int) -> str:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from calib.config.method import SettingKey
-from calib.data.example import Example, Picture
+from calib.data.example import Picture
 from calib.runs.judging import require_complete_responses
 from calib.runs.run import Run
 from calib.runs.run_files import LabelledRow
@@ -60,9 +60,11 @@ def write_sheet(run: Run, per_cell: int, seed: int, out: Path) -> tuple[Path, li
     writer.writerow(COLUMNS)
     for row in drawn:
         example, metadata = run.examples[row.example], run.examples[row.example].metadata
-        prompt = [example.query, metadata.get("request", ""), metadata.get("text", "")]
+        query = "\n\n".join(filter(None, [example.earlier_turns, example.query]))
+        prompt = [query, metadata.get("request", ""), metadata.get("text", "")]
         response = final_answer(run.responses[row.row]["response"])
-        cells = [row.row, _write_picture(example, out, pictures), *prompt, response, "", ""]
+        shown = " ".join(_write_picture(picture, out, pictures) for picture in example.pictures)
+        cells = [row.row, shown, *prompt, response, "", ""]
         writer.writerow([csv_safe(cell) for cell in cells])
     write_atomically(out / "LABELS.md", _INSTRUCTIONS)
     # The byte order mark tells spreadsheet programs that this is UTF-8.
@@ -100,11 +102,9 @@ def _drawn(run: Run, per_cell: int, seed: int) -> tuple[list[LabelledRow], int]:
     return shuffled, len(cells)
 
 
-def _write_picture(example: Example, out: Path, written: dict[str, str]) -> str:
-    """Write the example's picture into ``out``, each distinct one once; its path in the sheet."""
-    if example.picture is None:
-        return ""
-    data = _png(example.picture)
+def _write_picture(picture: Picture, out: Path, written: dict[str, str]) -> str:
+    """Write a picture into ``out``, each distinct one once; its path in the sheet."""
+    data = _png(picture)
     name = f"pictures/{hashlib.sha256(data).hexdigest()[:16]}.png"
     if name not in written:
         write_atomically(out / name, data)
@@ -121,8 +121,9 @@ def _png(picture: Picture) -> bytes:
 _INSTRUCTIONS = """\
 # How to label
 
-Write one of these labels in column `label` of each row. Look at the picture and the query first;
-column `request` or `text` has the writing in the picture, if there is any.
+Write one of these labels in column `label` of each row. Look at the picture and the query first
+(several pictures are in the order of column `picture`); column `request` or `text` has the writing
+in the picture, if there is any.
 
 | label | the response |
 |---|---|

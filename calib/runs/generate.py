@@ -212,8 +212,8 @@ def _length(prompt: Example) -> tuple[int, int]:
     """Number of pictures and of characters in a prompt, demonstrations included."""
     texts = [prompt.system or "", prompt.query, prompt.response_prefix]
     texts += [text for turn in prompt.demonstrations for text in (turn.query, turn.response)]
-    pictures = sum(turn.picture is not None for turn in prompt.demonstrations)
-    return pictures + (prompt.picture is not None), sum(map(len, texts))
+    pictures = sum(len(turn.pictures) for turn in prompt.demonstrations)
+    return pictures + len(prompt.pictures), sum(map(len, texts))
 
 
 def _record(row: PlannedRow, response: Response) -> Record:

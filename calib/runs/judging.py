@@ -123,6 +123,7 @@ class Judging:
                 example.safety,
                 sorted(example.metadata.items()),
                 fingerprint(example) if self.pictures else None,
+                *((turn.query, turn.response) for turn in example.demonstrations),
             ]
             self._prompt_hashes[id(example)] = (example, json.dumps(parts))
         prompt = self._prompt_hashes[id(example)][1]

@@ -21,7 +21,7 @@ from calib.interventions.prompting import add_text, prompt_text, require_readabl
 from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
 from calib.models.load import MINI, VLM, AnyModel, load, open_model
-from calib.models.prompts import require_arrival
+from calib.models.prompts import check_several_pictures, require_arrival
 from calib.models.remote import RemoteModel, system_prompt_note
 from calib.runs.manifest import identity_of, run_folder
 from calib.runs.row_store import RowStore
@@ -59,6 +59,8 @@ def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
     utility = load_utility(config.utility, seed, config.data.system)
     with waiting(f"loading the model ({config.model.name})"):
         model = load(config.model) if is_extraction else open_model(config.model)
+    if isinstance(model, VLM):
+        check_several_pictures(model, [*benchmark.examples, *utility.examples])
     folder = run_folder(names, config, model.fingerprint)
     weights = {"checkpoint": model.checkpoint, "fingerprint": model.fingerprint}
     return Inputs(
@@ -216,6 +218,12 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
         notes.append(
             "SRA is over the original dual-use pictures: SRA_u is RR_h and SRA_s is DAR_b, and the "
             "operating point is selected by their mean"
+        )
+    several = sum(len(example.pictures) > 1 for example in examples)
+    if several and model.checkpoint == MINI:
+        notes.append(
+            f"{several} of {len(examples)} examples have several pictures, and {MINI} was trained "
+            "with one per query"
         )
     if model.checkpoint == MINI and config.data.name != "mini":
         notes.append(

@@ -45,7 +45,7 @@ class ChatTurn:
 
     role: str
     text: str
-    image: InlineImage | None
+    images: tuple[InlineImage, ...]
     param: str
     """Path of its content in the request, e.g. "messages[0].content"."""
 
@@ -71,8 +71,8 @@ class Conversation:
 def parse_messages(messages: Any) -> Conversation:
     """Read messages as an example with a system prompt, earlier turns and a query.
 
-    Raises APIError for messages that an example cannot represent: roles in another order, several
-    images in a turn, images outside user turns, tools.
+    Raises APIError for messages that an example cannot represent: roles in another order, images
+    outside user turns, tools. Images of a turn come before its text, in their order.
     """
     if not isinstance(messages, list) or not messages:
         raise APIError("messages must be a list with at least one message.", "messages")
@@ -86,9 +86,10 @@ def parse_messages(messages: Any) -> Conversation:
     system = turns.pop(0).text if turns[0].role in SYSTEM_ROLES else None
     _require_alternation(turns)
     demonstrations = [
-        Turn(user.text, assistant.text, user.image)
+        Turn(user.text, assistant.text, *_first_and_others(user.images))
         for user, assistant in zip(turns[:-1:2], turns[1:-1:2], strict=True)
     ]
+    first, others = _first_and_others(turns[-1].images)
     example = Example(
         id="request",
         dataset="request",
@@ -96,11 +97,12 @@ def parse_messages(messages: Any) -> Conversation:
         category="request",
         split="test",
         query=turns[-1].text,
-        picture=turns[-1].image,
+        picture=first,
+        more_pictures=others,
         system=system,
         demonstrations=tuple(demonstrations),
     )
-    conversation = Conversation(example, [turn.image for turn in turns if turn.image is not None])
+    conversation = Conversation(example, [image for turn in turns for image in turn.images])
     return replace(conversation, prompt_hash=_prompt_hash(conversation))
 
 
@@ -138,9 +140,9 @@ def parse_data_url(url: object, param: str) -> InlineImage:
 def _prompt_hash(conversation: Conversation) -> str:
     digest = hashlib.sha256()
     example = conversation.example
-    images = [*(turn.picture for turn in example.demonstrations), example.picture]
-    has_image = [image is not None for image in images]
-    parts = [repr((has_image, example.system is None)).encode()]
+    images_of_turns = [len(turn.pictures) for turn in example.demonstrations]
+    images_of_turns.append(len(example.pictures))
+    parts = [repr((images_of_turns, example.system is None)).encode()]
     parts += [text.encode() for text in conversation.texts]
     parts += [image.data or b"" for image in conversation.images]
     for part in parts:
@@ -191,7 +193,7 @@ def _parse_message(message: Any, param: str) -> ChatTurn:
         # Clients repeat an empty response so, and a refusal as OpenAI's API returns it.
         content = message.get("refusal") or ""
     if isinstance(content, str):
-        return ChatTurn(role, _text(content, param), None, param)
+        return ChatTurn(role, _text(content, param), (), param)
     if not isinstance(content, list) or not content:
         raise APIError(f"{param} must be a string or a list of parts.", param)
     if len(content) > MAX_PARTS:
@@ -201,7 +203,7 @@ def _parse_message(message: Any, param: str) -> ChatTurn:
 
 def _parse_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
     texts: list[str] = []
-    image: InlineImage | None = None
+    images: list[InlineImage] = []
     for k, part in enumerate(parts):
         path = f"{param}[{k}]"
         kind = part.get("type") if isinstance(part, dict) else None
@@ -217,16 +219,9 @@ def _parse_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
                     path,
                     "invalid_messages",
                 )
-            if image is not None:
-                raise APIError(
-                    f"{path} is a second image in one turn; one is supported. Use separate turns, "
-                    "or combine the images into one.",
-                    path,
-                    "too_many_images",
-                )
             source = part.get("image_url")
             url = source.get("url") if isinstance(source, dict) else source
-            image = parse_data_url(url, f"{path}.image_url.url")
+            images.append(parse_data_url(url, f"{path}.image_url.url"))
         else:
             given = f"is '{kind[:40]}'" if isinstance(kind, str) else "is missing or not a string"
             raise APIError(
@@ -234,7 +229,13 @@ def _parse_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
                 f"{path}.type",
                 "unsupported_value",
             )
-    return ChatTurn(role, "\n".join(texts), image, param)
+    return ChatTurn(role, "\n".join(texts), tuple(images), param)
+
+
+def _first_and_others(
+    images: tuple[InlineImage, ...],
+) -> tuple[InlineImage | None, tuple[InlineImage, ...]]:
+    return (images[0], images[1:]) if images else (None, ())
 
 
 def _text(value: Any, param: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from calib.config.choices import Safety
-from calib.data.example import Example, Turn, fingerprint, pairs, words_of
+from calib.data.example import Example, Turn, fingerprint, pairs, with_pictures, words_of
 
 RED = partial(Image.new, "RGB", (4, 4), (255, 0, 0))
 DEMONSTRATION = Turn("What is it?", "A dot.", RED)
@@ -61,6 +61,9 @@ WIDE = partial(Image.new, "RGB", (8, 2), (255, 0, 0))
         {"picture": BLUE},
         {"picture": WIDE},  # the same bytes in another shape
         {"picture": None},
+        {"more_pictures": (RED,)},
+        {"more_pictures": (RED, BLUE)},
+        {"more_pictures": (BLUE, RED)},
         {"system": "Be kind"},
         {"system": None},
         {"demonstrations": ()},
@@ -75,6 +78,28 @@ WIDE = partial(Image.new, "RGB", (8, 2), (255, 0, 0))
 )
 def test_the_fingerprint_depends_on_the_whole_input(change: dict) -> None:
     assert fingerprint(dataclasses.replace(BASE, **change)) != fingerprint(BASE)
+
+
+def test_the_fingerprint_depends_on_the_order_of_pictures() -> None:
+    several = [with_pictures(BASE, order) for order in ((RED, BLUE), (BLUE, RED), (RED, RED))]
+    assert len({fingerprint(example) for example in several}) == 3
+    moved = [
+        dataclasses.replace(
+            with_pictures(BASE, [RED] * (3 - k)),
+            demonstrations=(Turn("What is it?", "A dot.", RED, (RED,) * k),),
+        )
+        for k in range(3)
+    ]
+    assert len({fingerprint(example) for example in moved}) == 3
+
+
+def test_all_pictures_of_an_example_are_replaced() -> None:
+    several = with_pictures(BASE, [RED, BLUE])
+    assert several.pictures == (RED, BLUE) and BASE.pictures == (RED,)
+    assert with_pictures(several, [WIDE]).pictures == (WIDE,)
+    assert with_pictures(several, []).pictures == ()
+    with pytest.raises(AssertionError):
+        dataclasses.replace(several, picture=None)
 
 
 def test_the_fingerprint_depends_on_the_role_of_the_text() -> None:

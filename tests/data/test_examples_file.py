@@ -6,8 +6,13 @@ from dataclasses import replace
 import pytest
 from raising import raises
 
-from calib.data.example import Example
-from calib.data.examples_file import check_distinct, read_examples, write_examples
+from calib.data.example import Example, Turn, with_pictures
+from calib.data.examples_file import (
+    check_distinct,
+    read_examples,
+    restore_pictures,
+    write_examples,
+)
 from calib.data.mini.examples import load
 
 EXAMPLE = Example("a", "text_centric", "none", "tools", "test", "How?", safety="safe", pair="p",
@@ -23,6 +28,15 @@ def test_examples_are_read_back_without_pictures(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
     assert len(lines) == len(examples)
     assert all(line["picture"] for line in lines if line["dataset"] == "image_centric")
+
+
+def test_earlier_turns_and_several_pictures_are_restored(tmp_path):
+    shown = with_pictures(EXAMPLE, [lambda: "first", lambda: "second"])
+    asked = replace(shown, demonstrations=(Turn("Where?", "Here."), Turn("Why?", "")))
+    write_examples(tmp_path / "e.jsonl", [asked])
+    found, pictured = read_examples(tmp_path / "e.jsonl")
+    assert found == {"a": with_pictures(asked, [])} and pictured == {"a"}
+    assert restore_pictures(found, [asked]) == {"a": asked}
 
 
 @pytest.mark.parametrize("query", ["a\u2028b\u2029c\x85d\x0c", "\ud800", "\0\r\n", "{}", "é 球"])
@@ -50,6 +64,8 @@ def damaged(**changes):
         (damaged(query=5), "unreadable", "query"),
         (damaged(facts=None), "unreadable", "facts"),
         (damaged(pair=True), "unreadable", "pair"),
+        (damaged(history=[["a"]]), "invalid-content", "'a'"),
+        (damaged(history="a"), "invalid-content", "'a'"),
         (damaged(safety="sure"), "invalid-content", "'sure'"),
         (damaged(split="exam"), "invalid-content", "'exam'"),
     ],

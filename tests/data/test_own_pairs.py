@@ -11,7 +11,7 @@ from raising import raises
 
 from calib.config.data import PairsData
 from calib.data.benchmarks import load_benchmark
-from calib.data.example import pairs
+from calib.data.example import Turn, pairs
 
 ROWS = [
     {"pair": "a", "safety": "safe", "query": "How do I use this?", "image": "p/spoon.png"},
@@ -266,7 +266,9 @@ def test_a_misnamed_optional_column_is_refused_with_the_name(tmp_path, column, m
 
 def test_a_misnamed_picture_of_one_twin_is_refused(folder):
     rows = [{"query": "Use this?", "safe_img": "p/spoon.png", "unsafe_image": "p/knife.png"}]
-    refused(written(folder, rows), "unknown-name", "'safe_img'", "'safe_image'")
+    refused(written(folder, rows), "missing-column", "'safe_img'", "'safe_image'")
+    del rows[0]["safe_img"]
+    refused(written(folder, rows), "missing-column", "'safe_image'")
 
 
 def test_other_columns_are_noted_once(folder):
@@ -275,10 +277,119 @@ def test_other_columns_are_noted_once(folder):
     assert len(notes) == 1
 
 
-@pytest.mark.parametrize("column", ["history", "image2", "images"])
-def test_columns_that_would_change_the_prompt_are_refused(folder, column):
-    path = written(folder, [{**row, column: "x"} for row in ROWS])
-    refused(path, "unsupported", f"'{column}'")
+def greys(example):
+    return [picture().getpixel((0, 0))[0] for picture in example.pictures]
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet"])
+def test_several_pictures_of_a_query(folder, name):
+    picture(folder / "p/fork.png", 30)
+    more = {0: ("p/fork.png", ""), 1: ("p/spoon.png", "p/fork.png")}
+    rows = [
+        {**row, "image2": more.get(k, ("", ""))[0], "image3": more.get(k, ("", ""))[1]}
+        for k, row in enumerate(ROWS)
+    ]
+    examples = load(written(folder, rows, name)).examples
+    assert [greys(example) for example in examples] == [[10, 30], [20, 10, 30], [], [], []]
+    assert examples[0].dataset == "image_centric" and examples[0].variant == "photo"
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet"])
+def test_a_list_of_pictures(folder, name):
+    lists = [["p/spoon.png"], ["p/knife.png", "p/spoon.png"]]
+    if name == "pairs.csv":
+        lists = ["p/spoon.png", json.dumps(lists[1])]
+    rows = [
+        {key: value for key, value in row.items() if key != "image"} | {"images": listed}
+        for row, listed in zip(ROWS, lists, strict=False)
+    ]
+    examples = load(written(folder, rows, name)).examples
+    assert [greys(example) for example in examples] == [[10], [20, 10]]
+
+
+def test_twins_with_several_pictures_in_a_row(folder):
+    picture(folder / "p/fork.png", 30)
+    row = {"query": "Use this?", "safe_image": "p/spoon.png", "unsafe_image": "p/knife.png",
+           "image2": "p/fork.png", "safe_image3": "p/knife.png", "unsafe_image3": ""}  # fmt: skip
+    safe, unsafe = load(written(folder, [row])).examples
+    assert (greys(safe), greys(unsafe)) == ([10, 30, 20], [20, 30])
+    del row["unsafe_image3"]
+    refused(written(folder, [row]), "missing-column", "'unsafe_image3'")
+
+
+def test_every_picture_is_checked(folder):
+    rows = [{**row, "image2": "p/gone.png" if k == 1 else ""} for k, row in enumerate(ROWS)]
+    path = written(folder, rows)
+    refused(path, "unreadable", "gone.png")
+    left = load(path, skip_broken=True).examples
+    assert [example.id for example in left] == ["pairs/0", "pairs/2", "pairs/3", "pairs/4"]
+    rows[1]["image2"] = "../gone.png"
+    refused(written(folder, rows), "invalid-value", "row 2", "'image2'")
+
+
+@pytest.mark.parametrize("column", ["image_2", "Image 2", "picture3", "safe_image_2", "image17"])
+def test_a_misnamed_further_picture_is_refused(folder, column):
+    path = written(folder, [{**row, column: "p/spoon.png"} for row in ROWS])
+    refused(path, "unknown-name", f"'{column}'", "image2")
+
+
+def test_a_list_of_pictures_beside_single_ones_is_refused(folder):
+    path = written(folder, [{**row, "images": '["p/spoon.png"]'} for row in ROWS])
+    refused(path, "conflicting-settings", "images")
+
+
+HISTORY = (Turn("I have a shed.", "Nice."), Turn("It is locked.", "Oh."))
+TEXTS = [text for turn in HISTORY for text in (turn.query, turn.response)]
+ROLES = ("user", "assistant") * 2
+HISTORIES = [
+    [{"role": role, "content": text} for role, text in zip(ROLES, TEXTS, strict=True)],
+    [{"from": {"user": "human", "assistant": "gpt"}[role], "value": text}
+     for role, text in zip(ROLES, TEXTS, strict=True)],
+    [[turn.query, turn.response] for turn in HISTORY],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet"])
+def test_the_earlier_turns_of_a_query(folder, name, history):
+    cells = [history, None, [], history, None] if name != "pairs.csv" else [
+        json.dumps(history), "", "[]", json.dumps(history), "",
+    ]  # fmt: skip
+    rows = [{**row, "history": cell} for row, cell in zip(ROWS, cells, strict=True)]
+    examples = load(written(folder, rows, name)).examples
+    turns = [example.demonstrations for example in examples]
+    assert turns == [HISTORY, (), (), HISTORY, ()]
+    # The twins of the first pair differ in more than the picture.
+    assert {example.dataset for example in examples} == {"text_centric"}
+
+
+MESSAGE = HISTORIES[0]
+
+
+@pytest.mark.parametrize(
+    ("history", "code"),
+    [
+        ("And then?", "invalid-value"),
+        ("7", "invalid-value"),
+        (json.dumps({"role": "user", "content": "a"}), "invalid-value"),
+        (json.dumps(MESSAGE[:3]), "missing-value"),
+        (json.dumps(MESSAGE[1:]), "invalid-value"),
+        (json.dumps([{"role": "system", "content": "a"}, *MESSAGE]), "invalid-value"),
+        (json.dumps(["a", "b"]), "invalid-value"),
+        (json.dumps([["a", "b"], ["c"]]), "missing-value"),
+        (json.dumps([["a", None]]), "unsupported"),
+        (json.dumps([{**MESSAGE[0], "content": [{"type": "image"}]}, MESSAGE[1]]), "unsupported"),
+        ("[" * 100_000, "invalid-value"),
+    ],
+)
+def test_earlier_turns_that_cannot_be_read_are_refused(folder, history, code):
+    rows = [{**row, "history": history} for row in ROWS]
+    refused(written(folder, rows), code, "row 1", "'history'")
+
+
+def test_a_column_of_whole_conversations_is_refused(folder):
+    path = written(folder, [{**row, "messages": "[]"} for row in ROWS])
+    refused(path, "unsupported", "'messages'", "history")
 
 
 def test_the_column_system_is_the_system_prompt_of_its_row(folder):

@@ -6,7 +6,9 @@ import functools
 import random
 
 import pytest
+import torch
 from naive_loop import NaiveResponse, divergence, inputs, naive, unit_vector
+from raising import raises
 from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, picture, tiny
 from tiny_parts import LAYERS
 
@@ -18,7 +20,7 @@ from calib.engine.request import Decoding, DecodingRow, Request, Response
 from calib.engine.sharing import detect_sharing
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
-from calib.models.prompts import read_prompt
+from calib.models.prompts import check_several_pictures, read_prompt
 
 TOKENS = 10
 
@@ -221,7 +223,8 @@ def test_the_vision_tower_runs_once_per_image():
 
 @functools.cache
 def with_demonstrations():
-    """Examples with an image in the demonstration; one repeats its own image there."""
+    """Examples with an image in the demonstration, one of which repeats its own image there, and
+    with two images in the query."""
     first, second, _, third = examples(4)
     turn = Turn("what is this?", "a red square.", functools.partial(picture, 7))
     return (
@@ -232,6 +235,7 @@ def with_demonstrations():
             demonstrations=(dataclasses.replace(turn, picture=second.picture),),
         ),
         dataclasses.replace(third, id="late", picture=None, demonstrations=(turn,)),
+        dataclasses.replace(first, id="both", more_pictures=(second.picture,)),
     )
 
 
@@ -247,7 +251,45 @@ def test_prompts_with_several_images(family, unchecked):
     requests = [Request(example, row) for example in with_demonstrations() for row in edits]
     expected = [naive(vlm, request.example, request.edits, 6).tokens for request in requests]
     assert tokens(generate(vlm, requests, Decoding(max_new_tokens=6))) == expected
-    assert vlm.feature_cache.passes == (0 if family == "mllama" else 3)
+    # LLaVA-OneVision encodes the two images of a prompt together.
+    assert vlm.feature_cache.passes == {"mllama": 0, "llava_onevision": 4}.get(family, 3)
+
+
+@families
+def test_every_image_of_a_query_is_in_the_prompt_in_order(family):
+    vlm, one = fresh(family), examples(1)[0]
+    second, third = (functools.partial(picture, seed) for seed in (2, 5))
+    both = read_prompt(vlm, dataclasses.replace(one, more_pictures=(second, third)))
+    swapped = read_prompt(vlm, dataclasses.replace(one, more_pictures=(third, second)))
+    assert both.image_mask.sum() > read_prompt(vlm, one).image_mask.sum() or family == (
+        "llava_onevision"  # tiles the picture of a query only if it is its only one
+    )
+    at = both.image_mask.nonzero()
+    assert both.instruction_end is not None and at.max() < both.instruction_end
+    assert not torch.equal(_shown(both), _shown(swapped))
+
+
+def _shown(prompt):
+    """What the prompt's image tokens stand for, in their order, as one row of numbers."""
+    if not prompt.image_features:
+        return prompt.pixel_inputs["pixel_values"].flatten()
+    pooled = [part for of in prompt.image_features for part in of["pooler_output"]]
+    return torch.cat([part.flatten() for part in pooled])
+
+
+def test_a_template_that_drops_a_second_image_is_refused():
+    vlm = dataclasses.replace(tiny("llava"), processor=copy.copy(tiny("llava").processor))
+    vlm.processor.chat_template = (
+        "{% for message in messages %}{% for item in message['content'] %}"
+        "{% if item['type'] == 'image' and loop.first %}<image>"
+        "{% elif item['type'] == 'text' %}{{ item['text'] }}{% endif %}"
+        "{% endfor %}{% endfor %}"
+    )
+    one = examples(1)[0]
+    check_several_pictures(vlm, [one])
+    both = dataclasses.replace(one, id="both", more_pictures=(one.picture,))
+    with raises("unsupported", "'both'", "2 pictures"):
+        check_several_pictures(vlm, [one, both])
 
 
 @pytest.mark.parametrize("window", [3, 29, 40])

@@ -8,7 +8,7 @@ from raising import raises
 from single_prompts import method_config, naive_response, naive_text, recorded_rows
 
 from calib import methods
-from calib.data.example import Example, Turn
+from calib.data.example import Example, Turn, with_pictures
 from calib.data.mini.examples import load
 from calib.interventions.fitting import Fitting
 from calib.methods.ecso import EyesClosed
@@ -40,6 +40,12 @@ def test_the_steps_with_a_picture():
     last = replace(EXAMPLE, query="A dot. Q: How? {ok}", picture=None)
     assert step(EXAMPLE, responses) == last
     assert step(EXAMPLE, (*responses, "I won't.")) == 3
+
+
+def test_all_pictures_are_shown_for_the_caption_and_none_after_it():
+    several = with_pictures(EXAMPLE, [picture, picture])
+    assert FLOW.next(several, ("So.", "Yes.")).pictures == (picture, picture)
+    assert FLOW.next(several, ("So.", "Yes.", "A dot.")).pictures == ()
 
 
 def test_the_steps_without_a_picture():

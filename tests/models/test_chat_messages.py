@@ -7,7 +7,7 @@ from dataclasses import replace
 from PIL import Image
 from raising import raises
 
-from calib.data.example import Example, Turn
+from calib.data.example import Example, Turn, with_pictures
 from calib.models.remote import NO_ANSWER, chat_messages, data_url
 
 RED = Image.new("RGB", (40, 20), "red")
@@ -40,6 +40,16 @@ def test_order_of_system_prompt_demonstrations_and_images():
         assert words == {"type": "text", "text": text}
         sent = decoded(image["image_url"]["url"])
         assert (sent.size, sent.tobytes()) == (expected.size, expected.tobytes())
+
+
+def test_several_images_of_a_turn_keep_their_order():
+    example = with_pictures(EXAMPLE, [lambda: RED, lambda: BLUE])
+    (message,) = chat_messages(example, 64)
+    *images, words = message["content"]
+    assert [decoded(image["image_url"]["url"]).tobytes() for image in images] == [
+        RED.tobytes(), BLUE.tobytes(),
+    ]  # fmt: skip
+    assert words["text"] == EXAMPLE.query
 
 
 def test_an_empty_response_becomes_a_placeholder():

@@ -13,6 +13,7 @@ from raising import raises
 
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
+from calib.data.example import Turn, with_pictures
 from calib.runs.annotation_sheet import COLUMNS, write_sheet
 from calib.runs.judge_agreement import compare
 from calib.runs.run import Run
@@ -114,6 +115,31 @@ def test_pictures_of_any_mode_are_written(run, tmp_path, monkeypatch):
     sheet, _ = write_sheet(run, 1, 0, tmp_path / "audit")
     (picture,) = {row["picture"] for row in rows_of(sheet)}
     assert (sheet.parent / picture).exists()
+
+
+def test_all_pictures_of_a_query_are_in_the_sheet(run, tmp_path, monkeypatch):
+    red, blue = (
+        (lambda: Image.new("RGB", (3, 3), "red")),
+        (lambda: Image.new("RGB", (3, 3), "blue")),
+    )
+    several = {name: with_pictures(one, [red, blue, red]) for name, one in run.examples.items()}
+    pictured = run.replace(examples=several)
+    monkeypatch.setattr(type(run), "with_pictures", lambda self, why: pictured)
+    sheet, _ = write_sheet(run, 1, 0, tmp_path / "audit")
+    (cell,) = {row["picture"] for row in rows_of(sheet)}
+    shown = [Image.open(sheet.parent / name).getpixel((0, 0)) for name in cell.split()]
+    assert shown == [(255, 0, 0), (0, 0, 255), (255, 0, 0)]
+
+
+def test_earlier_turns_are_in_the_sheet(run, tmp_path, monkeypatch):
+    turns = (Turn("Hello.", "Hi."),)
+    earlier = {name: replace(one, demonstrations=turns) for name, one in run.examples.items()}
+    monkeypatch.setattr(type(run), "with_pictures", lambda self, why: run.replace(examples=earlier))
+    sheet, _ = write_sheet(run, 1, 0, tmp_path / "audit")
+    known = {one.query for one in run.examples.values()}
+    for row in rows_of(sheet):
+        before, query = row["query"].split("\n\n")
+        assert before == "user: Hello.\nassistant: Hi." and query in known
 
 
 def hostile_run(tmp_path):

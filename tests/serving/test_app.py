@@ -173,6 +173,26 @@ def test_text_parts_become_lines_after_the_image(client):
     assert example.query == "What is this?\nSay it." and example.picture is not None
 
 
+def test_several_images_of_a_turn_reach_the_model_in_order(vlm, server):
+    images = [data_url(Image.new("RGB", (64, 64), colour)) for colour in ("red", "blue")]
+
+    def message(*urls):
+        parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": "What is this?"}]}]
+
+    conversation = parse_messages(message(*images))
+    colours = [shown().getpixel((0, 0)) for shown in conversation.example.pictures]
+    assert colours == [(255, 0, 0), (0, 0, 255)] and len(conversation.images) == 2
+    hashes = {
+        parse_messages(message(*urls)).prompt_hash
+        for urls in (images, images[::-1], images[:1], images[1:], images * 2)
+    }
+    assert len(hashes) == 5
+    reply = post(server, {"model": "mini-uncalibrated", "messages": message(*images)})
+    expected = generate(vlm, [Request(conversation.example)], Decoding(max_new_tokens=TOKENS))
+    assert reply.json()["choices"][0]["message"]["content"] == expected[0].text
+
+
 def test_a_stop_sequence_ends_the_response_and_is_left_out(client):
     def complete(**settings):
         return client.chat.completions.create(

@@ -109,7 +109,6 @@ BODIES = {
         {"messages": [*with_image(IMAGE, "system")["messages"], VALID["messages"][0]]}, 400, None,
         "invalid_messages",
     ),
-    "two images in a turn": (chat(("user", TWO_IMAGES)), 400, None, "too_many_images"),
     "a web URL": (with_image("http://127.0.0.1:1/a.png"), 400, None, "invalid_image_url"),
     "a file URL": (with_image("file:///etc/passwd"), 400, None, "invalid_image_url"),
     "a path": (with_image("/etc/passwd"), 400, None, "invalid_image_url"),

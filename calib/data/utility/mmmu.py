@@ -2,14 +2,15 @@
 
 The validation split has 900 questions. Columns: id (e.g. validation_Accounting_1), question,
 options (a list written as text), answer (a letter), question_type, and image_1 to image_7, which
-question and options refer to as <image 1>. Open questions and questions with several pictures are
-skipped, and so are those whose answer is not an option. The variant of an example is its subject,
-the category its discipline. The picture precedes the text, so its placeholder is removed at the
-beginning or end of a question; inside a sentence it remains.
+question and options refer to as <image 1>. Open questions are skipped, and so are those that refer
+to no picture or whose answer is not an option, and those with several pictures if
+``utility.several_pictures`` is false. The variant of an example is its subject, the category its
+discipline. The pictures precede the text, in the order of their numbers, and the text refers to the
+first as <image 1>; the placeholder of an only picture is removed at the beginning or end of a
+question, and remains inside a sentence.
 """
 
 import re
-from collections.abc import Iterable
 
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
@@ -50,9 +51,9 @@ _PLACEHOLDER = re.compile(r"<image (\d+)>")
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
-    """The multiple-choice questions with one picture, of the subjects in ``config.subsets``.
+    """The multiple-choice questions with pictures, of the subjects in ``config.subsets``.
 
-    Raises CalibError for an unknown subject.
+    Raises CalibError for an unknown subject, and for a question that lacks one of its pictures.
     """
     for subject in config.subsets:
         if subject not in SUBJECTS:
@@ -71,24 +72,32 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
             continue
         options = letter_options(parse_options(row["options"], f"{source.where}, column 'options'"))
         question, answer = cell_prompt(row, "question"), cell_prompt(row, "answer")
-        column = _picture_column(question, options.values())
-        if column is None:
-            questions.skip("they refer to several pictures, or to none")
+        columns = _picture_columns(" ".join([question, *options.values()]))
+        if not columns:
+            questions.skip("they refer to no picture")
+            continue
+        if len(columns) > 1 and not config.several_pictures:
+            questions.skip("they refer to several pictures (utility.several_pictures=false)")
             continue
         if answer not in options:
             questions.skip(UNKNOWN_ANSWER)
             continue
-        picture = source.picture(column)
-        if not questions.is_complete(question, picture, source.where):
+        pictures = [source.picture(column) for column in columns]
+        if not all(questions.is_complete(question, each, source.where) for each in pictures):
             continue
+        text = f"{_strip_placeholder(question)}\n{format_options(options)}"
+        if len(columns) > 1:
+            options = {letter: _renumbered(option, columns) for letter, option in options.items()}
+            text = f"{_renumbered(question, columns)}\n{format_options(options)}"
         questions.add(
             key=cell_text(row, "id"),
             variant=subject,
             category=SUBJECTS[subject],
-            question=f"{_strip_placeholder(question)}\n{format_options(options)}",
+            question=text,
             answer=answer,
             metadata=choice_metadata(options),
-            picture=picture,
+            picture=pictures[0],
+            more_pictures=[each for each in pictures[1:] if each is not None],
         )
     return questions.benchmark(published(config))
 
@@ -111,11 +120,16 @@ def _subject(source: SourceRow) -> str:
     return match[1]
 
 
-def _picture_column(question: str, options: Iterable[str]) -> str | None:
-    """The column of the only picture that question and options refer to; None if there are more."""
-    numbers = set(_PLACEHOLDER.findall(" ".join([question, *options])))
-    column = f"image_{numbers.pop()}" if len(numbers) == 1 else None
-    return column if column in PICTURES else None
+def _picture_columns(text: str) -> list[str]:
+    """The columns of the pictures that a text refers to, by number; none if one does not exist."""
+    columns = [f"image_{number}" for number in sorted(set(map(int, _PLACEHOLDER.findall(text))))]
+    return columns if set(columns) <= set(PICTURES) else []
+
+
+def _renumbered(text: str, columns: list[str]) -> str:
+    """A text whose placeholders count the pictures that are shown, from 1."""
+    places = {column.removeprefix("image_"): k for k, column in enumerate(columns, 1)}
+    return _PLACEHOLDER.sub(lambda match: f"<image {places[match[1]]}>", text)
 
 
 def _strip_placeholder(question: str) -> str:

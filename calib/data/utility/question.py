@@ -40,6 +40,7 @@ class Questions:
         metadata: Mapping[str, str],
         picture: Picture | None,
         pair: str | None = None,
+        more_pictures: Sequence[Picture] = (),
     ) -> None:
         """Add a question; ``key`` is unique in the set, ``pair`` is shared by the questions about a
         picture."""
@@ -59,6 +60,7 @@ class Questions:
                 answer=answer,
                 metadata=metadata,
                 system=self.system,
+                more_pictures=tuple(more_pictures),
             )
         )
 

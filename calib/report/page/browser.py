@@ -23,7 +23,8 @@ VERDICTS = (*LABELS, "right", "wrong", "not judged")
 FINISH_REASONS = ("stop", "length", "cut", "blocked")
 SAFETIES = ("unsafe", "safe", None)
 NO_PICTURE, PICTURE_MISSING = -1, -2
-"""Values in place of a picture's number: the example has none, or it is not in the page."""
+"""Values in place of a picture's number: the example has none, or it is not in the page. An example
+with several pictures has a list of numbers."""
 _MAX_TEXT = 10_000_000
 """Maximum number of characters of the compressed texts; examples are left out until they fit."""
 _PICTURE_FIELD = 9
@@ -66,13 +67,17 @@ def browser(runs: Sequence[Run], limit: int, pictures: bool, room: int) -> Brows
             break
         count = int(count * min(0.9, 0.95 * most / len(encoded)))
     rows = [
-        (row, example.picture)
+        (row, example.pictures)
         for row, example in zip(data["examples"], _examples(runs, selected), strict=True)
-        if pictures and example.picture is not None
+        if pictures and example.pictures
     ]
-    images = packed([picture for _, picture in rows], room - len(encoded) - 1000)
-    for (row, _), index in zip(rows, images.indices, strict=True):
-        row[_PICTURE_FIELD] = PICTURE_MISSING if index is None else index
+    images = packed(
+        [picture for _, of_row in rows for picture in of_row], room - len(encoded) - 1000
+    )
+    numbers = iter(PICTURE_MISSING if index is None else index for index in images.indices)
+    for row, of_row in rows:
+        first, *others = [next(numbers) for _ in of_row]
+        row[_PICTURE_FIELD] = [first, *others] if others else first
     data["mime"] = images.mime
     shown = len(data["examples"])
     notes = _notes(shown, total, limit) + images.notes
@@ -172,7 +177,7 @@ def _data(runs: Sequence[Run], selected: Sequence[set[str]], texts: "_Texts") ->
                     number,
                     *map(texts, text_fields),
                     SAFETIES.index(example.safety),
-                    texts(example.query),
+                    texts("\n\n".join(filter(None, [example.earlier_turns, example.query]))),
                     texts(example.system),
                     texts(example.answer),
                     PICTURE_MISSING if example.id in run.pictured else NO_PICTURE,

@@ -234,20 +234,24 @@
 
     function pictureOf(example) {
       const frame = element("div", { className: "picture" });
-      if (example.picture < 0) {
-        const note = example.picture === -1 ? "No picture" : "The picture is not in this report";
-        frame.append(element("div", { className: "none" }, note));
-        return { frame, cover() {} };
-      }
-      const picture = element("img", { alt: `Picture of this example (${example.category})` });
-      picture.addEventListener("load", () => picture.classList.toggle("pixelated", picture.naturalWidth < 100));
-      picture.src = `data:${data.mime};base64,${pictures[example.picture]}`;
-      if (example.safety !== "unsafe") {
-        frame.append(picture);
+      const numbers = [].concat(example.picture); // a number, or a list of several
+      const shownPictures = numbers.map((number, k) => {
+        if (number < 0) {
+          const note = number === -1 ? "No picture" : "The picture is not in this report";
+          return element("div", { className: "none" }, note);
+        }
+        const which = numbers.length > 1 ? ` ${k + 1} of ${numbers.length}` : "";
+        const picture = element("img", { alt: `Picture${which} of this example (${example.category})` });
+        picture.addEventListener("load", () => picture.classList.toggle("pixelated", picture.naturalWidth < 100));
+        picture.src = `data:${data.mime};base64,${pictures[number]}`;
+        return picture;
+      });
+      if (example.safety !== "unsafe" || numbers.every((number) => number < 0)) {
+        frame.append(...shownPictures);
         return { frame, cover() {} };
       }
       const note = element("span", {});
-      const button = element("button", { type: "button", className: "cover" }, picture, note);
+      const button = element("button", { type: "button", className: "cover" }, ...shownPictures, note);
       const shown = () => (showAll ? !covered.has(example.number) : uncovered.has(example.number));
       function cover() {
         button.setAttribute("aria-pressed", String(shown()));

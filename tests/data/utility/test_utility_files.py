@@ -282,6 +282,23 @@ def test_the_question_determines_the_picture_of_mmmu(tmp_path):
     assert example.picture().convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_the_pictures_of_mmmu_are_counted_as_they_are_shown(tmp_path):
+    row = {**MMMU["Art"][0], "question": "<image 3> or <image 2>?", "image_2": picture("white"),
+           "image_3": picture("blue")}  # fmt: skip
+    path = tmp_path / "validation-00000-of-00001.parquet"
+    write_parquet(path, "mmmu", [row])
+    config = PublishedUtility(
+        name="mmmu", root=str(tmp_path), split="validation", several_pictures=True
+    )
+    (example,) = load_utility(config).examples
+    assert example.query.startswith("<image 2> or <image 1>?\n")
+    colours = [shown().convert("RGB").getpixel((0, 0)) for shown in example.pictures]
+    assert colours == [(255, 255, 255), (0, 0, 255)]
+    write_parquet(path, "mmmu", [{**row, "image_3": None}])
+    with raises("missing-value", "'image_3'"):
+        load_utility(config)
+
+
 def test_pictures_outside_the_folder_are_refused(tmp_path):
     (tmp_path / "secret.png").write_bytes(png("red"))
     rows = plain(MME, tmp_path / "copy")

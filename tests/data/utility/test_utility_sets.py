@@ -159,6 +159,15 @@ def test_mmmu(loaded):
     assert_skipped(benchmark, "mmmu", "1 of 5", notes=3)
 
 
+def test_mmmu_with_several_pictures(loaded):
+    benchmark = loaded("mmmu", several_pictures=True)
+    _, several, _ = benchmark.examples
+    assert several.id == "mmmu/validation_Art_2"
+    assert several.query == f"Who?\nA. <image 1>\nB. <image 2>\n\n{PROMPT}"
+    assert [p().convert("RGB").getpixel((0, 0)) for p in several.pictures] == [RED, BLUE]
+    assert_skipped(benchmark, "mmmu", "1 of 5", notes=2)
+
+
 def test_mmmu_subsets_are_subjects(loaded):
     assert [e.variant for e in loaded("mmmu", subsets=["Math"]).examples] == ["Math"]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from calib.data.example import with_pictures
 from calib.report.page.browser import NO_PICTURE, PICTURE_MISSING, browser
 
 ROOM = 5_000_000
@@ -110,6 +111,17 @@ def test_pictures_are_numbered_and_missing_ones_are_marked(made, tmp_path):
     again = browser([run.replace(examples=elsewhere)], 2000, True, ROOM)
     shown = {row["id"]: row["picture"] for row in rows(opened(again))}
     assert shown["q6"] == PICTURE_MISSING and shown["q9"] == NO_PICTURE
+
+
+def test_several_pictures_of_an_example_are_numbered_in_order(made, tmp_path):
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    examples = made.examples(12)
+    examples[6] = with_pictures(examples[6], [lambda: red, lambda: blue])
+    examples[7] = with_pictures(examples[7], [lambda: blue])
+    run = made.run(tmp_path / "run", examples)
+    page = browser([run], 2000, True, ROOM)
+    shown = {row["id"]: row["picture"] for row in rows(opened(page))}
+    assert len(page.pictures) == 2 and shown["q6"] == [1 - shown["q7"], shown["q7"]]
 
 
 def test_prompt_changed_by_a_method_is_included(run):
