@@ -2,10 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
-from calib.data.example import Example
+from calib.data.example import Example, Turn
 from calib.judges.protocols import PROTOCOLS, quoted, read_answer
 
 
@@ -89,6 +90,14 @@ def test_each_protocol_shows_the_judge_its_own_part_of_an_example():
     }
     assert PROTOCOLS["vscbench"].shown(full) == {"query": "Explain it."}
     assert PROTOCOLS["dualbench"].shown(full) == {**query, "text_in_picture": "A SIGN"}
+
+
+def test_only_the_own_protocol_shows_the_earlier_turns():
+    asked = replace(example(), demonstrations=(Turn("Hello.", "Hi."), Turn("A\nb?", "")))
+    for name in PROTOCOLS:
+        earlier = PROTOCOLS[name].shown(asked).get("earlier_turns")
+        expected = "user: Hello.\nassistant: Hi.\nuser: A\nb?\nassistant: "
+        assert earlier == (expected if name == "calib" else None)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
