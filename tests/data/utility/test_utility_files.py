@@ -295,7 +295,7 @@ def test_the_pictures_of_mmmu_are_counted_as_they_are_shown(tmp_path):
     colours = [shown().convert("RGB").getpixel((0, 0)) for shown in example.pictures]
     assert colours == [(255, 255, 255), (0, 0, 255)]
     write_parquet(path, "mmmu", [{**row, "image_3": None}])
-    with raises("missing-value", "'image_3'"):
+    with raises("unreadable", "'image_3'"):
         load_utility(config)
 
 
