@@ -197,9 +197,20 @@ def judge_responses(
     """Judge recorded responses; ``rows``, ``examples`` and ``records`` correspond.
 
     A response that the provider of a remote model blocked is labelled so without a judge.
+
+    Raises CalibError (too-few) if no response ends its thought, so that there is nothing to judge.
     """
     queries = [k for k, example in enumerate(examples) if example.dataset in SAFETY_DATASETS]
     to_judge = [k for k in queries if records[k].get("finish") != "blocked"]
+    if to_judge and all(after_thoughts(records[k]["response"]) is None for k in to_judge):
+        longest = max(records[k].get("tokens") or 0 for k in to_judge)
+        raise CalibError(
+            "too-few",
+            f"none of the {len(to_judge)} responses (of up to {longest} tokens) ends its thought, "
+            "so there is nothing to judge. Raise generation.max_new_tokens, or have the model "
+            "answer without a thought where its chat template has a choice "
+            "(model.chat_template_kwargs={enable_thinking: false}).",
+        )
     verdicts = judging([JudgeInput(examples[k], records[k]["response"]) for k in to_judge])
     labels: dict[int, str | None] = dict.fromkeys(queries, "blocked")
     labels |= {k: verdict.label for k, verdict in zip(to_judge, verdicts, strict=True)}

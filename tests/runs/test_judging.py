@@ -26,6 +26,19 @@ def example():
     return load(["image_centric"], 2)[0]
 
 
+def test_responses_that_are_all_thoughts_are_refused(example, tmp_path):
+    rows = [PlannedRow(id, example, BASELINE, example, (), "") for id in "ab"]
+    cut = {"response": "<think>It is", "kl": 0.0, "tokens": 32}
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
+        record.append([{"row": "a", **cut}, {"row": "b", **cut}])
+        with raises("too-few", "2 responses", "32", "max_new_tokens", "chat_template_kwargs"):
+            judge_rows(rows, record, Judging(STRING, tmp_path))
+    with RowStore.open(tmp_path / "others.jsonl") as record:
+        record.append([{"row": "a", **cut}, {"row": "b", **cut, "response": "It is red."}])
+        judged = judge_rows(rows, record, Judging(STRING, tmp_path))
+    assert [(one.label, one.empty) for one in judged] == [(None, False), ("answer", False)]
+
+
 def said(example, count, start=0):
     return [JudgeInput(example, f"response {k}") for k in range(start, start + count)]
 
