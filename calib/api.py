@@ -30,6 +30,7 @@ from calib.config.choices import (
 from calib.config.data import PairsData
 from calib.config.model import ModelConfig
 from calib.config.schemas import CONF
+from calib.config.steering import Steer
 from calib.config.typed import typed_config
 from calib.data.benchmarks import load_benchmark
 from calib.data.example import Example, Pair, Picture, with_pictures
@@ -52,7 +53,7 @@ from calib.models.load import load as load_vlm
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
 
-DEFAULT_POSITIONS = "last_prompt"
+DEFAULT_POSITIONS = Steer.positions
 """Tokens to edit if neither the direction nor the caller names them, as in calib.sweep."""
 OnePicture = Image.Image | str | Path
 Shown = OnePicture | Sequence[OnePicture] | None
@@ -84,8 +85,9 @@ class Model:
 
         ``strength`` is in the unit of the operator (add: gaps between the class means); ``layers``
         count from 0. Arguments that are None default to the direction's own values; a direction
-        without a selected layer is used at the layer of its largest held-out AUROC. Blocks can be
-        nested: their edits are applied in order.
+        without a selected layer is used at the layer of its largest held-out AUROC, and one without
+        positions at those of method=steer (response). Blocks can be nested: their edits are applied
+        in order.
 
         Raises CalibError when the direction was read from another model (mismatch), lacks a layer,
         or has several layers and no AUROC to select by (missing-setting).

@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from composing import composed
 from in_process import command, undrawn
 from PIL import Image
 from raising import raises
 
 import calib
 from calib.api import Model
+from calib.config.steering import Steer
 from calib.data.example import pairs
 from calib.data.mini.examples import load as mini
 from calib.engine.edits import Edit
@@ -92,7 +94,7 @@ def test_the_direction_is_the_difference_of_the_means(model, twins):
 
 def test_steering_is_what_the_engine_does(model, direction, queries):
     layer, strength = 3, 3.0
-    edits = (Edit(layer, Add(direction.at(layer, strength)), "last_prompt"),)
+    edits = (Edit(layer, Add(direction.at(layer, strength)), Steer.positions),)
     expected = Engine(model.vlm, Decoding(32)).answer([Request(q, edits) for q in queries])
     plain = model.generate_all(queries)
     with model.steer(direction, strength=strength, layers=layer):
@@ -120,6 +122,16 @@ def test_an_error_inside_the_block_ends_the_steering(model, direction, queries):
         raise KeyError
     assert model.generate(queries[0]) == plain
     assert not model._edits
+
+
+def test_the_default_positions_are_those_of_a_sweep(model, direction):
+    assert composed("sweep", "method=steer").method.positions == Steer.positions == "response"
+    own = replace(direction, positions="prompt")
+    for given, named, expected in (
+        (direction, None, "response"), (own, None, "prompt"), (own, "last_prompt", "last_prompt"),
+    ):  # fmt: skip
+        with model.steer(given, 1.0, layers=3, positions=named):
+            assert [edit.positions for edit in model._edits[0]] == [expected]
 
 
 def test_the_default_layer_is_the_selected_one_or_the_best_measured(model, direction, queries):

@@ -21,7 +21,8 @@ class DataConfig:
     split_by: str | None = None
     """What a split keeps together: concept (no concept of the test split occurs in train), query
     (no query text does) or pair; null means concept where the data declares it, else query, else
-    pair. Splits that the data states are kept."""
+    pair. Splits that the data states are kept. In the mini world, pair keeps combinations of
+    object, colour, place and query together, of which a pair has several."""
     split_seed: int = 0
     """Seed of the draw of splits."""
 

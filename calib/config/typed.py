@@ -54,6 +54,9 @@ ADDED: dict[str, Any] = {
 """Settings that are newer than the first version, and the value that runs made before them behave
 as. The settings of such a run are completed with these, and digests leave them out."""
 
+ADDED_TO: dict[str, dict[str, Any]] = {"refusal_control": {"gate_side": "above"}}
+"""Values of ADDED that differ for one method: its gate opened at high scores only."""
+
 _METHOD_KEYS = ("method", "methods", "reference")
 """Keys of a configuration below which a method's settings are."""
 
@@ -78,7 +81,7 @@ def typed_config(
     """
     present = current_method_names(settings)
     fields = {cls: {field.name for field in dataclasses.fields(cls)} for cls in classes}  # type: ignore[arg-type]
-    added = {key.partition(".")[2]: value for key, value in ADDED.items()}
+    added = _added(present)
     exact = [cls for cls in classes if fields[cls] - added.keys() <= present.keys() <= fields[cls]]
     name = present.get("name", what)
     if not exact and (complete or len(classes) > 1):
@@ -134,9 +137,9 @@ def former_names(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings (nested) without those of ADDED that have the value from before they existed."""
-    added = {key.partition(".")[2]: value for key, value in ADDED.items()}
 
     def reduced(table: Mapping[str, Any]) -> dict[str, Any]:
+        added = _added(table)
         return {
             key: reduced(value) if isinstance(value, Mapping) else value
             for key, value in table.items()
@@ -150,6 +153,13 @@ def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for key, value in settings.items()
     }
+
+
+def _added(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of ADDED by their last part, with the values for the method in ``settings``."""
+    method = settings.get("file") or settings.get("name")
+    added = {key.partition(".")[2]: value for key, value in ADDED.items()}
+    return added | (ADDED_TO.get(method, {}) if isinstance(method, str) else {})
 
 
 def current_method_names(method: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,11 +57,13 @@ def generate(
     fails, or the rows cannot be written. Recorded segments (rows, of a remote model) are kept.
     """
     generating = _Generating(planner.engine, store, progress, others)
-    generating.record(rows, is_final)
-    final = list(rows)
     steps: dict[int, list[PlannedRow]] = {
         k: [row] for k, row in enumerate(rows) if row.may_continue
     }
+    if progress is not None:
+        progress.may_grow = bool(steps)
+    generating.record(rows, is_final)
+    final = list(rows)
     open_rows = list(steps)
     # A provider's block ends a prompt flow, and is its response.
     while open_rows := [
@@ -82,6 +84,8 @@ def generate(
         if progress is not None and further:
             progress.extend(len({row.id for row in further}))
         generating.record(further, None)
+    if progress is not None:
+        progress.may_grow = False
     return final
 
 

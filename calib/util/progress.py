@@ -67,6 +67,8 @@ class Step:
         """Number of done items that existed before this step."""
         self.reused = 0
         """Number of skipped items from an earlier run."""
+        self.may_grow = False
+        """Whether ``extend`` may still raise the total."""
         self._prefix, self._stream = _prefix(), sys.stderr
         self._started = monotonic()
         self._over = threading.Event()
@@ -144,7 +146,8 @@ class Step:
         share = f"{100 * self.done // self.total}%"
         if self.skipped:
             share += f", {self.skipped:,} already saved"
-        text = f"{self.done:,} of {self.total:,} {self.unit} ({share}), {duration(seconds)}"
+        total = f"{self.total:,} {self.unit}{' or more' * self.may_grow}"
+        text = f"{self.done:,} of {total} ({share}), {duration(seconds)}"
         new = self.done - self.skipped
         if new <= 0:
             return text

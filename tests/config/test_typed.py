@@ -133,6 +133,17 @@ def test_settings_of_former_runs_get_the_present_names():
     assert typed_config([Steer], method) == typed_config([Steer], sweep["methods"]["conditional"])
 
 
+def test_the_gate_of_former_refusal_control_opens_at_high_scores():
+    present = stored(composed("sweep", "method=refusal_control"))["method"]
+    former = {key: value for key, value in present.items() if key != "gate_side"}
+    assert typed_config([Steer], former, complete=True).gate_side == "above"
+    copy = former | {"name": "mine", "file": "refusal_control"}
+    assert typed_config([Steer], copy, complete=True).gate_side == "above"
+    assert typed_config([Steer], former | {"name": "steer"}, complete=True).gate_side == "auto"
+    assert "gate_side" not in without_added({"method": present})["method"]
+    assert "gate_side" in without_added({"method": present | {"gate_side": "auto"}})["method"]
+
+
 def test_data_of_former_runs_are_split_by_pairs():
     present = stored(MiniData())
     former = {key: value for key, value in present.items() if not key.startswith("split_")}

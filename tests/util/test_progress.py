@@ -116,6 +116,12 @@ def test_rows_that_were_unknown_at_the_start_extend_the_total(clock, log) -> Non
     assert lines == ["test: 10 of 40 rows (25%), 10 s, about 30 s left"]
 
 
+def test_a_total_that_may_still_grow_is_said_to() -> None:
+    step = row_bar("test", 40)
+    step.may_grow = True
+    assert step._so_far().startswith("0 of 40 rows or more (0%)")
+
+
 def test_a_long_step_ends_with_its_duration_and_a_short_step_silently(clock, log) -> None:
     for seconds in (9.9, 10.0, 363.0):
         with row_bar("judging", 3_204, "responses", "judged") as step:
