@@ -57,6 +57,7 @@ OTHER_NAMES = {
 """Names under which other programs write a column, by the name that is read."""
 NOT_READ = {"messages": "write the last message of the user as query, those before it as history"}
 """Columns that would change what the model sees, with what to write instead."""
+_NAN = ("nan", "NaN", "<NA>")
 MORE_IMAGES = tuple(f"image{number}" for number in range(2, 17))
 _NUMBERED = re.compile(r"(safe_|unsafe_)?(image|img|picture|photo)[ _-]?[0-9]+")
 TWIN_COLUMNS = tuple(
@@ -97,6 +98,7 @@ def load(config: PairsData) -> Benchmark:
         (entries, notes), root = _read_folder(path, config.query), path
     else:
         rows = read_table(path)
+        _refuse_nan(path, rows)
         root = home_expanded(config.root) if config.root else path.parent
         if not root.is_dir():
             raise CalibError(
@@ -135,6 +137,20 @@ def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
             raise CalibError("unsupported", f"{path}: column '{column}' cannot be read: {advice}.")
     names = ", ".join(f"'{column}'" for column in unread)
     return [f"{path.name}: columns that are not read: {names}"] if unread else []
+
+
+def _refuse_nan(path: Path, rows: Sequence[TableRow]) -> None:
+    """Raise CalibError for a text "nan", which would join unrelated rows to a pair, or be asked."""
+    columns = ("query", "safe_query", "unsafe_query", "pair", "cluster", "request", "system", "id")
+    for number, row in enumerate(rows, start=1):
+        for column in columns:
+            value = row.get(column)
+            if isinstance(value, str) and value.strip() in _NAN:
+                raise CalibError(
+                    "invalid-value",
+                    f"{path}, row {number}: column '{column}' is '{value.strip()}', which pandas "
+                    "writes as text for an empty cell. Empty it.",
+                )
 
 
 def _repeated(path: Path, rows: Sequence[TableRow]) -> list[str]:

@@ -145,21 +145,27 @@ def cell_text(row: Mapping[str, Any], column: str) -> str:
 def cell_prompt(row: Mapping[str, Any], column: str) -> str:
     """A cell as the text of a prompt: stripped, inner line breaks unchanged; "" if absent.
 
-    Raises CalibError for a list, a dictionary or bytes.
+    Raises CalibError for a list, a dictionary, bytes or a truth value.
     """
     value = _cell(row, column)
+    if isinstance(value, bool):
+        raise _not_text(column, value)
     return "" if value is None else str(value).strip()
 
 
 def _cell(row: Mapping[str, Any], column: str) -> Any:
     value = row.get(column)
     if isinstance(value, list | dict | bytes):  # str() would ask the model its Python notation
-        raise CalibError(
-            "invalid-value",
-            f"Column '{column}' holds a {type(value).__name__} in place of text: {value!r:.80}. "
-            "Write one text per cell.",
-        )
+        raise _not_text(column, value)
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _not_text(column: str, value: Any) -> CalibError:
+    return CalibError(
+        "invalid-value",
+        f"Column '{column}' holds a {type(value).__name__} in place of text: {value!r:.80}. Write "
+        "one text per cell.",
+    )
 
 
 def _explained(error: Exception) -> str:

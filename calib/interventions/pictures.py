@@ -1,9 +1,6 @@
 """Examples with other pictures, or with a caption in place of their pictures."""
 
-import csv
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +9,7 @@ from PIL import Image
 
 from calib.config.method import Captioned
 from calib.data.example import Example, Picture, with_pictures
+from calib.data.tables import cell_prompt, check_columns, read_table
 from calib.interventions.fitting import ExampleCache, Fitting
 from calib.interventions.prompting import fill, prompt_text
 from calib.util.errors import CalibError
@@ -88,25 +86,27 @@ class Captions:
 
 
 def read_captions(path: str) -> dict[str, str]:
-    """Captions by example id, from a CSV or JSONL file with columns id and caption.
+    """Captions by example id, from a table with columns id and caption.
 
-    Raises CalibError (unreadable) if the file cannot be read or lacks a column.
+    Raises CalibError if the table cannot be read or lacks a column, for an empty caption, and for
+    an id with two captions.
     """
-    file = home_expanded(path)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        rows: Sequence[Mapping[str, str]]
-        if file.suffix == ".csv":
-            rows = list(csv.DictReader(io.StringIO(text)))
-        else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return {str(row["id"]): str(row["caption"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CalibError(
-            "unreadable",
-            f"method.captions={path} cannot be read ({error!r}). Give a CSV or JSONL file with "
-            "columns id and caption.",
-        ) from error
+        rows = read_table(home_expanded(path))
+        check_columns(rows, ("id", "caption"), path)
+    except CalibError as error:
+        raise CalibError(error.code, f"method.captions={path}: {error}") from error
+    captions: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        where = f"method.captions={path}, row {number}"
+        id_, caption = cell_prompt(row, "id"), cell_prompt(row, "caption")
+        if not caption:
+            raise CalibError("missing-value", f"{where}: the caption is empty. Write one.")
+        if captions.setdefault(id_, caption) != caption:
+            raise CalibError(
+                "duplicate", f"{where}: '{id_}' already has another caption. Delete one of them."
+            )
+    return captions
 
 
 def check_captions(config: Captioned, examples: Sequence[Example]) -> None:

@@ -41,6 +41,7 @@ from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.models.load import VLM
+from calib.util.errors import CalibError
 from calib.util.files import home_expanded
 
 AXIS = Axis("factor of the refusal direction's gap")
@@ -107,10 +108,16 @@ def benign_examples(fitting: Fitting, benign: str) -> list[Example]:
 def read_benign(path: str) -> list[Example]:
     """Benign prompts without pictures, from a table with a column query.
 
-    Raises CalibError for a table that cannot be read or has no such column.
+    Raises CalibError for a table that cannot be read or has no such column, and for an empty query.
     """
     rows = read_table(home_expanded(path))
     check_columns(rows, ["query"], path)
+    for number, row in enumerate(rows, start=1):
+        if not cell_prompt(row, "query"):
+            raise CalibError(
+                "missing-value",
+                f"method.benign={path}, row {number}: the query is empty. Delete the row.",
+            )
     return [
         Example(f"benign/{number}", "benign", "own", "", "train", cell_prompt(row, "query"))
         for number, row in enumerate(rows)

@@ -259,7 +259,7 @@ def test_a_combination_of_other_methods(tmp_path, capsys):
         ),
         (
             "method=shiftdc method.captions=/no/such.csv",
-            "unreadable",
+            "not-found",
             ["method.captions=/no/such.csv"],
         ),
         ("method=shiftdc method.captions={captions}", "missing-value", ["{captions}"]),

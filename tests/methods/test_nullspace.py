@@ -62,6 +62,9 @@ def test_benign_prompts_from_a_table(world, tmp_path):
     table.write_text("query\nWhat is the capital of Peru?\nWhat is 2 + 3?\n")
     benign = benign_examples(world.fitting, str(table))
     assert [e.query for e in benign[-2:]] == ["What is the capital of Peru?", "What is 2 + 3?"]
+    table.write_text('query\nWhat is 2 + 3?\n" "\n')
+    with raises("missing-value", "row 2"):
+        check(Nullspace("nullspace", benign=str(table)), world.vlm, [])
     table.write_text("question\nWhat is 2 + 3?\n")
     with raises("missing-column", "query", "question"):
         check(Nullspace("nullspace", benign=str(table)), world.vlm, [])

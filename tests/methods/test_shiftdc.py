@@ -98,20 +98,27 @@ def test_a_run_without_pictures_is_refused(world, config):
 
 
 def test_a_file_without_a_caption_is_refused(world, captions, tmp_path):
-    path = tmp_path / "captions.csv"
-    others = dict(list(captions.items())[1:])
-    path.write_text("id,caption\n" + "".join(f"{k},{v}\n" for k, v in others.items()))
+    path = captions_file(tmp_path / "captions.jsonl", dict(list(captions.items())[1:]))
     first, count = next(iter(captions)), len(captions)
     with raises("missing-value", path, f"1 of {count}", first):
         check(Captioned("shiftdc", captions=str(path)), world.vlm, world.examples)
 
 
-@pytest.mark.parametrize("text", [None, "id,words\na,b\n"])
-def test_a_file_that_cannot_be_read_is_refused(world, tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (None, "not-found"),
+        ("id,words\na,b\n", "missing-column"),
+        ('id,caption\na,"b\n', "unreadable"),
+        ("id,caption\na,\n", "missing-value"),
+        ("id,caption\na,b\na,c\n", "duplicate"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(world, tmp_path, text, code):
     path = tmp_path / "captions.csv"
     if text:
         path.write_text(text)
-    with raises("unreadable", path):
+    with raises(code, path, "method.captions"):
         check(Captioned("shiftdc", captions=str(path)), world.vlm, world.examples)
 
 
