@@ -26,6 +26,7 @@ from typing import Any
 
 from calib.config.choices import PARTS, SPLITS, Safety, Split
 from calib.config.data import PairsData
+from calib.data.audit.own_rows import refuse_nan, repeat_notes
 from calib.data.example import Benchmark, Example, pairs
 from calib.data.history import turns_from_cell
 from calib.data.images import picture_from_cell
@@ -36,7 +37,6 @@ from calib.data.tables import (
     cell_text,
     check_columns,
     read_table,
-    repeated_rows,
     unread_columns,
 )
 from calib.util.errors import CalibError, did_you_mean
@@ -57,7 +57,6 @@ OTHER_NAMES = {
 """Names under which other programs write a column, by the name that is read."""
 NOT_READ = {"messages": "write the last message of the user as query, those before it as history"}
 """Columns that would change what the model sees, with what to write instead."""
-_NAN = ("nan", "NaN", "<NA>")
 MORE_IMAGES = tuple(f"image{number}" for number in range(2, 17))
 _NUMBERED = re.compile(r"(safe_|unsafe_)?(image|img|picture|photo)[ _-]?[0-9]+")
 TWIN_COLUMNS = tuple(
@@ -98,7 +97,7 @@ def load(config: PairsData) -> Benchmark:
         (entries, notes), root = _read_folder(path, config.query), path
     else:
         rows = read_table(path)
-        _refuse_nan(path, rows)
+        refuse_nan(path, rows)
         root = home_expanded(config.root) if config.root else path.parent
         if not root.is_dir():
             raise CalibError(
@@ -106,7 +105,7 @@ def load(config: PairsData) -> Benchmark:
                 f"data.root={config.root} is not a folder. Give the folder of the pictures.",
             )
         entries = _read_table(path, rows, config.query)
-        notes = [*_unread(path, rows), *_repeated(path, rows)]
+        notes = [*_unread(path, rows), *repeat_notes(path, rows)]
     examples = _examples(entries, root, config)
     unpaired = len(examples) - 2 * len(pairs(examples))
     single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
@@ -137,31 +136,6 @@ def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
             raise CalibError("unsupported", f"{path}: column '{column}' cannot be read: {advice}.")
     names = ", ".join(f"'{column}'" for column in unread)
     return [f"{path.name}: columns that are not read: {names}"] if unread else []
-
-
-def _refuse_nan(path: Path, rows: Sequence[TableRow]) -> None:
-    """Raise CalibError for a text "nan", which would join unrelated rows to a pair, or be asked."""
-    columns = ("query", "safe_query", "unsafe_query", "pair", "cluster", "request", "system", "id")
-    for number, row in enumerate(rows, start=1):
-        for column in columns:
-            value = row.get(column)
-            if isinstance(value, str) and value.strip() in _NAN:
-                raise CalibError(
-                    "invalid-value",
-                    f"{path}, row {number}: column '{column}' is '{value.strip()}', which pandas "
-                    "writes as text for an empty cell. Empty it.",
-                )
-
-
-def _repeated(path: Path, rows: Sequence[TableRow]) -> list[str]:
-    numbers = repeated_rows(rows)
-    if not numbers:
-        return []
-    first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-    return [
-        f"{path.name}: rows that repeat an earlier one: {first} (n={len(numbers)}). Each is asked "
-        "and counted."
-    ]
 
 
 def _columns(rows: Sequence[TableRow]) -> set[str]:

@@ -121,18 +121,6 @@ def unread_columns(
     return unread
 
 
-def repeated_rows(rows: Sequence[Mapping[str, Any]], but: Sequence[str] = ("id",)) -> list[int]:
-    """The numbers, from 1, of the rows that repeat an earlier one in every column ``but`` some."""
-    seen: set[int] = set()
-    repeats = []
-    for number, row in enumerate(rows, start=1):
-        content = hash(repr([(name, row[name]) for name in sorted(row) if name not in but]))
-        if content in seen:
-            repeats.append(number)
-        seen.add(content)
-    return repeats
-
-
 def cell_text(row: Mapping[str, Any], column: str) -> str:
     """A cell as text on one line, with single blanks between words; "" if absent or empty.
 

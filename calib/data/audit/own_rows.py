@@ -1,0 +1,42 @@
+"""Checks of the rows of the user's own table: repeats, and the text "nan"."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from calib.data.tables import TableRow
+from calib.util.errors import CalibError
+
+NAN = ("nan", "NaN", "<NA>")
+"""Texts that pandas writes for an empty cell once its columns are texts."""
+
+
+def refuse_nan(path: Path, rows: Sequence[TableRow]) -> None:
+    """Raise CalibError for a text "nan", which would join unrelated rows to a pair, or be asked."""
+    columns = ("query", "safe_query", "unsafe_query", "pair", "cluster", "request", "system", "id")
+    for number, row in enumerate(rows, start=1):
+        for column in columns:
+            value = row.get(column)
+            if isinstance(value, str) and value.strip() in NAN:
+                raise CalibError(
+                    "invalid-value",
+                    f"{path}, row {number}: column '{column}' is '{value.strip()}', which pandas "
+                    "writes as text for an empty cell. Empty it.",
+                )
+
+
+def repeat_notes(path: Path, rows: Sequence[TableRow]) -> list[str]:
+    """A note on the rows that repeat an earlier one in every column but id."""
+    seen: set[int] = set()
+    numbers = []
+    for number, row in enumerate(rows, start=1):
+        content = hash(repr([(name, row[name]) for name in sorted(row) if name != "id"]))
+        if content in seen:
+            numbers.append(number)
+        seen.add(content)
+    if not numbers:
+        return []
+    first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+    return [
+        f"{path.name}: rows that repeat an earlier one: {first} (n={len(numbers)}). Each is asked "
+        "and counted."
+    ]

@@ -1,0 +1,28 @@
+"""Repeated rows and the text "nan" in the user's own table."""
+
+from pathlib import Path
+
+import pytest
+from raising import raises
+
+from calib.data.audit.own_rows import refuse_nan, repeat_notes
+
+PATH = Path("a.csv")
+
+
+def test_rows_that_repeat_an_earlier_one_but_for_their_id():
+    row = {"query": "How?", "safety": "safe"}
+    rows = [row | {"id": "1"}, row | {"id": "2"}, row | {"id": "3", "safety": "unsafe"}]
+    (note,) = repeat_notes(PATH, rows)
+    assert "a.csv" in note and ": 2 (n=1)" in note
+    assert repeat_notes(PATH, rows[1:]) == []
+    (note,) = repeat_notes(PATH, [row] * 13)
+    assert "11, ... (n=12)" in note
+
+
+@pytest.mark.parametrize("text", ["nan", " NaN ", "<NA>"])
+def test_the_text_nan_is_refused_in_texts_and_ids(text):
+    refuse_nan(PATH, [{"query": "What is nan?", "category": text, "pair": None}])
+    for column in ("query", "pair"):
+        with raises("invalid-value", "a.csv, row 2", f"'{column}'", text.strip()):
+            refuse_nan(PATH, [{}, {column: text}])
