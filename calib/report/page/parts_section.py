@@ -8,6 +8,7 @@ from markupsafe import Markup
 from calib.directions.part_table import (
     Cells,
     at_best_layer,
+    at_layer,
     auroc_text,
     disagreements,
     parts_path,
@@ -77,6 +78,26 @@ def _direction(run: Run, name: str, cells: Cells, separations: Sequence[PartSepa
     direction = run.directions[name]
     path = parts_path(run.folder / DIRECTIONS / f"{name}.safetensors")
     title = sentence(f"{direction.contrast} direction ({direction.estimator})", separations, path)
+    best = next(iter(cells.values())).layer
+    tables = [_at_layer(cells, "where the parts' own directions separate best")]
+    for layer, methods in _edited_layers(run).items():
+        edited = at_layer(separations, layer)
+        if layer != best and edited:
+            tables.append(_at_layer(edited, f"operating point of {', '.join(methods)}"))
+    return tag("details", tag("summary", title[0].upper() + title[1:]), *tables)
+
+
+def _edited_layers(run: Run) -> dict[int, list[str]]:
+    """Return the layers of the operating points, with the names of their methods."""
+    layers: dict[int, list[str]] = {}
+    for point in run.operating_points:
+        if point["layer"] is not None and not point.get("kept_uncalibrated"):
+            layers.setdefault(int(point["layer"]), []).append(str(point["method"]))
+    return dict(sorted(layers.items()))
+
+
+def _at_layer(cells: Cells, reason: str) -> Markup:
+    """Return the table of one layer; ``reason`` says why this layer is shown."""
     fitted, measured = (list(dict.fromkeys(key[k] for key in cells)) for k in (0, 1))
     rows = []
     for part in fitted:
@@ -85,11 +106,10 @@ def _direction(run: Run, name: str, cells: Cells, separations: Sequence[PartSepa
     counts = [cells[fitted[0], other] for other in measured]
     rows.append(["n (clusters)", *(f"{each.n:,} ({each.clusters:,})" for each in counts)])
     caption = (
-        f"AUROC of validation examples at layer {counts[0].layer}, with 95% intervals by cluster; "
-        "cos: cosine with the direction fitted on the column's part"
+        f"AUROC of validation examples at layer {counts[0].layer} ({reason}), with 95% intervals "
+        "by cluster; cos: cosine with the direction fitted on the column's part"
     )
-    table = _table(caption, ["Direction", *measured], rows)
-    return tag("details", tag("summary", title[0].upper() + title[1:]), table)
+    return _table(caption, ["Direction", *measured], rows)
 
 
 def _separation(each: PartSeparation) -> str:

@@ -1,6 +1,7 @@
 """The page's section by part: rates, and folded tables of directions."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from judged_runs import UNCALIBRATED, judged_run, query_rows
@@ -46,6 +47,18 @@ def test_a_direction_has_a_folded_table_with_every_number():
     ]  # fmt: skip
     assert rows[4] == ["n (clusters)", "40 (20)", "40 (20)"]
     assert html.count("<details>") == 1
+
+
+def test_the_layer_of_the_operating_point_has_a_table_too():
+    run = run_with_directions({"first": scored_direction()}, [("steer", 2)])
+    weaker = [replace(each, layer=2, auroc=each.auroc - 0.1) for each in separations(0.85)]
+    html = parts_section([run.replace(part_separations={"first": separations(0.85) + weaker})])
+    captions = re.findall(r"<caption>(.*?)</caption>", html)
+    assert ["layer 1 (" in text for text in captions] == [True, False]
+    assert "layer 2 (operating point of steer)" in captions[1]
+    same = run_with_directions({"first": scored_direction()}, [("steer", 1)])
+    html = parts_section([same.replace(part_separations={"first": separations(0.85)})])
+    assert html.count("<table>") == 1
 
 
 def test_directions_about_which_parts_disagree_come_first():

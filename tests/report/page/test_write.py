@@ -158,6 +158,10 @@ def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):
     assert "Yes.steer (layer 3" in text
     assert "caution (strength 1). steer (layer 3" in text
     assert "beats it in SRA by 25.0 points" in text
+    searched = [record | {"settings": count} for record, count in zip(points, (36, 1), strict=True)]
+    parsed_report([both.replace(operating_points=searched)], tmp_path / "searched.html")
+    unequal = "steer was selected from 36 settings, caution from 1."
+    assert unequal in (tmp_path / "searched.html").read_text() and unequal not in text
     ranked = both.replace(operating_points=[*run.operating_points, point])
     text = " ".join(parsed_report([ranked], tmp_path / "report.html").text.split())
     assert "Yes: 1 of 2 methods" in text
