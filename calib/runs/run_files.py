@@ -33,7 +33,7 @@ from calib.scoring.answers import is_correct_answer, parse_answer
 from calib.scoring.judged import Judged, checked_label
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
-from calib.util.thoughts import after_thoughts
+from calib.util.thoughts import after_thoughts, final_answer
 
 CONFIG_FILE = "config.yaml"
 RESULTS_FILE = "results.csv"
@@ -216,6 +216,16 @@ def require_complete(
             )
 
 
+def is_cut_thought(record: Record) -> bool:
+    """Whether a recorded response ended within its thought, so that nothing of it can be judged.
+
+    An endpoint may hide thoughts: its response is then empty at the token limit.
+    """
+    response, remote = str(record["response"]), "model" in record
+    hidden = remote and record.get("finish") == "length" and not response.strip()
+    return hidden or after_thoughts(response) is None
+
+
 def judged_of(
     rows: Sequence[LabelledRow],
     examples: Sequence[Example],
@@ -231,7 +241,6 @@ def judged_of(
     judged = []
     for row, example, record, label in zip(rows, examples, records, labels, strict=True):
         is_query, response = example.dataset in SAFETY_DATASETS, record["response"]
-        visible = after_thoughts(response)
         judged.append(
             Judged(
                 example_id=example.id,
@@ -253,7 +262,7 @@ def judged_of(
                 unread=parse_answer(example, response) is None
                 if "kind" in example.metadata
                 else None,
-                empty=visible is not None and not visible.strip(),
+                empty=not is_cut_thought(record) and not final_answer(response).strip(),
             )
         )
     return judged

@@ -39,6 +39,27 @@ def test_responses_that_are_all_thoughts_are_refused(example, tmp_path):
     assert [(one.label, one.empty) for one in judged] == [(None, False), ("answer", False)]
 
 
+@pytest.mark.parametrize(
+    ("record", "label"),
+    [
+        ({"model": "m", "finish": "length"}, None),  # hidden reasoning reached the limit
+        ({"model": "m", "finish": "stop"}, "irrelevant"),
+        ({"finish": "length"}, "irrelevant"),  # a local model has no hidden reasoning
+        ({"finish": "stop"}, "irrelevant"),
+    ],
+)
+def test_an_empty_response_after_hidden_reasoning_has_no_label(example, tmp_path, record, label):
+    rows = [PlannedRow(id, example, BASELINE, example, (), "") for id in "ab"]
+    with RowStore.open(tmp_path / "rows.jsonl") as store:
+        store.append([
+            {"row": "a", "response": "", "kl": None, "tokens": 9, **record},
+            {"row": "b", "response": "It is red.", "kl": None, "tokens": 9},
+        ])  # fmt: skip
+        judged = judge_rows(rows, store, Judging(STRING, tmp_path))
+    assert [one.label for one in judged] == [label, "answer"]
+    assert judged[0].empty == (label is not None)
+
+
 def said(example, count, start=0):
     return [JudgeInput(example, f"response {k}") for k in range(start, start + count)]
 
