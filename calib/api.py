@@ -10,6 +10,7 @@ with vlm.steer(direction, strength=1.0):
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -92,7 +93,7 @@ class Model:
         Raises CalibError when the direction was read from another model (mismatch), lacks a layer,
         or has several layers and no AUROC to select by (missing-setting).
         """
-        require_match(direction, self.vlm, "given")
+        _warn(require_match(direction, self.vlm, ""))
         requested = layers if layers is not None else _best_layer(direction)
         at = resolve_layers(self.vlm, requested, direction.site)
         scale = direction.strength if strength is None else strength
@@ -172,7 +173,7 @@ class Model:
 
         Raises CalibError when the direction was read from another model (mismatch).
         """
-        require_match(direction, self.vlm, "given")
+        _warn(require_match(direction, self.vlm, ""))
         activations = read_activations(
             self.vlm,
             examples,
@@ -289,6 +290,11 @@ def _no_answers(
     examples: Sequence[Example], purpose: str, judged: bool = True
 ) -> list[JudgedAnswer]:
     raise AssertionError("contrasts of responses were refused before")
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
 
 
 def _best_layer(direction: Direction) -> int | list[int]:

@@ -59,6 +59,7 @@ def main(config: ExportConfig) -> None:
         written = write_direction_as(
             direction, config.format, out, lambda: load(model), config.layers, config.strength
         )
+        command.print_notes(written.notes)
         use = written.usage
         card = direction_card(
             written.direction, results, out.name, use=use, fits=written.scope, note=written.note

@@ -30,7 +30,8 @@ def main(config: ExtractConfig) -> None:
     resolve_layers(vlm, config.layers, config.site)
     command.print_notes(inputs.notes)
     with locked(folder), RowStore.open(folder / ROWS_FILE) as store:
-        claim_folder(folder, {"extract": inputs.identity}, provenance() | {"notes": inputs.notes})
+        made = provenance() | {"notes": inputs.notes}
+        claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
         examples = inputs.benchmark.examples, inputs.utility.examples
         direction, notes = extract(config, vlm, *examples, folder, store)
         command.print_notes(notes)

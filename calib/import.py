@@ -31,7 +31,7 @@ def main(config: ImportConfig) -> None:
         else:
             direction = read_direction(home_expanded(str(config.file)))
             source = str(config.file)
-        require_match(direction, load(config.model), source)
+        command.print_notes(require_match(direction, load(config.model), source))
     else:
         path = home_expanded(str(config.file))
         imported = import_direction(

@@ -58,10 +58,10 @@ def _run(config: SweepConfig) -> None:
     with locked(folder, shared=shard is not None), locked(own_folder) if shard else nullcontext():
         facts = provenance() | {"notes": notes}
         with one_at_a_time(folder) if shard else nullcontext():
-            manifest = claim_folder(folder, identity, facts)
+            manifest = claim_folder(folder, identity, facts, inputs.origin)
         if shard:
             identity |= division(config)
-            claim_folder(own_folder, identity, facts)
+            claim_folder(own_folder, identity, facts, inputs.origin)
         with RowStore.open(own_folder / ROWS_FILE) as store:
             store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
             sweep = Sweep(config, model, benchmark, utility, folder, store)

@@ -148,8 +148,8 @@ def test_the_default_layer_is_the_selected_one_or_the_best_measured(model, direc
 
 
 def test_a_direction_of_another_model_is_refused(model, direction):
-    other = replace(direction, fingerprint="0" * 16)
-    with raises("mismatch", "0" * 16), model.steer(other, layers=3):
+    other = replace(direction, fingerprint="0" * 16, origin={"weights": "1" * 16})
+    with raises("mismatch", "1" * 16), model.steer(other, layers=3):
         pass
     with raises("invalid-value", 99):
         model.steer(direction, layers=99).__enter__()
@@ -217,8 +217,9 @@ def test_projections_are_in_gaps_from_the_midpoint_of_the_class_means(model, twi
     read = model.read([twins[0].unsafe])[0, 4].double()
     vector, middle, gap = (getattr(fitted, name)[1] for name in ("vectors", "midpoint", "gap"))
     assert unsafe[0, 1] == pytest.approx(float((read @ vector.double() - middle) / gap), abs=1e-6)
+    other = replace(fitted, fingerprint="0" * 16, origin={})
     with raises("mismatch", "0" * 16):
-        model.project(replace(fitted, fingerprint="0" * 16), [twins[0].safe])
+        model.project(other, [twins[0].safe])
 
 
 def test_projections_use_the_positions_and_the_site_of_the_direction(model, twins):

@@ -28,6 +28,9 @@ PERTURBATIONS = ("real_background", "noise", "rotation", "small_font", "translat
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 QUANTIZATIONS = ("4bit", "8bit")
 
+DIRECTION_ORIGINS = ("same_settings", "same_weights")
+"""What a direction must have in common with the model that uses it (model.accept_directions)."""
+
 LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
 """Names that endpoints give to the limit on a response's length."""
 

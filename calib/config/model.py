@@ -16,7 +16,14 @@ from calib.config.checks import (
     positive,
     template_kwargs,
 )
-from calib.config.choices import DTYPES, LENGTH_LIMITS, QUANTIZATIONS, SAMPLING, SYSTEM_PLACES
+from calib.config.choices import (
+    DIRECTION_ORIGINS,
+    DTYPES,
+    LENGTH_LIMITS,
+    QUANTIZATIONS,
+    SAMPLING,
+    SYSTEM_PLACES,
+)
 from calib.util.errors import CalibError
 
 _RESERVED = ("model", "messages", "n", "stream", "stop", *LENGTH_LIMITS, *SAMPLING)
@@ -139,10 +146,15 @@ class ModelConfig(ModelChoice):
     """Chat template (Jinja) that replaces the processor's; required for models without one."""
     tiles: bool = False
     """Cut large pictures into tiles (InternVL's crop_to_patches): more detail, more tokens."""
+    accept_directions: str = "same_settings"
+    """Direction files and runs that may be used with this model: same_settings (the same weights,
+    dtype, quantization, chat template and picture settings) | same_weights (also those made under
+    other settings, with a note that names them). Attention, device and path never matter."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("model.dtype", self.dtype, DTYPES)
         if self.quantization is not None:
             one_of("model.quantization", self.quantization, QUANTIZATIONS)
+        one_of("model.accept_directions", self.accept_directions, DIRECTION_ORIGINS)
         path("model.checkpoint", self.checkpoint)

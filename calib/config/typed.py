@@ -50,6 +50,7 @@ ADDED: dict[str, Any] = {
     "judge.chat_template_kwargs": None,
     "judge.system_place": "template",
     "utility.several_pictures": False,
+    "model.accept_directions": "same_settings",
 }
 """Settings that are newer than the first version, and the value that runs made before them behave
 as. The settings of such a run are completed with these, and digests leave them out."""

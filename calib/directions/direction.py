@@ -24,6 +24,8 @@ from calib.util.files import home_expanded, write_atomically
 
 SCHEMA = 2
 HEADER = "calib_direction"
+ORIGIN = "calib_origin"
+"""Metadata key of the origin, apart from the header, whose fields earlier versions know."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ class Direction:
     """KL budget in nats."""
     effect_n: int = 0
     """Examples that the effect was measured on."""
+    origin: dict[str, Any] = field(default_factory=dict)
+    """Weights and settings of the model by field (calib.directions.origin); empty in files of
+    earlier versions, which fit a model of the same fingerprint only."""
 
     @property
     def width(self) -> int:
@@ -151,14 +156,30 @@ def write_direction(path: str | Path, direction: Direction) -> None:
 
     Raises CalibError if the file cannot be written.
     """
-    header = {k: v for k, v in asdict(direction).items() if k not in _TENSORS}
+    header = {k: v for k, v in asdict(direction).items() if k not in (*_TENSORS, "origin")}
     if not direction.verdict:  # versions that do not know the field can read the file
         del header["verdict"]
     for name in _MAY_BE_NAN:
         header[name] = [None if math.isnan(value) else value for value in header[name]]
     text = json.dumps({"schema": SCHEMA, **header}, sort_keys=True, allow_nan=False)
     tensors = {name: getattr(direction, name).contiguous() for name in _TENSORS}
-    write_atomically(home_expanded(path), save(tensors, metadata={HEADER: text}))
+    metadata = {HEADER: text}
+    if direction.origin:
+        metadata[ORIGIN] = json.dumps(direction.origin, sort_keys=True)
+    write_atomically(home_expanded(path), _in_order(save(tensors, metadata=metadata)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order.
+
+    safetensors writes them in random order, but a resumed run writes identical files.
+    """
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + file[8 + length :]
 
 
 def read_direction(path: str | Path) -> Direction:
@@ -188,10 +209,12 @@ def read_direction(path: str | Path) -> Direction:
             "file written by calib.extract, calib.sweep or calib.export.",
         )
     try:
-        header = json.loads(metadata[HEADER])
-    except ValueError as error:
+        header, origin = json.loads(metadata[HEADER]), json.loads(metadata.get(ORIGIN, "{}"))
+    except (ValueError, RecursionError) as error:
         raise _invalid(path, f"its calib header is not valid JSON: {error}") from error
-    return _validated(path, header, tensors)
+    if not isinstance(origin, dict):
+        raise _invalid(path, f"its {ORIGIN} is not a JSON object")
+    return replace(_validated(path, header, tensors), origin=origin)
 
 
 def _invalid(path: Path, problem: str) -> CalibError:

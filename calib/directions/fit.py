@@ -10,6 +10,7 @@ from calib.config.choices import Site
 from calib.data.example import Example, fingerprint
 from calib.directions.direction import Direction
 from calib.directions.estimators import estimate
+from calib.directions.origin import origin_of, require_same_origin
 from calib.directions.samples import Samples
 from calib.directions.separation import auroc, auroc_bounds, pair_cosine
 from calib.models.layers import site_width
@@ -58,32 +59,46 @@ def fit_direction(
         auroc_clusters=held_out.clusters if held_out else 0,
         auroc_low=[low for low, _ in bounds],
         auroc_high=[high for _, high in bounds],
+        origin=origin_of(vlm),
     )
 
 
-def require_match(direction: Direction, vlm: VLM, path: str) -> None:
-    """Raise CalibError unless the direction was fitted on exactly this model."""
+def require_match(direction: Direction, vlm: VLM, path: str) -> list[str]:
+    """Check that the direction was read from this model's weights, under settings that it accepts.
+
+    Returns a note if settings differ; see require_same_origin. A file of an earlier version, which
+    records no settings, fits a model of the same fingerprint only.
+
+    Raises CalibError (mismatch) if the direction does not fit.
+    """
+    what = f"the direction {path}" if path else "the direction"
     width = site_width(vlm.model, cast(Site, direction.site))
     if direction.width != width:
         raise CalibError(
             "mismatch",
-            f"the direction {path} has width {direction.width}; {vlm.checkpoint} has width "
+            f"{what} has width {direction.width}; {vlm.checkpoint} has width "
             f"{width} ({direction.site}). A direction only fits the model it was read from.",
         )
     missing = [layer for layer in direction.layers if layer >= vlm.num_layers]
     if missing:
         raise CalibError(
             "mismatch",
-            f"the direction {path} has layers {missing}; the last layer of {vlm.checkpoint} is "
+            f"{what} has layers {missing}; the last layer of {vlm.checkpoint} is "
             f"{vlm.num_layers - 1}. Use a direction of this model.",
         )
-    if direction.fingerprint != vlm.fingerprint:
-        raise CalibError(
-            "mismatch",
-            f"the direction {path} was read from {direction.checkpoint} "
-            f"({direction.fingerprint}), not from {vlm.checkpoint} ({vlm.fingerprint}). "
-            "Fit a direction for this model with calib.extract.",
-        )
+    same = direction.fingerprint == vlm.fingerprint
+    if direction.origin:
+        return require_same_origin(what, direction.origin, direction.checkpoint, same, vlm)
+    if same:
+        return []
+    raise CalibError(
+        "mismatch",
+        f"{what} of {direction.checkpoint} has the fingerprint {direction.fingerprint}, and the "
+        f"model {vlm.checkpoint} has {vlm.fingerprint}. The file is of an earlier version, which "
+        "did not record the settings behind it: its weights, dtype, attention, chat template or "
+        "picture settings differ. Load the model as there, or fit the direction again with "
+        "calib.extract.",
+    )
 
 
 def pair_set_hash(examples: Sequence[Example]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from calib.directions.direction import Direction
+from calib.directions.origin import origin_of
 from calib.interchange.array_files import vector_files
 from calib.interchange.readers import READERS, ImportedVectors
 from calib.interchange.vectors import read_file
@@ -63,6 +64,7 @@ def import_direction(
         estimator=IMPORTED,
         contrast=UNKNOWN,
         read_positions=UNKNOWN,
+        origin=origin_of(vlm),
     )
     shifted = f", shifted by {shift:+d}" if shift else ""
     note = imported.note + shifted

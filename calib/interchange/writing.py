@@ -2,10 +2,11 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from calib.directions.direction import Direction
+from calib.directions.fit import require_match
 from calib.interchange.formats import FORMATS, require_expressible
 from calib.interchange.gguf import control_vector
 from calib.interchange.lm_eval import loads_by_name, steering_file
@@ -27,6 +28,8 @@ class WrittenDirection:
     """Sentence on the models that it can be used with."""
     note: str = ""
     """Sentences for its card."""
+    notes: list[str] = field(default_factory=list)
+    """Differences between the model and the one that the direction was read from."""
 
 
 def write_direction_as(
@@ -54,25 +57,14 @@ def write_direction_as(
         usage = control_vector_usage(direction, format_name, str(out))
         return WrittenDirection(direction, usage)
     vlm = load_model()
-    _require_match(direction, vlm, format_name)
+    notes = require_match(direction, vlm, "")
     if format_name == "lm_eval":
         write_atomically(out, steering_file(direction, vlm.model))
-        return WrittenDirection(direction, lm_eval_usage(vlm, str(out)))
+        return WrittenDirection(direction, lm_eval_usage(vlm, str(out)), notes=notes)
     merged = merge_into_weights(vlm, direction, out)
     scope = "The edit is in the weights: any program that loads the checkpoint applies it."
     note = merged_note(vlm, direction, merged)
-    return WrittenDirection(direction, merged_usage(str(out)), scope, note)
-
-
-def _require_match(direction: Direction, vlm: VLM, format_name: str) -> None:
-    if direction.fingerprint != vlm.fingerprint:
-        raise CalibError(
-            "mismatch",
-            f"format={format_name}: the direction was read from {direction.checkpoint} "
-            f"({direction.fingerprint}), but the model is {vlm.checkpoint} ({vlm.fingerprint}). "
-            "Give the model of that run: model.checkpoint, model.dtype, model.attention, "
-            "model.tiles.",
-        )
+    return WrittenDirection(direction, merged_usage(str(out)), scope, note, notes)
 
 
 def control_vector_usage(direction: Direction, format_name: str, file: str) -> str:

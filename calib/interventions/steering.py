@@ -135,6 +135,9 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
     direction = load_or_fit_direction(fitting, config)
     grid = fitting.layer_grid(config, fitting.layers_of(direction, config.layers))
     gate = fit_gate(fitting, config)
+    notes = [gate.note] if gate else []
+    if config.direction is not None:
+        notes += require_match(direction, fitting.vlm, config.direction)
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         def edits(signed_strength: float) -> Edits:
@@ -158,7 +161,7 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
         grid.layers,
         intervention,
         direction,
-        [gate.note] if gate else [],
+        notes,
         _supervision(config),
     )
 

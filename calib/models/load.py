@@ -28,7 +28,7 @@ from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.original_llava import is_original
-from calib.models.processor import load_processor, require_variables
+from calib.models.processor import load_processor, require_variables, tokenizer_state
 from calib.models.remote import RemoteModel
 from calib.util.content import first_bytes, is_lfs_pointer
 from calib.util.errors import CalibError
@@ -63,6 +63,8 @@ class VLM:
     """Width of the residual stream."""
     tiles: bool
     """Whether large images are cut into tiles (InternVL's crop_to_patches)."""
+    accept_directions: str = "same_settings"
+    """Directions that may be used: one of DIRECTION_ORIGINS; see ModelConfig."""
     feature_cache: FeatureCache = field(default_factory=FeatureCache, compare=False)
     """Image features that the vision tower has already computed."""
     template_tails: dict[Any, str | None] = field(default_factory=dict, compare=False)
@@ -174,6 +176,7 @@ def load(config: ModelChoice) -> VLM:
         tiles=config.tiles,
         template_kwargs=kwargs,
         system_place=config.system_place,  # type: ignore[arg-type]  # checked by ModelConfig
+        accept_directions=config.accept_directions,
     )
 
 
@@ -327,7 +330,7 @@ def fingerprint(
         for key in incidental:
             settings[part].pop(key, None)
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    digest.update(_tokenizer(processor.tokenizer).encode())
+    digest.update(tokenizer_state(processor.tokenizer).encode())
     for name, weight in sorted(model.named_parameters()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         if weight.device.type != "meta":  # offloaded weights cannot be read
@@ -335,17 +338,6 @@ def fingerprint(
             sample = weight.detach().reshape(-1)[::step][:64].float().cpu()
             digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _tokenizer(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # a slow tokenizer: its vocabulary
-        return json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    # Padding and truncation are left in the serialised state by earlier calls.
-    state = json.loads(backend.to_str())
-    state.pop("padding", None)
-    state.pop("truncation", None)
-    return json.dumps(state, sort_keys=True)
 
 
 def _is_lfs_pointer(path: Path) -> bool:

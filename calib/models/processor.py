@@ -4,6 +4,7 @@ import datetime
 import functools
 import importlib
 import inspect
+import json
 import re
 import sys
 import types
@@ -133,3 +134,15 @@ def with_fixed_date(template: str) -> str:
         return repr(FIXED_DATE.strftime(call[2]))
 
     return re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", format_date, template)
+
+
+def tokenizer_state(tokenizer: Any) -> str:
+    """Everything that decides a tokenizer's tokens, as JSON."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # a slow tokenizer: its vocabulary
+        return json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    # Padding and truncation are left in the serialised state by earlier calls.
+    state = json.loads(backend.to_str())
+    state.pop("padding", None)
+    state.pop("truncation", None)
+    return json.dumps(state, sort_keys=True)

@@ -121,9 +121,10 @@ def target_model(given: ModelChoice, direction: Direction, run: Run | None) -> M
     """
     if not isinstance(given, ModelConfig):  # loading a remote model explains the error
         return given
-    if run is not None and given == ModelConfig(given.name):
-        model: ModelChoice = run.config("model")
-        return model
+    accepted = given.accept_directions
+    if run is not None and given == ModelConfig(given.name, accept_directions=accepted):
+        model: ModelConfig = run.config("model")
+        return dataclasses.replace(model, accept_directions=accepted)
     if given.checkpoint is None and direction.checkpoint != MINI:
         return dataclasses.replace(
             given, checkpoint=direction.checkpoint, revision=direction.revision

@@ -1,7 +1,8 @@
 """The manifest of a run folder, run.json, which decides whether recorded rows can be reused.
 
 "identity" is everything that must agree for rows to belong together, "provenance" how the run was
-made. Neither identifies a machine: no host or user names, paths or environment variables.
+made, "model" the weights and settings behind the fingerprint. None of them identifies a machine: no
+host or user names, paths or environment variables.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from typing import Any
 import calib
 from calib.config.typed import current_names, former_names, without_added
 from calib.data.example import Example
+from calib.directions.origin import differences, shown
 from calib.runs.row_store import ROWS_FILE
 from calib.runs.run_files import DIRECTIONS
 from calib.util.errors import CalibError
@@ -41,6 +43,7 @@ NOT_IDENTITY = (
     "shard",
     "devices",
     "shard_wait",
+    "model.accept_directions",
     *(
         f"{group}.{setting}"
         for group in ("model", "judge")
@@ -83,12 +86,16 @@ def run_folder(names: Sequence[str], config: object, fingerprint: str = "") -> P
 
 
 def claim_folder(
-    folder: str | Path, identity: Mapping[str, Any], provenance: Mapping[str, Any]
+    folder: str | Path,
+    identity: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    origin: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make ``folder`` the run of ``identity``, or check that it is, so that its rows can be reused.
 
-    ``provenance`` is recorded when the run starts and never compared. A run that has no rows and no
-    directions yet is replaced. Returns the content of run.json.
+    ``provenance`` is recorded when the run starts and never compared; neither is the ``origin`` of
+    a model with weights (its weights and settings by field), which explains another fingerprint. A
+    run that has no rows and no directions yet is replaced. Returns the content of run.json.
 
     Raises CalibError, naming the differences, when the folder contains another run.
     """
@@ -102,8 +109,13 @@ def claim_folder(
     )
     if manifest is None or (changes and not _holds_work(Path(folder))):
         manifest = {"identity": identity, "provenance": _as_json(provenance)}
+        if origin is not None:
+            manifest["model"] = _as_json(origin)
         write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
         return manifest
+    if changes and all(change.startswith("fingerprint: ") for change in changes):
+        fields = differences(manifest.get("model") or {}, _as_json(origin or {}))
+        changes += [f"model: {difference}" for difference in shown(fields)]
     _require_no_changes(folder, changes)
     return manifest
 
@@ -122,11 +134,11 @@ def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
 def _require_no_changes(folder: str | Path, changes: Sequence[str]) -> None:
     if not changes:
         return
-    shown = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
+    listed = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
     more = len(changes) - _MOST_CHANGES_SHOWN
     raise CalibError(
         "different-run",
-        f"{folder} contains a run with a different configuration (there → now):\n{shown}\n"
+        f"{folder} contains a run with a different configuration (there → now):\n{listed}\n"
         + (f"  and {more} more\n" if more > 0 else "")
         + "Give another folder with out=FOLDER, or restore the configuration of the run.",
     )

@@ -16,6 +16,7 @@ from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Benchmark, Example
 from calib.data.split_levels import overlap_note
 from calib.data.splits import select_for_sra
+from calib.directions.origin import Origin, origin_of
 from calib.interventions.grid import resolve_layers
 from calib.interventions.prompting import add_text, prompt_text, require_readable
 from calib.interventions.steering import load_direction
@@ -44,6 +45,11 @@ class Inputs:
     @property
     def notes(self) -> list[str]:
         return [*self.benchmark.notes, *self.utility.notes]
+
+    @property
+    def origin(self) -> Origin | None:
+        """Weights and settings of the model by field; None for a remote model."""
+        return origin_of(self.model) if isinstance(self.model, VLM) else None
 
 
 def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:

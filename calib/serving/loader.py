@@ -9,6 +9,7 @@ from calib.config.method import Combine, Steer
 from calib.config.model import ModelChoice, ModelConfig
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod
 from calib.directions.direction import Direction, read_direction
+from calib.directions.origin import require_same_origin
 from calib.interventions.intervention import Method
 from calib.models.load import VLM, load
 from calib.report.sentences import verdict_note
@@ -50,20 +51,13 @@ def _from_run(config: ServeConfig, run: Run) -> ServedModel:
             f"pick={name}: '{run.folder}' has no method of this name.{did_you_mean(name, points)} "
             f"Choose from {', '.join(points)}.",
         )
-    fingerprint = run.manifest["identity"].get("fingerprint")
     vlm = load(_model(config.model, run))
-    if vlm.fingerprint != fingerprint:
-        raise CalibError(
-            "mismatch",
-            f"'{run.folder}' calibrated {run.checkpoint} with fingerprint {fingerprint}, "
-            f"but the model loaded now has {vlm.fingerprint}: its weights, its dtype or the "
-            "version of transformers differ. Load the run's model, or run the sweep again.",
-        )
+    notes = _require_model_of(run, vlm)
     chosen = run.method_config(name)
     if chosen is None or isinstance(chosen, NoneMethod):
-        return _served(config, vlm, None)
+        return _served(config, vlm, None, notes=notes)
     method = refit_from_run(vlm, chosen, run)
-    layer, strength, notes = points[name]["layer"], float(points[name]["strength"]), []
+    layer, strength = points[name]["layer"], float(points[name]["strength"])
     verdict = verdict_note(run, name)
     if points[name].get("kept_uncalibrated"):
         notes.append(
@@ -75,6 +69,26 @@ def _from_run(config: ServeConfig, run: Run) -> ServedModel:
     return _served(config, vlm, method, layer, strength, _strengths(chosen), notes, verdict)
 
 
+def _require_model_of(run: Run, vlm: VLM) -> list[str]:
+    """Check that a model is the run's, and return a note if accepted settings differ.
+
+    Raises CalibError (mismatch) if it is another model. A run of an earlier version, which records
+    no settings, is of a model of the same fingerprint only.
+    """
+    fingerprint = run.manifest["identity"].get("fingerprint")
+    same, what = vlm.fingerprint == fingerprint, f"the run '{run.folder}'"
+    if origin := run.manifest.get("model"):
+        return require_same_origin(what, origin, run.checkpoint, same, vlm)
+    if same:
+        return []
+    raise CalibError(
+        "mismatch",
+        f"{what} calibrated {run.checkpoint} with fingerprint {fingerprint}, but the model loaded "
+        f"now has {vlm.fingerprint}: its weights, its dtype or the version of transformers differ. "
+        "Load the run's model, or run the sweep again.",
+    )
+
+
 def _model(given: ModelChoice, run: Run) -> ModelChoice:
     """The run's model, unless the command configures a model."""
     of_run = run.config("model")
@@ -84,8 +98,9 @@ def _model(given: ModelChoice, run: Run) -> ModelChoice:
             f"'{run.folder}' is a run of a remote model, which has an endpoint already. Give a run "
             "of a model with local weights.",
         )
-    if isinstance(given, ModelConfig) and given == ModelConfig(given.name):
-        return of_run
+    accepted = getattr(given, "accept_directions", "same_settings")
+    if given == ModelConfig(given.name, accept_directions=accepted):
+        return dataclasses.replace(of_run, accept_directions=accepted)
     return given
 
 

@@ -69,7 +69,7 @@ def test_a_native_direction_is_checked_and_copied(vlm, tmp_path):
     run_import(f"file={given}", "format=native", f"out={out}")
     assert torch.equal(read_direction(out).vectors, read_direction(given).vectors)
     write_direction(given, direction_at(vlm, [3], fingerprint="another"))
-    with raises("mismatch", "mini-internvl (another)"):
+    with raises("mismatch", given, "mini-internvl", "another"):
         run_import(f"file={given}", "format=native", f"out={out}")
 
 

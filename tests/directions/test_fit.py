@@ -55,7 +55,8 @@ def test_an_unknown_estimator(vlm):
 @pytest.mark.parametrize(
     ("change", "value"),
     [
-        ({"fingerprint": "0000"}, "0000"),
+        ({"fingerprint": "0000", "origin": {}}, "0000"),  # a file of an earlier version
+        ({"fingerprint": "0000", "origin": {"weights": "1111"}}, "weights: 1111"),
         ({"vectors": torch.eye(7)[:2]}, "width 7"),
         ({"layers": [1, 40]}, [40]),
     ],

@@ -246,7 +246,7 @@ def test_a_direction_that_was_fitted_differently_is_refused(vlm, examples, fitti
         write_direction(path, replace(direction, **{name: value}))
         with raises("mismatch", path, name, value, getattr(direction, name)):
             fitting.direction("safety")
-    write_direction(path, replace(direction, fingerprint="other"))
+    write_direction(path, replace(direction, fingerprint="other", origin={}))
     with raises("mismatch", path, "other", vlm.fingerprint):
         fitting.direction("safety")
     write_direction(path, direction)

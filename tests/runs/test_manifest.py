@@ -90,6 +90,19 @@ def test_another_run_is_refused_with_the_differences(tmp_path):
     assert (tmp_path / "run.json").read_bytes() == before
 
 
+def test_another_fingerprint_is_explained_by_field(tmp_path):
+    there = {"weights": "1", "dtype": "float32", "config": {"layers": 3}}
+    claim_folder(tmp_path, {"fingerprint": "abc"}, {}, there)
+    finished(tmp_path)
+    assert read_manifest(tmp_path)["model"] == there
+    assert claim_folder(tmp_path, {"fingerprint": "abc"}, {}, there | {"device": "cuda"})
+    now = {"weights": "2", "dtype": "float32", "config": {"layers": 4}}
+    changes = ("model: config.layers: 3 → 4", "model: weights: 1 → 2")
+    with raises("different-run", '"abc" → "def"', *changes) as caught:
+        claim_folder(tmp_path, {"fingerprint": "def"}, {}, now)
+    assert "dtype" not in str(caught.value)
+
+
 def test_another_run_without_rows_is_replaced(tmp_path):
     claim_folder(tmp_path, {"seed": 0}, {"python": "3.11"})
     claim_folder(tmp_path, {"seed": 1}, {"python": "3.12"})

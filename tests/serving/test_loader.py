@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 import yaml
 from composing import composed
 from in_process import undrawn
@@ -233,12 +234,25 @@ def test_names_settings_and_notes(run):
         (["pick=climp"], "unknown-name", ["pick=climp", "'climb'"]),
         (["method=steer"], "conflicting-settings", ["method=steer", "pick=steer"]),
         (["pick=climb", "layer=5"], "invalid-setting", ["layer=5", "climb", "[3, 4]"]),
-        (["pick=climb", "model.dtype=bfloat16"], "mismatch", ["mini-internvl", "fingerprint"]),
+        (
+            ["pick=climb", "model.dtype=bfloat16"],
+            "mismatch",
+            ["mini-internvl", "dtype: float32 → bfloat16", "model.accept_directions=same_weights"],
+        ),
     ],
 )
 def test_settings_that_contradict_the_run_are_refused(run, overrides, code, values):
     with raises(code, *values):
         load_served(config(f"run={run}", *overrides))
+
+
+def test_a_run_is_served_under_another_dtype(run):
+    other = ("model.dtype=bfloat16", "model.accept_directions=same_weights")
+    served = load_served(config(f"run={run}", "pick=climb", *other))
+    assert served.vlm.model.dtype == torch.bfloat16
+    assert any("dtype: float32 → bfloat16" in note for note in served.notes)
+    same = load_served(config(f"run={run}", "pick=climb", "model.accept_directions=same_weights"))
+    assert same.notes == load_served(config(f"run={run}", "pick=climb")).notes
 
 
 def change_config(folder, **settings):
@@ -253,8 +267,10 @@ def test_folders_without_a_usable_run_are_refused(run, tmp_path):
     shutil.copytree(run, copy)
     serve = config(f"run={copy}", "pick=climb")
     manifest = json.loads((copy / "run.json").read_text())
-    manifest["identity"]["fingerprint"] = "0" * 16
-    (copy / "run.json").write_text(json.dumps(manifest))
+    # As an earlier version recorded it: without the settings behind the fingerprint.
+    earlier = {key: value for key, value in manifest.items() if key != "model"}
+    earlier["identity"] = manifest["identity"] | {"fingerprint": "0" * 16}
+    (copy / "run.json").write_text(json.dumps(earlier))
     with raises("mismatch", "0" * 16):
         load_served(serve)
     shutil.copy(run / "run.json", copy / "run.json")
