@@ -150,10 +150,18 @@ class ModelConfig(ModelChoice):
     """Direction files and runs that may be used with this model: same_settings (the same weights,
     dtype, quantization, chat template and picture settings) | same_weights (also those made under
     other settings, with a note that names them). Attention, device and path never matter."""
+    max_pixels: int | None = None
+    """Largest number of pixels of a picture, e.g. 1000000: fewer tokens and less memory. null means
+    the processor's own limit. In the processor's terms where it has one (docs/models.md)."""
+    min_pixels: int | None = None
+    """Least number of pixels to which a small picture is scaled up (Qwen-VL, GLM-V); null means
+    the processor's own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("model.dtype", self.dtype, DTYPES)
+        at_least_one("model.max_pixels", self.max_pixels)
+        at_least_one("model.min_pixels", self.min_pixels)
         if self.quantization is not None:
             one_of("model.quantization", self.quantization, QUANTIZATIONS)
         one_of("model.accept_directions", self.accept_directions, DIRECTION_ORIGINS)

@@ -51,6 +51,8 @@ ADDED: dict[str, Any] = {
     "judge.system_place": "template",
     "utility.several_pictures": False,
     "model.accept_directions": "same_settings",
+    "model.max_pixels": None,
+    "model.min_pixels": None,
 }
 """Settings that are newer than the first version, and the value that runs made before them behave
 as. The settings of such a run are completed with these, and digests leave them out."""

@@ -114,6 +114,20 @@ def with_pictures(example: Example, pictures: Sequence[Picture]) -> Example:
     return replace(example, picture=first, more_pictures=tuple(others))
 
 
+def map_pictures(example: Example, change: Callable[[Picture], Picture]) -> Example:
+    """The example with ``change`` applied to each of its pictures, in all turns."""
+    turns = [
+        replace(
+            turn,
+            picture=turn.picture and change(turn.picture),
+            more_pictures=tuple(map(change, turn.more_pictures)),
+        )
+        for turn in example.demonstrations
+    ]
+    shown = with_pictures(example, list(map(change, example.pictures)))
+    return replace(shown, demonstrations=tuple(turns))
+
+
 def _pictures(first: Picture | None, others: tuple[Picture, ...]) -> tuple[Picture, ...]:
     return () if first is None else (first, *others)
 

@@ -9,8 +9,8 @@ from typing import Any
 from calib.config.prompts import Prompting
 from calib.data.example import Example, Turn, words_of
 from calib.interventions.intervention import Axis, Intervention, Method, PromptFlow
+from calib.models.chat_template import arrival_problem, require_arrival
 from calib.models.load import AnyModel
-from calib.models.prompts import arrival_problem, require_arrival
 from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
 

@@ -1,4 +1,4 @@
-"""Chat templates: the parts of a conversation that reach the prompt, and the end of the query.
+"""Chat templates: conversations, the parts of one that reach the prompt, and the end of the query.
 
 Templates may drop or refuse system messages and earlier turns. To find out, a conversation with
 other texts is rendered, and the texts are looked for in the result.
@@ -10,12 +10,17 @@ the same text, the template's tail.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
+from PIL import Image
 
+from calib.data.example import Example, Picture, map_pictures
 from calib.models.load import VLM
+from calib.models.processor import scaled_down
+from calib.util.errors import CalibError
 
 PROCESSOR_ERRORS = (ValueError, TemplateError, NotImplementedError)
 """Raised by processors and their chat templates for examples they do not support."""
@@ -46,6 +51,61 @@ class Rendering:
     if every part arrives."""
     refused: bool = False
     """Whether the template raises an error."""
+
+
+def conversation(example: Example) -> list[Message]:
+    """The example as a conversation in the format of transformers' chat templates."""
+    messages: list[Message] = []
+    if example.system:
+        messages.append({"role": "system", "content": [{"type": "text", "text": example.system}]})
+    for turn in example.demonstrations:
+        messages.append(_user_message(turn.query, turn.pictures))
+        response = [{"type": "text", "text": turn.response}]
+        messages.append({"role": "assistant", "content": response})
+    return [*messages, _user_message(example.query, example.pictures)]
+
+
+def _user_message(query: str, pictures: Sequence[Picture]) -> Message:
+    images = [{"type": "image", "image": picture()} for picture in pictures]
+    return {"role": "user", "content": [*images, {"type": "text", "text": query}]}
+
+
+def require_arrival(vlm: VLM, example: Example) -> None:
+    """Raise CalibError (unsupported) unless the chat template shows every part of the example to
+    the model."""
+    problem = arrival_problem(vlm, example)
+    if not problem:
+        return
+    advice = "Give another model.chat_template."
+    if example.system and not arrival_problem(vlm, replace(example, system=None)):
+        advice = (
+            "Give model.system_place=user, which puts system prompts before the first query, or, "
+            "for a method's text, method.place=before."
+        )
+    raise CalibError("unsupported", f"{problem}, in example '{example.id}'. {advice}")
+
+
+def arrival_problem(vlm: VLM, example: Example) -> str:
+    """The parts of the example that the chat template leaves out, or the error that it raises; ""
+    if every part reaches the model. No picture is opened."""
+    found = rendering(
+        vlm, conversation(map_pictures(as_shown(vlm, example), lambda picture: _blank))
+    )
+    says = f"refuses the prompt ({found.problem})" if found.refused else found.problem
+    return f"the chat template of {vlm.checkpoint} {says}" if found.problem else ""
+
+
+def as_shown(vlm: VLM, example: Example) -> Example:
+    """The example with its system prompt where model.system_place puts it, and with pictures of at
+    most ``vlm.max_pixels``."""
+    most = vlm.max_pixels
+    if most is not None:
+        example = map_pictures(example, lambda picture: partial(scaled_down, picture, most))
+    return example.with_system_in_query() if vlm.system_place == "user" else example
+
+
+def _blank() -> Image.Image:
+    return Image.new("RGB", (8, 8))
 
 
 def rendering(vlm: VLM, conversation: Sequence[Message]) -> Rendering:

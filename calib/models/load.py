@@ -28,7 +28,12 @@ from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.original_llava import is_original
-from calib.models.processor import load_processor, require_variables, tokenizer_state
+from calib.models.processor import (
+    limit_pixels,
+    load_processor,
+    require_variables,
+    tokenizer_state,
+)
 from calib.models.remote import RemoteModel
 from calib.util.content import first_bytes, is_lfs_pointer
 from calib.util.errors import CalibError
@@ -65,6 +70,9 @@ class VLM:
     """Whether large images are cut into tiles (InternVL's crop_to_patches)."""
     accept_directions: str = "same_settings"
     """Directions that may be used: one of DIRECTION_ORIGINS; see ModelConfig."""
+    max_pixels: int | None = None
+    """Number of pixels to which images are scaled down before the processor; None if they are not
+    (the processor itself may limit them)."""
     feature_cache: FeatureCache = field(default_factory=FeatureCache, compare=False)
     """Image features that the vision tower has already computed."""
     template_tails: dict[Any, str | None] = field(default_factory=dict, compare=False)
@@ -165,6 +173,8 @@ def load(config: ModelChoice) -> VLM:
     _require_complete(name, info)
     model.eval()
     processor.tokenizer.padding_side = "left"
+    limits = (config.max_pixels, config.min_pixels, config.tiles)
+    scaled_to = limit_pixels(processor, name, *limits)
     return VLM(
         name=config.name,
         checkpoint=name,
@@ -174,6 +184,7 @@ def load(config: ModelChoice) -> VLM:
         fingerprint=fingerprint(model, processor, config.tiles, _prompting(config)),
         width=model.config.get_text_config(decoder=True).hidden_size,
         tiles=config.tiles,
+        max_pixels=scaled_to,
         template_kwargs=kwargs,
         system_place=config.system_place,  # type: ignore[arg-type]  # checked by ModelConfig
         accept_directions=config.accept_directions,
@@ -182,7 +193,8 @@ def load(config: ModelChoice) -> VLM:
 
 def _prompting(config: ModelConfig) -> dict[str, Any]:
     """Settings that change prompts, where they are not the default."""
-    settings = {"chat_template_kwargs": config.chat_template_kwargs or {}}
+    settings: dict[str, Any] = {"chat_template_kwargs": config.chat_template_kwargs or {}}
+    settings["max_pixels"] = config.max_pixels
     if config.system_place != "template":
         settings["system_place"] = config.system_place
     return {name: value for name, value in settings.items() if value}

@@ -5,14 +5,17 @@ import functools
 import importlib
 import inspect
 import json
+import math
 import re
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import transformers
+from PIL import Image
 from transformers import AutoProcessor
+from transformers.image_utils import SizeDict
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 from transformers.utils.chat_template_utils import _get_template_variables
@@ -125,6 +128,85 @@ def require_variables(
                 f"'{name}'.{did_you_mean(name, choices)} It reads "
                 f"{', '.join(choices) or 'no settings'}. Omit '{name}'.",
             )
+
+
+def limit_pixels(
+    processor: Any, name: str, most: int | None, least: int | None, tiles: bool
+) -> int | None:
+    """Limit the size of pictures in the terms of the image processor of checkpoint ``name``.
+
+    ``most`` and ``least`` are model.max_pixels and model.min_pixels, ``tiles`` is model.tiles.
+    Qwen-VL and GLM-V: bounds on the area (size.longest_edge and shortest_edge; GLM-V counts each
+    frame). InternVL with tiles: the number of tiles (max_patches). Idefics3 and SmolVLM: the longer
+    side (size.longest_edge). Returns the number of pixels to which pictures must be scaled down
+    before the processor, for all other families; else None.
+
+    Raises CalibError (unsupported) for a processor that brings every picture to one size and for a
+    lower bound on one that has none, and (invalid-setting) for an upper bound below the lower one
+    or below one tile.
+    """
+    images = processor.image_processor
+    size = {key: value for key, value in dict(images.size or {}).items() if value}
+    resize = getattr(sys.modules[type(images).__module__], "smart_resize", None)
+    if resize is not None and {"longest_edge", "shortest_edge"} <= size.keys():
+        frames = "num_frames" in inspect.signature(resize).parameters
+        factor = images.temporal_patch_size if frames else 1
+        limits = {"longest_edge": most, "shortest_edge": least}
+        size |= {key: value * factor for key, value in limits.items() if value is not None}
+        images.size = SizeDict(**size)
+        if size["longest_edge"] < size["shortest_edge"]:
+            raise CalibError(
+                "invalid-setting",
+                f"model.max_pixels={most} is below the least number of pixels of {name} "
+                f"({size['shortest_edge'] // factor}). Lower model.min_pixels too.",
+            )
+        return None
+    if least is not None:
+        raise CalibError(
+            "unsupported",
+            f"model.min_pixels={least}: the processor of {name} has no lower bound on the size of "
+            "a picture. Omit it.",
+        )
+    if most is None:
+        return None
+    if hasattr(images, "crop_to_patches") and tiles:
+        images.max_patches = min(images.max_patches, most // (size["height"] * size["width"]))
+        _require_one_tile(name, most, images.max_patches, size["height"] * size["width"])
+        return None
+    splits = getattr(images, "do_image_splitting", False)
+    if hasattr(images, "max_image_size") and splits:
+        side, tile = math.isqrt(most), images.max_image_size["longest_edge"]
+        _require_one_tile(name, most, side // tile, tile**2)
+        longest = min(side // tile * tile, size["longest_edge"])  # sides are rounded up to tiles
+        images.size = SizeDict(longest_edge=longest)
+        return None
+    varies = splits or hasattr(images, "image_grid_pinpoints") or hasattr(images, "max_image_tiles")
+    one_size = "height" in size or bool(getattr(images, "do_center_crop", False))
+    if not varies and (one_size or hasattr(images, "max_image_size")):
+        hint = " Without model.tiles=true it is one tile." if hasattr(images, "max_patches") else ""
+        raise CalibError(
+            "unsupported",
+            f"model.max_pixels={most} has no effect on {name}: its processor brings every picture "
+            f"to the same size.{hint} Omit it.",
+        )
+    return most
+
+
+def _require_one_tile(name: str, most: int, count: int, pixels: int) -> None:
+    if count < 1:
+        raise CalibError(
+            "invalid-setting",
+            f"model.max_pixels={most} is less than one tile of {name}, {pixels} pixels. Raise it.",
+        )
+
+
+def scaled_down(picture: Callable[[], Image.Image], most: int) -> Image.Image:
+    """The picture with at most ``most`` pixels, in the same proportions (Pillow, bicubic)."""
+    image = picture()
+    ratio = math.sqrt(most / (image.width * image.height))
+    if ratio >= 1:
+        return image
+    return image.resize((max(1, int(image.width * ratio)), max(1, int(image.height * ratio))))
 
 
 def with_fixed_date(template: str) -> str:

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 
-from calib.data.example import Example, Picture, with_pictures
-from calib.models.chat_template import PROCESSOR_ERRORS, as_text, instruction_end, rendering
+from calib.data.example import Example
+from calib.models.chat_template import (
+    PROCESSOR_ERRORS,
+    as_shown,
+    as_text,
+    conversation,
+    instruction_end,
+    rendering,
+    require_arrival,
+)
 from calib.models.image_features import (
     ONE_PICTURE,
     ProcessorOutput,
@@ -69,65 +77,6 @@ class Prompt:
         return self.has_image, shape, None if self.paddable else len(self.tokens)
 
 
-def conversation(example: Example) -> list[dict[str, Any]]:
-    """The example as a conversation in the format of transformers' chat templates."""
-    messages: list[dict[str, Any]] = []
-    if example.system:
-        messages.append({"role": "system", "content": [{"type": "text", "text": example.system}]})
-    for turn in example.demonstrations:
-        messages.append(_user_message(turn.query, turn.pictures))
-        response = [{"type": "text", "text": turn.response}]
-        messages.append({"role": "assistant", "content": response})
-    return [*messages, _user_message(example.query, example.pictures)]
-
-
-def require_arrival(vlm: VLM, example: Example) -> None:
-    """Raise CalibError (unsupported) unless the chat template shows every part of the example to
-    the model."""
-    problem = arrival_problem(vlm, example)
-    if not problem:
-        return
-    advice = "Give another model.chat_template."
-    if example.system and not arrival_problem(vlm, replace(example, system=None)):
-        advice = (
-            "Give model.system_place=user, which puts system prompts before the first query, or, "
-            "for a method's text, method.place=before."
-        )
-    raise CalibError("unsupported", f"{problem}, in example '{example.id}'. {advice}")
-
-
-def arrival_problem(vlm: VLM, example: Example) -> str:
-    """The parts of the example that the chat template leaves out, or the error that it raises; ""
-    if every part reaches the model. No picture is opened."""
-    found = rendering(vlm, conversation(_with_blank_pictures(_placed(vlm, example))))
-    says = f"refuses the prompt ({found.problem})" if found.refused else found.problem
-    return f"the chat template of {vlm.checkpoint} {says}" if found.problem else ""
-
-
-def _placed(vlm: VLM, example: Example) -> Example:
-    return example.with_system_in_query() if vlm.system_place == "user" else example
-
-
-def _with_blank_pictures(example: Example) -> Example:
-    turns = [
-        replace(
-            turn, picture=turn.picture and _blank, more_pictures=(_blank,) * len(turn.more_pictures)
-        )
-        for turn in example.demonstrations
-    ]
-    blank = with_pictures(example, [_blank] * len(example.pictures))
-    return replace(blank, demonstrations=tuple(turns))
-
-
-def _blank() -> Image.Image:
-    return Image.new("RGB", (8, 8))
-
-
-def _user_message(query: str, pictures: Sequence[Picture]) -> dict[str, Any]:
-    images = [{"type": "image", "image": picture()} for picture in pictures]
-    return {"role": "user", "content": [*images, {"type": "text", "text": query}]}
-
-
 def read_prompt(vlm: VLM, example: Example) -> Prompt:
     """The prompt of one example; see read_prompts."""
     return read_prompts(vlm, [example])[0]
@@ -156,7 +105,7 @@ def check_several_pictures(vlm: VLM, examples: Sequence[Example]) -> None:
 def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     for example in examples:
         require_arrival(vlm, example)
-    conversations = [conversation(_placed(vlm, example)) for example in examples]
+    conversations = [conversation(as_shown(vlm, example)) for example in examples]
     outputs = _process_each(vlm, examples, conversations)
     begun = [
         _without_thought(vlm, output) if example.response_prefix else output

@@ -21,8 +21,9 @@ from calib.interventions.grid import resolve_layers
 from calib.interventions.prompting import add_text, prompt_text, require_readable
 from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
+from calib.models.chat_template import require_arrival
 from calib.models.load import MINI, VLM, AnyModel, load, open_model
-from calib.models.prompts import check_several_pictures, require_arrival
+from calib.models.prompts import check_several_pictures
 from calib.models.remote import RemoteModel, system_prompt_note
 from calib.runs.manifest import identity_of, run_folder
 from calib.runs.row_store import RowStore

@@ -16,8 +16,8 @@ from calib.data.example import Example, Turn
 from calib.data.mini import behaviour, world
 from calib.data.mini.draw import draw_group, draw_object, draw_text
 from calib.data.mini.examples import load as load_examples
+from calib.models.chat_template import conversation
 from calib.models.load import load
-from calib.models.prompts import conversation
 from experiments.mini_internvl import train
 from experiments.mini_internvl.build import build_model, build_processor, sentences
 from experiments.mini_internvl.curriculum import Branch, Demonstration, PackedSequence

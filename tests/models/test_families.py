@@ -11,9 +11,9 @@ from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
 from tiny_parts import LAYERS
 
 from calib.data.example import Example
+from calib.models.chat_template import conversation
 from calib.models.layers import decoder_layers
 from calib.models.load import VLM
-from calib.models.prompts import conversation
 
 LENGTH = 24
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from calib.data.example import Example
+from calib.models.chat_template import conversation
 from calib.models.layers import decoder_layers
 from calib.models.load import VLM
-from calib.models.prompts import conversation
 
 
 def unit_vector(width: int, seed: int) -> torch.Tensor:
