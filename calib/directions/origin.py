@@ -30,6 +30,10 @@ _SETTINGS = {
     "template_kwargs": "model.chat_template_kwargs",
     "system_place": "model.system_place",
     "pictures.tiles": "model.tiles",
+    "pictures.scaled_down_to": "model.max_pixels",
+    "pictures.size.longest_edge": "model.max_pixels",
+    "pictures.size.shortest_edge": "model.min_pixels",
+    "pictures.max_patches": "model.max_pixels",
 }
 """Settings of calib that decide a field."""
 _INCIDENTAL = (
@@ -56,7 +60,11 @@ def origin_of(vlm: VLM) -> Origin:
         "template_kwargs": json.dumps(vlm.template_kwargs, sort_keys=True, default=str),
         "system_place": vlm.system_place,
         "tokenizer": _hash(tokenizer_state(vlm.processor.tokenizer)),
-        "pictures": _plain(images.to_dict() if images else {}) | {"tiles": vlm.tiles},
+        "pictures": {
+            **_plain(images.to_dict() if images else {}),
+            "tiles": vlm.tiles,
+            "scaled_down_to": vlm.max_pixels or "none",
+        },
         "config": _plain(config.to_dict()),
         "generation": _plain(generation.to_dict() if generation else {}),
     }

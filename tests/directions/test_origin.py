@@ -109,6 +109,7 @@ def test_other_settings_are_named_and_accepted_by_a_setting(direction, settings,
             'template_kwargs: {} → {"enable_thinking": false}',
         ),
         ({"system_place": "user"}, "system_place: template → user"),
+        ({"max_pixels": 1000}, "pictures.scaled_down_to: none → 1000"),
     ],
 )
 def test_settings_of_the_prompt_are_compared(vlm, direction, change, difference):

@@ -46,21 +46,23 @@ def _text(example: Example) -> tuple[Any, ...]:
 
 
 def _content(examples: Sequence[Example]) -> dict[str, Any]:
-    """The content of each example's picture, by the id of the example: its pair, which has one
-    picture in a variant, or else the first copy of the picture.
+    """The content of each example's pictures, by the id of the example: its pair, which has the
+    same ones in a variant, or else the first copy of each picture.
 
     Only pictures that are asked about in the same words are compared.
     """
     by_text: dict[tuple[Any, ...], list[Example]] = {}
     for example in examples:
-        if example.picture is not None:
+        if example.pictures:
             by_text.setdefault(_text(example), []).append(example)
     content: dict[str, Any] = {}
     for group in by_text.values():
-        unpaired = [example for example in group if example.pair is None]
-        stored = [e.picture for e in unpaired if isinstance(e.picture, PictureFile | PictureBytes)]
-        firsts = first_copies(stored) if len(stored) > 1 else {}
+        unpaired = [
+            shown for example in group if example.pair is None for shown in example.pictures
+        ]
+        stored = [shown for shown in unpaired if isinstance(shown, PictureFile | PictureBytes)]
+        firsts: dict[Any, Any] = {**first_copies(stored)} if len(stored) > 1 else {}
         for example in group:
-            picture: Any = example.picture
-            content[example.id] = example.pair or firsts.get(picture, picture)
+            copies = tuple(firsts.get(shown, shown) for shown in example.pictures)
+            content[example.id] = example.pair or copies
     return content

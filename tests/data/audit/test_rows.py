@@ -1,9 +1,10 @@
 """Notes on a number of rows that differs from the publication, and on repeated examples."""
 
 from dataclasses import replace
+from functools import partial
 
 from calib.data.audit.rows import repeat_note, size_note
-from calib.data.example import Example
+from calib.data.example import Example, with_pictures
 from calib.data.images import PictureBytes
 
 
@@ -24,6 +25,19 @@ def test_repeats_are_noted_once_with_their_number_and_the_first():
     (note,) = repeat_note(repeated, "set")
     assert all(value in note for value in ("set", "n=2", "2"))
     assert repeat_note(repeated[2:], "set") == []
+
+
+def test_all_pictures_are_compared():
+    def several(id: str, *pictures: bytes) -> Example:
+        stored = [
+            PictureBytes(f"{id}/{k}", lambda data=data: data) for k, data in enumerate(pictures)
+        ]
+        return with_pictures(example(id), stored)
+
+    different = [several("1", b"a"), several("2", b"a", b"b"), several("3", b"b", b"a")]
+    assert repeat_note(different, "set") == []
+    (note,) = repeat_note([*different, several("4", b"a", b"b")], "set")
+    assert "n=1" in note and "4" in note
 
 
 def test_examples_with_another_picture_label_or_request_are_no_repeats():
