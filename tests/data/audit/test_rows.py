@@ -1,7 +1,6 @@
 """Notes on a number of rows that differs from the publication, and on repeated examples."""
 
 from dataclasses import replace
-from functools import partial
 
 from calib.data.audit.rows import repeat_note, size_note
 from calib.data.example import Example, with_pictures
