@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -27,6 +27,7 @@ from calib.config.choices import SystemPlace
 from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
+from calib.models.load_errors import load_failure, refuse_quantization
 from calib.models.original_llava import is_original
 from calib.models.processor import (
     limit_pixels,
@@ -35,12 +36,11 @@ from calib.models.processor import (
     tokenizer_state,
 )
 from calib.models.remote import RemoteModel
-from calib.util.content import first_bytes, is_lfs_pointer
 from calib.util.errors import CalibError
-from calib.util.files import home_expanded
 
 _LOAD_ERRORS = (
-    OSError, ValueError, KeyError, ImportError, RuntimeError, HFValidationError, SafetensorError,
+    OSError, ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError,
+    ArithmeticError, HFValidationError, StrictDataclassError, SafetensorError,
 )  # fmt: skip
 """Raised by transformers for missing or damaged checkpoints and for other kinds of models."""
 
@@ -143,7 +143,9 @@ def load(config: ModelChoice) -> VLM:
     quantization = quantization_settings(config)
     try:
         _refuse_adapter(name, source, common)
-        _refuse_original(name, PreTrainedConfig.get_config_dict(source, **common)[0])
+        files, _ = PreTrainedConfig.get_config_dict(source, **common)
+        _refuse_original(name, files)
+        refuse_quantization(name, files)
         settings = AutoConfig.from_pretrained(source, **common)
         _forget_attention(settings)
         model, info = AutoModelForImageTextToText.from_pretrained(
@@ -169,7 +171,7 @@ def load(config: ModelChoice) -> VLM:
             "model.quantization=4bit or a smaller checkpoint.",
         ) from error
     except _LOAD_ERRORS as error:
-        raise CalibError("unreadable", _load_failure(name, error)) from error
+        raise CalibError("unreadable", load_failure(name, error)) from error
     _require_complete(name, info)
     model.eval()
     processor.tokenizer.padding_side = "left"
@@ -293,25 +295,6 @@ def _require_complete(name: str, info: dict[str, Any]) -> None:
         )
 
 
-def _load_failure(name: str, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    folder = home_expanded(name)
-    if name.startswith((".", "/", "~")) and not folder.exists():
-        first = "the folder does not exist. python -m calib.convert creates VLGuard's."
-    elif pointer := next(filter(_is_lfs_pointer, folder.glob("*.safetensors")), None):
-        return (
-            f"model.checkpoint={name} could not be loaded: {pointer.name} is a pointer of Git LFS, "
-            "not the weights. Fetch them with git lfs pull, or download the checkpoint again."
-        )
-    elif isinstance(error, ImportError):  # names the package and how to install it
-        return f"model.checkpoint={name} could not be loaded: {first}"
-    return (
-        f"model.checkpoint={name} could not be loaded: {first} Give a folder or hub id of a "
-        "vision-language model in transformers format with safetensors weights (custom code is "
-        "never run), or omit model.checkpoint for mini-internvl."
-    )
-
-
 def fingerprint(
     model: Any,
     processor: Any,
@@ -350,10 +333,6 @@ def fingerprint(
             sample = weight.detach().reshape(-1)[::step][:64].float().cpu()
             digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _is_lfs_pointer(path: Path) -> bool:
-    return is_lfs_pointer(first_bytes(path))
 
 
 def mini_folder() -> Path:
