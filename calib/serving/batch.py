@@ -131,8 +131,7 @@ def _prompt_length(served: ServedModel, prompt: Example) -> int | APIError:
     try:
         return len(read_prompt(served.vlm, prompt).tokens)
     except CalibError as error:
-        # Errors with a cause come from the processor; the others mean that the prompt is too long.
-        code = None if error.__cause__ else CONTEXT_EXCEEDED
+        code = CONTEXT_EXCEEDED if error.code == "too-large" else None
         return APIError(str(error), "messages", code)
     except TemplateError as error:
         reason = str(error)[:300]
