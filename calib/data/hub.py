@@ -6,6 +6,7 @@ from typing import Any
 
 from calib.data.images import PictureBytes, path_inside
 from calib.data.tables import TableRow
+from calib.util.content import in_place_of
 from calib.util.errors import CalibError
 
 REMEDY = "Use a local copy with {key}.root=FOLDER, or another dataset with {key}.hub=ID."
@@ -50,7 +51,9 @@ def read_parquet(path: Path) -> list[TableRow]:
         table = datasets.Dataset.from_parquet(str(path))
     except Exception as error:  # as above
         raise CalibError(
-            "unreadable", f"{path} cannot be read as parquet ({_reason(error)}). Download it again."
+            "unreadable",
+            f"{path} cannot be read as parquet ({in_place_of(path, b'PAR1', _reason(error))}). "
+            "Download it again.",
         ) from error
     return _rows(table, str(path), str(path.parent))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.util.content import START, first_bytes, found_instead
+from calib.util.content import START, found_instead, in_place_of
 from calib.util.errors import CalibError, did_you_mean
 
 TableRow = dict[str, Any]
@@ -308,13 +308,13 @@ def _parquet(path: Path) -> list[TableRow]:
             "needs-package",
             f"{path} is a parquet file. To read it, pip install 'calib[data]'.",
         ) from None
-    if (instead := found_instead(first_bytes(path))) and "parquet" not in instead:
-        raise CalibError("unreadable", f"{path} cannot be read as parquet: it is {instead}.")
     try:
         table = parquet.read_table(path, memory_map=True)
         _require_distinct(table.column_names, "the column")
         return table.to_pylist()
     except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise CalibError(
-            "unreadable", f"{path} cannot be read as parquet ({error}). Download it again."
+            "unreadable",
+            f"{path} cannot be read as parquet ({in_place_of(path, b'PAR1', error)}). Download it "
+            "again.",
         ) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import openpyxl
 
+from calib.util.content import in_place_of
 from calib.util.errors import CalibError, did_you_mean
 
 SOURCE = (
@@ -170,8 +171,8 @@ def _read_sheet(path: Path) -> tuple[str, list[list[str]]]:
     except Exception as error:  # openpyxl raises many exception types on damaged files.
         raise CalibError(
             "unreadable",
-            f"{path} cannot be read as an Excel workbook (.xlsx): {error or type(error).__name__}. "
-            f"Download the file again. {SOURCE}.",
+            f"{path} cannot be read as an Excel workbook (.xlsx): "
+            f"{in_place_of(path, b'PK', error)}. Download the file again. {SOURCE}.",
         ) from error
     if len(table) > MAX_ROWS:
         raise CalibError(

@@ -63,6 +63,14 @@ def found_instead(start: bytes) -> str | None:
     return None
 
 
+def in_place_of(path: Path, mark: bytes, error: object) -> str:
+    """Why a file that should begin with ``mark`` cannot be read: what it is instead, or else the
+    parser's ``error``."""
+    start = first_bytes(path)
+    instead = None if start.startswith(mark) else found_instead(start)
+    return f"it is {instead}" if instead else str(error) or type(error).__name__
+
+
 def quoted_text(start: bytes) -> str | None:
     """The first line of short text in quotation marks; None for binary content."""
     try:

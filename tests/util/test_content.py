@@ -4,7 +4,13 @@ import gzip
 
 import pytest
 
-from calib.util.content import first_bytes, found_instead, is_lfs_pointer, quoted_text
+from calib.util.content import (
+    first_bytes,
+    found_instead,
+    in_place_of,
+    is_lfs_pointer,
+    quoted_text,
+)
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
 
@@ -47,3 +53,12 @@ def test_the_beginning_of_a_file(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 600)
     assert first_bytes(tmp_path / "a") == b"x" * 512
     assert first_bytes(tmp_path / "none") == b""
+
+
+def test_the_content_in_place_of_a_file_or_the_error_of_its_parser(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(POINTER)
+    assert "Git LFS" in in_place_of(path, b"PK", "no zip file")
+    path.write_bytes(b"PK\x03\x04 and the rest is missing")
+    assert in_place_of(path, b"PK", ValueError("no zip file")) == "no zip file"
+    assert in_place_of(path, b"PK", EOFError()) == "EOFError"

@@ -1,7 +1,6 @@
 """A local or downloaded copy of a published benchmark: its tables, pictures and zip archives."""
 
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,6 +11,7 @@ from calib.config.data import PublishedData
 from calib.data.hub import download, hub_name, read_hub
 from calib.data.images import MAX_BYTES, PictureBytes, PictureFile, picture_file
 from calib.data.tables import TableRow, cell_prompt, read_table
+from calib.util.content import in_place_of
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
 
@@ -154,9 +154,11 @@ def archived_picture(path: Path, *names: str) -> PictureBytes:
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile raises many exception types on damaged files
         raise CalibError(
-            "unreadable", f"{path} cannot be read as a zip archive ({error}). Download it again."
+            "unreadable",
+            f"{path} cannot be read as a zip archive ({in_place_of(path, b'PK', error)}). Download "
+            "it again.",
         ) from error
 
 
@@ -170,12 +172,16 @@ def _read_member(path: Path, name: str) -> bytes:
                 f"Picture {path}:{name} has {size:,} bytes; the limit is {MAX_BYTES:,}.",
             )
         return archive.read(name)
+    except (CalibError, MemoryError):
+        raise
     except KeyError:
         raise CalibError(
             "not-found",
             f"Picture {path}:{name} does not exist. Download the archive again.",
         ) from None
-    except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # as above, and each method of compression its own
         raise CalibError(
-            "unreadable", f"Picture {path}:{name} cannot be read ({error})."
+            "unreadable",
+            f"Picture {path}:{name} cannot be read ({error or type(error).__name__}). Download the "
+            "archive again.",
         ) from error
