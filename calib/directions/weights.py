@@ -15,6 +15,7 @@ from huggingface_hub.errors import HFValidationError
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from calib.models.load import MINI, mini_folder
+from calib.util.files import home_expanded
 
 _FLOATS = {
     "F64": torch.float64,
@@ -48,7 +49,7 @@ def weights_hash(checkpoint: str, revision: str | None, model: Any) -> str:
 
 def weight_files(checkpoint: str, revision: str | None) -> list[Path]:
     """The safetensors files of a folder or of a downloaded hub checkpoint; [] without any."""
-    folder = mini_folder() if checkpoint == MINI else Path(checkpoint).expanduser()
+    folder = mini_folder() if checkpoint == MINI else home_expanded(checkpoint)
     if folder.is_dir():
         whole, index = folder / SAFE_WEIGHTS_NAME, folder / SAFE_WEIGHTS_INDEX_NAME
     else:
