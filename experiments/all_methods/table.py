@@ -40,9 +40,10 @@ def line(row: Row, others: list[dict[str, Row]]) -> str:
     setting = [] if kept else [row["layer"], f"{float(row['strength']):g}"]
     cells = [name, row["supervision"], *(setting or ["", "uncalibrated"])]
     cells += [change(row, rate) for rate in ("SRA", *COSTS)]
-    cells += [row["p_holm"] and f"{float(row['p_holm']):.3f}"]
+    cells += [row["p_holm"] and f"{float(row['p_holm']):.3f} ({float(row['p_unadjusted']):.3f})"]
     cells += [f"{row['rank']} ({row['rank_low']} to {row['rank_high']})" if row["rank"] else ""]
-    cells += [row["verdict"]]
+    unclear = f" ({', '.join(row['unclear'].split())})" if row["unclear"] else ""
+    cells += [row["verdict"] + unclear]
     for other in others:
         again = other.get(row["method"])
         cells.append("" if again is None else change(again, "SRA"))
@@ -53,8 +54,8 @@ def main(paths: list[Path]) -> None:
     """Print the table of the first run, with the changes of SRA in the others beside it."""
     first, *others = [read(path) for path in paths]
     columns = [
-        "method", "labels in", "layer", "strength", "SRA", *COSTS, "p (Holm)", "rank", "verdict",
-        *("SRA, other split" for _ in others),
+        "method", "labels in", "layer", "strength", "SRA", *COSTS, "p (Holm; unadjusted)", "rank",
+        "verdict", *("SRA, other split" for _ in others),
     ]  # fmt: skip
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
