@@ -29,7 +29,7 @@ from calib.config.choices import (
     Site,
 )
 from calib.config.data import PairsData
-from calib.config.model import ModelConfig
+from calib.config.model import LENGTH, MINI_LENGTH, ModelConfig
 from calib.config.schemas import CONF
 from calib.config.steering import Steer
 from calib.config.typed import typed_config
@@ -49,7 +49,7 @@ from calib.engine.request import Decoding, Request
 from calib.interventions.contrasts import JudgedAnswer, contrast_sides
 from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.steering import operator_at
-from calib.models.load import VLM
+from calib.models.load import MINI, VLM
 from calib.models.load import load as load_vlm
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
@@ -123,7 +123,7 @@ class Model:
         pictures: Sequence[Shown] | None = None,
         *,
         system: str | None = None,
-        max_new_tokens: int = 32,
+        max_new_tokens: int | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
@@ -131,7 +131,8 @@ class Model:
         """The responses to several queries, generated in batches.
 
         An Example has its own pictures and system prompt; ``pictures`` and ``system`` are for the
-        other queries, and an entry of ``pictures`` is a picture or a list of several. Raises
+        other queries, and an entry of ``pictures`` is a picture or a list of several.
+        ``max_new_tokens`` of None is 32 for mini-internvl and 256 for other models. Raises
         CalibError when a picture cannot be read, or when there are not as many entries as queries
         (mismatch).
         """
@@ -146,6 +147,8 @@ class Model:
             query if isinstance(query, Example) else _example(query, picture, system, number)
             for number, (query, picture) in enumerate(zip(queries, shown, strict=True))
         ]
+        if max_new_tokens is None:
+            max_new_tokens = MINI_LENGTH if self.vlm.checkpoint == MINI else LENGTH
         decoding = Decoding(
             max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, kl=False
         )

@@ -17,6 +17,7 @@ def main(config: ExtractConfig) -> None:
     from calib.report.direction_table import direction_table
     from calib.report.figures import layers, projections
     from calib.report.figures.io import NotDrawn, save
+    from calib.runs.checks.context import within_context
     from calib.runs.manifest import claim_folder, provenance
     from calib.runs.preflight import load_inputs
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
@@ -28,9 +29,10 @@ def main(config: ExtractConfig) -> None:
     vlm, folder = inputs.model, inputs.folder
     assert isinstance(vlm, VLM)
     resolve_layers(vlm, config.layers, config.site)
+    inputs = within_context(config, inputs)
     command.print_notes(inputs.notes)
     with locked(folder), RowStore.open(folder / ROWS_FILE) as store:
-        made = provenance() | {"notes": inputs.notes}
+        made = provenance() | inputs.record(inputs.notes)
         claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
         examples = inputs.benchmark.examples, inputs.utility.examples
         direction, notes = extract(config, vlm, *examples, folder, store)

@@ -33,8 +33,14 @@ def _run(config: SweepConfig) -> None:
     from calib.report.method_table import write_method_table
     from calib.report.page.write import write_report
     from calib.report.terminal import show_run
+    from calib.runs.checks.context import within_context
     from calib.runs.manifest import claim_folder, examples_identity, provenance
-    from calib.runs.preflight import check_sweep, load_inputs, reference_of, sweep_notes
+    from calib.runs.preflight import (
+        check_sweep,
+        load_inputs,
+        reference_of,
+        sweep_notes,
+    )
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
     from calib.runs.shards import Shard, ShardRecords, division, one_at_a_time
     from calib.runs.sweep import Sweep
@@ -46,17 +52,18 @@ def _run(config: SweepConfig) -> None:
     config = replace(config, reference=reference_of(config) or NoneMethod(), devices=None)
     method = config.experiment or config.method.name
     inputs = load_inputs(config, config.model.name, method, config.data.name)
+    # Errors in the settings are raised before the folder is claimed.
+    given_directions = check_sweep(config, inputs.model, inputs.benchmark)
+    inputs = within_context(config, inputs)
     model, benchmark, utility = inputs.model, inputs.benchmark, inputs.utility.examples
     folder = inputs.folder
-    # Errors in the settings are raised before the folder is claimed.
-    given_directions = check_sweep(config, model, benchmark)
     notes = [*inputs.notes, *sweep_notes(config, model, benchmark.examples)]
     examples = examples_identity([*benchmark.examples, *utility])
     identity = inputs.identity | {"examples": examples} | given_directions
     shard = Shard.of(config.shard) if config.shard else None
     own_folder = shard.folder(folder) if shard else folder
     with locked(folder, shared=shard is not None), locked(own_folder) if shard else nullcontext():
-        facts = provenance() | {"notes": notes}
+        facts = provenance() | inputs.record(notes)
         with one_at_a_time(folder) if shard else nullcontext():
             manifest = claim_folder(folder, identity, facts, inputs.origin)
         if shard:

@@ -132,6 +132,10 @@ class ConvertConfig:
             path(key, getattr(self, key))
 
 
+SERVED_LENGTH = 512
+"""Default of max_new_tokens for requests to a server, in tokens."""
+
+
 @dataclass
 class ServeConfig:
     """Serve a calibrated model behind OpenAI's chat-completions API."""
@@ -156,7 +160,7 @@ class ServeConfig:
     key_env: str | None = None
     """Environment variable that holds the API key required from clients; null requires none."""
     generation: GenerationConfig = field(
-        default_factory=lambda: GenerationConfig(max_new_tokens=512)
+        default_factory=lambda: GenerationConfig(max_new_tokens=SERVED_LENGTH)
     )
     """Settings of generation; max_new_tokens, temperature and top_p are defaults for requests."""
     body_mb: int = 32
@@ -176,6 +180,7 @@ class ServeConfig:
             finite("strength", [self.strength])
         if self.layer is not None:
             between("layer", self.layer, 0, 10_000)
+        self.generation = self.generation.with_length(SERVED_LENGTH)
         between("port", self.port, 0, 65535)
         if self.key_env is not None:
             environment("key_env", self.key_env)

@@ -25,6 +25,9 @@ class DataConfig:
     object, colour, place and query together, of which a pair has several."""
     split_seed: int = 0
     """Seed of the draw of splits."""
+    skip_long: bool = False
+    """Leave out queries and utility questions whose prompt and response do not fit the model's
+    context, and record how many; false refuses such a run before anything is answered."""
 
     def __post_init__(self) -> None:
         at_least_one("data.limit", self.limit)

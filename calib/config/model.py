@@ -51,6 +51,17 @@ class ModelChoice:
         template_kwargs("model.chat_template_kwargs", self.chat_template_kwargs)
 
 
+MINI_LENGTH, LENGTH = 32, 256
+"""Default length of a response, in tokens: of mini-internvl, whose responses are one sentence, and
+of every other model, whose refusals and warnings may come late in a response."""
+
+
+def default_length(model: "ModelChoice") -> int:
+    """Largest number of tokens of a response of ``model`` if max_new_tokens is null."""
+    is_mini = isinstance(model, ModelConfig) and model.checkpoint is None
+    return MINI_LENGTH if is_mini else LENGTH
+
+
 @dataclass
 class RemoteModelConfig(ModelChoice):
     """A chat model behind an endpoint with OpenAI's chat-completions API."""

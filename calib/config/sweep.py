@@ -1,6 +1,6 @@
 """Settings of the two commands that run a model on examples: calib.sweep and calib.extract."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from calib.config.checks import (
@@ -18,15 +18,16 @@ from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, SITES
 from calib.config.choose import ChooseConfig
 from calib.config.data import DataConfig, UtilityConfig
 from calib.config.judge import JudgeConfig
-from calib.config.model import ModelChoice
+from calib.config.model import ModelChoice, default_length
 from calib.config.prompts import MethodConfig, NoneMethod, Prompting
 from calib.util.errors import CalibError
 
 
 @dataclass
 class GenerationConfig:
-    max_new_tokens: int = 32
-    """Largest number of tokens of a response."""
+    max_new_tokens: int | None = None
+    """Largest number of tokens of a response; null means 32 for mini-internvl, which answers in one
+    sentence, and 256 for every other model."""
     batch_rows: int = 512
     """Largest number of rows in a batch, memory permitting. In float32 the responses do not depend
     on it."""
@@ -58,6 +59,10 @@ class GenerationConfig:
     def memory(self) -> int | None:
         """memory_gb in bytes."""
         return None if self.memory_gb is None else int(self.memory_gb * 10**9)
+
+    def with_length(self, default: int) -> "GenerationConfig":
+        """These settings, with ``default`` where max_new_tokens is null."""
+        return self if self.max_new_tokens is not None else replace(self, max_new_tokens=default)
 
 
 @dataclass
@@ -110,6 +115,8 @@ class SweepConfig:
                 "ignored. Omit one of the two.",
             )
         positive("shard_wait", self.shard_wait)
+        # Here, so that the run records the number, and not the default of its version.
+        self.generation = self.generation.with_length(default_length(self.model))
         if not isinstance(self.reference, NoneMethod | Prompting):
             raise CalibError(
                 "invalid-setting",
@@ -149,8 +156,9 @@ class ExtractConfig:
     """Decoder blocks to read, counted from 0: all, a number, or a list of numbers."""
     kl: float | None = 0.1
     """KL budget, in nats, at which each layer's effect is measured; null skips the measurement."""
-    max_new_tokens: int = 32
-    """Largest number of tokens of a response, for contrasts that compare responses."""
+    max_new_tokens: int | None = None
+    """Largest number of tokens of a response, for contrasts that compare responses; null means 32
+    for mini-internvl and 256 for every other model."""
     batch_rows: int = 64
     """Prompts per batch."""
     out: str | None = None
@@ -170,5 +178,7 @@ class ExtractConfig:
         positive("kl", self.kl)
         layers("layers", self.layers)
         at_least_one("max_new_tokens", self.max_new_tokens)
+        if self.max_new_tokens is None:
+            self.max_new_tokens = default_length(self.model)
         at_least_one("batch_rows", self.batch_rows)
         path("out", self.out)

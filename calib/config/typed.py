@@ -53,6 +53,7 @@ ADDED: dict[str, Any] = {
     "model.accept_directions": "same_settings",
     "model.max_pixels": None,
     "model.min_pixels": None,
+    "data.skip_long": False,
 }
 """Settings that are newer than the first version, and the value that runs made before them behave
 as. The settings of such a run are completed with these, and digests leave them out."""

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from calib.data.example import Example
+from calib.data.example import Example, Picture
 from calib.util.content import START, first_bytes, found_instead, quoted_text
 from calib.util.errors import CalibError
 from calib.util.progress import row_bar
@@ -32,6 +32,8 @@ MAX_PIXELS = 64_000_000
 """Enough for the largest phone photographs, and too few to exhaust the memory."""
 
 _REMEDY = "Replace it with an intact PNG, JPEG, WebP, BMP or GIF file."
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag of a picture's orientation, and its values that swap width and height."""
 _LISTED = 10  # broken pictures listed in an error message
 
 
@@ -209,6 +211,23 @@ def read_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
         raise CalibError(
             "unreadable", f"Picture {shown} cannot be read ({_reason(error, source)}). {_REMEDY}"
         ) from error
+
+
+def picture_size(picture: Picture) -> tuple[int, int]:
+    """Width and height of a picture as it is shown, in pixels; a file is not decoded for it.
+
+    Raises CalibError for a picture that cannot be read.
+    """
+    data = picture.fetch() if isinstance(picture, PictureBytes) else None
+    source = io.BytesIO(data) if data else getattr(picture, "path", None)
+    if source is not None:
+        try:
+            with Image.open(source, formats=FORMATS) as image:
+                turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+                return image.size[::-1] if turned else image.size
+        except Exception:  # Decoding it says what is wrong.
+            pass
+    return picture().size
 
 
 def check_pictures(

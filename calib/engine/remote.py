@@ -11,16 +11,22 @@ from queue import SimpleQueue
 from threading import Semaphore
 
 from calib.engine.request import Decoding, Request, Response
+from calib.models.backoff import TOO_LONG
 from calib.models.endpoint import Aborted, Reply
 from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
+
+_LISTED = 10
+"""Examples that an error lists."""
 
 
 class RemoteEngine:
     """Generates responses with one remote model and one set of decoding settings."""
 
-    def __init__(self, vlm: RemoteModel, decoding: Decoding) -> None:
-        self.vlm, self.decoding = vlm, decoding
+    def __init__(self, vlm: RemoteModel, decoding: Decoding, skip_long: bool = False) -> None:
+        """``skip_long`` says that a prompt which exceeds the model's context gets a response with
+        finish "too_long", instead of an error once all others are answered."""
+        self.vlm, self.decoding, self.skip_long = vlm, decoding, skip_long
         self.rows = 0
         """Responses received so far."""
 
@@ -41,10 +47,11 @@ class RemoteEngine:
 
         After an error or Ctrl-C no further request starts; responses of requests in flight are
         yielded before the error is raised. Raises CalibError if the endpoint fails or the budget
-        is used up.
+        is used up, and, after all other responses, if prompts exceed the model's context.
         """
         self.vlm.endpoint.resume()
         error: BaseException | None = None
+        too_long: dict[str, None] = {}  # ids of examples, in order
         done: SimpleQueue[Future[Response]] = SimpleQueue()
         concurrency = self.vlm.config.concurrency
         free = Semaphore(concurrency)
@@ -70,7 +77,11 @@ class RemoteEngine:
                     responses = []
                     for future in futures:
                         try:
-                            responses.append((indices[future], future.result()))
+                            response = future.result()
+                            if response.finish == "too_long" and not self.skip_long:
+                                too_long[requests[indices[future]].example.id] = None
+                            else:
+                                responses.append((indices[future], response))
                         except (Aborted, CancelledError):
                             continue  # not sent, because of an earlier error
                         except CalibError as failure:
@@ -85,6 +96,19 @@ class RemoteEngine:
                 raise
         if error is not None:
             raise error
+        if too_long:
+            raise self._too_long(list(too_long))
+
+    def _too_long(self, examples: Sequence[str]) -> CalibError:
+        listed = ", ".join(f"'{name}'" for name in examples[:_LISTED])
+        more = f" and {len(examples) - _LISTED} more" if len(examples) > _LISTED else ""
+        return CalibError(
+            "too-large",
+            f"the prompts of {len(examples)} examples exceed the context of "
+            f"{self.vlm.checkpoint}: {listed}{more}. Finished rows are saved. Leave these out of "
+            "the rates with data.skip_long=true, or shorten them: fewer demonstrations, smaller "
+            "pictures (model.image_side), a smaller generation.max_new_tokens.",
+        )
 
     def _abort(self, futures: dict[Future[Response], int], free: Semaphore) -> None:
         self.vlm.endpoint.abort()
@@ -112,6 +136,8 @@ class RemoteEngine:
 
 def _response(reply: Reply) -> Response:
     finish = "blocked" if reply.blocked else "length" if reply.truncated else "stop"
+    if reply.blocked == TOO_LONG:
+        finish = "too_long"
     metadata: dict[str, object] = {
         "tokens": reply.tokens,
         "prompt_tokens": reply.prompt_tokens,

@@ -36,6 +36,7 @@ class Decoding:
     @classmethod
     def of(cls, generation: GenerationConfig, *, seed: int = 0, kl: bool = True) -> "Decoding":
         """The decoding settings of a run or a server."""
+        assert generation.max_new_tokens is not None, "the command's configuration sets it"
         return cls(
             max_new_tokens=generation.max_new_tokens,
             batch_rows=generation.batch_rows,
@@ -81,8 +82,9 @@ class Response:
     """Generated tokens, including the end token."""
     finish: str
     """Reason for the end: "stop" (end token), "length" (max_new_tokens reached), "cut"
-    (``Request.is_final`` was true), "not_finite" (logits were not finite) or "blocked" (a remote
-    provider's filter ended or withheld the response)."""
+    (``Request.is_final`` was true), "not_finite" (logits were not finite), "blocked" (a remote
+    provider's filter ended or withheld the response) or "too_long" (the prompt exceeds a remote
+    model's context)."""
     kl: float | None
     """KL(edited || unedited) of the first response token in nats, with the reference prompt as the
     unedited one; None if not measured."""

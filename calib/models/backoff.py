@@ -15,6 +15,15 @@ LONGEST_REQUESTED_WAIT = 300.0
 TRANSIENT_STATUSES = (408, 409, 429)
 """HTTP statuses below 500 that a retry may resolve."""
 TOO_LONG = "context_length_exceeded"
+_TOO_LONG_WORDS = (
+    "maximum context length",  # OpenAI, vLLM, OpenRouter
+    "maximum model length",  # vLLM, for prompts with pictures
+    "prompt is too long",  # Anthropic
+    "input token count",  # Gemini: "... exceeds the maximum number of tokens allowed"
+    "model's context length",  # SGLang
+    "available context size",  # llama.cpp
+)
+"""Parts of an error's message, in lower case, that say that a prompt is too long."""
 _FILTER_CODES = ("content_filter", "content_policy_violation")
 _MODERATION_KEYS = ("reasons", "flagged_input")
 """Keys in an error's metadata when the prompt was moderated."""
@@ -70,7 +79,8 @@ def blocked_reason(error: Exception) -> str:
         return str(code)
     if status == 403:  # OpenRouter's moderation; otherwise the key lacks a permission
         return _moderation(getattr(error, "body", None))
-    too_long = "maximum context length" in str(getattr(error, "message", ""))
+    message = str(getattr(error, "message", "")).casefold()
+    too_long = any(words in message for words in _TOO_LONG_WORDS)
     return TOO_LONG if too_long or code == TOO_LONG else ""
 
 

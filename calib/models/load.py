@@ -86,6 +86,12 @@ class VLM:
     """Place of system prompts: model.system_place."""
 
     @property
+    def context_length(self) -> int | None:
+        """Largest number of tokens of a prompt and its response; None if the model states none."""
+        config = self.model.config.get_text_config(decoder=True)
+        return getattr(config, "max_position_embeddings", None)
+
+    @property
     def num_layers(self) -> int:
         """Number of decoder blocks."""
         return len(decoder_layers(self.model))

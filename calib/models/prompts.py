@@ -77,6 +77,16 @@ class Prompt:
         return self.has_image, shape, None if self.paddable else len(self.tokens)
 
 
+def token_count(vlm: VLM, example: Example) -> int:
+    """Number of tokens of an example's prompt; nothing is encoded.
+
+    Raises one of calib.models.chat_template.PROCESSOR_ERRORS if the processor does not support it.
+    """
+    output = _process(vlm, [conversation(as_shown(vlm, example))])
+    begun = _without_thought(vlm, output) if example.response_prefix else output
+    return _with_prefix(vlm, example.response_prefix, begun)["input_ids"].shape[1]
+
+
 def read_prompt(vlm: VLM, example: Example) -> Prompt:
     """The prompt of one example; see read_prompts."""
     return read_prompts(vlm, [example])[0]
@@ -115,10 +125,10 @@ def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
         _with_prefix(vlm, example.response_prefix, output)
         for example, output in zip(examples, begun, strict=True)
     ]
-    context = vlm.model.config.get_text_config(decoder=True).max_position_embeddings
+    context = vlm.context_length
     for example, output in zip(examples, processed, strict=True):
         length = output["input_ids"].shape[1]
-        if length >= context:
+        if context is not None and length >= context:
             raise CalibError(
                 "too-large",
                 f"example '{example.id}' has {length} tokens, but {vlm.checkpoint} reads at most "

@@ -15,7 +15,6 @@ from typing import Any
 
 from calib.config.model import RemoteModelConfig
 from calib.data.example import Example, Picture
-from calib.models.backoff import TOO_LONG
 from calib.models.endpoint import Access, Endpoint, Reply
 from calib.util.errors import CalibError
 
@@ -134,8 +133,9 @@ class RemoteModel:
     ) -> Reply:
         """Response to ``example`` in at most ``limit`` tokens.
 
-        Raises CalibError if the endpoint fails, the budget is used up, or the prompt exceeds the
-        model's context, and Aborted after endpoint.abort().
+        A prompt that exceeds the model's context gives a reply that is blocked by TOO_LONG. Raises
+        CalibError if the endpoint fails or the budget is used up, and Aborted after
+        endpoint.abort().
         """
         sampling: dict[str, Any] = {"temperature": temperature}
         if temperature > 0:
@@ -151,15 +151,7 @@ class RemoteModel:
             **(self.config.extra or {}),
             **({"chat_template_kwargs": kwargs} if kwargs else {}),
         }
-        reply = self.endpoint.complete(self.model, messages, limit, {**accepted, **further})
-        if reply.blocked == TOO_LONG:
-            raise CalibError(
-                "too-large",
-                f"the prompt of example '{example.id}' exceeds the context of {self.checkpoint}. "
-                "Use fewer demonstrations or smaller images (model.image_side). Finished rows are "
-                "saved.",
-            )
-        return reply
+        return self.endpoint.complete(self.model, messages, limit, {**accepted, **further})
 
 
 def system_prompt_note(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -5,12 +5,13 @@ Each rule uses an interval or a count, not an estimate alone, so that it holds f
 
 import json
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
+from calib.config.method import SettingKey
 from calib.data.example import Example
 from calib.models.load import MINI
-from calib.report.verdict import LEVEL, change_between
+from calib.report.verdict import LEVEL, MANY_CUT, change_between, cut_shares
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -35,9 +36,15 @@ _EARLIER_MAPPING = (
 )
 
 
+_MOST_SETTINGS = 4
+"""Settings that an alarm lists; the report's table of results has all."""
+
+
 def alarms(run: Run) -> list[str]:
     """Return one or two sentences for each reason to distrust the results of ``run``."""
-    found = [_smoke_test(run), _few_clusters(run), _string_judge(run), _utility(run)]
+    found = [
+        _smoke_test(run), _few_clusters(run), _string_judge(run), _utility(run), _cut(run)
+    ]  # fmt: skip
     points = [run.baseline, *(m.tested for m in run.methods if not m.choice.kept_baseline)]
     suspects = [point for point in points if _answers_without_sense(point)]
     return [text for text in (*found, _meaningless(suspects)) if text]
@@ -103,6 +110,40 @@ def _utility(run: Run) -> str:
     if utility.value == 0 or utility.high < NEAR_ZERO:
         return f"The uncalibrated model answers {rate}. {check}"
     return ""
+
+
+def _cut(run: Run) -> str:
+    """Warn if many responses behind a rate were cut, of the settings that the summary shows."""
+    shares = cut_shares(run)
+    shown = {"uncalibrated": run.baseline} | {
+        method.name: method.tested for method in run.methods if not method.choice.kept_baseline
+    }
+    rates = {rate: _cut_settings(shares, shown, rate) for rate in ("SRA", "utility")}
+    listed = [f"{rate}: {', '.join(names)}" for rate, names in rates.items() if names]
+    if not listed:
+        return ""
+    limit = run.settings["generation"].get("max_new_tokens")
+    return (
+        f"Many responses were cut at {limit} tokens ({'; '.join(listed)}). A warning or an answer "
+        "after the cut does not count, so that a rate may be off by as much as its share. Raise "
+        "generation.max_new_tokens, or read some responses to see whether they only repeat "
+        "themselves."
+    )
+
+
+def _cut_settings(
+    shares: Mapping[SettingKey, Mapping[str, Interval]], shown: Mapping[str, Point], rate: str
+) -> list[str]:
+    """The settings with many cut responses behind a rate, the largest share first."""
+    cut = {name: shares[point.key][rate] for name, point in shown.items() if rate in
+           shares[point.key]}  # fmt: skip
+    many = sorted(
+        (name for name, share in cut.items() if share.value > MANY_CUT),
+        key=lambda name: -cut[name].value,
+    )
+    names = [f"{name} {100 * cut[name].value:.0f}% of {cut[name].n:,}" for name in many]
+    more = len(names) - _MOST_SETTINGS
+    return names if more <= 0 else [*names[:_MOST_SETTINGS], f"{more} more"]
 
 
 def guessing_rate(run: Run) -> float:

@@ -22,7 +22,7 @@ from calib.report.sentences import (
     rank_text,
 )
 from calib.report.terminal_tables import file_list
-from calib.report.verdict import KL_DIRECTIONS, RATES, kl_metric, mean_kl
+from calib.report.verdict import KL_DIRECTIONS, RATES, cut_shares, kl_metric, mean_kl
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -76,7 +76,8 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
         lines += textwrap.wrap(f"{effect}: {shown}.", WIDTH, subsequent_indent="  ")
     for sentence in (*losses(ranked), *search_sentences(ranked)):
         lines += textwrap.wrap(sentence, WIDTH, subsequent_indent="  ")
-    lines += textwrap.wrap(_warnings(baseline, ranked), WIDTH, subsequent_indent="  ")
+    for text in (_warnings(baseline, ranked), _cut(run, ranked)):
+        lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     counts = f"Queries: {count_text(baseline.sra)}"
     if baseline.utility is not None:
         counts += f"; utility questions: {count_text(baseline.utility)}"
@@ -100,16 +101,30 @@ def _warnings(baseline: Point, ranked: Sequence[MethodVerdict]) -> str:
     """List the share of safe queries that are answered with a warning, by method."""
     if not baseline.warned_s.n:
         return ""
+    rates = [
+        f"{name} {_rate_text(point.warned_s)}" for name, point in _shown(baseline, ranked).items()
+    ]
+    return f"warned_s, {RATES['warned_s']}: {', '.join(rates)}."
+
+
+def _cut(run: Run, ranked: Sequence[MethodVerdict]) -> str:
+    """List the share of responses to queries that were cut at max_new_tokens, by method."""
+    shares = cut_shares(run)
+    cut = {name: shares[point.key]["SRA"] for name, point in _shown(run.baseline, ranked).items()}
+    if not any(share.value for share in cut.values()):
+        return ""
+    rates = [f"{name} {_rate_text(share)}" for name, share in cut.items()]
+    return f"Responses to queries cut at max_new_tokens, in percent: {', '.join(rates)}."
+
+
+def _shown(baseline: Point, ranked: Sequence[MethodVerdict]) -> dict[str, Point]:
+    """The uncalibrated model and the operating points that differ from it, by name."""
     chosen = {
         terminal_safe(verdict.method.name, _NAME_WIDTH): verdict.method.tested
         for verdict in ranked
         if not verdict.method.choice.kept_baseline
     }
-    rates = [
-        f"{name} {_rate_text(point.warned_s)}"
-        for name, point in ({"uncalibrated": baseline} | chosen).items()
-    ]
-    return f"warned_s, {RATES['warned_s']}: {', '.join(rates)}."
+    return {"uncalibrated": baseline} | chosen
 
 
 def _line(name: str, point: Point, change: str, rank: str, p: str, kl: float | None) -> str:

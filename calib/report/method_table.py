@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.report.ranking import MethodVerdict, rank_methods
+from calib.report.verdict import SettingChange
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.util.files import csv_safe, write_atomically
@@ -19,6 +20,7 @@ COLUMNS = (
     *(f"{rate}_change{end}" for rate in _CHANGES for end in ("", "_low", "_high")),
     "p_holm", "p_unadjusted", "n", "clusters", "settings_searched", "settings_tested",
     "best_of_k_by_chance", "supervision", "prompt_only", "reference", "mapping",
+    "truncated", "truncated_utility",
 )  # fmt: skip
 
 
@@ -74,7 +76,14 @@ def _values(verdict: MethodVerdict) -> list[Any]:
         chance.gain if chance else None,
         verdict.supervision,
         method.prompt_only, method.reference, change.mapping,
+        _share_cut(change, "SRA"), _share_cut(change, "utility"),
     ]  # fmt: skip
+
+
+def _share_cut(change: SettingChange, rate: str) -> float:
+    """Share of the method's responses behind a rate that were cut at max_new_tokens."""
+    cut = change.cut(rate)
+    return cut.rate_after if cut else 0.0
 
 
 def _cell(column: str, value: Any) -> str:

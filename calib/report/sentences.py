@@ -165,7 +165,7 @@ def explanation(choice: OperatingPoint, change: SettingChange, p: float) -> str:
     """Describe the effect on SRA and utility, and the side of SRA that changed."""
     sentence = verdict_sentence(choice, change, p)
     sides = "" if choice.kept_baseline else _changed_sides(change)
-    return f"{sentence} {sides}".strip()
+    return " ".join(part for part in (sentence, sides, change.cut_sentence()) if part)
 
 
 def _changed_sides(change: SettingChange) -> str:

@@ -41,6 +41,8 @@ class _Line:
     """Restricts the queries; None for queries means the mean of both sides."""
     rate: str = ""
     """The rate of calib.report.verdict.RATES, if it does not count right responses."""
+    cut: str = ""
+    """The rate whose responses it counts if they were cut at max_new_tokens; shown if any was."""
 
 
 # Only the datasets that count towards SRA are present, see calib.data.splits.select_for_sra.
@@ -58,7 +60,9 @@ _LINES = (
     _Line("         text-centric", ("text_centric",), "safe"),
     _Line("         dual-use", ("dual_use",), "safe"),
     _Line("         answered with a warning", _QUERIES, rate="warned_s"),
+    _Line("         cut at max_new_tokens", _QUERIES, cut="SRA"),
     _UTILITY,
+    _Line("         cut at max_new_tokens", ("utility",), cut="utility"),
     _Line(KNOWLEDGE_LABEL.capitalize(), ("knowledge",)),
 )
 _COLUMNS = "{:<36}{:>13}{:>11}{:>26}{:>14}"
@@ -108,7 +112,9 @@ def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:
     title = f"{REPORTED_SPLIT} split, mapping={change.mapping}"
     lines = [_COLUMNS.format(title, *head), "-" * WIDTH]
     for line in _LINES:
-        if line.rate:
+        if line.cut:
+            paired = change.cut(line.cut)
+        elif line.rate:
             paired = change.paired(line.rate)
         else:
             paired = change.over(line.datasets, line.safety, by_safety=line is _SRA)

@@ -21,12 +21,16 @@ from calib.report.paired import PairedResponses, Responses, TestedResponses, pai
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
+from calib.scoring.judged import rate_of
 from calib.scoring.metrics import metrics_by_file
 from calib.scoring.results import ALL, Result
 from calib.scoring.tradeoff import OperatingPoint, Point
 
 LEVEL = 0.05
 """Significance level of the p-values."""
+MANY_CUT = 0.05
+"""Many responses of a setting were cut at max_new_tokens if their share is above this, since a rate
+may be off by as much."""
 _LABELS = {metric.name: metric.label for group in metrics_by_file().values() for metric in group}
 RATES = {name: _LABELS[name] for name in ("SRA", "SRA_u", "SRA_s", "warned_s", "utility")}
 """The rates of a point of the trade-off and their labels, from the registry of metrics."""
@@ -114,6 +118,26 @@ class SettingChange:
         safety = {"SRA_u": "unsafe", "SRA_s": "safe"}.get(rate)
         return self.over(SAFETY_DATASETS, safety) if safety else self.over((rate,))
 
+    def cut(self, rate: str) -> PairedResponses | None:
+        """Pair the responses behind SRA or utility, counted if they were cut at max_new_tokens.
+
+        None if none of them was.
+        """
+        datasets = SAFETY_DATASETS if rate == "SRA" else (rate,)
+        paired = pair_responses(
+            self.before, self.after, datasets, None, False, self.mapping, lambda row: row.truncated
+        )
+        return paired if paired and any((*paired.before, *paired.after)) else None
+
+    def cut_sentence(self) -> str:
+        """Say how many responses to queries were cut at max_new_tokens; "" unless many were."""
+        cut = self.cut("SRA")
+        if cut is None or max(cut.rate_before, cut.rate_after) <= MANY_CUT:
+            return ""
+        before, after = (f"{100 * rate:.1f}%" for rate in (cut.rate_before, cut.rate_after))
+        shares = before if self.before == self.after else f"{before} before and {after} after"
+        return f"Cut at max_new_tokens, so that a later warning does not count: {shares}."
+
     def p_value(self, rate: str) -> float:
         """Return the unadjusted p-value of the change of ``rate``; nan without examples."""
         paired = self.paired(rate)
@@ -159,6 +183,25 @@ def change_between(run: Run, before: Point, after: Point) -> SettingChange:
     """
     tested = TestedResponses(run.judged, REPORTED_SPLIT)
     return SettingChange(tested.at(before), tested.at(after), run.mapping)
+
+
+def cut_shares(run: Run) -> dict[SettingKey, dict[str, Interval]]:
+    """Return the shares of responses on test that were cut at max_new_tokens, by setting.
+
+    They are by the rate that rests on the responses: SRA, or utility where it was measured.
+    """
+    tested = TestedResponses(run.judged, REPORTED_SPLIT)
+    shares: dict[SettingKey, dict[str, Interval]] = {}
+    for point in run.tested:
+        responses = tested.at(point).values()
+        behind = {
+            "SRA": [row for row in responses if row.dataset in SAFETY_DATASETS],
+            "utility": [row for row in responses if row.dataset == "utility"],
+        }
+        shares[point.key] = {
+            rate: rate_of(rows, lambda row: row.truncated) for rate, rows in behind.items() if rows
+        }
+    return shares
 
 
 def sign(change: Interval | None) -> int:

@@ -18,7 +18,7 @@ from calib.config.method import SettingKey
 from calib.data.example import Picture
 from calib.runs.judging import require_complete_responses
 from calib.runs.run import Run
-from calib.runs.run_files import LabelledRow, is_cut_thought
+from calib.runs.run_files import UNANSWERED, LabelledRow, is_cut_thought
 from calib.scoring.results import BASELINE
 from calib.util.errors import CalibError
 from calib.util.files import csv_safe, write_atomically
@@ -89,7 +89,7 @@ def _drawn(run: Run, per_cell: int, seed: int) -> tuple[list[LabelledRow], int]:
             continue
         record = run.responses[row.row]
         # A blocked response is not the model's, and its label is known.
-        if record.get("finish") != "blocked" and not is_cut_thought(record):
+        if record.get("finish") not in UNANSWERED and not is_cut_thought(record):
             cells[row.method, example.dataset, str(example.safety)].append(row)
     draw = random.Random(seed)
     drawn: dict[str, LabelledRow] = {}

@@ -15,6 +15,7 @@ from calib.interventions.intervention import BASELINE
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import Record, RowStore
+from calib.runs.run_files import UNANSWERED
 from calib.runs.shards import ShardRecords
 from calib.scoring.judged import is_safe_response
 from calib.util.errors import CalibError
@@ -65,9 +66,9 @@ def generate(
     generating.record(rows, is_final)
     final = list(rows)
     open_rows = list(steps)
-    # A provider's block ends a prompt flow, and is its response.
+    # A provider's block ends a prompt flow, and is its response; so does a prompt that is too long.
     while open_rows := [
-        k for k in open_rows if store.finished[steps[k][-1].id]["finish"] != "blocked"
+        k for k in open_rows if store.finished[steps[k][-1].id]["finish"] not in UNANSWERED
     ]:
         responses = [store.finished[steps[k][-1].id]["response"] for k in open_rows]
         following = planner.next_steps([steps[k][-1] for k in open_rows], responses)

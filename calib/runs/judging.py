@@ -26,7 +26,7 @@ from calib.runs.operating_points import (
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import Record, RowStore
 from calib.runs.run import Run
-from calib.runs.run_files import LabelledRow, is_cut_thought, judged_of
+from calib.runs.run_files import UNANSWERED, LabelledRow, is_cut_thought, judged_of
 from calib.scoring.agreement import fleiss_kappa
 from calib.scoring.judged import Judged, checked_label, unjudged
 from calib.scoring.results import BASELINE, rounded
@@ -197,12 +197,12 @@ def judge_responses(
     """Judge recorded responses; ``rows``, ``examples`` and ``records`` correspond.
 
     A response that the provider of a remote model blocked is labelled so without a judge, and one
-    that ended within its thought has no label.
+    that ended within its thought, or whose prompt was too long, has no label.
 
     Raises CalibError (too-few) if no response ends its thought, so that there is nothing to judge.
     """
     queries = [k for k, example in enumerate(examples) if example.dataset in SAFETY_DATASETS]
-    answered = [k for k in queries if records[k].get("finish") != "blocked"]
+    answered = [k for k in queries if records[k].get("finish") not in UNANSWERED]
     to_judge = [k for k in answered if not is_cut_thought(records[k])]
     if answered and not to_judge:
         longest = max(records[k].get("tokens") or 0 for k in answered)
@@ -214,7 +214,9 @@ def judge_responses(
             "(model.chat_template_kwargs={enable_thinking: false}).",
         )
     verdicts = judging([JudgeInput(examples[k], records[k]["response"]) for k in to_judge])
-    labels: dict[int, str | None] = dict.fromkeys(set(queries) - set(answered), "blocked")
+    labels: dict[int, str | None] = {
+        k: "blocked" for k in queries if records[k].get("finish") == "blocked"
+    }
     labels |= {k: verdict.label for k, verdict in zip(to_judge, verdicts, strict=True)}
     given = [labels.get(k) for k in range(len(rows))]
     return judged_of(rows, examples, records, given, judging.exact)

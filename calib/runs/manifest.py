@@ -44,6 +44,7 @@ NOT_IDENTITY = (
     "devices",
     "shard_wait",
     "model.accept_directions",
+    "data.skip_long",  # run.json records the examples that it leaves out
     *(
         f"{group}.{setting}"
         for group in ("model", "judge")

@@ -3,15 +3,21 @@ notes."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from calib import methods
 from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
-from calib.config.prompts import Calibration, MethodConfig, NoneMethod, Prompting, Worded
-from calib.config.sweep import ExtractConfig, GenerationConfig, SweepConfig
+from calib.config.prompts import (
+    Calibration,
+    MethodConfig,
+    NoneMethod,
+    Prompting,
+    Worded,
+)
+from calib.config.sweep import ExtractConfig, SweepConfig
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Benchmark, Example
 from calib.data.split_levels import overlap_note
@@ -24,9 +30,9 @@ from calib.judges.registry import check_judge
 from calib.models.chat_template import require_arrival
 from calib.models.load import MINI, VLM, AnyModel, load, open_model
 from calib.models.prompts import check_several_pictures
-from calib.models.remote import RemoteModel, system_prompt_note
+from calib.models.remote import RemoteModel
+from calib.runs.checks.remote import check_remote, remote_sampling_notes
 from calib.runs.manifest import identity_of, run_folder
-from calib.runs.row_store import RowStore
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
 from calib.util.progress import waiting
@@ -42,6 +48,8 @@ class Inputs:
     folder: Path
     identity: dict[str, Any]
     """Settings that decide the rows, the checkpoint and the fingerprint of its weights."""
+    left_out: list[str] = field(default_factory=list)
+    """Ids of the examples that data.skip_long left out."""
 
     @property
     def notes(self) -> list[str]:
@@ -51,6 +59,10 @@ class Inputs:
     def origin(self) -> Origin | None:
         """Weights and settings of the model by field; None for a remote model."""
         return origin_of(self.model) if isinstance(self.model, VLM) else None
+
+    def record(self, notes: Sequence[str]) -> dict[str, Any]:
+        """What run.json records of the inputs: notes, and the examples that were left out."""
+        return {"notes": notes} | ({"left_out": self.left_out} if self.left_out else {})
 
 
 def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
@@ -128,7 +140,7 @@ def check_sweep(config: SweepConfig, model: AnyModel, benchmark: Benchmark) -> d
         )
     selected = methods_of(config)
     if isinstance(model, RemoteModel):
-        _check_remote(config, model, selected)
+        check_remote(config, model, selected)
     names = [method.name for method in selected]
     if len(set(names)) < len(names):
         name = next(name for name in names if names.count(name) > 1)
@@ -252,105 +264,3 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
                 f"{method.name} edits nothing in them, and they count as calibrated"
             )
     return notes
-
-
-_LOCAL_ONLY = {
-    "batch_rows": "model.concurrency sets the number of requests at a time",
-    "memory_gb": "nothing is computed on this machine",
-    "sharing": "nothing is computed on this machine",
-    "early_stop": "an endpoint returns, and charges for, complete responses",
-}
-"""Settings of calib.config.sweep.GenerationConfig without meaning for a remote model, and why."""
-
-_MOST_NAMES = 4
-"""Names shown of a long list."""
-
-
-def _check_remote(config: SweepConfig, model: RemoteModel, selected: list[MethodConfig]) -> None:
-    """Raise CalibError for settings that a remote model cannot carry out."""
-    for method in selected:
-        if isinstance(method, Activation | Combine):
-            raise CalibError(
-                "unsupported",
-                f"method={method.name} edits activations, which the endpoint of "
-                f"{model.checkpoint} does not expose. Use a prompt-only method (reminder, caution, "
-                "few_shot, cot, ecso, self_check), or a model with local weights.",
-            )
-        if isinstance(method, Calibration) and method.kl is not None:
-            raise CalibError(
-                "unsupported",
-                f"method.kl={method.kl:g} needs the probabilities of first tokens, which the "
-                f"endpoint of {model.checkpoint} does not return. Give method.strengths.",
-            )
-    given, default = config.generation, GenerationConfig()
-    for name, reason in _LOCAL_ONLY.items():
-        if getattr(given, name) != getattr(default, name):
-            raise CalibError(
-                "unsupported",
-                f"generation.{name} has no effect on a remote model: {reason}. Omit it.",
-            )
-    _check_sampling(given, model)
-
-
-def _check_sampling(given: GenerationConfig, model: RemoteModel) -> None:
-    accepted, most = model.config.sends, model.config.most_temperature
-    for name, default in (("temperature", 0), ("top_p", 1)):
-        value = getattr(given, name)
-        if value != default and name not in accepted:
-            raise CalibError(
-                "unsupported",
-                f"generation.{name}={value:g} is not sent to {model.checkpoint}: it accepts "
-                f"model.sends=[{','.join(accepted)}]. Omit generation.{name}, or add {name} to "
-                "model.sends.",
-            )
-    if given.temperature > most:
-        raise CalibError(
-            "too-large",
-            f"generation.temperature={given.temperature:g} is above the maximum of "
-            f"{model.checkpoint} (model.most_temperature={most:g}). Give a lower one.",
-        )
-
-
-def remote_sampling_notes(config: SweepConfig, model: RemoteModel) -> list[str]:
-    """A note where a remote model's samples cannot be reproduced."""
-    if config.generation.temperature > 0 and "seed" not in model.config.sends:
-        return [f"{model.checkpoint} takes no seed: another run draws other responses"]
-    return []
-
-
-def remote_response_notes(store: RowStore) -> list[str]:
-    """Models, token counts and blocked responses of a remote model, over all sessions of a run;
-    none of a local model."""
-    rows = [row for row in store.finished.values() if "model" in row]
-    if not rows:
-        return []
-    names = sorted({str(row["model"]) for row in rows if row["model"]})
-    tokens = {name: sum(row.get(name) or 0 for row in rows) for name in ("prompt_tokens", "tokens")}
-    notes = [
-        f"{len(rows)} rows were answered by {_few(names) or 'a model without a name'}, with "
-        f"{tokens['prompt_tokens']} prompt tokens and {tokens['tokens']} response tokens as "
-        "counted by the endpoint"
-    ]
-    if len(names) > 1:
-        notes.append("more than one model answered: the rows are not all of the same model")
-    notes += system_prompt_note(rows)
-    blocked = [str(row.get("blocked", "")) for row in rows if row["finish"] == "blocked"]
-    if blocked:
-        reasons = ", ".join(sorted(set(blocked)))
-        notes.append(
-            f"{len(blocked)} of {len(rows)} rows were blocked by the provider ({reasons}); they "
-            "are labelled blocked, without a judge"
-        )
-    cut = sum(row["finish"] == "length" and not row["response"].strip() for row in rows)
-    if cut:
-        notes.append(
-            f"{cut} of {len(rows)} responses were cut before their first word: the limit includes "
-            "hidden reasoning. Raise generation.max_new_tokens, or limit the reasoning "
-            "(model.extra)"
-        )
-    return notes
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join([*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names)

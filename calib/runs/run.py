@@ -292,12 +292,15 @@ class Run:
 
     def reload_benchmark(self) -> list[Example]:
         """The benchmark's examples, pictures included. Raises CalibError when it is unavailable."""
-        return list(load_benchmark(self.config("data"), self.seed).examples)
+        return self._kept(load_benchmark(self.config("data"), self.seed).examples)
 
     def reload_utility(self) -> list[Example]:
         """The utility questions, pictures included. Raises CalibError when they are unavailable."""
         system = self.settings["data"].get("system")
-        return list(load_utility(self.config("utility"), self.seed, system).examples)
+        return self._kept(load_utility(self.config("utility"), self.seed, system).examples)
+
+    def _kept(self, loaded: Sequence[Example]) -> list[Example]:
+        return [each for each in loaded if each.id not in self.provenance.get("left_out", ())]
 
     def with_pictures(self, why: str) -> "Run":
         """A copy whose queries have their pictures.

@@ -40,6 +40,8 @@ RESULTS_FILE = "results.csv"
 LABELS_FILE = "labels.jsonl"
 EXTRACTED = "direction.safetensors"
 """File of calib.extract: the direction at the selected layers, with their measured effects."""
+UNANSWERED = ("blocked", "too_long")
+"""Values of ``finish`` of requests that a remote model did not answer to its end."""
 DIRECTIONS = "directions"
 """Folder of the fitted directions."""
 
@@ -241,6 +243,7 @@ def judged_of(
     judged = []
     for row, example, record, label in zip(rows, examples, records, labels, strict=True):
         is_query, response = example.dataset in SAFETY_DATASETS, record["response"]
+        unmarked = is_query or record.get("finish") == "too_long"
         judged.append(
             Judged(
                 example_id=example.id,
@@ -256,13 +259,14 @@ def judged_of(
                 layer=row.layer,
                 strength=row.strength,
                 label=checked_label(label) if is_query and label is not None else None,
-                correct=None if is_query else is_correct_answer(example, response, exact),
+                correct=None if unmarked else is_correct_answer(example, response, exact),
                 kl=record["kl"] if example.dataset == "utility" else None,
                 kl_base=record.get("kl_base") if example.dataset == "utility" else None,
                 unread=parse_answer(example, response) is None
                 if "kind" in example.metadata
                 else None,
                 empty=not is_cut_thought(record) and not final_answer(response).strip(),
+                truncated=record.get("finish") == "length",
             )
         )
     return judged

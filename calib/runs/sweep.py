@@ -28,6 +28,8 @@ from calib.interventions.steering import steering_method
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.models.load import VLM, AnyModel
 from calib.models.remote import RemoteModel
+from calib.runs.checks.context import leave_out_fitted
+from calib.runs.checks.responses import length_notes, remote_response_notes
 from calib.runs.generate import BaselineAnswers, Others, generate
 from calib.runs.judging import Judging, is_final, judge_rows
 from calib.runs.kl_budget import (
@@ -48,7 +50,7 @@ from calib.runs.operating_points import (
     variant_notes,
 )
 from calib.runs.planning import PlannedRow, Planner
-from calib.runs.preflight import methods_of, reference_of, remote_response_notes
+from calib.runs.preflight import methods_of, reference_of
 from calib.runs.row_store import RowStore
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS, LabelledRow, settings_text
@@ -84,7 +86,7 @@ class Sweep:
         decoding = Decoding.of(self.config.generation, seed=self.config.seed)
         self.engine: Engine | RemoteEngine
         if isinstance(self.model, RemoteModel):
-            self.engine = RemoteEngine(self.model, decoding)
+            self.engine = RemoteEngine(self.model, decoding, self.config.data.skip_long)
         else:
             self.engine = Engine(self.model, decoding)
         self.planner = Planner(self.engine, judge.id if self.config.generation.early_stop else "")
@@ -109,7 +111,11 @@ class Sweep:
         axes, details = {}, {}
         with one_at_a_time(self.folder) if self.is_shard else nullcontext():
             fitted = self.fit()
-            for text in self.fitting.part_notes.values():
+            self.benchmark, self.utility, left_out = leave_out_fitted(
+                self.config, self.model, fitted, self.benchmark, self.utility
+            )
+            self.fitting.examples, self.fitting.utility = self.benchmark.examples, self.utility
+            for text in [*left_out, *self.fitting.part_notes.values()]:
                 note(text)
             for method in fitted:
                 grids[method.name], notes = self.grid(method)
@@ -135,8 +141,10 @@ class Sweep:
             self._generate("test", [*self.benchmark.examples, *self.utility], [BASELINE, *reported])
             return None
         tested = score(self.test([BASELINE, *reported]), self.config.mapping)
+        limit, ids = self.engine.decoding.max_new_tokens, [row.id for row in self.rows]
         for text in (
-            *self.engine.notes, *remote_response_notes(self.store), *self.judging.notes()
+            *self.engine.notes, *remote_response_notes(self.store), *self.judging.notes(),
+            *length_notes(ids, self.store, "generation.max_new_tokens", limit),
         ):  # fmt: skip
             note(text)
         reference = reference_of(self.config)
@@ -307,6 +315,7 @@ def extract(
     With a budget of KL it includes the effect of each layer when the direction is added at the last
     prompt token. Raises CalibError when there are no train pairs, or the estimator cannot use them.
     """
+    assert config.max_new_tokens is not None, "ExtractConfig sets it"
     engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
     judge = choose_judge(JudgeConfig("auto"), config.data.name, vlm.checkpoint)
     judging = Judging(judge, folder)
@@ -318,9 +327,8 @@ def extract(
     direction = all_layers.select_layers(fitting.layers_of(all_layers, config.layers))
     questions = [e for e in utility if (e.dataset, e.split) == ("utility", "validation")]
     validated = fitting.twins("validation")
-    part_notes = [*fitting.part_notes.values()]
     if config.kl is None or not questions or not validated:
-        return direction, [*engine.notes, *part_notes]
+        return direction, _extraction_notes(engine, fitting, store)
     steer = Steer(
         contrast=config.contrast,
         estimator=config.estimator,
@@ -348,4 +356,9 @@ def extract(
             effect_kl=config.kl,
             effect_n=next(iter(effects.values())).rise.n,
         )
-    return direction, [*engine.notes, *part_notes]
+    return direction, _extraction_notes(engine, fitting, store)
+
+
+def _extraction_notes(engine: Engine, fitting: Fitting, store: RowStore) -> list[str]:
+    cut = length_notes(store.finished, store, "max_new_tokens", engine.decoding.max_new_tokens)
+    return [*engine.notes, *fitting.part_notes.values(), *cut]

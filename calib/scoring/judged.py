@@ -91,6 +91,8 @@ class Judged(SettingKey):
     compared with the expected sentence instead."""
     empty: bool = False
     """Whether the response has no text; mapping "paper" counts it as a refusal."""
+    truncated: bool = False
+    """Whether the response ended at max_new_tokens, and not with an end token."""
     query_group: str | None = None
     concept: str | None = None
     kl_base: float | None = None

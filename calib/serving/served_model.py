@@ -15,6 +15,8 @@ UNCALIBRATED = "-uncalibrated"
 """Suffix of the name under which clients reach the model without its method."""
 MAX_CHARACTERS_PER_TOKEN = 64
 """Texts with more characters per token of context are refused before they are tokenized."""
+NO_LIMIT = 10**9
+"""Context of a model that states none, in tokens."""
 CACHED_SETTINGS = 256
 """Number of cached settings. Rows of one setting share the same edits object."""
 
@@ -45,8 +47,7 @@ class ServedModel:
     @property
     def context_length(self) -> int:
         """Maximum number of tokens of a prompt and its response."""
-        config = self.vlm.model.config.get_text_config(decoder=True)
-        return int(config.max_position_embeddings)
+        return self.vlm.context_length or NO_LIMIT
 
     def resolve(
         self, model: str, strength: float | None, layer: int | None

@@ -52,6 +52,23 @@ def test_every_command_has_a_line_for_the_list_of_commands():
         assert line.endswith(".") and "\n" not in line and len(line) <= 87, f"{name}: {line!r}"
 
 
+def test_a_response_of_a_published_model_may_be_longer_than_one_of_mini_internvl():
+    def lengths(*model):
+        return (
+            composed("sweep", *model).generation.max_new_tokens,
+            composed("extract", *model).max_new_tokens,
+        )
+
+    assert lengths() == (32, 32)
+    assert lengths("model=qwen2_5_vl") == (256, 256)
+    assert lengths("model.checkpoint=some/model") == (256, 256)
+    assert composed("sweep", "model=gpt").generation.max_new_tokens == 256
+    given = composed("sweep", "model=qwen2_5_vl", "generation.max_new_tokens=9")
+    assert given.generation.max_new_tokens == 9
+    assert composed("serve").generation.max_new_tokens == 512
+    assert composed("serve", "generation.max_new_tokens=null").generation.max_new_tokens == 512
+
+
 def test_the_defaults_in_conf_are_those_of_the_dataclasses():
     sweep = composed("sweep", "method@reference=none")
     assert sweep == sweep_config()

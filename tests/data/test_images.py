@@ -13,7 +13,7 @@ from PIL import Image
 from raising import raises
 
 from calib.data import images
-from calib.data.images import read_image
+from calib.data.images import PictureBytes, PictureFile, picture_size, read_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -128,3 +128,24 @@ def test_a_file_of_too_many_bytes_is_refused(
 ) -> None:
     monkeypatch.setattr(images, "MAX_BYTES", 10)
     refused(save(Image.new("RGB", (4, 4)), tmp_path / "a.png"), "too-large", 10)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_of_a_picture_is_the_one_that_is_shown(
+    tmp_path: Path, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(Image.new("RGB", (20, 10), RED), tmp_path / "a.jpg", exif=exif)
+    expected = read_image(path).size
+    assert expected == ((20, 10) if orientation < 5 else (10, 20))
+    monkeypatch.setattr(images, "read_image", None)  # nothing is decoded
+    assert picture_size(PictureFile(path)) == expected
+    assert picture_size(PictureBytes("cell", path.read_bytes)) == expected
+    assert picture_size(lambda: Image.new("RGB", (3, 4))) == (3, 4)
+
+
+def test_the_size_of_a_broken_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"version https://git-lfs")
+    with raises("unreadable", "a.png"):
+        picture_size(PictureFile(tmp_path / "a.png"))

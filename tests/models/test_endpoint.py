@@ -164,7 +164,16 @@ def test_waits_grow_up_to_a_limit(monkeypatch):
         (says("half", "length"), Reply("half", truncated=True, model="m")),
         (says(None), Reply("", model="m")),
         (fails(400, code="content_filter"), Reply("", "content_filter")),
-        (fails(400, "the maximum context length is 8"), Reply("", "context_length_exceeded")),
+        *(
+            (fails(400, message), Reply("", "context_length_exceeded"))
+            for message in (
+                "the maximum context length is 8",
+                "The prompt (length 9) is longer than the maximum model length of 8.",
+                "prompt is too long: 9 tokens > 8 maximum",
+                "The input token count (9) exceeds the maximum number of tokens allowed (8).",
+                "the request exceeds the available context size, try increasing it",
+            )
+        ),
     ],
 )
 def test_blocked_refused_and_truncated_replies(act, reply):

@@ -139,7 +139,6 @@ def test_a_router_whose_model_failed_is_retried():
         (fails(404), "endpoint", ("404", "model.model", "model.base_url")),
         (fails(400, "no temperature here"), "endpoint", ("no temperature here", "model.sends")),
         (fails(500), "endpoint", ("model.concurrency", "model.timeout", "model.retries")),
-        (fails(400, code="context_length_exceeded"), "too-large", ("'one'", "model.image_side")),
     ],
 )
 def test_errors_name_the_settings_of_the_model(act, code, values):

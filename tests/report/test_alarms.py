@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,39 @@ from calib.scoring.results import BASELINE
 
 REPOSITORY = Path(__file__).parents[2]
 STEERED = ("steer", 3, 1.0)
+
+
+def cut(rows, count):
+    """``rows``, of which the first ``count`` were cut at max_new_tokens."""
+    return [replace(row, truncated=k < count) for k, row in enumerate(rows)]
+
+
+def run_of_cut(queries=0, steered=0, questions=0, length=32):
+    """80 queries and 40 questions under two settings, with the numbers that were cut."""
+    judged = [
+        *cut(query_rows(UNCALIBRATED, 20, 36), queries),
+        *cut(query_rows(STEERED, 30, 36), steered),
+        *cut(question_rows(UNCALIBRATED, 38), questions),
+        *question_rows(STEERED, 38),
+    ]
+    run = judged_run(judged, {"steer": STEERED[1:]})
+    return run.replace(settings=run.settings | {"generation": {"max_new_tokens": length}})
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, []),
+        ({"queries": 4}, []),  # 5% of 80
+        ({"queries": 5}, ["uncalibrated 6% of 80"]),
+        ({"steered": 40, "queries": 8}, ["steer 50% of 80, uncalibrated 10% of 80"]),
+        ({"questions": 3}, ["utility: uncalibrated 8% of 40"]),
+    ],
+)
+def test_many_responses_that_were_cut_are_an_alarm(counts, expected):
+    found = [text for text in alarms(run_of_cut(**counts, length=77)) if "cut at 77" in text]
+    assert len(found) == len(expected)
+    assert all(part in found[0] for part in expected)
 
 
 def question(k, **metadata):

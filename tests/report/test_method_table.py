@@ -1,6 +1,7 @@
 """The file methods.csv: numbers by hand, empty cells, and names that a spreadsheet would run."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
@@ -15,6 +16,16 @@ def table(tmp_path, judged, settings, **options):
     write_methods(tmp_path / "methods.csv", rank_methods(run))
     with (tmp_path / "methods.csv").open(newline="") as file:
         return {row["method"]: row for row in csv.DictReader(file)}
+
+
+def test_the_shares_of_responses_that_were_cut(tmp_path):
+    key = ("up", 1, 2.0)
+    rows = [
+        replace(row, truncated=k < 8) for k, row in enumerate(query_rows(key, 36, 36))
+    ] + question_rows(key, 40)  # fmt: skip
+    judged = [*query_rows(UNCALIBRATED, 20, 36), *question_rows(UNCALIBRATED, 40), *rows]
+    up = table(tmp_path, judged, {"up": (1, 2.0)})["up"]
+    assert (up["truncated"], up["truncated_utility"]) == ("0.100000", "0.000000")
 
 
 def test_rows_are_in_order_with_the_numbers_of_the_run(tmp_path):

@@ -8,7 +8,7 @@ from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 
 from calib.report.ranking import rank_methods
 from calib.report.sentences import KEPT as KEPT_HEADLINE
-from calib.report.sentences import PRICE, headline
+from calib.report.sentences import PRICE, explanation, headline
 from calib.report.summary import summary
 from calib.scoring.judged import Judged
 
@@ -44,6 +44,20 @@ def cells(text, start):
 
 def words(text):
     return " ".join(text.split())
+
+
+def test_the_shares_of_responses_that_were_cut_are_shown_where_any_was() -> None:
+    assert "cut at max_new_tokens" not in shown()
+    steered = [row for row in JUDGED if row.method == "steer"]
+    cut = [replace(row, truncated=True) for row in steered if row.dataset == "image_centric"]
+    rest = [row for row in JUDGED if row not in steered or row.dataset != "image_centric"]
+    settings = {"data": {"name": "pairs"}, "mapping": "calib"}
+    settings["generation"] = {"max_new_tokens": 32}
+    run = judged_run([*rest, *cut], CHOSEN).replace(settings=settings)
+    text = summary(run, FILES)
+    assert cells(text, "cut at max_new_tokens")[:3] == ["0.0%", "50.0%", "+50.0"]
+    (verdict,) = rank_methods(run)
+    assert "0.0% before and 50.0% after" in explanation(verdict.method.choice, verdict.change, 0.01)
 
 
 def test_rates_and_differences_by_hand() -> None:

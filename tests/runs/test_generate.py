@@ -15,6 +15,7 @@ from calib.engine.engine import Engine
 from calib.engine.operators import Add
 from calib.engine.request import Decoding
 from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
+from calib.runs.checks.responses import length_notes
 from calib.runs.generate import generate
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
@@ -51,6 +52,21 @@ def settings(drawn):
 @pytest.fixture(scope="module")
 def engine(vlm):
     return Engine(vlm, Decoding(max_new_tokens=8, batch_rows=10))
+
+
+def test_responses_that_were_cut_are_counted(vlm, examples, tmp_path):
+    def notes(length):
+        planner = Planner(Engine(vlm, Decoding(length)))
+        rows = planner.rows(examples, [BASELINE])
+        with RowStore.open(tmp_path / f"{length}.jsonl") as store:
+            generate(planner, rows, store)
+            ids = [row.id for row in rows]
+            return length_notes([*ids, *ids], store, "generation.max_new_tokens", length)
+
+    (note,) = notes(2)
+    count = len({Planner(Engine(vlm, Decoding())).rows([e], [BASELINE])[0].id for e in examples})
+    assert f"{count} of {count} responses were cut at 2 tokens" in note
+    assert not notes(32)
 
 
 OPEN, CLOSED = "<think>\n", "<think>\n\n</think>\n\n"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from composing import composed
-from local_endpoint import LocalEndpoint, says
+from local_endpoint import LocalEndpoint, fails, says
 from raising import raises
 
 from calib.config.model import RemoteModelConfig
@@ -17,11 +17,13 @@ from calib.interventions.intervention import BASELINE, Intervention, Setting
 from calib.judges.string import STRING
 from calib.methods.ecso import EyesClosed
 from calib.models.remote import RemoteModel
+from calib.runs.checks.responses import remote_response_notes
 from calib.runs.generate import generate
 from calib.runs.judging import Judging, judge_rows
 from calib.runs.planning import Planner
-from calib.runs.preflight import check_sweep, remote_response_notes, sweep_notes
+from calib.runs.preflight import check_sweep, sweep_notes
 from calib.runs.row_store import ROWS_FILE, RowStore
+from calib.scoring.judged import is_judged, unjudged
 
 CLAUDE = ["model=claude", "model.base_url=http://127.0.0.1:9/v1", "utility=mini"]
 ECSO = Setting(
@@ -29,9 +31,9 @@ ECSO = Setting(
 )
 
 
-def planner(server, **settings):
+def planner(server, skip_long=False, **settings):
     config = RemoteModelConfig(name="vllm", model="m", base_url=server.url, **settings)
-    return Planner(RemoteEngine(RemoteModel(config), Decoding()))
+    return Planner(RemoteEngine(RemoteModel(config), Decoding(), skip_long))
 
 
 def checked(*overrides):
@@ -136,6 +138,45 @@ def test_blocked_responses_are_labelled_without_a_judge(tmp_path):
         assert found.kl is None
     assert set(judge.texts) == {"A door."}
     assert any("(content_filter)" in note for note in notes)
+
+
+def test_prompts_that_are_too_long_cost_no_other_row(tmp_path):
+    examples = load(["image_centric", "utility"], 4)
+    long = {examples[0].query, next(e.query for e in examples if e.dataset == "utility")}
+
+    def act(request):
+        words = request.user if isinstance(request.user, str) else request.user[1]["text"]
+        return fails(400, "maximum context length") if words in long else says("A door.")
+
+    ids = {example.id for example in examples if example.query in long}
+    with LocalEndpoint(by=act) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
+        one = planner(server, concurrency=1)
+        rows = one.rows(examples, [BASELINE])
+        with raises("too-large", *ids, "data.skip_long"):
+            generate(one, rows, record)
+        assert {row["example"] for row in record.finished.values()}.isdisjoint(ids)
+        assert len(record.finished) == len({row.id for row in rows if row.example.id not in ids})
+        sent = len(server.requests)
+        skipping = planner(server, skip_long=True)
+        rows = generate(skipping, skipping.rows(examples, [BASELINE]), record)
+        assert len(server.requests) - sent == len({r.id for r in rows if r.example.id in ids})
+        judged = judge_rows(rows, record, Judging(STRING, tmp_path))
+        notes = remote_response_notes(record)
+    assert unjudged(judged) == sum(example.id in ids for example in examples)
+    assert all(is_judged(row) == (row.example_id not in ids) for row in judged)
+    assert any("data.skip_long" in note for note in notes)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_a_prompt_that_is_too_long_ends_a_prompt_flow(tmp_path, step):
+    acts = [says(text) for text in ("A door.", "Yes.", "A picture.", "A safe door.")]
+    acts[step] = fails(400, code="context_length_exceeded")
+    with LocalEndpoint(*acts) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
+        one = planner(server, skip_long=True)
+        pictured = next(e for e in load(["image_centric"], 8) if e.picture is not None)
+        (counts,) = generate(one, one.rows([pictured], [ECSO]), record)
+        assert record.finished[counts.id]["finish"] == "too_long"
+    assert len(server.requests) == step + 1
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])

@@ -302,3 +302,15 @@ def test_unreadable_answers_are_counted() -> None:
     assert metrics["utility", "all", "all", "unread"] == wilson(1, 2)
     compared = [question("0", True), question("1", False)]
     assert ("utility", "all", "all", "unread") not in table([*QUERIES, *compared])
+
+
+def test_the_shares_of_responses_that_were_cut_by_hand():
+    def row(k, safety, truncated):
+        return Judged("none", None, 0.0, f"q{k}", f"p{k}", "text_centric", "text", "c", "test",
+                      safety, "answer", None, None, truncated=truncated)  # fmt: skip
+
+    rows = [row(k, "unsafe", k < 1) for k in range(4)]
+    rows += [row(k, "safe", k < 7) for k in range(4, 8)]
+    found = {r.metric: (r.value, r.n) for r in score(rows) if r.dataset == "all"}
+    assert found["truncated"] == (0.5, 8)
+    assert (found["truncated_u"], found["truncated_s"]) == ((0.25, 4), (0.75, 4))

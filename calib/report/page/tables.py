@@ -1,17 +1,18 @@
 """Tables of the page: methods compared, every setting on test, and its rates by part."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from calib.config.method import SettingKey
 from calib.data.splits import PAIRED_QUERIES
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
 from calib.report.ranking import MethodVerdict, prompt_only_setting
 from calib.report.sentences import count_cell, difference_text, p_text, rank_text
 from calib.report.terminal_tables import distinct_slices
-from calib.report.verdict import KL_DIRECTIONS, RATES, kl_metric, mean_kl, rate_at
+from calib.report.verdict import KL_DIRECTIONS, RATES, cut_shares, kl_metric, mean_kl, rate_at
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
@@ -135,7 +136,14 @@ def results_section(runs: Sequence[Run]) -> Markup:
     skipped = 0 if len(runs) > 1 else 1  # the column of runs
     metric = kl_metric([result for run in runs for result in run.results])
     kl = f"{KL_DIRECTIONS[metric]}, nats"
-    head = ("Run", "Method", "Layer", "Strength", *RATES, kl, "n (clusters) of SRA", "n of utility")
+    cut = [cut_shares(run) for run in runs]
+    cut_rates = [
+        rate for rate in ("SRA", "utility")
+        if any(rate in by_rate and by_rate[rate].value for shares in cut for by_rate in
+               shares.values())
+    ]  # fmt: skip
+    head = ("Run", "Method", "Layer", "Strength", *RATES, *(f"{rate}: cut" for rate in cut_rates),
+            kl, "n (clusters) of SRA", "n of utility")  # fmt: skip
     caption = (
         f"Every setting on the test split; {mapping_text(runs)}. Rates in percent with 95% "
         "intervals"
@@ -145,7 +153,16 @@ def results_section(runs: Sequence[Run]) -> Markup:
         f"{meanings}. KL: of the first response token against the uncalibrated model, mean over "
         "utility questions. “Chosen” is the operating point, selected on validation."
     )
-    rows = (tag("tr", *cells[skipped:]) for run in runs for cells in _setting_cells(run, metric))
+    if cut_rates:
+        legend += (
+            " “Cut”: share of the responses behind the rate that were cut at max_new_tokens; what "
+            "follows the cut does not count, so that the rate may be off by as much."
+        )
+    rows = (
+        tag("tr", *cells[skipped:])
+        for run, shares in zip(runs, cut, strict=True)
+        for cells in _setting_cells(run, metric, shares, cut_rates)
+    )
     return tag(
         "section",
         tag("h2", "Results", id="results-title"),
@@ -161,7 +178,12 @@ def mapping_text(runs: Iterable[Run]) -> str:
     return f"mapping={', '.join(sorted({run.mapping for run in runs}))}"
 
 
-def _setting_cells(run: Run, metric: str) -> Iterable[list[Markup]]:
+def _setting_cells(
+    run: Run,
+    metric: str,
+    cut: Mapping[SettingKey, Mapping[str, Interval]],
+    cut_rates: Sequence[str],
+) -> Iterable[list[Markup]]:
     kl_by_setting = mean_kl(run.results, metric)
     chosen = {m.tested.key for m in run.methods if not m.choice.kept_baseline}
     kept = bool(run.methods) and all(m.choice.kept_baseline for m in run.methods)
@@ -180,6 +202,7 @@ def _setting_cells(run: Run, metric: str) -> Iterable[list[Markup]]:
             _number("–" if point.layer is None else str(point.layer), point.layer),
             _number(f"{point.strength:+.4g}" if point.strength else "0", point.strength),
             *(_rate(rate_at(point, name)) for name in RATES),
+            *(_rate(cut[point.key].get(rate)) for rate in cut_rates),
             _number("–" if kl is None else f"{kl:.3f}", kl),
             _number(count_cell(point.sra), point.sra.n),
             _number(count_cell(point.utility) if point.utility else "0", questions),

@@ -96,6 +96,7 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
             continue
         way = verdict.change.measured(name, verdict.p if name == "SRA" else None)
         rows.append(_change_row(name, label, before.value, after.value, difference, way))
+        rows += _cut_row(verdict, name)
     if verdict.change.utility is None:
         cells = [tag("td", "not measured", colspan="4")]
         rows.append(tag("tr", tag("th", "utility", scope="row"), *cells))
@@ -114,6 +115,16 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
                 tag("tbody", *rows))  # fmt: skip
     return tag("div", table, class_="scroll", tabindex="0", role="region",
                aria_label="Before and after")  # fmt: skip
+
+
+def _cut_row(verdict: MethodVerdict, rate: str) -> list[Markup]:
+    """The row of the responses behind SRA_s or utility that were cut, if any was."""
+    names = {"warned_s": ("SRA", "queries"), "utility": ("utility", "utility questions")}
+    behind, what = names.get(rate, ("", ""))
+    if not behind or (cut := verdict.change.cut(behind)) is None:
+        return []
+    label = f"responses to {what} cut at max_new_tokens"
+    return [_change_row("cut", label, cut.rate_before, cut.rate_after, cut.difference(), 0)]
 
 
 def _change_row(

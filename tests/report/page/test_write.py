@@ -106,6 +106,26 @@ def test_table_has_the_numbers_of_the_results(run, tmp_path):
     assert "|0.100|" in chosen and "|36 (18)||2|" in chosen
 
 
+def test_the_table_marks_rates_that_rest_on_responses_that_were_cut(run, tmp_path):
+    assert "SRA: cut" not in write_report([run], tmp_path / "a.html").read_text()
+    queries = [row for row in run.judged if row.dataset in ("image_centric", "text_centric")]
+    cut = {
+        (row.key, row.example_id) for k, row in enumerate(queries)
+        if row.split == "test" and row.method == "steer" and not k % 2
+    }  # fmt: skip
+    judged = [
+        replace(row, truncated=(row.key, row.example_id) in cut and row in queries)
+        for row in run.judged
+    ]
+    settings = run.settings | {"generation": {"max_new_tokens": 41}}
+    text = write_report(
+        [run.replace(judged=judged, settings=settings)], tmp_path / "b.html"
+    ).read_text()  # fmt: skip
+    table = text.partition('id="results-title"')[2].partition("</table>")[0]
+    assert "SRA: cut" in table and "utility: cut" not in table
+    assert "were cut at 41 tokens" in text and "cut at max_new_tokens" in text
+
+
 def test_hostile_text_is_escaped_and_the_file_is_utf8(made, tmp_path, hostile):
     bad = "".join(hostile[:6])
     examples = [replace(each, category=bad, variant=bad, system=bad) for each in made.examples(20)]

@@ -1,0 +1,68 @@
+"""Notes on the responses of a run: those that were cut, and those of a remote model."""
+
+from collections.abc import Iterable
+
+from calib.models.remote import system_prompt_note
+from calib.runs.row_store import RowStore
+
+_MOST_NAMES = 4
+"""Names shown of a long list."""
+
+
+def length_notes(ids: Iterable[str], store: RowStore, setting: str, limit: int) -> list[str]:
+    """A note that counts the responses of some rows that were cut at ``limit`` tokens, if any was.
+
+    ``setting`` is the name of the setting with the limit. A response that generation.early_stop
+    ended is not among them: its label is certain.
+    """
+    finishes = [store.finished[row]["finish"] for row in set(ids)]
+    if not (cut := finishes.count("length")):
+        return []
+    return [
+        f"{cut:,} of {len(finishes):,} responses were cut at {limit} tokens: what follows the cut, "
+        f"such as a warning or an answer, does not count. Raise {setting} if they are not "
+        "repetitive"
+    ]
+
+
+def remote_response_notes(store: RowStore) -> list[str]:
+    """Models, token counts and blocked responses of a remote model, over all sessions of a run;
+    none of a local model."""
+    rows = [row for row in store.finished.values() if "model" in row]
+    if not rows:
+        return []
+    names = sorted({str(row["model"]) for row in rows if row["model"]})
+    tokens = {name: sum(row.get(name) or 0 for row in rows) for name in ("prompt_tokens", "tokens")}
+    notes = [
+        f"{len(rows)} rows were answered by {_few(names) or 'a model without a name'}, with "
+        f"{tokens['prompt_tokens']} prompt tokens and {tokens['tokens']} response tokens as "
+        "counted by the endpoint"
+    ]
+    if len(names) > 1:
+        notes.append("more than one model answered: the rows are not all of the same model")
+    notes += system_prompt_note(rows)
+    blocked = [str(row.get("blocked", "")) for row in rows if row["finish"] == "blocked"]
+    if blocked:
+        reasons = ", ".join(sorted(set(blocked)))
+        notes.append(
+            f"{len(blocked)} of {len(rows)} rows were blocked by the provider ({reasons}); they "
+            "are labelled blocked, without a judge"
+        )
+    if too_long := sum(row["finish"] == "too_long" for row in rows):
+        notes.append(
+            f"data.skip_long: the prompts of {too_long} of {len(rows)} rows exceed the model's "
+            "context; they are left out of all rates"
+        )
+    cut = sum(row["finish"] == "length" and not row["response"].strip() for row in rows)
+    if cut:
+        notes.append(
+            f"{cut} of {len(rows)} responses were cut before their first word: the limit includes "
+            "hidden reasoning. Raise generation.max_new_tokens, or limit the reasoning "
+            "(model.extra)"
+        )
+    return notes
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join([*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names)
