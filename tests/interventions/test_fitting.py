@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from raising import raises
+from tiny_families import tiny
 
 import calib.interventions.fitting as module
 from calib.data.mini.examples import load
@@ -277,3 +278,35 @@ def test_without_validation_pairs_there_is_no_auroc(vlm, examples, tmp_path):
     held_out = [e for e in examples if e.split != "train"]
     with raises("too-few", "train"):
         Fitting(vlm, held_out, [], answers, tmp_path / "none").direction("safety")
+
+
+@pytest.fixture
+def hybrid(examples, tmp_path):
+    """A fitting to LFM2-VL, whose first blocks are convolutions over three tokens."""
+    return Fitting(tiny("lfm2_vl"), examples, [], answers, tmp_path)
+
+
+def test_layers_that_do_not_see_the_query_are_left_out(hybrid):
+    direction = hybrid.direction("safety")
+    assert direction.layers == [2, 3, 4] and len(direction.vectors) == 3
+    assert hybrid.layers_of(direction, "all") == [2, 3, 4]
+    assert hybrid.layers_of(direction, [0, 3]) == [0, 3]  # refused when it is edited
+    with raises("invalid-value", "layer 0", "[2, 3, 4]"):
+        direction.row(0)
+    assert any(
+        "layers 0, 1" in note and "last_prompt" in note for note in hybrid.part_notes.values()
+    )
+    again = Fitting(hybrid.vlm, hybrid.examples, [], answers, hybrid.folder)
+    assert again.direction("safety").layers == [2, 3, 4]
+    assert any("layers 0, 1" in note for note in again.part_notes.values())
+
+
+def test_layers_see_the_query_where_its_tokens_are_read(hybrid):
+    direction = hybrid.direction("safety", positions="text")
+    assert direction.layers == [0, 1, 2, 3, 4]
+    assert not any("layers" in name for name in hybrid.part_notes)
+
+
+def test_heads_of_a_hybrid_are_fitted_in_its_blocks_with_attention(hybrid):
+    assert hybrid.direction("safety", site="heads").layers == [2, 4]
+    assert hybrid.samples("safety", site="heads").positive.shape[1] == 2

@@ -5,10 +5,11 @@ import pytest
 from by_hand import FormulaEdit, require_same, unit
 from raising import raises
 from sklearn.linear_model import LogisticRegression
+from tiny_families import HYBRIDS, tiny
 
 from calib.config.method import Revision
 from calib.interventions.fitting import Fitting
-from calib.methods.iar_head import default_head_count, method
+from calib.methods.iar_head import check, default_head_count, method
 
 HEADS, WIDTH = 4, 32  # of each layer of mini-internvl, of each head
 HEADS_EDITED = 5
@@ -87,3 +88,20 @@ def test_ranking_heads_needs_validation_samples(world, tmp_path):
     fitting = Fitting(world.vlm, others, [], world.fitting.baseline_answers, tmp_path)
     with raises("too-few", "validation", "method.samples=safety"):
         method(fitting, Revision("iar_head", samples="safety"))
+
+
+@pytest.mark.parametrize("family, layers", [("qwen3_5", [2, 3]), ("lfm2_vl", 0)])
+def test_a_layer_without_attention_is_refused_before_the_run(family, layers):
+    named = "layer 3" if layers == [2, 3] else "layer 0"
+    with raises("unsupported", "site=heads", named, "layers 2, 4"):
+        check(Revision("iar_head", layers=layers), tiny(family), [])
+    check(Revision("iar_head", layers="all"), tiny(family), [])
+
+
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_heads_of_a_hybrid(family, world, tmp_path):
+    """Those of its two blocks with attention, of four heads each."""
+    fitting = Fitting(tiny(family), world.examples, [], world.fitting.baseline_answers, tmp_path)
+    revised = method(fitting, Revision("iar_head", samples="safety", heads=8))
+    edits = revised.setting(None, 2.0).intervention.edits
+    assert [(edit.layer, edit.site) for edit in edits] == [(2, "heads"), (4, "heads")]
