@@ -57,12 +57,18 @@ def make_shards(devices: str) -> None:
     stopped = {-signal.SIGTERM, TERMINATED}
     failed = {k: code for k, code in codes.items() if code and code not in stopped}
     if failed := failed or {k: code for k, code in codes.items() if code}:
-        shown = ", ".join(f"{shard} (exit {code})" for shard, code in failed.items())
+        shown = ", ".join(f"{shard} ({_ending(code)})" for shard, code in failed.items())
         raise CalibError(
             "unfinished-run",
-            f"devices={devices}: shard {shown} failed; its message is above. All recorded rows are "
-            "saved: run the same command to resume.",
+            f"devices={devices}: shard {shown} failed. Recorded rows are saved: run the same "
+            "command to resume.",
         )
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}, with its message above"
+    return f"killed by {signal.Signals(-code).name}"
 
 
 def _arguments() -> list[str]:

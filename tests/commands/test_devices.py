@@ -40,7 +40,7 @@ def test_a_failing_shard_ends_the_command_and_is_named(tmp_path):
     done = command("sweep", *SMALL, f"out={tmp_path / 'run'}", "devices=2",
                    f"model.checkpoint={missing}")  # fmt: skip
     assert done.code == 2
-    assert "[unfinished-run]" in done.stderr and "/2 (exit 2)" in done.stderr
+    assert "[unfinished-run]" in done.stderr and "/2 (exit code 2" in done.stderr
 
 
 def test_stopping_the_command_stops_its_shards(tmp_path):
