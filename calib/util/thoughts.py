@@ -21,7 +21,7 @@ _TAGS = {
     "pipes": (r"<\|channel>(?:\s*thought\b)?", r"<channel\|>"),  # Gemma 4
     "element": (r"<\|open\|>think<\|sep\|>", r"<\|close\|>think<\|sep\|>"),  # Kimi K3
     "channel": (  # gpt-oss
-        r"<\|channel\|>\s*(?:analysis|commentary)\b",
+        r"<\|channel\|>\s*(?:analysis|commentary)",
         r"<\|channel\|>\s*final\b\s*(?:<\|message\|>)?",
     ),
     # gpt-oss, decoded without its special tokens.

@@ -100,9 +100,9 @@ def test_wordings_of_several_texts_are_combined(vlm):
 def test_strengths_are_numbers_of_variants(vlm, strength):
     config = Worded("reminder", texts=SEVERAL)
     available = variants(config, vlm, ["text"], PROMPT_PLACES)
-    check_variants(replace(config, strengths=[0, 1, 12.0]), available)
+    check_variants(replace(config, strengths=[0, 1, 12.0]), available, vlm, [])
     with raises("invalid-setting", "method.strengths", strength, 12, "method=reminder"):
-        check_variants(replace(config, strengths=[1, strength]), available)
+        check_variants(replace(config, strengths=[1, strength]), available, vlm, [])
 
 
 def test_a_strength_sends_the_prompts_of_its_variant(vlm):

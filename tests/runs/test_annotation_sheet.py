@@ -168,7 +168,7 @@ def test_any_response_survives_the_sheet(tmp_path):
         assert row["response"][:1] not in ("=", "+", "-", "@", "\t", "\r")
         if row["id"] in by_id:
             text = said[by_id[row["id"]].example]
-            shown = text.encode("utf-8", "backslashreplace").decode()
+            shown = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
             bare = row["response"]
             assert bare == shown or bare == f"'{shown}"
 
