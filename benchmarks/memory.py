@@ -27,7 +27,7 @@ def peak(way: str, case: str, positions: str) -> int:
         cwd=Path(__file__).parents[1],
         check=True,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     return int(done.stdout.split()[-1])
 
@@ -54,7 +54,7 @@ def _measure(way: str, name: str, positions: str) -> int:
     else:
         naive.answer(warm_up)
     # Resets the high-water mark: ru_maxrss would include the parent process and model loading.
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before = _mark()
     if way == "ours":
         ours.answer(case.rows)
@@ -64,7 +64,7 @@ def _measure(way: str, name: str, positions: str) -> int:
 
 
 def _mark() -> int:
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return next(int(s.split()[1]) for s in status.splitlines() if s.startswith("VmHWM")) * 1024
 
 

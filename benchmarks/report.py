@@ -49,7 +49,7 @@ def save(
     """Write lines, each with its circumstances, to ``<folder>/<name>.csv``; returns the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.csv"
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*lines[0], *known], lineterminator="\n")
         writer.writeheader()
         for line in lines:

@@ -46,7 +46,9 @@ def queries(twins):
 
 def test_importing_calib_does_not_import_torch():
     code = "import sys, calib; print('torch' in sys.modules, calib.__version__)"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert ended.stdout.split() == ["False", calib.__version__]
 
 

@@ -68,7 +68,7 @@ def finished(copy: Path, command: list[str]) -> str:
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -112,7 +112,7 @@ def run(copy: Path) -> Path:
 
 
 def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.open()]
+    return [json.loads(line) for line in path.open(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("command", CHECKS, ids=" ".join)

@@ -199,7 +199,7 @@ def _names(group: str) -> list[str]:
 def _text(name: str) -> str:
     """The text of a file in conf/; "" for the user's own options, which are elsewhere."""
     path = CONF / f"{name}.yaml"
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _few(names: Sequence[str], word: str = "and") -> str:

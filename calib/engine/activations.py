@@ -207,6 +207,11 @@ class ReferenceLogits:
 def divergence(of: torch.Tensor, against: torch.Tensor) -> torch.Tensor:
     """KL(of || against) in nats, from logits. # [..., vocabulary] -> [...] float64"""
     # Float64: small divergences are differences of nearly equal numbers.
-    p, q = of.double().log_softmax(-1), against.double().log_softmax(-1)
+    p, q = (_float64(logits).log_softmax(-1) for logits in (of, against))
     # Where both probabilities are 0, the term is 0 x (-inf + inf).
     return (p.exp() * (p - q)).nan_to_num(0.0).sum(-1).clamp(min=0.0)
+
+
+def _float64(values: torch.Tensor) -> torch.Tensor:
+    """``values`` as float64, on the CPU if their device is an Apple GPU, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()

@@ -15,7 +15,10 @@ AUTO = "auto"
 def judge_names() -> list[str]:
     """The names of all judges: "auto" and the files of this folder with a function ``build``."""
     files = Path(__file__).parent.glob("*.py")
-    return [AUTO, *sorted(file.stem for file in files if "\ndef build(" in file.read_text())]
+    return [
+        AUTO,
+        *sorted(file.stem for file in files if "\ndef build(" in file.read_text(encoding="utf-8")),
+    ]
 
 
 def check_judge(config: JudgeConfig, data: str) -> None:

@@ -80,7 +80,7 @@ def convert(source: Path, skeleton: str, revision: str | None = None) -> Convert
 
 def _config(source: Path) -> dict[str, Any]:
     try:
-        config = json.loads((source / "config.json").read_text())
+        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CalibError(
             "unreadable", f"'{source}' has no readable config.json. Get a complete copy."

@@ -72,7 +72,7 @@ def strengths_within_budget(
     in the run's ``folder``, so that a resumed run uses the same ones.
     """
     path, key = folder / FILE, f"{method.name} {budget:g} KL(base || calibrated)"
-    stored = json.loads(path.read_text()) if path.exists() else {}
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     former = f"{method.name} {budget:g}"  # of KL(calibrated || base), in runs of older versions
     if former in stored:
         stored[key] = stored[former]

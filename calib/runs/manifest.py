@@ -246,7 +246,7 @@ def _git(*arguments: str) -> str | None:
             ["git", "-C", str(CHECKOUT), *arguments],
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=10,
             check=True,
         )

@@ -243,7 +243,7 @@ def search_details(method: Method) -> dict[str, Any]:
 def read_operating_points(path: Path) -> list[dict[str, Any]]:
     """The records of operating_points.json. Raises CalibError when the file is damaged."""
     try:
-        points = json.loads(path.read_text())
+        points = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(points, list) or not points:
             raise ValueError("it holds no operating point")
         for point in points:

@@ -29,6 +29,8 @@ except ImportError:  # not a POSIX system: runs work, without a lock
 
 Record = dict[str, Any]
 ROWS_FILE = "rows.jsonl"
+# Windows would write a line break as two bytes.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 class RowStore:
@@ -54,7 +56,7 @@ class RowStore:
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            descriptor = os.open(path, _FLAGS, 0o666)
             try:
                 data = path.read_bytes()
                 finished, length = _parse(path, data)

@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).parent / "card_template.md"
 
 def main() -> None:
     """Fill in the template and write the card."""
-    with FIGURES.open(newline="") as file:
+    with FIGURES.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     lines = ["| figure | value | 95% interval | n (clusters) |", "|---|---|---|---|"]
     for row in rows:
@@ -28,12 +28,12 @@ def main() -> None:
         lines.append(
             f"| {name} | {numbers[0]:.3f} | {numbers[1]:.3f} to {numbers[2]:.3f} | {count} |"
         )
-    text = TEMPLATE.read_text().format(
+    text = TEMPLATE.read_text(encoding="utf-8").format(
         vocabulary=vocabulary(),
         fingerprint=f"fingerprint {rows[0]['fingerprint']}",
         table="\n".join(lines) + "\n",
     )
-    (mini_folder() / "README.md").write_text(text)
+    (mini_folder() / "README.md").write_text(text, encoding="utf-8")
 
 
 def vocabulary() -> int:

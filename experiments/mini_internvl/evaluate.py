@@ -167,7 +167,7 @@ def missed_floors(figures: Figures) -> list[str]:
 def write(path: Path, figures: Figures, vlm: VLM) -> None:
     """Write a CSV with a line per figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
             ["checkpoint", "fingerprint", "figure", "value", "low", "high", "n", "clusters"]

@@ -142,20 +142,20 @@ def report(out: Path, stage: str, step: int, results: list[dict], seconds: float
     line = {"stage": stage, "step": step, "seconds_per_step": round(seconds, 3)}
     line |= {name: round(value, 4) for name, value in sorted(means.items())}
     print(json.dumps(line), flush=True)
-    with (out / LOG).open("a") as log:
+    with (out / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
 
 
 def truncate_log(log: Path, stage: str, step: int) -> None:
     """Delete log entries later than the checkpoint from which a stage resumes."""
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
     valid = [
         line
         for line in lines
         if (entry := json.loads(line))["stage"] != stage or entry["step"] <= step
     ]
     if valid != lines:
-        log.write_text("".join(valid))
+        log.write_text("".join(valid), encoding="utf-8")
 
 
 def save(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -202,12 +202,12 @@ def save_half(model: nn.Module, processor, folder: Path) -> None:
     processor.save_pretrained(folder)
     # With torchvision installed AutoProcessor requires a video processor, which is never used.
     settings = folder / "processor_config.json"
-    config = json.loads(settings.read_text())
+    config = json.loads(settings.read_text(encoding="utf-8"))
     config["video_processor"] = {
         "video_processor_type": "InternVLVideoProcessor",
         "size": {"height": SIZE, "width": SIZE},
     }
-    settings.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    settings.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     model.float()
 
 

@@ -87,7 +87,7 @@ def sweep(tmp_path):
             cwd=folder,
             env={**inherited, "PYTHONPATH": paths, **environment},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=180,
         )
 

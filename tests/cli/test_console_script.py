@@ -24,7 +24,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=180,
     )
 

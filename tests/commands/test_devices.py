@@ -50,10 +50,10 @@ def test_stopping_the_command_stops_its_shards(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "calib.sweep", *SMALL[:3], "data=pairs", "devices=2",
          f"data.file={tmp_path / 'pairs.csv'}", f"out={run}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, encoding="utf-8",
     )  # fmt: skip
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while len(found := children.read_text().split()) < 2:
+    while len(found := children.read_text(encoding="utf-8").split()) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

@@ -268,7 +268,7 @@ def test_at_the_command_line_there_is_one_message_and_no_traceback(run):
 def test_help_says_what_it_does_without_torch():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "calib.judge", "--help"],
-        cwd=ROOT, capture_output=True, text=True, timeout=600,
+        cwd=ROOT, capture_output=True, encoding="utf-8", timeout=600,
     )  # fmt: skip
     assert done.returncode == 0
     assert done.stdout.count("python -m calib.judge") >= 4

@@ -31,7 +31,7 @@ class Command:
             [sys.executable, "-m", "calib.serve", "port=0", *overrides],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, **environment},
         )
         self.output = ""
@@ -157,6 +157,9 @@ def test_a_server_for_other_machines_warns(monkeypatch, capsys):
 
 def test_help_shows_the_settings():
     done = subprocess.run(
-        [sys.executable, "-m", "calib.serve", "--help"], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "calib.serve", "--help"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
     )
     assert done.returncode == 0 and "run=" in done.stdout

@@ -31,7 +31,7 @@ def launch(folder, environment, *settings):
     return subprocess.Popen(
         [sys.executable, "-m", "calib.sweep", "-m", *SMALL, f"out={folder / 'run'}",
          "shard=1/2,2/2", f"hydra.sweep.dir={folder / 'jobs'}", *settings],
-        env={**environment, "PYTHONPATH": PATHS}, stderr=subprocess.PIPE, text=True,
+        env={**environment, "PYTHONPATH": PATHS}, stderr=subprocess.PIPE, encoding="utf-8",
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_jobs_of_slurm_one_of_which_is_cancelled_and_requeued(tmp_path, whole):
             time.sleep(0.02)
         job = subprocess.run(
             ["squeue", "-h", "-r", "-o", "%i", "--sort=i"], env=environment, capture_output=True,
-            text=True,
+            encoding="utf-8",
         ).stdout.split()[0]  # fmt: skip
         assert scontrol("requeue", job).returncode == 0
         while process.poll() is None:  # SLURM lets a requeued job wait for two minutes

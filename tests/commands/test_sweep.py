@@ -364,7 +364,7 @@ def test_help_imports_no_torch_and_shows_the_groups_and_examples():
         [sys.executable, "-X", "importtime", "-m", "calib.sweep", "--help"],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=600,
     )
     assert done.returncode == 0

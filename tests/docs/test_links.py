@@ -35,7 +35,9 @@ STUDY = ROOT / "experiments" / "all_methods"
 
 
 def without_code_blocks(page: Path) -> str:
-    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
 
 
 def links(page: Path) -> list[str]:
@@ -130,7 +132,7 @@ def test_the_pages_name_the_methods_of_the_study():
 
 def rows(page: Path, first: str) -> list[list[str]]:
     """The body of the table whose first column is named ``first``, as cells."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     shown = text[text.index(f"| {first} |") :].split("\n\n")[0]
     return [
         [cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines()[2:]

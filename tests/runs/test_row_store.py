@@ -32,7 +32,7 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
         [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 

@@ -26,7 +26,7 @@ def sample(line):
 
 
 def main(model, questions, logs):
-    samples = [sample(line) for line in Path(questions).read_text().splitlines()]
+    samples = [sample(line) for line in Path(questions).read_text(encoding="utf-8").splitlines()]
     task = Task(dataset=MemoryDataset(samples), solver=generate(), scorer=includes())
     (log,) = eval(
         task,

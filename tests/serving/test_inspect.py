@@ -41,7 +41,7 @@ def test_inspect_ai_measures_the_accuracy_of_the_engine(vlm, steered, server, tm
             [PYTHON, script, name, path, tmp_path / "logs"],
             env={**os.environ, "CALIB_BASE_URL": server.url, "CALIB_API_KEY": "none"},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=300,
         )
         assert done.returncode == 0, done.stderr

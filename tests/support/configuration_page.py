@@ -154,7 +154,7 @@ def schemas(name: str) -> list[type]:
 
 def sets(path: Path, schema: type) -> str:
     """The settings of an option that differ from the defaults in the tables."""
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     values = {f.name: default_of(f) for f in dataclasses.fields(schema) if has_default(f)}
     for choice in choices(content.pop("defaults")):
         values[choice.field] = choice.default.strip("`")

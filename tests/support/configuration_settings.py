@@ -57,7 +57,7 @@ def lineage(schema: type) -> list[type]:
 
 def schema_of(path: Path, name: str) -> type:
     """The dataclass that an option extends."""
-    for entry in yaml.safe_load(path.read_text())["defaults"]:
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"]:
         if isinstance(entry, dict) and f"/hydra/schema/{name}@_here_" in entry:
             return GROUPS[name][entry[f"/hydra/schema/{name}@_here_"]]
     raise ValueError(f"{path} extends no schema of its group")

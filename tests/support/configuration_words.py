@@ -61,7 +61,7 @@ def written(value: Any) -> str:
 
 def comment(path: Path) -> str:
     """The first paragraph of a YAML file's comment, in one line."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     text = [line for line in lines if line != "# @package _global_"]
     first = next(k for k, line in enumerate(text) if not line.startswith("# "))
     return sentence(" ".join(line.removeprefix("# ") for line in text[:first]))

@@ -97,7 +97,7 @@ def commands_in(text: str) -> list[str]:
 
 def _commands_in_conf(path: Path) -> list[str]:
     """Commands in a file's comments and in the text of --help, where they are indented."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     indented = re.findall(r"^#   (.*)$", text, re.MULTILINE)
     header = (yaml.safe_load(text).get("hydra") or {}).get("help", {}).get("header", "")
     indented += re.findall(r"^  (.*)$", header, re.MULTILINE)

@@ -107,4 +107,4 @@ def _free_port() -> int:
 
 
 def _output(command: list[str], environment: dict[str, str]) -> str:
-    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8").stdout

@@ -265,7 +265,7 @@ def on_a_terminal(columns=0, **environment):
         stdout=subprocess.PIPE,
         stderr=slave,
         env={**inherited, "TERM": "xterm-256color", **environment},
-        text=True,
+        encoding="utf-8",
     )
     os.close(slave)
     written = b""

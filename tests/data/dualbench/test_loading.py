@@ -16,7 +16,7 @@ from calib.data.example import fingerprint, pairs
 
 
 def twins_file(path: Path, *rows: tuple[str, ...]) -> str:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["category", "harmful", "benign", "id"])
         writer.writerows(rows)

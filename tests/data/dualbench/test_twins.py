@@ -20,7 +20,7 @@ GOOD = {"category": "S9", "harmful": "Buy a drone.", "benign": "Buy a melon."}
 
 
 def table(path: Path, *rows: dict[str, str]) -> Path:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
