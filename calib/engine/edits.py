@@ -10,6 +10,7 @@ import torch
 from calib.config.choices import Positions, Site
 from calib.engine.operators import Operator
 from calib.models.layers import LayerSite
+from calib.models.prompt_batch import PromptToken
 
 REACH: dict[Positions, tuple[bool, bool, bool]] = {
     "all": (True, True, True),
@@ -25,6 +26,13 @@ the last prompt token, generated tokens. The last prompt token produces the firs
 therefore belongs to "response"."""
 
 
+def reach(positions: Positions | PromptToken) -> tuple[bool, bool, bool]:
+    """The parts of a sequence that ``positions`` can edit, as in REACH."""
+    if isinstance(positions, PromptToken):
+        return positions.from_end > 1, positions.from_end == 1, False
+    return REACH[positions]
+
+
 @dataclass(frozen=True)
 class Edit:
     """Change the activations at one site of one decoder block, at some positions."""
@@ -32,7 +40,7 @@ class Edit:
     layer: int
     """0-based decoder block."""
     operator: Operator
-    positions: Positions = "all"
+    positions: Positions | PromptToken = "all"
     site: Site = "residual"
     """Where in the block: "residual" is its output; "heads" and "mlp" are inside it."""
 
@@ -70,10 +78,10 @@ Edits = tuple[Edit, ...]
 
 def response_edits(edits: Edits) -> Edits:
     """The edits that also apply to generated tokens."""
-    return tuple(edit for edit in edits if REACH[edit.positions][2])
+    return tuple(edit for edit in edits if reach(edit.positions)[2])
 
 
-Masks = Mapping[Positions, torch.Tensor]
+Masks = Mapping[Positions | PromptToken, torch.Tensor]
 """The tokens of a forward pass selected by each choice of positions. # [rows, tokens] bool"""
 
 

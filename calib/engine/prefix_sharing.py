@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from calib.engine.edits import REACH, Edit, Edits, Masks, SiteEdits
+from calib.engine.edits import Edit, Edits, Masks, SiteEdits, reach
 from calib.models.layers import ActivationEdit, LayerSite, decoder_layers, edit_activations
 from calib.models.load import VLM
 from calib.util.errors import CalibError
@@ -101,7 +101,7 @@ def fork(
 
 
 def _reaches(edit: Edit, parts: tuple[bool, bool]) -> bool:
-    prefix, last, _ = REACH[edit.positions]
+    prefix, last, _ = reach(edit.positions)
     return (prefix and parts[0]) or (last and parts[1])
 
 

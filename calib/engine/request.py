@@ -8,7 +8,7 @@ import torch
 
 from calib.config.sweep import GenerationConfig
 from calib.data.example import Example
-from calib.engine.edits import REACH, Edits
+from calib.engine.edits import Edits, reach
 from calib.models.prompts import Prompt
 
 
@@ -129,7 +129,7 @@ class DecodingRow:
 
     def forks_before_last(self) -> bool:
         """Whether an edit changes tokens before the last token of the prompt."""
-        return any(REACH[edit.positions][0] for edit in self.edits)
+        return any(reach(edit.positions)[0] for edit in self.edits)
 
 
 def token_history(row: DecodingRow) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from calib.engine.edits import REACH
+from calib.engine.edits import reach
 from calib.engine.prefix_sharing import BATCH_AXES
 from calib.engine.request import DecodingRow, Request, Response
 from calib.models.layers import LayerSite, decoder_layers, edit_activations
@@ -182,7 +182,7 @@ def plain_tokens(vlm: VLM, request: Request, count: int) -> tuple[list[int], lis
         reading_prompt = at not in prompt_read
         prompt_read.add(at)
         for edit in request.edits:
-            if edit.at != at or not (reading_prompt or REACH[edit.positions][2]):
+            if edit.at != at or not (reading_prompt or reach(edit.positions)[2]):
                 continue
             tensors = [t.to(hidden)[None, None] for t in edit.operator.tensors()]
             new = edit.operator.formula(hidden, *tensors)

@@ -14,6 +14,14 @@ from calib.util.errors import CalibError
 
 
 @dataclass(frozen=True)
+class PromptToken:
+    """One token of a prompt as the tokens to edit, for edits made for one prompt."""
+
+    from_end: int
+    """1 is the last token of the prompt, 2 the one before it."""
+
+
+@dataclass(frozen=True)
 class PromptBatch:
     """Prompts as the rows of one batch, padded on the left."""
 
@@ -103,7 +111,7 @@ def _join(parts: Sequence[Any]) -> Any:
     return [_join(layer) for layer in zip(*parts, strict=True)]  # deepstack: layer by layer
 
 
-def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
+def prompt_positions(batch: PromptBatch, positions: Positions | PromptToken) -> torch.Tensor:
     """Mask of the prompt tokens that ``positions`` selects for editing. # [rows, length] bool
 
     "response" is the last prompt token, whose output predicts the first response token, and all
@@ -112,7 +120,10 @@ def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
     Raises CalibError (unsupported) for "after_instruction" if the end of a query is unknown.
     """
     real = batch.attention_mask.bool()
+    columns = torch.arange(real.shape[1], device=real.device)
     match positions:
+        case PromptToken(from_end):
+            return real & (columns == real.shape[1] - from_end)
         case "all" | "prompt":
             return real
         case "image":
@@ -122,7 +133,6 @@ def prompt_positions(batch: PromptBatch, positions: Positions) -> torch.Tensor:
         case "last_prompt" | "response":
             return _column(batch, -1)
         case "after_instruction":
-            columns = torch.arange(real.shape[1], device=real.device)
             return columns >= _instruction_end(batch)[:, None]
     raise CalibError(
         "invalid-setting",

@@ -14,10 +14,12 @@ from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp, LowRank
 from calib.engine.prefill import read_in_single_pass, read_last_token, read_prefix
 from calib.engine.request import Decoding, Request, Stats
 from calib.models.layers import decoder, decoder_layers
+from calib.models.prompt_batch import PromptToken
 from calib.models.prompts import read_prompt
 
 CPU = torch.device("cpu")
 SITES = ("residual", "heads", "mlp")
+POSITIONS = [*REACH, PromptToken(1), PromptToken(5)]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def recording(vlm, layer, site="residual"):
 
 
 @pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("positions", REACH)
+@pytest.mark.parametrize("positions", POSITIONS, ids=str)
 def test_zero_strength_is_bit_identical(small, positions, site):
     plain = logits(small, [(), ()])
     for layer, operator in enumerate(operators_without_effect(small)):
@@ -90,7 +92,7 @@ def test_an_unedited_row_is_bit_identical_whatever_the_edits_of_other_rows(small
 
 @pytest.mark.parametrize("sharing", [True, False])
 @pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("positions", REACH)
+@pytest.mark.parametrize("positions", POSITIONS, ids=str)
 def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
     """In the prompt and in the response."""
     # Too small to change the response, so that both rows read the same tokens.

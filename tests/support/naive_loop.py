@@ -17,6 +17,7 @@ from calib.data.example import Example
 from calib.models.chat_template import conversation
 from calib.models.layers import decoder_layers
 from calib.models.load import VLM
+from calib.models.prompt_batch import PromptToken
 
 
 def unit_vector(width: int, seed: int) -> torch.Tensor:
@@ -43,11 +44,13 @@ def inputs(vlm: VLM, example: Example) -> dict[str, Any]:
     return prompt
 
 
-def position_mask(vlm: VLM, tokens: torch.Tensor, positions: str) -> torch.Tensor:
+def position_mask(vlm: VLM, tokens: torch.Tensor, positions: str | PromptToken) -> torch.Tensor:
     """The prompt tokens that an edit at these positions changes. # [length] bool"""
     config = vlm.model.config
     image = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
     index = torch.arange(len(tokens))
+    if isinstance(positions, PromptToken):
+        return index == len(tokens) - positions.from_end
     return {
         "all": index >= 0,
         "prompt": index >= 0,
