@@ -6,7 +6,7 @@ python -m calib.serve run=runs/NAME
 from calib.cli import command
 from calib.config.commands import ServeConfig
 
-NEEDED = ("fastapi", "uvicorn")
+NEEDED = ("fastapi", "uvicorn", "zstandard")
 
 
 def main(config: ServeConfig) -> None:

@@ -14,12 +14,14 @@ from starlette.exceptions import HTTPException
 
 from calib.config.sweep import GenerationConfig
 from calib.engine.request import Decoding
+from calib.models.layers import site_width
 from calib.serving.api_errors import APIError, server_error
 from calib.serving.job import Event, Finished, Job
 from calib.serving.limits import Limits, Slot, check_host, check_key
 from calib.serving.request_schema import ChatRequest, parse_request
 from calib.serving.responses import Completion, EventStream, next_event, stream_chunks
 from calib.serving.served_model import ServedModel
+from calib.serving.steering_vectors import HOOKS_REFUSED, Steering, decode_vectors, decoded_size
 from calib.serving.worker import Worker, log
 
 PARSED_AT_ONCE = 4
@@ -95,6 +97,7 @@ class Server:
         layer, strength = self.served.resolve(chat.model, chat.calib.strength, chat.calib.layer)
         self.served.check_texts(conversation.texts)
         self.served.check_template_kwargs(chat.chat_template_kwargs)
+        steering = await self._steering(chat, slot)
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -110,6 +113,7 @@ class Server:
             strength,
             self.decoding(chat),
             notify,
+            steering,
             seed=chat.seed,
             stop=chat.stop,
             stream=chat.stream,
@@ -117,6 +121,8 @@ class Server:
         self.worker.submit(job)
         method = self.served.method.name if self.served.method and strength else "none"
         calib = {"method": method, "layer": layer if strength else None, "strength": strength}
+        if steering.vectors:
+            calib["steering_vectors"] = len(steering.vectors)
         completion = Completion(chat.model, self.served.vlm.fingerprint, calib)
         try:
             first = await next_event(events, request)
@@ -130,6 +136,15 @@ class Server:
         include_usage = chat.stream_options.include_usage
         chunks = stream_chunks(completion, first, events, include_usage)
         return EventStream(chunks, job, slot)
+
+    async def _steering(self, chat: ChatRequest, slot: Slot) -> Steering:
+        """The steering vectors of a request; their memory is reserved before they are decoded."""
+        vectors, vlm = chat.vllm_xargs.apply_steering_vectors, self.served.vlm
+        slot.reserve(decoded_size(vectors, vlm.num_layers, site_width(vlm.model, "residual")))
+        if not vectors:
+            return Steering()
+        async with self.parsing:
+            return await run_in_threadpool(decode_vectors, vectors)
 
 
 def create_app(server: Server) -> FastAPI:
@@ -149,6 +164,22 @@ def create_app(server: Server) -> FastAPI:
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
         return await server.complete(request)
+
+    @app.post("/v1/completions")
+    async def complete_text(request: Request) -> Response:
+        server.check(request)
+        raise APIError(
+            "This server answers messages at /v1/chat/completions; it has no completions of a "
+            "text. With the client of vllm-lens, use chat in place of generate.",
+            None,
+            "unknown_url",
+            404,
+        )
+
+    @app.api_route("/v1/hooks/{action:path}", methods=["GET", "POST"])
+    async def hooks(request: Request, action: str) -> Response:
+        server.check(request)
+        raise APIError(f"/v1/hooks is not supported: {HOOKS_REFUSED}", None, "unsupported_value")
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:

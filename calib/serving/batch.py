@@ -14,6 +14,7 @@ from calib.models.prompts import read_prompt, read_prompts
 from calib.serving.api_errors import APIError, server_error, unavailable
 from calib.serving.job import Finished, Job, ResponseTracker
 from calib.serving.served_model import ServedModel
+from calib.serving.steering_vectors import FIELD
 from calib.util.errors import CalibError
 from calib.util.thoughts import final_answer
 
@@ -30,6 +31,9 @@ class PendingSteps:
     tracker: ResponseTracker
     responses: list[Response] = field(default_factory=list)
     prompt_tokens: int = 0
+    """Number of tokens of all prompts so far."""
+    vectors: Edits = ()
+    """The request's own steering vectors, for the prompt of this step."""
 
     @property
     def multi_step(self) -> bool:
@@ -72,8 +76,12 @@ def answer_batch(
     while pending:
         ready = []
         for steps, length in zip(pending, _prompt_lengths(served, pending), strict=True):
-            if isinstance(length, APIError):
-                errors.append((steps.job, length))
+            try:
+                if isinstance(length, APIError):
+                    raise length
+                steps.vectors = _steering_edits(steps, length)
+            except APIError as refusal:
+                errors.append((steps.job, refusal))
             else:
                 steps.prompt_tokens += length
                 ready.append(steps)
@@ -151,8 +159,24 @@ def _check_context(served: ServedModel, job: Job, length: int | APIError) -> int
     )
 
 
+def _steering_edits(steps: PendingSteps, prompt_length: int) -> Edits:
+    """The edits of the request's steering vectors in a prompt of this length.
+
+    Raises APIError for positions that the prompt does not have, or that could mean several prompts.
+    """
+    if steps.multi_step and steps.job.steering.has_positions:
+        raise APIError(
+            "position_indices count the tokens of one prompt, but this model answers in several "
+            "steps with a prompt each. Use vectors for all tokens, or the uncalibrated model.",
+            FIELD,
+            "unsupported_value",
+        )
+    return steps.job.steering.edits(prompt_length)
+
+
 def _edits(pending: Sequence[PendingSteps]) -> list[Edits]:
-    """The edits of each prompt, computed once per setting for all of its prompts."""
+    """The edits of each prompt: first the method's, computed once per setting for all of its
+    prompts, then those of the request's steering vectors."""
     by_setting: dict[int, list[int]] = {}
     for k, steps in enumerate(pending):
         by_setting.setdefault(id(steps.setting), []).append(k)
@@ -161,13 +185,19 @@ def _edits(pending: Sequence[PendingSteps]) -> list[Edits]:
         intervention = pending[indices[0]].setting.intervention
         prompts = [pending[k].prompt for k in indices]
         for k, prompt_edits in zip(indices, intervention.edits_for(prompts), strict=True):
-            edits[k] = prompt_edits
+            edits[k] = (*prompt_edits, *pending[k].vectors)
     return edits
 
 
 def _final_event(steps: PendingSteps, response: Response) -> Finished | APIError:
     if steps.job.cancelled:  # the response is incomplete
         return unavailable()
+    if response.finish == "not_finite" and steps.vectors:
+        return APIError(
+            "The logits are not finite under these steering vectors. Set a smaller scale.",
+            FIELD,
+            "not_finite",
+        )
     if response.finish == "not_finite":
         return APIError(
             f"The logits are not finite at strength {steps.job.strength:g}. Set a smaller one.",

@@ -7,6 +7,7 @@ from calib.data.example import Example
 from calib.engine.request import Decoding
 from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation
+from calib.serving.steering_vectors import Steering
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """Decoded form of a character whose last token is not generated yet."""
@@ -46,6 +47,8 @@ class Job:
     """Jobs with equal decoding settings are answered in one batch."""
     notify: Callable[[Event], None]
     """Receives every event, in the worker's thread."""
+    steering: Steering = Steering()
+    """Steering vectors of the request, added to what the method does."""
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Stop sequences."""

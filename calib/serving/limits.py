@@ -50,6 +50,16 @@ class Slot:
             self.limits.open_requests -= 1
             self.limits.open_bytes -= self.bytes
 
+    def reserve(self, count: int) -> None:
+        """Reserve memory for what a body of this request is decoded to.
+
+        Raises APIError (429) if the open requests together would use too many bytes.
+        """
+        if self.limits.open_bytes + count > MAX_TOTAL_BYTES:
+            raise _busy("the open requests use all memory reserved for them")
+        self.bytes += count
+        self.limits.open_bytes += count
+
     async def read_body(self, request: Request) -> bytes:
         """The body of a request.
 
@@ -88,12 +98,13 @@ class Slot:
                     "request_too_large",
                     413,
                 )
-            elif error is None and self.limits.open_bytes + len(part) > MAX_TOTAL_BYTES:
-                error = _busy("the open requests use all memory reserved for them")
+            if error is None:
+                try:
+                    self.reserve(len(part))
+                except APIError as busy:
+                    error = busy
             if error is None:
                 parts.append(part)
-                self.bytes += len(part)
-                self.limits.open_bytes += len(part)
             elif length > max_bytes + MAX_DISCARDED_BYTES:
                 break
             else:

@@ -4,31 +4,28 @@ Unsupported fields that would change the response are refused; unknown fields ar
 """
 
 import json
-import math
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation, parse_messages
-from calib.util.errors import did_you_mean
+from calib.serving.schema import ClosedSchema, FiniteNumber, Index, Number, Schema, load_json
+from calib.serving.steering_vectors import VllmArguments
 
 THINKING = (
     "reasoning_effort", "reasoning", "enable_thinking", "thinking", "thinking_budget",
     "thinking_token_budget",
 )  # fmt: skip
 """Fields that decide in other servers whether and how long a model thinks."""
+IN_VLLM_XARGS = (
+    "extra_args", "steering_vectors", "apply_steering_vectors", "apply_hooks",
+    "output_residual_stream", "output_qk",
+)  # fmt: skip
+"""Fields of ``vllm_xargs``, and names of them in Python, which are not fields of a request."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -72,16 +69,24 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "guided_regex": (),
     "guided_choice": (),
     "guided_grammar": (),
+    **dict.fromkeys(IN_VLLM_XARGS, ()),
 }
 """Unsupported fields that would change the response, with the values that have no effect and are
 accepted. null is always accepted."""
-MAX_VALUES = 1_000_000
-"""Maximum number of values in a body, estimated from commas and brackets: a parsed value takes many
-times its bytes in memory."""
 MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
 CODES = {
     **dict.fromkeys(
-        ("int_type", "float_type", "dict_type", "model_type", "invalid_type"), "invalid_type"
+        (
+            "int_type",
+            "float_type",
+            "bool_type",
+            "string_type",
+            "list_type",
+            "dict_type",
+            "model_type",
+            "invalid_type",
+        ),
+        "invalid_type",
     ),
     **dict.fromkeys(
         ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"), "invalid_value"
@@ -92,54 +97,11 @@ MESSAGES = {"missing": "is required", "model_type": "must be an object"}
 """Messages in place of pydantic's own."""
 
 
-def _to_float(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf if value > 0 else -math.inf
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_to_float)]
-"""A JSON number; integers beyond the range of floats become infinite."""
-
-
-class Schema(BaseModel):
-    """A JSON object with strict types, in which null means that the field is absent."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            return fields
-        return {k: v for k, v in fields.items() if v is not None or k not in cls.model_fields}
-
-
-class CalibOverride(Schema):
+class CalibOverride(ClosedSchema):
     """The field ``calib``: a setting for this request, in place of the operating point."""
 
-    strength: Annotated[Number, Field(allow_inf_nan=False)] | None = None
-    layer: Annotated[int, Field(ge=0, le=2**31)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown(cls, fields: Any) -> Any:
-        known = list(cls.model_fields)
-        for name in fields if isinstance(fields, dict) else ():
-            if name not in known:
-                raise PydanticCustomError(
-                    "unknown_field",
-                    "has no field {name}.{hint} Choose from {known}",
-                    {
-                        "name": json.dumps(name[:80]),
-                        "hint": did_you_mean(name[:80], known),
-                        "known": ", ".join(known),
-                    },
-                )
-        return fields
+    strength: FiniteNumber | None = None
+    layer: Index | None = None
 
 
 class StreamOptions(Schema):
@@ -158,6 +120,7 @@ class ChatRequest(Schema):
     )
     """Sampling seed; random by default."""
     calib: CalibOverride = CalibOverride()
+    vllm_xargs: VllmArguments = VllmArguments()
     chat_template_kwargs: dict[str, Any] = {}
     """Variables of the chat template; only those that the server was started with."""
     stream_options: StreamOptions = StreamOptions()
@@ -196,22 +159,10 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
     Raises APIError if there is none, or if it has too many values.
     """
-    if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:
-        raise APIError(f"The body has more than {MAX_VALUES:,} values.", None, "invalid_json")
-    try:
-        fields = json.loads(body, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise APIError("The body is nested too deeply.", None, "invalid_json") from error
-    except ValueError as error:  # includes invalid UTF-8 and numbers with thousands of digits
-        reason = str(error)[:200]
-        raise APIError(f"The body is not valid JSON ({reason}).", None, "invalid_json") from error
+    fields = load_json(body, "The body", None)
     if not isinstance(fields, dict):
         raise APIError("The body must be a JSON object.", None, "invalid_json")
     return fields
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON value")
 
 
 def parse_request(body: bytes) -> tuple[ChatRequest, Conversation]:

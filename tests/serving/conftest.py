@@ -16,11 +16,17 @@ from calib.serving.served_model import ServedModel  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def steered(vlm, tmp_path_factory):
-    """mini-internvl with the safety direction of a few pairs, at layers 2 and 3."""
-    path = tmp_path_factory.mktemp("directions") / "d.safetensors"
+def direction(vlm, tmp_path_factory):
+    """The safety direction of a few pairs."""
     pairs = load(["image_centric", "text_centric"], 40)
-    write_direction(path, Fitting(vlm, pairs, [], None, path.parent).direction("safety"))
+    return Fitting(vlm, pairs, [], None, tmp_path_factory.mktemp("fit")).direction("safety")
+
+
+@pytest.fixture(scope="session")
+def steered(vlm, direction, tmp_path_factory):
+    """mini-internvl with the safety direction at layers 2 and 3."""
+    path = tmp_path_factory.mktemp("directions") / "d.safetensors"
+    write_direction(path, direction)
     config = Steer(direction=str(path), layers=[2, 3], positions="all", strengths=[4.0])
     method = build_without_examples(vlm, config)
     return ServedModel(vlm, "mini", method, 3, 4.0, [4.0])
