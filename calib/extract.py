@@ -18,12 +18,12 @@ def main(config: ExtractConfig) -> None:
     from calib.report.figures import layers, projections
     from calib.report.figures.io import NotDrawn, save
     from calib.runs.checks.context import within_context
+    from calib.runs.extraction import extract
     from calib.runs.manifest import claim_folder, provenance
     from calib.runs.preflight import load_inputs
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
     from calib.runs.run import Run
     from calib.runs.run_files import EXTRACTED
-    from calib.runs.sweep import extract
 
     inputs = load_inputs(config, "extract", config.model.name, config.data.name)
     vlm, folder = inputs.model, inputs.folder

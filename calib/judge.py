@@ -13,9 +13,9 @@ def main(config: JudgeRunConfig) -> None:
     from calib.report.method_table import write_method_table
     from calib.report.terminal import show_run
     from calib.report.terminal_tables import confusion_text
-    from calib.runs.annotation_sheet import write_sheet
-    from calib.runs.judge_agreement import compare
-    from calib.runs.judging import rejudge
+    from calib.runs.labels.annotation_sheet import write_sheet
+    from calib.runs.labels.judge_agreement import compare
+    from calib.runs.labels.judging import rejudge
     from calib.runs.row_store import locked
     from calib.runs.run import Run
     from calib.util.errors import CalibError

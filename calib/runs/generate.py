@@ -12,7 +12,7 @@ from calib.engine.remote import RemoteEngine
 from calib.engine.request import Request, Response
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.intervention import BASELINE
-from calib.runs.judging import Judging, judge_rows
+from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import Record, RowStore
 from calib.runs.run_files import UNANSWERED

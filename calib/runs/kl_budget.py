@@ -20,7 +20,7 @@ from calib.engine.engine import Engine
 from calib.engine.request import Request
 from calib.interventions.intervention import BASELINE, Method, Setting
 from calib.runs.generate import generate
-from calib.runs.judging import Judging, judge_rows
+from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 from calib.scoring.intervals import Interval, paired_difference

@@ -1,37 +1,31 @@
-"""The steps of a sweep (fit, grid, validation, test), and of an extraction."""
+"""The steps of a sweep: fit, grid, validation, test."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import nan
 from pathlib import Path
 from typing import Any, cast
 
 from calib import methods
 from calib.config.choices import Split
-from calib.config.judge import JudgeConfig
-from calib.config.method import Activation, Combine, Steer
+from calib.config.method import Activation, Combine
 from calib.config.prompts import Calibration, Prompting
-from calib.config.sweep import ExtractConfig, SweepConfig
+from calib.config.sweep import SweepConfig
 from calib.data.benchmarks import how_to_read_more
 from calib.data.example import Benchmark, Example
 from calib.data.examples_file import check_distinct
 from calib.data.splits import select_for_sra
-from calib.directions.direction import Direction
 from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import BASELINE, Method, Setting
-from calib.interventions.steering import steering_method
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.models.load import VLM, AnyModel
 from calib.models.remote import RemoteModel
 from calib.runs.checks.context import leave_out_fitted
 from calib.runs.checks.responses import length_notes, remote_response_notes
 from calib.runs.generate import BaselineAnswers, Others, generate
-from calib.runs.judging import Judging, is_final, judge_rows
 from calib.runs.kl_budget import (
     CostedStrength,
     budget_notes,
@@ -41,6 +35,7 @@ from calib.runs.kl_budget import (
     layer_effects,
     strengths_within_budget,
 )
+from calib.runs.labels.judging import Judging, is_final, judge_rows
 from calib.runs.operating_points import (
     Selection,
     operating_point_records,
@@ -300,65 +295,3 @@ def _reported(settings: list[Setting], selection: Selection, variants: bool) -> 
         return curve
     strengths = {curve[0].strength, selection.choice.point.strength} if curve else set()
     return [setting for setting in curve if setting.strength in strengths]
-
-
-def extract(
-    config: ExtractConfig,
-    vlm: VLM,
-    examples: Sequence[Example],
-    utility: Sequence[Example],
-    folder: Path,
-    store: RowStore,
-) -> tuple[Direction, list[str]]:
-    """The direction at the configured layers, and notes on how it was computed.
-
-    With a budget of KL it includes the effect of each layer when the direction is added at the last
-    prompt token. Raises CalibError when there are no train pairs, or the estimator cannot use them.
-    """
-    assert config.max_new_tokens is not None, "ExtractConfig sets it"
-    engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
-    judge = choose_judge(JudgeConfig("auto"), config.data.name, vlm.checkpoint)
-    judging = Judging(judge, folder)
-    baseline_answers = BaselineAnswers(Planner(engine), store, judging)
-    fitting = Fitting(vlm, examples, utility, baseline_answers, folder)
-    all_layers = fitting.direction(
-        config.contrast, config.estimator, config.read_positions, config.site
-    )
-    direction = all_layers.select_layers(fitting.layers_of(all_layers, config.layers))
-    questions = [e for e in utility if (e.dataset, e.split) == ("utility", "validation")]
-    validated = fitting.twins("validation")
-    if config.kl is None or not questions or not validated:
-        return direction, _extraction_notes(engine, fitting, store)
-    steer = Steer(
-        contrast=config.contrast,
-        estimator=config.estimator,
-        read_positions=config.read_positions,
-        site=config.site,
-        layers=config.layers,
-        positions="last_prompt",
-    )
-    method = steering_method(fitting, steer)
-    costed = strengths_within_budget(engine, method, questions, config.kl, folder)
-    effects = {
-        effect.layer: effect
-        for effect in layer_effects(
-            baseline_answers.planner, store, judging, method, costed, validated
-        )
-    }
-    if effects:
-        by_layer = [effects.get(layer) for layer in direction.layers]
-        direction = dataclasses.replace(
-            direction,
-            effect=[effect.rise.value if effect else nan for effect in by_layer],
-            effect_low=[effect.rise.low if effect else nan for effect in by_layer],
-            effect_high=[effect.rise.high if effect else nan for effect in by_layer],
-            effect_strength=[effect.strength if effect else nan for effect in by_layer],
-            effect_kl=config.kl,
-            effect_n=next(iter(effects.values())).rise.n,
-        )
-    return direction, _extraction_notes(engine, fitting, store)
-
-
-def _extraction_notes(engine: Engine, fitting: Fitting, store: RowStore) -> list[str]:
-    cut = length_notes(store.finished, store, "max_new_tokens", engine.decoding.max_new_tokens)
-    return [*engine.notes, *fitting.part_notes.values(), *cut]

@@ -24,7 +24,7 @@ from calib.judges.registry import choose_judge, sees_pictures
 from calib.models.load import VLM
 from calib.runs.export import direction_file
 from calib.runs.generate import BaselineAnswers
-from calib.runs.judging import VERDICTS_FILE, Judging
+from calib.runs.labels.judging import VERDICTS_FILE, Judging
 from calib.runs.planning import Planner
 from calib.runs.row_store import ROWS_FILE, RowStore
 from calib.runs.run import Run

@@ -18,7 +18,7 @@ from calib import judge, sweep
 from calib.config.choices import PERTURBATIONS
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
-from calib.runs import judging
+from calib.runs.labels import judging
 from calib.runs.row_store import locked
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from calib.interventions.contrasts import (
 )
 from calib.judges.rules import RULES
 from calib.runs.generate import BaselineAnswers
-from calib.runs.judging import Judging
+from calib.runs.labels.judging import Judging
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 

@@ -14,7 +14,7 @@ from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.fitting import Fitting
 from calib.judges.rules import RULES
 from calib.runs.generate import BaselineAnswers
-from calib.runs.judging import Judging
+from calib.runs.labels.judging import Judging
 from calib.runs.row_store import RowStore
 
 

@@ -10,7 +10,7 @@ from calib.interventions.intervention import BASELINE
 from calib.judges.rules import RULES
 from calib.runs import generate as module
 from calib.runs.generate import BaselineAnswers
-from calib.runs.judging import Judging
+from calib.runs.labels.judging import Judging
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore
 

@@ -17,12 +17,12 @@ from calib.engine.request import Decoding
 from calib.interventions.contrasts import twins
 from calib.interventions.intervention import Intervention, Setting
 from calib.judges.rules import RULES
-from calib.runs import sweep as module
+from calib.runs import extraction as module
+from calib.runs.extraction import extract
 from calib.runs.generate import generate
-from calib.runs.judging import Judging, judge_rows
+from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
-from calib.runs.sweep import extract
 from calib.scoring.judged import is_safe_response
 
 

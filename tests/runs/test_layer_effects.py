@@ -20,7 +20,6 @@ from calib.interventions.intervention import Axis, Intervention, Method
 from calib.judges.rules import RULES
 from calib.judges.string import STRING
 from calib.runs import kl_budget as module
-from calib.runs.judging import Judging, judge_rows
 from calib.runs.kl_budget import (
     EFFECT_EXAMPLES,
     CostedStrength,
@@ -30,6 +29,7 @@ from calib.runs.kl_budget import (
     layer_effects,
     strengths_within_budget,
 )
+from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import RowStore
 from calib.runs.sweep import Sweep

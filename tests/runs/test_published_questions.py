@@ -9,7 +9,7 @@ from calib.data.example import Example
 from calib.interventions.intervention import BASELINE
 from calib.judges.rules import RULES
 from calib.judges.string import STRING
-from calib.runs.judging import Judging, is_final, judge_rows
+from calib.runs.labels.judging import Judging, is_final, judge_rows
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore
 

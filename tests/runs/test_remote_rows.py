@@ -19,7 +19,7 @@ from calib.methods.ecso import EyesClosed
 from calib.models.remote import RemoteModel
 from calib.runs.checks.responses import remote_response_notes
 from calib.runs.generate import generate
-from calib.runs.judging import Judging, judge_rows
+from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.planning import Planner
 from calib.runs.preflight import check_sweep, sweep_notes
 from calib.runs.row_store import ROWS_FILE, RowStore

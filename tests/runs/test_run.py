@@ -12,7 +12,7 @@ from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
 from calib.config.method import Steer
 from calib.report.alarms import mapping_notes
-from calib.runs.judging import rejudge, require_complete_responses
+from calib.runs.labels.judging import rejudge, require_complete_responses
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 

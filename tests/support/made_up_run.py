@@ -15,7 +15,7 @@ from calib.data.mini.examples import load
 from calib.interventions.intervention import BASELINE, Setting
 from calib.judges.judge import Verdict
 from calib.judges.rules import RULES
-from calib.runs.judging import Judging, judge_rows
+from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
     operating_point_records,

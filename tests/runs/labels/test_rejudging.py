@@ -9,8 +9,8 @@ from raising import raises
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig, LlmJudge
 from calib.judges.judge import Verdict
-from calib.runs import judging as module
-from calib.runs.judging import rejudge
+from calib.runs.labels import judging as module
+from calib.runs.labels.judging import rejudge
 from calib.runs.run import Run
 
 

@@ -14,8 +14,8 @@ from raising import raises
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
 from calib.data.example import Turn, with_pictures
-from calib.runs.annotation_sheet import COLUMNS, write_sheet
-from calib.runs.judge_agreement import compare
+from calib.runs.labels.annotation_sheet import COLUMNS, write_sheet
+from calib.runs.labels.judge_agreement import compare
 from calib.runs.run import Run
 
 HOSTILE = [

@@ -13,7 +13,14 @@ from calib.interventions.intervention import BASELINE
 from calib.judges.judge import JudgeInput, PartialVerdicts, Verdict
 from calib.judges.rules import RULES
 from calib.judges.string import STRING
-from calib.runs.judging import SEGMENT, VERDICTS_FILE, Judging, _verdict, is_final, judge_rows
+from calib.runs.labels.judging import (
+    SEGMENT,
+    VERDICTS_FILE,
+    Judging,
+    _verdict,
+    is_final,
+    judge_rows,
+)
 from calib.runs.planning import PlannedRow
 from calib.runs.row_store import RowStore
 from calib.runs.run_files import write_labels

@@ -9,8 +9,8 @@ from raising import raises
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig
 from calib.judges.judge import Verdict
-from calib.runs import judge_agreement as module
-from calib.runs.judge_agreement import compare
+from calib.runs.labels import judge_agreement as module
+from calib.runs.labels.judge_agreement import compare
 from calib.runs.run import Run
 
 ROWS = [

@@ -1,0 +1,1 @@
+"""Labels of recorded responses: by judges, and by people on annotation sheets."""
