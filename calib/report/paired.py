@@ -80,12 +80,16 @@ class PairedResponses(NamedTuple):
     def difference(self) -> Interval:
         """Return after minus before with a paired, clustered interval.
 
-        If no response changed, a bootstrap has no width: the interval is then that of
-        paired_difference_of_rates, z^2 / (C + z^2) to each side for C clusters.
+        If every cluster changed by the same amount, such as zero, neither a bootstrap nor Student's
+        t has a width: the bounds are then those of paired_difference_of_rates, for no change
+        z^2 / (C + z^2) to each side for C clusters.
         """
-        if list(self.after) == list(self.before) and len(set(self.clusters)) > 1:
-            return paired_difference_of_rates(self.after, self.before, self.clusters)
-        return paired_difference(self.after, self.before, self.clusters, self.groups)
+        difference = paired_difference(self.after, self.before, self.clusters, self.groups)
+        if difference.low < difference.high or len(set(self.clusters)) == 1:
+            return difference
+        score = paired_difference_of_rates(self.after, self.before, self.clusters)
+        low, high = min(difference.value, score.low), max(difference.value, score.high)
+        return difference._replace(low=low, high=high)
 
     def p_value(self) -> float:
         """Return the p-value of the sign-flipping test, which flips whole clusters."""

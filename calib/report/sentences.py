@@ -90,7 +90,7 @@ def verdict_sentence(choice: OperatingPoint, change: SettingChange, p: float) ->
     else:
         gain = f"{'raised' if way > 0 else 'lowered'} {rate} by {_unsigned(sra)}"
     if utility is None:
-        return f"{setting} {gain}. Utility was not measured."
+        return f"{setting} {gain.rstrip(',')}. Utility was not measured."
     unsure = "" if change.measured("utility") else _deciding(utility, change.p_value("utility"))
     cost = {
         0: f"at no measurable cost in utility ({_signed(utility)}{unsure})",

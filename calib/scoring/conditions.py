@@ -190,7 +190,7 @@ def paired_difference_of_rates(
     changed = [change for change in changes.values() if change]
     few_clusters = len(changes) < FEW_CHANGED and not math.isnan(difference.low)
     enough = len(changed) >= FEW_CHANGED or (few_clusters and changed)
-    if enough and len(changes) < difference.n:
+    if enough and len(changes) < difference.n and difference.low < difference.high:
         return difference
     share = len(changes) / difference.n
     gained = share * sum(change for change in changed if change > 0)

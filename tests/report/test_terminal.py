@@ -67,7 +67,7 @@ def test_one_method_has_the_figure_trade_off_and_a_summary(tmp_path, drawn) -> N
     assert "reminder (strength 1), chosen on validation" in text and "Strength    in units" in text
     assert "figure   " in text and "trade_off.png" in text and "results  " in text
     assert text.index("variant v1") < text.index("Checkpoint")
-    blocks = [line for line in text.splitlines() if line.endswith("SRA*       n")]
+    blocks = [line for line in text.splitlines() if line.endswith("SRA* n (clusters)")]
     assert [line.split("  ")[0] for line in blocks] == [
         "The uncalibrated model",
         "reminder (strength 1)",
@@ -127,7 +127,7 @@ def test_parts_of_the_mini_world_are_only_in_the_summary(tmp_path, drawn) -> Non
 @pytest.mark.parametrize("methods", [["reminder"], ["reminder", "caution"]])
 def test_dual_use_only_has_its_own_table(tmp_path, drawn, methods) -> None:
     text = show_run(run(tmp_path, methods, "dual_use"), {})
-    assert text.count("original pictures (n = 8)") == 1 + len(methods)
+    assert text.count("original pictures (n = 8 / 4)") == 1 + len(methods)
     assert "variant" not in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
