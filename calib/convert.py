@@ -10,8 +10,8 @@ from calib.config.commands import ConvertConfig
 def main(config: ConvertConfig) -> None:
     """Write the checkpoint that ``config`` names as a folder for model.checkpoint."""
     from calib import __version__
-    from calib.models.conversion import convert, require_absent, write_checkpoint
-    from calib.models.original_llava import download_checkpoint
+    from calib.models.checkpoints.conversion import convert, require_absent, write_checkpoint
+    from calib.models.checkpoints.original_llava import download_checkpoint
     from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 

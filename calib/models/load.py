@@ -25,10 +25,10 @@ from transformers.utils import find_adapter_config_file
 
 from calib.config.choices import SystemPlace
 from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
+from calib.models.checkpoints.original_llava import is_original
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.load_errors import load_failure, refuse_quantization
-from calib.models.original_llava import is_original
 from calib.models.processor import (
     limit_pixels,
     load_processor,

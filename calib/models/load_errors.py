@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
-from calib.models.checkpoint_files import CheckpointFiles
+from calib.models.checkpoints.files import CheckpointFiles
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
 

@@ -13,7 +13,7 @@ from tiny_families import examples
 
 from calib import convert, sweep
 from calib.config.model import ModelConfig
-from calib.models import original_llava
+from calib.models.checkpoints import original_llava
 from calib.models.load import load
 
 

@@ -98,7 +98,9 @@ def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: direction)
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setattr("calib.models.original_llava.snapshot_download", lambda *_, **__: original)
+    monkeypatch.setattr(
+        "calib.models.checkpoints.original_llava.snapshot_download", lambda *_, **__: original
+    )
 
 
 class Client:

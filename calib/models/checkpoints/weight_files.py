@@ -1,4 +1,4 @@
-"""Read the weights in a checkpoint folder: names, shapes and types, or one shard at a time."""
+"""Read the weights in a checkpoint folder: names, shapes and types, or one file at a time."""
 
 import json
 import pickle
@@ -25,7 +25,7 @@ class Weight:
     dtype: torch.dtype
 
 
-def shards(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Weight files in a folder: safetensors if there are any, else pickled files.
 
     Raises CalibError if there are none, or a file that the index names is missing.

@@ -14,9 +14,15 @@ from safetensors import SafetensorError
 from transformers import LlavaForConditionalGeneration
 
 from calib.config.model import ModelConfig
+from calib.models.checkpoints.original_llava import (
+    TOWER,
+    converted_name,
+    differences,
+    is_buffer,
+    is_original,
+)
+from calib.models.checkpoints.weight_files import Weight, inventory, tensors, weight_files
 from calib.models.load import VLM, load
-from calib.models.original_llava import TOWER, converted_name, differences, is_buffer, is_original
-from calib.models.shards import Weight, inventory, shards, tensors
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write, write_atomically
 
@@ -38,14 +44,15 @@ class Converted:
 def convert(source: Path, skeleton: str, revision: str | None = None) -> Converted:
     """Load ``skeleton`` on the CPU and replace its weights by those of the folder ``source``.
 
-    The model has the checkpoint's type. One shard at a time is in memory besides the model.
+    The model has the checkpoint's type. Besides the model, one file of weights at a time is in
+    memory.
 
     Raises CalibError if ``source`` is not in the original format or is damaged, if its weights and
     the skeleton's do not match one to one, or if the two differ in a setting that changes the
     computation.
     """
     config = _config(source)
-    paths = shards(source)
+    paths = weight_files(source)
     weights = {name: w for name, w in inventory(paths).items() if not is_buffer(name)}
     if not weights:
         raise CalibError("invalid-content", f"'{source}' contains no weights. Get a complete copy.")

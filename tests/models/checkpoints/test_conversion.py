@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from calib import convert
 from calib.config.model import ModelConfig
-from calib.models import conversion
+from calib.models.checkpoints import conversion
 from calib.models.load import load, mini_folder
 
 
@@ -203,7 +203,7 @@ def test_a_full_disk_leaves_nothing_behind(source, skeleton, tmp_path, monkeypat
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("calib.models.conversion.write_atomically", full)
+    monkeypatch.setattr("calib.models.checkpoints.conversion.write_atomically", full)
     assert_rejected(source, skeleton, tmp_path, "no-space", tmp_path / "out")
 
 

@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from transformers import LlamaConfig
 
-from calib.models.shards import PICKLED, SAFE
+from calib.models.checkpoints.weight_files import PICKLED, SAFE
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
 

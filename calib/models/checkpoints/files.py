@@ -27,7 +27,7 @@ class CheckpointFiles:
 
     def weights_fault(self) -> str | None:
         """What is wrong with the weights, and the way out; None if they look complete."""
-        return self._absent_weights() or self._absent_shards() or self._damaged()
+        return self._absent_weights() or self._absent_weight_files() or self._damaged()
 
     def processor_fault(self) -> str | None:
         """What is wrong with the processor's files, and the way out; or None."""
@@ -96,7 +96,7 @@ class CheckpointFiles:
             )
         return self._gguf() or "the folder has no weights (*.safetensors). Download all files."
 
-    def _absent_shards(self) -> str | None:
+    def _absent_weight_files(self) -> str | None:
         present = self._names("*.safetensors")
         index = self._read(INDEX)
         if isinstance(index, dict) and isinstance(index.get("weight_map"), dict):

@@ -1,0 +1,1 @@
+"""Checkpoint folders: files, weights, and the conversion of the original LLaVA format."""
