@@ -24,7 +24,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n
         (b"\xef\xbb\xbf<html lang='en'>", "HTML"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
         (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "SVG"),
-        (gzip.compress(b"id,query\n"), "gzip"),
+        (gzip.compress(b"id,query\n", mtime=0), "gzip"),
         (b"PK\x03\x04rest", "zip archive"),
         (b"\0\0\0\x20ftypheic", "HEIC"),
         (b"\0\0\0\x20ftypavif", "AVIF"),
