@@ -102,7 +102,7 @@ def _rows(table: Any, where: str, origin: str) -> list[TableRow]:
     rows = []
     for number, row in enumerate(table.remove_columns(columns)):
         for column in columns:
-            name = f"{where} row {number}, column '{column}'"
+            name = f"{where} row {number + 1}, column '{column}'"
             row[column] = PictureBytes(name, _ImageCell(table, number, column, origin))
         rows.append(row)
     return rows

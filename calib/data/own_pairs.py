@@ -26,7 +26,12 @@ from typing import Any
 
 from calib.config.choices import PARTS, SPLITS, Safety, Split
 from calib.config.data import PairsData
-from calib.data.audit.own_rows import refuse_nan, repeat_notes
+from calib.data.audit.own_rows import (
+    PICTURE_ENDINGS,
+    refuse_nan,
+    refuse_picture_column,
+    repeat_notes,
+)
 from calib.data.example import Benchmark, Example, pairs
 from calib.data.history import turns_from_cell
 from calib.data.images import picture_from_cell
@@ -62,7 +67,6 @@ _NUMBERED = re.compile(r"(safe_|unsafe_)?(image|img|picture|photo)[ _-]?[0-9]+")
 TWIN_COLUMNS = tuple(
     f"{side}_{name}" for name in ("query", "image", *MORE_IMAGES) for side in SIDES
 )
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
     for column in unread:
         if advice := NOT_READ.get(column.lower()):
             raise CalibError("unsupported", f"{path}: column '{column}' cannot be read: {advice}.")
+    if columns.isdisjoint(("image", "images", *MORE_IMAGES, *TWIN_COLUMNS[2:])):
+        refuse_picture_column(path, rows, unread)
     names = ", ".join(f"'{column}'" for column in unread)
     return [f"{path.name}: columns that are not read: {names}"] if unread else []
 
@@ -247,16 +253,17 @@ def _read_folder(folder: Path, query: str | None) -> tuple[list[_Entry], list[st
                 "not-found",
                 f"{folder} has no subfolder '{side}'. Create the subfolders safe and unsafe.",
             )
-        names = sorted(p.name for p in subfolder.iterdir() if p.suffix.lower() in ENDINGS)
-        others = [p.name for p in subfolder.iterdir() if p.suffix.lower() not in ENDINGS]
+        names = sorted(p.name for p in subfolder.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
+        others = [p.name for p in subfolder.iterdir() if p.suffix.lower() not in PICTURE_ENDINGS]
         if others := sorted(name for name in others if not name.startswith(".")):
             notes.append(
                 f"{subfolder}: files that are not read, because their names do not end in "
-                f"{', '.join(ENDINGS)}: n={len(others)} (first: {others[0]})"
+                f"{', '.join(PICTURE_ENDINGS)}: n={len(others)} (first: {others[0]})"
             )
         if not names:
             raise CalibError(
-                "too-few", f"{subfolder} has no pictures ({', '.join(ENDINGS)}). Put some there."
+                "too-few",
+                f"{subfolder} has no pictures ({', '.join(PICTURE_ENDINGS)}). Put some there.",
             )
         entries += [
             _Entry(path, str(subfolder / name), query, side, [("image", path)], Path(name).stem, {})

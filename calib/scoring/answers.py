@@ -20,6 +20,11 @@ _MARKUP = re.compile(
     re.IGNORECASE,
 )
 
+_FINAL = re.compile(
+    r"\\(?:boxed|fbox)\s*\{\s*(?:\\\w+\s*\{\s*)?[\[(]?(?P<boxed>[A-Za-z])[\])]?[.:]?\s*\}+|"
+    r"<answer>\s*[\[(]?(?P<tagged>[A-Za-z])[\])]?[.:]?\s*</answer>"
+)
+"""A letter alone in a LaTeX box or between answer tags, which conclude a response."""
 _CLAIM = re.compile(
     r"(?:\banswer(?:\s+(?:is|was|would be|should be|must be)\b\s*|\s*(?=[:=\n]))[:=]?|"
     r"^[^\w\n]*answer\b)"
@@ -117,12 +122,13 @@ def parsed(example: Example, response: str) -> str | None:
 def read_choice(response: str, options: Mapping[str, str]) -> str | None:
     """Read the letter of the option that a response chooses; ``options`` are texts by letter.
 
-    In this order: a letter alone; the last line that states a conclusion ("Answer: ..."); the
+    In this order: a letter alone; the last line that states a conclusion ("Answer: ...", a boxed
+    letter, <answer>B</answer>); the
     letter or text of a claim ("the answer is ..."); a letter at the start; a letter anywhere that
     is not a word; an option's text. The first rule with a match decides; if it matches several
     options, or the conclusion is that none is right, the answer is None.
     """
-    text = _plain(response)
+    text = _plain("\n".join(map(_with_conclusion, response.split("\n"))))
     if alone := re.fullmatch(r"[\[(]?([A-Za-z])[\])]?[.:,']*", text):
         letter = alone[1].upper()
         return letter if letter in options else None
@@ -157,6 +163,16 @@ def _plain(text: str) -> str:
     """Remove thoughts, markup and typographic variants."""
     text = unicodedata.normalize("NFKC", after_thoughts(text) or "").replace("’", "'")
     return _MARKUP.sub("", text).strip().strip("'").strip()
+
+
+def _with_conclusion(line: str) -> str:
+    """A line whose only boxed or tagged letter, if it has one, is written as "Answer: B"."""
+    finals = list(_FINAL.finditer(line))
+    letters = {(final["boxed"] or final["tagged"]).upper() for final in finals}
+    if len(letters) != 1:
+        return line
+    rest = line[: finals[0].start()], line[finals[-1].end() :]
+    return f"{rest[0]}\nAnswer: {letters.pop()}\n{rest[1]}".strip()
 
 
 def _concluded(text: str, options: Mapping[str, str]) -> set[str]:

@@ -42,14 +42,14 @@ def test_pictures_are_fetched_when_they_are_opened(tmp_path, declared):
     rows = read_hub(str(folder), None, "test", None)
     assert [row["number"] for row in rows] == [0, 1]
     assert rows[1]["picture"]().getpixel((0, 0)) == (255, 0, 0)
-    assert str(rows[1]["picture"]) == f"{folder}, test row 1, column 'picture'"
+    assert str(rows[1]["picture"]) == f"{folder}, test row 2, column 'picture'"
     assert read_parquet(folder / "test.parquet")[1]["picture"]().size == (3, 3)
 
 
 def test_an_empty_cell_is_named(tmp_path):
     folder = stored(tmp_path, [{"bytes": png("red"), "path": None}, {"bytes": None, "path": None}])
     picture = read_hub(str(folder), None, "test", None)[1]["picture"]
-    with raises("missing-value", "test row 1, column 'picture'"):
+    with raises("missing-value", "test row 2, column 'picture'"):
         picture()
 
 

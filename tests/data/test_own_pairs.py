@@ -264,6 +264,13 @@ def test_a_misnamed_optional_column_is_refused_with_the_name(tmp_path, column, m
     refused(written(tmp_path, rows), "unknown-name", f"'{column}'", f"'{meant}'")
 
 
+def test_pictures_that_no_column_shows_are_refused(folder):
+    rows = [{"safety": "safe", "query": "Use this?", "thing": "p/spoon.png"}]
+    refused(written(folder, rows), "unknown-name", "'thing'", "'image'")
+    rows[0]["image"] = "p/knife.png"
+    assert "'thing'" in load(written(folder, rows)).notes[-1]
+
+
 def test_a_misnamed_picture_of_one_twin_is_refused(folder):
     rows = [{"query": "Use this?", "safe_img": "p/spoon.png", "unsafe_image": "p/knife.png"}]
     refused(written(folder, rows), "missing-column", "'safe_img'", "'safe_image'")

@@ -1,4 +1,4 @@
-"""Checks of the rows of the user's own table: repeats, and the text "nan"."""
+"""Checks of the rows of the user's own table: repeats, and the text "nan", pictures not shown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from calib.util.errors import CalibError
 
 NAN = ("nan", "NaN", "<NA>")
 """Texts that pandas writes for an empty cell once its columns are texts."""
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
 def refuse_nan(path: Path, rows: Sequence[TableRow]) -> None:
@@ -22,6 +23,19 @@ def refuse_nan(path: Path, rows: Sequence[TableRow]) -> None:
                     f"{path}, row {number}: column '{column}' is '{value.strip()}', which pandas "
                     "writes as text for an empty cell. Empty it.",
                 )
+
+
+def refuse_picture_column(path: Path, rows: Sequence[TableRow], unread: Sequence[str]) -> None:
+    """Raise CalibError for an ``unread`` column of picture paths, in a table whose queries would
+    then be asked without any picture."""
+    for column in unread:
+        texts = [str(row[column]).strip().lower() for row in rows if row.get(column)]
+        if texts and all(text.endswith(PICTURE_ENDINGS) for text in texts):
+            raise CalibError(
+                "unknown-name",
+                f"{path}: column '{column}' names pictures, but would not be read, and no query "
+                "would have a picture. Rename it to 'image', or remove it.",
+            )
 
 
 def repeat_notes(path: Path, rows: Sequence[TableRow]) -> list[str]:

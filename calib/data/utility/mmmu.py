@@ -70,7 +70,8 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
         if cell_text(row, "question_type") != "multiple-choice":
             questions.skip("they are open questions")
             continue
-        options = letter_options(parse_options(row["options"], f"{source.where}, column 'options'"))
+        cell = f"{source.where}, column 'options'"
+        options = letter_options(parse_options(row["options"], cell), cell)
         question, answer = cell_prompt(row, "question"), cell_prompt(row, "answer")
         columns = _picture_columns(" ".join([question, *options.values()]))
         if not columns:

@@ -130,21 +130,22 @@ def choice_metadata(options: Mapping[str, str]) -> dict[str, str]:
     return {"kind": "choice", "options": json.dumps(dict(options), ensure_ascii=False)}
 
 
-def letter_options(texts: Sequence[str]) -> dict[str, str]:
+def letter_options(texts: Sequence[str], where: str) -> dict[str, str]:
     """Options by letter: A, B, ... in order.
 
-    Raises CalibError for fewer than two options, and for more options than letters.
+    Raises CalibError for fewer than two options, and for more options than letters; ``where`` is
+    the location of their cell.
     """
     if len(texts) < 2:
         raise CalibError(
             "too-few",
-            f"A question has {len(texts)} option{'s' * (len(texts) != 1)}: {list(texts)!r:.80}. A "
-            "choice needs at least two.",
+            f"{where} has {len(texts)} option{'s' * (len(texts) != 1)}: {list(texts)!r:.80}. A "
+            "choice needs at least two. Complete the cell, or remove the row.",
         )
     if len(texts) > len(ascii_uppercase):
         raise CalibError(
             "too-large",
-            f"A question has {len(texts)} options; the limit is {len(ascii_uppercase)}.",
+            f"{where} has {len(texts)} options; the limit is {len(ascii_uppercase)}.",
         )
     return dict(zip(ascii_uppercase, texts, strict=False))
 

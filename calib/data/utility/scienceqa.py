@@ -41,7 +41,8 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
         question = cell_prompt(row, "question")
         if not questions.is_complete(question, picture, source.where):
             continue
-        options = letter_options(parse_options(row["choices"], f"{source.where}, column 'choices'"))
+        cell = f"{source.where}, column 'choices'"
+        options = letter_options(parse_options(row["choices"], cell), cell)
         number = cell_prompt(row, "answer")
         if not number.isdecimal() or int(number) >= len(options):
             questions.skip(UNKNOWN_ANSWER)

@@ -25,7 +25,7 @@ class SourceRow:
     number: int
     """Index in its subset, from 0: the same in a local copy and on the hub."""
     where: str
-    """Table and row, for messages."""
+    """Table and row, counted from 1, for messages."""
     folder: Path
     """Folder that picture paths are relative to."""
 
@@ -52,7 +52,7 @@ def read_rows(config: PublishedUtility, columns: Iterable[str]) -> list[SourceRo
     for table in tables:
         check_columns(table.rows, columns, table.name)
         source_rows += [
-            SourceRow(row, k, f"{table.name}, row {k}", table.folder)
+            SourceRow(row, k, f"{table.name}, row {k + 1}", table.folder)
             for k, row in enumerate(table.rows)
         ]
     return source_rows

@@ -44,7 +44,8 @@ OWN_COLUMN = {
     "mmmu": "options",
     "mmstar": "l2_category",
 }
-"""A column of the hub's table of each set that VLMEvalKit's does not have."""
+"""A column of the hub's table of each set that VLMEvalKit's does not have, unless it has the
+options in columns A, B ..., which no hub's table has."""
 LONGEST_INDEX = 64
 MAX_HEADER = 4096
 _PUBLISHED = {
@@ -135,7 +136,9 @@ def _is_layout(config: PublishedUtility, path: Path) -> bool:
             columns = [name.strip() for name in file.readline(MAX_HEADER).split("\t")]
     except OSError:
         return False
-    return "index" in map(str.lower, columns) and OWN_COLUMN[config.name] not in columns
+    if "index" not in map(str.lower, columns):
+        return False
+    return OWN_COLUMN[config.name] not in columns or {"A", "B"} <= {*map(str.upper, columns)}
 
 
 def _name(column: str) -> str:

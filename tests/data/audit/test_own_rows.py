@@ -1,11 +1,11 @@
-"""Repeated rows and the text "nan" in the user's own table."""
+"""Repeated rows, the text "nan" and pictures that are not shown, in the user's own table."""
 
 from pathlib import Path
 
 import pytest
 from raising import raises
 
-from calib.data.audit.own_rows import refuse_nan, repeat_notes
+from calib.data.audit.own_rows import refuse_nan, refuse_picture_column, repeat_notes
 
 PATH = Path("a.csv")
 
@@ -26,3 +26,11 @@ def test_the_text_nan_is_refused_in_texts_and_ids(text):
     for column in ("query", "pair"):
         with raises("invalid-value", "a.csv, row 2", f"'{column}'", text.strip()):
             refuse_nan(PATH, [{}, {column: text}])
+
+
+def test_a_column_of_pictures_that_is_not_read_is_refused():
+    rows = [{"query": "How?", "file": "a.PNG"}, {"query": "How?", "file": None}]
+    with raises("unknown-name", "a.csv", "'file'", "'image'"):
+        refuse_picture_column(PATH, rows, ["file"])
+    refuse_picture_column(PATH, [*rows, {"file": "none"}], ["file"])
+    refuse_picture_column(PATH, [{"file": None}], ["file"])

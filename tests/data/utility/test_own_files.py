@@ -115,7 +115,7 @@ def test_every_set_refuses_a_row_without_picture(tmp_path, name):
     if name != "mmstar":
         row["answer"] = "Yes"
     write_lines(tmp_path / "test.jsonl", [row])
-    with raises("missing-value", "row 0", "picture", "utility.skip_broken=true"):
+    with raises("missing-value", "row 1", "picture", "utility.skip_broken=true"):
         load_utility(PublishedUtility(name=name, root=str(tmp_path)))
 
 

@@ -184,7 +184,7 @@ def test_unreadable_pictures_are_refused_or_skipped(tmp_path):
     rows = [dict(row) for row in MME]
     rows[2]["image"] = rows[3]["image"] = {"bytes": b"no picture", "path": None}
     write_parquet(tmp_path / "test-00000-of-00001.parquet", "mme", rows)
-    with raises("unreadable", "1 of 3", "row 2", "utility.skip_broken=true"):
+    with raises("unreadable", "1 of 3", "row 3", "utility.skip_broken=true"):
         load_utility(mme(tmp_path))
     benchmark = load_utility(mme(tmp_path, skip_broken=True))
     assert len(benchmark.examples) == 4
@@ -270,7 +270,7 @@ def test_an_id_without_a_subject_is_refused(tmp_path):
     rows = [{**row, "id": "1"} for row in plain(MMMU["Art"], tmp_path)]
     write_jsonl(tmp_path / "validation.jsonl", rows)
     config = PublishedUtility(name="mmmu", root=str(tmp_path), split="validation")
-    with raises("invalid-value", "row 0", "'1'"):
+    with raises("invalid-value", "row 1", "'1'"):
         load_utility(config)
 
 
@@ -304,7 +304,7 @@ def test_pictures_outside_the_folder_are_refused(tmp_path):
     rows = plain(MME, tmp_path / "copy")
     rows[0]["image"] = rows[1]["image"] = "../secret.png"
     write_jsonl(tmp_path / "copy" / "test.jsonl", rows)
-    with raises("invalid-value", "row 0, column 'image'", "../secret.png"):
+    with raises("invalid-value", "row 1, column 'image'", "../secret.png"):
         load_utility(mme(tmp_path / "copy"))
 
 
@@ -338,8 +338,8 @@ def test_options_without_commas_are_refused(cell):
 
 @pytest.mark.parametrize("texts", [[], ["redgreenblue"]])
 def test_fewer_than_two_options_are_refused(texts):
-    with raises("too-few", str(len(texts))):
-        letter_options(texts)
+    with raises("too-few", "mmmu row 3", str(len(texts))):
+        letter_options(texts, "mmmu row 3")
 
 
 def test_options_are_parsed_from_text_or_list():

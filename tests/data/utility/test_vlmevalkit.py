@@ -169,3 +169,13 @@ def test_damaged_pictures_are_named(tmp_path, cells, code, value):
     )
     with raises(code, value):
         load("scienceqa", path)
+
+
+def test_a_table_with_options_in_columns_is_vlmevalkits_whatever_else_it_has(tmp_path):
+    rows = [choice(k, PICTURES[2] if k == 1 else "1") for k in (1, 2)]
+    for row in rows:
+        row["l2_category"] = row.pop("l2-category")
+        del row["split"]
+    first, second = load("mmstar", written(tmp_path, "MMStar", rows), split="val").examples
+    assert first.picture is second.picture
+    assert (first.category, first.query) == ("hue", "Which colour?\nA. red\nB. green")
