@@ -8,6 +8,7 @@ from calib.data.example import Turn
 from calib.util.errors import CalibError
 
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+_READ = ("role", "from", "content", "value")
 _FORMS = (
     'Write a JSON list of messages that alternate, [{"role": "user", "content": "..."}, {"role": '
     '"assistant", "content": "..."}], or of pairs, [["query", "response"]].'
@@ -76,4 +77,11 @@ def _content(message: Any, number: int, where: str) -> Any:
             f"{where}: message {number + 1} is {message!r:.80}, and one of the {expected} is "
             f"expected.{system} {_FORMS}",
         )
+    for key, value in fields.items():
+        if value and key not in _READ:
+            raise CalibError(
+                "unsupported",
+                f"{where}: message {number + 1} has '{key}', which would not be read: an earlier "
+                f"turn is text. Remove it. {_FORMS}",
+            )
     return fields.get("content", fields.get("value"))

@@ -17,7 +17,6 @@ extension) are twins, and data.query is the query for all of them. docs/pairs.md
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,12 +25,16 @@ from typing import Any
 
 from calib.config.choices import PARTS, SPLITS, Safety, Split
 from calib.config.data import PairsData
-from calib.data.audit.own_rows import (
-    PICTURE_ENDINGS,
-    refuse_nan,
-    refuse_picture_column,
-    repeat_notes,
+from calib.data.audit.own_columns import (
+    MORE_IMAGES,
+    OF_A_TWIN,
+    OPTIONAL,
+    SIDES,
+    TWIN_COLUMNS,
+    columns_of,
+    unread_notes,
 )
+from calib.data.audit.own_rows import PICTURE_ENDINGS, contradiction_notes, refuse_nan, repeat_notes
 from calib.data.example import Benchmark, Example, pairs
 from calib.data.history import turns_from_cell
 from calib.data.images import picture_from_cell
@@ -42,31 +45,9 @@ from calib.data.tables import (
     cell_text,
     check_columns,
     read_table,
-    unread_columns,
 )
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
-
-SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
-OPTIONAL = (
-    "image", "pair", "cluster", "category", "variant", "part", "split", "request", "system",
-    "history", "images", "id",
-)  # fmt: skip
-OTHER_NAMES = {
-    "img": "image", "image_path": "image", "picture": "image", "photo": "image",
-    "file_name": "image", "filename": "image", "pair_id": "pair", "group": "pair",
-    "concept": "cluster", "prompt": "query", "question": "query", "text": "query",
-    "safe_img": "safe_image", "unsafe_img": "unsafe_image", "system_prompt": "system",
-    "pictures": "images", "conversation": "history", "conversations": "history",
-}  # fmt: skip
-"""Names under which other programs write a column, by the name that is read."""
-NOT_READ = {"messages": "write the last message of the user as query, those before it as history"}
-"""Columns that would change what the model sees, with what to write instead."""
-MORE_IMAGES = tuple(f"image{number}" for number in range(2, 17))
-_NUMBERED = re.compile(r"(safe_|unsafe_)?(image|img|picture|photo)[ _-]?[0-9]+")
-TWIN_COLUMNS = tuple(
-    f"{side}_{name}" for name in ("query", "image", *MORE_IMAGES) for side in SIDES
-)
 
 
 @dataclass(frozen=True)
@@ -81,6 +62,12 @@ class _Entry:
     """Column and cell of each picture."""
     pair: str
     row: Mapping[str, Any]
+
+    @property
+    def asked(self) -> str:
+        """What the model sees of the entry, apart from its pictures' content."""
+        cells = [cell for _, cell in self.images if cell]
+        return repr((self.query, cells, self.row.get("history"), cell_prompt(self.row, "system")))
 
 
 def load(config: PairsData) -> Benchmark:
@@ -109,43 +96,16 @@ def load(config: PairsData) -> Benchmark:
                 f"data.root={config.root} is not a folder. Give the folder of the pictures.",
             )
         entries = _read_table(path, rows, config.query)
-        notes = [*_unread(path, rows), *repeat_notes(path, rows)]
+        notes = [*unread_notes(path, rows), *repeat_notes(path, rows)]
     examples = _examples(entries, root, config)
     unpaired = len(examples) - 2 * len(pairs(examples))
     single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
     notes.insert(0, f"{path.name}: {len(examples)} queries" + single * bool(unpaired))
+    notes += contradiction_notes(path, [(e.where, e.safety, e.asked) for e in entries])
     _check_twins(entries, "cluster")
     _check_twins(entries, "split", may_be_empty=True)
     stated = {f"pairs/{entry.id}" for entry in entries if cell_text(entry.row, "split")}
     return Benchmark(examples, notes, frozenset(stated))
-
-
-def _unread(path: Path, rows: Sequence[TableRow]) -> list[str]:
-    """A note on the columns that are not read; raises CalibError for those that the user must have
-    meant to be read."""
-    columns = _columns(rows)
-    numbered = [name for name in (*MORE_IMAGES, *TWIN_COLUMNS) if name in columns]
-    known = dict.fromkeys(("query", "safety", *OPTIONAL, *TWIN_COLUMNS[:4], *numbered))
-    for column in sorted(columns - known.keys()):
-        if _NUMBERED.fullmatch(column.lower()):
-            raise CalibError(
-                "unknown-name",
-                f"{path}: column '{column}' would not be read. The pictures of a query are the "
-                f"columns image, {MORE_IMAGES[0]}, {MORE_IMAGES[1]} ... to {MORE_IMAGES[-1]}, and "
-                "those of one twin safe_image2, unsafe_image2 ... Rename it.",
-            )
-    unread = unread_columns(rows, list(known), OTHER_NAMES, str(path))
-    for column in unread:
-        if advice := NOT_READ.get(column.lower()):
-            raise CalibError("unsupported", f"{path}: column '{column}' cannot be read: {advice}.")
-    if columns.isdisjoint(("image", "images", *MORE_IMAGES, *TWIN_COLUMNS[2:])):
-        refuse_picture_column(path, rows, unread)
-    names = ", ".join(f"'{column}'" for column in unread)
-    return [f"{path.name}: columns that are not read: {names}"] if unread else []
-
-
-def _columns(rows: Sequence[TableRow]) -> set[str]:
-    return {column for row in rows for column in row}
 
 
 def _check_twins(entries: Sequence[_Entry], column: str, may_be_empty: bool = False) -> None:
@@ -165,7 +125,7 @@ def _check_twins(entries: Sequence[_Entry], column: str, may_be_empty: bool = Fa
 
 
 def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list[_Entry]:
-    columns = _columns(rows)
+    columns = columns_of(rows)
     single = ("image", *MORE_IMAGES, *TWIN_COLUMNS[2:])
     if "images" in columns and not columns.isdisjoint(single):
         raise CalibError(
@@ -178,14 +138,20 @@ def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list
         check_columns(rows, required, str(path), OPTIONAL)
         return [_single(path, k, row, query) for k, row in enumerate(rows)]
     differing = [
-        name
-        for name in ("query", "image", *MORE_IMAGES)
-        if not columns.isdisjoint(f"{side}_{name}" for side in SIDES)
+        name for name in OF_A_TWIN if not columns.isdisjoint(f"{side}_{name}" for side in SIDES)
     ]
     required = [f"{side}_{name}" for name in differing for side in SIDES]
     if "safe_query" not in columns and not query:
         required.append("query")
     check_columns(rows, required, str(path), (*OPTIONAL, *TWIN_COLUMNS[:4]))
+    stated = {cell_text(row, "pair") for row in rows}
+    for k, row in enumerate(rows):
+        if not (cell_text(row, "pair") or cell_text(row, "id")) and str(k) in stated:
+            raise CalibError(
+                "missing-value",
+                f"{path}, row {k + 1} has no pair. It would be pair '{k}' by its number, and "
+                f"another row names a pair '{k}'. Fill the column 'pair' in every row.",
+            )
     return [entry for k, row in enumerate(rows) for entry in _twins(path, k, row, query)]
 
 
@@ -278,9 +244,18 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
     texts: dict[str, set[str]] = {}
     for entry in entries:
         texts.setdefault(entry.pair, set()).add(repr((entry.query, entry.row.get("history"))))
+    pictures_of = [
+        [
+            picture
+            for column, cell in entry.images
+            if (picture := picture_from_cell(cell, root, f"{entry.where}, column '{column}'"))
+        ]
+        for entry in entries
+    ]
+    one_sided = _pictures_on_one_side(entries, pictures_of)
     examples: list[Example] = []
     locations: dict[str, str] = {}
-    for entry in entries:
+    for entry, pictures in zip(entries, pictures_of, strict=True):
         if entry.id in locations:
             raise CalibError(
                 "duplicate",
@@ -288,18 +263,14 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
                 "Give each row its own id.",
             )
         locations[entry.id] = entry.where
-        cells = [
-            picture_from_cell(cell, root, f"{entry.where}, column '{column}'")
-            for column, cell in entry.images
-        ]
-        pictures = [picture for picture in cells if picture is not None]
-        same_query = bool(pictures and entry.pair) and len(texts[entry.pair]) == 1
+        pictured = bool(pictures) or entry.pair in one_sided
+        same_query = bool(pictured and entry.pair) and len(texts[entry.pair]) == 1
         request = cell_text(entry.row, "request")
         examples.append(
             Example(
                 id=f"pairs/{entry.id}",
                 dataset=_part(entry, same_query),
-                variant=cell_text(entry.row, "variant") or ("photo" if pictures else "text_only"),
+                variant=cell_text(entry.row, "variant") or ("photo" if pictured else "text_only"),
                 category=cell_text(entry.row, "category") or "none",
                 split=_split(entry, config, stated.get(entry.pair, "")),
                 query=entry.query,
@@ -316,6 +287,16 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
             )
         )
     return examples
+
+
+def _pictures_on_one_side(entries: Sequence[_Entry], pictures: Sequence[Sequence[Any]]) -> set[str]:
+    """The pairs in which the picture alone separates the twins: one has some, the other none."""
+    sides: dict[str, set[tuple[Safety, bool]]] = {}
+    for entry, shown in zip(entries, pictures, strict=True):
+        if entry.pair:
+            sides.setdefault(entry.pair, set()).add((entry.safety, bool(shown)))
+    alone = ({("safe", True), ("unsafe", False)}, {("safe", False), ("unsafe", True)})
+    return {pair for pair, found in sides.items() if found in alone}
 
 
 def _part(entry: _Entry, same_query: bool) -> str:

@@ -386,6 +386,8 @@ MESSAGE = HISTORIES[0]
         (json.dumps([["a", "b"], ["c"]]), "missing-value"),
         (json.dumps([["a", None]]), "unsupported"),
         (json.dumps([{**MESSAGE[0], "content": [{"type": "image"}]}, MESSAGE[1]]), "unsupported"),
+        (json.dumps([{**MESSAGE[0], "images": ["p/knife.png"]}, MESSAGE[1]]), "unsupported"),
+        (json.dumps([MESSAGE[0], {**MESSAGE[1], "tool_calls": [{"id": "1"}]}]), "unsupported"),
         ("[" * 100_000, "invalid-value"),
     ],
 )
@@ -426,3 +428,47 @@ def test_a_twin_without_a_split_joins_the_split_of_the_other(tmp_path, split):
         {"pair": "a", "safety": "unsafe", "query": "unsafe", "split": ""},
     ]
     assert {example.split for example in load(written(tmp_path, rows)).examples} == {split}
+
+
+def test_columns_that_twins_in_a_row_replace_are_noted(folder):
+    row = {"query": "Q?", "image": "p/knife.png", "safety": "safe", "safe_image": "p/spoon.png"}
+    benchmark = load(written(folder, [row | {"unsafe_image": "p/knife.png"}]))
+    assert any("not read: 'safety', 'image'" in note for note in benchmark.notes)
+    assert [e.query for e in benchmark.examples] == ["Q?", "Q?"]
+
+
+@pytest.mark.parametrize("pictures", [("p/knife.png", ""), ("", "p/knife.png")])
+def test_a_query_with_and_without_a_picture_are_twins(folder, pictures):
+    rows = [
+        {"pair": "a", "safety": safety, "query": "Q?", "image": picture}
+        for safety, picture in zip(("safe", "unsafe"), pictures, strict=True)
+    ]
+    benchmark = load(written(folder, rows))
+    (pair,) = pairs(benchmark.examples)
+    assert pair.safe.dataset == pair.unsafe.dataset == "image_centric"
+
+
+def test_pictures_and_texts_of_one_pair_are_paired_among_themselves(folder):
+    rows = [
+        {"pair": "a", "safety": safety, "query": f"{safety}?", "image": picture}
+        for safety in ("safe", "unsafe")
+        for picture in ("", "p/knife.png")
+    ]
+    found = pairs(load(written(folder, rows)).examples)
+    assert [(p.safe.variant, p.unsafe.variant) for p in found] == [
+        ("text_only", "text_only"),
+        ("photo", "photo"),
+    ]
+
+
+def test_a_query_with_both_labels_is_noted(folder):
+    rows = [{"safety": s, "query": "Q?", "image": "p/knife.png"} for s in ("safe", "unsafe")]
+    path = written(folder, rows)
+    assert any("n=1" in note and "row 1" in note for note in load(path).notes)
+    written(folder, [*ROWS, {**ROWS[0], "query": "Another?", "pair": "c"}])
+    assert len(load(path).notes) == 1
+
+
+def test_a_row_whose_number_is_the_pair_of_another_is_refused(tmp_path):
+    rows = [{"safe_query": "S", "unsafe_query": "U", "pair": pair} for pair in ("1", "")]
+    refused(written(tmp_path, rows), "missing-value", "row 2", "'1'")

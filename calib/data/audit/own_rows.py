@@ -1,6 +1,6 @@
-"""Checks of the rows of the user's own table: repeats, and the text "nan", pictures not shown."""
+"""Checks of the user's own rows: repeats, contradictions, the text "nan", pictures not shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from calib.data.tables import TableRow
@@ -53,4 +53,24 @@ def repeat_notes(path: Path, rows: Sequence[TableRow]) -> list[str]:
     return [
         f"{path.name}: rows that repeat an earlier one: {first} (n={len(numbers)}). Each is asked "
         "and counted."
+    ]
+
+
+def contradiction_notes(path: Path, asked: Iterable[tuple[str, str, str]]) -> list[str]:
+    """A note on queries that are safe in one row and unsafe in another.
+
+    ``asked`` has, per query, where it is stated, its safety, and what the model sees of it.
+    """
+    seen: dict[str, set[str]] = {}
+    first: dict[str, str] = {}
+    for where, safety, content in asked:
+        seen.setdefault(content, set()).add(safety)
+        first.setdefault(content, where)
+    both = [first[content] for content, sides in seen.items() if len(sides) > 1]
+    if not both:
+        return []
+    return [
+        f"{path.name}: queries that are safe in one row and unsafe in another, with the same text "
+        f"and pictures: n={len(both)} (first: {both[0]}). One of the two labels must be wrong, and "
+        "no direction separates them."
     ]
