@@ -87,28 +87,36 @@ class Engine:
 
     @torch.no_grad()
     def answer(
-        self, requests: Sequence[Request], on_end: Callable[[], None] | None = None
+        self,
+        requests: Sequence[Request],
+        on_end: Callable[[], None] | None = None,
+        on_tokens: Callable[[int], None] | None = None,
     ) -> list[Response]:
         """One response per request, in order.
 
         Requests for one example share its prompt only if they hold the same Example object.
-        ``on_end`` is called once for each row that ends.
+        ``on_end`` is called once for each row that ends, and ``on_tokens`` with each number of new
+        tokens; rows that are repeated for lack of memory count again.
 
         Raises CalibError if not even one row fits into memory, or if the self-check fails.
         """
         try:
             if self.decoding.sharing and not self._checked:
                 self._selfcheck(requests)
-            return self._answer(requests, on_end)
+            return self._answer(requests, on_end, on_tokens)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
             raise CalibError("no-memory", NO_MEMORY) from error
 
     def _answer(
-        self, requests: Sequence[Request], on_end: Callable[[], None] | None
+        self,
+        requests: Sequence[Request],
+        on_end: Callable[[], None] | None,
+        on_tokens: Callable[[int], None] | None,
     ) -> list[Response]:
-        stopping = Stopping(self.vlm, self.sampler, self.decoding.max_new_tokens, on_end)
+        most = self.decoding.max_new_tokens
+        stopping = Stopping(self.vlm, self.sampler, most, on_end, on_tokens)
         rows = plan_rows(self.vlm, requests, self.decoding)
         shared = [row for row in rows if self.sharing(row).covers(row)]
         separate = [row for row in rows if not self.sharing(row).covers(row)]

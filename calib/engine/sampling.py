@@ -113,10 +113,13 @@ class Stopping:
         sampler: Sampler,
         max_new_tokens: int,
         on_end: Callable[[], None] | None = None,
+        on_tokens: Callable[[int], None] | None = None,
     ) -> None:
-        """``on_end`` is called once for each row that ends."""
+        """``on_end`` is called once for each row that ends, ``on_tokens`` with each number of
+        tokens that were appended to rows."""
         self.vlm, self.sampler = vlm, sampler
-        self.max_new_tokens, self.on_end = max_new_tokens, on_end
+        self.max_new_tokens = max_new_tokens
+        self.on_end, self.on_tokens = on_end, on_tokens
 
     def scores(self, rows: Sequence[DecodingRow], logits: torch.Tensor) -> torch.Tensor:
         """Logits after the checkpoint's logits processors. # [rows, vocabulary] float32"""
@@ -139,6 +142,8 @@ class Stopping:
         tokens = self.sampler.choose(scores, [row.generator for row in rows])
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.tokens.append(token)
+        if self.on_tokens is not None:
+            self.on_tokens(len(rows))
         return tokens
 
     def has_ended(self, row: DecodingRow) -> bool:

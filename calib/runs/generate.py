@@ -124,7 +124,8 @@ class _Generating:
                 of_others.append(segment)
                 continue
             requests = [_request(row, is_final) for row in segment]
-            responses = self.engine.answer(requests, lambda: self._advance(1))
+            on_tokens = self.progress.count_tokens if self.progress is not None else None
+            responses = self.engine.answer(requests, lambda: self._advance(1), on_tokens)
             new = [
                 (row, response)
                 for row, response in zip(segment, responses, strict=True)

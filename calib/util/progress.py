@@ -67,6 +67,8 @@ class Step:
         """Number of done items that existed before this step."""
         self.reused = 0
         """Number of skipped items from an earlier run."""
+        self.tokens = 0
+        """Tokens generated inside, which grow long before the first row of a slow model ends."""
         self.may_grow = False
         """Whether ``extend`` may still raise the total."""
         self._prefix, self._stream = _prefix(), sys.stderr
@@ -80,6 +82,13 @@ class Step:
         self.done += count
         if self._bar is not None:
             self._bar.update(count)
+
+    def count_tokens(self, count: int) -> None:
+        """Count further tokens as generated."""
+        self.tokens += count
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{self.tokens:,} tokens", refresh=False)
+            self._bar.update(0)  # draws at most every tenth of a second
 
     def skip(self, count: int, reused: int = 0) -> None:
         """Count items that need not be done, ``reused`` of them from an earlier run."""
@@ -147,7 +156,8 @@ class Step:
         if self.skipped:
             share += f", {self.skipped:,} already saved"
         total = f"{self.total:,} {self.unit}{' or more' * self.may_grow}"
-        text = f"{self.done:,} of {total} ({share}), {duration(seconds)}"
+        tokens = f", {self.tokens:,} tokens" if self.tokens else ""
+        text = f"{self.done:,} of {total} ({share}){tokens}, {duration(seconds)}"
         new = self.done - self.skipped
         if new <= 0:
             return text
@@ -221,7 +231,7 @@ def _bar_settings(step: Step) -> dict[str, Any]:
     settings = {"total": step.total, "desc": step._prefix + step.name, "leave": False}
     if step.total is None:
         return settings | {"bar_format": "{desc} ..."}
-    counts = "{n:,} of {total:,}{unit}, {rate_noinv_fmt}, {elapsed}, {remaining} left"
+    counts = "{n:,} of {total:,}{unit}, {rate_noinv_fmt}, {elapsed}, {remaining} left{postfix}"
     form = "{desc}: {percentage:3.0f}%|{bar}| " + counts
     return settings | {"unit": f" {step.unit}", "bar_format": form}
 

@@ -306,7 +306,7 @@ class Counted:
     """A progress bar that counts its calls."""
 
     def __init__(self):
-        self.done = self.skipped = self.kept = self.further = 0
+        self.done = self.skipped = self.kept = self.further = self.tokens = 0
 
     def update(self, count):
         self.done += count
@@ -317,6 +317,20 @@ class Counted:
 
     def extend(self, count):
         self.further += count
+
+    def count_tokens(self, count):
+        self.tokens += count
+
+
+def test_progress_counts_every_token_of_shared_and_of_separate_rows(
+    vlm, examples, settings, tmp_path
+):
+    for sharing in (True, False):
+        engine = Engine(vlm, Decoding(max_new_tokens=4, batch_rows=10, sharing=sharing))
+        bar = Counted()
+        with RowStore.open(tmp_path / f"{sharing}.jsonl") as store:
+            generate(Planner(engine), Planner(engine).rows(examples, settings), store, None, bar)
+            assert bar.tokens == sum(row["tokens"] for row in store.finished.values()) > 0
 
 
 def test_progress_counts_every_row_once(engine, examples, settings, tmp_path):

@@ -116,6 +116,12 @@ def test_rows_that_were_unknown_at_the_start_extend_the_total(clock, log) -> Non
     assert lines == ["test: 10 of 40 rows (25%), 10 s, about 30 s left"]
 
 
+def test_tokens_are_shown_before_the_first_row_ends(clock, log) -> None:
+    step = row_bar("test", 40)
+    lines, _ = lines_of(step, clock, log, [lambda: step.count_tokens(1_204)])
+    assert lines == ["test: 0 of 40 rows (0%), 1,204 tokens, 10 s"]
+
+
 def test_a_total_that_may_still_grow_is_said_to() -> None:
     step = row_bar("test", 40)
     step.may_grow = True
