@@ -108,7 +108,7 @@ def test_help_imports_nothing_heavy_and_shows_examples_groups_and_settings(sweep
     assert result.returncode == 0
     assert result.stdout.count("  python -m calib.sweep") == 4
     assert "\nmethod=steer  " in result.stdout and "\n    all_methods, " in result.stdout
-    assert "\ngeneration.max_new_tokens=32        " in result.stdout
+    assert "\ngeneration.max_new_tokens=null      " in result.stdout
     assert "heavy imports: []" in result.stdout
     assert "hydra/schema" not in result.stdout
 
