@@ -179,7 +179,13 @@ def test_a_direction_from_a_file_is_added_at_its_layers(world, written):
         ({"layers": [2, 6]}, {}, "mismatch", [[6], "mini-internvl", 5]),
         ({"vectors": torch.eye(2, 64)}, {}, "mismatch", [64, "mini-internvl", 128]),
         ({"operator": "ablate"}, {}, "conflicting-settings", ["method.operator=ablate"]),
-        ({"fingerprint": "0" * 16}, {}, "mismatch", ["0" * 16, "mini-internvl"]),
+        ({"fingerprint": "0" * 16, "origin": {}}, {}, "mismatch", ["0" * 16, "mini-internvl"]),
+        (
+            {"fingerprint": "1" * 16, "origin": {"weights": "0" * 16}},
+            {},
+            "mismatch",
+            ["0" * 16, "mini-internvl"],
+        ),
     ],
 )
 def test_a_direction_that_does_not_fit_is_refused(world, written, changes, settings, code, values):
