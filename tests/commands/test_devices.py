@@ -43,6 +43,17 @@ def test_a_failing_shard_ends_the_command_and_is_named(tmp_path):
     assert "[unfinished-run]" in done.stderr and "/2 (exit code 2" in done.stderr
 
 
+def test_a_failing_shard_prints_its_message_without_a_traceback(tmp_path):
+    (tmp_path / "pairs.csv").write_text("query,safety,image\nQ?,safe,missing.png\n")
+    process = subprocess.run(
+        [sys.executable, "-m", "calib.sweep", *SMALL[:3], "data=pairs", "devices=1",
+         f"data.file={tmp_path / 'pairs.csv'}", f"out={tmp_path / 'run'}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert "missing.png" in process.stderr and "Traceback" not in process.stderr
+
+
 def test_stopping_the_command_stops_its_shards(tmp_path):
     run = tmp_path / "run"
     # A model that is loaded for ever: reading a FIFO that nobody writes to.
