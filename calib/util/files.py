@@ -50,18 +50,17 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
 def csv_safe(text: str) -> str:
-    """``text``, with an apostrophe in front if a spreadsheet would run it as a formula, and with
-    zero bytes, which readers of tables refuse, written as ``\\x00``."""
-    text = without_zero_bytes(text)
+    """``text``, with an apostrophe in front if a spreadsheet would run it as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def without_zero_bytes(text: str) -> str:
+    """``text`` with zero bytes, which readers of tables refuse, written as ``\\x00``."""
     return text.replace("\0", "\\x00")
 
 
 def from_csv_safe(text: str) -> str:
-    """The text that csv_safe was given, apart from zero bytes."""
+    """The text that csv_safe was given."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
