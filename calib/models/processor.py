@@ -82,7 +82,8 @@ def load_processor(
     ``chat_template`` replaces the processor's own if given; ``common`` is passed to
     from_pretrained.
 
-    Raises CalibError if the processor lacks image processing or a chat template.
+    Raises CalibError if the processor lacks image processing or a chat template, and if
+    ``chat_template`` is a path.
     """
     # Pillow's image processors everywhere: torchvision's differ by a grey level and may be missing.
     # Families that are not in the mapping load with their defaults.
@@ -97,6 +98,12 @@ def load_processor(
             "unsupported",
             f"the processor of {source} does not handle both images and text. Give a folder or hub "
             "id of a vision-language model with all its files.",
+        )
+    if chat_template is not None and "{" not in chat_template:
+        raise CalibError(
+            "invalid-value",
+            f"model.chat_template={chat_template[:80]} is no chat template, since it has no Jinja. "
+            "Give the text of the template, not its file.",
         )
     template = chat_template or processor.chat_template or processor.tokenizer.chat_template
     if template is None:

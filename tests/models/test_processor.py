@@ -38,6 +38,11 @@ def test_without_a_chat_template(copy):
     assert loaded(copy, chat_template=PLAIN).processor.chat_template == PLAIN
 
 
+def test_a_path_in_place_of_a_template_is_refused(copy):
+    with raises("invalid-value", "model.chat_template=copy/chat_template.jinja"):
+        loaded(copy, chat_template="copy/chat_template.jinja")
+
+
 def test_a_given_template_replaces_the_processors(vlm, copy):
     changed = loaded(copy, chat_template=PLAIN)
     assert changed.fingerprint != vlm.fingerprint
