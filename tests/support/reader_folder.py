@@ -29,7 +29,7 @@ BENCHMARKS = (
     "xstest", "jailbreakbench", "or_bench", "mossbench", "mm_safetybench", "siuo", "vlguard",
     "figstep", "vscbench",
 )  # fmt: skip
-UTILITY = ("mme", "mmstar", "scienceqa")
+UTILITY = ("mme", "mmstar", "pope", "scienceqa")
 
 
 def write_files(folder: Path) -> None:

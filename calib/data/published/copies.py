@@ -150,8 +150,14 @@ def archived_picture(path: Path, *names: str) -> PictureBytes:
     return PictureBytes(f"{path}:{name}", partial(_read_member, path, name), size)
 
 
-@cache  # Reading the directory of a large archive takes time.
 def _archive(path: Path) -> zipfile.ZipFile:
+    # An archive that was replaced since is read again.
+    found = path.stat() if path.is_file() else None
+    return _opened_archive(path, found and (found.st_mtime_ns, found.st_size))
+
+
+@cache  # Reading the directory of a large archive takes time.
+def _opened_archive(path: Path, version: tuple[int, int] | None) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except Exception as error:  # zipfile raises many exception types on damaged files
