@@ -154,7 +154,8 @@ class ModelConfig(ModelChoice):
     quantization: str | None = None
     """Quantize the weights to 4bit or 8bit (bitsandbytes, needs a GPU); null keeps dtype."""
     chat_template: str | None = None
-    """Chat template (Jinja) that replaces the processor's; required for models without one."""
+    """Chat template that replaces the processor's, as text (Jinja) or the path of a file; required
+    for models without one."""
     tiles: bool = False
     """Cut large pictures into tiles (InternVL's crop_to_patches): more detail, more tokens."""
     accept_directions: str = "same_settings"

@@ -22,6 +22,7 @@ from transformers.utils.chat_template_utils import _get_template_variables
 
 from calib.config.choices import TEMPLATE_ARGUMENTS
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.files import home_expanded
 
 OF_EVERY_TEMPLATE = ("raise_exception", "strftime_now", "bos_token", "eos_token", "pad_token",
                      "unk_token")  # fmt: skip
@@ -79,11 +80,11 @@ def load_processor(
 ) -> Any:
     """Load a checkpoint's processor for images and text.
 
-    ``chat_template`` replaces the processor's own if given; ``common`` is passed to
-    from_pretrained.
+    ``chat_template`` (its text, or the path of a file) replaces the processor's own if given;
+    ``common`` is passed to from_pretrained.
 
     Raises CalibError if the processor lacks image processing or a chat template, and if
-    ``chat_template`` is a path.
+    ``chat_template`` is neither text nor a file.
     """
     # Pillow's image processors everywhere: torchvision's differ by a grey level and may be missing.
     # Families that are not in the mapping load with their defaults.
@@ -99,13 +100,8 @@ def load_processor(
             f"the processor of {source} does not handle both images and text. Give a folder or hub "
             "id of a vision-language model with all its files.",
         )
-    if chat_template is not None and "{" not in chat_template:
-        raise CalibError(
-            "invalid-value",
-            f"model.chat_template={chat_template[:80]} is no chat template, since it has no Jinja. "
-            "Give the text of the template, not its file.",
-        )
-    template = chat_template or processor.chat_template or processor.tokenizer.chat_template
+    given = template_text(chat_template) if chat_template else None
+    template = given or processor.chat_template or processor.tokenizer.chat_template
     if template is None:
         raise CalibError(
             "unsupported",
@@ -114,6 +110,24 @@ def load_processor(
         )
     processor.chat_template = with_fixed_date(template) if isinstance(template, str) else template
     return processor
+
+
+def template_text(setting: str) -> str:
+    """The chat template of model.chat_template: the setting itself, or the content of the file that
+    it names.
+
+    Raises CalibError for text without Jinja's braces that is not the path of a file.
+    """
+    if "{{" in setting or "{%" in setting:
+        return setting
+    try:
+        return home_expanded(setting).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise CalibError(
+            "not-found",
+            f"model.chat_template={setting!r:.200} is neither a chat template (Jinja) nor a file "
+            "with one. Give the path of a file such as chat_template.jinja.",
+        ) from error
 
 
 def require_variables(

@@ -16,7 +16,7 @@ from calib.config.model import ModelConfig
 from calib.data.example import Turn
 from calib.models.feature_cache import FeatureCache
 from calib.models.load import fingerprint, load, mini_folder
-from calib.models.processor import limit_pixels, scaled_down, with_fixed_date
+from calib.models.processor import limit_pixels, scaled_down, template_text, with_fixed_date
 from calib.models.prompts import read_prompt
 
 PLAIN = "{% for message in messages %}{{ message['content'][-1]['text'] }}{% endfor %}"
@@ -38,9 +38,13 @@ def test_without_a_chat_template(copy):
     assert loaded(copy, chat_template=PLAIN).processor.chat_template == PLAIN
 
 
-def test_a_path_in_place_of_a_template_is_refused(copy):
-    with raises("invalid-value", "model.chat_template=copy/chat_template.jinja"):
-        loaded(copy, chat_template="copy/chat_template.jinja")
+def test_a_template_is_given_as_text_or_as_the_path_of_a_file(tmp_path):
+    (tmp_path / "chat_template.jinja").write_text("{{ 'caffè' }}", encoding="utf-8")
+    assert template_text(str(tmp_path / "chat_template.jinja")) == "{{ 'caffè' }}"
+    assert template_text("{% set a = 1 %}") == "{% set a = 1 %}"
+    for missing in (tmp_path / "none.jinja", tmp_path, "plain text"):
+        with raises("not-found", str(missing)):
+            template_text(str(missing))
 
 
 def test_a_given_template_replaces_the_processors(vlm, copy):
