@@ -5,8 +5,8 @@ responses with transformers' own ``generate``: one row at a time, one hook per e
 of the engine but the operators' formulas.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from calib.engine.prefix_sharing import BATCH_AXES
 from calib.engine.request import DecodingRow, Request, Response
 from calib.models.layers import LayerSite, decoder_layers, edit_activations
 from calib.models.load import VLM
-from calib.models.prompt_batch import collate, prompt_positions
+from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
 from calib.models.prompts import Prompt, read_prompt
 from calib.util.errors import CalibError
 
@@ -176,6 +176,22 @@ def plain_tokens(vlm: VLM, request: Request, count: int) -> tuple[list[int], lis
     # [steps], [steps][vocabulary]
     """
     batch = collate(vlm, [read_prompt(vlm, request.example)])
+    with editing_one_row(vlm, request, batch):
+        output = vlm.model.generate(
+            **batch.inputs,
+            max_new_tokens=count,
+            do_sample=False,
+            num_beams=1,
+            output_scores=True,
+            return_dict_in_generate=True,
+        )
+    tokens = output.sequences[0, batch.tokens.shape[1] :].tolist()
+    return tokens, [scores[0].float() for scores in output.scores]
+
+
+@contextmanager
+def editing_one_row(vlm: VLM, request: Request, batch: PromptBatch) -> Iterator[None]:
+    """Apply a request's edits in one call of ``generate`` for its prompt alone."""
     prompt_read: set[LayerSite] = set()
 
     def change_at(at: LayerSite, hidden: torch.Tensor) -> torch.Tensor:
@@ -194,13 +210,4 @@ def plain_tokens(vlm: VLM, request: Request, count: int) -> tuple[list[int], lis
 
     changes = {edit.at: partial(change_at, edit.at) for edit in request.edits}
     with edit_activations(vlm.model, changes):
-        output = vlm.model.generate(
-            **batch.inputs,
-            max_new_tokens=count,
-            do_sample=False,
-            num_beams=1,
-            output_scores=True,
-            return_dict_in_generate=True,
-        )
-    tokens = output.sequences[0, batch.tokens.shape[1] :].tolist()
-    return tokens, [scores[0].float() for scores in output.scores]
+        yield

@@ -21,7 +21,13 @@ from calib.serving.limits import Limits, Slot, check_host, check_key
 from calib.serving.request_schema import ChatRequest, parse_request
 from calib.serving.responses import Completion, EventStream, next_event, stream_chunks
 from calib.serving.served_model import ServedModel
-from calib.serving.steering_vectors import HOOKS_REFUSED, Steering, decode_vectors, decoded_size
+from calib.serving.steering_vectors import (
+    HOOKS_REFUSED,
+    MAX_ACTIVATION_BYTES,
+    Steering,
+    decode_vectors,
+    decoded_size,
+)
 from calib.serving.worker import Worker, log
 
 PARSED_AT_ONCE = 4
@@ -98,6 +104,9 @@ class Server:
         self.served.check_texts(conversation.texts)
         self.served.check_template_kwargs(chat.chat_template_kwargs)
         steering = await self._steering(chat, slot)
+        layers = chat.vllm_xargs.residual_layers(self.served.vlm.num_layers)
+        activations = len(layers) * self.served.context_length * self.served.bytes_per_activation
+        slot.reserve(min(activations, MAX_ACTIVATION_BYTES))
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -114,6 +123,7 @@ class Server:
             self.decoding(chat),
             notify,
             steering,
+            layers,
             seed=chat.seed,
             stop=chat.stop,
             stream=chat.stream,
@@ -123,7 +133,9 @@ class Server:
         calib = {"method": method, "layer": layer if strength else None, "strength": strength}
         if steering.vectors:
             calib["steering_vectors"] = len(steering.vectors)
-        completion = Completion(chat.model, self.served.vlm.fingerprint, calib)
+        completion = Completion(
+            chat.model, self.served.vlm.fingerprint, calib, chat.return_token_ids
+        )
         try:
             first = await next_event(events, request)
             if isinstance(first, APIError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from jinja2 import TemplateError
 
@@ -9,12 +10,14 @@ from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.engine import Engine
 from calib.engine.request import Request, Response
+from calib.engine.response_activations import read_response_activations
+from calib.interchange.vllm_lens import encode_tensor
 from calib.interventions.intervention import Setting
 from calib.models.prompts import read_prompt, read_prompts
 from calib.serving.api_errors import APIError, server_error, unavailable
 from calib.serving.job import Finished, Job, ResponseTracker
 from calib.serving.served_model import ServedModel
-from calib.serving.steering_vectors import FIELD
+from calib.serving.steering_vectors import FIELD, MAX_ACTIVATION_BYTES, RESIDUAL
 from calib.util.errors import CalibError
 from calib.util.thoughts import final_answer
 
@@ -29,9 +32,10 @@ class PendingSteps:
     setting: Setting
     prompt: Example
     tracker: ResponseTracker
+    prompts: list[list[int]] = field(default_factory=list)
+    """Tokens of the prompts so far, and of the next one."""
+    requests: list[Request] = field(default_factory=list)
     responses: list[Response] = field(default_factory=list)
-    prompt_tokens: int = 0
-    """Number of tokens of all prompts so far."""
     vectors: Edits = ()
     """The request's own steering vectors, for the prompt of this step."""
 
@@ -71,25 +75,24 @@ def answer_batch(
     the whole batch; by then jobs may have received text deltas, but no final event.
     """
     pending = _first_steps(served, jobs)
-    finished: list[tuple[PendingSteps, Response]] = []
+    finished: list[tuple[PendingSteps, int]] = []
     errors: list[tuple[Job, APIError]] = []
     while pending:
         ready = []
-        for steps, length in zip(pending, _prompt_lengths(served, pending), strict=True):
+        for steps, tokens in zip(pending, _prompt_tokens(served, pending), strict=True):
             try:
-                if isinstance(length, APIError):
-                    raise length
-                steps.vectors = _steering_edits(steps, length)
+                if isinstance(tokens, APIError):
+                    raise tokens
+                steps.vectors = _steering_edits(steps, len(tokens))
+                _check_activations(served, steps.job, len(tokens))
             except APIError as refusal:
                 errors.append((steps.job, refusal))
             else:
-                steps.prompt_tokens += length
+                steps.prompts.append(tokens)
                 ready.append(steps)
-        requests = [
-            Request(steps.prompt, edits, steps.job.seed, steps.needs_no_more)
-            for steps, edits in zip(ready, _edits(ready), strict=True)
-        ]
-        responses = engine.answer(requests) if requests else []
+        for steps, edits in zip(ready, _edits(ready), strict=True):
+            steps.requests.append(Request(steps.prompt, edits, steps.job.seed, steps.needs_no_more))
+        responses = engine.answer([steps.requests[-1] for steps in ready]) if ready else []
         pending = []
         for steps, response in zip(ready, responses, strict=True):
             steps.responses.append(response)
@@ -97,13 +100,14 @@ def answer_batch(
             if final is None:
                 pending.append(steps)
             else:
-                finished.append((steps, steps.responses[final]))
+                finished.append((steps, final))
+    activations = [_activations(served, steps, final) for steps, final in finished]
     # Final events are sent once nothing can fail any more, because failed batches are retried.
     on_success()
     for job, error in errors:
         job.notify(error)
-    for steps, response in finished:
-        steps.job.notify(_final_event(steps, response))
+    for (steps, final), encoded in zip(finished, activations, strict=True):
+        steps.job.notify(_final_event(steps, final, encoded))
 
 
 def _first_steps(served: ServedModel, jobs: Sequence[Job]) -> list[PendingSteps]:
@@ -122,22 +126,24 @@ def _first_steps(served: ServedModel, jobs: Sequence[Job]) -> list[PendingSteps]
     return first_steps
 
 
-def _prompt_lengths(served: ServedModel, pending: Sequence[PendingSteps]) -> list[int | APIError]:
-    """Number of tokens of each prompt; an error if the model cannot read it, or if its context has
+def _prompt_tokens(
+    served: ServedModel, pending: Sequence[PendingSteps]
+) -> list[list[int] | APIError]:
+    """The tokens of each prompt; an error if the model cannot read it, or if its context has
     no room for the response."""
     prompts = {id(steps.prompt): steps.prompt for steps in pending}
-    lengths: dict[int, int | APIError] = {}
+    tokens: dict[int, list[int] | APIError] = {}
     try:
         tokenized = read_prompts(served.vlm, list(prompts.values()))
-        lengths = {key: len(read.tokens) for key, read in zip(prompts, tokenized, strict=True)}
+        tokens = {key: read.tokens.tolist() for key, read in zip(prompts, tokenized, strict=True)}
     except Exception:  # One prompt is at fault: read each alone to find it.
-        lengths = {key: _prompt_length(served, prompt) for key, prompt in prompts.items()}
-    return [_check_context(served, steps.job, lengths[id(steps.prompt)]) for steps in pending]
+        tokens = {key: _tokens_of(served, prompt) for key, prompt in prompts.items()}
+    return [_check_context(served, steps.job, tokens[id(steps.prompt)]) for steps in pending]
 
 
-def _prompt_length(served: ServedModel, prompt: Example) -> int | APIError:
+def _tokens_of(served: ServedModel, prompt: Example) -> list[int] | APIError:
     try:
-        return len(read_prompt(served.vlm, prompt).tokens)
+        return read_prompt(served.vlm, prompt).tokens.tolist()
     except CalibError as error:
         code = CONTEXT_EXCEEDED if error.code == "too-large" else None
         return APIError(str(error), "messages", code)
@@ -146,12 +152,14 @@ def _prompt_length(served: ServedModel, prompt: Example) -> int | APIError:
         return APIError(f"The model's chat template refuses the messages: {reason}", "messages")
 
 
-def _check_context(served: ServedModel, job: Job, length: int | APIError) -> int | APIError:
+def _check_context(
+    served: ServedModel, job: Job, tokens: list[int] | APIError
+) -> list[int] | APIError:
     max_new_tokens = job.decoding.max_new_tokens
-    if isinstance(length, APIError) or length + max_new_tokens <= served.context_length:
-        return length
+    if isinstance(tokens, APIError) or len(tokens) + max_new_tokens <= served.context_length:
+        return tokens
     return APIError(
-        f"The prompt has {length} tokens and the response may have {max_new_tokens}, but the "
+        f"The prompt has {len(tokens)} tokens and the response may have {max_new_tokens}, but the "
         f"model's context has {served.context_length}. Shorten the messages, or set a smaller "
         "max_tokens.",
         "messages",
@@ -174,6 +182,36 @@ def _steering_edits(steps: PendingSteps, prompt_length: int) -> Edits:
     return steps.job.steering.edits(prompt_length)
 
 
+def _check_activations(served: ServedModel, job: Job, prompt_length: int) -> None:
+    """Raise APIError if the activations that a request asks for may be too large."""
+    tokens = prompt_length + job.decoding.max_new_tokens
+    size = len(job.residual_layers) * tokens * served.bytes_per_activation
+    if size > MAX_ACTIVATION_BYTES:
+        raise APIError(
+            f"The activations of {len(job.residual_layers)} layers and up to {tokens} tokens may "
+            f"have {size >> 20} MiB; the maximum is {MAX_ACTIVATION_BYTES >> 20}. Choose fewer "
+            "layers or a smaller max_tokens.",
+            RESIDUAL,
+            "too_many_activations",
+        )
+
+
+def _activations(
+    served: ServedModel, steps: PendingSteps, final: int
+) -> dict[str, Any] | APIError | None:
+    """The residual stream of the final step, encoded; None if the request asks for none, and an
+    error if the model does not have it at one of the layers."""
+    job, response = steps.job, steps.responses[final]
+    if not job.residual_layers or job.cancelled or response.finish == "not_finite":
+        return None
+    request, layers = steps.requests[final], job.residual_layers
+    try:
+        stream = read_response_activations(served.vlm, request, response.tokens, layers)
+    except CalibError as error:
+        return APIError(str(error), RESIDUAL, "unsupported_value")
+    return encode_tensor(stream)
+
+
 def _edits(pending: Sequence[PendingSteps]) -> list[Edits]:
     """The edits of each prompt: first the method's, computed once per setting for all of its
     prompts, then those of the request's steering vectors."""
@@ -189,9 +227,14 @@ def _edits(pending: Sequence[PendingSteps]) -> list[Edits]:
     return edits
 
 
-def _final_event(steps: PendingSteps, response: Response) -> Finished | APIError:
+def _final_event(
+    steps: PendingSteps, final: int, activations: dict[str, Any] | APIError | None
+) -> Finished | APIError:
+    response = steps.responses[final]
     if steps.job.cancelled:  # the response is incomplete
         return unavailable()
+    if isinstance(activations, APIError):
+        return activations
     if response.finish == "not_finite" and steps.vectors:
         return APIError(
             "The logits are not finite under these steering vectors. Set a smaller scale.",
@@ -210,5 +253,12 @@ def _final_event(steps: PendingSteps, response: Response) -> Finished | APIError
         return server_error(f"{error}. Send the request without stream.")
     stopped = len(text) < len(response.text)
     finish_reason = "length" if response.finish == "length" and not stopped else "stop"
-    tokens = sum(len(step.tokens) for step in steps.responses)
-    return Finished(text, finish_reason, steps.prompt_tokens, tokens)
+    return Finished(
+        text,
+        finish_reason,
+        prompt_tokens=sum(map(len, steps.prompts)),
+        completion_tokens=sum(len(step.tokens) for step in steps.responses),
+        prompt_token_ids=steps.prompts[final],
+        token_ids=list(response.tokens),
+        activations=activations,
+    )

@@ -1,7 +1,8 @@
 """A queued request, the events it produces, and the tracking of its growing response."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from calib.data.example import Example
 from calib.engine.request import Decoding
@@ -30,7 +31,14 @@ class Finished:
     prompt_tokens: int
     """Total over all prompts of the response; a method may use several."""
     completion_tokens: int
-    """Generated tokens, including end tokens."""
+    """Number of generated tokens, including end tokens, over all prompts."""
+    prompt_token_ids: list[int] = field(default_factory=list)
+    """Tokens of the prompt that the response answers."""
+    token_ids: list[int] = field(default_factory=list)
+    """Tokens of the response, including the end token and tokens after a stop sequence."""
+    activations: dict[str, Any] | None = None
+    """Residual stream of that prompt and response, in the format of vllm-lens; None if the request
+    asks for none. # [layers, prompt + response - 1, width]"""
 
 
 Event = TextDelta | Finished | APIError
@@ -49,6 +57,8 @@ class Job:
     """Receives every event, in the worker's thread."""
     steering: Steering = Steering()
     """Steering vectors of the request, added to what the method does."""
+    residual_layers: tuple[int, ...] = ()
+    """Layers whose residual stream the client asks for."""
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Stop sequences."""

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation, parse_messages
 from calib.serving.schema import ClosedSchema, FiniteNumber, Index, Number, Schema, load_json
-from calib.serving.steering_vectors import VllmArguments
+from calib.serving.steering_vectors import RESIDUAL, VllmArguments
 
 THINKING = (
     "reasoning_effort", "reasoning", "enable_thinking", "thinking", "thinking_budget",
@@ -132,6 +132,8 @@ class ChatRequest(Schema):
     stop: tuple[str, ...] = ()
     """Stop sequences."""
     stream: bool = False
+    return_token_ids: bool = False
+    """Whether the response has the tokens of prompt and response, as in vLLM."""
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -183,6 +185,16 @@ def parse_request(body: bytes) -> tuple[ChatRequest, Conversation]:
             "max_tokens and max_completion_tokens have different values. Give one of them.",
             "max_tokens",
         )
+    for name, wanted in (
+        ("return_token_ids", request.return_token_ids),
+        (RESIDUAL, request.vllm_xargs.output_residual_stream),
+    ):
+        if request.stream and wanted:
+            raise APIError(
+                f"{name} is not supported in a stream. Omit it, or stream.",
+                name,
+                "unsupported_value",
+            )
     return request, parse_messages(fields.get("messages"))
 
 

@@ -27,6 +27,8 @@ class Completion:
     """Fingerprint of the weights."""
     calib: dict[str, Any]
     """Method, layer and strength that were used."""
+    with_token_ids: bool = False
+    """Whether the complete response has the tokens of prompt and response."""
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -39,7 +41,13 @@ class Completion:
             "logprobs": None,
             "finish_reason": finished.finish_reason,
         }
-        return {**self._head("chat.completion"), "choices": [choice], "usage": usage(finished)}
+        body = {**self._head("chat.completion"), "choices": [choice], "usage": usage(finished)}
+        if self.with_token_ids:
+            choice["token_ids"] = finished.token_ids
+            body["prompt_token_ids"] = finished.prompt_token_ids
+        if finished.activations is not None:
+            body["activations"] = {"residual_stream": finished.activations}
+        return body
 
     def chunk(
         self, delta: dict[str, Any], finish_reason: str | None = None, with_usage: bool = False

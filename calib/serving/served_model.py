@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calib.interventions.intervention import BASELINE, Method, Setting
+from calib.models.layers import site_width
 from calib.models.load import VLM
 from calib.serving.api_errors import APIError
 from calib.util.errors import did_you_mean
@@ -48,6 +49,11 @@ class ServedModel:
     def context_length(self) -> int:
         """Maximum number of tokens of a prompt and its response."""
         return self.vlm.context_length or NO_LIMIT
+
+    @property
+    def bytes_per_activation(self) -> int:
+        """Size of the residual stream of one token at one layer."""
+        return site_width(self.vlm.model, "residual") * self.vlm.model.dtype.itemsize
 
     def resolve(
         self, model: str, strength: float | None, layer: int | None

@@ -1,4 +1,4 @@
-"""Steering vectors of a request, in the format of vllm-lens: checked, decoded, and made into edits.
+"""Arguments of vllm-lens in a request: steering vectors are checked, decoded and made into edits.
 
 Clients of vllm-lens (a plugin for vLLM, version 1.3.0) put them into the field
 ``vllm_xargs.apply_steering_vectors``, as a list in a JSON text. What the plugin ignores is refused
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from calib.engine.edits import Edit, Edits
 from calib.engine.operators import Add, AddByNorm, Operator
@@ -23,12 +24,15 @@ from calib.serving.schema import ClosedSchema, FiniteNumber, Index, load_json
 from calib.util.errors import CalibError
 
 FIELD = "vllm_xargs.apply_steering_vectors"
+RESIDUAL = "vllm_xargs.output_residual_stream"
 MAX_EDITS = 512
 """Maximum number of edits that the vectors of a request make: one per layer, or one per layer and
 position. Each is a pass over the activations of its batch."""
 MAX_DECODED_BYTES = 64 << 20
 """Maximum size of a request's vectors in float32, far above what models need: zstd can compress
 zeros by a factor of 10,000, so the size of a body says little."""
+MAX_ACTIVATION_BYTES = 64 << 20
+"""Maximum size of the activations that a request may ask for."""
 NORM_EPSILON = 1e-6
 """Added by vllm-lens to the length of a vector with ``norm_match``."""
 HOOKS_REFUSED = (
@@ -37,9 +41,8 @@ HOOKS_REFUSED = (
 )
 UNSUPPORTED = {
     "apply_hooks": HOOKS_REFUSED,
-    "output_residual_stream": "this server returns no activations. calib.extract reads them.",
     "output_qk": "this server returns no queries and keys of attention heads. Omit it.",
-    "activations_transport": "this server returns no activations. Omit it.",
+    "activations_transport": "activations are part of the response. Omit it.",
 }
 """Fields of ``vllm_xargs`` that vllm-lens has and this server does not, with the reason."""
 
@@ -81,11 +84,23 @@ def _from_text(value: Any) -> Any:
     return load_json(value.encode(errors="replace"), FIELD, FIELD)
 
 
+def _layers(value: Any) -> Any:
+    """A list of layers, or whether to return all of them; also in a JSON text."""
+    if isinstance(value, str):
+        value = load_json(value.encode(errors="replace"), RESIDUAL, RESIDUAL)
+    numbers = value if isinstance(value, list) else []
+    if not isinstance(value, bool | list) or any(type(number) is not int for number in numbers):
+        raise PydanticCustomError("invalid_type", "must be a list of layers, or true for all")
+    return value
+
+
 class VllmArguments(ClosedSchema):
     """The field ``vllm_xargs`` of a request: arguments of vllm-lens."""
 
     apply_steering_vectors: Annotated[list[SteeringVector], BeforeValidator(_from_text)] = []
     """Vectors to add while the model reads the prompt and responds, in this order."""
+    output_residual_stream: Annotated[list[int] | bool, PlainValidator(_layers)] = False
+    """Layers whose residual stream is returned, or true for all."""
     skip_reading_prefix_cache: bool = True
     """No effect: no request reads keys and values of an earlier one."""
 
@@ -99,6 +114,24 @@ class VllmArguments(ClosedSchema):
                 param = f"vllm_xargs.{name}"
                 raise APIError(f"{param} is not supported: {reason}", param, "unsupported_value")
         return {name: value for name, value in fields.items() if name not in UNSUPPORTED}
+
+    def residual_layers(self, layers: int) -> tuple[int, ...]:
+        """The layers whose residual stream is returned, in ascending order as in the plugin.
+
+        Raises APIError for a layer that a model of this many layers lacks.
+        """
+        wanted = self.output_residual_stream
+        if isinstance(wanted, bool):
+            return tuple(range(layers)) if wanted else ()
+        for layer in wanted:
+            if not 0 <= layer < layers:
+                raise APIError(
+                    f"{RESIDUAL} has layer {layer}, but this model has the layers 0 to "
+                    f"{layers - 1}.",
+                    RESIDUAL,
+                    "invalid_value",
+                )
+        return tuple(sorted(set(wanted)))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from calib.engine.request import Decoding, DecodingRow, Request, Response
 from calib.engine.sharing import detect_sharing
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
+from calib.models.prompt_batch import PromptToken
 from calib.models.prompts import check_several_pictures, read_prompt
 
 TOKENS = 10
@@ -63,6 +64,8 @@ def rows(family: str) -> list[tuple[Example, Edits]]:
         (Edit(0, ablate, "prompt"), Edit(0, add, "image"), Edit(4, keep, "last_prompt")),
         (Edit(2, keep, "text"), Edit(2, keep, "response"), Edit(2, ablate, "all")),
         (Edit(3, clamp, "image"), Edit(1, add, "image")),
+        (Edit(2, add, PromptToken(3)), Edit(2, keep, PromptToken(2))),
+        (Edit(1, keep, PromptToken(1)), Edit(1, add, "response")),
     )
     made += [(example, edits) for edits in several for example in (shown[0], *plain[:1])]
     # Rows that differ only at the last prompt token and after it, and two equal rows.

@@ -8,23 +8,28 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from composing import composed
+from naive_loop import hook_at_site
 from server_thread import TOKENS, ServerThread, messages_of, post, send
 
 from calib.api import Model
+from calib.engine.activations import read_activations
 from calib.engine.edits import Edit
 from calib.engine.engine import generate
 from calib.engine.operators import Add, AddByNorm
 from calib.engine.request import Decoding, Request
-from calib.interchange.vllm_lens import encode_tensor
+from calib.interchange.vllm_lens import decode_tensor, encode_tensor
 from calib.interventions.steering import operator_at
+from calib.models.layers import edit_activations
 from calib.models.prompt_batch import PromptToken
 from calib.models.prompts import read_prompt
-from calib.serving import limits, steering_vectors
+from calib.serving import batch, limits, steering_vectors
 from calib.serving.refit import build_without_examples
 from calib.serving.served_model import ServedModel
+from calib.util.errors import CalibError
 
 PLAIN, CALIBRATED = "mini-uncalibrated", "mini"
 FIELD = "vllm_xargs.apply_steering_vectors"
+RESIDUAL = "vllm_xargs.output_residual_stream"
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +181,9 @@ def test_vectors_for_single_tokens(vlm, server, examples, norm_match):
 
 def test_without_position_indices_vectors_are_those_of_the_first_tokens(vlm, server, examples):
     length = len(read_prompt(vlm, examples[0]).tokens)
-    vectors = 4 * torch.randn(1, length, vlm.width)
-    listed = on_wire(vectors, [2], positions=list(range(length)))
-    replies = [
-        text_of(post(server, body_of(examples[0], [sent])))
-        for sent in (on_wire(vectors, [2]), listed)
-    ]
+    vectors = 20 * torch.randn(1, length, vlm.width, generator=torch.Generator().manual_seed(0))
+    sent = on_wire(vectors, [2]), on_wire(vectors, [2], positions=list(range(length)))
+    replies = [text_of(post(server, body_of(examples[0], [vector]))) for vector in sent]
     assert replies[0] == replies[1] != offline(vlm, examples[0])
 
 
@@ -199,6 +201,105 @@ def test_a_request_without_vectors_is_unchanged(server, examples):
         reply = post(server, {**plain, "vllm_xargs": xargs})
         assert text_of(reply) == expected["choices"][0]["message"]["content"]
         assert reply.json()["calib"] == expected["calib"]
+
+
+def stream_of(reply):
+    """The activations in a response. # [layers, tokens, width]"""
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["activations"].keys() == {"residual_stream"}
+    return decode_tensor(**reply.json()["activations"]["residual_stream"])
+
+
+def test_the_residual_stream_is_returned_as_the_vectors_left_it(vlm, server, direction, examples):
+    """In the order of the layers, for prompt and response, in each form of the field."""
+    example = examples[0]
+    add = unit(direction, 3)
+    vectors = [on_wire(add[None], [3], -4.0)]
+    plain, steered = body_of(example, []), body_of(example, vectors)
+    for body in (plain, steered):
+        body["return_token_ids"] = True
+    expected = text_of(post(server, steered))
+    for layers, count in (("[5, 3, 2, 3]", 3), ([2, 3, 5], 3), (True, 6), ("true", 6)):
+        for body in (plain, steered):
+            body["vllm_xargs"]["output_residual_stream"] = layers
+        reply = post(server, steered)
+        assert text_of(reply) == expected
+        ids, response = reply.json()["prompt_token_ids"], reply.json()["choices"][0]["token_ids"]
+        assert ids == read_prompt(vlm, example).tokens.tolist()
+        assert len(response) == reply.json()["usage"]["completion_tokens"]
+        after = stream_of(reply)
+        assert after.shape == (count, len(ids) + len(response) - 1, vlm.width)
+        before = stream_of(post(server, plain))[:, : len(ids)]
+        of = (2, 3, 5) if count == 3 else range(6)
+        last = read_activations(vlm, [example], "last_prompt", layers=list(of))[0]
+        assert torch.allclose(before[:, -1], last, atol=1e-4)
+        difference = after[:, : len(ids)] - before
+        below, at = difference[: list(of).index(3)], difference[list(of).index(3)]
+        assert below.abs().max() < 1e-4
+        assert torch.allclose(at, (-4 * add).expand_as(at), atol=1e-4)
+
+
+def test_the_residual_stream_of_generated_tokens(vlm, server, direction, examples):
+    """Compared with one pass over prompt and response, and with sampled tokens."""
+    example = examples[-1]
+    assert example.picture is None
+    edit = Edit(2, Add(4 * unit(direction, 2)))
+    body = body_of(example, [on_wire(unit(direction, 2)[None], [2], 4.0)], temperature=1.5, seed=3)
+    body |= {"return_token_ids": True}
+    body["vllm_xargs"]["output_residual_stream"] = [1, 2, 4]
+    reply = post(server, body)
+    ids, response = reply.json()["prompt_token_ids"], reply.json()["choices"][0]["token_ids"]
+    assert len(response) > 2
+    read = {}
+    handles = [
+        hook_at_site(vlm, layer, "residual", lambda hidden, k=layer: read.update({k: hidden[0]}))
+        for layer in (1, 2, 4)
+    ]
+    with (
+        torch.no_grad(),
+        edit_activations(vlm.model, {edit.at: lambda h: h + edit.operator.vector}),
+    ):
+        vlm.model(input_ids=torch.tensor([ids + response[:-1]]))
+    for handle in handles:
+        handle.remove()
+    expected = torch.stack([read[layer] for layer in (1, 2, 4)])
+    assert torch.allclose(stream_of(reply), expected, atol=1e-3)
+
+
+def test_tokens_and_activations_are_refused_in_streams(server, examples):
+    streamed = body_of(examples[0], [], stream=True)
+    require_error(
+        post(server, {**streamed, "return_token_ids": True}),
+        "return_token_ids",
+        "unsupported_value",
+    )
+    streamed["vllm_xargs"]["output_residual_stream"] = [1]
+    require_error(post(server, streamed), RESIDUAL, "unsupported_value")
+
+
+def test_the_size_of_activations_is_limited(server, examples, monkeypatch):
+    body = body_of(examples[0], [])
+    body["vllm_xargs"]["output_residual_stream"] = [1, 2]
+    size = 2 * 4 * WIDTH * (post(server, body).json()["usage"]["prompt_tokens"] + TOKENS)
+    monkeypatch.setattr(batch, "MAX_ACTIVATION_BYTES", size)
+    assert post(server, body).status_code == 200
+    monkeypatch.setattr(batch, "MAX_ACTIVATION_BYTES", size - 1)
+    require_error(post(server, body), RESIDUAL, "too_many_activations")
+    monkeypatch.setattr(limits, "MAX_TOTAL_BYTES", 500_000)
+    reply = post(server, body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "queue_full")
+    assert server.limits.open_bytes == 0
+
+
+def test_layers_that_the_model_skips(server, examples, monkeypatch):
+    def skip(*_):
+        raise CalibError("unsupported", "layer 1 is skipped")
+
+    monkeypatch.setattr(batch, "read_response_activations", skip)
+    body = body_of(examples[0], [])
+    body["vllm_xargs"]["output_residual_stream"] = [1]
+    error = require_error(post(server, body), RESIDUAL, "unsupported_value")
+    assert "layer 1" in error["message"] and server.worker.failures == 0
 
 
 def test_positions_outside_of_the_prompt_are_refused(vlm, server, examples):
@@ -329,6 +430,18 @@ XARGS = {
     "hooks": (
         {"apply_hooks": json.dumps([{"fn": {"cloudpickle": "gA=="}, "layer_indices": [1]}])},
         "vllm_xargs.apply_hooks", "unsupported_value",
+    ),
+    "a layer to return that the model lacks": (
+        {"output_residual_stream": "[2, 6]"}, RESIDUAL, "invalid_value",
+    ),
+    "a layer to return below 0": ({"output_residual_stream": [-1]}, RESIDUAL, "invalid_value"),
+    "a layer to return as text": ({"output_residual_stream": ["1"]}, RESIDUAL, "invalid_type"),
+    "a layer to return as true": ({"output_residual_stream": [True]}, RESIDUAL, "invalid_type"),
+    "layers to return as a number": ({"output_residual_stream": 3}, RESIDUAL, "invalid_type"),
+    "layers to return without JSON": ({"output_residual_stream": "3,"}, RESIDUAL, "invalid_json"),
+    "binary activations": (
+        {"activations_transport": "binary"}, "vllm_xargs.activations_transport",
+        "unsupported_value",
     ),
     "attention": ({"output_qk": "true"}, "vllm_xargs.output_qk", "unsupported_value"),
     "vectors a number": ({"apply_steering_vectors": 3}, FIELD, "invalid_type"),

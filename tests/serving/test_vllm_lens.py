@@ -21,13 +21,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from server_thread import TOKENS, messages_of
+from server_thread import TOKENS, messages_of, post
 
 from calib.api import Model
 from calib.engine.edits import Edit
 from calib.engine.engine import generate
 from calib.engine.operators import AddByNorm
 from calib.engine.request import Decoding, Request
+from calib.interchange.vllm_lens import decode_tensor, encode_tensor
 from calib.interventions.steering import operator_at
 from calib.models.prompt_batch import PromptToken
 from calib.models.prompts import read_prompt
@@ -91,10 +92,22 @@ def responses(server, way, rows, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def require_activations(server, rows, received):
+    """The residual stream of layer 2 at the last token read, as a plain request gets it."""
+    for (example, fields, _), (_, last) in zip(rows, received, strict=True):
+        vector = {**fields, "activations": encode_tensor(torch.tensor(fields["activations"]))}
+        xargs = {"apply_steering_vectors": [vector], "output_residual_stream": [2]}
+        body = {"messages": messages_of(example), "max_tokens": TOKENS, "vllm_xargs": xargs}
+        reply = post(server, {"model": "mini-uncalibrated", **body}).json()
+        stream = decode_tensor(**reply["activations"]["residual_stream"])
+        assert torch.allclose(torch.tensor(last), stream[0, -1], atol=1e-4)
+
+
 def test_the_client_gets_the_responses_of_the_library(server, rows, tmp_path):
     received = responses(server, "client", rows, tmp_path)
     expected = [text for _, _, text in rows]
-    assert received[:-3] == expected
+    assert [text for text, _ in received[:-3]] == expected
+    require_activations(server, rows, received[:-3])
     assert len(set(expected)) > len(rows) // 4
     refused, registered, completion = received[-3:]
     assert "vllm_xargs.apply_hooks" in refused["error"]
@@ -106,4 +119,6 @@ def test_inspect_gets_the_responses_of_the_library(server, rows, tmp_path):
     found = subprocess.run([PYTHON, "-c", "import inspect_ai"], capture_output=True)
     if found.returncode:
         pytest.skip("the Python with vllm-lens has no inspect-ai")
-    assert responses(server, "inspect", rows, tmp_path) == [text for _, _, text in rows]
+    received = responses(server, "inspect", rows, tmp_path)
+    assert [text for text, _ in received] == [text for _, _, text in rows]
+    require_activations(server, rows, received)

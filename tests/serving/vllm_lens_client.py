@@ -3,8 +3,9 @@
     python vllm_lens_client.py client|inspect URL MODEL REQUESTS.json
 
 REQUESTS has a list of objects: "messages", "max_tokens", and "vectors", a list of the arguments of
-SteeringVector with nested lists in place of tensors. Prints the responses as a JSON list; an error
-is an object with its message.
+SteeringVector with nested lists in place of tensors. Prints a JSON list with a list for each
+response: its text, and the activations of layer 2 at the last token. An error is an object with its
+message.
 """
 
 import asyncio
@@ -24,6 +25,10 @@ def steering_vectors(request):
     ]
 
 
+def last_of(activations):
+    return activations["residual_stream"][0, -1].tolist()
+
+
 def with_client(url, model, requests):
     """Responses of VLLMLensClient, and the error of a hook."""
     client = VLLMLensClient(url.removesuffix("/v1"), model)
@@ -31,8 +36,10 @@ def with_client(url, model, requests):
     for request in requests:
         messages, max_tokens = request["messages"], request["max_tokens"]
         vectors = steering_vectors(request)
-        output = client.chat(messages, max_tokens=max_tokens, steering_vectors=vectors)
-        responses.append(output.text)
+        output = client.chat(
+            messages, max_tokens=max_tokens, steering_vectors=vectors, capture_layers=[2]
+        )
+        responses.append([output.text, last_of(output.activations)])
     hook = Hook(fn=print, layer_indices=[1])
     for send in (
         lambda: client.chat(messages, hooks=[hook]),
@@ -70,14 +77,18 @@ def with_inspect(url, model, requests):
 
     async def send(request):
         (message,) = request["messages"]
-        vectors = {"apply_steering_vectors": steering_vectors(request)}
+        arguments = {
+            "apply_steering_vectors": steering_vectors(request),
+            "output_residual_stream": [2],
+        }
         config = GenerateConfig(
-            temperature=0, max_tokens=request["max_tokens"], extra_body={"extra_args": vectors}
+            temperature=0, max_tokens=request["max_tokens"], extra_body={"extra_args": arguments}
         )
         output = await served.generate(
             [ChatMessageUser(content=content(message["content"]))], config=config
         )
-        return output.completion
+        assert len(output.metadata["token_ids"]) == output.usage.output_tokens
+        return [output.completion, last_of(output.metadata["activations"])]
 
     async def send_all():
         return await asyncio.gather(*map(send, requests))
