@@ -302,6 +302,22 @@ def test_layers_that_the_model_skips(server, examples, monkeypatch):
     assert "layer 1" in error["message"] and server.worker.failures == 0
 
 
+def test_the_order_of_method_and_vectors_in_the_residual_stream(vlm, server, steered, examples):
+    first, second = 6 * torch.randn(2, 1, vlm.width, generator=torch.Generator().manual_seed(0))
+    vectors = [on_wire(first, [3], -0.5, norm_match=True), on_wire(second, [3])]
+    returned = []
+    for sent, model in (([], PLAIN), (vectors, CALIBRATED)):
+        body = body_of(examples[0], sent, model)
+        body["vllm_xargs"]["output_residual_stream"] = [3]
+        returned.append(
+            stream_of(post(server, body))[0, : len(read_prompt(vlm, examples[0]).tokens)]
+        )
+    hidden, edited = returned
+    hidden = hidden + steered.setting(3, 4.0).intervention.edits[0].operator.vector
+    hidden = hidden - 0.5 * hidden.norm(dim=-1, keepdim=True) * first / first.norm()
+    assert torch.allclose(edited, hidden + second, atol=1e-3)
+
+
 def test_positions_outside_of_the_prompt_are_refused(vlm, server, examples):
     length = len(read_prompt(vlm, examples[0]).tokens)
     inside, outside = (
