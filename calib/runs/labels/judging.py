@@ -211,7 +211,7 @@ def judge_responses(
             f"none of the {len(answered)} responses (of up to {longest} tokens) ends its thought, "
             "so there is nothing to judge. Raise generation.max_new_tokens, or have the model "
             "answer without a thought where its chat template has a choice "
-            "(model.chat_template_kwargs={enable_thinking: false}).",
+            "('model.chat_template_kwargs={enable_thinking: false}', in quotation marks).",
         )
     verdicts = judging([JudgeInput(examples[k], records[k]["response"]) for k in to_judge])
     labels: dict[int, str | None] = {
