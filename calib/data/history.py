@@ -33,9 +33,10 @@ def turns_from_cell(cell: Any, where: str) -> tuple[Turn, ...]:
         messages = [_content(message, k, where) for k, message in enumerate(turns)]
         whole = len(messages) % 2 == 0
     if not whole:
+        there = "there is 1 text" if len(messages) == 1 else f"there are {len(messages)} texts"
         raise CalibError(
             "missing-value",
-            f"{where}: each earlier query needs its response, and there are {len(messages)} texts. "
+            f"{where}: each earlier query needs its response, and {there}. "
             f"The last query is in the column 'query'. {_FORMS}",
         )
     for text in messages:

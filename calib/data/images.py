@@ -42,6 +42,8 @@ class PictureFile:
     """A picture stored in a file."""
 
     path: Path
+    where: str = field(default="", compare=False, repr=False)
+    """Location of the cell that names it, for error messages."""
 
     def __call__(self) -> Image.Image:
         return read_image(self.path)
@@ -79,7 +81,7 @@ def picture_file(root: Path, name: str, where: str) -> PictureFile:
     is empty, not a valid file name, or that leads out of ``root``. Links in ``root`` are followed.
     """
     try:
-        return PictureFile(root / path_inside(root, name))
+        return PictureFile(root / path_inside(root, name), where)
     except ValueError as problem:
         shown = name if len(name) <= 100 else name[:97] + "..."
         raise CalibError(
@@ -239,19 +241,20 @@ def check_pictures(
     With it their examples are dropped; the remaining twin is still scored, but not used for
     fitting. ``key`` is the config group, for messages.
     """
-    pictures = {
-        picture: str(picture)
-        for example in examples
-        for picture in example.pictures
-        if isinstance(picture, PictureFile | PictureBytes)
-    }
+    pictures: dict[PictureFile | PictureBytes, list[str]] = {}
+    for example in examples:
+        for picture in example.pictures:
+            if isinstance(picture, PictureFile | PictureBytes):
+                named = pictures.setdefault(picture, [])
+                if isinstance(picture, PictureFile) and picture.where not in ("", str(picture)):
+                    named.append(picture.where)
     if not pictures:
         return list(examples), []
     with row_bar("checking", len(pictures), "pictures") as bar, ThreadPoolExecutor() as pool:
         errors = {}
         for picture, error in zip(pictures, pool.map(_reading_error, pictures), strict=True):
             if error:
-                errors[picture] = error
+                errors[picture] = error + _places(pictures[picture])
             bar.update(1)
     if not errors:
         return list(examples), []
@@ -321,6 +324,14 @@ def _reason(error: Exception, source: Path | BinaryIO) -> str:
         return f"it is {instead}"
     text = quoted_text(start)
     return f"it is text: {text}" if text else "not a supported image format"
+
+
+def _places(named: Sequence[str]) -> str:
+    """The first of the cells that name a picture."""
+    if not named:
+        return ""
+    more = f", and {len(named) - 1} more" if len(named) > 1 else ""
+    return f" Named in: {named[0]}{more}."
 
 
 def _reading_error(picture: PictureFile | PictureBytes) -> str:

@@ -28,13 +28,21 @@ from calib.config.data import PairsData
 from calib.data.audit.own_columns import (
     MORE_IMAGES,
     OF_A_TWIN,
+    OF_REQUIRED,
     OPTIONAL,
     SIDES,
     TWIN_COLUMNS,
     columns_of,
     unread_notes,
 )
-from calib.data.audit.own_rows import PICTURE_ENDINGS, contradiction_notes, refuse_nan, repeat_notes
+from calib.data.audit.own_rows import (
+    PICTURE_ENDINGS,
+    contradiction_notes,
+    refuse_nan,
+    refuse_other_than_text,
+    repeat_notes,
+    size_note,
+)
 from calib.data.example import Benchmark, Example, pairs
 from calib.data.history import turns_from_cell
 from calib.data.images import picture_from_cell
@@ -63,6 +71,10 @@ class _Entry:
     pair: str
     row: Mapping[str, Any]
 
+    def place(self, column: str) -> str:
+        """The location of a cell; in a folder the picture itself."""
+        return f"{self.where}, column '{column}'" if self.row else self.where
+
     @property
     def asked(self) -> str:
         """What the model sees of the entry, apart from its pictures' content."""
@@ -89,6 +101,7 @@ def load(config: PairsData) -> Benchmark:
     else:
         rows = read_table(path)
         refuse_nan(path, rows)
+        refuse_other_than_text(path, rows)
         root = home_expanded(config.root) if config.root else path.parent
         if not root.is_dir():
             raise CalibError(
@@ -98,9 +111,13 @@ def load(config: PairsData) -> Benchmark:
         entries = _read_table(path, rows, config.query)
         notes = [*unread_notes(path, rows), *repeat_notes(path, rows)]
     examples = _examples(entries, root, config)
-    unpaired = len(examples) - 2 * len(pairs(examples))
-    single = f", {unpaired} of them without a twin: they are scored, but not used for fitting"
-    notes.insert(0, f"{path.name}: {len(examples)} queries" + single * bool(unpaired))
+    paired = {twin.id for pair in pairs(examples) for twin in (pair.safe, pair.unsafe)}
+    unpaired = [
+        (entry.where.removeprefix(f"{path}").lstrip(", /"), entry.pair)
+        for entry, example in zip(entries, examples, strict=True)
+        if example.id not in paired
+    ]
+    notes.insert(0, size_note(path, len(examples), unpaired))
     notes += contradiction_notes(path, [(e.where, e.safety, e.asked) for e in entries])
     _check_twins(entries, "cluster")
     _check_twins(entries, "split", may_be_empty=True)
@@ -135,7 +152,7 @@ def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list
         )
     if columns.isdisjoint(TWIN_COLUMNS):
         required = ["safety"] if query else ["query", "safety"]
-        check_columns(rows, required, str(path), OPTIONAL)
+        check_columns(rows, required, str(path), OPTIONAL, OF_REQUIRED)
         return [_single(path, k, row, query) for k, row in enumerate(rows)]
     differing = [
         name for name in OF_A_TWIN if not columns.isdisjoint(f"{side}_{name}" for side in SIDES)
@@ -143,7 +160,7 @@ def _read_table(path: Path, rows: Sequence[TableRow], query: str | None) -> list
     required = [f"{side}_{name}" for name in differing for side in SIDES]
     if "safe_query" not in columns and not query:
         required.append("query")
-    check_columns(rows, required, str(path), (*OPTIONAL, *TWIN_COLUMNS[:4]))
+    check_columns(rows, required, str(path), (*OPTIONAL, *TWIN_COLUMNS[:4]), OF_REQUIRED)
     stated = {cell_text(row, "pair") for row in rows}
     for k, row in enumerate(rows):
         if not (cell_text(row, "pair") or cell_text(row, "id")) and str(k) in stated:
@@ -248,7 +265,7 @@ def _examples(entries: Sequence[_Entry], root: Path, config: PairsData) -> list[
         [
             picture
             for column, cell in entry.images
-            if (picture := picture_from_cell(cell, root, f"{entry.where}, column '{column}'"))
+            if (picture := picture_from_cell(cell, root, entry.place(column)))
         ]
         for entry in entries
     ]

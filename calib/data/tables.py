@@ -1,24 +1,22 @@
 """Read third-party tables (CSV, TSV, JSON lines, JSON, parquet) and check their columns."""
 
 import codecs
-import csv
 import difflib
-import io
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from calib.data.audit.strict_csv import MAX_BYTES, AdvisedError, csv_rows, require_distinct
 from calib.util.content import START, found_instead, in_place_of
-from calib.util.errors import CalibError, did_you_mean
+from calib.util.errors import CalibError
 
 TableRow = dict[str, Any]
 """The values of a row by column name; text if the file is CSV."""
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-MAX_BYTES = 2**30
 
 
 def read_table(path: Path) -> list[TableRow]:
@@ -53,7 +51,7 @@ def read_table(path: Path) -> list[TableRow]:
         )
     try:
         return _parse(path.suffix.lower(), _text(path))
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CalibError("unreadable", f"{path} cannot be read: {_explained(error)}") from error
 
 
@@ -62,9 +60,10 @@ def check_columns(
     required: Iterable[str],
     where: str,
     optional: Iterable[str] = (),
+    other_names: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Raise CalibError if a row lacks a ``required`` column; for the first row, with the nearest
-    match.
+    """Raise CalibError if a row lacks a ``required`` column; for the first row, with the column
+    that is probably meant: one of ``other_names``, or else the one with the nearest name.
 
     ``where`` is the name of the table and ``optional`` lists further accepted columns, both for the
     error message.
@@ -77,12 +76,13 @@ def check_columns(
     missing = [column for column in required if column not in columns]
     if missing:
         others = [column for column in columns if column not in required]
-        hint = did_you_mean(missing[0], others)
+        hints = "".join(_hint(column, others, other_names) for column in missing)
+        names = ", ".join(f"'{column}'" for column in missing)
         listed = ", ".join(f"'{column}'" for column in columns[:20]) or "none"
         accepted = f" (optional: {', '.join(optional)})" if optional else ""
         raise CalibError(
             "missing-column",
-            f"{where} has no column '{missing[0]}'.{hint} Required columns: "
+            f"{where} has no column{'s' * (len(missing) > 1)} {names}.{hints} Required columns: "
             f"{', '.join(required)}{accepted}. Columns in the table: {listed}.",
         )
     for number, row in enumerate(rows, start=1):  # rows of JSON may have different keys
@@ -92,6 +92,20 @@ def check_columns(
                 f"{where}, row {number} has no '{missing[0]}', which row 1 has. Add it, or remove "
                 "the row.",
             )
+
+
+def _hint(column: str, others: Sequence[str], other_names: Mapping[str, str]) -> str:
+    """The one of the ``others`` that is probably the missing ``column``; "" if none is like it."""
+    written = {_simplified(other): other for other in others}
+    close = difflib.get_close_matches(_simplified(column), written, n=1, cutoff=0.6)
+    synonyms = [name for name in written if other_names.get(name) == column]
+    for name in [*close, *synonyms][:1]:
+        return f" Did you mean '{written[name]}'? Rename it to '{column}'."
+    return ""
+
+
+def _simplified(column: str) -> str:
+    return column.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def unread_columns(
@@ -108,50 +122,53 @@ def unread_columns(
     columns = list(dict.fromkeys(column for row in rows for column in row))
     unread = [column for column in columns if column not in known]
     for column in unread:
-        written = column.strip().lower().replace(" ", "_").replace("-", "_")
+        written = _simplified(column)
         close = difflib.get_close_matches(written, known, n=1, cutoff=0.8)
         meant = other_names.get(written) or next(iter(close), None)
         if meant in known and meant not in columns:
             raise CalibError(
                 "unknown-name",
-                f"{where}: column '{column}' would not be read. Rename it to '{meant}' if it is "
-                f"that, or else to a name that is less like it. Columns that are read: "
+                f"{where}: column '{column}' would not be read. Rename it to '{meant}'. If it is "
+                "something else, choose a name that does not resemble a column that calib reads: "
                 f"{', '.join(known)}.",
             )
     return unread
 
 
-def cell_text(row: Mapping[str, Any], column: str) -> str:
+def cell_text(row: Mapping[str, Any], column: str, where: str = "") -> str:
     """A cell as text on one line, with single blanks between words; "" if absent or empty.
 
-    Raises CalibError for a list, a dictionary or bytes.
+    Raises CalibError for a list, a dictionary or bytes; ``where`` is the location of the row, for
+    the error message.
     """
-    value = _cell(row, column)
+    value = _cell(row, column, where)
     return "" if value is None else " ".join(str(value).split())
 
 
-def cell_prompt(row: Mapping[str, Any], column: str) -> str:
+def cell_prompt(row: Mapping[str, Any], column: str, where: str = "") -> str:
     """A cell as the text of a prompt: stripped, inner line breaks unchanged; "" if absent.
 
-    Raises CalibError for a list, a dictionary, bytes or a truth value.
+    Raises CalibError for a list, a dictionary, bytes or a truth value; ``where`` is the location of
+    the row, for the error message.
     """
-    value = _cell(row, column)
+    value = _cell(row, column, where)
     if isinstance(value, bool):
-        raise _not_text(column, value)
+        raise _not_text(column, value, where)
     return "" if value is None else str(value).strip()
 
 
-def _cell(row: Mapping[str, Any], column: str) -> Any:
+def _cell(row: Mapping[str, Any], column: str, where: str) -> Any:
     value = row.get(column)
     if isinstance(value, list | dict | bytes):  # str() would ask the model its Python notation
-        raise _not_text(column, value)
+        raise _not_text(column, value, where)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _not_text(column: str, value: Any) -> CalibError:
+def _not_text(column: str, value: Any, where: str) -> CalibError:
+    place = f"{where}: column" if where else "Column"
     return CalibError(
         "invalid-value",
-        f"Column '{column}' holds a {type(value).__name__} in place of text: {value!r:.80}. Write "
+        f"{place} '{column}' holds a {type(value).__name__} in place of text: {value!r:.80}. Write "
         "one text per cell.",
     )
 
@@ -160,13 +177,10 @@ def _explained(error: Exception) -> str:
     """The cause of a read error, and what to do about it."""
     if isinstance(error, RecursionError):
         return "its JSON is nested too deeply. Write one flat object per row."
-    if isinstance(error, csv.Error):
-        return (
-            f"{error}. A quotation mark is not closed, or not doubled within a cell, or the "
-            "download is not complete."
-        )
     if isinstance(error, OSError):
         return f"{error.strerror or error}."
+    if isinstance(error, AdvisedError):
+        return f"{error}."
     return f"{error}. Correct the file, or download it again."
 
 
@@ -179,12 +193,12 @@ def _text(path: Path) -> str:
     if data and (instead := found_instead(data[:START])):
         raise ValueError(f"it is {instead}")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ValueError("its text is UTF-16, as some programs export. Save it as UTF-8")
+        raise AdvisedError("its text is UTF-16, as some programs export. Save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
+        raise AdvisedError(
             f"line {line} has the byte 0x{data[error.start]:02x}, which is not UTF-8. Save it as "
             "UTF-8"
         ) from None
@@ -197,7 +211,7 @@ def _parse(ending: str, text: str) -> list[TableRow]:
     if not text.strip():
         return []
     if ending in (".csv", ".tsv"):
-        return _csv_rows(text, "\t" if ending == ".tsv" else ",")
+        return csv_rows(text, "\t" if ending == ".tsv" else ",")
     if ending == ".jsonl":
         return _json_lines(text)
     try:
@@ -215,39 +229,6 @@ def _parse(ending: str, text: str) -> list[TableRow]:
     return content
 
 
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-
-
-def _csv_rows(text: str, separator: str) -> list[TableRow]:
-    csv.field_size_limit(MAX_BYTES)  # a picture in a cell is longer than the default limit
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    header: list[str] = next(filter(None, reader), [])
-    columns = [name.strip() for name in header]
-    if len(columns) == 1:
-        _require_separator(columns[0], separator)
-    _require_distinct(columns, "the column")
-    rows = []
-    for cells in filter(None, reader):
-        if len(cells) != len(columns):
-            raise ValueError(
-                f"line {reader.line_num} has {len(cells)} cells, and the header has {len(columns)} "
-                "columns. Check the separator, the quotation marks, and that the file is complete"
-            )
-        rows.append(dict(zip(columns, cells, strict=True)))
-    return rows
-
-
-def _require_separator(header: str, separator: str) -> None:
-    for other, name in _SEPARATORS.items():
-        if other in header and other != separator:
-            raise ValueError(
-                f"its cells are separated by {name}, not by {_SEPARATORS[separator]}: the header "
-                f"is {header[:80]!r}. Save it with {_SEPARATORS[separator]}"
-                + (", or name it .tsv" if other == "\t" else "")
-                + (", or name it .csv" if other == "," else "")
-            )
-
-
 def _json(text: str) -> Any:
     """JSON without repeated keys; NaN is None."""
 
@@ -256,7 +237,7 @@ def _json(text: str) -> Any:
             raise ValueError(f"{name} is not a value of a table")
 
     def row(pairs: list[tuple[str, Any]]) -> TableRow:
-        _require_distinct([key for key, _ in pairs], "the key")
+        require_distinct([key for key, _ in pairs], "the key")
         return dict(pairs)
 
     content = json.loads(text, object_pairs_hook=row, parse_constant=constant)
@@ -274,12 +255,6 @@ def _json_problem(error: json.JSONDecodeError, text: str) -> str:
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
         return f"its JSON breaks off ({error.msg}: {at}): the file is not complete"
     return f"it is not valid JSON ({error.msg}: {at})"
-
-
-def _require_distinct(names: Sequence[str], kind: str) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{kind} '{repeated[0]}' is there more than once")
 
 
 def _json_lines(text: str) -> list[TableRow]:
@@ -310,7 +285,7 @@ def _parquet(path: Path) -> list[TableRow]:
         ) from None
     try:
         table = parquet.read_table(path, memory_map=True)
-        _require_distinct(table.column_names, "the column")
+        require_distinct(table.column_names, "the column")
         return table.to_pylist()
     except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise CalibError(

@@ -77,7 +77,7 @@ def test_a_table_of_queries(folder, name):
     assert len({example.id for example in benchmark.examples}) == 5
     assert len(pairs(benchmark.examples)) == 2
     (note,) = benchmark.notes
-    assert all(value in note for value in (name, "5 queries", "1 of them"))
+    assert all(value in note for value in (name, "5 queries", "1 of them", "(row 5)"))
 
 
 def test_both_twins_in_a_row(folder):
@@ -113,7 +113,16 @@ def test_two_folders_of_pictures(tmp_path):
         ("pairs/a", "safe"), ("pairs/a", "unsafe"), ("pairs/b", "safe"), ("pairs/b", "unsafe"),
         ("pairs/c", "unsafe"),
     ]  # fmt: skip
-    assert "5 queries" in benchmark.notes[0] and "1 of them" in benchmark.notes[0]
+    assert "5 queries" in benchmark.notes[0] and "(unsafe/c.png, pair 'c')" in benchmark.notes[0]
+
+
+def test_a_damaged_picture_of_a_folder_is_named_once(tmp_path):
+    picture(tmp_path / "unsafe/a.png")
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "safe/a.png").write_bytes(b"no picture")
+    with raises("unreadable", "safe/a.png") as caught:
+        load(tmp_path, query="How do I use this?")
+    assert str(caught.value).count("a.png") == 1
 
 
 def test_optional_columns_replace_the_defaults(folder):
@@ -138,6 +147,12 @@ def test_the_column_cluster_declares_concepts_that_splits_keep_together(folder):
     assert len(splits) == 6 and {split for _, split in splits} == {"train", "validation", "test"}
     by_pair = load(written(folder, rows), split_by="pair").examples
     assert len({(e.concept, e.split) for e in by_pair}) > 6
+
+
+def test_a_misspelt_pair_is_named(folder):
+    rows = [*ROWS[:3], ROWS[3] | {"pair": "bb"}]
+    (note,) = load(written(folder, rows)).notes
+    assert "row 3, pair 'b'; row 4, pair 'bb'" in note
 
 
 def test_twins_in_two_clusters_are_refused(folder):
@@ -173,6 +188,21 @@ def test_a_missing_column_is_reported_with_the_nearest_name(folder):
     rows = [{"safty": "safe", "query": "What?"}]
     refused(written(folder, rows), "missing-column", "'safety'", "'safty'", "'query'")
     refused(written(folder, [{"safe_image": "p/spoon.png"}]), "missing-column", "'unsafe_image'")
+
+
+@pytest.mark.parametrize(
+    ("query", "safety"),
+    [("question", "label"), ("Prompt", "safe"), ("text", "is_safe"), ("instruction", "SAFETY")],
+)
+def test_missing_columns_are_reported_with_their_synonyms(folder, query, safety):
+    path = written(folder, [{query: "What?", safety: "safe"}])
+    refused(path, "missing-column", f"'{query}'", f"'{safety}'", "to 'query'", "to 'safety'")
+
+
+def test_both_twins_in_a_row_may_have_a_column_label(folder):
+    row = {"safe_query": "Peel it?", "unsafe_query": "Throw it?", "label": "x", "instruction": "y"}
+    benchmark = load(written(folder, [row]))
+    assert "'label', 'instruction'" in benchmark.notes[-1]
 
 
 def test_a_row_that_is_neither_safe_nor_unsafe_is_refused(folder):
@@ -222,6 +252,7 @@ def test_broken_pictures_are_listed_before_anything_runs(folder):
     with raises("unreadable", "12 of 14", "and 2 more", "data.skip_broken=true") as caught:
         load(path)
     assert str(caught.value).count("\n  Picture") == 10
+    assert "row 2, column 'image'" in str(caught.value)
 
     benchmark = load(path, skip_broken=True)
     assert [example.pair for example in benchmark.examples] == ["pairs/a", "pairs/a"]
@@ -379,6 +410,7 @@ MESSAGE = HISTORIES[0]
         ("And then?", "invalid-value"),
         ("7", "invalid-value"),
         (json.dumps({"role": "user", "content": "a"}), "invalid-value"),
+        (json.dumps(MESSAGE[:1]), "missing-value"),
         (json.dumps(MESSAGE[:3]), "missing-value"),
         (json.dumps(MESSAGE[1:]), "invalid-value"),
         (json.dumps([{"role": "system", "content": "a"}, *MESSAGE]), "invalid-value"),

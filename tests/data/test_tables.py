@@ -47,8 +47,11 @@ def test_parquet(tmp_path):
         ("a.csv", b"id,query\n1,2,3\n", "unreadable", "line 2"),
         ("a.csv", b"id\n\xff\xfe\n", "unreadable", "UTF-8"),
         ("a.csv", b"id,query\n1,a\n2\n", "unreadable", "line 3"),
-        ("a.csv", b'id,query\n1,"a\n2,b\n', "unreadable", "end of data"),
-        ("a.csv", b'id,query\n1,"a\n2,"b"\n', "unreadable", "expected after"),
+        ("a.csv", b'id,query\n1,"a\n2,b\n', "unreadable", "in line 2 is"),
+        ("a.csv", b'id,query\n1,"a\n2,"b"\n', "unreadable", "in line 2 is"),
+        ("a.csv", b'id,query\r\n"1\r\n",a\r\n2,"b\r\n3,c\r\n', "unreadable", "in line 4 is"),
+        ("a.csv", b'id,query\n1,"a ""b"""\n2,c\n3,"d\n4,"e, f"\n', "unreadable", "in line 4 is"),
+        ("a.csv", b'id,query\n1,"a\nb",c\n', "unreadable", "lines 2 to 3"),
         ("a.csv", b"id,query,id\n1,a,2\n", "unreadable", "'id'"),
         ("a.csv", b"id;query\n1;a\n", "unreadable", "semicolons"),
         ("a.csv", b"id\tquery\n1\ta\n", "unreadable", ".tsv"),
@@ -79,6 +82,15 @@ def test_parquet(tmp_path):
 def test_damaged_tables_are_refused(tmp_path, name, data, code, value):
     (tmp_path / name).write_bytes(data)
     refused(tmp_path / name, code, value)
+
+
+@pytest.mark.parametrize("data", [b"id;query\n1;a\n", b"id,query\n\xff\n", b"id,query\n1\n"])
+def test_a_message_gives_one_piece_of_advice(tmp_path, data):
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    with raises("unreadable", path) as caught:
+        read_table(path)
+    assert "download it again" not in str(caught.value)
 
 
 def test_a_picture_in_a_cell_may_be_long(tmp_path):

@@ -1,1 +1,1 @@
-"""Checks of a published set: pictures with the same content, repeated rows, number of rows."""
+"""Checks of tables and sets: strict CSV, columns and rows, pictures with the same content."""

@@ -22,6 +22,12 @@ OTHER_NAMES = {
     "pictures": "images", "conversation": "history", "conversations": "history",
 }  # fmt: skip
 """Names under which other programs write a column, by the name that is read."""
+OF_REQUIRED = {
+    **{name: "query" for name in ("prompt", "question", "text", "instruction")},
+    **{name: "safety" for name in ("label", "labels", "safe", "is_safe")},
+}
+"""Other names of the required columns. In a table with both twins in a row these may be columns of
+any content, which are not read."""
 NOT_READ = {"messages": "write the last message of the user as query, those before it as history"}
 """Columns that would change what the model sees, with what to write instead."""
 MORE_IMAGES = tuple(f"image{number}" for number in range(2, 17))

@@ -3,12 +3,24 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from calib.data.tables import TableRow
+from calib.data.tables import TableRow, cell_prompt, cell_text
 from calib.util.errors import CalibError
 
 NAN = ("nan", "NaN", "<NA>")
 """Texts that pandas writes for an empty cell once its columns are texts."""
+TEXTS = ("safety", "pair", "cluster", "category", "variant", "part", "split", "request", "id")
+PROMPTS = ("query", "safe_query", "unsafe_query", "system")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+
+
+def refuse_other_than_text(path: Path, rows: Sequence[TableRow]) -> None:
+    """Raise CalibError for a list, an object, bytes or (in a prompt) a truth value in place of a
+    text."""
+    for number, row in enumerate(rows, start=1):
+        for column in TEXTS:
+            cell_text(row, column, f"{path}, row {number}")
+        for column in PROMPTS:
+            cell_prompt(row, column, f"{path}, row {number}")
 
 
 def refuse_nan(path: Path, rows: Sequence[TableRow]) -> None:
@@ -49,11 +61,35 @@ def repeat_notes(path: Path, rows: Sequence[TableRow]) -> list[str]:
         seen.add(content)
     if not numbers:
         return []
+    if len(numbers) == 1:
+        return [
+            f"{path.name}: 1 row repeats an earlier one (row {numbers[0]}); both are asked and "
+            "counted"
+        ]
     first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
     return [
-        f"{path.name}: rows that repeat an earlier one: {first} (n={len(numbers)}). Each is asked "
-        "and counted."
+        f"{path.name}: {len(numbers)} rows repeat an earlier one (rows {first}); all are asked and "
+        "counted"
     ]
+
+
+def size_note(path: Path, count: int, unpaired: Sequence[tuple[str, str]]) -> str:
+    """A note on the number of queries, and on those without a twin.
+
+    ``unpaired`` has the location and the pair of each query without a twin; the pair is "" if none
+    is stated. Those that state one come first, since their twin is probably misspelt.
+    """
+    note = f"{path.name}: {count} {'query' if count == 1 else 'queries'}"
+    if not unpaired:
+        return note
+    first = sorted(unpaired, key=lambda found: not found[1])[:5]
+    named = "; ".join(place + f", pair '{pair}'" * bool(pair) for place, pair in first)
+    more = "; ..." * (len(unpaired) > len(first))
+    scored = "it is" if len(unpaired) == 1 else "they are"
+    return (
+        f"{note}, {len(unpaired)} of them without a twin ({named}{more}): {scored} scored, but not "
+        "used for fitting"
+    )
 
 
 def contradiction_notes(path: Path, asked: Iterable[tuple[str, str, str]]) -> list[str]:

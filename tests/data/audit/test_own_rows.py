@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from raising import raises
 
-from calib.data.audit.own_rows import refuse_nan, refuse_picture_column, repeat_notes
+from calib.data.audit.own_rows import refuse_nan, refuse_picture_column, repeat_notes, size_note
 
 PATH = Path("a.csv")
 
@@ -14,10 +14,18 @@ def test_rows_that_repeat_an_earlier_one_but_for_their_id():
     row = {"query": "How?", "safety": "safe"}
     rows = [row | {"id": "1"}, row | {"id": "2"}, row | {"id": "3", "safety": "unsafe"}]
     (note,) = repeat_notes(PATH, rows)
-    assert "a.csv" in note and ": 2 (n=1)" in note
+    assert "a.csv" in note and "1 row" in note and "(row 2)" in note
     assert repeat_notes(PATH, rows[1:]) == []
     (note,) = repeat_notes(PATH, [row] * 13)
-    assert "11, ... (n=12)" in note
+    assert "12 rows" in note and "(rows 2, " in note and "11, ...)" in note
+
+
+def test_queries_without_a_twin_are_named_misspelt_pairs_first():
+    assert size_note(PATH, 1, []) == "a.csv: 1 query"
+    unpaired = [(f"row {number}", "") for number in range(1, 9)] + [("row 9", "knfie")]
+    note = size_note(PATH, 20, unpaired)
+    assert "20 queries, 9 of them" in note
+    assert "(row 9, pair 'knfie'; row 1; row 2; row 3; row 4; ...)" in note
 
 
 @pytest.mark.parametrize("text", ["nan", " NaN ", "<NA>"])
