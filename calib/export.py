@@ -15,7 +15,7 @@ def main(config: ExportConfig) -> None:
     from calib.interchange.formats import select_layers
     from calib.interchange.writing import write_direction_as
     from calib.models.load import load
-    from calib.report.card import command_line, direction_card
+    from calib.report.card import card_path, command_line, direction_card, no_strength_note
     from calib.report.sentences import verdict_note
     from calib.runs.export import (
         chosen_direction,
@@ -53,23 +53,24 @@ def main(config: ExportConfig) -> None:
         direction = select_layers(direction, config.layers, config.strength)
         write_direction(out, direction)
         card = direction_card(direction, results, out.name)
-        use = command_line(direction, str(out))
+        use, strength_note = command_line(direction, str(out)), no_strength_note(direction)
     else:
         model = target_model(config.model, direction, run)
         written = write_direction_as(
             direction, config.format, out, lambda: load(model), config.layers, config.strength
         )
         command.print_notes(written.notes)
-        use = written.usage
+        use, strength_note = written.usage, no_strength_note(written.direction, "strength")
         card = direction_card(
             written.direction, results, out.name, use=use, fits=written.scope, note=written.note
         )
-    card_path = out / "README.md" if out.is_dir() else out.with_suffix(".md")
-    write_atomically(card_path, card)
-    print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(card_path))}")
+    write_atomically(card_path(out), card)
+    print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(card_path(out)))}")
     print("steer with it:" if "\n" in use else f"steer with it: {terminal_safe(use)}")
     for line in use.split("\n") if "\n" in use else []:
         print(f"    {terminal_safe(line)}")
+    if strength_note:
+        print(strength_note)
     if config.push is not None:
         print(
             f"pushed to  {terminal_safe(push(config.push, out, card, direction, config.private))}"

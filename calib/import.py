@@ -15,7 +15,7 @@ def main(config: ImportConfig) -> None:
     from calib.interchange.hub import from_hub
     from calib.interchange.importing import import_direction, origin
     from calib.models.load import load
-    from calib.report.card import command_line, direction_card
+    from calib.report.card import card_path, command_line, direction_card, no_strength_note
     from calib.util.errors import CalibError
     from calib.util.files import home_expanded, write_atomically
     from calib.util.terminal import terminal_safe
@@ -40,11 +40,13 @@ def main(config: ImportConfig) -> None:
         direction, note = imported.direction, origin(imported)
         command.print_notes([note])
     write_direction(out, direction)
-    card = out.with_suffix(".md")
+    card = card_path(out)
     write_atomically(card, direction_card(direction, [], out.name, note=note))
     print(f"direction  {terminal_safe(str(out))}\ncard       {terminal_safe(str(card))}")
     print(f"layers     {', '.join(map(str, direction.layers))}")
     print(f"steer with it: {command_line(direction, str(out))}")
+    if strength_note := no_strength_note(direction):
+        print(strength_note)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,10 @@ def how_to_read_more(config: DataConfig) -> str:
     if isinstance(config, PairsData):
         advice.append("add rows to your table, or a column split")
     elif isinstance(config, SplitData):
-        advice.append("change data.train and data.validation")
+        advice.append(
+            "change data.train and data.validation, such as data.train=0 data.validation=0.3 for a "
+            "method that fits nothing"
+        )
     advice = advice or ["check the files of the data set"]
     text = f"{', '.join(advice[:-1])} or {advice[-1]}" if advice[1:] else advice[0]
     return f"{text[0].upper()}{text[1:]}."

@@ -38,6 +38,14 @@ AXES = {
     "clamp": Axis("bound on the projection, in gap units from between the classes"),
 }
 """The meaning of strength, by the name of the operator."""
+_AS_STORED = Axis("times the stored vector")
+"""The meaning for an imported direction, which has no classes and so no gap between them."""
+
+
+def axis_of(operator: str, direction: Direction) -> Axis:
+    """The meaning of the strength of an operator along ``direction``."""
+    axis = AXES[operator]
+    return _AS_STORED if direction.estimator == IMPORTED and axis == AXES["add"] else axis
 
 
 def operator_at(name: str, direction: Direction, layer: int, strength: float) -> Operator:
@@ -154,7 +162,7 @@ def steering_method(fitting: Fitting, config: Steer) -> Method:
         otherwise = edits(-config.opposite_ratio * strength) if opposite else ()
         return Intervention(rule=gate.rule(edits(strength), otherwise))
 
-    axis = AXES[config.operator]
+    axis = axis_of(config.operator, direction)
     return Method(
         config.name,
         replace(axis, signed=gate is None),

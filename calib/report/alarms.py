@@ -74,10 +74,11 @@ def _few_clusters(run: Run) -> str:
     if 2.0 ** (1 - clusters) <= LEVEL:
         return ""
     counted = f"{clusters} independent cluster{'s' * (clusters != 1)}"
+    limited = run.settings["data"].get("limit") is not None
+    more = " (a higher data.limit, or another data set)" if limited else ""
     return (
         f"Too small to measure anything: with {counted} of queries on the {REPORTED_SPLIT} split "
-        f"no change can have p < {LEVEL:g}. Use queries about more concepts (a higher "
-        "data.limit, or another data set)."
+        f"no change can have p < {LEVEL:g}. Use queries about more concepts{more}."
     )
 
 

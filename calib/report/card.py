@@ -3,9 +3,11 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from calib.directions.direction import Direction
-from calib.interventions.steering import AXES
+from calib.interchange.importing import IMPORTED
+from calib.interventions.steering import AXES, axis_of
 from calib.models.load import MINI
 from calib.report.sentences import count_cell
 from calib.scoring.metrics import shown_names
@@ -71,7 +73,7 @@ def direction_card(
 ## Use
 
 {_indented(use or command_line(direction, file))}
-
+{_paragraph(no_strength_note(direction, "" if use else "method.strengths"))}
 {fits} Steering changes refusals in
 both directions: measure over-refusal and helpfulness on your own data before relying on it.
 """
@@ -90,14 +92,18 @@ def _indented(text: str) -> str:
 
 
 def command_line(direction: Direction, file: str) -> str:
-    """Return the command that steers with a direction file at the setting that was measured."""
+    """Return the command that steers with a direction file at the setting that was measured.
+
+    It has no strength if the default is 0, which would change nothing; see no_strength_note.
+    """
     chosen = direction.chosen_layer
     layers = direction.layers if chosen is None else [chosen]
     settings = [
         f"method.direction={file}",
         f"method.layers=[{','.join(map(str, layers))}]",
-        f"method.strengths=[{direction.strength:g}]",
     ]
+    if direction.strength:
+        settings.append(f"method.strengths=[{direction.strength:g}]")
     if direction.positions:
         settings.append(f"method.positions={direction.positions}")
     if direction.operator != "add":
@@ -106,9 +112,35 @@ def command_line(direction: Direction, file: str) -> str:
     return terminal_safe(" ".join(["python -m calib.sweep method=steer", *quoted]))
 
 
+def no_strength_note(direction: Direction, setting: str = "method.strengths") -> str:
+    """Say that a default strength of 0 changes nothing; "" for any other default.
+
+    ``setting`` sets the strength where the direction is used; "" if that is up to another program.
+    """
+    if direction.strength:
+        return ""
+    choose = f"set {setting}" if setting else "choose a strength"
+    return (
+        "The default strength is 0, which changes nothing: a run that keeps the uncalibrated model "
+        f"chooses no strength. To steer, {choose}."
+    )
+
+
+def card_path(file: Path) -> Path:
+    """Return where the card of an exported or imported file, or of a checkpoint, is written.
+
+    The name has all of the file's, so that files in several formats keep their own cards.
+    """
+    return file / "README.md" if file.is_dir() else file.with_name(f"{file.name}.md")
+
+
 def _unit(direction: Direction) -> str:
     """Return the effect of strength 1, or the meaning of strength for operators without a gap."""
-    axis = AXES.get(direction.operator, AXES["add"])
+    known = direction.operator if direction.operator in AXES else "add"
+    axis = axis_of(known, direction)
+    if direction.estimator == IMPORTED and axis == axis_of("add", direction):
+        lengths = ", ".join(f"{length:.4g}" for length in direction.gap.tolist())
+        return f"{axis.meaning}, whose length is {lengths}"
     if axis != AXES["add"]:
         return axis.meaning
     gap, norm = float(direction.gap[0]), float(direction.norm[0])

@@ -5,6 +5,7 @@ import math
 from calib.report.paired import setting_name
 from calib.report.ranking import rank_methods
 from calib.report.verdict import (
+    LEVEL,
     Effect,
     SettingChange,
     effect_of,
@@ -140,7 +141,8 @@ def p_values_text(change: SettingChange, p: float) -> str:
 
 
 def _deciding(change: Interval, p: float) -> str:
-    return f", p {p_text(p)}" if sign(change) else ""
+    """Say that p is too large, for a change whose interval excludes zero."""
+    return f", p {p_text(p)}, which is not below {LEVEL:g}" if sign(change) else ""
 
 
 def verdict_note(run: Run, method: str) -> str:
@@ -199,11 +201,11 @@ def _better_or_worse(change: SettingChange, rate: str) -> str:
     interval: Interval = getattr(change, rate.lower())
     p, name = change.p_value(rate), change.rate if rate == "SRA" else rate
     way = measured_sign(interval, p)
-    evidence = f"p {p_text(p)}, {count_text(interval)}"
     if way == 0:
-        return f"is not measurably different from it in {name} ({_signed(interval)}, {evidence})"
+        evidence = f"{_deciding(interval, p) or f', p {p_text(p)}'}, {count_text(interval)}"
+        return f"is not measurably different from it in {name} ({_signed(interval)}{evidence})"
     verb = "beats it in" if way > 0 else "falls short of it in"
-    return f"{verb} {name} by {_unsigned(interval)[:-1]}, {evidence})"
+    return f"{verb} {name} by {_unsigned(interval)[:-1]}, p {p_text(p)}, {count_text(interval)})"
 
 
 def rank_text(rank: Rank | None) -> str:

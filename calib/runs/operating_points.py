@@ -123,18 +123,13 @@ def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> li
         if excluded := _counted(selected, condition):
             notes.append(f"choose.{condition}: {excluded} were excluded, because {reason}")
     if undecided := _counted(selected, "undecided"):
-        note = (
-            f"choose.utility_tolerance: for {undecided} the utility questions cannot tell whether "
-            f"more than {points} of utility is lost"
-        )
-        needed = clusters_that_tell(rule.utility_tolerance, rule.confidence)
-        if needed:
-            note += f"; even if no answer changes, {needed} independent questions are needed"
-        notes.append(note)
+        notes.append(f"for {undecided}, {_undecided_reason(selected, rule, points)}")
     if lost := _counted(selected, "lost_sra_u"):
+        lowered = _clusters(selection.change.sra_u for selection in selected.values())
         notes.append(
             f"choose.min_sra_u: {lost} lowered SRA_u on validation, but not measurably "
-            f"({_clusters(selected)} of unsafe queries), and were not excluded for it"
+            f"({lowered} cluster{'s' * (lowered != 1)} of unsafe queries), and were not "
+            "excluded for it"
         )
     return notes
 
@@ -152,11 +147,25 @@ def variant_notes(
     return notes
 
 
-def _clusters(selected: Mapping[str, Selection]) -> str:
-    """The number of clusters behind the changes of SRA_u, as "5 clusters"."""
-    changes = (selection.change.sra_u for selection in selected.values())
-    count = max((change.clusters or change.n for change in changes if change), default=0)
-    return f"{count} cluster{'s' * (count != 1)}"
+def _undecided_reason(selected: Mapping[str, Selection], rule: ChooseConfig, points: str) -> str:
+    """Why the questions cannot tell whether more than ``points`` of utility is lost."""
+    count = _clusters(selection.change.utility for selection in selected.values())
+    questions = f"{count} independent utility question{'s' * (count != 1)}"
+    needed = clusters_that_tell(rule.utility_tolerance, rule.confidence)
+    if needed and count < needed:
+        return (
+            f"{questions} are too few to rule out a loss of more than {points} "
+            f"(choose.utility_tolerance), even if no answer changes: {needed} are needed"
+        )
+    return (
+        f"the changed answers to {questions} leave open whether more than {points} of utility is "
+        "lost (choose.utility_tolerance)"
+    )
+
+
+def _clusters(changes: Iterable[Interval | None]) -> int:
+    """The number of clusters behind changes of a rate."""
+    return max((change.clusters or change.n for change in changes if change), default=0)
 
 
 def _counted(selected: Mapping[str, Selection], outcome: str) -> str:

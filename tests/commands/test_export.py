@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_of_several_methods_the_steering_method_is_exported(several, capsys):
     printed = capsys.readouterr().out
     assert f"method.direction={written} method.layers=[{point['layer']}]" in printed
     # The card has the method's own results: reminder was at strength 1 too, ablate at -1.
-    card = written.with_suffix(".md").read_text().partition("## Measured")[2]
+    card = Path(f"{written}.md").read_text(encoding="utf-8").partition("## Measured")[2]
     rows = [[cell.strip() for cell in line.split("|")] for line in card.splitlines()
             if line.startswith("| ")]  # fmt: skip
     assert [row[1] for row in rows] == ["strength", "-2", "-1", "uncalibrated", "1", "2"]
@@ -95,11 +96,21 @@ def test_a_run_of_the_exported_direction_can_be_exported(several, tmp_path):
     assert second.layers == [layer]
 
 
+def test_a_strength_of_zero_is_not_suggested(several, tmp_path, capsys):
+    out = str(tmp_path / "zero.safetensors")
+    export.main(ExportConfig(direction=str(several / FITTED), layers=3, strength=0, out=out))
+    printed = capsys.readouterr().out
+    assert "method.strengths=[" not in printed and "set method.strengths" in printed
+    out = str(tmp_path / "zero.gguf")
+    export.main(ExportConfig(direction=out[:-4] + "safetensors", format="gguf", out=out))
+    assert "set strength" in capsys.readouterr().out
+
+
 def test_a_file_is_converted_in_the_current_folder(several, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     export.main(ExportConfig(direction=str(several / FITTED)))
     assert read_direction(tmp_path / "direction.safetensors").layers == [0, 1, 2, 3, 4, 5]
-    assert "## Measured" not in (tmp_path / "direction.md").read_text()
+    assert "## Measured" not in (tmp_path / "direction.safetensors.md").read_text()
     assert "method.layers=[0,1,2,3,4,5]" in capsys.readouterr().out
 
 
@@ -164,7 +175,7 @@ def test_formats_of_other_programs_come_with_their_usage(everywhere, capsys, nam
     export.main(ExportConfig(run=str(everywhere), format=name))
     out = everywhere / "export" / file
     assert out.is_file()
-    card = out.with_suffix(".md").read_text()
+    card = Path(f"{out}.md").read_text(encoding="utf-8")
     assert re.search(usage, capsys.readouterr().out) and re.search(usage, card)
     assert "## Measured" in card
 
@@ -251,6 +262,6 @@ def test_an_export_is_pushed_with_its_card(everywhere, tmp_path, monkeypatch, ca
 def test_a_file_in_a_folder_has_the_default_name(several, tmp_path):
     export.main(ExportConfig(run=str(several), out=str(tmp_path / "vectors")))
     assert (tmp_path / "vectors" / "direction.safetensors").is_file()
-    assert (tmp_path / "vectors" / "direction.md").is_file()
+    assert (tmp_path / "vectors" / "direction.safetensors.md").is_file()
     export.main(ExportConfig(run=str(several), out=str(tmp_path)))
     assert (tmp_path / "direction.safetensors").is_file()

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from composing import composed
 from raising import raises
 from random_directions import direction_at
 
-from calib import sweep
+from calib import export, sweep
+from calib.config.commands import ExportConfig
 from calib.directions.direction import read_direction, write_direction
 from calib.interchange.gguf import gguf_bytes
 
@@ -35,7 +37,7 @@ def test_a_control_vector_steers_a_sweep(gguf, vlm, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "direction.N" in printed
     assert f"method.direction={out} method.layers=[2,3] method.strengths=[1]" in printed
-    assert "vector.gguf" in out.with_suffix(".md").read_text()
+    assert "vector.gguf" in Path(f"{out}.md").read_text(encoding="utf-8")
     assert torch.allclose(read_direction(out).at(3, 1.0), direction_at(vlm, [2, 3]).at(3, 4.0))
     run = tmp_path / "run"
     steer = (
@@ -48,6 +50,16 @@ def test_a_control_vector_steers_a_sweep(gguf, vlm, tmp_path, capsys):
         strengths = {float(r["strength"]) for r in csv.DictReader(file) if r["method"] == "steer"}
     assert strengths == {-2.0, 2.0}
     assert json.loads((run / "operating_points.json").read_text())[0]["layer"] in (3, None)
+
+
+def test_an_export_keeps_the_card_of_the_import(gguf, tmp_path, capsys):
+    out, again = tmp_path / "caa.safetensors", tmp_path / "caa.gguf"
+    run_import(f"file={gguf}", "format=gguf", f"out={out}")
+    card = Path(f"{out}.md").read_text(encoding="utf-8")
+    export.main(ExportConfig(direction=str(out), format="gguf", layers=[3], out=str(again)))
+    assert f"card       {again}.md" in capsys.readouterr().out
+    assert Path(f"{again}.md").is_file()
+    assert Path(f"{out}.md").read_text(encoding="utf-8") == card
 
 
 @pytest.mark.parametrize("operator", ["linear", "clamp"])

@@ -204,7 +204,7 @@ def test_the_direction_is_exported(run, tmp_path):
     export.main(ExportConfig(run=str(run), out=str(tmp_path / "d.safetensors")))
     direction = read_direction(tmp_path / "d.safetensors")
     assert (direction.layers, direction.strength) == ([3], points_of(run)[0]["strength"])
-    card = (tmp_path / "d.md").read_text().partition("## Measured")[2]
+    card = (tmp_path / "d.safetensors.md").read_text().partition("## Measured")[2]
     cells = [line.split("|")[1].strip() for line in card.splitlines() if line.startswith("| ")]
     assert cells == ["strength", "-1", "uncalibrated", "2"]
     assert "caution" not in card

@@ -199,13 +199,14 @@ def test_an_exported_direction_steers_token_for_token_as_the_run(tmp_path, posit
     (point,) = json.loads((first / "operating_points.json").read_text())
     done = command("export", f"run={first}", f"out={exported}")
     assert done.code == 0, done.stderr
-    card = exported.with_suffix(".md").read_text()
+    card = Path(f"{exported}.md").read_text(encoding="utf-8")
     assert "mini-internvl" in card
     # The export prints the command that steers as the run did.
-    command_line = done.stdout.split("python -m calib.sweep ")[1].split()
+    command_line = done.stdout.split("python -m calib.sweep ")[1].splitlines()[0].split()
     assert f"method.positions={positions}" in command_line
     assert f"method.layers=[{point['layer']}]" in command_line
-    assert f"method.strengths=[{point['strength']:g}]" in command_line
+    given = f"method.strengths=[{point['strength']:g}]" in command_line
+    assert given == (not point["kept_uncalibrated"])  # strength 0 would change nothing
     # Compare all strengths, not only the selected one.
     done = command("sweep", *command_line, *tiny, f"out={again}")
     assert done.code == 0, done.stderr

@@ -36,7 +36,11 @@ def test_every_setting_that_is_advised_exists(name):
     [
         ("mossbench", ["data.subsets (contrast)"], ["data.parts", "data.variants"]),
         ("figstep", ["SafeBench-Tiny", "text_only"], ["data.parts"]),
-        ("siuo", ["data.train"], ["data.subsets", "data.variants", "data.parts"]),
+        (
+            "siuo",
+            ["data.train=0 data.validation=0.3"],
+            ["data.subsets", "data.variants", "data.parts"],
+        ),
         ("pairs", ["column split"], ["data.train", "data.parts"]),
         ("vscbench", ["data.parts (image_centric)", "search"], ["data.subsets"]),
         ("mini", ["check the files"], ["data.train", "data.parts"]),

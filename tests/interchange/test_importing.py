@@ -47,7 +47,7 @@ def test_an_imported_direction_fits_the_model_and_names_its_origin(tmp_path):
     assert (again.site, again.positions, again.auroc) == ("residual", "", [])
     card = direction_card(again, [], "d.safetensors", note=origin(imported))
     assert r"Imported from v.safetensors \(safetensors, SHA-256" in card
-    assert "| unit of strength | gap: 1.0 adds 6.928 along a unit vector |" in card
+    assert "| unit of strength | times the stored vector, whose length is 6.928 |" in card
     assert "| fitted on | unknown pairs |" in card
     assert "| held-out AUROC | not measured |" in card
 

@@ -119,6 +119,9 @@ def test_runs_in_which_no_change_can_be_measured():
     run = judged_run(query_rows(UNCALIBRATED, 2, 2, each=5), {})
     assert len(alarms(run)) == 1 and "5 independent clusters" in alarms(run)[0]
     assert alarms(judged_run(query_rows(UNCALIBRATED, 2, 2, each=6), {})) == []
+    for limit in (None, 10):
+        limited = run.replace(settings=run.settings | {"data": {"name": "mini", "limit": limit}})
+        assert ("data.limit" in alarms(limited)[0]) == (limit is not None)
 
 
 def test_string_judge_on_a_published_model():

@@ -1,12 +1,14 @@
 """The card of a direction: command, table, and hostile fields of the header."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
 from calib.directions.direction import Direction
-from calib.report.card import direction_card
+from calib.interchange.importing import IMPORTED
+from calib.report.card import card_path, command_line, direction_card, no_strength_note
 from calib.scoring.results import BASELINE, Result
 
 DIRECTION = Direction(
@@ -38,6 +40,32 @@ def test_card_has_the_command() -> None:
     several = dataclasses.replace(DIRECTION, layers=[1, 2], chosen_layer=None)
     assert "method.layers=[1,2] " in direction_card(several, [], "a b.safetensors")
     assert "'method.direction=a b.safetensors'" in direction_card(several, [], "a b.safetensors")
+
+
+def test_a_strength_of_zero_is_not_suggested() -> None:
+    kept = dataclasses.replace(DIRECTION, strength=0.0)
+    command = command_line(kept, "d.safetensors")
+    assert "method.layers=[3]" in command and "strengths" not in command
+    assert "method.strengths" in no_strength_note(kept) != ""
+    assert no_strength_note(kept) in direction_card(kept, [], "d.safetensors")
+    assert no_strength_note(kept, "") in direction_card(kept, [], "d.gguf", use="llama-cli")
+    assert no_strength_note(DIRECTION) == ""
+
+
+def test_strength_of_an_imported_direction_is_in_stored_vectors() -> None:
+    imported = dataclasses.replace(DIRECTION, estimator=IMPORTED)
+    card = direction_card(imported, [], "d.safetensors")
+    assert "| unit of strength | times the stored vector, whose length is 2 |" in card
+    removed = dataclasses.replace(imported, operator="ablate")
+    assert "stored vector" not in direction_card(removed, [], "d.safetensors")
+
+
+def test_files_in_several_formats_keep_their_cards(tmp_path: Path) -> None:
+    names = ("caa.safetensors", "caa.gguf", "caa.pt", "caa")
+    assert len({card_path(tmp_path / name) for name in names} | {tmp_path / "caa.md"}) == 4
+    assert card_path(tmp_path / "caa") == tmp_path / "caa.md"
+    (tmp_path / "caa").mkdir()
+    assert card_path(tmp_path / "caa") == tmp_path / "caa" / "README.md"
 
 
 def test_card_has_the_verdict_of_its_run_if_that_is_not_yes() -> None:

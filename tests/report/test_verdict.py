@@ -358,7 +358,11 @@ def test_few_changed_pairs_are_judged_by_the_exact_test():
     assert isinstance(changes["six"], SettingChange) and changes["six"].measured("utility") == 0
     # The comparison with a prompt uses the same rule.
     text = against_prompt(run.methods[0].tested, changes["four"])
-    assert "not measurably different" in text and "p 0.125" in text
+    assert "not measurably different" in text and "p 0.125, which is not below 0.05" in text
+    unchanged = against_prompt(
+        run.methods[0].tested, change_between(run, run.baseline, run.baseline)
+    )
+    assert "not measurably different" in unchanged and "below" not in unchanged
 
 
 def test_note_on_a_verdict_that_is_not_yes():

@@ -132,7 +132,13 @@ def test_notes_say_what_was_excluded_and_where_the_questions_cannot_tell():
     utility, sra_u, undecided = selection_notes(selected, rule)
     assert "choose.utility_tolerance" in utility and "1 of 3" in utility
     assert "choose.min_sra_u" in sra_u and "1 of 3" in sra_u
-    assert "1 of 3" in undecided and "381" in undecided
+    assert all(text in undecided for text in ("choose.utility_tolerance", "1 of 3", "381", "40 "))
+    # Even a single question would do for this tolerance, but answers changed.
+    (changed,) = selection_notes(
+        {"steer": select([*BASE, *rows("steer", 2, 1.0, 30, right=38)], "steer")},
+        ChooseConfig(utility_tolerance=0.1),
+    )
+    assert "1 of 1" in changed and "10 points" in changed and "needed" not in changed
     (lost,) = selection_notes(
         {"steer": select([*BASE, *rows("steer", 2, 1.0, 19)], "steer")}, rule
     )[1:]

@@ -22,6 +22,7 @@ from calib.config.model import RemoteModelConfig
 from calib.data.example import Example
 from calib.data.mini.examples import load
 from calib.directions.direction import write_direction
+from calib.interchange.importing import IMPORTED
 from calib.report.sentences import verdict_note
 from calib.runs.run import Run
 from calib.serving import batch
@@ -210,6 +211,15 @@ def test_a_method_with_a_direction_file_needs_no_benchmark(run, tmp_path):
     with pytest.raises(CalibError) as caught:
         load_served(config(f"run={copy}", "pick=conditional"))
     assert "method=conditional" in str(caught.value) and "gone" in str(caught.value)
+
+
+def test_the_banner_gives_the_unit_of_an_imported_vector(vlm, tmp_path):
+    path = tmp_path / "imported.safetensors"
+    write_direction(path, replace(direction_at(vlm, [3]), estimator=IMPORTED))
+    given = ("method=steer", f"method.direction={path}", "method.layers=[3]")
+    served = load_served(config(*given, "method.strengths=[1]"))
+    lines = "\n".join(banner(served, "http://x/v1", None))
+    assert "strength 1 (times the stored vector)" in lines and "gap" not in lines
 
 
 def test_names_settings_and_notes(run):
