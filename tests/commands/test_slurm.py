@@ -27,11 +27,16 @@ def whole(tmp_path_factory):
     return (folder / "rows.jsonl").read_bytes()
 
 
+HANGS = 300.0
+"""Seconds after which a job that should have ended counts as hanging."""
+
+
 def launch(folder, environment, *settings):
+    log = (folder / "launcher.log").open("w")  # a pipe that is full would stop the launcher
     return subprocess.Popen(
         [sys.executable, "-m", "calib.sweep", "-m", *SMALL, f"out={folder / 'run'}",
          "shard=1/2,2/2", f"hydra.sweep.dir={folder / 'jobs'}", *settings],
-        env={**environment, "PYTHONPATH": PATHS}, stderr=subprocess.PIPE, encoding="utf-8",
+        env={**environment, "PYTHONPATH": PATHS}, stdout=log, stderr=log, encoding="utf-8",
     )  # fmt: skip
 
 
@@ -43,8 +48,7 @@ def assert_joins_to(whole, folder):
 
 def test_jobs_on_this_machine(tmp_path, whole):
     process = launch(tmp_path, os.environ, "hydra/launcher=submitit_local")
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+    assert process.wait() == 0, (tmp_path / "launcher.log").read_text()
     assert_joins_to(whole, tmp_path)
 
 
@@ -58,19 +62,25 @@ def test_jobs_of_slurm_one_of_which_is_cancelled_and_requeued(tmp_path, whole):
         process = launch(
             tmp_path, environment, "hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"
         )
+        deadline = time.monotonic() + HANGS
+
+        def is_running():
+            assert time.monotonic() < deadline, (tmp_path / "launcher.log").read_text()
+            return process.poll() is None
+
         record = tmp_path / "run" / "shards" / "1-of-2" / "rows.jsonl"
         while not (record.is_file() and record.stat().st_size):
-            assert process.poll() is None, process.communicate()
+            assert is_running(), (tmp_path / "launcher.log").read_text()
             time.sleep(0.02)
         job = subprocess.run(
             ["squeue", "-h", "-r", "-o", "%i", "--sort=i"], env=environment, capture_output=True,
             encoding="utf-8",
         ).stdout.split()[0]  # fmt: skip
         assert scontrol("requeue", job).returncode == 0
-        while process.poll() is None:  # SLURM lets a requeued job wait for two minutes
+        while is_running():  # SLURM lets a requeued job wait for two minutes
             scontrol("update", f"jobid={job}", "StartTime=now")
             time.sleep(0.5)
-        assert process.returncode == 0, process.communicate()
+        assert process.returncode == 0, (tmp_path / "launcher.log").read_text()
         restarts = scontrol("show", "job", job).stdout.decode()
     assert "Restarts=1" in restarts
     assert_joins_to(whole, tmp_path)

@@ -5,6 +5,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -42,10 +43,21 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             time.sleep(0.2)
         yield environment
     finally:
-        for daemon in reversed(daemons):
-            daemon.terminate()
+        # Killed, because a daemon that is asked to end waits for the steps of cancelled jobs.
+        _kill_all(environment["SLURM_CONF"])
         for daemon in daemons:
+            daemon.kill()
             daemon.wait()
+
+
+def _kill_all(settings: str) -> None:
+    """Kill the processes of the cluster with these settings: daemons, steps of jobs, tasks."""
+    setting = f"SLURM_CONF={settings}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # As bytes: a step of a job writes its title over the first variables.
+            if setting in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _commands(folder: Path) -> Iterator[tuple[list[str], int]]:
@@ -57,9 +69,11 @@ def _commands(folder: Path) -> Iterator[tuple[list[str], int]]:
         ["slurmctld", "-D"],
         ["slurmd", "-D"],
     ):  # fmt: skip
-        if command[0] == "slurmctld":
-            while not files["socket"].exists():
-                time.sleep(0.05)
+        deadline = time.monotonic() + WAIT
+        while command[0] == "slurmctld" and not files["socket"].exists():
+            if time.monotonic() > deadline:
+                pytest.skip(f"munged opens no socket: {(folder / 'munged.log').read_text()}")
+            time.sleep(0.05)
         with (folder / f"{command[0]}.log").open("w") as log:
             yield command, log.fileno()
 
