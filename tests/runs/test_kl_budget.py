@@ -193,7 +193,7 @@ def test_strengths_are_stored_and_reused(vlm, engine, questions, tmp_path, monke
 def test_a_limited_number_of_questions_is_drawn_from_all(vlm, engine, tmp_path, monkeypatch):
     seen = []
 
-    def counted(self, asked, landed=None):
+    def counted(self, asked, *_):
         seen.append(asked)
         return [Response("", (), "stop", 0.0, kl_base=0.0)] * len(asked)
 

@@ -11,7 +11,7 @@ pytest.importorskip("fastapi", reason="the serve extra brings fastapi and uvicor
 from calib.data.example import Example  # noqa: E402
 from calib.engine.request import Response  # noqa: E402
 from calib.interventions.intervention import Intervention, Setting  # noqa: E402
-from calib.serving.batch import CONTEXT_EXCEEDED, PendingSteps, _prompt_length  # noqa: E402
+from calib.serving.batch import CONTEXT_EXCEEDED, PendingSteps, _tokens_of  # noqa: E402
 from calib.serving.job import ResponseTracker  # noqa: E402
 from calib.serving.served_model import ServedModel  # noqa: E402
 
@@ -25,11 +25,11 @@ def test_a_system_message_that_the_template_leaves_out_is_no_matter_of_length(vl
     )
     served = ServedModel(replace(vlm, processor=processor), "mini")
     asked = replace(EXAMPLE, system="Be kind.")
-    error = _prompt_length(served, asked)
+    error = _tokens_of(served, asked)
     assert (error.status, error.param, error.code) == (400, "messages", None)
     assert "system messages" in error.message
-    assert _prompt_length(ServedModel(vlm, "mini"), asked) > 0
-    too_long = _prompt_length(served, replace(EXAMPLE, query="knife " * 3000))
+    assert isinstance(_tokens_of(ServedModel(vlm, "mini"), asked), list)
+    too_long = _tokens_of(served, replace(EXAMPLE, query="knife " * 3000))
     assert too_long.code == CONTEXT_EXCEEDED
 
 
