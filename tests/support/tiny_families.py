@@ -15,6 +15,8 @@ import torch
 import transformers
 from PIL import Image, ImageDraw
 from tiny_parts import (
+    QWEN3_TOWER,
+    ROPE,
     SPREAD,
     SQUARE,
     WIDTH,
@@ -181,7 +183,7 @@ def _qwen2_vl() -> tuple[Any, Any]:
         transformers.Qwen2VLProcessor,
         # In this config, "hidden_size" is the output width and "embed_dim" the internal width.
         {"embed_dim": 32, "hidden_size": WIDTH, "mlp_ratio": 2},
-        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]},
+        rope_parameters=ROPE,
     )
 
 
@@ -197,7 +199,7 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
             "window_size": 32,
             "fullatt_block_indexes": [2],
         },
-        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]},
+        rope_parameters=ROPE,
     )
 
 
@@ -206,15 +208,9 @@ def _qwen3_vl() -> tuple[Any, Any]:
         transformers.Qwen3VLConfig,
         transformers.Qwen3VLForConditionalGeneration,
         transformers.Qwen3VLProcessor,
-        {
-            "hidden_size": 32,
-            "out_hidden_size": WIDTH,
-            "intermediate_size": 64,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0, 1],
-        },
+        QWEN3_TOWER,
         head_dim=12,
-        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]},
+        rope_parameters=ROPE,
     )
 
 

@@ -14,6 +14,17 @@ LAYERS = 5
 SPREAD = 0.22
 """Standard deviation of the weights; with the usual 0.02, every response repeats one token."""
 
+ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+"""Multimodal rotary positions, of Qwen's and GLM's decoders."""
+QWEN3_TOWER = {
+    "hidden_size": 32,
+    "out_hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_position_embeddings": 64,
+    "deepstack_visual_indexes": [0, 1],
+}
+"""Vision config of Qwen3-VL, for qwen_of."""
+
 _TEXT = (
     "what is the shape in this picture? how many are there? tell me the colour of the sign and "
     "where it is. is there an arrow or a circle in the corner? explain it to me."

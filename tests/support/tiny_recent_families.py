@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 import transformers
-from tiny_parts import SPREAD, SQUARE, WIDTH, decoder, new_tokenizer, qwen_of, template, tower
+from tiny_parts import (
+    QWEN3_TOWER,
+    ROPE,
+    SPREAD,
+    SQUARE,
+    WIDTH,
+    decoder,
+    new_tokenizer,
+    qwen_of,
+    template,
+    tower,
+)
 from transformers.image_utils import SizeDict
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
 from transformers.models.siglip2.image_processing_pil_siglip2 import (
@@ -17,8 +28,6 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
 )
 
 from calib.models.processor import image_only
-
-_ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
 
 
 def qwen3_5() -> tuple[Any, Any]:
@@ -42,7 +51,7 @@ def qwen3_5() -> tuple[Any, Any]:
             "linear_attention", "linear_attention", "full_attention", "linear_attention",
             "full_attention",
         ],
-        rope_parameters={**_ROPE, "partial_rotary_factor": 0.75, "mrope_interleaved": True},
+        rope_parameters={**ROPE, "partial_rotary_factor": 0.75, "mrope_interleaved": True},
     )  # fmt: skip
 
 
@@ -52,18 +61,12 @@ def qwen3_vl_moe() -> tuple[Any, Any]:
         transformers.Qwen3VLMoeConfig,
         transformers.Qwen3VLMoeForConditionalGeneration,
         transformers.Qwen3VLProcessor,
-        {
-            "hidden_size": 32,
-            "out_hidden_size": WIDTH,
-            "intermediate_size": 64,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0, 1],
-        },
+        QWEN3_TOWER,
         head_dim=12,
         num_experts=4,
         num_experts_per_tok=2,
         moe_intermediate_size=32,
-        rope_parameters=_ROPE,
+        rope_parameters=ROPE,
     )
 
 
@@ -183,7 +186,7 @@ def glm4v() -> tuple[Any, Any]:
         }
     )
     config = transformers.Glm4vConfig(
-        text_config=decoder(tokenizer, rope_parameters={**_ROPE, "partial_rotary_factor": 1.0}),
+        text_config=decoder(tokenizer, rope_parameters={**ROPE, "partial_rotary_factor": 1.0}),
         vision_config={
             "depth": 2,
             "num_heads": 2,
