@@ -31,6 +31,7 @@ GROUP_MEANINGS = {
     "data": "safe and unsafe queries",
     "utility": "questions with one right answer, to measure helpfulness",
     "judge": "the judge that labels responses",
+    "engine": "the engine that generates responses",
     "experiment": "several methods in one run",
 }
 """The meaning of each config group, and of the key reference. A new group needs a line."""

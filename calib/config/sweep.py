@@ -17,6 +17,7 @@ from calib.config.checks import (
 from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, SITES
 from calib.config.choose import ChooseConfig
 from calib.config.data import DataConfig, UtilityConfig
+from calib.config.engine import EngineChoice
 from calib.config.judge import JudgeConfig
 from calib.config.model import ModelChoice, default_length
 from calib.config.prompts import MethodConfig, NoneMethod, Prompting
@@ -77,6 +78,7 @@ class SweepConfig:
     data: DataConfig
     utility: UtilityConfig
     judge: JudgeConfig
+    engine: EngineChoice = field(default_factory=EngineChoice)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     choose: ChooseConfig = field(default_factory=ChooseConfig)
     methods: dict[str, MethodConfig] = field(default_factory=dict)
@@ -139,6 +141,7 @@ class ExtractConfig:
     model: ModelChoice
     data: DataConfig
     utility: UtilityConfig
+    engine: EngineChoice = field(default_factory=EngineChoice)
     estimator: str = "mean_difference"
     """Estimator of the direction, fitted to the pairs' activations."""
     contrast: str = "safety"

@@ -61,6 +61,9 @@ as. The settings of such a run are completed with these, and digests leave them 
 ADDED_TO: dict[str, dict[str, Any]] = {"refusal_control": {"gate_side": "above"}}
 """Values of ADDED that differ for one method: its gate opened at high scores only."""
 
+DEFAULT_ENGINE = {"name": "transformers"}
+"""The engine of runs that were made before there was a choice; digests leave it out."""
+
 _METHOD_KEYS = ("method", "methods", "reference")
 """Keys of a configuration below which a method's settings are."""
 
@@ -156,6 +159,7 @@ def without_added(settings: Mapping[str, Any]) -> dict[str, Any]:
         and isinstance(value, Mapping)
         else value
         for key, value in settings.items()
+        if not (key == "engine" and value == DEFAULT_ENGINE)
     }
 
 

@@ -46,8 +46,22 @@ NOT_IDENTITY = (
     "model.accept_directions",
     "data.skip_long",  # run.json records the examples that it leaves out
     *(
+        f"engine.{setting}"
+        for setting in (
+            "base_url",
+            "tensor_parallel",
+            "pipeline_parallel",
+            "data_parallel",
+            "max_model_len",
+            "gpu_memory_utilization",
+            "rows_in_flight",
+            "hooks",
+            "weights",  # decides about the fingerprint
+        )
+    ),
+    *(
         f"{group}.{setting}"
-        for group in ("model", "judge")
+        for group in ("model", "judge", "engine")
         for setting in ("key_env", "concurrency", "timeout", "retries", "max_requests", "note")
     ),
 )

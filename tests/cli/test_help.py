@@ -84,7 +84,8 @@ def test_groups_are_those_of_the_command_with_the_selected_options(composed) -> 
     text = groups_text(composed("sweep", "judge=string"))
     keys = [line.partition("=")[0] for line in text.splitlines() if line[:1].islower()]
     assert keys == [
-        "model", "method", "method@reference", "data", "utility", "judge", "experiment",
+        "model", "method", "method@reference", "data", "utility", "judge", "engine",
+            "experiment",
     ]  # fmt: skip
     assert "judge=string " in text and "experiment=null " in text and "    as for method=" in text
     options = " ".join(text.partition("\nmethod=")[2].partition("\nmethod@")[0].split())

@@ -1,0 +1,100 @@
+"""Settings of the engine that generates responses and reads activations."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from calib.config.checks import address, at_least_one, between, environment, not_empty, positive
+from calib.util.errors import CalibError
+
+
+@dataclass
+class EngineChoice:
+    """The choice of an engine: calib's own, on transformers and in this process, which is the
+    reference for every other engine."""
+
+    name: str = "transformers"
+    """Name of the engine."""
+
+
+@dataclass
+class VllmEngine(EngineChoice):
+    """vLLM with the plugin vllm-lens, in this process or behind a server."""
+
+    name: str = "vllm"
+    base_url: Any = None
+    """Address of a vLLM server with vllm-lens, or a list of addresses of replicas, e.g.
+    http://localhost:8000; null runs vLLM in this process."""
+    key_env: str = "VLLM_API_KEY"
+    """Environment variable that holds the server's API key; servers on this machine need none."""
+    tensor_parallel: int = 1
+    """vLLM's tensor_parallel_size: GPUs that share each layer. In process only."""
+    pipeline_parallel: int = 1
+    """vLLM's pipeline_parallel_size: groups of GPUs that each hold some layers. In process only."""
+    data_parallel: int = 1
+    """vLLM's data_parallel_size: copies of the model. In process only."""
+    max_model_len: int | None = None
+    """Largest number of tokens of a prompt and its response; null means the model's own limit. In
+    process only."""
+    gpu_memory_utilization: float | None = None
+    """Share of the GPU's memory that vLLM may use; null means vLLM's own default. In process
+    only."""
+    extra: Any = None
+    """Further arguments of vllm.LLM, by vLLM's names, e.g. {swap_space: 0}. In process only."""
+    rows_in_flight: int = 64
+    """Requests that each replica works on at once."""
+    timeout: float = 600.0
+    """Seconds after which a request to a server is cancelled and sent again."""
+    retries: int = 8
+    """Number of retries of a request after a transient failure of a server."""
+    hooks: bool = False
+    """Allow code to be sent to the server, which edits other than additions need. A hook is a
+    pickled Python function that the server executes: allow it only on a server of your own. vLLM
+    in this process needs no permission."""
+    weights: bool = True
+    """Load the checkpoint in transformers too, for the comparison of the first rows with it. false
+    reads the config and the processor only, and compares rows with the edit off and on."""
+    first_token: Any = "full"
+    """Log-probabilities of the first response token that KL is computed from: full (the whole
+    vocabulary), or the number of the most likely tokens: KL is then a lower bound, from those that
+    both sides return and the rest as one. A server limits the number by --max-logprobs; -1 lifts
+    the limit."""
+
+    def __post_init__(self) -> None:
+        for url in self.urls:
+            address("engine.base_url", url, "engine.key_env")
+        environment("engine.key_env", self.key_env)
+        for key in ("tensor_parallel", "pipeline_parallel", "data_parallel", "max_model_len",
+                    "rows_in_flight"):  # fmt: skip
+            at_least_one(f"engine.{key}", getattr(self, key))
+        if self.gpu_memory_utilization is not None:
+            between("engine.gpu_memory_utilization", self.gpu_memory_utilization, 0.01, 1.0)
+        positive("engine.timeout", self.timeout)
+        between("engine.retries", self.retries, 0, 1000)
+        count = self.first_token
+        is_count = isinstance(count, int) and not isinstance(count, bool) and count >= 1
+        if count != "full" and not is_count:
+            raise CalibError(
+                "invalid-setting",
+                f"engine.first_token: {count!r} is neither full nor a number of tokens. Give full, "
+                "or a number from 1 on, e.g. 1000.",
+            )
+        if not isinstance(self.extra, dict | None):
+            raise CalibError(
+                "invalid-setting",
+                f"engine.extra: {self.extra!r} is not a table. Give arguments of vllm.LLM by name: "
+                "engine.extra={swap_space: 0}.",
+            )
+
+    @property
+    def urls(self) -> list[str]:
+        """The addresses of the servers; none where vLLM runs in this process."""
+        if self.base_url is None:
+            return []
+        urls = [self.base_url] if isinstance(self.base_url, str) else self.base_url
+        if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+            raise CalibError(
+                "invalid-setting",
+                f"engine.base_url: {self.base_url!r} is neither an address nor a list of them. "
+                "Give the address of a server, e.g. engine.base_url=http://localhost:8000.",
+            )
+        return [url.rstrip("/") for url in not_empty("engine.base_url", list(urls))]
