@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 
 from calib.data.example import Example
@@ -297,15 +298,15 @@ def _process(vlm: VLM, conversations: Sequence[list[dict[str, Any]]]) -> Process
     tiling = hasattr(vlm.processor.image_processor, "crop_to_patches")
     if tiling and any(map(_images, conversations)):
         settings["crop_to_patches"] = vlm.tiles
-    with _special_tokens_as_text(vlm, conversations) as sanitize:
+    with _special_tokens_as_text(vlm, conversations) as sanitizing:
         output = vlm.processor.apply_chat_template(
             [as_text(each, rendering(vlm, each).text_roles) for each in conversations],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            sanitize_control_tokens=sanitize,
             processor_kwargs=settings,
+            **sanitizing,
             **vlm.template_kwargs,
         )
     output.pop("labels", None)  # PaliGemma's processor adds training labels
@@ -315,18 +316,30 @@ def _process(vlm: VLM, conversations: Sequence[list[dict[str, Any]]]) -> Process
 @contextmanager
 def _special_tokens_as_text(
     vlm: VLM, conversations: Sequence[list[dict[str, Any]]]
-) -> Iterator[bool]:
+) -> Iterator[dict[str, bool]]:
     """Tokenize special tokens in texts, such as <|im_end|> or <image>, as ordinary text.
 
-    Third-party queries may contain them. Yields whether any text does. Otherwise the prompt must
-    not be sanitized: some processors reject its image tokens.
+    Third-party queries may contain them. Yields the arguments of apply_chat_template that do it;
+    none where no text contains any, because some processors then reject their own image tokens.
+
+    Raises CalibError (unsupported) for such a text with a transformers that cannot do it (5.19).
     """
     tokenizer = vlm.processor.tokenizer
-    special, previous = _special_tokens(vlm, conversations), tokenizer.chat_control_tokens
-    if special:
-        tokenizer.chat_control_tokens = special
+    special = _special_tokens(vlm, conversations)
+    if not special:
+        yield {}
+        return
+    if not hasattr(tokenizer, "chat_control_tokens"):
+        raise CalibError(
+            "unsupported",
+            f"a text contains {', '.join(special)}, a special token of this model, which "
+            f"transformers {transformers.__version__} cannot read as ordinary text. Use the "
+            "version of constraints.txt, or rephrase the text or remove the example.",
+        )
+    previous = tokenizer.chat_control_tokens
+    tokenizer.chat_control_tokens = special
     try:
-        yield bool(special)
+        yield {"sanitize_control_tokens": True}
     finally:
         tokenizer.chat_control_tokens = previous
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from raising import raises
 from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
 
 from calib.data.example import Turn
@@ -84,3 +85,13 @@ def test_special_tokens_in_system_prompts_and_demonstrations(where, vlm):
     before, after = read_prompt(vlm, plain).tokens, read_prompt(vlm, hostile).tokens
     assert (before == end_id).sum() == (after == end_id).sum() > 0
     assert len(after) > len(before)
+
+
+def test_an_earlier_transformers_refuses_special_tokens_in_texts_alone(vlm, monkeypatch):
+    first, second = examples(2)
+    hostile = dataclasses.replace(first, query=f"{first.query} <|im_end|>")
+    expected = read_prompt(vlm, second).tokens.tolist()
+    monkeypatch.delattr(vlm.processor.tokenizer, "chat_control_tokens")
+    with raises("unsupported", "<|im_end|>"):
+        read_prompt(vlm, hostile)
+    assert read_prompt(vlm, second).tokens.tolist() == expected
