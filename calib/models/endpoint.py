@@ -5,23 +5,18 @@ reason (rate limits, server errors, timeouts, lost connections) are retried afte
 removed from every message and reply.
 """
 
-import ipaddress
-import os
 import threading
 import time
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from calib.models import backoff
+from calib.models.api_key import require_key
 from calib.util.errors import CalibError
 
 OPENAI = "https://api.openai.com/v1"
-_SECRET_LENGTH = 12
-"""Keys shorter than this are placeholders for servers that need none (EMPTY, none). They are not
-redacted, because they may be ordinary words of a reply."""
 
 Message = Mapping[str, Any]
 
@@ -96,11 +91,11 @@ class Endpoint:
         Raises CalibError if the openai package or the key is missing.
         """
         self._access = access
-        self._openai = _import_openai(access.package_hint)
-        self._key = _key(access)
+        self._openai = import_openai(access.package_hint)
+        self._key = require_key(access.key_env, f"{access.config_group}.key_env", access.url)
         # Retries by the package itself would not count against the budget.
         self._client = self._openai.OpenAI(
-            api_key=self._key or "none",
+            api_key=self._key.value or "none",
             base_url=access.url,
             timeout=access.timeout,
             max_retries=0,
@@ -125,7 +120,7 @@ class Endpoint:
 
     def contains_key(self, text: str) -> bool:
         """Whether the API key occurs in ``text``."""
-        return len(self._key) >= _SECRET_LENGTH and self._key in text
+        return self._key.is_in(text)
 
     def complete(
         self, model: str, messages: Sequence[Message], limit: int, settings: Mapping[str, Any]
@@ -239,7 +234,7 @@ class Endpoint:
         return f"Correct the request. {access.rejection_hint}".rstrip()
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._key, "***") if len(self._key) >= _SECRET_LENGTH else text
+        return self._key.redact(text)
 
 
 def _count(usage: Any, name: str) -> int | None:
@@ -247,35 +242,10 @@ def _count(usage: Any, name: str) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _import_openai(hint: str) -> ModuleType:
+def import_openai(hint: str) -> ModuleType:
+    """The openai package. Raises CalibError with ``hint`` if it is missing."""
     try:
         import openai
     except ImportError:
         raise CalibError("needs-package", hint) from None
     return openai
-
-
-def _key(access: Access) -> str:
-    variable, setting = access.key_env, f"{access.config_group}.key_env"
-    key = os.environ.get(variable, "").strip()
-    if not key and not _is_loopback(access.url):
-        raise CalibError(
-            "missing-setting",
-            f"The environment variable {variable} ({setting}) is not set, but {access.url} needs a "
-            f"key. Set it with export {variable}=..., or name another variable with {setting}.",
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise CalibError(
-            "invalid-setting",
-            f"The environment variable {variable} ({setting}) contains characters that are not "
-            "allowed in a key, e.g. a line break. Set it again.",
-        )
-    return key
-
-
-def _is_loopback(url: str) -> bool:
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
