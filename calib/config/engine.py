@@ -42,10 +42,14 @@ class VllmEngine(EngineChoice):
     """Further arguments of vllm.LLM, by vLLM's names, e.g. {swap_space: 0}. In process only."""
     rows_in_flight: int = 64
     """Requests that each replica works on at once."""
+    served_model: str | None = None
+    """Name of the model as the server lists it; null finds it by the name of the checkpoint."""
     timeout: float = 600.0
     """Seconds after which a request to a server is cancelled and sent again."""
     retries: int = 8
-    """Number of retries of a request after a transient failure of a server."""
+    """Number of times that a request is sent again, after its server failed or was killed."""
+    restart_wait: float = 10.0
+    """Minutes without any server that answers after which the run ends; its rows are saved."""
     hooks: bool = False
     """Allow code to be sent to the server, which edits other than additions need. A hook is a
     pickled Python function that the server executes: allow it only on a server of your own. vLLM
@@ -69,6 +73,7 @@ class VllmEngine(EngineChoice):
         if self.gpu_memory_utilization is not None:
             between("engine.gpu_memory_utilization", self.gpu_memory_utilization, 0.01, 1.0)
         positive("engine.timeout", self.timeout)
+        positive("engine.restart_wait", self.restart_wait)
         between("engine.retries", self.retries, 0, 1000)
         count = self.first_token
         is_count = isinstance(count, int) and not isinstance(count, bool) and count >= 1

@@ -11,7 +11,7 @@ from calib.engine.edits import Edits
 from calib.engine.engine import Engine
 from calib.engine.request import Request, Response
 from calib.engine.response_activations import read_response_activations
-from calib.engine.vllm.tensors import encode_tensor
+from calib.engine.vllm.server.tensors import encode_tensor
 from calib.interventions.intervention import Setting
 from calib.models.prompts import read_prompt, read_prompts
 from calib.serving.api_errors import APIError, server_error, unavailable

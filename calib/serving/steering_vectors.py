@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from calib.engine.edits import Edit, Edits
 from calib.engine.operators import Add, AddByNorm, Operator
-from calib.engine.vllm.tensors import decode_tensor
+from calib.engine.vllm.server.tensors import decode_tensor
 from calib.models.prompt_batch import PromptToken
 from calib.serving.api_errors import APIError
 from calib.serving.schema import ClosedSchema, FiniteNumber, Index, load_json
@@ -48,7 +48,7 @@ UNSUPPORTED = {
 
 
 class EncodedTensor(ClosedSchema):
-    """A tensor in the format of ``calib.engine.vllm.tensors``."""
+    """A tensor in the format of ``calib.engine.vllm.server.tensors``."""
 
     data: str
     shape: list[Index]

@@ -17,7 +17,7 @@ from calib.engine.edits import Edit
 from calib.engine.engine import generate
 from calib.engine.operators import Add, AddByNorm
 from calib.engine.request import Decoding, Request
-from calib.engine.vllm.tensors import decode_tensor, encode_tensor
+from calib.engine.vllm.server.tensors import decode_tensor, encode_tensor
 from calib.interventions.steering import operator_at
 from calib.models.layers import edit_activations
 from calib.models.prompt_batch import PromptToken

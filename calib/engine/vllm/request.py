@@ -58,8 +58,10 @@ class VllmRequest:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    repetition_penalty: float = 1.0
     stop_tokens: tuple[int, ...] = ()
-    """Tokens that end the response, besides the model's own end tokens."""
+    """All tokens that end the response, for stop_token_ids; the end token that vLLM knows by itself
+    is ignored (ignore_eos)."""
     vectors: tuple[SteeringVector, ...] = ()
     hooks: tuple[Hook, ...] = ()
     logprobs: int | None = None
@@ -97,8 +99,8 @@ class Backend(Protocol):
         ...
 
     @property
-    def runs_own_code(self) -> bool:
-        """Whether hooks run in this process' own vLLM, so that no permission is needed."""
+    def runs_hooks(self) -> bool:
+        """Whether hooks may be sent: to vLLM in this process, or with engine.hooks=true."""
         ...
 
     def complete(
@@ -106,7 +108,9 @@ class Backend(Protocol):
     ) -> Iterator[tuple[int, Completion]]:
         """Yield (index of the request, completion) as completions arrive, in any order.
 
-        At most ``window`` requests are in flight. A request that was lost is sent again. After an
+        At most ``window`` requests are in flight. ``requests`` may build each request when it is
+        indexed, so it is indexed when a request is sent. A request that was lost is sent again. No
+        request may read a prefix cache, because edits change what it holds. After an
         error or Ctrl-C no further request starts. Closing the iterator cancels what is in flight.
 
         Raises CalibError if vLLM fails for good.

@@ -9,7 +9,7 @@ from raising import raises
 
 zstandard = pytest.importorskip("zstandard", reason="the serve extra brings zstandard")
 
-from calib.engine.vllm.tensors import TYPES, decode_tensor, encode_tensor  # noqa: E402
+from calib.engine.vllm.server.tensors import TYPES, decode_tensor, encode_tensor  # noqa: E402
 
 NUMBERS = "AACAPwAAAMAAAIA/AAAAQA=="
 """1, -2, 1 and 2 as little-endian float32, written by hand."""

@@ -1,0 +1,1 @@
+"""vLLM servers with the plugin vllm-lens, over HTTP."""

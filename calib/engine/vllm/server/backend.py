@@ -1,0 +1,193 @@
+"""Completions of vLLM servers with the plugin vllm-lens, over HTTP.
+
+A request that is lost, because its server was killed or did not answer in time, is sent again. A
+server that could not be reached says what it serves before it gets another request, and every
+completion names model and settings: a server that comes back with another model, version or
+settings ends the run, and adds no row.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict
+from queue import SimpleQueue
+from typing import Any
+
+from calib.config.engine import VllmEngine
+from calib.engine.vllm.request import TOO_LONG, Completion, VllmRequest
+from calib.engine.vllm.server.replica import NoCompletion
+from calib.engine.vllm.server.replicas import Replicas
+from calib.engine.vllm.server.wire import chat_body, parse_completion
+from calib.models import backoff
+from calib.models.api_key import read_key
+from calib.models.endpoint import import_openai
+from calib.util.errors import CalibError
+
+_PACKAGES = (
+    "A vLLM server needs the packages of the extra vllm: pip install 'calib[vllm]'. Or omit "
+    "engine.base_url, to run vLLM in this process."
+)
+_RECHECK = (404, 502, 503, 504)
+"""Statuses of a server that has another model now, or of a proxy in front of one that is down."""
+_AHEAD = 2
+"""Requests in flight plus completions that the caller has not taken, in windows."""
+
+Results = SimpleQueue[tuple[int, Completion] | BaseException]
+
+
+class ServerBackend:
+    """The backend of engine.base_url: one vLLM server, or several that serve the same model.
+
+    A context manager. Thread-safe.
+    """
+
+    def __init__(self, config: VllmEngine, checkpoint: str) -> None:
+        """``checkpoint`` is the source of the run's weights, which the servers must serve.
+
+        Raises CalibError if packages are missing, no server can be reached, one of them serves
+        another model, or they differ.
+        """
+        self.config = config
+        self._openai = import_openai(_PACKAGES)
+        key = read_key(config.key_env, "engine.key_env")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        try:
+            self._replicas = Replicas(config, checkpoint, key, self._openai)
+            self._submit(self._replicas.connect()).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "ServerBackend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def rows_in_flight(self) -> int:
+        """Requests that all replicas together work on at once."""
+        return self.config.rows_in_flight * len(self.config.urls)
+
+    @property
+    def runs_hooks(self) -> bool:
+        """Whether the owner of the servers allows code to be sent to them."""
+        return self.config.hooks
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes for the reader of a run; they do not depend on timing."""
+        return []
+
+    def describe(self) -> dict[str, Any]:
+        """Version, model and settings of the servers, for run.json; no address."""
+        assert self._replicas.served is not None
+        return {**asdict(self._replicas.served), "replicas": len(self._replicas)}
+
+    def complete(
+        self, requests: Sequence[VllmRequest], window: int
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yield (index of the request, completion) as completions arrive; see Backend.
+
+        Raises CalibError if a request is refused or lost too often, if no server can be reached for
+        engine.restart_wait minutes, or if one of them serves something else than before.
+        """
+        results: Results = SimpleQueue()
+        untaken = asyncio.Semaphore(_AHEAD * window)
+        job = self._submit(self._run(requests, window, untaken, results))
+        try:
+            for _ in range(len(requests)):
+                result = results.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+                self._loop.call_soon_threadsafe(untaken.release)
+        finally:
+            job.cancel()
+
+    def close(self) -> None:
+        """Cancel the requests in flight and close the connections."""
+        if self._thread.is_alive():
+            self._submit(self._disconnect()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    # The methods below run in the event loop, which is in a thread of its own.
+
+    async def _disconnect(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if hasattr(self, "_replicas"):
+            await self._replicas.close()
+
+    async def _run(
+        self,
+        requests: Sequence[VllmRequest],
+        window: int,
+        untaken: asyncio.Semaphore,
+        results: Results,
+    ) -> None:
+        in_flight = asyncio.Semaphore(window)
+
+        async def answer(index: int) -> None:
+            try:
+                results.put((index, await self._complete(requests[index])))
+            finally:
+                in_flight.release()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index in range(len(requests)):
+                    await untaken.acquire()
+                    await in_flight.acquire()
+                    group.create_task(answer(index))
+        except BaseExceptionGroup as errors:  # the first error has cancelled the others
+            results.put(errors.exceptions[0])
+
+    async def _complete(self, request: VllmRequest) -> Completion:
+        """The completion of one request, which is sent again if it is lost."""
+        if request.hooks and not self.config.hooks:
+            raise CalibError(
+                "unsupported",
+                "these edits are code that the server would execute. If it is your own server, "
+                "allow it with engine.hooks=true.",
+            )
+        replicas, tries = self._replicas, 0
+        while True:
+            replica = await replicas.acquire()
+            try:
+                assert replica.served is not None
+                reply = await replica.send(chat_body(request, replica.served.model))
+                replicas.require_same(replica, reply)
+                return parse_completion(reply, request)
+            except self._openai.APIStatusError as failure:
+                error: Exception = failure
+                if backoff.blocked_reason(failure) == backoff.TOO_LONG:
+                    return Completion("", (), (), TOO_LONG)
+                if failure.status_code in _RECHECK:
+                    replicas.leave_out(replica)
+                elif not backoff.is_transient(failure, self._openai):
+                    message = replicas.explain(replica, failure, tries + 1)
+                    raise CalibError("endpoint", message) from None
+            except (self._openai.APIConnectionError, NoCompletion) as failure:  # and timeouts
+                error = failure
+                replicas.leave_out(replica)
+            except (LookupError, TypeError, ValueError) as failure:
+                error = NoCompletion(f"{type(failure).__name__}: {failure}")
+                replicas.leave_out(replica)
+            finally:
+                await replicas.release(replica)
+            tries += 1
+            if tries > self.config.retries:
+                raise CalibError("endpoint", replicas.explain(replica, error, tries))
+            if replica.is_up:
+                await asyncio.sleep(backoff.backoff(error, tries))
