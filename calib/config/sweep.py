@@ -31,7 +31,7 @@ class GenerationConfig:
     sentence, and 256 for every other model."""
     batch_rows: int = 512
     """Largest number of rows in a batch, memory permitting. In float32 the responses do not depend
-    on it."""
+    on it, and how many rows decode together, up to this number, is measured."""
     memory_gb: float | None = None
     """Memory for KV cache and activations, in GB; null means half of the machine's memory, or the
     GPU memory that the weights leave free."""

@@ -17,18 +17,22 @@ PADDING = 0.02
 CACHED_SHARE, PREFILL_SHARE = 0.6, 0.2
 """Shares of the memory budget for the KV cache of decoding rows and for prefill. The rest is for
 rows that join: their keys and values exist twice while they are copied into the cache."""
-CPU_WEIGHTS = 2**30
-"""Number of weights times number of rows that keeps a CPU busy in one decoding step."""
+SMALL_MODEL, LARGE_MODEL = 2**30, 2**35
+"""Weights times rows of a batch on a CPU: more rows than 64 for models so small that the calls of a
+step cost more than its arithmetic, fewer for models so large that a response takes minutes."""
+CPU_ROWS = 16, 64
+"""Fewest and most rows of a batch on a CPU, for models of neither kind."""
 SLACK = 8
 """1/SLACK of a row's length is spare cache columns, so that the cache is rarely shifted."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Batch sizes that fit into memory."""
+    """Batch sizes that fit into memory. They depend on the model, its device and the settings only,
+    so that an interrupted run forms the same passes again."""
 
     rows: int
-    """Rows that decode together."""
+    """Rows whose prompts are read together."""
     tokens: int
     """Prompt tokens in a prefill pass, counted once per state."""
 
@@ -43,21 +47,30 @@ def capacity_for(vlm: VLM, decoding: Decoding, columns: int) -> Capacity:
     """Capacity for rows of ``columns`` tokens within the configured or default memory budget."""
     budget = decoding.memory if decoding.memory is not None else default_memory_budget(vlm)
     cached, passing = bytes_per_token(vlm)
-    rows = int(CACHED_SHARE * budget / (cached * columns))
     tokens = int(PREFILL_SHARE * budget / (cached + passing))
-    rows = min(rows, max_decoding_rows(vlm, decoding))
-    return Capacity(max(1, rows), max(1, min(tokens, PASS_TOKENS)))
+    rows = min(rows_within(vlm, decoding, columns), batch_rows(vlm, decoding))
+    return Capacity(rows, max(1, min(tokens, PASS_TOKENS)))
 
 
-def max_decoding_rows(vlm: VLM, decoding: Decoding) -> int:
-    """Maximum number of rows that decode together, whatever their length.
+def rows_within(vlm: VLM, decoding: Decoding, columns: int) -> int:
+    """Number of rows of ``columns`` tokens whose keys and values fit into memory; at least 1."""
+    budget = decoding.memory if decoding.memory is not None else default_memory_budget(vlm)
+    rows = int(CACHED_SHARE * budget / (bytes_per_token(vlm)[0] * columns))
+    return max(1, min(rows, decoding.batch_rows))
 
-    A few rows of a large model keep a CPU busy: more rows would only delay the first response.
+
+def batch_rows(vlm: VLM, decoding: Decoding) -> int:
+    """Maximum number of rows in a batch, whatever their length and the speed of the machine.
+
+    Prompts are read in such batches, and segments of a run are multiples of them. Rows that decode
+    together may be more, see ``DecodingSpeed``.
     """
     if vlm.device.type != "cpu":
         return decoding.batch_rows
     weights = sum(parameter.numel() for parameter in vlm.model.parameters())
-    return min(decoding.batch_rows, max(16, CPU_WEIGHTS // weights))
+    fewest, most = CPU_ROWS
+    rows = max(fewest, min(most, LARGE_MODEL // weights), SMALL_MODEL // weights)
+    return min(decoding.batch_rows, rows)
 
 
 def bytes_per_token(vlm: VLM) -> tuple[int, int]:
@@ -167,3 +180,9 @@ def pass_size(rows: Sequence[DecodingRow]) -> int:
             if len(row.prompt.tokens) * prompts > (1 + PADDING) * tokens:
                 return count
     return len(rows)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch reports a lack of memory."""
+    # torch's CPU allocator raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

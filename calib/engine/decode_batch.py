@@ -6,7 +6,7 @@ overwritten by the row in the last slot, and a joining row writes only its own k
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 import torch
@@ -46,6 +46,8 @@ class SlotLayer(DynamicLayer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append one token per row and return all columns in use."""
+        if not self.stored:
+            self._allocate((key_states, value_states))
         window = self.window
         for stored, new in zip(self.stored, (key_states, value_states), strict=True):
             stored[: window.rows, :, window.high] = new[:, :, 0]
@@ -64,14 +66,17 @@ class SlotLayer(DynamicLayer):
         ``states`` is the state of each row. # [rows] int64
         """
         if not self.stored:
-            shape = (self.slots, new[0].shape[1], self.columns)
-            self.stored = tuple(part.new_zeros(*shape, part.shape[-1]) for part in new)
-            self.is_initialized = True
+            self._allocate(new)
         high, last = self.window.high, first + len(states)
         for stored, part in zip(self.stored, new, strict=True):
             # Zeros: columns left of a joining row are masked, but 0 x infinity is not 0.
             stored[first:last] = 0
             stored[first:last, :, high - part.shape[2] : high] = part[states.to(part.device)]
+
+    def _allocate(self, like: tuple[torch.Tensor, ...]) -> None:
+        shape = (self.slots, like[0].shape[1], self.columns)
+        self.stored = tuple(part.new_zeros(*shape, part.shape[-1]) for part in like)
+        self.is_initialized = True
 
     def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Overwrite the slots ``target`` with the slots ``source``. # [moved] int64 each"""
@@ -139,6 +144,20 @@ class DecodeBatch:
     def free(self) -> int:
         """Number of free slots."""
         return self.slots - len(self.rows)
+
+    def fill(self, row: DecodingRow, length: int) -> None:
+        """Fill all slots with copies of a row whose ``length`` earlier tokens are zeros, to measure
+        the time of a step."""
+        last = [row.prompt.tokens[-1:], row.prompt.position_ids[..., -1:]]
+        tokens, positions = (t.to(self.vlm.device) for t in last)
+        self.rows = [replace(row, index=-1, tokens=tokens.tolist()) for _ in range(self.slots)]
+        for copied in self.rows:
+            copied.restart()
+        self.start = torch.zeros(self.slots, dtype=torch.int64, device=self.vlm.device)
+        self.next_input = tokens.expand(self.slots)
+        self.position_ids = positions.expand(*positions.shape[:-1], self.slots)
+        self.cache.window.rows, self.cache.window.high = self.slots, length
+        self._stack_edits()
 
     def join(self, rows: Sequence[DecodingRow], prefilled: Prefilled, index: Sequence[int]) -> None:
         """Choose the first tokens of rows; rows that continue take a slot.

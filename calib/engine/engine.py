@@ -11,15 +11,18 @@ from calib.engine.activations import ReferenceLogits
 from calib.engine.batching import (
     PASS_TOKENS,
     Capacity,
+    batch_rows,
     capacity_for,
     columns_for,
     group_rows,
-    max_decoding_rows,
+    out_of_memory,
     plan_rows,
+    rows_within,
 )
 from calib.engine.decode_batch import DecodeBatch
+from calib.engine.decoding_speed import DecodingSpeed
 from calib.engine.fallback import decode_without_sharing
-from calib.engine.prefill import PromptGroup
+from calib.engine.prefill import Prefilled, PromptGroup
 from calib.engine.request import Decoding, DecodingRow, Request, Response, Stats
 from calib.engine.sampling import Sampler, Stopping
 from calib.engine.sharing import (
@@ -38,6 +41,9 @@ JOIN_TOKENS = 2048
 """Rows with up to this many tokens in total always join together. A larger number would need
 noticeable memory: keys and values of joining rows exist twice while they are copied."""
 
+Joining = tuple[list[DecodingRow], Prefilled, list[int]]
+"""Rows whose prompt is read, and the index of each in the prefill."""
+
 NO_MEMORY = (
     "not even one row fits into memory. Use a smaller model or a narrower dtype "
     "(model.dtype=bfloat16), or spread the model over devices with model.device_map=auto."
@@ -54,11 +60,13 @@ class Engine:
         self._sharing: dict[bool, Sharing] = {}  # by whether the prompt has images
         self._checked = False
         self._limit = Capacity(decoding.batch_rows, PASS_TOKENS)  # lowered when memory runs out
+        self.speed = DecodingSpeed(vlm, self.sampler)
 
     @property
-    def rows_in_flight(self) -> int:
-        """Maximum number of rows that decode together, if memory allows."""
-        return max_decoding_rows(self.vlm, self.decoding)
+    def batch_rows(self) -> int:
+        """Maximum number of rows in a batch, if memory allows: a property of the model, its device
+        and the settings, not of the measured speed."""
+        return batch_rows(self.vlm, self.decoding)
 
     @property
     def notes(self) -> list[str]:
@@ -105,7 +113,7 @@ class Engine:
                 self._selfcheck(requests)
             return self._answer(requests, on_end, on_tokens)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             raise CalibError("no-memory", NO_MEMORY) from error
 
@@ -183,7 +191,7 @@ class Engine:
                 decode(unfinished, capacity)
                 continue
             except RuntimeError as error:  # includes torch.OutOfMemoryError
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
             # Outside the except clause, because its traceback keeps the batch alive.
             self.stats.retries += 1
@@ -202,30 +210,44 @@ class Engine:
         references: ReferenceLogits | None,
     ) -> None:
         """Decode rows that share computation: read prompts and step until all rows have ended."""
-        slots = capacity.rows
         columns = columns_for(rows, self.decoding.max_new_tokens)
+        slots = self._rows_in_flight(rows, capacity, columns)
         batch = DecodeBatch(self.vlm, stopping, slots, columns, self.stats)
-        max_joining = max(slots // JOIN_SHARE, JOIN_TOKENS // columns, 1)
+        # Passes are the same for any number of slots, so that the last digits of KL are too.
+        max_joining = max(capacity.rows // JOIN_SHARE, JOIN_TOKENS // columns, 1)
+        max_joining = min(max_joining, capacity.rows)
         waiting: deque[list[list[DecodingRow]]] = deque()
         for has_images in (False, True):  # sharing differs between them
             kind = [row for row in rows if row.prompt.has_image == has_images]
             waiting += group_rows(kind, capacity, bool(kind) and self.sharing(kind[0]).single_pass)
         group: PromptGroup | None = None
-        while waiting or group or batch.rows:
-            if (waiting or group) and batch.free * JOIN_SHARE >= slots:
-                if group is None:
-                    passes = waiting.popleft()
-                    single_pass = self.sharing(passes[0][0]).single_pass
-                    group = PromptGroup(self.vlm, passes, single_pass, references, self.stats)
-                batch.join(*group.take(min(batch.free, max_joining)))
-                group = group if group.waiting else None
+        joining: Joining | None = None
+        while waiting or group or joining or batch.rows:
+            if (waiting or group or joining) and batch.free * JOIN_SHARE >= slots:
+                if joining is None:
+                    if group is None:
+                        passes = waiting.popleft()
+                        single_pass = self.sharing(passes[0][0]).single_pass
+                        group = PromptGroup(self.vlm, passes, single_pass, references, self.stats)
+                    joining = group.take(max_joining)
+                    group = group if group.waiting else None
+                taken, prefilled, index = joining
+                free = batch.free
+                batch.join(taken[:free], prefilled, index[:free])
+                joining = (taken[free:], prefilled, index[free:]) if taken[free:] else None
             else:
                 batch.step()
 
+    def _rows_in_flight(self, rows: Sequence[DecodingRow], capacity: Capacity, columns: int) -> int:
+        """Number of rows to decode together: those of a batch, or as many as decode fastest.
 
-def _out_of_memory(error: Exception) -> bool:
-    # torch's CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        In narrow dtypes a response depends slightly on the rows beside it, so their number is not
+        left to a measurement.
+        """
+        most = min(rows_within(self.vlm, self.decoding, columns), self._limit.rows, len(rows))
+        if most <= capacity.rows or self.vlm.model.dtype != torch.float32:
+            return capacity.rows
+        return self.speed.fastest(rows[-1], capacity.rows, most, columns)
 
 
 def generate(vlm: VLM, requests: Sequence[Request], decoding: Decoding) -> list[Response]:

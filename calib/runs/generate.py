@@ -23,8 +23,8 @@ from calib.util.progress import Step, row_bar
 from calib.util.thoughts import final_answer
 
 SEGMENT = 4
-"""Rows of a segment, as a multiple of the rows in flight: large enough that the last batches, which
-are not full, cost little. An interrupted run generates its current segment again."""
+"""Rows of a segment, as a multiple of the rows of a batch: large enough that the last batches,
+which are not full, cost little. An interrupted run generates its current segment again."""
 
 PROMPTS = 256
 """Most prompts in a segment, whose image features are in memory at the same time."""
@@ -110,7 +110,7 @@ class _Generating:
         if isinstance(self.engine, RemoteEngine):
             self._record_remotely(self.engine, rows)
             return
-        segments = list(_segments(rows, SEGMENT * self.engine.rows_in_flight))
+        segments = list(_segments(rows, SEGMENT * self.engine.batch_rows))
         cached = [all(row.id in self.store.finished for row in segment) for segment in segments]
         # Cached segments are counted before the first one is generated, so that they do not enter
         # the estimate of the time left.

@@ -16,11 +16,11 @@ from transformers import DynamicCache
 from calib.engine.activations import batches_by_length
 from calib.engine.batching import (
     Capacity,
+    batch_rows,
     bytes_per_token,
     capacity_for,
     columns_for,
     group_size,
-    max_decoding_rows,
     pass_size,
 )
 from calib.engine.edits import Edit
@@ -148,7 +148,7 @@ def test_capacity_uses_most_of_the_budget_and_not_more(small, memory, columns):
     capacity = capacity_for(small, Decoding(memory=memory, batch_rows=10**6), columns)
     used = capacity.rows * columns * cached + capacity.tokens * (cached + passing)
     assert used <= memory
-    limit = max_decoding_rows(small, Decoding(batch_rows=10**6))
+    limit = batch_rows(small, Decoding(batch_rows=10**6))
     assert capacity.rows == limit or used > memory / 2
     assert capacity_for(small, Decoding(memory=memory, batch_rows=3), columns).rows <= 3
 
