@@ -101,7 +101,7 @@ class VllmArguments(ClosedSchema):
     """Vectors to add while the model reads the prompt and responds, in this order."""
     output_residual_stream: Annotated[list[int] | bool, PlainValidator(_layers)] = False
     """Layers whose residual stream is returned, or true for all."""
-    skip_reading_prefix_cache: bool = True
+    skip_reading_prefix_cache: bool | int | str = True
     """No effect: no request reads keys and values of an earlier one."""
 
     @model_validator(mode="before")

@@ -104,8 +104,8 @@ class Replica:
             reply = await self._client.post("/chat/completions", cast_to=object, body=body)
         except ValueError as error:  # invalid JSON
             raise NoCompletion(str(error)) from error
-        if not isinstance(reply, dict):
-            raise NoCompletion("the reply is no JSON object")
+        if not isinstance(reply, dict) or not reply.get("choices"):
+            raise NoCompletion("the reply is no chat completion")
         self.last_used = time.monotonic()
         return reply
 

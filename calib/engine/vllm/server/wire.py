@@ -33,7 +33,6 @@ def chat_body(request: VllmRequest, model: str) -> dict[str, Any]:
         "repetition_penalty": request.repetition_penalty,
         "add_generation_prompt": request.add_generation_prompt,
         "continue_final_message": request.continue_final_message,
-        "skip_special_tokens": False,
         "return_token_ids": True,
         "vllm_xargs": _extra_arguments(request),
     }
