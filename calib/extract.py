@@ -18,6 +18,7 @@ def main(config: ExtractConfig) -> None:
     from calib.report.figures import layers, projections
     from calib.report.figures.io import NotDrawn, save
     from calib.runs.checks.context import within_context
+    from calib.runs.engines import engine_record, opened_backend
     from calib.runs.extraction import extract
     from calib.runs.manifest import claim_folder, provenance
     from calib.runs.preflight import load_inputs
@@ -31,11 +32,15 @@ def main(config: ExtractConfig) -> None:
     resolve_layers(vlm, config.layers, config.site)
     inputs = within_context(config, inputs)
     command.print_notes(inputs.notes)
-    with locked(folder), RowStore.open(folder / ROWS_FILE) as store:
-        made = provenance() | inputs.record(inputs.notes)
+    with (
+        locked(folder),
+        RowStore.open(folder / ROWS_FILE) as store,
+        opened_backend(config.engine, config.model, vlm, edits=True) as backend,
+    ):
+        made = provenance() | inputs.record(inputs.notes) | engine_record(backend)
         claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
         examples = inputs.benchmark.examples, inputs.utility.examples
-        direction, notes = extract(config, vlm, *examples, folder, store)
+        direction, notes = extract(config, vlm, *examples, folder, store, backend)
         command.print_notes(notes)
         files = {"direction": folder / EXTRACTED}
         write_direction(files["direction"], direction)

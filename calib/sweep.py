@@ -34,10 +34,13 @@ def _run(config: SweepConfig) -> None:
     from calib.report.page.write import write_report
     from calib.report.terminal import show_run
     from calib.runs.checks.context import within_context
+    from calib.runs.checks.vllm import edits_activations
+    from calib.runs.engines import engine_record, opened_backend
     from calib.runs.manifest import claim_folder, examples_identity, provenance
     from calib.runs.preflight import (
         check_sweep,
         load_inputs,
+        methods_of,
         reference_of,
         sweep_notes,
     )
@@ -60,10 +63,15 @@ def _run(config: SweepConfig) -> None:
     notes = [*inputs.notes, *sweep_notes(config, model, benchmark.examples)]
     examples = examples_identity([*benchmark.examples, *utility])
     identity = inputs.identity | {"examples": examples} | given_directions
+    edits = edits_activations(methods_of(config))
     shard = Shard.of(config.shard) if config.shard else None
     own_folder = shard.folder(folder) if shard else folder
-    with locked(folder, shared=shard is not None), locked(own_folder) if shard else nullcontext():
-        facts = provenance() | inputs.record(notes)
+    with (
+        locked(folder, shared=shard is not None),
+        locked(own_folder) if shard else nullcontext(),
+        opened_backend(config.engine, config.model, model, edits) as backend,
+    ):
+        facts = provenance() | inputs.record(notes) | engine_record(backend)
         with one_at_a_time(folder) if shard else nullcontext():
             manifest = claim_folder(folder, identity, facts, inputs.origin)
         if shard:
@@ -71,7 +79,7 @@ def _run(config: SweepConfig) -> None:
             claim_folder(own_folder, identity, facts, inputs.origin)
         with RowStore.open(own_folder / ROWS_FILE) as store:
             store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
-            sweep = Sweep(config, model, benchmark, utility, folder, store)
+            sweep = Sweep(config, model, benchmark, utility, folder, store, backend)
             header = f"Checkpoint {model.checkpoint}, judge {sweep.judging.judge.id}, run {folder}"
             print(terminal_safe(header))
             command.print_notes(notes)

@@ -64,7 +64,7 @@ def read_activations(
             read = _read_batch(
                 vlm, batch_examples, [prompts[k] for k in indices], positions, layers, site
             )
-            _require_finite(read, batch_examples, layers)
+            require_finite(read, batch_examples, layers)
             activations[rows] = read
             if progress is not None:
                 progress.update(len(rows))
@@ -110,11 +110,7 @@ def _read_batch(
     counts = mask.sum(1)
     if (counts == 0).any():
         example = examples[int((counts == 0).nonzero()[0])]
-        raise CalibError(
-            "too-few",
-            f"example '{example.id}' has no {positions} tokens to read activations from. Choose "
-            "other read_positions, or leave out examples without them.",
-        )
+        raise no_tokens_to_read(example, positions)
     only_last = bool(mask[:, -1].all()) and bool((counts == 1).all())
     weights = None if only_last else mask.float() / counts[:, None]
     hooked = [layer for layer in layers_with(vlm.model, site) if layer <= max(layers)]
@@ -160,7 +156,20 @@ def _reading(
         yield read
 
 
-def _require_finite(read: torch.Tensor, examples: Sequence[Example], layers: Sequence[int]) -> None:
+def no_tokens_to_read(example: Example, positions: str) -> CalibError:
+    """The error for a prompt without tokens at ``positions``."""
+    return CalibError(
+        "too-few",
+        f"example '{example.id}' has no {positions} tokens to read activations from. Choose "
+        "other read_positions, or leave out examples without them.",
+    )
+
+
+def require_finite(read: torch.Tensor, examples: Sequence[Example], layers: Sequence[int]) -> None:
+    """Raise CalibError (not-finite) unless all activations are finite.
+
+    # [examples, layers, width]
+    """
     not_finite = ~torch.isfinite(read).all(-1)  # [rows, layers]
     if not_finite.any():
         row, k = not_finite.nonzero()[0].tolist()

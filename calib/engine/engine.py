@@ -62,6 +62,10 @@ class Engine:
         self._limit = Capacity(decoding.batch_rows, PASS_TOKENS)  # lowered when memory runs out
         self.speed = DecodingSpeed(vlm, self.sampler)
 
+    def with_decoding(self, decoding: Decoding) -> "Engine":
+        """An engine of the same model with other decoding settings."""
+        return Engine(self.vlm, decoding)
+
     @property
     def batch_rows(self) -> int:
         """Maximum number of rows in a batch, if memory allows: a property of the model, its device

@@ -1,8 +1,8 @@
 """Requests to the engine, decoding settings, responses, and the state of a row while it decodes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -93,6 +93,27 @@ class Response:
     model."""
     kl_base: float | None = None
     """KL(unedited || edited) of the first response token in nats; None if not measured."""
+
+
+@runtime_checkable
+class StreamingEngine(Protocol):
+    """An engine whose responses are recorded one by one, as they arrive."""
+
+    decoding: Decoding
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes about how responses were computed, for the reader of a run."""
+        ...
+
+    def stream(
+        self, requests: Sequence[Request]
+    ) -> Generator[list[tuple[int, Response]], None, None]:
+        """Yield lists of (index of the request, response).
+
+        Taking the next list tells the engine that the previous one is saved.
+        """
+        ...
 
 
 @dataclass

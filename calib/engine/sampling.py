@@ -8,7 +8,7 @@ from transformers import LogitsProcessorList
 
 from calib.engine.request import Decoding, DecodingRow, Response, token_history
 from calib.models.load import VLM
-from calib.models.prompts import PROMPT_END
+from calib.models.tokens import PROMPT_END
 from calib.util.thoughts import opened_thought, thought_tokens
 
 LENGTH_PROCESSORS = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
@@ -167,14 +167,27 @@ class Stopping:
         return Response(self._text(row, tokens), tokens, row.finish, row.kl, kl_base=row.kl_base)
 
     def _text(self, row: DecodingRow, tokens: Sequence[int]) -> str:
-        decode, hidden = self.vlm.processor.tokenizer.decode, self.sampler.hidden_tokens
         if row.thought_tag is None:
-            end = decode(row.prompt.tokens[-PROMPT_END:].tolist(), skip_special_tokens=False)
-            row.thought_tag = opened_thought(end)
-        if hidden is None:
-            text = decode(tokens, skip_special_tokens=True)
-        else:
-            shown = [token for token in tokens if token not in hidden]
-            text = decode(shown, skip_special_tokens=False)
-        # Without the tag, nothing would show that the beginning of the response is a thought.
-        return row.thought_tag + text.strip()
+            row.thought_tag = thought_tag(self.vlm, row.prompt.tokens.tolist())
+        return response_text(self.vlm, tokens, row.thought_tag, self.sampler.hidden_tokens)
+
+
+def thought_tag(vlm: VLM, prompt: Sequence[int]) -> str:
+    """Opening tag of the thought that a prompt's tokens open; "" if they open none."""
+    decode = vlm.processor.tokenizer.decode
+    return opened_thought(decode(prompt[-PROMPT_END:], skip_special_tokens=False))
+
+
+def response_text(
+    vlm: VLM, tokens: Sequence[int], tag: str, hidden_tokens: frozenset[int] | None
+) -> str:
+    """The text of generated tokens after the tag of a thought that the prompt opened; without
+    ``hidden_tokens``, or all special tokens for None."""
+    decode = vlm.processor.tokenizer.decode
+    if hidden_tokens is None:
+        text = decode(tokens, skip_special_tokens=True)
+    else:
+        shown = [token for token in tokens if token not in hidden_tokens]
+        text = decode(shown, skip_special_tokens=False)
+    # Without the tag, nothing would show that the beginning of the response is a thought.
+    return tag + text.strip()

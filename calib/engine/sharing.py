@@ -145,28 +145,57 @@ def require_same_tokens(vlm: VLM, request: Request, response: Response) -> None:
 
     The response must have SELFCHECK_TOKENS tokens or have ended before.
     """
-    if response.finish == "not_finite":
-        return  # reported with the row's own result
-    count = min(SELFCHECK_TOKENS, len(response.tokens))
-    plain, scores = plain_tokens(vlm, request, count)
-    for step, (token, expected) in enumerate(zip(response.tokens, plain, strict=True)):
-        if token == expected:
-            continue
-        finite = scores[step][scores[step].isfinite()]
-        difference = scores[step][expected] - scores[step][token]
-        if difference <= TIE.get(vlm.model.dtype, TIE[torch.float32]) * finite.std():
-            return  # after a tie, the rest of the two responses may differ
-        edits = ", ".join(
-            f"{e.operator.name} at {e.site} of layer {e.layer}, {e.positions}"
-            for e in request.edits
-        )
+    difference = first_difference(vlm, request, response, SELFCHECK_TOKENS)
+    if difference is not None and not difference.is_tie:
         raise CalibError(
             "self-check",
-            f"{type(vlm.model).__name__}: token {step + 1} of example '{request.example.id}' "
-            f"({edits or 'unedited'}) is {token} when rows share a prompt and {expected} when it "
-            "runs alone. Nothing was recorded. Use generation.sharing=false, which shares nothing "
-            "and is slower, and please report this with the versions of calib and transformers.",
+            f"{type(vlm.model).__name__}: {difference} when rows share a prompt and "
+            f"{difference.expected} when it runs alone. Nothing was recorded. Use "
+            "generation.sharing=false, which shares nothing and is slower, and please report this "
+            "with the versions of calib and transformers.",
         )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first token of a response that plain ``generate`` chooses otherwise."""
+
+    request: Request
+    step: int
+    token: int
+    expected: int
+    is_tie: bool
+    """Whether both tokens are equally likely; after a tie, the two responses may differ."""
+
+    def __str__(self) -> str:
+        edits = ", ".join(
+            f"{e.operator.name} at {e.site} of layer {e.layer}, {e.positions}"
+            for e in self.request.edits
+        )
+        return (
+            f"token {self.step + 1} of example '{self.request.example.id}' "
+            f"({edits or 'unedited'}) is {self.token}"
+        )
+
+
+def first_difference(
+    vlm: VLM, request: Request, response: Response, most: int, ties: float = 1.0
+) -> Difference | None:
+    """The first difference between a response and plain ``generate``; None if there is none in the
+    first ``most`` tokens, or if the response is not finite, which is reported with the row.
+
+    ``ties`` multiplies the difference of scores that counts as none.
+    """
+    if response.finish == "not_finite":
+        return None
+    plain, scores = plain_tokens(vlm, request, min(most, len(response.tokens)))
+    for step, (token, expected) in enumerate(zip(response.tokens, plain, strict=False)):
+        if token != expected:
+            finite = scores[step][scores[step].isfinite()]
+            margin = scores[step][expected] - scores[step][token]
+            tie = ties * TIE.get(vlm.model.dtype, TIE[torch.float32]) * finite.std()
+            return Difference(request, step, token, expected, bool(margin <= tie))
+    return None
 
 
 @torch.no_grad()

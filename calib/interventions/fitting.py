@@ -22,7 +22,7 @@ from calib.directions.projections import (
     write_projections,
 )
 from calib.directions.samples import Samples, at_layers, separated
-from calib.engine.activations import read_activations
+from calib.engine.reading import ModelReader, Reader
 from calib.interventions.contrasts import AnswerSource, ContrastSides, contrast_sides, twins
 from calib.interventions.grid import LayerGrid, resolve_layers
 from calib.models.load import VLM
@@ -64,7 +64,10 @@ class Fitting:
         utility: Sequence[Example],
         baseline_answers: AnswerSource,
         folder: Path,
+        reader: Reader | None = None,
     ) -> None:
+        """``reader`` reads activations; None reads them with the weights of ``vlm``."""
+        self.reader = reader or ModelReader(vlm)
         self.vlm, self.examples, self.utility = vlm, examples, utility
         self.baseline_answers, self.folder = baseline_answers, folder
         self._activations: dict[tuple[int, str, str, int], torch.Tensor] = {}
@@ -158,8 +161,7 @@ class Fitting:
         }
         for unread in self._reads(missing):
             with row_bar("reading", len(unread)) as bar:
-                rows = read_activations(
-                    self.vlm,
+                rows = self.reader.read_activations(
                     unread,
                     positions,
                     READ_ROWS,

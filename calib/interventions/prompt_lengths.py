@@ -18,7 +18,7 @@ from calib.data.images import picture_size
 from calib.interventions.intervention import Method, PromptFlow
 from calib.models.chat_template import PROCESSOR_ERRORS
 from calib.models.load import VLM
-from calib.models.prompts import token_count
+from calib.models.tokens import token_count
 
 Size = tuple[int, int]
 """Width and height of a picture, in pixels."""

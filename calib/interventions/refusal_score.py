@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 import torch
 
-from calib.engine.first_token import first_token_logits
+from calib.engine.reading import Reader
 from calib.interventions.contrasts import ContrastSides
-from calib.models.load import VLM
 from calib.util.errors import CalibError
 
 _EPSILON = 1e-8
 
 
-def refusal_tokens(vlm: VLM, sides: ContrastSides) -> list[int]:
+def refusal_tokens(reader: Reader, sides: ContrastSides) -> list[int]:
     """Tokens that begin refusals rather than answers: more often the likeliest first token of
     refused than of answered queries.
 
@@ -20,7 +19,7 @@ def refusal_tokens(vlm: VLM, sides: ContrastSides) -> list[int]:
     """
     shares = []
     for side in (sides.positive, sides.negative):
-        first = first_token_logits(vlm, side, [()])[0].argmax(-1)
+        first = reader.first_token_logits(side, [()])[0].argmax(-1)
         shares.append(torch.bincount(first, minlength=int(first.max()) + 1).float() / len(first))
     refused, answered = torch.nn.utils.rnn.pad_sequence(shares, batch_first=True)
     tokens = (refused > answered).nonzero()[:, 0].tolist()

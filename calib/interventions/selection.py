@@ -18,13 +18,12 @@ from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import at_layers, separated
 from calib.engine.activations import divergence
 from calib.engine.edits import Edit, Edits
-from calib.engine.first_token import first_token_logits
 from calib.engine.operators import Ablate, Add
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.refusal_score import refusal_scores, refusal_tokens
 from calib.models.load import VLM
-from calib.models.prompts import read_prompt
+from calib.models.tokens import prompt_tokens
 from calib.util.errors import CalibError
 
 EXAMPLES = 32
@@ -86,7 +85,7 @@ def select_candidate(
     Raises CalibError (too-few) if a side has no validation queries, or no token begins refusals.
     """
     refused, harmless = _validation(fitting, config, contrast)
-    tokens = refusal_tokens(fitting.vlm, fitting.sides(contrast, "train"))
+    tokens = refusal_tokens(fitting.reader, fitting.sides(contrast, "train"))
     edited = fitting.layers(config.edited_layers)
     places = [
         (positions, layer, vectors[layer])
@@ -104,8 +103,8 @@ def select_candidate(
     additions = [
         (Edit(layer, Add(vector), "all"),) for _, layer, vector in (places if induce else [])
     ]
-    on_refused = first_token_logits(fitting.vlm, refused, ablations)
-    base, *on_harmless = first_token_logits(fitting.vlm, harmless, [(), *ablations, *additions])
+    on_refused = fitting.reader.first_token_logits(refused, ablations)
+    base, *on_harmless = fitting.reader.first_token_logits(harmless, [(), *ablations, *additions])
     candidates = [
         Candidate(
             positions,
@@ -156,7 +155,7 @@ def template_positions(vlm: VLM, example: Example) -> list[str]:
 
     Only the last prompt token if the end of the query cannot be found.
     """
-    prompt = read_prompt(vlm, example)
+    prompt, _ = prompt_tokens(vlm, example)
     if prompt.instruction_end is None:
         return ["last_prompt"]
     count = len(prompt.tokens) - prompt.response_tokens - 1 - prompt.instruction_end

@@ -1,14 +1,11 @@
 """Load a vision-language model and its processor, and identify its exact weights."""
 
-import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,7 +22,9 @@ from transformers.utils import find_adapter_config_file
 
 from calib.config.choices import SystemPlace
 from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
+from calib.models.checkpoints.fingerprint import fingerprint
 from calib.models.checkpoints.original_llava import is_original
+from calib.models.checkpoints.without_weights import structure_of
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers
 from calib.models.load_errors import load_failure, refuse_quantization
@@ -33,7 +32,6 @@ from calib.models.processor import (
     limit_pixels,
     load_processor,
     require_variables,
-    tokenizer_state,
 )
 from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
@@ -82,6 +80,8 @@ class VLM:
     """Rendering of calib.models.chat_template, by template and structure of the conversation."""
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Further variables of the chat template: model.chat_template_kwargs."""
+    own_template: str | None = None
+    """The chat template of model.chat_template; None where it is the checkpoint's."""
     system_place: SystemPlace = "template"
     """Place of system prompts: model.system_place."""
 
@@ -99,7 +99,13 @@ class VLM:
     @property
     def device(self) -> torch.device:
         """Device of the inputs; a model sharded over several devices moves activations itself."""
-        return self.model.get_input_embeddings().weight.device
+        device = self.model.get_input_embeddings().weight.device
+        return torch.device("cpu") if device.type == "meta" else device
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights are in memory; false of a model that only another engine runs."""
+        return self.model.get_input_embeddings().weight.device.type != "meta"
 
     @property
     def image_token_ids(self) -> list[int]:
@@ -126,8 +132,11 @@ def open_model(config: ModelChoice) -> AnyModel:
     return RemoteModel(config) if isinstance(config, RemoteModelConfig) else load(config)
 
 
-def load(config: ModelChoice) -> VLM:
+def load(config: ModelChoice, weights: bool = True, device: str | None = None) -> VLM:
     """Load the configured model and its processor, in evaluation mode.
+
+    Without ``weights``, the model has its config and structure only, for an engine that has them.
+    ``device`` is the one to use where model.device_map is null; None chooses it.
 
     Raises CalibError for a remote model, and if the checkpoint does not exist, is not a model of
     images and text, has pickled weights only, lacks weights or has them in other shapes
@@ -154,18 +163,22 @@ def load(config: ModelChoice) -> VLM:
         refuse_quantization(name, files)
         settings = AutoConfig.from_pretrained(source, **common)
         _forget_attention(settings)
-        model, info = AutoModelForImageTextToText.from_pretrained(
-            source,
-            **common,
-            **quantization,
-            config=settings,
-            dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
-            device_map=config.device_map or default_device(),
-            attn_implementation=config.attention,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # rejected below, by name
-            output_loading_info=True,
-        )
+        if weights:
+            model, info = AutoModelForImageTextToText.from_pretrained(
+                source,
+                **common,
+                **quantization,
+                config=settings,
+                dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
+                device_map=config.device_map or device or default_device(),
+                attn_implementation=config.attention,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # rejected below, by name
+                output_loading_info=True,
+            )
+            _require_complete(name, info)
+        else:
+            model = structure_of(source, settings, config.dtype, config.attention, common)
         processor = load_processor(source, settings.model_type, config.chat_template, common)
         kwargs = dict(config.chat_template_kwargs or {})
         require_variables(name, processor.chat_template, kwargs)
@@ -178,7 +191,6 @@ def load(config: ModelChoice) -> VLM:
         ) from error
     except _LOAD_ERRORS as error:
         raise CalibError("unreadable", load_failure(name, error)) from error
-    _require_complete(name, info)
     model.eval()
     processor.tokenizer.padding_side = "left"
     limits = (config.max_pixels, config.min_pixels, config.tiles)
@@ -194,6 +206,7 @@ def load(config: ModelChoice) -> VLM:
         tiles=config.tiles,
         max_pixels=scaled_to,
         template_kwargs=kwargs,
+        own_template=processor.chat_template if config.chat_template else None,
         system_place=config.system_place,  # type: ignore[arg-type]  # checked by ModelConfig
         accept_directions=config.accept_directions,
     )
@@ -299,46 +312,6 @@ def _require_complete(name: str, info: dict[str, Any]) -> None:
             f"config (first: {weight} is {list(shape)}, expected {list(expected)}). Get a complete "
             "copy.",
         )
-
-
-def fingerprint(
-    model: Any,
-    processor: Any,
-    tiles: bool = False,
-    prompting: Mapping[str, Any] = MappingProxyType({}),
-) -> str:
-    """Hash of everything that determines a response, as 16 hex digits.
-
-    Covers config, generation settings, weights, tokenizer, chat template and image processing, and
-    ``prompting``: further settings that change prompts. Up to 64 values of each weight are hashed,
-    which takes no time for large models. Training changes practically every tensor, but a change of
-    single values may go undetected.
-    """
-    digest = hashlib.sha256()
-    incidental = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
-    image_processor = getattr(processor, "image_processor", None)
-    settings = {
-        "config": model.config.to_dict(),
-        "attention": model.config._attn_implementation,
-        "generation": model.generation_config.to_dict() if model.generation_config else {},
-        "images": image_processor.to_dict() if image_processor else {},
-        "template": getattr(processor, "chat_template", None),
-        "dtype": str(model.dtype),
-        "tiles": tiles,
-        **prompting,
-    }
-    for part in ("config", "generation"):
-        for key in incidental:
-            settings[part].pop(key, None)
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    digest.update(tokenizer_state(processor.tokenizer).encode())
-    for name, weight in sorted(model.named_parameters()):
-        digest.update(f"{name}{tuple(weight.shape)}".encode())
-        if weight.device.type != "meta":  # offloaded weights cannot be read
-            step = max(1, weight.numel() // 64)
-            sample = weight.detach().reshape(-1)[::step][:64].float().cpu()
-            digest.update(sample.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def mini_folder() -> Path:

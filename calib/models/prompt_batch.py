@@ -10,6 +10,7 @@ import torch
 from calib.config.choices import POSITIONS, Positions
 from calib.models.load import VLM
 from calib.models.prompts import Prompt
+from calib.models.tokens import PromptTokens
 from calib.util.errors import CalibError
 
 
@@ -80,6 +81,22 @@ def collate(vlm: VLM, prompts: Sequence[Prompt]) -> PromptBatch:
         response_tokens=torch.tensor(
             [prompt.response_tokens for prompt in prompts], device=prompts[0].tokens.device
         ),
+    )
+
+
+def token_batch(prompt: PromptTokens) -> PromptBatch:
+    """A batch of one prompt of which the tokens alone are known, to find positions in it."""
+    tokens = prompt.tokens[None]
+    end = -1 if prompt.instruction_end is None else prompt.instruction_end
+    return PromptBatch(
+        tokens=tokens,
+        attention_mask=torch.ones_like(tokens),
+        position_ids=torch.arange(tokens.shape[1])[None],
+        image_mask=prompt.image_mask[None],
+        token_inputs={},
+        image_inputs={},
+        instruction_end=torch.tensor([end]),
+        response_tokens=torch.tensor([prompt.response_tokens]),
     )
 
 

@@ -10,13 +10,15 @@ from calib.config.method import Steer
 from calib.config.sweep import ExtractConfig
 from calib.data.example import Example
 from calib.directions.direction import Direction
-from calib.engine.engine import Engine
+from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
+from calib.engine.vllm.request import Backend
 from calib.interventions.fitting import Fitting
 from calib.interventions.steering import steering_method
 from calib.judges.registry import choose_judge
 from calib.models.load import VLM
 from calib.runs.checks.responses import length_notes
+from calib.runs.engines import AnyEngine, engine_of, reader_of
 from calib.runs.generate import BaselineAnswers
 from calib.runs.kl_budget import (
     layer_effects,
@@ -34,18 +36,22 @@ def extract(
     utility: Sequence[Example],
     folder: Path,
     store: RowStore,
+    backend: Backend | None = None,
 ) -> tuple[Direction, list[str]]:
     """The direction at the configured layers, and notes on how it was computed.
 
-    With a budget of KL it includes the effect of each layer when the direction is added at the last
-    prompt token. Raises CalibError when there are no train pairs, or the estimator cannot use them.
+    ``backend`` is vLLM, where it is the engine. With a budget of KL the direction includes the
+    effect of each layer when it is added at the last prompt token. Raises CalibError when there are
+    no train pairs, or the estimator cannot use them.
     """
     assert config.max_new_tokens is not None, "ExtractConfig sets it"
-    engine = Engine(vlm, Decoding(config.max_new_tokens, config.batch_rows))
+    decoding = Decoding(config.max_new_tokens, config.batch_rows)
+    engine = engine_of(config.engine, vlm, decoding, backend, config.data.skip_long)
+    assert not isinstance(engine, RemoteEngine), "an extraction needs weights"
     judge = choose_judge(JudgeConfig("auto"), config.data.name, vlm.checkpoint)
     judging = Judging(judge, folder)
     baseline_answers = BaselineAnswers(Planner(engine), store, judging)
-    fitting = Fitting(vlm, examples, utility, baseline_answers, folder)
+    fitting = Fitting(vlm, examples, utility, baseline_answers, folder, reader_of(engine))
     all_layers = fitting.direction(
         config.contrast, config.estimator, config.read_positions, config.site
     )
@@ -84,6 +90,6 @@ def extract(
     return direction, _extraction_notes(engine, fitting, store)
 
 
-def _extraction_notes(engine: Engine, fitting: Fitting, store: RowStore) -> list[str]:
+def _extraction_notes(engine: AnyEngine, fitting: Fitting, store: RowStore) -> list[str]:
     cut = length_notes(store.finished, store, "max_new_tokens", engine.decoding.max_new_tokens)
     return [*engine.notes, *fitting.part_notes.values(), *cut]

@@ -7,11 +7,10 @@ from typing import Literal
 
 from calib.config.choices import Label
 from calib.data.example import Example
-from calib.engine.engine import Engine
-from calib.engine.remote import RemoteEngine
-from calib.engine.request import Request, Response
+from calib.engine.request import Request, Response, StreamingEngine
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.intervention import BASELINE
+from calib.runs.engines import AnyEngine
 from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.row_store import Record, RowStore
@@ -48,7 +47,7 @@ def generate(
     Returns, for each row, the step of its prompt flow whose response is the method's; the row
     itself where there is one step. Segments depend on ``rows`` alone and are generated completely
     or not at all, so that an interrupted and resumed run gives the same bytes as an undisturbed
-    one. Rows of a remote model are recorded one by one as responses arrive. ``progress`` counts
+    one. Rows of a streaming engine are recorded one by one as responses arrive. ``progress`` counts
     distinct rows, and further steps of prompt flows once they are known.
 
     Rows that other shards have recorded are taken from there. ``others`` is what a shard does about
@@ -94,7 +93,7 @@ def generate(
 class _Generating:
     """What one call of ``generate`` makes rows with."""
 
-    engine: Engine | RemoteEngine
+    engine: AnyEngine
     store: RowStore
     progress: Step | None
     others: Others
@@ -107,8 +106,8 @@ class _Generating:
         """Record the rows that the store lacks, segment by segment."""
         if self.shards is not None:
             self.shards.refresh()
-        if isinstance(self.engine, RemoteEngine):
-            self._record_remotely(self.engine, rows)
+        if isinstance(self.engine, StreamingEngine):
+            self._record_streamed(self.engine, rows, is_final)
             return
         segments = list(_segments(rows, SEGMENT * self.engine.batch_rows))
         cached = [all(row.id in self.store.finished for row in segment) for segment in segments]
@@ -135,16 +134,20 @@ class _Generating:
         for segment in of_others if self.others == "await" else ():
             self._await(segment)
 
-    def _record_remotely(self, engine: RemoteEngine, rows: Sequence[PlannedRow]) -> None:
+    def _record_streamed(
+        self, engine: StreamingEngine, rows: Sequence[PlannedRow], is_final: IsFinal | None
+    ) -> None:
         distinct = {row.id: row for row in rows}
         self._skip([row for row in distinct.values() if row.id in self.store.finished])
         absent = [row for row in distinct.values() if row.id not in self.store.finished]
         numbers = {row: number for number, row in enumerate(distinct)}
         missing = [row for row in absent if not self._take([row])]
         own = [row for row in missing if not self._is_of_another_shard(numbers[row.id])]
-        with closing(engine.stream([_request(row, None) for row in own])) as batches:
+        with closing(engine.stream([_request(row, is_final) for row in own])) as batches:
             for batch in batches:
                 self.store.append([_record(own[index], response) for index, response in batch])
+                if self.progress is not None:
+                    self.progress.count_tokens(sum(len(response.tokens) for _, response in batch))
                 self._advance(len(batch))
         for row in missing if self.others == "await" else ():
             if self._is_of_another_shard(numbers[row.id]):

@@ -16,9 +16,9 @@ from statistics import fmean
 
 from calib.data.example import Example
 from calib.data.splits import limit_examples
-from calib.engine.engine import Engine
 from calib.engine.request import Request
 from calib.interventions.intervention import BASELINE, Method, Setting
+from calib.runs.engines import EditingEngine
 from calib.runs.generate import generate
 from calib.runs.labels.judging import Judging, judge_rows
 from calib.runs.planning import Planner
@@ -60,7 +60,7 @@ Costs = Callable[[Sequence[tuple[int | None, float]]], list[float]]
 
 
 def strengths_within_budget(
-    engine: Engine,
+    engine: EditingEngine,
     method: Method,
     questions: Sequence[Example],
     budget: float,
@@ -86,7 +86,7 @@ def strengths_within_budget(
         searched = list(product(method.layers, (1, -1) if method.axis.signed else (1,)))
         with row_bar(f"cost of {method.name}", total * len(searched)) as bar:
             decoding = replace(engine.decoding, max_new_tokens=1, temperature=0.0)
-            first_token = Engine(engine.vlm, decoding)
+            first_token = engine.with_decoding(decoding)
 
             def costs(points: Sequence[tuple[int | None, float]]) -> list[float]:
                 settings = [method.setting(*point) for point in points]
@@ -135,7 +135,7 @@ def search_strengths(
 
 
 def _costs(
-    engine: Engine, questions: Sequence[Example], settings: Sequence[Setting], bar: Step
+    engine: EditingEngine, questions: Sequence[Example], settings: Sequence[Setting], bar: Step
 ) -> list[float]:
     rows = Planner(engine).rows(questions, settings)  # the settings of a question are adjacent
     responses = engine.answer(

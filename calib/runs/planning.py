@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 from calib.data.example import Example, fingerprint
 from calib.engine.edits import Edits
-from calib.engine.engine import Engine
-from calib.engine.remote import RemoteEngine
 from calib.interventions.intervention import PromptFlow, Setting
+from calib.runs.engines import AnyEngine
 from calib.util.thoughts import final_answer
 
 
@@ -42,7 +41,7 @@ class PlannedRow:
 class Planner:
     """Plans rows. Examples with equal prompts share one object, so that each is read once."""
 
-    def __init__(self, engine: Engine | RemoteEngine, cut_by: str = "") -> None:
+    def __init__(self, engine: AnyEngine, cut_by: str = "") -> None:
         """``cut_by`` is the id of the judge that ends responses early, empty if none does."""
         self.engine = engine
         self._cut = f"/cut by {cut_by}" if cut_by else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calib import methods
+from calib.config.engine import VllmEngine
 from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import (
@@ -32,6 +33,7 @@ from calib.models.load import MINI, VLM, AnyModel, load, open_model
 from calib.models.prompts import check_several_pictures
 from calib.models.remote import RemoteModel
 from calib.runs.checks.remote import check_remote, remote_sampling_notes
+from calib.runs.checks.vllm import check_engine, check_extraction, check_methods
 from calib.runs.manifest import identity_of, run_folder
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
@@ -71,13 +73,17 @@ def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
     Without ``config.out`` the folder is named after ``names`` and the configuration. Raises
     CalibError when the model or the examples cannot be loaded.
     """
-    is_extraction = isinstance(config, ExtractConfig)  # needs a model with weights
+    check_engine(config.engine, config.model)
+    if isinstance(config, ExtractConfig):
+        check_extraction(config.engine, config)
+    else:
+        check_methods(config.engine, methods_of(config))
     seed = config.seed if isinstance(config, SweepConfig) else 0
     # The examples come first: reading them takes seconds, loading a model may take minutes.
     benchmark = load_benchmark(config.data, seed)
     utility = load_utility(config.utility, seed, config.data.system)
     with waiting(f"loading the model ({config.model.name})"):
-        model = load(config.model) if is_extraction else open_model(config.model)
+        model = _load_model(config)
     if isinstance(model, VLM):
         check_several_pictures(model, [*benchmark.examples, *utility.examples])
     folder = run_folder(names, config, model.fingerprint)
@@ -89,6 +95,14 @@ def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
         home_expanded(config.out) if config.out else folder,
         identity_of(config) | weights,
     )
+
+
+def _load_model(config: SweepConfig | ExtractConfig) -> AnyModel:
+    if isinstance(config.engine, VllmEngine):
+        # Few rows are compared with it, and the GPUs are vLLM's.
+        return load(config.model, config.engine.weights, "cpu")
+    is_extraction = isinstance(config, ExtractConfig)  # needs a model with weights
+    return load(config.model) if is_extraction else open_model(config.model)
 
 
 def methods_of(config: SweepConfig) -> list[MethodConfig]:

@@ -15,16 +15,16 @@ from calib.data.benchmarks import how_to_read_more
 from calib.data.example import Benchmark, Example
 from calib.data.examples_file import check_distinct
 from calib.data.splits import select_for_sra
-from calib.engine.engine import Engine
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
+from calib.engine.vllm.request import Backend
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import BASELINE, Method, Setting
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.models.load import VLM, AnyModel
-from calib.models.remote import RemoteModel
 from calib.runs.checks.context import leave_out_fitted
 from calib.runs.checks.responses import length_notes, remote_response_notes
+from calib.runs.engines import engine_of, reader_of
 from calib.runs.generate import BaselineAnswers, Others, generate
 from calib.runs.kl_budget import (
     CostedStrength,
@@ -71,6 +71,8 @@ class Sweep:
     utility: list[Example]
     folder: Path
     store: RowStore
+    backend: Backend | None = None
+    """vLLM, where it is the engine."""
 
     def __post_init__(self) -> None:
         check_distinct([*self.benchmark.examples, *self.utility])
@@ -79,18 +81,20 @@ class Sweep:
         own_folder = self.store.path.parent
         self.judging = Judging(judge, own_folder, sees_pictures(self.config.judge))
         decoding = Decoding.of(self.config.generation, seed=self.config.seed)
-        self.engine: Engine | RemoteEngine
-        if isinstance(self.model, RemoteModel):
-            self.engine = RemoteEngine(self.model, decoding, self.config.data.skip_long)
-        else:
-            self.engine = Engine(self.model, decoding)
+        skip_long = self.config.data.skip_long
+        self.engine = engine_of(self.config.engine, self.model, decoding, self.backend, skip_long)
         self.planner = Planner(self.engine, judge.id if self.config.generation.early_stop else "")
         # Methods are fitted on complete answers, which are never cut.
         self.baseline_answers = BaselineAnswers(Planner(self.engine), self.store, self.judging)
         # Preflight refused the methods that look inside a remote model.
         model = cast(VLM, self.model)
         self.fitting = Fitting(
-            model, self.benchmark.examples, self.utility, self.baseline_answers, self.folder
+            model,
+            self.benchmark.examples,
+            self.utility,
+            self.baseline_answers,
+            self.folder,
+            reader_of(self.engine),
         )
         self.rows: list[PlannedRow] = []
         self.judged: list[Judged] = []
@@ -242,7 +246,7 @@ class Sweep:
             return integers_within_budget(
                 self.baseline_answers.planner, self.store, method, strengths, questions, budget
             )
-        assert isinstance(self.engine, Engine), "preflight refuses KL of a remote model"
+        assert not isinstance(self.engine, RemoteEngine), "preflight refuses KL of a remote model"
         return strengths_within_budget(self.engine, method, questions, budget, self.folder)
 
     def validate(self, settings: Sequence[Setting]) -> list[Judged]:

@@ -12,7 +12,7 @@ from calib.data.example import pairs
 from calib.data.mini.examples import load as load_mini
 from calib.directions.origin import origin_of
 from calib.engine.engine import Engine
-from calib.engine.first_token import first_token_logits
+from calib.engine.reading import first_token_logits
 from calib.engine.request import Decoding, Request
 from calib.interventions.gates import Gate
 from calib.interventions.refusal_score import refusal_scores

@@ -14,7 +14,7 @@ from calib.methods.cot import ReasonThenAnswer
 from calib.methods.ecso import EyesClosed
 from calib.methods.self_check import CheckThenRespond
 from calib.models.chat_template import PROCESSOR_ERRORS
-from calib.models.prompts import token_count
+from calib.models.tokens import token_count
 
 
 def picture(width, height):

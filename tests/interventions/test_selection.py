@@ -5,6 +5,7 @@ import torch
 from raising import raises
 
 from calib.config.method import Ablation
+from calib.engine.reading import ModelReader
 from calib.interventions.contrasts import ContrastSides
 from calib.interventions.refusal_score import refusal_scores, refusal_tokens
 from calib.interventions.selection import (
@@ -56,7 +57,9 @@ def test_refusal_scores_are_log_odds():
 def test_without_tokens_that_begin_refusals_there_is_no_score(world):
     same = world.twins("unsafe")[:2]
     with raises("too-few", "method.selection=grid"):
-        refusal_tokens(world.vlm, ContrastSides(same, same, ["a", "b"], ["a", "b"], True))
+        refusal_tokens(
+            ModelReader(world.vlm), ContrastSides(same, same, ["a", "b"], ["a", "b"], True)
+        )
 
 
 def test_the_run_reports_the_selection(world):

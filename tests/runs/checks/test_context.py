@@ -10,7 +10,7 @@ from raising import raises
 from calib.data.example import Benchmark, Turn
 from calib.data.mini.examples import load
 from calib.interventions.intervention import Axis, Intervention, Method, SinglePrompt
-from calib.models.prompts import token_count
+from calib.models.tokens import token_count
 from calib.runs.checks.context import leave_out_fitted, within_context
 from calib.runs.manifest import identity_of, run_folder
 from calib.runs.preflight import Inputs

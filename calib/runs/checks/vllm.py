@@ -1,0 +1,99 @@
+"""Settings that vLLM cannot carry out, refused before a run starts."""
+
+from collections.abc import Sequence
+
+from calib.config.engine import EngineChoice, VllmEngine
+from calib.config.method import (
+    Ablation,
+    Activation,
+    Adaptive,
+    Astra,
+    Combine,
+    Nullspace,
+    Subspace,
+)
+from calib.config.model import ModelChoice, ModelConfig
+from calib.config.prompts import MethodConfig
+from calib.config.sweep import ExtractConfig
+from calib.util.errors import CalibError
+
+_INSIDE = {"iar_head": "attention heads", "vti": "outputs of the MLP"}
+"""Methods that edit inside a decoder block, and what they edit."""
+_PLAIN = ("add", "add_by_norm")
+"""Operators that are steering vectors of vllm-lens, where they edit all positions."""
+_OWN_SERVER = (
+    "hooks are code, which a server runs only with engine.hooks=true. Give it if the server is "
+    "your own"
+)
+
+
+def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
+    """Raise CalibError (conflicting-settings) for vLLM with a remote model."""
+    if isinstance(choice, VllmEngine) and not isinstance(model, ModelConfig):
+        raise CalibError(
+            "conflicting-settings",
+            f"engine=vllm runs a model with weights, and model={model.name} is behind an endpoint. "
+            "For a vLLM server of your own give model=internvl model.checkpoint=ID "
+            "engine.base_url=ADDRESS, or omit engine=vllm.",
+        )
+
+
+def check_methods(choice: EngineChoice, selected: Sequence[MethodConfig]) -> None:
+    """Raise CalibError (unsupported) for methods whose edits vLLM, or the server, cannot make."""
+    if not isinstance(choice, VllmEngine):
+        return
+    for method in selected:
+        part = method.activation if isinstance(method, Combine) else method
+        if not isinstance(part, Activation):
+            continue
+        site = _INSIDE.get(part.file or part.name) or getattr(part, "site", "residual")
+        if site != "residual":
+            raise CalibError(
+                "unsupported",
+                f"method={method.name} edits {site}, inside a decoder block, and engine=vllm "
+                "edits the residual stream between blocks only. Use engine=transformers.",
+            )
+        reason = _reason_for_hooks(part)
+        if reason and choice.urls and not choice.hooks:
+            raise CalibError(
+                "unsupported",
+                f"method={method.name} needs hooks on a vLLM server ({reason}), and {_OWN_SERVER}; "
+                "otherwise choose operator=add with method.positions=all, or engine=vllm without "
+                "base_url.",
+            )
+
+
+def check_extraction(choice: EngineChoice, config: ExtractConfig) -> None:
+    """Raise CalibError (unsupported) for an extraction that vLLM, or the server, cannot make."""
+    if not isinstance(choice, VllmEngine):
+        return
+    if config.site != "residual":
+        raise CalibError(
+            "unsupported",
+            f"site={config.site} is inside a decoder block, and engine=vllm reads the residual "
+            "stream between blocks only. Use engine=transformers.",
+        )
+    if config.kl is not None and choice.urls and not choice.hooks:
+        raise CalibError(
+            "unsupported",
+            f"kl={config.kl:g} measures the effect of each layer at the last prompt token, which "
+            f"needs hooks on a vLLM server, and {_OWN_SERVER}; otherwise give kl=null.",
+        )
+
+
+def edits_activations(selected: Sequence[MethodConfig]) -> bool:
+    """Whether any method edits activations."""
+    return any(isinstance(method, Activation | Combine) for method in selected)
+
+
+def _reason_for_hooks(method: Activation) -> str:
+    """Why the edits of a method are no steering vectors; empty if they are."""
+    if isinstance(method, Ablation | Adaptive | Astra | Nullspace | Subspace):
+        return "its edits depend on the activation"
+    operator = getattr(method, "operator", "add")
+    if operator not in _PLAIN:
+        return f"method.operator={operator}"
+    if method.positions != "all":
+        # vllm-lens 1.3.0 counts the positions of a vector from each forward pass.
+        return f"method.positions={method.positions}"
+    return ""
