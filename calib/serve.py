@@ -31,23 +31,27 @@ def main(config: ServeConfig) -> None:
         )
 
     from calib.serving.app import Server, create_app
-    from calib.serving.limits import LOOPBACK
+    from calib.serving.http.access import Access, own_names, require_protection
+    from calib.serving.http.server import address, banner, listen, serve
     from calib.serving.loader import load_served
-    from calib.serving.server import address, banner, listen, serve
+    from calib.serving.pictures import PictureLimits
+    from calib.serving.warm_up import warm_up
     from calib.util.terminal import terminal_safe
 
-    local = config.host in LOOPBACK
     listening = listen(config.host, config.port)
     try:
+        local = require_protection(config.host, listening.getsockname()[0], key, config.no_key)
         served = load_served(config)
-        server = Server(served, config.generation, config.body_mb, config.waiting, key, local)
-        unsupported = server.worker.warm_up(server.default_decoding)
+        access = Access(key, [*config.hosts, *([] if local else own_names())])
+        pictures = PictureLimits(config.pictures, config.megapixels * 1_000_000)
+        server = Server(served, config.generation, config.body_mb, config.waiting, access, pictures)
+        unsupported = warm_up(served, server.default_decoding)
         for note in [*served.notes, *(f"not supported: {message}" for message in unsupported)]:
             print(f"note: {terminal_safe(note)}")
         if not local:
-            access = "with the API key" if key else "without an API key (set key_env=NAME)"
+            how = "with the API key" if key else "without an API key (no_key=true)"
             print(
-                f"warning: host={config.host} accepts requests from other machines {access}, "
+                f"warning: host={config.host} accepts requests from other machines {how}, "
                 "unencrypted"
             )
         for line in banner(served, address(config.host, listening), config.key_env):

@@ -3,6 +3,7 @@
 The docstring of each class is the line that ``calib --help`` shows for its command.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,17 +155,26 @@ class ServeConfig:
     """Name of the model for clients; null means the checkpoint's name and the method's. The name
     with -uncalibrated appended serves the unedited model."""
     host: str = "127.0.0.1"
-    """Address to listen on. 0.0.0.0 also serves other machines; set key_env in that case."""
+    """Address to listen on. 0.0.0.0 also serves other machines; this requires key_env or no_key."""
     port: int = 8000
     """Port to listen on; 0 means any free port."""
     key_env: str | None = None
     """Environment variable that holds the API key required from clients; null requires none."""
+    no_key: bool = False
+    """Serve other machines without an API key: whoever reaches this machine can use the model."""
+    hosts: list[str] = field(default_factory=list)
+    """Further names by which clients reach the server, such as that of a reverse proxy. Accepted in
+    any case are IP addresses, localhost and, for other machines, this machine's own name."""
     generation: GenerationConfig = field(
         default_factory=lambda: GenerationConfig(max_new_tokens=SERVED_LENGTH)
     )
     """Settings of generation; max_new_tokens, temperature and top_p are defaults for requests."""
     body_mb: int = 32
     """Largest request body, in MiB."""
+    pictures: int = 16
+    """Largest number of pictures in a request."""
+    megapixels: int = 16
+    """Largest number of pixels of a request's pictures together, in millions."""
     waiting: int = 256
     """Largest number of concurrent requests; further requests get HTTP 429."""
 
@@ -184,7 +194,21 @@ class ServeConfig:
         between("port", self.port, 0, 65535)
         if self.key_env is not None:
             environment("key_env", self.key_env)
+        for name in self.hosts:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+                raise CalibError(
+                    "invalid-setting",
+                    f"hosts: {name!r} is not a host name. Give names without port and path, such "
+                    "as model.example.com.",
+                )
+        if self.no_key and self.key_env is not None:
+            raise CalibError(
+                "conflicting-settings",
+                f"no_key=true cannot be given with key_env={self.key_env}. Omit one of them.",
+            )
         between("body_mb", self.body_mb, 1, 1024)
+        between("pictures", self.pictures, 1, 1024)
+        between("megapixels", self.megapixels, 1, 64)
         at_least_one("waiting", self.waiting)
         if self.generation.early_stop:
             raise CalibError(

@@ -48,9 +48,17 @@ def server_error(message: str, code: str = "internal_error", status: int = 500) 
 
 
 def unavailable() -> APIError:
-    """The error for requests that a stopping server, or one without a worker, cannot answer."""
+    """The error for requests that a stopping server cannot answer."""
+    return server_error("The server is stopping.", "stopping", 503)
+
+
+def worker_ended() -> APIError:
+    """The error for requests that are not answered because the worker's thread has ended."""
     return server_error(
-        "The server is stopping, or its worker has ended. Restart it.", "stopping", 503
+        "The worker thread has ended. If GET /health has the status failing, restart the server; "
+        "otherwise try again.",
+        "worker_ended",
+        503,
     )
 
 

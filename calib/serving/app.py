@@ -15,11 +15,20 @@ from starlette.exceptions import HTTPException
 from calib.config.sweep import GenerationConfig
 from calib.engine.request import Decoding
 from calib.models.layers import site_width
-from calib.serving.api_errors import APIError, server_error
+from calib.serving.api_errors import APIError
+from calib.serving.http.access import Access
+from calib.serving.http.gate import Gate, error_response, failed
+from calib.serving.http.limits import Limits, Slot
+from calib.serving.http.responses import (
+    CompleteResponse,
+    Completion,
+    EventStream,
+    next_event,
+    stream_chunks,
+)
 from calib.serving.job import Event, Finished, Job
-from calib.serving.limits import Limits, Slot, check_host, check_key
+from calib.serving.pictures import BYTES_PER_PIXEL, DEFAULT_LIMITS, PictureLimits
 from calib.serving.request_schema import ChatRequest, parse_request
-from calib.serving.responses import Completion, EventStream, next_event, stream_chunks
 from calib.serving.served_model import ServedModel
 from calib.serving.steering_vectors import (
     HOOKS_REFUSED,
@@ -28,10 +37,13 @@ from calib.serving.steering_vectors import (
     decode_vectors,
     decoded_size,
 )
-from calib.serving.worker import Worker, log
+from calib.serving.worker import Worker
 
 PARSED_AT_ONCE = 4
-"""Number of bodies parsed in parallel; decoding an image may take 200 MB."""
+"""Number of bodies parsed in parallel."""
+DECODED_AT_ONCE = 2
+"""Number of requests whose images are decoded in parallel: converting an image takes up to 20 bytes
+per pixel."""
 
 
 class Server:
@@ -43,16 +55,17 @@ class Server:
         generation: GenerationConfig,
         body_mb: int = 32,
         waiting: int = 256,
-        key: str | None = None,
-        local: bool = True,
+        access: Access | None = None,
+        pictures: PictureLimits = DEFAULT_LIMITS,
     ) -> None:
-        """``body_mb`` limits each body (MiB), ``waiting`` the number of open requests. ``local``
-        means that only this machine can reach the server."""
+        """``body_mb`` limits each body (MiB), ``waiting`` the number of open requests, ``pictures``
+        those of each request. Without ``access``, requests need no key and go to localhost."""
         self.served, self.generation = served, generation
-        self.key, self.local = key, local
+        self.access, self.pictures = access or Access(), pictures
         self.worker = Worker(served)
         self.limits = Limits(waiting, body_mb << 20)
         self.parsing = asyncio.Semaphore(PARSED_AT_ONCE)
+        self.decoding_images = asyncio.Semaphore(DECODED_AT_ONCE)
         self.started = int(time.time())
 
     @property
@@ -73,15 +86,9 @@ class Server:
             top_p=top_p if temperature > 0 else 1.0,
         )
 
-    def check(self, request: Request) -> None:
-        """Raise APIError for a request with a wrong host or key."""
-        if self.local and self.key is None:
-            check_host(request)
-        check_key(request, self.key)
-
     async def complete(self, request: Request) -> Response:
         """Answer a request, in one piece or as a stream."""
-        self.check(request)
+        self.access.check_key(request)
         slot = self.limits.acquire()
         response: Response | None = None
         try:
@@ -90,19 +97,23 @@ class Server:
         except APIError:
             raise
         except Exception as error:
-            log.error("a request failed: %s", type(error).__name__)
-            raise server_error("The server failed; see its log.") from error
+            raise failed(error) from error
         finally:
-            if not isinstance(response, EventStream):
+            if response is None:  # otherwise it keeps the slot until it has been sent
                 slot.release()
 
-    async def _complete(self, request: Request, slot: Slot) -> Response:
+    async def _complete(self, request: Request, slot: Slot) -> CompleteResponse | EventStream:
         body = await slot.read_body(request)
         async with self.parsing:
-            chat, conversation = await run_in_threadpool(parse_request, body)
+            chat, conversation = await run_in_threadpool(parse_request, body, self.pictures)
         layer, strength = self.served.resolve(chat.model, chat.calib.strength, chat.calib.layer)
         self.served.check_texts(conversation.texts)
         self.served.check_template_kwargs(chat.chat_template_kwargs)
+        if conversation.images:
+            slot.reserve(conversation.pixels * BYTES_PER_PIXEL)
+            async with self.decoding_images:
+                most = self.served.vlm.max_pixels
+                await run_in_threadpool(conversation.decode_images, most)
         steering = await self._steering(chat, slot)
         layers = chat.vllm_xargs.residual_layers(self.served.vlm.num_layers)
         activations = len(layers) * self.served.context_length * self.served.bytes_per_activation
@@ -128,7 +139,6 @@ class Server:
             stop=chat.stop,
             stream=chat.stream,
         )
-        self.worker.submit(job)
         method = self.served.method.name if self.served.method and strength else "none"
         calib = {"method": method, "layer": layer if strength else None, "strength": strength}
         if steering.vectors:
@@ -137,11 +147,12 @@ class Server:
             chat.model, self.served.vlm.fingerprint, calib, chat.return_token_ids
         )
         try:
+            self.worker.submit(job)
             first = await next_event(events, request)
             if isinstance(first, APIError):
                 raise first
             if isinstance(first, Finished) and not chat.stream:
-                return JSONResponse(completion.body(first))
+                return CompleteResponse(completion.body(first), slot)
         except BaseException:
             self.worker.cancel(job)
             raise
@@ -172,6 +183,7 @@ def create_app(server: Server) -> FastAPI:
 
     # FastAPI's documentation pages would load scripts from other hosts.
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_middleware(Gate, access=server.access)
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
@@ -179,7 +191,7 @@ def create_app(server: Server) -> FastAPI:
 
     @app.post("/v1/completions")
     async def complete_text(request: Request) -> Response:
-        server.check(request)
+        server.access.check_key(request)
         raise APIError(
             "This server answers messages at /v1/chat/completions; it has no completions of a "
             "text. With the client of vllm-lens, use chat in place of generate.",
@@ -190,31 +202,34 @@ def create_app(server: Server) -> FastAPI:
 
     @app.api_route("/v1/hooks/{action:path}", methods=["GET", "POST"])
     async def hooks(request: Request, action: str) -> Response:
-        server.check(request)
+        server.access.check_key(request)
         raise APIError(f"/v1/hooks is not supported: {HOOKS_REFUSED}", None, "unsupported_value")
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
-        server.check(request)
+        server.access.check_key(request)
         models = [_model_info(server, name) for name in server.served.names]
         return JSONResponse({"object": "list", "data": models})
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Response:
-        server.check(request)
+        server.access.check_key(request)
         server.served.resolve(name, None, None)
         return JSONResponse(_model_info(server, name))
 
     @app.get("/health")
     async def health() -> Response:
         healthy = server.worker.healthy
-        status = {"status": "ok" if healthy else "failing", "waiting": server.worker.open_jobs}
+        status = {
+            "status": "ok" if healthy else "failing",
+            "waiting": server.worker.open_jobs,
+            "restarts": server.worker.restarts,
+        }
         return JSONResponse(status, 200 if healthy else 503)
 
     @app.exception_handler(APIError)
     async def api_error(request: Request, error: APIError) -> Response:
-        headers = {"Retry-After": "1"} if error.status in (429, 503) else {}
-        return JSONResponse(error.body, error.status, headers)
+        return error_response(error)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

@@ -105,9 +105,9 @@ def answer_batch(
     # Final events are sent once nothing can fail any more, because failed batches are retried.
     on_success()
     for job, error in errors:
-        job.notify(error)
+        job.send(error)
     for (steps, final), encoded in zip(finished, activations, strict=True):
-        steps.job.notify(_final_event(steps, final, encoded))
+        steps.job.send(_final_event(steps, final, encoded))
 
 
 def _first_steps(served: ServedModel, jobs: Sequence[Job]) -> list[PendingSteps]:

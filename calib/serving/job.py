@@ -41,6 +41,9 @@ class Finished:
     asks for none. # [layers, prompt + response - 1, width]"""
 
 
+LARGE_PIXELS = 4_000_000
+"""Pixels of a request, decoded, above which it gets a batch of its own."""
+
 Event = TextDelta | Finished | APIError
 
 
@@ -54,7 +57,7 @@ class Job:
     decoding: Decoding
     """Jobs with equal decoding settings are answered in one batch."""
     notify: Callable[[Event], None]
-    """Receives every event, in the worker's thread."""
+    """Receives every event, in the worker's thread; see ``send``."""
     steering: Steering = Steering()
     """Steering vectors of the request, added to what the method does."""
     residual_layers: tuple[int, ...] = ()
@@ -67,6 +70,26 @@ class Job:
     """Whether the client has disconnected or the server is stopping."""
     streamed: str = ""
     """Text sent so far, including text from a failed attempt."""
+    finished: bool = False
+    """Whether the final event has been sent: the response or an error."""
+
+    def send(self, event: Event) -> None:
+        """Deliver an event; after the final one, further events have no effect.
+
+        A job whose events cannot be delivered is cancelled.
+        """
+        if self.finished:
+            return
+        self.finished = not isinstance(event, TextDelta)
+        try:
+            self.notify(event)
+        except Exception:  # an error here must not fail the other jobs of the batch
+            self.cancelled = True
+
+    @property
+    def large(self) -> bool:
+        """Whether the pictures take the model's processor so long that other jobs go first."""
+        return self.conversation.pixels > LARGE_PIXELS
 
     @property
     def example(self) -> Example:
@@ -115,7 +138,7 @@ class ResponseTracker:
     def _send(self, text: str) -> None:
         streamed = self.job.streamed
         if len(text) > len(streamed) and text.startswith(streamed):
-            self.job.notify(TextDelta(text[len(streamed) :]))
+            self.job.send(TextDelta(text[len(streamed) :]))
             self.job.streamed = text
 
 

@@ -1,42 +1,18 @@
 """Read the messages of a request, with their inline images, as an example."""
 
-import base64
-import binascii
 import hashlib
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from PIL import Image
-
 from calib.data.example import Example, Turn
-from calib.data.images import FORMATS, read_image
 from calib.serving.api_errors import APIError
-from calib.util.errors import CalibError
+from calib.serving.pictures import DEFAULT_LIMITS, InlineImage, PictureLimits, PictureReader
 
 MAX_MESSAGES = 1024
 MAX_PARTS = 256
 """Maximum number of content parts in a message."""
 SYSTEM_ROLES = ("system", "developer")
-_HEADER = re.compile(r"data:([a-z0-9.+/-]*)((?:;[a-z0-9_.=+-]+)*);base64,", re.IGNORECASE)
-_MAX_HEADER = 200
-
-
-class InlineImage:
-    """An encoded image from a request, decoded each time it is opened to save memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data: bytes | None = data
-
-    def __call__(self) -> Image.Image:
-        assert self.data is not None, "the image of an answered request was opened"
-        return read_image(io.BytesIO(self.data), "of the request")
-
-    def release(self) -> None:
-        """Free the memory, even if the example is still referenced."""
-        self.data = None
 
 
 @dataclass
@@ -60,6 +36,19 @@ class Conversation:
     """SHA-256 of texts, images and their order. Requests with equal hashes share one prompt."""
 
     @property
+    def pixels(self) -> int:
+        """Pixels of all images together."""
+        return sum(image.pixels for image in self.images)
+
+    def decode_images(self, max_pixels: int | None) -> None:
+        """Decode every image, scaled down to ``max_pixels`` unless that is None.
+
+        Raises APIError for an image that cannot be read.
+        """
+        for image in self.images:
+            image.decode(max_pixels)
+
+    @property
     def texts(self) -> list[str]:
         """The system prompt, and the query and response of every turn."""
         turns = [
@@ -68,11 +57,12 @@ class Conversation:
         return [self.example.system or "", *turns, self.example.query]
 
 
-def parse_messages(messages: Any) -> Conversation:
+def parse_messages(messages: Any, limits: PictureLimits = DEFAULT_LIMITS) -> Conversation:
     """Read messages as an example with a system prompt, earlier turns and a query.
 
     Raises APIError for messages that an example cannot represent: roles in another order, images
-    outside user turns, tools. Images of a turn come before its text, in their order.
+    outside user turns, tools, pictures beyond the limits. Images of a turn come before its text, in
+    their order; they are not decoded yet.
     """
     if not isinstance(messages, list) or not messages:
         raise APIError("messages must be a list with at least one message.", "messages")
@@ -82,7 +72,10 @@ def parse_messages(messages: Any) -> Conversation:
             "messages",
             "too_many_messages",
         )
-    turns = [_parse_message(message, f"messages[{k}]") for k, message in enumerate(messages)]
+    reader = PictureReader(limits)
+    turns = [
+        _parse_message(message, f"messages[{k}]", reader) for k, message in enumerate(messages)
+    ]
     system = turns.pop(0).text if turns[0].role in SYSTEM_ROLES else None
     _require_alternation(turns)
     demonstrations = [
@@ -102,39 +95,8 @@ def parse_messages(messages: Any) -> Conversation:
         system=system,
         demonstrations=tuple(demonstrations),
     )
-    conversation = Conversation(example, [image for turn in turns for image in turn.images])
+    conversation = Conversation(example, reader.images)
     return replace(conversation, prompt_hash=_prompt_hash(conversation))
-
-
-def parse_data_url(url: object, param: str) -> InlineImage:
-    """Read the image in a data URL.
-
-    Raises APIError for other URLs (nothing is downloaded), invalid base64, and images that
-    read_image refuses.
-    """
-    if not isinstance(url, str):
-        raise APIError(f"{param} must be a string with a data URL.", param, "invalid_type")
-    header = _HEADER.match(url[:_MAX_HEADER])
-    if header is None:
-        raise APIError(
-            f"{param} must be a base64 data URL (data:image/png;base64,...). This server downloads "
-            "nothing: put the image itself into the request.",
-            param,
-            "invalid_image_url",
-        )
-    try:
-        data = base64.b64decode(url[header.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise APIError(f"{param} is invalid base64 ({error}).", param, "invalid_base64") from error
-    image = InlineImage(data)
-    try:
-        image()
-    except CalibError as error:
-        formats = ", ".join(FORMATS)
-        raise APIError(f"{error} Formats: {formats}.", param, "invalid_image") from error
-    except MemoryError as error:
-        raise APIError(f"{param} does not fit into memory.", param, "invalid_image") from error
-    return image
 
 
 def _prompt_hash(conversation: Conversation) -> str:
@@ -144,7 +106,7 @@ def _prompt_hash(conversation: Conversation) -> str:
     images_of_turns.append(len(example.pictures))
     parts = [repr((images_of_turns, example.system is None)).encode()]
     parts += [text.encode() for text in conversation.texts]
-    parts += [image.data or b"" for image in conversation.images]
+    parts += [image.digest for image in conversation.images]
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
@@ -171,7 +133,7 @@ def _require_alternation(turns: Sequence[ChatTurn]) -> None:
         )
 
 
-def _parse_message(message: Any, param: str) -> ChatTurn:
+def _parse_message(message: Any, param: str, reader: PictureReader) -> ChatTurn:
     if not isinstance(message, dict):
         raise APIError(f"{param} must be an object with role and content.", param)
     role = message.get("role")
@@ -198,10 +160,10 @@ def _parse_message(message: Any, param: str) -> ChatTurn:
         raise APIError(f"{param} must be a string or a list of parts.", param)
     if len(content) > MAX_PARTS:
         raise APIError(f"{param} has {len(content)} parts; the maximum is {MAX_PARTS}.", param)
-    return _parse_parts(role, content, param)
+    return _parse_parts(role, content, param, reader)
 
 
-def _parse_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
+def _parse_parts(role: str, parts: Sequence[Any], param: str, reader: PictureReader) -> ChatTurn:
     texts: list[str] = []
     images: list[InlineImage] = []
     for k, part in enumerate(parts):
@@ -221,7 +183,7 @@ def _parse_parts(role: str, parts: Sequence[Any], param: str) -> ChatTurn:
                 )
             source = part.get("image_url")
             url = source.get("url") if isinstance(source, dict) else source
-            images.append(parse_data_url(url, f"{path}.image_url.url"))
+            images.append(reader.read(url, f"{path}.image_url.url"))
         else:
             given = f"is '{kind[:40]}'" if isinstance(kind, str) else "is missing or not a string"
             raise APIError(

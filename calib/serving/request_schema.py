@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation, parse_messages
+from calib.serving.pictures import DEFAULT_LIMITS, PictureLimits
 from calib.serving.schema import ClosedSchema, FiniteNumber, Index, Number, Schema, load_json
 from calib.serving.steering_vectors import RESIDUAL, VllmArguments
 
@@ -167,11 +168,13 @@ def parse_json(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def parse_request(body: bytes) -> tuple[ChatRequest, Conversation]:
+def parse_request(
+    body: bytes, pictures: PictureLimits = DEFAULT_LIMITS
+) -> tuple[ChatRequest, Conversation]:
     """The parameters and the conversation of a request, checked without the model.
 
-    Raises APIError for invalid JSON, for fields with a wrong type or an invalid value, and for
-    unsupported fields.
+    Raises APIError for invalid JSON, for fields with a wrong type or an invalid value, for
+    unsupported fields, and for pictures beyond the limits. Pictures are not decoded yet.
     """
     fields = parse_json(body)
     _refuse_unsupported(fields)
@@ -195,7 +198,7 @@ def parse_request(body: bytes) -> tuple[ChatRequest, Conversation]:
                 name,
                 "unsupported_value",
             )
-    return request, parse_messages(fields.get("messages"))
+    return request, parse_messages(fields.get("messages"), pictures)
 
 
 def _refuse_unsupported(fields: Mapping[str, Any]) -> None:

@@ -1,6 +1,9 @@
-"""The worker thread: takes queued jobs in batches and runs the model on them."""
+"""The worker thread: takes queued jobs in batches and runs the model on them.
 
-import contextlib
+An error in a batch fails its jobs and nothing else. An error in the loop itself ends the thread; a
+new one continues with the waiting jobs.
+"""
+
 import gc
 import logging
 import threading
@@ -8,15 +11,12 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
-from PIL import Image
 
-from calib.data.example import Example
 from calib.engine.engine import Engine
-from calib.engine.request import Decoding, Request
-from calib.serving.api_errors import APIError, server_error, unavailable
+from calib.engine.request import Decoding
+from calib.serving.api_errors import APIError, server_error, unavailable, worker_ended
 from calib.serving.batch import answer_batch
 from calib.serving.job import Event, Job
 from calib.serving.served_model import ServedModel
@@ -26,6 +26,8 @@ GATHER_SECONDS = 0.005
 """Time an idle worker waits after a first request, so that requests sent together share a batch."""
 MAX_ENGINES = 16
 """Number of decoding settings whose engines are cached; a new engine runs a self-check."""
+MAX_RESTARTS = 1
+"""Number of times that an ended thread is replaced without a successful batch in between."""
 MAX_FAILURES = 3
 """Number of consecutive failed batches after which the server reports itself unhealthy."""
 
@@ -33,19 +35,27 @@ log = logging.getLogger("calib.serve")
 
 
 class Worker:
-    """Answers jobs in one thread, which no failing job ends."""
+    """Answers jobs in one thread, which no failing job ends and which is replaced if it ends."""
 
     def __init__(self, served: ServedModel) -> None:
         self.served = served
         self.failures = 0
         """Number of failed batches since the last successful one."""
+        self.restarts = 0
+        """Number of times that the thread has been replaced since the server started."""
+        self._restarts_in_a_row = 0
+        self._large_next = False
+        """Whether a job with large pictures has the next turn, if one waits."""
         self._engines: OrderedDict[Decoding, Engine] = OrderedDict()
         self._waiting: list[Job] = []
         self._running: list[Job] = []
         self._changed = threading.Condition()
-        """Guards the two lists and ``_stopped``."""
+        """Guards the two lists, ``_stopped`` and ``_thread``."""
         self._stopped = False
-        self._thread = threading.Thread(target=self._work, name="calib worker", daemon=True)
+        self._thread = self._new_thread()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._work, name="calib worker", daemon=True)
 
     @property
     def healthy(self) -> bool:
@@ -70,7 +80,8 @@ class Worker:
             for job in self._running:
                 job.cancelled = True
             self._changed.notify()
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
 
     def submit(self, job: Job) -> None:
         """Queue a job.
@@ -80,6 +91,8 @@ class Worker:
         with self._changed:
             if self._stopped:
                 raise unavailable()
+            if self._thread.ident is not None and not self._thread.is_alive():
+                raise worker_ended()
             self._waiting.append(job)
             self._changed.notify()
 
@@ -91,52 +104,53 @@ class Worker:
                 self._waiting.remove(job)
                 job.release_images()
 
-    def warm_up(self, decoding: Decoding) -> list[str]:
-        """Run requests with and without an image, edited and unedited, before accepting traffic.
-
-        Returns a message for each that fails; raises CalibError if all fail.
-        """
-        messages: list[str] = []
-        setting = self.served.setting(self.served.layer, self.served.strength)
-        flow = setting.intervention.prompt_flow
-        for example in WARM_UP_EXAMPLES:
-            prompt = flow.next(example, ()) if flow else example
-            assert isinstance(prompt, Example)
-            try:
-                edits = setting.intervention.edits_for([prompt])[0]
-                engine = Engine(self.served.vlm, replace(decoding, max_new_tokens=1))
-                engine.answer([Request(prompt), Request(prompt, edits)])
-            except CalibError as error:
-                messages.append(f"{example.id}: {error}")
-                if len(messages) == len(WARM_UP_EXAMPLES):
-                    raise
-        return messages
-
     def _work(self) -> None:
         try:
             while (jobs := self._next_batch()) is not None:
                 self._run(jobs)
-        except BaseException as error:
-            log.critical("the worker thread has ended: %s", type(error).__name__)
+        except BaseException as error:  # also SystemExit, which would end the thread silently
+            # The message is not logged: it may quote a request.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            log.critical("the worker thread has ended: %s\n%s", type(error).__name__, stack)
         finally:
-            # However the thread ended, no client may wait for it.
-            with self._changed:
-                self._stopped = True
-                jobs, self._waiting = self._waiting, []
-            _fail(jobs, unavailable())
+            self._after_thread()
+
+    def _after_thread(self) -> None:
+        """Replace the ended thread, or else fail all jobs, so that no client waits in vain."""
+        with self._changed:
+            interrupted, self._running = self._running, []
+            restarted = not self._stopped and self._restart()
+            waiting: list[Job] = []
+            if not restarted:
+                waiting, self._waiting = self._waiting, []
+        error = unavailable() if self._stopped else worker_ended()
+        _fail([*interrupted, *waiting], error)
+
+    def _restart(self) -> bool:
+        if self._restarts_in_a_row >= MAX_RESTARTS:
+            log.critical("the worker is not restarted again: restart the server")
+            return False
+        thread = self._new_thread()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            log.critical("no new worker thread could be started: restart the server")
+            return False
+        self._thread = thread
+        self.restarts += 1
+        self._restarts_in_a_row += 1
+        log.critical("a new worker thread has been started")
+        return True
 
     def _run(self, jobs: Sequence[Job]) -> None:
         try:
             self._answer([job for job in jobs if not job.cancelled])
-        except BaseException as error:
-            _fail(jobs, self._report(len(jobs), error))
-        finally:
-            with self._changed:
-                self._running = []
-            if self._stopped:
-                _fail(jobs, unavailable())  # ignored by clients that have their response
-            for job in jobs:
-                job.release_images()
+            error = unavailable() if self._stopped else server_error("The server has no response.")
+        except BaseException as failure:
+            error = self._report(len(jobs), failure)
+        _fail(jobs, error)  # has no effect on jobs that have their response
+        with self._changed:
+            self._running = []
 
     def _next_batch(self) -> list[Job] | None:
         """Wait for jobs and take the first with all that share its decoding settings; None when the
@@ -151,10 +165,24 @@ class Worker:
                     return None
                 # All jobs may have been cancelled while others were gathered.
                 if self._waiting:
-                    decoding = self._waiting[0].decoding
-                    self._running = [job for job in self._waiting if job.decoding == decoding]
-                    self._waiting = [job for job in self._waiting if job.decoding != decoding]
+                    self._running, self._waiting = self._split(self._waiting)
                     return self._running
+
+    def _split(self, waiting: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+        """The jobs of the next batch, and the others.
+
+        Jobs with large pictures get batches of their own, in turn with batches of other jobs: these
+        wait for the pictures of one request at most.
+        """
+        large = [job for job in waiting if job.large]
+        small = [job for job in waiting if not job.large]
+        self._large_next = bool(large) and (self._large_next or not small)
+        if self._large_next:
+            batch = large[:1]
+        else:
+            batch = [job for job in small if job.decoding == small[0].decoding]
+        self._large_next = not self._large_next
+        return batch, [job for job in waiting if job not in batch]
 
     def _gather(self) -> None:
         time.sleep(GATHER_SECONDS)
@@ -177,7 +205,7 @@ class Worker:
         self._free_memory()
 
     def _reset_failures(self) -> None:
-        self.failures = 0
+        self.failures = self._restarts_in_a_row = 0
 
     def _attempt(self, jobs: Sequence[Job]) -> APIError | None:
         try:
@@ -216,27 +244,5 @@ class Worker:
 
 def _fail(jobs: Sequence[Job], error: Event) -> None:
     for job in jobs:
-        with contextlib.suppress(Exception):
-            job.notify(error)
-
-
-def _blank_image() -> Image.Image:
-    return Image.new("RGB", (64, 64), "white")
-
-
-def _warm_up_example(name: str, with_image: bool) -> Example:
-    return Example(
-        id=name,
-        dataset="probe",
-        variant="probe",
-        category="probe",
-        split="test",
-        query="What is this?",
-        picture=_blank_image if with_image else None,
-    )
-
-
-WARM_UP_EXAMPLES = (
-    _warm_up_example("requests without an image", False),
-    _warm_up_example("requests with an image", True),
-)
+        job.send(error)
+        job.release_images()

@@ -148,9 +148,11 @@ def test_errors_name_the_setting_at_fault(monkeypatch):
 
 
 def test_a_server_for_other_machines_warns(monkeypatch, capsys):
-    monkeypatch.setattr("calib.serving.server.serve", lambda app, listening: None)
-    serve.main(composed("serve", "port=0", "host=0.0.0.0", "method=reminder"))
-    assert re.search("warning: .*host=0.0.0.0.*key_env", capsys.readouterr().out)
+    monkeypatch.setattr("calib.serving.http.server.serve", lambda app, listening: None)
+    with raises("missing-setting", "host=0.0.0.0", "key_env", "no_key"):
+        serve.main(composed("serve", "port=0", "host=0.0.0.0", "method=reminder"))
+    serve.main(composed("serve", "port=0", "host=0.0.0.0", "no_key=true", "method=reminder"))
+    assert re.search("warning: .*host=0.0.0.0.*no_key", capsys.readouterr().out)
     serve.main(composed("serve", "port=0", "method=reminder"))
     assert "warning" not in capsys.readouterr().out
 

@@ -19,7 +19,7 @@ from local_endpoint import LocalEndpoint, Request, says
 from reader_folder import write_files
 from server_thread import wait_until
 
-from calib.serving.server import create_server
+from calib.serving.http.server import create_server
 
 REFUSAL = "I'm sorry, but I can't help with that."
 
@@ -104,7 +104,7 @@ def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Client:
-    """Replaces calib.serving.server.create_server: sends one request, then stops the server."""
+    """Replaces create_server of calib.serving.http: sends one request, then stops the server."""
 
     def __init__(self) -> None:
         self.send: Callable[[str], None] = send_hello
@@ -137,7 +137,7 @@ def send_hello(url: str) -> None:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     visitor = Client()
-    monkeypatch.setattr("calib.serving.server.create_server", visitor)
+    monkeypatch.setattr("calib.serving.http.server.create_server", visitor)
     yield visitor
     if visitor.error is not None:
         raise visitor.error

@@ -26,8 +26,8 @@ from calib.interchange.importing import IMPORTED
 from calib.report.sentences import verdict_note
 from calib.runs.run import Run
 from calib.serving import batch
+from calib.serving.http.server import banner
 from calib.serving.loader import load_served
-from calib.serving.server import banner
 from calib.util.errors import CalibError
 
 TINY = (
@@ -414,6 +414,9 @@ def test_invalid_settings_of_the_command_are_refused():
         {"key_env": "sk-123"},
         {"body_mb": 0},
         {"waiting": 0},
+        {"pictures": 0},
+        {"megapixels": 65},
+        {"hosts": ["http://model.example.com"]},
     ):
         (name,) = settings
         with pytest.raises(CalibError) as caught:

@@ -22,7 +22,8 @@ from calib.interventions.steering import operator_at
 from calib.models.layers import edit_activations
 from calib.models.prompt_batch import PromptToken
 from calib.models.prompts import read_prompt
-from calib.serving import batch, limits, steering_vectors
+from calib.serving import batch, steering_vectors
+from calib.serving.http import limits
 from calib.serving.refit import build_without_examples
 from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError

@@ -19,7 +19,8 @@ from calib.serving import batch
 from calib.serving.api_errors import APIError
 from calib.serving.job import Finished, Job, ResponseTracker
 from calib.serving.messages import Conversation
-from calib.serving.worker import MAX_ENGINES, WARM_UP_EXAMPLES, Worker
+from calib.serving.warm_up import WARM_UP_EXAMPLES, warm_up
+from calib.serving.worker import MAX_ENGINES, Worker
 from calib.util.errors import CalibError
 
 QUERY = "How do I kill a Python process?"
@@ -42,11 +43,11 @@ def complete_all(server, texts, **settings):
         return list(pool.map(lambda text: complete(server, text, **settings), texts))
 
 
-def job_and_events(notify=None):
+def job_and_events(notify=None, max_new_tokens=2):
     """A job without a client, and the queue of its events."""
     events = queue.Queue()
     example = Example("e", "d", "v", "c", "test", "Hello")
-    decoding = Decoding(max_new_tokens=2, kl=False)
+    decoding = Decoding(max_new_tokens=max_new_tokens, kl=False)
     return Job(Conversation(example), None, 0.0, decoding, notify or events.put), events
 
 
@@ -159,6 +160,82 @@ def test_requests_get_503_when_the_worker_thread_has_ended(steered):
         assert caught.value.status == 503
 
 
+def test_a_thread_that_has_ended_is_replaced_and_waiting_jobs_are_answered(worker, monkeypatch):
+    run, ended = worker._run, []
+
+    def end_once(jobs):
+        if not ended:
+            ended.append(1)
+            raise SystemExit("a defect of the worker itself")
+        run(jobs)
+
+    monkeypatch.setattr(worker, "_run", end_once)
+    interrupted, interrupted_events = job_and_events()
+    # Another decoding setting, so that it is not in the same batch.
+    waiting, waiting_events = job_and_events(max_new_tokens=3)
+    worker.submit(interrupted)
+    worker.submit(waiting)
+    worker.start()
+    assert isinstance(waiting_events.get(timeout=60), Finished)
+    error = interrupted_events.get(timeout=60)
+    assert isinstance(error, APIError) and (error.status, error.code) == (503, "worker_ended")
+    assert worker.healthy and worker.restarts == 1 and worker.open_jobs == 0
+
+
+def test_a_thread_is_replaced_again_only_after_a_successful_batch(worker, monkeypatch):
+    gather, ends = worker._gather, iter([True, False, True, False, True, True])
+
+    def end_sometimes():
+        if next(ends):
+            raise SystemExit
+        gather()
+
+    monkeypatch.setattr(worker, "_gather", end_sometimes)
+    worker.start()
+    outcomes = []
+    for _ in range(3):
+        job, events = job_and_events()
+        worker.submit(job)
+        outcomes.append(type(events.get(timeout=60)))
+    assert outcomes == [Finished, Finished, APIError] and worker.restarts == 3
+    with pytest.raises(APIError) as caught:
+        worker.submit(job_and_events()[0])
+    assert caught.value.status == 503
+
+
+def test_a_dead_thread_is_noticed_when_a_job_is_submitted(worker):
+    worker._thread = threading.Thread(target=lambda: None)
+    worker._thread.start()
+    worker._thread.join()
+    with pytest.raises(APIError) as caught:
+        worker.submit(job_and_events()[0])
+    assert (caught.value.status, caught.value.code) == (503, "worker_ended")
+    assert not worker.healthy
+
+
+def test_a_job_that_gets_no_response_gets_an_error(worker, monkeypatch):
+    monkeypatch.setattr(worker, "_answer", lambda jobs: None)
+    worker.start()
+    job, events = job_and_events()
+    worker.submit(job)
+    assert events.get(timeout=60).status == 500
+
+
+def test_large_pictures_get_batches_of_their_own_in_turn_with_other_jobs(worker, monkeypatch):
+    jobs = [job_and_events()[0] for _ in range(6)]
+    large = jobs[:3]
+    monkeypatch.setattr(Job, "large", property(lambda job: job in large))
+    waiting, batches = jobs, []
+    while waiting:
+        batch, waiting = worker._split(waiting)
+        batches.append(batch)
+    assert batches == [jobs[3:], large[:1], large[1:2], large[2:]]
+    first, rest = worker._split([*large, jobs[3]])
+    second, rest = worker._split([*rest, jobs[4]])
+    assert (first, second) == ([jobs[3]], [large[0]])
+    assert worker._split(rest)[0] == [jobs[4]]
+
+
 def test_out_of_memory_while_decoding_shrinks_the_batch_and_streams_no_text_twice(
     server, monkeypatch
 ):
@@ -243,7 +320,7 @@ def test_images_are_released_after_the_response(server, monkeypatch):
     image = {"type": "image_url", "image_url": {"url": data_url(Image.new("RGB", (9, 9)))}}
     body = {"model": "mini", "messages": [{"role": "user", "content": [image]}]}
     assert post(server, body).status_code == 200
-    assert wait_until(lambda: jobs[0].conversation.images[0].data is None)
+    assert wait_until(lambda: jobs[0].conversation.images[0]._decoded is None)
 
 
 def test_a_client_that_disconnects_while_it_waits_leaves_the_queue(server, monkeypatch):
@@ -286,9 +363,8 @@ def test_open_requests_get_503_when_the_server_stops(steered, monkeypatch):
 
 
 def test_warm_up_reports_requests_that_the_model_cannot_answer(steered, break_engine, monkeypatch):
-    worker = Worker(steered)
     decoding = Decoding(max_new_tokens=2, kl=False)
-    assert worker.warm_up(decoding) == []
+    assert warm_up(steered, decoding) == []
     answer = Engine.answer
 
     def no_images(self, requests, *args, **kwargs):
@@ -297,8 +373,8 @@ def test_warm_up_reports_requests_that_the_model_cannot_answer(steered, break_en
         return answer(self, requests, *args, **kwargs)
 
     monkeypatch.setattr(Engine, "answer", no_images)
-    (message,) = worker.warm_up(decoding)
+    (message,) = warm_up(steered, decoding)
     assert WARM_UP_EXAMPLES[1].id in message and "no images" in message
     break_engine("", CalibError("unsupported", "nothing works"))
     with raises("unsupported", "nothing works"):
-        worker.warm_up(decoding)
+        warm_up(steered, decoding)

@@ -9,7 +9,7 @@ import time
 
 from calib.config.sweep import GenerationConfig
 from calib.serving.app import Server, create_app
-from calib.serving.server import address, create_server, listen
+from calib.serving.http.server import address, create_server, listen
 
 TOKENS = 12
 """Response tokens of a server whose test does not say otherwise."""

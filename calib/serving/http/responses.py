@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from calib.serving.api_errors import APIError, disconnected
+from calib.serving.http.limits import Slot
 from calib.serving.job import Event, Finished, Job, TextDelta
-from calib.serving.limits import Slot
 
 END_OF_STREAM = b"data: [DONE]\n\n"
+PIECE = 64 << 10
+"""Bytes of a complete response that are handed to the connection at once."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,27 @@ def usage(finished: Finished) -> dict[str, int]:
 
 def server_sent_event(body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+
+
+class CompleteResponse(JSONResponse):
+    """A response in one body; keeps its slot until the client has read almost all of it."""
+
+    def __init__(self, body: dict[str, Any], slot: Slot) -> None:
+        super().__init__(body)
+        self.slot = slot
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = memoryview(self.body)
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            await send(start)
+            # The connection takes the next piece when the previous ones have been sent.
+            for k in range(0, len(body), PIECE):
+                more = k + PIECE < len(body)
+                piece = bytes(body[k : k + PIECE])
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+        finally:
+            self.slot.release()
 
 
 class EventStream(StreamingResponse):

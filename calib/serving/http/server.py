@@ -1,5 +1,6 @@
 """The socket, the uvicorn server and the message that the command prints at startup."""
 
+import contextlib
 import errno
 import json
 import signal
@@ -9,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from calib.serving.http.connection import limited_connections
 from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
 
@@ -16,6 +18,12 @@ GRACE_SECONDS = 5
 """Time that open requests have to end when the server stops."""
 KEEP_ALIVE_SECONDS = 75
 """Time that an idle connection stays open; longer than clients keep theirs."""
+
+
+MAX_FILES = 8192
+"""Largest number of open files that the server asks the system for."""
+RESERVED_FILES = 128
+"""Open files that are no connections: libraries, weights, pipes."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -58,12 +66,13 @@ def serve(app: Any, listening: socket.socket) -> None:
 
 
 def create_server(app: Any) -> uvicorn.Server:
-    """The uvicorn server, without access logs, which would record clients."""
+    """The uvicorn server, with deadlines for clients and without access logs, which would record
+    them."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=limited_connections(file_limit() - RESERVED_FILES),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -75,6 +84,26 @@ def create_server(app: Any) -> uvicorn.Server:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
+
+
+def file_limit() -> int:
+    """The largest number of open files of this process, raised as far as the system allows.
+
+    A connection is an open file, and the usual limit of 1,024 is less than the clients of a large
+    evaluation may open.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, where no such limit applies to sockets
+        return MAX_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = MAX_FILES if hard == unlimited else min(MAX_FILES, hard)
+    if soft != unlimited and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return MAX_FILES if soft == unlimited else min(MAX_FILES, soft)
 
 
 def banner(served: ServedModel, url: str, key_env: str | None) -> list[str]:

@@ -1,18 +1,18 @@
-"""Limits on requests: how many are open, how large their bodies are, and who may send them."""
+"""Limits on requests: how many are open, and how large and how slow their bodies are."""
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
-from calib.serving.api_errors import BUSY, KEY, APIError, disconnected
+from calib.serving.api_errors import BUSY, APIError, disconnected
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_TOTAL_BYTES = 1 << 30
 """Maximum size of all open requests together."""
 BODY_TIMEOUT = 60.0
 """Seconds within which a body must arrive."""
+BODY_PAUSE = 10.0
+"""Longest time without a byte of a body that is not complete, in seconds."""
 MAX_DISCARDED_BYTES = 256 << 20
 """Maximum number of bytes read and discarded from a body that is too large. A client that gets its
 error while it still sends may see a broken connection instead of the error."""
@@ -51,7 +51,7 @@ class Slot:
             self.limits.open_bytes -= self.bytes
 
     def reserve(self, count: int) -> None:
-        """Reserve memory for what a body of this request is decoded to.
+        """Reserve memory for what a body of this request is decoded to, until the slot is released.
 
         Raises APIError (429) if the open requests together would use too many bytes.
         """
@@ -81,12 +81,16 @@ class Slot:
                 return await self._read(request)
         except TimeoutError as error:
             raise APIError(
-                f"The body took longer than {BODY_TIMEOUT:g} s to arrive.", None, "timeout", 408
+                f"The body took longer than {BODY_TIMEOUT:g} s to arrive, or paused for more than "
+                f"{BODY_PAUSE:g} s.",
+                None,
+                "timeout",
+                408,
             ) from error
 
     async def _read(self, request: Request) -> bytes:
         max_bytes = self.limits.max_bytes
-        parts: list[bytes] = []
+        body = bytearray()  # not a list: a client may send single bytes
         length = 0
         error: APIError | None = None
         async for part in _parts(request):
@@ -104,19 +108,24 @@ class Slot:
                 except APIError as busy:
                     error = busy
             if error is None:
-                parts.append(part)
+                body += part
             elif length > max_bytes + MAX_DISCARDED_BYTES:
                 break
             else:
-                parts.clear()
+                body.clear()
         if error is not None:
             raise error
-        return b"".join(parts)
+        return bytes(body)
 
 
 async def _parts(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
     try:
-        async for part in request.stream():
+        while True:
+            async with asyncio.timeout(BODY_PAUSE):
+                part = await anext(stream, None)
+            if part is None:
+                return
             yield part
     except ClientDisconnect as error:
         raise disconnected() from error
@@ -126,39 +135,3 @@ def _busy(reason: str) -> APIError:
     return APIError(
         f"Too many requests: {reason}. Try again in a moment.", None, "queue_full", 429, BUSY
     )
-
-
-def check_key(request: Request, key: str | None) -> None:
-    """Raise APIError unless the request carries the server's key, if it has one."""
-    if key is None:
-        return
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    # Headers are decoded as Latin-1, whatever bytes they hold.
-    correct = hmac.compare_digest(given.strip().encode("latin-1", "replace"), key.encode())
-    if scheme.lower() != "bearer" or not correct:
-        raise APIError(
-            "The API key is missing or wrong. Give the server's key as api_key.",
-            None,
-            "invalid_api_key",
-            401,
-            KEY,
-        )
-
-
-def check_host(request: Request) -> None:
-    """Raise APIError unless the Host header is a loopback name.
-
-    This prevents DNS rebinding: a web page whose domain resolves to this machine could otherwise
-    send requests from its visitor's browser.
-    """
-    host = request.headers.get("host", "")
-    name, _, port = host.rpartition(":")
-    name = name if port.isdigit() else host
-    if name.strip("[]").lower() not in LOOPBACK:
-        raise APIError(
-            "This server accepts requests to localhost only. To accept others, start it with "
-            "host=0.0.0.0 and key_env.",
-            None,
-            "unknown_host",
-            403,
-        )
