@@ -31,7 +31,8 @@ class VllmEngine(EngineChoice):
     pipeline_parallel: int = 1
     """vLLM's pipeline_parallel_size: groups of GPUs that each hold some layers. In process only."""
     data_parallel: int = 1
-    """vLLM's data_parallel_size: copies of the model. In process only."""
+    """vLLM's data_parallel_size: copies of the model. vLLM has them behind servers only: in this
+    process, devices=all starts a shard per GPU instead."""
     max_model_len: int | None = None
     """Largest number of tokens of a prompt and its response; null means the model's own limit. In
     process only."""
@@ -51,9 +52,9 @@ class VllmEngine(EngineChoice):
     restart_wait: float = 10.0
     """Minutes without any server that answers after which the run ends; its rows are saved."""
     hooks: bool = False
-    """Allow code to be sent to the server, which edits other than additions need. A hook is a
-    pickled Python function that the server executes: allow it only on a server of your own. vLLM
-    in this process needs no permission."""
+    """Allow code to be sent to the server, which every edit needs but an addition to all tokens. A
+    hook is a pickled Python function that the server executes: allow it only on a server of your
+    own. vLLM in this process needs no permission."""
     weights: bool = True
     """Load the checkpoint in transformers too, for the comparison of the first rows with it. false
     reads the config and the processor only, and compares rows with the edit off and on."""

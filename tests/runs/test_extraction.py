@@ -4,8 +4,11 @@ import json
 import math
 
 import pytest
+import torch
+from backend_stand_in import StandIn
 
 from calib.config.data import MiniData, UtilityConfig
+from calib.config.engine import EngineChoice, VllmEngine
 from calib.config.model import ModelConfig
 from calib.config.sweep import ExtractConfig
 from calib.data.mini.examples import load
@@ -45,6 +48,25 @@ def extracted(vlm, examples, utility, folder, **changes):
     with RowStore.open(folder / "rows.jsonl") as record:
         direction, notes = extract(config(**changes), vlm, examples, utility, folder, record)
         return direction, len(record.finished)
+
+
+def test_an_extraction_through_vllm_has_the_direction_and_effects_of_the_own_engine(
+    vlm, examples, utility, tmp_path
+):
+    made = []
+    for name in ("transformers", "vllm"):
+        backend = StandIn(vlm) if name == "vllm" else None
+        engine = VllmEngine() if name == "vllm" else EngineChoice()
+        with RowStore.open(tmp_path / name / "rows.jsonl") as record:
+            settings = config(layers=[3], engine=engine)
+            made.append(
+                extract(settings, vlm, examples, utility, tmp_path / name, record, backend)[0]
+            )
+    backend.close()
+    own, through_vllm = made
+    torch.testing.assert_close(through_vllm.vectors, own.vectors, atol=1e-4, rtol=1e-4)
+    assert through_vllm.effect == own.effect and through_vllm.effect_n == own.effect_n
+    assert through_vllm.effect_strength == pytest.approx(own.effect_strength, rel=0.05)
 
 
 def refused(vlm, setting, examples, folder):

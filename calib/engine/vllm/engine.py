@@ -15,6 +15,7 @@ from calib.engine.sampling import Sampler, response_text, thought_tag
 from calib.engine.vllm import activations, self_check
 from calib.engine.vllm.calls import Call, CallMaker, RequestList
 from calib.engine.vllm.edits import require_edited, translate
+from calib.engine.vllm.hook_code import registered
 from calib.engine.vllm.kl import FirstToken, divergences
 from calib.engine.vllm.prompts import ServedPrompts
 from calib.engine.vllm.request import TOO_LONG, Backend, Completion
@@ -62,6 +63,8 @@ class VllmEngine:
         self.first_token, self.skip_long = first_token, skip_long
         self.served = served or Served(ServedPrompts(vlm))
         self.sampler = Sampler(vlm, decoding)
+        if backend.runs_hooks:
+            registered()
         self.maker = CallMaker(self.served.prompts, decoding, self.sampler, first_token)
 
     @property

@@ -9,7 +9,6 @@ import torch
 
 from calib.config.engine import VllmEngine
 from calib.config.model import ModelConfig
-from calib.engine.vllm import hook_code
 from calib.engine.vllm.request import (
     TOO_LONG,
     Completion,
@@ -56,7 +55,6 @@ class InProcess:
                 "conflict with calib's own versions: see docs/scale.md for an environment of their "
                 "own, or give engine.base_url of a server.",
             ) from error
-        hook_code.registered()
         arguments = _arguments(settings, model)
         try:
             self.llm = vllm.LLM(**arguments)

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from backend_stand_in import StandIn
 from naive_loop import unit_vector
 from raising import raises
 from tiny_families import examples, tiny
-from backend_stand_in import StandIn
 
 from calib.config.choices import POSITIONS
+from calib.config.model import ModelConfig
 from calib.engine.activations import read_activations
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine
@@ -26,6 +27,7 @@ from calib.engine.operators import (
 from calib.engine.reading import first_token_logits
 from calib.engine.request import Decoding, Request
 from calib.engine.vllm.engine import VllmEngine
+from calib.models.load import load
 from calib.models.prompt_batch import PromptToken
 
 FAMILIES = ("internvl", "qwen2_5_vl")
@@ -151,6 +153,29 @@ def test_a_prefilled_response_is_read_like_one_of_the_model(backend, vlm):
     read = engine.read_activations(begun, "response", layers=[2])
     expected = read_activations(vlm, begun, "response", layers=[2])
     torch.testing.assert_close(read, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_without_weights_gets_the_same_responses(backend, vlm):
+    structure = load(ModelConfig("internvl"), weights=False)
+    assert not structure.has_weights and structure.fingerprint != vlm.fingerprint
+    edits = (Edit(3, Add(9 * unit_vector(vlm.width, 1)), "response"),)
+    requests = [Request(example, row) for example in shown() for row in ((), edits)]
+    decoding = Decoding(TOKENS)
+    engine = VllmEngine(structure, decoding, backend(vlm))
+    same(engine.answer(requests), Engine(vlm, decoding).answer(requests))
+    with raises("self-check", "layer 3"):
+        VllmEngine(structure, decoding, backend(vlm, ignores_edits=True)).answer(requests)
+
+
+def test_the_most_likely_first_tokens_bound_the_kl(backend, vlm):
+    edits = (Edit(3, Add(9 * unit_vector(vlm.width, 1)), "response"),)
+    requests = [Request(example, edits) for example in shown()]
+    decoding = Decoding(TOKENS)
+    exact = Engine(vlm, decoding).answer(requests)
+    engine = VllmEngine(vlm, decoding, backend(vlm), first_token=5)
+    for bound, full in zip(engine.answer(requests), exact, strict=True):
+        assert bound.tokens == full.tokens and 0 < bound.kl <= full.kl + 1e-4
+    assert any("engine.first_token=5" in note for note in engine.notes)
 
 
 def test_sites_inside_a_block_are_refused(backend, vlm):

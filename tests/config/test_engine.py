@@ -1,0 +1,32 @@
+"""The settings of the engine."""
+
+import pytest
+from raising import raises
+
+from calib.config.engine import VllmEngine
+
+
+def test_addresses_are_one_or_several():
+    assert VllmEngine().urls == []
+    assert VllmEngine(base_url="http://localhost:1/").urls == ["http://localhost:1"]
+    assert VllmEngine(base_url=["http://a:1", "http://b:2"]).urls == ["http://a:1", "http://b:2"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"base_url": "localhost:8000"}, "engine.base_url"),
+        ({"base_url": []}, "engine.base_url"),
+        ({"base_url": {"a": 1}}, "engine.base_url"),
+        ({"key_env": "not a name"}, "engine.key_env"),
+        ({"tensor_parallel": 0}, "engine.tensor_parallel"),
+        ({"rows_in_flight": 0}, "engine.rows_in_flight"),
+        ({"gpu_memory_utilization": 1.5}, "engine.gpu_memory_utilization"),
+        ({"first_token": "some"}, "engine.first_token"),
+        ({"first_token": 0}, "engine.first_token"),
+        ({"extra": [1]}, "engine.extra"),
+    ],
+)
+def test_wrong_settings_are_named(settings, key):
+    with raises("invalid-setting", key):
+        VllmEngine(**settings)
