@@ -1,0 +1,137 @@
+"""vLLM in this process, with the names and results of vllm.LLM and vllm-lens made up here.
+
+tests/vllm has the same with vLLM itself.
+"""
+
+import sys
+import types
+
+import pytest
+import torch
+from raising import raises
+
+from calib.config.engine import VllmEngine
+from calib.config.model import ModelConfig
+from calib.engine.vllm.in_process import InProcess
+from calib.engine.vllm.request import TOO_LONG, Hook, SteeringVector, VllmRequest
+
+LONGEST = 5
+
+
+def response_of(request):
+    """The result of a prompt, whose tokens are its characters; it must be short enough."""
+    text = request[0]["content"]
+    if len(text) > LONGEST:
+        raise ValueError("The decoder prompt is longer than the maximum model length of 5.")
+    return types.SimpleNamespace(
+        prompt_token_ids=[ord(letter) for letter in text],
+        outputs=[types.SimpleNamespace(token_ids=[7, 2], text=text.upper(),
+                                       logprobs=[{7: types.SimpleNamespace(logprob=-0.5)}])],
+        activations={"residual_stream": torch.arange(6.0).reshape(2, 3, 1)},
+        hook_results={"0": {"covered 1": 4}},
+    )  # fmt: skip
+
+
+class Llm:
+    made = []
+
+    def __init__(self, **arguments):
+        self.arguments, self.calls = arguments, []
+        Llm.made.append(self)
+        if arguments["model"] == "broken":
+            raise ValueError("No supported architecture.\nTraceback")
+
+    def chat(self, messages, sampling, **settings):
+        self.calls.append((messages, sampling, settings))
+        return [response_of(request) for request in messages]
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    vllm, lens = types.ModuleType("vllm"), types.ModuleType("vllm_lens")
+    vllm.LLM, vllm.SamplingParams = Llm, lambda **given: types.SimpleNamespace(**given)
+    lens.SteeringVector = lens.Hook = lambda **given: given
+    monkeypatch.setitem(sys.modules, "vllm", vllm)
+    monkeypatch.setitem(sys.modules, "vllm_lens", lens)
+
+
+def backend(model=None, **settings):
+    return InProcess(VllmEngine(**settings), model or ModelConfig("internvl"))
+
+
+def request(text, **settings):
+    return VllmRequest([{"role": "user", "content": text}], 4, stop_tokens=(2,), **settings)
+
+
+def test_the_model_is_loaded_without_a_prefix_cache_and_extra_arguments_win():
+    arguments = backend(tensor_parallel=4, rows_in_flight=8, extra={"seed": 3}).llm.arguments
+    assert arguments["model"].endswith("mini_internvl") and arguments["dtype"] == "float32"
+    assert arguments["tensor_parallel_size"] == 4 and arguments["max_num_seqs"] == 8
+    assert arguments["enable_prefix_caching"] is False and arguments["enforce_eager"] is True
+    assert arguments["seed"] == 3 and "max_model_len" not in arguments
+
+
+def test_requests_of_equal_settings_are_sent_together_and_keep_their_numbers():
+    requests = [
+        request("a"), request("b", add_generation_prompt=False, continue_final_message=True),
+        request("c", chat_template="T"), request("d"), request("e"),
+    ]  # fmt: skip
+    vllm = backend(rows_in_flight=2)
+    done = dict(vllm.complete(requests, 2))
+    assert [done[k].text for k in range(5)] == list("ABCDE")
+    sent = [[each[0]["content"] for each in messages] for messages, _, _ in vllm.llm.calls]
+    assert sent == [["a", "d"], ["b"], ["c"], ["e"]]
+    assert vllm.llm.calls[1][2]["continue_final_message"] is True
+    assert vllm.llm.calls[2][2]["chat_template"] == "T"
+
+
+def test_edits_and_readings_become_arguments_of_vllm_lens():
+    def hook(context, hidden):
+        return None
+
+    vector = SteeringVector((1,), torch.ones(1, 4), scale=0.5, norm_match=True)
+    asked = request("x", vectors=(vector,), hooks=(Hook(hook, (1,)),), residual_layers=(0, 1),
+                    logprobs=-1)  # fmt: skip
+    vllm = backend()
+    ((_, completion),) = vllm.complete([asked], 1)
+    (sampling,) = vllm.llm.calls[0][1]
+    (sent,) = sampling.extra_args["apply_steering_vectors"]
+    assert sent["layer_indices"] == [1] and sent["scale"] == 0.5 and sent["norm_match"]
+    assert sampling.extra_args["apply_hooks"][0]["fn"] is hook
+    assert sampling.extra_args["output_residual_stream"] == [0, 1]
+    assert sampling.extra_args["skip_reading_prefix_cache"] is True
+    assert sampling.ignore_eos and sampling.stop_token_ids == [2] and sampling.logprobs == -1
+    assert completion.tokens == (7, 2) and completion.finish == "stop"
+    assert completion.prompt_tokens == (ord("x"),)
+    assert completion.residual[1].flatten().tolist() == [3.0, 4.0, 5.0]
+    ids, logprobs = completion.logprobs
+    assert ids.tolist() == [7] and logprobs.tolist() == [-0.5]
+    assert completion.hook_results == {"0": {"covered 1": 4}}
+
+
+def test_a_prompt_that_is_too_long_does_not_end_the_others():
+    done = dict(backend().complete([request("a"), request("too long"), request("b")], 4))
+    assert [done[k].finish for k in range(3)] == ["stop", TOO_LONG, "stop"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "model", "values"),
+    [
+        ({"data_parallel": 2}, None, ("engine.data_parallel=2", "devices=all")),
+        ({}, ModelConfig("m", quantization="4bit"), ("model.quantization=4bit", "engine.extra")),
+    ],
+)
+def test_settings_without_a_counterpart_are_refused(settings, model, values):
+    with raises("unsupported", *values):
+        backend(model, **settings)
+
+
+def test_a_model_that_vllm_cannot_load_is_named_with_the_first_line_of_its_error():
+    with raises("unreadable", "broken", "No supported architecture"):
+        backend(ModelConfig("m", checkpoint="broken"))
+
+
+def test_without_vllm_the_error_names_both_ways_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with raises("needs-package", "docs/scale.md", "engine.base_url"):
+        backend()
