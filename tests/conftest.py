@@ -1,5 +1,6 @@
 """Environment variables for torch and transformers, marks by folder, and shared fixtures."""
 
+import gc
 import os
 
 # No test may use the network: a missing model fails at once instead of after retries.
@@ -9,6 +10,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Collected items and imported libraries stay until the end. The garbage collector would pass over
+# their millions of objects again and again: it starts afterwards, with none of them.
+gc.disable()
 
 from pathlib import Path  # noqa: E402 - after the variables above
 
@@ -39,6 +44,11 @@ def pytest_collection_modifyitems(items):
         for mark, paths in MARKS.items():
             if any(item.path.is_relative_to(TESTS / path) for path in paths):
                 item.add_marker(mark)
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,8 @@ from calib.util.terminal import terminal_safe
 
 HYDRA_INTERNALS = Path(hydra.__file__).parent / "_internal"
 
+TRACEBACKS = "HYDRA_FULL_ERROR"
+
 BUG, USER_ERROR, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 Config = TypeVar("Config")
@@ -75,20 +77,17 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
         sys.stdout.reconfigure(line_buffering=True)
     _rewrite_overrides(schema)
     _stop_at_sigterm()
-    # With this variable Hydra raises errors instead of printing them, and we explain them. A user
-    # who sets it wants tracebacks.
-    full_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    given = os.environ.get(TRACEBACKS)  # a user who sets it wants tracebacks
     launcher = os.getpid()
     exit_codes: list[int] = []
 
     def report(error: BaseException, job: str = "") -> None:
-        exit_codes.append(_report(error, schema, f"calib.{name}{job}", full_tracebacks))
+        exit_codes.append(_report(error, schema, f"calib.{name}{job}", given == "1"))
 
     @functools.wraps(main)
     def job(composed: DictConfig) -> None:
         try:
-            with job_label(_job().strip(" []")):
+            with job_label(_job().strip(" []")), _tracebacks(given):
                 main(_typed(composed, schema))
         except Exception as error:
             if os.getpid() != launcher:  # in a worker process, which passes the error on
@@ -103,15 +102,13 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
         start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     try:
         _check_flags()
-        with _fast_help():
+        # With it Hydra raises errors instead of printing them, and we explain them.
+        with _fast_help(), _tracebacks("1"):
             start(job)()
     except (BrokenPipeError, _BrokenPipe):  # the reader of the output, e.g. head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:
         report(error)
-    finally:
-        if not full_tracebacks:
-            del os.environ["HYDRA_FULL_ERROR"]
     if exit_codes:
         stopped = [code for code in exit_codes if code in (INTERRUPTED, TERMINATED)]
         sys.exit(max(stopped, default=min(exit_codes)))
@@ -171,6 +168,20 @@ def _rewrite_overrides(schema: type) -> None:
             print(terminal_safe(note), file=sys.stderr)
             sys.argv[position] = renamed
         sys.argv[position] = as_list(quote_values(sys.argv[position]), schema)
+
+
+@contextlib.contextmanager
+def _tracebacks(value: str | None) -> Iterator[None]:
+    """Set the variable HYDRA_FULL_ERROR to ``value``, or unset it, for the time of a block."""
+    before = os.environ.pop(TRACEBACKS, None)
+    try:
+        if value is not None:
+            os.environ[TRACEBACKS] = value
+        yield
+    finally:
+        os.environ.pop(TRACEBACKS, None)
+        if before is not None:
+            os.environ[TRACEBACKS] = before
 
 
 @contextlib.contextmanager

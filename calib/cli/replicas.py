@@ -15,9 +15,6 @@ from calib.util.errors import CalibError
 from calib.util.progress import log_line
 
 POLL = 0.2
-TRACEBACKS = "HYDRA_FULL_ERROR"
-"""Variable that command.run sets for its own process, in which it explains Hydra's errors."""
-_wanted = os.environ.get(TRACEBACKS)
 
 
 def make_shards(devices: str) -> None:
@@ -41,7 +38,7 @@ def make_shards(devices: str) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", *arguments, f"shard={number}/{count}"],
-            env=_inherited() | _environment(gpus, number, count),
+            env=os.environ | _environment(gpus, number, count),
             stdout=subprocess.DEVNULL,  # this process prints the notes when it joins the shards
         )
         for number in range(1, count + 1)
@@ -93,12 +90,6 @@ def _gpus() -> list[str]:
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     found = torch.cuda.device_count()
     return named[:found] or [str(index) for index in range(found)]
-
-
-def _inherited() -> dict[str, str]:
-    """The environment that this command was started in."""
-    kept = {name: value for name, value in os.environ.items() if name != TRACEBACKS}
-    return kept | ({} if _wanted is None else {TRACEBACKS: _wanted})
 
 
 def _environment(gpus: Sequence[str], number: int, count: int) -> dict[str, str]:

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from in_process import started
 
 from calib.cli import command
 from calib.config.commands import PlotConfig
@@ -160,9 +162,14 @@ def test_help_of_an_option_with_overrides(sweep):
         (["--config-dir", "nowhere"], "invalid-setting", ["nowhere"]),
     ],
 )
-def test_a_problem_that_the_user_can_fix_is_one_coded_message(sweep, arguments, code, values):
-    result = sweep(*arguments)
-    assert result.returncode == 2, result.stderr
+def test_a_problem_that_the_user_can_fix_is_one_coded_message(
+    tmp_path, monkeypatch, arguments, code, values
+):
+    monkeypatch.chdir(tmp_path)
+    script: dict[str, Any] = {"__name__": "script"}
+    exec(ENTRY_POINT, script)
+    result = started(script["main"], "sweep", *arguments)
+    assert result.code == 2, result.stderr
     assert f": [{code}] " in result.stderr, result.stderr
     for value in values:
         assert value in result.stderr

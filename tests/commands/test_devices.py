@@ -9,14 +9,28 @@ from pathlib import Path
 
 import pytest
 from in_process import command, undrawn
+from raising import raises
 
-from calib.cli.replicas import _environment
+from calib.cli import replicas
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     "method=steer", "method.layers=[2]", "method.strengths=[0.5]", "data.limit=12",
     "utility.limit=12", "generation.max_new_tokens=4", "generation.batch_rows=4", "report=false",
 )  # fmt: skip
+
+STAND_IN = """
+import os, pathlib, sys, time
+path, shard = sys.argv[1:]
+path = pathlib.Path(path)
+if shard == "shard=2/2":
+    path.write_text(str(os.getpid()))
+    time.sleep(600)
+while not path.is_file() or not path.read_text():
+    time.sleep(0.01)
+sys.exit(3)
+"""
+"""A command whose first shard fails once the second has started, which would run for long."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,23 +49,24 @@ def test_two_processes_give_the_rows_of_one(tmp_path):
     assert all(part.stat().st_size for part in parts)
 
 
-def test_a_failing_shard_ends_the_command_and_is_named(tmp_path):
-    missing = tmp_path / "no-model"
-    done = command("sweep", *SMALL, f"out={tmp_path / 'run'}", "devices=2",
-                   f"model.checkpoint={missing}")  # fmt: skip
-    assert done.code == 2
-    assert "[unfinished-run]" in done.stderr and "/2 (exit code 2" in done.stderr
+def test_a_failing_shard_ends_the_others_and_is_named(tmp_path, monkeypatch):
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(replicas, "_arguments", lambda: ["stand_in", str(tmp_path / "second")])
+    with raises("unfinished-run", "devices=2", "shard 1/2 (exit code 3"):
+        replicas.make_shards("2")
+    second = int((tmp_path / "second").read_text(encoding="utf-8"))
+    assert not Path(f"/proc/{second}").exists()
 
 
-def test_a_failing_shard_prints_its_message_without_a_traceback(tmp_path):
+def test_a_failing_shard_prints_its_message_without_a_traceback(tmp_path, capfd):
     (tmp_path / "pairs.csv").write_text("query,safety,image\nQ?,safe,missing.png\n")
-    process = subprocess.run(
-        [sys.executable, "-m", "calib.sweep", *SMALL[:3], "data=pairs", "devices=1",
-         f"data.file={tmp_path / 'pairs.csv'}", f"out={tmp_path / 'run'}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, encoding="utf-8",
-    )  # fmt: skip
-    assert process.returncode == 2
-    assert "missing.png" in process.stderr and "Traceback" not in process.stderr
+    done = command("sweep", *SMALL[:3], "data=pairs", f"data.file={tmp_path / 'pairs.csv'}",
+                   f"out={tmp_path / 'run'}", "devices=1")  # fmt: skip
+    assert done.code == 2
+    assert "[unfinished-run]" in done.stderr and "1/1 (exit code 2" in done.stderr
+    of_the_shard = capfd.readouterr().err
+    assert "missing.png" in of_the_shard and "Traceback" not in of_the_shard
 
 
 def test_stopping_the_command_stops_its_shards(tmp_path):
@@ -83,5 +98,7 @@ def test_what_is_no_number_of_processes_is_refused(tmp_path, settings):
 
 
 def test_processes_beyond_the_gpus_share_them_in_turn():
-    named = [_environment(["4", "6"], number, 3)["CUDA_VISIBLE_DEVICES"] for number in (1, 2, 3)]
+    named = [
+        replicas._environment(["4", "6"], number, 3)["CUDA_VISIBLE_DEVICES"] for number in (1, 2, 3)
+    ]
     assert named == ["4", "6", "4"]

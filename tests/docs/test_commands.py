@@ -3,19 +3,21 @@
 A command is read by support/shown_commands.py, its placeholders are replaced by files of the test's
 folder (conftest.py, support/reader_folder.py), Hydra composes its configuration,
 support/shrinking.py cuts that to mini-internvl and a few examples, and the command runs. Equal
-configurations run once.
+configurations run once, and methods with otherwise equal configurations in one sweep.
 
 To document a command with a new placeholder, add it to PLACEHOLDERS. To document a command of
 another program, add it to NOT_RUN with the reason.
 """
 
 import ast
+import csv
 import importlib
 import importlib.util
 import re
 import shlex
 import shutil
 import tomllib
+from dataclasses import replace
 from itertools import filterfalse
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from shown_commands import ROOT, Block, blocks, commands, commands_in
 from shrinking import shrink
 
 from calib.config.judge import LlmJudge
+from calib.config.prompts import NoneMethod
 from calib.config.schemas import ENTRY_POINTS
 
 COMMANDS = commands()
@@ -114,6 +117,18 @@ def is_run(command):
     return not listed and name.startswith("calib.") and overrides != ""
 
 
+def chooses_a_method(command):
+    """Whether a command differs from others in its method only. README's is run on its own."""
+    name, *overrides = shlex.split(long_form(command))
+    return (
+        name == "calib.sweep"
+        and "README.md" not in COMMANDS[command]
+        and overrides[0].startswith("method=")
+        and overrides[0] != "method=none"
+        and all(re.match(r"(method[.@]|out=|model=internvl$)", text) for text in overrides[1:])
+    )
+
+
 def long_form(command):
     """``calib.sweep ...`` for ``python -m calib.sweep ...`` and for ``calib sweep ...``."""
     return re.sub(r"^(python -m calib\.|calib )", "calib.", command)
@@ -135,12 +150,31 @@ def network(hub, endpoint, client, monkeypatch):
         monkeypatch.setenv(f"{name}_API_KEY", "not-a-key")
 
 
-@pytest.mark.parametrize("command", list(filter(is_run, COMMANDS)), ids=str)
+RUN = list(filter(is_run, COMMANDS))
+METHODS = list(filter(chooses_a_method, RUN))
+WRITE_REPORT = "calib.report.page.write.write_report"
+
+
+def test_commands_that_choose_a_method_run(folder, network, endpoint, undrawn, monkeypatch):
+    """In one sweep, which answers without a method and reads the data once for all of them."""
+    monkeypatch.setattr(WRITE_REPORT, lambda _, out, **__: out)
+    methods = {}
+    for command in METHODS:
+        config, run = prepared(command, folder, endpoint.url)
+        own = config.method
+        name = f"{own.name}_{len(methods)}"
+        methods[name] = replace(own, name=name, file=own.file or own.name)
+    run(replace(config, method=NoneMethod(), methods=methods, out="runs/methods"))
+    with Path("runs/methods/results.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["method"] for row in csv.DictReader(file)} == {"none", *methods}
+
+
+@pytest.mark.parametrize("command", list(filterfalse(chooses_a_method, RUN)), ids=str)
 def test_a_command_runs(
     command, folder, network, endpoint, undrawn, configurations, monkeypatch, capsys
 ):
     if "README.md" not in COMMANDS[command]:  # the page takes longer than the rest
-        monkeypatch.setattr("calib.report.page.write.write_report", lambda _, out, **__: out)
+        monkeypatch.setattr(WRITE_REPORT, lambda _, out, **__: out)
     config, run = prepared(command, folder, endpoint.url)
     if config_text(config) in configurations:
         return
@@ -169,7 +203,8 @@ def prepared(command, folder, url):
 
 
 def config_text(config):
-    return f"{type(config).__name__} {config!r}"
+    """The configuration without the folder of its output."""
+    return f"{type(config).__name__} {vars(config) | {'out': None}!r}"
 
 
 # Other commands

@@ -9,11 +9,11 @@ Tests of signals and of imports start a real process.
 import importlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from unittest.mock import patch
 
 from calib.cli import command as entry
@@ -32,7 +32,11 @@ class Done:
 def command(name: str, *arguments: str) -> Done:
     """``python -m calib.NAME ARGUMENTS`` without a new process: calib.cli.command composes and
     checks the arguments, and reports errors and the exit code."""
-    main = importlib.import_module(f"calib.{name}").main
+    return started(importlib.import_module(f"calib.{name}").main, name, *arguments)
+
+
+def started(main: Callable[[Any], None], name: str, *arguments: str) -> Done:
+    """The same with ``main`` as the command's function."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         redirect_stdout(out),
@@ -48,7 +52,7 @@ def command(name: str, *arguments: str) -> Done:
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Skip rendering figures, which takes more than half of a small sweep's time.
+    """Skip laying out and rendering figures, which takes more than half of a small sweep's time.
 
     Figures are composed as usual, and their files have empty drawings; reports have no figures.
     """
@@ -59,6 +63,7 @@ def undrawn() -> Iterator[None]:
 
     with (
         patch("matplotlib.figure.Figure.savefig", savefig),
+        patch("matplotlib.figure.Figure.draw_without_rendering", lambda _: None),
         patch("calib.report.page.drawings.FIGURES", {}),
     ):
         yield
