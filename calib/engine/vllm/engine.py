@@ -1,5 +1,6 @@
 """The engine on vLLM: responses and activations of one model, by requests to a backend."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from calib.util.errors import CalibError
 
 SEGMENT = 4
 """Rows whose order is restored together, as a multiple of the rows in flight."""
+SAVED_EVERY = 0.5
+"""Seconds between two lists of responses: saving each alone would take longer than short ones."""
 REFERENCES = 256
 """Prompts whose first-token log-probabilities stay in memory, as references of KL."""
 
@@ -127,11 +130,18 @@ class VllmEngine:
         size = SEGMENT * self.rows_in_flight
         for start in range(0, len(requests), size):
             segment = _Segment(self, requests[start : start + size])
+            ready: list[tuple[int, Response]] = []
+            last = time.monotonic()
             for index, response in segment.responses():
                 if response.finish == TOO_LONG and not self.skip_long:
                     too_long[requests[start + index].example.id] = None
                 else:
-                    yield [(start + index, response)]
+                    ready.append((start + index, response))
+                if ready and time.monotonic() - last >= SAVED_EVERY:
+                    yield ready
+                    ready, last = [], time.monotonic()
+            if ready:
+                yield ready
         if too_long:
             raise CalibError(
                 "too-large",

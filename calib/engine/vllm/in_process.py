@@ -44,7 +44,7 @@ class InProcess:
         _refuse_unsupported(settings, model)
         for name in _SETTINGS:
             os.environ.setdefault(name, "1")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         try:
             import vllm
             import vllm_lens  # noqa: F401  # the plugin, which vLLM loads by itself
@@ -163,6 +163,7 @@ def _arguments(settings: VllmEngine, model: ModelConfig) -> dict[str, Any]:
         "generation_config": "vllm",  # requests state all sampling settings
         "trust_remote_code": False,
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         "seed": 0,
     }
     return {key: value for key, value in given.items() if value is not None} | (
