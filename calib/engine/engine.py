@@ -22,7 +22,8 @@ from calib.engine.batching import (
 from calib.engine.decode_batch import DecodeBatch
 from calib.engine.decoding_speed import DecodingSpeed
 from calib.engine.fallback import decode_without_sharing
-from calib.engine.prefill import Prefilled, PromptGroup
+from calib.engine.prefill import Prefilled
+from calib.engine.prompt_group import PromptGroup
 from calib.engine.request import Decoding, DecodingRow, Request, Response, Stats
 from calib.engine.sampling import Sampler, Stopping
 from calib.engine.sharing import (
@@ -232,7 +233,9 @@ class Engine:
                     if group is None:
                         passes = waiting.popleft()
                         single_pass = self.sharing(passes[0][0]).single_pass
-                        group = PromptGroup(self.vlm, passes, single_pass, references, self.stats)
+                        group = PromptGroup(
+                            self.vlm, passes, single_pass, references, self.stats, capacity.rows
+                        )
                     joining = group.take(max_joining)
                     group = group if group.waiting else None
                 taken, prefilled, index = joining

@@ -1,15 +1,15 @@
-"""Prefill: read prompts with shared computation, and measure the KL of each row's first token.
+"""Prefill: read prompts with shared computation.
 
 A prompt is read in two passes. The first pass reads all tokens but the last, the second pass reads
 the last token, which produces the first response token. Edits with positions "response" start at
 the last token, so the rows that have only such edits share the keys and values of the first pass.
 In both passes, rows of a prompt share the layers below their first different edit.
 
-Models whose prompt tokens attend to later tokens (PaliGemma) read the prompt in a single pass.
+A prompt is read in a single pass if its rows have nothing more to share in two (one row, or rows
+that differ before the last token), or if its tokens attend to later tokens (PaliGemma).
 """
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,9 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
-from calib.engine.activations import ReferenceLogits, divergence
 from calib.engine.edits import Edits, Masks
 from calib.engine.prefix_sharing import ForkedLayer, PrefixStates, StateSource, fork, forking
-from calib.engine.request import DecodingRow, Stats
+from calib.engine.request import Stats
 from calib.models.load import VLM
 from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
 from calib.models.prompts import Prompt
@@ -55,7 +54,7 @@ class Prefix:
 
 
 PrefixRow = tuple[int, int]
-"""The index of a prefix, and a row in it."""
+"""The number of a pass or prefix, and a row in it."""
 
 
 @dataclass
@@ -99,7 +98,7 @@ def read_prefix(
 
 
 def read_last_token(
-    vlm: VLM, prefixes: Sequence[Prefix], rows: Sequence[PrefixRow], stats: Stats
+    vlm: VLM, prefixes: Mapping[int, Prefix], rows: Sequence[PrefixRow], stats: Stats
 ) -> Prefilled:
     """Second pass: read the last prompt token of some rows."""
     # Numbered by appearance, as ``fork`` requires.
@@ -131,7 +130,10 @@ def read_last_token(
 
 
 def _sources(
-    prefixes: Sequence[Prefix], rows: Sequence[PrefixRow], layer: int, device: torch.device
+    prefixes: Mapping[int, Prefix],
+    rows: Sequence[PrefixRow],
+    layer: int,
+    device: torch.device,
 ) -> list[StateSource]:
     """The keys and values that each state continues from; ``rows`` has one row of each state."""
     sources = []
@@ -157,7 +159,7 @@ def read_in_single_pass(
     edits: Sequence[Edits],
     stats: Stats,
 ) -> Prefilled:
-    """Read complete prompts, for models whose prompt tokens attend to later tokens."""
+    """Read complete prompts."""
     batch = collate(vlm, prompts)
     states = fork(prompt_of, edits, vlm.num_layers, (True, True), computed=(True, True))
     cache = DynamicCache()
@@ -193,105 +195,3 @@ def _masks(batch: PromptBatch, edits: Sequence[Edits], columns: slice) -> Masks:
 
 def _count(stats: Stats, states: PrefixStates, layers: int, length: int) -> None:
     stats.prefill_token_layers += length * sum(states.count(layer) for layer in range(layers))
-
-
-class PromptGroup:
-    """Rows whose prompts have been read, waiting for a free place in the decode batch."""
-
-    def __init__(
-        self,
-        vlm: VLM,
-        passes: Sequence[Sequence[DecodingRow]],
-        single_pass: bool,
-        references: ReferenceLogits | None,
-        stats: Stats,
-    ) -> None:
-        """Read the prompts of each pass: up to the last token, or completely with ``single_pass``.
-
-        KL is measured unless ``references`` is None.
-        """
-        self.vlm, self.references, self.stats = vlm, references, stats
-        self.rows = [row for rows in passes for row in rows]
-        self.waiting = deque(range(len(self.rows)))
-        # In the order of ``rows``, followed by unedited rows that are read for KL only.
-        self.prefix_rows: list[PrefixRow] = []
-        self.unedited: dict[int, int] = {}  # by id() of the prompt: index into prefix_rows
-        self.unedited_logits: dict[int, torch.Tensor] = {}  # by id() of the prompt. # [vocabulary]
-        self.prefixes: list[Prefix] = []
-        self.prefilled: Prefilled | None = None
-        only_for_kl: list[tuple[int, PrefixRow]] = []
-        for number, rows in enumerate(passes):
-            prompts = list({id(row.prompt): row.prompt for row in rows}.values())
-            index = {id(prompt): k for k, prompt in enumerate(prompts)}
-            prompt_of = [index[id(row.prompt)] for row in rows]
-            edits = [row.edits for row in rows]
-            for k, row in enumerate(rows):
-                if not row.edits:
-                    self.unedited.setdefault(id(row.prompt), len(self.prefix_rows))
-                self.prefix_rows.append((number, k))
-            own_reference = {id(row.prompt) for row in rows if row.reference is None}
-            for k, prompt in enumerate(prompts):
-                needed = references is not None and id(prompt) in own_reference
-                if needed and id(prompt) not in self.unedited:
-                    only_for_kl.append((id(prompt), (number, len(prompt_of))))
-                    prompt_of.append(k)
-                    edits.append(())
-            if single_pass:
-                self.prefilled = read_in_single_pass(vlm, prompts, prompt_of, edits, stats)
-            else:
-                self.prefixes.append(read_prefix(vlm, prompts, prompt_of, edits, stats))
-        for prompt_id, prefix_row in only_for_kl:
-            self.unedited[prompt_id] = len(self.prefix_rows)
-            self.prefix_rows.append(prefix_row)
-
-    def take(self, count: int) -> tuple[list[DecodingRow], Prefilled, list[int]]:
-        """The next rows with their KL, their prefill, and the index of each row in it."""
-        taken = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
-        if self.prefilled is not None:
-            prefilled, indices = self.prefilled, list(range(len(self.prefix_rows)))
-        else:
-            unmeasured = self._unmeasured_prompts(taken) if self.references else []
-            indices = list(dict.fromkeys([*taken, *(self.unedited[key] for key in unmeasured)]))
-            needed = [self.prefix_rows[k] for k in indices]
-            prefilled = read_last_token(self.vlm, self.prefixes, needed, self.stats)
-        position = {index: k for k, index in enumerate(indices)}
-        if self.references:
-            self._measure_kl(taken, prefilled, position, self.references)
-        return [self.rows[k] for k in taken], prefilled, [position[k] for k in taken]
-
-    def _unmeasured_prompts(self, taken: Sequence[int]) -> list[int]:
-        """Ids of prompts whose unedited logits are needed for KL and not known yet."""
-        rows = [self.rows[k] for k in taken]
-        own = dict.fromkeys(id(row.prompt) for row in rows if row.reference is None)
-        return [key for key in own if key not in self.unedited_logits]
-
-    def _measure_kl(
-        self,
-        taken: Sequence[int],
-        prefilled: Prefilled,
-        position: dict[int, int],
-        references: ReferenceLogits,
-    ) -> None:
-        """Set each row's KL of the first response token against the unedited prompt, both ways."""
-        for key in self._unmeasured_prompts(taken):
-            state = prefilled.state_of[position[self.unedited[key]]]
-            self.unedited_logits[key] = prefilled.logits[state]
-        for k in taken:
-            self.rows[k].kl = self.rows[k].kl_base = 0.0
-        changed = [k for k in taken if self.rows[k].edits or self.rows[k].reference is not None]
-        if not changed:
-            return
-        device = prefilled.logits.device
-        states = torch.tensor([prefilled.state_of[position[k]] for k in changed], device=device)
-        edited = prefilled.logits[states]
-        unedited = torch.stack(
-            [
-                self.unedited_logits[id(row.prompt)]
-                if row.reference is None
-                else references.logits(row).to(device)
-                for row in (self.rows[k] for k in changed)
-            ]
-        )
-        both = divergence(edited, unedited).tolist(), divergence(unedited, edited).tolist()
-        for k, kl, kl_base in zip(changed, *both, strict=True):
-            self.rows[k].kl, self.rows[k].kl_base = kl, kl_base

@@ -50,7 +50,7 @@ def logits(vlm, edits):
     prompt_of = [min(row, 1) for row in range(len(edits))]
     with torch.no_grad():
         prefix = read_prefix(vlm, prompts, prompt_of, edits, Stats())
-        two = read_last_token(vlm, [prefix], [(0, row) for row in range(len(edits))], Stats())
+        two = read_last_token(vlm, {0: prefix}, [(0, row) for row in range(len(edits))], Stats())
         single = read_in_single_pass(vlm, prompts, prompt_of, edits, Stats())
     return torch.stack([prefilled.logits[prefilled.state_of] for prefilled in (two, single)])
 
@@ -96,7 +96,7 @@ def test_an_unedited_row_is_bit_identical_whatever_the_edits_of_other_rows(small
 def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
     """In the prompt and in the response."""
     # Too small to change the response, so that both rows read the same tokens.
-    edit = add(small, 2, positions, 1e-3, site=site)
+    edit = add(small, 2, positions, 1e-2, site=site)
     requests = [Request(image_examples()[1], edits) for edits in ((), (edit,))]
     engine = Engine(small, Decoding(max_new_tokens=4, sharing=sharing))
     engine.answer(requests)  # runs the self-check, which would be recorded too
@@ -111,7 +111,7 @@ def test_only_the_chosen_tokens_are_changed(small, positions, site, sharing):
     prompt = read_prompt(small, image_examples()[1]).tokens
     in_response = torch.full((3,), positions in ("all", "response", "after_instruction"))
     mask = torch.cat([position_mask(small, prompt, positions), in_response])
-    assert torch.allclose(difference, mask[:, None] * edit.operator.vector, rtol=0, atol=1e-5)
+    assert torch.allclose(difference, mask[:, None] * edit.operator.vector, rtol=0, atol=1e-4)
 
 
 def test_edits_at_one_site_are_applied_in_order():
