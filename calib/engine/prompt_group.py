@@ -69,7 +69,7 @@ class PromptGroup:
 
     Prompts are read up to their last token at once, and the last token for the rows that are taken.
     Where rows share nothing but what a complete pass would compute once too, such a pass reads
-    everything, when its first row is taken: each pass has to read all weights of the model.
+    everything when its rows are taken: each pass has to read all weights of the model.
     """
 
     def __init__(
@@ -79,23 +79,22 @@ class PromptGroup:
         single_pass: bool,
         references: ReferenceLogits | None,
         stats: Stats,
-        slots: int,
+        most: int,
     ) -> None:
         """Read the prompts of each pass up to the last token, except where that shares nothing.
 
         With ``single_pass``, all prompts are read completely. KL is measured unless ``references``
-        is None. A complete pass has at most ``slots`` rows, or the rows of one prompt: its logits
-        stay in memory until all of them have been taken.
+        is None. A complete pass has at most ``most`` rows, or the rows of one prompt: their logits
+        are in memory at once.
         """
         self.vlm, self.references, self.stats = vlm, references, stats
         self.passes: list[PromptPass] = []
         self.prefixes: dict[int, Prefix] = {}  # by number of the pass, if it is not complete
-        self.prefilled: tuple[int, Prefilled] | None = None  # the complete pass being taken from
         self.unedited_logits: dict[int, torch.Tensor] = {}  # by id() of the prompt. # [vocabulary]
         for rows in passes:
             together = PromptPass.of(rows, references is not None)
             if single_pass or not together.last_token_forks(vlm.num_layers):
-                chunks = _split_at_prompts(rows, slots)
+                chunks = _split_at_prompts(rows, most)
                 self.passes += [PromptPass.of(chunk, references is not None) for chunk in chunks]
             else:
                 self.prefixes[len(self.passes)] = read_prefix(
@@ -106,23 +105,26 @@ class PromptGroup:
             (n, k) for n, one in enumerate(self.passes) for k in range(len(one.rows))
         )
 
-    def take(self, free: int, last_tokens: int) -> tuple[list[DecodingRow], Prefilled, list[int]]:
+    def take(self, last_tokens: int) -> tuple[list[DecodingRow], Prefilled, list[int]]:
         """The next rows with their KL, their prefill, and the index of each row in it.
 
-        These are at most ``free`` rows of a complete pass, or ``last_tokens`` rows whose last
-        prompt token is read now.
+        These are all rows of a complete pass, or ``last_tokens`` rows whose last prompt token is
+        read now.
         """
         first, _ = self.waiting[0]
         complete = first not in self.prefixes
         taken: list[PrefixRow] = []
-        while self.waiting and len(taken) < (free if complete else min(free, last_tokens)):
+        while self.waiting and (complete or len(taken) < last_tokens):
             number, _ = self.waiting[0]
             if number != first if complete else number not in self.prefixes:
                 break
             taken.append(self.waiting.popleft())
         if complete:
-            prefilled = self._read_completely(first)
-            position = {(first, k): k for k in range(len(self.passes[first].prompt_of))}
+            one = self.passes[first]
+            prefilled = read_in_single_pass(
+                self.vlm, one.prompts, one.prompt_of, one.edits, self.stats
+            )
+            position = {(first, k): k for k in range(len(one.prompt_of))}
         else:
             unmeasured = self._unmeasured_prompts(taken) if self.references else {}
             needed = list(dict.fromkeys([*taken, *unmeasured.values()]))
@@ -135,14 +137,6 @@ class PromptGroup:
     def _row(self, at: PrefixRow) -> DecodingRow:
         number, k = at
         return self.passes[number].rows[k]
-
-    def _read_completely(self, number: int) -> Prefilled:
-        if self.prefilled is None or self.prefilled[0] != number:
-            self.prefilled = None  # frees its memory first
-            one = self.passes[number]
-            read = read_in_single_pass(self.vlm, one.prompts, one.prompt_of, one.edits, self.stats)
-            self.prefilled = number, read
-        return self.prefilled[1]
 
     def _unmeasured_prompts(self, taken: Sequence[PrefixRow]) -> dict[int, PrefixRow]:
         """Unedited rows by id() of their prompt, where KL needs logits that are not known yet."""

@@ -8,9 +8,10 @@ conversation is processed twice with other texts in place of its last query: the
 the same text, the template's tail.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -104,6 +105,7 @@ def as_shown(vlm: VLM, example: Example) -> Example:
     return example.with_system_in_query() if vlm.system_place == "user" else example
 
 
+@functools.cache
 def _blank() -> Image.Image:
     return Image.new("RGB", (8, 8))
 
@@ -227,17 +229,31 @@ def instruction_end(
     tail = _tail(vlm, conversation, process)
     if tail is None:
         return None
-    for end in range(len(tokens) - 1, -1, -1):
+    known = len(tail.tokens)
+    begin = (
+        len(tokens) - known if list(tokens[len(tokens) - known :]) == tail.tokens else len(tokens)
+    )
+    for end in range(begin - 1, -1, -1):
         text = _text(vlm, tokens[end:])
-        if tail.endswith(text):
+        if tail.text.endswith(text):
             continue
+        tail.tokens = list(tokens[end + 1 :])
         pictured = not set(vlm.image_token_ids).isdisjoint(tokens[end:])
-        return end if text.endswith(tail) and not pictured else None
+        return end if text.endswith(tail.text) and not pictured else None
     return None
 
 
-def _tail(vlm: VLM, conversation: Sequence[Message], process: Process) -> str | None:
-    """The text that the template puts after the query; None if it cannot be told.
+@dataclass
+class Tail:
+    """The part that a template puts after the query."""
+
+    text: str
+    tokens: list[int] = field(default_factory=list)
+    """The tokens of the last prompt that are part of the text and nothing else."""
+
+
+def _tail(vlm: VLM, conversation: Sequence[Message], process: Process) -> Tail | None:
+    """What the template puts after the query; None if it cannot be told.
 
     PaliGemma's processor takes a conversation without an image only beside others with one.
     """
@@ -255,7 +271,7 @@ def _tail(vlm: VLM, conversation: Sequence[Message], process: Process) -> str | 
         found = first.removesuffix(tail).endswith(_STAND_INS[0]) and second.removesuffix(
             tail
         ).endswith(_STAND_INS[1])
-        vlm.template_tails[key] = tail if found else None
+        vlm.template_tails[key] = Tail(tail) if found else None
     return vlm.template_tails[key]
 
 

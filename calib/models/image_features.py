@@ -38,6 +38,7 @@ def image_features(
     processes one image alone. An image's features do not depend on the other images of the same
     pass (bit-identical in float32 on a CPU), so rows are repeatable whatever else a run contains.
     """
+    taken = inspect.signature(vlm.model.base_model.get_image_features).parameters.keys()
     names: list[list[str]] = []
     pixels: dict[str, ProcessorOutput] = {}
     for prompt_images, output in zip(images, processed, strict=True):
@@ -50,9 +51,8 @@ def image_features(
         unit_names = [_hash(unit) for unit in units]
         for name, unit in zip(unit_names, units, strict=True):
             if name not in pixels and name not in vlm.feature_cache:
-                pixels[name] = _tower_inputs(
-                    vlm, output if together else process_image(vlm, unit[0])
-                )
+                inputs = output if together else process_image(vlm, unit[0])
+                pixels[name] = {key: inputs[key] for key in inputs if key in taken}
         names.append(unit_names)
     # Referenced here too, because the cache may be too small for all of them.
     cache = vlm.feature_cache
@@ -90,12 +90,6 @@ def _hash(images: Sequence[Image.Image]) -> str:
     for image in images:
         digest.update(repr((image.mode, image.size)).encode() + image.tobytes())
     return digest.hexdigest()
-
-
-def _tower_inputs(vlm: VLM, processed: ProcessorOutput) -> ProcessorOutput:
-    """The part of a processor's output that get_image_features takes."""
-    names = inspect.signature(vlm.model.base_model.get_image_features).parameters
-    return {key: value for key, value in processed.items() if key in names}
 
 
 def _batches(pixels: dict[str, ProcessorOutput]) -> list[list[str]]:

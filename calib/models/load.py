@@ -1,5 +1,6 @@
 """Load a vision-language model and its processor, and identify its exact weights."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -26,7 +27,7 @@ from calib.models.checkpoints.fingerprint import fingerprint
 from calib.models.checkpoints.original_llava import is_original
 from calib.models.checkpoints.without_weights import structure_of
 from calib.models.feature_cache import FeatureCache
-from calib.models.layers import decoder_layers
+from calib.models.layers import decoder_layers, has_recurrent_state
 from calib.models.load_errors import load_failure, refuse_quantization
 from calib.models.processor import (
     limit_pixels,
@@ -73,9 +74,9 @@ class VLM:
     (the processor itself may limit them)."""
     feature_cache: FeatureCache = field(default_factory=FeatureCache, compare=False)
     """Image features that the vision tower has already computed."""
-    template_tails: dict[Any, str | None] = field(default_factory=dict, compare=False)
-    """Text that the chat template puts after the query, by template and structure of the
-    conversation; None where it is unknown. Filled by calib.models.chat_template."""
+    template_tails: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """Tail of calib.models.chat_template, by template and structure of the conversation; None where
+    it is unknown."""
     renderings: dict[Any, Any] = field(default_factory=dict, compare=False)
     """Rendering of calib.models.chat_template, by template and structure of the conversation."""
     template_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -107,7 +108,12 @@ class VLM:
         """Whether the weights are in memory; false of a model that only another engine runs."""
         return self.model.get_input_embeddings().weight.device.type != "meta"
 
-    @property
+    @functools.cached_property
+    def has_recurrent_state(self) -> bool:
+        """Whether padding changes the model's outputs; see calib.models.layers."""
+        return has_recurrent_state(self.model)
+
+    @functools.cached_property
     def image_token_ids(self) -> list[int]:
         """Token ids that stand for one image feature in the prompt; empty if there are none."""
         config = self.model.config

@@ -8,7 +8,6 @@ import torch
 
 from calib.data.example import Example
 from calib.models.image_features import image_features, require_all_pictures
-from calib.models.layers import has_recurrent_state
 from calib.models.load import VLM
 from calib.models.tokens import (
     Tokenized,
@@ -136,7 +135,7 @@ def _prompt(
         token_inputs,
         tokenized.instruction_end,
         tokenized.response_tokens,
-        not has_recurrent_state(vlm.model),
+        not vlm.has_recurrent_state,
     )
 
 

@@ -84,9 +84,10 @@ def tokenize(vlm: VLM, examples: Sequence[Example]) -> list[Tokenized]:
     Raises CalibError if a prompt exceeds the model's context, or the processor does not support an
     example.
     """
-    for example in examples:
-        require_arrival(vlm, example)
     conversations = [conversation(as_shown(vlm, example)) for example in examples]
+    for example, messages in zip(examples, conversations, strict=True):
+        if rendering(vlm, messages).problem:
+            require_arrival(vlm, example)
     outputs = _process_each(vlm, examples, conversations)
     prompts = []
     for example, messages, output in zip(examples, conversations, outputs, strict=True):

@@ -228,6 +228,31 @@ def test_a_prompt_is_read_once_and_forks_where_rows_differ(small):
     assert 1 <= engine.stats.prefill_token_layers / (prefix + last) <= 1.02
 
 
+@pytest.mark.parametrize("positions", ["", "response", "all"])
+def test_rows_that_share_nothing_are_read_in_one_pass(small, positions):
+    """As in plain ``generate``: one pass over the prompt, and one for each further token."""
+    edits = (edit(1, positions),) if positions else ()
+    engine = Engine(small, Decoding(max_new_tokens=TOKENS, kl=False))
+    example = examples(1)[0]
+    engine.answer([Request(example, edits)])  # detects sharing and runs the self-check
+    with block_inputs(small) as shapes:
+        response = engine.answer([Request(example, edits)])[0]
+    length = inputs(small, example)["input_ids"].shape[1]
+    steps = len(response.tokens) - 1
+    assert shapes[::LAYERS] == [(1, length)] + steps * [(1, 1)]
+
+
+@pytest.mark.parametrize("batch_rows", [2, 100])
+def test_edits_of_all_tokens_need_no_pass_for_the_last_token(small, batch_rows):
+    """The rows of a prompt differ before its last token, so no pass reads that token alone."""
+    rows = [Request(example, (edit(1, "all", k),)) for example in examples(2) for k in range(3)]
+    engine = Engine(small, Decoding(max_new_tokens=1, batch_rows=batch_rows))
+    engine.answer(rows)
+    with block_inputs(small) as shapes:
+        engine.answer(rows)
+    assert all(length > 1 for _, length in shapes)
+
+
 @either
 def test_the_end_of_each_row_is_reported_once(small, sharing):
     ended = []

@@ -103,6 +103,25 @@ def test_any_query_of_the_packaged_model(vlm, query):
     )
 
 
+def test_the_end_of_a_template_is_decoded_once(vlm, monkeypatch):
+    """Later prompts need one token more, to see that it is part of the query."""
+    fresh, decoded = replace(vlm, template_tails={}), []
+    decode = vlm.processor.tokenizer.decode
+
+    def counted(tokens, **settings):
+        decoded.append(len(tokens))
+        return decode(tokens, **settings)
+
+    monkeypatch.setattr(vlm.processor.tokenizer, "decode", counted)
+    first, second = (
+        read_prompt(fresh, Example("a", "x", "x", "x", "test", query))
+        for query in ("what is it?", "where is the red ball")
+    )
+    after = len(second.tokens) - second.instruction_end - 1
+    assert after == len(first.tokens) - first.instruction_end - 1 > 1
+    assert decoded[-2:] == [after + 1, after + 1] and decoded.count(1) == 1
+
+
 def test_a_template_with_the_picture_after_the_text_is_refused():
     vlm = tiny("llava")
     pictured = next(e for e in examples(6) if e.picture)
