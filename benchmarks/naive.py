@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.cases import Case, Setting
 from calib.data.example import Example
+from calib.models.chat_template import conversation
 from calib.models.layers import decoder_layers
 from calib.models.load import VLM
-from calib.models.prompts import conversation
 
 Tokens = tuple[int, ...]
 """Generated tokens of a row, including the end token."""
@@ -45,13 +45,14 @@ def encode(case: Case) -> Any:
 
 def prepare(vlm: VLM, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     """The processor's batch, on the model's device."""
+    tiling = hasattr(vlm.processor.image_processor, "crop_to_patches")
     inputs = vlm.processor.apply_chat_template(
         [conversation(example) for example in examples],
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
-        processor_kwargs={"padding": True, "crop_to_patches": vlm.tiles},
+        processor_kwargs={"padding": True, **({"crop_to_patches": vlm.tiles} if tiling else {})},
     )
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(vlm.model.dtype)
