@@ -33,7 +33,7 @@ class StandIn:
         self.vlm, self.ignores_edits, self.skips_chunk = vlm, ignores_edits, skips_chunk
         self.max_length, self.images_of, self.reverses = max_length, images_of, reverses
         self.notes = []
-        self.sent = []
+        self.sent, self.windows = [], []
         self.metadata = {}
         parent, module = types.ModuleType("vllm"), types.ModuleType("vllm.forward_context")
         module.get_forward_context = lambda: types.SimpleNamespace(attn_metadata=self.metadata)
@@ -47,6 +47,7 @@ class StandIn:
             sys.modules.pop(name, None)
 
     def complete(self, requests, window):
+        self.windows.append(window)
         for start in range(0, len(requests), window):
             indices = list(range(start, min(start + window, len(requests))))
             done = [(index, self._completion(requests[index])) for index in indices]

@@ -47,14 +47,16 @@ class Reads(Sequence[VllmRequest]):
         )
 
 
-def complete_reads(backend: Backend, reads: Reads) -> Iterator[tuple[int, Completion]]:
-    """Completions of reads, in any order.
+def complete_reads(
+    backend: Backend, reads: Reads, window: int | None = None
+) -> Iterator[tuple[int, Completion]]:
+    """Completions of reads, in any order, ``window`` at a time; None means the backend's own.
 
     Reads whose positions were of other tokens than vLLM's are sent again. Raises CalibError for a
     prompt that is too long, or reads other text than calib's.
     """
     again = []
-    for index, completion in backend.complete(reads, backend.rows_in_flight):
+    for index, completion in backend.complete(reads, window or backend.rows_in_flight):
         example, edits = reads.reads[index]
         if completion.finish == TOO_LONG:
             raise CalibError(
@@ -72,7 +74,7 @@ def complete_reads(backend: Backend, reads: Reads) -> Iterator[tuple[int, Comple
         yield index, completion
     if again:
         rest = Reads(reads.prompts, [reads.reads[k] for k in again], reads.logprobs, reads.layers)
-        for index, completion in complete_reads(backend, rest):
+        for index, completion in complete_reads(backend, rest, window):
             yield again[index], completion
 
 
@@ -89,6 +91,9 @@ def read_activations(
 
     # [examples, layers, width] float32, on the CPU
 
+    Prompts are read one at a time: in a batch, last bits would depend on the other requests in it,
+    and a resumed run would fit methods to other numbers.
+
     Raises CalibError (unsupported) for another site.
     """
     if site != "residual":
@@ -100,7 +105,7 @@ def read_activations(
     asked = tuple(sorted(set(numbers)))
     activations = torch.empty(len(examples), len(numbers), prompts.vlm.width)
     reads = Reads(prompts, [(example, ()) for example in examples], layers=asked)
-    for index, completion in complete_reads(backend, reads):
+    for index, completion in complete_reads(backend, reads, window=1):
         example = examples[index]
         mask = read_tokens(token_batch(prompts.get(example).tokens), positions)[0]
         if not mask.any():

@@ -71,7 +71,7 @@ class InProcess:
         self, requests: Sequence[VllmRequest], window: int
     ) -> Iterator[tuple[int, Completion]]:
         """See Backend."""
-        size = BATCH * window
+        size = BATCH * window if window > 1 else 1
         for start in range(0, len(requests), size):
             indices = range(start, min(start + size, len(requests)))
             batch = {index: requests[index] for index in indices}
