@@ -67,8 +67,8 @@ def main(*arguments: str) -> None:
     plot(samples, report.RESULTS / "soak.png")
     for number, (outcomes, of_phase) in zip(at_once, phases, strict=True):
         print(f"{number} at once: {dict(outcomes)}, {of_phase[-1]['seconds']:.0f} s")
-    if logged:
-        print(f"log of the server:\n{logged[-3000:]}")
+    for line, count in Counter(logged.splitlines()).most_common(20):
+        print(f"log of the server: {line} ({count} times)")
     dead = health["restarts"] + (health["status"] != "ok") + (exit_code != 0)
     growth = max(memory_growth(of_phase) for _, of_phase in phases)
     print(

@@ -211,9 +211,10 @@ def outcome(received: bytes) -> str:
 
 
 def _picture(draw: random.Random) -> str:
+    # Few different pictures: the server caches their features, in a cache of fixed size.
+    side = draw.choice((16, 50, 200))
     file = io.BytesIO()
-    size = draw.randrange(8, 200), draw.randrange(8, 200)
-    Image.new("RGB", size, (draw.randrange(256), 0, 0)).save(file, "PNG")
+    Image.new("RGB", (side, 100), (draw.randrange(8), 0, 0)).save(file, "PNG")
     return _data_url(file.getvalue())
 
 

@@ -6,6 +6,8 @@ python -m calib.serve run=runs/NAME
 from calib.cli import command
 from calib.config.commands import ServeConfig
 
+CACHED_FEATURES_BYTES = 256 << 20
+"""Memory for the features of pictures that several requests or steps of a method show."""
 NEEDED = ("fastapi", "uvicorn", "zstandard")
 
 
@@ -42,6 +44,8 @@ def main(config: ServeConfig) -> None:
     try:
         local = require_protection(config.host, listening.getsockname()[0], key, config.no_key)
         served = load_served(config)
+        # Clients send new pictures for ever, so a share of the machine's memory would be filled.
+        served.vlm.feature_cache.limit = CACHED_FEATURES_BYTES
         access = Access(key, [*config.hosts, *([] if local else own_names())])
         pictures = PictureLimits(config.pictures, config.megapixels * 1_000_000)
         server = Server(served, config.generation, config.body_mb, config.waiting, access, pictures)

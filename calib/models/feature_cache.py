@@ -6,6 +6,9 @@ from typing import Any
 import psutil
 import torch
 
+MAX_NAMES = 100_000
+"""Number of images whose names are kept to count repeated passes."""
+
 
 class FeatureCache:
     """Least-recently-used cache of image features by image hash, held in CPU memory."""
@@ -34,7 +37,8 @@ class FeatureCache:
         copied = _on_cpu(features)
         self.passes += 1
         self.repeated_passes += name in self._encoded
-        self._encoded.add(name)
+        if len(self._encoded) < MAX_NAMES:  # a server would collect names for ever
+            self._encoded.add(name)
         size = _size(copied)
         self._entries[name] = (copied, size)
         self._bytes += size

@@ -94,7 +94,7 @@ def server_sent_event(body: dict[str, Any]) -> bytes:
 
 
 class CompleteResponse(JSONResponse):
-    """A response in one body; keeps its slot until the client has read almost all of it."""
+    """A response in one body; keeps its slot until its last piece is sent."""
 
     def __init__(self, body: dict[str, Any], slot: Slot) -> None:
         super().__init__(body)
@@ -109,6 +109,9 @@ class CompleteResponse(JSONResponse):
             for k in range(0, len(body), PIECE):
                 more = k + PIECE < len(body)
                 piece = bytes(body[k : k + PIECE])
+                if not more:
+                    # Before the client has everything: its next request must find the slot free.
+                    self.slot.release()
                 await send({"type": "http.response.body", "body": piece, "more_body": more})
         finally:
             self.slot.release()
