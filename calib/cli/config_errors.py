@@ -29,6 +29,7 @@ from calib.config.prompts import MethodConfig, Prompting
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
 from calib.config.typed import current_override
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.listing import shortened
 
 _MOST_NAMES = 4
 """Largest number of names from a long list in a message."""
@@ -203,9 +204,7 @@ def _text(name: str) -> str:
 
 
 def _few(names: Sequence[str], word: str = "and") -> str:
-    if len(names) > _MOST_NAMES + 1:
-        names = [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} more"]
-    *others, last = names
+    *others, last = shortened(names, _MOST_NAMES)
     return f"{', '.join(others)} {word} {last}" if others else last
 
 

@@ -24,6 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from calib.data.example import Example, Picture
 from calib.util.content import START, first_bytes, found_instead, quoted_text
 from calib.util.errors import CalibError
+from calib.util.listing import shortened
 from calib.util.progress import row_bar
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -259,13 +260,11 @@ def check_pictures(
     if not errors:
         return list(examples), []
     if not skip_broken:
-        listed = "\n".join(f"  {error}" for error in list(errors.values())[:_LISTED])
-        more = len(errors) - _LISTED
+        listed = "\n".join(f"  {error}" for error in shortened(errors.values(), _LISTED))
         raise CalibError(
             "unreadable",
             f"{len(errors)} of {len(pictures)} pictures cannot be read:\n{listed}\n"
-            + (f"  and {more} more\n" if more > 0 else "")
-            + f"Fix them, or skip them with {key}.skip_broken=true.",
+            f"Fix them, or skip them with {key}.skip_broken=true.",
         )
     readable = [example for example in examples if errors.keys().isdisjoint(example.pictures)]
     first = ", ".join(str(picture) for picture in list(errors)[:3])

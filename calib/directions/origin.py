@@ -15,6 +15,7 @@ from calib.directions.weights import weights_hash
 from calib.models.load import VLM
 from calib.models.processor import tokenizer_state
 from calib.util.errors import CalibError
+from calib.util.listing import shortened
 
 Origin = dict[str, Any]
 """Weights and settings by name, as JSON: texts, and tables for the config and the pictures."""
@@ -87,8 +88,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 def shown(different: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """Each difference as ``name: there → now``; at most eight, and the number of the others."""
     lines = [f"{name}: {_short(a)} → {_short(b)}" for name, (a, b) in different.items()]
-    more = len(lines) - _MOST_SHOWN
-    return [*lines[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return shortened(lines, _MOST_SHOWN)
 
 
 def require_same_origin(

@@ -15,6 +15,7 @@ from calib.models.backoff import TOO_LONG
 from calib.models.endpoint import Aborted, Reply
 from calib.models.remote import RemoteModel
 from calib.util.errors import CalibError
+from calib.util.listing import shortened
 
 _LISTED = 10
 """Examples that an error lists."""
@@ -100,12 +101,11 @@ class RemoteEngine:
             raise self._too_long(list(too_long))
 
     def _too_long(self, examples: Sequence[str]) -> CalibError:
-        listed = ", ".join(f"'{name}'" for name in examples[:_LISTED])
-        more = f" and {len(examples) - _LISTED} more" if len(examples) > _LISTED else ""
+        listed = ", ".join(shortened((f"'{name}'" for name in examples), _LISTED))
         return CalibError(
             "too-large",
             f"the prompts of {len(examples)} examples exceed the context of "
-            f"{self.vlm.checkpoint}: {listed}{more}. Finished rows are saved. Leave these out of "
+            f"{self.vlm.checkpoint}: {listed}. Finished rows are saved. Leave these out of "
             "the rates with data.skip_long=true, or shorten them: fewer demonstrations, smaller "
             "pictures (model.image_side), a smaller generation.max_new_tokens.",
         )

@@ -17,6 +17,7 @@ import torch
 
 from calib.interchange.vectors import as_vector, read_file, read_pickle, require_small_archive
 from calib.util.errors import CalibError
+from calib.util.listing import shortened
 
 _LAYER_KEY = re.compile(r"(?:(?:[\w.]*[._])?layers?[._-]?)?(\d{1,6})(?:\.v)?", re.ASCII)
 """A layer as a key: 13, layer_13, layers.13, model.layers.13, layer13.v. Not arr_0."""
@@ -232,5 +233,4 @@ def _tensor(array: Any, source: str) -> torch.Tensor:
 
 
 def _some(content: Mapping[Any, Any]) -> str:
-    names = [str(key)[:40] for key in content]
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return ", ".join(shortened((str(key)[:40] for key in content), 6))

@@ -16,6 +16,7 @@ from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.tradeoff import Point
+from calib.util.listing import shortened
 from calib.util.terminal import WIDTH, terminal_safe
 
 STRING_ACCURACY = (0.967, 0.989)
@@ -143,8 +144,7 @@ def _cut_settings(
         key=lambda name: -cut[name].value,
     )
     names = [f"{name} {100 * cut[name].value:.0f}% of {cut[name].n:,}" for name in many]
-    more = len(names) - _MOST_SETTINGS
-    return names if more <= 0 else [*names[:_MOST_SETTINGS], f"{more} more"]
+    return shortened(names, _MOST_SETTINGS)
 
 
 def guessing_rate(run: Run) -> float:

@@ -26,6 +26,7 @@ from calib.runs.row_store import ROWS_FILE
 from calib.runs.run_files import DIRECTIONS
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
+from calib.util.listing import shortened
 
 RUN_FILE = "run.json"
 # Settings that change where or how fast rows are made, or how they are scored, but not the rows: a
@@ -149,13 +150,11 @@ def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
 def _require_no_changes(folder: str | Path, changes: Sequence[str]) -> None:
     if not changes:
         return
-    listed = "\n".join(f"  {change}" for change in changes[:_MOST_CHANGES_SHOWN])
-    more = len(changes) - _MOST_CHANGES_SHOWN
+    listed = "\n".join(f"  {change}" for change in shortened(changes, _MOST_CHANGES_SHOWN))
     raise CalibError(
         "different-run",
         f"{folder} contains a run with a different configuration (there → now):\n{listed}\n"
-        + (f"  and {more} more\n" if more > 0 else "")
-        + "Give another folder with out=FOLDER, or restore the configuration of the run.",
+        "Give another folder with out=FOLDER, or restore the configuration of the run.",
     )
 
 

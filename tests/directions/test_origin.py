@@ -155,4 +155,4 @@ def test_differences_by_field():
     lines = shown(different)
     assert lines[:2] == ["a: 1 → 2", "b.c: [1] → [2]"] and max(map(len, lines)) < 130
     many = {str(k): (0, 1) for k in range(30)}
-    assert len(shown(many)) == 9 and shown(many)[-1] == "and 22 more"
+    assert len(shown(many)) == 9 and shown(many)[-1] == "22 more"

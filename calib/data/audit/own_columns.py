@@ -14,17 +14,20 @@ OPTIONAL = (
     "image", "pair", "cluster", "category", "variant", "part", "split", "request", "system",
     "history", "images", "id",
 )  # fmt: skip
+_QUERY = dict.fromkeys(("prompt", "question", "text"), "query")
 OTHER_NAMES = {
+    **_QUERY,
     "img": "image", "image_path": "image", "picture": "image", "photo": "image",
     "file_name": "image", "filename": "image", "pair_id": "pair", "group": "pair",
-    "concept": "cluster", "prompt": "query", "question": "query", "text": "query",
+    "concept": "cluster",
     "safe_img": "safe_image", "unsafe_img": "unsafe_image", "system_prompt": "system",
     "pictures": "images", "conversation": "history", "conversations": "history",
 }  # fmt: skip
 """Names under which other programs write a column, by the name that is read."""
 OF_REQUIRED = {
-    **{name: "query" for name in ("prompt", "question", "text", "instruction")},
-    **{name: "safety" for name in ("label", "labels", "safe", "is_safe")},
+    **_QUERY,
+    "instruction": "query",
+    **dict.fromkeys(("label", "labels", "safe", "is_safe"), "safety"),
 }
 """Other names of the required columns. In a table with both twins in a row these may be columns of
 any content, which are not read."""

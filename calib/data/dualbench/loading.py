@@ -22,6 +22,7 @@ from calib.data.images import read_image
 from calib.data.splits import split_of
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
+from calib.util.listing import shortened
 
 _SIDES: tuple[Safety, Safety] = ("safe", "unsafe")
 _LISTED = 5  # examples listed in an error message
@@ -118,13 +119,12 @@ def _check_legibility(examples: Sequence[Example]) -> None:
     too_long = [e for e in examples if isinstance(e.picture, Rendering) and not e.picture.fits()]
     if too_long:
         assert isinstance(too_long[0].picture, Rendering)
-        first = ", ".join(e.id for e in too_long[:_LISTED])
-        more = ", ..." if len(too_long) > _LISTED else ""
+        first = ", ".join(shortened((e.id for e in too_long), _LISTED))
         raise CalibError(
             "too-large",
             f"{len(too_long)} of {len(examples)} texts, or their twins, are too long to be "
             f"legible: with a font size of {too_long[0].picture.smallest} pixels they do not fit a "
-            f"picture of {too_long[0].picture.side} pixels ({first}{more}). Shorten them, or "
+            f"picture of {too_long[0].picture.side} pixels ({first}). Shorten them, or "
             "remove their twins.",
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from calib.data.example import words_of
 from calib.data.tables import cell_text, check_columns, read_table
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.listing import shortened
 
 OPTIONAL = ("id", "harmful_translation", "benign_translation")
 _LISTED = 5  # twins listed in an error message
@@ -192,7 +193,7 @@ def check_translations(twins: Sequence[Twin]) -> None:
     """Raise CalibError if a twin lacks a translation."""
     incomplete = [t.pair for t in twins if not (t.harmful_translation and t.benign_translation)]
     if incomplete:
-        first = ", ".join(incomplete[:_LISTED]) + (", ..." if len(incomplete) > _LISTED else "")
+        first = ", ".join(shortened(incomplete, _LISTED))
         raise CalibError(
             "missing-value",
             f"{len(incomplete)} of {len(twins)} twins lack a translation of either text: {first}. "

@@ -18,6 +18,7 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
 from calib.util.errors import CalibError
+from calib.util.listing import shortened
 
 DEFAULT_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 MARGIN = 0.06
@@ -151,8 +152,7 @@ def _needs_shaping(letter: str) -> bool:
 
 
 def _listed(letters: list[str]) -> str:
-    first = ", ".join(f"'{letter}' (U+{ord(letter):04X})" for letter in letters[:10])
-    return first + (f" and {len(letters) - 10} more" if len(letters) > 10 else "")
+    return ", ".join(shortened((f"'{letter}' (U+{ord(letter):04X})" for letter in letters), 10))
 
 
 @functools.lru_cache(maxsize=512)

@@ -25,6 +25,7 @@ from calib.models.checkpoints.weight_files import Weight, inventory, tensors, we
 from calib.models.load import VLM, load
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write, write_atomically
+from calib.util.listing import shortened
 
 LISTED = 5
 """Largest number of weight names that an error message lists."""
@@ -192,8 +193,7 @@ def _padding(config: dict[str, Any], vlm: VLM) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return ", ".join(shortened(names, LISTED))
 
 
 def write_checkpoint(converted: Converted, out: Path, readme: str) -> None:

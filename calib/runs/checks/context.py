@@ -18,6 +18,7 @@ from calib.models.load import VLM, AnyModel
 from calib.models.remote import RemoteModel
 from calib.runs.preflight import Inputs, methods_of
 from calib.util.errors import CalibError
+from calib.util.listing import shortened
 from calib.util.progress import waiting
 
 _LISTED = 10
@@ -143,13 +144,12 @@ def _left_out(
             f"data.skip_long: left out {len(found)} of {total} examples, whose prompt and response "
             f"do not fit the context of {context:,} tokens (first: {first})"
         )
-    listed = "\n".join(f"  {each}" for each in found[:_LISTED])
-    more = f"\n  and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    listed = "\n".join(f"  {each}" for each in shortened(found, _LISTED))
     raise CalibError(
         "too-large",
         f"{len(found)} of {total} examples do not fit the context of {model.checkpoint}: it has "
         f"{context:,} tokens for a prompt and its response, and a response may have "
-        f"{_most_new_tokens(config):,} ({setting}).\n{listed}{more}\nShorten these queries, give "
+        f"{_most_new_tokens(config):,} ({setting}).\n{listed}\nShorten these queries, give "
         f"a smaller {setting}, or leave the examples out with data.skip_long=true.",
     )
 

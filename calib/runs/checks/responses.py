@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from calib.models.remote import system_prompt_note
 from calib.runs.row_store import RowStore
+from calib.util.listing import shortened
 
 _MOST_NAMES = 4
 """Names shown of a long list."""
@@ -64,5 +65,4 @@ def remote_response_notes(store: RowStore) -> list[str]:
 
 
 def _few(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join([*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names)
+    return ", ".join(shortened(names, _MOST_NAMES))
