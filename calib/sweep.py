@@ -35,7 +35,7 @@ def _run(config: SweepConfig) -> None:
     from calib.report.terminal import show_run
     from calib.runs.checks.context import within_context
     from calib.runs.checks.vllm import edits_activations
-    from calib.runs.engines import engine_record, opened_backend
+    from calib.runs.engines import engine_record, opened_backend, require_same_vllm
     from calib.runs.manifest import claim_folder, examples_identity, provenance
     from calib.runs.preflight import (
         check_sweep,
@@ -78,6 +78,8 @@ def _run(config: SweepConfig) -> None:
             identity |= division(config)
             claim_folder(own_folder, identity, facts, inputs.origin)
         with RowStore.open(own_folder / ROWS_FILE) as store:
+            if store.finished or shard:
+                require_same_vllm(folder, manifest, backend)
             store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
             sweep = Sweep(config, model, benchmark, utility, folder, store, backend)
             header = f"Checkpoint {model.checkpoint}, judge {sweep.judging.judge.id}, run {folder}"

@@ -1,7 +1,8 @@
 """The engine of a run, and the vLLM behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from calib.config.engine import EngineChoice, VllmEngine
@@ -15,6 +16,7 @@ from calib.engine.vllm.probe import probe
 from calib.engine.vllm.request import Backend
 from calib.models.load import VLM, AnyModel, mini_folder
 from calib.models.remote import RemoteModel
+from calib.util.errors import CalibError
 from calib.util.progress import waiting
 
 EditingEngine = Engine | vllm.VllmEngine
@@ -24,6 +26,8 @@ AnyEngine = EditingEngine | RemoteEngine
 
 PROBE = "What is in the picture?"
 """Prompt of the probe of vLLM's edits."""
+COMPARED = ("vllm", "dtype", "quantization", "kv_cache_dtype")
+"""Fields of a backend's description in which all rows of a run agree."""
 
 
 @contextmanager
@@ -83,3 +87,23 @@ def reader_of(engine: AnyEngine) -> Reader | None:
 def engine_record(backend: Backend | None) -> dict[str, Any]:
     """What run.json records of vLLM; empty for calib's own engine."""
     return {} if backend is None else {"engine": backend.describe()}
+
+
+def require_same_vllm(folder: Path, manifest: Mapping[str, Any], backend: Backend | None) -> None:
+    """Refuse to add rows to a folder whose rows come from another version or number format of vLLM.
+
+    Raises CalibError (different-run), naming the fields.
+    """
+    before = manifest.get("provenance", {}).get("engine") or {}
+    now = {} if backend is None else backend.describe()
+    changes = [
+        f"{name}: {before[name]} → {now[name]}"
+        for name in COMPARED
+        if before.get(name) is not None and now.get(name) not in (None, before[name])
+    ]
+    if changes:
+        raise CalibError(
+            "different-run",
+            f"{folder} has rows of another vLLM (there → now): {', '.join(changes)}. Use the one "
+            "of before, or give another folder with out=FOLDER.",
+        )

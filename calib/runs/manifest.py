@@ -56,6 +56,8 @@ NOT_IDENTITY = (
             "max_model_len",
             "gpu_memory_utilization",
             "rows_in_flight",
+            "served_model",
+            "restart_wait",
             "hooks",
             "weights",  # decides about the fingerprint
         )

@@ -54,7 +54,12 @@ def test_output_folder_and_speed_do_not_identify_a_run(config):
 def test_the_engine_identifies_a_run_and_not_where_it_runs(config):
     vllm = dataclasses.replace(config, engine=VllmEngine())
     elsewhere = VllmEngine(
-        base_url="http://localhost:8000", tensor_parallel=4, retries=1, hooks=True
+        base_url="http://localhost:8000",
+        tensor_parallel=4,
+        retries=1,
+        hooks=True,
+        served_model="alias",
+        restart_wait=60,
     )
     assert identity_of(vllm) == identity_of(dataclasses.replace(config, engine=elsewhere))
     assert run_folder(NAMES, vllm) != run_folder(NAMES, config)

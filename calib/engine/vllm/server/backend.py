@@ -84,8 +84,17 @@ class ServerBackend:
 
     def describe(self) -> dict[str, Any]:
         """Version, model and settings of the servers, for run.json; no address."""
-        assert self._replicas.served is not None
-        return {**asdict(self._replicas.served), "replicas": len(self._replicas)}
+        served = self._replicas.served
+        assert served is not None
+        fields = asdict(served)
+        # Under the names that vLLM in this process has, because one run may use both.
+        return {
+            "engine": "vllm, server",
+            "vllm": fields.pop("version"),
+            **fields,
+            "dtype": (served.dtype or "").removeprefix("torch.") or None,
+            "replicas": len(self._replicas),
+        }
 
     def complete(
         self, requests: Sequence[VllmRequest], window: int

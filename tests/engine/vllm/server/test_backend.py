@@ -280,11 +280,11 @@ def test_the_key_is_sent_and_never_shown(server, monkeypatch):
 def test_what_goes_into_provenance(server):
     with connect(server) as backend:
         described = backend.describe()
-    assert described["version"] == "0.32.0"
+    assert described["vllm"] == "0.32.0"
     assert described["root"] == "/models/mini_internvl"
     assert described["system_fingerprint"] == "vllm-0.32.0-f273bb1e"
     assert (described["prefix_caching"], described["kv_cache_dtype"]) == ("False", "auto")
-    assert (described["vllm_lens"], described["dtype"]) == (True, "torch.float32")
+    assert (described["vllm_lens"], described["dtype"]) == (True, "float32")
 
 
 def test_logprobs_of_the_first_token_and_residual_streams(server):
