@@ -40,6 +40,7 @@ class VllmStandIn:
         self.checkpoint, self.served_name = checkpoint, checkpoint
         self.version, self.settings, self.max_model_len = "0.32.0", "f273bb1e", 1024
         self.vllm_lens, self.prefix_caching, self.hook_results = True, "False", None
+        self.preemptions = 0
         self.__dict__.update(attributes)
         self.requests, self.headers = [], []
         """Bodies and headers (names in lower case) of chat completions, in order of arrival."""
@@ -129,7 +130,9 @@ class VllmStandIn:
             return 200, json.dumps({"version": self.version})
         if path == "/metrics":
             names = f'cache_dtype="auto",enable_prefix_caching="{self.prefix_caching}"'
-            return 200, f'# TYPE ...\nvllm:cache_config_info{{block_size="128",{names}}} 1.0\n'
+            info = f'vllm:cache_config_info{{block_size="128",{names}}} 1.0'
+            count = f'vllm:num_preemptions_total{{engine="0"}} {self.preemptions:.1f}'
+            return 200, f"# TYPE vllm:cache_config_info gauge\n{info}\n{count}\n"
         return 404, json.dumps({"detail": "Not Found"})
 
     def respond(self, handler, body):

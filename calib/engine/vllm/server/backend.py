@@ -102,7 +102,8 @@ class ServerBackend:
         """Yield (index of the request, completion) as completions arrive; see Backend.
 
         Raises CalibError if a request is refused or lost too often, if no server can be reached for
-        engine.restart_wait minutes, or if one of them serves something else than before.
+        engine.restart_wait minutes, or if one of them serves something else than before; and at the
+        end, if activations may be wrong because a server ran out of memory.
         """
         results: Results = SimpleQueue()
         untaken = asyncio.Semaphore(_AHEAD * window)
@@ -114,6 +115,7 @@ class ServerBackend:
                     raise result
                 yield result
                 self._loop.call_soon_threadsafe(untaken.release)
+            job.result()
         finally:
             job.cancel()
 
@@ -146,10 +148,14 @@ class ServerBackend:
         results: Results,
     ) -> None:
         in_flight = asyncio.Semaphore(window)
+        preemptions: dict[str, float] = {}
 
         async def answer(index: int) -> None:
             try:
-                results.put((index, await self._complete(requests[index])))
+                request = requests[index]
+                if request.residual_layers is not None and not preemptions:
+                    preemptions.update(await self._replicas.preemptions())
+                results.put((index, await self._complete(request)))
             finally:
                 in_flight.release()
 
@@ -161,6 +167,23 @@ class ServerBackend:
                     group.create_task(answer(index))
         except BaseExceptionGroup as errors:  # the first error has cancelled the others
             results.put(errors.exceptions[0])
+            return
+        if preemptions:
+            self._require_no_preemption(preemptions, await self._replicas.preemptions())
+
+    def _require_no_preemption(self, before: dict[str, float], now: dict[str, float]) -> None:
+        """Refuse activations that were read while a server interrupted requests.
+
+        vllm-lens then returns those of the tokens that were read twice in place of later tokens.
+        """
+        for url, count in now.items():
+            if count > before.get(url, count):
+                raise CalibError(
+                    "no-memory",
+                    f"{url} interrupted {count - before[url]:g} requests for lack of memory while "
+                    "activations were read, which makes them wrong. Give a smaller "
+                    "engine.rows_in_flight, or start the server with more memory for its cache.",
+                )
 
     async def _complete(self, request: VllmRequest) -> Completion:
         """The completion of one request, which is sent again if it is lost."""

@@ -21,6 +21,7 @@ CONNECT_SECONDS = 10.0
 """Longest wait for a connection."""
 _HELLO = [{"role": "user", "content": "Hello"}]
 _CACHE_SETTING = r'^vllm:cache_config_info\{{(?:.*,)?{}="([^"]*)"'
+_PREEMPTIONS = r"^vllm:num_preemptions_total(?:\{.*\})? (\S+)$"
 
 
 class NoCompletion(Exception):
@@ -137,6 +138,11 @@ class Replica:
             _cache_setting(metrics, "cache_dtype"),
             reply.get("system_fingerprint"),
         )
+
+    async def preemptions(self) -> float:
+        """Number of times so far that the server interrupted a request for lack of memory."""
+        metrics = await self._get("/metrics", optional=True)
+        return sum(float(count) for count in re.findall(_PREEMPTIONS, metrics or "", re.M))
 
     async def _get(self, path: str, optional: bool = False) -> Any:
         """The parsed JSON or the text at ``path``; None if it is ``optional`` and not there."""

@@ -1,6 +1,7 @@
 """Servers that serve one model: which of them gets the next request, and which come back."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from types import ModuleType
@@ -144,6 +145,15 @@ class Replicas:
                 f"from ({'; '.join(differences)}). Finished rows are saved. Start it with the same "
                 "model, version and settings, and run the same command again.",
             )
+
+    async def preemptions(self) -> dict[str, float]:
+        """Interrupted requests so far, by the address of each server that answers."""
+        counts = {}
+        for replica in self._all:
+            if replica.is_up:
+                with contextlib.suppress(self._openai.APIError, NoCompletion):
+                    counts[replica.url] = await replica.preemptions()
+        return counts
 
     def _seconds_without_server(self) -> float:
         """Time since the last reply, if no server can be reached now."""

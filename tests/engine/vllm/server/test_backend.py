@@ -309,6 +309,26 @@ def test_activations_of_a_server_without_the_plugin(server):
         list(backend.complete([prompt("abc", residual_layers=(2,))], 1))
 
 
+def test_activations_of_a_server_that_ran_out_of_memory(server):
+    server.preemptions = 3  # before this run
+    read = [prompt(f"prompt {k}", residual_layers=(2,)) for k in range(4)]
+    with connect(server) as backend:
+        require_right(read, backend.complete(read, 2))
+
+        def preempts(handler):
+            server.preemptions = 5
+            server.fails(500)(handler)
+
+        server.at(6, preempts)
+        with raises("no-memory", server.url, "2 requests", "engine.rows_in_flight"):
+            list(backend.complete(read, 2))
+        # Responses are right: their tokens are computed again.
+        server.at(
+            11, lambda handler: (setattr(server, "preemptions", 9), server.fails(500)(handler))
+        )
+        require_right(prompts(4), backend.complete(prompts(4), 2))
+
+
 def test_hooks_need_permission_and_return_no_code(server):
     pytest.importorskip("cloudpickle")
     hooked = prompt("abc", hooks=(Hook(print, (2,)),))
