@@ -17,7 +17,7 @@ class EngineChoice:
 
 
 @dataclass
-class VllmEngine(EngineChoice):
+class VllmChoice(EngineChoice):
     """vLLM with the plugin vllm-lens, in this process or behind a server."""
 
     name: str = "vllm"

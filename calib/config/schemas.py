@@ -23,7 +23,7 @@ from calib.config.commands import (
     ServeConfig,
 )
 from calib.config.data import DATA, UTILITIES
-from calib.config.engine import EngineChoice, VllmEngine
+from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.judge import JUDGES
 from calib.config.method import METHODS
 from calib.config.model import ModelConfig, RemoteModelConfig
@@ -57,7 +57,7 @@ SHARED: dict[str, Mapping[str, type]] = {
     "data": DATA,
     "utility": UTILITIES,
     "judge": JUDGES,
-    "engine": {"transformers": EngineChoice, "vllm": VllmEngine},
+    "engine": {"transformers": EngineChoice, "vllm": VllmChoice},
 }
 """Schemas of the options of each config group; "any" is the schema of options without their own."""
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from calib.config.engine import EngineChoice, VllmEngine
+from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.model import ModelChoice, ModelConfig
 from calib.engine.engine import Engine
 from calib.engine.reading import ModelReader, Reader
@@ -39,7 +39,7 @@ def opened_backend(
     ``edits`` says that activations are edited or read, so that vllm-lens is needed. Raises
     CalibError when vLLM cannot be started or reached, or (self-check) does not edit activations.
     """
-    if not isinstance(choice, VllmEngine):
+    if not isinstance(choice, VllmChoice):
         yield None
         return
     assert isinstance(config, ModelConfig) and isinstance(model, VLM), "preflight checks it"
@@ -73,7 +73,7 @@ def engine_of(
         return RemoteEngine(model, decoding, skip_long)
     if backend is None:
         return Engine(model, decoding)
-    assert isinstance(choice, VllmEngine)
+    assert isinstance(choice, VllmChoice)
     return vllm.VllmEngine(model, decoding, backend, choice.first_token, skip_long)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calib import methods
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
 from calib.config.prompts import (
@@ -98,7 +98,7 @@ def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
 
 
 def _load_model(config: SweepConfig | ExtractConfig) -> AnyModel:
-    if isinstance(config.engine, VllmEngine):
+    if isinstance(config.engine, VllmChoice):
         # Few rows are compared with it, and the GPUs are vLLM's.
         return load(config.model, config.engine.weights, "cpu")
     is_extraction = isinstance(config, ExtractConfig)  # needs a model with weights

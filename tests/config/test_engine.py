@@ -3,13 +3,13 @@
 import pytest
 from raising import raises
 
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 
 
 def test_addresses_are_one_or_several():
-    assert VllmEngine().urls == []
-    assert VllmEngine(base_url="http://localhost:1/").urls == ["http://localhost:1"]
-    assert VllmEngine(base_url=["http://a:1", "http://b:2"]).urls == ["http://a:1", "http://b:2"]
+    assert VllmChoice().urls == []
+    assert VllmChoice(base_url="http://localhost:1/").urls == ["http://localhost:1"]
+    assert VllmChoice(base_url=["http://a:1", "http://b:2"]).urls == ["http://a:1", "http://b:2"]
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_addresses_are_one_or_several():
 )
 def test_wrong_settings_are_named(settings, key):
     with raises("invalid-setting", key):
-        VllmEngine(**settings)
+        VllmChoice(**settings)

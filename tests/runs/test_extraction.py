@@ -8,7 +8,7 @@ import torch
 from backend_stand_in import StandIn
 
 from calib.config.data import MiniData, UtilityConfig
-from calib.config.engine import EngineChoice, VllmEngine
+from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.model import ModelConfig
 from calib.config.sweep import ExtractConfig
 from calib.data.mini.examples import load
@@ -56,7 +56,7 @@ def test_an_extraction_through_vllm_has_the_direction_and_effects_of_the_own_eng
     made = []
     for name in ("transformers", "vllm"):
         backend = StandIn(vlm) if name == "vllm" else None
-        engine = VllmEngine() if name == "vllm" else EngineChoice()
+        engine = VllmChoice() if name == "vllm" else EngineChoice()
         with RowStore.open(tmp_path / name / "rows.jsonl") as record:
             settings = config(layers=[3], engine=engine)
             made.append(

@@ -7,7 +7,7 @@ import pytest
 from raising import raises
 
 from calib.config.data import MiniData, UtilityConfig
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 from calib.config.judge import JudgeConfig
 from calib.config.method import Steer
 from calib.config.model import ModelConfig
@@ -52,8 +52,8 @@ def test_output_folder_and_speed_do_not_identify_a_run(config):
 
 
 def test_the_engine_identifies_a_run_and_not_where_it_runs(config):
-    vllm = dataclasses.replace(config, engine=VllmEngine())
-    elsewhere = VllmEngine(
+    vllm = dataclasses.replace(config, engine=VllmChoice())
+    elsewhere = VllmChoice(
         base_url="http://localhost:8000",
         tensor_parallel=4,
         retries=1,
@@ -63,7 +63,7 @@ def test_the_engine_identifies_a_run_and_not_where_it_runs(config):
     )
     assert identity_of(vllm) == identity_of(dataclasses.replace(config, engine=elsewhere))
     assert run_folder(NAMES, vllm) != run_folder(NAMES, config)
-    bounded = dataclasses.replace(config, engine=VllmEngine(first_token=20))
+    bounded = dataclasses.replace(config, engine=VllmChoice(first_token=20))
     assert identity_of(vllm) != identity_of(bounded)
 
 
@@ -74,7 +74,7 @@ def test_runs_from_before_there_were_engines_are_of_transformers(config, tmp_pat
     (tmp_path / "directions").mkdir()
     claim_folder(tmp_path, identity_of(config), {})
     with raises("different-run", "engine"):
-        claim_folder(tmp_path, identity_of(dataclasses.replace(config, engine=VllmEngine())), {})
+        claim_folder(tmp_path, identity_of(dataclasses.replace(config, engine=VllmChoice())), {})
 
 
 def test_new_weights_of_an_old_name_have_another_folder(config):

@@ -2,7 +2,7 @@
 
 from server_thread import TOKENS, messages_of
 
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 from calib.engine.edits import Edit
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
@@ -26,7 +26,7 @@ def test_steered_completions_and_activations_equal_the_engines(
             )
             edit = operator_at("add", direction, 3, scale)
             rows.append(Request(example, (Edit(3, edit, "all"),)))
-    config = VllmEngine(base_url=server.url, served_model="mini-uncalibrated")
+    config = VllmChoice(base_url=server.url, served_model="mini-uncalibrated")
     with ServerBackend(config, vlm.checkpoint) as backend:
         probe(backend, messages_of(mixed_examples[0]), vlm.width, vlm.num_layers)
         completions = dict(backend.complete(requests, 4))

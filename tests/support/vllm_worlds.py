@@ -11,7 +11,7 @@ import tiny_families
 import vllm_checkpoints
 from edited_rows import edited_rows
 
-from calib.config.engine import VllmEngine as VllmSettings
+from calib.config.engine import VllmChoice
 from calib.config.model import ModelConfig
 from calib.data.example import Example, map_pictures
 from calib.data.mini.examples import DATASETS
@@ -56,7 +56,7 @@ class World:
 def opened(family: str, folder: Path, **settings: Any) -> Iterator[World]:
     """Start vLLM with a family's model and these settings of the engine."""
     model = ModelConfig(name=family, checkpoint=checkpoint(family, folder), dtype="float32")
-    backend = InProcess(VllmSettings(**settings), model)
+    backend = InProcess(VllmChoice(**settings), model)
     try:
         yield World(load(model), backend, tuple(examples(family)))
     finally:

@@ -12,7 +12,7 @@ from logit_ties import TIE, first_difference, gap
 from ports import free_port
 from vllm_worlds import World, examples
 
-from calib.config.engine import VllmEngine as VllmSettings
+from calib.config.engine import VllmChoice
 from calib.config.model import ModelConfig
 from calib.engine.request import Request
 from calib.engine.vllm.server.backend import ServerBackend
@@ -38,7 +38,7 @@ def served(installed, tmp_path_factory):
         )
         try:
             _wait_until_ready(server, f"http://127.0.0.1:{port}/health", log)
-            settings = VllmSettings(base_url=f"http://127.0.0.1:{port}", hooks=True)
+            settings = VllmChoice(base_url=f"http://127.0.0.1:{port}", hooks=True)
             with ServerBackend(settings, mini_folder()) as backend:
                 vlm = load(ModelConfig(name="mini_internvl"))
                 yield World(vlm, backend, tuple(examples("mini_internvl")))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 from calib.config.model import ModelConfig
 from calib.engine.vllm.request import (
     TOO_LONG,
@@ -33,7 +33,7 @@ class InProcess:
 
     runs_hooks = True
 
-    def __init__(self, settings: VllmEngine, model: ModelConfig) -> None:
+    def __init__(self, settings: VllmChoice, model: ModelConfig) -> None:
         """Load the model into vLLM.
 
         Raises CalibError: a package is missing (needs-package), a setting has no counterpart
@@ -129,7 +129,7 @@ class InProcess:
         self.llm.llm_engine.engine_core.shutdown()
 
 
-def _refuse_unsupported(settings: VllmEngine, model: ModelConfig) -> None:
+def _refuse_unsupported(settings: VllmChoice, model: ModelConfig) -> None:
     if settings.data_parallel > 1:
         raise CalibError(
             "unsupported",
@@ -145,7 +145,7 @@ def _refuse_unsupported(settings: VllmEngine, model: ModelConfig) -> None:
         )
 
 
-def _arguments(settings: VllmEngine, model: ModelConfig) -> dict[str, Any]:
+def _arguments(settings: VllmChoice, model: ModelConfig) -> dict[str, Any]:
     given = {
         "model": os.path.expanduser(model.checkpoint or mini_folder()),  # noqa: PTH111
         "revision": model.revision,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from calib.config.engine import EngineChoice, VllmEngine
+from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.method import (
     Ablation,
     Activation,
@@ -29,7 +29,7 @@ _OWN_SERVER = (
 
 def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
     """Raise CalibError (conflicting-settings) for vLLM with a remote model."""
-    if isinstance(choice, VllmEngine) and not isinstance(model, ModelConfig):
+    if isinstance(choice, VllmChoice) and not isinstance(model, ModelConfig):
         raise CalibError(
             "conflicting-settings",
             f"engine=vllm runs a model with weights, and model={model.name} is behind an endpoint. "
@@ -40,7 +40,7 @@ def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
 
 def check_methods(choice: EngineChoice, selected: Sequence[MethodConfig]) -> None:
     """Raise CalibError (unsupported) for methods whose edits vLLM, or the server, cannot make."""
-    if not isinstance(choice, VllmEngine):
+    if not isinstance(choice, VllmChoice):
         return
     for method in selected:
         part = method.activation if isinstance(method, Combine) else method
@@ -65,7 +65,7 @@ def check_methods(choice: EngineChoice, selected: Sequence[MethodConfig]) -> Non
 
 def check_extraction(choice: EngineChoice, config: ExtractConfig) -> None:
     """Raise CalibError (unsupported) for an extraction that vLLM, or the server, cannot make."""
-    if not isinstance(choice, VllmEngine):
+    if not isinstance(choice, VllmChoice):
         return
     if config.site != "residual":
         raise CalibError(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from raising import raises
 
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 from calib.config.model import ModelConfig
 from calib.engine.vllm.in_process import InProcess
 from calib.engine.vllm.request import TOO_LONG, Hook, SteeringVector, VllmRequest
@@ -56,7 +56,7 @@ def fake(monkeypatch):
 
 
 def backend(model=None, **settings):
-    return InProcess(VllmEngine(**settings), model or ModelConfig("internvl"))
+    return InProcess(VllmChoice(**settings), model or ModelConfig("internvl"))
 
 
 def request(text, **settings):

@@ -4,7 +4,7 @@ import pytest
 from raising import raises
 
 from calib.config.data import MiniData, UtilityConfig
-from calib.config.engine import EngineChoice, VllmEngine
+from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.method import Ablation, Combine, Revision, Sampled, Steer
 from calib.config.model import ModelConfig, RemoteModelConfig
 from calib.config.prompts import Worded
@@ -16,9 +16,9 @@ from calib.runs.checks.vllm import (
     edits_activations,
 )
 
-SERVER = VllmEngine(base_url="http://localhost:8000")
-OWN_SERVER = VllmEngine(base_url="http://localhost:8000", hooks=True)
-HERE = VllmEngine()
+SERVER = VllmChoice(base_url="http://localhost:8000")
+OWN_SERVER = VllmChoice(base_url="http://localhost:8000", hooks=True)
+HERE = VllmChoice()
 
 
 def test_a_remote_model_has_no_engine():

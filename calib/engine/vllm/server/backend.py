@@ -14,7 +14,7 @@ from dataclasses import asdict
 from queue import SimpleQueue
 from typing import Any
 
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 from calib.engine.vllm.request import TOO_LONG, Completion, VllmRequest
 from calib.engine.vllm.server.replica import NoCompletion
 from calib.engine.vllm.server.replicas import Replicas
@@ -42,7 +42,7 @@ class ServerBackend:
     A context manager. Thread-safe.
     """
 
-    def __init__(self, config: VllmEngine, checkpoint: str) -> None:
+    def __init__(self, config: VllmChoice, checkpoint: str) -> None:
         """``checkpoint`` is the source of the run's weights, which the servers must serve.
 
         Raises CalibError if packages are missing, no server can be reached, one of them serves

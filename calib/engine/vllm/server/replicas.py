@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from calib.config.engine import VllmEngine
+from calib.config.engine import VllmChoice
 from calib.engine.vllm.server.replica import NoCompletion, Replica, Served, Wanted
 from calib.models import backoff
 from calib.models.api_key import ApiKey
@@ -22,7 +22,7 @@ class Replicas:
     """The servers of a run. All coroutines run in one event loop."""
 
     def __init__(
-        self, config: VllmEngine, checkpoint: str, key: ApiKey, openai: ModuleType
+        self, config: VllmChoice, checkpoint: str, key: ApiKey, openai: ModuleType
     ) -> None:
         self.config, self.key, self._openai = config, key, openai
         self._wanted = Wanted(checkpoint, config.served_model)

@@ -15,7 +15,7 @@ pytest.importorskip("zstandard", reason="the vllm extra brings zstandard")
 from vllm_stand_in import TOO_LONG as TOO_LONG_MESSAGE  # noqa: E402
 from vllm_stand_in import WIDTH, VllmStandIn, response_tokens  # noqa: E402
 
-from calib.config.engine import VllmEngine  # noqa: E402
+from calib.config.engine import VllmChoice  # noqa: E402
 from calib.engine.vllm.request import TOO_LONG, Hook, SteeringVector, VllmRequest  # noqa: E402
 from calib.engine.vllm.server import replica, replicas  # noqa: E402
 from calib.engine.vllm.server.backend import ServerBackend  # noqa: E402
@@ -37,7 +37,7 @@ def server():
 
 
 def connect(*servers, **settings):
-    config = VllmEngine(base_url=[server.url for server in servers], **settings)
+    config = VllmChoice(base_url=[server.url for server in servers], **settings)
     return ServerBackend(config, "mini-internvl")
 
 
@@ -230,7 +230,7 @@ def test_a_server_that_does_not_come_back_ends_the_run(server):
 
 
 def test_the_model_is_found_by_the_checkpoint_or_by_its_given_name(server):
-    other = VllmEngine(base_url=server.url)
+    other = VllmChoice(base_url=server.url)
     with raises("mismatch", "/models/mini_internvl", "org/other", "engine.served_model"):
         ServerBackend(other, "org/other")
     with raises("mismatch", "'alias'", "/models/mini_internvl"):
