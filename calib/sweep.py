@@ -36,6 +36,8 @@ def _run(config: SweepConfig) -> None:
     from calib.runs.checks.context import within_context
     from calib.runs.checks.vllm import edits_activations
     from calib.runs.engines import engine_record, opened_backend, require_same_vllm
+    from calib.runs.estimate.plan import plan_sweep
+    from calib.runs.estimate.text import plan_line
     from calib.runs.manifest import claim_folder, examples_identity, provenance
     from calib.runs.preflight import (
         check_sweep,
@@ -45,10 +47,10 @@ def _run(config: SweepConfig) -> None:
         sweep_notes,
     )
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
-    from calib.runs.shards import Shard, ShardRecords, division, one_at_a_time
+    from calib.runs.shards import SHARDS, Shard, ShardRecords, division, one_at_a_time
     from calib.runs.sweep import Sweep
     from calib.util.errors import CalibError
-    from calib.util.progress import waiting
+    from calib.util.progress import log_line, waiting
     from calib.util.terminal import terminal_safe
 
     # A reference that is not run does not identify the run.
@@ -87,6 +89,10 @@ def _run(config: SweepConfig) -> None:
             command.print_notes(notes)
             if store.finished:
                 print(f"Resuming: {len(store.finished):,} rows are saved already.")
+            if shard or not (folder / SHARDS).is_dir():  # joining shards generates little
+                saved = len(store.finished)
+                plan = plan_sweep(config, model, benchmark.examples, utility, sweep.engine, saved)
+                log_line(plan_line(plan, saved, shard.count if shard else 1))
             run = sweep.run(manifest, lambda note: command.print_notes([note]))
         if run is None:
             rows = f"Shard {shard} is complete: its rows are in {own_folder}."

@@ -27,7 +27,7 @@ from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.judge import JUDGES
 from calib.config.method import METHODS
 from calib.config.model import ModelConfig, RemoteModelConfig
-from calib.config.sweep import ExtractConfig, SweepConfig
+from calib.config.sweep import ExtractConfig, PlanConfig, SweepConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # conf/ is beside the package in a checkout, and inside it in a wheel.
@@ -38,6 +38,7 @@ CONF = next(
 
 ENTRY_POINTS: dict[str, type] = {
     "sweep": SweepConfig,
+    "plan": PlanConfig,
     "extract": ExtractConfig,
     "report": ReportConfig,
     "plot": PlotConfig,

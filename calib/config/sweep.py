@@ -135,6 +135,11 @@ class SweepConfig:
 
 
 @dataclass
+class PlanConfig(SweepConfig):
+    """Estimate the rows, memory and time of a sweep before it starts."""
+
+
+@dataclass
 class ExtractConfig:
     """Fit a direction per layer to pairs of a safe and an unsafe example."""
 

@@ -39,8 +39,12 @@ class Capacity:
 
 def columns_for(rows: Sequence[DecodingRow], max_new_tokens: int) -> int:
     """KV-cache columns for the longest of these rows, plus spare columns."""
-    longest = max(len(row.prompt.tokens) for row in rows) + max_new_tokens
-    return longest + max(4, longest // SLACK)
+    return columns_of(max(len(row.prompt.tokens) for row in rows) + max_new_tokens)
+
+
+def columns_of(tokens: int) -> int:
+    """KV-cache columns for a row with this number of tokens, plus spare columns."""
+    return tokens + max(4, tokens // SLACK)
 
 
 def capacity_for(vlm: VLM, decoding: Decoding, columns: int) -> Capacity:

@@ -37,12 +37,25 @@ class DecodingSpeed:
     measured: dict[int, dict[int, float]] = field(default_factory=dict)
     """Tokens per second by length of rows (rounded up to a power of 2) and number of rows."""
 
+    def of(self, row: DecodingRow, count: int, columns: int) -> float | None:
+        """Tokens per second of ``count`` rows; None if memory runs out."""
+        speeds = self._at(columns)
+        if count not in speeds:
+            step = self.seconds_per_step(row, count, columns)
+            if step is None:
+                return None
+            speeds[count] = count / step
+        return speeds[count]
+
+    def _at(self, columns: int) -> dict[int, float]:
+        return self.measured.setdefault(1 << (columns - 1).bit_length(), {})
+
     def fastest(self, row: DecodingRow, least: int, most: int, columns: int) -> int:
         """The number of rows, from ``least`` to ``most``, that decode fastest together.
 
         ``row`` is one of them, and ``columns`` are the tokens of the longest with its response.
         """
-        speeds = self.measured.setdefault(1 << (columns - 1).bit_length(), {})
+        speeds = self._at(columns)
         best = count = least
         spent = last = 0.0
         while True:
@@ -50,10 +63,8 @@ class DecodingSpeed:
                 if spent + 2 * last > SECONDS:
                     break
                 started = time.perf_counter()
-                step = self.seconds_per_step(row, count, columns)
-                if step is None:
+                if self.of(row, count, columns) is None:
                     break
-                speeds[count] = count / step
                 last = time.perf_counter() - started
                 spent += last
             if speeds[count] > GAIN * speeds[best]:

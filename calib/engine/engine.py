@@ -54,12 +54,13 @@ NO_MEMORY = (
 class Engine:
     """Generates responses with one model and one set of decoding settings."""
 
-    def __init__(self, vlm: VLM, decoding: Decoding) -> None:
+    def __init__(self, vlm: VLM, decoding: Decoding, selfcheck: bool = True) -> None:
+        """With ``selfcheck`` the first rows are compared with plain ``generate``."""
         self.vlm, self.decoding = vlm, decoding
         self.sampler = Sampler(vlm, decoding)
         self.stats = Stats()
         self._sharing: dict[bool, Sharing] = {}  # by whether the prompt has images
-        self._checked = False
+        self._checked = not selfcheck
         self._limit = Capacity(decoding.batch_rows, PASS_TOKENS)  # lowered when memory runs out
         self.speed = DecodingSpeed(vlm, self.sampler)
 
@@ -154,8 +155,7 @@ class Engine:
         """Compare a few shared responses with plain ``generate``, once per engine."""
         self._checked = True
         greedy = replace(self.decoding, temperature=0.0, max_new_tokens=SELFCHECK_TOKENS)
-        engine = Engine(self.vlm, greedy)
-        engine._checked = True
+        engine = Engine(self.vlm, greedy, selfcheck=False)
         sample = selfcheck_sample(requests)
         for request, response in zip(sample, engine.answer(sample), strict=True):
             require_same_tokens(self.vlm, request, response)
@@ -216,7 +216,7 @@ class Engine:
     ) -> None:
         """Decode rows that share computation: read prompts and step until all rows have ended."""
         columns = columns_for(rows, self.decoding.max_new_tokens)
-        slots = self._rows_in_flight(rows, capacity, columns)
+        slots = self.rows_in_flight(rows, len(rows))
         batch = DecodeBatch(self.vlm, stopping, slots, columns, self.stats)
         # Passes are the same for any number of slots, so that the last digits of KL are too.
         max_joining = max(capacity.rows // JOIN_SHARE, JOIN_TOKENS // columns, 1)
@@ -245,16 +245,20 @@ class Engine:
             else:
                 batch.step()
 
-    def _rows_in_flight(self, rows: Sequence[DecodingRow], capacity: Capacity, columns: int) -> int:
-        """Number of rows to decode together: those of a batch, or as many as decode fastest.
+    def rows_in_flight(self, rows: Sequence[DecodingRow], count: int) -> int:
+        """Number of ``count`` rows like ``rows`` that decode together: those of a batch, or as many
+        as decode fastest.
 
         In narrow dtypes a response depends slightly on the rows beside it, so their number is not
         left to a measurement.
         """
-        most = min(rows_within(self.vlm, self.decoding, columns), self._limit.rows, len(rows))
-        if most <= capacity.rows or self.vlm.model.dtype != torch.float32:
-            return capacity.rows
-        return self.speed.fastest(rows[-1], capacity.rows, most, columns)
+        columns = columns_for(rows, self.decoding.max_new_tokens)
+        limit = min(self._limit.rows, count)
+        usual = min(capacity_for(self.vlm, self.decoding, columns).rows, limit)
+        most = min(rows_within(self.vlm, self.decoding, columns), limit)
+        if most <= usual or self.vlm.model.dtype != torch.float32:
+            return usual
+        return self.speed.fastest(rows[-1], usual, most, columns)
 
 
 def generate(vlm: VLM, requests: Sequence[Request], decoding: Decoding) -> list[Response]:

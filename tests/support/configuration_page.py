@@ -91,9 +91,11 @@ def command(name: str) -> str:
             rows.append((code(choice.override), link(f"{choice.group}="), choice.default, meaning))
         parts.append(table(("choice", "options", "default", "meaning"), rows))
     own = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
-    rows = settings(ENTRY_POINTS[name], own, without={choice.field for choice in selected})
-    if rows:
-        parts.append(settings_table(rows))
+    without = {choice.field for choice in selected}
+    classes = reversed(lineage(ENTRY_POINTS[name]))  # calib.plan has the settings of calib.sweep
+    by_name = {row.name: row for cls in classes for row in settings(cls, own, without)}
+    if by_name:
+        parts.append(settings_table(list(by_name.values())))
     return "\n".join(parts)
 
 

@@ -39,7 +39,7 @@ def within_context(config: SweepConfig | ExtractConfig, inputs: Inputs) -> Input
     with waiting("checking the lengths of the prompts"):
         lengths = PromptLengths(model)
         found = over_long(lengths, examples, limit)
-        flows = _worded_flows(config, model) if isinstance(config, SweepConfig) else []
+        flows = worded_flows(config, model) if isinstance(config, SweepConfig) else []
         if flows:
             out = {id(each.example) for each in found}
             asked = [e for e in examples if e.split != "train" and id(e) not in out]
@@ -86,7 +86,7 @@ def leave_out_fitted(
     return _without(benchmark, out, []), kept, [note]
 
 
-def _worded_flows(config: SweepConfig, vlm: VLM) -> list[tuple[str, PromptFlow]]:
+def worded_flows(config: SweepConfig, vlm: VLM) -> list[tuple[str, PromptFlow]]:
     """The prompt flows of the run's methods that are not fitted, with the names of the methods."""
     unfitted = Fitting(vlm, [], [], _no_answers, Path())
     return [
