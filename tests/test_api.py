@@ -177,7 +177,7 @@ def test_invalid_pictures(model, tmp_path):
 
 
 def test_pairs_from_a_file(model, tmp_path):
-    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+    with (tmp_path / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["safe_query", "unsafe_query", "image"])
         for k in range(12):
@@ -242,13 +242,15 @@ def test_pairs_by_name_are_those_of_the_benchmark():
 
 def test_pairs_of_a_table(tmp_path):
     table = tmp_path / "mine.csv"
-    table.write_text("pair,safety,query\na,safe,peel an egg\na,unsafe,hurt a man\n")
+    table.write_text(
+        "pair,safety,query\na,safe,peel an egg\na,unsafe,hurt a man\n", encoding="utf-8"
+    )
     for given in (table, str(table)):
         (pair,) = calib.load_pairs(given, train=1.0, validation=0.0)
         assert (pair.safe.query, pair.unsafe.query) == ("peel an egg", "hurt a man")
         assert pair.safe.split == "train"
     alone = tmp_path / "alone.csv"
-    alone.write_text("safety,query\nsafe,peel an egg\n")
+    alone.write_text("safety,query\nsafe,peel an egg\n", encoding="utf-8")
     with raises("too-few", alone):
         calib.load_pairs(alone)
     with raises("too-few", 1, table, "test"):

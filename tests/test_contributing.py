@@ -56,21 +56,21 @@ def files(page: str) -> dict[str, str]:
 
     They may exist already, where someone follows the page in a checkout.
     """
-    text = (ROOT / page).read_text()
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = r"`((?:calib|conf|tests)/[\w/]+\.\w+)`:\n\n```\w+\n(.*?)```"
     return dict(re.findall(blocks, text, re.DOTALL))
 
 
 def scripts() -> list[str]:
     """The scripts that the pages run to rewrite generated pages."""
-    text = "\n".join((ROOT / page).read_text() for page in PAGES)
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     found = set(re.findall(r"python (tests/support/\w+\.py)", text))
     return sorted(found - {"tests/support/what_works.py"})  # of a new model family, not added here
 
 
 def sweep() -> list[str]:
     """The arguments of the sweep at the top of docs/adding.md."""
-    text = (ROOT / "docs/adding.md").read_text().replace("\\\n", "")
+    text = (ROOT / "docs/adding.md").read_text(encoding="utf-8").replace("\\\n", "")
     (command,) = re.findall(r"^python (-m calib\.sweep model=mine .*)$", text, re.MULTILINE)
     return command.replace("FOLDER", "tests/data/published/copies/signs").split()
 
@@ -101,7 +101,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for page in PAGES:
         for name, text in files(page).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
     finished(folder, [sys.executable, "-c", REWRITE, *scripts()])
     return folder
 
@@ -142,7 +142,7 @@ def test_the_tests_pass(copy: Path) -> None:
 
 
 def test_the_methods_are_swept(run: Path) -> None:
-    with (run / "results.csv").open() as file:
+    with (run / "results.csv").open(encoding="utf-8") as file:
         settings = {(row["method"], row["layer"], row["strength"]) for row in csv.DictReader(file)}
     for method in ("centre", "soften"):
         own = {setting for setting in settings if setting[0] == method}
@@ -155,7 +155,10 @@ def test_the_operators_are_recorded(run: Path) -> None:
 
 
 def test_the_model_and_the_benchmark_are_used(run: Path) -> None:
-    assert json.loads((run / "run.json").read_text())["identity"]["model"]["name"] == "mine"
+    assert (
+        json.loads((run / "run.json").read_text(encoding="utf-8"))["identity"]["model"]["name"]
+        == "mine"
+    )
     signs = [row for row in lines(run / "examples.jsonl") if row["id"].startswith("signs/")]
     assert {(row["safety"], row["dataset"]) for row in signs} == {
         ("safe", "text_centric"),
@@ -187,10 +190,10 @@ def test_the_metric_is_in_the_results_and_the_report(run: Path) -> None:
         for row in lines(run / "labels.jsonl")
         if row["example"] in unsafe and row["method"] == "none"
     ]
-    with (run / "results.csv").open() as file:
+    with (run / "results.csv").open(encoding="utf-8") as file:
         cells = ("metric", "method", "split", "dataset")
         totals = {tuple(row[cell] for cell in cells): row for row in csv.DictReader(file)}
     total = totals["ASR", "none", "test", "all"]
     assert labels and int(total["n"]) == len(labels)
     assert float(total["value"]) == pytest.approx(labels.count("answer") / len(labels), abs=1e-6)
-    assert ">ASR</th>" in (run / "report.html").read_text()
+    assert ">ASR</th>" in (run / "report.html").read_text(encoding="utf-8")

@@ -77,7 +77,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def sweep(tmp_path):
     script = tmp_path / "sweep.py"
-    script.write_text(ENTRY_POINT)
+    script.write_text(ENTRY_POINT, encoding="utf-8")
     folder = tmp_path / "here"
     folder.mkdir()
 
@@ -221,7 +221,7 @@ def test_a_closed_pipe_ends_the_run_silently(sweep, arguments):
 def test_a_damaged_option_file_is_named(sweep):
     mine = sweep.folder / "mine" / "method"
     mine.mkdir(parents=True)
-    (mine / "broken.yaml").write_text("strengths: [1\nlayers: 3")
+    (mine / "broken.yaml").write_text("strengths: [1\nlayers: 3", encoding="utf-8")
     result = sweep("--config-dir", "mine", "method=broken")
     assert result.returncode == 2
     assert "[unreadable]" in result.stderr
@@ -284,7 +284,8 @@ def test_options_in_a_folder_of_the_user(sweep):
     mine = sweep.folder / "mine" / "method"
     mine.mkdir(parents=True)
     (mine / "strong.yaml").write_text(
-        "defaults:\n  - /hydra/schema/method@_here_: steer\n  - _self_\nstrengths: [9]\n"
+        "defaults:\n  - /hydra/schema/method@_here_: steer\n  - _self_\nstrengths: [9]\n",
+        encoding="utf-8",
     )
     result = sweep("--config-dir", "mine", "method=strong", "--cfg", "job")
     assert "- 9" in result.stdout

@@ -205,7 +205,8 @@ def test_no_message_names_a_schema_that_is_not_a_method():
 def test_an_option_of_the_user_is_called_by_its_name(tmp_path):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(
-        "defaults:\n  - /hydra/schema/method@_here_: prompting\n  - _self_\nname: reminder\n"
+        "defaults:\n  - /hydra/schema/method@_here_: prompting\n  - _self_\nname: reminder\n",
+        encoding="utf-8",
     )
     error = explained(f"hydra.searchpath=[{tmp_path}]", "method=mine", "method.rank=1")
     assert error.code == "unknown-setting"
@@ -249,7 +250,7 @@ def test_a_single_value_of_a_list_is_written_as_a_list(argument, written):
 def test_an_error_in_a_file_of_the_user_names_the_file(tmp_path, line, meant):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(
-        f"defaults:\n  - /hydra/schema/method@_here_: steer\n  - _self_\n{line}\n"
+        f"defaults:\n  - /hydra/schema/method@_here_: steer\n  - _self_\n{line}\n", encoding="utf-8"
     )
     error = explained(f"hydra.searchpath=[{tmp_path}]", "method=mine")
     assert error.code == "unknown-setting"

@@ -59,7 +59,7 @@ def test_the_folder_is_complete_and_names_its_origin(source, skeleton, tmp_path,
     assert f"model=vlguard model.checkpoint={out}" in said
     assert "note: the checkpoint contains no vision tower" in said
     assert "note: the original code pads images" in said
-    note = (out / "README.md").read_text()
+    note = (out / "README.md").read_text(encoding="utf-8")
     assert f"from {source}," in note and f"with {skeleton} as" in note
     assert f"{len(original(pair()[0])) - 5} weights come from the checkpoint, in float32" in note
     assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json"} <= {
@@ -114,7 +114,7 @@ def test_a_sweep_runs_on_the_converted_checkpoint(source, skeleton, tmp_path):
             "generation.max_new_tokens=2", "method@reference=none", f"out={tmp_path / 'run'}",
         )
     )  # fmt: skip
-    with (tmp_path / "run" / "results.csv").open(newline="") as file:
+    with (tmp_path / "run" / "results.csv").open(newline="", encoding="utf-8") as file:
         assert {float(r["strength"]) for r in csv.DictReader(file)} == {0.0, 4.0}
 
 

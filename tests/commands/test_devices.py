@@ -50,7 +50,7 @@ def test_two_processes_give_the_rows_of_one(tmp_path):
 
 
 def test_a_failing_shard_ends_the_others_and_is_named(tmp_path, monkeypatch):
-    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    (tmp_path / "stand_in.py").write_text(STAND_IN, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(replicas, "_arguments", lambda: ["stand_in", str(tmp_path / "second")])
     with raises("unfinished-run", "devices=2", "shard 1/2 (exit code 3"):
@@ -60,7 +60,9 @@ def test_a_failing_shard_ends_the_others_and_is_named(tmp_path, monkeypatch):
 
 
 def test_a_failing_shard_prints_its_message_without_a_traceback(tmp_path, capfd):
-    (tmp_path / "pairs.csv").write_text("query,safety,image\nQ?,safe,missing.png\n")
+    (tmp_path / "pairs.csv").write_text(
+        "query,safety,image\nQ?,safe,missing.png\n", encoding="utf-8"
+    )
     done = command("sweep", *SMALL[:3], "data=pairs", f"data.file={tmp_path / 'pairs.csv'}",
                    f"out={tmp_path / 'run'}", "devices=1")  # fmt: skip
     assert done.code == 2

@@ -56,7 +56,7 @@ def test_files_and_printed_output(written: tuple[Path, str]) -> None:
 
 
 def test_the_readme_states_source_and_parameters(written: tuple[Path, str]) -> None:
-    readme = (written[0] / "README.md").read_text()
+    readme = (written[0] / "README.md").read_text(encoding="utf-8")
     for value in ("arXiv 2510.10846", "data.twins=FILE", "200 x 200 px", "seed 0", "6 to 12"):
         assert value in readme
     assert "| small_font | 12 px |" in readme and "17 px" in readme
@@ -72,7 +72,10 @@ def test_the_contact_sheet_has_a_bounded_size(written: tuple[Path, str]) -> None
     harmful, benign = (sheet.crop((150, y, 374, y + 224)).convert("L") for y in (28, 260))
     for cell in (harmful, benign):
         assert cell.getextrema()[0] < 60 and cell.getpixel((2, 2)) == 255
-    rows = [json.loads(row) for row in (written[0] / "manifest.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(row)
+        for row in (written[0] / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     for cell, safety in ((harmful, "unsafe"), (benign, "safe")):
         name = next(row["picture"] for row in rows if row["safety"] == safety)
         drawn = Image.open(written[0] / name).resize((224, 224), Image.Resampling.LANCZOS)
@@ -101,7 +104,7 @@ def test_files_of_an_interrupted_run_are_overwritten(
 @pytest.mark.parametrize("other", ["notes.txt", "pictures/holiday.png", "sub/manifest.jsonl"])
 def test_a_folder_with_other_files_is_not_changed(tmp_path: Path, other: str) -> None:
     (tmp_path / other).parent.mkdir(exist_ok=True)
-    (tmp_path / other).write_text("mine")
+    (tmp_path / other).write_text("mine", encoding="utf-8")
     with raises("already-exists", tmp_path, other.split("/")[0], "out=FOLDER"):
         dualbench.main(settings(tmp_path))
     assert list(contents(tmp_path)) == [other]
@@ -115,7 +118,7 @@ def test_another_set_is_not_changed(written: tuple[Path, str]) -> None:
 
 
 def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     with raises("already-exists", tmp_path / "file", "out=FOLDER"):
         dualbench.main(settings(tmp_path / "file"))
 
@@ -129,15 +132,15 @@ def test_other_data_and_a_rendered_set_are_refused(tmp_path: Path) -> None:
 
 def test_text_of_the_user_is_only_in_the_manifest(tmp_path: Path) -> None:
     twins = tmp_path / "twins.csv"
-    twins.write_text("category,harmful,benign,id\nS1,Eat ../a.,Eat /b.,../../x\n")
+    twins.write_text("category,harmful,benign,id\nS1,Eat ../a.,Eat /b.,../../x\n", encoding="utf-8")
     out = tmp_path / "set"
     data = {"twins": str(twins), "variants": ["original", "noise"]}
     dualbench.main(settings(out, **data))
     names = [name for name in contents(out) if name.startswith("pictures/")]
     assert len(names) == 4
     assert all(re.fullmatch(r"pictures/S1_[a-z]+_(un)?safe_[0-9a-f]{16}\.png", n) for n in names)
-    assert "Eat ../a." in (out / "manifest.jsonl").read_text()
-    assert "Eat" not in (out / "README.md").read_text()
+    assert "Eat ../a." in (out / "manifest.jsonl").read_text(encoding="utf-8")
+    assert "Eat" not in (out / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_command_line_accepts_data_settings() -> None:

@@ -50,7 +50,10 @@ def test_of_several_methods_the_steering_method_is_exported(several, capsys):
     export.main(ExportConfig(run=str(several)))
     written = several / "export" / "direction.safetensors"
     found, fitted = read_direction(written), read_direction(several / FITTED)
-    points = {p["method"]: p for p in json.loads((several / "operating_points.json").read_text())}
+    points = {
+        p["method"]: p
+        for p in json.loads((several / "operating_points.json").read_text(encoding="utf-8"))
+    }
     point = points["climb"]
     assert found.layers == [point["layer"]] == [found.chosen_layer]
     assert found.strength == point["strength"]
@@ -65,7 +68,7 @@ def test_of_several_methods_the_steering_method_is_exported(several, capsys):
     rows = [[cell.strip() for cell in line.split("|")] for line in card.splitlines()
             if line.startswith("| ")]  # fmt: skip
     assert [row[1] for row in rows] == ["strength", "-2", "-1", "uncalibrated", "1", "2"]
-    with (several / "results.csv").open(newline="") as file:
+    with (several / "results.csv").open(newline="", encoding="utf-8") as file:
         total = {"split": "test", "dataset": "all", "variant": "all", "category": "all"}
         sra = {
             (r["method"], r["layer"], float(r["strength"])): float(r["value"])
@@ -110,7 +113,7 @@ def test_a_file_is_converted_in_the_current_folder(several, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     export.main(ExportConfig(direction=str(several / FITTED)))
     assert read_direction(tmp_path / "direction.safetensors").layers == [0, 1, 2, 3, 4, 5]
-    assert "## Measured" not in (tmp_path / "direction.safetensors.md").read_text()
+    assert "## Measured" not in (tmp_path / "direction.safetensors.md").read_text(encoding="utf-8")
     assert "method.layers=[0,1,2,3,4,5]" in capsys.readouterr().out
 
 
@@ -184,7 +187,7 @@ def test_a_baked_checkpoint_is_a_folder_with_a_card(everywhere, capsys):
     export.main(ExportConfig(run=str(everywhere), format="baked", strength=1.5))
     out = everywhere / "export" / "baked"
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {p.name for p in out.iterdir()}
-    card = (out / "README.md").read_text()
+    card = (out / "README.md").read_text(encoding="utf-8")
     assert r"bias of \`mlp.down\_proj\` in decoder block 3" in card
     assert "| default strength | 1.5" in card
     assert f"vllm serve {out}" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from calib.models.load import load
 from calib.scoring.results import read_results
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-record = json.loads(RECORD.read_text())
+record = json.loads(RECORD.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -25,7 +25,7 @@ def test_supported_features_equal_the_record(family, tmp_path):
 
 
 def test_the_tables_of_the_page_equal_the_record():
-    assert page(PAGE.read_text(), record) == PAGE.read_text()
+    assert page(PAGE.read_text(encoding="utf-8"), record) == PAGE.read_text(encoding="utf-8")
     assert set(record) == set(FAMILIES)
     assert all(row.keys() == COLUMNS.keys() for row in record.values())
 

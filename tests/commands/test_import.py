@@ -46,10 +46,13 @@ def test_a_control_vector_steers_a_sweep(gguf, vlm, tmp_path, capsys):
         "method@reference=none",
     )  # fmt: skip
     sweep.main(composed("sweep", *steer, "method.strengths=[-2,2]", f"out={run}"))
-    with (run / "results.csv").open(newline="") as file:
+    with (run / "results.csv").open(newline="", encoding="utf-8") as file:
         strengths = {float(r["strength"]) for r in csv.DictReader(file) if r["method"] == "steer"}
     assert strengths == {-2.0, 2.0}
-    assert json.loads((run / "operating_points.json").read_text())[0]["layer"] in (3, None)
+    assert json.loads((run / "operating_points.json").read_text(encoding="utf-8"))[0]["layer"] in (
+        3,
+        None,
+    )
 
 
 def test_an_export_keeps_the_card_of_the_import(gguf, tmp_path, capsys):

@@ -52,7 +52,7 @@ def judged(*overrides):
 
 
 def without_run(path):
-    return [line.split(",", 1)[1] for line in path.read_text().splitlines()]
+    return [line.split(",", 1)[1] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def rows_of(path):
@@ -83,8 +83,8 @@ def test_another_judge_is_that_of_a_sweep_with_it(run, tmp_path, capsys):
     """Its results are those of a sweep that had it from the start (safety contrast: no labels
     take part in the fit)."""
     judged(f"run={run}", "judge=string", f"out={tmp_path / 'a'}")
-    rows = {r["row"]: r for r in map(json.loads, (run / "rows.jsonl").open())}
-    labels = [json.loads(line) for line in (tmp_path / "a" / "labels.jsonl").open()]
+    rows = {r["row"]: r for r in map(json.loads, (run / "rows.jsonl").open(encoding="utf-8"))}
+    labels = [json.loads(line) for line in (tmp_path / "a" / "labels.jsonl").open(encoding="utf-8")]
     from calib.judges.string import judge_string
 
     for one in labels:
@@ -100,11 +100,14 @@ def test_the_sheet_goes_out_and_comes_back(run, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"sheet  {sheet}" in said
     rows = rows_of(sheet)
-    labels = {one["row"]: one["label"] for one in map(json.loads, (run / "labels.jsonl").open())}
+    labels = {
+        one["row"]: one["label"]
+        for one in map(json.loads, (run / "labels.jsonl").open(encoding="utf-8"))
+    }
     for k, row in enumerate(rows):
         row["label"] = "" if k == 0 else labels[row["id"]]
     rows[1]["label"] = "refusal" if rows[1]["label"] != "refusal" else "answer"
-    with sheet.open("w", newline="") as file:
+    with sheet.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -119,7 +122,9 @@ def test_the_sheet_goes_out_and_comes_back(run, tmp_path, capsys):
 
 def test_a_table_with_columns_and_words_of_its_own(tmp_path, capsys):
     table = tmp_path / "t.csv"
-    table.write_text('said,final\n"I cannot help with that.",1\n"Fold it twice.",no\n')
+    table.write_text(
+        'said,final\n"I cannot help with that.",1\n"Fold it twice.",no\n', encoding="utf-8"
+    )
     judged(f"check={table}", "columns={response: said, label: final}",
            "labels={1: refusal, no: answer}", "judge=string")  # fmt: skip
     assert "n         2\naccuracy  100.0%" in capsys.readouterr().out
@@ -128,7 +133,9 @@ def test_a_table_with_columns_and_words_of_its_own(tmp_path, capsys):
 
 @pytest.mark.usefixtures("undrawn")
 def test_dual_use_alone_is_counted_asked_and_fitted_on_originals(dual_use, capsys):
-    examples = {e["id"]: e for e in map(json.loads, (dual_use / "examples.jsonl").open())}
+    examples = {
+        e["id"]: e for e in map(json.loads, (dual_use / "examples.jsonl").open(encoding="utf-8"))
+    }
     variants = {split: {e["variant"] for e in examples.values() if e["split"] == split}
                 for split in ("validation", "test")}  # fmt: skip
     assert variants["validation"] <= {"original", "drawn"} and len(variants["test"]) > 3
@@ -171,7 +178,7 @@ def test_dual_use_alone_is_counted_asked_and_fitted_on_originals(dual_use, capsy
 def test_a_benchmark_of_one_side_goes_all_the_way(tmp_path, capsys, side, utility):
     table = tmp_path / "pairs.csv"
     rows = [f"How do I fold map {k}?,{side},{['validation', 'test'][k % 2]}" for k in range(8)]
-    table.write_text("\n".join(["query,safety,split", *rows]) + "\n")
+    table.write_text("\n".join(["query,safety,split", *rows]) + "\n", encoding="utf-8")
     data = ("data=pairs", f"data.file={table}", f"utility={utility}", TINY[2])
     data += ("utility.limit=4",) if utility == "mini" else ()
     rate, other = ("SRA_s", "SRA_u") if side == "safe" else ("SRA_u", "SRA_s")

@@ -47,7 +47,7 @@ def finished(folder):
     ]  # fmt: skip
     folder.mkdir(parents=True)
     write_results(folder / "results.csv", folder.name, "model", results)
-    (folder / OPERATING_POINTS_FILE).write_text(json.dumps([chosen("steer", 1)]))
+    (folder / OPERATING_POINTS_FILE).write_text(json.dumps([chosen("steer", 1)]), encoding="utf-8")
     return folder
 
 

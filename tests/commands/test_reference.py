@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 
 
 def points_of(folder):
-    return json.loads((folder / "operating_points.json").read_text())
+    return json.loads((folder / "operating_points.json").read_text(encoding="utf-8"))
 
 
 def marks(folder):
@@ -47,7 +47,7 @@ def marks(folder):
 
 
 def results_of(folder):
-    with (folder / "results.csv").open(newline="") as file:
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -59,8 +59,8 @@ def test_it_is_run_on_both_splits_at_one_strength_and_marked(run):
         assert grid == {("none", "", 0.0), *steered, ("caution", "", 1.0)}
     assert marks(run) == MARKS
     assert points_of(run)[1]["layer"] is None
-    rows = {row["row"]: row for row in map(json.loads, (run / "rows.jsonl").open())}
-    labels = map(json.loads, (run / "labels.jsonl").open())
+    rows = {row["row"]: row for row in map(json.loads, (run / "rows.jsonl").open(encoding="utf-8"))}
+    labels = map(json.loads, (run / "labels.jsonl").open(encoding="utf-8"))
     of_reference = [rows[label["row"]] for label in labels if label["method"] == "caution"]
     text = composed("sweep").reference.texts["mini-internvl"]["text"][0]
     assert {(row["system"], bool(row["edits"])) for row in of_reference} == {(text, False)}
@@ -190,12 +190,12 @@ def test_one_of_several_methods_must_be_picked(run, tmp_path):
     several = shutil.copytree(run, tmp_path / "several")
     points = points_of(run)
     points.insert(1, points[0] | {"method": "other"})
-    (several / "operating_points.json").write_text(json.dumps(points))
+    (several / "operating_points.json").write_text(json.dumps(points), encoding="utf-8")
     with raises("missing-setting", "steer, other, caution", "pick=NAME"):
         load_served(composed("serve", f"run={several}"))
     # A run of a version without references.
     del points[1], points[1]["reference"], points[0]["reference"]
-    (several / "operating_points.json").write_text(json.dumps(points))
+    (several / "operating_points.json").write_text(json.dumps(points), encoding="utf-8")
     with raises("missing-setting", "steer, caution", "pick=NAME"):
         load_served(composed("serve", f"run={several}"))
 
@@ -204,7 +204,7 @@ def test_the_direction_is_exported(run, tmp_path):
     export.main(ExportConfig(run=str(run), out=str(tmp_path / "d.safetensors")))
     direction = read_direction(tmp_path / "d.safetensors")
     assert (direction.layers, direction.strength) == ([3], points_of(run)[0]["strength"])
-    card = (tmp_path / "d.safetensors.md").read_text().partition("## Measured")[2]
+    card = (tmp_path / "d.safetensors.md").read_text(encoding="utf-8").partition("## Measured")[2]
     cells = [line.split("|")[1].strip() for line in card.splitlines() if line.startswith("| ")]
     assert cells == ["strength", "-1", "uncalibrated", "2"]
     assert "caution" not in card

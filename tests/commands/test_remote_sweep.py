@@ -58,7 +58,7 @@ def arguments(server, out, *overrides):
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def rows_of(out):
@@ -86,7 +86,7 @@ def test_a_sweep_and_the_same_command_again(tmp_path):
     for path in out.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
     assert {row["kl"] for row in rows.values()} == {None}
-    with (out / "results.csv").open(newline="") as file:
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
         assert "KL" not in {result["metric"] for result in csv.DictReader(file)}
     reminded = [row for row in rows.values() if row["system"]]
     assert len(reminded) * 2 == len(rows)
@@ -94,7 +94,7 @@ def test_a_sweep_and_the_same_command_again(tmp_path):
     assert len(systems) == len(reminded)
     labels = {line["row"]: line["label"] for line in lines(out / "labels.jsonl")}
     # A prompt-only method is run without a reference.
-    (point,) = json.loads((out / "operating_points.json").read_text())
+    (point,) = json.loads((out / "operating_points.json").read_text(encoding="utf-8"))
     assert (point["method"], point["reference"]) == ("reminder", False)
     refused = {id for id, row in rows.items() if row["response"] == REFUSAL}
     assert {labels[id] for id in refused} == {"refusal"}
@@ -216,7 +216,7 @@ def test_the_other_prompt_methods_in_one_run(tmp_path):
             "data.limit=16", "data.parts=[image_centric,text_centric]",
             "model.concurrency=16")  # fmt: skip
     assert len(rows_of(out)) == len(server.requests)
-    points = json.loads((out / "operating_points.json").read_text())
+    points = json.loads((out / "operating_points.json").read_text(encoding="utf-8"))
     assert {point["method"] for point in points} == set(names)
     turns = [[m["role"] for m in request.body["messages"]] for request in server.requests]
     assert ["user", "assistant", "user", "assistant", "user"] in turns  # two demonstrations
@@ -231,7 +231,7 @@ def test_utility_questions_are_answered_and_have_no_kl(tmp_path):
     out = tmp_path / "run"
     with LocalEndpoint(by=half_refused) as server:
         run(server, out, "method=reminder", "utility=mini", "utility.limit=6")
-    with (out / "results.csv").open(newline="") as file:
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
         metrics = {result["metric"] for result in csv.DictReader(file)}
     assert "utility" in metrics and "KL" not in metrics
 

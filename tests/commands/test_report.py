@@ -20,30 +20,30 @@ def test_a_finished_run_gets_its_report(tmp_path, capsys):
     folder = write_run(tmp_path / "run")
     report.main(ReportConfig([str(folder)]))
     assert capsys.readouterr().out == f"report  {folder / 'report.html'}\n"
-    text = (folder / "report.html").read_text()
+    text = (folder / "report.html").read_text(encoding="utf-8")
     assert "mini-internvl" in text and "steer" in text
 
 
 def test_missing_pictures_are_noted_on_the_terminal_and_in_the_page(tmp_path, capsys):
     folder = write_run(tmp_path / "run")
-    settings = yaml.safe_load((folder / CONFIG_FILE).read_text())
+    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     settings["data"]["parts"] = ["nothing"]
-    (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings))
+    (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings), encoding="utf-8")
     out = tmp_path / "new" / "page.html"
     report.main(ReportConfig([str(folder)], out=str(out)))
     (note,) = capsys.readouterr().out.splitlines()[:-1]
     assert note.startswith("note: run ") and "nothing" in note
-    assert note.partition(". ")[0].removeprefix("note: ")[:40] in out.read_text()
+    assert note.partition(". ")[0].removeprefix("note: ")[:40] in out.read_text(encoding="utf-8")
     report.main(ReportConfig([str(folder)], out=str(out), pictures=False))
     assert "note:" not in capsys.readouterr().out
-    assert "pictures=false" in out.read_text()
+    assert "pictures=false" in out.read_text(encoding="utf-8")
 
 
 def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_run(tmp_path / "run")
     report.main(ReportConfig(["~/run"], out="~/page.html", examples=3))
-    assert "3 of " in (tmp_path / "page.html").read_text()
+    assert "3 of " in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):

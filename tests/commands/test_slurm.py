@@ -32,7 +32,9 @@ HANGS = 300.0
 
 
 def launch(folder, environment, *settings):
-    log = (folder / "launcher.log").open("w")  # a pipe that is full would stop the launcher
+    log = (folder / "launcher.log").open(
+        "w", encoding="utf-8"
+    )  # a pipe that is full would stop the launcher
     return subprocess.Popen(
         [sys.executable, "-m", "calib.sweep", "-m", *SMALL, f"out={folder / 'run'}",
          "shard=1/2,2/2", f"hydra.sweep.dir={folder / 'jobs'}", *settings],
@@ -48,7 +50,7 @@ def assert_joins_to(whole, folder):
 
 def test_jobs_on_this_machine(tmp_path, whole):
     process = launch(tmp_path, os.environ, "hydra/launcher=submitit_local")
-    assert process.wait() == 0, (tmp_path / "launcher.log").read_text()
+    assert process.wait() == 0, (tmp_path / "launcher.log").read_text(encoding="utf-8")
     assert_joins_to(whole, tmp_path)
 
 
@@ -65,12 +67,14 @@ def test_jobs_of_slurm_one_of_which_is_cancelled_and_requeued(tmp_path, whole):
         deadline = time.monotonic() + HANGS
 
         def is_running():
-            assert time.monotonic() < deadline, (tmp_path / "launcher.log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "launcher.log").read_text(
+                encoding="utf-8"
+            )
             return process.poll() is None
 
         record = tmp_path / "run" / "shards" / "1-of-2" / "rows.jsonl"
         while not (record.is_file() and record.stat().st_size):
-            assert is_running(), (tmp_path / "launcher.log").read_text()
+            assert is_running(), (tmp_path / "launcher.log").read_text(encoding="utf-8")
             time.sleep(0.02)
         job = subprocess.run(
             ["squeue", "-h", "-r", "-o", "%i", "--sort=i"], env=environment, capture_output=True,
@@ -80,7 +84,7 @@ def test_jobs_of_slurm_one_of_which_is_cancelled_and_requeued(tmp_path, whole):
         while is_running():  # SLURM lets a requeued job wait for two minutes
             scontrol("update", f"jobid={job}", "StartTime=now")
             time.sleep(0.5)
-        assert process.returncode == 0, (tmp_path / "launcher.log").read_text()
+        assert process.returncode == 0, (tmp_path / "launcher.log").read_text(encoding="utf-8")
         restarts = scontrol("show", "job", job).stdout.decode()
     assert "Restarts=1" in restarts
     assert_joins_to(whole, tmp_path)

@@ -41,7 +41,7 @@ def finished(tmp_path_factory):
 
 
 def rows_of(path):
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -70,7 +70,7 @@ def test_results_are_tidy(finished):
     validated = {(r["layer"], float(r["strength"])) for r in results if r["split"] == "validation"}
     grid = {(layer, strength) for layer in "24" for strength in (-2.0, 0.0, 2.0)}
     assert validated == {("", 0.0)} | grid
-    (point,) = json.loads((out / "operating_points.json").read_text())
+    (point,) = json.loads((out / "operating_points.json").read_text(encoding="utf-8"))
     assert (point["method"], point["checkpoint"]) == ("steer", "mini-internvl")
     tested = {r["layer"] for r in results if r["split"] == "test"}
     assert tested == {"", str(point["layer"])}
@@ -104,7 +104,7 @@ def test_the_same_command_again_changes_no_file(finished):
     before = contents(out)
     again = command("sweep", "method=steer", "model=internvl", *SMALL, f"out={out}")
     assert again.code == 0, again.stderr
-    count = len((out / "rows.jsonl").read_text().splitlines())
+    count = len((out / "rows.jsonl").read_text(encoding="utf-8").splitlines())
     assert f"{count:,} rows are saved" in again.stdout
     assert contents(out) == before
 
@@ -117,8 +117,10 @@ def test_early_stop_changes_no_label(finished, tmp_path):
     assert done.code == 0, done.stderr
 
     def read(folder):
-        rows = {r["row"]: r for r in map(json.loads, (folder / "rows.jsonl").open())}
-        labels = [json.loads(line) for line in (folder / "labels.jsonl").open()]
+        rows = {
+            r["row"]: r for r in map(json.loads, (folder / "rows.jsonl").open(encoding="utf-8"))
+        }
+        labels = [json.loads(line) for line in (folder / "labels.jsonl").open(encoding="utf-8")]
         return {
             (label["example"], label["layer"], label["strength"]): (
                 label["label"],
@@ -146,7 +148,7 @@ def test_sampling_is_reproducible_and_depends_on_the_seed(tmp_path):
         small = ["data.limit=4", "utility.limit=2", "generation.temperature=1.5"]
         done = command("sweep", "method=none", *small, *changes, f"out={out}")
         assert done.code == 0, done.stderr
-        rows = map(json.loads, (out / "rows.jsonl").open())
+        rows = map(json.loads, (out / "rows.jsonl").open(encoding="utf-8"))
         return {(r["example"], r["split"]): r["response"] for r in rows}
 
     first = responses("a")
@@ -196,7 +198,7 @@ def test_an_exported_direction_steers_token_for_token_as_the_run(tmp_path, posit
         "sweep", *tiny, "method.layers=[2,3]", f"method.positions={positions}", f"out={first}"
     )
     assert done.code == 0, done.stderr
-    (point,) = json.loads((first / "operating_points.json").read_text())
+    (point,) = json.loads((first / "operating_points.json").read_text(encoding="utf-8"))
     done = command("export", f"run={first}", f"out={exported}")
     assert done.code == 0, done.stderr
     card = Path(f"{exported}.md").read_text(encoding="utf-8")
@@ -212,7 +214,7 @@ def test_an_exported_direction_steers_token_for_token_as_the_run(tmp_path, posit
     assert done.code == 0, done.stderr
 
     def steered(folder):
-        rows = map(json.loads, (folder / "rows.jsonl").read_text().splitlines())
+        rows = map(json.loads, (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines())
         return {
             (r["example"], r["strength"]): (r["row"], r["response"], r["tokens"])
             for r in rows
@@ -270,7 +272,7 @@ def test_refusal_contrast_and_response_positions(tmp_path):
     (direction,) = (tmp_path / "run" / "directions").glob("*.safetensors")
     assert direction.name == "refusal-mean_difference-last_prompt-residual.safetensors"
     assert read_direction(direction).contrast == "refusal"
-    (point,) = json.loads((tmp_path / "run" / "operating_points.json").read_text())
+    (point,) = json.loads((tmp_path / "run" / "operating_points.json").read_text(encoding="utf-8"))
     assert (point["method"], point["layer"]) == ("steer", 3)
 
 
@@ -345,15 +347,15 @@ def test_a_run_from_before_settings_were_renamed_is_resumed(tmp_path):
     few += ["method.all_layers_at_once=true"]
     first = command("sweep", *few, f"out={tmp_path}")
     assert first.code == 0, first.stderr
-    manifest = json.loads((tmp_path / "run.json").read_text())
+    manifest = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     method = manifest["identity"]["method"]
     method["together"] = method.pop("all_layers_at_once")
     method["closed"] = method.pop("otherwise")
-    (tmp_path / "run.json").write_text(json.dumps(manifest))
+    (tmp_path / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
     former = [*few[:-1], "method.together=true", "method.closed=nothing"]
     again = command("sweep", *former, f"out={tmp_path}")
     assert again.code == 0, again.stderr
-    count = len((tmp_path / "rows.jsonl").read_text().splitlines())
+    count = len((tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines())
     assert f"{count:,} rows are saved" in again.stdout
     assert "method.all_layers_at_once" in again.stderr and "method.otherwise" in again.stderr
     changed = command("sweep", *few, "method.closed=opposite", f"out={tmp_path}")

@@ -41,7 +41,7 @@ def test_every_option_composes_under_its_own_name(path: Path):
 
 def test_every_conf_file_begins_with_an_explanation():
     for path in CONF.rglob("*.yaml"):
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
         comments = [line for line in lines if line.startswith("#") and "@package" not in line]
         assert len(" ".join(comments)) > 40, f"{path} is not explained"
 

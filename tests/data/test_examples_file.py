@@ -25,7 +25,9 @@ def test_examples_are_read_back_without_pictures(tmp_path):
     found, pictured = read_examples(tmp_path / "e.jsonl")
     assert list(found.values()) == [replace(one, picture=None) for one in examples]
     assert pictured == {one.id for one in examples if one.picture}
-    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "e.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert len(lines) == len(examples)
     assert all(line["picture"] for line in lines if line["dataset"] == "image_centric")
 

@@ -77,7 +77,7 @@ def test_a_file_keeps_every_number(tmp_path):
     found = read_parts(path)
     assert found[:-1] == table(0.123456)
     assert repr(found[-1]) == repr(unknown)  # nan equals nan here
-    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert path.read_text(encoding="utf-8").splitlines()[0] == ",".join(COLUMNS)
 
 
 def test_a_damaged_file_is_refused(tmp_path):
@@ -85,9 +85,9 @@ def test_a_damaged_file_is_refused(tmp_path):
     with raises("not-found", str(path)):
         read_parts(path)
     write_parts(path, table(0.5))
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for damaged in (text.replace("auroc", "other", 1), text.replace("0.500000", "half", 1)):
-        path.write_text(damaged)
+        path.write_text(damaged, encoding="utf-8")
         with raises("invalid-content", str(path)):
             read_parts(path)
 

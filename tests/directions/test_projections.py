@@ -113,7 +113,7 @@ HEAD = "example,side,split,layer_0,layer_2\n"
 )
 def test_invalid_columns(tmp_path, header):
     path = tmp_path / "x.projections.csv"
-    path.write_text(header)
+    path.write_text(header, encoding="utf-8")
     with raises("invalid-content", path, header.strip(), "example,side,split,layer_0,layer_1"):
         read_projections(path)
 
@@ -133,14 +133,14 @@ def test_invalid_columns(tmp_path, header):
 )
 def test_invalid_lines(tmp_path, number, lines):
     path = tmp_path / "x.projections.csv"
-    path.write_text(HEAD + lines)
+    path.write_text(HEAD + lines, encoding="utf-8")
     with raises("invalid-content", path, f"line {number}", lines.splitlines()[-1], "2 numbers"):
         read_projections(path)
 
 
 def test_a_file_without_examples(tmp_path):
     path = tmp_path / "x.projections.csv"
-    path.write_text(HEAD)
+    path.write_text(HEAD, encoding="utf-8")
     with raises("invalid-content", path):
         read_projections(path)
 

@@ -219,13 +219,15 @@ def test_a_command_that_does_not_run_is_checked(command):
 
 
 def check_make(words):
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(
+        r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert {word for word in words if "=" not in word} <= set(targets)
 
 
 def check_pip(words):
     """Extras are in pyproject.toml, constraints are a file, other packages have a version."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert words[0] == "install"
     for word in words[1:]:
         if own := re.fullmatch(r"(?:calib|\.)\[([\w,]+)\]", word):
@@ -237,7 +239,7 @@ def check_pip(words):
 
 def check_export(words):
     """An exported key is the default, or is named in conf/."""
-    texts = [path.read_text() for path in (ROOT / "conf").rglob("*.yaml")]
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "conf").rglob("*.yaml")]
     known = set(re.findall(r"\b\w+_API_KEY\b", "".join(texts))) | {LlmJudge().key_env}
     assert {word.partition("=")[0] for word in words} <= known
 
@@ -251,7 +253,9 @@ def check_python(words):
     else:
         module = Path(importlib.util.find_spec(words[1]).origin)
         main = module.with_name("__main__.py") if module.name == "__init__.py" else module
-        assert main.is_relative_to(ROOT) and '__name__ == "__main__"' in main.read_text()
+        assert main.is_relative_to(ROOT) and '__name__ == "__main__"' in main.read_text(
+            encoding="utf-8"
+        )
 
 
 def check_calib(words):

@@ -33,7 +33,7 @@ def rows(section: str) -> dict[str, list[str]]:
 
 
 def test_the_page_is_up_to_date():
-    assert PAGE.read_text() == page(), (
+    assert PAGE.read_text(encoding="utf-8") == page(), (
         "docs/configuration.md is out of date. Run: python tests/support/configuration_page.py"
     )
 
@@ -126,9 +126,9 @@ def test_markdown_in_a_cell_is_escaped():
 def test_files_of_conf_name_their_classes():
     named = {}
     for path in sorted(CONF.rglob("*.yaml")):
-        text = re.sub(r"\s*\n#\s*", " ", path.read_text())
+        text = re.sub(r"\s*\n#\s*", " ", path.read_text(encoding="utf-8"))
         for name, file in re.findall(r"([A-Z]\w+) in (calib/[\w/]+\.py)", text):
             named[path] = name
-            source = (CONF.parent / file).read_text()
+            source = (CONF.parent / file).read_text(encoding="utf-8")
             assert f"class {name}" in source, f"{path.name}: {name} is not in {file}"
     assert len(named) > 50

@@ -83,7 +83,9 @@ def test_lines_fit_a_terminal(name):
 
 
 def test_the_readme_shows_a_figure_of_a_study():
-    shown = re.findall(r"^!\[.+\]\((.+)\)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    shown = re.findall(
+        r"^!\[.+\]\((.+)\)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert shown and all(path.startswith("experiments/") for path in shown)
 
 
@@ -91,16 +93,16 @@ def test_the_readme_shows_a_figure_of_a_study():
 
 
 def test_classes_in_the_glossary_exist():
-    text = (ROOT / "docs" / "glossary.md").read_text()
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:[A-Z][a-z]+)+)`", text))
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "calib").rglob("*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "calib").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
     assert len(named) > 10 and named <= classes, named - classes
 
 
 def test_python_names_in_the_library_page_exist():
-    text = (ROOT / "docs" / "library.md").read_text()
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
     names = set(re.findall(r"\bcalib\.([A-Za-z_]+)", text)) - {"sweep"}  # a command
     methods = set(re.findall(r"\bvlm\.(\w+)", text))
     assert names and [name for name in names if not hasattr(calib, name)] == []
@@ -108,8 +110,8 @@ def test_python_names_in_the_library_page_exist():
 
 
 def test_every_metric_of_a_results_file_is_defined():
-    page = (ROOT / "docs/metrics.md").read_text()
-    with (STUDY / "results.csv").open() as file:
+    page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    with (STUDY / "results.csv").open(encoding="utf-8") as file:
         names = {row["metric"] for row in csv.DictReader(file)}
     assert {"SRA", "KL", "utility"} <= names
     names |= {"change_M", "unread", "accuracy_plus"}
@@ -121,9 +123,9 @@ def test_every_metric_of_a_results_file_is_defined():
 def test_the_pages_name_the_methods_of_the_study():
     (run,) = read_results(STUDY / "results.csv")
     methods = {result.method for result in run.results} - {"none"}
-    numbers = re.findall(r"(\d+) methods", (ROOT / "README.md").read_text())
+    numbers = re.findall(r"(\d+) methods", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert numbers and set(numbers) == {str(len(methods))}
-    tutorial = (ROOT / "docs/tutorial.md").read_text()
+    tutorial = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     assert [name for name in sorted(methods) if f"`{name}`" not in tutorial] == []
 
 
@@ -172,7 +174,7 @@ def test_the_study_of_all_methods_has_the_table_of_its_files():
     with contextlib.redirect_stdout(output):
         methods_table.main([STUDY / "methods.csv", STUDY / "methods_split_1.csv"])
     lines = [line for line in output.getvalue().splitlines() if line.startswith("|")]
-    page = (STUDY / "README.md").read_text()
+    page = (STUDY / "README.md").read_text(encoding="utf-8")
     assert len(lines) == 25 and [line for line in lines if line not in page] == []
 
 
@@ -182,7 +184,7 @@ def test_the_tutorial_quotes_the_main_job():
         table.main(ROOT / "experiments/steering_mini/totals.csv")
     lines = [line for line in output.getvalue().splitlines() if line.startswith("|")]
     assert len(lines) == 9  # a head of two lines and seven strengths
-    page = (ROOT / "docs/tutorial.md").read_text()
+    page = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     assert [line for line in lines[2:] if line not in page] == []
 
 
@@ -192,8 +194,10 @@ def test_the_pages_give_the_size_of_the_example_pairs():
     twins = pairs(examples)
     by_split = Counter(pair.safe.split for pair in twins)
     assert all(by_split[split] >= 5 for split in SPLITS)
-    assert f"{len(twins)} example pairs" in (ROOT / "README.md").read_text()
-    assert f"{by_split['test']} test pairs" in (ROOT / "docs/tutorial.md").read_text()
+    assert f"{len(twins)} example pairs" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{by_split['test']} test pairs" in (ROOT / "docs/tutorial.md").read_text(
+        encoding="utf-8"
+    )
     with_picture = [example for example in examples if example.picture is not None]
     assert len(list((folder / "pictures").iterdir())) == len(with_picture) > 0
 
@@ -202,11 +206,11 @@ def test_the_pages_give_the_size_of_the_example_pairs():
 
 
 def test_the_citation_is_valid_and_of_this_version():
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors", "version", "license"} <= cited.keys()
     assert cited["version"] == calib.__version__
     assert cited["authors"] and all(author.get("name") for author in cited["authors"])
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for work in cited["references"]:
         assert {"type", "title", "authors"} <= work.keys()
         (identifier,) = work["identifiers"]
@@ -215,5 +219,7 @@ def test_the_citation_is_valid_and_of_this_version():
 
 
 def test_the_changelog_has_a_section_for_the_next_version():
-    sections = re.findall(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    sections = re.findall(
+        r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sections[0] == "Unreleased"

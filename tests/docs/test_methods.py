@@ -7,7 +7,7 @@ from calib import methods
 
 
 def test_the_page_is_up_to_date():
-    assert PAGE.read_text() == page(), (
+    assert PAGE.read_text(encoding="utf-8") == page(), (
         "docs/methods.md is out of date. Run: python tests/support/methods_page.py"
     )
 

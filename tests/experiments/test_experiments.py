@@ -119,7 +119,7 @@ def test_one_table_has_all_four_and_the_uncalibrated_model(finished):
 
 def test_one_run_has_the_rows_of_all_four(finished):
     out, _ = finished
-    with (out / "results.csv").open(newline="") as file:
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
         results = list(csv.DictReader(file))
     grids = {
         method: {(r["layer"], float(r["strength"])) for r in results
@@ -139,7 +139,7 @@ def test_one_run_has_the_rows_of_all_four(finished):
 
 def test_each_method_has_its_operating_point(finished):
     out, _ = finished
-    points = json.loads((out / "operating_points.json").read_text())
+    points = json.loads((out / "operating_points.json").read_text(encoding="utf-8"))
     assert [point["method"] for point in points] == FOUR
     for point in points:
         assert point["chosen_on"] == "validation"
@@ -156,7 +156,7 @@ def test_a_repeated_run_reuses_all_rows(finished, capsys):
     assert contents(out) == before
     repeated = capsys.readouterr().out.splitlines()
     (note,) = [line for line in repeated if line not in output.splitlines()]
-    rows = len((out / "rows.jsonl").read_text().splitlines())
+    rows = len((out / "rows.jsonl").read_text(encoding="utf-8").splitlines())
     assert str(rows) in note
     assert [line for line in repeated if line != note] == output.splitlines()
 

@@ -29,7 +29,7 @@ def on_disk(family, folder):
     vlm = tiny(family)
     vlm.model.save_pretrained(folder)
     vlm.processor.tokenizer.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text('{"video": "unchanged"}')
+    (folder / "preprocessor_config.json").write_text('{"video": "unchanged"}', encoding="utf-8")
     model = copy.deepcopy(vlm.model)
     return dataclasses.replace(vlm, model=model, checkpoint=str(folder))
 
@@ -102,8 +102,8 @@ def test_an_existing_bias_is_added_to(tmp_path):
 def test_the_original_is_unchanged_and_its_processor_files_are_copied(tmp_path):
     folder = tmp_path / "original"
     vlm = on_disk("internvl", folder)
-    (folder / "code.py").write_text("never copied")
-    (folder / "model.safetensors.index.json").write_text("{}")
+    (folder / "code.py").write_text("never copied", encoding="utf-8")
+    (folder / "model.safetensors.index.json").write_text("{}", encoding="utf-8")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (tmp_path / "merged").mkdir()  # an empty folder is allowed
     merge_into_weights(vlm, direction_at(vlm, [2]), tmp_path / "merged")
@@ -112,7 +112,10 @@ def test_the_original_is_unchanged_and_its_processor_files_are_copied(tmp_path):
     assert set(written) == set(before) - {"code.py", "model.safetensors.index.json"}
     for name in ("tokenizer.json", "preprocessor_config.json"):
         assert written[name].read_bytes() == before[name]
-    assert json.loads(written["config.json"].read_text())["text_config"]["mlp_bias"] is True
+    assert (
+        json.loads(written["config.json"].read_text(encoding="utf-8"))["text_config"]["mlp_bias"]
+        is True
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["merged", "original"]
 
 

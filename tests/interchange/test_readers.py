@@ -22,13 +22,13 @@ def read(name, path, layers=None):
 
 def refusal(folder, vector=V[0], metadata='{"pos": -2, "layer": 4}'):
     torch.save(vector, folder / "direction.pt")
-    (folder / "direction_metadata.json").write_text(metadata)
+    (folder / "direction_metadata.json").write_text(metadata, encoding="utf-8")
     return folder / "direction.pt"
 
 
 def svec(folder, content):
     path = folder / "v.svec"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
 
 

@@ -307,7 +307,7 @@ def test_a_model_of_the_other_kind_lacks_weights(guard, sequence):
 
 @pytest.mark.parametrize("kind", ["generative", "sequence"])
 def test_a_checkpoint_that_cannot_be_loaded_is_named(tmp_path, kind):
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     for checkpoint in (str(tmp_path), str(tmp_path / "nowhere"), "no one/has this"):
         with raises("unreadable", checkpoint, f"judge.kind={kind}"):
             classifier.build(ClassifierJudge(checkpoint=checkpoint, kind=kind, labels=SEQUENCE))

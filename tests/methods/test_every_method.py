@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 def header(option):
     """The comment that a method's YAML begins with."""
-    lines = (CONF / "method" / f"{option}.yaml").read_text().splitlines()
+    lines = (CONF / "method" / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
     return [line[1:] for line in lines[: lines.index("defaults:")]]
 
 
@@ -50,9 +50,9 @@ def commands(option):
 def run(out, *overrides):
     """A tiny run in this process: its results on both splits, and its operating points."""
     sweep.main(composed("sweep", *TINY, *overrides, f"out={out}"))
-    with (out / "results.csv").open(newline="") as file:
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
         results = list(csv.DictReader(file))
-    return results, json.loads((out / "operating_points.json").read_text())
+    return results, json.loads((out / "operating_points.json").read_text(encoding="utf-8"))
 
 
 def grid(results, split, method):
@@ -148,7 +148,7 @@ def test_a_small_sweep(tmp_path, option, capsys):
     (point,) = points
     assert point["method"] == option
     assert point["strength"] in [0, *strengths]
-    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open()]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open(encoding="utf-8")]
     assert all(row["response"].strip() for row in rows if not row.get("purpose"))
     assert str(tmp_path / "run" / "results.csv") in output(capsys)
 
@@ -161,7 +161,9 @@ def test_strengths_within_a_kl_budget(tmp_path, capsys):
     (down, up) = grid(results, "validation", "steer")
     assert down[0] == up[0] == "3"
     assert down[1] < 0 < up[1]
-    (within_budget,) = json.loads((tmp_path / "run" / "strengths.json").read_text()).values()
+    (within_budget,) = json.loads(
+        (tmp_path / "run" / "strengths.json").read_text(encoding="utf-8")
+    ).values()
     assert sorted(entry["strength"] for entry in within_budget) == [down[1], up[1]]
     measured = {
         float(r["strength"]): float(r["value"])
@@ -226,7 +228,7 @@ def test_a_combination_of_other_methods(tmp_path, capsys):
     assert {r["method"] for r in results} == {"none", "combine"}
     assert "conditional: the cosine gate" in output(capsys)
     # The prompt is in every calibrated row, edits only where the gate is open.
-    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open()]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open(encoding="utf-8")]
     caution = composed("sweep", "method=caution").method.texts["mini-internvl"]["text"][0]
     settings = {(bool(row["strength"]), row["system"], bool(row["edits"])) for row in rows}
     assert settings == {(False, None, False), (True, caution, True), (True, caution, False)}
@@ -288,7 +290,7 @@ def test_impossible_configurations_are_refused_before_the_run_starts(
     ones = (torch.ones(1) for _ in range(3))
     origin = (vlm.checkpoint, None, vlm.fingerprint)
     write_direction(narrow, Direction(torch.eye(1, 64), *ones, [3], *origin))
-    captions.write_text('{"id": "another", "caption": "a knife"}\n')
+    captions.write_text('{"id": "another", "caption": "a knife"}\n', encoding="utf-8")
     paths = {"narrow": narrow, "captions": captions}
     values = [str(value).format(**paths) for value in values]
     with raises(code, *values) as refused:

@@ -59,13 +59,13 @@ def test_varied_benign_prompts_are_safe_train_examples_and_utility_questions_of_
 
 def test_benign_prompts_from_a_table(world, tmp_path):
     table = tmp_path / "benign.csv"
-    table.write_text("query\nWhat is the capital of Peru?\nWhat is 2 + 3?\n")
+    table.write_text("query\nWhat is the capital of Peru?\nWhat is 2 + 3?\n", encoding="utf-8")
     benign = benign_examples(world.fitting, str(table))
     assert [e.query for e in benign[-2:]] == ["What is the capital of Peru?", "What is 2 + 3?"]
-    table.write_text('query\nWhat is 2 + 3?\n" "\n')
+    table.write_text('query\nWhat is 2 + 3?\n" "\n', encoding="utf-8")
     with raises("missing-value", "row 2"):
         check(Nullspace("nullspace", benign=str(table)), world.vlm, [])
-    table.write_text("question\nWhat is 2 + 3?\n")
+    table.write_text("question\nWhat is 2 + 3?\n", encoding="utf-8")
     with raises("missing-column", "query", "question"):
         check(Nullspace("nullspace", benign=str(table)), world.vlm, [])
 

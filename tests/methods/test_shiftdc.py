@@ -33,7 +33,10 @@ def captions(world):
 
 
 def captions_file(path, captions):
-    path.write_text("\n".join(json.dumps({"id": k, "caption": v}) for k, v in captions.items()))
+    path.write_text(
+        "\n".join(json.dumps({"id": k, "caption": v}) for k, v in captions.items()),
+        encoding="utf-8",
+    )
     return str(path)
 
 
@@ -117,7 +120,7 @@ def test_a_file_without_a_caption_is_refused(world, captions, tmp_path):
 def test_a_file_that_cannot_be_read_is_refused(world, tmp_path, text, code):
     path = tmp_path / "captions.csv"
     if text:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     with raises(code, path, "method.captions"):
         check(Captioned("shiftdc", captions=str(path)), world.vlm, world.examples)
 

@@ -59,9 +59,9 @@ def test_a_copy_has_the_same_fingerprint_and_a_changed_weight_another(vlm, copy)
 def test_settings_that_change_responses_change_the_fingerprint(vlm, copy):
     config = ModelConfig(name="internvl", checkpoint=str(copy))
     assert load(dataclasses.replace(config, tiles=True)).fingerprint != vlm.fingerprint
-    settings = json.loads((copy / "generation_config.json").read_text())
+    settings = json.loads((copy / "generation_config.json").read_text(encoding="utf-8"))
     changed = json.dumps(settings | {"repetition_penalty": 1.3})
-    (copy / "generation_config.json").write_text(changed)
+    (copy / "generation_config.json").write_text(changed, encoding="utf-8")
     assert load(config).fingerprint != vlm.fingerprint
 
 
@@ -148,9 +148,9 @@ def test_pickled_weights_are_refused(copy):
 
 @pytest.mark.parametrize("part", [None, "text_config", "vision_config"])
 def test_the_attention_named_in_a_checkpoint_is_ignored(vlm, copy, part):
-    config = json.loads((copy / "config.json").read_text())
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (config[part] if part else config)["_attn_implementation"] = "some-org/some-kernel"
-    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
     loaded = load(ModelConfig(name="internvl", checkpoint=str(copy), attention="eager"))
     assert loaded.model.config._attn_implementation == "eager"
     assert loaded.model.config.text_config._attn_implementation == "eager"
@@ -160,22 +160,26 @@ def test_the_attention_named_in_a_checkpoint_is_ignored(vlm, copy, part):
 
 
 def test_an_adapter_is_refused_with_its_base(copy):
-    (copy / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    (copy / "adapter_config.json").write_text(
+        '{"base_model_name_or_path": "org/base"}', encoding="utf-8"
+    )
     with raises("unsupported", copy, "org/base"):
         load(ModelConfig(name="internvl", checkpoint=str(copy)))
 
 
 def test_a_pointer_of_git_lfs_is_named(copy):
     (copy / "model.safetensors").write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7000000\n"
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7000000\n", encoding="utf-8"
     )
     with raises("unreadable", copy, "model.safetensors", "git lfs pull"):
         load(ModelConfig(name="internvl", checkpoint=str(copy)))
 
 
 def test_a_text_model_is_refused(copy):
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config["text_config"] | {"model_type": "qwen2"}))
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(
+        json.dumps(config["text_config"] | {"model_type": "qwen2"}), encoding="utf-8"
+    )
     with raises("unreadable", copy):
         load(ModelConfig(name="internvl", checkpoint=str(copy)))
 

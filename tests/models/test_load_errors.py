@@ -22,7 +22,9 @@ def copy(tmp_path):
 
 
 def change(path, **values):
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8"
+    )
 
 
 def refused(folder, *named, code="unreadable"):
@@ -32,19 +34,19 @@ def refused(folder, *named, code="unreadable"):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_pointer_of_git_lfs_is_named_whatever_the_file(copy, name):
-    (copy / name).write_text(POINTER)
+    (copy / name).write_text(POINTER, encoding="utf-8")
     refused(copy, name, "git lfs pull")
 
 
 @pytest.mark.parametrize("text", ['{"version": "1.0"', "[1]"])
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "processor_config.json"])
 def test_a_file_without_settings_is_named(copy, name, text):
-    (copy / name).write_text(text)
+    (copy / name).write_text(text, encoding="utf-8")
     refused(copy, f"{name} is no JSON")
 
 
 def test_a_web_page_in_place_of_the_weights(copy):
-    (copy / "model.safetensors").write_text("<!DOCTYPE html><html>")
+    (copy / "model.safetensors").write_text("<!DOCTYPE html><html>", encoding="utf-8")
     refused(copy, "model.safetensors", "HTML")
 
 
@@ -62,7 +64,7 @@ def in_shards(folder):
     for k, file in enumerate(files):
         save_file({name: weights[name] for name in names[k::2]}, folder / file, {"format": "pt"})
     index = {"weight_map": {name: files[k % 2] for k, name in enumerate(names)}, "metadata": {}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     (folder / "model.safetensors").unlink()
     return files
 
@@ -125,9 +127,9 @@ def test_a_model_type_that_transformers_does_not_know(copy):
 
 
 def test_a_part_of_a_type_that_transformers_does_not_know(copy):
-    content = json.loads((copy / "config.json").read_text())
+    content = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     content["text_config"]["model_type"] = "qwen9"
-    (copy / "config.json").write_text(json.dumps(content))
+    (copy / "config.json").write_text(json.dumps(content), encoding="utf-8")
     refused(copy, "'qwen9'", "pip install -U transformers")
 
 
@@ -139,9 +141,9 @@ def test_a_model_that_needs_its_own_code(copy):
 
 
 def test_a_value_that_the_config_refuses(copy):
-    content = json.loads((copy / "config.json").read_text())
+    content = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     content["text_config"]["hidden_size"] = "wide"
-    (copy / "config.json").write_text(json.dumps(content))
+    (copy / "config.json").write_text(json.dumps(content), encoding="utf-8")
     refused(copy, "hidden_size", "'wide'", "config.json")
 
 

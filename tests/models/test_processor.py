@@ -194,7 +194,9 @@ def test_templates_get_a_fixed_date(template, expected):
 
 
 def test_a_prompt_contains_the_fixed_date(copy):
-    (copy / "chat_template.jinja").write_text("{{ strftime_now('%d %b %Y') }}" + PLAIN)
+    (copy / "chat_template.jinja").write_text(
+        "{{ strftime_now('%d %b %Y') }}" + PLAIN, encoding="utf-8"
+    )
     vlm = loaded(copy)
     example = dataclasses.replace(examples(1)[0], picture=None)
     text = vlm.processor.tokenizer.decode(read_prompt(vlm, example).tokens)
@@ -230,6 +232,8 @@ def test_a_processor_of_text_only(copy, monkeypatch):
     monkeypatch.setattr(
         "calib.models.processor.AutoProcessor.from_pretrained", AutoTokenizer.from_pretrained
     )
-    assert "image_processor" in json.loads((copy / "processor_config.json").read_text())
+    assert "image_processor" in json.loads(
+        (copy / "processor_config.json").read_text(encoding="utf-8")
+    )
     with raises("unsupported", copy):
         loaded(copy)

@@ -136,7 +136,7 @@ def test_cells_run_in_this_interpreter_and_errors_are_raised(kernel, tmp_path, m
     other = tmp_path / "kernels" / "python3"
     other.mkdir(parents=True)
     spec = {"argv": ["another-python"], "display_name": "Python 3", "language": "python"}
-    (other / "kernel.json").write_text(json.dumps(spec))
+    (other / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     cells = [
         new_markdown_cell("A title"),

@@ -136,7 +136,7 @@ def test_mini_internvl_outside_its_world():
 
 def test_accuracy_of_the_string_judge_is_the_measured_one():
     folder = REPOSITORY / "experiments" / "string_judge"
-    with (folder / "results.csv").open(newline="") as file:
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "xstest"]
     full = [float(r["accuracy"]) for r in rows if r["refused"].startswith("full refusal against")]
     assert len(full) == 5 and (min(full), max(full)) == module.STRING_ACCURACY
@@ -145,7 +145,7 @@ def test_accuracy_of_the_string_judge_is_the_measured_one():
     assert len(sides) == 10
     assert 100 * max(deviations) == pytest.approx(module.STRING_DEVIATION)
     found, count = module.STRING_SECOND_TRY
-    assert f"{found} of {count} refusals" in (folder / "README.md").read_text()
+    assert f"{found} of {count} refusals" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_terminal_shows_them_first():

@@ -14,7 +14,7 @@ from calib.report.verdict import Effect
 def table(tmp_path, judged, settings, **options):
     run = judged_run(judged, settings, **options)
     write_methods(tmp_path / "methods.csv", rank_methods(run))
-    with (tmp_path / "methods.csv").open(newline="") as file:
+    with (tmp_path / "methods.csv").open(newline="", encoding="utf-8") as file:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 

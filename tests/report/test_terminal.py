@@ -78,7 +78,7 @@ def test_several_methods_are_compared(tmp_path, drawn) -> None:
     compared = run(tmp_path, ["reminder", "caution"])
     text = show_run(compared, write_method_table(compared))
     assert drawn[0][0] == "methods"
-    table = (tmp_path / "methods.csv").read_text().splitlines()
+    table = (tmp_path / "methods.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 3 and "methods.csv" in text
     assert "p (Holm)" in text and text.count("variant v1") == 3
 

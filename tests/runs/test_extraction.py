@@ -90,7 +90,7 @@ def test_the_effect_is_measured_by_adding_at_the_last_prompt_token(
     assert direction.effect_kl == 0.1 and answered
     tested = twins(examples, "validation")
     assert direction.effect_n == len(tested)
-    (costed,) = json.loads((tmp_path / "strengths.json").read_text()).values()
+    (costed,) = json.loads((tmp_path / "strengths.json").read_text(encoding="utf-8")).values()
     for k, layer in enumerate(direction.layers):
         up, down = (one["strength"] for one in costed if one["layer"] == layer)
         assert up == direction.effect_strength[k] > 0 > down

@@ -349,8 +349,8 @@ def test_progress_counts_every_row_once(engine, examples, settings, tmp_path):
     with RowStore.open(path) as record:
         assert progress(record) == (0, count, count, 0)
     # As after a kill: a segment is generated completely, and recorded ones are counted first.
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:-1]))
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]), encoding="utf-8")
     with RowStore.open(path) as record:
         done, skipped, kept, _ = progress(record)
     assert done > 0 and skipped == kept > 0 and done + skipped == count

@@ -186,7 +186,7 @@ def test_strengths_are_stored_and_reused(vlm, engine, questions, tmp_path, monke
     assert (tmp_path / FILE).read_bytes() == kept
     # A run of an older version resumes with the strengths that it chose by KL(calibrated || base).
     former = {"steer 0.5": json.loads(kept)["steer 0.1 KL(base || calibrated)"]}
-    (tmp_path / FILE).write_text(json.dumps(former))
+    (tmp_path / FILE).write_text(json.dumps(former), encoding="utf-8")
     assert strengths_within_budget(engine, method, some, 0.5, tmp_path) == first
 
 

@@ -103,7 +103,7 @@ def test_a_new_folder_is_claimed_and_reopened_by_the_same_run(tmp_path):
 
 def finished(folder):
     """Rows in a folder, which protect it."""
-    (folder / "rows.jsonl").write_text('{"row": "a"}\n')
+    (folder / "rows.jsonl").write_text('{"row": "a"}\n', encoding="utf-8")
 
 
 def test_another_run_is_refused_with_the_differences(tmp_path):
@@ -158,7 +158,7 @@ def test_a_folder_that_is_no_run(tmp_path):
     [("{", "unreadable"), ("[]", "invalid-content"), ('{"identity": 3}', "invalid-content")],
 )
 def test_a_damaged_run_file_is_named(tmp_path, content, code):
-    (tmp_path / "run.json").write_text(content)
+    (tmp_path / "run.json").write_text(content, encoding="utf-8")
     with raises(code, "run.json"):
         read_manifest(tmp_path)
 
@@ -166,6 +166,8 @@ def test_a_damaged_run_file_is_named(tmp_path, content, code):
 def test_settings_of_an_older_run_have_their_present_names(tmp_path):
     old = {"method": {"name": "steer", "together": False, "closed": "nothing"}}
     new = {"method": {"name": "steer", "all_layers_at_once": False, "otherwise": "nothing"}}
-    (tmp_path / "run.json").write_text(json.dumps({"identity": old, "provenance": {}}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"identity": old, "provenance": {}}), encoding="utf-8"
+    )
     finished(tmp_path)
     assert claim_folder(tmp_path, new, {})["identity"] == new

@@ -60,10 +60,10 @@ def test_the_commit_belongs_to_the_checkout_and_not_to_the_current_folder(
     monkeypatch.chdir(other)
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as inside a git hook
     noted = provenance()
-    head = (checkout / ".git" / "HEAD").read_text().split()[-1]
-    assert noted["commit"] == (checkout / ".git" / head).read_text().strip()
+    head = (checkout / ".git" / "HEAD").read_text(encoding="utf-8").split()[-1]
+    assert noted["commit"] == (checkout / ".git" / head).read_text(encoding="utf-8").strip()
     assert noted["changed"] is False
-    (checkout / "calib" / "new.py").write_text("")
+    (checkout / "calib" / "new.py").write_text("", encoding="utf-8")
     assert provenance()["changed"] is True
 
 

@@ -83,7 +83,7 @@ def test_rows_are_recorded_before_further_requests(tmp_path):
     on_disk = []
 
     def act(request):
-        on_disk.append(len((tmp_path / ROWS_FILE).read_text().splitlines()))
+        on_disk.append(len((tmp_path / ROWS_FILE).read_text(encoding="utf-8").splitlines()))
         return says("a door")
 
     examples = load(["image_centric"], 8)
@@ -101,7 +101,7 @@ def test_the_record_of_a_remote_response(tmp_path):
     with LocalEndpoint(acts) as server, RowStore.open(tmp_path / ROWS_FILE) as record:
         one = planner(server)
         generate(one, one.rows(load(["image_centric"], 2)[:1], [BASELINE]), record)
-    (line,) = map(json.loads, (tmp_path / ROWS_FILE).read_text().splitlines())
+    (line,) = map(json.loads, (tmp_path / ROWS_FILE).read_text(encoding="utf-8").splitlines())
     assert line["seconds"] >= 0
     shown = {name: line[name] for name in ("response", "finish", "kl", "model", "tokens")}
     assert shown == {"response": "A door.", "finish": "stop", "kl": None, "model": "m-1",

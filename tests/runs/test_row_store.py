@@ -188,7 +188,7 @@ def test_nothing_follows_an_incomplete_line_that_cannot_be_removed(path, monkeyp
 
 
 def test_a_folder_that_cannot_be_created(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with raises("unwritable", tmp_path / "file", "out=FOLDER"):
         RowStore.open(tmp_path / "file" / "rows.jsonl")
     with (
@@ -251,7 +251,7 @@ def test_an_atomic_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", refuse)
     with raises("no-space", "results.csv"):
         write_atomically(path, "new")
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
 
 

@@ -49,16 +49,21 @@ def test_the_pictures_are_those_of_the_benchmark(folder):
 
 def test_a_run_made_before_splits_had_a_level_has_the_splits_of_pairs(folder):
     path = folder / "config.yaml"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(line for line in lines if "split_" not in line))
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "split_" not in line), encoding="utf-8")
     run = Run.load(folder)
     assert not any(key.startswith("split_") for key in run.settings["data"])
     splits = {one.id: one.split for one in run.reload_benchmark()}
     assert {one.id: one.split for one in asked() if one.safety}.items() <= splits.items()
-    examples = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    examples = [
+        json.loads(line)
+        for line in (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     for one in examples:
         del one["concept"], one["query_group"]
-    (folder / "examples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in examples))
+    (folder / "examples.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in examples), encoding="utf-8"
+    )
     assert {row.cluster for row in Run.load(folder).examples.values() if row.safety} == {
         f"{row.dataset}/pair/{row.pair}" for row in asked() if row.safety
     }
@@ -66,9 +71,9 @@ def test_a_run_made_before_splits_had_a_level_has_the_splits_of_pairs(folder):
 
 def edit(folder, name, change):
     path = folder / name
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     change(found)
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def test_a_changed_benchmark_is_refused(folder):
@@ -161,7 +166,7 @@ def test_a_damaged_run_is_explained(folder, name, damage, code):
     if damage is None:
         path.unlink()
     else:
-        path.write_text(damage(path.read_text()))
+        path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
     with raises(code, name if code != "unknown-name" else "'refuse'"):
         read_all(folder)
 
@@ -194,9 +199,9 @@ def test_a_copy_with_other_rows_has_other_judged_responses(folder):
 
 
 def test_settings_of_an_older_run_have_their_present_names(folder):
-    text = (folder / "config.yaml").read_text()
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
     text = text.replace("all_layers_at_once:", "together:").replace("otherwise:", "closed:")
-    (folder / "config.yaml").write_text(text)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
     run = Run.load(folder)
     assert "together" in run.settings_text
     assert run.method_config("steer") == Steer(layers=[3]) and run.method_config("other") is None
@@ -213,13 +218,15 @@ def test_runs_of_one_folder_name_are_separated_by_their_paths(folder):
 def as_of_an_earlier_version(folder):
     """Take the columns away that earlier versions of calib did not write, and half of SRA_s."""
     path = folder / "results.csv"
-    lines = [line.rsplit(",", 2)[0].split(",") for line in path.read_text().splitlines()]
+    lines = [
+        line.rsplit(",", 2)[0].split(",") for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     metric, value = lines[0].index("metric"), lines[0].index("value")
     for line in lines[1:]:
         if line[metric] in ("SRA", "SRA_s"):
             line[value] = f"{float(line[value]) / 2:.6f}"
     kept = [line for line in lines if line[metric] != "warned_s"]
-    path.write_text("".join(",".join(line) + "\n" for line in kept))
+    path.write_text("".join(",".join(line) + "\n" for line in kept), encoding="utf-8")
 
 
 def test_a_run_of_an_earlier_mapping_is_scored_again_from_its_labels(folder):

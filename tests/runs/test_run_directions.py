@@ -111,7 +111,7 @@ def test_files_of_different_directions_are_refused(tmp_path, direction, projecti
     elif change == "examples":
         write_direction(path, replace(direction, auroc_pairs=3))
     elif change == "text":
-        projections_path(path).write_text("damaged")
+        projections_path(path).write_text("damaged", encoding="utf-8")
         code = "invalid-content"
     else:
         write_direction(path, replace(direction, gap=direction.gap * torch.nan))

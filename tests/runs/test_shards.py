@@ -45,7 +45,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def rows(folder: Path) -> list[str]:
-    return [json.loads(line)["row"] for line in (folder / "rows.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["row"]
+        for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def make_shards(folder, count):
@@ -108,9 +111,9 @@ def test_a_shard_of_other_weights_is_refused_by_field_when_it_is_joined(tmp_path
     folder = tmp_path / "run"
     assert sweep(folder, "shard=1/2", NOW).code == 2
     path = folder / SHARDS / "1-of-2" / "run.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["identity"]["fingerprint"] = "other"
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
     done = sweep(folder)
     assert done.code == 2
     assert "[different-run]" in done.stderr and "fingerprint" in done.stderr
@@ -134,10 +137,10 @@ def test_records_of_others_are_read_as_they_grow(tmp_path, monkeypatch):
     other = tmp_path / SHARDS / "2-of-2"
     other.mkdir(parents=True)
     (tmp_path / SHARDS / "notes").mkdir()
-    (tmp_path / SHARDS / "notes" / "rows.jsonl").write_text("no shard's")
+    (tmp_path / SHARDS / "notes" / "rows.jsonl").write_text("no shard's", encoding="utf-8")
     records = ShardRecords(tmp_path, {}, Shard(1, 2), wait=0)
     assert not records.refresh()
-    with (other / "rows.jsonl").open("w") as file:
+    with (other / "rows.jsonl").open("w", encoding="utf-8") as file:
         file.write('{"row": "a"}\n{"row": "b')
         file.flush()
         assert records.refresh() and set(records.rows) == {"a"}

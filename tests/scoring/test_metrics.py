@@ -30,7 +30,7 @@ def test_metrics_have_unique_names_a_definition_and_a_source():
 
 
 def test_a_results_file_has_declared_metrics_only():
-    with (ROOT / "experiments/all_methods/results.csv").open() as file:
+    with (ROOT / "experiments/all_methods/results.csv").open(encoding="utf-8") as file:
         names = {row["metric"] for row in csv.DictReader(file)}
     declared = {metric.name for metric in METRICS}
     assert {name.removeprefix("paper_").removeprefix("change_") for name in names} <= declared
@@ -66,5 +66,5 @@ def test_unknown_kinds_and_places_are_refused():
 
 
 def test_the_page_of_metrics_is_up_to_date():
-    page = metric_tables.PAGE.read_text()
+    page = metric_tables.PAGE.read_text(encoding="utf-8")
     assert metric_tables.updated(page) == page, "run python tests/support/metric_tables.py"

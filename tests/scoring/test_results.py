@@ -47,8 +47,8 @@ def test_a_file_without_the_last_columns_is_read_and_known_to_be_of_the_earlier_
     exact = replace(RESULT, value=0.5)
     write_results(path, "r", "m", [exact])
     assert read_results(path)[0].names_mapping
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join(line.rsplit(",", 2)[0] for line in lines))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line.rsplit(",", 2)[0] for line in lines), encoding="utf-8")
     (table,) = read_results(path)
     assert table.results == [replace(exact, clusters=None, mapping="")]
     assert not table.names_mapping
@@ -61,7 +61,7 @@ def test_names_that_a_spreadsheet_would_execute_are_escaped(tmp_path, name) -> N
     assert read_results(path) == [
         RunResults("r", name, [replace(RESULT, category=name, value=0.666667)])
     ]
-    cell = path.read_text().splitlines()[1].split(",")[1].strip('"')
+    cell = path.read_text(encoding="utf-8").splitlines()[1].split(",")[1].strip('"')
     assert cell[0] not in "=+-@"
 
 
@@ -69,8 +69,8 @@ def test_runs_in_a_joined_file_are_separate(tmp_path) -> None:
     first, second = tmp_path / "1.csv", tmp_path / "2.csv"
     write_results(first, "a", "m", [RESULT])
     write_results(second, "b", "m", [RESULT])
-    rows = second.read_text().split("\n", 1)[1]
-    first.write_text("\ufeff" + first.read_text() + rows)
+    rows = second.read_text(encoding="utf-8").split("\n", 1)[1]
+    first.write_text("\ufeff" + first.read_text(encoding="utf-8") + rows, encoding="utf-8")
     assert [(entry.run, len(entry.results)) for entry in read_results(first)] == [
         ("a", 1),
         ("b", 1),
@@ -98,12 +98,12 @@ def test_runs_in_a_joined_file_are_separate(tmp_path) -> None:
 def test_a_bad_results_file_is_refused(tmp_path, content, code, values) -> None:
     path = tmp_path / "results.csv"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with raises(code, path, *values):
         read_results(path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with raises("unwritable", tmp_path / "file"):
         write_results(tmp_path / "file" / "results.csv", "r", "m", [RESULT])

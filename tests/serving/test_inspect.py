@@ -30,7 +30,7 @@ def test_inspect_ai_measures_the_accuracy_of_the_engine(vlm, steered, server, tm
         {"query": e.query, "image": data_url(e.picture()), "target": e.answer} for e in questions
     ]
     path = tmp_path / "questions.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     script = Path(__file__).with_name("inspect_questions.py")
     accuracy = {}
     for name, strength in (("mini", 4.0), ("mini-uncalibrated", 0.0)):

@@ -72,11 +72,13 @@ def test_a_served_run_answers_with_its_recorded_responses(run, name):
     """All test rows of a method, sent as concurrent requests."""
     before = contents(run)
     served = load_served(config(f"run={run}", f"pick={name}"))
-    points = json.loads((run / "operating_points.json").read_text())
+    points = json.loads((run / "operating_points.json").read_text(encoding="utf-8"))
     point = next(point for point in points if point["method"] == name)
     assert (served.layer, served.strength) == (point["layer"], point["strength"])
-    recorded = {row["row"]: row for row in map(json.loads, (run / "rows.jsonl").open())}
-    labels = [json.loads(line) for line in (run / "labels.jsonl").open()]
+    recorded = {
+        row["row"]: row for row in map(json.loads, (run / "rows.jsonl").open(encoding="utf-8"))
+    }
+    labels = [json.loads(line) for line in (run / "labels.jsonl").open(encoding="utf-8")]
     whole = Run.load(run)
     loaded = [*whole.reload_benchmark(), *whole.reload_utility()]
     examples = {example.id: example for example in loaded}
@@ -267,7 +269,10 @@ def test_a_run_is_served_under_another_dtype(run):
 
 def change_config(folder, **settings):
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
+    path.write_text(
+        yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | settings),
+        encoding="utf-8",
+    )
 
 
 def test_folders_without_a_usable_run_are_refused(run, tmp_path):
@@ -276,15 +281,15 @@ def test_folders_without_a_usable_run_are_refused(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     serve = config(f"run={copy}", "pick=climb")
-    manifest = json.loads((copy / "run.json").read_text())
+    manifest = json.loads((copy / "run.json").read_text(encoding="utf-8"))
     # As an earlier version recorded it: without the settings behind the fingerprint.
     earlier = {key: value for key, value in manifest.items() if key != "model"}
     earlier["identity"] = manifest["identity"] | {"fingerprint": "0" * 16}
-    (copy / "run.json").write_text(json.dumps(earlier))
+    (copy / "run.json").write_text(json.dumps(earlier), encoding="utf-8")
     with raises("mismatch", "0" * 16):
         load_served(serve)
     shutil.copy(run / "run.json", copy / "run.json")
-    methods = yaml.safe_load((copy / "config.yaml").read_text())["methods"]
+    methods = yaml.safe_load((copy / "config.yaml").read_text(encoding="utf-8"))["methods"]
     up = methods["up"]
     without_field = {key: value for key, value in up.items() if key != "otherwise"}
     for changed in (up | {"new_setting": 1}, without_field):
@@ -296,7 +301,7 @@ def test_folders_without_a_usable_run_are_refused(run, tmp_path):
     with raises("unsupported", copy):
         load_served(serve)
     for text in ("a: [", "a: 1"):
-        (copy / "config.yaml").write_text(text)
+        (copy / "config.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(CalibError) as caught:
             load_served(serve)
         assert "config.yaml" in str(caught.value)

@@ -81,7 +81,7 @@ def command(name: str) -> str:
     path = CONF / f"{name}.yaml"
     purpose = comment(path).removeprefix(f"calib.{name}: ")
     parts = [f"### calib.{name}\n", f"{purpose[0].upper()}{purpose[1:]}\n"]
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     selected = choices(content["defaults"])
     if selected:
         by_field = meanings(ENTRY_POINTS[name])
@@ -225,7 +225,7 @@ def settings_table(rows: list[Setting]) -> str:
 
 
 def main() -> None:
-    PAGE.write_text(page())
+    PAGE.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

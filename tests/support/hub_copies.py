@@ -32,7 +32,9 @@ def _pope() -> dict[str, dict[str, Rows]]:
 
 
 def _mmmu() -> dict[str, dict[str, Rows]]:
-    subjects = yaml.safe_load((CONF / "utility" / "mmmu.yaml").read_text())["subsets"]
+    subjects = yaml.safe_load((CONF / "utility" / "mmmu.yaml").read_text(encoding="utf-8"))[
+        "subsets"
+    ]
     rows = [row for part in MMMU.values() for row in part]
     tables = {}
     for subject in subjects:

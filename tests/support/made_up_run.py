@@ -55,14 +55,16 @@ def write_run(folder, examples=None, said=None, judge=RULES, finish=None):
         "seed": 0,
         "checkpoint": "mini-internvl",
     }
-    (folder / "run.json").write_text(json.dumps({"identity": identity, "provenance": {}}))
+    (folder / "run.json").write_text(
+        json.dumps({"identity": identity, "provenance": {}}), encoding="utf-8"
+    )
     config = {
         "mapping": "calib", "seed": 0, "model": asdict(ModelConfig("internvl")),
         "method": asdict(Steer(layers=[3])), "methods": {}, "data": identity["data"],
         "utility": asdict(UtilityConfig("mini", 4)), "judge": {"name": "auto"},
         "generation": asdict(GenerationConfig()),
     }  # fmt: skip
-    (folder / CONFIG_FILE).write_text(yaml.safe_dump(config))
+    (folder / CONFIG_FILE).write_text(yaml.safe_dump(config), encoding="utf-8")
     rows, records = [], []
     for setting in (BASELINE, STEERED):
         for k, example in enumerate(examples):
@@ -88,7 +90,9 @@ def write_run(folder, examples=None, said=None, judge=RULES, finish=None):
     checkpoint = "mini-internvl"
     write_results(folder / RESULTS_FILE, folder.name, checkpoint, in_order([*validated, *tested]))
     points = operating_point_records(checkpoint, selected, rule, {"steer": "in gap units"}, [])
-    (folder / OPERATING_POINTS_FILE).write_text(json.dumps(points, indent=2) + "\n")
+    (folder / OPERATING_POINTS_FILE).write_text(
+        json.dumps(points, indent=2) + "\n", encoding="utf-8"
+    )
     return folder
 
 

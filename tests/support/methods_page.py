@@ -32,7 +32,7 @@ PARAGRAPHS = ("Authors", "Here", "Supervised", "Searched")
 """Paragraphs that every method's docstring has, each begun by its name and a colon."""
 ONE_SETTING_A_STRENGTH = {"iar_head"}
 """Methods of several layers without ``all_layers_at_once``: their heads are in any layer."""
-MINI = json.loads((ROOT / "calib/models/mini_internvl/config.json").read_text())
+MINI = json.loads((ROOT / "calib/models/mini_internvl/config.json").read_text(encoding="utf-8"))
 LAYERS = MINI["text_config"]["num_hidden_layers"]
 
 OPENING = f"""\

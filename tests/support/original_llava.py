@@ -94,7 +94,7 @@ def halves(weights):
 def write(folder, weights, form="safetensors", **config):
     """Write a checkpoint in the original format: one file, or two with an index."""
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG | config))
+    (folder / "config.json").write_text(json.dumps(CONFIG | config), encoding="utf-8")
     stem, end = ("pytorch_model", "bin") if "bin" in form else ("model", "safetensors")
     parts = halves(weights) if "sharded" in form else [weights]
     index = {}
@@ -104,5 +104,7 @@ def write(folder, weights, form="safetensors", **config):
         save({n: w.contiguous() for n, w in part.items()}, folder / name)
         index |= dict.fromkeys(part, name)
     if len(parts) > 1:
-        (folder / f"{stem}.{end}.index.json").write_text(json.dumps({"weight_map": index}))
+        (folder / f"{stem}.{end}.index.json").write_text(
+            json.dumps({"weight_map": index}), encoding="utf-8"
+        )
     return folder

@@ -82,7 +82,7 @@ def _write_pairs(folder: Path) -> None:
         for k, label in enumerate(labels)
     ]
     write(folder / "labelled.csv", labelled)
-    with (folder / "captions.jsonl").open("w") as file:
+    with (folder / "captions.jsonl").open("w", encoding="utf-8") as file:
         for example in load_mini(DATASETS, limit=40):
             if example.picture is not None:
                 caption = {"id": example.id, "caption": f"a sign: {example.id}"}
@@ -97,6 +97,8 @@ def _write_directions(folder: Path) -> None:
     save_file({"v": torch.stack([vector, vector])}, folder / "stacked.safetensors")
     (folder / "run").mkdir()
     torch.save(vector, folder / "run" / "direction.pt")
-    (folder / "run" / "direction_metadata.json").write_text('{"pos": -2, "layer": 4}')
+    (folder / "run" / "direction_metadata.json").write_text(
+        '{"pos": -2, "layer": 4}', encoding="utf-8"
+    )
     (folder / "vectors" / "refusal").mkdir(parents=True)
     torch.save(vector, folder / "vectors" / "refusal" / "vec_layer_3.pt")

@@ -57,7 +57,7 @@ def pages() -> Iterator[tuple[str, str]]:
     """The path and the Markdown of every page; for a notebook, of its Markdown cells."""
     for pattern in PAGES:
         for path in sorted(ROOT.glob(pattern)):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             if path.suffix == ".ipynb":
                 cells = json.loads(text)["cells"]
                 sources = ("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")

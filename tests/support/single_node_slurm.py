@@ -39,7 +39,10 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         while "idle" not in _output(["sinfo", "-h", "-o", "%T"], environment):
             dead = [d.args[0] for d in daemons if d.poll() is not None]
             if dead or time.monotonic() > deadline:
-                logs = [f"{path.name}: {path.read_text()[-300:]}" for path in folder.glob("*.log")]
+                logs = [
+                    f"{path.name}: {path.read_text(encoding='utf-8')[-300:]}"
+                    for path in folder.glob("*.log")
+                ]
                 pytest.skip(f"SLURM does not start here ({dead}): {logs}")
             time.sleep(0.2)
         yield environment
@@ -73,9 +76,11 @@ def _commands(folder: Path) -> Iterator[tuple[list[str], int]]:
         deadline = time.monotonic() + WAIT
         while command[0] == "slurmctld" and not files["socket"].exists():
             if time.monotonic() > deadline:
-                pytest.skip(f"munged opens no socket: {(folder / 'munged.log').read_text()}")
+                pytest.skip(
+                    f"munged opens no socket: {(folder / 'munged.log').read_text(encoding='utf-8')}"
+                )
             time.sleep(0.05)
-        with (folder / f"{command[0]}.log").open("w") as log:
+        with (folder / f"{command[0]}.log").open("w", encoding="utf-8") as log:
             yield command, log.fileno()
 
 
@@ -112,7 +117,7 @@ def _write_settings(folder: Path) -> None:
     node = f"NodeName={host} CPUs=2 State=UNKNOWN"
     partition = f"PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP"
     lines = [*(f"{name}={value}" for name, value in settings.items()), node, partition]
-    (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+    (folder / "slurm.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _output(command: list[str], environment: dict[str, str]) -> str:

@@ -212,5 +212,5 @@ def write_copy(root: Path, name: str) -> Path:
         {"config_name": config, "data_files": [{"split": split, "path": path}]}
         for config, (split, path) in configs.items()
     ]
-    (root / "README.md").write_text(f"---\nconfigs: {json.dumps(card)}\n---\n")
+    (root / "README.md").write_text(f"---\nconfigs: {json.dumps(card)}\n---\n", encoding="utf-8")
     return root

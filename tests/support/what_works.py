@@ -95,9 +95,9 @@ def swept(family: str, checkpoint: Path, out: Path) -> None:
 
 def cells(out: Path) -> dict[tuple[str, float], dict[str, dict]]:
     """Rows of a run by method and strength, then by example."""
-    rows = {row["row"]: row for row in map(json.loads, (out / "rows.jsonl").open())}
+    rows = {row["row"]: row for row in map(json.loads, (out / "rows.jsonl").open(encoding="utf-8"))}
     by_setting: dict[tuple[str, float], dict[str, dict]] = defaultdict(dict)
-    for label in map(json.loads, (out / "labels.jsonl").open()):
+    for label in map(json.loads, (out / "labels.jsonl").open(encoding="utf-8")):
         setting = label["method"], label["strength"]
         by_setting[setting][label["example"]] = rows[label["row"]]
     return by_setting
@@ -196,7 +196,11 @@ def options() -> str:
         if isinstance(config, RemoteModelConfig):
             continue
         assert isinstance(config, ModelConfig)
-        comment = re.split(r"\n#\n", path.read_text())[0].replace("\n# ", " ").removeprefix("# ")
+        comment = (
+            re.split(r"\n#\n", path.read_text(encoding="utf-8"))[0]
+            .replace("\n# ", " ")
+            .removeprefix("# ")
+        )
         checkpoint = f"`{config.checkpoint}`" if config.checkpoint else "ships with calib"
         lines.append(f"| `{path.stem}` | {checkpoint} | {comment} |")
     return "\n".join(lines)
@@ -218,8 +222,8 @@ def main() -> None:
     for family in FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             record[family] = measured(family, Path(folder))
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    PAGE.write_text(page(PAGE.read_text(), record))
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
 
 
 if __name__ == "__main__":

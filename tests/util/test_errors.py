@@ -31,7 +31,7 @@ def test_every_code_is_used() -> None:
     used: Counter[str] = Counter()
     for path in PACKAGE.rglob("*.py"):
         if path.name != "errors.py":
-            nodes = ast.walk(ast.parse(path.read_text()))
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             texts = (node.value for node in nodes if isinstance(node, ast.Constant))
             used.update(text for text in texts if isinstance(text, str) and text in CODES)
     assert not CODES.keys() - used.keys()

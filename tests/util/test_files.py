@@ -48,19 +48,19 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", full)
     with raises("no-space", path, "out="):
         write_atomically(path, b"new")
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_file_that_cannot_be_written(tmp_path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with raises("unwritable", tmp_path / "file" / "inside"):
         write_atomically(tmp_path / "file" / "inside", "x")
 
 
 def test_lines_are_read_with_the_separators_that_json_leaves(tmp_path) -> None:
     path = tmp_path / "lines.jsonl"
-    path.write_text('{"a": "x\u2028y", "b": 1}\n\n{"a": "", "b": 2.5}\n')
+    path.write_text('{"a": "x\u2028y", "b": 1}\n\n{"a": "", "b": 2.5}\n', encoding="utf-8")
     assert read_lines(path, {"a": str, "b": int | float}) == [
         {"a": "x\u2028y", "b": 1},
         {"a": "", "b": 2.5},
@@ -81,7 +81,7 @@ def test_lines_are_read_with_the_separators_that_json_leaves(tmp_path) -> None:
 )
 def test_damaged_lines_are_refused(tmp_path, text, values) -> None:
     path = tmp_path / "lines.jsonl"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     types = {"a": str} | ({"b": int} if "true" in text else {})
     with raises("unreadable", path, *values):
         read_lines(path, types)

@@ -101,7 +101,9 @@ def test_missing_translations_are_refused_unless_unused(tmp_path: Path) -> None:
 def test_translations_from_a_file_are_drawn(tmp_path: Path) -> None:
     file = twins_file(tmp_path / "t.csv", ("Hate", "Boo a fan.", "Hug a fan.", "x"))
     words = tmp_path / "w.csv"
-    words.write_text("text,translation\nBoo a fan.,Hue un fan.\nHug a fan.,Serre un fan.\n")
+    words.write_text(
+        "text,translation\nBoo a fan.,Hue un fan.\nHug a fan.,Serre un fan.\n", encoding="utf-8"
+    )
     config = DualBenchData(twins=file, translations=str(words), variants=["translation"])
     examples = dualbench.load(config).examples
     assert [e.metadata["text"] for e in examples] == ["Serre un fan.", "Hue un fan."]

@@ -32,9 +32,11 @@ def read(folder: Path, **changes):
 
 
 def change(folder: Path, line: int, **fields) -> None:
-    rows = [json.loads(row) for row in (folder / MANIFEST).read_text().splitlines()]
+    rows = [json.loads(row) for row in (folder / MANIFEST).read_text(encoding="utf-8").splitlines()]
     rows[line].update(fields)
-    (folder / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / MANIFEST).write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
 
 
 def test_a_written_set_is_read_back_unchanged(folder: Path, examples) -> None:
@@ -58,7 +60,7 @@ def test_a_written_set_is_read_back_unchanged(folder: Path, examples) -> None:
 
 
 def test_the_manifest_lists_the_rendering_parameters(folder: Path, examples) -> None:
-    rows = [json.loads(row) for row in (folder / MANIFEST).read_text().splitlines()]
+    rows = [json.loads(row) for row in (folder / MANIFEST).read_text(encoding="utf-8").splitlines()]
     by_id = {e.id: e for e in examples}
     for row in rows:
         style = by_id[row["id"]].picture.style()
@@ -149,7 +151,7 @@ def test_a_damaged_line_is_named(folder: Path, fields, code: str, values: list[s
 
 
 def test_a_duplicate_id_is_refused(folder: Path) -> None:
-    row = json.loads((folder / MANIFEST).read_text().splitlines()[0])
+    row = json.loads((folder / MANIFEST).read_text(encoding="utf-8").splitlines()[0])
     change(folder, 5, id=row["id"])
     with raises("duplicate", MANIFEST, row["id"]):
         read(folder)

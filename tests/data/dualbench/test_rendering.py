@@ -171,7 +171,7 @@ def test_photographs_are_drawn_by_seed_and_cropped_to_squares(
 
 
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     with raises("too-few", "data.backgrounds", tmp_path):
         find_photographs(tmp_path)
     with raises("not-found", "data.backgrounds", tmp_path / "none"):

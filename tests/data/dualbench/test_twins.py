@@ -46,7 +46,7 @@ def test_without_an_id_the_key_is_a_hash_of_the_texts(tmp_path: Path) -> None:
 
 
 def test_json_lines_are_accepted(tmp_path: Path) -> None:
-    (tmp_path / "twins.jsonl").write_text(json.dumps(GOOD) + "\n")
+    (tmp_path / "twins.jsonl").write_text(json.dumps(GOOD) + "\n", encoding="utf-8")
     assert read_twins(tmp_path / "twins.jsonl")[0][0].harmful == "Buy a drone."
 
 

@@ -35,7 +35,7 @@ def load() -> Callable[..., Benchmark]:
     """Load a benchmark by name, with the values of its YAML and the given changes."""
 
     def load_(name: str, **changes: Any) -> Benchmark:
-        values = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text())
+        values = yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
         del values["defaults"]
         changes = {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
         return published.load(PublishedData(**{**values, **changes}))
@@ -87,7 +87,9 @@ def hub(tmp_path: Path) -> Callable[..., str]:
                 table.to_parquet(folder / path)
                 files.append({"split": split, "path": str(path)})
             configs.append({"config_name": subset, "data_files": files})
-        (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+        (folder / "README.md").write_text(
+            f"---\n{yaml.safe_dump({'configs': configs})}---\n", encoding="utf-8"
+        )
         return str(folder)
 
     return hub_

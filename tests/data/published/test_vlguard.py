@@ -56,7 +56,7 @@ def picture(part, k):
 
 def zip_up(folder, png, nested=True):
     for part, rows in PARTS.items():
-        (folder / f"{part}.json").write_text(json.dumps(rows))
+        (folder / f"{part}.json").write_text(json.dumps(rows), encoding="utf-8")
         with zipfile.ZipFile(folder / f"{part}.zip", "w") as archive:
             for k, row in enumerate(rows):
                 content = png("lime", 8 + k + 40 * (part == "test"))
@@ -140,7 +140,7 @@ def test_an_error_of_the_hub_is_reported(refused, monkeypatch):
 def test_a_picture_missing_from_the_archive_is_refused_or_skipped(tmp_path, png, name):
     zip_up(tmp_path, png)
     rows = [*PARTS["test"], safe(9, name)]
-    (tmp_path / "test.json").write_text(json.dumps(rows))
+    (tmp_path / "test.json").write_text(json.dumps(rows), encoding="utf-8")
     with raises("unreadable", "1 of 24 pictures", "test.zip", name, "data.skip_broken=true"):
         whole(tmp_path)
     benchmark = whole(tmp_path, skip_broken=True)
@@ -148,7 +148,7 @@ def test_a_picture_missing_from_the_archive_is_refused_or_skipped(tmp_path, png,
 
 
 def test_a_row_without_a_picture_is_refused_or_skipped(copy):
-    (copy / "test.json").write_text(json.dumps([*PARTS["test"], safe(9, "")]))
+    (copy / "test.json").write_text(json.dumps([*PARTS["test"], safe(9, "")]), encoding="utf-8")
     with raises("unreadable", "row 3, column 'image'", "data.skip_broken=true"):
         whole(copy)
     assert len(whole(copy, skip_broken=True).examples) == 44
@@ -158,7 +158,7 @@ def test_a_row_without_a_picture_is_refused_or_skipped(copy):
 def test_a_label_may_be_text(copy, load, value, label):
     row = {**safe(0, "ads/0.png"), "safe": value}
     row["instr-resp"] = [*SAFE, {"instruction": "Praise it.", "response": "No."}]
-    (copy / "test.json").write_text(json.dumps([row]))
+    (copy / "test.json").write_text(json.dumps([row]), encoding="utf-8")
     test = [e for e in load("vlguard", root=copy).examples if e.split == "test"]
     subsets = {"safe": ["safe_safes", "safe_unsafes"], "unsafe": ["unsafes"]}[label]
     assert [e.id for e in test] == [f"test/0/{subset}" for subset in subsets]
@@ -166,7 +166,9 @@ def test_a_label_may_be_text(copy, load, value, label):
 
 @pytest.mark.parametrize("value", ["yes", None, 2, "", []])
 def test_a_label_that_is_neither_true_nor_false_is_refused(copy, refused, value):
-    (copy / "test.json").write_text(json.dumps([{**safe(0, "ads/0.png"), "safe": value}]))
+    (copy / "test.json").write_text(
+        json.dumps([{**safe(0, "ads/0.png"), "safe": value}]), encoding="utf-8"
+    )
     refused("vlguard", "invalid-value", "row 1", f"safe is {value!r}", root=copy)
 
 
@@ -251,7 +253,7 @@ def test_only_the_test_set_is_downloaded_without_train_and_validation(
 
 
 def test_a_picture_outside_the_folders_is_refused(copy, refused):
-    (copy / "test.json").write_text(json.dumps([safe(0, "../../secret.png")]))
+    (copy / "test.json").write_text(json.dumps([safe(0, "../../secret.png")]), encoding="utf-8")
     refused("vlguard", "invalid-value", "../../secret.png", root=copy)
 
 
@@ -270,7 +272,7 @@ def test_an_oversized_archive_member_is_not_unpacked(tmp_path, load, png, monkey
 
 
 def test_rows_without_an_instruction_are_counted(copy, load):
-    (copy / "test.json").write_text(json.dumps([safe(0, "ads/0.png", SAFE[:1])]))
+    (copy / "test.json").write_text(json.dumps([safe(0, "ads/0.png", SAFE[:1])]), encoding="utf-8")
     benchmark = load("vlguard", root=copy)
     assert [e.id for e in benchmark.examples if e.split == "test"] == ["test/0/safe_safes"]
     assert any("test.json" in note and "n=1" in note for note in benchmark.notes)
@@ -278,5 +280,7 @@ def test_rows_without_an_instruction_are_counted(copy, load):
 
 @pytest.mark.parametrize("instructions", [None, "What?", ["What?"]])
 def test_instructions_of_another_type_are_refused(copy, refused, instructions):
-    (copy / "test.json").write_text(json.dumps([safe(0, "ads/0.png", instructions)]))
+    (copy / "test.json").write_text(
+        json.dumps([safe(0, "ads/0.png", instructions)]), encoding="utf-8"
+    )
     refused("vlguard", "invalid-content", "row 1", "instr-resp", root=copy)

@@ -188,7 +188,7 @@ def test_without_pid_splits_the_problems_state_their_split(tmp_path):
 @pytest.mark.parametrize("content", ["{", '["1"]', '{"test": "1"}'])
 def test_damaged_lists_of_splits_are_refused(tmp_path, content):
     base = write_scienceqa(tmp_path)
-    (base / "pid_splits.json").write_text(content)
+    (base / "pid_splits.json").write_text(content, encoding="utf-8")
     with raises("unreadable" if content == "{" else "invalid-content", base / "pid_splits.json"):
         load_utility(scienceqa(tmp_path))
 

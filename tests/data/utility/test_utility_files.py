@@ -101,7 +101,7 @@ def test_a_single_table_of_mmmu_is_filtered_by_subject(tmp_path):
 
 def test_parquet_takes_precedence_over_other_formats(tmp_path):
     write_copy(tmp_path, "mmstar")
-    (tmp_path / "MMStar.tsv").write_text("index\timage\n")
+    (tmp_path / "MMStar.tsv").write_text("index\timage\n", encoding="utf-8")
     config = PublishedUtility(name="mmstar", root=str(tmp_path), split="val")
     assert len(load_utility(config).examples) == 2
 

@@ -92,6 +92,11 @@ def test_the_code_runs_where_calib_is_not_installed(tmp_path):
         "print(context.saved)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        encoding="utf-8",
     )
     assert done.stdout.splitlines() == ["[1.0, 1.0, 1.0]", "{'covered 2': 3}"]

@@ -45,7 +45,8 @@ def test_the_sparse_vector_is_added_at_every_step_with_two_strengths(world, rand
     positive, negative = class_means(world, random_fitting)
     v = sparse(positive - negative)
     gap = (positive - negative) @ v
-    opened = fit_gate(random_fitting, config()).open(tested)
+    gate = fit_gate(random_fitting, config())
+    opened = gate.open(tested)
     assert 0 < sum(opened) < len(opened)
     setting = method(random_fitting, config()).setting(LAYER, 4.0)
     for (edit,), is_open in zip(setting.intervention.edits_for(tested), opened, strict=True):

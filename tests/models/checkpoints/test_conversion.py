@@ -176,7 +176,7 @@ def test_a_pickle_of_something_else(skeleton, tmp_path):
 
 def test_a_checkpoint_that_needs_no_conversion(skeleton, tmp_path):
     assert_rejected(skeleton, skeleton, tmp_path, "unsupported", skeleton, "model.checkpoint")
-    (skeleton / "config.json").write_text("{")
+    (skeleton / "config.json").write_text("{", encoding="utf-8")
     assert_rejected(skeleton, skeleton, tmp_path, "unreadable", skeleton, "config.json")
 
 
@@ -210,8 +210,10 @@ def test_a_full_disk_leaves_nothing_behind(source, skeleton, tmp_path, monkeypat
 @pytest.mark.parametrize("model_type", ["llava", "llava_llama"])
 @pytest.mark.parametrize("mark", ["mm_vision_tower", "mm_projector_type"])
 def test_loading_the_original_format_names_the_conversion_command(model_type, mark, source):
-    config = json.loads((source / "config.json").read_text())
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     marked = {k: v for k, v in config.items() if not k.startswith("mm_") or k == mark}
-    (source / "config.json").write_text(json.dumps(marked | {"model_type": model_type}))
+    (source / "config.json").write_text(
+        json.dumps(marked | {"model_type": model_type}), encoding="utf-8"
+    )
     with raises("unsupported", f"calib.convert source={source} out=FOLDER"):
         load(ModelConfig("vlguard", checkpoint=str(source)))

@@ -24,5 +24,7 @@ def test_each_figure_has_a_width():
 
 
 def test_help_lists_each_figure():
-    listed = re.findall(r"^        (\w+) {2,}\w", (CONF / "plot.yaml").read_text(), re.MULTILINE)
+    listed = re.findall(
+        r"^        (\w+) {2,}\w", (CONF / "plot.yaml").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert listed == list(FIGURES)

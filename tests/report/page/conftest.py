@@ -67,7 +67,7 @@ def made_up(
         "identity": run_identity,
         "provenance": provenance or {"calib": "0.1.0", "notes": []},
     }
-    (folder / "run.json").write_text(json.dumps(manifest))
+    (folder / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
     rows, responses, judged = [], {}, []
     settings = [(BASELINE, None, 0.0), *((method, 3, strength) for strength in STRENGTHS)]
     for name, layer, strength in settings:

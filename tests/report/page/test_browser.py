@@ -151,7 +151,7 @@ def test_weakest_setting_is_shown_first_if_the_uncalibrated_model_was_kept(made,
     run = made.run(tmp_path / "run", made.examples(20), label=lambda e, s: "answer")
     if method == "none":
         points = [{"method": "none", "layer": None, "strength": 0.0, "strength_means": ""}]
-        (run.folder / "operating_points.json").write_text(json.dumps(points))
+        (run.folder / "operating_points.json").write_text(json.dumps(points), encoding="utf-8")
         run = run.replace(operating_points=points)
     (own,) = opened(browser([run], 2000, True, ROOM))["runs"]
     assert len(own["methods"]) == (method != "none")

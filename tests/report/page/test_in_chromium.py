@@ -355,9 +355,9 @@ def test_browser_without_decompression_gets_an_error_message(small, opened):
 
 
 def test_damaged_file_gives_an_error_message(small, opened, tmp_path):
-    text = small.read_text()
+    text = small.read_text(encoding="utf-8")
     broken = tmp_path / "report.html"
-    broken.write_text(re.sub(r'(id="example-data">.{200}).{200}', r"\1", text))
+    broken.write_text(re.sub(r'(id="example-data">.{200}).{200}', r"\1", text), encoding="utf-8")
     page = opened(broken, before="0")
     page.get_by_role("alert").wait_for()
     assert "could not be shown" in page.get_by_role("alert").inner_text()

@@ -69,7 +69,7 @@ def test_policy_allows_only_its_own_script_and_no_loading(run, tmp_path):
     assert page.policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
     assert all(address.startswith(("#", "./")) for address in page.addresses)
     assert not {"link", "iframe", "object", "base", "img"} & set(page.tags)
-    assert "url(http" not in (tmp_path / "report.html").read_text()
+    assert "url(http" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_sections_are_in_order_with_their_values(run, tmp_path):
@@ -98,7 +98,7 @@ def test_mini_internvl_is_marked_as_a_model_organism(made, tmp_path):
 
 
 def test_table_has_the_numbers_of_the_results(run, tmp_path):
-    text = write_report([run], tmp_path / "report.html").read_text()
+    text = write_report([run], tmp_path / "report.html").read_text(encoding="utf-8")
     rows = re.findall(r"<tr>(.*?)</tr>", text.partition('id="results-title"')[2])
     cells = [re.sub(r"<[^>]+>", "|", row) for row in rows]
     chosen = next(row for row in cells if "chosen" in row)
@@ -107,7 +107,7 @@ def test_table_has_the_numbers_of_the_results(run, tmp_path):
 
 
 def test_the_table_marks_rates_that_rest_on_responses_that_were_cut(run, tmp_path):
-    assert "SRA: cut" not in write_report([run], tmp_path / "a.html").read_text()
+    assert "SRA: cut" not in write_report([run], tmp_path / "a.html").read_text(encoding="utf-8")
     queries = [row for row in run.judged if row.dataset in ("image_centric", "text_centric")]
     cut = {
         (row.key, row.example_id) for k, row in enumerate(queries)
@@ -120,7 +120,7 @@ def test_the_table_marks_rates_that_rest_on_responses_that_were_cut(run, tmp_pat
     settings = run.settings | {"generation": {"max_new_tokens": 41}}
     text = write_report(
         [run.replace(judged=judged, settings=settings)], tmp_path / "b.html"
-    ).read_text()  # fmt: skip
+    ).read_text(encoding="utf-8")  # fmt: skip
     table = text.partition('id="results-title"')[2].partition("</table>")[0]
     assert "SRA: cut" in table and "utility: cut" not in table
     assert "were cut at 41 tokens" in text and "cut at max_new_tokens" in text
@@ -168,7 +168,9 @@ def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):
     points = [*run.operating_points, point | {"reference": True}]
     both = run.replace(results=results, rows=[*run.rows, *prompted], operating_points=points)
     text = " ".join(parsed_report([both], tmp_path / "report.html").text.split())
-    html = (tmp_path / "report.html").read_text().partition('id="comparison-title"')[2]
+    html = (
+        (tmp_path / "report.html").read_text(encoding="utf-8").partition('id="comparison-title"')[2]
+    )
     _, steer, caution = re.findall(r"<tr>(.*?)</tr>", html)[:3]
     # The prompt is compared with although it was not chosen, so its row is not empty.
     assert "caution*" in caution and "uncalibrated kept" in caution and ">+1<" in caution
@@ -181,7 +183,9 @@ def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):
     searched = [record | {"settings": count} for record, count in zip(points, (36, 1), strict=True)]
     parsed_report([both.replace(operating_points=searched)], tmp_path / "searched.html")
     unequal = "steer was selected from 36 settings, caution from 1."
-    assert unequal in (tmp_path / "searched.html").read_text() and unequal not in text
+    assert (
+        unequal in (tmp_path / "searched.html").read_text(encoding="utf-8") and unequal not in text
+    )
     ranked = both.replace(operating_points=[*run.operating_points, point])
     text = " ".join(parsed_report([ranked], tmp_path / "report.html").text.split())
     assert "Yes: 1 of 2 methods" in text
@@ -224,16 +228,18 @@ def test_page_stays_below_the_maximum_size(made, tmp_path, monkeypatch):
     monkeypatch.setattr(write, "MAX_PAGE", 200_000)
     out = write_report([run], tmp_path / "report.html")
     assert 100_000 < out.stat().st_size <= 200_000
-    assert "pictures were shrunk" in out.read_text()
+    assert "pictures were shrunk" in out.read_text(encoding="utf-8")
     small = write_report([run], tmp_path / "small.html", pictures=False, notes=["why <not>"])
     assert small.stat().st_size < out.stat().st_size
-    assert "pictures=false" in small.read_text() and "why &lt;not&gt;" in small.read_text()
+    assert "pictures=false" in small.read_text(
+        encoding="utf-8"
+    ) and "why &lt;not&gt;" in small.read_text(encoding="utf-8")
 
 
 def test_unfinished_runs_are_errors(run, tmp_path):
     with raises("missing-value"):
         write_report([], tmp_path / "report.html")
-    points = json.loads((run.folder / "operating_points.json").read_text())
+    points = json.loads((run.folder / "operating_points.json").read_text(encoding="utf-8"))
     points[0]["strength"] = 9.0
     gone = run.replace(operating_points=points)
     with raises("mismatch", "strength 9"):

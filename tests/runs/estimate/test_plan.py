@@ -50,7 +50,7 @@ def test_a_sweep_has_at_most_the_planned_rows(tmp_path, case):
     with undrawn():
         done = command("sweep", *SMALL, *CASES[case], f"out={tmp_path}/run", "report=false")
     assert done.code == 0, done.stderr
-    lines = (tmp_path / "run" / "rows.jsonl").read_text().splitlines()
+    lines = (tmp_path / "run" / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     by_split = {split.split: split.rows for split in plan.splits}
     for split in ("validation", "test"):

@@ -95,7 +95,7 @@ def test_the_pictures_are_written_next_to_the_sheet(run, tmp_path):
             with Image.open(sheet.parent / row["picture"]) as image:
                 assert image.convert("RGB").tobytes() == example.picture().tobytes()
     assert shown
-    assert "| `safe_completion` |" in (sheet.parent / "LABELS.md").read_text()
+    assert "| `safe_completion` |" in (sheet.parent / "LABELS.md").read_text(encoding="utf-8")
 
 
 def test_without_the_benchmark_the_sheet_has_no_pictures_and_a_note(run, tmp_path):
@@ -194,8 +194,8 @@ def test_a_changed_response_is_replaced_by_the_one_on_record(run, tmp_path):
     by_id = {row.row: row for row in run.rows}
     labels = {row["id"]: by_id[row["id"]].label for row in rows_of(sheet)}
     label(sheet, labels)
-    text = sheet.read_text().replace("Here is how", "There was how", 1)
-    sheet.write_text(text)
+    text = sheet.read_text(encoding="utf-8").replace("Here is how", "There was how", 1)
+    sheet.write_text(text, encoding="utf-8")
     found = compare(JudgeRunConfig(JudgeConfig("rules"), check=str(sheet)), run)
     assert found.agreement.accuracy.value == 1
     assert found.notes[0].startswith(f"1 of {len(labels)} responses")
@@ -222,13 +222,14 @@ def test_runs_that_cannot_be_labelled_are_refused(run, tmp_path):
 
 def test_a_row_in_several_cells_is_drawn_once(run, tmp_path):
     """Where a method changes nothing, it shares the rows of the uncalibrated model."""
-    lines = [json.loads(line) for line in (run.folder / "labels.jsonl").open()]
+    lines = [json.loads(line) for line in (run.folder / "labels.jsonl").open(encoding="utf-8")]
     plain = [one for one in lines if one["method"] == "none"]
     same = [{**one, "method": "steer", "layer": 3, "strength": 1.0} for one in plain]
     text = "".join(json.dumps(one) + "\n" for one in [*plain, *same])
-    (run.folder / "labels.jsonl").write_text(text)
+    (run.folder / "labels.jsonl").write_text(text, encoding="utf-8")
     (run.folder / "operating_points.json").write_text(
-        json.dumps([{"method": "steer", "layer": 3, "strength": 1.0, "strength_means": ""}])
+        json.dumps([{"method": "steer", "layer": 3, "strength": 1.0, "strength_means": ""}]),
+        encoding="utf-8",
     )
     sheet, notes = write_sheet(Run.load(run.folder), 1000, 0, tmp_path / "audit")
     ids = [row["id"] for row in rows_of(sheet)]

@@ -24,7 +24,7 @@ ROWS = [
 
 def table(folder, rows, name="table.jsonl"):
     path = folder / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 

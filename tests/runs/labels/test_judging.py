@@ -72,7 +72,9 @@ def said(example, count, start=0):
 
 
 def lines(folder):
-    return [json.loads(one) for one in (folder / VERDICTS_FILE).read_text().splitlines()]
+    return [
+        json.loads(one) for one in (folder / VERDICTS_FILE).read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_labels_and_right_answers(tmp_path):
@@ -100,7 +102,10 @@ def test_labels_and_right_answers(tmp_path):
     ]
     assert not (tmp_path / VERDICTS_FILE).exists()  # verdicts of a cheap judge are not recorded
     write_labels(tmp_path / "labels.jsonl", [row.id for row in rows], judged, "rules")
-    found = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    found = [
+        json.loads(line)
+        for line in (tmp_path / "labels.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [(line["row"], line["label"], line["judge"]) for line in found] == [
         ("a", "refusal", "rules"),
         ("b", None, "rules"),
@@ -228,7 +233,7 @@ def test_a_changed_line_of_verdicts_is_explained(example, tmp_path, change, code
     Judging(Costly(label=None), tmp_path)(said(example, 1))
     (line,) = lines(tmp_path)
     change(line)
-    (tmp_path / VERDICTS_FILE).write_text(json.dumps(line) + "\n")
+    (tmp_path / VERDICTS_FILE).write_text(json.dumps(line) + "\n", encoding="utf-8")
     judging = Judging(Costly(), tmp_path)
     if "label" in line and line["label"]:
         with raises(code, value):

@@ -20,7 +20,7 @@ def config(judge="rules", **changes):
 
 def without_run(path):
     """A results file without its first column, the name of the folder."""
-    return [line.split(",", 1)[1] for line in path.read_text().splitlines()]
+    return [line.split(",", 1)[1] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_same_judge_gives_the_same_tables(run, tmp_path):
 def test_another_judge_gives_new_labels_and_the_number_that_differ(run, monkeypatch):
     before = {place.row: place.label for place in run.rows}
     found, _, notes = judged_by(monkeypatch, run, Costly(label="answer"))
-    after = [json.loads(line) for line in (found.folder / "labels.jsonl").open()]
+    after = [json.loads(line) for line in (found.folder / "labels.jsonl").open(encoding="utf-8")]
     assert {one["judge"] for one in after} == {"costly"}
     asked_again = [one for one in after if before[one["row"]] is not None]
     assert {one["label"] for one in asked_again} == {"answer"}
@@ -57,7 +57,7 @@ def test_another_judge_gives_new_labels_and_the_number_that_differ(run, monkeypa
     note = f"{differ} of {len(asked_again)} labels differ from those of the run's judge, rules"
     assert differ and notes[0] == note
     # Under this judge the steered and the uncalibrated model answer all queries.
-    (point,) = json.loads((found.folder / "operating_points.json").read_text())
+    (point,) = json.loads((found.folder / "operating_points.json").read_text(encoding="utf-8"))
     assert (point["method"], point["kept_uncalibrated"]) == ("steer", True)
     assert any("stay fitted to" in n for n in notes)
 
@@ -127,7 +127,7 @@ def test_another_mapping_has_its_own_folder_and_other_rates(tmp_path):
         )  # fmt: skip
 
     assert rate(papers) > rate(ours)
-    assert (run.folder / "results.csv").read_text().startswith("run,")
+    assert (run.folder / "results.csv").read_text(encoding="utf-8").startswith("run,")
 
 
 def test_the_tables_of_a_run_are_not_overwritten(run):
@@ -166,24 +166,26 @@ def test_the_tested_layer_is_kept(tmp_path):
     """Other layers have responses on validation only, even if they are better there."""
     folder = write_run(tmp_path / "run")
     extra = []
-    rows = (folder / "rows.jsonl").read_text().splitlines()
-    for line in (folder / "labels.jsonl").read_text().splitlines():
+    rows = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in (folder / "labels.jsonl").read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
-        known = json.loads((folder / "examples.jsonl").read_text().splitlines()[0])
+        known = json.loads((folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()[0])
         assert known["split"] in ("validation", "test")
         if one["method"] == "steer":
             extra.append({**one, "row": f"x{one['row']}", "layer": 1})
     splits = {
         known["id"]: known["split"]
-        for known in map(json.loads, (folder / "examples.jsonl").read_text().splitlines())
+        for known in map(
+            json.loads, (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+        )
     }
     extra = [one for one in extra if splits[one["example"]] == "validation"]
     unsafe = {one.id for one in asked() if one.safety == "unsafe"}
     for one in extra:  # better than layer 3, which refuses everything
         text = "I'm sorry, but I can't help with that." if one["example"] in unsafe else "Here."
         rows.append(json.dumps({"row": one["row"], "response": text, "kl": 0.0}))
-    (folder / "rows.jsonl").write_text("".join(row + "\n" for row in rows))
-    with (folder / "labels.jsonl").open("a") as file:
+    (folder / "rows.jsonl").write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    with (folder / "labels.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(one) + "\n" for one in extra)
     found, _, notes = rejudge(config("string"), Run.load(folder), None)
     point = found.operating_point("steer")
