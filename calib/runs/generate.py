@@ -7,6 +7,7 @@ from typing import Literal
 
 from calib.config.choices import Label
 from calib.data.example import Example
+from calib.engine.engine import Engine
 from calib.engine.request import Request, Response, StreamingEngine
 from calib.interventions.contrasts import JudgedAnswer
 from calib.interventions.intervention import BASELINE
@@ -107,8 +108,12 @@ class _Generating:
         if self.shards is not None:
             self.shards.refresh()
         if isinstance(self.engine, StreamingEngine):
+            if self.progress is not None:
+                self.progress.expect_tokens(lambda: "waiting for the first response")
             self._record_streamed(self.engine, rows, is_final)
             return
+        if self.progress is not None:
+            self.progress.expect_tokens(_Reading(self.engine))
         segments = list(_segments(rows, SEGMENT * self.engine.batch_rows))
         cached = [all(row.id in self.store.finished for row in segment) for segment in segments]
         # Cached segments are counted before the first one is generated, so that they do not enter
@@ -186,6 +191,18 @@ class _Generating:
     def _skip(self, rows: Sequence[PlannedRow]) -> None:
         if self.progress is not None and rows:
             self.progress.skip(len(rows), sum(row.id in self.store.before for row in rows))
+
+
+class _Reading:
+    """The prompt tokens that an engine has read since this object was made, in words."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.stats, self.layers = engine.stats, engine.vlm.num_layers
+        self.before = self.stats.prefill_token_layers
+
+    def __call__(self) -> str:
+        read = (self.stats.prefill_token_layers - self.before) // self.layers
+        return f"reading prompts: {read:,} tokens" if read else "reading prompts"
 
 
 def _request(row: PlannedRow, is_final: IsFinal | None) -> Request:

@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from itertools import chain, repeat
 from time import monotonic
@@ -69,6 +69,9 @@ class Step:
         """Number of skipped items from an earlier run."""
         self.tokens = 0
         """Tokens generated inside, which grow long before the first row of a slow model ends."""
+        self.before_tokens: Callable[[], str] | None = None
+        """What happens until the first token, such as reading prompts, which takes minutes with a
+        slow model."""
         self.may_grow = False
         """Whether ``extend`` may still raise the total."""
         self._prefix, self._stream = _prefix(), sys.stderr
@@ -82,6 +85,12 @@ class Step:
         self.done += count
         if self._bar is not None:
             self._bar.update(count)
+
+    def expect_tokens(self, before: Callable[[], str]) -> None:
+        """Show what ``before`` returns until the first token."""
+        self.before_tokens = before
+        if self._bar is not None and not self.tokens:
+            self._bar.set_postfix_str(before())
 
     def count_tokens(self, count: int) -> None:
         """Count further tokens as generated."""
@@ -157,6 +166,8 @@ class Step:
             share += f", {self.skipped:,} already saved"
         total = f"{self.total:,} {self.unit}{' or more' * self.may_grow}"
         tokens = f", {self.tokens:,} tokens" if self.tokens else ""
+        if not self.tokens and self.done == self.skipped and self.before_tokens is not None:
+            tokens = f", {self.before_tokens()}"
         text = f"{self.done:,} of {total} ({share}){tokens}, {duration(seconds)}"
         new = self.done - self.skipped
         if new <= 0:

@@ -318,6 +318,9 @@ class Counted:
     def extend(self, count):
         self.further += count
 
+    def expect_tokens(self, before):
+        self.before = before
+
     def count_tokens(self, count):
         self.tokens += count
 

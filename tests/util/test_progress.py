@@ -116,6 +116,18 @@ def test_rows_that_were_unknown_at_the_start_extend_the_total(clock, log) -> Non
     assert lines == ["test: 10 of 40 rows (25%), 10 s, about 30 s left"]
 
 
+def test_reading_prompts_is_shown_before_the_first_token(clock, log) -> None:
+    step = row_bar("test", 40)
+    step.expect_tokens(lambda: "reading prompts: 300 tokens")
+    actions = [lambda: None, lambda: step.count_tokens(12), lambda: step.update(1)]
+    lines, _ = lines_of(step, clock, log, actions)
+    assert lines[:2] == [
+        "test: 0 of 40 rows (0%), reading prompts: 300 tokens, 10 s",
+        "test: 0 of 40 rows (0%), 12 tokens, 30 s",
+    ]
+    assert "reading" not in lines[2]
+
+
 def test_tokens_are_shown_before_the_first_row_ends(clock, log) -> None:
     step = row_bar("test", 40)
     lines, _ = lines_of(step, clock, log, [lambda: step.count_tokens(1_204)])
