@@ -6,7 +6,7 @@ import pytest
 import torch
 from composing import composed
 from naive_loop import inputs
-from original_llava import original, pair, tower, write, write_skeleton
+from original_llava import original, pair, tower, write
 from raising import raises
 from safetensors.torch import load_file
 from tiny_families import examples
@@ -15,16 +15,6 @@ from calib import convert, sweep
 from calib.config.model import ModelConfig
 from calib.models.checkpoints import original_llava
 from calib.models.load import load
-
-
-@pytest.fixture
-def skeleton(tmp_path):
-    return write_skeleton(tmp_path / "skeleton")
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write(tmp_path / "source", original(pair()[0]))
 
 
 def converted(source, skeleton, out, *more):

@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from tiny_families import llava_of
@@ -37,12 +38,19 @@ def pair():
     return tuned.eval(), skeleton.eval(), processor
 
 
-def write_skeleton(folder):
-    """Save the skeleton and its processor as a checkpoint."""
-    _, skeleton, processor = pair()
-    skeleton.save_pretrained(folder)
-    processor.save_pretrained(folder)
+@pytest.fixture
+def skeleton(tmp_path):
+    """The skeleton and its processor, saved as a checkpoint."""
+    folder = tmp_path / "skeleton"
+    for part in pair()[1:]:
+        part.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    """The fine-tuned model as a checkpoint in the original format."""
+    return write(tmp_path / "source", original(pair()[0]))
 
 
 def original(model):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from composing import composed
-from original_llava import original, pair, tower, write, write_skeleton
+from original_llava import original, pair, tower, write
 from raising import raises
 from safetensors.torch import save_file
 
@@ -15,16 +15,6 @@ from calib import convert
 from calib.config.model import ModelConfig
 from calib.models.checkpoints import conversion
 from calib.models.load import load, mini_folder
-
-
-@pytest.fixture
-def skeleton(tmp_path):
-    return write_skeleton(tmp_path / "skeleton")
-
-
-@pytest.fixture
-def source(tmp_path):
-    return write(tmp_path / "source", original(pair()[0]))
 
 
 def run_convert(source, skeleton, out):

@@ -1,0 +1,5 @@
+"""The fixtures ``source`` and ``skeleton``: a checkpoint for calib.convert, and its skeleton."""
+
+from original_llava import skeleton, source
+
+__all__ = ["skeleton", "source"]
