@@ -139,12 +139,15 @@ def test_options_without_the_setting_are_not_suggested(overrides, others):
     assert not [name for name in others if name in message], message
 
 
-def test_a_long_list_of_options_is_shortened():
-    having = [
-        name
-        for name in (path.stem for path in (CONF / "method").glob("*.yaml"))
-        if hasattr(composed("sweep", f"method={name}").method, "layers")
-    ]
+@pytest.fixture(scope="module")
+def methods():
+    """The configuration of every method option, by name."""
+    names = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+    return {name: composed("sweep", f"method={name}").method for name in names}
+
+
+def test_a_long_list_of_options_is_shortened(methods):
+    having = [name for name, config in methods.items() if hasattr(config, "layers")]
     message = explained("method=reminder", "method.layers=3").message
     assert f"{len(having) - 4} more" in message
 
@@ -189,13 +192,12 @@ def test_errors_of_nested_settings(overrides, code, values):
     assert not [value for value in values if value not in error.message], error
 
 
-def test_no_message_names_a_schema_that_is_not_a_method():
+def test_no_message_names_a_schema_that_is_not_a_method(methods):
     """Schemas have names of their own, which a user cannot select."""
-    options = {path.stem for path in (CONF / "method").glob("*.yaml")}
-    schemas = {name for name in GROUPS["method"] if name not in options}
+    schemas = {name for name in GROUPS["method"] if name not in methods}
     assert schemas
-    for method in sorted(options):
-        owner = type(composed("sweep", f"method={method}").method)
+    for method, config in methods.items():
+        owner = type(config)
         for key in ("layers", "contrast", "text", "zzz"):
             given = (f"method={method}", f"+method.{key}=1")
             text = unknown_setting(f"method.{key}", SweepConfig, owner, given).message
