@@ -70,11 +70,12 @@ def main(*arguments: str) -> None:
     for line, count in Counter(logged.splitlines()).most_common(20):
         print(f"log of the server: {line} ({count} times)")
     dead = health["restarts"] + (health["status"] != "ok") + (exit_code != 0)
+    threads = [sample["server_threads"] for sample in samples]
     growth = max(memory_growth(of_phase) for _, of_phase in phases)
     print(
         f"requests={requests * len(at_once)}",
         *(f"{outcome}={counts[outcome]}" for outcome in OUTCOMES),
-        f"dead_threads={dead} threads={samples[0]['threads']}..{samples[-1]['threads']}",
+        f"dead_threads={dead} threads={threads[0]}..{threads[-1]}",
         f"peak_mib={max(sample['mib'] for sample in samples):.0f} memory_growth={growth:.2f}",
     )
 
@@ -105,7 +106,7 @@ async def phase(
                     "seconds": time.monotonic() - start,
                     "done": counts.total(),
                     "mib": server.memory_info().rss / 2**20,
-                    "threads": server.num_threads(),
+                    "server_threads": server.num_threads(),
                     "files": server.num_fds(),
                 }
             )
@@ -141,7 +142,7 @@ def plot(samples: list[dict[str, Any]], path: Path) -> None:
     for at_once in dict.fromkeys(sample["at_once"] for sample in samples):
         chosen = [sample for sample in samples if sample["at_once"] == at_once]
         x = [done_before + sample["done"] for sample in chosen]
-        for axis, key in zip(axes, ("mib", "threads"), strict=True):
+        for axis, key in zip(axes, ("mib", "server_threads"), strict=True):
             axis.plot(x, [sample[key] for sample in chosen], label=f"{at_once:,} at once")
         done_before += chosen[-1]["done"]
     axes[0].set_ylabel("memory (MiB)")
