@@ -5,7 +5,7 @@ others. Here each row has a slot. A new token is written next to the earlier one
 overwritten by the row in the last slot, and a joining row writes only its own keys and values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -47,7 +47,7 @@ class SlotLayer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append one token per row and return all columns in use."""
         if not self.stored:
-            self._allocate((key_states, value_states))
+            self._allocate((key_states, value_states), torch.zeros)
         window = self.window
         for stored, new in zip(self.stored, (key_states, value_states), strict=True):
             stored[: window.rows, :, window.high] = new[:, :, 0]
@@ -59,23 +59,28 @@ class SlotLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         return self.window.length
 
-    def write(self, first: int, new: tuple[torch.Tensor, ...], states: torch.Tensor) -> None:
+    def write(self, first: int, new: tuple[torch.Tensor, ...], states: torch.Tensor | None) -> None:
         """Write rows to the slots from ``first`` on, aligned at the last column in use.
 
         ``new`` are keys and values by state. # [states, heads, length, head width]
-        ``states`` is the state of each row. # [rows] int64
+        ``states`` is the state of each row; None: each row has its own, in order. # [rows] int64
         """
         if not self.stored:
-            self._allocate(new)
-        high, last = self.window.high, first + len(states)
+            self._allocate(new, torch.empty)
+        high = self.window.high
         for stored, part in zip(self.stored, new, strict=True):
-            # Zeros: columns left of a joining row are masked, but 0 x infinity is not 0.
-            stored[first:last] = 0
-            stored[first:last, :, high - part.shape[2] : high] = part[states.to(part.device)]
+            rows = part if states is None else part[states.to(part.device)]
+            slots, start = stored[first : first + len(rows)], high - part.shape[2]
+            # Zeros: columns left of a joining row are masked, but 0 x infinity is not 0. Columns
+            # right of it are written before they are read.
+            slots[:, :, :start] = 0
+            slots[:, :, start:high] = rows
 
-    def _allocate(self, like: tuple[torch.Tensor, ...]) -> None:
+    def _allocate(self, like: tuple[torch.Tensor, ...], new: Callable[..., torch.Tensor]) -> None:
         shape = (self.slots, like[0].shape[1], self.columns)
-        self.stored = tuple(part.new_zeros(*shape, part.shape[-1]) for part in like)
+        self.stored = tuple(
+            new(*shape, part.shape[-1], dtype=part.dtype, device=part.device) for part in like
+        )
         self.is_initialized = True
 
     def move_rows(self, source: torch.Tensor, target: torch.Tensor) -> None:
@@ -91,6 +96,8 @@ class SlotLayer(DynamicLayer):
         for stored in self.stored:
             shifted = stored[: window.rows, :, window.low : window.high].clone()
             stored[: window.rows, :, window.low + by : window.high + by] = shifted
+            # After a shift by more than their length, some of these columns were never written.
+            stored[: window.rows, :, window.low : window.low + by] = 0
 
 
 class SlotCache(Cache):
@@ -181,8 +188,10 @@ class DecodeBatch:
         for layer, keys_values, states in zip(
             self.cache.layers, prefilled.keys_values, prefilled.layer_state_of, strict=True
         ):
+            chosen = [states[k] for k in index]
+            in_order = chosen == list(range(len(keys_values[0])))  # nothing to gather
             layer.write(
-                before, keys_values, torch.tensor([states[k] for k in index], device=device)
+                before, keys_values, None if in_order else torch.tensor(chosen, device=device)
             )
         lengths = torch.tensor([len(row.prompt.tokens) for row in rows], device=device)
         position_ids = torch.stack([row.prompt.position_ids[..., -1] + 1 for row in rows], dim=-1)

@@ -220,7 +220,7 @@ class StateSource:
     """Keys and values that some states continue from."""
 
     keys_values: tuple[torch.Tensor, ...]  # two of [source states, heads, length, head width]
-    states: torch.Tensor  # [some] int64: states that continue from this source
+    states: torch.Tensor  # [some] int64, ascending: states that continue from this source
     source_states: torch.Tensor  # [some] int64: the source state of each
 
 
@@ -243,6 +243,11 @@ class ForkedLayer(DynamicLayer):
         joined = []
         for k, new in enumerate((key_states, value_states)):
             states, heads, added, width = new.shape
+            if len(self.sources) == 1 and len(self.sources[0].states) == states:
+                (source,) = self.sources
+                earlier = source.keys_values[k][source.source_states.to(new.device)]
+                joined.append(torch.cat([earlier, new], dim=2))
+                continue
             # Zeros: columns left of a shorter source are masked, but 0 x infinity is not 0.
             columns = new.new_zeros(states, heads, length + added, width)
             for source in self.sources:

@@ -202,6 +202,20 @@ def test_rows_that_have_ended_take_no_decoding_step(small, batch_rows, sharing):
     assert engine.stats.decode_row_steps == sum(expected) - len(expected)
 
 
+@pytest.mark.parametrize("batch_rows", [2, 5, 100])
+def test_memory_that_was_never_written_has_no_effect(small, batch_rows, monkeypatch):
+    """Prompts of several lengths join at different times, so that the cache is shifted too."""
+    empty = torch.empty
+
+    def with_nan(*args, **kwargs):
+        tensor = empty(*args, **kwargs)
+        return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+    monkeypatch.setattr(torch, "empty", with_nan)
+    responses = generate(small, requests(), Decoding(TOKENS, batch_rows=batch_rows))
+    assert [list(response.tokens) for response in responses] == naive_tokens()
+
+
 @either
 def test_counts_equal_the_inputs_of_the_decoder_blocks(small, sharing):
     engine = Engine(small, Decoding(max_new_tokens=TOKENS, batch_rows=6, sharing=sharing))
