@@ -1,4 +1,4 @@
-"""Two cases: a part of the default mini sweep, and long prompts for a deep model.
+"""Cases: a part of the default mini sweep, and long prompts for a deep model.
 
 A case has examples and settings, and generates a response for each combination. A setting adds at
 most one vector after one decoder block, as activation steering does. As in every sweep, one of the
@@ -122,26 +122,36 @@ def long_case(
     of images per query.
     """
     vlm = vlm or random_internvl("long", LONG, QUERIES)
-    layer = vlm.num_layers * 11 // 16
-    *examples, other = (_example(vlm, k) for k in range(copies * len(QUERIES) + 1))
-    # Strength 1 moves an activation by a tenth of its norm at the edited layer.
-    norm = read_activations(vlm, [other])[0, layer].norm()
-    vector = torch.randn(vlm.width, generator=torch.Generator().manual_seed(0))
-    step = 0.1 * norm * vector / vector.norm()
-    settings: list[Setting] = [None]
-    settings += [Steering(layer, s * step, positions) for s in strengths]
+    pixels = vlm.model.config.vision_config.image_size[0]
+    *examples, other = (example(k, pixels) for k in range(copies * len(QUERIES) + 1))
+    settings = steered(vlm, other, strengths, positions)
     return Case(f"long, {positions}", vlm, examples, settings, 16, [other], mild=4)
 
 
-def _example(vlm: VLM, number: int) -> Example:
+def steered(
+    vlm: VLM, other: Example, strengths: Sequence[float], positions: Positions
+) -> list[Setting]:
+    """The unedited model, and a random vector at each strength after a layer of the upper half.
+
+    Strength 1 moves an activation by a tenth of its norm at ``other``.
+    """
+    layer = vlm.num_layers * 11 // 16
+    norm = read_activations(vlm, [other])[0, layer].norm()
+    vector = torch.randn(vlm.width, generator=torch.Generator().manual_seed(0))
+    step = 0.1 * norm * vector / vector.norm()
+    return [None, *(Steering(layer, s * step, positions) for s in strengths)]
+
+
+def example(number: int, pixels: int | None) -> Example:
+    """A query, with an image of random rectangles unless ``pixels`` is None."""
     return Example(
-        id=f"long/{number}",
+        id=f"example/{number}",
         dataset="utility",
         variant="drawn",
         category="any",
         split="test",
         query=QUERIES[number % len(QUERIES)],
-        picture=partial(_rectangles, number, vlm.model.config.vision_config.image_size[0]),
+        picture=None if pixels is None else partial(_rectangles, number, pixels),
     )
 
 

@@ -12,7 +12,12 @@ from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerFa
 from calib.models.load import VLM, fingerprint
 from calib.models.processor import image_only
 
-SPECIAL = ("<pad>", "<end>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+NAMED = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+}
 TEMPLATE = (
     "{% for message in messages %}[{{ message['role'] }}] {% for item in message['content'] %}"
     "{% if item['type'] == 'image' %}<IMG_CONTEXT>\n{% else %}{{ item['text'] }}{% endif %}"
@@ -73,7 +78,7 @@ def random_internvl(
 
     The words of ``sentences`` become tokens, so that queries have realistic lengths.
     """
-    tokenizer = _tokenizer(sentences)
+    tokenizer = new_tokenizer(sentences, NAMED)
     config = transformers.InternVLConfig(
         text_config={
             "model_type": "qwen2",
@@ -103,7 +108,7 @@ def random_internvl(
     model.eval()
     with torch.no_grad():
         # Special tokens are never generated: an end token would shorten the work.
-        model.get_output_embeddings().weight[: len(SPECIAL)] = 0.0
+        model.get_output_embeddings().weight[: len(tokenizer.all_special_ids)] = 0.0
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     processor = _processor(tokenizer, shape)
@@ -119,15 +124,15 @@ def random_internvl(
     )
 
 
-def _tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE: special tokens, then bytes, then words."""
+def new_tokenizer(sentences: Sequence[str], named: dict[str, str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: special tokens, then bytes, then words. ``named`` become attributes."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=512,
-        special_tokens=list(SPECIAL),
+        special_tokens=["<pad>", "<end>", *named.values()],
         initial_alphabet=alphabet,
         show_progress=False,
     )
@@ -137,12 +142,7 @@ def _tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         eos_token="<end>",
         padding_side="left",
-        extra_special_tokens={
-            "start_image_token": "<img>",
-            "end_image_token": "</img>",
-            "context_image_token": "<IMG_CONTEXT>",
-            "video_token": "<video>",
-        },
+        extra_special_tokens=named,
     )
 
 

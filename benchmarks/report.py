@@ -57,6 +57,18 @@ def save(
     return path
 
 
+def update(
+    name: str, lines: Sequence[Line], known: Mapping[str, object], folder: Path = RESULTS
+) -> Path:
+    """Replace lines of ``<folder>/<name>.csv`` that have the same first column; add the others."""
+    path = folder / f"{name}.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        saved = {next(iter(line.values())): line for line in csv.DictReader(file)}
+    for line in lines:
+        saved[str(next(iter(line.values())))] = {k: _text(v) for k, v in {**line, **known}.items()}
+    return save(name, list(saved.values()), {}, folder)
+
+
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()

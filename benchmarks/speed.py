@@ -1,6 +1,7 @@
 """Time and memory of the engine compared with a plain hook and ``generate``.
 
-    python -m benchmarks.speed
+    python -m benchmarks.speed          # all cases
+    python -m benchmarks.speed real     # only measurements whose name begins with a given word
 
 Both are timed in alternation in one process, from the examples (drawing images, running the
 processor) to the tokens. If a single token differs, the benchmark stops. The time of a sweep
@@ -8,8 +9,10 @@ includes measuring the KL of each row.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -17,7 +20,9 @@ from benchmarks import naive, report
 from benchmarks.cases import Case, Setting, default_case, long_case
 from benchmarks.memory import peak
 from benchmarks.ours import Ours, read_layers, read_prompts
+from benchmarks.real import random_smollm2, real_case
 from benchmarks.timing import Ready, Times, alternate, ratio
+from calib.config.choices import Positions
 
 SHORT = 9
 """Repetitions of measurements that take less than a second."""
@@ -25,48 +30,68 @@ MEMORY = (("default", "last_prompt"), ("long", "response"), ("long", "all"))
 
 
 def main() -> None:
-    """Print the tables and the ratios; write results/speed.csv and results/memory.csv."""
+    """Print the tables and the ratios; write results/speed.csv and results/memory.csv.
+
+    With words as arguments, only the measurements that begin with one of them are made, and their
+    lines of results/speed.csv are replaced.
+    """
     report.one_thread()
     known = report.circumstances()
     print(" ".join(f"{key}={value}" for key, value in known.items()), "\n")
-    default, default_all = default_case("last_prompt"), default_case("all")
-    # With one setting, rows share nothing: use as many prompts as a user puts into one batch.
-    batch, batch_all = default_case("last_prompt", every=12), default_case("all", every=12)
-    long = long_case("response")
-    long_all = long_case("all", long.vlm)
-    many = long_case("all", long.vlm, copies=2)  # a batch of eight prompts
     lines = {
-        "default": sweep(default),
-        "default_all": sweep(default_all, 3),
-        "long_response": sweep(long),
-        "long_all": sweep(long_all),
-        "steered": single("steered", batch_all, batch_all.settings[batch.mild], SHORT),
-        "steered, long": single("steered", many, many.settings[many.mild]),
-        "idle": single("idle", batch, None, SHORT),
-        "idle, long": single("idle", many, None),
-        "prompts": prompts(batch, SHORT),
-        "prompts, long": prompts(many),
-        "extract": extraction("extract", batch, None, SHORT),
-        "extract, long": extraction("extract", many, None),
-        "half": extraction("extract, lower half", many, range(many.vlm.num_layers // 2)),
+        name: measure()
+        for name, measure in measurements().items()
+        if not sys.argv[1:] or name.startswith(tuple(sys.argv[1:]))
     }
+    if not lines:
+        raise SystemExit(f"no such measurement; there are {', '.join(measurements())}")
     report.show(list(lines.values()))
     print("\nratios: medians over pairs of repetitions, with their quartiles; seconds: medians\n")
-    peaks = [memory(*case) for case in MEMORY]
-    report.show(peaks)
-    saved = report.save("speed", list(lines.values()), known)
-    saved_memory = report.save("memory", peaks, known)
-    print(f"\nwritten to {saved.name} and {saved_memory.name}\n")
-    sweeps = {key: lines[key]["CPU"] for key in ("default", "long_response", "long_all")}
-    singles = {key: max(lines[key]["CPU"], lines[f"{key}, long"]["CPU"]) for key in SINGLES}
-    print(
-        *(f"{key}={value:.1f}" for key, value in sweeps.items()),
-        *(f"{key}={value:.2f}" for key, value in singles.items()),
-    )
+    if sys.argv[1:]:
+        saved = report.update("speed", list(lines.values()), known)
+    else:
+        peaks = [memory(*case) for case in MEMORY]
+        report.show(peaks)
+        report.save("memory", peaks, known)
+        saved = report.save("speed", list(lines.values()), known)
+    print(f"\nwritten to {saved.parent.name}/\n")
+    print(*(f"{name}={line['CPU']:.2f}" for name, line in lines.items()))
 
 
-SINGLES = ("steered", "idle")
-"""Measurements of which the last line has the worse of the two cases."""
+def measurements() -> dict[str, Callable[[], dict[str, Any]]]:
+    """Measurements by name, in the order of the table; models are built when they are needed."""
+    long_vlm = cache(lambda: long_case().vlm)
+    real_vlm = cache(random_smollm2)
+
+    # With one setting, rows share nothing: use as many prompts as a user puts into one batch.
+    def batch(positions: Positions = "last_prompt") -> Case:
+        return default_case(positions, every=12)
+
+    def many() -> Case:  # a batch of eight prompts
+        return long_case("all", long_vlm(), copies=2)
+
+    def steered(case: Case, repetitions: int) -> dict[str, Any]:
+        return single("steered", case, case.settings[case.mild], repetitions)
+
+    return {
+        "default": lambda: sweep(default_case("last_prompt")),
+        "default_all": lambda: sweep(default_case("all"), 3),
+        "long_response": lambda: sweep(long_case("response", long_vlm())),
+        "long_all": lambda: sweep(long_case("all", long_vlm())),
+        "real_text": lambda: sweep(real_case(real_vlm(), pictures=False)),
+        "real_pictures": lambda: sweep(real_case(real_vlm(), pictures=True), 3),
+        "steered": lambda: steered(batch("all"), SHORT),
+        "steered_long": lambda: steered(many(), 5),
+        "idle": lambda: single("idle", batch(), None, SHORT),
+        "idle_long": lambda: single("idle", many(), None),
+        "prompts": lambda: prompts(batch(), SHORT),
+        "prompts_long": lambda: prompts(many()),
+        "extract": lambda: extraction("extract", batch(), None, SHORT),
+        "extract_long": lambda: extraction("extract", many(), None),
+        "extract_half": lambda: extraction(
+            "extract, lower half", many(), range(many().vlm.num_layers // 2)
+        ),
+    }
 
 
 def sweep(case: Case, repetitions: int = 5) -> dict[str, Any]:
