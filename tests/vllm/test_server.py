@@ -83,5 +83,5 @@ def test_activations_are_those_of_transformers(served):
 
 def test_the_server_is_described(served):
     described = served.backend.describe()
-    assert described["version"] and described["vllm_lens"] and described["prefix_caching"] != "True"
+    assert described["vllm"] and described["vllm_lens"] and described["prefix_caching"] != "True"
     assert described["max_model_len"] == served.vlm.context_length
