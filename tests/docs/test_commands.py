@@ -87,6 +87,8 @@ NOT_RUN = {
     "lm-eval --model steered --model_args pretrained=ID,steer_path=refusal.pt --tasks TASKS": (
         OTHER_PROGRAM + "tests/interchange/test_lm_eval.py reads the file by its rules"
     ),
+    "docker run --gpus all --ipc=host -p 8000:8000 IMAGE --model ID --dtype bfloat16 "
+    "--tensor-parallel-size 8 --max-logprobs -1": "needs GPUs; docs/scale.md says: not tried",
     "vllm serve FOLDER": OTHER_PROGRAM + "the endpoint is covered by tests/models/test_endpoint.py",
     "vllm serve ID --port 8000": OTHER_PROGRAM + "as above",
 }
@@ -113,8 +115,13 @@ def is_added(command):
 def is_run(command):
     """Whether a command belongs to calib, and is more than a name in a sentence."""
     name, _, overrides = long_form(command).partition(" ")
-    listed = command in NOT_RUN or is_added(command)
+    listed = command in NOT_RUN or is_added(command) or is_on_vllm(command)
     return not listed and name.startswith("calib.") and overrides != ""
+
+
+def is_on_vllm(command):
+    """Whether a command needs vLLM. tests/vllm runs such commands; here they are composed."""
+    return "engine=vllm" in command.split()
 
 
 def chooses_a_method(command):
@@ -131,7 +138,7 @@ def chooses_a_method(command):
 
 def long_form(command):
     """``calib.sweep ...`` for ``python -m calib.sweep ...`` and for ``calib sweep ...``."""
-    return re.sub(r"^(python -m calib\.|calib )", "calib.", command)
+    return re.sub(r"^((\.venv-vllm/bin/)?python -m calib\.|calib )", "calib.", command)
 
 
 # Commands of calib
@@ -213,7 +220,10 @@ def config_text(config):
 @pytest.mark.parametrize("command", list(filterfalse(is_run, COMMANDS)), ids=str)
 def test_a_command_that_does_not_run_is_checked(command):
     program, *words = shlex.split(command)
-    if command not in NOT_RUN and not is_added(command):
+    if is_on_vllm(command):
+        name, *overrides = shlex.split(long_form(command))
+        assert composed(name.removeprefix("calib."), *overrides).engine.name == "vllm"
+    elif command not in NOT_RUN and not is_added(command):
         assert program in CHECKS, f"{COMMANDS[command]}: add {command!r} to NOT_RUN with a reason"
         CHECKS[program](words)
 
