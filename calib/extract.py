@@ -20,8 +20,9 @@ def main(config: ExtractConfig) -> None:
     from calib.runs.checks.context import within_context
     from calib.runs.engines import engine_record, opened_backend
     from calib.runs.extraction import extract
-    from calib.runs.manifest import claim_folder, provenance
+    from calib.runs.manifest import claim_folder
     from calib.runs.preflight import load_inputs
+    from calib.runs.provenance import provenance, session_notes
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
     from calib.runs.run import Run
     from calib.runs.run_files import EXTRACTED
@@ -38,7 +39,8 @@ def main(config: ExtractConfig) -> None:
         opened_backend(config.engine, config.model, vlm, edits=True) as backend,
     ):
         made = provenance() | inputs.record(inputs.notes) | engine_record(backend)
-        claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
+        manifest = claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
+        command.print_notes(session_notes(manifest))
         examples = inputs.benchmark.examples, inputs.utility.examples
         direction, notes = extract(config, vlm, *examples, folder, store, backend)
         command.print_notes(notes)

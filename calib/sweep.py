@@ -38,7 +38,7 @@ def _run(config: SweepConfig) -> None:
     from calib.runs.engines import engine_record, opened_backend, require_same_vllm
     from calib.runs.estimate.plan import plan_sweep
     from calib.runs.estimate.text import plan_line
-    from calib.runs.manifest import claim_folder, examples_identity, provenance
+    from calib.runs.manifest import claim_folder, examples_identity
     from calib.runs.preflight import (
         check_sweep,
         load_inputs,
@@ -46,6 +46,7 @@ def _run(config: SweepConfig) -> None:
         reference_of,
         sweep_notes,
     )
+    from calib.runs.provenance import provenance, session_notes
     from calib.runs.row_store import ROWS_FILE, RowStore, locked
     from calib.runs.shards import SHARDS, Shard, ShardRecords, division, one_at_a_time
     from calib.runs.sweep import Sweep
@@ -86,7 +87,7 @@ def _run(config: SweepConfig) -> None:
             sweep = Sweep(config, model, benchmark, utility, folder, store, backend)
             header = f"Checkpoint {model.checkpoint}, judge {sweep.judging.judge.id}, run {folder}"
             print(terminal_safe(header))
-            command.print_notes(notes)
+            command.print_notes([*notes, *session_notes(manifest)])
             if store.finished:
                 print(f"Resuming: {len(store.finished):,} rows are saved already.")
             if shard or not (folder / SHARDS).is_dir():  # joining shards generates little

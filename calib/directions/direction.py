@@ -8,7 +8,7 @@ records everything that a reader must check.
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from calib.config.choices import Site
+from calib.directions.checksum import CHECKSUM, checksum
 from calib.directions.separation import auroc_interval
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
@@ -166,6 +167,7 @@ def write_direction(path: str | Path, direction: Direction) -> None:
     metadata = {HEADER: text}
     if direction.origin:
         metadata[ORIGIN] = json.dumps(direction.origin, sort_keys=True)
+    metadata[CHECKSUM] = checksum(tensors, metadata)
     write_atomically(home_expanded(path), _in_order(save(tensors, metadata=metadata)))
 
 
@@ -185,8 +187,8 @@ def _in_order(file: bytes) -> bytes:
 def read_direction(path: str | Path) -> Direction:
     """Read and validate a direction file.
 
-    Raises CalibError if the file does not exist, is not a direction file, has another schema
-    version, or contains invalid metadata, shapes or values.
+    Raises CalibError if the file does not exist, is not a direction file, differs from its
+    checksum, has another schema version, or contains invalid metadata, shapes or values.
     """
     path = home_expanded(path)
     if not path.is_file():
@@ -202,6 +204,14 @@ def read_direction(path: str | Path) -> Direction:
         raise CalibError(
             "unreadable", f"'{path}' cannot be read as a safetensors file: {error}."
         ) from error
+    if wrong := _not_floats(tensors):
+        raise _invalid(path, f"'{wrong}' is {tensors[wrong].dtype}, and must be float32")
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata):
+        raise CalibError(
+            "invalid-content",
+            f"'{path}' does not match its checksum ({CHECKSUM}): the disk or another program "
+            "changed it. Delete it and run the command that wrote it again, or restore a copy.",
+        )
     if HEADER not in metadata:
         raise CalibError(
             "invalid-content",
@@ -215,6 +225,14 @@ def read_direction(path: str | Path) -> Direction:
     if not isinstance(origin, dict):
         raise _invalid(path, f"its {ORIGIN} is not a JSON object")
     return replace(_validated(path, header, tensors), origin=origin)
+
+
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def _not_floats(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Name of the first tensor that is not of floats with at least 16 bits, or None."""
+    return next((name for name, tensor in tensors.items() if tensor.dtype not in _FLOATS), None)
 
 
 def _invalid(path: Path, problem: str) -> CalibError:

@@ -1,27 +1,23 @@
 """The manifest of a run folder, run.json, which decides whether recorded rows can be reused.
 
 "identity" is everything that must agree for rows to belong together, "provenance" how the run was
-made, "model" the weights and settings behind the fingerprint. None of them identifies a machine: no
+made, "model" the weights and settings behind the fingerprint, and "sessions" the versions and
+threads under which it was resumed, where they are others. None of them identifies a machine: no
 host or user names, paths or environment variables.
 """
 
 import dataclasses
 import hashlib
 import json
-import os
-import platform
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import calib
 from calib.config.typed import current_names, former_names, without_added
 from calib.data.example import Example
 from calib.directions.origin import differences, shown
+from calib.runs.provenance import is_known_session, session_of
 from calib.runs.row_store import ROWS_FILE
 from calib.runs.run_files import DIRECTIONS
 from calib.util.errors import CalibError
@@ -113,7 +109,8 @@ def claim_folder(
 
     ``provenance`` is recorded when the run starts and never compared; neither is the ``origin`` of
     a model with weights (its weights and settings by field), which explains another fingerprint. A
-    run that has no rows and no directions yet is replaced. Returns the content of run.json.
+    run that has no rows and no directions yet is replaced. Where another session resumes a run
+    under other versions or threads, it is added to "sessions". Returns the content of run.json.
 
     Raises CalibError, naming the differences, when the folder contains another run.
     """
@@ -129,13 +126,21 @@ def claim_folder(
         manifest = {"identity": identity, "provenance": _as_json(provenance)}
         if origin is not None:
             manifest["model"] = _as_json(origin)
-        write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        _write(path, manifest)
         return manifest
     if changes and all(change.startswith("fingerprint: ") for change in changes):
         fields = differences(manifest.get("model") or {}, _as_json(origin or {}))
         changes += [f"model: {difference}" for difference in shown(fields)]
     _require_no_changes(folder, changes)
+    session = session_of(_as_json(provenance), origin or {})
+    if _holds_work(Path(folder)) and not is_known_session(manifest, session):
+        manifest["sessions"] = [*manifest.get("sessions", []), session]
+        _write(path, manifest)
     return manifest
+
+
+def _write(path: Path, manifest: Mapping[str, Any]) -> None:
+    write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
@@ -180,8 +185,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             f"{folder} is not the folder of a run: it has no {RUN_FILE}. Give the folder that "
             "calib.sweep prints.",
         ) from error
-    except (OSError, ValueError) as error:
-        raise CalibError("unreadable", f"{path} cannot be read ({error}).") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CalibError(
+            "unreadable",
+            f"{path} cannot be read ({error}). Restore a copy of it, or run the command again with "
+            "another out=FOLDER.",
+        ) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("identity"), dict):
         raise CalibError(
             "invalid-content", f"{path} has no 'identity'. Run the command again in a new folder."
@@ -205,66 +214,3 @@ def _changes(old: Any, new: Any, key: str = "") -> Iterator[str]:
             yield from _changes(old.get(name), new.get(name), inner)
     elif old != new:
         yield f"{key}: {json.dumps(old)} → {json.dumps(new)}"
-
-
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "safetensors",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "scikit-learn",
-    "pillow",
-    "matplotlib",
-    "datasets",
-    "openai",
-)
-CHECKOUT = Path(calib.__file__).resolve().parent.parent
-
-
-def provenance() -> dict[str, Any]:
-    """Day (UTC), versions and commit, as JSON.
-
-    A missing package is None, and so is the commit if calib is not a git checkout; "changed" is
-    whether files of the checkout differ from its commit.
-    """
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "calib": calib.__version__,
-        "commit": (commit := _git("rev-parse", "HEAD")),
-        "changed": bool(_git("status", "--porcelain", "--", "calib", "conf")) if commit else None,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git(*arguments: str) -> str | None:
-    # In a virtual environment inside another project, git would report that project's commit.
-    if not (CHECKOUT / ".git").exists():
-        return None
-    # Inside a git hook, GIT_ variables name the repository that the hook runs for.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(CHECKOUT), *arguments],
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()

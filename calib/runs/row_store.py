@@ -1,21 +1,21 @@
 """The append-only record of a run's rows, safe against kill -9 and a full disk.
 
-Rows are lines of JSON; each batch is written at once and fsynced. The key "row" of a row is a hash
-of everything that determines it, so that a second run of the same command skips recorded rows.
-``locked`` keeps other processes out of a run's folder.
+Rows are lines of JSON with a checksum; each batch is written at once and fsynced. The key "row" of
+a row is a hash of everything that determines it, so that a second run of the same command skips
+recorded rows. ``locked`` keeps other processes out of a run's folder.
 """
 
 import contextlib
 import errno
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from calib.util.checked_lines import checked_line, read_checked_line
 from calib.util.errors import CalibError
-from calib.util.files import cannot_write
+from calib.util.files import cannot_write, remove_unfinished
 from calib.util.progress import log_line
 from calib.util.terminal import terminal_safe
 
@@ -29,6 +29,8 @@ except ImportError:  # not a POSIX system: runs work, without a lock
 
 Record = dict[str, Any]
 ROWS_FILE = "rows.jsonl"
+_WRITTEN = ("directions", "shards/*", "shards/*/directions", "judged/*")
+"""Patterns of the folders within a run that files are written to atomically."""
 # Windows would write a line break as two bytes.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
@@ -50,8 +52,9 @@ class RowStore:
     def open(cls, path: str | Path) -> "RowStore":
         """Read the rows of ``path``; the file and its folder are created if missing.
 
-        An incomplete last line, which a killed process leaves, is removed from the file. Raises
-        CalibError when another line is not a row, or the file cannot be opened.
+        An incomplete last line, which a killed process leaves, is removed from the file, and so is
+        a damaged one. Raises CalibError when another line is damaged, two lines contradict each
+        other, or the file cannot be opened.
         """
         path = Path(path)
         try:
@@ -62,6 +65,11 @@ class RowStore:
                 finished, length = _parse(path, data)
                 if length < len(data):
                     os.ftruncate(descriptor, length)
+                    if data.endswith(b"\n"):
+                        log_line(
+                            f"the last line of {terminal_safe(str(path))} was damaged and is "
+                            "removed; its row is made again"
+                        )
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -78,7 +86,7 @@ class RowStore:
             ValueError: a record contains NaN or infinity, which JSON cannot express.
         """
         finished = {record["row"]: record for record in records}
-        data = b"".join(_line(record) for record in records)
+        data = b"".join(map(checked_line, records))
         try:
             written = 0
             while written < len(data):  # a full disk accepts a part, then fails
@@ -120,7 +128,7 @@ class RowStore:
 def read_rows(path: Path) -> dict[str, Record]:
     """The finished rows of ``path`` by their ids; the file is not changed.
 
-    Raises CalibError when it cannot be read, or contains a line that is not a row.
+    Raises CalibError when it cannot be read, or contains a damaged line.
     """
     return complete_rows(path, 0)[0]
 
@@ -128,7 +136,7 @@ def read_rows(path: Path) -> dict[str, Record]:
 def complete_rows(path: Path, start: int) -> tuple[dict[str, Record], int]:
     """The complete rows of ``path`` from byte ``start`` on, and their length in bytes.
 
-    The file may grow meanwhile. Raises CalibError when it cannot be read or a line is not a row.
+    The file may grow meanwhile. Raises CalibError when it cannot be read or a line is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -145,8 +153,8 @@ def locked(folder: str | Path, shared: bool = False) -> Iterator[None]:
     """Lock ``folder``, created if missing, against other calib processes.
 
     With ``shared``, other processes that share it may lock it, too. The lock ends with the process,
-    even if it is killed. Raises CalibError when another process holds the lock, or the folder
-    cannot be created.
+    even if it is killed. Temporary files of killed processes are removed, unless the lock is
+    shared. Raises CalibError when another process holds the lock, or the folder cannot be created.
     """
     folder = Path(folder)
     try:
@@ -156,7 +164,10 @@ def locked(folder: str | Path, shared: bool = False) -> Iterator[None]:
         raise cannot_write(folder, error) from error
     try:
         if fcntl is not None:
-            _lock(folder, descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            is_locked = _lock(folder, descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            if is_locked and not shared and (folder / "run.json").exists():
+                within = [path for pattern in _WRITTEN for path in folder.glob(pattern)]
+                remove_unfinished([folder, *within])
         yield
     finally:
         os.close(descriptor)
@@ -170,39 +181,56 @@ def _parse(path: Path, data: bytes, start: int = 0) -> tuple[dict[str, Record], 
     # machine, the last complete line may be damaged too.
     lines.pop()
     finished: dict[str, Record] = {}
+    numbers: dict[str, int] = {}
     length = 0
     after = f" after byte {start}" if start else ""
     for number, line in enumerate(lines, start=1):
-        row = _row(line)
-        if row is None:
+        try:
+            row = _row(line)
+        except ValueError as error:
             if number == len(lines):
                 break
             raise CalibError(
                 "invalid-content",
-                f"{path}, line {number}{after} is not a row: {line[:60]!r}. The file was changed "
-                "by another program. Delete that line (its row is then generated again), or give "
-                "another folder with out=FOLDER.",
+                f"{path}, line {number}{after} is not a row: it {error}. It begins {line[:60]!r}. "
+                "The disk or another program changed the file. Delete that line (its row is then "
+                "made again), or give another folder with out=FOLDER.",
+            ) from error
+        key = row["row"]
+        if key in finished and not _may_replace(finished[key], row):
+            raise CalibError(
+                "invalid-content",
+                f"{path}, lines {numbers[key]} and {number}{after} are both row {key}, and they "
+                f"differ in {_first_difference(finished[key], row)}. Another program changed the "
+                "file. Delete both lines (the row is then made again), or give another folder "
+                "with out=FOLDER.",
             )
-        finished[row["row"]] = row
+        finished[key], numbers[key] = row, number
         length += len(line) + 1
     return finished, length
 
 
-def _row(line: bytes) -> Record | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("row"), str) else None
+def _row(line: bytes) -> Record:
+    """The row in a line. Raises ValueError, whose text continues "it ...", when it is damaged."""
+    row = read_checked_line(line)
+    for key in ("row", "response"):
+        if not isinstance(row.get(key), str):
+            raise ValueError(f"has {key}={row[key]!r:.40}" if key in row else f"has no {key!r}")
+    return row
 
 
-def _line(record: Record) -> bytes:
-    text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-    # A lone surrogate has no UTF-8; backslashreplace writes it as JSON escapes it.
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+def _may_replace(earlier: Record, later: Record) -> bool:
+    """Whether a row may follow another one of its id: an equal one, or a verdict that follows a
+    reply without a label."""
+    return earlier == later or ("label" in earlier and earlier["label"] is None)
 
 
-def _lock(folder: Path, descriptor: int, kind: int) -> None:
+def _first_difference(one: Record, other: Record) -> str:
+    return next(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def _lock(folder: Path, descriptor: int, kind: int) -> bool:
+    """Lock the folder; False where the file system has no locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -215,3 +243,5 @@ def _lock(folder: Path, descriptor: int, kind: int) -> None:
         # Some network file systems have no locks: run without one.
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise
+        return False
+    return True

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,21 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise cannot_write(path, error) from error
+
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+
+
+def remove_unfinished(folders: Iterable[Path]) -> None:
+    """Remove the temporary files that killed processes left in ``folders``, which may be missing.
+
+    Call it while no other process writes there. A file that cannot be removed is left alone.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for path in list(folder.iterdir()):
+                if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                    path.unlink()
 
 
 def cannot_write(path: Path, error: OSError, safe: str = "") -> CalibError:

@@ -11,7 +11,9 @@ from raising import raises
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from calib.directions.checksum import CHECKSUM
 from calib.directions.direction import HEADER, Direction, read_direction, write_direction
+from calib.util.errors import CalibError
 
 
 @pytest.fixture
@@ -49,6 +51,41 @@ def test_round_trip(tmp_path, direction):
         ours, theirs = getattr(direction, field.name), getattr(back, field.name)
         same = torch.equal(ours, theirs) if torch.is_tensor(ours) else ours == theirs
         assert same, field.name
+
+
+def test_a_flipped_bit_is_found(tmp_path, direction):
+    path = tmp_path / "d.safetensors"
+    small = dataclasses.replace(direction, vectors=torch.eye(3)[:2])
+    write_direction(path, small)
+    whole = path.read_bytes()
+    found = 0
+    for bit in range(3, 8 * len(whole), 11):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            back = read_direction(path)
+        except CalibError as error:
+            assert str(path) in str(error)
+            found += 1
+        else:  # in a character without meaning, or in the key of the checksum
+            assert torch.equal(back.vectors, small.vectors) and back.layers == small.layers
+    assert found > 0.97 * 8 * len(whole) // 11
+    middle = bytearray(whole)
+    middle[-5] ^= 16
+    path.write_bytes(middle)
+    with raises("invalid-content", path, "checksum", "Delete"):
+        read_direction(path)
+
+
+def test_files_of_earlier_versions_have_no_checksum(tmp_path, direction):
+    path = tmp_path / "d.safetensors"
+    write_direction(path, direction)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    del metadata[CHECKSUM]
+    save_file(load_file(path), path, metadata)
+    assert read_direction(path).layers == direction.layers
 
 
 @pytest.mark.parametrize(

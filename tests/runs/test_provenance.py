@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import calib
-from calib.runs import manifest as module
-from calib.runs.manifest import provenance
+from calib.runs import provenance as module
+from calib.runs.manifest import claim_folder
+from calib.runs.provenance import provenance, session_notes
 
 
 def test_versions_are_recorded():
@@ -77,3 +78,49 @@ def test_without_git_there_is_no_commit(checkout, monkeypatch):
     repository(checkout)
     monkeypatch.setenv("PATH", "")
     assert provenance()["commit"] is None
+
+
+PACKAGES = {"torch": "2.9.1", "transformers": "5.1.0"}
+
+
+@pytest.fixture
+def resumed(tmp_path):
+    """Claim a folder that holds rows, in a session with these facts; the content of run.json."""
+
+    def claim(device="cpu", torch="2.9.1", **facts):
+        made = {"date": "2026-01-01", "calib": "1", "packages": {**PACKAGES, "torch": torch}}
+        claim_folder(tmp_path, {"seed": 0}, made | facts, {"device": device})
+        (tmp_path / "rows.jsonl").write_text("{}", encoding="utf-8")
+        return json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+
+    return claim
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"threads": 2}, "threads 1, then 2"),
+        ({"torch": "2.10.0"}, "torch 2.9.1, then 2.10.0"),
+        ({"calib": "2"}, "calib 1, then 2"),
+        ({"commit": "b" * 40}, "commit aaaaaaaaaaaa, then bbbbbbbbbbbb"),
+        ({"device": "cuda"}, "device cpu, then cuda"),
+    ],
+)
+def test_a_session_under_other_conditions_is_recorded_once_and_noted(resumed, change, shown):
+    first = {"threads": 1, "commit": "a" * 40}
+    before = resumed(**first)
+    assert resumed(**first) == before and not session_notes(before)
+    after = resumed(**first | change)
+    assert after["provenance"] == before["provenance"] and len(after["sessions"]) == 1
+    assert shown in session_notes(after)[0]
+    assert resumed(**first | change) == after == resumed(**first)
+
+
+def test_what_an_earlier_version_did_not_record_is_no_change(resumed):
+    assert resumed() == resumed(threads=4)
+
+
+def test_a_folder_without_rows_has_no_earlier_session(resumed, tmp_path):
+    resumed(threads=1)
+    (tmp_path / "rows.jsonl").unlink()
+    assert "sessions" not in resumed(threads=2)

@@ -12,14 +12,20 @@ import pytest
 from raising import raises
 
 from calib.runs import row_store as record
-from calib.runs.row_store import RowStore, locked
+from calib.runs.row_store import RowStore, locked, read_rows
+from calib.util.checked_lines import checked_line
+from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def row(name: str, **facts: object) -> dict[str, object]:
-    return {"row": name, **facts}
+def row(name: str, response: object = "", **facts: object) -> dict[str, object]:
+    return {"row": name, "response": response, **facts}
+
+
+def line(name: str) -> bytes:
+    return checked_line(row(name))
 
 
 @pytest.fixture
@@ -67,16 +73,88 @@ def test_an_incomplete_last_line_is_removed_and_can_be_written_again(path, tail)
 @pytest.mark.parametrize("damage", [b"not json\n", b"[1, 2]\n", b'{"no": "row"}\n', b"\xff\xfe\n"])
 def test_damage_before_the_last_line_is_an_error_with_file_and_line(path, damage):
     path.parent.mkdir()
-    before = b'{"row": "a"}\n' + damage + b'{"row": "c"}\n'
+    before = line("a") + damage + line("c")
     path.write_bytes(before)
     with raises("invalid-content", "rows.jsonl, line 2", "out=FOLDER"):
         RowStore.open(path)
     assert path.read_bytes() == before
 
 
+def test_a_flipped_bit_is_found_wherever_it_is(path):
+    with RowStore.open(path) as rows:
+        rows.append([row("a", "Ja, två.", kl=0.5), row("b", "No.", kl_base=None)])
+    whole = path.read_bytes()
+    first = whole.index(b"\n")
+    for bit in range(0, 8 * len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        if bit < 8 * first:
+            with raises("invalid-content", "rows.jsonl, line 1", "Delete"):
+                RowStore.open(path)
+            assert path.read_bytes() == damaged
+        else:  # as after a crash of the machine, the last row is made again
+            try:
+                rows = RowStore.open(path)
+            except CalibError as error:  # the bit made a line break
+                assert "line 2" in str(error)
+                continue
+            with rows:
+                # Without its line break, the first line joins the second.
+                kept = [] if bit // 8 == first else ["a"]
+                assert list(rows.finished) == kept
+
+
+def test_rows_of_earlier_versions_have_no_checksum(path):
+    path.parent.mkdir()
+    before = b'{"row": "a", "response": "x", "model": "deadbeef"}\n{"row": "b", "response": "y"}\n'
+    path.write_bytes(before)
+    with RowStore.open(path) as rows:
+        assert list(rows.finished) == ["a", "b"]
+        rows.append([row("c")])
+    assert path.read_bytes() == before + line("c")
+    assert list(read_rows(path)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("response", [..., None, 3, ["x"]])
+def test_a_row_without_a_response_is_named(path, response):
+    path.parent.mkdir()
+    damaged = {"row": "a"} if response is ... else row("a", response)
+    path.write_bytes(checked_line(damaged) + line("b"))
+    with raises("invalid-content", "line 1", "response", "Delete"):
+        RowStore.open(path)
+
+
+def test_two_rows_of_one_id_with_other_text_are_named(path):
+    path.parent.mkdir()
+    path.write_bytes(line("a") + line("b") + checked_line(row("a", "other")) + line("c"))
+    for read in (RowStore.open, read_rows):
+        with raises("invalid-content", "lines 1 and 3", "row a", "response", "Delete"):
+            read(path)
+
+
+def test_a_verdict_may_follow_a_reply_that_could_not_be_read(path):
+    with RowStore.open(path) as rows:
+        rows.append([row("a", label=None)])
+        rows.append([row("a", label="answer")])
+    assert read_rows(path)["a"]["label"] == "answer"
+    with RowStore.open(path) as rows:
+        rows.append([row("a", label="refusal"), row("b")])
+    with raises("invalid-content", "row a", "label"):
+        read_rows(path)
+
+
+def test_a_damaged_last_line_is_named_when_it_is_removed(path, capsys):
+    path.parent.mkdir()
+    path.write_bytes(line("a") + line("b").replace(b"b", b"c", 1))
+    RowStore.open(path).close()
+    assert str(path) in capsys.readouterr().err
+    assert path.read_bytes() == line("a")
+
+
 def test_shards_merge_by_concatenation(path):
     path.parent.mkdir()
-    path.write_bytes(b'{"row": "a"}\n{"row": "b"}\n' + b'{"row": "b"}\n{"row": "c"}\n')
+    path.write_bytes(line("a") + line("b") + line("b") + line("c"))
     with RowStore.open(path) as rows:
         assert list(rows.finished) == ["a", "b", "c"]
 
@@ -98,7 +176,7 @@ def test_a_row_without_id_or_with_nan_is_a_bug_and_writes_nothing(path):
             rows.append([{"response": "x"}])
         with pytest.raises(ValueError, match="Out of range"):
             rows.append([row("b", kl=float("nan"))])
-    assert path.read_bytes() == b'{"row": "a"}\n'
+    assert path.read_bytes() == line("a")
 
 
 WRITER = """
@@ -141,7 +219,7 @@ import resource, sys
 from calib.util.errors import CalibError
 from calib.runs.row_store import RowStore
 with RowStore.open(sys.argv[1]) as rows:
-    rows.append([{"row": "a"}, {"row": "b"}])
+    rows.append([{"row": "a", "response": ""}, {"row": "b", "response": ""}])
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     try:
         rows.append([{"row": "c", "response": "x" * 5000}])
@@ -150,7 +228,7 @@ with RowStore.open(sys.argv[1]) as rows:
 """
     text, _ = python(code, path).communicate()
     assert text.startswith("no-space") and " 2 " in text and "out=FOLDER" in text
-    assert path.read_bytes() == b'{"row": "a"}\n{"row": "b"}\n'
+    assert path.read_bytes() == line("a") + line("b")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -166,7 +244,7 @@ def test_after_a_failed_fsync_the_file_is_unchanged_and_usable(path, monkeypatch
                 rows.append([row("b")])
         assert os.strerror(number) in str(caught.value)
         assert list(rows.finished) == ["a"]
-        assert path.read_bytes() == b'{"row": "a"}\n'
+        assert path.read_bytes() == line("a")
         rows.append([row("b")])
     with RowStore.open(path) as rows:
         assert list(rows.finished) == ["a", "b"]
@@ -221,6 +299,44 @@ def test_a_second_process_is_locked_out_until_the_first_ends(tmp_path):
         pass
 
 
+TEMPORARY = [".run.json.123.tmp", "directions/.a.safetensors.7.tmp", "shards/1-of-2/.x.1.tmp"]
+OTHER = ["run.json", ".notes.tmp", "other/.run.json.123.tmp", "a.1.tmp"]
+
+
+@pytest.fixture
+def littered(tmp_path):
+    for name in (*TEMPORARY, *OTHER):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("", encoding="utf-8")
+    return tmp_path
+
+
+def left(folder: Path) -> set[str]:
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return files - {".lock"}
+
+
+def test_temporary_files_of_killed_processes_are_removed(littered):
+    with locked(littered):
+        assert left(littered) == set(OTHER)
+
+
+def test_temporary_files_stay_while_others_may_write_them(littered, monkeypatch):
+    with locked(littered, shared=True):
+        pass
+    monkeypatch.setattr(record, "fcntl", None)
+    with locked(littered):
+        pass
+    assert left(littered) == {*OTHER, *TEMPORARY}
+
+
+def test_only_folders_of_runs_are_tidied(littered):
+    (littered / "run.json").unlink()
+    with locked(littered):
+        pass
+    assert set(TEMPORARY) <= left(littered)
+
+
 def test_a_file_system_without_locks_is_used_without_one(tmp_path, monkeypatch):
     def unknown(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -258,5 +374,6 @@ def test_an_atomic_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
 def test_lines_are_json_that_any_tool_reads(path):
     with RowStore.open(path) as rows:
         rows.append([row("a", response="naïve")])
-    assert json.loads(path.read_text(encoding="utf-8")) == {"row": "a", "response": "naïve"}
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written.pop("crc32") and written == row("a", "naïve")
     assert "naïve" in path.read_text(encoding="utf-8")

@@ -141,14 +141,15 @@ def test_records_of_others_are_read_as_they_grow(tmp_path, monkeypatch):
     records = ShardRecords(tmp_path, {}, Shard(1, 2), wait=0)
     assert not records.refresh()
     with (other / "rows.jsonl").open("w", encoding="utf-8") as file:
-        file.write('{"row": "a"}\n{"row": "b')
+        file.write('{"row": "a", "response": ""}\n{"response": "", "row": "b')
         file.flush()
         assert records.refresh() and set(records.rows) == {"a"}
         assert records.find(["a", "b"], {}) is None
         file.write('"}\n')
         file.flush()
-        assert records.await_rows(["a", "b", "c"], {"c": {}}) == [{"row": "a"}, {"row": "b"}]
-        file.write("damage\n" + '{"row": "d"}\n')
+        awaited = records.await_rows(["a", "b", "c"], {"c": {}})
+        assert [record["row"] for record in awaited] == ["a", "b"]
+        file.write("damage\n" + '{"row": "d", "response": ""}\n')
     with raises("invalid-content", "damage"):
         records.refresh()
     with raises("unfinished-run", "1/2"):

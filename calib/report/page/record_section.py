@@ -14,6 +14,7 @@ from calib.report.method_table import METHODS_FILE
 from calib.report.page.markup import link_to, tag
 from calib.runs.manifest import RUN_FILE
 from calib.runs.operating_points import OPERATING_POINTS_FILE
+from calib.runs.provenance import session_notes
 from calib.runs.row_store import ROWS_FILE
 from calib.runs.run import Run
 from calib.runs.run_files import CONFIG_FILE, LABELS_FILE, RESULTS_FILE
@@ -77,7 +78,10 @@ def _record(run: Run, out: Path, several: bool) -> list[Markup]:
     ]
     notes = run.provenance.get("notes")
     notes = [str(note) for note in notes] if isinstance(notes, list) else []
+    notes += session_notes(run.manifest)
     versions = {key: value for key, value in run.provenance.items() if key != "notes"}
+    if "sessions" in run.manifest:
+        versions["sessions"] = run.manifest["sessions"]
     return [
         *([tag("h3", run.name)] if several else []),
         tag("p", "Files. The links work as long as this page is not moved:"),
