@@ -40,6 +40,7 @@ from omegaconf.errors import OmegaConfBaseException
 from calib.cli.config_errors import as_list, explain, unknown_setting
 from calib.cli.help import register_help
 from calib.cli.quoting import quote_values
+from calib.cli.secrets import require_no_secrets
 from calib.config.schemas import CONF, register
 from calib.config.typed import current_override
 from calib.util.errors import CalibError
@@ -201,6 +202,7 @@ def _fast_help() -> Iterator[None]:
 
 
 def _typed(composed: DictConfig, schema: type[Config]) -> Config:
+    require_no_secrets(composed)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, schema)
     # +key=value bypasses the schema; the value would never be read.

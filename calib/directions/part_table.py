@@ -10,7 +10,12 @@ from typing import Any
 
 from calib.directions.parts import POOLED, PartSeparation
 from calib.util.errors import CalibError
-from calib.util.files import csv_safe, from_csv_safe, write_atomically
+from calib.util.files import (
+    csv_safe,
+    from_csv_safe,
+    without_control_characters,
+    write_atomically,
+)
 
 SUFFIX = ".parts.csv"
 """Replaces the suffix of the direction's file; both files are in one folder."""
@@ -139,7 +144,7 @@ _FIX = "Delete it and its direction, and run the command again."
 
 def _written(value: str | float) -> str:
     if isinstance(value, str):
-        return csv_safe(value)
+        return csv_safe(without_control_characters(value))
     if isinstance(value, int):
         return str(value)
     return "" if math.isnan(value) else f"{value:z.6f}"

@@ -11,7 +11,7 @@ from calib.report.ranking import MethodVerdict, rank_methods
 from calib.report.verdict import SettingChange
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
-from calib.util.files import csv_safe, write_atomically
+from calib.util.files import csv_safe, without_control_characters, write_atomically
 
 METHODS_FILE = "methods.csv"
 _CHANGES = ("SRA", "SRA_u", "SRA_s", "warned_s", "utility", "knowledge")
@@ -95,4 +95,4 @@ def _cell(column: str, value: Any) -> str:
         return repr(float(value) + 0.0)
     if isinstance(value, float):
         return f"{value:z.6f}"
-    return csv_safe(value) if isinstance(value, str) else str(value)
+    return csv_safe(without_control_characters(value)) if isinstance(value, str) else str(value)

@@ -11,7 +11,12 @@ from typing import Any
 from calib.config.method import SettingKey
 from calib.scoring.intervals import Interval
 from calib.util.errors import CalibError
-from calib.util.files import csv_safe, from_csv_safe, write_atomically
+from calib.util.files import (
+    csv_safe,
+    from_csv_safe,
+    without_control_characters,
+    write_atomically,
+)
 
 BASELINE = "none"
 """Method name of the uncalibrated model's rows."""
@@ -59,6 +64,8 @@ Metrics = dict[str, Interval]
 """Metrics of one slice of a cell, by name; nan without a response."""
 
 COLUMNS = ("run", "model", *(field.name for field in fields(Result)))
+_TEXTS = ("dataset", "variant", "category")
+"""Columns with text of the data's authors."""
 _ADDED = ("clusters", "mapping")
 """Columns that files of earlier versions lack."""
 
@@ -82,9 +89,16 @@ def write_results(path: Path, run: str, model: str, results: Iterable[Result]) -
 
 
 def rounded(results: Iterable[Result]) -> list[Result]:
-    """``results`` with value, low and high as write_results writes them, at six decimals."""
+    """``results`` as they are read back from the file: value, low and high at six decimals, texts
+    without control characters."""
     return [
-        replace(r, value=round(r.value, 6), low=round(r.low, 6), high=round(r.high, 6))
+        replace(
+            r,
+            value=round(r.value, 6),
+            low=round(r.low, 6),
+            high=round(r.high, 6),
+            **{name: without_control_characters(getattr(r, name)) for name in _TEXTS},
+        )
         for r in results
     ]
 
@@ -128,7 +142,7 @@ def _cell_text(column: str, value: Any) -> str:
         return repr(float(value) + 0.0)
     if column in ("layer", "n", "clusters"):
         return "" if value is None else str(value)
-    return csv_safe(value)
+    return csv_safe(without_control_characters(value))
 
 
 def _cell_value(path: Path, line: int, column: str, row: dict[str, str | None]) -> Any:

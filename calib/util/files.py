@@ -60,8 +60,14 @@ def cannot_write(path: Path, error: OSError, safe: str = "") -> CalibError:
     )
 
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-"""Text that a spreadsheet would run (OWASP, CSV injection), also after apostrophes."""
+# The full-width, small, superscript and subscript forms of = + - @, and the minus sign.
+_SIGNS = "=+\\-@＝﹦⁼₌＋﹢⁺₊－﹣⁻₋−＠﹫"  # noqa: RUF001
+_FORMULA = re.compile(rf"'*[{_SIGNS}\t\r\n]")
+"""Text that a spreadsheet would run (OWASP, CSV injection), also after apostrophes. Spreadsheets of
+some languages read the full-width signs as the plain ones."""
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+for _kept in "\t\r\n":
+    del _CONTROL[ord(_kept)]
 
 
 def csv_safe(text: str) -> str:
@@ -69,9 +75,12 @@ def csv_safe(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def without_zero_bytes(text: str) -> str:
-    """``text`` with zero bytes, which readers of tables refuse, written as ``\\x00``."""
-    return text.replace("\0", "\\x00")
+def without_control_characters(text: str) -> str:
+    """``text`` with control characters other than tabs and line breaks written as ``\\x1b``.
+
+    Readers of tables refuse zero bytes, and a terminal obeys escape sequences.
+    """
+    return text.translate(_CONTROL)
 
 
 def from_csv_safe(text: str) -> str:

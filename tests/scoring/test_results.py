@@ -12,6 +12,7 @@ from calib.scoring.results import (
     Result,
     RunResults,
     read_results,
+    rounded,
     write_results,
 )
 
@@ -54,7 +55,15 @@ def test_a_file_without_the_last_columns_is_read_and_known_to_be_of_the_earlier_
     assert not table.names_mapping
 
 
-@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "'=x", "'tis"])
+def test_no_escape_sequence_is_in_the_file_and_memory_agrees_with_it(tmp_path) -> None:
+    path = tmp_path / "results.csv"
+    results = [replace(RESULT, category="\x1b[2J\x9b red", dataset="a\x00", variant="two\tlines\n")]
+    write_results(path, "r\x1b", "m", results)
+    assert not set(path.read_text(encoding="utf-8")) & set("\x1b\x9b\x00")
+    assert read_results(path) == [RunResults("r\\x1b", "m", rounded(results))]
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "＝1", "'=x"])
 def test_names_that_a_spreadsheet_would_execute_are_escaped(tmp_path, name) -> None:
     path = tmp_path / "results.csv"
     write_results(path, "r", name, [replace(RESULT, category=name)])

@@ -13,6 +13,7 @@ from calib.util.files import (
     from_csv_safe,
     home_expanded,
     read_lines,
+    without_control_characters,
     write_atomically,
 )
 
@@ -29,6 +30,12 @@ from calib.util.files import (
         ("-", "'-"),
         ("'tis", "'tis"),
         ("a=b", "a=b"),
+        ("＝1+1", "'＝1+1"),  # noqa: RUF001
+        ("'－1", "''－1"),  # noqa: RUF001
+        ("＋1", "'＋1"),  # noqa: RUF001
+        ("＠SUM(1)", "'＠SUM(1)"),  # noqa: RUF001
+        ("﹦1", "'﹦1"),
+        ("−1", "'−1"),  # noqa: RUF001
         ("'", "'"),
         ("", ""),
     ],
@@ -36,6 +43,12 @@ from calib.util.files import (
 def test_a_cell_is_safe_for_spreadsheets_and_keeps_its_text(text, cell) -> None:
     assert csv_safe(text) == cell
     assert from_csv_safe(cell) == text
+
+
+def test_control_characters_are_written_as_escapes() -> None:
+    text = "\x1b[2J\x07 \x9b1m \0 naïve\ttab\r\n"
+    shown = "\\x1b[2J\\x07 \\x9b1m \\x00 naïve\ttab\r\n"
+    assert without_control_characters(text) == shown
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch) -> None:

@@ -21,7 +21,7 @@ from calib.runs.run import Run
 from calib.runs.run_files import UNANSWERED, LabelledRow, is_cut_thought
 from calib.scoring.results import BASELINE
 from calib.util.errors import CalibError
-from calib.util.files import csv_safe, without_zero_bytes, write_atomically
+from calib.util.files import csv_safe, without_control_characters, write_atomically
 from calib.util.thoughts import final_answer
 
 COLUMNS = ("id", "picture", "query", "request", "text", "response", "label", "comment")
@@ -65,7 +65,7 @@ def write_sheet(run: Run, per_cell: int, seed: int, out: Path) -> tuple[Path, li
         response = final_answer(run.responses[row.row]["response"])
         shown = " ".join(_write_picture(picture, out, pictures) for picture in example.pictures)
         cells = [row.row, shown, *prompt, response, "", ""]
-        writer.writerow([csv_safe(without_zero_bytes(cell)) for cell in cells])
+        writer.writerow([csv_safe(without_control_characters(cell)) for cell in cells])
     write_atomically(out / "LABELS.md", _INSTRUCTIONS)
     # The byte order mark tells spreadsheet programs that this is UTF-8.
     write_atomically(path, text.getvalue().encode("utf-8", "backslashreplace"))

@@ -18,7 +18,7 @@ from calib.runs.row_store import locked
 from calib.runs.run import Run
 from calib.scoring.agreement import Agreement, agreement
 from calib.util.errors import CalibError, did_you_mean
-from calib.util.files import from_csv_safe, home_expanded, without_zero_bytes
+from calib.util.files import from_csv_safe, home_expanded, without_control_characters
 from calib.util.thoughts import final_answer
 
 COLUMNS = ("response", "label")
@@ -171,5 +171,5 @@ def _plain(row: Mapping[str, Any], column: str) -> str:
 def _in_sheet(response: str) -> set[str]:
     """A response in one line, as an annotation sheet has it: without thoughts, and with them in
     sheets of earlier versions."""
-    texts = [without_zero_bytes(text) for text in (final_answer(response), response)]
+    texts = [without_control_characters(text) for text in (final_answer(response), response)]
     return {" ".join(text.encode("utf-8", "backslashreplace").decode().split()) for text in texts}

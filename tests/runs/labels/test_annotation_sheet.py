@@ -17,6 +17,7 @@ from calib.data.example import Turn, with_pictures
 from calib.runs.labels.annotation_sheet import COLUMNS, write_sheet
 from calib.runs.labels.judge_agreement import compare
 from calib.runs.run import Run
+from calib.util.files import without_control_characters
 
 HOSTILE = [
     "=1+1", "'=1+1", "''@x", "'tis so", "-5", "+cmd", "@SUM(A1)", "\ttab", "\rreturn",
@@ -168,7 +169,8 @@ def test_any_response_survives_the_sheet(tmp_path):
         assert row["response"][:1] not in ("=", "+", "-", "@", "\t", "\r")
         if row["id"] in by_id:
             text = said[by_id[row["id"]].example]
-            shown = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+            shown = text.encode("utf-8", "backslashreplace").decode()
+            shown = without_control_characters(shown)
             bare = row["response"]
             assert bare == shown or bare == f"'{shown}"
 

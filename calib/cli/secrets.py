@@ -1,0 +1,67 @@
+"""Refusal of settings that contain a key: they would be written to config.yaml and run.json."""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from calib.util.errors import CalibError
+
+_INTERPOLATED = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?(\w+)")
+_WORDS = {
+    "key", "keys", "apikey", "token", "tokens", "secret", "secrets", "password", "passwords",
+    "passwd", "pass", "credential", "credentials", "pat",
+}  # fmt: skip
+"""Words by which the name of an environment variable says that its value is secret."""
+SHORTEST = 12
+"""Characters of the shortest value that is looked for; shorter ones are placeholders."""
+
+
+def require_no_secrets(composed: DictConfig) -> None:
+    """Raise CalibError (invalid-setting) if a setting interpolates an environment variable whose
+    name is that of a key, or contains the value of one.
+
+    The message names the setting and the variable, and never the value.
+    """
+    for setting, text in _texts(OmegaConf.to_container(composed, resolve=False)):
+        for variable in _INTERPOLATED.findall(text):
+            if is_secret_name(variable):
+                raise _refusal(setting, variable)
+    secrets = {
+        name: value
+        for name, value in os.environ.items()
+        # A path is where a key is stored, and no key.
+        if is_secret_name(name) and len(value) >= SHORTEST and not value.startswith(("/", "~"))
+    }
+    for setting, text in _texts(OmegaConf.to_container(composed, resolve=True)):
+        for variable, value in secrets.items():
+            if value in text:
+                raise _refusal(setting, variable)
+
+
+def is_secret_name(variable: str) -> bool:
+    """Whether the name of an environment variable says that its value is secret."""
+    return not _WORDS.isdisjoint(variable.lower().split("_"))
+
+
+def _refusal(setting: str, variable: str) -> CalibError:
+    return CalibError(
+        "invalid-setting",
+        f"{setting} contains the value of the environment variable {variable}, a key by its name, "
+        "and settings are written to config.yaml and run.json. Where a setting ends in key_env, "
+        f"give the name of the variable ({variable}); elsewhere, leave the key out.",
+    )
+
+
+def _texts(value: Any, setting: str = "") -> Iterator[tuple[str, str]]:
+    """Every text among nested settings, with the dotted name of its setting."""
+    if isinstance(value, str):
+        yield setting, value
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from _texts(part, f"{setting}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part, setting)
