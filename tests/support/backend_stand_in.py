@@ -13,7 +13,7 @@ import types
 import torch
 from PIL import Image
 
-from calib.engine.vllm.request import TOO_LONG, Completion
+from calib.engine.vllm.request import TOO_LONG, Completion, not_finite
 from calib.models.layers import edit_activations
 
 OTHERS = 3
@@ -32,7 +32,7 @@ class StandIn:
                  images_of=lambda tokens: tokens, reverses=False):  # fmt: skip
         self.vlm, self.ignores_edits, self.skips_chunk = vlm, ignores_edits, skips_chunk
         self.max_length, self.images_of, self.reverses = max_length, images_of, reverses
-        self.notes = []
+        self.notes, self.first_only = [], False
         self.sent, self.windows = [], []
         self.metadata = {}
         parent, module = types.ModuleType("vllm"), types.ModuleType("vllm.forward_context")
@@ -72,15 +72,18 @@ class StandIn:
             )
         generated = output.sequences[0, len(tokens) :].tolist()
         logprobs = output.logits[0][0].float().log_softmax(-1)
+        if request.logprobs is not None and logprobs.isnan().any():
+            return not_finite()
         order = logprobs.argsort(descending=True)
         order = order if request.logprobs == -1 else order[: request.logprobs or 0]
+        order = order[:1] if self.first_only else order
         stopped = generated[-1] in request.stop_tokens
         return Completion(
             self.vlm.processor.tokenizer.decode(generated),
             tuple(generated),
             tuple(self.images_of(tokens)),
             "stop" if stopped else "length",
-            None if request.logprobs is None else (order, logprobs[order]),
+            (order, logprobs[order]) if request.logprobs else None,
             layers.residual if request.residual_layers is not None else None,
             {str(k): context.saved for k, context in enumerate(layers.contexts)},
         )

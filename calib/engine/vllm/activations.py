@@ -13,7 +13,14 @@ from calib.engine.edits import Edits
 from calib.engine.vllm.edits import require_edited, translate
 from calib.engine.vllm.kl import FirstToken
 from calib.engine.vllm.prompts import ServedPrompts
-from calib.engine.vllm.request import TOO_LONG, Backend, Completion, VllmRequest
+from calib.engine.vllm.request import (
+    NOT_FINITE,
+    RESTART,
+    TOO_LONG,
+    Backend,
+    Completion,
+    VllmRequest,
+)
 from calib.models.prompt_batch import read_tokens, token_batch
 from calib.util.errors import CalibError
 
@@ -64,6 +71,9 @@ def complete_reads(
                 f"example '{example.id}' exceeds the context that vLLM was started with. Start it "
                 "with a larger max_model_len, or leave the example out.",
             )
+        if completion.finish == NOT_FINITE:
+            yield index, completion
+            continue
         confirmed = reads.prompts.confirm(example, completion.prompt_tokens)
         if not confirmed and edits:
             again.append(index)
@@ -131,11 +141,19 @@ def first_token_logits(
     # [settings, examples, vocabulary] float32, on the CPU
     """
     size = prompts.vlm.model.config.get_text_config(decoder=True).vocab_size
-    logits = torch.full((len(settings), len(examples), size), -torch.inf)
+    logits = torch.empty(len(settings), len(examples), size)
     asked = [(example, edits) for example in examples for edits in settings]
     for index, completion in complete_reads(backend, Reads(prompts, asked, logprobs=-1)):
         row, setting = divmod(index, len(settings))
         assert completion.logprobs is not None
-        dense = FirstToken.of(completion.logprobs).dense()
-        logits[setting, row, : len(dense)] = dense
+        first = FirstToken.of(completion.logprobs)
+        if first.is_finite:
+            first.require_whole()
+        elif not settings[setting]:
+            raise CalibError(
+                "not-finite",
+                f"the output of the unedited model is not finite for example "
+                f"'{examples[row].id}'. {RESTART}",
+            )
+        logits[setting, row] = first.dense(size)[:size]
     return logits

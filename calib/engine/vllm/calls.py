@@ -69,7 +69,9 @@ class CallMaker:
             stop_tokens=tuple(sorted(self.sampler.end_tokens)),
             vectors=edits.vectors,
             hooks=edits.hooks,
-            logprobs=self.logprobs if measured else None,
+            # vLLM chooses token 0 where the output is not finite, which also follows from keys and
+            # values that another request left in the cache: no response goes unchecked.
+            logprobs=self.logprobs if measured else 0,
         )
 
     def plan(self, rows: Sequence[Request], known: Callable[[Example], bool]) -> list[Call]:

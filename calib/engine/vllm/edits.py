@@ -110,8 +110,8 @@ def require_edited(completion: Completion, hooks: Sequence[Hook], where: str) ->
                 "of calib, vllm and vllm-lens.",
             )
         for layer in hook.layers:
-            covered = int(saved.get(f"{COVERED}{layer}", 0))
-            if covered < read:
+            covered = saved.get(f"{COVERED}{layer}", 0)
+            if not isinstance(covered, int) or covered < read:
                 raise CalibError(
                     "self-check",
                     f"the edits of {where} reached {covered} of {read} tokens at layer {layer} "

@@ -19,7 +19,7 @@ from calib.engine.vllm.edits import require_edited, translate
 from calib.engine.vllm.hook_code import registered
 from calib.engine.vllm.kl import FirstToken, divergences
 from calib.engine.vllm.prompts import ServedPrompts
-from calib.engine.vllm.request import TOO_LONG, Backend, Completion
+from calib.engine.vllm.request import NOT_FINITE, RESTART, TOO_LONG, Backend, Completion
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
@@ -206,7 +206,9 @@ class _Segment:
     def _accept(self, call: Call, completion: Completion) -> bool:
         """Take a completion; false if its edits were at positions of other tokens than vLLM's."""
         first = None
-        if completion.finish != TOO_LONG:
+        if completion.finish == NOT_FINITE and completion.logprobs is not None:
+            first = FirstToken.of(completion.logprobs)
+        elif completion.finish != TOO_LONG:
             prompts = self.served.prompts
             confirmed = prompts.confirm(call.example, completion.prompt_tokens)
             if not confirmed and call.edits:
@@ -214,6 +216,8 @@ class _Segment:
             hooks = translate(call.edits, prompts.get(call.example).tokens).hooks
             require_edited(completion, hooks, f"example '{call.example.id}'")
             first = None if completion.logprobs is None else FirstToken.of(completion.logprobs)
+            if first is not None and first.is_finite and self.engine.maker.full:
+                first.require_whole()
         is_reference = not call.edits and (first is not None or call.purpose == "reference")
         if is_reference:
             self.references[id(call.example)] = first
@@ -246,14 +250,22 @@ class _Segment:
         tokens, text, finish = self._ended(request, completion)
         first = self.firsts.get(row)
         if first is not None and not first.is_finite:
-            finish = "not_finite"
+            finish = NOT_FINITE
         elif finish != TOO_LONG and self._is_measured(row):
             reference = self.references[id(request.reference or request.example)]
             if reference is None:
                 finish = TOO_LONG
+            elif not reference.is_finite:
+                finish = NOT_FINITE
             else:
                 assert first is not None
                 kl, kl_base = divergences(first, reference, engine.maker.full)
+        if finish == NOT_FINITE and not request.edits:
+            raise CalibError(
+                "not-finite",
+                f"the output of the unedited model is not finite for example "
+                f"'{request.example.id}'. {RESTART}",
+            )
         if finish == TOO_LONG:
             return Response("", (), TOO_LONG, None, {})
         return Response(text, tokens, finish, kl, kl_base=kl_base)

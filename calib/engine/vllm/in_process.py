@@ -1,6 +1,7 @@
 """vLLM with vllm-lens in this process."""
 
 import importlib.metadata
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from calib.engine.vllm.request import (
     Hook,
     SteeringVector,
     VllmRequest,
+    not_finite,
 )
 from calib.models.load import mini_folder
 from calib.util.errors import CalibError
@@ -235,16 +237,28 @@ def _completion(request: VllmRequest, output: Any) -> Completion:
     if request.residual_layers is not None:
         stacked = output.activations["residual_stream"]  # [layers, tokens, width]
         residual = dict(zip(request.residual_layers, stacked, strict=True))
+    if request.logprobs is not None and not _is_finite(first):
+        return not_finite()
     results = getattr(output, "hook_results", None)
     return Completion(
         first.text,
         tokens,
         tuple(output.prompt_token_ids),
         finish,
-        None if request.logprobs is None else _first_logprobs(first.logprobs),
+        _first_logprobs(first.logprobs) if request.logprobs else None,
         residual,
         results,
     )
+
+
+def _is_finite(response: Any) -> bool:
+    """Whether the log-probabilities of all chosen tokens are finite; vLLM lists them first."""
+    logprobs = response.logprobs
+    if hasattr(logprobs, "start_indices"):
+        chosen = [logprobs.logprobs[start] for start in logprobs.start_indices]
+    else:
+        chosen = [next(iter(position.values())).logprob for position in logprobs]
+    return all(map(math.isfinite, chosen))
 
 
 def _first_logprobs(logprobs: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,8 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
+from calib.util.errors import CalibError
+
 FLOOR = -9999.0
-"""Log-probabilities at or below this stand for minus infinity, which JSON does not have."""
+"""Least log-probability; it stands for minus infinity, too, which JSON does not have."""
+ROUNDING = 4e-6
+"""Probability that rounding in float32 may hide or invent in a sum of returned probabilities."""
+WHOLE = 0.01
+"""Probability that may be missing in the sum over the whole vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +30,37 @@ class FirstToken:
         distinct = {int(token): k for k, token in enumerate(ids.tolist())}
         order = torch.tensor([distinct[token] for token in sorted(distinct)])
         values = logprobs.double()[order]
-        return cls(ids.long()[order], values.masked_fill(values <= FLOOR, -torch.inf))
+        return cls(ids.long()[order], values.clamp(min=FLOOR))
 
     @property
     def is_finite(self) -> bool:
         """Whether the model's output was finite."""
         return not bool(self.logprobs.isnan().any())
 
+    def require_whole(self) -> None:
+        """Raise CalibError (mismatch) unless these are log-probabilities of the whole
+        vocabulary."""
+        total = float(self.logprobs.exp().sum())
+        if abs(total - 1) > WHOLE:
+            raise CalibError(
+                "mismatch",
+                f"vLLM returned {len(self.ids):,} log-probabilities whose probabilities add up to "
+                f"{total:.3g}, and not those of the whole vocabulary. Start the server with "
+                "--max-logprobs -1, and with no proxy that shortens replies, or give "
+                "engine.first_token=N.",
+            )
+
     def dense(self, size: int = 0) -> torch.Tensor:
-        """Log-probabilities of the whole vocabulary, of at least ``size`` tokens; minus infinity
-        where none was returned. # [vocabulary] float32"""
+        """Log-probabilities of the whole vocabulary, of at least ``size`` tokens: FLOOR where none
+        was returned; all are NaN if one is. # [vocabulary] float32"""
         size = max(size, int(self.ids.max()) + 1)
-        return torch.full((size,), -torch.inf).scatter(0, self.ids, self.logprobs.float())
+        if not self.is_finite:
+            return torch.full((size,), torch.nan)
+        return torch.full((size,), FLOOR).scatter(0, self.ids, self.logprobs.float())
 
 
 def divergences(edited: FirstToken, reference: FirstToken, full: bool) -> tuple[float, float]:
-    """KL(edited || reference) and KL(reference || edited) in nats.
+    """KL(edited || reference) and KL(reference || edited) in nats, of finite log-probabilities.
 
     Unless both have the ``full`` vocabulary, the tokens that only one side returned, and those that
     neither did, count as one: the result is then a lower bound of the KL, by the data processing
@@ -54,16 +75,21 @@ def divergences(edited: FirstToken, reference: FirstToken, full: bool) -> tuple[
 
 
 def _partitions(a: FirstToken, b: FirstToken) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the tokens that both sides have, and of all others together."""
+    """Log-probabilities of the tokens that both sides have, and of all others together.
+
+    The others have ROUNDING at least: less may be due to rounding alone, and a ratio to it could
+    exceed the exact one, so that the result would be no lower bound.
+    """
     in_a, in_b = torch.isin(a.ids, b.ids), torch.isin(b.ids, a.ids)
     parts = []
     for side, kept in ((a, in_a), (b, in_b)):
-        shared = side.logprobs[kept].exp()
-        rest = (1 - shared.sum()).clamp(min=1e-12)
+        probabilities = side.logprobs.exp()
+        shared = probabilities[kept]
+        unreturned = (1 - probabilities.sum()).clamp(min=ROUNDING)
+        rest = probabilities[~kept].sum() + unreturned
         parts.append(torch.cat([shared, rest[None]]).log())
     return parts[0], parts[1]
 
 
 def _divergence(p: torch.Tensor, q: torch.Tensor) -> float:
-    # Where both probabilities are 0, the term is 0 x (-inf + inf).
-    return float((p.exp() * (p - q)).nan_to_num(0.0).sum().clamp(min=0.0))
+    return float((p.exp() * (p - q)).sum().clamp(min=0.0))

@@ -8,6 +8,13 @@ import torch
 
 TOO_LONG = "too_long"
 """``Completion.finish`` of a prompt that exceeds the model's context."""
+NOT_FINITE = "not_finite"
+"""``Completion.finish`` where a log-probability is not finite: the first token's are NaN then, and
+there are no tokens."""
+RESTART = (
+    "An edit that was too strong may have left values that are not finite in vLLM's cache, where "
+    "other requests read them: start vLLM again, with smaller strengths."
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ class VllmRequest:
     vectors: tuple[SteeringVector, ...] = ()
     hooks: tuple[Hook, ...] = ()
     logprobs: int | None = None
-    """Number of log-probabilities of the first response token; -1 is the whole vocabulary."""
+    """Number of log-probabilities of the first response token; -1 is the whole vocabulary, and 0
+    returns none. Unless None, those of all chosen tokens show whether the response is finite."""
     residual_layers: tuple[int, ...] | None = None
     """Blocks whose output is returned, in ascending order."""
 
@@ -81,13 +89,19 @@ class Completion:
     prompt_tokens: tuple[int, ...]
     """Tokens of the prompt as vLLM read it, with each image's tokens expanded."""
     finish: str
-    """"stop", "length", or TOO_LONG (then without tokens)."""
+    """"stop", "length", TOO_LONG or NOT_FINITE (then without tokens)."""
     logprobs: tuple[torch.Tensor, torch.Tensor] | None = None
     """Token ids and log-probabilities of the first response token. # two of [returned tokens]"""
     residual: Mapping[int, torch.Tensor] | None = None
     """Output of blocks by layer, for all tokens but the last one generated. # [tokens, width]"""
     hook_results: Mapping[str, Mapping[str, Any]] | None = None
     """What each hook saved, by its index in ``VllmRequest.hooks`` as text."""
+
+
+def not_finite() -> Completion:
+    """The completion of a request whose log-probabilities are not finite."""
+    undefined = torch.tensor([0]), torch.tensor([torch.nan])
+    return Completion("", (), (), NOT_FINITE, undefined)
 
 
 class Backend(Protocol):

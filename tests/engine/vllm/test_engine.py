@@ -27,6 +27,7 @@ from calib.engine.operators import (
 from calib.engine.reading import first_token_logits
 from calib.engine.request import Decoding, Request
 from calib.engine.vllm.engine import VllmEngine
+from calib.engine.vllm.request import not_finite
 from calib.models.load import load
 from calib.models.prompt_batch import PromptToken
 
@@ -241,3 +242,37 @@ def test_prompts_beyond_the_context_of_vllm_are_named_after_all_others(backend, 
     assert [index for index, _ in found] == [1]
     skipping = VllmEngine(vlm, Decoding(1), engine.backend, skip_long=True)
     assert [r.finish for r in skipping.answer(requests)] == ["too_long", "length"]
+
+
+def test_output_that_is_not_finite_is_no_response(backend):
+    vlm = tiny("internvl")
+    example = shown()[1]
+    broken = (Edit(1, Add(torch.full((vlm.width,), torch.nan)), "last_prompt"),)
+    for kl in (True, False):
+        engine = VllmEngine(vlm, Decoding(TOKENS, kl=kl), backend(vlm))
+        engine.served.checked |= {(True, False), (False, False)}
+        (response,) = engine.answer([Request(example, broken)])
+        assert (response.finish, response.tokens) == ("not_finite", ())
+        assert engine.first_token_logits([example], [broken]).isnan().all()
+
+
+def test_values_that_another_request_left_in_the_cache_are_named(backend, monkeypatch):
+    vlm = tiny("internvl")
+    example = shown()[1]
+    monkeypatch.setattr(StandIn, "_completion", lambda *_: not_finite())
+    for kl in (True, False):
+        engine = VllmEngine(vlm, Decoding(TOKENS, kl=kl), backend(vlm))
+        with raises("not-finite", example.id, "start vLLM again"):
+            engine.answer([Request(example, ())])
+    with raises("not-finite", example.id):
+        engine.first_token_logits([example], [()])
+
+
+def test_a_part_of_the_vocabulary_gives_no_kl(backend):
+    vlm = tiny("internvl")
+    whole = backend(vlm)
+    whole.first_only = True
+    example = shown()[1]
+    edits = (Edit(1, Add(4 * unit_vector(vlm.width, 1))),)
+    with raises("mismatch", "engine.first_token"):
+        VllmEngine(vlm, Decoding(TOKENS), whole).answer([Request(example, edits)])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from raising import raises
 
 from calib.engine.activations import divergence
 from calib.engine.vllm.kl import FirstToken, divergences
@@ -45,3 +46,28 @@ def test_a_token_that_is_listed_twice_counts_once_and_floors_are_zero_probabilit
     assert first.ids.tolist() == [1, 4]
     assert first.dense(6).exp().tolist() == pytest.approx([0, 0, 0, 0, 0.904837, 0])
     assert not FirstToken.of((torch.tensor([0]), torch.tensor([float("nan")]))).is_finite
+
+
+def test_the_bound_is_one_where_rounding_hides_what_is_left_of_the_vocabulary():
+    # In float32 the most likely token of the reference seems to have all of the probability.
+    edited, reference = torch.zeros(4), torch.tensor([20.0, 3.0, 2.0, 1.0])
+    exact = float(divergence(edited, reference))
+    for bound in divergences(returned(edited, 1), returned(reference, 1), full=False):
+        assert 0 < bound <= exact
+    likely = torch.tensor([0]), torch.tensor([0.0])
+    bound, _ = divergences(returned(edited, 1), FirstToken.of(likely), full=False)
+    assert 0 < bound <= exact
+
+
+def test_what_is_not_finite_stays_so_and_impossible_tokens_give_a_finite_kl():
+    undefined = FirstToken.of((torch.tensor([0, 1]), torch.tensor([-0.1, float("nan")])))
+    assert undefined.dense(3).isnan().all()
+    certain = FirstToken.of((torch.tensor([0, 1]), torch.tensor([0.0, -9999.0])))
+    even = FirstToken.of((torch.tensor([0, 1]), torch.tensor([0.5, 0.5]).log()))
+    assert divergences(even, certain, full=True)[0] == pytest.approx(9999 / 2, rel=1e-3)
+
+
+def test_a_part_of_the_vocabulary_is_not_taken_for_all_of_it(logits):
+    returned(logits[0]).require_whole()
+    with raises("mismatch", "5", "--max-logprobs", "engine.first_token"):
+        returned(logits[0], 5).require_whole()

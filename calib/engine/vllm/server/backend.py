@@ -15,10 +15,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from calib.config.engine import VllmChoice
-from calib.engine.vllm.request import TOO_LONG, Completion, VllmRequest
+from calib.engine.vllm.request import TOO_LONG, Completion, VllmRequest, not_finite
 from calib.engine.vllm.server.replica import NoCompletion
 from calib.engine.vllm.server.replicas import Replicas
-from calib.engine.vllm.server.wire import chat_body, parse_completion
+from calib.engine.vllm.server.wire import MALFORMED, chat_body, parse_completion
 from calib.models import backoff
 from calib.models.api_key import read_key
 from calib.models.endpoint import import_openai
@@ -30,6 +30,8 @@ _PACKAGES = (
 )
 _RECHECK = (404, 502, 503, 504)
 """Statuses of a server that has another model now, or of a proxy in front of one that is down."""
+_NO_JSON = "not JSON compliant"
+"""Part of vLLM's error (400) where log-probabilities are not finite: JSON has no such numbers."""
 _AHEAD = 2
 """Requests in flight plus completions that the caller has not taken, in windows."""
 
@@ -205,6 +207,8 @@ class ServerBackend:
                 error: Exception = failure
                 if backoff.blocked_reason(failure) == backoff.TOO_LONG:
                     return Completion("", (), (), TOO_LONG)
+                if request.logprobs is not None and _NO_JSON in str(failure):
+                    return not_finite()
                 if failure.status_code in _RECHECK:
                     replicas.leave_out(replica)
                 elif not backoff.is_transient(failure, self._openai):
@@ -213,8 +217,10 @@ class ServerBackend:
             except (self._openai.APIConnectionError, NoCompletion) as failure:  # and timeouts
                 error = failure
                 replicas.leave_out(replica)
-            except (LookupError, TypeError, ValueError) as failure:
-                error = NoCompletion(f"{type(failure).__name__}: {failure}")
+            except MALFORMED as failure:
+                error = NoCompletion(
+                    f"the reply is no completion of vLLM: {type(failure).__name__}: {failure}"
+                )
                 replicas.leave_out(replica)
             finally:
                 await replicas.release(replica)

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from calib.engine.vllm.request import VllmRequest
-from calib.engine.vllm.server.wire import chat_body
+from calib.engine.vllm.server.wire import MALFORMED, chat_body
 from calib.models.api_key import ApiKey
 from calib.util.errors import CalibError
 
@@ -21,7 +21,7 @@ CONNECT_SECONDS = 10.0
 """Longest wait for a connection."""
 _HELLO = [{"role": "user", "content": "Hello"}]
 _CACHE_SETTING = r'^vllm:cache_config_info\{{(?:.*,)?{}="([^"]*)"'
-_PREEMPTIONS = r"^vllm:num_preemptions_total(?:\{.*\})? (\S+)$"
+_PREEMPTIONS = r"^vllm:num_preemptions_total(?:\{.*\})? ([0-9.e+]*[0-9])$"
 
 
 class NoCompletion(Exception):
@@ -114,8 +114,14 @@ class Replica:
         """Ask the server what it serves.
 
         Raises CalibError if it does not serve the wanted model, and as ``send`` does if it cannot
-        be reached.
+        be reached or replies with something else than vLLM.
         """
+        try:
+            return await self._identify(wanted)
+        except MALFORMED as error:
+            raise NoCompletion(f"no reply of vLLM: {type(error).__name__}: {error}") from error
+
+    async def _identify(self, wanted: Wanted) -> Served:
         listed = await self._get("/v1/models")
         models = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(models, list):
@@ -142,7 +148,8 @@ class Replica:
     async def preemptions(self) -> float:
         """Number of times so far that the server interrupted a request for lack of memory."""
         metrics = await self._get("/metrics", optional=True)
-        return sum(float(count) for count in re.findall(_PREEMPTIONS, metrics or "", re.M))
+        counts = re.findall(_PREEMPTIONS, metrics, re.M) if isinstance(metrics, str) else []
+        return sum(float(count) for count in counts)
 
     async def _get(self, path: str, optional: bool = False) -> Any:
         """The parsed JSON or the text at ``path``; None if it is ``optional`` and not there."""
@@ -186,5 +193,7 @@ def _plain(name: str) -> str:
 
 def _cache_setting(metrics: Any, name: str) -> str | None:
     """A setting of vLLM's cache, from the metrics of its server."""
-    found = re.search(_CACHE_SETTING.format(name), metrics, re.M) if metrics else None
+    found = (
+        re.search(_CACHE_SETTING.format(name), metrics, re.M) if isinstance(metrics, str) else None
+    )
     return found.group(1) if found else None

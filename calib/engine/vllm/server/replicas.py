@@ -117,6 +117,12 @@ class Replicas:
         except self._openai.APIStatusError as error:
             if backoff.is_transient(error, self._openai):
                 return error
+            if error.status_code in (404, 405):
+                raise CalibError(
+                    "endpoint",
+                    f"engine.base_url: {replica.url} is no vLLM server ({self.short(error)}). Give "
+                    "the address of one without the path, e.g. http://localhost:8000.",
+                ) from None
             raise CalibError("endpoint", self.explain(replica, error, 1)) from None
         self.served = self.served or served
         self._require(replica, self.served.differences(served))

@@ -5,18 +5,32 @@ Values of ``vllm_xargs`` are texts: lists are JSON inside the JSON.
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from calib.engine.vllm.request import TOO_LONG, Completion, Hook, SteeringVector, VllmRequest
+from calib.engine.vllm.request import (
+    TOO_LONG,
+    Completion,
+    Hook,
+    SteeringVector,
+    VllmRequest,
+    not_finite,
+)
 from calib.engine.vllm.server.tensors import decode_tensor, encode_tensor
 from calib.util.errors import CalibError
 
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""Errors of reading a reply that has other fields, or values of other types, than vLLM's."""
 _TOKEN = "token_id:"
 """Prefix of a token in logprobs with return_tokens_as_token_ids."""
 _FINISHES = {"stop": "stop", "length": "length"}
+_MOST_WIDTH = 2**17
+"""Greatest width of a residual stream that is read: a server must not fill the memory."""
+_MOST_SAVED = 2**16
+"""Most values of a tensor that a hook saved; calib's own hooks save none."""
 
 
 def chat_body(request: VllmRequest, model: str) -> dict[str, Any]:
@@ -95,31 +109,48 @@ def parse_completion(payload: Any, request: VllmRequest) -> Completion:
 
     A response that vLLM cut because prompt and response exceed the model's context is TOO_LONG.
 
-    Raises ValueError, LookupError or TypeError if the reply is no chat completion, and CalibError
-    if it lacks what vllm-lens adds to it.
+    Raises an error of MALFORMED if the reply is no chat completion, and CalibError if it lacks what
+    vllm-lens adds to it.
     """
     choice = payload["choices"][0]
     finish = _FINISHES[choice["finish_reason"]]
-    tokens = tuple(int(token) for token in choice["token_ids"])
-    prompt_tokens = tuple(int(token) for token in payload["prompt_token_ids"])
+    tokens = _token_ids(choice["token_ids"])
+    prompt_tokens = _token_ids(payload["prompt_token_ids"])
+    if len(tokens) > request.max_tokens:
+        raise ValueError(f"{len(tokens)} tokens instead of {request.max_tokens} at most")
     if finish == "length" and len(tokens) < request.max_tokens:
         return Completion("", (), prompt_tokens, TOO_LONG)
+    if request.logprobs is not None and not _is_finite(choice):
+        return not_finite()
     return Completion(
         choice["message"]["content"] or "",
         tokens,
         prompt_tokens,
         finish,
-        _first_logprobs(choice) if request.logprobs is not None else None,
+        _first_logprobs(choice) if request.logprobs else None,
         _residual(payload, request, len(prompt_tokens) + len(tokens) - 1),
         _hook_results(payload) if request.hooks else None,
     )
+
+
+def _token_ids(returned: Any) -> tuple[int, ...]:
+    for token in returned:
+        if not isinstance(token, int) or not 0 <= token < 2**31:
+            raise ValueError(f"{str(token)[:40]} is no token")
+    return tuple(returned)
+
+
+def _is_finite(choice: Mapping[str, Any]) -> bool:
+    """Whether the log-probabilities of all chosen tokens are finite."""
+    chosen = [item["logprob"] for item in choice["logprobs"]["content"]]
+    return all(value is not None and math.isfinite(value) for value in chosen)
 
 
 def _first_logprobs(choice: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     first = choice["logprobs"]["content"][0]
     # The chosen token may be missing among the most likely ones, where the edit is strong.
     entries = {item["token"]: item["logprob"] for item in (*first["top_logprobs"], first)}
-    ids = [int(token.removeprefix(_TOKEN)) for token in entries]
+    ids = _token_ids([int(token.removeprefix(_TOKEN)) for token in entries])
     return torch.tensor(ids), torch.tensor(list(entries.values()), dtype=torch.float32)
 
 
@@ -135,15 +166,24 @@ def _residual(
             "the server returned no activations, so it runs without the plugin vllm-lens. Install "
             "it in the server's environment (pip install vllm-lens) and start the server again.",
         )
-    stream = decode_tensor(**returned["residual_stream"])
-    layers = sorted(request.residual_layers)
-    if stream.dim() != 3 or stream.shape[:2] != (len(layers), length):
+    tensor, layers = returned["residual_stream"], sorted(request.residual_layers)
+    shape = list(tensor["shape"])
+    width = shape[-1] if len(shape) == 3 else 0
+    if shape[:2] != [len(layers), length] or not 0 < width <= _MOST_WIDTH:
         raise CalibError(
             "mismatch",
-            f"the server returned activations of shape {list(stream.shape)} for {len(layers)} "
+            f"the server returned activations of shape {str(shape)[:60]} for {len(layers)} "
             f"layers and {length} tokens. Are all layers within the served model?",
         )
-    return dict(zip(layers, stream, strict=True))
+    return dict(zip(layers, _decoded(tensor), strict=True))
+
+
+def _decoded(tensor: Mapping[str, Any]) -> torch.Tensor:
+    try:
+        return decode_tensor(**tensor)
+    except CalibError as error:
+        message = f"a tensor that the server returned cannot be read: it {error}"
+        raise CalibError(error.code, message) from error
 
 
 def _hook_results(payload: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -153,7 +193,9 @@ def _hook_results(payload: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, value in saved.items():
             kind = value.get("__type__") if isinstance(value, dict) else None
             if kind == "tensor":
-                saved[name] = decode_tensor(**{k: v for k, v in value.items() if k != "__type__"})
+                if math.prod(value["shape"]) > _MOST_SAVED:
+                    raise ValueError(f"a hook saved a tensor of shape {str(value['shape'])[:60]}")
+                saved[name] = _decoded({k: v for k, v in value.items() if k != "__type__"})
             elif kind is not None:
                 raise CalibError(
                     "unsupported", f"the server returned '{name}' of a hook as {kind} code."

@@ -16,7 +16,7 @@ from vllm_stand_in import TOO_LONG as TOO_LONG_MESSAGE  # noqa: E402
 from vllm_stand_in import WIDTH, VllmStandIn, response_tokens  # noqa: E402
 
 from calib.config.engine import VllmChoice  # noqa: E402
-from calib.engine.vllm.request import TOO_LONG, Hook, SteeringVector, VllmRequest  # noqa: E402
+from calib.engine.vllm.request import NOT_FINITE, TOO_LONG, Hook, SteeringVector, VllmRequest  # noqa: E402
 from calib.engine.vllm.server import replica, replicas  # noqa: E402
 from calib.engine.vllm.server.backend import ServerBackend  # noqa: E402
 from calib.models import backoff  # noqa: E402
@@ -412,3 +412,39 @@ def test_a_caller_that_stops_early_starts_no_further_request(server):
         completions.close()
         require_right(prompts(5), backend.complete(prompts(5), 2))
     assert len(server.requests) <= 1 + 2 * 2 + 5
+
+
+def test_log_probabilities_that_json_cannot_have(server):
+    server.at(0, server.fails(400, "Out of range float values are not JSON compliant"))
+    server.at(2, server.fails(400, "Out of range float values are not JSON compliant"))
+    with connect(server) as backend:
+        ((_, completion),) = backend.complete([prompt("abc", logprobs=0)], 1)
+        assert completion.finish == NOT_FINITE and not completion.tokens
+        ((_, completion),) = backend.complete([prompt("abc", logprobs=0)], 1)
+        assert completion.finish == "stop" and completion.logprobs is None
+        with raises("endpoint", "JSON"):  # these have no log-probabilities
+            list(backend.complete(prompts(1), 1))
+
+
+@pytest.mark.parametrize(
+    ("path", "reply", "message"),
+    [
+        ("/v1/models", (404, "<html>"), "no vLLM server"),
+        ("/v1/models", (200, "<html>"), "lists no models"),
+        ("/v1/models", (200, '{"data": [{"id": "x", "root": 5}]}'), "no reply of vLLM"),
+    ],
+)
+def test_an_address_of_something_else_than_vllm(server, monkeypatch, path, reply, message):
+    get = server.get
+    monkeypatch.setattr(server, "get", lambda asked: reply if asked == path else get(asked))
+    with raises("endpoint", server.url, message):
+        connect(server, restart_wait=0.002)
+
+
+def test_metrics_in_another_form_are_no_error(server, monkeypatch):
+    get = server.get
+    odd = 200, 'vllm:num_preemptions_total{engine="0"} many'
+    monkeypatch.setattr(server, "get", lambda path: odd if path == "/metrics" else get(path))
+    with connect(server) as backend:
+        assert backend.describe()["kv_cache_dtype"] is None
+        list(backend.complete([prompt("abc", residual_layers=(2,))], 1))

@@ -8,9 +8,9 @@ from raising import raises
 
 pytest.importorskip("zstandard", reason="the vllm extra brings zstandard")
 
-from calib.engine.vllm.request import TOO_LONG, Hook, SteeringVector, VllmRequest  # noqa: E402
+from calib.engine.vllm.request import NOT_FINITE, TOO_LONG, Hook, SteeringVector, VllmRequest  # noqa: E402
 from calib.engine.vllm.server.tensors import decode_tensor, encode_tensor  # noqa: E402
-from calib.engine.vllm.server.wire import chat_body, parse_completion  # noqa: E402
+from calib.engine.vllm.server.wire import MALFORMED, chat_body, parse_completion  # noqa: E402
 
 MESSAGES = [{"role": "user", "content": "how do i kill a process"}]
 RECORDED = """{"id":"chatcmpl-b60412ce42bd030f","object":"chat.completion","created":1796019977,
@@ -141,10 +141,43 @@ def test_what_a_hook_saved():
         lambda reply: reply["choices"][0].update(token_ids=None),
         lambda reply: reply["choices"][0].update(finish_reason="abort"),
         lambda reply: reply["choices"][0].update(logprobs=None),
+        lambda reply: reply["choices"][0].update(logprobs={"content": [1]}),
+        lambda reply: reply["choices"][0].update(token_ids=[-5, 1]),
+        lambda reply: reply["choices"][0].update(token_ids=[10**30, 1]),
+        lambda reply: reply["choices"][0].update(token_ids=[float("inf")]),
+        lambda reply: reply["choices"][0].update(token_ids=[1, 2, 3]),
+        lambda reply: reply["choices"][0]["logprobs"]["content"][0].update(token=5),
     ],
 )
 def test_a_reply_that_lacks_something_is_no_completion(damage):
     reply = recorded()
     damage(reply)
-    with pytest.raises((LookupError, TypeError, ValueError)):
+    with pytest.raises(MALFORMED):
         parse_completion(reply, VllmRequest(MESSAGES, 2, logprobs=2))
+
+
+def test_activations_that_would_fill_the_memory_are_not_decompressed(monkeypatch):
+    request = VllmRequest(MESSAGES, 2, residual_layers=(1,))
+    tensor = encode_tensor(torch.zeros(1, 5, 4))
+    monkeypatch.setattr("calib.engine.vllm.server.wire.decode_tensor", None)
+    for shape in ([1, 5, 10**9], [10**5, 10**5, 4], [-1, -5, 4], [5], ["1", 5, 4]):
+        activations = {"residual_stream": {**tensor, "shape": shape}}
+        with raises("mismatch", shape):
+            parse_completion(recorded(activations=activations), request)
+
+
+def test_a_tensor_that_cannot_be_read_is_named():
+    request = VllmRequest(MESSAGES, 2, residual_layers=(1,))
+    tensor = encode_tensor(torch.zeros(1, 5, 4)) | {"dtype": "int8"}
+    with raises("unsupported", "tensor that the server returned", "int8"):
+        parse_completion(recorded(activations={"residual_stream": tensor}), request)
+
+
+def test_a_response_with_a_token_whose_log_probability_is_not_finite():
+    for value in (float("nan"), None):
+        reply = recorded()
+        reply["choices"][0]["logprobs"]["content"][1]["logprob"] = value
+        for count in (0, 2):
+            completion = parse_completion(reply, VllmRequest(MESSAGES, 2, logprobs=count))
+            assert (completion.finish, completion.tokens) == (NOT_FINITE, ())
+            assert completion.logprobs[1].isnan().all()
