@@ -144,6 +144,7 @@ def address(key: str, url: str, key_env: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        valid = valid and parts.port != 0 and not re.search(r"[\s,]", url)
     except ValueError:
         valid = False
     if not valid:

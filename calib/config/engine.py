@@ -6,6 +6,16 @@ from typing import Any
 from calib.config.checks import address, at_least_one, between, environment, not_empty, positive
 from calib.util.errors import CalibError
 
+_IN_PROCESS = {
+    "tensor_parallel": 1,
+    "pipeline_parallel": 1,
+    "data_parallel": 1,
+    "max_model_len": None,
+    "gpu_memory_utilization": None,
+    "extra": None,
+}
+"""Settings of vLLM in this process, with their defaults; a server has its own."""
+
 
 @dataclass
 class EngineChoice:
@@ -90,6 +100,27 @@ class VllmChoice(EngineChoice):
                 f"engine.extra: {self.extra!r} is not a table. Give arguments of vllm.LLM by name: "
                 "engine.extra={swap_space: 0}.",
             )
+        if self.urls:
+            self._check_servers()
+
+    def _check_servers(self) -> None:
+        """Raise CalibError for settings of vLLM in this process, and for a server given twice."""
+        for key, default in _IN_PROCESS.items():
+            if getattr(self, key) != default:
+                raise CalibError(
+                    "conflicting-settings",
+                    f"engine.{key}={getattr(self, key)} is of vLLM in this process, and "
+                    "engine.base_url gives a server, which has its own. Give it to the server when "
+                    "it is started, and omit it here.",
+                )
+        servers = [url.removesuffix("/v1") for url in self.urls]
+        for url in servers:
+            if servers.count(url) > 1:
+                raise CalibError(
+                    "duplicate",
+                    f"engine.base_url has {url} twice, which would double its rows in flight. "
+                    "Give each server once.",
+                )
 
     @property
     def urls(self) -> list[str]:

@@ -16,6 +16,9 @@ def test_addresses_are_one_or_several():
     ("settings", "key"),
     [
         ({"base_url": "localhost:8000"}, "engine.base_url"),
+        ({"base_url": "http://a:99999"}, "engine.base_url"),
+        ({"base_url": "http://a:1,http://b:2"}, "engine.base_url"),
+        ({"base_url": "http://a:1 "}, "engine.base_url"),
         ({"base_url": []}, "engine.base_url"),
         ({"base_url": {"a": 1}}, "engine.base_url"),
         ({"key_env": "not a name"}, "engine.key_env"),
@@ -30,3 +33,23 @@ def test_addresses_are_one_or_several():
 def test_wrong_settings_are_named(settings, key):
     with raises("invalid-setting", key):
         VllmChoice(**settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tensor_parallel", 8),
+        ("data_parallel", 2),
+        ("max_model_len", 512),
+        ("extra", {"swap_space": 0}),
+    ],
+)
+def test_settings_of_this_process_are_not_ignored_where_there_is_a_server(key, value):
+    VllmChoice(**{key: value})
+    with raises("conflicting-settings", f"engine.{key}={value}", "engine.base_url"):
+        VllmChoice(base_url="http://a:1", **{key: value})
+
+
+def test_a_server_is_given_once():
+    with raises("duplicate", "http://a:1"):
+        VllmChoice(base_url=["http://a:1", "http://b:2", "http://a:1/v1/"])

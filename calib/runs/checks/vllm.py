@@ -28,13 +28,20 @@ _OWN_SERVER = (
 
 
 def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
-    """Raise CalibError (conflicting-settings) for vLLM with a remote model."""
+    """Raise CalibError for vLLM with a remote model, or with quantization by transformers."""
     if isinstance(choice, VllmChoice) and not isinstance(model, ModelConfig):
         raise CalibError(
             "conflicting-settings",
             f"engine=vllm runs a model with weights, and model={model.name} is behind an endpoint. "
             "For a vLLM server of your own give model=internvl model.checkpoint=ID "
             "engine.base_url=ADDRESS, or omit engine=vllm.",
+        )
+    if isinstance(choice, VllmChoice) and isinstance(model, ModelConfig) and model.quantization:
+        raise CalibError(
+            "unsupported",
+            f"model.quantization={model.quantization} is of transformers. For vLLM omit it and "
+            "give engine.extra={quantization: bitsandbytes}, or start the server with "
+            "--quantization bitsandbytes.",
         )
 
 

@@ -29,6 +29,14 @@ def test_a_remote_model_has_no_engine():
     check_engine(HERE, ModelConfig("internvl"))
 
 
+def test_weights_quantized_by_transformers_are_refused_before_they_are_loaded():
+    quantized = ModelConfig("m", quantization="4bit")
+    for engine in (HERE, SERVER):
+        with raises("unsupported", "model.quantization=4bit", "engine.extra"):
+            check_engine(engine, quantized)
+    check_engine(EngineChoice(), quantized)
+
+
 @pytest.mark.parametrize(
     "method",
     [Steer("steer", site="mlp"), Revision("iar_head"), Sampled("own", file="vti")],
