@@ -65,7 +65,7 @@ def check_methods(choice: EngineChoice, selected: Sequence[MethodConfig]) -> Non
             raise CalibError(
                 "unsupported",
                 f"method={method.name} needs hooks on a vLLM server ({reason}), and {_OWN_SERVER}; "
-                "otherwise choose operator=add with method.positions=all, or engine=vllm without "
+                "otherwise choose method.operator=add with method.positions=all, or engine=vllm without "
                 "base_url.",
             )
 
