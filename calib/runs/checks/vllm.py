@@ -65,8 +65,8 @@ def check_methods(choice: EngineChoice, selected: Sequence[MethodConfig]) -> Non
             raise CalibError(
                 "unsupported",
                 f"method={method.name} needs hooks on a vLLM server ({reason}), and {_OWN_SERVER}; "
-                "otherwise choose method.operator=add with method.positions=all, or engine=vllm without "
-                "base_url.",
+                "otherwise choose method.operator=add with method.positions=all, or engine=vllm "
+                "without base_url.",
             )
 
 

@@ -59,7 +59,7 @@ def test_edits_inside_a_block_are_refused(method):
     ],
 )
 def test_hooks_need_a_server_of_ones_own(method, reason):
-    with raises("unsupported", method.name, reason, "engine.hooks=true"):
+    with raises("unsupported", method.name, reason, "engine.hooks=true", "method.operator=add"):
         check_methods(SERVER, [method])
     for engine in (HERE, OWN_SERVER):
         check_methods(engine, [method])
