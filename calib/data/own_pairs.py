@@ -203,7 +203,7 @@ def _images(row: TableRow, side: str = "") -> list[tuple[str, Any]]:
         column = f"{side}{name}" if f"{side}{name}" in row else name
         cells.append((column, row.get(column)))
     listed = row.get("images")
-    with suppress(ValueError):  # a single path
+    with suppress(ValueError, RecursionError):  # a single path
         listed = json.loads(listed) if isinstance(listed, str) else listed
     return cells + [("images", cell) for cell in (listed if isinstance(listed, list) else [listed])]
 

@@ -274,6 +274,23 @@ def _json_row(line: str, number: int) -> TableRow:
     return row
 
 
+MAX_VALUES = 20_000_000
+"""Most values of a parquet file: compressed, more than these fit in some kilobytes."""
+
+
+def _require_small(path: Path, metadata: Any) -> None:
+    """Raise CalibError (too-large) for a parquet file that would not fit in memory as rows."""
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    values = sum(group.column(k).num_values for group in groups for k in range(group.num_columns))
+    size = sum(group.total_byte_size for group in groups)
+    if values > MAX_VALUES or size > 4 * MAX_BYTES:
+        raise CalibError(
+            "too-large",
+            f"{path} has {metadata.num_rows:,} rows with {values:,} values in {size:,} bytes; the "
+            f"limits are {MAX_VALUES:,} values and {4 * MAX_BYTES:,} bytes. Split the file.",
+        )
+
+
 def _parquet(path: Path) -> list[TableRow]:
     try:
         import pyarrow
@@ -284,6 +301,7 @@ def _parquet(path: Path) -> list[TableRow]:
             f"{path} is a parquet file. To read it, pip install 'calib[data]'.",
         ) from None
     try:
+        _require_small(path, parquet.read_metadata(path))
         table = parquet.read_table(path, memory_map=True)
         require_distinct(table.column_names, "the column")
         return table.to_pylist()

@@ -14,6 +14,10 @@ from calib.util.thoughts import opened_thought, thought_tokens
 LENGTH_PROCESSORS = ("Length", "Forced", "Decay", "SuppressTokensAtBegin")
 """Substrings of the names of logits processors that count a row's tokens, including padding."""
 
+LEAST_TEMPERATURE = 1e-6
+"""Scores are divided by this at least: at a smaller temperature, which means the most likely token
+too, they would become infinite."""
+
 
 class Sampler:
     """Greedy decoding or sampling, with the generation settings of the checkpoint."""
@@ -72,7 +76,8 @@ def _sampling_arguments(decoding: Decoding) -> dict[str, Any]:
     if decoding.temperature == 0:
         return {"do_sample": False}
     return {
-        "do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p,
+        "do_sample": True, "temperature": max(decoding.temperature, LEAST_TEMPERATURE),
+        "top_p": decoding.top_p,
         "top_k": 0, "min_p": None, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
     }  # fmt: skip
 

@@ -180,7 +180,7 @@ def _rows(content: Any, path: Path, entry: str = "") -> list[torch.Tensor]:
         return [part[0] for part in listed]
     if type(content) is torch.nn.Parameter:
         content = content.detach()
-    if torch.is_tensor(content) and content.layout == torch.strided:
+    if torch.is_tensor(content) and content.layout == torch.strided and not content.is_nested:
         while content.dim() > 1 and len(content) == 1:
             content = content[0]
         if content.dim() == 2:

@@ -38,7 +38,7 @@ def as_vector(value: Any, source: str) -> torch.Tensor:
 
     Raises CalibError if ``value`` is anything else; the message begins with ``source``.
     """
-    plain = type(value) is torch.Tensor and value.layout == torch.strided
+    plain = type(value) is torch.Tensor and value.layout == torch.strided and not value.is_nested
     if not plain or value.device.type != "cpu" or value.dtype not in _FLOATS:
         kind = f"{value.dtype} on {value.device}" if torch.is_tensor(value) else type(value)
         raise CalibError(

@@ -22,9 +22,18 @@ from calib.data.example import Example, Picture, map_pictures
 from calib.models.load import VLM
 from calib.models.processor import scaled_down
 from calib.util.errors import CalibError
+from calib.util.time_limit import time_limit
 
-PROCESSOR_ERRORS = (ValueError, TemplateError, NotImplementedError)
+PROCESSOR_ERRORS = (
+    ValueError, TemplateError, NotImplementedError, ArithmeticError, LookupError, TypeError,
+    RecursionError, MemoryError,
+)  # fmt: skip
 """Raised by processors and their chat templates for examples they do not support."""
+SECONDS = 10.0
+"""Most time to render a conversation of a few words, which takes templates some milliseconds. The
+sandbox of transformers bounds a single range of a template, but not loops within loops."""
+CHARACTERS = 1_000_000
+"""Most text to render such a conversation to."""
 Message = dict[str, Any]
 Process = Callable[[VLM, list[list[Message]]], dict[str, Any]]
 """Processes conversations, as calib.models.prompts does for the model's prompts."""
@@ -125,8 +134,9 @@ def _rendering(vlm: VLM, conversation: Sequence[Message]) -> Rendering:
             continue
         try:
             problem = _left_out(vlm, as_text(_with_stand_ins(conversation), roles))
-        except (*PROCESSOR_ERRORS, TypeError) as error:
-            tried.append(Rendering(roles, str(error).strip().rstrip("."), refused=True))
+        except PROCESSOR_ERRORS as error:
+            said = str(error).strip().rstrip(".") or type(error).__name__
+            tried.append(Rendering(roles, said, refused=True))
             continue
         if not problem:
             return Rendering(roles)
@@ -162,9 +172,20 @@ def _left_out(vlm: VLM, conversation: Sequence[Message]) -> str:
 
 
 def _render(vlm: VLM, conversation: Sequence[Message]) -> str:
-    return vlm.processor.apply_chat_template(
-        list(conversation), add_generation_prompt=True, tokenize=False, **vlm.template_kwargs
-    )
+    """The conversation as text. Raises TemplateError where it takes too long or is too long."""
+    try:
+        with time_limit(SECONDS):
+            text = vlm.processor.apply_chat_template(
+                list(conversation),
+                add_generation_prompt=True,
+                tokenize=False,
+                **vlm.template_kwargs,
+            )
+    except TimeoutError as error:
+        raise TemplateError(f"it is {error}: a loop may have no end") from error
+    if len(text) > CHARACTERS:
+        raise TemplateError(f"it makes {len(text):,} characters of a few words")
+    return text
 
 
 def _with_stand_ins(conversation: Sequence[Message]) -> list[Message]:

@@ -7,12 +7,14 @@ refusal_direction selects under a threshold of the same KL (arXiv 2406.11717, ap
 """
 
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import inf
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from calib.data.example import Example
 from calib.data.splits import limit_examples
@@ -25,11 +27,14 @@ from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import cluster_of, is_safe_response
+from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 from calib.util.progress import Step, log_line, row_bar
 from calib.util.terminal import terminal_safe
 
 FILE = "strengths.json"
+CHECKSUM = "crc32"
+"""Key of the checksum of the other keys in FILE."""
 QUESTIONS = 64
 """Most utility questions that a cost is measured on, drawn from all of them."""
 OCTAVES = 5
@@ -72,7 +77,7 @@ def strengths_within_budget(
     in the run's ``folder``, so that a resumed run uses the same ones.
     """
     path, key = folder / FILE, f"{method.name} {budget:g} KL(base || calibrated)"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    stored = _read_costs(path) if path.exists() else {}
     former = f"{method.name} {budget:g}"  # of KL(calibrated || base), in runs of older versions
     if former in stored:
         stored[key] = stored[former]
@@ -94,8 +99,29 @@ def strengths_within_budget(
 
             strengths = search_strengths(costs, searched, method.axis.default_scale, budget)
         stored[key] = [asdict(strength) for strength in strengths]
-        write_atomically(path, json.dumps(stored, indent=1) + "\n")
+        checked = stored | {CHECKSUM: _checksum(stored)}
+        write_atomically(path, json.dumps(checked, indent=1) + "\n")
     return [CostedStrength(**strength) for strength in stored[key]]
+
+
+def _read_costs(path: Path) -> dict[str, Any]:
+    """The strengths on record. Raises CalibError when the file is damaged."""
+    try:
+        stored = json.loads(path.read_bytes())
+        given = stored.pop(CHECKSUM, None)  # files of earlier versions have none
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        given, stored = str(error), {}
+    if given not in (None, _checksum(stored)):
+        raise CalibError(
+            "invalid-content",
+            f"{path} does not match its checksum ({CHECKSUM}), or is no JSON: the disk or another "
+            "program changed it. Delete it; the strengths are then searched again.",
+        )
+    return stored
+
+
+def _checksum(stored: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(stored, sort_keys=True).encode()):08x}"
 
 
 def search_strengths(

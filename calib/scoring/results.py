@@ -64,8 +64,6 @@ Metrics = dict[str, Interval]
 """Metrics of one slice of a cell, by name; nan without a response."""
 
 COLUMNS = ("run", "model", *(field.name for field in fields(Result)))
-_TEXTS = ("dataset", "variant", "category")
-"""Columns with text of the data's authors."""
 _ADDED = ("clusters", "mapping")
 """Columns that files of earlier versions lack."""
 
@@ -97,7 +95,9 @@ def rounded(results: Iterable[Result]) -> list[Result]:
             value=round(r.value, 6),
             low=round(r.low, 6),
             high=round(r.high, 6),
-            **{name: without_control_characters(getattr(r, name)) for name in _TEXTS},
+            dataset=without_control_characters(r.dataset),
+            variant=without_control_characters(r.variant),
+            category=without_control_characters(r.category),
         )
         for r in results
     ]

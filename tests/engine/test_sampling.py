@@ -223,3 +223,12 @@ def test_special_tokens_that_are_tags_of_thoughts_stay_in_the_response(small):
     for vlm in (small, thinking):
         sampler = Sampler(vlm, Decoding())
         assert Stopping(vlm, sampler, 99).response(row).text == "howit is a circle"
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-7])
+def test_a_tiny_temperature_takes_the_most_likely_token(small, temperature):
+    decoding = Decoding(3, 8, temperature=temperature, seed=1)
+    sampled = Engine(small, decoding).answer(requests()[:2])
+    greedy = Engine(small, dataclasses.replace(decoding, temperature=0.0)).answer(requests()[:2])
+    assert [one.text for one in sampled] == [one.text for one in greedy]
+    assert not any(one.finish == "not_finite" for one in sampled)

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from damaged_tables import Damaged, Refused, damaged_tables
 from raising import raises
 
 from calib.config.data import PairsData
 from calib.data.benchmarks import load_benchmark
+from calib.data.tables import read_table
 
 TABLES = damaged_tables()
 
@@ -29,3 +31,15 @@ def test_a_table_gives_what_it_states_or_is_refused(table: Damaged, tmp_path: Pa
 
 def test_the_names_are_distinct_and_there_are_many() -> None:
     assert len({table.name for table in TABLES}) == len(TABLES) >= 60
+
+
+def test_a_small_parquet_file_of_many_rows_is_refused_before_it_is_read(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "bomb.parquet"
+    column = pyarrow.DictionaryArray.from_arrays(np.zeros(21_000_000, dtype=np.int8), ["a"])
+    parquet.write_table(pyarrow.table({"query": column}), path, compression="zstd")
+    assert path.stat().st_size < 500_000
+    with raises("too-large", path, "21,000,000"):
+        read_table(path)

@@ -8,6 +8,7 @@ from statistics import fmean
 import pytest
 import torch
 from naive_loop import divergence, unit_vector
+from raising import raises
 from single_prompts import naive_response, naive_text
 
 from calib.data.mini.examples import load
@@ -177,7 +178,7 @@ def test_strengths_are_stored_and_reused(vlm, engine, questions, tmp_path, monke
     assert all(a.strength < b.strength for a, b in zip(first, other, strict=True))
     assert len(first) == 2 and len(named) == 4
     kept = (tmp_path / FILE).read_bytes()
-    assert set(json.loads(kept)) == {
+    assert set(json.loads(kept)) - {"crc32"} == {
         f"{name} KL(base || calibrated)" for name in ("steer 0.1", "steer 0.5", "other 0.1")
     }
     monkeypatch.setattr(Engine, "answer", lambda *args: pytest.fail("measured again"))
@@ -188,6 +189,18 @@ def test_strengths_are_stored_and_reused(vlm, engine, questions, tmp_path, monke
     former = {"steer 0.5": json.loads(kept)["steer 0.1 KL(base || calibrated)"]}
     (tmp_path / FILE).write_text(json.dumps(former), encoding="utf-8")
     assert strengths_within_budget(engine, method, some, 0.5, tmp_path) == first
+
+
+WRONG = json.dumps({"steer 0.1 KL(base || calibrated)": [], "crc32": "00000000"})
+
+
+@pytest.mark.parametrize("damage", [WRONG, "[]", "{", "[" * 100_000])
+def test_damaged_strengths_are_named(vlm, engine, questions, tmp_path, damage):
+    method = steering(vlm)
+    path = tmp_path / FILE
+    path.write_text(damage, encoding="utf-8")
+    with raises("invalid-content", path, "Delete"):
+        strengths_within_budget(engine, method, questions, 0.1, tmp_path)
 
 
 def test_a_limited_number_of_questions_is_drawn_from_all(vlm, engine, tmp_path, monkeypatch):

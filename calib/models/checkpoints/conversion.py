@@ -89,7 +89,7 @@ def convert(source: Path, skeleton: str, revision: str | None = None) -> Convert
 def _config(source: Path) -> dict[str, Any]:
     try:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CalibError(
             "unreadable", f"'{source}' has no readable config.json. Get a complete copy."
         ) from error

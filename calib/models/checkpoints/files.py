@@ -128,7 +128,7 @@ class CheckpointFiles:
         """The content of a JSON file; None if it is missing or broken."""
         try:
             return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def _no_json(self, name: str) -> str:

@@ -46,7 +46,7 @@ def _require_all(folder: Path, paths: list[Path]) -> None:
     for index in sorted(folder.glob(f"*{paths[0].suffix}.index.json")):
         try:
             listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(index, "it is not an index of weights") from error
         absent = sorted(listed - {path.name for path in paths})
         if absent:
