@@ -215,12 +215,27 @@ class ReferenceLogits:
 
 def divergence(of: torch.Tensor, against: torch.Tensor) -> torch.Tensor:
     """KL(of || against) in nats, from logits. # [..., vocabulary] -> [...] float64"""
-    # Float64: small divergences are differences of nearly equal numbers.
-    p, q = (_float64(logits).log_softmax(-1) for logits in (of, against))
+    return _kl(_float64(of).log_softmax(-1), _float64(against).log_softmax(-1))
+
+
+def divergences(edited: torch.Tensor, unedited: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(edited || unedited) and KL(unedited || edited) in nats, from logits.
+
+    # [..., vocabulary] -> two of [...] float64
+    """
+    p, q = _float64(edited).log_softmax(-1), _float64(unedited).log_softmax(-1)
+    return _kl(p, q), _kl(q, p)
+
+
+def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """KL from log-probabilities."""
     # Where both probabilities are 0, the term is 0 x (-inf + inf).
-    return (p.exp() * (p - q)).nan_to_num(0.0).sum(-1).clamp(min=0.0)
+    return (p.exp() * (p - q)).nan_to_num_(0.0).sum(-1).clamp(min=0.0)
 
 
 def _float64(values: torch.Tensor) -> torch.Tensor:
-    """``values`` as float64, on the CPU if their device is an Apple GPU, which has no float64."""
+    """``values`` as float64, on the CPU if their device is an Apple GPU, which has no float64.
+
+    Small divergences are differences of nearly equal numbers.
+    """
     return (values.cpu() if values.device.type == "mps" else values).double()

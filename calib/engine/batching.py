@@ -16,7 +16,7 @@ PADDING = 0.02
 """Maximum share of padding tokens in a prefill pass."""
 CACHED_SHARE, PREFILL_SHARE = 0.6, 0.2
 """Shares of the memory budget for the KV cache of decoding rows and for prefill. The rest is for
-rows that join: their keys and values exist twice while they are copied into the cache."""
+rows that join: where they are copied into the cache, keys and values exist twice."""
 SMALL_MODEL, LARGE_MODEL = 2**30, 2**35
 """Weights times rows of a batch on a CPU: more rows than 64 for models so small that the calls of a
 step cost more than its arithmetic, fewer for models so large that a response takes minutes."""

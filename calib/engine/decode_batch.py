@@ -13,7 +13,8 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from calib.engine.edits import SiteEdits, edits_by_site, response_edits
-from calib.engine.prefill import Prefilled
+from calib.engine.prefill import KeysValues, Prefilled
+from calib.engine.prefix_sharing import gather_into
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
 from calib.models.layers import LayerSite, edit_activations
@@ -65,16 +66,29 @@ class SlotLayer(DynamicLayer):
         ``new`` are keys and values by state. # [states, heads, length, head width]
         ``states`` is the state of each row; None: each row has its own, in order. # [rows] int64
         """
+        count = len(new[0]) if states is None else len(states)
+        for place, part in zip(self.place(first, count, new), new, strict=True):
+            if states is None:
+                place.copy_(part)
+            else:
+                gather_into(place, part, states.to(part.device))
+
+    def place(
+        self, first: int, count: int, like: tuple[torch.Tensor, ...], length: int | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """The columns of ``count`` slots from ``first`` on, up to the last one in use, for writing.
+
+        There are ``length`` of them; None: as in ``like``. # two of [slots, heads, length, width]
+        """
         if not self.stored:
-            self._allocate(new, torch.empty)
-        high = self.window.high
-        for stored, part in zip(self.stored, new, strict=True):
-            rows = part if states is None else part[states.to(part.device)]
-            slots, start = stored[first : first + len(rows)], high - part.shape[2]
+            self._allocate(like, torch.empty)
+        high, start = self.window.high, self.window.high - (length or like[0].shape[2])
+        slots = tuple(stored[first : first + count] for stored in self.stored)
+        for part in slots:
             # Zeros: columns left of a joining row are masked, but 0 x infinity is not 0. Columns
             # right of it are written before they are read.
-            slots[:, :, :start] = 0
-            slots[:, :, start:high] = rows
+            part[:, :, :start] = 0
+        return tuple(part[:, :, start:high] for part in slots)
 
     def _allocate(self, like: tuple[torch.Tensor, ...], new: Callable[..., torch.Tensor]) -> None:
         shape = (self.slots, like[0].shape[1], self.columns)
@@ -166,6 +180,18 @@ class DecodeBatch:
         self.cache.window.rows, self.cache.window.high = self.slots, length
         self._stack_edits()
 
+    def place(
+        self, count: int, length: int, like: list[KeysValues]
+    ) -> list[tuple[torch.Tensor, ...]] | None:
+        """Free slots for the keys and values of ``count`` rows that join next, see ``Place``."""
+        if count > self.free:
+            return None
+        self.start = self.start + self.cache.make_space(length)
+        return [
+            layer.place(len(self.rows), count, keys_values, length)
+            for layer, keys_values in zip(self.cache.layers, like, strict=True)
+        ]
+
     def join(self, rows: Sequence[DecodingRow], prefilled: Prefilled, index: Sequence[int]) -> None:
         """Choose the first tokens of rows; rows that continue take a slot.
 
@@ -176,7 +202,14 @@ class DecodeBatch:
         states = torch.tensor([prefilled.state_of[k] for k in index], device=device)
         self.stopping.append_tokens(rows, self.stopping.scores(rows, prefilled.logits[states]))
         going_on = [not self.stopping.has_ended(row) for row in rows]
-        if any(going_on):
+        if not any(going_on):
+            return
+        if not prefilled.keys_values:  # all rows have theirs in slots
+            before = len(self.rows)
+            self._enter(rows, prefilled, index)
+            if ended := {before + k for k, goes_on in enumerate(going_on) if not goes_on}:
+                self._leave(ended)
+        else:
             self._enter(list(compress(rows, going_on)), prefilled, list(compress(index, going_on)))
 
     def _enter(
@@ -185,8 +218,12 @@ class DecodeBatch:
         device = self.vlm.device
         before, window = len(self.rows), self.cache.window
         self.start = self.start + self.cache.make_space(prefilled.length)
+        placed = not prefilled.keys_values
         for layer, keys_values, states in zip(
-            self.cache.layers, prefilled.keys_values, prefilled.layer_state_of, strict=True
+            () if placed else self.cache.layers,
+            prefilled.keys_values,
+            () if placed else prefilled.layer_state_of,
+            strict=True,
         ):
             chosen = [states[k] for k in index]
             in_order = chosen == list(range(len(keys_values[0])))  # nothing to gather

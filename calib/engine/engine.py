@@ -40,7 +40,7 @@ JOIN_SHARE = 4
 """Rows join when 1/JOIN_SHARE of the slots are free: few large passes cost less than many small."""
 JOIN_TOKENS = 2048
 """Rows with up to this many tokens in total always join together. A larger number would need
-noticeable memory: keys and values of joining rows exist twice while they are copied."""
+noticeable memory where keys and values of joining rows exist twice while they are copied."""
 
 Joining = tuple[list[DecodingRow], Prefilled, list[int]]
 """Rows whose prompt is read, and the index of each in the prefill."""
@@ -221,6 +221,7 @@ class Engine:
         # Passes are the same for any number of slots, so that the last digits of KL are too.
         max_joining = max(capacity.rows // JOIN_SHARE, JOIN_TOKENS // columns, 1)
         max_joining = min(max_joining, capacity.rows)
+        started = 0
         waiting: deque[list[list[DecodingRow]]] = deque()
         for has_images in (False, True):  # sharing differs between them
             kind = [row for row in rows if row.prompt.has_image == has_images]
@@ -236,7 +237,10 @@ class Engine:
                         group = PromptGroup(
                             self.vlm, passes, single_pass, references, self.stats, capacity.rows
                         )
-                    joining = group.take(max_joining)
+                    # The first rows fill the batch in one pass: they need no time to be waited for.
+                    most = max(max_joining, capacity.rows - started)
+                    joining = group.take(most, batch.place)
+                    started += len(joining[0])
                     group = group if group.waiting else None
                 taken, prefilled, index = joining
                 free = batch.free

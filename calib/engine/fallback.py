@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from calib.engine.activations import ReferenceLogits, divergence
+from calib.engine.activations import ReferenceLogits, divergences
 from calib.engine.batching import Capacity
 from calib.engine.edits import SiteEdits, edits_by_site, response_edits
 from calib.engine.request import DecodingRow, Stats
@@ -150,7 +150,7 @@ def _measure_kl(
         else:
             row.kl = row.kl_base = 0.0
             continue
-        row.kl, row.kl_base = float(divergence(own, base)), float(divergence(base, own))
+        row.kl, row.kl_base = map(float, divergences(own, base))
 
 
 def _select_rows(state: dict[str, Any], order: torch.Tensor, rows: int) -> dict[str, Any]:

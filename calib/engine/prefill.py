@@ -9,7 +9,7 @@ A prompt is read in a single pass if its rows have nothing more to share in two 
 that differ before the last token), or if its tokens attend to later tokens (PaliGemma).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,14 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from calib.engine.edits import Edits, Masks
-from calib.engine.prefix_sharing import ForkedLayer, PrefixStates, StateSource, fork, forking
+from calib.engine.prefix_sharing import (
+    ForkedLayer,
+    PlacedLayer,
+    PrefixStates,
+    StateSource,
+    fork,
+    forking,
+)
 from calib.engine.request import Stats
 from calib.models.load import VLM
 from calib.models.prompt_batch import PromptBatch, collate, prompt_positions
@@ -26,6 +33,11 @@ from calib.models.prompts import Prompt
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer. # two of [states, heads, length, head width]"""
+
+Place = Callable[[int, int, list[KeysValues]], list[tuple[torch.Tensor, ...]] | None]
+"""Memory for some rows with some columns each, with heads and widths like given keys and values of
+all layers. None if there is no place for so many rows.
+# by layer, two of [rows, heads, length, head width]"""
 
 
 @dataclass
@@ -65,7 +77,8 @@ class Prefilled:
     state_of: list[int]
     """The state of each row after the last layer. # [rows]"""
     keys_values: list[KeysValues]
-    """By layer, for the states at its input."""
+    """By layer, for the states at its input. Empty if rows have their own, in the places that were
+    given for them."""
     layer_state_of: list[list[int]]
     """The state of each row at the input of each layer. # [layers][rows]"""
     length: int
@@ -98,9 +111,16 @@ def read_prefix(
 
 
 def read_last_token(
-    vlm: VLM, prefixes: Mapping[int, Prefix], rows: Sequence[PrefixRow], stats: Stats
+    vlm: VLM,
+    prefixes: Mapping[int, Prefix],
+    rows: Sequence[PrefixRow],
+    stats: Stats,
+    place: Place | None = None,
 ) -> Prefilled:
-    """Second pass: read the last prompt token of some rows."""
+    """Second pass: read the last prompt token of some rows.
+
+    Keys and values are written where ``place`` says, so that they never exist twice.
+    """
     # Numbered by appearance, as ``fork`` requires.
     prompts = list(dict.fromkeys((k, prefixes[k].prompt_of[row]) for k, row in rows))
     number = {prompt: index for index, prompt in enumerate(prompts)}
@@ -113,10 +133,21 @@ def read_last_token(
     )
     length = max(prefixes[k].batch.tokens.shape[1] for k, _ in prompts)
     inputs = [prefixes[k].last_token(prompt, length) for k, prompt in prompts]
-    layers = [
-        ForkedLayer(_sources(prefixes, [rows[row] for row in first], layer, vlm.device))
-        for layer, first in enumerate(states.row_of[:-1])
-    ]
+    like = next((prefixes[k].keys_values for k, _ in prompts if prefixes[k].keys_values), None)
+    places = place(len(rows), length, like) if place is not None and like else None
+    layers: list[ForkedLayer]
+    if places is not None:
+        layers = [
+            PlacedLayer(_sources(prefixes, rows, layer, vlm.device), places[layer], state_of, first)
+            for layer, (state_of, first) in enumerate(
+                zip(states.of_row[:-1], states.row_of[:-1], strict=True)
+            )
+        ]
+    else:
+        layers = [
+            ForkedLayer(_sources(prefixes, [rows[row] for row in first], layer, vlm.device))
+            for layer, first in enumerate(states.row_of[:-1])
+        ]
     with forking(vlm, states, None):
         output = vlm.model(
             input_ids=torch.stack([token for token, _, _ in inputs]),
@@ -126,7 +157,7 @@ def read_last_token(
             use_cache=True,
         )
     _count(stats, states, vlm.num_layers, 1)
-    return _prefilled(output.logits, states, cache)
+    return _prefilled(output.logits, states, cache, length, placed=places is not None)
 
 
 def _sources(
@@ -135,7 +166,7 @@ def _sources(
     layer: int,
     device: torch.device,
 ) -> list[StateSource]:
-    """The keys and values that each state continues from; ``rows`` has one row of each state."""
+    """The keys and values that each row continues from; one row of each state gives the states'."""
     sources = []
     for k in dict.fromkeys(k for k, _ in rows):
         prefix = prefixes[k]
@@ -168,13 +199,14 @@ def read_in_single_pass(
             **_inputs(batch, slice(None)), past_key_values=cache, use_cache=True, logits_to_keep=1
         )
     _count(stats, states, vlm.num_layers, batch.tokens.shape[1])
-    return _prefilled(output.logits, states, cache)
+    return _prefilled(output.logits, states, cache, batch.tokens.shape[1])
 
 
-def _prefilled(logits: torch.Tensor, states: PrefixStates, cache: Cache) -> Prefilled:
-    keys_values = [(layer.keys, layer.values) for layer in cache.layers]
+def _prefilled(
+    logits: torch.Tensor, states: PrefixStates, cache: Cache, length: int, placed: bool = False
+) -> Prefilled:
+    keys_values = [] if placed else [(layer.keys, layer.values) for layer in cache.layers]
     last = logits[:, -1].to(torch.float32, copy=True)
-    length = keys_values[0][0].shape[-2]
     return Prefilled(last, states.of_row[-1], keys_values, states.of_row[:-1], length)
 
 

@@ -224,6 +224,17 @@ class StateSource:
     source_states: torch.Tensor  # [some] int64: the source state of each
 
 
+def gather_into(target: torch.Tensor, source: torch.Tensor, index: torch.Tensor) -> None:
+    """Copy rows of ``source`` to ``target``, which may be a part of a larger tensor.
+
+    ``index`` is the source row of each target row. # [target rows] int64
+    """
+    if target.device.type == "mps":  # which may not write to a part
+        target.copy_(source[index])
+    else:
+        torch.index_select(source, 0, index, out=target)
+
+
 class ForkedLayer(DynamicLayer):
     """KV cache of one layer where each state continues from a state of an earlier pass.
 
@@ -262,3 +273,52 @@ class ForkedLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         return max(source.keys_values[0].shape[-2] for source in self.sources)
+
+
+class PlacedLayer(ForkedLayer):
+    """As ForkedLayer, with the keys and values of each row written where they stay.
+
+    Here ``sources`` are by row, not by state.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[StateSource],
+        places: tuple[torch.Tensor, ...],
+        state_of: Sequence[int],
+        row_of: Sequence[int],
+    ) -> None:
+        """``places`` are two of [rows, heads, length, head width], for earlier and new columns.
+
+        ``state_of`` is the state of each row, ``row_of`` the first row of each state.
+        """
+        super().__init__(sources)
+        self.places = places
+        device = places[0].device
+        # One state per row, in order: nothing to gather.
+        self.own = list(state_of) == list(range(len(row_of)))
+        self.state_of = torch.tensor(state_of, device=device)
+        self.row_of = torch.tensor(row_of, device=device)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each state's earlier columns followed by its new ones."""
+        length = self.get_seq_length()
+        for k, new in enumerate((key_states, value_states)):
+            place = self.places[k]
+            if len(self.sources) == 1 and len(self.sources[0].states) == len(place):
+                (source,) = self.sources
+                chosen = source.source_states.to(place.device)
+                gather_into(place[:, :, :length], source.keys_values[k], chosen)
+            else:
+                # Zeros: columns left of a shorter source are masked, but 0 x infinity is not 0.
+                place[:, :, :length] = 0
+                for source in self.sources:
+                    earlier = source.keys_values[k]
+                    own = earlier[source.source_states.to(place.device)]
+                    start = length - earlier.shape[2]
+                    place[source.states.to(place.device), :, start:length] = own
+            place[:, :, length:] = new if self.own else new[self.state_of]
+        keys, values = (place if self.own else place[self.row_of] for place in self.places)
+        return keys, values

@@ -7,9 +7,10 @@ from itertools import groupby
 
 import torch
 
-from calib.engine.activations import ReferenceLogits, divergence
+from calib.engine.activations import ReferenceLogits, divergences
 from calib.engine.edits import Edits
 from calib.engine.prefill import (
+    Place,
     Prefilled,
     Prefix,
     PrefixRow,
@@ -21,6 +22,10 @@ from calib.engine.prefix_sharing import fork
 from calib.engine.request import DecodingRow, Stats
 from calib.models.load import VLM
 from calib.models.prompts import Prompt
+
+KL_ROWS = 16
+"""Rows whose KL is computed together: it needs several float64 numbers per token of the
+vocabulary."""
 
 
 @dataclass
@@ -105,11 +110,13 @@ class PromptGroup:
             (n, k) for n, one in enumerate(self.passes) for k in range(len(one.rows))
         )
 
-    def take(self, last_tokens: int) -> tuple[list[DecodingRow], Prefilled, list[int]]:
+    def take(
+        self, last_tokens: int, place: Place | None = None
+    ) -> tuple[list[DecodingRow], Prefilled, list[int]]:
         """The next rows with their KL, their prefill, and the index of each row in it.
 
         These are all rows of a complete pass, or ``last_tokens`` rows whose last prompt token is
-        read now.
+        read now, with keys and values where ``place`` says.
         """
         first, _ = self.waiting[0]
         complete = first not in self.prefixes
@@ -128,7 +135,7 @@ class PromptGroup:
         else:
             unmeasured = self._unmeasured_prompts(taken) if self.references else {}
             needed = list(dict.fromkeys([*taken, *unmeasured.values()]))
-            prefilled = read_last_token(self.vlm, self.prefixes, needed, self.stats)
+            prefilled = read_last_token(self.vlm, self.prefixes, needed, self.stats, place)
             position = {prefix_row: k for k, prefix_row in enumerate(needed)}
         if self.references:
             self._measure_kl(taken, prefilled, position, self.references)
@@ -160,23 +167,22 @@ class PromptGroup:
         for row in map(self._row, taken):
             row.kl = row.kl_base = 0.0
         changed = [at for at in taken if self._row(at).edits or self._row(at).reference is not None]
-        if not changed:
-            return
         device = prefilled.logits.device
-        states = torch.tensor([prefilled.state_of[position[at]] for at in changed], device=device)
-        edited = prefilled.logits[states]
-        rows = [self._row(at) for at in changed]
-        unedited = torch.stack(
-            [
-                self.unedited_logits[id(row.prompt)]
-                if row.reference is None
-                else references.logits(row).to(device)
-                for row in rows
-            ]
-        )
-        both = divergence(edited, unedited).tolist(), divergence(unedited, edited).tolist()
-        for row, kl, kl_base in zip(rows, *both, strict=True):
-            row.kl, row.kl_base = kl, kl_base
+        for start in range(0, len(changed), KL_ROWS):
+            some = changed[start : start + KL_ROWS]
+            states = torch.tensor([prefilled.state_of[position[at]] for at in some], device=device)
+            rows = [self._row(at) for at in some]
+            unedited = torch.stack(
+                [
+                    self.unedited_logits[id(row.prompt)]
+                    if row.reference is None
+                    else references.logits(row).to(device)
+                    for row in rows
+                ]
+            )
+            both = divergences(prefilled.logits[states], unedited)
+            for row, kl, kl_base in zip(rows, *(kls.tolist() for kls in both), strict=True):
+                row.kl, row.kl_base = kl, kl_base
 
 
 def _split_at_prompts(rows: Sequence[DecodingRow], most: int) -> Iterator[list[DecodingRow]]:

@@ -2,6 +2,7 @@
 
 import functools
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +68,35 @@ def recording(vlm, layer, site="residual"):
     handle = hook_at_site(vlm, layer, site, lambda hidden: activations.append(hidden.clone()))
     yield activations
     handle.remove()
+
+
+def test_keys_and_values_in_given_places_are_those_of_the_states(small):
+    vlm = small
+    prompts = [read_prompt(vlm, example) for example in (image_examples()[0], examples(6)[-1])]
+    prompts.append(read_prompt(vlm, replace(image_examples()[1], query="a longer query than that")))
+    edits = [(), (add(vlm, 0, "response"),), (add(vlm, 2, "response"),), ()]
+    given = []
+
+    def place(rows, length, like):
+        sizes = [[(rows, t.shape[1], length, t.shape[3]) for t in both] for both in like]
+        given.extend(tuple(torch.full(size, torch.nan) for size in both) for both in sizes)
+        return given
+
+    with torch.no_grad():
+        prefixes = {
+            k: read_prefix(vlm, [prompt], [0] * len(edits), edits, Stats())
+            for k, prompt in enumerate(prompts)
+        }
+        assert len({prefix.keys_values[0][0].shape[2] for prefix in prefixes.values()}) > 1
+        rows = [(k, row) for k in prefixes for row in range(len(edits))]
+        copied = read_last_token(vlm, prefixes, rows, Stats())
+        placed = read_last_token(vlm, prefixes, rows, Stats(), place)
+    assert torch.equal(placed.logits, copied.logits)
+    assert not placed.keys_values
+    assert placed.length == copied.length
+    for layer, both in enumerate(copied.keys_values):
+        for k, by_state in enumerate(both):
+            assert torch.equal(given[layer][k], by_state[copied.layer_state_of[layer]])
 
 
 @pytest.mark.parametrize("site", SITES)
