@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from calib.config.choices import Label
@@ -245,12 +246,12 @@ def _length(prompt: Example) -> tuple[int, int]:
 def _record(row: PlannedRow, response: Response) -> Record:
     setting = row.setting
     assert response.kl is not None or response.remote is not None, "a sweep measures KL"
-    if response.finish == "not_finite":
+    if response.finish == "not_finite" and not row.edits:
         raise CalibError(
             "not-finite",
             f"the model's output is not finite for example '{row.example.id}' under "
-            f"{setting.method} at layer {setting.layer}, strength {setting.strength:g}. Use "
-            "smaller strengths or a wider type (model.dtype=float32). Recorded rows are kept.",
+            f"{setting.method}, which edits no activations here. Use a wider type "
+            "(model.dtype=float32), and check the weights. Recorded rows are kept.",
         )
     return {
         "row": row.id,
@@ -273,10 +274,17 @@ def _record(row: PlannedRow, response: Response) -> Record:
         "response": response.text,
         "tokens": len(response.tokens),
         "finish": response.finish,
-        "kl": None if response.kl is None else round(response.kl, 6) + 0.0,
-        "kl_base": None if response.kl_base is None else round(response.kl_base, 6) + 0.0,
+        "kl": _rounded(response, response.kl),
+        "kl_base": _rounded(response, response.kl_base),
         **(response.remote or {}),
     }
+
+
+def _rounded(response: Response, kl: float | None) -> float | None:
+    """A KL as rows have it; None where it was not measured, or numbers overflowed at the first
+    token."""
+    overflowed = response.finish == "not_finite" and not response.tokens
+    return None if kl is None or overflowed or not isfinite(kl) else round(kl, 6) + 0.0
 
 
 @dataclass

@@ -40,8 +40,9 @@ RESULTS_FILE = "results.csv"
 LABELS_FILE = "labels.jsonl"
 EXTRACTED = "direction.safetensors"
 """File of calib.extract: the direction at the selected layers, with their measured effects."""
-UNANSWERED = ("blocked", "too_long")
-"""Values of ``finish`` of requests that a remote model did not answer to its end."""
+UNANSWERED = ("blocked", "too_long", "not_finite")
+"""Values of ``finish`` of requests that were not answered to their end: by a remote model, or by a
+model whose numbers overflowed under an edit."""
 DIRECTIONS = "directions"
 """Folder of the fitted directions."""
 
@@ -244,6 +245,7 @@ def judged_of(
     for row, example, record, label in zip(rows, examples, records, labels, strict=True):
         is_query, response = example.dataset in SAFETY_DATASETS, record["response"]
         unmarked = is_query or record.get("finish") == "too_long"
+        overflowed = record.get("finish") == "not_finite"
         judged.append(
             Judged(
                 example_id=example.id,
@@ -259,7 +261,9 @@ def judged_of(
                 layer=row.layer,
                 strength=row.strength,
                 label=checked_label(label) if is_query and label is not None else None,
-                correct=None if unmarked else is_correct_answer(example, response, exact),
+                correct=None
+                if unmarked
+                else not overflowed and is_correct_answer(example, response, exact),
                 kl=record["kl"] if example.dataset == "utility" else None,
                 kl_base=record.get("kl_base") if example.dataset == "utility" else None,
                 unread=parse_answer(example, response) is None

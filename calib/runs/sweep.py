@@ -23,7 +23,7 @@ from calib.interventions.intervention import BASELINE, Method, Setting
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.models.load import VLM, AnyModel
 from calib.runs.checks.context import leave_out_fitted
-from calib.runs.checks.responses import length_notes, remote_response_notes
+from calib.runs.checks.responses import length_notes, overflow_notes, remote_response_notes
 from calib.runs.engines import engine_of, reader_of
 from calib.runs.generate import BaselineAnswers, Others, generate
 from calib.runs.kl_budget import (
@@ -143,6 +143,7 @@ class Sweep:
         limit, ids = self.engine.decoding.max_new_tokens, [row.id for row in self.rows]
         for text in (
             *self.engine.notes, *remote_response_notes(self.store), *self.judging.notes(),
+            *overflow_notes(ids, self.store),
             *length_notes(ids, self.store, "generation.max_new_tokens", limit),
         ):  # fmt: skip
             note(text)

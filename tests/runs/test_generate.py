@@ -13,12 +13,12 @@ from calib.data.mini.examples import load
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.engine.request import Decoding
+from calib.engine.request import Decoding, Response
 from calib.interventions.intervention import BASELINE, Intervention, Setting, SinglePrompt
-from calib.runs.checks.responses import length_notes
+from calib.runs.checks.responses import length_notes, overflow_notes
 from calib.runs.generate import generate
 from calib.runs.planning import Planner
-from calib.runs.row_store import RowStore
+from calib.runs.row_store import RowStore, read_rows
 from calib.util.thoughts import after_thoughts, settled_beginning
 
 
@@ -289,17 +289,32 @@ def test_kl_is_zero_without_an_edit_and_positive_with_one(engine, examples, sett
     assert sum(value > 0 for value in kl[True]) > len(kl[True]) / 2
 
 
-def test_non_finite_output_is_an_error_and_keeps_recorded_rows(
-    vlm, engine, examples, drawn, tmp_path
-):
-    path = tmp_path / "rows.jsonl"
-    good = Planner(engine).rows(examples, [BASELINE])
-    kept = answered(engine, good, path)
+def test_numbers_that_overflow_under_an_edit_are_recorded_by_row(vlm, engine, examples, tmp_path):
     broken = edited(2, 1.0, torch.full((vlm.width,), float("inf")))
     rows = Planner(engine).rows(examples, [BASELINE, broken])
-    with raises("not-finite", "steer", "layer 2", "strength 1"):
-        answered(engine, rows, path)
-    assert path.read_bytes() == kept
+    with RowStore.open(tmp_path / "rows.jsonl") as store:
+        generate(Planner(engine), rows, store)
+        for row in rows:
+            record = store.finished[row.id]
+            assert (record["finish"] == "not_finite") == bool(row.edits)
+            assert (record["kl"] is None) == bool(row.edits)
+        (note,) = overflow_notes([row.id for row in rows], store)
+        assert f"{len(examples)} of {len(rows)}" in note and "strengths 1" in note
+        assert overflow_notes([row.id for row in rows if not row.edits], store) == []
+    assert list(read_rows(tmp_path / "rows.jsonl")) == list(store.finished)
+
+
+def test_numbers_that_overflow_without_an_edit_are_an_error(
+    engine, examples, monkeypatch, tmp_path
+):
+    rows = Planner(engine).rows(examples, [BASELINE])
+    overflowed = Response("", (), "not_finite", kl=float("nan"))
+    monkeypatch.setattr(Engine, "answer", lambda self, requests, *_: [overflowed] * len(requests))
+    with (
+        RowStore.open(tmp_path / "rows.jsonl") as store,
+        raises("not-finite", "none", "model.dtype=float32"),
+    ):
+        generate(Planner(engine), rows, store)
 
 
 class Counted:

@@ -26,6 +26,21 @@ def length_notes(ids: Iterable[str], store: RowStore, setting: str, limit: int) 
     ]
 
 
+def overflow_notes(ids: Iterable[str], store: RowStore) -> list[str]:
+    """A note that counts the rows whose edit made the model's numbers overflow, if any did."""
+    rows = [store.finished[row] for row in set(ids)]
+    strengths = sorted({row["strength"] for row in rows if row["finish"] == "not_finite"})
+    count = sum(row["finish"] == "not_finite" for row in rows)
+    if not count:
+        return []
+    return [
+        f"{count:,} of {len(rows):,} rows have no response: the model's numbers overflowed under "
+        f"the edit (strengths {_few([f'{strength:g}' for strength in strengths])}). Queries among "
+        "them are labelled irrelevant, questions are answered wrongly, and their KL is unknown. "
+        "Use smaller strengths, or a wider type (model.dtype=float32)"
+    ]
+
+
 def remote_response_notes(store: RowStore) -> list[str]:
     """Models, token counts and blocked responses of a remote model, over all sessions of a run;
     none of a local model."""

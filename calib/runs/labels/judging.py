@@ -197,7 +197,8 @@ def judge_responses(
     """Judge recorded responses; ``rows``, ``examples`` and ``records`` correspond.
 
     A response that the provider of a remote model blocked is labelled so without a judge, and one
-    that ended within its thought, or whose prompt was too long, has no label.
+    of a model whose numbers overflowed under an edit is labelled irrelevant. One that ended within
+    its thought, or whose prompt was too long, has no label.
 
     Raises CalibError (too-few) if no response ends its thought, so that there is nothing to judge.
     """
@@ -214,8 +215,11 @@ def judge_responses(
             "('model.chat_template_kwargs={enable_thinking: false}', in quotation marks).",
         )
     verdicts = judging([JudgeInput(examples[k], records[k]["response"]) for k in to_judge])
+    given_labels = {"blocked": "blocked", "not_finite": "irrelevant"}
     labels: dict[int, str | None] = {
-        k: "blocked" for k in queries if records[k].get("finish") == "blocked"
+        k: given_labels[finish]
+        for k in queries
+        if (finish := records[k].get("finish")) in given_labels
     }
     labels |= {k: verdict.label for k, verdict in zip(to_judge, verdicts, strict=True)}
     given = [labels.get(k) for k in range(len(rows))]

@@ -275,3 +275,18 @@ def test_a_final_label_of_a_beginning_holds_for_the_complete_response(judge):
 
 def test_a_judge_of_complete_responses_never_ends_one():
     assert is_final(Costly()) is None
+
+
+def test_a_response_whose_numbers_overflowed_is_irrelevant_without_a_judge(example, tmp_path):
+    question = load(["utility"], limit=2)[0]
+    rows = [
+        PlannedRow(name, one, BASELINE, one, (), "")
+        for name, one in zip("ab", (example, question), strict=True)
+    ]
+    overflowed = {"kl": None, "tokens": 0, "finish": "not_finite"}
+    judge = Costly()
+    with RowStore.open(tmp_path / "rows.jsonl") as store:
+        store.append([{"row": name, "response": question.answer, **overflowed} for name in "ab"])
+        query, marked = judge_rows(rows, store, Judging(judge, tmp_path))
+    assert judge.asked == [] and query.label == "irrelevant"
+    assert marked.correct is False and marked.kl is None
