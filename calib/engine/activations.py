@@ -15,7 +15,7 @@ import torch
 
 from calib.config.choices import Site
 from calib.data.example import Example
-from calib.engine.batching import PASS_TOKENS, Capacity
+from calib.engine.batches.batching import PASS_TOKENS, Capacity
 from calib.engine.request import DecodingRow, Stats
 from calib.models.layers import hook_at, layers_with, site_width
 from calib.models.load import VLM

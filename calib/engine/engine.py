@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from calib.engine.activations import ReferenceLogits
-from calib.engine.batching import (
+from calib.engine.batches.batching import (
     PASS_TOKENS,
     Capacity,
     batch_rows,
@@ -19,11 +19,11 @@ from calib.engine.batching import (
     plan_rows,
     rows_within,
 )
-from calib.engine.decode_batch import DecodeBatch
-from calib.engine.decoding_speed import DecodingSpeed
-from calib.engine.fallback import decode_without_sharing
-from calib.engine.prefill import Prefilled
-from calib.engine.prompt_group import PromptGroup
+from calib.engine.batches.decode_batch import DecodeBatch
+from calib.engine.batches.decoding_speed import DecodingSpeed
+from calib.engine.batches.fallback import decode_without_sharing
+from calib.engine.batches.prefill import Prefilled
+from calib.engine.batches.prompt_group import PromptGroup
 from calib.engine.request import Decoding, DecodingRow, Request, Response, Stats
 from calib.engine.sampling import Sampler, Stopping
 from calib.engine.sharing import (

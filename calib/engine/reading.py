@@ -9,7 +9,7 @@ import torch
 from calib.config.choices import Site
 from calib.data.example import Example
 from calib.engine.activations import PROMPTS, batches_by_length, read_activations
-from calib.engine.batching import PASS_TOKENS
+from calib.engine.batches.batching import PASS_TOKENS
 from calib.engine.edits import Edits, edits_by_site
 from calib.models.layers import edit_activations
 from calib.models.load import VLM

@@ -15,8 +15,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from calib.engine.batches.prefix_sharing import BATCH_AXES
 from calib.engine.edits import reach
-from calib.engine.prefix_sharing import BATCH_AXES
 from calib.engine.request import DecodingRow, Request, Response
 from calib.models.layers import LayerSite, decoder_layers, edit_activations
 from calib.models.load import VLM

@@ -9,10 +9,10 @@ import torch
 from naive_loop import hook_at_site, position_mask, unit_vector
 from tiny_families import examples, tiny
 
+from calib.engine.batches.prefill import read_in_single_pass, read_last_token, read_prefix
 from calib.engine.edits import REACH, Edit, SiteEdits
 from calib.engine.engine import Engine
 from calib.engine.operators import Ablate, Add, AddKeepingNorm, Clamp, LowRank
-from calib.engine.prefill import read_in_single_pass, read_last_token, read_prefix
 from calib.engine.request import Decoding, Request, Stats
 from calib.models.layers import decoder, decoder_layers
 from calib.models.prompt_batch import PromptToken

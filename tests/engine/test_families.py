@@ -154,7 +154,7 @@ def test_without_sharing(family):
 @families
 def test_prompts_padded_to_the_longest(family, unchecked, monkeypatch):
     """By default, only prompts of similar length are read together."""
-    monkeypatch.setattr("calib.engine.batching.PADDING", 100.0)
+    monkeypatch.setattr("calib.engine.batches.batching.PADDING", 100.0)
     requests, expected = select(family, lambda k, row: k % 2 == 1)
     responses = generate(fresh(family), requests, Decoding(max_new_tokens=TOKENS))
     assert tokens(responses) == expected

@@ -9,11 +9,11 @@ from naive_loop import naive, unit_vector
 from raising import raises
 from tiny_families import examples, tiny
 
-from calib.engine.decode_batch import DecodeBatch, SlotLayer
+from calib.engine.batches.decode_batch import DecodeBatch, SlotLayer
+from calib.engine.batches.prefix_sharing import PrefixStates
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine, generate
 from calib.engine.operators import Add, Clamp
-from calib.engine.prefix_sharing import PrefixStates
 from calib.engine.request import Decoding, Request, Response
 from calib.engine.sharing import require_same_tokens, selfcheck_sample
 

@@ -239,7 +239,7 @@ def test_large_pictures_get_batches_of_their_own_in_turn_with_other_jobs(worker,
 def test_out_of_memory_while_decoding_shrinks_the_batch_and_streams_no_text_twice(
     server, monkeypatch
 ):
-    from calib.engine.decode_batch import DecodeBatch
+    from calib.engine.batches.decode_batch import DecodeBatch
 
     expected = complete_all(server, [QUERY, "Hello"])
     step, failures = DecodeBatch.step, []

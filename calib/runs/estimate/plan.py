@@ -8,7 +8,7 @@ import psutil
 
 from calib.config.sweep import SweepConfig
 from calib.data.example import Example
-from calib.engine.batching import bytes_per_token, capacity_for, columns_of, out_of_memory
+from calib.engine.batches.batching import bytes_per_token, capacity_for, columns_of, out_of_memory
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
 from calib.interventions.prompt_lengths import PromptLengths

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from calib.data.example import Example
-from calib.engine.batching import columns_for, plan_rows
+from calib.engine.batches.batching import columns_for, plan_rows
 from calib.engine.edits import Edit, Edits
 from calib.engine.engine import Engine
 from calib.engine.operators import Add

@@ -9,7 +9,7 @@ from composing import composed
 from in_process import command, undrawn
 
 from calib.data.example import Example
-from calib.engine.decode_batch import SlotLayer
+from calib.engine.batches.decode_batch import SlotLayer
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
 from calib.runs.estimate import plan as planning

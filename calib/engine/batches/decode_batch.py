@@ -12,9 +12,9 @@ from itertools import compress
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from calib.engine.batches.prefill import KeysValues, Prefilled
+from calib.engine.batches.prefix_sharing import gather_into
 from calib.engine.edits import SiteEdits, edits_by_site, response_edits
-from calib.engine.prefill import KeysValues, Prefilled
-from calib.engine.prefix_sharing import gather_into
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping
 from calib.models.layers import LayerSite, edit_activations

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from calib.engine.batching import out_of_memory
-from calib.engine.decode_batch import DecodeBatch
+from calib.engine.batches.batching import out_of_memory
+from calib.engine.batches.decode_batch import DecodeBatch
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Sampler, Stopping
 from calib.models.load import VLM

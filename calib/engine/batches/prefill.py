@@ -17,8 +17,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
-from calib.engine.edits import Edits, Masks
-from calib.engine.prefix_sharing import (
+from calib.engine.batches.prefix_sharing import (
     ForkedLayer,
     PlacedLayer,
     PrefixStates,
@@ -26,6 +25,7 @@ from calib.engine.prefix_sharing import (
     fork,
     forking,
 )
+from calib.engine.edits import Edits, Masks
 from calib.engine.request import Stats
 from calib.models.load import VLM
 from calib.models.prompt_batch import PromptBatch, collate, prompt_positions

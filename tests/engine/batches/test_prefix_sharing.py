@@ -3,9 +3,9 @@
 import torch
 from naive_loop import unit_vector
 
+from calib.engine.batches.prefix_sharing import fork, site_edits
 from calib.engine.edits import Edit
 from calib.engine.operators import Add
-from calib.engine.prefix_sharing import fork, site_edits
 
 LAYERS = 4
 FIRST_PASS = {"differ_in": (True, False), "computed": (True, False)}

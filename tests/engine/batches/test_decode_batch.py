@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from calib.engine.batching import columns_for
-from calib.engine.decode_batch import DecodeBatch
-from calib.engine.prefill import Prefilled
-from calib.engine.prefix_sharing import ForkedLayer, StateSource
+from calib.engine.batches.batching import columns_for
+from calib.engine.batches.decode_batch import DecodeBatch
+from calib.engine.batches.prefill import Prefilled
+from calib.engine.batches.prefix_sharing import ForkedLayer, StateSource
 from calib.engine.request import DecodingRow, Stats
 from calib.models.prompts import Prompt
 

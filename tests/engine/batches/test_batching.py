@@ -14,7 +14,7 @@ from tiny_families import FAMILIES, HYBRIDS, examples, tiny
 from transformers import DynamicCache
 
 from calib.engine.activations import batches_by_length
-from calib.engine.batching import (
+from calib.engine.batches.batching import (
     Capacity,
     batch_rows,
     bytes_per_token,
@@ -204,7 +204,7 @@ def test_a_pass_has_little_padding(monkeypatch):
     rows = [row(0, (), prompt) for prompt in prompts for _ in range(3)]
     assert pass_size(rows) == 6
     assert pass_size(rows[6:]) == 3
-    monkeypatch.setattr("calib.engine.batching.PADDING", 100.0)
+    monkeypatch.setattr("calib.engine.batches.batching.PADDING", 100.0)
     assert pass_size(rows) == 9
 
 

@@ -7,8 +7,8 @@ import torch
 from naive_loop import unit_vector
 from tiny_families import examples, tiny
 
-from calib.engine.batching import plan_rows
-from calib.engine.decoding_speed import DecodingSpeed
+from calib.engine.batches.batching import plan_rows
+from calib.engine.batches.decoding_speed import DecodingSpeed
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine
 from calib.engine.operators import Add
@@ -95,7 +95,7 @@ def test_running_out_of_memory_is_no_measurement(monkeypatch):
     vlm = tiny("internvl")
     engine = Engine(vlm, Decoding(max_new_tokens=2))
     monkeypatch.setattr(
-        "calib.engine.decode_batch.DecodeBatch.step",
+        "calib.engine.batches.decode_batch.DecodeBatch.step",
         functools.partial(_raise, torch.OutOfMemoryError),
     )
     assert DecodingSpeed(vlm, Sampler(vlm, engine.decoding)).seconds_per_step(
@@ -121,7 +121,7 @@ def answered(monkeypatch, fastest, dtype=None):
     """Tokens and KL of all requests, in batches of four rows, and whether speed was measured."""
     called = []
     monkeypatch.setattr("calib.engine.engine.batch_rows", lambda *_: 4)
-    monkeypatch.setattr("calib.engine.batching.batch_rows", lambda *_: 4)
+    monkeypatch.setattr("calib.engine.batches.batching.batch_rows", lambda *_: 4)
     monkeypatch.setattr(
         DecodingSpeed, "fastest", lambda *given: called.append(given[2:]) or fastest
     )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from calib.engine.activations import ReferenceLogits, divergences
-from calib.engine.batching import Capacity
+from calib.engine.batches.batching import Capacity
 from calib.engine.edits import SiteEdits, edits_by_site, response_edits
 from calib.engine.request import DecodingRow, Stats
 from calib.engine.sampling import Stopping

@@ -8,8 +8,7 @@ from itertools import groupby
 import torch
 
 from calib.engine.activations import ReferenceLogits, divergences
-from calib.engine.edits import Edits
-from calib.engine.prefill import (
+from calib.engine.batches.prefill import (
     Place,
     Prefilled,
     Prefix,
@@ -18,7 +17,8 @@ from calib.engine.prefill import (
     read_last_token,
     read_prefix,
 )
-from calib.engine.prefix_sharing import fork
+from calib.engine.batches.prefix_sharing import fork
+from calib.engine.edits import Edits
 from calib.engine.request import DecodingRow, Stats
 from calib.models.load import VLM
 from calib.models.prompts import Prompt
