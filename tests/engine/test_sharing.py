@@ -9,7 +9,7 @@ from naive_loop import naive, unit_vector
 from raising import raises
 from tiny_families import examples, tiny
 
-from calib.engine.batches.decode_batch import DecodeBatch, SlotLayer
+from calib.engine.batches.decode_batch import DecodeBatch
 from calib.engine.batches.prefix_sharing import PrefixStates
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine, generate
@@ -52,12 +52,15 @@ def edits_lost_while_decoding(monkeypatch):
 
 
 def keys_of_other_rows(monkeypatch):
-    write = SlotLayer.write
+    enter = DecodeBatch._enter
 
-    def wrong(self, first, new, states):
-        write(self, first, new, states.roll(1))
+    def wrong(self, *joining):
+        enter(self, *joining)
+        for layer in self.cache.layers:
+            for stored in layer.stored:
+                stored[: len(self.rows)] = stored[: len(self.rows)].roll(1, 0)
 
-    monkeypatch.setattr(SlotLayer, "write", wrong)
+    monkeypatch.setattr(DecodeBatch, "_enter", wrong)
 
 
 @pytest.mark.parametrize(
