@@ -47,8 +47,8 @@ class VllmChoice(EngineChoice):
     """Largest number of tokens of a prompt and its response; null means the model's own limit. In
     process only."""
     gpu_memory_utilization: float | None = None
-    """Share of the GPU's memory that vLLM may use; null means vLLM's own default. In process
-    only."""
+    """Share of the GPU's memory that vLLM may use; null means vLLM's own default. On a CPU it is a
+    share of main memory, and null means half of what is free. In process only."""
     extra: Any = None
     """Further arguments of vllm.LLM, by vLLM's names, e.g. {swap_space: 0}. In process only."""
     rows_in_flight: int = 64

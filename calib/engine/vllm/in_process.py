@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import psutil
 import torch
 
 from calib.config.engine import VllmChoice
@@ -18,6 +19,7 @@ from calib.engine.vllm.request import (
     VllmRequest,
     not_finite,
 )
+from calib.engine.vllm.start_log import logged_errors
 from calib.models.load import mini_folder
 from calib.util.errors import CalibError
 
@@ -26,6 +28,8 @@ PICTURES = 16
 BATCH = 2
 """Requests handed to vLLM at once, as a multiple of those in flight: it answers a batch completely,
 and the last rows of a batch leave places empty."""
+CPU_SHARE = 0.5
+"""Share of the free main memory that vLLM's CPU build gets, unless a setting says otherwise."""
 _SETTINGS = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
 """Variables that keep vLLM from sending statistics."""
 
@@ -58,16 +62,12 @@ class InProcess:
                 "own, or give engine.base_url of a server.",
             ) from error
         arguments = _arguments(settings, model)
-        try:
-            self.llm = vllm.LLM(**arguments)
-        except (OSError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
-            raise CalibError(
-                "unreadable",
-                f"vLLM cannot load {model.checkpoint or model.name}: {_first_line(error)}. Its log "
-                "above has more; VLLM_LOGGING_LEVEL=INFO shows all of it. engine.extra passes "
-                "further arguments to vllm.LLM.",
-            ) from error
-        self._stated = arguments
+        with logged_errors() as last_reason:
+            try:
+                self.llm = vllm.LLM(**arguments)
+            except (OSError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
+                name = model.checkpoint or model.name
+                raise _cannot_load(name, last_reason() or _first_line(error)) from error
 
     def complete(
         self, requests: Sequence[VllmRequest], window: int
@@ -147,6 +147,31 @@ def _refuse_unsupported(settings: VllmChoice, model: ModelConfig) -> None:
         )
 
 
+def _cannot_load(name: str, reason: str) -> CalibError:
+    message = f"vLLM cannot load {name}: {reason.rstrip('.')}."
+    if "memory" in reason.lower():
+        return CalibError(
+            "no-memory",
+            f"{message} Give another share of the memory with engine.gpu_memory_utilization (main "
+            "memory, where vLLM runs on a CPU), a smaller engine.max_model_len, or free some.",
+        )
+    return CalibError(
+        "unreadable",
+        f"{message} Its log above has more; VLLM_LOGGING_LEVEL=INFO shows all of it. engine.extra "
+        "passes further arguments to vllm.LLM.",
+    )
+
+
+def _memory_share(settings: VllmChoice) -> float | None:
+    """The setting, or on a CPU a share that is free now: vLLM's own default, 0.92 of all main
+    memory, is rarely free. None leaves a GPU to vLLM's default."""
+    if settings.gpu_memory_utilization is not None or torch.cuda.is_available():
+        return settings.gpu_memory_utilization
+    memory = psutil.virtual_memory()
+    share = CPU_SHARE * memory.available / memory.total
+    return max(0.01, round(share / (settings.tensor_parallel * settings.pipeline_parallel), 2))
+
+
 def _arguments(settings: VllmChoice, model: ModelConfig) -> dict[str, Any]:
     given = {
         "model": os.path.expanduser(model.checkpoint or mini_folder()),  # noqa: PTH111
@@ -155,7 +180,7 @@ def _arguments(settings: VllmChoice, model: ModelConfig) -> dict[str, Any]:
         "tensor_parallel_size": settings.tensor_parallel,
         "pipeline_parallel_size": settings.pipeline_parallel,
         "max_model_len": settings.max_model_len,
-        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "gpu_memory_utilization": _memory_share(settings),
         "max_num_seqs": settings.rows_in_flight,
         "max_logprobs": -1,
         "limit_mm_per_prompt": {"image": PICTURES},

@@ -3,6 +3,7 @@
 tests/vllm has the same with vLLM itself.
 """
 
+import logging
 import sys
 import types
 
@@ -134,4 +135,31 @@ def test_a_model_that_vllm_cannot_load_is_named_with_the_first_line_of_its_error
 def test_without_vllm_the_error_names_both_ways_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with raises("needs-package", "docs/scale.md", "engine.base_url"):
+        backend()
+
+
+def test_a_share_of_main_memory_that_is_free_is_chosen_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    memory = types.SimpleNamespace(available=40, total=100)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    assert backend().llm.arguments["gpu_memory_utilization"] == 0.2
+    assert backend(tensor_parallel=2).llm.arguments["gpu_memory_utilization"] == 0.1
+    assert backend(gpu_memory_utilization=0.7).llm.arguments["gpu_memory_utilization"] == 0.7
+
+
+def test_a_gpu_keeps_vllms_own_share(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "gpu_memory_utilization" not in backend().llm.arguments
+
+
+def test_the_reason_in_the_log_of_an_engine_that_fails_to_start_reaches_the_message(monkeypatch):
+    def failing(**arguments):
+        try:
+            raise ValueError("Available memory (16/24 GiB) is less than desired (0.92).")
+        except ValueError:
+            logging.getLogger("vllm").exception("EngineCore failed to start.")
+        raise RuntimeError("Engine core initialization failed. See root cause above.")
+
+    monkeypatch.setattr(sys.modules["vllm"], "LLM", failing)
+    with raises("no-memory", "16/24 GiB", "engine.gpu_memory_utilization"):
         backend()
