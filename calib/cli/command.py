@@ -230,12 +230,23 @@ def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, ty
             yield f"{prefix}{key}", type(config)
 
 
+_AFTER_STOP = {
+    "calib.sweep": "Run the same command to resume. Finished segments of rows are saved; the one "
+    "in progress (of a remote model or a server: the requests in flight) is computed again.",
+    "calib.judge": "Run the same command to resume.",
+    "calib.extract": "Run the same command to resume.",
+    "calib.plan": "Nothing was written.",
+}
+"""What follows from stopping a command, by its name."""
+
+
 def _report(error: BaseException, schema: type, command: str, full_tracebacks: bool) -> int:
     """Print the error and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         exit_code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
         cause = "stopped by SIGTERM" if exit_code == TERMINATED else "stopped"
-        message: str | None = f"{cause}. Run the same command to resume."
+        advice = _AFTER_STOP.get(command.partition(" ")[0], "Run the same command again.")
+        message: str | None = f"{cause}. {advice}"
     elif (explained := _explained(error, schema)) is not None:
         message, exit_code = f"[{explained.code}] {explained}", USER_ERROR
     else:
@@ -262,8 +273,8 @@ def _explained(error: BaseException, schema: type) -> CalibError | None:
     if _disk_is_full(error):
         return CalibError(
             "no-space",
-            f"The disk is full ({error}). Finished rows are saved: free some space and run the "
-            "same command to resume.",
+            f"The disk is full ({error}). Finished rows, if any, are saved: free some space and "
+            "run the same command to resume.",
         )
     if (out_of_memory := _out_of_memory(error)) is not None:
         return CalibError("no-memory", _how_to_save_memory(out_of_memory, schema))
@@ -310,8 +321,8 @@ def _how_to_save_memory(error: BaseException, schema: type) -> str:
         return f"There is not enough memory ({cause}). Free some and run the same command again."
     setting = "generation.batch_rows" if "generation" in fields else "batch_rows"
     return (
-        f"There is not enough memory ({cause}). Finished rows are saved: lower {setting} and run "
-        "the command again to resume."
+        f"There is not enough memory ({cause}). Finished rows, if any, are saved: lower {setting} "
+        "and run the command again to resume."
     )
 
 

@@ -17,7 +17,7 @@ from calib.config.checks import (
 from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, SITES
 from calib.config.choose import ChooseConfig
 from calib.config.data import DataConfig, UtilityConfig
-from calib.config.engine import EngineChoice
+from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.judge import JudgeConfig
 from calib.config.model import ModelChoice, default_length
 from calib.config.prompts import MethodConfig, NoneMethod, Prompting
@@ -116,6 +116,17 @@ class SweepConfig:
                 f"devices={self.devices} starts all shards, so shard={self.shard} would be "
                 "ignored. Omit one of the two.",
             )
+        engine = self.engine
+        if self.devices is not None and isinstance(engine, VllmChoice) and not engine.urls:
+            for name in ("tensor_parallel", "pipeline_parallel"):
+                if getattr(engine, name) > 1:
+                    raise CalibError(
+                        "conflicting-settings",
+                        f"devices={self.devices} starts a process per device, each of which sees "
+                        f"one GPU, and engine.{name}={getattr(engine, name)} needs several in one "
+                        "process. Omit devices, or start shards (shard=1/2, shard=2/2) with "
+                        "GPUs of their own in CUDA_VISIBLE_DEVICES.",
+                    )
         positive("shard_wait", self.shard_wait)
         # Here, so that the run records the number, and not the default of its version.
         self.generation = self.generation.with_length(default_length(self.model))

@@ -2,6 +2,7 @@
 
 import email.utils
 import random
+import re
 import time
 from collections.abc import Mapping
 from types import ModuleType
@@ -27,6 +28,16 @@ _TOO_LONG_WORDS = (
 _FILTER_CODES = ("content_filter", "content_policy_violation")
 _MODERATION_KEYS = ("reasons", "flagged_input")
 """Keys in an error's metadata when the prompt was moderated."""
+
+
+def server_message(error: Exception) -> str:
+    """What the server says about an error, in one line and without the status, which the openai
+    package puts before a quoted reply."""
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, Mapping) else None
+    if not isinstance(message, str) or not message.strip():
+        message = re.sub(r"^Error code: \d+ - ", "", str(getattr(error, "message", error)))
+    return " ".join(message.split())
 
 
 def is_transient(error: Exception, openai: ModuleType) -> bool:

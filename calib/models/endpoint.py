@@ -32,7 +32,7 @@ class Access:
     package_hint: str
     """Error message if the openai package is missing."""
     saved_note: str
-    """Sentence on what is already saved when a request fails, e.g. "Finished rows are saved."."""
+    """Sentence on what is already saved when a request fails."""
     base_url: str | None = None
     """None means OpenAI's own address."""
     key_env: str = "OPENAI_API_KEY"
@@ -209,7 +209,7 @@ class Endpoint:
         access = self._access
         status = getattr(error, "status_code", None)
         kind = f"status {status}" if status else type(error).__name__
-        details = self._redact(" ".join(str(getattr(error, "message", error)).split()))[:300]
+        details = self._redact(backoff.server_message(error))[:300]
         times = f" after {tries} tries" if tries > 1 else ""
         return (
             f"{access.model_setting}: the request to {model} at {access.url} failed{times} "

@@ -181,7 +181,7 @@ def _access(config: RemoteModelConfig) -> Access:
             "Remote models need the openai package: pip install 'calib[api]'. Or use a model with "
             "weights, e.g. model=internvl."
         ),
-        saved_note="Finished rows are saved.",
+        saved_note="Finished rows, if any, are saved.",
         base_url=config.base_url,
         key_env=config.key_env,
         timeout=config.timeout,

@@ -12,7 +12,7 @@ from calib.engine.reading import ModelReader, Reader
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
 from calib.engine.vllm import engine as vllm
-from calib.engine.vllm.probe import probe
+from calib.engine.vllm.probe import probe, probe_hook
 from calib.engine.vllm.request import Backend
 from calib.models.load import VLM, AnyModel, mini_folder
 from calib.models.remote import RemoteModel
@@ -55,7 +55,10 @@ def opened_backend(
             backend = InProcess(choice, config)
     try:
         if edits:
-            probe(backend, [{"role": "user", "content": PROBE}], model.width, model.num_layers)
+            messages = [{"role": "user", "content": PROBE}]
+            probe(backend, messages, model.width, model.num_layers)
+            if choice.urls and choice.hooks:
+                probe_hook(backend, messages, model.width)
         yield backend
     finally:
         backend.close()

@@ -1,6 +1,7 @@
 """The settings of the engine."""
 
 import pytest
+from composing import composed
 from raising import raises
 
 from calib.config.engine import VllmChoice
@@ -53,3 +54,9 @@ def test_settings_of_this_process_are_not_ignored_where_there_is_a_server(key, v
 def test_a_server_is_given_once():
     with raises("duplicate", "http://a:1"):
         VllmChoice(base_url=["http://a:1", "http://b:2", "http://a:1/v1/"])
+
+
+@pytest.mark.parametrize("name", ["tensor_parallel", "pipeline_parallel"])
+def test_a_process_per_gpu_has_no_parallel_vllm(name):
+    with raises("conflicting-settings", "devices=all", f"engine.{name}=2"):
+        composed("sweep", "engine=vllm", f"engine.{name}=2", "devices=all")

@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 import time
+import types
 from email.utils import formatdate
 
 import pytest
@@ -293,3 +294,10 @@ def test_a_missing_package(monkeypatch):
 def test_the_default_address_ignores_the_environment():
     client = at()._client
     assert str(client.base_url).rstrip("/") == "https://api.openai.com/v1"
+
+
+def test_the_message_of_a_server_is_quoted_without_its_status():
+    reply = types.SimpleNamespace(message="Error code: 400 - {'error': {'message': 'no\nhooks'}}")
+    assert backoff.server_message(reply) == "{'error': {'message': 'no hooks'}}"
+    reply.body = {"message": "no\nhooks"}
+    assert backoff.server_message(reply) == "no hooks"

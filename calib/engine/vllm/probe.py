@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
-from calib.engine.vllm.request import Backend, SteeringVector, VllmRequest
+from calib.engine.operators import Add
+from calib.engine.vllm.edits import require_edited
+from calib.engine.vllm.hook_code import edit_function, registered
+from calib.engine.vllm.request import Backend, Hook, SteeringVector, VllmRequest
 from calib.util.errors import CalibError
 
 SHARE = 0.25
@@ -56,6 +59,29 @@ def probe(backend: Backend, messages: list[dict[str, Any]], width: int, layers: 
                 f"{same} tokens have other activations, the first at position {wrong[0]}. Use a "
                 "version of vllm-lens that fits vLLM's, and start the server with --enforce-eager.",
             )
+
+
+def probe_hook(backend: Backend, messages: list[dict[str, Any]], width: int) -> None:
+    """Send one hook that changes nothing, before methods are fitted that need hooks.
+
+    Raises CalibError if the server refuses hooks (unsupported) or does not run them (self-check).
+    """
+    registered()
+    ((_, plain),) = backend.complete([VllmRequest(messages, 1)], 1)
+    nothing = Add.formula, Add(torch.zeros(width)).tensors(), None, True
+    hook = Hook(edit_function({0: [nothing]}, len(plain.prompt_tokens)), (0,))
+    try:
+        ((_, completion),) = backend.complete([VllmRequest(messages, _TOKENS, hooks=(hook,))], 1)
+    except CalibError as error:
+        if error.code != "endpoint":
+            raise
+        raise CalibError(
+            "unsupported",
+            f"engine.hooks=true: the server refuses hooks. {error} Servers that are not vLLM with "
+            "vllm-lens refuse them, and so does calib.serve: for these give method.operator=add "
+            "with method.positions=all, without engine.hooks.",
+        ) from None
+    require_edited(completion, (hook,), "a probe")
 
 
 def _streams(residual: Mapping[int, torch.Tensor] | None, width: int) -> dict[int, torch.Tensor]:

@@ -2,8 +2,9 @@ import pytest
 import torch
 from raising import raises
 
-from calib.engine.vllm.probe import probe
+from calib.engine.vllm.probe import probe, probe_hook
 from calib.engine.vllm.request import Completion
+from calib.util.errors import CalibError
 
 WIDTH, LAYERS, PROMPT = 8, 3, (1, 5, 6, 7, 2)
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -67,3 +68,37 @@ def test_a_vector_that_is_not_added_as_asked(add, position):
 def test_a_model_of_another_width():
     with raises("mismatch", WIDTH, WIDTH * 2):
         probe(Fake(everywhere), MESSAGES, WIDTH * 2, LAYERS)
+
+
+class HookServer:
+    """A server that saves ``results`` for a hook, or refuses it with ``refusal``."""
+
+    def __init__(self, results=None, refusal=None):
+        self.results, self.refusal = results, refusal
+
+    def complete(self, requests, window):
+        for index, request in enumerate(requests):
+            if request.hooks and self.refusal:
+                raise self.refusal
+            results = self.results if request.hooks else None
+            yield index, Completion("", (9,) * request.max_tokens, PROMPT, "length", None, None,
+                                    results)  # fmt: skip
+
+
+def test_a_hook_that_sees_every_token():
+    pytest.importorskip("cloudpickle")
+    probe_hook(HookServer({"0": {"covered 0": len(PROMPT) + 1}}), MESSAGES, WIDTH)
+
+
+@pytest.mark.parametrize("results", [None, {"0": {"covered 0": 3}}, {"0": {"error": "no torch"}}])
+def test_a_hook_that_is_not_run_is_noticed_before_methods_are_fitted(results):
+    pytest.importorskip("cloudpickle")
+    with raises("self-check"):
+        probe_hook(HookServer(results), MESSAGES, WIDTH)
+
+
+def test_a_server_that_refuses_hooks_is_told_apart():
+    pytest.importorskip("cloudpickle")
+    refused = CalibError("endpoint", "status 400: no pickles")
+    with raises("unsupported", "no pickles", "calib.serve", "method.positions=all"):
+        probe_hook(HookServer(refusal=refused), MESSAGES, WIDTH)

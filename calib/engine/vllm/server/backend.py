@@ -7,8 +7,9 @@ settings ends the run, and adds no row.
 """
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from queue import SimpleQueue
@@ -23,6 +24,7 @@ from calib.models import backoff
 from calib.models.api_key import read_key
 from calib.models.endpoint import import_openai
 from calib.util.errors import CalibError
+from calib.util.progress import waiting
 
 _PACKAGES = (
     "A vLLM server needs the packages of the extra vllm: pip install 'calib[vllm]'. Or omit "
@@ -58,7 +60,8 @@ class ServerBackend:
         self._thread.start()
         try:
             self._replicas = Replicas(config, checkpoint, key, self._openai)
-            self._submit(self._replicas.connect()).result()
+            with waiting(f"waiting for {', '.join(config.urls)}"):
+                self._submit(self._replicas.connect).result()
         except BaseException:
             self.close()
             raise
@@ -109,7 +112,7 @@ class ServerBackend:
         """
         results: Results = SimpleQueue()
         untaken = asyncio.Semaphore(_AHEAD * window)
-        job = self._submit(self._run(requests, window, untaken, results))
+        job = self._submit(self._run, requests, window, untaken, results)
         try:
             for _ in range(len(requests)):
                 result = results.get()
@@ -124,13 +127,21 @@ class ServerBackend:
     def close(self) -> None:
         """Cancel the requests in flight and close the connections."""
         if self._thread.is_alive():
-            self._submit(self._disconnect()).result()
+            self._submit(self._disconnect).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
-    def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def _submit(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], *given: Any
+    ) -> "Future[Any]":
+        coroutine = function(*given)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except BaseException:  # a stop at this moment, or a closed loop
+            with contextlib.suppress(ValueError):  # it runs already, and is cancelled later
+                coroutine.close()
+            raise
 
     # The methods below run in the event loop, which is in a thread of its own.
 

@@ -19,6 +19,8 @@ IDLE_SECONDS = 5.0
 what it serves."""
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection."""
+LIST_SECONDS = 30.0
+"""Longest wait for the list of models, which also a busy server returns at once."""
 _HELLO = [{"role": "user", "content": "Hello"}]
 _CACHE_SETTING = r'^vllm:cache_config_info\{{(?:.*,)?{}="([^"]*)"'
 _PREEMPTIONS = r"^vllm:num_preemptions_total(?:\{.*\})? ([0-9.e+]*[0-9])$"
@@ -122,7 +124,10 @@ class Replica:
             raise NoCompletion(f"no reply of vLLM: {type(error).__name__}: {error}") from error
 
     async def _identify(self, wanted: Wanted) -> Served:
-        listed = await self._get("/v1/models")
+        try:
+            listed = await asyncio.wait_for(self._get("/v1/models"), LIST_SECONDS)
+        except TimeoutError as error:
+            raise NoCompletion(f"no reply within {LIST_SECONDS:g} s") from error
         models = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(models, list):
             raise NoCompletion("the server lists no models")

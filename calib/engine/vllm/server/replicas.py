@@ -14,6 +14,7 @@ from calib.models.api_key import ApiKey
 from calib.util.errors import CalibError
 from calib.util.progress import log_line
 
+SAVED = "Finished rows, if any, are saved."
 LONGEST_WAIT = 15.0
 """Seconds between two questions to a server that does not answer, at most."""
 
@@ -90,8 +91,8 @@ class Replicas:
                 tries += 1
                 if tries == 1:
                     log_line(
-                        f"{replica.url} does not answer ({self.short(error)}); trying again until "
-                        "it does"
+                        f"{replica.url} does not answer ({self.short(error)}); trying again, up to "
+                        f"engine.restart_wait={self.config.restart_wait:g} minutes"
                     )
                 if self._seconds_without_server() > 60 * self.config.restart_wait:
                     raise CalibError("endpoint", self._gone(replica, error))
@@ -148,8 +149,8 @@ class Replicas:
             raise CalibError(
                 "mismatch",
                 f"engine.base_url: {replica.url} serves something else than this run's rows come "
-                f"from ({'; '.join(differences)}). Finished rows are saved. Start it with the same "
-                "model, version and settings, and run the same command again.",
+                f"from ({'; '.join(differences)}). {SAVED} Start it with the same model, version "
+                "and settings, and run the same command again.",
             )
 
     async def preemptions(self) -> dict[str, float]:
@@ -169,16 +170,16 @@ class Replicas:
     def _gone(self, replica: Replica, error: Exception) -> str:
         return (
             f"engine.base_url: {replica.url} did not answer for {self.config.restart_wait:g} "
-            f"minutes ({self.short(error)}). Finished rows are saved. Start the server and run "
-            "the same command again, or give it more time with engine.restart_wait."
+            f"minutes ({self.short(error)}). {SAVED} Start the server and run the same "
+            "command again, or give it more time with engine.restart_wait."
         )
 
     def short(self, error: Exception) -> str:
         """An error in one line, without the key."""
         status = getattr(error, "status_code", None)
-        message = " ".join(str(getattr(error, "message", error)).split())[:300]
+        message = self.key.redact(backoff.server_message(error))[:300]
         kind = f"status {status}" if status else type(error).__name__
-        return self.key.redact(f"{kind}: {message}")
+        return f"{kind}: {message}"
 
     def explain(self, replica: Replica, error: Exception, tries: int) -> str:
         """Message about a request that failed for good."""
@@ -193,9 +194,10 @@ class Replicas:
                 "See the server's log. A smaller engine.rows_in_flight, a larger engine.timeout or "
                 "more engine.retries may help."
             )
+        saved = "" if replica.served is None else f" {SAVED}"
         return (
             f"engine.base_url: a request to {replica.url} failed{times} ({self.short(error)}). "
-            f"{advice} Finished rows are saved."
+            f"{advice}{saved}"
         )
 
     async def close(self) -> None:

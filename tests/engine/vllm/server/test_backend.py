@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import signal
@@ -439,6 +440,29 @@ def test_an_address_of_something_else_than_vllm(server, monkeypatch, path, reply
     monkeypatch.setattr(server, "get", lambda asked: reply if asked == path else get(asked))
     with raises("endpoint", server.url, message):
         connect(server, restart_wait=0.002)
+
+
+def test_an_address_that_accepts_connections_and_never_answers_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(replica, "LIST_SECONDS", 0.05)
+    get = server.get
+
+    def slow(path):
+        time.sleep(0.5)
+        return get(path)
+
+    monkeypatch.setattr(server, "get", slow)
+    with raises("endpoint", server.url) as caught:
+        connect(server, timeout=60)
+    assert replicas.SAVED not in str(caught.value)
+
+
+def test_a_request_after_the_end_leaves_no_coroutine_behind(server, recwarn):
+    backend = connect(server)
+    backend.close()
+    with pytest.raises(RuntimeError):
+        list(backend.complete(prompts(1), 1))
+    gc.collect()
+    assert not [w for w in recwarn if "never awaited" in str(w.message)]
 
 
 def test_metrics_in_another_form_are_no_error(server, monkeypatch):
