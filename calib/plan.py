@@ -37,7 +37,18 @@ def main(config: PlanConfig) -> None:
         plan = plan_sweep(config, model, *examples, engine, always=True)
     print(terminal_safe(f"Checkpoint {model.checkpoint}, data {config.data.name}"))
     command.print_notes(inputs.notes)
-    print(plan_text(plan))
+    print(plan_text(plan, _devices(config)))
+
+
+def _devices(config: PlanConfig) -> int:
+    """The number of devices that devices= or shard= name; 1 without them."""
+    if config.shard is not None:
+        return int(config.shard.partition("/")[2])
+    if config.devices == "all":
+        import torch
+
+        return max(1, torch.cuda.device_count())
+    return int(config.devices or 1)
 
 
 if __name__ == "__main__":

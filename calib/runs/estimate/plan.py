@@ -1,6 +1,7 @@
 """The plan of a sweep: rows, tokens, memory and time, estimated before it starts."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from calib.runs.estimate.counts import Grid, SplitCount, fitting_reads, grids, s
 from calib.runs.estimate.probe import Rates, measure
 from calib.runs.generate import PROMPTS, SEGMENT
 
+BUSY = 0.6
+"""Share of the probe's time that this process computes, below which the machine counts as busy."""
 UNMEASURED = 2**37
 """Weights times response tokens of a sweep that is so short that a probe would not pay."""
 
@@ -60,6 +63,10 @@ class Plan:
     """Measured speed of prompts with and without pictures; None where nothing was measured."""
     fitting: int = 0
     """Prompts that are read to fit the methods."""
+    on_cpu: bool = False
+    computing: float = 1.0
+    """CPU time of this process as a share of the probe's time; 1 on a GPU, and where nothing was
+    measured. With several threads it can exceed 1."""
 
     @property
     def rows(self) -> int:
@@ -69,6 +76,21 @@ class Plan:
     def grows(self) -> bool:
         """Whether rows may be added that depend on responses."""
         return any(grid.steps for grid in self.grids)
+
+    @property
+    def segments(self) -> int:
+        """The segments of the split that has most of them, which several devices divide."""
+        divided = [split for split in self.splits if split.split != "train"]
+        return max(map(self._segments, divided), default=1)
+
+    def _segments(self, split: SplitCount) -> int:
+        prompts = math.ceil(len(split.examples) / PROMPTS)
+        return max(math.ceil(split.rows / self.segment), prompts, 1)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether other work took so much of the CPU that times are too long."""
+        return self.computing < BUSY
 
     @property
     def is_upper_bound(self) -> bool:
@@ -85,8 +107,7 @@ class Plan:
             return None
         total = self._reading_seconds(self.fitting)
         for split in self.splits:
-            prompts = len(split.examples)
-            segments = max(math.ceil(split.rows / self.segment), math.ceil(prompts / PROMPTS), 1)
+            segments = self._segments(split)
             divided = 1 if split.split == "train" else min(devices, segments)
             share = math.ceil(segments / divided) / segments
             total += share * self._split_seconds(split)
@@ -149,19 +170,26 @@ def plan_sweep(
     process = psutil.Process().memory_info().rss
     rows = sum(split.rows for split in splits)
     weights = sum(parameter.numel() for parameter in model.model.parameters())
-    rates = None
+    rates, computing = None, 1.0
+    on_cpu = model.model.device.type == "cpu"
     if always or weights * (rows - saved) * length >= UNMEASURED:
         in_segment = min(segment, max(split.rows for split in splits))
+        started, computed = time.perf_counter(), time.process_time()
         try:
             rates = {k: measure(engine, kinds[k], longest[k], in_segment) for k in kinds}
         except RuntimeError as error:  # the run itself goes on with smaller batches
             if not out_of_memory(error):
                 raise
+        if on_cpu:
+            wall = max(time.perf_counter() - started, 1e-9)
+            computing = (time.process_time() - computed) / wall
     columns = columns_of(most + length)
     memory = _memory(model, decoding, splits, rates, columns, segment, process)
     per_row = columns * bytes_per_token(model)[0]
     fitting = fitting_reads(config, benchmark)
-    return Plan(splits, counted, most, length, segment, memory, per_row, rates, fitting)
+    return Plan(
+        splits, counted, most, length, segment, memory, per_row, rates, fitting, on_cpu, computing
+    )
 
 
 def _longest(config: SweepConfig, vlm: VLM, examples: Sequence[Example]) -> Example:

@@ -20,7 +20,8 @@ def plan_line(plan: Plan, saved: int = 0, devices: int = 1) -> str:
     seconds = plan.seconds(devices)
     if seconds is not None:
         left = max(0.0, 1 - saved / max(1, plan.rows))
-        parts.append(f"{_time(seconds * left, plan)} to generate them")
+        busy = " (the machine is busy: maybe less)" if plan.is_busy else ""
+        parts.append(f"{_time(seconds * left, plan)} to generate them{busy}")
     elif plan.memory is not None:
         parts.append("a short run")
     if plan.memory is not None:
@@ -28,12 +29,12 @@ def plan_line(plan: Plan, saved: int = 0, devices: int = 1) -> str:
     return f"plan: {', '.join(parts)}"
 
 
-def plan_text(plan: Plan) -> str:
-    """The lines that calib.plan prints."""
+def plan_text(plan: Plan, devices: int = 1) -> str:
+    """The lines that calib.plan prints. ``devices`` is the number that the settings name."""
     lines = [*_splits(plan), "", *_tokens(plan)]
     if plan.memory is not None:
         lines += _memory(plan, plan.memory)
-    lines += _times(plan)
+    lines += _times(plan, devices)
     return "\n".join(_wrapped(line) for line in lines)
 
 
@@ -86,7 +87,7 @@ def _memory(plan: Plan, memory: Memory) -> list[str]:
     ]
 
 
-def _times(plan: Plan) -> list[str]:
+def _times(plan: Plan, given: int) -> list[str]:
     if plan.rates is None:
         if plan.memory is None:
             return ["time             not measured: it depends on the server"]
@@ -104,20 +105,41 @@ def _times(plan: Plan) -> list[str]:
             f"prompt of {rates.prompt_tokens:.0f} tokens; {rates.decoding:,.0f} tokens per second "
             f"with {rates.rows:,} rows together; {length}"
         )
-    seconds = plan.seconds()
-    assert seconds is not None
+    without = ", without loading the model, judging and figures"
+    for number in (given, *sorted({1, *DEVICES} - {given})):
+        seconds = plan.seconds(number)
+        assert seconds is not None
+        place = "this device" if number == 1 else f"{number} like it (derived, not measured)"
+        head = "time" if number == given else ""
+        lines.append(f"{head:<17}{_time(seconds, plan)} on {place}{without}")
+        without = ""
     lines.append(
-        f"time             {_time(seconds, plan)} on this device, without loading the model, "
-        "judging and figures"
+        f"segments         {plan.segments:,} at most in a split, so more than {plan.segments:,} "
+        "devices gain nothing. Devices divide them (devices=, shard=) and wait for each other "
+        "before test; one fits the methods."
     )
-    for devices in DEVICES:
-        derived = plan.seconds(devices)
-        assert derived is not None
-        lines.append(f"  on {devices:>2} like it   {_time(derived, plan)} (derived, not measured)")
-    lines.append(
-        f"{'':17}Several devices divide the segments of a split (devices=, shard=) and wait for "
-        "each other before test; one of them fits the methods."
-    )
+    return [*lines, *_limits(plan)]
+
+
+def _limits(plan: Plan) -> list[str]:
+    """What the times do not hold for."""
+    lines = []
+    if plan.is_upper_bound:
+        lines.append(
+            f"at most          if every response had {plan.response_tokens:,} tokens: generating "
+            "some would have taken this probe too long, and most end earlier"
+        )
+    if plan.is_busy:
+        longer = 1 / max(plan.computing, 0.01)
+        lines.append(
+            "busy             this machine is busy with other work: this process had "
+            f"{100 * plan.computing:.0f} % of a core, so times may be {longer:.1f} "
+            "times too long"
+        )
+    if plan.on_cpu:
+        lines.append(
+            f"{'':17}Times are of this CPU: another kind of device needs a plan of its own."
+        )
     return lines
 
 

@@ -12,6 +12,7 @@ from calib.data.example import Example
 from calib.engine.batches.decode_batch import SlotLayer
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
+from calib.plan import _devices
 from calib.runs.estimate import plan as planning
 from calib.runs.estimate.counts import SplitCount
 from calib.runs.estimate.plan import Memory, Plan, plan_sweep
@@ -166,3 +167,22 @@ def test_settings_and_prompt_reads_of_a_method(settings, counts):
     grid = planned(*settings).grids[0]
     found = grid.settings, grid.tested, grid.prompt_reads, grid.prompts_once
     assert found == pytest.approx(counts)
+
+
+def test_the_plan_leads_with_the_number_of_devices_that_is_given():
+    first = plan_text(plan_of(), 8).split("time ")[1].split("\n")[0]
+    assert "8" in first
+    text = plan_text(plan_of())
+    assert "this device" in text.split("time ")[1].split("\n")[0]
+    assert plan_of().segments == 6 and "segments         6 " in text
+
+
+def test_a_busy_machine_is_named():
+    assert "2.5 times" in plan_text(replace(plan_of(), computing=0.4))
+    assert "busy" in plan_line(replace(plan_of(), computing=0.4))
+    assert "busy" not in plan_text(plan_of())
+
+
+@pytest.mark.parametrize(("setting", "count"), [("devices=3", 3), ("shard=1/8", 8), ("seed=1", 1)])
+def test_devices_of_the_settings(setting, count):
+    assert _devices(composed("plan", setting)) == count
