@@ -66,8 +66,8 @@ def test_planned_keys_and_values_are_those_of_the_run(tmp_path, monkeypatch):
     """Counted in bytes: prompts here are shorter than their bound by few tokens."""
     plan, allocated, allocate = planned(*STEER), [], SlotLayer._allocate
 
-    def counting(layer, like):
-        allocate(layer, like)
+    def counting(layer, like, *how):
+        allocate(layer, like, *how)
         allocated.append((layer.window, sum(t.numel() * t.element_size() for t in layer.stored)))
 
     monkeypatch.setattr(SlotLayer, "_allocate", counting)
