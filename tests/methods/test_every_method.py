@@ -161,9 +161,8 @@ def test_strengths_within_a_kl_budget(tmp_path, capsys):
     (down, up) = grid(results, "validation", "steer")
     assert down[0] == up[0] == "3"
     assert down[1] < 0 < up[1]
-    (within_budget,) = json.loads(
-        (tmp_path / "run" / "strengths.json").read_text(encoding="utf-8")
-    ).values()
+    budgets = json.loads((tmp_path / "run" / "strengths.json").read_text(encoding="utf-8"))
+    (within_budget,) = (entries for name, entries in budgets.items() if name != "crc32")
     assert sorted(entry["strength"] for entry in within_budget) == [down[1], up[1]]
     measured = {
         float(r["strength"]): float(r["value"])

@@ -90,7 +90,8 @@ def test_the_effect_is_measured_by_adding_at_the_last_prompt_token(
     assert direction.effect_kl == 0.1 and answered
     tested = twins(examples, "validation")
     assert direction.effect_n == len(tested)
-    (costed,) = json.loads((tmp_path / "strengths.json").read_text(encoding="utf-8")).values()
+    budgets = json.loads((tmp_path / "strengths.json").read_text(encoding="utf-8"))
+    (costed,) = (entries for name, entries in budgets.items() if name != "crc32")
     for k, layer in enumerate(direction.layers):
         up, down = (one["strength"] for one in costed if one["layer"] == layer)
         assert up == direction.effect_strength[k] > 0 > down
