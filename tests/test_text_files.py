@@ -25,10 +25,11 @@ def _needs_encoding(call):
         return any(
             getattr(given.get(key), "value", False) for key in ("text", "universal_newlines")
         )
+    is_method = isinstance(call.func, ast.Attribute)
     if name == "read_text":
-        return not call.args
+        return is_method and not call.args
     if name == "write_text":
-        return len(call.args) == 1
+        return is_method and len(call.args) == 1
     if name not in ("open", "NamedTemporaryFile", "TextIOWrapper"):
         return False
     if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") in NOT_FILES:

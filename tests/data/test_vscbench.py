@@ -33,7 +33,7 @@ from calib.data.vscbench import PARTS, VARIANTS
 
 
 def test_each_variant_has_its_query_and_picture(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     for variant in ("search", "concat"):
         put_text_pictures(tmp_path, variant)
     examples = by_id(load_text(tmp_path, *VARIANTS, system="Be careful."))
@@ -61,7 +61,7 @@ def test_each_variant_has_its_query_and_picture(tmp_path: Path) -> None:
 def test_typography_and_figstep_are_rendered_without_their_folders(
     tmp_path: Path,
 ) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     benchmark = load_text(tmp_path, "typography", "figstep")
     examples = by_id(benchmark)
     typography, figstep = (
@@ -78,7 +78,7 @@ def test_typography_and_figstep_are_rendered_without_their_folders(
 
 @pytest.mark.parametrize("variant", ["typography", "figstep"])
 def test_present_folders_are_preferred_to_rendering(tmp_path: Path, variant: str) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     put_text_pictures(tmp_path, variant)
     benchmark = load_text(tmp_path, variant)
     assert {e.picture().size for e in benchmark.examples if e.picture} == {(8, 6)}
@@ -86,14 +86,14 @@ def test_present_folders_are_preferred_to_rendering(tmp_path: Path, variant: str
 
 
 def test_a_benchmark_can_be_pickled(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     benchmark = load_text(tmp_path, "figstep")
     copy = pickle.loads(pickle.dumps(benchmark))
     assert copy.examples[0].picture().tobytes() == benchmark.examples[0].picture().tobytes()  # type: ignore[misc]
 
 
 def test_search_and_concat_are_refused_together_without_their_pictures(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     values = ["9 of 9", "data.variants"]
     for variant, first in (("search", "d_0_0.png"), ("concat", "0_concat.png")):
         values += [tmp_path / "vscbench_text_centric_images" / variant, first]
@@ -101,7 +101,7 @@ def test_search_and_concat_are_refused_together_without_their_pictures(tmp_path:
 
 
 def test_single_missing_pictures_are_counted_and_named(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     folder = put_text_pictures(tmp_path, "typography")
     (folder / "0_an_egg.png").unlink()
     (folder / "3_a_tent.png").unlink()
@@ -110,7 +110,7 @@ def test_single_missing_pictures_are_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_a_damaged_picture_is_an_error_when_it_is_opened(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     folder = put_text_pictures(tmp_path, "search")
     (folder / "d_0_0.png").write_bytes(b"torn")
     picture = by_id(load_text(tmp_path, "search"))["text_centric/search/0"].picture
@@ -246,7 +246,7 @@ def test_a_root_that_is_not_a_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_parts_and_variants_are_reported_with_the_choices(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     values = ("data.parts", "'text_centrik'", "'text_centric'", ", ".join(PARTS))
     refused(tmp_path, "invalid-setting", *values, parts=["text_centrik"])
     values = ("data.variants", "'typografy'", "'typography'", ", ".join(VARIANTS))
@@ -254,12 +254,12 @@ def test_unknown_parts_and_variants_are_reported_with_the_choices(tmp_path: Path
 
 
 def test_a_repeated_variant_counts_once(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     assert len(by_id(load_text(tmp_path, "text_only", "text_only"))) == 9
 
 
 def test_an_empty_figstep_query_is_refused_only_for_figstep(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     settings = {"variants": ["figstep"], "figstep_query": " "}
     refused(tmp_path, "missing-setting", "data.figstep_query", **settings)
     config = VscbenchData(root=str(tmp_path), variants=["text_only"], figstep_query="")
@@ -285,6 +285,6 @@ def test_damaged_photos_are_listed_before_anything_runs(tmp_path: Path) -> None:
 
 
 def test_splits_follow_the_shares(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     config = VscbenchData(root=str(tmp_path), variants=["text_only"], train=0.0, validation=0.0)
     assert {example.split for example in load_benchmark(config).examples} == {"test"}

@@ -86,7 +86,7 @@ def test_empty_columns_and_empty_rows_are_ignored(tmp_path: Path) -> None:
 
 
 def test_an_unexpected_number_of_rows_has_a_note(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     assert has_note(load_text(tmp_path, "text_only"), TEXT, "9 rows", "450")
 
 
@@ -107,7 +107,7 @@ def test_a_missing_workbook_is_named(tmp_path: Path, part: str, name: str) -> No
 
 
 def test_only_the_workbook_of_the_selected_part_is_required(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     assert load_text(tmp_path, "text_only").examples
 
 
@@ -118,20 +118,20 @@ def test_a_file_that_is_not_a_workbook_is_refused(tmp_path: Path, content: bytes
 
 
 def test_a_truncated_workbook_is_refused(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     (tmp_path / TEXT).write_bytes((tmp_path / TEXT).read_bytes()[:-200])
     refused(tmp_path, "unreadable", tmp_path / TEXT)
 
 
 def test_a_missing_column_is_named_with_its_sheet_and_the_closest(tmp_path: Path) -> None:
     columns = ["promt_mm" if column == "prompt_mm" else column for column in TEXT_COLUMNS]
-    write_text(tmp_path, columns=columns, encoding="utf-8")
+    write_text(tmp_path, columns=columns)
     values = ("'Sheet1'", tmp_path / TEXT, "'prompt_mm'", "'promt_mm'?", "'type', 'focus'")
     refused(tmp_path, "missing-column", *values)
 
 
 def test_a_duplicate_column_is_refused(tmp_path: Path) -> None:
-    write_text(tmp_path, columns=(*TEXT_COLUMNS, "object"), encoding="utf-8")
+    write_text(tmp_path, columns=(*TEXT_COLUMNS, "object"))
     refused(tmp_path, "duplicate", "'object' 2 times")
 
 
@@ -146,7 +146,7 @@ def test_empty_sheets_are_refused(tmp_path: Path) -> None:
 def test_oversized_workbooks_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     monkeypatch.setattr(vscbench_tables, limit, 3)
     refused(tmp_path, "too-large", tmp_path / TEXT, " 3")
 

@@ -22,7 +22,7 @@ def twins(benchmark: Benchmark) -> set[tuple[str, str]]:
 
 
 def test_twins_are_matched_by_focus_and_within_a_variant(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     benchmark = load_text(tmp_path, "text_only", "typography")
     # Row 6 has no focus, so row 7 is the closer twin of row 8 although it comes later.
     expected = {(0, 4), (1, 5), (2, 3), (7, 8)}
@@ -35,7 +35,7 @@ def test_twins_are_matched_by_focus_and_within_a_variant(tmp_path: Path) -> None
 
 
 def test_both_safe_twins_share_the_pair_of_their_contrast(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     examples = by_id(load_text(tmp_path, "text_only"))
     shared = {examples[f"text_centric/text_only/{number}"].pair for number in (6, 7, 8)}
     assert shared == {"text_centric/8"}
@@ -78,7 +78,7 @@ def test_twins_and_variants_share_a_split_and_are_adjacent(tmp_path: Path) -> No
 
 
 def test_the_selected_variants_do_not_change_the_split(tmp_path: Path) -> None:
-    write_text(tmp_path, encoding="utf-8")
+    write_text(tmp_path)
     fewer = by_id(load_text(tmp_path, "text_only"))
     more = by_id(load_text(tmp_path, "text_only", "figstep"))
     assert all(more[id_].split == example.split for id_, example in fewer.items())

@@ -53,15 +53,17 @@ def test_output_folder_and_speed_do_not_identify_a_run(config):
 
 def test_the_engine_identifies_a_run_and_not_where_it_runs(config):
     vllm = dataclasses.replace(config, engine=VllmChoice())
-    elsewhere = VllmChoice(
-        base_url="http://localhost:8000",
-        tensor_parallel=4,
-        retries=1,
-        hooks=True,
-        served_model="alias",
-        restart_wait=60,
-    )
-    assert identity_of(vllm) == identity_of(dataclasses.replace(config, engine=elsewhere))
+    for elsewhere in (
+        VllmChoice(tensor_parallel=4, gpu_memory_utilization=0.5),
+        VllmChoice(
+            base_url="http://localhost:8000",
+            retries=1,
+            hooks=True,
+            served_model="alias",
+            restart_wait=60,
+        ),
+    ):
+        assert identity_of(vllm) == identity_of(dataclasses.replace(config, engine=elsewhere))
     assert run_folder(NAMES, vllm) != run_folder(NAMES, config)
     bounded = dataclasses.replace(config, engine=VllmChoice(first_token=20))
     assert identity_of(vllm) != identity_of(bounded)
