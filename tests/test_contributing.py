@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("CONTRIBUTING.md", "docs/adding.md")
 BIN = Path(sys.executable).parent
-NOT_COPIED = {".git", ".venv", "build", "dist", "outputs", "runs", "shared"}
+NOT_COPIED = {".git", ".venv", ".venv-vllm", "build", "dist", "outputs", "runs", "shared"}
 """Folders at the top of a checkout that are not part of the repository."""
 CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"])
 ADDED = "centre or soften or signs or sorry or (mine and model)"
