@@ -7,7 +7,6 @@ import torch
 from raising import raises
 from tiny_families import tiny
 
-import calib.interventions.fitting as module
 from calib.data.mini.examples import load
 from calib.directions.direction import read_direction, write_direction
 from calib.directions.part_table import read_parts
@@ -47,7 +46,7 @@ def passes(monkeypatch):
         calls.append((list(examples), list(layers), positions, site))
         return read_activations(vlm, examples, positions, rows, bar, layers, site)
 
-    monkeypatch.setattr(module, "read_activations", counted)
+    monkeypatch.setattr("calib.engine.reading.read_activations", counted)
     return calls
 
 
@@ -219,7 +218,7 @@ def test_projections_are_written_before_their_direction(
 
     path = tmp_path / "directions" / "safety-mean_difference-last_prompt-residual.safetensors"
     with monkeypatch.context() as patched:
-        patched.setattr(module, "write_direction", killed)
+        patched.setattr("calib.interventions.fitting.write_direction", killed)
         with pytest.raises(KeyboardInterrupt):
             fitting.direction("safety")
     projections = projections_path(path)
