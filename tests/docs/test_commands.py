@@ -67,6 +67,10 @@ NOT_RUN = {
     ),
     "sbatch --array=1-8 --gpus=1 --requeue --wrap 'python -m calib.sweep method=steer "
     "model=internvl out=runs/steered shard=$SLURM_ARRAY_TASK_ID/8'": "as above",
+    "python -m calib.sweep method=steer model=internvl out=runs/steered shard=1/2": (
+        "waits for the other shard; tests/runs/test_shards.py runs shards"
+    ),
+    "python -m calib.sweep method=steer model=internvl out=runs/steered shard=2/2": "as above",
     "source .venv/bin/activate": "part of the shell; make creates .venv in CI",
     "hf auth login": "needs a token",
     "export CALIB_BASE_URL=http://127.0.0.1:8000/v1 CALIB_API_KEY=none": (
