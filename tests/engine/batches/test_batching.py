@@ -10,6 +10,7 @@ import pytest
 import torch
 from naive_loop import naive, unit_vector
 from raising import raises
+from steered_requests import steered_requests
 from tiny_families import FAMILIES, HYBRIDS, examples, tiny
 from transformers import DynamicCache
 
@@ -26,7 +27,7 @@ from calib.engine.batches.batching import (
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine
 from calib.engine.operators import Add
-from calib.engine.request import Decoding, DecodingRow, Request
+from calib.engine.request import Decoding, DecodingRow
 from calib.models.layers import decoder_layers
 from calib.models.prompt_batch import collate
 from calib.models.prompts import Prompt, read_prompt, read_prompts
@@ -53,19 +54,8 @@ def small():
 
 
 @functools.cache
-def requests():
-    """24 rows of six prompts, with edits of the prompt or of the response."""
-    width = tiny("internvl").width
-    return [
-        Request(example, (Edit(k, Add(5 * unit_vector(width, k)), positions),) if k else ())
-        for example in examples(6)
-        for k, positions in enumerate(("", "all", "response", "text"))
-    ]
-
-
-@functools.cache
 def expected():
-    return [naive(tiny("internvl"), r.example, r.edits, TOKENS).tokens for r in requests()]
+    return [naive(tiny("internvl"), r.example, r.edits, TOKENS).tokens for r in steered_requests()]
 
 
 def tokens(responses):
@@ -75,7 +65,7 @@ def tokens(responses):
 def checked_engine(vlm, **settings):
     """An engine that has detected sharing and passed its self-check."""
     engine = Engine(vlm, Decoding(max_new_tokens=TOKENS, **settings))
-    engine.answer([requests()[0], requests()[8]])
+    engine.answer([steered_requests()[0], steered_requests()[8]])
     return engine
 
 
@@ -209,14 +199,16 @@ def test_a_pass_has_little_padding(monkeypatch):
 
 
 def test_a_small_budget_means_smaller_batches(small):
-    rows = [DecodingRow(0, read_prompt(small, request.example), ()) for request in requests()]
+    rows = [
+        DecodingRow(0, read_prompt(small, request.example), ()) for request in steered_requests()
+    ]
     columns = columns_for(rows, TOKENS)
     # CACHED_SHARE of the budget is for decoding rows: here enough for five.
     memory = 5 * columns * bytes_per_token(small)[0] * 5 // 3 + 1
     for settings, max_rows in (({}, 24), ({"memory": memory}, 5), ({"memory": 1}, 1)):
         engine = checked_engine(small, **settings)
         with pass_sizes(small) as sizes:
-            assert tokens(engine.answer(requests())) == expected()
+            assert tokens(engine.answer(steered_requests())) == expected()
         assert engine.stats.retries == 0 and not engine.notes
         # One more row, because the unedited prompt is read for KL.
         assert max_rows / 2 < max(sizes) <= max_rows + 1
@@ -234,19 +226,19 @@ def test_a_small_budget_means_smaller_batches(small):
 def test_batches_shrink_when_memory_runs_out(small, max_rows, error, sharing):
     engine, ended = checked_engine(small, sharing=sharing, batch_rows=24), []
     with pass_sizes(small, max_rows, error) as sizes:
-        responses = engine.answer(requests(), lambda: ended.append(None))
+        responses = engine.answer(steered_requests(), lambda: ended.append(None))
     assert tokens(responses) == expected()
     assert engine.stats.retries > 0 and max(sizes) > max_rows
     assert f" {engine.stats.retries} times" in engine.notes[-1]
-    assert len(ended) == len(requests())
+    assert len(ended) == len(steered_requests())
 
 
 def test_batches_stay_small_after_memory_has_run_out(small):
     engine = checked_engine(small, batch_rows=24)
     with pass_sizes(small, 3, OUT_OF_MEMORY[0]) as first:
-        engine.answer(requests())
+        engine.answer(steered_requests())
     with pass_sizes(small, 3, OUT_OF_MEMORY[0]) as second:
-        assert tokens(engine.answer(requests())) == expected()
+        assert tokens(engine.answer(steered_requests())) == expected()
     assert max(first) > 3 >= max(second)
 
 
@@ -262,12 +254,12 @@ def test_no_memory_for_one_row(small, sharing, new):
         pass_sizes(small, 0, OUT_OF_MEMORY[0]),
         raises("no-memory", "model.dtype=bfloat16", "model.device_map=auto"),
     ):
-        engine.answer(requests()[:8])
+        engine.answer(steered_requests()[:8])
 
 
 def test_other_errors_pass_through(small):
     engine = checked_engine(small)
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)")
     with pass_sizes(small, 9, error), pytest.raises(RuntimeError, match=re.escape(str(error))):
-        engine.answer(requests())
+        engine.answer(steered_requests())
     assert engine.stats.retries == 0

@@ -4,14 +4,12 @@ import functools
 
 import pytest
 import torch
-from naive_loop import unit_vector
+from steered_requests import steered_requests
 from tiny_families import examples, tiny
 
 from calib.engine.batches.batching import plan_rows
 from calib.engine.batches.decoding_speed import DecodingSpeed
-from calib.engine.edits import Edit
 from calib.engine.engine import Engine
-from calib.engine.operators import Add
 from calib.engine.request import Decoding, Request
 from calib.engine.sampling import Sampler
 from calib.models.layers import decoder_layers
@@ -107,16 +105,6 @@ def _raise(error, *_):
     raise error("CUDA out of memory")
 
 
-@functools.cache
-def requests():
-    width = tiny("internvl").width
-    return [
-        Request(example, (Edit(k, Add(5 * unit_vector(width, k)), positions),) if k else ())
-        for example in examples(6)
-        for k, positions in enumerate(("", "all", "response", "text"))
-    ]
-
-
 def answered(monkeypatch, fastest, dtype=None):
     """Tokens and KL of all requests, in batches of four rows, and whether speed was measured."""
     called = []
@@ -126,7 +114,7 @@ def answered(monkeypatch, fastest, dtype=None):
         DecodingSpeed, "fastest", lambda *given: called.append(given[2:]) or fastest
     )
     engine = Engine(tiny("internvl"), Decoding(max_new_tokens=TOKENS))
-    responses = engine.answer(requests())
+    responses = engine.answer(steered_requests())
     return [(r.tokens, r.kl, r.kl_base) for r in responses], called
 
 
@@ -140,7 +128,7 @@ def test_responses_and_kl_do_not_depend_on_the_rows_in_flight(monkeypatch):
 def test_nothing_is_measured_where_all_rows_fit_into_a_batch(monkeypatch):
     monkeypatch.setattr(DecodingSpeed, "fastest", None)
     engine = Engine(tiny("internvl"), Decoding(max_new_tokens=TOKENS))
-    assert len(engine.answer(requests())) == 24
+    assert len(engine.answer(steered_requests())) == 24
 
 
 def test_nothing_is_measured_in_narrow_types(monkeypatch):
