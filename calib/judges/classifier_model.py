@@ -17,7 +17,7 @@ from transformers import (
 
 from calib.config.judge import ClassifierJudge
 from calib.models.load import default_device, fingerprint
-from calib.util.errors import CalibError
+from calib.util.errors import CalibError, first_line
 
 _CLASSES = {"generative": AutoModelForCausalLM, "sequence": AutoModelForSequenceClassification}
 
@@ -106,9 +106,8 @@ def _token_limit(model: Any, tokenizer: Any) -> int | None:
 
 
 def _load_failure(config: ClassifierJudge, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"judge.checkpoint={config.checkpoint} could not be loaded as judge.kind={config.kind}: "
-        f"{first} Give a folder or hub id in transformers format with safetensors weights "
-        "(custom code is never run)."
+        f"{first_line(error)} Give a folder or hub id in transformers format with safetensors "
+        "weights (custom code is never run)."
     )

@@ -53,6 +53,12 @@ class CalibError(Exception):
         return self.message
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def did_you_mean(given: str, choices: Iterable[str]) -> str:
     """The hint " Did you mean 'x'?" for the choice closest to ``given``; "" if none is close."""
     close = difflib.get_close_matches(given, list(choices), n=1, cutoff=0.6)

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HFValidationError
 from transformers import LlamaConfig
 
 from calib.models.checkpoints.weight_files import PICKLED, SAFE
-from calib.util.errors import CalibError
+from calib.util.errors import CalibError, first_line
 from calib.util.files import home_expanded
 
 MARKS = ("mm_vision_tower", "mm_projector_type")
@@ -127,10 +127,9 @@ def download_checkpoint(source: str, revision: str | None) -> tuple[Path, str | 
             if any(folder.glob(weights)):
                 break
     except (OSError, ValueError, HFValidationError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CalibError(
             "not-found",
-            f"source={source} could not be read: {first} Give a folder, or USER/NAME on the "
-            "Hugging Face hub.",
+            f"source={source} could not be read: {first_line(error)} Give a folder, or "
+            "USER/NAME on the Hugging Face hub.",
         ) from error
     return folder, folder.name
