@@ -21,7 +21,7 @@ from calib.engine.vllm.request import (
 )
 from calib.engine.vllm.start_log import logged_errors
 from calib.models.load import mini_folder
-from calib.util.errors import CalibError
+from calib.util.errors import CalibError, first_line
 
 PICTURES = 16
 """Most pictures of a prompt; engine.extra={limit_mm_per_prompt: ...} sets another number."""
@@ -47,7 +47,6 @@ class InProcess:
         """
         self.settings, self.rows_in_flight = settings, settings.rows_in_flight
         self.notes: list[str] = []
-        _refuse_unsupported(settings, model)
         for name in _SETTINGS:
             os.environ.setdefault(name, "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -67,7 +66,7 @@ class InProcess:
                 self.llm = vllm.LLM(**arguments)
             except (OSError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
                 name = model.checkpoint or model.name
-                raise _cannot_load(name, last_reason() or _first_line(error)) from error
+                raise _cannot_load(name, last_reason() or first_line(error)) from error
 
     def complete(
         self, requests: Sequence[VllmRequest], window: int
@@ -97,7 +96,7 @@ class InProcess:
         except ValueError as error:
             if "maximum model length" not in str(error):
                 raise CalibError(
-                    "unsupported", f"vLLM refuses a request: {_first_line(error)}."
+                    "unsupported", f"vLLM refuses a request: {first_line(error).rstrip('.')}."
                 ) from error
             if len(group) == 1:
                 yield next(iter(group)), Completion("", (), (), TOO_LONG)
@@ -129,22 +128,6 @@ class InProcess:
     def close(self) -> None:
         """See Backend."""
         self.llm.llm_engine.engine_core.shutdown()
-
-
-def _refuse_unsupported(settings: VllmChoice, model: ModelConfig) -> None:
-    if settings.data_parallel > 1:
-        raise CalibError(
-            "unsupported",
-            f"engine.data_parallel={settings.data_parallel}: vLLM has no copies of a model in one "
-            "process. Give devices=all, which starts a shard per GPU, or engine.base_url of a "
-            "server (vllm serve --data-parallel-size).",
-        )
-    if model.quantization is not None:
-        raise CalibError(
-            "unsupported",
-            f"model.quantization={model.quantization} is of transformers. For vLLM give "
-            "engine.extra={quantization: bitsandbytes}.",
-        )
 
 
 def _cannot_load(name: str, reason: str) -> CalibError:
@@ -261,7 +244,7 @@ def _completion(request: VllmRequest, output: Any) -> Completion:
     residual = None
     if request.residual_layers is not None:
         stacked = output.activations["residual_stream"]  # [layers, tokens, width]
-        residual = dict(zip(request.residual_layers, stacked, strict=True))
+        residual = dict(zip(sorted(request.residual_layers), stacked, strict=True))
     if request.logprobs is not None and not _is_finite(first):
         return not_finite()
     results = getattr(output, "hook_results", None)
@@ -302,8 +285,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

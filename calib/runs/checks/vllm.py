@@ -28,15 +28,25 @@ _OWN_SERVER = (
 
 
 def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
-    """Raise CalibError for vLLM with a remote model, or with quantization by transformers."""
-    if isinstance(choice, VllmChoice) and not isinstance(model, ModelConfig):
+    """Raise CalibError for vLLM with a remote model, with quantization by transformers, or with
+    copies of the model in this process."""
+    if not isinstance(choice, VllmChoice):
+        return
+    if not isinstance(model, ModelConfig):
         raise CalibError(
             "conflicting-settings",
             f"engine=vllm runs a model with weights, and model={model.name} is behind an endpoint. "
             "For a vLLM server of your own give model=internvl model.checkpoint=ID "
             "engine.base_url=ADDRESS, or omit engine=vllm.",
         )
-    if isinstance(choice, VllmChoice) and isinstance(model, ModelConfig) and model.quantization:
+    if choice.data_parallel > 1:
+        raise CalibError(
+            "unsupported",
+            f"engine.data_parallel={choice.data_parallel}: vLLM has no copies of a model in one "
+            "process. Give devices=all, which starts a shard per GPU, or engine.base_url of a "
+            "server (vllm serve --data-parallel-size).",
+        )
+    if model.quantization is not None:
         raise CalibError(
             "unsupported",
             f"model.quantization={model.quantization} is of transformers. For vLLM omit it and "

@@ -115,18 +115,6 @@ def test_a_prompt_that_is_too_long_does_not_end_the_others():
     assert [done[k].finish for k in range(3)] == ["stop", TOO_LONG, "stop"]
 
 
-@pytest.mark.parametrize(
-    ("settings", "model", "values"),
-    [
-        ({"data_parallel": 2}, None, ("engine.data_parallel=2", "devices=all")),
-        ({}, ModelConfig("m", quantization="4bit"), ("model.quantization=4bit", "engine.extra")),
-    ],
-)
-def test_settings_without_a_counterpart_are_refused(settings, model, values):
-    with raises("unsupported", *values):
-        backend(model, **settings)
-
-
 def test_a_model_that_vllm_cannot_load_is_named_with_the_first_line_of_its_error():
     with raises("unreadable", "broken", "No supported architecture"):
         backend(ModelConfig("m", checkpoint="broken"))

@@ -37,6 +37,11 @@ def test_weights_quantized_by_transformers_are_refused_before_they_are_loaded():
     check_engine(EngineChoice(), quantized)
 
 
+def test_copies_of_the_model_in_this_process_are_refused():
+    with raises("unsupported", "engine.data_parallel=2", "devices=all"):
+        check_engine(VllmChoice(data_parallel=2), ModelConfig("internvl"))
+
+
 @pytest.mark.parametrize(
     "method",
     [Steer("steer", site="mlp"), Revision("iar_head"), Sampled("own", file="vti")],
