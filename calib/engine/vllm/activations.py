@@ -10,7 +10,7 @@ from calib.config.choices import Site
 from calib.data.example import Example
 from calib.engine.activations import no_tokens_to_read, require_finite
 from calib.engine.edits import Edits
-from calib.engine.vllm.edits import require_edited, translate
+from calib.engine.vllm.edits import hooked_layers, require_edited, translate
 from calib.engine.vllm.kl import FirstToken
 from calib.engine.vllm.prompts import ServedPrompts
 from calib.engine.vllm.request import (
@@ -78,9 +78,7 @@ def complete_reads(
         if not confirmed and edits:
             again.append(index)
             continue
-        prompt = reads.prompts.get(example)
-        hooks = translate(edits, prompt.tokens).hooks
-        require_edited(completion, hooks, f"example '{example.id}'")
+        require_edited(completion, hooked_layers(edits), f"example '{example.id}'")
         yield index, completion
     if again:
         rest = Reads(reads.prompts, [reads.reads[k] for k in again], reads.logprobs, reads.layers)
@@ -136,7 +134,7 @@ def first_token_logits(
     examples: Sequence[Example],
     settings: Sequence[Edits],
 ) -> torch.Tensor:
-    """As calib.engine.first_token.first_token_logits: log-probabilities, which are logits too.
+    """As calib.engine.reading.first_token_logits: log-probabilities, which are logits too.
 
     # [settings, examples, vocabulary] float32, on the CPU
     """

@@ -38,10 +38,9 @@ def translate(edits: Edits, prompt: PromptTokens) -> Translated:
     Raises CalibError (unsupported) for a site inside a block, and for positions that the prompt
     does not have.
     """
-    layers = sorted({edit.layer for edit in edits})
-    by_layer = {layer: [edit for edit in edits if edit.layer == layer] for layer in layers}
-    plain = {layer: own for layer, own in by_layer.items() if not needs_hook(own)}
-    hooked = {layer: own for layer, own in by_layer.items() if layer not in plain}
+    by_layer, hooked_at = _by_layer(edits), hooked_layers(edits)
+    plain = {layer: own for layer, own in by_layer.items() if layer not in hooked_at}
+    hooked = {layer: by_layer[layer] for layer in hooked_at}
     vectors = []
     for depth in range(max(map(len, plain.values()), default=0)):
         at_depth = {layer: own[depth] for layer, own in plain.items() if len(own) > depth}
@@ -51,6 +50,19 @@ def translate(edits: Edits, prompt: PromptTokens) -> Translated:
         of_layers = {k: [_hook_edit(edit, prompt) for edit in own] for k, own in hooked.items()}
         hooks = (Hook(edit_function(of_layers, len(prompt.tokens)), tuple(hooked)),)
     return Translated(tuple(vectors), hooks)
+
+
+def hooked_layers(edits: Edits) -> tuple[int, ...]:
+    """The layers whose edits the hook of a request makes, in ascending order.
+
+    Raises CalibError as needs_hook does.
+    """
+    return tuple(layer for layer, own in _by_layer(edits).items() if needs_hook(own))
+
+
+def _by_layer(edits: Edits) -> dict[int, list[Edit]]:
+    layers = sorted({edit.layer for edit in edits})
+    return {layer: [edit for edit in edits if edit.layer == layer] for layer in layers}
 
 
 def needs_hook(edits: Sequence[Edit]) -> bool:
@@ -92,30 +104,28 @@ def _hook_edit(edit: Edit, prompt: PromptTokens) -> HookEdit:
     return edit.operator.formula, tensors, None if mask.all() else mask, generated
 
 
-def require_edited(completion: Completion, hooks: Sequence[Hook], where: str) -> None:
-    """Raise CalibError (self-check) unless each hook has seen every token of the sequence.
+def require_edited(completion: Completion, layers: Sequence[int], where: str) -> None:
+    """Raise CalibError (self-check) unless the hook has seen every token at each of ``layers``.
 
     The last generated token is never read by the model. vllm-lens skips a hook that fails, and the
     response would be of the unedited model.
     """
     read = len(completion.prompt_tokens) + len(completion.tokens) - 1
-    results = completion.hook_results or {}
-    for number, hook in enumerate(hooks):
-        saved = results.get(str(number), {})
-        if error := saved.get(ERROR):
+    saved = (completion.hook_results or {}).get("0", {})  # a request has one hook
+    if layers and (error := saved.get(ERROR)):
+        raise CalibError(
+            "self-check",
+            f"the edits of {where} failed inside vLLM ({error}), and its response is not the "
+            "edited model's. Nothing of it was recorded. Please report this with the versions "
+            "of calib, vllm and vllm-lens.",
+        )
+    for layer in layers:
+        covered = saved.get(f"{COVERED}{layer}", 0)
+        if not isinstance(covered, int) or covered < read:
             raise CalibError(
                 "self-check",
-                f"the edits of {where} failed inside vLLM ({error}), and its response is not the "
-                "edited model's. Nothing of it was recorded. Please report this with the versions "
-                "of calib, vllm and vllm-lens.",
+                f"the edits of {where} reached {covered} of {read} tokens at layer {layer} "
+                "inside vLLM, and its response is not the edited model's. Nothing of it was "
+                "recorded. Check that the server runs vllm-lens and that its log shows no "
+                "'hook error'.",
             )
-        for layer in hook.layers:
-            covered = saved.get(f"{COVERED}{layer}", 0)
-            if not isinstance(covered, int) or covered < read:
-                raise CalibError(
-                    "self-check",
-                    f"the edits of {where} reached {covered} of {read} tokens at layer {layer} "
-                    "inside vLLM, and its response is not the edited model's. Nothing of it was "
-                    "recorded. Check that the server runs vllm-lens and that its log shows no "
-                    "'hook error'.",
-                )

@@ -15,7 +15,7 @@ from calib.engine.request import Decoding, Request, Response
 from calib.engine.sampling import Sampler, response_text, thought_tag
 from calib.engine.vllm import activations, self_check
 from calib.engine.vllm.calls import Call, CallMaker, RequestList
-from calib.engine.vllm.edits import require_edited, translate
+from calib.engine.vllm.edits import hooked_layers, require_edited
 from calib.engine.vllm.hook_code import registered
 from calib.engine.vllm.kl import FirstToken, divergences
 from calib.engine.vllm.prompts import ServedPrompts
@@ -213,8 +213,7 @@ class _Segment:
             confirmed = prompts.confirm(call.example, completion.prompt_tokens)
             if not confirmed and call.edits:
                 return False
-            hooks = translate(call.edits, prompts.get(call.example).tokens).hooks
-            require_edited(completion, hooks, f"example '{call.example.id}'")
+            require_edited(completion, hooked_layers(call.edits), f"example '{call.example.id}'")
             first = None if completion.logprobs is None else FirstToken.of(completion.logprobs)
             if first is not None and first.is_finite and self.engine.maker.full:
                 first.require_whole()

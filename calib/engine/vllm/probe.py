@@ -81,7 +81,7 @@ def probe_hook(backend: Backend, messages: list[dict[str, Any]], width: int) -> 
             "vllm-lens refuse them, and so does calib.serve: for these give method.operator=add "
             "with method.positions=all, without engine.hooks.",
         ) from None
-    require_edited(completion, (hook,), "a probe")
+    require_edited(completion, hook.layers, "a probe")
 
 
 def _streams(residual: Mapping[int, torch.Tensor] | None, width: int) -> dict[int, torch.Tensor]:
