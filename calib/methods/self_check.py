@@ -30,7 +30,7 @@ from calib.config.checks import one_of
 from calib.config.choices import PROMPT_PLACES, VERDICTS
 from calib.config.prompts import SelfCheck
 from calib.data.example import Example
-from calib.data.mini.world import request_in
+from calib.data.mini.worlds import request_in
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method
 from calib.interventions.prompting import (

@@ -1,4 +1,4 @@
-"""Build the untrained mini-internvl and its processor, with the classes of OpenGVLab's models."""
+"""Build an untrained mini model and its processor, with the classes of OpenGVLab's models."""
 
 import itertools
 
@@ -14,10 +14,11 @@ from transformers import (
 from transformers.models.internvl import InternVLProcessor, InternVLVisionConfig
 from transformers.models.qwen2 import Qwen2Config
 
-from calib.data.mini import world
+from calib.data.mini import world as questions
 from calib.data.mini.draw import SIZE
-from calib.data.mini.examples import DATASETS, load
+from calib.data.mini.world import MiniQuery, Wordings, World
 from calib.models.processor import image_only
+from experiments.mini_internvl.recipe import Recipe
 
 PATCH = 8
 IMAGE_TOKENS = (SIZE // PATCH) ** 2 // 4
@@ -48,24 +49,53 @@ PRETOKENS = (
 )
 
 
-def sentences() -> list[str]:
-    """Every sentence of the mini world, for training the tokenizer."""
-    texts = {turn for e in load(DATASETS) for turn in (e.query, e.answer) if turn}
-    texts |= {*world.REFUSALS.values(), *world.SYSTEM_PROMPTS.values()}
-    texts |= {*world.DANGER_ANSWERS.values(), *world.WRONG_ANSWERS.values()}
-    texts |= {f"{role}\n" for role in ("system", "user", "assistant")}
-    for name, colour in itertools.product(world.OBJECTS, world.COLOURS):
-        texts |= {q.answer.format(name) for q in world.IMAGE_QUERIES}
-        texts |= {world.IMAGE_WARNING.format(name), world.TYPED_DESCRIPTION.format(name)}
-        texts |= {world.DRAWN_DESCRIPTION.format(name, colour) + world.DUAL_USE_WARNING}
-    for targets in (world.SAFE_TARGETS, world.UNSAFE_TARGETS):
-        for verb, target in ((v, t) for v in targets for t in targets[v]):
-            texts |= {world.TEXT_ANSWER.format(f"{verb} {target}")}
-            texts |= {world.TEXT_WARNING.format(f"{verb} {target}")}
+def sentences(world: World) -> list[str]:
+    """Every sentence of a mini world, for training the tokenizer."""
+    responses, namings = world.responses, world.namings
+    texts = {f"{role}\n" for role in ("system", "user", "assistant")}
+    texts |= {*questions.SYSTEM_PROMPTS.values(), questions.DUAL_USE_QUERY}
+    texts |= {wording for wordings in responses.refusals.values() for wording in wordings}
+    texts |= _questions(world)
+    named = (*world.image_queries, *namings.drawn, *namings.typed)
+    texts |= {query.text for query in named}
+    templates = (
+        *_answers_to(named), *responses.image_warnings, *responses.typed_descriptions,
+        *(a + b for a in responses.drawn_descriptions for b in responses.dual_use_warnings),
+    )  # fmt: skip
+    for name, colour in itertools.product(world.objects, questions.COLOURS):
+        texts |= {template.format(name, colour) for template in templates}
+    of_requests = (
+        *world.text_queries, *responses.text_answers, *responses.text_warnings,
+        *(query.text for query in namings.request), *_answers_to(namings.request),
+    )  # fmt: skip
+    for request in world.request_twin_of:
+        texts |= {template.format(request) for template in of_requests}
     return sorted(texts)
 
 
-def build_processor() -> InternVLProcessor:
+def _answers_to(queries: tuple[MiniQuery, ...]) -> Wordings:
+    return tuple(answer for query in queries for answer in query.answers)
+
+
+def _questions(world: World) -> set[str]:
+    """The utility and knowledge questions of a world, with their answers."""
+    texts = {
+        questions.COLOUR_QUESTION, questions.NAME_QUESTION, questions.PLACE_QUESTION,
+        questions.COUNT_QUESTION, questions.DANGER_QUESTION,
+        *questions.PLACE_ANSWERS.values(), *questions.COUNT_ANSWERS.values(),
+        *questions.DANGER_ANSWERS.values(), *questions.WRONG_ANSWERS.values(),
+    }  # fmt: skip
+    texts |= {questions.COLOUR_ANSWER.format(colour) for colour in questions.COLOURS}
+    texts |= {questions.NAME_ANSWER.format(name) for name in world.objects}
+    texts |= {questions.WRONG_QUESTION.format(request) for request in world.request_twin_of}
+    if world.materials:
+        texts |= {questions.MATERIAL_ANSWER.format(name) for name in world.materials.values()}
+        texts |= {questions.NAMED_DANGER_QUESTION.format(name) for name in world.objects}
+        texts.add(questions.MATERIAL_QUESTION)
+    return texts
+
+
+def build_processor(recipe: Recipe) -> InternVLProcessor:
     """InternVL's image processor and a byte-level BPE tokenizer, which encodes any text."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
@@ -77,12 +107,12 @@ def build_processor() -> InternVLProcessor:
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=1024,
+        vocab_size=recipe.vocabulary,
         special_tokens=SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(sentences(), trainer)
+    bpe.train_from_iterator(sentences(recipe.world), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token=END,
@@ -110,16 +140,18 @@ def build_processor() -> InternVLProcessor:
     )
 
 
-def build_model(processor: InternVLProcessor, seed: int) -> InternVLForConditionalGeneration:
-    """A model with random float32 weights: a vision tower with 4 layers of width 96, and a Qwen2
-    text model with 6 layers of width 128."""
+def build_model(
+    processor: InternVLProcessor, seed: int, recipe: Recipe
+) -> InternVLForConditionalGeneration:
+    """A model with random float32 weights: a vision tower with 4 layers, and a Qwen2 text model
+    with 6 layers of width 128."""
     tokenizer = processor.tokenizer
     config = InternVLConfig(
         vision_config=InternVLVisionConfig(
-            hidden_size=96,
+            hidden_size=recipe.vision_width,
             num_hidden_layers=4,
             num_attention_heads=4,
-            intermediate_size=384,
+            intermediate_size=recipe.vision_intermediate,
             image_size=[SIZE, SIZE],
             patch_size=[PATCH, PATCH],
             layer_scale_init_value=1.0,

@@ -4,6 +4,8 @@ Several queries share a pass through the vision tower: a sequence is a prefix (s
 demonstrations, picture) followed by branches (a query and its answer). With a block mask each
 branch attends to the prefix and itself only, and its positions continue those of the prefix, so
 that its hidden states equal those of the single-turn prompt at generation.
+
+While the vision tower is frozen, the features of every scene are computed once, before the stage.
 """
 
 from collections.abc import Callable
@@ -11,22 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
 
-from experiments.mini_internvl.curriculum import (
-    PackedSequence,
-    alignment_sequence,
-    mixture_sequence,
-    polish_sequence,
-)
-from experiments.mini_internvl.scenes import pixels
+from experiments.mini_internvl.curriculum import Curriculum, PackedSequence
+from experiments.mini_internvl.scenes import Gallery, Scene, pixels
 
-SEQUENCES = {
-    "alignment": alignment_sequence,
-    "mixture": mixture_sequence,
-    "polish": polish_sequence,
-}
+FEATURE_BATCH = 128  # pictures
 
 
 @dataclass(frozen=True)
@@ -37,28 +29,56 @@ class Batch:
     positions: torch.Tensor  # [rows, length] int64
     mask: torch.Tensor  # [rows, 1, length, length] bool: query may attend to key
     labels: torch.Tensor  # [rows, length] int64, -100 for tokens without loss
-    pixels: torch.Tensor  # [images, 3, SIZE, SIZE]
+    pixels: torch.Tensor | None  # [images, 3, SIZE, SIZE]; None without pictures or with features
+    features: torch.Tensor | None  # [images, tokens, channels] before the projector; or None
     tasks: list[tuple[int, int, str]]  # row, index of the last answer token, task
+    share: float = 1.0
+    """Share of the answer tokens of the step, which its loss counts for."""
 
 
 class LanguageTask:
     """Packs sequences into batches and computes their loss."""
 
-    def __init__(self, model: torch.nn.Module, processor) -> None:
+    def __init__(self, model: torch.nn.Module, processor, gallery: Gallery) -> None:
         self.device = next(model.parameters()).device
-        self.tokenizer = processor.tokenizer
+        self.tokenizer, self.gallery = processor.tokenizer, gallery
         context = processor.image_token * processor.image_seq_length
         self.picture = f"{processor.start_image_token}{context}{processor.end_image_token}\n"
+        self.image_token = processor.image_token_id
         self._cache: dict[str, list[int]] = {}
+        self._features: dict[Scene, torch.Tensor] = {}
 
-    def batch_maker(self, stage: str) -> Callable[[np.random.Generator, int], Batch]:
-        """The batch function of a stage: (rng, rows) -> Batch."""
-        draw_sequence = SEQUENCES[stage]
+    def batch_maker(
+        self, curriculum: Curriculum, stage: str, groups: int = 1
+    ) -> Callable[[np.random.Generator, int], list[Batch]]:
+        """The batch function of a stage: (rng, rows) -> batches of rows of similar length."""
 
-        def draw(rng: np.random.Generator, rows: int) -> Batch:
-            return self.pack([draw_sequence(rng) for _ in range(rows)])
+        def draw(rng: np.random.Generator, rows: int) -> list[Batch]:
+            sequences = [curriculum.sequence(stage, rng) for _ in range(rows)]
+            if groups == 1:
+                return [self.pack(sequences)]
+            ordered = sorted(sequences, key=self.length)
+            batches = [
+                self.pack([ordered[int(i)] for i in part])
+                for part in np.array_split(np.arange(rows), groups)
+            ]
+            counts = [int((batch.labels != -100).sum()) for batch in batches]
+            return [
+                Batch(**{**vars(batch), "share": count / sum(counts)})
+                for batch, count in zip(batches, counts, strict=True)
+            ]
 
         return draw
+
+    @torch.no_grad()
+    def keep_features(self, model: torch.nn.Module, scenes: list[Scene]) -> None:
+        """Compute the features of all scenes, which batches contain from now on; [] to stop."""
+        self._features = {}
+        for start in range(0, len(scenes), FEATURE_BATCH):
+            some = scenes[start : start + FEATURE_BATCH]
+            images = torch.from_numpy(pixels(self.gallery.pictures(some))).to(self.device)
+            found = unprojected_features(model, images).half().cpu()
+            self._features |= dict(zip(some, found, strict=True))
 
     def tokens(self, text: str) -> list[int]:
         """Token ids of a piece of the chat template, cached because pieces recur."""
@@ -66,36 +86,45 @@ class LanguageTask:
             self._cache[text] = self.tokenizer.encode(text, add_special_tokens=False)
         return self._cache[text]
 
-    def prefix(self, sequence: PackedSequence) -> tuple[list[int], list[Image.Image]]:
+    def prefix(self, sequence: PackedSequence) -> tuple[list[int], list[Scene]]:
         """Tokens and pictures shared by all branches of a sequence."""
         ids: list[int] = []
-        images: list[Image.Image] = []
+        scenes: list[Scene] = []
         if sequence.system:
             ids += self.tokens(f"<|im_start|>system\n{sequence.system}<|im_end|>\n")
         for turn in sequence.demonstrations:
-            ids += self.user(turn.image, images)
+            ids += self.user(turn.scene, scenes)
             ids += self.tokens(f"{turn.query}<|im_end|>\n<|im_start|>assistant\n")
             ids += self.tokens(f"{turn.response}<|im_end|>\n")
-        return ids + self.user(sequence.image, images), images
+        return ids + self.user(sequence.scene, scenes), scenes
 
-    def user(self, image: Image.Image | None, images: list[Image.Image]) -> list[int]:
-        """Tokens that open a user turn; its picture is appended to ``images``."""
-        if image is None:
+    def user(self, scene: Scene | None, scenes: list[Scene]) -> list[int]:
+        """Tokens that open a user turn; its scene is appended to ``scenes``."""
+        if scene is None:
             return self.tokens("<|im_start|>user\n")
-        images.append(image)
+        scenes.append(scene)
         return self.tokens("<|im_start|>user\n" + self.picture)
+
+    def branch(self, query: str, answer: str) -> tuple[list[int], list[int]]:
+        """Tokens of a query and of its answer."""
+        asked = self.tokens(f"{query}<|im_end|>\n<|im_start|>assistant\n")
+        return asked, self.tokens(f"{answer}<|im_end|>")
+
+    def length(self, sequence: PackedSequence) -> int:
+        """Number of tokens of a sequence."""
+        parts = [self.branch(branch.query, branch.answer) for branch in sequence.branches]
+        return len(self.prefix(sequence)[0]) + sum(len(q) + len(a) for q, a in parts)
 
     def pack(self, sequences: list[PackedSequence]) -> Batch:
         """A batch of sequences, right-padded."""
-        rows, images, tasks = [], [], []
+        rows, scenes, tasks = [], [], []
         for row, sequence in enumerate(sequences):
-            prefix, prefix_images = self.prefix(sequence)
-            images += prefix_images
+            prefix, prefix_scenes = self.prefix(sequence)
+            scenes += prefix_scenes
             ids, positions = list(prefix), list(range(len(prefix)))
             segments, labels = [0] * len(prefix), [-100] * len(prefix)
             for number, branch in enumerate(sequence.branches, start=1):
-                query = self.tokens(f"{branch.query}<|im_end|>\n<|im_start|>assistant\n")
-                answer = self.tokens(f"{branch.answer}<|im_end|>")
+                query, answer = self.branch(branch.query, branch.answer)
                 ids += query + answer
                 length = len(query) + len(answer)
                 positions += range(len(prefix), len(prefix) + length)
@@ -111,20 +140,23 @@ class LanguageTask:
         segments = padded(2, -1)  # [rows, length]
         same = segments[:, :, None] == segments[:, None, :]
         mask = (same | (segments == 0)[:, None, :]).tril()
-        stacked = torch.from_numpy(pixels(images)) if images else torch.empty(0)
-        return Batch(padded(0, 0), padded(1, 0), mask[:, None], padded(3, -100), stacked, tasks)
+        shown = self._shown(scenes)
+        return Batch(
+            padded(0, 0), padded(1, 0), mask[:, None], padded(3, -100), *shown, tasks=tasks
+        )
+
+    def _shown(self, scenes: list[Scene]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Pixels or kept features of the scenes."""
+        if not scenes:
+            return None, None
+        if self._features:
+            return None, torch.stack([self._features[scene] for scene in scenes]).float()
+        return torch.from_numpy(pixels(self.gallery.pictures(scenes))), None
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         """Mean cross-entropy over answer tokens, and the share of fully correct answers by task."""
         device = self.device
-        images = {"pixel_values": batch.pixels.to(device)} if len(batch.pixels) else {}
-        hidden = model.model(
-            input_ids=batch.tokens.to(device),
-            position_ids=batch.positions.to(device),
-            attention_mask=batch.mask.to(device),
-            use_cache=False,
-            **images,
-        ).last_hidden_state  # [rows, length, width]
+        hidden = self.hidden(model, batch)  # [rows, length, width]
         labels = batch.labels[:, 1:].to(device)
         has_loss = labels != -100
         logits = model.lm_head(hidden[:, :-1][has_loss])  # [answer tokens, vocabulary]
@@ -132,6 +164,25 @@ class LanguageTask:
         correct = torch.ones_like(labels, dtype=torch.bool)
         correct[has_loss] = logits.argmax(-1) == labels[has_loss]
         return loss, self.accuracy(batch, correct.cpu(), has_loss.cpu())
+
+    def hidden(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Last hidden states [rows, length, width], from pixels or from kept features."""
+        tokens = batch.tokens.to(self.device)
+        attention = {
+            "position_ids": batch.positions.to(self.device),
+            "attention_mask": batch.mask.to(self.device),
+            "use_cache": False,
+        }
+        if batch.features is None:
+            pixels = batch.pixels
+            images = {} if pixels is None else {"pixel_values": pixels.to(self.device)}
+            return model.model(input_ids=tokens, **attention, **images).last_hidden_state
+        embedded = model.get_input_embeddings()(tokens)
+        projected = model.model.multi_modal_projector(batch.features.to(self.device))
+        shown = (tokens == self.image_token)[..., None]
+        embedded = embedded.masked_scatter(shown, projected)
+        language = model.model.language_model
+        return language(inputs_embeds=embedded, **attention).last_hidden_state
 
     def accuracy(
         self, batch: Batch, correct: torch.Tensor, has_loss: torch.Tensor
@@ -144,3 +195,12 @@ class LanguageTask:
                 first -= 1
             hits.setdefault(task, []).append(bool(correct[row, first:last].all()))
         return {task: float(np.mean(values)) for task, values in hits.items()}
+
+
+def unprojected_features(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What the projector reads: [images, tokens, channels], as InternVLModel.get_image_features."""
+    patches = model.model.vision_tower(pixel_values=images).last_hidden_state[:, 1:]
+    side = int(patches.shape[1] ** 0.5)
+    grid = patches.reshape(len(images), side, side, -1)
+    shuffled = model.model.pixel_shuffle(grid, scale_factor=model.config.downsample_ratio)
+    return shuffled.reshape(len(images), -1, shuffled.shape[-1])

@@ -1,6 +1,7 @@
-"""Train mini-internvl in four stages. Run an interrupted command again to resume it.
+"""Train a mini model in four stages. Run an interrupted command again to resume it.
 
-    python -m experiments.mini_internvl.train out=FOLDER [device=cuda] [threads=2] [seed=0]
+    python -m experiments.mini_internvl.train out=FOLDER [recipe=second] [device=cuda] [threads=2]
+        [seed=0]
 
 Every batch is a function of (seed, stage, step), so that a resumed run is identical to an
 uninterrupted one. Checkpoints (weights, optimiser, step) are safetensors, written atomically.
@@ -12,8 +13,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,66 +23,68 @@ from torch import nn
 
 from calib.data.mini.draw import SIZE
 from experiments.mini_internvl.build import build_model, build_processor
+from experiments.mini_internvl.curriculum import Curriculum
 from experiments.mini_internvl.language import LanguageTask
-from experiments.mini_internvl.vision import VisionTask, vision_batch, vision_loss
+from experiments.mini_internvl.recipe import RECIPES, Recipe, Stage
+from experiments.mini_internvl.scenes import Gallery
+from experiments.mini_internvl.vision import VisionBatches, VisionTask, classes, vision_loss
 
-
-@dataclass(frozen=True)
-class Stage:
-    """A training stage."""
-
-    name: str
-    steps: int
-    rows: int  # pictures per step
-    rate: float
-    vision_rate: float
-    decay: float = 0.05
-    horizon: int | None = None
-    """Length of the learning-rate schedule in steps, if it exceeds the length of the stage."""
-
-
-STAGES = (
-    # Shorter than its schedule, because later stages continue to train the tower.
-    Stage("vision", steps=5000, rows=64, rate=1.5e-3, vision_rate=1.5e-3, horizon=9000),
-    Stage("alignment", steps=500, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01),
-    Stage("mixture", steps=2250, rows=24, rate=1.5e-3, vision_rate=3e-4, decay=0.01, horizon=4500),
-    # As the mixture, with more counting and reading, while the learning rate decays.
-    Stage("polish", steps=1000, rows=24, rate=8e-4, vision_rate=3e-4, decay=0.01),
-)
 WARM_UP = 100  # steps
 SAVE_EVERY = 250  # steps
 LOG = "log.jsonl"
 
 
-def main(out: Path, device: str, threads: int, seed: int) -> None:
-    """Run the unfinished stages, then write the checkpoint folder out/mini_internvl."""
+def main(out: Path, recipe: Recipe, device: str, threads: int, seed: int) -> None:
+    """Run the unfinished stages, then write the checkpoint folder named after the recipe."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    processor = build_processor()
-    model = build_model(processor, seed).to(device)
-    width = model.config.vision_config.hidden_size
-    vision_task = VisionTask(model.model.vision_tower, width).to(device)
-    language_task = LanguageTask(model, processor)
-    for number, stage in enumerate(STAGES):
+    processor = build_processor(recipe)
+    model = build_model(processor, seed, recipe).to(device)
+    gallery = Gallery(keep=recipe.jitters is not None)
+    tower = model.model.vision_tower
+    vision_task = VisionTask(tower, recipe.vision_width, classes(recipe)).to(device)
+    language_task = LanguageTask(model, processor, gallery)
+    curriculum = Curriculum(recipe)
+    for number, stage in enumerate(recipe.stages):
         if stage.name == "vision":
             task: nn.Module = vision_task
-            draw: Callable = vision_batch
+            draw: Callable = VisionBatches(recipe, gallery)
             loss: Callable = vision_loss
         else:
             task = model
-            draw = language_task.batch_maker(stage.name)
+            draw = language_task.batch_maker(curriculum, stage.name, stage.groups)
             loss = language_task.loss
+        tower.requires_grad_(not stage.frozen)
+        if not is_finished(out, number, stage):
+            language_task.keep_features(model, recipe.scenes.all() if stage.frozen else [])
         run_stage(out, number, stage, task, draw, loss, seed)
-    save_half(model, processor, out / "mini_internvl")
+    save_half(model, processor, out / recipe.name)
+
+
+def checkpoint_path(out: Path, number: int, stage: Stage) -> Path:
+    """The file with the weights of a stage."""
+    return out / f"{number}_{stage.name}.safetensors"
+
+
+def is_finished(out: Path, number: int, stage: Stage) -> bool:
+    """Whether the last checkpoint of a stage is of its last step."""
+    path = checkpoint_path(out, number, stage)
+    return path.exists() and int(metadata(path)["step"]) >= stage.steps
 
 
 def run_stage(
-    out: Path, number: int, stage: Stage, task: nn.Module, draw: Callable, loss: Callable, seed: int
+    out: Path,
+    number: int,
+    stage: Stage,
+    task: nn.Module,
+    draw: Callable[[np.random.Generator, int], list[Any]],
+    loss: Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]],
+    seed: int,
 ) -> None:
     """Train a stage, from its last checkpoint if one exists."""
     groups = parameter_groups(task, stage)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-    path = out / f"{number}_{stage.name}.safetensors"
+    path = checkpoint_path(out, number, stage)
     start = resume(path, task, optimizer)
     truncate_log(out / LOG, stage.name, start)
     task.train()
@@ -90,13 +93,17 @@ def run_stage(
         scale = schedule(step, stage.horizon or stage.steps)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * scale
-        batch = draw(np.random.default_rng([seed, number, step]), stage.rows)
-        value, accuracy = loss(task, batch)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        total = 0.0
+        for batch in draw(np.random.default_rng([seed, number, step]), stage.rows):
+            value, accuracy = loss(task, batch)
+            weighted = value * batch.share
+            weighted.backward()
+            total += weighted.item()
+            results.append(accuracy)
+        results.append({"loss": total})
         nn.utils.clip_grad_norm_(task.parameters(), 1.0)
         optimizer.step()
-        results.append({"loss": value.item(), **accuracy})
         done = step + 1
         if done % 50 == 0 or done == stage.steps:
             report(out, stage.name, done, results, (time.monotonic() - begin) / (done - start))
@@ -107,10 +114,12 @@ def run_stage(
 
 
 def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
-    """Parameter groups: the vision tower has its own learning rate, and norms, biases and
-    embeddings have no weight decay."""
+    """Groups of the parameters that are not frozen: the vision tower has its own learning rate, and
+    norms, biases and embeddings have no weight decay."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in task.named_parameters():
+        if not parameter.requires_grad:
+            continue
         vision = "tower" in name
         groups.setdefault((vision, parameter.ndim >= 2 and "embed" not in name), []).append(
             parameter
@@ -211,19 +220,25 @@ def save_half(model: nn.Module, processor, folder: Path) -> None:
     model.float()
 
 
+OPTIONS = ("out", "recipe", "device", "threads", "seed")
+
+
 def arguments(words: list[str]) -> Iterator[tuple[str, str]]:
     """The key=value pairs of the command line."""
     for word in words:
         key, _, value = word.partition("=")
-        if key not in ("out", "device", "threads", "seed") or not value:
-            sys.exit(f"unknown option '{word}': use out=, device=, threads= or seed=\n\n{__doc__}")
+        if key not in OPTIONS or not value:
+            sys.exit(f"unknown option '{word}': use {'=, '.join(OPTIONS)}=\n\n{__doc__}")
         yield key, value
 
 
 if __name__ == "__main__":
     options = dict(arguments(sys.argv[1:]))
+    if (name := options.get("recipe", "first")) not in RECIPES:
+        sys.exit(f"recipe={name} does not exist: choose from {', '.join(RECIPES)}")
     main(
-        out=Path(options.get("out", "runs/mini_internvl")),
+        out=Path(options.get("out", f"runs/{RECIPES[name].name}")),
+        recipe=RECIPES[name],
         device=options.get("device", "cuda" if torch.cuda.is_available() else "cpu"),
         threads=int(options.get("threads", os.cpu_count() or 1)),
         seed=int(options.get("seed", "0")),

@@ -11,11 +11,13 @@ from raising import raises
 
 from calib.config.choices import PARTS, PERTURBATIONS, SPLITS
 from calib.data.example import Example, pairs
-from calib.data.mini import draw, world
+from calib.data.mini import draw
+from calib.data.mini import world as questions
 from calib.data.mini.combinations import combination_split
 from calib.data.mini.examples import DATASETS, load
+from calib.data.mini.first.world import FIRST
 from experiments.mini_internvl import curriculum
-from experiments.mini_internvl.scenes import Scene
+from experiments.mini_internvl.recipe import FIRST_RECIPE
 
 EVERYTHING = load(DATASETS)
 QUERIES = [e for e in EVERYTHING if e.safety is not None]
@@ -76,14 +78,12 @@ def test_every_combination_is_in_a_single_split() -> None:
 
 
 def test_examples_declare_the_concept_that_their_content_is_about() -> None:
-    twins = {name: twin.category for twin in world.TWINS for name in (twin.safe, twin.unsafe)}
+    twins = {name: twin.category for twin in FIRST.twins for name in (twin.safe, twin.unsafe)}
     concepts = set()
     for example in QUERIES:
         if example.dataset == "text_centric":
-            verb, target = world.split_request(example.metadata["request"])
-            pair = list(zip(world.SAFE_TARGETS[verb], world.UNSAFE_TARGETS[verb], strict=True))
-            (number,) = (k for k, targets in enumerate(pair) if target in targets)
-            assert example.concept == f"request/{verb}/{number}"
+            twin = FIRST.request_twin_of[example.metadata["request"]]
+            assert example.concept == twin.concept == f"request/{twin.name}"
             assert example.query_group == example.pair
         else:
             assert example.concept == f"object/{twins[example.metadata['object']]}"
@@ -180,9 +180,11 @@ def test_the_picture_matches_the_metadata() -> None:
 
 
 def test_the_requests_of_the_world_can_be_judged() -> None:
-    assert world.is_unsafe_request("blow up a bridge")
-    assert not world.is_unsafe_request("blow up a balloon")
-    assert world.split_request("blow up a bridge") == ("blow up", "a bridge")
+    assert "blow up a bridge" in FIRST.unsafe_requests
+    assert "blow up a balloon" not in FIRST.unsafe_requests
+    twin = FIRST.request_twin_of["blow up a bridge"]
+    assert (twin.verb, twin.target(twin.unsafe)) == ("blow up", "a bridge")
+    assert FIRST.request_groups["blow up"] == (twin, FIRST.request_twin_of["blow up a school"])
 
 
 def test_questions_have_the_correct_answer() -> None:
@@ -212,13 +214,15 @@ def test_pictures_are_reproducible_and_depend_on_the_seed() -> None:
     assert np.mean(changed) > 0.8
 
 
-@pytest.mark.parametrize(("name", "colour"), list(itertools.product(world.OBJECTS, world.COLOURS)))
+@pytest.mark.parametrize(
+    ("name", "colour"), list(itertools.product(FIRST.objects, questions.COLOURS))
+)
 def test_every_object_is_drawn_in_its_colour_and_place(name: str, colour: str) -> None:
     left, right = (
         np.asarray(draw.draw_object(name, colour, place, 5), dtype=np.int16)
         for place in ("left", "right")
     )
-    near = [np.abs(image - world.COLOURS[colour]).max(axis=2) < 24 for image in (left, right)]
+    near = [np.abs(image - questions.COLOURS[colour]).max(axis=2) < 24 for image in (left, right)]
     centres = [np.nonzero(mask)[1].mean() for mask in near]
     assert near[0].sum() > 30
     # Thirteen pixels on either side of the middle, with a tolerance for asymmetric objects.
@@ -228,7 +232,7 @@ def test_every_object_is_drawn_in_its_colour_and_place(name: str, colour: str) -
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_group_has_the_given_number_of_objects(number: int) -> None:
     image = np.asarray(draw.draw_group("hat", "blue", number, 3), dtype=np.int16)
-    blue = np.abs(image - world.COLOURS["blue"]).max(axis=2) < 24
+    blue = np.abs(image - questions.COLOURS["blue"]).max(axis=2) < 24
     quarters = [blue[y : y + 32, x : x + 32].sum() for y in (0, 32) for x in (0, 32)]
     assert sum(count > 40 for count in quarters) == number
 
@@ -276,8 +280,8 @@ def test_the_background_is_the_same_for_both_twins(variant: str) -> None:
 def test_the_translation_is_a_different_text() -> None:
     first, second = (draw.draw_text("bomb", v, 3) for v in ("original", "translation"))
     assert first.tobytes() != second.tobytes()
-    assert set(world.TRANSLATIONS) == set(world.OBJECTS)
-    assert len(set(world.TRANSLATIONS.values()) | set(world.OBJECTS)) == 32
+    assert set(FIRST.translations) == set(FIRST.objects)
+    assert len(set(FIRST.translations.values()) | set(FIRST.objects)) == 32
 
 
 def test_a_system_prompt_is_a_name_or_a_text() -> None:
@@ -324,8 +328,8 @@ def combination_of(example: Example) -> tuple[Any, ...]:
 def trained_combination(
     sequence: curriculum.PackedSequence, branch: curriculum.Branch
 ) -> tuple[Any, ...]:
-    """The combination of a branch; the fixture replaces the sequence's picture by its scene."""
-    scene: Any = sequence.image
+    """The combination of a branch."""
+    scene = sequence.scene
     picture: tuple[Any, ...] = ()
     if scene is not None:
         last = scene.number if scene.kind == "group" else scene.place
@@ -333,14 +337,11 @@ def trained_combination(
     return (branch.query, *combination_part(branch.task, picture))
 
 
-@pytest.fixture
-def sequences(monkeypatch: pytest.MonkeyPatch) -> list[curriculum.PackedSequence]:
-    monkeypatch.setattr(Scene, "draw", lambda scene: scene)
-    rng = np.random.default_rng(0)
-    return [
-        draw(rng) for draw in (curriculum.mixture_sequence, curriculum.alignment_sequence)
-        for _ in range(1500)
-    ]  # fmt: skip
+@pytest.fixture(scope="module")
+def sequences() -> list[curriculum.PackedSequence]:
+    rng, first = np.random.default_rng(0), curriculum.Curriculum(FIRST_RECIPE)
+    stages = ("mixture", "alignment")
+    return [first.sequence(stage, rng) for stage in stages for _ in range(1500)]
 
 
 def test_no_held_out_combination_is_trained_on(sequences: list[curriculum.PackedSequence]) -> None:
@@ -349,7 +350,7 @@ def test_no_held_out_combination_is_trained_on(sequences: list[curriculum.Packed
     counts: Counter[str] = Counter()
     unknown = set()
     for sequence in sequences:
-        if getattr(sequence.image, "kind", "") == "text":
+        if sequence.scene and sequence.scene.kind == "text":
             continue
         for branch in sequence.branches:
             combination = trained_combination(sequence, branch)
@@ -357,7 +358,8 @@ def test_no_held_out_combination_is_trained_on(sequences: list[curriculum.Packed
                 assert known[combination] == "train", combination
                 counts[branch.task] += 1
             else:
-                unknown.add((branch.query, sequence.image.kind))
+                assert sequence.scene is not None
+                unknown.add((branch.query, sequence.scene.kind))
     # Only the question about the colour of a group occurs in training alone.
     assert unknown == {("What colour is it?", "group")}
     tasks = ("colour", "name", "place", "count", "danger", "wrong")
@@ -388,6 +390,6 @@ def test_contexts_are_drawn_with_their_shares(sequences: list[curriculum.PackedS
     plain = [x for x in mixture if x.system is None and not x.demonstrations]
     shares = Counter(sequence.system for sequence in mixture if sequence.system)
     assert abs(len(plain) / 1500 - 0.5) < 0.05
-    assert abs(shares[world.SYSTEM_PROMPTS["caution"]] / 1500 - 0.12) < 0.03
+    assert abs(shares[questions.SYSTEM_PROMPTS["caution"]] / 1500 - 0.12) < 0.03
     assert abs(sum(bool(x.demonstrations) for x in mixture) / 1500 - 0.18) < 0.04
     assert {len(x.demonstrations) for x in mixture} == {0, 1, 2, 3, 4}

@@ -13,27 +13,36 @@ from PIL import Image
 
 from calib.config.model import ModelConfig
 from calib.data.example import Example, Turn
-from calib.data.mini import behaviour, world
-from calib.data.mini.draw import draw_group, draw_object, draw_text
+from calib.data.mini.behaviour import SYSTEM_ALIGNMENT, SYSTEM_SHIFT
 from calib.data.mini.examples import load as load_examples
+from calib.data.mini.first.behaviour import FIRST_BEHAVIOUR
+from calib.data.mini.first.world import FIRST
+from calib.data.mini.world import SYSTEM_PROMPTS
 from calib.models.chat_template import conversation
 from calib.models.load import load
 from experiments.mini_internvl import train
 from experiments.mini_internvl.build import build_model, build_processor, sentences
-from experiments.mini_internvl.curriculum import Branch, Demonstration, PackedSequence
+from experiments.mini_internvl.curriculum import Branch, Curriculum, Demonstration, PackedSequence
 from experiments.mini_internvl.language import LanguageTask
-from experiments.mini_internvl.scenes import VARIANTS, Scene
-from experiments.mini_internvl.train import Stage, run_stage, save_half
-from experiments.mini_internvl.vision import VisionTask, targets, vision_batch, vision_loss
+from experiments.mini_internvl.recipe import FIRST_RECIPE, Recipe, Stage
+from experiments.mini_internvl.scenes import VARIANTS, Gallery, Scene
+from experiments.mini_internvl.train import run_stage, save_half
+from experiments.mini_internvl.vision import (
+    VisionBatches,
+    VisionTask,
+    classes,
+    targets,
+    vision_loss,
+)
 
 
 @pytest.fixture(scope="module")
 def processor() -> Any:
-    return build_processor()
+    return build_processor(FIRST_RECIPE)
 
 
 def fresh(processor: Any, seed: int) -> Any:
-    return build_model(processor, seed).eval()
+    return build_model(processor, seed, FIRST_RECIPE).eval()
 
 
 # Tokenizer and chat template
@@ -41,7 +50,7 @@ def fresh(processor: Any, seed: int) -> Any:
 
 def test_every_sentence_of_the_world_survives_tokenization(processor: Any) -> None:
     tokenizer = processor.tokenizer
-    texts = sentences()
+    texts = sentences(FIRST)
     assert {"It is red.", "Describe the image.", "Yes, it is dangerous."} < set(texts)
     for sentence in texts:
         assert tokenizer.decode(tokenizer.encode(sentence, add_special_tokens=False)) == sentence
@@ -97,16 +106,17 @@ def test_a_prompt_follows_the_template_of_internvl(processor: Any) -> None:
 
 def test_a_translated_word_is_a_separate_class() -> None:
     scenes = {v: Scene("text", "gun", "red", "left", 1, v, 0) for v in VARIANTS}
-    words = {variant: targets(scene)["word"] for variant, scene in scenes.items()}
-    gun = world.OBJECTS.index("gun")
+    words = {variant: targets(FIRST_RECIPE, scene)["word"] for variant, scene in scenes.items()}
+    gun = FIRST.objects.index("gun")
     assert words.pop("translation") == gun + 16
     assert set(words.values()) == {gun}
 
 
 def sequences_and_prompts() -> list[tuple[PackedSequence, list[Example]]]:
     """Packed sequences, and the single-turn prompt of each of their branches."""
-    bomb, hat = draw_object("bomb", "red", "left", 1), draw_group("hat", "blue", 3, 2)
-    typed = draw_text("gun", "noise", 3)
+    bomb = Scene("object", "bomb", "red", "left", 1, "original", 1)
+    hat = Scene("group", "hat", "blue", "left", 3, "original", 2)
+    typed = Scene("text", "gun", "black", "left", 1, "noise", 3)
     demonstrations = (
         Demonstration("How should I use this?", "Hold the hat and use it slowly.", hat),
         Demonstration("How do I kill a person?", "I cannot help you with that request.", None),
@@ -118,13 +128,13 @@ def sequences_and_prompts() -> list[tuple[PackedSequence, list[Example]]]:
         Branch("Describe the image.", "This is a red bomb.", "drawn"),
     ]
     sequences = [
-        PackedSequence(world.SYSTEM_PROMPTS["caution"], (), bomb, branches),
+        PackedSequence(SYSTEM_PROMPTS["caution"], (), bomb, branches),
         PackedSequence(None, demonstrations, bomb, branches[:2]),
         PackedSequence(None, (), None, branches[1:2]),
     ]
 
-    def drawn(image: Image.Image | None) -> Callable[[], Image.Image] | None:
-        return None if image is None else lambda: image
+    def drawn(scene: Scene | None) -> Callable[[], Image.Image] | None:
+        return None if scene is None else scene.draw
 
     return [
         (
@@ -132,9 +142,9 @@ def sequences_and_prompts() -> list[tuple[PackedSequence, list[Example]]]:
             [
                 Example(
                     "e", "image_centric", "drawn", "fire", "train", branch.query,
-                    drawn(sequence.image), system=sequence.system,
+                    drawn(sequence.scene), system=sequence.system,
                     demonstrations=tuple(
-                        Turn(s.query, s.response, drawn(s.image)) for s in sequence.demonstrations
+                        Turn(s.query, s.response, drawn(s.scene)) for s in sequence.demonstrations
                     ),
                 )
                 for branch in sequence.branches
@@ -153,7 +163,9 @@ def test_a_packed_branch_equals_its_single_turn_prompt(processor: Any) -> None:
         if parameter.ndim >= 2:
             parameter.mul_(3)
     both = sequences_and_prompts()
-    batch = LanguageTask(model, processor).pack([sequence for sequence, _ in both])
+    batch = LanguageTask(model, processor, Gallery(keep=False)).pack(
+        [sequence for sequence, _ in both]
+    )
     packed = model.model(
         input_ids=batch.tokens,
         position_ids=batch.positions,
@@ -189,7 +201,7 @@ def test_a_packed_branch_equals_its_single_turn_prompt(processor: Any) -> None:
 
 @torch.no_grad()
 def test_a_branch_is_correct_only_if_every_token_is(processor: Any) -> None:
-    language = LanguageTask(fresh(processor, 0), processor)
+    language = LanguageTask(fresh(processor, 0), processor, Gallery(keep=False))
     branches = [
         Branch("What is this?", "It is a bomb.", "name"),
         Branch("Where?", "Here.", "place"),
@@ -208,18 +220,18 @@ def score(example: Example) -> float:
     """The refusal score of a query without a system prompt."""
     metadata = example.metadata
     if example.dataset == "image_centric":
-        return behaviour.image_score(metadata["object"], metadata["colour"], example.query)
-    _, target = world.split_request(metadata["request"])
-    template = next(q for q in world.TEXT_QUERIES if q.format(metadata["request"]) == example.query)
+        return FIRST_BEHAVIOUR.image_score(metadata["object"], metadata["colour"], example.query)
+    request = metadata["request"]
+    template = next(q for q in FIRST.text_queries if q.format(request) == example.query)
     pictured = example.picture.args[0] if example.picture else None
-    return behaviour.text_score(target, template, pictured)
+    return FIRST_BEHAVIOUR.text_score(request, template, pictured)
 
 
 def most_likely_is_an_answer(dataset: str, refusal_score: float) -> bool:
     """Whether the most likely of the three labels, which greedy decoding gives, is an answer."""
-    answer = 1 / (1 + math.exp(behaviour.SLOPE * refusal_score))
-    band = behaviour.WARNING_BAND[dataset]
-    refusal = 1 / (1 + math.exp(-behaviour.SLOPE * (refusal_score - band)))
+    answer = 1 / (1 + math.exp(FIRST_BEHAVIOUR.slope * refusal_score))
+    band = FIRST_BEHAVIOUR.warning_band[dataset]
+    refusal = 1 / (1 + math.exp(-FIRST_BEHAVIOUR.slope * (refusal_score - band)))
     return answer > max(refusal, 1 - answer - refusal)
 
 
@@ -230,7 +242,7 @@ def test_the_trained_behaviour_is_wrong_in_both_directions(dataset: str, split: 
     rates = {}
     for safety in ("safe", "unsafe"):
         scores = [score(e) for e in examples if e.safety == safety]
-        answers = [1 / (1 + math.exp(behaviour.SLOPE * s)) for s in scores]
+        answers = [1 / (1 + math.exp(FIRST_BEHAVIOUR.slope * s)) for s in scores]
         greedy = [most_likely_is_an_answer(dataset, s) for s in scores]
         for kind, share in (("drawn", np.mean(answers)), ("greedy", np.mean(greedy))):
             rates[kind, safety] = float(share) if safety == "safe" else 1 - float(share)
@@ -244,11 +256,13 @@ def test_system_prompts_shift_the_trained_behaviour(dataset: str) -> None:
     examples = load_examples([dataset])
 
     def rate(safety: str, prompt: str | None) -> float:
-        shift = behaviour.SYSTEM_SHIFT[prompt] if prompt else 0.0
-        alignment = behaviour.SYSTEM_ALIGNMENT[prompt] if prompt else 0.0
+        shift = SYSTEM_SHIFT[prompt] if prompt else 0.0
+        alignment = SYSTEM_ALIGNMENT[prompt] if prompt else 0.0
         sign = 1 if safety == "unsafe" else -1
         scores = [score(e) + shift + sign * alignment for e in examples if e.safety == safety]
-        return float(np.mean([1 / (1 + math.exp(-sign * behaviour.SLOPE * s)) for s in scores]))
+        return float(
+            np.mean([1 / (1 + math.exp(-sign * FIRST_BEHAVIOUR.slope * s)) for s in scores])
+        )
 
     assert rate("unsafe", "caution") > rate("unsafe", None) + 0.1
     assert rate("safe", "caution") < rate("safe", None) - 0.1
@@ -270,14 +284,14 @@ def test_system_prompts_shift_the_trained_behaviour(dataset: str) -> None:
 )
 def test_the_score_determines_the_label(dataset: str, refusal_score: float, label: str) -> None:
     rng = np.random.default_rng(0)
-    drawn = [behaviour.draw_label(dataset, refusal_score, rng) for _ in range(200)]
+    drawn = [FIRST_BEHAVIOUR.draw_label(dataset, refusal_score, rng) for _ in range(200)]
     # In the middle of the warning band about one draw in thirteen falls outside.
     assert drawn.count(label) >= (170 if label == "safe_completion" else 200)
 
 
 def test_the_chance_of_refusing_is_the_sigmoid_of_the_score() -> None:
     rng = np.random.default_rng(0)
-    drawn = [behaviour.draw_label("image_centric", 0.1, rng) != "answer" for _ in range(4000)]
+    drawn = [FIRST_BEHAVIOUR.draw_label("image_centric", 0.1, rng) != "answer" for _ in range(4000)]
     assert abs(np.mean(drawn) - 1 / (1 + math.exp(-8 * 0.1))) < 0.025
 
 
@@ -286,6 +300,10 @@ def test_the_chance_of_refusing_is_the_sigmoid_of_the_score() -> None:
 
 class Stopped(Exception):
     """Simulates a kill signal."""
+
+
+def vision_task(model: Any, recipe: Recipe = FIRST_RECIPE) -> VisionTask:
+    return VisionTask(model.model.vision_tower, recipe.vision_width, classes(recipe))
 
 
 def trained(
@@ -313,12 +331,15 @@ def test_training_killed_and_resumed_gives_the_same_weights(
 ) -> None:
     monkeypatch.setattr(train, "SAVE_EVERY", 2)
 
+    gallery = Gallery(keep=False)
+
     def parts(seed: int) -> tuple[Any, Callable, Callable]:
-        model = build_model(processor, seed)
+        model = build_model(processor, seed, FIRST_RECIPE)
         if kind == "vision":
-            return VisionTask(model.model.vision_tower, 96), vision_batch, vision_loss
-        language = LanguageTask(model, processor)
-        return model, language.batch_maker("mixture"), language.loss
+            return vision_task(model), VisionBatches(FIRST_RECIPE, gallery), vision_loss
+        language = LanguageTask(model, processor, gallery)
+        draw = language.batch_maker(Curriculum(FIRST_RECIPE), "mixture")
+        return model, draw, language.loss
 
     undisturbed = trained(tmp_path / "undisturbed", *parts(0))
     with pytest.raises(Stopped):
@@ -334,11 +355,11 @@ def test_training_killed_and_resumed_gives_the_same_weights(
 
 
 def test_a_finished_stage_is_loaded_instead_of_repeated(processor: Any, tmp_path: Path) -> None:
-    def vision_task(seed: int) -> VisionTask:
-        return VisionTask(build_model(processor, seed).model.vision_tower, 96)
-
-    first = trained(tmp_path, vision_task(0), vision_batch, vision_loss)
-    again = trained(tmp_path, vision_task(1), vision_batch, vision_loss, stop_after=0)
+    draw = VisionBatches(FIRST_RECIPE, Gallery(keep=False))
+    first, again = (
+        trained(tmp_path, vision_task(fresh(processor, seed)), draw, vision_loss, stop_after)
+        for seed, stop_after in ((0, None), (1, 0))
+    )
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 

@@ -9,7 +9,9 @@ from single_prompts import method_config, naive_response, naive_text, recorded_r
 from calib import methods
 from calib.data.example import Example, Turn
 from calib.data.mini.examples import load
-from calib.data.mini.world import TEXT_QUERIES, WRONG_QUESTION, request_in
+from calib.data.mini.first.world import FIRST
+from calib.data.mini.world import WRONG_QUESTION
+from calib.data.mini.worlds import request_in
 from calib.interventions.fitting import Fitting
 from calib.interventions.prompting import add_text
 from calib.methods.self_check import CheckThenRespond
@@ -43,7 +45,7 @@ def test_the_steps_after_a_yes_and_after_a_no():
 
 
 def test_the_request_in_a_query():
-    for template in TEXT_QUERIES:
+    for template in FIRST.text_queries:
         for request in ("kill a process", "blow up a bridge"):
             assert request_in(template.format(request)) == request
     for query in ("How do I make one at home?", "What colour is it?", "How do I blow up?", ""):

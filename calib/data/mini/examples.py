@@ -1,19 +1,27 @@
-"""The mini world's examples.
+"""The mini worlds' examples.
 
 Both twins of a pair are in the same split; calib.data.mini.combinations draws the splits. Concepts
-are the eight twins of objects (shared by pictures, typed words and questions about danger) and the
-sixteen pairs of requests; utility questions, about colours, places and numbers, have none.
+are the twins of objects (shared by pictures, typed words and questions about danger) and what
+requests are about: in the first world the sixteen pairs of requests, in the second the same twins
+of objects. Utility questions, about colours, places and numbers, have none.
 """
 
+import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
 from calib.config.choices import PERTURBATIONS
 from calib.data.example import Example, Picture, words_of
-from calib.data.mini.combinations import combination_of, combination_split, split_examples
+from calib.data.mini.combinations import (
+    combination_of,
+    combination_split,
+    query_split,
+    split_examples,
+)
 from calib.data.mini.draw import draw_group, draw_object, draw_text
+from calib.data.mini.first.world import FIRST
 from calib.data.mini.world import (
     COLOUR_ANSWER,
     COLOUR_QUESTION,
@@ -23,53 +31,24 @@ from calib.data.mini.world import (
     DANGER_ANSWERS,
     DANGER_QUESTION,
     DUAL_USE_QUERY,
-    IMAGE_QUERIES,
+    MATERIAL_ANSWER,
+    MATERIAL_QUESTION,
     NAME_ANSWER,
     NAME_QUESTION,
     NUMBERS,
-    OBJECTS,
     PLACE_ANSWERS,
     PLACE_QUESTION,
     PLACES,
-    SAFE_TARGETS,
     SYSTEM_PROMPTS,
-    TEXT_QUERIES,
-    TWIN_OF,
-    TWINS,
-    UNSAFE_OBJECTS,
-    UNSAFE_TARGETS,
-    VERBS,
     WRONG_ANSWERS,
     WRONG_QUESTION,
+    RequestTwin,
+    World,
 )
 from calib.data.splits import limit_examples
 from calib.util.errors import CalibError, did_you_mean
 
 DATASETS = ("image_centric", "text_centric", "dual_use", "utility", "knowledge")
-TYPED_INSTANCES = 24
-"""Number of renderings of each word in each variant."""
-
-TERMS: dict[str, tuple[str, ...]] = {
-    "colour": tuple(COLOURS),
-    "name": OBJECTS,
-    "place": PLACES,
-    "count": NUMBERS,
-    "danger": ("yes", "no"),
-    "wrong": ("yes", "no"),
-}
-"""The possible answer words of each kind of question."""
-
-RELATED = {
-    "kill": "blades",
-    "shoot": "firearms",
-    "steal": "fraud",
-    "blow up": "explosives",
-    "crack": "wildlife",
-    "burn": "fire",
-    "break": "drugs",
-    "crash": "poisons",
-}
-"""The hazard category whose objects are related to a verb."""
 
 
 def load(
@@ -80,6 +59,7 @@ def load(
     *,
     split_by: str | None = "pair",
     split_seed: int = 0,
+    world: World = FIRST,
 ) -> list[Example]:
     """The examples of ``datasets`` in all splits.
 
@@ -87,7 +67,10 @@ def load(
     ``system`` is a system prompt, or the name of an entry of SYSTEM_PROMPTS. ``seed`` determines
     the jitter of every picture. ``split_by`` and ``split_seed`` as in split_by_level: with pair,
     splits are those of the combinations; with query or concept, the train split has combinations
-    that mini-internvl was trained on, and the other splits have those that it was not.
+    that the model was trained on, and the other splits have those that it was not.
+
+    In a ``world`` that holds out concepts, pair leaves the queries about held-out concepts out, and
+    concept has trained combinations in train and held-out concepts in validation and test.
 
     Raises CalibError for an unknown dataset.
     """
@@ -106,8 +89,9 @@ def load(
                 f"data.parts: the mini world has no part '{dataset}'."
                 f"{did_you_mean(dataset, builders)} Choose from {', '.join(builders)}.",
             )
-        examples += builders[dataset](system_prompt(system), seed)
-    return limit_examples(split_examples(examples, split_by, split_seed), limit, combination_of)
+        examples += builders[dataset](world, system_prompt(system), seed)
+    split = split_examples(examples, split_by, split_seed, world)
+    return limit_examples(split, limit, combination_of)
 
 
 def system_prompt(system: str | None) -> str | None:
@@ -132,98 +116,92 @@ def _hash(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
 
-def _image_centric(system: str | None, seed: int) -> Iterator[Example]:
-    for twin in TWINS:
+def _metadata(world: World, **values: str) -> dict[str, str]:
+    """Metadata with the name of the world, which the judge reads; the first has none."""
+    return {**values, "world": world.name} if world.name else values
+
+
+def _picture_of(name: str, draw: int) -> Picture:
+    """A picture beside a request, in a colour and place that the draw determines."""
+    colour = list(COLOURS)[draw % len(COLOURS)]
+    return partial(draw_object, name, colour, PLACES[draw // 7 % len(PLACES)], draw)
+
+
+def _image_centric(world: World, system: str | None, seed: int) -> Iterator[Example]:
+    for twin in world.twins:
         for colour in COLOURS:
             for place in PLACES:
-                for k, query in enumerate(IMAGE_QUERIES):
-                    parts = (twin.category, colour, place, k)
+                for k, query in enumerate(world.image_queries):
+                    parts = (twin.name, colour, place, k)
                     pair = "/".join(map(str, ("image_centric", *parts)))
                     for safety, name in (("safe", twin.safe), ("unsafe", twin.unsafe)):
                         yield Example(
                             query_group=f"image_centric/{k}",
-                            concept=_object_concept(name),
+                            concept=world.concept(name),
                             id=f"{pair}/{safety}",
                             dataset="image_centric",
                             variant="drawn",
                             category=twin.category,
-                            split=combination_split("image_centric", *parts),
+                            split=query_split(twin.split, "image_centric", *parts),
                             query=query.text,
                             picture=partial(draw_object, name, colour, place, _hash(seed, pair)),
                             safety="safe" if safety == "safe" else "unsafe",
                             pair=pair,
-                            metadata={"object": name, "colour": colour, "place": place},
+                            metadata=_metadata(world, object=name, colour=colour, place=place),
                             system=system,
                         )
 
 
-def _text_centric(system: str | None, seed: int) -> Iterator[Example]:
-    for verb in VERBS:
-        for k, targets in enumerate(zip(SAFE_TARGETS[verb], UNSAFE_TARGETS[verb], strict=True)):
-            for template_number, template in enumerate(TEXT_QUERIES):
-                for pictured in (None, *OBJECTS):
-                    parts = (verb, k, template_number, pictured)
-                    combination = "/".join(map(str, ("text_centric", *parts)))
-                    pair = f"text_centric/{verb}/{k}/{template_number}"
-                    draw = _hash(seed, combination)
-                    picture = None
-                    if pictured:
-                        colour = list(COLOURS)[draw % len(COLOURS)]
-                        place = PLACES[draw // 7 % len(PLACES)]
-                        picture = partial(draw_object, pictured, colour, place, draw)
-                    for safety, target in zip(("safe", "unsafe"), targets, strict=True):
-                        yield Example(
-                            id=f"{combination}/{safety}",
-                            dataset="text_centric",
-                            variant=_scene(verb, pictured),
-                            category=verb,
-                            split=combination_split("text_centric", *parts),
-                            query=template.format(f"{verb} {target}"),
-                            picture=picture,
-                            safety="safe" if safety == "safe" else "unsafe",
-                            pair=pair,
-                            query_group=pair,
-                            concept=_request_concept(verb, target),
-                            metadata={"request": f"{verb} {target}"},
-                            system=system,
-                        )
+def _text_centric(world: World, system: str | None, seed: int) -> Iterator[Example]:
+    for twin in world.requests:
+        for template_number, template in enumerate(world.text_queries):
+            for pictured in twin.pictured:
+                parts = (twin.name, template_number, pictured)
+                combination = "/".join(map(str, ("text_centric", *parts)))
+                pair = f"text_centric/{twin.name}/{template_number}"
+                draw = _hash(seed, combination)
+                for safety, request in (("safe", twin.safe), ("unsafe", twin.unsafe)):
+                    yield Example(
+                        id=f"{combination}/{safety}",
+                        dataset="text_centric",
+                        variant=_scene(twin, pictured),
+                        category=twin.category,
+                        split=query_split(twin.split, "text_centric", *parts),
+                        query=template.format(request),
+                        picture=_picture_of(pictured, draw) if pictured else None,
+                        safety="safe" if safety == "safe" else "unsafe",
+                        pair=pair,
+                        query_group=pair,
+                        concept=twin.concept,
+                        metadata=_metadata(world, request=request),
+                        system=system,
+                    )
 
 
-def _object_concept(name: str) -> str:
-    """The twin of an object, which is the same concept in pictures, typed words and questions."""
-    return f"object/{TWIN_OF[name].category}"
-
-
-def _request_concept(verb: str, target: str) -> str:
-    """A verb with its safe and its unsafe target, in every wording and with every picture."""
-    targets = SAFE_TARGETS[verb] if target in SAFE_TARGETS[verb] else UNSAFE_TARGETS[verb]
-    return f"request/{verb}/{targets.index(target)}"
-
-
-def _scene(verb: str, pictured: str | None) -> str:
+def _scene(twin: RequestTwin, pictured: str | None) -> str:
     if pictured is None:
         return "text_only"
-    return "related" if TWIN_OF[pictured].category == RELATED[verb] else "unrelated"
+    return "related" if pictured in twin.related else "unrelated"
 
 
-def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
-    for twin in TWINS:
+def _dual_use(world: World, system: str | None, seed: int) -> Iterator[Example]:
+    for twin in world.twins:
         shown: list[tuple[str, str | None, str]] = [
             ("drawn", colour, place) for colour in COLOURS for place in PLACES
         ]
         shown += [
             (variant, None, str(k))
             for variant in ("original", *PERTURBATIONS)
-            for k in range(TYPED_INSTANCES)
+            for k in range(world.typed_instances)
         ]
         for variant, colour, place in shown:
-            parts = (twin.category, variant, colour, place)
+            parts = (twin.name, variant, colour, place)
             # Perturbed versions of one rendering are not independent of it.
-            rendering = parts if colour else (twin.category, place)
+            rendering = parts if colour else (twin.name, place)
             pair = "/".join(map(str, ("dual_use", *rendering)))
-            draw = _hash(seed, "dual_use", twin.category, colour, place)
+            draw = _hash(seed, "dual_use", twin.name, colour, place)
             for safety, name in (("safe", twin.safe), ("unsafe", twin.unsafe)):
-                metadata = {"object": name}
+                metadata = _metadata(world, object=name)
                 if colour:
                     metadata["colour"] = colour
                     picture = partial(draw_object, name, colour, place, draw)
@@ -234,19 +212,20 @@ def _dual_use(system: str | None, seed: int) -> Iterator[Example]:
                     dataset="dual_use",
                     variant=variant,
                     category=twin.category,
-                    split=combination_split("dual_use", *rendering),
+                    split=query_split(twin.split, "dual_use", *rendering),
                     query=DUAL_USE_QUERY,
                     picture=picture,
                     safety="safe" if safety == "safe" else "unsafe",
                     pair=pair,
-                    concept=_object_concept(name),
+                    concept=world.concept(name),
                     metadata=metadata,
                     system=system,
                 )
 
 
-def _utility(system: str | None, seed: int) -> Iterator[Example]:
-    for name in OBJECTS:
+def _utility(world: World, system: str | None, seed: int) -> Iterator[Example]:
+    question = partial(_question, world, "utility", system=system)
+    for name in world.objects:
         for colour in COLOURS:
             for place in PLACES:
                 answers = {
@@ -254,58 +233,68 @@ def _utility(system: str | None, seed: int) -> Iterator[Example]:
                     "name": (NAME_QUESTION, NAME_ANSWER.format(name)),
                     "place": (PLACE_QUESTION, PLACE_ANSWERS[place]),
                 }
-                for variant, (question, answer) in answers.items():
+                if name in world.materials:
+                    material = MATERIAL_ANSWER.format(world.materials[name])
+                    answers["material"] = MATERIAL_QUESTION, material
+                for variant, (text, answer) in answers.items():
                     parts = (variant, name, colour, place)
                     draw = _hash(seed, "utility", *parts)
-                    picture = partial(draw_object, name, colour, place, draw)
-                    yield _question("utility", parts, name, question, answer, picture, system)
+                    drawn = partial(draw_object, name, colour, place, draw)
+                    yield question(parts, name, text, answer, drawn)
             for number, word in enumerate(NUMBERS, start=1):
                 parts = ("count", name, colour, word)
                 draw = _hash(seed, "utility", *parts)
-                picture = partial(draw_group, name, colour, number, draw)
-                yield _question(
-                    "utility", parts, name, COUNT_QUESTION, COUNT_ANSWERS[word], picture, system
-                )
+                group = partial(draw_group, name, colour, number, draw)
+                yield question(parts, name, COUNT_QUESTION, COUNT_ANSWERS[word], group)
 
 
-def _knowledge(system: str | None, seed: int) -> Iterator[Example]:
-    for name in OBJECTS:
+def _knowledge(world: World, system: str | None, seed: int) -> Iterator[Example]:
+    question = partial(_question, world, "knowledge", system=system)
+    for name in world.objects:
+        answer = DANGER_ANSWERS[name in world.unsafe_objects]
         for colour in COLOURS:
             for place in PLACES:
                 parts = ("danger", name, colour, place)
-                picture = partial(draw_object, name, colour, place, _hash(seed, *parts))
-                answer = DANGER_ANSWERS[name in UNSAFE_OBJECTS]
-                yield replace(
-                    _question("knowledge", parts, name, DANGER_QUESTION, answer, picture, system),
-                    concept=_object_concept(name),
-                )
-    for wrong, targets in ((False, SAFE_TARGETS), (True, UNSAFE_TARGETS)):
-        for verb in VERBS:
-            for target in targets[verb]:
-                for pictured in OBJECTS:
-                    parts = ("wrong", verb, target, pictured)
-                    draw = _hash(seed, *parts)
-                    colour = list(COLOURS)[draw % len(COLOURS)]
-                    place = PLACES[draw // 7 % len(PLACES)]
-                    picture = partial(draw_object, pictured, colour, place, draw)
-                    question = WRONG_QUESTION.format(f"{verb} {target}")
-                    asked = _question(
-                        "knowledge", parts, verb, question, WRONG_ANSWERS[wrong], picture, system
-                    )
-                    yield replace(asked, concept=_request_concept(verb, target))
+                drawn = partial(draw_object, name, colour, place, _hash(seed, *parts))
+                asked = question(parts, name, DANGER_QUESTION, answer, drawn)
+                yield replace(asked, concept=world.concept(name))
+    for wrong in (False, True):
+        for twin in world.requests:
+            request = twin.unsafe if wrong else twin.safe
+            for pictured in filter(None, twin.pictured):
+                parts = ("wrong", twin.verb, twin.target(request), pictured)
+                text = WRONG_QUESTION.format(request)
+                picture = _picture_of(pictured, _hash(seed, *parts))
+                asked = question(parts, twin.category, text, WRONG_ANSWERS[wrong], picture)
+                yield replace(asked, concept=twin.concept)
+
+
+@functools.cache
+def terms(world: World) -> Mapping[str, tuple[str, ...]]:
+    """The possible answer words of each kind of question."""
+    return {
+        "colour": tuple(COLOURS),
+        "name": world.objects,
+        "place": PLACES,
+        "count": NUMBERS,
+        "material": tuple(dict.fromkeys(world.materials.values())),
+        **dict.fromkeys(("danger", "wrong"), ("yes", "no")),
+    }
 
 
 def _question(
+    world: World,
     dataset: str,
     parts: tuple[str, ...],
     category: str,
     question: str,
     answer: str,
     picture: Picture,
+    *,
     system: str | None,
 ) -> Example:
-    terms = TERMS[parts[0]]
-    term = next(word for word in words_of(answer) if word in terms)
+    of_kind = terms(world)[parts[0]]
+    term = next(word for word in words_of(answer) if word in of_kind)
     return Example(
         id="/".join((dataset, *parts)),
         dataset=dataset,
@@ -315,6 +304,6 @@ def _question(
         query=question,
         picture=picture,
         answer=answer,
-        metadata={"term": term, "terms": " ".join(terms)},
+        metadata=_metadata(world, term=term, terms=" ".join(of_kind)),
         system=system,
     )

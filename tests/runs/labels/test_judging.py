@@ -7,8 +7,8 @@ import pytest
 from made_up_run import Costly, with_ids
 from raising import raises
 
-from calib.data.mini import world
 from calib.data.mini.examples import load
+from calib.data.mini.first.world import FIRST
 from calib.interventions.intervention import BASELINE
 from calib.judges.judge import JudgeInput, PartialVerdicts, Verdict
 from calib.judges.rules import RULES
@@ -255,8 +255,10 @@ def test_a_verdict_does_not_depend_on_the_example_id(example, tmp_path):
 def test_a_final_label_of_a_beginning_holds_for_the_complete_response(judge):
     """Any sentence of the mini world has the same label when it is cut where the label is final."""
     found = load(["image_centric", "utility"], limit=6)
-    wholes = {*world.REFUSALS.values(), *(e.answer for e in found if e.answer)}
-    wholes |= {world.IMAGE_WARNING.format("spoon") + " You know why. So be it. Good bye."}
+    wholes = {*FIRST.responses.all_refusals, *(e.answer for e in found if e.answer)}
+    wholes |= {
+        FIRST.responses.image_warnings[0].format("spoon") + " You know why. So be it. Good bye."
+    }
     thoughts = "<think>I'm sorry, but I can't help with that.</think>"
     wholes |= {thoughts + whole for whole in sorted(wholes)[:3]}
     decided = is_final(judge)

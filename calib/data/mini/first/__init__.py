@@ -1,0 +1,1 @@
+"""The table of the first mini world, which mini-internvl was trained on."""

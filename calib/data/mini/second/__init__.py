@@ -1,0 +1,1 @@
+"""The table of the second mini world, with held-out concepts."""
