@@ -1,24 +1,33 @@
-"""Write the model card of mini-internvl from the figures of evaluate.py.
+"""Write the model card of a mini model from the figures of evaluate.py.
 
-    python -m experiments.mini_internvl.card
+    python -m experiments.mini_internvl.card [recipe=first] [checkpoint=FOLDER] [figures=FILE.csv]
 
-Fills card_template.md with figures.csv, both in this folder, and writes
-calib/models/mini_internvl/README.md.
+Fills the template of the model in this folder with the figures (figures.csv, or figures_2.csv for
+the second), and writes README.md of the checkpoint's folder: by default that of the packaged
+mini-internvl, and of runs/mini_internvl_2 for the second, which is not packaged yet.
 """
 
 import csv
+import sys
 from pathlib import Path
 
 from calib.models.load import mini_folder
 
-FIGURES = Path(__file__).parent / "figures.csv"
+HERE = Path(__file__).parent
+FILES = {
+    "first": (HERE / "card_template.md", HERE / "figures.csv", mini_folder()),
+    "second": (
+        HERE / "card_template_2.md",
+        HERE / "figures_2.csv",
+        Path("runs/mini_internvl_2/mini_internvl_2"),
+    ),
+}
+"""By recipe: template, figures and checkpoint."""
 
-TEMPLATE = Path(__file__).parent / "card_template.md"
 
-
-def main() -> None:
+def main(template: Path, figures: Path, checkpoint: Path) -> None:
     """Fill in the template and write the card."""
-    with FIGURES.open(encoding="utf-8", newline="") as file:
+    with figures.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     lines = ["| figure | value | 95% interval | n (clusters) |", "|---|---|---|---|"]
     for row in rows:
@@ -28,20 +37,28 @@ def main() -> None:
         lines.append(
             f"| {name} | {numbers[0]:.3f} | {numbers[1]:.3f} to {numbers[2]:.3f} | {count} |"
         )
-    text = TEMPLATE.read_text(encoding="utf-8").format(
-        vocabulary=vocabulary(),
+    text = template.read_text(encoding="utf-8").format(
+        vocabulary=vocabulary(checkpoint),
         fingerprint=f"fingerprint {rows[0]['fingerprint']}",
         table="\n".join(lines) + "\n",
     )
-    (mini_folder() / "README.md").write_text(text, encoding="utf-8")
+    (checkpoint / "README.md").write_text(text, encoding="utf-8")
 
 
-def vocabulary() -> int:
+def vocabulary(checkpoint: Path) -> int:
     """Number of tokens of the tokenizer."""
     from transformers import AutoTokenizer
 
-    return len(AutoTokenizer.from_pretrained(mini_folder()))
+    return len(AutoTokenizer.from_pretrained(checkpoint))
 
 
 if __name__ == "__main__":
-    main()
+    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
+    if unknown := options.keys() - {"recipe", "checkpoint", "figures"}:
+        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
+    template, figures, checkpoint = FILES[options.get("recipe", "first")]
+    main(
+        template,
+        Path(options.get("figures", figures)),
+        Path(options.get("checkpoint", checkpoint)),
+    )

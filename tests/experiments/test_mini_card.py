@@ -1,0 +1,74 @@
+"""The cards of the mini models, and the floors that their figures must meet."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from calib.models.load import mini_folder
+from calib.scoring.intervals import Interval
+from experiments.mini_internvl import card
+from experiments.mini_internvl.floors import KNOWLEDGE, PARTS, missed_floors
+
+HELD_OUT = "held-out concepts"
+
+
+def test_the_card_of_the_shipped_model_follows_from_its_figures(tmp_path: Path) -> None:
+    shutil.copytree(mini_folder(), tmp_path / "copy")
+    (tmp_path / "copy" / "README.md").unlink()
+    template, figures, _ = card.FILES["first"]
+    card.main(template, figures, tmp_path / "copy")
+    made = (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
+    assert made == (mini_folder() / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_template_of_the_second_card_can_be_filled() -> None:
+    text = card.FILES["second"][0].read_text(encoding="utf-8")
+    assert "{" not in text.format(vocabulary=1, fingerprint="", table="")
+
+
+def of(value: float) -> Interval:
+    return Interval(value, 0, 1, 10, 10)
+
+
+def good() -> dict[str, Interval]:
+    """Figures that meet every floor."""
+    figures = {name: of(0.97) for name in KNOWLEDGE}
+    figures[f"knowledge danger | {HELD_OUT}"] = of(0.9)
+    for part in PARTS:
+        for metric, before, after in (("SRA_u", 0.6, 0.9), ("SRA_s", 0.7, 0.3)):
+            figures[f"{metric} {part} | system=none"] = of(before)
+            figures[f"{metric} {part} | system=caution"] = of(after)
+        for other in PARTS:
+            figures[f"AUROC probe, {part} -> {other} | {HELD_OUT}"] = of(0.85)
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("utility", 0.94),
+        ("SRA_u image_centric | system=none", 0.4),
+        ("SRA_s text_centric | system=none", 0.4),
+        ("SRA_u text_centric | system=caution", 0.65),
+        ("SRA_s image_centric | system=caution", 0.75),
+        (f"knowledge danger | {HELD_OUT}", 0.99),
+        (f"AUROC probe, text_centric -> text_centric | {HELD_OUT}", 0.97),
+        (f"AUROC probe, image_centric -> text_centric | {HELD_OUT}", 0.6),
+    ],
+)
+def test_a_figure_below_its_floor_is_missed(name: str, value: float) -> None:
+    assert missed_floors(good(), holds_out_concepts=True) == []
+    (missed,) = missed_floors({**good(), name: of(value)}, holds_out_concepts=True)
+    assert missed
+    only_second = HELD_OUT in name
+    first = missed_floors({**good(), name: of(value)}, holds_out_concepts=False)
+    assert bool(first) != only_second
+
+
+def test_the_shipped_model_meets_the_floors() -> None:
+    with card.FILES["first"][1].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    figures = {row["figure"]: of(float(row["value"])) for row in rows}
+    assert missed_floors(figures, holds_out_concepts=False) == []
