@@ -20,7 +20,11 @@ from calib.models.tokens import (
 from calib.util.errors import CalibError
 
 PROMPTS_PER_CALL = 16
-"""Prompts processed at once. Pixels are large; they are freed once their features are computed."""
+"""Prompts that are processed at once until the size of their pixels is known."""
+MOST_PROMPTS_PER_CALL = 128
+PIXEL_BYTES = 64 * 2**20
+"""Pixels processed at once, in bytes, beyond PROMPTS_PER_CALL prompts. They are freed once their
+features are computed."""
 GRIDS = ("image_grid_thw",)
 """Image inputs that position ids are computed from, needed also when features replace pixels."""
 
@@ -78,8 +82,14 @@ def read_prompts(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     example.
     """
     prompts: list[Prompt] = []
-    for start in range(0, len(examples), PROMPTS_PER_CALL):
-        prompts += _read(vlm, examples[start : start + PROMPTS_PER_CALL])
+    at_once, largest = PROMPTS_PER_CALL, 0
+    while len(prompts) < len(examples):
+        some = examples[len(prompts) : len(prompts) + at_once]
+        tokenized = tokenize(vlm, some)
+        largest = max(largest, *(_pixel_bytes(prompt.inputs) for prompt in tokenized))
+        if largest:
+            at_once = min(max(PIXEL_BYTES // largest, PROMPTS_PER_CALL), MOST_PROMPTS_PER_CALL)
+        prompts += _read(vlm, some, tokenized)
     return prompts
 
 
@@ -93,33 +103,46 @@ def check_several_pictures(vlm: VLM, examples: Sequence[Example]) -> None:
         read_prompt(vlm, most) if vlm.has_weights else prompt_tokens(vlm, most)
 
 
-def _read(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
-    tokenized = tokenize(vlm, examples)
+def _pixel_bytes(inputs: dict[str, torch.Tensor]) -> int:
+    pixels = inputs.get("pixel_values")
+    return 0 if pixels is None else pixels.numel() * pixels.element_size()
+
+
+def _read(vlm: VLM, examples: Sequence[Example], tokenized: Sequence[Tokenized]) -> list[Prompt]:
     features: list[tuple[Any, ...]] = [() for _ in examples]
     if vlm.model._supports_mm_encoder_outputs():
         images = [images_of(prompt.conversation) for prompt in tokenized]
         inputs = [prompt.inputs for prompt in tokenized]
         features = image_features(vlm, images, inputs, process_image)
+    masks = [image_mask(vlm, prompt.tokens) for prompt in tokenized]
     if vlm.image_token_ids:
-        for example, prompt, of_images in zip(examples, tokenized, features, strict=True):
-            tokens = int(image_mask(vlm, prompt.tokens).sum())
-            require_all_pictures(vlm.checkpoint, example, tokens, of_images)
-    return [_prompt(vlm, *both) for both in zip(tokenized, features, strict=True)]
+        for example, mask, of_images in zip(examples, masks, features, strict=True):
+            require_all_pictures(vlm.checkpoint, example, int(mask.sum()), of_images)
+    known: dict[bytes, torch.Tensor] = {}
+    return [_prompt(vlm, *each, known) for each in zip(tokenized, masks, features, strict=True)]
 
 
 def _prompt(
     vlm: VLM,
     tokenized: Tokenized,
+    mask: torch.Tensor,
     features: tuple[Any, ...],
+    known_positions: dict[bytes, torch.Tensor],
 ) -> Prompt:
     tokens = tokenized.tokens
     rest = {key: value for key, value in tokenized.inputs.items() if key != "input_ids"}
     token_inputs = {k: v[0] for k, v in rest.items() if tuple(v.shape) == (1, len(tokens))}
     pixel_inputs = {key: value for key, value in rest.items() if key not in token_inputs}
-    position_ids = _position_ids(vlm, tokens, token_inputs, pixel_inputs)
+    if token_inputs or pixel_inputs.keys() - {"pixel_values"}:
+        position_ids = _position_ids(vlm, tokens, token_inputs, pixel_inputs)
+    else:
+        # They depend on nothing but where images are, so prompts of one layout share them.
+        layout = mask.cpu().numpy().tobytes()
+        if layout not in known_positions:
+            known_positions[layout] = _position_ids(vlm, tokens, {}, pixel_inputs)
+        position_ids = known_positions[layout]
     if features:
         pixel_inputs = {key: value for key, value in pixel_inputs.items() if key in GRIDS}
-    mask = image_mask(vlm, tokens)
     if (features or pixel_inputs) and vlm.image_token_ids and not mask.any():
         raise CalibError(
             "unsupported",
