@@ -3,6 +3,7 @@
 # make test-fast   the same without slow tests, documented commands, browsers and servers
 # make check       lint, formatting, types, import rules
 # make vllm        install vLLM (its CPU build, Linux on x86-64) into .venv-vllm, then run its tests
+#                  (VLLM_TESTS='tests/vllm -k mini_internvl': one model, a minute)
 #
 # Another Python:   make sweep PYTHON=/path/to/python3.12
 # Another sweep:    make sweep ARGS="method=none model=internvl"
@@ -10,6 +11,8 @@
 
 ARGS ?= method=steer model=internvl
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+
+VLLM_TESTS ?= tests/vllm
 
 # Not compiled: of 3.8 GB, the tests import little.
 VLLM_PIP = .venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
@@ -34,7 +37,7 @@ check: .venv/installed-test
 	.venv/bin/lint-imports
 
 vllm: vllm-environment
-	.venv-vllm/bin/python -m pytest tests/vllm
+	.venv-vllm/bin/python -m pytest $(VLLM_TESTS)
 
 vllm-environment: .venv-vllm/installed
 

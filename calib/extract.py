@@ -18,7 +18,7 @@ def main(config: ExtractConfig) -> None:
     from calib.report.figures import layers, projections
     from calib.report.figures.io import NotDrawn, save
     from calib.runs.checks.context import within_context
-    from calib.runs.engines import engine_record, opened_backend
+    from calib.runs.engines import claim_engine, opened_backend, require_engine
     from calib.runs.extraction import extract
     from calib.runs.manifest import claim_folder
     from calib.runs.preflight import load_inputs
@@ -27,6 +27,7 @@ def main(config: ExtractConfig) -> None:
     from calib.runs.run import Run
     from calib.runs.run_files import EXTRACTED
 
+    require_engine(config.engine)
     inputs = load_inputs(config, "extract", config.model.name, config.data.name)
     vlm, folder = inputs.model, inputs.folder
     assert isinstance(vlm, VLM)
@@ -38,8 +39,11 @@ def main(config: ExtractConfig) -> None:
         RowStore.open(folder / ROWS_FILE) as store,
         opened_backend(config.engine, config.model, vlm, edits=True) as backend,
     ):
-        made = provenance() | inputs.record(inputs.notes) | engine_record(backend)
+        made = provenance() | inputs.record(inputs.notes)
         manifest = claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
+        if backend is not None:
+            vllm = backend
+            vllm.when_started(lambda: command.print_notes(claim_engine(folder, manifest, vllm)))
         command.print_notes(session_notes(manifest))
         examples = inputs.benchmark.examples, inputs.utility.examples
         direction, notes = extract(config, vlm, *examples, folder, store, backend)

@@ -1,6 +1,7 @@
-"""Plan a sweep: its rows, tokens, memory and time, from its settings and a probe of a few seconds.
+"""Plan a sweep: its rows, tokens, memory and time, from its settings and a short probe.
 
-Takes the settings of calib.sweep and writes nothing.
+The probe takes some seconds, and longer on a slow or busy machine. Takes the settings of
+calib.sweep and writes nothing.
 
     python -m calib.plan method=steer model=internvl
 """

@@ -3,8 +3,13 @@
 python -m calib.serve run=runs/NAME
 """
 
+from typing import TYPE_CHECKING
+
 from calib.cli import command
 from calib.config.commands import ServeConfig
+
+if TYPE_CHECKING:
+    from socket import socket
 
 CACHED_FEATURES_BYTES = 256 << 20
 """Memory for the features of pictures that several requests or steps of a method show."""
@@ -32,38 +37,49 @@ def main(config: ServeConfig) -> None:
             "key that clients must send, or omit key_env.",
         )
 
+    from calib.serving.http.access import require_protection
+    from calib.serving.http.server import listen
+
+    listening = listen(config.host, config.port)  # before libraries and the model are loaded
+    try:
+        local = require_protection(config.host, listening.getsockname()[0], key, config.no_key)
+        command.import_libraries()
+        _serve(config, listening, local, key)
+    finally:
+        listening.close()
+    print("stopped")
+
+
+def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | None) -> None:
+    """Load the model and serve on a socket, which only this machine can reach if ``local``."""
+    from socket import gethostname
+
     from calib.serving.app import Server, create_app
-    from calib.serving.http.access import Access, own_names, require_protection
-    from calib.serving.http.server import address, banner, listen, serve
+    from calib.serving.http.access import Access, own_names
+    from calib.serving.http.server import address, banner, serve
     from calib.serving.loader import load_served
     from calib.serving.pictures import PictureLimits
     from calib.serving.warm_up import warm_up
     from calib.util.terminal import terminal_safe
 
-    listening = listen(config.host, config.port)
-    try:
-        local = require_protection(config.host, listening.getsockname()[0], key, config.no_key)
-        served = load_served(config)
-        # Clients send new pictures for ever, so a share of the machine's memory would be filled.
-        served.vlm.feature_cache.limit = CACHED_FEATURES_BYTES
-        access = Access(key, [*config.hosts, *([] if local else own_names())])
-        pictures = PictureLimits(config.pictures, config.megapixels * 1_000_000)
-        server = Server(served, config.generation, config.body_mb, config.waiting, access, pictures)
-        unsupported = warm_up(served, server.default_decoding)
-        for note in [*served.notes, *(f"not supported: {message}" for message in unsupported)]:
-            print(f"note: {terminal_safe(note)}")
-        if not local:
-            how = "with the API key" if key else "without an API key (no_key=true)"
-            print(
-                f"warning: host={config.host} accepts requests from other machines {how}, "
-                "unencrypted"
-            )
-        for line in banner(served, address(config.host, listening), config.key_env):
-            print(terminal_safe(line), flush=True)
-        serve(create_app(server), listening)
-    finally:
-        listening.close()
-    print("stopped")
+    served = load_served(config)
+    # Clients send new pictures for ever, so a share of the machine's memory would be filled.
+    served.vlm.feature_cache.limit = CACHED_FEATURES_BYTES
+    access = Access(key, [*config.hosts, *([] if local else own_names())])
+    pictures = PictureLimits(config.pictures, config.megapixels * 1_000_000)
+    server = Server(served, config.generation, config.body_mb, config.waiting, access, pictures)
+    unsupported = warm_up(served, server.default_decoding)
+    for note in [*served.notes, *(f"not supported: {message}" for message in unsupported)]:
+        print(f"note: {terminal_safe(note)}")
+    if not local:
+        how = "with the API key" if key else "without an API key (no_key=true)"
+        print(
+            f"warning: host={config.host} accepts requests from other machines {how}, "
+            f"unencrypted, by the name {gethostname()} or any address of this machine"
+        )
+    for line in banner(served, address(config.host, listening), config.key_env):
+        print(terminal_safe(line), flush=True)
+    serve(create_app(server), listening)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _run(config: SweepConfig) -> None:
     from calib.report.terminal import show_run
     from calib.runs.checks.context import within_context
     from calib.runs.checks.vllm import edits_activations
-    from calib.runs.engines import engine_record, opened_backend, require_same_vllm
+    from calib.runs.engines import claim_engine, engine_record, opened_backend, require_engine
     from calib.runs.estimate.plan import plan_sweep
     from calib.runs.estimate.text import plan_line
     from calib.runs.manifest import claim_folder, examples_identity
@@ -57,6 +57,7 @@ def _run(config: SweepConfig) -> None:
     # A reference that is not run does not identify the run.
     config = replace(config, reference=reference_of(config) or NoneMethod(), devices=None)
     method = config.experiment or config.method.name
+    require_engine(config.engine)
     inputs = load_inputs(config, config.model.name, method, config.data.name)
     # Errors in the settings are raised before the folder is claimed.
     given_directions = check_sweep(config, inputs.model, inputs.benchmark)
@@ -74,6 +75,8 @@ def _run(config: SweepConfig) -> None:
         locked(own_folder) if shard else nullcontext(),
         opened_backend(config.engine, config.model, model, edits) as backend,
     ):
+        if backend is not None and shard:  # almost every shard has rows to make
+            backend.start()
         facts = provenance() | inputs.record(notes) | engine_record(backend)
         with one_at_a_time(folder) if shard else nullcontext():
             manifest = claim_folder(folder, identity, facts, inputs.origin)
@@ -81,8 +84,9 @@ def _run(config: SweepConfig) -> None:
             identity |= division(config)
             claim_folder(own_folder, identity, facts, inputs.origin)
         with RowStore.open(own_folder / ROWS_FILE) as store:
-            if store.finished or shard:
-                require_same_vllm(folder, manifest, backend)
+            if backend is not None:
+                vllm = backend
+                vllm.when_started(lambda: command.print_notes(claim_engine(folder, manifest, vllm)))
             store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
             sweep = Sweep(config, model, benchmark, utility, folder, store, backend)
             header = f"Checkpoint {model.checkpoint}, judge {sweep.judging.judge.id}, run {folder}"

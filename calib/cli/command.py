@@ -39,6 +39,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from calib.cli.config_errors import as_list, explain, unknown_setting
 from calib.cli.help import register_help
+from calib.cli.launcher import check_launcher
 from calib.cli.quoting import quote_values
 from calib.cli.secrets import require_no_secrets
 from calib.config.schemas import CONF, register
@@ -128,8 +129,8 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def _check_flags() -> None:
-    """Raise CalibError (unknown-setting) for an unknown flag, for which Hydra would print its usage
-    and exit."""
+    """Raise CalibError for an unknown flag (unknown-setting), for which Hydra would print its usage
+    and exit, and for a launcher of jobs that cannot submit any."""
 
     def refuse(message: str) -> NoReturn:
         raise CalibError(
@@ -139,7 +140,8 @@ def _check_flags() -> None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args()
+    given = parser.parse_args()
+    check_launcher(given.overrides, given.multirun)
 
 
 def _stop_at_sigterm() -> None:

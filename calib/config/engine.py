@@ -17,6 +17,39 @@ _IN_PROCESS = {
 """Settings of vLLM in this process, with their defaults; a server has its own."""
 
 
+_NEEDED = "what calib does on vLLM needs its own value"
+_SET_ELSEWHERE = {
+    "model": "give model.checkpoint",
+    "tokenizer": "give model.checkpoint",
+    "revision": "give model.revision",
+    "tokenizer_revision": "give model.revision",
+    "dtype": "give model.dtype",
+    "max_model_len": "give engine.max_model_len",
+    "gpu_memory_utilization": "give engine.gpu_memory_utilization",
+    "max_num_seqs": "give engine.rows_in_flight",
+    "tensor_parallel_size": "give engine.tensor_parallel",
+    "pipeline_parallel_size": "give engine.pipeline_parallel",
+    "data_parallel_size": "give devices=all",
+    "mm_processor_kwargs": "give model.tiles, model.max_pixels or model.min_pixels",
+    "chat_template": "give model.chat_template",
+    "seed": "seeds are those of rows: give seed",
+    "override_generation_config": "give generation.temperature and generation.top_p",
+    "generation_config": "requests state all settings of generation",
+    "max_logprobs": "KL needs all log-probabilities, or engine.first_token",
+    "enable_prefix_caching": "edits change what a cache of prefixes holds",
+    "enforce_eager": "hooks need eager mode",
+    "trust_remote_code": "calib never runs code of a checkpoint",
+    "hf_overrides": "rows would be of another model than their record says",
+    "load_format": "rows would be of other weights than their record says",
+    "enable_lora": "rows would be of other weights than their record says",
+    "speculative_config": _NEEDED,
+    "logits_processors": _NEEDED,
+    "worker_extension_cls": _NEEDED,
+    "runner": _NEEDED,
+}
+"""Arguments of vllm.LLM that engine.extra does not take, and the reason or what to give instead."""
+
+
 @dataclass
 class EngineChoice:
     """The choice of an engine: calib's own, on transformers and in this process, which is the
@@ -50,7 +83,8 @@ class VllmChoice(EngineChoice):
     """Share of the GPU's memory that vLLM may use; null means vLLM's own default. On a CPU it is a
     share of main memory, and null means half of what is free. In process only."""
     extra: Any = None
-    """Further arguments of vllm.LLM, by vLLM's names, e.g. {swap_space: 0}. In process only."""
+    """Further arguments of vllm.LLM, by vLLM's names, e.g. {kv_cache_dtype: fp8}; not those that
+    calib sets itself, such as model, dtype and seed. In process only."""
     rows_in_flight: int = 64
     """Requests that each replica works on at once."""
     served_model: str | None = None
@@ -98,8 +132,15 @@ class VllmChoice(EngineChoice):
             raise CalibError(
                 "invalid-setting",
                 f"engine.extra: {self.extra!r} is not a table. Give arguments of vllm.LLM by name: "
-                "engine.extra={swap_space: 0}.",
+                "engine.extra={kv_cache_dtype: fp8}.",
             )
+        for name in self.extra or {}:
+            if advice := _SET_ELSEWHERE.get(name):
+                raise CalibError(
+                    "conflicting-settings",
+                    f"engine.extra={{{name}: ...}}: this argument of vllm.LLM is set by calib: "
+                    f"{advice}. Omit it.",
+                )
         if self.urls:
             self._check_servers()
 

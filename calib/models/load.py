@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -159,6 +160,7 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
     source = os.path.expanduser(config.checkpoint or mini_folder())  # noqa: PTH111
     name = config.checkpoint or MINI
     logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()  # one line for each try of each file
     logging.disable_progress_bar()
     common = {"revision": config.revision, "trust_remote_code": False}
     quantization = quantization_settings(config)

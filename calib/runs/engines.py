@@ -1,6 +1,6 @@
 """The engine of a run, and the vLLM behind it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,14 @@ from calib.engine.reading import ModelReader, Reader
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
 from calib.engine.vllm import engine as vllm
+from calib.engine.vllm.deferred import Deferred
+from calib.engine.vllm.packages import require_packages
 from calib.engine.vllm.probe import probe, probe_hook
 from calib.engine.vllm.request import Backend
 from calib.models.load import VLM, AnyModel, mini_folder
 from calib.models.remote import RemoteModel
+from calib.runs.manifest import holds_work, write_manifest
+from calib.runs.shards import SHARDS
 from calib.util.errors import CalibError
 from calib.util.progress import waiting
 
@@ -30,19 +34,35 @@ COMPARED = ("vllm", "dtype", "quantization", "kv_cache_dtype")
 """Fields of a backend's description in which all rows of a run agree."""
 
 
+def require_engine(choice: EngineChoice) -> None:
+    """Raise CalibError (needs-package) for vLLM without its packages, before anything is loaded."""
+    if isinstance(choice, VllmChoice):
+        require_packages(choice)
+
+
 @contextmanager
 def opened_backend(
     choice: EngineChoice, config: ModelChoice, model: AnyModel, edits: bool
-) -> Iterator[Backend | None]:
-    """vLLM as ``choice`` describes it, closed at the end; None for calib's own engine.
+) -> Iterator[Deferred | None]:
+    """vLLM as ``choice`` describes it, started when it is needed and closed at the end; None for
+    calib's own engine.
 
-    ``edits`` says that activations are edited or read, so that vllm-lens is needed. Raises
-    CalibError when vLLM cannot be started or reached, or (self-check) does not edit activations.
+    ``edits`` says that activations are edited or read, so that vllm-lens is needed. The start
+    raises CalibError when vLLM cannot be started or reached, or (self-check) does not edit
+    activations.
     """
     if not isinstance(choice, VllmChoice):
         yield None
         return
     assert isinstance(config, ModelConfig) and isinstance(model, VLM), "preflight checks it"
+    backend = Deferred(choice, lambda: _started(choice, config, model, edits))
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def _started(choice: VllmChoice, config: ModelConfig, model: VLM, edits: bool) -> Backend:
     backend: Backend
     if choice.urls:
         from calib.engine.vllm.server.backend import ServerBackend
@@ -59,9 +79,10 @@ def opened_backend(
             probe(backend, messages, model.width, model.num_layers)
             if choice.urls and choice.hooks:
                 probe_hook(backend, messages, model.width)
-        yield backend
-    finally:
+    except BaseException:
         backend.close()
+        raise
+    return backend
 
 
 def engine_of(
@@ -87,22 +108,31 @@ def reader_of(engine: AnyEngine) -> Reader | None:
     return ModelReader(engine.vlm) if isinstance(engine.vlm, VLM) else None
 
 
-def engine_record(backend: Backend | None) -> dict[str, Any]:
-    """What run.json records of vLLM; empty for calib's own engine."""
-    return {} if backend is None else {"engine": backend.describe()}
+def engine_record(backend: Deferred | None) -> dict[str, Any]:
+    """What run.json records of vLLM; empty for calib's own engine, and before vLLM is started."""
+    return {} if backend is None or not backend.is_started else {"engine": backend.describe()}
 
 
-def require_same_vllm(folder: Path, manifest: Mapping[str, Any], backend: Backend | None) -> None:
-    """Refuse to add rows to a folder whose rows come from another version or number format of vLLM.
+def claim_engine(folder: Path, manifest: dict[str, Any], backend: Backend) -> list[str]:
+    """Record the vLLM of a run in run.json, whose content is ``manifest``; or, where the folder has
+    rows, check that they come from the same version and number format.
 
-    Raises CalibError (different-run), naming the fields.
+    Returns a note on what this vLLM does not say. Raises CalibError (different-run), naming the
+    fields that differ.
     """
-    before = manifest.get("provenance", {}).get("engine") or {}
-    now = {} if backend is None else backend.describe()
+    provenance, now = manifest.setdefault("provenance", {}), backend.describe()
+    before = provenance.get("engine") or {}
+    has_rows = holds_work(folder) or (folder / SHARDS).is_dir()
+    if not before or not has_rows:
+        if before != now:
+            provenance["engine"] = now
+            write_manifest(folder, manifest)
+        return []
+    known = [name for name in COMPARED if before.get(name) is not None]
     changes = [
         f"{name}: {before[name]} → {now[name]}"
-        for name in COMPARED
-        if before.get(name) is not None and now.get(name) not in (None, before[name])
+        for name in known
+        if now.get(name) not in (None, before[name])
     ]
     if changes:
         raise CalibError(
@@ -110,3 +140,10 @@ def require_same_vllm(folder: Path, manifest: Mapping[str, Any], backend: Backen
             f"{folder} has rows of another vLLM (there → now): {', '.join(changes)}. Use the one "
             "of before, or give another folder with out=FOLDER.",
         )
+    unknown = [f"{name} {before[name]}" for name in known if now.get(name) is None]
+    if not unknown:
+        return []
+    return [
+        f"the rows of this run so far come from a vLLM with {', '.join(unknown)}; the present one "
+        "does not say what it has"
+    ]

@@ -122,24 +122,26 @@ def claim_folder(
         if manifest
         else []
     )
-    if manifest is None or (changes and not _holds_work(Path(folder))):
+    if manifest is None or (changes and not holds_work(Path(folder))):
         manifest = {"identity": identity, "provenance": _as_json(provenance)}
         if origin is not None:
             manifest["model"] = _as_json(origin)
-        _write(path, manifest)
+        write_manifest(folder, manifest)
         return manifest
     if changes and all(change.startswith("fingerprint: ") for change in changes):
         fields = differences(manifest.get("model") or {}, _as_json(origin or {}))
         changes += [f"model: {difference}" for difference in shown(fields)]
     _require_no_changes(folder, changes)
     session = session_of(_as_json(provenance), origin or {})
-    if _holds_work(Path(folder)) and not is_known_session(manifest, session):
+    if holds_work(Path(folder)) and not is_known_session(manifest, session):
         manifest["sessions"] = [*manifest.get("sessions", []), session]
-        _write(path, manifest)
+        write_manifest(folder, manifest)
     return manifest
 
 
-def _write(path: Path, manifest: Mapping[str, Any]) -> None:
+def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> None:
+    """Write the content of run.json."""
+    path = Path(folder) / RUN_FILE
     write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -165,7 +167,7 @@ def _require_no_changes(folder: str | Path, changes: Sequence[str]) -> None:
     )
 
 
-def _holds_work(folder: Path) -> bool:
+def holds_work(folder: Path) -> bool:
     """Whether a folder contains rows or directions."""
     rows = folder / ROWS_FILE
     return (rows.exists() and rows.stat().st_size > 0) or (folder / DIRECTIONS).exists()

@@ -33,7 +33,7 @@ from calib.models.load import MINI, VLM, AnyModel, load, open_model
 from calib.models.prompts import check_several_pictures
 from calib.models.remote import RemoteModel
 from calib.runs.checks.remote import check_remote, remote_sampling_notes
-from calib.runs.checks.vllm import check_engine, check_extraction, check_methods
+from calib.runs.checks.vllm import check_engine, check_extraction, check_methods, comparison_notes
 from calib.runs.manifest import identity_of, run_folder
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
@@ -239,6 +239,7 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
     notes = [config.title] if config.title else []
     if isinstance(model, RemoteModel):
         notes += [*model.notes, *remote_sampling_notes(config, model)]
+    notes += comparison_notes(config.engine, methods_of(config))
     counted = select_for_sra(examples)
     sides = {example.safety for example in counted}
     if len(sides) == 1:

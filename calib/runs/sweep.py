@@ -17,7 +17,7 @@ from calib.data.examples_file import check_distinct
 from calib.data.splits import select_for_sra
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
-from calib.engine.vllm.request import Backend
+from calib.engine.vllm.deferred import Deferred
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import BASELINE, Method, Setting
 from calib.judges.registry import choose_judge, sees_pictures
@@ -49,7 +49,7 @@ from calib.runs.preflight import methods_of, reference_of
 from calib.runs.row_store import RowStore
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS, LabelledRow, settings_text
-from calib.runs.shards import one_at_a_time
+from calib.runs.shards import SHARDS, one_at_a_time
 from calib.scoring.judged import Judged
 from calib.scoring.results import rounded
 from calib.scoring.score import in_order, score
@@ -71,7 +71,7 @@ class Sweep:
     utility: list[Example]
     folder: Path
     store: RowStore
-    backend: Backend | None = None
+    backend: Deferred | None = None
     """vLLM, where it is the engine."""
 
     def __post_init__(self) -> None:
@@ -282,6 +282,12 @@ class Sweep:
                 f"{how_to_read_more(self.config.data)}",
             )
         rows = self.planner.rows(examples, settings)
+        if (
+            self.backend is not None
+            and not (self.folder / SHARDS).is_dir()  # whose rows are not in the store yet
+            and any(row.id not in self.store.finished for row in rows)
+        ):
+            self.backend.start()  # before the bar, whose rate would include it
         early = is_final(self.judging.judge) if self.config.generation.early_stop else None
         with row_bar(split, len({row.id for row in rows})) as bar:
             # After the last step nobody needs the rows of other shards, unless prompt flows go on.

@@ -42,13 +42,29 @@ def test_wrong_settings_are_named(settings, key):
         ("tensor_parallel", 8),
         ("data_parallel", 2),
         ("max_model_len", 512),
-        ("extra", {"swap_space": 0}),
+        ("extra", {"kv_cache_dtype": "fp8"}),
     ],
 )
 def test_settings_of_this_process_are_not_ignored_where_there_is_a_server(key, value):
     VllmChoice(**{key: value})
     with raises("conflicting-settings", f"engine.{key}={value}", "engine.base_url"):
         VllmChoice(base_url="http://a:1", **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("model", "other/model", "model.checkpoint"),
+        ("dtype", "bfloat16", "model.dtype"),
+        ("seed", 3, "seed"),
+        ("tensor_parallel_size", 2, "engine.tensor_parallel"),
+        ("enforce_eager", False, "eager"),
+        ("load_format", "dummy", "weights"),
+    ],
+)
+def test_arguments_that_calib_sets_are_no_extra_ones(name, value, instead):
+    with raises("conflicting-settings", "engine.extra", name, instead):
+        VllmChoice(extra={name: value})
 
 
 def test_a_server_is_given_once():

@@ -13,7 +13,7 @@ import types
 import torch
 from PIL import Image
 
-from calib.engine.vllm.request import TOO_LONG, Completion, not_finite
+from calib.engine.vllm.request import NOT_FINITE, TOO_LONG, Completion, not_finite
 from calib.models.layers import edit_activations
 
 OTHERS = 3
@@ -29,14 +29,18 @@ class StandIn:
     rows_in_flight = 4
 
     def __init__(self, vlm, *, ignores_edits=False, skips_chunk=False, max_length=10_000,
-                 images_of=lambda tokens: tokens, reverses=False):  # fmt: skip
+                 images_of=lambda tokens: tokens, reverses=False, infects=False):  # fmt: skip
         self.vlm, self.ignores_edits, self.skips_chunk = vlm, ignores_edits, skips_chunk
         self.max_length, self.images_of, self.reverses = max_length, images_of, reverses
+        self.infects, self.cache = infects, torch.zeros(2, 3)
         self.notes, self.first_only = [], False
         self.sent, self.windows = [], []
         self.metadata = {}
         parent, module = types.ModuleType("vllm"), types.ModuleType("vllm.forward_context")
-        module.get_forward_context = lambda: types.SimpleNamespace(attn_metadata=self.metadata)
+        module.get_forward_context = lambda: types.SimpleNamespace(
+            attn_metadata=self.metadata,
+            no_compile_layers={"attention": types.SimpleNamespace(kv_cache=self.cache)},
+        )
         sys.modules["vllm"], sys.modules["vllm.forward_context"] = parent, module
 
     def describe(self):
@@ -53,9 +57,19 @@ class StandIn:
             done = [(index, self._completion(requests[index])) for index in indices]
             yield from reversed(done) if self.reverses else done
 
+    def complete_everywhere(self, request):
+        (hook,) = request.hooks
+        assert hook.pre and request.max_tokens == 1
+        context = types.SimpleNamespace(saved={}, layer_idx=0)
+        for _ in hook.layers:
+            assert hook.function(context, torch.zeros(2, 4)) is None
+        return [Completion("", (7,), (), "length", hook_results={"0": context.saved})]
+
     @torch.no_grad()
     def _completion(self, request):
         self.sent.append(request)
+        if self.infects and not self.cache.isfinite().all():
+            return not_finite()
         inputs = self._inputs(request)
         tokens = inputs["input_ids"][0].tolist()
         if len(tokens) + request.max_tokens > self.max_length:
@@ -72,8 +86,13 @@ class StandIn:
             )
         generated = output.sequences[0, len(tokens) :].tolist()
         logprobs = output.logits[0][0].float().log_softmax(-1)
-        if request.logprobs is not None and logprobs.isnan().any():
+        finite = [bool(step.isfinite().all()) for step in output.logits]
+        overflow = finite.index(False) if False in finite else None
+        if overflow is not None:
+            self.cache.fill_(torch.nan)
+        if overflow == 0:
             return not_finite()
+        generated = generated[:overflow]
         order = logprobs.argsort(descending=True)
         order = order if request.logprobs == -1 else order[: request.logprobs or 0]
         order = order[:1] if self.first_only else order
@@ -82,7 +101,7 @@ class StandIn:
             self.vlm.processor.tokenizer.decode(generated),
             tuple(generated),
             tuple(self.images_of(tokens)),
-            "stop" if stopped else "length",
+            NOT_FINITE if overflow else "stop" if stopped else "length",
             (order, logprobs[order]) if request.logprobs else None,
             layers.residual if request.residual_layers is not None else None,
             {str(k): context.saved for k, context in enumerate(layers.contexts)},

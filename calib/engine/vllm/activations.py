@@ -13,9 +13,9 @@ from calib.engine.edits import Edits
 from calib.engine.vllm.edits import hooked_layers, require_edited, translate
 from calib.engine.vllm.kl import FirstToken
 from calib.engine.vllm.prompts import ServedPrompts
+from calib.engine.vllm.recovery import complete_finite
 from calib.engine.vllm.request import (
     NOT_FINITE,
-    RESTART,
     TOO_LONG,
     Backend,
     Completion,
@@ -57,13 +57,18 @@ class Reads(Sequence[VllmRequest]):
 def complete_reads(
     backend: Backend, reads: Reads, window: int | None = None
 ) -> Iterator[tuple[int, Completion]]:
-    """Completions of reads, in any order, ``window`` at a time; None means the backend's own.
+    """Completions of reads, in any order, ``window`` at a time.
+
+    None means as many as the backend has in flight, but one where activations are returned: vLLM
+    may interrupt one of several for lack of memory and read it again, and vllm-lens then returns
+    wrong activations without an error.
 
     Reads whose positions were of other tokens than vLLM's are sent again. Raises CalibError for a
     prompt that is too long, or reads other text than calib's.
     """
     again = []
-    for index, completion in backend.complete(reads, window or backend.rows_in_flight):
+    window = window or (backend.rows_in_flight if reads.layers is None else 1)
+    for index, completion in complete_finite(backend, reads, window, reads.prompts.vlm.num_layers):
         example, edits = reads.reads[index]
         if completion.finish == TOO_LONG:
             raise CalibError(
@@ -148,10 +153,15 @@ def first_token_logits(
         if first.is_finite:
             first.require_whole()
         elif not settings[setting]:
-            raise CalibError(
-                "not-finite",
-                f"the output of the unedited model is not finite for example "
-                f"'{examples[row].id}'. {RESTART}",
-            )
+            raise unedited_overflow(examples[row])
         logits[setting, row] = first.dense(size)[:size]
     return logits
+
+
+def unedited_overflow(example: Example) -> CalibError:
+    """The error of a prompt whose output is not finite without any edit, in a clean cache."""
+    return CalibError(
+        "not-finite",
+        f"the output of the unedited model is not finite for example '{example.id}'. Use a wider "
+        "type (model.dtype=float32), and check the weights.",
+    )

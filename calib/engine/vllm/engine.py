@@ -14,12 +14,14 @@ from calib.engine.edits import Edits
 from calib.engine.request import Decoding, Request, Response
 from calib.engine.sampling import Sampler, response_text, thought_tag
 from calib.engine.vllm import activations, self_check
+from calib.engine.vllm.activations import unedited_overflow
 from calib.engine.vllm.calls import Call, CallMaker, RequestList
 from calib.engine.vllm.edits import hooked_layers, require_edited
 from calib.engine.vllm.hook_code import registered
 from calib.engine.vllm.kl import FirstToken, divergences
 from calib.engine.vllm.prompts import ServedPrompts
-from calib.engine.vllm.request import NOT_FINITE, RESTART, TOO_LONG, Backend, Completion
+from calib.engine.vllm.recovery import complete_finite
+from calib.engine.vllm.request import NOT_FINITE, TOO_LONG, Backend, Completion
 from calib.models.load import VLM
 from calib.util.errors import CalibError
 
@@ -192,8 +194,9 @@ class _Segment:
         next_row = 0
         while calls:
             again = []
-            for index, completion in backend.complete(
-                RequestList(maker, calls), backend.rows_in_flight
+            requests, layers = RequestList(maker, calls), self.engine.vlm.num_layers
+            for index, completion in complete_finite(
+                backend, requests, backend.rows_in_flight, layers
             ):
                 if not self._accept(calls[index], completion):
                     again.append(calls[index])
@@ -206,7 +209,8 @@ class _Segment:
     def _accept(self, call: Call, completion: Completion) -> bool:
         """Take a completion; false if its edits were at positions of other tokens than vLLM's."""
         first = None
-        if completion.finish == NOT_FINITE and completion.logprobs is not None:
+        if completion.finish == NOT_FINITE and not completion.tokens:
+            assert completion.logprobs is not None
             first = FirstToken.of(completion.logprobs)
         elif completion.finish != TOO_LONG:
             prompts = self.served.prompts
@@ -260,11 +264,7 @@ class _Segment:
                 assert first is not None
                 kl, kl_base = divergences(first, reference, engine.maker.full)
         if finish == NOT_FINITE and not request.edits:
-            raise CalibError(
-                "not-finite",
-                f"the output of the unedited model is not finite for example "
-                f"'{request.example.id}'. {RESTART}",
-            )
+            raise unedited_overflow(request.example)
         if finish == TOO_LONG:
             return Response("", (), TOO_LONG, None, {})
         return Response(text, tokens, finish, kl, kl_base=kl_base)
@@ -272,17 +272,20 @@ class _Segment:
     def _ended(self, request: Request, completion: Completion) -> tuple[tuple[int, ...], str, str]:
         """Tokens, text and finish of a response, as the other engine would end it."""
         engine, tokens = self.engine, completion.tokens
+        overflowed = completion.finish == NOT_FINITE
         if completion.finish == TOO_LONG or not tokens:
-            return (), "", TOO_LONG
+            return (), "", NOT_FINITE if overflowed else TOO_LONG
         tag = thought_tag(engine.vlm, completion.prompt_tokens)
 
         def text(shown: Sequence[int]) -> str:
             return response_text(engine.vlm, shown, tag, engine.sampler.hidden_tokens)
 
         if request.is_final is not None:
-            for count in range(1, len(tokens)):
+            for count in range(1, len(tokens) + overflowed):
                 if request.is_final(text(tokens[:count])):
                     return tokens[:count], text(tokens[:count]), "cut"
+        if overflowed:
+            return tokens, text(tokens), NOT_FINITE
         if tokens[-1] in engine.sampler.end_tokens:
             return tokens, text(tokens), "stop"
         if len(tokens) == engine.decoding.max_new_tokens:

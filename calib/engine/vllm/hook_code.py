@@ -14,6 +14,8 @@ import torch
 COVERED = "covered "
 """Beginning of the name under which a hook saves how many tokens it has seen, before the layer."""
 ERROR = "error"
+CLEANED = "cleaned"
+"""Name under which the hook of ``cleaning_function`` saves how many tensors it has cleaned."""
 
 HookEdit = tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...], torch.Tensor | None, bool]
 """An edit: the formula, its tensors without row and token axes, the prompt tokens that it applies
@@ -93,6 +95,41 @@ def first_position(hidden: torch.Tensor) -> int:
             if begin == start and bounds[index + 1] - begin == len(hidden):
                 return int(part.seq_lens[index]) - len(hidden)
     raise RuntimeError("the attention metadata do not have the request's tokens")
+
+
+def cleaning_function() -> Callable[[Any, torch.Tensor], torch.Tensor | None]:
+    """A hook for the input of blocks that sets values of vLLM's cache to zero which are not finite.
+
+    It must be one of the input: the request that carries it would otherwise read the cache first.
+    Values of other requests stay as they are, unless they are not finite themselves. It edits no
+    activations, and cleans once in each worker.
+    """
+
+    def hook(context: Any, hidden: torch.Tensor) -> torch.Tensor | None:  # [tokens, width]
+        if CLEANED not in context.saved:
+            try:
+                context.saved[CLEANED] = clean_cache()
+            except Exception as error:
+                context.saved[ERROR] = f"{type(error).__name__}: {error}"
+        return None
+
+    return hook
+
+
+def clean_cache() -> int:
+    """Set values that are not finite to zero in the keys, values and states that vLLM keeps; the
+    number of tensors that were cleaned. Tensors of whole numbers (quantized caches) are left out.
+    """
+    from vllm.forward_context import get_forward_context
+
+    count = 0
+    for layer in get_forward_context().no_compile_layers.values():
+        kept = getattr(layer, "kv_cache", None)
+        for tensor in [kept] if isinstance(kept, torch.Tensor) else kept or ():
+            if tensor.dtype in (torch.float32, torch.bfloat16, torch.float16) and tensor.numel():
+                torch.nan_to_num_(tensor, nan=0.0, posinf=0.0, neginf=0.0)
+                count += 1
+    return count
 
 
 def registered() -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 
 from calib.config.engine import VllmChoice
 from calib.config.model import ModelConfig
+from calib.engine.vllm.packages import IN_PROCESS
 from calib.engine.vllm.request import (
+    NOT_FINITE,
     TOO_LONG,
     Completion,
     Hook,
@@ -22,16 +25,27 @@ from calib.engine.vllm.request import (
 from calib.engine.vllm.start_log import logged_errors
 from calib.models.load import mini_folder
 from calib.util.errors import CalibError, first_line
+from calib.util.stops import unlost_stops
 
 PICTURES = 16
 """Most pictures of a prompt; engine.extra={limit_mm_per_prompt: ...} sets another number."""
 BATCH = 2
-"""Requests handed to vLLM at once, as a multiple of those in flight: it answers a batch completely,
-and the last rows of a batch leave places empty."""
+"""Most requests handed to vLLM at once, as a multiple of those in flight: it answers a batch
+completely, and the last rows of a batch leave places empty."""
+FIRST = 8
+"""Requests of the first batch. A stop loses the batch in progress, so later ones are only as large
+as the time allows."""
+BATCH_SECONDS = 30.0
+"""Time below which the next batch is twice as large."""
 CPU_SHARE = 0.5
 """Share of the free main memory that vLLM's CPU build gets, unless a setting says otherwise."""
-_SETTINGS = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
-"""Variables that keep vLLM from sending statistics."""
+_SETTINGS = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Variables that keep vLLM from sending statistics, and from logging all that it does."""
 
 
 class InProcess:
@@ -47,37 +61,30 @@ class InProcess:
         """
         self.settings, self.rows_in_flight = settings, settings.rows_in_flight
         self.notes: list[str] = []
-        for name in _SETTINGS:
-            os.environ.setdefault(name, "1")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        try:
-            import vllm
-            import vllm_lens  # noqa: F401  # the plugin, which vLLM loads by itself
-        except ImportError as error:
-            raise CalibError(
-                "needs-package",
-                f"engine=vllm needs vLLM and vllm-lens in this environment ({error}). They "
-                "conflict with calib's own versions: see docs/scale.md for an environment of their "
-                "own, or give engine.base_url of a server.",
-            ) from error
-        arguments = _arguments(settings, model)
-        with logged_errors() as last_reason:
-            try:
-                self.llm = vllm.LLM(**arguments)
-            except (OSError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
-                name = model.checkpoint or model.name
-                raise _cannot_load(name, last_reason() or first_line(error)) from error
+        self._batch = FIRST
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        with unlost_stops():
+            self.llm = _load(settings, model)
 
     def complete(
         self, requests: Sequence[VllmRequest], window: int
     ) -> Iterator[tuple[int, Completion]]:
         """See Backend."""
-        size = BATCH * window if window > 1 else 1
-        for start in range(0, len(requests), size):
-            indices = range(start, min(start + size, len(requests)))
-            batch = {index: requests[index] for index in indices}
-            for group in _alike(batch):
-                yield from self._complete(group)
+        start = 0
+        while start < len(requests):
+            size = min(self._batch, BATCH * window) if window > 1 else 1
+            batch = {k: requests[k] for k in range(start, min(start + size, len(requests)))}
+            began = time.monotonic()
+            done = [each for group in _alike(batch) for each in self._complete(group)]
+            if len(batch) == self._batch and time.monotonic() - began < BATCH_SECONDS:
+                self._batch *= 2
+            start += size
+            yield from done
+
+    def complete_everywhere(self, request: VllmRequest) -> list[Completion]:
+        """See Backend."""
+        return [completion for _, completion in self.complete([request], 1)]
 
     def _complete(self, group: dict[int, VllmRequest]) -> Iterator[tuple[int, Completion]]:
         """Requests that differ in messages, sampling and edits only."""
@@ -117,6 +124,7 @@ class InProcess:
             "model": settings.model_config.architecture,
             "dtype": str(settings.model_config.dtype).removeprefix("torch."),
             "quantization": settings.model_config.quantization,
+            "kv_cache_dtype": settings.cache_config.cache_dtype,
             "max_model_len": settings.model_config.max_model_len,
             "eager": settings.model_config.enforce_eager,
             "prefix_caching": settings.cache_config.enable_prefix_caching,
@@ -128,6 +136,21 @@ class InProcess:
     def close(self) -> None:
         """See Backend."""
         self.llm.llm_engine.engine_core.shutdown()
+
+
+def _load(settings: VllmChoice, model: ModelConfig) -> Any:
+    """vllm.LLM with the model of a run. Errors as InProcess."""
+    try:
+        import vllm
+        import vllm_lens  # noqa: F401  # the plugin, which vLLM loads by itself
+    except ImportError as error:
+        raise CalibError("needs-package", IN_PROCESS.format(error)) from error
+    with logged_errors() as last_reason:
+        try:
+            return vllm.LLM(**_arguments(settings, model))
+        except (OSError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
+            name = model.checkpoint or model.name
+            raise _cannot_load(name, last_reason() or first_line(error)) from error
 
 
 def _cannot_load(name: str, reason: str) -> CalibError:
@@ -245,8 +268,10 @@ def _completion(request: VllmRequest, output: Any) -> Completion:
     if request.residual_layers is not None:
         stacked = output.activations["residual_stream"]  # [layers, tokens, width]
         residual = dict(zip(sorted(request.residual_layers), stacked, strict=True))
-    if request.logprobs is not None and not _is_finite(first):
-        return not_finite()
+    if request.logprobs is not None and (overflow := _first_overflow(first)) is not None:
+        if overflow == 0:
+            return not_finite()
+        tokens, finish = tokens[:overflow], NOT_FINITE
     results = getattr(output, "hook_results", None)
     return Completion(
         first.text,
@@ -259,14 +284,15 @@ def _completion(request: VllmRequest, output: Any) -> Completion:
     )
 
 
-def _is_finite(response: Any) -> bool:
-    """Whether the log-probabilities of all chosen tokens are finite; vLLM lists them first."""
+def _first_overflow(response: Any) -> int | None:
+    """The first token whose log-probability is not finite, if any; vLLM lists the chosen token of
+    each position first."""
     logprobs = response.logprobs
     if hasattr(logprobs, "start_indices"):
         chosen = [logprobs.logprobs[start] for start in logprobs.start_indices]
     else:
         chosen = [next(iter(position.values())).logprob for position in logprobs]
-    return all(map(math.isfinite, chosen))
+    return next((k for k, value in enumerate(chosen) if not math.isfinite(value)), None)
 
 
 def _first_logprobs(logprobs: Any) -> tuple[torch.Tensor, torch.Tensor]:

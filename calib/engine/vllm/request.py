@@ -9,8 +9,8 @@ import torch
 TOO_LONG = "too_long"
 """``Completion.finish`` of a prompt that exceeds the model's context."""
 NOT_FINITE = "not_finite"
-"""``Completion.finish`` where a log-probability is not finite: the first token's are NaN then, and
-there are no tokens."""
+"""``Completion.finish`` where a log-probability is not finite. The tokens are those before it; if
+there are none, the log-probabilities of the first token are NaN."""
 RESTART = (
     "An edit that was too strong may have left values that are not finite in vLLM's cache, where "
     "other requests read them: start vLLM again, with smaller strengths."
@@ -89,7 +89,7 @@ class Completion:
     prompt_tokens: tuple[int, ...]
     """Tokens of the prompt as vLLM read it, with each image's tokens expanded."""
     finish: str
-    """"stop", "length", TOO_LONG or NOT_FINITE (then without tokens)."""
+    """"stop", "length", TOO_LONG or NOT_FINITE."""
     logprobs: tuple[torch.Tensor, torch.Tensor] | None = None
     """Token ids and log-probabilities of the first response token. # two of [returned tokens]"""
     residual: Mapping[int, torch.Tensor] | None = None
@@ -99,7 +99,7 @@ class Completion:
 
 
 def not_finite() -> Completion:
-    """The completion of a request whose log-probabilities are not finite."""
+    """The completion of a request whose first log-probabilities are not finite."""
     undefined = torch.tensor([0]), torch.tensor([torch.nan])
     return Completion("", (), (), NOT_FINITE, undefined)
 
@@ -128,6 +128,13 @@ class Backend(Protocol):
         error or Ctrl-C no further request starts. Closing the iterator cancels what is in flight.
 
         Raises CalibError if vLLM fails for good.
+        """
+        ...
+
+    def complete_everywhere(self, request: VllmRequest) -> list[Completion]:
+        """The completion of one request from every replica that can be reached.
+
+        Raises CalibError if the request fails.
         """
         ...
 

@@ -114,3 +114,13 @@ def _reason_for_hooks(method: Activation) -> str:
         # vllm-lens 1.3.0 counts the positions of a vector from each forward pass.
         return f"method.positions={method.positions}"
     return ""
+
+
+def comparison_notes(choice: EngineChoice, selected: Sequence[MethodConfig]) -> list[str]:
+    """A note where vLLM's rows are compared with nothing."""
+    if not isinstance(choice, VllmChoice) or choice.weights or edits_activations(selected):
+        return []
+    return [
+        "engine.weights=false: without weights the self-check compares edits off and on, and this "
+        "run has none: no response of vLLM is compared with transformers"
+    ]

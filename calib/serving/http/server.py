@@ -2,17 +2,20 @@
 
 import contextlib
 import errno
+import ipaddress
 import json
 import signal
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from calib.serving.http.connection import limited_connections
-from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
+
+if TYPE_CHECKING:
+    from calib.serving.served_model import ServedModel
 
 GRACE_SECONDS = 5
 """Time that open requests have to end when the server stops."""
@@ -45,8 +48,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(host: str, listening: socket.socket) -> str:
-    """The base URL for clients."""
+    """The base URL for clients on this machine: with host=0.0.0.0 that of the loopback address."""
+    bound = ipaddress.ip_address(listening.getsockname()[0])
     name = f"[{host}]" if ":" in host else host
+    if bound.is_unspecified:
+        name = "127.0.0.1" if bound.version == 4 else "[::1]"
     return f"http://{name}:{listening.getsockname()[1]}/v1"
 
 
@@ -106,7 +112,7 @@ def file_limit() -> int:
     return MAX_FILES if soft == unlimited else min(MAX_FILES, soft)
 
 
-def banner(served: ServedModel, url: str, key_env: str | None) -> list[str]:
+def banner(served: "ServedModel", url: str, key_env: str | None) -> list[str]:
     """Lines for the terminal: URL, models, and example requests without the key itself."""
     method = served.method
     lines = [f"serving    {url}"]

@@ -150,6 +150,15 @@ def test_activations_and_first_tokens_are_read_alike(backend, positions):
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_activations_are_read_alone_so_that_vllm_interrupts_none(backend, vlm):
+    stand_in = backend(vlm)
+    edits = (Edit(2, Add(4 * unit_vector(vlm.width, 1))),)
+    VllmEngine(vlm, Decoding(TOKENS), stand_in).answer([Request(e, edits) for e in shown()])
+    reads = [request for request in stand_in.sent if request.residual_layers]
+    assert reads and stand_in.windows[:2] == [1, 1]
+    assert stand_in.windows.count(1) == len(reads) / 2
+
+
 def test_a_prefilled_response_is_read_like_one_of_the_model(backend, vlm):
     begun = [replace(example, response_prefix="You can get") for example in shown()]
     engine = VllmEngine(vlm, Decoding(TOKENS), backend(vlm))
@@ -256,13 +265,13 @@ def test_output_that_is_not_finite_is_no_response(backend):
         assert engine.first_token_logits([example], [broken]).isnan().all()
 
 
-def test_values_that_another_request_left_in_the_cache_are_named(backend, monkeypatch):
+def test_an_unedited_model_whose_output_is_not_finite_is_named(backend, monkeypatch):
     vlm = tiny("internvl")
     example = shown()[1]
     monkeypatch.setattr(StandIn, "_completion", lambda *_: not_finite())
     for kl in (True, False):
         engine = VllmEngine(vlm, Decoding(TOKENS, kl=kl), backend(vlm))
-        with raises("not-finite", example.id, "start vLLM again"):
+        with raises("not-finite", example.id, "model.dtype=float32"):
             engine.answer([Request(example, ())])
     with raises("not-finite", example.id):
         engine.first_token_logits([example], [()])

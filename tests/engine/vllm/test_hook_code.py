@@ -19,10 +19,14 @@ def passes(monkeypatch):
     """Call a hook with a request's tokens from a position on, as the second request of a batch."""
     metadata = {}
     module = types.ModuleType("vllm.forward_context")
-    module.get_forward_context = lambda: types.SimpleNamespace(attn_metadata=metadata)
     monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
     monkeypatch.setitem(sys.modules, "vllm.forward_context", module)
     context = types.SimpleNamespace(layer_idx=2, saved={})
+
+    call_layers = {}
+    module.get_forward_context = lambda: types.SimpleNamespace(
+        attn_metadata=metadata, no_compile_layers=call_layers
+    )
 
     def call(hook, first, count, known=True):
         metadata["state"] = types.SimpleNamespace(state_indices=[0])  # of a hybrid decoder
@@ -34,7 +38,7 @@ def passes(monkeypatch):
         edited = hook(context, batch[2:])
         return None if edited is None else edited.sum(-1).tolist()
 
-    call.saved = context.saved
+    call.saved, call.layers = context.saved, call_layers
     return call
 
 
@@ -68,6 +72,22 @@ def test_errors_are_recorded_and_not_raised(passes):
     assert passes(addition(), 0, 3, known=False) is None
     assert "attention metadata" in passes.saved[hook_code.ERROR]
     assert f"{hook_code.COVERED}2" not in passes.saved
+
+
+def test_the_cache_keeps_its_finite_values_and_no_others(passes):
+    keys = torch.tensor([1.0, torch.nan, torch.inf, -2.0])
+    states = [torch.tensor([-torch.inf, 3.0], dtype=torch.bfloat16), torch.empty(0)]
+    quantized = torch.tensor([255], dtype=torch.uint8)
+    for name, kept in (("a", keys), ("b", states), ("c", quantized), ("d", None)):
+        passes.layers[name] = types.SimpleNamespace(kv_cache=kept)
+    passes.layers["e"] = object()
+    hook = hook_code.cleaning_function()
+    assert passes(hook, 0, 2) is None
+    assert keys.tolist() == [1, 0, 0, -2] and states[0].tolist() == [0, 3]
+    assert quantized.tolist() == [255] and passes.saved == {hook_code.CLEANED: 2}
+    keys[0] = torch.nan
+    passes(hook, 0, 2)  # at the next layer
+    assert keys[0].isnan()
 
 
 def test_the_code_runs_where_calib_is_not_installed(tmp_path):

@@ -3,7 +3,10 @@
 tests/vllm has the same with vLLM itself.
 """
 
+import contextlib
+import itertools
 import logging
+import signal
 import sys
 import types
 
@@ -14,7 +17,7 @@ from raising import raises
 from calib.config.engine import VllmChoice
 from calib.config.model import ModelConfig
 from calib.engine.vllm.in_process import InProcess
-from calib.engine.vllm.request import TOO_LONG, Hook, SteeringVector, VllmRequest
+from calib.engine.vllm.request import NOT_FINITE, TOO_LONG, Hook, SteeringVector, VllmRequest
 
 LONGEST = 5
 
@@ -64,12 +67,14 @@ def request(text, **settings):
     return VllmRequest([{"role": "user", "content": text}], 4, stop_tokens=(2,), **settings)
 
 
-def test_the_model_is_loaded_without_a_prefix_cache_and_extra_arguments_win():
-    arguments = backend(tensor_parallel=4, rows_in_flight=8, extra={"seed": 3}).llm.arguments
+def test_the_model_is_loaded_without_a_prefix_cache_and_with_further_arguments():
+    extra = {"kv_cache_dtype": "fp8", "disable_log_stats": False}
+    arguments = backend(tensor_parallel=4, rows_in_flight=8, extra=extra).llm.arguments
     assert arguments["model"].endswith("mini_internvl") and arguments["dtype"] == "float32"
     assert arguments["tensor_parallel_size"] == 4 and arguments["max_num_seqs"] == 8
     assert arguments["enable_prefix_caching"] is False and arguments["enforce_eager"] is True
-    assert arguments["seed"] == 3 and "max_model_len" not in arguments
+    assert arguments["seed"] == 0 and "max_model_len" not in arguments
+    assert arguments["kv_cache_dtype"] == "fp8" and arguments["disable_log_stats"] is False
 
 
 def test_requests_of_equal_settings_are_sent_together_and_keep_their_numbers():
@@ -84,6 +89,41 @@ def test_requests_of_equal_settings_are_sent_together_and_keep_their_numbers():
     assert sent == [["a", "d"], ["b"], ["c"], ["e"]]
     assert vllm.llm.calls[1][2]["continue_final_message"] is True
     assert vllm.llm.calls[2][2]["chat_template"] == "T"
+
+
+@pytest.mark.parametrize(("seconds", "sizes"), [(20, [8, 16, 32, 4]), (40, [8] * 7 + [4])])
+def test_batches_grow_as_long_as_they_are_quick(seconds, sizes, monkeypatch):
+    clock = itertools.count(0, seconds)
+    slow = types.SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr("calib.engine.vllm.in_process.time", slow)
+    vllm = backend()
+    assert len(list(vllm.complete([request("a")] * 60, 64))) == 60
+    assert [len(messages) for messages, _, _ in vllm.llm.calls] == sizes
+
+
+def test_a_response_that_overflows_late_keeps_its_tokens(monkeypatch):
+    monkeypatch.setattr(sys.modules["vllm"].LLM, "chat", lambda self, messages, *_, **__: [
+        types.SimpleNamespace(prompt_token_ids=[1], outputs=[types.SimpleNamespace(
+            token_ids=[7, 8, 0], text="", logprobs=[
+                {token: types.SimpleNamespace(logprob=value)}
+                for token, value in zip([7, 8, 0], values, strict=True)
+            ])])
+        for values in ([-0.5, -0.1, torch.nan], [torch.nan, torch.nan, torch.nan])
+    ])  # fmt: skip
+    late, early = (done for _, done in backend().complete([request("a", logprobs=1)] * 2, 4))
+    assert (late.tokens, late.finish, late.logprobs[1].tolist()) == ((7, 8), NOT_FINITE, [-0.5])
+    assert (early.tokens, early.finish) == ((), NOT_FINITE)
+
+
+def test_a_stop_that_vllm_loses_ends_the_start(monkeypatch):
+    def losing(**arguments):
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("Engine core initialization failed.")
+
+    monkeypatch.setattr(sys.modules["vllm"], "LLM", losing)
+    with pytest.raises(KeyboardInterrupt):
+        backend()
 
 
 def test_edits_and_readings_become_arguments_of_vllm_lens():

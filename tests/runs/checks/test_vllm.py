@@ -13,6 +13,7 @@ from calib.runs.checks.vllm import (
     check_engine,
     check_extraction,
     check_methods,
+    comparison_notes,
     edits_activations,
 )
 
@@ -91,3 +92,16 @@ def test_extractions_read_the_residual_stream_and_measure_effects_with_hooks():
     check_extraction(SERVER, extraction(kl=None))
     check_extraction(HERE, extraction())
     check_extraction(EngineChoice(), extraction(site="heads"))
+
+
+def test_a_run_without_weights_and_edits_says_that_nothing_is_compared():
+    without = VllmChoice(weights=False)
+    (note,) = comparison_notes(without, [Worded("caution")])
+    assert "engine.weights=false" in note
+    assert comparison_notes(without, []) == [note]
+    for engine, method in (
+        (HERE, Worded("a")),
+        (without, Steer("b")),
+        (EngineChoice(), Worded("c")),
+    ):
+        assert comparison_notes(engine, [method]) == []

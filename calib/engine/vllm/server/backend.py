@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from calib.config.engine import VllmChoice
+from calib.engine.vllm.packages import CLIENT
 from calib.engine.vllm.request import TOO_LONG, Completion, VllmRequest, not_finite
 from calib.engine.vllm.server.replica import NoCompletion
 from calib.engine.vllm.server.replicas import Replicas
@@ -26,10 +27,6 @@ from calib.models.endpoint import import_openai
 from calib.util.errors import CalibError
 from calib.util.progress import waiting
 
-_PACKAGES = (
-    "A vLLM server needs the packages of the extra vllm: pip install 'calib[vllm]'. Or omit "
-    "engine.base_url, to run vLLM in this process."
-)
 _RECHECK = (404, 502, 503, 504)
 """Statuses of a server that has another model now, or of a proxy in front of one that is down."""
 _NO_JSON = "not JSON compliant"
@@ -53,7 +50,7 @@ class ServerBackend:
         another model, or they differ.
         """
         self.config = config
-        self._openai = import_openai(_PACKAGES)
+        self._openai = import_openai(CLIENT)
         key = read_key(config.key_env, "engine.key_env")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -124,6 +121,11 @@ class ServerBackend:
         finally:
             job.cancel()
 
+    def complete_everywhere(self, request: VllmRequest) -> list[Completion]:
+        """See Backend. A server that fails meanwhile gets requests again once it answers."""
+        completions: list[Completion] = self._submit(self._everywhere, request).result()
+        return completions
+
     def close(self) -> None:
         """Cancel the requests in flight and close the connections."""
         if self._thread.is_alive():
@@ -183,6 +185,20 @@ class ServerBackend:
             return
         if preemptions:
             self._require_no_preemption(preemptions, await self._replicas.preemptions())
+
+    async def _everywhere(self, request: VllmRequest) -> list[Completion]:
+        completions = []
+        for replica in self._replicas.reachable:
+            assert replica.served is not None
+            try:
+                reply = await replica.send(chat_body(request, replica.served.model))
+                completions.append(parse_completion(reply, request))
+            except self._openai.APIStatusError as failure:
+                message = self._replicas.explain(replica, failure, 1)
+                raise CalibError("endpoint", message) from None
+            except (self._openai.APIConnectionError, NoCompletion, *MALFORMED):
+                self._replicas.leave_out(replica)
+        return completions
 
     def _require_no_preemption(self, before: dict[str, float], now: dict[str, float]) -> None:
         """Refuse activations that were read while a server interrupted requests.

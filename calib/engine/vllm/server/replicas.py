@@ -36,6 +36,11 @@ class Replicas:
     def __len__(self) -> int:
         return len(self._all)
 
+    @property
+    def reachable(self) -> list[Replica]:
+        """The servers that requests may be sent to."""
+        return [replica for replica in self._all if replica.is_up]
+
     async def connect(self) -> None:
         """Identify all servers; those that cannot be reached are tried again later.
 
@@ -156,10 +161,9 @@ class Replicas:
     async def preemptions(self) -> dict[str, float]:
         """Interrupted requests so far, by the address of each server that answers."""
         counts = {}
-        for replica in self._all:
-            if replica.is_up:
-                with contextlib.suppress(self._openai.APIError, NoCompletion):
-                    counts[replica.url] = await replica.preemptions()
+        for replica in self.reachable:
+            with contextlib.suppress(self._openai.APIError, NoCompletion):
+                counts[replica.url] = await replica.preemptions()
         return counts
 
     def _seconds_without_server(self) -> float:
