@@ -4,10 +4,13 @@
 # make check       lint, formatting, types, import rules
 # make vllm        install vLLM (its CPU build, Linux on x86-64) into .venv-vllm, then run its tests
 #                  (VLLM_TESTS='tests/vllm -k mini_internvl': one model, a minute)
+# make lower-bounds  install the oldest versions that pyproject.toml allows, then run the fast tests
+#                  (with the torch of PyPI, a build for CUDA of 3 GB; TORCH=2.13.0: with another)
+# make audit       look up known vulnerabilities of the tested versions
 #
 # Another Python:   make sweep PYTHON=/path/to/python3.12
 # Another sweep:    make sweep ARGS="method=none model=internvl"
-# Start afresh:     rm -r .venv .venv-vllm
+# Start afresh:     rm -r .venv .venv-*
 
 ARGS ?= method=steer model=internvl
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
@@ -18,7 +21,13 @@ VLLM_TESTS ?= tests/vllm
 VLLM_PIP = .venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install \
     --no-compile -c constraints-vllm.txt
 
-.PHONY: sweep test test-fast check vllm vllm-environment
+LOWER_PIP = .venv-lower/bin/python -m pip --disable-pip-version-check --quiet install \
+    -c .venv-lower/lowest.txt
+
+FAST = -n auto --dist worksteal -m "not slow and not docs and not browser and not servers"
+
+.PHONY: sweep test test-fast check vllm vllm-environment lower-bounds \
+    lower-bounds-environment audit
 
 sweep: .venv/installed
 	.venv/bin/python -m calib.sweep $(ARGS)
@@ -27,8 +36,7 @@ test: .venv/installed-test
 	.venv/bin/python -m pytest -n auto --dist worksteal
 
 test-fast: .venv/installed-test
-	.venv/bin/python -m pytest -n auto --dist worksteal \
-	    -m "not slow and not docs and not browser and not servers"
+	.venv/bin/python -m pytest $(FAST)
 
 check: .venv/installed-test
 	.venv/bin/ruff check
@@ -41,9 +49,17 @@ vllm: vllm-environment
 
 vllm-environment: .venv-vllm/installed
 
+lower-bounds: lower-bounds-environment
+	.venv-lower/bin/python -m pytest $(FAST)
+
+lower-bounds-environment: .venv-lower/installed
+
+audit: .venv-audit/installed
+	.venv-audit/bin/python tests/support/audit.py constraints.txt constraints-vllm.txt
+
 # Empty files mark finished installations: pip runs again only if the dependencies change.
 
-.venv/created .venv-vllm/created:
+.venv/created .venv-vllm/created .venv-lower/created .venv-audit/created:
 	@python="$(PYTHON)"; \
 	if [ -z "$$python" ]; then \
 	    python=python3; if python3.11 -c "" 2>/dev/null; then python=python3.11; fi; \
@@ -79,4 +95,16 @@ vllm-environment: .venv-vllm/installed
 	@.venv-vllm/bin/python tests/support/vllm_environment.py requirements >.venv-vllm/needed.txt
 	@$(VLLM_PIP) -r .venv-vllm/needed.txt -e ".[vllm]" datasets pytest
 	@.venv-vllm/bin/python tests/support/vllm_environment.py check
+	@touch $@
+
+# pip fails where a bound is lower than another package allows.
+.venv-lower/installed: .venv-lower/created pyproject.toml tests/support/lower_bounds.py
+	@echo "Installing the oldest allowed versions (this takes some minutes)"
+	@.venv-lower/bin/python tests/support/lower_bounds.py $(addprefix torch==,$(TORCH)) >.venv-lower/lowest.txt
+	@$(LOWER_PIP) torch
+	@$(LOWER_PIP) -e ".[test]"
+	@touch $@
+
+.venv-audit/installed: .venv-audit/created
+	@.venv-audit/bin/python -m pip --disable-pip-version-check --quiet install pip-audit
 	@touch $@

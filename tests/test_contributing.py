@@ -18,8 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("CONTRIBUTING.md", "docs/adding.md")
 BIN = Path(sys.executable).parent
-NOT_COPIED = {".git", ".venv", ".venv-vllm", "build", "dist", "outputs", "runs", "shared"}
-"""Folders at the top of a checkout that are not part of the repository."""
+NOT_COPIED = {".git", "build", "dist", "outputs", "runs", "shared"}
+"""Folders at the top of a checkout that are not part of the repository, besides environments."""
 CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"])
 ADDED = "centre or soften or signs or sorry or (mine and model)"
 TESTS = {
@@ -90,7 +90,9 @@ def finished(copy: Path, command: list[str]) -> str:
 
 def not_copied(folder: str, names: list[str]) -> list[str]:
     caches = {"__pycache__", ".pytest_cache"} & set(names)
-    return [*caches, *(NOT_COPIED & set(names) if Path(folder) == ROOT else ())]
+    if Path(folder) != ROOT:
+        return [*caches]
+    return [*caches, *(name for name in names if name in NOT_COPIED or name.startswith(".venv"))]
 
 
 @pytest.fixture(scope="module")

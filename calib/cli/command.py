@@ -74,9 +74,10 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
     """
     register()
     register_help()
-    # A log must be complete after a kill, and in order with stderr.
+    # A log must be complete after a kill, and in order with stderr. Characters that the encoding of
+    # the terminal lacks are written as escapes.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     _rewrite_overrides(schema)
     _stop_at_sigterm()
     given = os.environ.get(TRACEBACKS)  # a user who sets it wants tracebacks

@@ -105,6 +105,12 @@ def test_a_successful_run_leaves_no_files_of_hydra(sweep):
     assert list(sweep.folder.iterdir()) == []
 
 
+def test_characters_that_the_output_cannot_encode_are_written_as_escapes(sweep):
+    result = sweep("out=caf\u00e9/\u65e5", PYTHONIOENCODING="ascii:strict")
+    assert result.returncode == 0, result.stderr
+    assert r"ran internvl steer caf\xe9/\u65e5" in result.stdout
+
+
 def test_help_imports_nothing_heavy_and_shows_examples_groups_and_settings(sweep):
     result = sweep("--help")
     assert result.returncode == 0

@@ -104,9 +104,12 @@ def test_a_killed_run_resumes_without_repeating_requests(tmp_path):
     out = tmp_path / "run"
     counter = itertools.count()
     concurrency = 3
+    hanging, killed = threading.Semaphore(0), threading.Event()
 
     def act(request):
-        time.sleep(0.03)
+        if len(server.requests) >= 17:
+            hanging.release()
+            killed.wait(300)
         return says(f"It is thing {next(counter)} of {number(request)}.")
 
     with LocalEndpoint(by=act) as server:
@@ -117,16 +120,17 @@ def test_a_killed_run_resumes_without_repeating_requests(tmp_path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 120
-        while len(server.requests) < 17 and time.monotonic() < until:
+        assert all(hanging.acquire(timeout=300) for _ in range(concurrency))
+        killed_at = len(server.requests)  # no more are sent until one is answered
+        saved, until = out / "rows.jsonl", time.monotonic() + 60
+        while saved.read_bytes().count(b"\n") < killed_at - concurrency:
+            assert time.monotonic() < until, "an answer was not saved"
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        time.sleep(0.2)
-        killed_at = len(server.requests)
-        assert killed_at >= 17
+        killed.set()
         finished = rows_of(out)
-        assert killed_at - concurrency <= len(finished) < killed_at + 1
+        assert len(finished) == killed_at - concurrency
         done = command("sweep", *given)
         assert done.code == 0, done.stderr
     rows = rows_of(out)
@@ -168,7 +172,7 @@ def test_every_kind_of_failure_ends_in_the_right_label(tmp_path):
         run(server, out, "method=reminder", "model.timeout=5", "model.concurrency=16")
         released.set()
     rows = rows_of(out)
-    assert len(server.requests) == 2 * len(rows)
+    assert min(tries.values()) == 2  # more where a reply took longer than the timeout
     labels = {line["row"]: line["label"] for line in lines(out / "labels.jsonl")}
     assert len(labels) == len(rows)
     assert {id: expected[row["model"]] for id, row in rows.items()} == labels

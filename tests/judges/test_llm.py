@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -95,13 +94,17 @@ def test_a_reply_is_stored_under_the_model_that_the_endpoint_reports():
 
 def test_verdicts_are_in_order_whichever_arrives_first():
     responses = [f"r{k}" for k in range(12)]
+    answered = [threading.Event() for _ in responses]
 
     def act(request):
-        late = int(request.payload["response"][1:]) % 3 == 0
+        number = int(request.payload["response"][1:])
+        late = number % 3 == 0
 
         def answer(handler):
-            time.sleep(0.1 if late else 0)
+            if late:
+                answered[number + 1].wait(30)
             says(axes("full" if late else "none"))(handler)
+            answered[number].set()
 
         return answer
 

@@ -3,7 +3,6 @@
 import logging
 import sys
 import threading
-import time
 import types
 from email.utils import formatdate
 
@@ -90,9 +89,9 @@ def test_transient_errors_are_retried(act):
 def test_a_timeout_is_retried():
     released = threading.Event()
     with LocalEndpoint(hangs(released), says("yes")) as server:
-        assert to(server, timeout=0.3).complete().text == "yes"
+        assert to(server, timeout=1, retries=9).complete().text == "yes"
         released.set()
-    assert len(server.requests) == 2
+    assert len(server.requests) >= 2  # more where the second reply took longer, too
 
 
 @pytest.mark.parametrize("act", [fails(429), fails(500), resets])
@@ -138,10 +137,11 @@ def test_a_retry_after_above_the_limit_is_an_error(monkeypatch):
     assert len(server.requests) == 1
 
 
-def test_retry_after_is_a_number_or_a_date():
+def test_retry_after_is_a_number_or_a_date(monkeypatch):
     assert backoff._retry_after("2") == 2.0
     assert backoff._retry_after("-2") == 0.0
-    assert 50 < backoff._retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    assert backoff._retry_after(formatdate(1e9 + 60, usegmt=True)) == 60
     assert backoff._retry_after("soon") is None
     assert backoff._retry_after("") is None
 

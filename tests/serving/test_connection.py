@@ -16,7 +16,7 @@ from calib.serving.http.responses import CompleteResponse
 from calib.serving.http.server import create_server, listen
 
 SOON = 0.2
-"""Deadline of the tests, in seconds."""
+"""Deadline of the tests, in seconds. No request that should succeed is sent under it."""
 REQUEST = {"model": "mini", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PARTIAL_HEAD = b"GET /health HTTP/1.1\r\nHost: local"
@@ -56,9 +56,10 @@ def error_of(reply):
 
 
 def test_silent_connections_are_closed(server, connect, monkeypatch):
-    monkeypatch.setattr(connection, "HEAD_SECONDS", SOON)
-    clients = [connect() for _ in range(20)]
-    assert [received(client) for client in clients] == [b""] * 20
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "HEAD_SECONDS", SOON)
+        clients = [connect() for _ in range(20)]
+        assert [received(client) for client in clients] == [b""] * 20
     assert post(server, REQUEST).status_code == 200
 
 
@@ -134,7 +135,6 @@ def served(app):
 
 
 def test_a_client_that_does_not_read_loses_its_response_and_its_slot(connect, monkeypatch):
-    monkeypatch.setattr(connection, "READER_SECONDS", SOON)
     open_requests = Limits(1, 1)
 
     async def app(scope, receive, send):
@@ -142,10 +142,12 @@ def test_a_client_that_does_not_read_loses_its_response_and_its_slot(connect, mo
         await CompleteResponse({"text": "x" * 30_000_000}, slot)(scope, receive, send)
 
     with served(app) as (port, state):
-        client = connect(port)
-        client.sendall(HEALTH)
-        assert wait_until(lambda: open_requests.open_requests == 1)
-        assert wait_until(lambda: open_requests.open_requests == 0 and not state.connections)
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "READER_SECONDS", SOON)
+            client = connect(port)
+            client.sendall(HEALTH)
+            assert wait_until(lambda: open_requests.open_requests == 1)
+            assert wait_until(lambda: open_requests.open_requests == 0 and not state.connections)
         # A client that reads gets all of it.
         reader = connect(port)
         reader.sendall(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))

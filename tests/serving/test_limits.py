@@ -67,20 +67,23 @@ def test_requests_beyond_the_limit_get_429(steered, monkeypatch):
 
 
 def test_a_body_that_never_arrives_gets_408(steered, monkeypatch):
-    monkeypatch.setattr(limits, "BODY_TIMEOUT", 0.3)
     with ServerThread(steered) as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        with (
+            monkeypatch.context() as patch,
+            socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection,
+        ):
+            patch.setattr(limits, "BODY_TIMEOUT", 0.3)
             connection.sendall(HEAD % 100)
             assert connection.recv(100).startswith(b"HTTP/1.1 408")
-        assert server.limits.open_requests == 0
+        assert wait_until(lambda: server.limits.open_requests == 0)
         assert post(server, REQUEST).status_code == 200
 
 
 def test_clients_that_disconnect_while_sending_release_their_slots(server):
     for _ in range(3):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall(HEAD % 100_000)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(b"\0\1\2 not HTTP at all\r\n\r\n")
     assert wait_until(lambda: server.limits.open_requests == 0)
     assert server.limits.open_bytes == 0

@@ -4,7 +4,7 @@ import socket
 
 
 def free_port() -> int:
-    """A port that no other process listens on now."""
+    """A port of the loopback interface that no other process listens on now."""
     with socket.socket() as probe:
-        probe.bind(("", 0))
+        probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -80,7 +80,7 @@ def post(server, content, kind="application/json", timeout=60, **headers):
     return send(server, "POST", "/v1/chat/completions", body, headers, timeout)
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=120):
     """Wait until the condition is true; the time only bounds a failing test."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:

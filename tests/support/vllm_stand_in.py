@@ -13,7 +13,6 @@ import json
 import socket
 import struct
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
@@ -104,9 +103,6 @@ class VllmStandIn:
 
     def writes(self, text):
         return lambda handler: handler.send(200, text)
-
-    def stalls(self, seconds):
-        return lambda handler: time.sleep(seconds)
 
     def hangs(self, released):
         """The act of a server that does not reply until the event, and then closes the connection

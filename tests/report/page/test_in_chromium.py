@@ -17,6 +17,7 @@ from calib.report.page.write import write_report
 playwright = pytest.importorskip("playwright.sync_api", reason="the test extra brings playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 expect = playwright.expect
+expect.set_options(timeout=60_000)  # only ends a test that hangs
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -51,7 +52,7 @@ def opened(chromium):
 
     def open_page(path, fragment="", script=True, before="", **options):
         context = chromium.new_context(java_script_enabled=script, **options)
-        context.set_default_timeout(8000)
+        context.set_default_timeout(60_000)  # only ends a test that hangs
         contexts.append(context)
         page = context.new_page()
         address = path.as_uri() + fragment
