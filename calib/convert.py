@@ -5,6 +5,7 @@ python -m calib.convert source=ys-zong/llava-v1.5-7b-Mixed out=converted/llava-v
 
 from calib.cli import command
 from calib.config.commands import ConvertConfig
+from calib.config.quoting import shell_override
 
 
 def main(config: ConvertConfig) -> None:
@@ -37,7 +38,8 @@ def main(config: ConvertConfig) -> None:
     write_checkpoint(converted, out, "\n".join(origin) + "\n")
     command.print_notes(notes)
     print(f"checkpoint {terminal_safe(str(out))}")
-    print(f"run it: python -m calib.sweep model=vlguard model.checkpoint={terminal_safe(str(out))}")
+    checkpoint = shell_override("model.checkpoint", str(out))
+    print(f"run it: python -m calib.sweep model=vlguard {terminal_safe(checkpoint)}")
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ from omegaconf.errors import OmegaConfBaseException
 from calib.cli.config_errors import as_list, explain, unknown_setting
 from calib.cli.help import register_help
 from calib.cli.launcher import check_launcher
-from calib.cli.quoting import quote_values
 from calib.cli.secrets import require_no_secrets
+from calib.config.quoting import quote_values
 from calib.config.schemas import CONF, register
 from calib.config.typed import current_override
 from calib.util.errors import CalibError

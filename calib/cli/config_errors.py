@@ -23,9 +23,9 @@ from omegaconf.errors import (
 )
 
 from calib.cli.help import meanings
-from calib.cli.quoting import unreadable_character
 from calib.config.method import Activation
 from calib.config.prompts import MethodConfig, Prompting
+from calib.config.quoting import unreadable_character
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
 from calib.config.typed import current_override
 from calib.util.errors import CalibError, did_you_mean

@@ -101,19 +101,20 @@ def layers(key: str, value: Any, names: Sequence[str] = ("all",)) -> None:
 
 def shard(key: str, value: str) -> tuple[int, int]:
     """The number and the count of a part of a run, from text such as 2/5."""
-    number, _, count = value.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+    parts = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", value)
+    number, count = map(int, parts.groups()) if parts else (0, 0)
+    if not 1 <= number <= count:
         raise CalibError(
             "invalid-setting",
             f"{key}: '{value}' is no part of a run. Give its number and the count of parts, such "
             f"as {key}=2/5.",
         )
-    return int(number), int(count)
+    return number, count
 
 
 def read_positions(key: str, value: str) -> None:
     """Accept a name of READ_POSITIONS, or last_prompt-N."""
-    if not re.fullmatch("last_prompt-[1-9][0-9]*", value):
+    if not re.fullmatch("last_prompt-[1-9][0-9]{0,5}", value):
         one_of(key, value, READ_POSITIONS)
 
 

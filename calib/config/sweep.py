@@ -59,7 +59,7 @@ class GenerationConfig:
     @property
     def memory(self) -> int | None:
         """memory_gb in bytes."""
-        return None if self.memory_gb is None else int(self.memory_gb * 10**9)
+        return None if self.memory_gb is None else int(min(self.memory_gb, 1e9) * 10**9)
 
     def with_length(self, default: int) -> "GenerationConfig":
         """These settings, with ``default`` where max_new_tokens is null."""

@@ -5,7 +5,6 @@ them as keyword arguments. Both become the dataclasses of calib.config here.
 """
 
 import dataclasses
-import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from calib.config.prompts import MethodConfig
+from calib.config.quoting import escaped_interpolations
 from calib.config.schemas import GROUPS
 from calib.util.errors import CalibError, did_you_mean
 
@@ -111,18 +111,20 @@ def typed_config(
         for key, value in present.items()
         if hints[key] is MethodConfig and isinstance(value, Mapping)
     }
-    others = {key: _literal(value) for key, value in present.items() if key not in methods}
     try:
+        others = {key: _literal(value) for key, value in present.items() if key not in methods}
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), others))
     except OmegaConfBaseException as error:
         raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from error
+    except RecursionError as error:
+        raise CalibError("invalid-setting", f"'{name}': a value is nested too deeply.") from error
     return dataclasses.replace(typing.cast(Any, config), **methods)
 
 
 def _literal(value: Any) -> Any:
     """``value`` with every ``${`` escaped, which OmegaConf would interpolate."""
     if isinstance(value, str):
-        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+        return escaped_interpolations(value)
     if isinstance(value, Mapping):
         return {key: _literal(part) for key, part in value.items()}
     return [_literal(part) for part in value] if isinstance(value, list | tuple) else value

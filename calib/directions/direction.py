@@ -251,6 +251,9 @@ def _validated(path: Path, header: Any, tensors: dict[str, torch.Tensor]) -> Dir
     for name in _MAY_BE_NAN:
         if isinstance(header.get(name), list):
             header[name] = [math.nan if value is None else value for value in header[name]]
+    if tensors.keys() != set(_TENSORS):
+        found, expected = ", ".join(sorted(tensors)) or "none", ", ".join(_TENSORS)
+        raise _invalid(path, f"its tensors are {found}, and must be {expected}")
     try:
         direction = Direction(**{**header, **tensors})
     except TypeError as error:
@@ -276,6 +279,9 @@ def _invalid_field(direction: Direction) -> str | None:
     strings = "checkpoint fingerprint site estimator contrast read_positions operator positions"
     for name in (*strings.split(), "pair_set", "verdict"):
         if not isinstance(getattr(direction, name), str):
+            return name
+    for name in ("auroc", "auroc_low", "auroc_high", *_MAY_BE_NAN):
+        if not isinstance(getattr(direction, name), list):
             return name
     layers, auroc, effect = direction.layers, direction.auroc, direction.effect
     are_layers = isinstance(layers, list) and all(type(k) is int and k >= 0 for k in layers)
@@ -310,7 +316,11 @@ def _invalid_field(direction: Direction) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        finite = isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
+    return finite and not isinstance(value, bool)
 
 
 def _is_list(

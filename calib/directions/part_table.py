@@ -131,7 +131,7 @@ def read_parts(path: Path) -> list[PartSeparation]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         code = "not-found" if isinstance(error, FileNotFoundError) else "unreadable"
         raise CalibError(code, f"{path} cannot be read: {error}. {_FIX}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CalibError(
             "invalid-content",
             f"{path} is not a table of separations by part ({error}); it has the columns "

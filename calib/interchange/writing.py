@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calib.config.quoting import shell_override
 from calib.directions.direction import Direction
 from calib.directions.fit import require_match
 from calib.interchange.formats import FORMATS, require_expressible
@@ -109,7 +110,8 @@ def lm_eval_usage(vlm: VLM, file: str) -> str:
 def merged_usage(folder: str) -> str:
     """Commands that serve or evaluate a merged checkpoint, as any other checkpoint."""
     quoted = shlex.quote(folder)
-    return f"vllm serve {quoted}\npython -m calib.sweep method=none model.checkpoint={quoted}"
+    checkpoint = shell_override("model.checkpoint", folder)
+    return f"vllm serve {quoted}\npython -m calib.sweep method=none {checkpoint}"
 
 
 def merged_note(vlm: VLM, direction: Direction, merged: MergedCheckpoint) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 from calib.config.method import SettingKey
+from calib.config.quoting import shell_override
 from calib.data.example import Example
 from calib.models.load import MINI
 from calib.report.verdict import LEVEL, MANY_CUT, change_between, cut_shares
@@ -201,9 +202,10 @@ def mapping_notes(runs: Iterable[Run]) -> list[str]:
 
 def _mapping_note(run: Run) -> str:
     if run.is_scored_again:
+        command = f"calib judge {shell_override('run', str(run.folder))}"
         return (
             f"{run.name}: scored again from its labels, because {_EARLIER_MAPPING}; the operating "
-            f"points are those that the run chose ('calib judge run={run.folder}' chooses anew)"
+            f"points are those that the run chose ({command} chooses anew)"
         )
     return (
         f"{run.name}: {_EARLIER_MAPPING}, and this run has no labels and responses to score again, "

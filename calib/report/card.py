@@ -1,10 +1,10 @@
 """The Markdown card of an exported direction: its origin, its measured effect and its use."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from calib.config.quoting import shell_override
 from calib.directions.direction import Direction
 from calib.interchange.importing import IMPORTED
 from calib.interventions.steering import AXES, axis_of
@@ -99,17 +99,16 @@ def command_line(direction: Direction, file: str) -> str:
     chosen = direction.chosen_layer
     layers = direction.layers if chosen is None else [chosen]
     settings = [
-        f"method.direction={file}",
+        shell_override("method.direction", file),
         f"method.layers=[{','.join(map(str, layers))}]",
     ]
     if direction.strength:
         settings.append(f"method.strengths=[{direction.strength:g}]")
     if direction.positions:
-        settings.append(f"method.positions={direction.positions}")
+        settings.append(shell_override("method.positions", direction.positions))
     if direction.operator != "add":
-        settings.append(f"method.operator={direction.operator}")
-    quoted = (s if re.fullmatch(r"[\w.,=/\[\]-]+", s) else shlex.quote(s) for s in settings)
-    return terminal_safe(" ".join(["python -m calib.sweep method=steer", *quoted]))
+        settings.append(shell_override("method.operator", direction.operator))
+    return terminal_safe(" ".join(["python -m calib.sweep method=steer", *settings]))
 
 
 def no_strength_note(direction: Direction, setting: str = "method.strengths") -> str:

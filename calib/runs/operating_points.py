@@ -258,7 +258,7 @@ def read_operating_points(path: Path) -> list[dict[str, Any]]:
         for point in points:
             point["method"], point["layer"], point["strength_means"], float(point["strength"])
         return points
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CalibError(
             "unreadable", f"'{path}' cannot be read ({error}). Run the sweep again."
         ) from error

@@ -226,7 +226,8 @@ def _may_replace(earlier: Record, later: Record) -> bool:
 
 
 def _first_difference(one: Record, other: Record) -> str:
-    return next(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    # A key with null differs from an absent one, too.
+    return next(key for key in {**one, **other} if one.get(key, ...) != other.get(key, ...))
 
 
 def _lock(folder: Path, descriptor: int, kind: int) -> bool:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+import yaml
+from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
 
 from calib.config.method import SettingKey
 from calib.config.sweep import SweepConfig
@@ -80,7 +79,14 @@ def required_file(folder: Path, name: str) -> Path:
 
 def settings_text(config: SweepConfig) -> str:
     """The resolved settings of a sweep as YAML, the content of config.yaml."""
-    return OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+    # As OmegaConf.to_yaml does, which refuses texts such as "${" that are no interpolation.
+    return yaml.dump(
+        dataclasses.asdict(config),
+        Dumper=get_omega_conf_dumper(),
+        default_flow_style=False,
+        allow_unicode=True,
+        sort_keys=False,
+    )
 
 
 def parse_settings(text: str, path: Path) -> dict[str, Any]:
@@ -90,8 +96,8 @@ def parse_settings(text: str, path: Path) -> dict[str, Any]:
     """
     try:
         # Not resolved: "${x}" in a prompt is text, not a variable.
-        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        settings = yaml.load(text, get_yaml_loader())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise CalibError(
             "unreadable", f"{path} cannot be read ({error}). Run the sweep's command again."
         ) from error

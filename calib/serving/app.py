@@ -19,6 +19,7 @@ from calib.serving.api_errors import APIError
 from calib.serving.http.access import Access
 from calib.serving.http.gate import Gate, error_response, failed
 from calib.serving.http.limits import Limits, Slot
+from calib.serving.http.openapi import openapi
 from calib.serving.http.responses import (
     CompleteResponse,
     Completion,
@@ -216,6 +217,13 @@ def create_app(server: Server) -> FastAPI:
         server.access.check_key(request)
         server.served.resolve(name, None, None)
         return JSONResponse(_model_info(server, name))
+
+    document = openapi()
+
+    @app.get("/openapi.json")
+    async def describe(request: Request) -> Response:
+        server.access.check_key(request)
+        return JSONResponse(document)
 
     @app.get("/health")
     async def health() -> Response:

@@ -22,7 +22,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(_encoded(data) if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -30,6 +30,12 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise cannot_write(path, error) from error
+
+
+def _encoded(text: str) -> bytes:
+    """``text`` as UTF-8; halves of surrogate pairs, as in file names that are not UTF-8, as JSON
+    escapes them."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")

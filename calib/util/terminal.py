@@ -1,5 +1,6 @@
 """Untrusted text made safe for a terminal, and fitted to columns."""
 
+import itertools
 import unicodedata
 
 WIDTH = 100
@@ -20,12 +21,15 @@ def terminal_safe(text: str, width: int | None = None) -> str:
     )
     if width is None or columns(shown) <= width:
         return shown
-    head, tail = shown, shown
-    while columns(head) > width // 2:
-        head = head[:-1]
-    while columns(tail) > width - width // 2 - 1:
-        tail = tail[1:]
+    head = _fitting(shown, width // 2)
+    tail = _fitting(shown[::-1], width - width // 2 - 1)[::-1]
     return f"{head}…{tail}"
+
+
+def _fitting(text: str, width: int) -> str:
+    """The longest beginning of a text that fits ``width`` columns."""
+    taken = itertools.accumulate(map(columns, text))
+    return text[: sum(1 for _ in itertools.takewhile(lambda reached: reached <= width, taken))]
 
 
 def padded(text: str, width: int) -> str:

@@ -49,7 +49,8 @@ def _mean_kl_base(slice_: Slice) -> Interval:
 def _mean(slice_: Slice, value_of: Callable[[Judged], float | None]) -> Interval:
     rows = [(value, cluster_of(row)) for row in slice_.rows if (value := value_of(row)) is not None]
     mean = bootstrap_mean([value for value, _ in rows], [cluster for _, cluster in rows])
-    return mean._replace(low=max(0.0, mean.low))
+    # In this order, because the lower bound may be nan.
+    return mean._replace(low=max(mean.low, 0.0))
 
 
 METRICS = (

@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from calib.cli.quoting import quote_values, unreadable_character
+from calib.config.quoting import quote_values, unreadable_character
 
 PARSER = OverridesParser.create()
 
