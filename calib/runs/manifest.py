@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.config.typed import current_names, former_names, without_added
+from calib.config.typed import DEFAULT_ENGINE, current_names, former_names, without_added
 from calib.data.example import Example
 from calib.directions.origin import differences, shown
 from calib.runs.provenance import is_known_session, session_of
@@ -117,11 +117,7 @@ def claim_folder(
     path = Path(folder) / RUN_FILE
     identity = _as_json(identity)
     manifest = read_manifest(folder) if path.exists() else None
-    changes = (
-        list(_changes(without_added(manifest["identity"]), without_added(identity)))
-        if manifest
-        else []
-    )
+    changes = list(_changes(*_comparable(manifest["identity"], identity))) if manifest else []
     if manifest is None or (changes and not holds_work(Path(folder))):
         manifest = {"identity": identity, "provenance": _as_json(provenance)}
         if origin is not None:
@@ -150,10 +146,22 @@ def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
 
     Only settings that ``identity`` has are compared.
     """
-    there = without_added(read_manifest(folder)["identity"])
-    now = without_added(_as_json(identity))
+    there, now = _comparable(read_manifest(folder)["identity"], _as_json(identity))
     shared = {name: value for name, value in there.items() if name in now}
     _require_no_changes(folder, list(_changes(shared, now)))
+
+
+def _comparable(
+    there: Mapping[str, Any], now: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two identities without settings that were added later and have the value from before; two
+    engines by name."""
+    both = without_added(there), without_added(now)
+    names = [settings.get("engine", DEFAULT_ENGINE).get("name") for settings in both]
+    if names[0] != names[1]:
+        for settings, name in zip(both, names, strict=True):
+            settings["engine"] = name
+    return both
 
 
 def _require_no_changes(folder: str | Path, changes: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 
 import pytest
 
@@ -30,3 +31,18 @@ def test_other_errors_and_handlers_stay():
     with pytest.raises(ValueError, match="own"), unlost_stops():
         raise ValueError("own")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_stop_is_repeated_until_the_block_ends(monkeypatch):
+    monkeypatch.setattr("calib.util.stops.SECONDS", 0.01)
+    lost = 0
+    with pytest.raises(KeyboardInterrupt), unlost_stops():
+        stop_once = iter([stop])
+        while True:
+            try:
+                next(stop_once, threading.Event().wait)()
+            except KeyboardInterrupt:
+                lost += 1
+                if lost == 3:
+                    raise
+    assert lost == 3
