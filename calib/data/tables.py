@@ -278,17 +278,49 @@ MAX_VALUES = 20_000_000
 """Most values of a parquet file: compressed, more than these fit in some kilobytes."""
 
 
-def _require_small(path: Path, metadata: Any) -> None:
+def _require_small(path: Path, rows: int, values: int, size: int) -> None:
     """Raise CalibError (too-large) for a parquet file that would not fit in memory as rows."""
-    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    values = sum(group.column(k).num_values for group in groups for k in range(group.num_columns))
-    size = sum(group.total_byte_size for group in groups)
     if values > MAX_VALUES or size > 4 * MAX_BYTES:
         raise CalibError(
             "too-large",
-            f"{path} has {metadata.num_rows:,} rows with {values:,} values in {size:,} bytes; the "
+            f"{path} has {rows:,} rows with {values:,} values or more, in {size:,} bytes; the "
             f"limits are {MAX_VALUES:,} values and {4 * MAX_BYTES:,} bytes. Split the file.",
         )
+
+
+def _parquet_rows(path: Path, file: Any) -> list[TableRow]:
+    """The rows of an open parquet file, whose values are counted as they are read.
+
+    The numbers that the file declares for each column are not asked for: where they are damaged,
+    pyarrow ends the process.
+    """
+    metadata = file.metadata
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    size = sum(group.total_byte_size for group in groups)
+    count = metadata.num_rows
+    _require_small(path, count, count * len(file.schema_arrow.names), size)
+    rows: list[TableRow] = []
+    values = read = 0
+    for batch in file.iter_batches(_BATCH):
+        values += sum(map(_values, batch.columns))
+        read += batch.nbytes
+        _require_small(path, count, values, max(size, read))
+        rows += batch.to_pylist()
+    return rows
+
+
+_BATCH = 4096
+"""Rows of a parquet file that are read at a time."""
+
+
+def _values(array: Any) -> int:
+    """Number of values in an array of pyarrow, those in lists and structures included."""
+    import pyarrow
+
+    if isinstance(array, pyarrow.StructArray):
+        return sum(map(_values, array.flatten()))
+    is_list = isinstance(array, pyarrow.ListArray | pyarrow.LargeListArray)
+    return len(array) + (_values(array.flatten()) if is_list else 0)
 
 
 def _parquet(path: Path) -> list[TableRow]:
@@ -301,10 +333,9 @@ def _parquet(path: Path) -> list[TableRow]:
             f"{path} is a parquet file. To read it, pip install 'calib[data]'.",
         ) from None
     try:
-        _require_small(path, parquet.read_metadata(path))
-        table = parquet.read_table(path, memory_map=True)
-        require_distinct(table.column_names, "the column")
-        return table.to_pylist()
+        with parquet.ParquetFile(path, memory_map=True) as file:
+            require_distinct(file.schema_arrow.names, "the column")
+            return _parquet_rows(path, file)
     except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise CalibError(
             "unreadable",

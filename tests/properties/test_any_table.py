@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from property_profiles import share
 from property_strategies import json_values, names, texts
 
 from calib.data.tables import ENDINGS, read_table
@@ -64,6 +65,7 @@ def test_objects_of_json_are_read(tmp_path, columns, values):
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255), st.lists(texts, min_size=1, max_size=5))
+@share(4)
 def test_a_damaged_parquet_file_is_read_or_refused(tmp_path, position, byte, values):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
