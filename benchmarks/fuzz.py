@@ -113,6 +113,7 @@ def main(*arguments: str) -> None:
     line = {
         "started": started,
         "minutes": minutes,
+        "cpu_minutes": time.process_time() / 60,
         "seed": seed,
         "properties": turns.properties,
         "turns": turns.turns,
@@ -124,7 +125,8 @@ def main(*arguments: str) -> None:
         report.save("fuzz", [*_recorded(), {**line, **known}], {}, report.RESULTS)
     print(
         f"\nproperties={turns.properties} turns={turns.turns} examples={turns.examples} "
-        f"failures={len(turns.failures)} minutes={minutes:g} seed={seed}"
+        f"failures={len(turns.failures)} minutes={minutes:g} "
+        f"cpu_minutes={line['cpu_minutes']:.1f} seed={seed}"
     )
     sys.exit(1 if turns.failures else 0)
 

@@ -13,6 +13,8 @@ from calib.util.errors import did_you_mean
 MAX_VALUES = 1_000_000
 """Maximum number of values in a body, estimated from commas and brackets: a parsed value takes many
 times its bytes in memory."""
+MAX_DEPTH = 100
+"""Maximum depth of lists and objects within each other: what reads or shows a body is recursive."""
 
 
 def _to_float(value: Any) -> Any:
@@ -74,12 +76,25 @@ def load_json(text: bytes, name: str, param: str | None) -> Any:
     if sum(text.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:
         raise APIError(f"{name} has more than {MAX_VALUES:,} values.", param, "invalid_json")
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if _is_deep(value):
+            raise RecursionError
+        return value
     except RecursionError as error:
         raise APIError(f"{name} is nested too deeply.", param, "invalid_json") from error
     except ValueError as error:  # includes invalid UTF-8 and numbers with thousands of digits
         reason = str(error)[:200]
         raise APIError(f"{name} is not valid JSON ({reason}).", param, "invalid_json") from error
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        parts = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [part for values in parts for part in values if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _refuse_constant(name: str) -> float:

@@ -75,7 +75,7 @@ LIMITS = st.integers(-1, 3) | json_values
 VALUES = st.one_of(
     json_values,
     st.sampled_from(
-        [0, 1, 2, 1e-300, 5e-324, 0.5, True, [], {}, deep(300), deep(600, "a"), "a" * 99]
+        [0, 1, 2, 1e-300, 5e-324, 0.5, True, [], {}, deep(99), deep(600, "a"), deep(900), "a" * 99]
     ),
 )
 VECTOR = {
@@ -129,3 +129,12 @@ def test_any_value_of_one_field_gets_a_completion_or_an_error_that_names_it(clie
     check(response)
     if response.status_code != 200 and response.json()["error"]["code"] != "invalid_json":
         assert field in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("depth", [90, 120, 970, 5000])
+@pytest.mark.parametrize("field", ["chat_template_kwargs", "messages", "stop"])
+def test_a_body_of_any_depth_gets_an_error_of_its_own(client, field, depth):
+    value = '{"a":' * depth + "1" + "}" * depth
+    response = post(client, f'{{"model": "mini-uncalibrated", "{field}": {value}}}'.encode())
+    check(response)
+    assert response.status_code == 400

@@ -1,4 +1,4 @@
-"""Profiles of hypothesis: few examples, always the same ones, or many random ones.
+"""Profiles of hypothesis: few examples, always the same ones, or more and random ones.
 
 tests/properties/conftest.py loads "few"; ``pytest tests/properties --hypothesis-profile=fuzz`` and
 benchmarks/fuzz.py take the other. Neither has a deadline or a database: no test depends on the
@@ -7,7 +7,7 @@ speed of the machine or on an earlier run.
 
 from hypothesis import HealthCheck, settings
 
-FEW, MANY = 20, 200
+FEW, MANY = 20, 50
 """Examples of each property, unless it says otherwise with ``share``."""
 
 _COMMON = {
