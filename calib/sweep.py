@@ -7,7 +7,7 @@ utility.
 """
 
 from calib.cli import command
-from calib.cli.replicas import make_shards
+from calib.cli.replicas import make_shards, stop_with_parent
 from calib.config.sweep import SweepConfig
 from calib.util.progress import job_label
 
@@ -17,6 +17,7 @@ def main(config: SweepConfig) -> None:
     if config.devices is not None:
         make_shards(str(config.devices))  # what follows joins them
     elif config.shard is not None:
+        stop_with_parent()
         with job_label(f"shard {config.shard}"):
             _run(config)
             return

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from calib.util.errors import CalibError
 from calib.util.progress import log_line
 
 POLL = 0.2
+_STARTED_BY_DEVICES = "CALIB_STARTED_BY_DEVICES"
+"""Environment variable of the shards that make_shards starts."""
 
 
 def make_shards(devices: str) -> None:
@@ -39,6 +42,7 @@ def make_shards(devices: str) -> None:
         subprocess.Popen(
             [sys.executable, "-m", *arguments, f"shard={number}/{count}"],
             env=os.environ | _environment(gpus, number, count),
+            stdin=subprocess.PIPE,  # closes with this process; see stop_with_parent
             stdout=subprocess.DEVNULL,  # this process prints the notes when it joins the shards
         )
         for number in range(1, count + 1)
@@ -63,6 +67,22 @@ def make_shards(devices: str) -> None:
             f"devices={devices}: shard {shown} failed. Recorded rows are saved: run the same "
             "command to resume.",
         )
+
+
+def stop_with_parent() -> None:
+    """Stop this shard, as SIGTERM does, when the process that started it for devices= ends.
+
+    A killed process cannot stop its shards, which would keep the run's folder in use. Does nothing
+    in a shard that was started otherwise.
+    """
+    if os.environ.pop(_STARTED_BY_DEVICES, None) is None:
+        return
+
+    def wait() -> None:
+        os.read(0, 1)  # until the parent's end of the pipe is closed
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _ending(code: int) -> str:
@@ -93,7 +113,8 @@ def _gpus() -> list[str]:
 
 
 def _environment(gpus: Sequence[str], number: int, count: int) -> dict[str, str]:
-    lines = {"TERM": "dumb"}  # progress as lines: bars of several processes would overwrite others
+    # Progress as lines: bars of several processes would overwrite others.
+    lines = {"TERM": "dumb", _STARTED_BY_DEVICES: "1"}
     if gpus:
         return lines | {"CUDA_VISIBLE_DEVICES": gpus[(number - 1) % len(gpus)]}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

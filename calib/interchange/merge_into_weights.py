@@ -22,7 +22,7 @@ from calib.directions.direction import Direction
 from calib.models.layers import ActivationEdit, LayerSite, decoder_layers, edit_activations
 from calib.models.load import MINI, VLM, mini_folder
 from calib.util.errors import CalibError
-from calib.util.files import home_expanded
+from calib.util.files import home_expanded, unfinished_path
 
 LLAMA_LIKE = ("llama", "qwen2", "mistral")
 """Model types of decoders whose blocks are Llama's, with some of its biases or none."""
@@ -96,8 +96,7 @@ def merge_into_weights(vlm: VLM, direction: Direction, out: Path) -> MergedCheck
     tokens = vlm.processor.tokenizer(PROBE, return_tensors="pt")["input_ids"].to(vlm.device)
     unedited = _logits(vlm.model, tokens)
     edited = _edited_logits(vlm.model, tokens, vectors)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = unfinished_path(out)
     try:
         _merge(vlm.model, vectors)
         vlm.model.save_pretrained(unfinished)

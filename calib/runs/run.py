@@ -107,29 +107,31 @@ class Run:
 
     def write(self) -> dict[str, Path]:
         """Write the files of a finished sweep; the paths of those to read, by what they are."""
+        settings = self.folder / CONFIG_FILE
+        # After a kill, a folder with results has its other files under the same mapping and choose.
+        text = self.settings_text.encode("utf-8", "backslashreplace")
+        if settings.is_file() and settings.read_bytes() != text:
+            (self.folder / RESULTS_FILE).unlink(missing_ok=True)
         write_examples(self.folder / EXAMPLES_FILE, self.examples.values())
-        write_atomically(self.folder / CONFIG_FILE, self.settings_text)
-        scores = self.write_scores()
-        labels = scores.pop("labels")
-        return scores | {"configuration": self.folder / CONFIG_FILE, "labels": labels}
+        write_atomically(settings, text)
+        files = self.write_scores()
+        return files | {"configuration": settings, "labels": files.pop("labels")}
 
     def write_scores(self) -> dict[str, Path]:
-        """Write results, operating points and labels; their paths by what they are."""
+        """Write labels, operating points and, last, results; their paths by what they are."""
         names = {"results": RESULTS_FILE, "operating points": OPERATING_POINTS_FILE,
                  "labels": LABELS_FILE}  # fmt: skip
         files = {what: self.folder / name for what, name in names.items()}
-        ids = [row.row for row in self.rows]
-        write_labels(files["labels"], ids, self.judged, self.judge)
+        write_labels(files["labels"], [row.row for row in self.rows], self.judged, self.judge)
+        points = json.dumps(self.operating_points, indent=2) + "\n"
+        write_atomically(files["operating points"], points)
         write_results(files["results"], self.folder.name, self.checkpoint, self.results)
-        points = json.dumps(self.operating_points, indent=2)
-        write_atomically(files["operating points"], points + "\n")
         return files
 
     @property
     def is_extraction(self) -> bool:
         """Whether calib.extract made the run: it has directions, but no results."""
-        extracted = (self.folder / EXTRACTED).is_file()
-        return extracted and not (self.folder / RESULTS_FILE).exists()
+        return (self.folder / EXTRACTED).is_file() and not (self.folder / RESULTS_FILE).exists()
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -179,8 +181,7 @@ class Run:
     def method_settings(self) -> dict[str, dict[str, Any]]:
         """Settings of each method, the prompt-only reference included, by the method's name."""
         own = list(self.settings["methods"].values()) or [self.settings["method"]]
-        methods = [*own, self.settings.get("reference")]
-        return {method["name"]: method for method in methods if method}
+        return {each["name"]: each for each in [*own, self.settings.get("reference")] if each}
 
     def method_config(self, name: str) -> MethodConfig | None:
         """The settings of a method as their dataclass; None where the run has no such method."""

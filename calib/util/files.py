@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     Raises CalibError when it cannot be written (unwritable, no-space). The old file is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = unfinished_path(path)
         with temporary.open("wb") as file:
             file.write(_encoded(data) if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if temporary != path:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         raise cannot_write(path, error) from error
 
 
@@ -38,7 +40,31 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.tmp", re.DOTALL)
+
+
+def unfinished_path(path: Path) -> Path:
+    """The path at which this process writes a file or folder that is then renamed to ``path``.
+
+    Creates the folder that contains it, and removes what killed processes have left there of the
+    same ``path``. Raises OSError if the folder cannot be created.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        for other in list(path.parent.iterdir()):
+            found = _TEMPORARY.fullmatch(other.name)
+            if found and found["name"] == path.name and not _is_running(int(found["process"])):
+                if other.is_dir() and not other.is_symlink():
+                    shutil.rmtree(other)
+                else:
+                    other.unlink()
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _is_running(process: int) -> bool:
+    import psutil  # rarely needed
+
+    return psutil.pid_exists(process)
 
 
 def remove_unfinished(folders: Iterable[Path]) -> None:

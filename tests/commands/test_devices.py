@@ -89,6 +89,23 @@ def test_stopping_the_command_stops_its_shards(tmp_path):
     assert not any(Path(f"/proc/{child}").exists() for child in found)
 
 
+def test_a_shard_ends_with_the_process_that_started_it():
+    code = (
+        "import time; from calib.cli.replicas import stop_with_parent; stop_with_parent(); "
+        "print('started', flush=True); time.sleep(600)"
+    )
+    shard = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **replicas._environment([], 1, 2)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert shard.stdout.readline() == b"started\n"
+    assert shard.poll() is None
+    shard.stdin.close()  # as when the parent is killed
+    assert shard.wait(60) == -signal.SIGTERM
+
+
 @pytest.mark.parametrize(
     "settings",
     [["devices=0"], ["devices=some"], ["devices=true"], ["devices=2", "shard=1/2"],

@@ -262,3 +262,29 @@ def test_a_run_without_a_rule_of_choice_is_chosen_anew_by_the_present_one(folder
     assert record["choose"]["utility_tolerance"] == 0.01
     with raises("unknown-setting", "min_sra", "min_sra_u"):
         rejudge(JudgeRunConfig(JudgeConfig("rules"), choose={"min_sra": 0.9}), run, None)
+
+
+def test_a_kill_while_other_settings_are_written_leaves_no_results_of_the_former_ones(
+    folder, monkeypatch
+):
+    run = Run.load(folder)
+    names = ("results", "operating_points", "examples", "checkpoint", "rows", "judge", "judged")
+    parts = {name: getattr(run, name) for name in names}
+    text = run.settings_text.replace("mapping: calib", "mapping: paper")
+    assert text != run.settings_text
+    again = run.replace(**parts, settings_text=text)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr("calib.runs.run.write_labels", killed)
+    with pytest.raises(Killed):
+        again.write()
+    with raises("unfinished-run", "results.csv"):
+        Run.load(folder)
+    monkeypatch.undo()
+    again.write()
+    assert Run.load(folder).mapping == "paper"

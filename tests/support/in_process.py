@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from unittest.mock import patch
 
 from calib.cli import command as entry
@@ -57,9 +56,12 @@ def undrawn() -> Iterator[None]:
     Figures are composed as usual, and their files have empty drawings; reports have no figures.
     """
 
-    def savefig(_: object, file: Path | TextIO, **__: object) -> None:
+    def savefig(_: object, file: io.BytesIO | io.StringIO, **__: object) -> None:
         text = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1" viewBox="0 0 1 1"/>'
-        (file.write_text if isinstance(file, Path) else file.write)(text)
+        if isinstance(file, io.BytesIO):
+            file.write(text.encode())
+        else:
+            file.write(text)
 
     with (
         patch("matplotlib.figure.Figure.savefig", savefig),

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from calib.util.files import (
     from_csv_safe,
     home_expanded,
     read_lines,
+    unfinished_path,
     without_control_characters,
     write_atomically,
 )
@@ -116,3 +119,22 @@ def test_every_module_expands_the_home_folder_by_the_same_function() -> None:
     modules = Path(calib.__file__).parent.rglob("*.py")
     texts = {path: path.read_text(encoding="utf-8") for path in modules}
     assert not [path for path, text in texts.items() if ").expanduser()" in text]
+
+
+def test_what_killed_processes_left_of_a_file_is_removed_when_it_is_written(tmp_path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = tmp_path / f".file.{gone.pid}.tmp"
+    folder = tmp_path / f".folder.{gone.pid}.tmp"
+    kept = [
+        tmp_path / f".file.{os.getppid()}.tmp",  # of a running process
+        tmp_path / f".file.other.{gone.pid}.tmp",  # of another file
+        tmp_path / f"file.{gone.pid}.tmp",
+    ]
+    for path in (left, *kept):
+        path.write_text("half", encoding="utf-8")
+    folder.mkdir()
+    (folder / "weights").write_text("half", encoding="utf-8")
+    write_atomically(tmp_path / "file", "whole")
+    assert unfinished_path(tmp_path / "folder").name == f".folder.{os.getpid()}.tmp"
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "file", *kept])

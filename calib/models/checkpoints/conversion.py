@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from calib.models.checkpoints.original_llava import (
 from calib.models.checkpoints.weight_files import Weight, inventory, tensors, weight_files
 from calib.models.load import VLM, load
 from calib.util.errors import CalibError
-from calib.util.files import cannot_write, write_atomically
+from calib.util.files import cannot_write, unfinished_path, write_atomically
 from calib.util.listing import shortened
 
 LISTED = 5
@@ -202,9 +201,10 @@ def write_checkpoint(converted: Converted, out: Path, readme: str) -> None:
     Raises CalibError if ``out`` exists or cannot be written.
     """
     require_absent(out)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    unfinished = None
     try:
-        unfinished.mkdir(parents=True)
+        unfinished = unfinished_path(out)
+        unfinished.mkdir()
         converted.vlm.model.save_pretrained(unfinished)
         converted.vlm.processor.save_pretrained(unfinished)
         write_atomically(unfinished / "README.md", readme)
@@ -214,7 +214,8 @@ def write_checkpoint(converted: Converted, out: Path, readme: str) -> None:
     except OSError as error:
         raise cannot_write(out, error) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def require_absent(out: Path) -> None:

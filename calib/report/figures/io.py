@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from calib.config.choices import FIGURE_FORMATS
 from calib.runs.run import Run
 from calib.util.errors import CalibError
+from calib.util.files import write_atomically
 
 COLUMN_INCHES = {1: 3.3, 2: 6.9}
 """Width of a figure that spans one or two columns of a paper."""
@@ -54,22 +55,16 @@ def figure_style() -> Iterator[None]:
 
 
 def save(figure: Figure, stem: Path, formats: Sequence[str] = FIGURE_FORMATS) -> list[Path]:
-    """Write ``stem`` in each of ``formats`` and return the paths.
+    """Write ``stem`` in each of ``formats``, each file atomically, and return the paths.
 
     Raises CalibError if writing fails.
     """
     paths = [stem.with_name(f"{stem.name}.{name}") for name in formats]
-    with figure_style():
-        for path, name in zip(paths, formats, strict=True):
-            try:
-                stem.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, dpi=200, metadata=_METADATA[name])
-            except OSError as error:
-                raise CalibError(
-                    "unwritable",
-                    f"Cannot write the figure {path}: {error.strerror or error}. Free space or "
-                    "give another folder, then draw the figure again.",
-                ) from error
+    for path, name in zip(paths, formats, strict=True):
+        file = io.BytesIO()
+        with figure_style():
+            figure.savefig(file, format=name, dpi=200, metadata=_METADATA[name])
+        write_atomically(path, file.getvalue())
     return paths
 
 
