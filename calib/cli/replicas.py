@@ -56,6 +56,10 @@ def make_shards(devices: str) -> None:
     except BaseException:  # Ctrl-C and SIGTERM
         _stop(processes)
         raise
+    finally:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
     codes = {f"{k}/{count}": process.returncode for k, process in enumerate(processes, 1)}
     # Those that ended after the failure of another one were stopped by this process.
     stopped = {-signal.SIGTERM, TERMINATED}
