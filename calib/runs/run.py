@@ -312,9 +312,8 @@ class Run:
         try:
             loaded = {example.id: example for example in self.reload_benchmark()}
         except CalibError as error:
-            raise CalibError(
-                error.code, f"{why}, and the run's benchmark cannot be loaded: {error}"
-            ) from error
+            message = f"{why}, and the run's benchmark cannot be loaded: {error}"
+            raise CalibError(error.code, message) from error
         require_unchanged(self.examples, loaded, why)
         return self.with_pictures_of(loaded.values())
 
