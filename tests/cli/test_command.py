@@ -81,7 +81,7 @@ def sweep(tmp_path):
     folder = tmp_path / "here"
     folder.mkdir()
 
-    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def start(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
         paths = os.pathsep.join(filter(None, [str(ROOT), inherited.get("PYTHONPATH")]))
         return subprocess.run(
@@ -106,7 +106,9 @@ def test_a_successful_run_leaves_no_files_of_hydra(sweep):
 
 
 def test_characters_that_the_output_cannot_encode_are_written_as_escapes(sweep):
-    result = sweep("out=caf\u00e9/\u65e5", PYTHONIOENCODING="ascii:strict")
+    # As bytes: this process may not be able to encode it, either.
+    out = "out=caf\u00e9/\u65e5".encode()
+    result = sweep(out, PYTHONUTF8="1", PYTHONIOENCODING="ascii:strict")
     assert result.returncode == 0, result.stderr
     assert r"ran internvl steer caf\xe9/\u65e5" in result.stdout
 

@@ -104,7 +104,9 @@ def test_figure_shows_the_run_in_memory(tmp_path, monkeypatch) -> None:
     saved = []
     monkeypatch.setattr(terminal, "save", lambda figure, stem: saved.append(figure) or [stem])
     text = show_run(run(tmp_path, ["reminder"]), {"results": tmp_path / "results.csv"})
-    assert ["figure", str(tmp_path / "trade_off")] in [line.split() for line in text.splitlines()]
+    assert ["figure", str(tmp_path / "trade_off")] in [
+        line.split(None, 1) for line in text.splitlines()
+    ]
     assert saved[0].get_figwidth() == 6.9 and "reminder" in saved[0].get_suptitle()
     assert not list(tmp_path.iterdir())
 
