@@ -65,7 +65,8 @@ def log_progress(record: Callable[[str], None]) -> None:
 
 
 def log_requests(record: Callable[[str], None]) -> None:
-    """Log "sent" for each request to an endpoint's chat completions."""
+    """Log "sent" for each request to an endpoint's chat completions, less those that found no
+    server."""
     # The library of the package openai, which takes longer to import.
     name = next((name for name in ("httpx2", "httpx") if importlib.util.find_spec(name)), None)
     if name is None:
@@ -74,9 +75,15 @@ def log_requests(record: Callable[[str], None]) -> None:
     send = library.Client.send
 
     def logged_send(client: Any, request: Any, **settings: Any) -> Any:
-        if request.url.path.endswith("/chat/completions"):
+        is_row = request.url.path.endswith("/chat/completions")
+        if is_row:
             record("sent")
-        return send(client, request, **settings)
+        try:
+            return send(client, request, **settings)
+        except library.ConnectError:
+            if is_row:
+                record("sent -1")
+            raise
 
     library.Client.send = logged_send
 
