@@ -67,7 +67,10 @@ def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | Non
     served.vlm.feature_cache.limit = CACHED_FEATURES_BYTES
     access = Access(key, [*config.hosts, *([] if local else own_names())])
     pictures = PictureLimits(config.pictures, config.megapixels * 1_000_000)
-    server = Server(served, config.generation, config.body_mb, config.waiting, access, pictures)
+    server = Server(
+        served, config.generation, config.body_mb, config.waiting, access, pictures,
+        config.stalled_after,
+    )  # fmt: skip
     unsupported = warm_up(served, server.default_decoding)
     for note in [*served.notes, *(f"not supported: {message}" for message in unsupported)]:
         print(f"note: {terminal_safe(note)}")

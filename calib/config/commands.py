@@ -16,6 +16,7 @@ from calib.config.checks import (
     not_empty,
     one_of,
     path,
+    positive,
     translation,
 )
 from calib.config.choices import EXPORT_FORMATS, FIGURE_FORMATS, IMPORT_FORMATS, MAPPINGS
@@ -177,6 +178,9 @@ class ServeConfig:
     """Largest number of pixels of a request's pictures together, in millions."""
     waiting: int = 256
     """Largest number of concurrent requests; further requests get HTTP 429."""
+    stalled_after: float = 600.0
+    """Seconds without progress of the model, while requests wait, after which they get HTTP 503 and
+    /health reports the server as failing. Each layer that the model computes is progress."""
 
     def __post_init__(self) -> None:
         path("run", self.run)
@@ -210,6 +214,7 @@ class ServeConfig:
         between("pictures", self.pictures, 1, 1024)
         between("megapixels", self.megapixels, 1, 64)
         at_least_one("waiting", self.waiting)
+        positive("stalled_after", self.stalled_after)
         if self.generation.early_stop:
             raise CalibError(
                 "conflicting-settings",

@@ -9,6 +9,7 @@ from typing import Any
 
 from calib.config.checks import (
     at_least_one,
+    finite,
     layers,
     one_of,
     path,
@@ -104,6 +105,11 @@ class Surgical(Ablation):
     """Share of the refusal direction to remove from the false-refusal vector."""
     refusal_strength: float = 0.0
     """Refusal direction to add at its source layer besides the ablation, in gaps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        finite("method.orthogonalisation", [self.orthogonalisation])
+        finite("method.refusal_strength", [self.refusal_strength])
 
 
 @dataclass

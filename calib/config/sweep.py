@@ -106,6 +106,7 @@ class SweepConfig:
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, MAPPINGS)
         path("out", self.out)
+        between("seed", self.seed, -(2**62), 2**62)  # with a row's number, within 64 bits
         if self.shard is not None:
             shard("shard", self.shard)
         if self.devices not in (None, "all"):

@@ -3,13 +3,13 @@
 Pictures are restored from the benchmark when it is loaded again.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from calib.config.choices import SPLITS, Safety
 from calib.data.example import Example, Turn, with_pictures
+from calib.util.checked_lines import checked_line
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
 
@@ -37,8 +37,8 @@ def check_distinct(examples: Sequence[Example]) -> None:
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """Write one line of JSON per distinct example; "picture" is whether it has a picture, and
-    "history" are the queries and responses of its earlier turns, if it has any."""
+    """Write one checked line of JSON per distinct example; "picture" is whether it has a picture,
+    and "history" are the queries and responses of its earlier turns, if it has any."""
     distinct = {example.id: example for example in examples}
     lines = []
     for example in distinct.values():
@@ -46,9 +46,8 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
         line |= {"facts": dict(example.metadata), "picture": example.picture is not None}
         if example.demonstrations:
             line["history"] = [[turn.query, turn.response] for turn in example.demonstrations]
-        lines.append(json.dumps(line, ensure_ascii=False))
-    text = "".join(line + "\n" for line in lines)
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+        lines.append(checked_line(line))
+    write_atomically(path, b"".join(lines))
 
 
 def read_examples(path: Path) -> tuple[dict[str, Example], set[str]]:

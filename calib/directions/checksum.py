@@ -1,12 +1,21 @@
-"""The checksum of a direction file, which finds a flipped bit."""
+"""The checksums of a direction file and of the tables beside it, which find a flipped bit."""
 
 import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
+from calib.util.checksums import crc32
+from calib.util.errors import CalibError
+
 CHECKSUM = "calib_sha256"
 """Metadata key of the checksum; files of earlier versions have none."""
+TABLES = "calib_tables"
+"""Metadata key of the CRC-32 of the tables beside the file, by the ends of their names; files of
+earlier versions have none."""
+_SUFFIXES = (".projections.csv", ".parts.csv")
 
 
 def checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
@@ -19,3 +28,24 @@ def checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -
         if key != CHECKSUM:
             total.update(f"{key} {text}\n".encode())
     return total.hexdigest()
+
+
+def tables_beside(path: Path) -> dict[str, str]:
+    """The checksums of the tables that exist beside a direction file, by the ends of their
+    names."""
+    tables = {suffix: path.with_name(path.stem + suffix) for suffix in _SUFFIXES}
+    return {k: crc32(table.read_bytes()) for k, table in tables.items() if table.is_file()}
+
+
+def require_tables(path: Path, metadata: Mapping[str, str]) -> None:
+    """Raise CalibError (invalid-content) if a table beside a direction file differs from its
+    checksum in the file's ``metadata``."""
+    now = tables_beside(path)
+    for suffix, given in json.loads(metadata.get(TABLES, "{}")).items():
+        if now.get(suffix, given) != given:
+            raise CalibError(
+                "invalid-content",
+                f"'{path.with_name(path.stem + suffix)}' does not match its checksum in "
+                f"{path.name} ({TABLES}): the disk or another program changed it. Delete both "
+                "files and run the command of the run again, which writes the same ones.",
+            )

@@ -18,7 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from calib.config.choices import Site
-from calib.directions.checksum import CHECKSUM, checksum
+from calib.directions.checksum import (
+    CHECKSUM,
+    TABLES,
+    checksum,
+    require_tables,
+    tables_beside,
+)
 from calib.directions.separation import auroc_interval
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
@@ -155,8 +161,10 @@ _MAY_BE_NAN = ("pair_cosine", "effect", "effect_low", "effect_high", "effect_str
 def write_direction(path: str | Path, direction: Direction) -> None:
     """Write a direction file; an existing file is replaced atomically.
 
-    Raises CalibError if the file cannot be written.
+    The projections and the separation by part beside it must be written before: the file records
+    their checksums. Raises CalibError if the file cannot be written.
     """
+    path = home_expanded(path)
     header = {k: v for k, v in asdict(direction).items() if k not in (*_TENSORS, "origin")}
     if not direction.verdict:  # versions that do not know the field can read the file
         del header["verdict"]
@@ -167,8 +175,10 @@ def write_direction(path: str | Path, direction: Direction) -> None:
     metadata = {HEADER: text}
     if direction.origin:
         metadata[ORIGIN] = json.dumps(direction.origin, sort_keys=True)
+    if tables := tables_beside(path):
+        metadata[TABLES] = json.dumps(tables)
     metadata[CHECKSUM] = checksum(tensors, metadata)
-    write_atomically(home_expanded(path), _in_order(save(tensors, metadata=metadata)))
+    write_atomically(path, _in_order(save(tensors, metadata=metadata)))
 
 
 def _in_order(file: bytes) -> bytes:
@@ -188,7 +198,8 @@ def read_direction(path: str | Path) -> Direction:
     """Read and validate a direction file.
 
     Raises CalibError if the file does not exist, is not a direction file, differs from its
-    checksum, has another schema version, or contains invalid metadata, shapes or values.
+    checksum, has another schema version, or contains invalid metadata, shapes or values; and if a
+    table beside it differs from its checksum.
     """
     path = home_expanded(path)
     if not path.is_file():
@@ -212,6 +223,7 @@ def read_direction(path: str | Path) -> Direction:
             f"'{path}' does not match its checksum ({CHECKSUM}): the disk or another program "
             "changed it. Delete it and run the command that wrote it again, or restore a copy.",
         )
+    require_tables(path, metadata)
     if HEADER not in metadata:
         raise CalibError(
             "invalid-content",

@@ -134,6 +134,17 @@ def fit_along(
     basis = torch.where(projected < 0, -1.0, 1.0)[:, :, None] * basis
     gap = projected[:, 0].abs()
     size = (positive.norm(dim=-1) + negative.norm(dim=-1)) / 2
+    apart = difference.norm(dim=-1) > ROUNDING * size
+    unsolved = apart & ~(torch.isfinite(gap) & torch.isfinite(first[:, 0]).all(-1))
+    if unsolved.any():
+        raise CalibError(
+            "no-solution",
+            f"the estimator finds no direction at layer {int(unsolved.int().argmax())} (counted "
+            "from 0 among the layers that were read), although the means of the two classes "
+            "differ: its solution has length 0 or is not finite. The examples are too few, too "
+            "alike within a class, or opposite in pairs. Use more data, or "
+            "estimator=mean_difference.",
+        )
     # Not "gap <= ...", because the gap along a vector of length 0 is nan.
     no_gap = ~(gap > ROUNDING * size)
     if no_gap.any():

@@ -1,5 +1,6 @@
 """Estimators by matrix decomposition: principal components, subspaces and null spaces."""
 
+import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -21,7 +22,8 @@ def pca(samples: Samples) -> Fit:
     for layer in range(differences.shape[1]):
         at_layer = differences[:, layer]
         # "full", because "auto" may choose a randomised solver.
-        model = PCA(n_components=1, svd_solver="full").fit([*at_layer, *-at_layer])
+        with np.errstate(invalid="ignore"):  # equal twins have no variance, which fit_along reports
+            model = PCA(n_components=1, svd_solver="full").fit([*at_layer, *-at_layer])
         components.append(torch.from_numpy(model.components_))
     return fit_along(torch.stack(components), class_means(samples))
 

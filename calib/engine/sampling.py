@@ -50,7 +50,7 @@ class Sampler:
             best, tokens = (scores.softmax(-1) / noise).max(-1)
         else:
             best, tokens = scores.max(-1)
-        return tokens.masked_fill(best.isnan(), -1)
+        return tokens.masked_fill(~best.isfinite(), -1)
 
 
 def _hidden_tokens(tokenizer: Any) -> frozenset[int] | None:

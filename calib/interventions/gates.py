@@ -203,7 +203,7 @@ def _probe(fitting: Fitting, layer: int, positions: str) -> Scores:
     train = fitting.samples("safety", "train", positions, layers=[layer])
     activations = torch.cat([train.positive, train.negative])[:, 0]  # [examples, width]
     # The same regularisation then suits models with activations of any size.
-    scale = activations.square().mean().sqrt()
+    scale = activations.square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
     labels = [True] * len(train.positive) + [False] * len(train.negative)
     probe = LogisticRegression(max_iter=1000).fit((activations / scale).double().numpy(), labels)
 

@@ -121,10 +121,21 @@ def select_candidate(
 
 def best_candidate(candidates: Sequence[Candidate], kl: float) -> Candidate:
     """The candidate with the lowest refusal score among those that pass all conditions that any
-    passes: KL first, then induced refusals."""
-    within = [c for c in candidates if c.kl <= kl and math.isfinite(c.refusal)]
+    passes: KL first, then induced refusals.
+
+    Raises CalibError (no-solution) if no candidate has finite scores.
+    """
+    finite = [c for c in candidates if math.isfinite(c.kl) and math.isfinite(c.refusal)]
+    if not finite:
+        raise CalibError(
+            "no-solution",
+            f"method.selection=published: none of the {len(candidates)} candidates for the "
+            "direction has a length above 0 and finite logits under its ablation. Give "
+            "method.selection=grid, or a wider type (model.dtype=float32).",
+        )
+    within = [candidate for candidate in finite if candidate.kl <= kl]
     if not within:
-        return min(candidates, key=lambda candidate: candidate.kl)
+        return min(finite, key=lambda candidate: candidate.kl)
     inducing = [candidate for candidate in within if candidate.induced >= 0]
     return min(inducing or within, key=lambda candidate: candidate.refusal)
 

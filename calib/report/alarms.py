@@ -5,6 +5,7 @@ Each rule uses an interval or a count, not an estimate alone, so that it holds f
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import fmean
 
@@ -45,7 +46,8 @@ _MOST_SETTINGS = 4
 def alarms(run: Run) -> list[str]:
     """Return one or two sentences for each reason to distrust the results of ``run``."""
     found = [
-        _smoke_test(run), _few_clusters(run), _string_judge(run), _utility(run), _cut(run)
+        _smoke_test(run), _few_clusters(run), _string_judge(run), _utility(run), _cut(run),
+        _overflow(run),
     ]  # fmt: skip
     points = [run.baseline, *(m.tested for m in run.methods if not m.choice.kept_baseline)]
     suspects = [point for point in points if _answers_without_sense(point)]
@@ -146,6 +148,30 @@ def _cut_settings(
     )
     names = [f"{name} {100 * cut[name].value:.0f}% of {cut[name].n:,}" for name in many]
     return shortened(names, _MOST_SETTINGS)
+
+
+def _overflow(run: Run) -> str:
+    """Warn of every setting whose edit made numbers overflow, on validation or test."""
+    responses = Counter(row.key for row in run.judged)
+    overflowed = Counter(row.key for row in run.judged if row.overflowed)
+    if not overflowed:
+        return ""
+    settings = [
+        f"{count:,} of {responses[key]:,} responses under {_setting(key)}"
+        for key, count in overflowed.most_common()
+    ]
+    dtype = run.settings.get("model", {}).get("dtype")
+    narrow = f" in {dtype}" if dtype in ("float16", "bfloat16") else ""
+    return (
+        f"Numbers overflowed{narrow}: {'; '.join(shortened(settings, _MOST_SETTINGS))}. They count "
+        "as wrong, so that rates there show the overflow. Give smaller strengths, or a wider type "
+        "(model.dtype=float32)."
+    )
+
+
+def _setting(key: SettingKey) -> str:
+    layer = "" if key.layer is None else f"layer {key.layer}, "
+    return f"{key.method} at {layer}strength {key.strength:g}"
 
 
 def guessing_rate(run: Run) -> float:

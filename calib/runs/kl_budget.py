@@ -7,8 +7,7 @@ refusal_direction selects under a threshold of the same KL (arXiv 2406.11717, ap
 """
 
 import json
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import inf
@@ -27,14 +26,13 @@ from calib.runs.planning import Planner
 from calib.runs.row_store import RowStore
 from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import cluster_of, is_safe_response
+from calib.util.checksums import checked_object, read_checked_object
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 from calib.util.progress import Step, log_line, row_bar
 from calib.util.terminal import terminal_safe
 
 FILE = "strengths.json"
-CHECKSUM = "crc32"
-"""Key of the checksum of the other keys in FILE."""
 QUESTIONS = 64
 """Most utility questions that a cost is measured on, drawn from all of them."""
 OCTAVES = 5
@@ -99,29 +97,20 @@ def strengths_within_budget(
 
             strengths = search_strengths(costs, searched, method.axis.default_scale, budget)
         stored[key] = [asdict(strength) for strength in strengths]
-        checked = stored | {CHECKSUM: _checksum(stored)}
-        write_atomically(path, json.dumps(checked, indent=1) + "\n")
+        write_atomically(path, json.dumps(checked_object(stored), indent=1) + "\n")
     return [CostedStrength(**strength) for strength in stored[key]]
 
 
 def _read_costs(path: Path) -> dict[str, Any]:
     """The strengths on record. Raises CalibError when the file is damaged."""
     try:
-        stored = json.loads(path.read_bytes())
-        given = stored.pop(CHECKSUM, None)  # files of earlier versions have none
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        given, stored = str(error), {}
-    if given not in (None, _checksum(stored)):
+        return read_checked_object(json.loads(path.read_bytes()))
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CalibError(
             "invalid-content",
-            f"{path} does not match its checksum ({CHECKSUM}), or is no JSON: the disk or another "
-            "program changed it. Delete it; the strengths are then searched again.",
-        )
-    return stored
-
-
-def _checksum(stored: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(stored, sort_keys=True).encode()):08x}"
+            f"{path} was changed by the disk or another program ({error}). Delete it; the "
+            "strengths are then searched again.",
+        ) from error
 
 
 def search_strengths(
@@ -196,7 +185,9 @@ def integers_within_budget(
             records = [store.finished[row.id] for row in final]
             # Rows of older versions have KL(calibrated || base) only.
             measured = "kl_base" if all("kl_base" in record for record in records) else "kl"
-            cost = fmean(record[measured] for record in records)
+            # Where numbers overflowed there is no KL: more than any budget.
+            kls = [record[measured] for record in records]
+            cost = fmean(inf if kl is None else kl for kl in kls)
             if cost <= budget:
                 variant = int(strength) if method.variants else 0
                 best[layer, variant] = CostedStrength(layer, strength, cost)

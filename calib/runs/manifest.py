@@ -20,6 +20,7 @@ from calib.directions.origin import differences, shown
 from calib.runs.provenance import is_known_session, session_of
 from calib.runs.row_store import ROWS_FILE
 from calib.runs.run_files import DIRECTIONS
+from calib.util.checksums import checked_object, read_checked_object
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 from calib.util.listing import shortened
@@ -138,7 +139,8 @@ def claim_folder(
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> None:
     """Write the content of run.json."""
     path = Path(folder) / RUN_FILE
-    write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    checked = checked_object(manifest)
+    write_atomically(path, json.dumps(checked, indent=2, ensure_ascii=False) + "\n")
 
 
 def require_same_run(folder: str | Path, identity: Mapping[str, Any]) -> None:
@@ -205,6 +207,14 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise CalibError(
             "invalid-content", f"{path} has no 'identity'. Run the command again in a new folder."
         )
+    try:
+        manifest = read_checked_object(manifest)
+    except ValueError as error:
+        raise CalibError(
+            "invalid-content",
+            f"{path} was changed by the disk or another program: {error}. Restore a copy of it, "
+            "or run the command again with another out=FOLDER.",
+        ) from error
     return {**manifest, "identity": current_names(manifest["identity"])}
 
 

@@ -27,6 +27,7 @@ from calib.scoring.tradeoff import (
     choose_operating_point,
     points_of,
 )
+from calib.util.checksums import read_checked_object
 from calib.util.errors import CalibError
 
 OPERATING_POINTS_FILE = "operating_points.json"
@@ -252,13 +253,14 @@ def search_details(method: Method) -> dict[str, Any]:
 def read_operating_points(path: Path) -> list[dict[str, Any]]:
     """The records of operating_points.json. Raises CalibError when the file is damaged."""
     try:
-        points = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(points, list) or not points:
+        points = [read_checked_object(point) for point in json.loads(path.read_bytes())]
+        if not points:
             raise ValueError("it holds no operating point")
         for point in points:
             point["method"], point["layer"], point["strength_means"], float(point["strength"])
         return points
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+            RecursionError) as error:  # fmt: skip
         raise CalibError(
             "unreadable", f"'{path}' cannot be read ({error}). Run the sweep again."
         ) from error

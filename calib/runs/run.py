@@ -1,6 +1,5 @@
 """The run: one class for a run's folder, in memory while it is made or loaded from disk."""
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from calib.data.examples_file import (
 from calib.directions.direction import Direction, read_direction
 from calib.directions.parts import PartSeparation
 from calib.directions.projections import Projections
+from calib.runs.checks.files import points_text, read_settings_text, read_tables
 from calib.runs.manifest import read_manifest
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
@@ -49,9 +49,10 @@ from calib.runs.run_files import (
     write_labels,
 )
 from calib.scoring.judged import Judged
-from calib.scoring.results import Result, RunResults, read_results, rounded, write_results
+from calib.scoring.results import Result, RunResults, rounded, write_results
 from calib.scoring.score import score
 from calib.scoring.tradeoff import Point, baseline_of, points_of
+from calib.util.checksums import checked_settings
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
 
@@ -109,7 +110,7 @@ class Run:
         """Write the files of a finished sweep; the paths of those to read, by what they are."""
         settings = self.folder / CONFIG_FILE
         # After a kill, a folder with results has its other files under the same mapping and choose.
-        text = self.settings_text.encode("utf-8", "backslashreplace")
+        text = checked_settings(self.settings_text)
         if settings.is_file() and settings.read_bytes() != text:
             (self.folder / RESULTS_FILE).unlink(missing_ok=True)
         write_examples(self.folder / EXAMPLES_FILE, self.examples.values())
@@ -123,7 +124,7 @@ class Run:
                  "labels": LABELS_FILE}  # fmt: skip
         files = {what: self.folder / name for what, name in names.items()}
         write_labels(files["labels"], [row.row for row in self.rows], self.judged, self.judge)
-        points = json.dumps(self.operating_points, indent=2) + "\n"
+        points = points_text(self.operating_points, self.results)
         write_atomically(files["operating points"], points)
         write_results(files["results"], self.folder.name, self.checkpoint, self.results)
         return files
@@ -146,8 +147,8 @@ class Run:
 
     @cached_property
     def settings_text(self) -> str:
-        """Content of config.yaml."""
-        return required_file(self.folder, CONFIG_FILE).read_bytes().decode(errors="replace")
+        """Content of config.yaml without its checksum."""
+        return read_settings_text(self.folder)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -190,7 +191,7 @@ class Run:
 
     @cached_property
     def _tables(self) -> list[RunResults]:
-        return [] if self.is_extraction else read_results(required_file(self.folder, RESULTS_FILE))
+        return [] if self.is_extraction else read_tables(self.folder)
 
     @cached_property
     def results(self) -> list[Result]:

@@ -5,7 +5,6 @@ itself is unavailable.
 """
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from calib.interventions.fitting import direction_name
 from calib.runs.row_store import Record
 from calib.scoring.answers import is_correct_answer, parse_answer
 from calib.scoring.judged import Judged, checked_label
+from calib.util.checked_lines import checked_line
 from calib.util.errors import CalibError
 from calib.util.files import read_lines, write_atomically
 from calib.util.thoughts import after_thoughts, final_answer
@@ -277,15 +277,16 @@ def judged_of(
                 else None,
                 empty=not is_cut_thought(record) and not final_answer(response).strip(),
                 truncated=record.get("finish") == "length",
+                overflowed=overflowed,
             )
         )
     return judged
 
 
 def write_labels(path: Path, rows: Sequence[str], judged: Sequence[Judged], judge: str) -> None:
-    """Write one line of JSON per row id: example, setting, label and the judge that gave it."""
+    """Write one checked line of JSON per row id: example, setting, label and the judge's id."""
     lines = [
-        json.dumps(
+        checked_line(
             {
                 "row": row,
                 "example": response.example_id,
@@ -299,7 +300,7 @@ def write_labels(path: Path, rows: Sequence[str], judged: Sequence[Judged], judg
         )
         for row, response in zip(rows, judged, strict=True)
     ]
-    write_atomically(path, "".join(line + "\n" for line in lines))
+    write_atomically(path, b"".join(lines))
 
 
 _NUMBER = int | float

@@ -10,6 +10,7 @@ from typing import Any
 
 from calib.config.method import SettingKey
 from calib.scoring.intervals import Interval
+from calib.util.checksums import crc32
 from calib.util.errors import CalibError
 from calib.util.files import (
     csv_safe,
@@ -101,6 +102,18 @@ def rounded(results: Iterable[Result]) -> list[Result]:
         )
         for r in results
     ]
+
+
+def results_checksum(results: Iterable[Result]) -> str:
+    """A checksum of results, as written and as read back, in any order.
+
+    The columns run and model are not part of it: a folder may be renamed.
+    """
+    lines = [
+        "\t".join(_cell_text(column, getattr(result, column)) for column in COLUMNS[2:])
+        for result in rounded(results)
+    ]
+    return crc32("\n".join(sorted(lines)).encode(errors="backslashreplace"))
 
 
 def read_results(path: Path) -> list[RunResults]:

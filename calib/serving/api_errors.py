@@ -62,6 +62,16 @@ def worker_ended() -> APIError:
     )
 
 
+def stalled(seconds: float) -> APIError:
+    """The error for requests that are not answered because the model makes no progress."""
+    return server_error(
+        f"The model has made no progress for {seconds:g} s: no layer and no token was computed. "
+        "Restart the server if GET /health keeps the status failing.",
+        "stalled",
+        503,
+    )
+
+
 def disconnected() -> APIError:
     """The error for a request whose client closed the connection; only logs see it."""
     return APIError("The client closed the connection.", None, "disconnected", 499)

@@ -38,6 +38,7 @@ from calib.serving.steering_vectors import (
     decode_vectors,
     decoded_size,
 )
+from calib.serving.watch import CHECK_SECONDS, STALLED_AFTER, Watch
 from calib.serving.worker import Worker
 
 PARSED_AT_ONCE = 4
@@ -58,12 +59,14 @@ class Server:
         waiting: int = 256,
         access: Access | None = None,
         pictures: PictureLimits = DEFAULT_LIMITS,
+        stalled_after: float = STALLED_AFTER,
     ) -> None:
         """``body_mb`` limits each body (MiB), ``waiting`` the number of open requests, ``pictures``
-        those of each request. Without ``access``, requests need no key and go to localhost."""
+        those of each request, ``stalled_after`` the time without progress of the model (seconds).
+        Without ``access``, requests need no key and go to localhost."""
         self.served, self.generation = served, generation
         self.access, self.pictures = access or Access(), pictures
-        self.worker = Worker(served)
+        self.worker = Worker(served, Watch(stalled_after))
         self.limits = Limits(waiting, body_mb << 20)
         self.parsing = asyncio.Semaphore(PARSED_AT_ONCE)
         self.decoding_images = asyncio.Semaphore(DECODED_AT_ONCE)
@@ -177,9 +180,11 @@ def create_app(server: Server) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.worker.start()
+        watching = asyncio.create_task(_watch(server.worker))
         try:
             yield
         finally:
+            watching.cancel()
             await run_in_threadpool(server.worker.stop)
 
     # FastAPI's documentation pages would load scripts from other hosts.
@@ -227,13 +232,15 @@ def create_app(server: Server) -> FastAPI:
 
     @app.get("/health")
     async def health() -> Response:
-        healthy = server.worker.healthy
-        status = {
-            "status": "ok" if healthy else "failing",
+        problem = server.worker.problem
+        status: dict[str, Any] = {
+            "status": "failing" if problem else "ok",
             "waiting": server.worker.open_jobs,
             "restarts": server.worker.restarts,
         }
-        return JSONResponse(status, 200 if healthy else 503)
+        if problem:
+            status["reason"] = problem
+        return JSONResponse(status, 503 if problem else 200)
 
     @app.exception_handler(APIError)
     async def api_error(request: Request, error: APIError) -> Response:
@@ -247,6 +254,13 @@ def create_app(server: Server) -> FastAPI:
         return JSONResponse(body, error.status_code, error.headers)
 
     return app
+
+
+async def _watch(worker: Worker) -> None:
+    """Answer requests of a worker whose model hangs, until cancelled."""
+    while True:
+        worker.end_stalled()
+        await asyncio.sleep(CHECK_SECONDS)
 
 
 def _model_info(server: Server, name: str) -> dict[str, Any]:

@@ -235,6 +235,12 @@ def _final_event(
         return unavailable()
     if isinstance(activations, APIError):
         return activations
+    if response.finish == "not_finite" and not steps.requests[final].edits:
+        return server_error(
+            "The logits of the model are not finite, without an edit. Start the server with a "
+            "wider type (model.dtype=float32), and check the weights.",
+            "not_finite",
+        )
     if response.finish == "not_finite" and steps.vectors:
         return APIError(
             "The logits are not finite under these steering vectors. Set a smaller scale.",

@@ -1,7 +1,7 @@
 """The worker thread: takes queued jobs in batches and runs the model on them.
 
 An error in a batch fails its jobs and nothing else. An error in the loop itself ends the thread; a
-new one continues with the waiting jobs.
+new one continues with the waiting jobs. Where the model hangs, ``end_stalled`` answers its jobs.
 """
 
 import gc
@@ -16,10 +16,17 @@ import torch
 
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
-from calib.serving.api_errors import APIError, server_error, unavailable, worker_ended
+from calib.serving.api_errors import (
+    APIError,
+    server_error,
+    stalled,
+    unavailable,
+    worker_ended,
+)
 from calib.serving.batch import answer_batch
 from calib.serving.job import Event, Job
 from calib.serving.served_model import ServedModel
+from calib.serving.watch import Watch
 from calib.util.errors import CalibError
 
 GATHER_SECONDS = 0.005
@@ -37,8 +44,9 @@ log = logging.getLogger("calib.serve")
 class Worker:
     """Answers jobs in one thread, which no failing job ends and which is replaced if it ends."""
 
-    def __init__(self, served: ServedModel) -> None:
-        self.served = served
+    def __init__(self, served: ServedModel, watch: Watch | None = None) -> None:
+        self.served, self.watch = served, watch or Watch()
+        self.watch.follow(served.vlm.model)
         self.failures = 0
         """Number of failed batches since the last successful one."""
         self.restarts = 0
@@ -60,7 +68,24 @@ class Worker:
     @property
     def healthy(self) -> bool:
         """Whether the thread is running and recent batches did not all fail."""
-        return self._thread.is_alive() and not self._stopped and self.failures < MAX_FAILURES
+        return self.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the worker is unhealthy: "worker_ended", "stopping", "stalled" (the model makes no
+        progress) or "failed_batches"; None if it is well."""
+        if self._stopped:
+            return "stopping"
+        if not self._thread.is_alive():
+            return "worker_ended"
+        if self.stalled:
+            return "stalled"
+        return "failed_batches" if self.failures >= MAX_FAILURES else None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a batch runs and the model has made no progress for too long."""
+        return bool(self._running) and self.watch.expired
 
     @property
     def open_jobs(self) -> int:
@@ -82,17 +107,20 @@ class Worker:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout)
+        self.watch.end()
 
     def submit(self, job: Job) -> None:
         """Queue a job.
 
-        Raises APIError (503) if the worker is stopping or its thread has ended.
+        Raises APIError (503) if the worker is stopping, its thread has ended or its model hangs.
         """
         with self._changed:
             if self._stopped:
                 raise unavailable()
             if self._thread.ident is not None and not self._thread.is_alive():
                 raise worker_ended()
+            if self.stalled:
+                raise stalled(self.watch.limit)
             self._waiting.append(job)
             self._changed.notify()
 
@@ -103,6 +131,28 @@ class Worker:
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.release_images()
+
+    def end_stalled(self) -> None:
+        """Answer all open jobs with an error (503) if the model makes no progress.
+
+        The thread cannot be ended. If the forward pass does return, the batch ends at its next
+        token and the worker goes on.
+        """
+        with self._changed:
+            if not self.stalled:
+                return
+            running, waiting = list(self._running), self._waiting
+            self._waiting = []
+            new = [job for job in (*running, *waiting) if not job.finished]
+            for job in running:
+                job.cancelled = True
+        error = stalled(self.watch.limit)
+        for job in new:
+            job.send(error)
+        for job in waiting:  # pictures of the others may be in use
+            job.release_images()
+        if new:
+            log.critical("%d requests failed: %s", len(new), error)
 
     def _work(self) -> None:
         try:
@@ -165,6 +215,7 @@ class Worker:
                     return None
                 # All jobs may have been cancelled while others were gathered.
                 if self._waiting:
+                    self.watch.mark()
                     self._running, self._waiting = self._split(self._waiting)
                     return self._running
 

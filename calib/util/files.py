@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from calib.util.checked_lines import read_checked_line
 from calib.util.errors import CalibError
 
 
@@ -123,14 +123,12 @@ def from_csv_safe(text: str) -> str:
 def read_lines(path: Path, types: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file; ``types`` has the type or types of each required key.
 
-    Raises CalibError when the file cannot be read, is empty, or has other content (unreadable).
+    Raises CalibError when the file cannot be read, is empty, has other content, or has a line that
+    differs from its checksum (unreadable).
     """
     try:
-        # Not splitlines: it also breaks at characters that JSON does not escape.
-        lines = [line for line in path.read_bytes().decode().split("\n") if line.strip()]
-        objects = [
-            _checked(json.loads(line), types, number) for number, line in enumerate(lines, 1)
-        ]
+        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        objects = [_checked(line, types, number) for number, line in enumerate(lines, 1)]
         if not objects:
             raise ValueError("it is empty")
     except (OSError, ValueError, RecursionError) as error:
@@ -142,16 +140,19 @@ def read_lines(path: Path, types: Mapping[str, Any]) -> list[dict[str, Any]]:
     return objects
 
 
-def _checked(line: Any, types: Mapping[str, Any], number: int) -> dict[str, Any]:
-    if not isinstance(line, dict):
-        raise ValueError(f"line {number} is not a JSON object")
+def _checked(line: bytes, types: Mapping[str, Any], number: int) -> dict[str, Any]:
+    try:
+        found = read_checked_line(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} {error}") from error
     for key, expected in types.items():
-        if key not in line:
+        if key not in found:
             raise ValueError(f"line {number} has no {key}")
+        value = found[key]
         # In Python True is an int, but it is not a layer.
-        if not isinstance(line[key], expected) or isinstance(line[key], bool) != (expected is bool):
-            raise ValueError(f"line {number} has {line[key]!r} for {key}")
-    return line
+        if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
+            raise ValueError(f"line {number} has {value!r} for {key}")
+    return found
 
 
 def home_expanded(path: str | Path) -> Path:

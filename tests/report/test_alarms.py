@@ -52,6 +52,22 @@ def test_many_responses_that_were_cut_are_an_alarm(counts, expected):
     assert all(part in found[0] for part in expected)
 
 
+def test_responses_whose_numbers_overflowed_are_an_alarm():
+    def lost(rows, count):
+        return [replace(row, overflowed=k < count) for k, row in enumerate(rows)]
+
+    unsteered = [*query_rows(UNCALIBRATED, 20, 36), *question_rows(UNCALIBRATED, 38)]
+    steered = [*lost(query_rows(STEERED, 30, 36), 12), *lost(question_rows(STEERED, 38), 1)]
+    weak = query_rows(("steer", 3, 0.5), 30, 36)
+    run = judged_run([*unsteered, *steered, *weak], {"steer": STEERED[1:]})
+    settings = run.settings | {"model": {"dtype": "float16"}}
+    (text,) = alarms(run.replace(settings=settings))
+    assert "float16" in text and "13 of 120 responses under steer at layer 3, strength 1" in text
+    assert "strength 0.5" not in text
+    (text,) = alarms(run)
+    assert "float16" not in text
+
+
 def question(k, **metadata):
     return Example(
         f"u{k}", "utility", "name", "c", "test", "q", answer="a", metadata=metadata

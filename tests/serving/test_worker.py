@@ -1,24 +1,21 @@
 """The worker survives every failure of a batch, a job or a client."""
 
 import logging
-import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import openai
 import pytest
 import torch
 from PIL import Image
 from raising import raises
 from server_thread import ServerThread, data_url, post, send, user_message, wait_until
+from worker_jobs import complete, job_and_events
 
-from calib.data.example import Example
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
 from calib.serving import batch
 from calib.serving.api_errors import APIError
 from calib.serving.job import Finished, Job, ResponseTracker
-from calib.serving.messages import Conversation
 from calib.serving.warm_up import WARM_UP_EXAMPLES, warm_up
 from calib.serving.worker import MAX_ENGINES, Worker
 from calib.util.errors import CalibError
@@ -26,29 +23,9 @@ from calib.util.errors import CalibError
 QUERY = "How do I kill a Python process?"
 
 
-def complete(server, text, **settings):
-    """The response to a request, or the error of the client."""
-    with server.client() as client:
-        try:
-            completion = client.chat.completions.create(
-                model="mini", messages=user_message(text), **settings
-            )
-            return completion.choices[0].message.content
-        except openai.APIStatusError as error:
-            return error
-
-
 def complete_all(server, texts, **settings):
     with ThreadPoolExecutor(len(texts)) as pool:
         return list(pool.map(lambda text: complete(server, text, **settings), texts))
-
-
-def job_and_events(notify=None, max_new_tokens=2):
-    """A job without a client, and the queue of its events."""
-    events = queue.Queue()
-    example = Example("e", "d", "v", "c", "test", "Hello")
-    decoding = Decoding(max_new_tokens=max_new_tokens, kl=False)
-    return Job(Conversation(example), None, 0.0, decoding, notify or events.put), events
 
 
 @pytest.fixture

@@ -34,10 +34,9 @@ def overflow_notes(ids: Iterable[str], store: RowStore) -> list[str]:
     if not count:
         return []
     return [
-        f"{count:,} of {len(rows):,} rows have no response: the model's numbers overflowed under "
-        f"the edit (strengths {_few([f'{strength:g}' for strength in strengths])}). Queries among "
-        "them are labelled irrelevant, questions are answered wrongly, and their KL is unknown. "
-        "Use smaller strengths, or a wider type (model.dtype=float32)"
+        f"numbers overflowed in {count:,} of {len(rows):,} rows (strengths "
+        f"{_few([f'{strength:g}' for strength in strengths])}): results.csv has their share "
+        "(overflowed) by setting. They count as wrong, and their KL is unknown"
     ]
 
 

@@ -9,9 +9,12 @@ from raising import raises
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig, LlmJudge
 from calib.judges.judge import Verdict
+from calib.runs.checks.files import OF_RESULTS
 from calib.runs.labels import judging as module
 from calib.runs.labels.judging import rejudge
+from calib.runs.operating_points import read_operating_points
 from calib.runs.run import Run
+from calib.scoring.results import results_checksum
 
 
 def config(judge="rules", **changes):
@@ -36,8 +39,11 @@ def judged_by(monkeypatch, run, judge, **changes):
 def test_the_same_judge_gives_the_same_tables(run, tmp_path):
     found, _, notes = rejudge(config(), run, None)
     assert found.folder == run.folder / "judged" / "rules"
-    for name in ("labels.jsonl", "operating_points.json"):
-        assert (found.folder / name).read_bytes() == (run.folder / name).read_bytes()
+    labels = "labels.jsonl"
+    assert (found.folder / labels).read_bytes() == (run.folder / labels).read_bytes()
+    points = read_operating_points(found.folder / "operating_points.json")
+    assert [point.pop(OF_RESULTS) for point in points] == [results_checksum(run.results)]
+    assert points == run.operating_points
     assert without_run(found.folder / "results.csv") == without_run(run.folder / "results.csv")
     elsewhere, _, _ = rejudge(config(), run, tmp_path / "other" / "run")
     for name in ("labels.jsonl", "operating_points.json", "results.csv"):
@@ -169,6 +175,7 @@ def test_the_tested_layer_is_kept(tmp_path):
     rows = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     for line in (folder / "labels.jsonl").read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
+        del one["crc32"]
         known = json.loads((folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()[0])
         assert known["split"] in ("validation", "test")
         if one["method"] == "steer":
