@@ -254,9 +254,7 @@ def read_operating_points(path: Path) -> list[dict[str, Any]]:
     """The records of operating_points.json. Raises CalibError when the file is damaged."""
     try:
         points = [read_checked_object(point) for point in json.loads(path.read_bytes())]
-        if not points:
-            raise ValueError("it holds no operating point")
-        for point in points:
+        for point in points or [{}]:
             point["method"], point["layer"], point["strength_means"], float(point["strength"])
         return points
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
