@@ -1,6 +1,5 @@
 """Operating points: selected on validation, recorded in operating_points.json, reported on test."""
 
-import json
 import math
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +26,6 @@ from calib.scoring.tradeoff import (
     choose_operating_point,
     points_of,
 )
-from calib.util.checksums import read_checked_object
 from calib.util.errors import CalibError
 
 OPERATING_POINTS_FILE = "operating_points.json"
@@ -248,20 +246,6 @@ def search_details(method: Method) -> dict[str, Any]:
     """Where a method uses labels, and, if its strengths are numbers of variants, their names."""
     names = {str(number): name for number, name in method.variants.items()}
     return {"supervision": method.supervision} | ({"variants": names} if names else {})
-
-
-def read_operating_points(path: Path) -> list[dict[str, Any]]:
-    """The records of operating_points.json. Raises CalibError when the file is damaged."""
-    try:
-        points = [read_checked_object(point) for point in json.loads(path.read_bytes())]
-        for point in points or [{}]:
-            point["method"], point["layer"], point["strength_means"], float(point["strength"])
-        return points
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
-            RecursionError) as error:  # fmt: skip
-        raise CalibError(
-            "unreadable", f"'{path}' cannot be read ({error}). Run the sweep again."
-        ) from error
 
 
 @dataclass(frozen=True)

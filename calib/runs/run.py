@@ -21,13 +21,12 @@ from calib.data.examples_file import (
 from calib.directions.direction import Direction, read_direction
 from calib.directions.parts import PartSeparation
 from calib.directions.projections import Projections
-from calib.runs.checks.files import points_text, read_settings_text, read_tables
+from calib.runs.checks import files as checked
 from calib.runs.manifest import read_manifest
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
     REPORTED_SPLIT,
     ReportedMethod,
-    read_operating_points,
     reported_methods,
 )
 from calib.runs.row_store import ROWS_FILE, Record, read_rows
@@ -124,7 +123,7 @@ class Run:
                  "labels": LABELS_FILE}  # fmt: skip
         files = {what: self.folder / name for what, name in names.items()}
         write_labels(files["labels"], [row.row for row in self.rows], self.judged, self.judge)
-        points = points_text(self.operating_points, self.results)
+        points = checked.points_text(self.operating_points, self.results)
         write_atomically(files["operating points"], points)
         write_results(files["results"], self.folder.name, self.checkpoint, self.results)
         return files
@@ -148,7 +147,7 @@ class Run:
     @cached_property
     def settings_text(self) -> str:
         """Content of config.yaml without its checksum."""
-        return read_settings_text(self.folder)
+        return checked.read_settings_text(self.folder)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -191,7 +190,7 @@ class Run:
 
     @cached_property
     def _tables(self) -> list[RunResults]:
-        return [] if self.is_extraction else read_tables(self.folder)
+        return [] if self.is_extraction else checked.read_tables(self.folder)
 
     @cached_property
     def results(self) -> list[Result]:
@@ -227,7 +226,7 @@ class Run:
         """The records of operating_points.json, one per method; none of an extraction."""
         if self.is_extraction:
             return []
-        return read_operating_points(required_file(self.folder, OPERATING_POINTS_FILE))
+        return checked.read_operating_points(required_file(self.folder, OPERATING_POINTS_FILE))
 
     def operating_point(self, method: str) -> dict[str, Any] | None:
         """The operating point of one method."""

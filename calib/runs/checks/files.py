@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calib.runs.operating_points import OPERATING_POINTS_FILE, read_operating_points
+from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.run_files import CONFIG_FILE, RESULTS_FILE, required_file
 from calib.scoring.results import Result, RunResults, read_results, results_checksum
-from calib.util.checksums import checked_object, read_checked_settings
+from calib.util.checksums import checked_object, read_checked_object, read_checked_settings
 from calib.util.errors import CalibError
 from calib.util.files import without_control_characters
 
@@ -27,6 +27,20 @@ def read_settings_text(folder: Path) -> str:
         return read_checked_settings(path.read_bytes()).decode(errors="replace")
     except ValueError as error:
         raise _changed(path, str(error)) from error
+
+
+def read_operating_points(path: Path) -> list[dict[str, Any]]:
+    """The records of operating_points.json. Raises CalibError when the file is damaged."""
+    try:
+        points = [read_checked_object(point) for point in json.loads(path.read_bytes())]
+        for point in points or [{}]:
+            point["method"], point["layer"], point["strength_means"], float(point["strength"])
+        return points
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+            RecursionError) as error:  # fmt: skip
+        raise CalibError(
+            "unreadable", f"'{path}' cannot be read ({error}). Run the sweep again."
+        ) from error
 
 
 def points_text(points: Sequence[Mapping[str, Any]], results: Sequence[Result]) -> str:

@@ -17,7 +17,7 @@ STATUSES = {
     415: "The body is not declared as application/json.",
     429: "Too many requests are open; try again after Retry-After seconds.",
     500: "The server failed; its log says how.",
-    503: "The server is stopping, or its worker has ended.",
+    503: "The server is stopping, its worker has ended, or its model hangs.",
 }
 """Statuses of errors, with their meanings. Every error has the same form."""
 _OF_ALL = (401, 403, 500, 503)
@@ -26,7 +26,7 @@ _OF_ALL = (401, 403, 500, 503)
 def openapi() -> Json:
     """The document, in OpenAPI 3.1."""
     name = {"name": "name", "in": "path", "required": True, "schema": TEXT}
-    health = {200: "Healthy", 503: "Batches fail"}
+    health = {200: "Healthy", 503: "Batches fail, or the model hangs"}
     return {
         "openapi": "3.1.0",
         "info": {"title": "calib.serve", "version": __version__},

@@ -96,6 +96,14 @@ RESPONSES: Mapping[str, Json] = {
     "ModelList": _closed(
         {"object": {"const": "list"}, "data": {"type": "array", "items": reference("Model")}}
     ),
-    "Health": _closed({"status": {"enum": ["ok", "failing"]}, "waiting": COUNT, "restarts": COUNT}),
+    "Health": _closed(
+        {
+            "status": {"enum": ["ok", "failing"]},
+            "waiting": COUNT,
+            "restarts": COUNT,
+            "reason": {"enum": ["failed_batches", "stalled", "worker_ended", "stopping"]},
+        },
+        "reason",
+    ),
 }
 """The bodies by name; none has other fields than these."""

@@ -9,10 +9,9 @@ from raising import raises
 from calib.config.commands import JudgeRunConfig
 from calib.config.judge import JudgeConfig, LlmJudge
 from calib.judges.judge import Verdict
-from calib.runs.checks.files import OF_RESULTS
+from calib.runs.checks.files import OF_RESULTS, read_operating_points
 from calib.runs.labels import judging as module
 from calib.runs.labels.judging import rejudge
-from calib.runs.operating_points import read_operating_points
 from calib.runs.run import Run
 from calib.scoring.results import results_checksum
 
