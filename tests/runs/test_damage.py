@@ -30,8 +30,9 @@ def folder(tmp_path_factory):
     folder = write_run(tmp_path_factory.mktemp("damage") / "run")
     identity = read_manifest(folder)["identity"]
     run = Run.load(folder)
-    read(folder)
-    run.replace(examples=run.examples, judged=run.judged, results=run.results).write()
+    names = ("settings_text", "checkpoint", "results", "operating_points", "examples", "judged",
+             "rows", "judge", "pictured")  # fmt: skip
+    run.replace(**{name: getattr(run, name) for name in names}).write()
     (folder / "run.json").unlink()
     (folder / "rows.jsonl").rename(folder / "rows")
     claim_folder(folder, identity, {"date": "2026-11-30"})
