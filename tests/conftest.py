@@ -31,7 +31,8 @@ MARKS = {
         "engine/test_sites.py", "experiments/test_experiments.py",
         "judges/test_string_measured.py", "methods/test_combine.py", "methods/test_ecso.py",
         "methods/test_every_method.py", "methods/test_mixed_rows.py", "methods/test_steer.py",
-        "models/test_families.py", "runs/test_kl_budget.py", "runs/test_layer_effects.py",
+        "models/test_families.py", "properties/test_openapi.py", "properties/test_settings.py",
+        "runs/test_kl_budget.py", "runs/test_layer_effects.py",
         "runs/test_prompt_flows.py", "runs/test_shards.py", "test_package.py",
     ),
 }  # fmt: skip

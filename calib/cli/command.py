@@ -273,6 +273,9 @@ def _explained(error: BaseException, schema: type) -> CalibError | None:
         return CalibError("unreadable", str(error))
     if _raised_by_hydra(error):
         return CalibError("invalid-setting", str(error))
+    if isinstance(error, OverflowError) and "full_key: " in str(error):  # OmegaConf's
+        text, key = str(error).splitlines()[:2]
+        return CalibError("invalid-setting", f"{key.partition('full_key: ')[2]}: {text}.")
     if _disk_is_full(error):
         return CalibError(
             "no-space",

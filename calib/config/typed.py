@@ -114,7 +114,7 @@ def typed_config(
     try:
         others = {key: _literal(value) for key, value in present.items() if key not in methods}
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), others))
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, OverflowError) as error:
         raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from error
     except RecursionError as error:
         raise CalibError("invalid-setting", f"'{name}': a value is nested too deeply.") from error

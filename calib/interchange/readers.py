@@ -116,7 +116,7 @@ def read_tensors(path: Path, layers: list[int] | None) -> ImportedVectors:
         vectors = {n: as_vector(tensors[name], f"'{path}', {name}") for n, name in numbered}
         return ImportedVectors(vectors, "layer N is the output of block N")
     stacked = list(tensors.values())
-    if len(stacked) != 1 or stacked[0].dim() > 2:
+    if len(stacked) != 1 or stacked[0].dim() not in (1, 2):
         raise CalibError(
             "invalid-content",
             f"'{path}' contains {', '.join(sorted(tensors)[:6]) or 'no tensors'}. calib reads keys "

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 _NAMES = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)"
-_WORD = "analysis"
+_WORDS = ("analysis", "assistantfinal")
 _TAGS = {
     "xml": (rf"<{_NAMES}>", rf"</{_NAMES}>"),  # DeepSeek-R1, Qwen3, GLM-4.1V, Seed-OSS, LLaVA-CoT
     "brackets": (r"\[think\]", r"\[/think\]"),  # Magistral
@@ -26,7 +26,7 @@ _TAGS = {
         r"<\|channel\|>\s*final\b\s*(?:<\|message\|>)?",
     ),
     # gpt-oss, decoded without its special tokens.
-    "words": (rf"\A\s*(?-i:{_WORD}(?=[A-Z]))", r"(?-i:assistantfinal)"),
+    "words": (rf"\A\s*(?-i:{_WORDS[0]}(?=[A-Z]))", rf"(?-i:{_WORDS[1]})"),
 }
 """Opening and closing tag by family."""
 _CLOSING = {
@@ -117,8 +117,6 @@ def settled_beginning(response: str) -> str:
     It follows the thoughts at the start and ends before the first character that may begin a tag,
     so that longer responses have the same beginning or a longer one.
     """
-    if _WORD.startswith(response.lstrip()):
-        return ""
     start = 0
     while tag := _LEADING_TAG.match(response, start):
         kind, _, name = str(tag.lastgroup).partition("_")
@@ -128,6 +126,8 @@ def settled_beginning(response: str) -> str:
             if closing is None:
                 return ""
             start = closing.end()
+    if any(word.startswith(response[start:].lstrip()) for word in _WORDS):
+        return ""
     first_tag = _TAG_START.search(response, start)
     settled = response[start : first_tag.start() if first_tag else None]
     return settled if settled.strip() else ""  # a tag may follow blanks

@@ -58,4 +58,3 @@ def test_a_failing_property_is_written_with_a_command_that_repeats_it(tmp_path):
     again = run([sys.executable, *command[1:]])
     assert again.returncode == 1 and "assert 1000 < 1000" in again.stdout
     assert (tmp_path / "results" / "fuzz.csv").read_text(encoding="utf-8").count("\n") == 2
-    assert run([sys.executable, "-c", RUN, "only=test_right"]).returncode == 0
