@@ -36,8 +36,9 @@ ELSEWHERE = {
     **dict.fromkeys(("vllm", "vllm_lens"), "docs/scale.md has an environment of their own"),
     "inspect_ai": "tests/serving runs its client where it is installed",
     **dict.fromkeys(("nnsight", "pyvene", "steering_vectors"), "compared in benchmarks/peers"),
+    "resvg_py": "renders drawings in experiments/smolvlm_emoji, whose README installs it",
 }
-"""Modules that no extra can bring, because they conflict with the others."""
+"""Modules that no extra brings: they conflict with the others, or one script alone needs them."""
 BUILD = {"torchvision", "bitsandbytes"}
 """Not pinned in constraints.txt: they depend on the build of torch."""
 

