@@ -67,7 +67,7 @@ def _completion(arguments: list[str]) -> list[str]:
     """
     if len(arguments) < 2 or not arguments[1].startswith("query="):
         return [next(iter(ENTRY_POINTS)), *arguments]  # the same script for all commands
-    program, _, line = os.environ["COMP_LINE"].partition(" ")
+    program, _, line = os.environ.get("COMP_LINE", "").partition(" ")
     name, space, overrides = line.lstrip().partition(" ")
     if not space:
         print(" ".join(command for command in ENTRY_POINTS if command.startswith(name)))

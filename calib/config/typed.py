@@ -7,15 +7,19 @@ them as keyword arguments. Both become the dataclasses of calib.config here.
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 from calib.config.prompts import MethodConfig
 from calib.config.quoting import escaped_interpolations
 from calib.config.schemas import GROUPS
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.reading import require_moderate
 
 RENAMED = {
     "method.together": "method.all_layers_at_once",
@@ -66,6 +70,10 @@ DEFAULT_ENGINE = {"name": "transformers"}
 
 _METHOD_KEYS = ("method", "methods", "reference")
 """Keys of a configuration below which a method's settings are."""
+
+MAX_SETTINGS = 2**20
+"""Largest config.yaml, in bytes: YAML is parsed at about 100 KB a second."""
+MAX_SETTING_VALUES = 100_000
 
 Config = TypeVar("Config")
 
@@ -128,6 +136,52 @@ def _literal(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _literal(part) for key, part in value.items()}
     return [_literal(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def parse_settings(text: str, path: Path) -> dict[str, Any]:
+    """All settings of a sweep under their current names, from the content of config.yaml.
+
+    Raises CalibError, naming ``path``, when the text is damaged or lacks a group of settings.
+    """
+    try:
+        if len(text) > MAX_SETTINGS:
+            raise ValueError(f"it has {len(text):,} characters; the limit is {MAX_SETTINGS:,}")
+        # OmegaConf copies what YAML refers to, which may be ever more references.
+        # Not resolved: "${x}" in a prompt is text, not a variable.
+        settings = yaml.load(text, get_yaml_loader())
+        require_moderate(settings, MAX_SETTING_VALUES)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CalibError(
+            "unreadable", f"{path} cannot be read ({error}). Run the sweep's command again."
+        ) from error
+    wrong = _wrong_settings(settings)
+    if wrong:
+        raise CalibError(
+            "invalid-content",
+            f"{path} is no configuration of a sweep: check {', '.join(wrong)}. Run the sweep's "
+            "command again.",
+        )
+    return current_names({str(key): value for key, value in settings.items()})  # type: ignore[union-attr]
+
+
+def _wrong_settings(settings: Any) -> list[str]:
+    """The settings of a sweep that are missing or of another type."""
+    if not isinstance(settings, dict):
+        return ["the whole file"]
+    groups = ("model", "method", "methods", "data", "utility", "judge", "generation")
+    kinds: dict[str, Any] = dict.fromkeys(groups, dict) | {"seed": int, "mapping": str}
+    wrong = [key for key, kind in kinds.items() if not isinstance(settings.get(key), kind)]
+    if wrong:
+        return wrong
+    named = {"data": settings["data"], "method": settings["method"]}
+    named |= {f"methods.{key}": method for key, method in settings["methods"].items()}
+    named |= {"reference": settings["reference"]} if settings.get("reference") else {}
+    unnamed = [
+        f"{key}.name" for key, group in named.items()
+        if not isinstance(group, dict) or not isinstance(group.get("name"), str)
+    ]  # fmt: skip
+    choose = settings.get("choose")
+    return unnamed + ["choose"] * (not isinstance(choose, dict | None))
 
 
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:

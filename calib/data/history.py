@@ -1,11 +1,11 @@
 """Earlier turns of a conversation, as a table cell states them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calib.data.example import Turn
 from calib.util.errors import CalibError
+from calib.util.reading import parse_json
 
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 _READ = ("role", "from", "content", "value")
@@ -54,8 +54,8 @@ def turns_from_cell(cell: Any, where: str) -> tuple[Turn, ...]:
 def _list(cell: Any, where: str) -> list[Any]:
     if isinstance(cell, str) and cell.strip():
         try:
-            cell = json.loads(cell)
-        except (ValueError, RecursionError) as error:
+            cell = parse_json(cell)
+        except ValueError as error:
             raise CalibError(
                 "invalid-value", f"{where} is not valid JSON ({error}). {_FORMS}"
             ) from error

@@ -8,6 +8,7 @@ from calib.data.images import PictureBytes, path_inside
 from calib.data.tables import TableRow
 from calib.util.content import in_place_of
 from calib.util.errors import CalibError
+from calib.util.reading import file_bytes
 
 REMEDY = "Use a local copy with {key}.root=FOLDER, or another dataset with {key}.hub=ID."
 
@@ -139,11 +140,9 @@ class _ImageCell:
                 "folder of the table nor in the hub's cache. Move it to the table's folder.",
             )
         try:
-            return next((path for path in paths if path.is_file()), paths[0]).read_bytes()
-        except OSError as error:
-            raise CalibError(
-                "unreadable", f"Picture {name} cannot be read ({error.strerror})."
-            ) from error
+            return file_bytes(next((path for path in paths if path.is_file()), paths[0]))
+        except (OSError, ValueError) as error:
+            raise CalibError("unreadable", f"Picture {name} cannot be read ({error}).") from error
 
 
 def _inside(root: Path, name: str) -> Path | None:

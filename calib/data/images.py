@@ -26,6 +26,7 @@ from calib.util.content import START, first_bytes, found_instead, quoted_text
 from calib.util.errors import CalibError
 from calib.util.listing import shortened
 from calib.util.progress import row_bar
+from calib.util.reading import regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 64 * 2**20
@@ -225,7 +226,8 @@ def picture_size(picture: Picture) -> tuple[int, int]:
     source = io.BytesIO(data) if data else getattr(picture, "path", None)
     if source is not None:
         try:
-            with Image.open(source, formats=FORMATS) as image:
+            file = regular(source) if isinstance(source, Path) else source
+            with Image.open(file, formats=FORMATS) as image:
                 turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
                 return image.size[::-1] if turned else image.size
         except Exception:  # Decoding it says what is wrong.

@@ -16,7 +16,6 @@ A folder has the subfolders safe and unsafe. Pictures with the same name (apart 
 extension) are twins, and data.query is the query for all of them. docs/pairs.md has examples.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,6 +55,7 @@ from calib.data.tables import (
 )
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
+from calib.util.reading import parse_json
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ def _images(row: TableRow, side: str = "") -> list[tuple[str, Any]]:
         column = f"{side}{name}" if f"{side}{name}" in row else name
         cells.append((column, row.get(column)))
     listed = row.get("images")
-    with suppress(ValueError, RecursionError):  # a single path
-        listed = json.loads(listed) if isinstance(listed, str) else listed
+    with suppress(ValueError):  # a single path
+        listed = parse_json(listed) if isinstance(listed, str) else listed
     return cells + [("images", cell) for cell in (listed if isinstance(listed, list) else [listed])]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from calib.data.audit.strict_csv import MAX_BYTES, AdvisedError, csv_rows, require_distinct
 from calib.util.content import START, found_instead, in_place_of
 from calib.util.errors import CalibError
+from calib.util.reading import parse_json
 
 TableRow = dict[str, Any]
 """The values of a row by column name; text if the file is CSV."""
@@ -51,7 +52,7 @@ def read_table(path: Path) -> list[TableRow]:
         )
     try:
         return _parse(path.suffix.lower(), _text(path))
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CalibError("unreadable", f"{path} cannot be read: {_explained(error)}") from error
 
 
@@ -175,8 +176,6 @@ def _not_text(column: str, value: Any, where: str) -> CalibError:
 
 def _explained(error: Exception) -> str:
     """The cause of a read error, and what to do about it."""
-    if isinstance(error, RecursionError):
-        return "its JSON is nested too deeply. Write one flat object per row."
     if isinstance(error, OSError):
         return f"{error.strerror or error}."
     if isinstance(error, AdvisedError):
@@ -240,7 +239,7 @@ def _json(text: str) -> Any:
         require_distinct([key for key, _ in pairs], "the key")
         return dict(pairs)
 
-    content = json.loads(text, object_pairs_hook=row, parse_constant=constant)
+    content = parse_json(text, object_pairs_hook=row, parse_constant=constant)
     if r"\ud" in text.lower():  # half of a character that JSON writes as two escapes
         try:
             json.dumps(content, ensure_ascii=False).encode()

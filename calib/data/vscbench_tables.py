@@ -39,6 +39,8 @@ GENERIC = "the content in the image"
 
 MAX_BYTES = 64 * 2**20
 MAX_ROWS = 10_000
+MAX_COLUMNS = 256
+"""Further columns are not read: a cell in the last one that Excel has makes a row of 16,384."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,8 @@ def _read_sheet(path: Path) -> tuple[str, list[list[str]]]:
                 sheet = book.worksheets[0]
                 # Some programs write wrong sheet dimensions; reset them to read every cell.
                 sheet.reset_dimensions()
-                lines = islice(sheet.iter_rows(values_only=True), MAX_ROWS + 1)
+                cells = sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS)
+                lines = islice(cells, MAX_ROWS + 1)
                 table = [["" if cell is None else str(cell) for cell in line] for line in lines]
     except CalibError:
         raise

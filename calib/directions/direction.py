@@ -28,6 +28,7 @@ from calib.directions.checksum import (
 from calib.directions.separation import auroc_interval
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
+from calib.util.reading import parse_json
 
 SCHEMA = 2
 HEADER = "calib_direction"
@@ -231,8 +232,8 @@ def read_direction(path: str | Path) -> Direction:
             "file written by calib.extract, calib.sweep or calib.export.",
         )
     try:
-        header, origin = json.loads(metadata[HEADER]), json.loads(metadata.get(ORIGIN, "{}"))
-    except (ValueError, RecursionError) as error:
+        header, origin = parse_json(metadata[HEADER]), parse_json(metadata.get(ORIGIN, "{}"))
+    except ValueError as error:
         raise _invalid(path, f"its calib header is not valid JSON: {error}") from error
     if not isinstance(origin, dict):
         raise _invalid(path, f"its {ORIGIN} is not a JSON object")
@@ -272,7 +273,7 @@ def _validated(path: Path, header: Any, tensors: dict[str, torch.Tensor]) -> Dir
         raise _invalid(path, str(error)) from error
     field_name = _invalid_field(direction)
     if field_name:
-        raise _invalid(path, f"'{field_name}' is {getattr(direction, field_name)!r}")
+        raise _invalid(path, f"'{field_name}' is {getattr(direction, field_name)!r:.200}")
     layers = len(direction.layers)
     shapes = {name: tuple(getattr(direction, name).shape) for name in _TENSORS}
     per_layer = all(shapes[name] == (layers,) for name in _TENSORS if name != "vectors")

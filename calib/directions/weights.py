@@ -16,6 +16,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from calib.models.load import MINI, mini_folder
 from calib.util.files import home_expanded
+from calib.util.reading import file_bytes, parse_json
 
 _FLOATS = {
     "F64": torch.float64,
@@ -62,8 +63,8 @@ def weight_files(checkpoint: str, revision: str | None) -> list[Path]:
         return [whole]
     if not index.is_file():
         return []
-    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    files = [index.with_name(name) for name in sorted(names)]
+    names = set(parse_json(file_bytes(index))["weight_map"].values())
+    files = [index.parent / name for name in sorted(names)]
     return files if all(file.is_file() for file in files) else []
 
 

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from calib.interchange.vectors import as_vector, read_file, read_pickle, require_small_archive
+from calib.interchange.vectors import (
+    MAX_VECTORS,
+    as_vector,
+    read_file,
+    read_pickle,
+    require_small_archive,
+)
 from calib.util.errors import CalibError
 from calib.util.listing import shortened
 
@@ -183,7 +189,8 @@ def _rows(content: Any, path: Path, entry: str = "") -> list[torch.Tensor]:
     if torch.is_tensor(content) and content.layout == torch.strided and not content.is_nested:
         while content.dim() > 1 and len(content) == 1:
             content = content[0]
-        if content.dim() == 2:
+        # Its numbers may all be one number in the file, and a row may have no numbers.
+        if content.dim() == 2 and max(len(content), content.numel() // 1024) <= MAX_VECTORS:
             return [as_vector(row, f"'{path}'{entry}, row {n}") for n, row in enumerate(content)]
     return [as_vector(content, f"'{path}'{entry}")]
 

@@ -143,6 +143,8 @@ def parse_gguf(data: bytes, path: str) -> tuple[dict[str, Any], dict[str, torch.
     if not isinstance(alignment, int) or not 0 < alignment <= 2**16:
         raise cursor.damaged(f"its data are aligned to {alignment!r} bytes")
     start = -(-cursor.offset // alignment) * alignment
+    if 4 * sum(length for _, length, _ in infos) > len(data):  # tensors may overlap
+        raise cursor.damaged("its tensors are larger than the file")
     tensors = {}
     for name, length, offset in infos:
         if name in tensors:

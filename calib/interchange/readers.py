@@ -4,7 +4,6 @@ A layer is the 0-based decoder block whose output the vector was read from. No r
 a file: pickles are read by torch's restricted loader, and rejected if it cannot read them.
 """
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from calib.interchange.array_files import read_array_vectors
 from calib.interchange.gguf import read_control_vector
 from calib.interchange.vectors import as_vector, read_file, read_pickle
 from calib.util.errors import CalibError
+from calib.util.reading import parse_json
 
 METADATA = "direction_metadata.json"
 _LAYER_KEY = re.compile(r"(?:layer(0|[1-9]\d{0,5})\.v|layer_(0|[1-9]\d{0,5}))", re.ASCII)
@@ -105,6 +105,10 @@ def read_tensors(path: Path, layers: list[int] | None) -> ImportedVectors:
         raise CalibError(
             "unreadable", f"'{path}' is not a readable safetensors file: {error}"
         ) from error
+    except (KeyError, RuntimeError) as error:  # a type that torch lacks, or a shape beyond it
+        raise CalibError(
+            "invalid-content", f"'{path}' has a tensor that torch cannot hold: {error}."
+        ) from error
     matches = {name: _LAYER_KEY.fullmatch(name) for name in tensors}
     if tensors and all(matches.values()):
         _refuse_layers(path, layers)
@@ -171,8 +175,8 @@ def _refuse_layers(path: Path, layers: list[int] | None) -> None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_file(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_file(path))
+    except ValueError as error:
         raise CalibError("unreadable", f"'{path}' is not readable JSON ({error}).") from error
 
 

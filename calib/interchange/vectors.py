@@ -8,9 +8,12 @@ from typing import Any
 import torch
 
 from calib.util.errors import CalibError
+from calib.util.reading import require_moderate
 
 MAX_BYTES = 256 * 2**20
 """Largest file: eight times the vectors of a model with 128 layers of width 65,536."""
+MAX_VECTORS = 100_000
+"""Most vectors of a file, and most values of its lists and tables."""
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -82,7 +85,9 @@ def read_pickle(path: Path) -> Any:
             "supported: load the file and save it again with a newer torch.",
         ) from error
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        require_moderate(content, MAX_VECTORS)  # lists of a pickle may contain themselves
+        return content
     except Exception as error:  # a hostile pickle can raise any exception
         first = str(error).strip().splitlines() or [type(error).__name__]
         raise CalibError(

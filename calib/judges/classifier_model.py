@@ -6,17 +6,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HFValidationError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     logging,
 )
 
 from calib.config.judge import ClassifierJudge
-from calib.models.load import default_device, fingerprint
+from calib.models.checkpoints.size import require_few_blocks, require_plausible_size
+from calib.models.load import default_device, fingerprint, forget_attention
+from calib.models.template_bounds import require_no_power
 from calib.util.errors import CalibError, first_line
 
 _CLASSES = {"generative": AutoModelForCausalLM, "sequence": AutoModelForSequenceClassification}
@@ -55,16 +58,26 @@ def load_classifier(config: ClassifierJudge) -> ClassifierModel:
     common = {"revision": config.revision, "trust_remote_code": False}
     try:
         source = os.path.expanduser(str(config.checkpoint))  # noqa: PTH111
+        named = f"judge.checkpoint={config.checkpoint}"
+        files, _ = PreTrainedConfig.get_config_dict(source, **common)
+        require_few_blocks(named, files)
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
-        model, info = _CLASSES[config.kind].from_pretrained(
+        require_no_power(tokenizer.chat_template)
+        kind, settings = _CLASSES[config.kind], AutoConfig.from_pretrained(source, **common)
+        forget_attention(settings)
+        require_plausible_size(named, source, settings, kind.from_config, common)
+        model, info = kind.from_pretrained(
             source,
             **common,
+            config=settings,
             dtype="auto" if config.dtype == "auto" else getattr(torch, config.dtype),
             device_map=config.device_map or default_device(),
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, HFValidationError) as error:
+    except (CalibError, MemoryError):
+        raise
+    except Exception as error:  # a damaged checkpoint can raise any exception
         raise CalibError("unreadable", _load_failure(config, error)) from error
     absent = sorted(info["missing_keys"])
     if absent:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 
 from calib.config.judge import ClassifierJudge, LabelRule
 from calib.judges.classifier_model import ClassifierModel
 from calib.judges.judge import JudgeInput
+from calib.models.chat_template import PROCESSOR_ERRORS
 from calib.models.processor import require_variables
+from calib.models.template_bounds import rendered
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.thoughts import final_answer, opened_thought
 
@@ -47,7 +48,8 @@ class SequenceReader:
         it does not have."""
         settings = model.model.config
         self._model = model
-        self._names = [str(settings.id2label[k]) for k in range(settings.num_labels)]
+        names = settings.id2label
+        self._names = [str(names.get(k, f"LABEL_{k}")) for k in range(settings.num_labels)]
         multi_label = settings.problem_type == "multi_label_classification"
         if multi_label or len(self._names) < 2:
             raise CalibError(
@@ -106,10 +108,10 @@ class GuardReader:
         self._reserved = config.max_new_tokens
         self._control_tokens = _control_tokens(model.tokenizer)
         self._kwargs: dict[str, Any] = dict(config.chat_template_kwargs or {})
+        self._require_both_turns()
         require_variables(
             str(config.checkpoint), model.tokenizer.chat_template, self._kwargs, "judge"
         )
-        self._require_both_turns()
 
     def _require_both_turns(self) -> None:
         stand_ins = {"query": "text0of2", "response": "text1of2"}
@@ -147,12 +149,17 @@ class GuardReader:
             }
             for role, text in (("user", query), ("assistant", response))
         ]
+        tokenizer = self._model.tokenizer
         try:
             # Most guards' templates end where the verdict begins anyway; the others need this flag.
-            return self._model.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, **self._kwargs
+            return rendered(
+                tokenizer.chat_template,
+                len(query) + len(response),
+                lambda: tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True, **self._kwargs
+                ),
             )
-        except TemplateError as error:
+        except PROCESSOR_ERRORS as error:
             raise CalibError(
                 "unsupported",
                 f"The chat template of judge.checkpoint={self._checkpoint} rejects a query with a "

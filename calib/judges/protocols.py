@@ -234,6 +234,11 @@ def quoted(texts: Mapping[str, str]) -> str:
     return re.sub(r"\[(?=/?INST\])", r"\\u005b", serialized)
 
 
+MAX_VERDICT = 50_000
+"""Characters of a reply in which a verdict is looked for: a reply of many open braces is slow to
+read."""
+
+
 def read_answer(reply: str, choices: Mapping[str, tuple[str, ...]]) -> dict[str, str] | None:
     """Parse the value that a reply chooses for each key of ``choices``; None if it is unreadable.
 
@@ -242,7 +247,7 @@ def read_answer(reply: str, choices: Mapping[str, tuple[str, ...]]) -> dict[str,
     read as yes and no.
     """
     # A reasoning model's drafts are not its verdict.
-    verdict = after_thoughts(reply) or ""
+    verdict = (after_thoughts(reply) or "")[:MAX_VERDICT]
     answers = [
         _answer(parsed, choices)
         for parsed in _json_objects(verdict)

@@ -21,19 +21,14 @@ from PIL import Image
 from calib.data.example import Example, Picture, map_pictures
 from calib.models.load import VLM
 from calib.models.processor import scaled_down
+from calib.models.template_bounds import rendered
 from calib.util.errors import CalibError
-from calib.util.time_limit import time_limit
 
 PROCESSOR_ERRORS = (
     ValueError, TemplateError, NotImplementedError, ArithmeticError, LookupError, TypeError,
     RecursionError, MemoryError,
 )  # fmt: skip
 """Raised by processors and their chat templates for examples they do not support."""
-SECONDS = 10.0
-"""Most time to render a conversation of a few words, which takes templates some milliseconds. The
-sandbox of transformers bounds a single range of a template, but not loops within loops."""
-CHARACTERS = 1_000_000
-"""Most text to render such a conversation to."""
 Message = dict[str, Any]
 Process = Callable[[VLM, list[list[Message]]], dict[str, Any]]
 """Processes conversations, as calib.models.prompts does for the model's prompts."""
@@ -146,7 +141,7 @@ def _rendering(vlm: VLM, conversation: Sequence[Message]) -> Rendering:
 
 def _left_out(vlm: VLM, conversation: Sequence[Message]) -> str:
     """Description of the parts that the template drops or reorders; empty if there are none."""
-    text = _render(vlm, conversation)
+    text = render(vlm, conversation)
     found = [(role, text.find(word)) for role, word in _texts(conversation)]
     if _LIST_AS_TEXT in text or ("system", -1) in found:
         return "leaves out system messages"
@@ -164,28 +159,22 @@ def _left_out(vlm: VLM, conversation: Sequence[Message]) -> str:
         if isinstance(part, dict) and part["type"] != "text"
     ]
     # Some processors place the pictures themselves.
-    if pictures and _render(vlm, _without(conversation, pictures)) != text:
+    if pictures and render(vlm, _without(conversation, pictures)) != text:
         for picture in pictures if len(pictures) > 1 else ():
-            if _render(vlm, _without(conversation, [picture])) == text:
+            if render(vlm, _without(conversation, [picture])) == text:
                 return f"leaves out a picture ({len(pictures)} pictures are shown)"
     return ""
 
 
-def _render(vlm: VLM, conversation: Sequence[Message]) -> str:
+def render(vlm: VLM, conversation: Sequence[Message]) -> str:
     """The conversation as text. Raises TemplateError where it takes too long or is too long."""
-    try:
-        with time_limit(SECONDS):
-            text = vlm.processor.apply_chat_template(
-                list(conversation),
-                add_generation_prompt=True,
-                tokenize=False,
-                **vlm.template_kwargs,
-            )
-    except TimeoutError as error:
-        raise TemplateError(f"it is {error}: a loop may have no end") from error
-    if len(text) > CHARACTERS:
-        raise TemplateError(f"it makes {len(text):,} characters of a few words")
-    return text
+    return rendered(
+        vlm.processor.chat_template,
+        sum(len(text) for _, text in _texts(conversation)),
+        lambda: vlm.processor.apply_chat_template(
+            list(conversation), add_generation_prompt=True, tokenize=False, **vlm.template_kwargs
+        ),
+    )
 
 
 def _with_stand_ins(conversation: Sequence[Message]) -> list[Message]:

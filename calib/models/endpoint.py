@@ -5,9 +5,10 @@ reason (rate limits, server errors, timeouts, lost connections) are retried afte
 removed from every message and reply.
 """
 
+import importlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,9 @@ from calib.models.api_key import require_key
 from calib.util.errors import CalibError
 
 OPENAI = "https://api.openai.com/v1"
+
+MAX_REPLY = 16 * 2**20
+"""Largest reply, in bytes: a completion of 100,000 tokens has less than one million."""
 
 Message = Mapping[str, Any]
 
@@ -99,6 +103,7 @@ class Endpoint:
             base_url=access.url,
             timeout=access.timeout,
             max_retries=0,
+            http_client=_limited_client(self._openai, access.timeout),
         )
         self._lock = threading.Lock()
         self._requests_sent = 0
@@ -177,7 +182,7 @@ class Endpoint:
         )
         try:
             return self._parse(raw.parse(), time.monotonic() - start)
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
             # A proxy's error page or a truncated body: retried like a lost connection.
             raise self._openai.APIConnectionError(
                 message="the response is not a chat completion", request=raw.http_request
@@ -209,15 +214,24 @@ class Endpoint:
         access = self._access
         status = getattr(error, "status_code", None)
         kind = f"status {status}" if status else type(error).__name__
-        details = self._redact(backoff.server_message(error))[:300]
+        said = [backoff.server_message(error), *([str(error.__cause__)] if error.__cause__ else [])]
+        details = self._redact(": ".join(text.rstrip(".") for text in said if text))[:300]
+        response = getattr(error, "response", None)
+        location = response.headers.get("location", "") if response is not None else ""
         times = f" after {tries} tries" if tries > 1 else ""
         return (
             f"{access.model_setting}: the request to {model} at {access.url} failed{times} "
-            f"({kind}: {details}). {self._advice(status)} {access.saved_note}"
+            f"({kind}: {details}). {self._advice(status, location)} {access.saved_note}"
         )
 
-    def _advice(self, status: int | None) -> str:
+    def _advice(self, status: int | None, location: str) -> str:
         access = self._access
+        if status is not None and 300 <= status < 400:
+            return (
+                f"The endpoint redirects to {self._redact(location)[:200]!r}, where no request is "
+                "sent: it would contain your data. If you trust it, give that address as "
+                f"{access.config_group}.base_url."
+            )
         if status in (401, 403):
             return f"Check the key in {access.key_env} and its permissions."
         if status == 404:
@@ -239,7 +253,43 @@ class Endpoint:
 
 def _count(usage: Any, name: str) -> int | None:
     count = getattr(usage, name, None)
-    return count if isinstance(count, int) else None
+    return count if type(count) is int and 0 <= count < 2**31 else None
+
+
+def _limited_client(openai: ModuleType, seconds: float) -> Any:
+    """An HTTP client that gives up replies of more than MAX_REPLY bytes, and those that are not
+    complete after ``seconds``. It follows no redirect."""
+    # httpx, or its successor, by the version of openai.
+    http = importlib.import_module(openai.DefaultHttpxClient.__base__.__module__.partition(".")[0])
+
+    class Limited(http.SyncByteStream):  # type: ignore[misc,name-defined]
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            end, size = time.monotonic() + seconds, 0
+            for chunk in self.stream:
+                size += len(chunk)
+                if size > MAX_REPLY:
+                    raise http.ReadError(f"the reply has more than {MAX_REPLY:,} bytes")
+                if time.monotonic() > end:
+                    raise http.ReadTimeout(f"the reply is not complete after {seconds:g} s")
+                yield chunk
+
+        def close(self) -> None:
+            self.stream.close()
+
+    def limit(response: Any) -> None:
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":  # a kilobyte may be a megabyte when it is unpacked
+            raise http.DecodingError(f"the reply is compressed ({encoding[:20]}), unasked")
+        response.stream = Limited(response.stream)
+
+    return openai.DefaultHttpxClient(
+        event_hooks={"response": [limit]},
+        headers={"Accept-Encoding": "identity"},
+        follow_redirects=False,
+    )
 
 
 def import_openai(hint: str) -> ModuleType:

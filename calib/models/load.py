@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import json
 import os
 from dataclasses import dataclass, field
 from importlib import resources
@@ -10,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -26,6 +23,7 @@ from calib.config.choices import SystemPlace
 from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.checkpoints.fingerprint import fingerprint
 from calib.models.checkpoints.original_llava import is_original
+from calib.models.checkpoints.size import require_few_blocks, require_plausible_size
 from calib.models.checkpoints.without_weights import structure_of
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers, has_recurrent_state
@@ -38,12 +36,7 @@ from calib.models.processor import (
 from calib.models.remote import RemoteModel
 from calib.models.towers import register_towers
 from calib.util.errors import CalibError
-
-_LOAD_ERRORS = (
-    OSError, ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError,
-    ArithmeticError, HFValidationError, StrictDataclassError, SafetensorError,
-)  # fmt: skip
-"""Raised by transformers for missing or damaged checkpoints and for other kinds of models."""
+from calib.util.reading import file_bytes, parse_json
 
 MINI = "mini-internvl"
 """Name of the packaged checkpoint: a model organism, not a published model."""
@@ -169,11 +162,16 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
     try:
         _refuse_adapter(name, source, common)
         files, _ = PreTrainedConfig.get_config_dict(source, **common)
+        require_few_blocks(f"model.checkpoint={name}", files)
         _refuse_original(name, files)
         refuse_quantization(name, files)
         settings = AutoConfig.from_pretrained(source, **common)
-        _forget_attention(settings)
+        forget_attention(settings)
         if weights:
+            build = functools.partial(
+                AutoModelForImageTextToText.from_config, attn_implementation="eager"
+            )
+            require_plausible_size(f"model.checkpoint={name}", source, settings, build, common)
             model, info = AutoModelForImageTextToText.from_pretrained(
                 source,
                 **common,
@@ -192,6 +190,9 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
         processor = load_processor(source, settings.model_type, config.chat_template, common)
         kwargs = dict(config.chat_template_kwargs or {})
         require_variables(name, processor.chat_template, kwargs)
+        scaled_to = limit_pixels(
+            processor, name, config.max_pixels, config.min_pixels, config.tiles
+        )
     except torch.OutOfMemoryError as error:
         raise CalibError(
             "no-memory",
@@ -199,12 +200,12 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
             "model.device_map=auto, or reduce it with model.dtype=bfloat16, "
             "model.quantization=4bit or a smaller checkpoint.",
         ) from error
-    except _LOAD_ERRORS as error:
+    except (CalibError, MemoryError):
+        raise
+    except Exception as error:  # a damaged checkpoint can raise any exception
         raise CalibError("unreadable", load_failure(name, error)) from error
     model.eval()
     processor.tokenizer.padding_side = "left"
-    limits = (config.max_pixels, config.min_pixels, config.tiles)
-    scaled_to = limit_pixels(processor, name, *limits)
     return VLM(
         name=config.name,
         checkpoint=name,
@@ -274,7 +275,8 @@ def _refuse_adapter(name: str, source: str, common: dict[str, Any]) -> None:
     path = find_adapter_config_file(source, revision=common["revision"])
     if path is None:
         return
-    base = json.loads(Path(path).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    content = parse_json(file_bytes(Path(path)))
+    base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
     raise CalibError(
         "unsupported",
         f"model.checkpoint={name} is an adapter of {base or 'another checkpoint'} "
@@ -283,7 +285,7 @@ def _refuse_adapter(name: str, source: str, common: dict[str, Any]) -> None:
     )
 
 
-def _forget_attention(config: PreTrainedConfig) -> None:
+def forget_attention(config: PreTrainedConfig) -> None:
     """Remove the attention that config.json asks for: its value may name a repository of kernels,
     that is code, which transformers would fetch. model.attention alone decides."""
     config._attn_implementation_internal = None
@@ -291,7 +293,7 @@ def _forget_attention(config: PreTrainedConfig) -> None:
     for name in config.sub_configs:
         part = getattr(config, name, None)
         if isinstance(part, PreTrainedConfig):
-            _forget_attention(part)
+            forget_attention(part)
 
 
 def _refuse_original(name: str, config: dict[str, Any]) -> None:

@@ -21,12 +21,19 @@ from transformers.utils import is_torchvision_available
 from transformers.utils.chat_template_utils import _get_template_variables
 
 from calib.config.choices import TEMPLATE_ARGUMENTS
+from calib.models.template_bounds import require_no_power
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
+from calib.util.reading import file_text
 
 OF_EVERY_TEMPLATE = ("raise_exception", "strftime_now", "bos_token", "eos_token", "pad_token",
                      "unk_token")  # fmt: skip
 """Variables of chat templates that are no settings."""
+MAX_PIXELS, MAX_COUNT = 2**26, 2**13
+"""Largest area to which a processor may scale a picture, in pixels; and largest side, number of
+tiles and number of tokens of a picture. Processors have at most a quarter of these."""
+MAX_TEMPLATE = 2**20
+"""Largest file of a chat template, in bytes."""
 FIXED_DATE = datetime.date(2025, 1, 1)
 """Date for chat templates that insert today's: a resumed run must build the same prompts."""
 
@@ -83,8 +90,8 @@ def load_processor(
     ``chat_template`` (its text, or the path of a file) replaces the processor's own if given;
     ``common`` is passed to from_pretrained.
 
-    Raises CalibError if the processor lacks image processing or a chat template, and if
-    ``chat_template`` is neither text nor a file.
+    Raises CalibError if the processor lacks image processing or a chat template, makes pictures of
+    more than MAX_PIXELS, or if ``chat_template`` is neither text nor a file.
     """
     # Pillow's image processors everywhere: torchvision's differ by a grey level and may be missing.
     # Families that are not in the mapping load with their defaults.
@@ -108,6 +115,8 @@ def load_processor(
             f"the processor of {source} has no chat template, so it is a base model or expects "
             "plain text. Use an instruction-tuned checkpoint, or give model.chat_template.",
         )
+    require_no_power(template)
+    require_moderate_pictures(source, processor)
     processor.chat_template = with_fixed_date(template) if isinstance(template, str) else template
     return processor
 
@@ -121,7 +130,7 @@ def template_text(setting: str) -> str:
     if "{{" in setting or "{%" in setting:
         return setting
     try:
-        return home_expanded(setting).read_text(encoding="utf-8")
+        return file_text(home_expanded(setting), MAX_TEMPLATE)
     except (OSError, ValueError) as error:
         raise CalibError(
             "not-found",
@@ -149,6 +158,30 @@ def require_variables(
                 f"'{name}'.{did_you_mean(name, choices)} It reads "
                 f"{', '.join(choices) or 'no settings'}. Omit '{name}'.",
             )
+
+
+def require_moderate_pictures(checkpoint: str, processor: Any) -> None:
+    """Raise CalibError (too-large) for a processor whose settings make every picture larger than
+    MAX_PIXELS, or a prompt of more than MAX_COUNT tokens."""
+    images = processor.image_processor
+    of_area = hasattr(sys.modules[type(images).__module__], "smart_resize")
+    sizes: dict[str, Any] = {**vars(images), **vars(processor)}
+    for name, value in sizes.items():
+        if name.endswith(("_id", "_ids", "_index")):
+            continue
+        sides = dict(value) if isinstance(value, SizeDict | dict) else {name: value}
+        numbers = {key: side for key, side in sides.items() if type(side) is int}
+        areas = of_area or "pixels" in name
+        for key, number in numbers.items():
+            most = MAX_PIXELS if areas and not key.startswith(("height", "width")) else MAX_COUNT
+            if number > most:
+                where = name if key == name else f"{name}.{key}"
+                raise CalibError(
+                    "too-large",
+                    f"the processor of {checkpoint} has {where}={number}, and the limit is "
+                    f"{most:,}. Correct it in the checkpoint's preprocessor_config.json or "
+                    "processor_config.json, or download that file again.",
+                )
 
 
 def limit_pixels(

@@ -16,6 +16,7 @@ from calib.models.chat_template import (
     as_text,
     conversation,
     instruction_end,
+    render,
     rendering,
     require_arrival,
 )
@@ -237,9 +238,12 @@ def process(vlm: VLM, conversations: Sequence[list[dict[str, Any]]]) -> Processo
     tiling = hasattr(vlm.processor.image_processor, "crop_to_patches")
     if tiling and any(map(images_of, conversations)):
         settings["crop_to_patches"] = vlm.tiles
+    given = [as_text(each, rendering(vlm, each).text_roles) for each in conversations]
+    for each in given:  # a template may treat these words otherwise than those of rendering
+        render(vlm, each)
     with _special_tokens_as_text(vlm, conversations) as sanitizing:
         output = vlm.processor.apply_chat_template(
-            [as_text(each, rendering(vlm, each).text_roles) for each in conversations],
+            given,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,

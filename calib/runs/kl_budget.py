@@ -28,8 +28,9 @@ from calib.scoring.intervals import Interval, paired_difference
 from calib.scoring.judged import cluster_of, is_safe_response
 from calib.util.checksums import checked_object, read_checked_object
 from calib.util.errors import CalibError
-from calib.util.files import write_atomically
+from calib.util.files import typed_object, write_atomically
 from calib.util.progress import Step, log_line, row_bar
+from calib.util.reading import file_bytes, parse_json
 from calib.util.terminal import terminal_safe
 
 FILE = "strengths.json"
@@ -58,6 +59,7 @@ class CostedStrength:
     """Whether even the largest strength that was tried is within the budget."""
 
 
+_STORED = {"layer": int | None, "strength": int | float, "kl": int | float}
 Costs = Callable[[Sequence[tuple[int | None, float]]], list[float]]
 """Mean KL at each layer and strength, in nats."""
 
@@ -104,8 +106,12 @@ def strengths_within_budget(
 def _read_costs(path: Path) -> dict[str, Any]:
     """The strengths on record. Raises CalibError when the file is damaged."""
     try:
-        return read_checked_object(json.loads(path.read_bytes()))
-    except (ValueError, AttributeError, RecursionError) as error:
+        stored = read_checked_object(parse_json(file_bytes(path)))
+        for key, strengths in stored.items():
+            for strength in strengths:
+                typed_object(strength, _STORED, key, {"at_end": bool})
+        return stored
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CalibError(
             "invalid-content",
             f"{path} was changed by the disk or another program ({error}). Delete it; the "

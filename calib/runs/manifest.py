@@ -22,8 +22,9 @@ from calib.runs.row_store import ROWS_FILE
 from calib.runs.run_files import DIRECTIONS
 from calib.util.checksums import checked_object, read_checked_object
 from calib.util.errors import CalibError
-from calib.util.files import write_atomically
+from calib.util.files import typed_object, write_atomically
 from calib.util.listing import shortened
+from calib.util.reading import file_bytes, parse_json
 
 RUN_FILE = "run.json"
 # Settings that change where or how fast rows are made, or how they are scored, but not the rows: a
@@ -190,14 +191,14 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / RUN_FILE
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(file_bytes(path))
     except FileNotFoundError as error:
         raise CalibError(
             "unfinished-run",
             f"{folder} is not the folder of a run: it has no {RUN_FILE}. Give the folder that "
             "calib.sweep prints.",
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CalibError(
             "unreadable",
             f"{path} cannot be read ({error}). Restore a copy of it, or run the command again with "
@@ -215,7 +216,26 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             f"{path} was changed by the disk or another program: {error}. Restore a copy of it, "
             "or run the command again with another out=FOLDER.",
         ) from error
+    _require_types(manifest, path)
     return {**manifest, "identity": current_names(manifest["identity"])}
+
+
+def _require_types(manifest: Mapping[str, Any], path: Path) -> None:
+    """Raise CalibError (invalid-content) for parts of run.json that are of other types than calib
+    writes."""
+    details = {"provenance": dict, "model": dict | None, "sessions": list}
+    provenance = {"packages": dict, "left_out": list, "notes": list}
+    try:
+        typed_object(manifest, {}, "it", details)
+        typed_object(manifest.get("provenance", {}), {}, "its provenance", provenance)
+        for session in manifest.get("sessions", []):
+            typed_object(session, {}, "a session")
+    except ValueError as error:
+        raise CalibError(
+            "invalid-content",
+            f"{path} is damaged: {error}. Restore a copy of it, or run the command again with "
+            "another out=FOLDER.",
+        ) from error
 
 
 def _file_name(name: str) -> str:

@@ -17,6 +17,7 @@ from calib.util.checked_lines import checked_line, read_checked_line
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write, remove_unfinished
 from calib.util.progress import log_line
+from calib.util.reading import regular
 from calib.util.terminal import terminal_safe
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ Record = dict[str, Any]
 ROWS_FILE = "rows.jsonl"
 _WRITTEN = ("directions", "shards/*", "shards/*/directions", "judged/*")
 """Patterns of the folders within a run that files are written to atomically."""
+_DETAILS = {
+    **dict.fromkeys(("finish", "system"), str | None),
+    **dict.fromkeys(("kl", "kl_base"), int | float | None),
+    **dict.fromkeys(("tokens", "prompt_tokens", "demonstrations"), int | None),
+}
+"""Types of the fields that a row may have."""
 # Windows would write a line break as two bytes.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
@@ -59,6 +66,8 @@ class RowStore:
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                regular(path)
             descriptor = os.open(path, _FLAGS, 0o666)
             try:
                 data = path.read_bytes()
@@ -139,7 +148,7 @@ def complete_rows(path: Path, start: int) -> tuple[dict[str, Record], int]:
     The file may grow meanwhile. Raises CalibError when it cannot be read or a line is damaged.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             file.seek(start)
             return _parse(path, file.read(), start)
     except OSError as error:
@@ -216,6 +225,9 @@ def _row(line: bytes) -> Record:
     for key in ("row", "response"):
         if not isinstance(row.get(key), str):
             raise ValueError(f"has {key}={row[key]!r:.40}" if key in row else f"has no {key!r}")
+    for key, expected in _DETAILS.items():
+        if not isinstance(row.get(key), expected):
+            raise ValueError(f"has {key}={row[key]!r:.40}")
     return row
 
 

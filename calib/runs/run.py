@@ -8,7 +8,7 @@ from typing import Any
 from calib.config.prompts import MethodConfig
 from calib.config.schemas import GROUPS
 from calib.config.sweep import GenerationConfig
-from calib.config.typed import typed_config
+from calib.config.typed import parse_settings, typed_config
 from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example
 from calib.data.examples_file import (
@@ -38,7 +38,6 @@ from calib.runs.run_files import (
     LabelledRow,
     distinct_names,
     judged_of,
-    parse_settings,
     read_all_parts,
     read_all_projections,
     read_directions,

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
+from omegaconf._utils import get_omega_conf_dumper
 
 from calib.config.method import SettingKey
 from calib.config.sweep import SweepConfig
-from calib.config.typed import current_names
 from calib.data.example import Example
 from calib.data.examples_file import EXAMPLES_FILE
 from calib.data.splits import SAFETY_DATASETS
@@ -44,6 +43,7 @@ UNANSWERED = ("blocked", "too_long", "not_finite")
 model whose numbers overflowed under an edit."""
 DIRECTIONS = "directions"
 """Folder of the fitted directions."""
+_NUMBER = int | float
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
@@ -87,33 +87,6 @@ def settings_text(config: SweepConfig) -> str:
         allow_unicode=True,
         sort_keys=False,
     )
-
-
-def parse_settings(text: str, path: Path) -> dict[str, Any]:
-    """All settings of a sweep under their current names, from the content of config.yaml.
-
-    Raises CalibError, naming ``path``, when the text is damaged or lacks a group of settings.
-    """
-    try:
-        # Not resolved: "${x}" in a prompt is text, not a variable.
-        settings = yaml.load(text, get_yaml_loader())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise CalibError(
-            "unreadable", f"{path} cannot be read ({error}). Run the sweep's command again."
-        ) from error
-    groups = ("model", "method", "methods", "data", "utility", "judge", "generation")
-    kinds: dict[str, type] = dict.fromkeys(groups, dict) | {"seed": int, "mapping": str}
-    wrong = [
-        key for key, kind in kinds.items()
-        if not isinstance(settings, dict) or not isinstance(settings.get(key), kind)
-    ]  # fmt: skip
-    if not isinstance(settings, dict) or wrong or not isinstance(settings["data"].get("name"), str):
-        raise CalibError(
-            "invalid-content",
-            f"{path} is no configuration of a sweep: check {', '.join(wrong) or 'data.name'}. Run "
-            "the sweep's command again.",
-        )
-    return current_names({str(key): value for key, value in settings.items()})
 
 
 def read_directions(folder: Path, is_extraction: bool) -> dict[str, Direction]:
@@ -303,7 +276,6 @@ def write_labels(path: Path, rows: Sequence[str], judged: Sequence[Judged], judg
     write_atomically(path, b"".join(lines))
 
 
-_NUMBER = int | float
 _LABELLED = {
     **dict.fromkeys(("row", "example", "method", "judge"), str),
     "layer": int | None,

@@ -10,6 +10,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Mapping
+from itertools import islice
 
 from calib.data.example import Example, words_of
 from calib.util.thoughts import after_thoughts
@@ -179,7 +180,7 @@ def _concluded(text: str, options: Mapping[str, str]) -> set[str]:
     """The options of the last line that states a conclusion: its letters, or an option's text."""
     letters: set[str] = set()
     for conclusion in _CONCLUSION.finditer(text):
-        letters = _following(text[conclusion.end() :], options) or letters
+        letters = _following(_after(text, conclusion), options) or letters
     return letters
 
 
@@ -187,8 +188,25 @@ def _claimed(text: str, options: Mapping[str, str]) -> set[str]:
     """The options after "the answer is": a letter with those joined to it, or an option's text."""
     letters: set[str] = set()
     for claim in _CLAIM.finditer(text):
-        letters |= _following(text[claim.end() :], options)
+        letters |= _following(_after(text, claim), options)
     return letters
+
+
+NEAR = 500
+"""Characters before and after a letter that decide what it means: a response may have any length,
+and be made of letters."""
+
+
+MOST_LETTERS, MOST_OPTIONS = 1_000, 100
+"""Letters, and occurrences of each option's text, that are read."""
+
+
+def _before(text: str, start: int) -> str:
+    return text[max(0, start - NEAR) : start]
+
+
+def _after(text: str, match: re.Match[str]) -> str:
+    return text[match.end() : match.end() + NEAR]
 
 
 def _following(rest: str, options: Mapping[str, str]) -> set[str]:
@@ -216,8 +234,8 @@ def _opening(text: str, options: Mapping[str, str]) -> set[str]:
 def _named(text: str, options: Mapping[str, str]) -> set[str]:
     """All letters that are not words and that the response does not rule out."""
     letters = set()
-    for letter in _LETTER.finditer(text):
-        before = text[: letter.start()]
+    for letter in islice(_LETTER.finditer(text), MOST_LETTERS):
+        before = _before(text, letter.start())
         ruled_out = _NEGATED.search(before) or _REFUTED.match(text, letter.end())
         if not ruled_out and _is_option(letter, text, options, bool(_CUE.search(before))):
             letters.add(_name(letter))
@@ -227,16 +245,17 @@ def _named(text: str, options: Mapping[str, str]) -> set[str]:
 def _quoted_options(text: str, options: Mapping[str, str]) -> set[str]:
     """The letters of the options whose texts the response contains without negating them."""
     text = text.casefold()
-    spans: list[tuple[str, tuple[int, int]]] = []
+    spans: list[tuple[str, tuple[int, int]]] = []  # the first of each option
     for letter, option in options.items():
         words = re.sub(r"\A(?:an?|the)\s+", "", _plain(option).casefold()).rstrip(" .")
         if words:
             pattern = rf"(?<![\w.\-]){re.escape(words)}(?![\w\-]|\.\d)"
-            spans += [(letter, match.span()) for match in re.finditer(pattern, text)]
+            found = islice(re.finditer(pattern, text), MOST_OPTIONS)
+            spans += [(letter, match.span()) for match in found]
     return {
         letter
         for letter, span in spans
-        if not _NEGATED.search(text[: span[0]])
+        if not _NEGATED.search(_before(text, span[0]))
         # "hot dog" does not name the option "dog".
         and not any(
             outer != span and outer[0] <= span[0] and span[1] <= outer[1] for _, outer in spans
@@ -254,9 +273,8 @@ def _is_option(letter: re.Match[str], text: str, options: Mapping[str, str], cue
         return False
     if letter["bare"] not in ("A", "I", "a", "i"):
         return True
-    return not re.match(r"[ \t]+\w", text[letter.end() :]) or bool(
-        re.match(_VERB_OR_CONJUNCTION, text[letter.end() :])
-    )
+    rest = _after(text, letter)
+    return not re.match(r"[ \t]+\w", rest) or bool(re.match(_VERB_OR_CONJUNCTION, rest))
 
 
 def _with_joined(letter: re.Match[str], text: str, options: Mapping[str, str]) -> set[str]:

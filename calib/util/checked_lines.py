@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from calib.util.reading import parse_json
+
 KEY = "crc32"
 _CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}$')
 _LIKE_CHECKSUM = re.compile(rb', "([^"]{5})": "[0-9a-f]{8}"\}$')
@@ -45,8 +47,8 @@ def read_checked_line(line: bytes) -> dict[str, Any]:
     elif _is_damaged_checksum(line):
         raise ValueError("has a damaged checksum (crc32)")
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(line)
+    except ValueError as error:
         raise ValueError("is not JSON") from error
     if not isinstance(record, dict):
         raise ValueError("is not a JSON object")

@@ -7,6 +7,8 @@ message should name the real cause.
 
 from pathlib import Path
 
+from calib.util.reading import regular
+
 START = 512
 """Bytes from the beginning of a file that are enough to recognise its content."""
 
@@ -81,9 +83,9 @@ def quoted_text(start: bytes) -> str | None:
 
 
 def first_bytes(path: Path) -> bytes:
-    """The first START bytes of a file; b"" if it cannot be read."""
+    """The first START bytes of a file; b"" if it cannot be read or is not a regular file."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return file.read(START)
-    except OSError:
+    except (OSError, ValueError):
         return b""

@@ -36,15 +36,23 @@ CODES = {
 """Every code and its meaning. Codes are stable: tests and scripts may rely on them."""
 
 
+MAX_MESSAGE = 5_000
+"""Most characters of a message: it quotes values of files, which may have any length."""
+
+
 class CalibError(Exception):
     """A problem that the user can fix.
 
-    The message names the problem, the value and the remedy; ``code`` is one of CODES. Commands
-    print both without a traceback, and exit with code 2.
+    The message names the problem, the value and the remedy; ``code`` is one of CODES. The middle of
+    a message of more than MAX_MESSAGE characters is left out. Commands print both without a
+    traceback, and exit with code 2.
     """
 
     def __init__(self, code: str, message: str) -> None:
         assert code in CODES, f"{code!r} is not an error code"
+        if len(message) > MAX_MESSAGE:
+            half = MAX_MESSAGE // 2
+            message = f"{message[:half]} ... {message[-half:]}"
         super().__init__(code, message)  # both, so that a worker process can pickle it
         self.code = code
         self.message = message

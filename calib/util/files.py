@@ -7,10 +7,12 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from calib.util.checked_lines import read_checked_line
 from calib.util.errors import CalibError
+from calib.util.reading import regular
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -40,6 +42,8 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+MAX_NUMBER = 1e15
+"""Largest number of a JSON object, far above layers, strengths and counts."""
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.tmp", re.DOTALL)
 
 
@@ -127,11 +131,11 @@ def read_lines(path: Path, types: Mapping[str, Any]) -> list[dict[str, Any]]:
     differs from its checksum (unreadable).
     """
     try:
-        lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        lines = [line for line in regular(path).read_bytes().split(b"\n") if line.strip()]
         objects = [_checked(line, types, number) for number, line in enumerate(lines, 1)]
         if not objects:
             raise ValueError("it is empty")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CalibError(
             "unreadable",
             f"{path} cannot be read ({error}). Run the sweep's command again; finished rows are "
@@ -145,14 +149,35 @@ def _checked(line: bytes, types: Mapping[str, Any], number: int) -> dict[str, An
         found = read_checked_line(line)
     except ValueError as error:
         raise ValueError(f"line {number} {error}") from error
-    for key, expected in types.items():
-        if key not in found:
-            raise ValueError(f"line {number} has no {key}")
-        value = found[key]
+    return typed_object(found, types, f"line {number}")
+
+
+def typed_object(
+    value: Any,
+    types: Mapping[str, Any],
+    where: str,
+    optional: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """``value``, if it is a JSON object with keys of these ``types``, and of the ``optional`` ones
+    where it has them. Numbers must be finite.
+
+    Raises ValueError, whose text begins with ``where``.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is not a JSON object")
+    for key, expected in {**types, **optional}.items():
+        if key not in value:
+            if key in types:
+                raise ValueError(f"{where} has no {key}")
+            continue
+        found = value[key]
         # In Python True is an int, but it is not a layer.
-        if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
-            raise ValueError(f"line {number} has {value!r} for {key}")
-    return found
+        fits = isinstance(found, expected) and isinstance(found, bool) == (expected is bool)
+        if not fits or (isinstance(found, int | float) and abs(found) > MAX_NUMBER):
+            raise ValueError(f"{where} has {found!r:.200} for {key}")
+        if isinstance(found, float) and found != found:
+            raise ValueError(f"{where} has nan for {key}")
+    return value
 
 
 def home_expanded(path: str | Path) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from raising import raises
 
 from calib.data.example import Example
-from calib.models import chat_template
+from calib.models import chat_template, template_bounds
 from calib.models.prompts import read_prompts
 from calib.util.time_limit import time_limit
 
@@ -18,9 +18,10 @@ HOSTILE = {
     "{% include '/etc/passwd' %}": "loader",
     "{% import 'os' as o %}": "loader",
     LOOP: "0.2 s",
-    "{% for a in range(10**9) %}{% endfor %}": "MAX_RANGE",
+    "{% for a in range(1000000000) %}{% endfor %}": "MAX_RANGE",
     "{{ 'x' * 2000000 }}": "2,000,000",
-    "{{ 'x' * 10**13 }}": "MemoryError",
+    "{{ 'x' * 10000000000000 }}": "MemoryError",
+    "{{ 10**10**10 }}": "power",
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}": "recursion",
     "{{ messages[99].role.x }}": "99",
     "{{ ''.__class__.__mro__ }}": "unsafe",
@@ -31,7 +32,7 @@ HOSTILE = {
 
 @pytest.fixture
 def with_template(vlm, monkeypatch):
-    monkeypatch.setattr(chat_template, "SECONDS", 0.2)
+    monkeypatch.setattr(template_bounds, "SECONDS", 0.2)
 
     def change(template):
         processor = copy.copy(vlm.processor)

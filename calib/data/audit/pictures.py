@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from calib.data.images import PictureBytes, PictureFile
 from calib.util.errors import CalibError
+from calib.util.reading import file_bytes
 
 StoredPicture = PictureFile | PictureBytes
 Stored = TypeVar("Stored", bound=StoredPicture)
@@ -48,7 +49,7 @@ def _size(picture: StoredPicture) -> int | None:
 def _read(picture: StoredPicture) -> bytes | None:
     try:
         if isinstance(picture, PictureFile):
-            return picture.path.read_bytes()
+            return file_bytes(picture.path)
         return picture.fetch()
-    except (OSError, CalibError):
+    except (OSError, ValueError, CalibError):
         return None

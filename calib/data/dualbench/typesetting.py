@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from calib.util.errors import CalibError
 from calib.util.listing import shortened
+from calib.util.reading import file_bytes
 
 DEFAULT_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 MARGIN = 0.06
@@ -179,8 +180,8 @@ def _glyphs(path: Path) -> frozenset[int]:
 @functools.cache
 def _read_font(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return file_bytes(path)
+    except (OSError, ValueError) as error:
         raise _font_error(path, error) from error
 
 

@@ -5,7 +5,6 @@ columns, image (a file name or null) and split; pid_splits.json, the numbers of 
 pictures images/SPLIT/NUMBER/image.png.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from calib.data.tables import TableRow, cell_text, check_columns, read_table
 from calib.data.utility.source import SourceRow
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
+from calib.util.reading import file_text, parse_json
 
 COLUMNS = ("question", "choices", "answer", "hint", "image", "subject", "topic", "split")
 _FOLDERS = ("", "data/scienceqa", "scienceqa", "data")
@@ -79,8 +79,8 @@ def _of_split(path: Path, problems: list[TableRow], split: str) -> list[TableRow
 
 def _read_lists(path: Path) -> dict[str, list[Any]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(file_text(path))
+    except (OSError, ValueError) as error:
         raise CalibError(
             "unreadable", f"{path} cannot be read: {error}. Download it again."
         ) from error

@@ -36,6 +36,7 @@ from calib.data.utility.question import (
 )
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
+from calib.util.reading import regular
 
 OWN_COLUMN = {
     "mme": "question_id",
@@ -132,7 +133,7 @@ def load(config: PublishedUtility, system: str | None, path: Path) -> Benchmark:
 
 def _is_layout(config: PublishedUtility, path: Path) -> bool:
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
+        with regular(path).open(encoding="utf-8-sig", errors="replace") as file:
             columns = [name.strip() for name in file.readline(MAX_HEADER).split("\t")]
     except OSError:
         return False

@@ -1,7 +1,6 @@
 """Convert a checkpoint in the original LLaVA-1.5 format to transformers format."""
 
 import functools
-import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from calib.models.load import VLM, load
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write, unfinished_path, write_atomically
 from calib.util.listing import shortened
+from calib.util.reading import file_bytes, parse_json
 
 LISTED = 5
 """Largest number of weight names that an error message lists."""
@@ -87,8 +87,8 @@ def convert(source: Path, skeleton: str, revision: str | None = None) -> Convert
 
 def _config(source: Path) -> dict[str, Any]:
     try:
-        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        config = parse_json(file_bytes(source / "config.json"))
+    except (OSError, ValueError) as error:
         raise CalibError(
             "unreadable", f"'{source}' has no readable config.json. Get a complete copy."
         ) from error

@@ -3,13 +3,13 @@
 Only names, the first bytes and the headers of files are read.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from calib.util.content import first_bytes, found_instead, is_lfs_pointer
+from calib.util.reading import file_bytes, parse_json
 
 INDEX = "model.safetensors.index.json"
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -45,7 +45,8 @@ class CheckpointFiles:
         return None
 
     def _names(self, *patterns: str) -> list[str]:
-        return sorted({path.name for pattern in patterns for path in self.folder.glob(pattern)})
+        found = [path for pattern in patterns for path in self.folder.glob(pattern)]
+        return sorted({path.name for path in found if path.is_file()})
 
     def _pointers(self) -> str | None:
         for name in self._names("*.safetensors", "*.json", "*.model"):
@@ -127,8 +128,8 @@ class CheckpointFiles:
     def _read(self, name: str) -> Any:
         """The content of a JSON file; None if it is missing or broken."""
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            return parse_json(file_bytes(self.folder / name))
+        except (OSError, ValueError):
             return None
 
     def _no_json(self, name: str) -> str:

@@ -1,6 +1,5 @@
 """Read the weights in a checkpoint folder: names, shapes and types, or one file at a time."""
 
-import json
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from calib.util.errors import CalibError
+from calib.util.reading import file_bytes, parse_json
 
 SAFE, PICKLED = "model*.safetensors", "pytorch_model*.bin"
 
@@ -31,7 +31,7 @@ def weight_files(folder: Path) -> list[Path]:
     Raises CalibError if there are none, or a file that the index names is missing.
     """
     for pattern in (SAFE, PICKLED):
-        paths = sorted(folder.glob(pattern))
+        paths = sorted(path for path in folder.glob(pattern) if path.is_file())
         if paths:
             _require_all(folder, paths)
             return paths
@@ -45,8 +45,8 @@ def weight_files(folder: Path) -> list[Path]:
 def _require_all(folder: Path, paths: list[Path]) -> None:
     for index in sorted(folder.glob(f"*{paths[0].suffix}.index.json")):
         try:
-            listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            listed = set(parse_json(file_bytes(index))["weight_map"].values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise _damaged(index, "it is not an index of weights") from error
         absent = sorted(listed - {path.name for path in paths})
         if absent:

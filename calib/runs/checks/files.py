@@ -14,7 +14,8 @@ from calib.runs.run_files import CONFIG_FILE, RESULTS_FILE, required_file
 from calib.scoring.results import Result, RunResults, read_results, results_checksum
 from calib.util.checksums import checked_object, read_checked_object, read_checked_settings
 from calib.util.errors import CalibError
-from calib.util.files import without_control_characters
+from calib.util.files import typed_object, without_control_characters
+from calib.util.reading import file_bytes, parse_json
 
 OF_RESULTS = "results_crc32"
 """Key of an operating point with the checksum of results.csv."""
@@ -24,17 +25,28 @@ def read_settings_text(folder: Path) -> str:
     """Content of config.yaml without its checksum. Raises CalibError when it differs from it."""
     path = required_file(folder, CONFIG_FILE)
     try:
-        return read_checked_settings(path.read_bytes()).decode(errors="replace")
-    except ValueError as error:
+        return read_checked_settings(file_bytes(path)).decode(errors="replace")
+    except (OSError, ValueError) as error:
         raise _changed(path, str(error)) from error
+
+
+_POINT = {"method": str, "layer": int | None, "strength": int | float, "strength_means": str}
+_POINT_DETAILS = {
+    **dict.fromkeys(("choose", "variants"), dict),
+    **dict.fromkeys(("supervision", "checkpoint"), str | None),
+    **dict.fromkeys(("prompt_only", "reference", "kept_uncalibrated"), bool),
+    "tolerance": int | float,
+    "settings": int | None,
+}
+"""Fields of a record that earlier versions or other methods lack."""
 
 
 def read_operating_points(path: Path) -> list[dict[str, Any]]:
     """The records of operating_points.json. Raises CalibError when the file is damaged."""
     try:
-        points = [read_checked_object(point) for point in json.loads(path.read_bytes())]
-        for point in points or [{}]:
-            point["method"], point["layer"], point["strength_means"], float(point["strength"])
+        points = [read_checked_object(point) for point in parse_json(file_bytes(path))]
+        for number, point in enumerate(points or [{}], start=1):
+            typed_object(point, _POINT, f"record {number}", _POINT_DETAILS)
         return points
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
             RecursionError) as error:  # fmt: skip

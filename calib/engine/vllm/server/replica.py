@@ -91,6 +91,8 @@ class Replica:
             base_url=f"{self.url}/v1",
             timeout=openai.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
             max_retries=0,
+            # A request contains the data and hooks: it goes to no other address.
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
     @property
