@@ -271,6 +271,8 @@ def _explained(error: BaseException, schema: type) -> CalibError | None:
         return explain(error, schema, _overrides())
     if isinstance(error, yaml.YAMLError):  # names the file and the line
         return CalibError("unreadable", str(error))
+    if isinstance(error, RecursionError) and _raised_while_composing(error):
+        return CalibError("invalid-setting", "A setting is nested too deeply. Use fewer brackets.")
     if _raised_by_hydra(error):
         return CalibError("invalid-setting", str(error))
     if isinstance(error, OverflowError) and "full_key: " in str(error):  # OmegaConf's
@@ -339,6 +341,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _raised_while_composing(error: BaseException) -> bool:
+    return any("omegaconf" in f.filename for f in traceback.extract_tb(error.__traceback__)[-20:])
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

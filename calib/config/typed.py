@@ -161,7 +161,7 @@ def parse_settings(text: str, path: Path) -> dict[str, Any]:
             f"{path} is no configuration of a sweep: check {', '.join(wrong)}. Run the sweep's "
             "command again.",
         )
-    return current_names({str(key): value for key, value in settings.items()})  # type: ignore[union-attr]
+    return current_names({str(key): value for key, value in settings.items()})
 
 
 def _wrong_settings(settings: Any) -> list[str]:

@@ -262,7 +262,7 @@ def _limited_client(openai: ModuleType, seconds: float) -> Any:
     # httpx, or its successor, by the version of openai.
     http = importlib.import_module(openai.DefaultHttpxClient.__base__.__module__.partition(".")[0])
 
-    class Limited(http.SyncByteStream):  # type: ignore[misc,name-defined]
+    class Limited(http.SyncByteStream):  # type: ignore[name-defined]
         def __init__(self, stream: Any) -> None:
             self.stream = stream
 

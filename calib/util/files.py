@@ -42,6 +42,8 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+MAX_PATH, MAX_NAME = 4_096, 255
+"""Longest path and longest name of a file, in bytes."""
 MAX_NUMBER = 1e15
 """Largest number of a JSON object, far above layers, strengths and counts."""
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.tmp", re.DOTALL)
@@ -181,6 +183,17 @@ def typed_object(
 
 
 def home_expanded(path: str | Path) -> Path:
-    """``path`` with a leading ~ expanded, which a shell leaves alone in runs=[~/a]."""
+    """``path`` with a leading ~ expanded, which a shell leaves alone in runs=[~/a].
+
+    Raises CalibError (not-found) for a path that is too long for any file.
+    """
     # Unlike pathlib's, os.path's expanduser leaves a user that does not exist alone.
-    return Path(os.path.expanduser(path))  # noqa: PTH111
+    expanded = Path(os.path.expanduser(path))  # noqa: PTH111
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in expanded.parts]
+    if sum(sizes) + len(sizes) > MAX_PATH or max(sizes, default=0) > MAX_NAME:
+        raise CalibError(
+            "not-found",
+            f"'{str(path)[:100]}...' is too long for a path: the limits are {MAX_PATH:,} bytes, "
+            f"and {MAX_NAME} for a name in it. Give a shorter one.",
+        )
+    return expanded

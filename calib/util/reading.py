@@ -52,19 +52,22 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
 
     Raises ValueError if the text is not valid JSON, or exceeds MAX_VALUES or MAX_DEPTH.
     """
-    signs = (b",", b"[", b"{") if isinstance(text, bytes) else (",", "[", "{")
-    if len(text) > MAX_VALUES and sum(text.count(sign) for sign in signs) > MAX_VALUES:  # type: ignore[arg-type]
+    if isinstance(text, bytes):
+        signs = sum(map(text.count, (b",", b"[", b"{")))
+    else:
+        signs = sum(map(text.count, (",", "[", "{")))
+    if signs > MAX_VALUES:
         raise ValueError(f"it has more than {MAX_VALUES:,} values")
     try:
         value = json.loads(text, **options)
     except RecursionError as error:
-        raise ValueError(_TOO_DEEP) from error
+        raise ValueError(f"its JSON {_TOO_DEEP}") from error
     require_moderate(value)
     return value
 
 
 _CONTAINERS = (dict, list, tuple)
-_TOO_DEEP = f"it is nested too deeply (more than {MAX_DEPTH} levels)"
+_TOO_DEEP = f"is nested too deeply (more than {MAX_DEPTH} levels)"
 
 
 def require_moderate(value: Any, most: int = MAX_VALUES) -> None:
@@ -75,7 +78,7 @@ def require_moderate(value: Any, most: int = MAX_VALUES) -> None:
     as many. One that contains itself has no end of levels.
     """
     count, level = 0, [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         inner = []
         for part in level:
             parts = part.values() if isinstance(part, dict) else part
@@ -87,4 +90,4 @@ def require_moderate(value: Any, most: int = MAX_VALUES) -> None:
         if not inner:
             return
         level = inner
-    raise ValueError(_TOO_DEEP)
+    raise ValueError(f"it {_TOO_DEEP}")

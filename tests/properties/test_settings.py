@@ -17,9 +17,9 @@ from calib.config import checks
 from calib.config.model import ModelConfig
 from calib.config.quoting import override
 from calib.config.schemas import ENTRY_POINTS, GROUPS
-from calib.config.typed import current_names, former_names, typed_config
+from calib.config.typed import current_names, former_names, parse_settings, typed_config
 from calib.runs.manifest import run_folder
-from calib.runs.run_files import parse_settings, settings_text
+from calib.runs.run_files import settings_text
 from calib.util.errors import CalibError
 
 CLASSES = sorted(

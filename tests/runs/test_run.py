@@ -150,7 +150,7 @@ def read_all(folder):
         ("labels.jsonl", given(label="refuse"), "unknown-name"),
         ("rows.jsonl", None, "unfinished-run"),
         ("rows.jsonl", without("response"), "invalid-content"),
-        ("rows.jsonl", given(kl="0"), "mismatch"),
+        ("rows.jsonl", given(kl="0"), "invalid-content"),
         ("rows.jsonl", given(response=None), "invalid-content"),
         ("config.yaml", None, "unfinished-run"),
         ("config.yaml", lambda text: "seed: 1", "invalid-content"),
