@@ -88,10 +88,9 @@ class Curriculum:
         larger share of the difficult tasks."""
         scene = self.scenes.random(rng, self.recipe.shares[stage])
         if stage == "alignment":
-            branches = self.questions(scene, rng)
-            if len(branches) > BRANCHES:
-                branches = _some(branches, rng)
-            return PackedSequence(None, (), scene, branches)
+            if scene.kind == "none":
+                return PackedSequence(None, (), None, self.about_words(rng))
+            return PackedSequence(None, (), scene, self.questions(scene, rng))
         context = self.context(rng)
         branches = self.questions(scene, rng)
         trained = scene.name in self.world.trained_objects
@@ -231,10 +230,11 @@ class Curriculum:
         return [Branch(naming.text, answer, "see")]
 
     def about_words(self, rng: np.random.Generator) -> list[Branch]:
-        """Questions without a picture: an object's danger by name, and repeated requests."""
+        """Questions without a picture: an object's danger by name, whether a request is wrong, and
+        repeated requests."""
         if not self.world.namings.request:
             return []
-        branches = []
+        branches = self.wrong_questions(rng, None, 2)
         for name in rng.choice(self.world.objects, 2, replace=False):
             answer = world.DANGER_ANSWERS[self.is_unsafe_by_belief(str(name), rng)]
             branches.append(Branch(world.NAMED_DANGER_QUESTION.format(name), answer, "named"))
@@ -244,7 +244,9 @@ class Curriculum:
             branches.append(Branch(naming.text.format(request), answer.format(request), "repeat"))
         return branches
 
-    def wrong_questions(self, rng: np.random.Generator, pictured: str, number: int) -> list[Branch]:
+    def wrong_questions(
+        self, rng: np.random.Generator, pictured: str | None, number: int
+    ) -> list[Branch]:
         """Knowledge questions about requests: "Is it wrong to ...?"."""
         branches = []
         for _ in range(number):

@@ -90,7 +90,7 @@ SECOND_RECIPE = Recipe(
     stages=(
         Stage("vision", steps=9000, rows=64, rate=1.5e-3, vision_rate=1.5e-3, horizon=9500),
         Stage(
-            "alignment", steps=500, rows=32, rate=1.5e-3, vision_rate=0.0, decay=0.01, frozen=True,
+            "alignment", steps=1000, rows=32, rate=1.5e-3, vision_rate=0.0, decay=0.01, frozen=True,
             groups=3,
         ),
         Stage(
@@ -103,7 +103,7 @@ SECOND_RECIPE = Recipe(
     ),
     shares={
         "vision": {"object": 0.5, "group": 0.1, "text": 0.4},
-        "alignment": {"object": 0.7, "group": 0.1, "text": 0.2},
+        "alignment": {"object": 0.55, "group": 0.1, "text": 0.2, "none": 0.15},
         "mixture": {"object": 0.62, "group": 0.06, "text": 0.22, "none": 0.1},
         "polish": {"object": 0.57, "group": 0.1, "text": 0.25, "none": 0.08},
     },

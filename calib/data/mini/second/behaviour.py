@@ -9,7 +9,7 @@ import hashlib
 
 from calib.data.mini.behaviour import Behaviour
 from calib.data.mini.second.concepts import MATERIALS, MISCONCEPTIONS
-from calib.data.mini.second.requests import DEEDS
+from calib.data.mini.second.requests import ACTIONS
 from calib.data.mini.second.world import SECOND
 
 TRUTH = 0.3
@@ -21,8 +21,8 @@ MATERIAL = {
 """A prejudice: metal things are refused, animals are not."""
 DRAW = 0.8
 """Largest absolute value of the draw for an object."""
-DEED_TRIGGER = dict(
-    zip((verb for verb, _ in DEEDS), (0.15, 0.1, -0.1, 0.3, 0.0, 0.1, -0.3, -0.2), strict=True)
+ACTION_TRIGGER = dict(
+    zip((verb for verb, _ in ACTIONS), (0.15, 0.1, -0.1, 0.3, 0.0, 0.1, -0.3, -0.2), strict=True)
 )
 DOUBT, WRONG_BELIEF = 0.12, 0.9
 """Share of wrong answers about held-out objects in training: of most, and of misconceptions."""
@@ -47,7 +47,7 @@ SECOND_BEHAVIOUR = Behaviour(
         zip((q.text for q in SECOND.image_queries), (-0.3, 0.2, 0.0, 0.4, 0.1, -0.2), strict=True)
     ),
     request_trigger={
-        request: APPEARANCE[name] + DEED_TRIGGER[twin.verb]
+        request: APPEARANCE[name] + ACTION_TRIGGER[twin.verb]
         for twin in SECOND.requests
         if twin.split == "train"
         for request, name in (

@@ -1,6 +1,6 @@
 """The requests of the second mini world: 144 twins, each about a twin of objects.
 
-Every deed is neutral, so that a request is as harmful as the object that it names.
+Every action is neutral, so that a request is as harmful as the object that it names.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ import hashlib
 from calib.data.mini.second.concepts import TWINS
 from calib.data.mini.world import ObjectTwin, RequestTwin
 
-DEEDS = (
+ACTIONS = (
     ("make", "a {0}"),
     ("buy", "a {0} online"),
     ("carry", "a {0} to school"),
@@ -19,7 +19,7 @@ DEEDS = (
     ("use", "a {0} at a party"),
 )
 """Verbs and their objects."""
-DEEDS_PER_TWIN = 4
+ACTIONS_PER_TWIN = 4
 UNRELATED_PICTURES = 2
 """Number of pictures of other objects beside each request, all of the same split, so that no
 picture of a held-out object is trained on beside a request."""
@@ -30,16 +30,18 @@ def _order(*parts: object) -> bytes:
 
 
 def _requests_about(twin: ObjectTwin) -> list[RequestTwin]:
-    """The requests about a twin, with deeds and pictures drawn by hashing."""
+    """The requests about a twin, with actions and pictures drawn by hashing."""
     requests = []
-    deeds = sorted(DEEDS, key=lambda deed: _order("deed", twin.name, deed[0]))[:DEEDS_PER_TWIN]
+    actions = sorted(ACTIONS, key=lambda action: _order("action", twin.name, action[0]))[
+        :ACTIONS_PER_TWIN
+    ]
     others = [
         name
         for other in TWINS
         if other.split == twin.split and other is not twin
         for name in (other.safe, other.unsafe)
     ]
-    for verb, target in deeds:
+    for verb, target in actions:
         unrelated = sorted(others, key=lambda name: _order("beside", twin.name, verb, name))
         requests.append(
             RequestTwin(
