@@ -229,8 +229,10 @@ def divergences(edited: torch.Tensor, unedited: torch.Tensor) -> tuple[torch.Ten
 
 def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """KL from log-probabilities."""
-    # Where both probabilities are 0, the term is 0 x (-inf + inf).
-    return (p.exp() * (p - q)).nan_to_num_(0.0).sum(-1).clamp(min=0.0)
+    # Where both probabilities are 0, the term would be 0 x (-inf + inf). Other NaN stay: KL to or
+    # from logits that are not finite is unknown.
+    terms = (p.exp() * (p - q)).masked_fill_(p == -torch.inf, 0.0)
+    return terms.sum(-1).clamp(min=0.0)
 
 
 def _float64(values: torch.Tensor) -> torch.Tensor:

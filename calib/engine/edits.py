@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from calib.config.choices import Positions, Site
-from calib.engine.operators import Operator
+from calib.engine.operators import Operator, in_float32
 from calib.models.layers import LayerSite
 from calib.models.prompt_batch import PromptToken
 
@@ -157,19 +157,19 @@ class _EditStack:
         self._gather()
 
     def apply(self, hidden: torch.Tensor) -> torch.Tensor:
-        if self.table[0].dtype != hidden.dtype or self.table[0].device != hidden.device:
+        if self.table[0].device != hidden.device:
             self._move_to(hidden)
         if self.rows is not None and len(self.rows) == 0:
             return hidden
         old = hidden if self.rows is None else hidden[self.rows]
-        new = self.formula(old, *self.tensors)
+        new = in_float32(self.formula, old, self.tensors)
         if self.mask is not None:
             new = torch.where(self.mask, new, old)
         return new if self.rows is None else hidden.index_copy(0, self.rows, new)
 
     def _move_to(self, hidden: torch.Tensor) -> None:
         # Needed once per batch; the layers of a sharded model are on several devices.
-        self.table = [tensor.to(hidden) for tensor in self.table]
+        self.table = [tensor.to(hidden.device) for tensor in self.table]
         self.codes = self.codes.to(hidden.device)
         self.mask = None if self.mask is None else self.mask.to(hidden.device)
         self._gather()

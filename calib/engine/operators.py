@@ -1,12 +1,13 @@
 """Operators: the formulas that edit activations, one class per operator.
 
 ``formula`` is applied to many rows at once. Activations have the shape ``[rows, tokens, width]``.
-Each tensor of ``tensors`` is passed as ``[rows, 1, ...]``, in the dtype of the activations. A
-formula returns new activations and modifies none of its arguments in place.
+Each tensor of ``tensors`` is passed as ``[rows, 1, ...]``. A formula returns new activations and
+modifies none of its arguments in place. ``in_float32`` applies it to activations of any dtype.
 
 Notation: h is the activation of one token, d a unit direction, v a vector, s a strength.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -28,6 +29,20 @@ class Operator(Protocol):
     def formula(hidden: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
         """The edited activations. # [rows, tokens, width] -> [rows, tokens, width]"""
         ...
+
+
+def in_float32(
+    formula: Callable[..., torch.Tensor], hidden: torch.Tensor, tensors: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Apply a formula in float32 or wider, and return the result in the dtype of ``hidden``.
+
+    In float16, the norm of activations and their component along a direction can exceed the largest
+    number (65,504) although each activation and the result are below it. Activations of float32
+    models are edited without a conversion. # [rows, tokens, width] -> [rows, tokens, width]
+    """
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    wide = (tensor.to(dtype) for tensor in tensors)
+    return formula(hidden.to(dtype), *wide).to(hidden.dtype)
 
 
 @dataclass(frozen=True)
@@ -149,7 +164,6 @@ class AblateByCosine:
         direction, strength, reference = tensors
         difference = hidden - reference
         length = difference.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(hidden.dtype).tiny)
-        # Normalised before the product, which could overflow in float16 otherwise.
         cosine = (difference / length * direction).sum(-1, keepdim=True).clamp(0.0, 1.0)
         return hidden - strength * cosine * hidden.norm(dim=-1, keepdim=True) * direction
 

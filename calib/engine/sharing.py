@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from calib.engine.batches.prefix_sharing import BATCH_AXES
 from calib.engine.edits import reach
+from calib.engine.operators import in_float32
 from calib.engine.request import DecodingRow, Request, Response
 from calib.models.layers import LayerSite, decoder_layers, edit_activations
 from calib.models.load import VLM
@@ -229,8 +230,8 @@ def editing_one_row(vlm: VLM, request: Request, batch: PromptBatch) -> Iterator[
         for edit in request.edits:
             if edit.at != at or not (reading_prompt or reach(edit.positions)[2]):
                 continue
-            tensors = [t.to(hidden)[None, None] for t in edit.operator.tensors()]
-            new = edit.operator.formula(hidden, *tensors)
+            tensors = [t.to(hidden.device)[None, None] for t in edit.operator.tensors()]
+            new = in_float32(edit.operator.formula, hidden, tensors)
             if reading_prompt:
                 mask = prompt_positions(batch, edit.positions).to(hidden.device)
                 new = torch.where(mask[..., None], new, hidden)

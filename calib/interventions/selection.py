@@ -95,6 +95,9 @@ def select_candidate(
         if float(vectors[layer].norm()) > 0
     ]
 
+    if not places:
+        raise _no_candidate(0)
+
     def ablation(vector: torch.Tensor) -> Edits:
         operator = Ablate(vector / vector.norm(), 1.0)
         return edits_at(edited, lambda _: operator, config.positions)
@@ -127,17 +130,28 @@ def best_candidate(candidates: Sequence[Candidate], kl: float) -> Candidate:
     """
     finite = [c for c in candidates if math.isfinite(c.kl) and math.isfinite(c.refusal)]
     if not finite:
-        raise CalibError(
-            "no-solution",
-            f"method.selection=published: none of the {len(candidates)} candidates for the "
-            "direction has a length above 0 and finite logits under its ablation. Give "
-            "method.selection=grid, or a wider type (model.dtype=float32).",
-        )
+        raise _no_candidate(len(candidates))
     within = [candidate for candidate in finite if candidate.kl <= kl]
     if not within:
         return min(finite, key=lambda candidate: candidate.kl)
     inducing = [candidate for candidate in within if candidate.induced >= 0]
     return min(inducing or within, key=lambda candidate: candidate.refusal)
+
+
+def _no_candidate(count: int) -> CalibError:
+    if not count:
+        return CalibError(
+            "no-solution",
+            "method.selection=published: the direction has no length at any token and layer (the "
+            "class means of the contrast are equal), so there is no candidate. Check the queries "
+            "of the contrast, or choose another one.",
+        )
+    return CalibError(
+        "no-solution",
+        f"method.selection=published: none of the {count} candidates for the direction has finite "
+        "logits under its ablation. Give method.selection=grid, or a wider type "
+        "(model.dtype=float32).",
+    )
 
 
 def _note(

@@ -162,10 +162,10 @@ def _overflow(run: Run) -> str:
     ]
     dtype = run.settings.get("model", {}).get("dtype")
     narrow = f" in {dtype}" if dtype in ("float16", "bfloat16") else ""
+    wider = "" if dtype == "float32" else ", or a wider type (model.dtype=float32)"
     return (
         f"Numbers overflowed{narrow}: {'; '.join(shortened(settings, _MOST_SETTINGS))}. They count "
-        "as wrong, so that rates there show the overflow. Give smaller strengths, or a wider type "
-        "(model.dtype=float32)."
+        f"as wrong, so that rates there show the overflow. Give smaller strengths{wider}."
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calib import methods
+from calib.config.choices import Split
 from calib.config.engine import VllmChoice
 from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
@@ -19,7 +20,7 @@ from calib.config.prompts import (
     Worded,
 )
 from calib.config.sweep import ExtractConfig, SweepConfig
-from calib.data.benchmarks import load_benchmark, load_utility
+from calib.data.benchmarks import how_to_read_more, load_benchmark, load_utility
 from calib.data.example import Benchmark, Example
 from calib.data.split_levels import overlap_note
 from calib.data.splits import select_for_sra
@@ -172,7 +173,21 @@ def check_sweep(config: SweepConfig, model: AnyModel, benchmark: Benchmark) -> d
     for method in selected:
         for part in _parts(method):
             hashes |= _check_method(config, part, model, benchmark)
+    # Before anything is generated: the validation split alone may take hours.
+    require_queries(config, "validation", select_for_sra(benchmark.examples))
+    require_queries(config, "test", benchmark.examples)
     return hashes
+
+
+def require_queries(config: SweepConfig, split: Split, examples: Sequence[Example]) -> None:
+    """Raise CalibError (too-few) unless a split has queries about safety among ``examples``."""
+    if not any(example.safety for example in examples if example.split == split):
+        raise CalibError(
+            "too-few",
+            f"the {split} split of data={config.data.name} is empty with these settings. "
+            "(Splits are drawn by hashing pairs, so a few pairs may leave one empty.) "
+            f"{how_to_read_more(config.data)}",
+        )
 
 
 def _check_method(

@@ -11,7 +11,6 @@ from calib.config.choices import Split
 from calib.config.method import Activation, Combine
 from calib.config.prompts import Calibration, Prompting
 from calib.config.sweep import SweepConfig
-from calib.data.benchmarks import how_to_read_more
 from calib.data.example import Benchmark, Example
 from calib.data.examples_file import check_distinct
 from calib.data.splits import select_for_sra
@@ -45,7 +44,7 @@ from calib.runs.operating_points import (
     variant_notes,
 )
 from calib.runs.planning import PlannedRow, Planner
-from calib.runs.preflight import methods_of, reference_of
+from calib.runs.preflight import methods_of, reference_of, require_queries
 from calib.runs.row_store import RowStore
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS, LabelledRow, settings_text
@@ -274,13 +273,7 @@ class Sweep:
         self, split: Split, examples: Sequence[Example], settings: Sequence[Setting]
     ) -> list[PlannedRow]:
         examples = [example for example in examples if example.split == split]
-        if not any(example.safety for example in examples):
-            raise CalibError(
-                "too-few",
-                f"the {split} split of data={self.config.data.name} is empty with these settings. "
-                "(Splits are drawn by hashing pairs, so a few pairs may leave one empty.) "
-                f"{how_to_read_more(self.config.data)}",
-            )
+        require_queries(self.config, split, examples)
         rows = self.planner.rows(examples, settings)
         if (
             self.backend is not None

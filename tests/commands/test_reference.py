@@ -117,7 +117,7 @@ def test_a_model_without_system_prompts_is_refused_before_the_run(vlm):
     )
     processor = copy(vlm.processor)
     processor.chat_template = refuses + processor.chat_template
-    other, benchmark = replace(vlm, processor=processor), Benchmark(load(["image_centric"], 2))
+    other, benchmark = replace(vlm, processor=processor), Benchmark(load(["image_centric"], 4))
     with raises(
         "unsupported", "caution", "reference.place=system", "no system", "reference.place=before"
     ):

@@ -13,7 +13,7 @@ from tiny_parts import LAYERS
 
 from calib.data.example import Turn
 from calib.data.mini.examples import load
-from calib.engine.activations import read_activations
+from calib.engine.activations import divergence, read_activations
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
 from calib.models.feature_cache import FeatureCache
@@ -265,3 +265,14 @@ def test_the_pass_ends_at_the_site_of_the_last_layer(small, site):
     for handle in handles:
         handle.remove()
     assert calls == ([] if site == "heads" else [0, 1])
+
+
+def test_kl_of_logits_that_are_not_finite_is_unknown():
+    """Tokens that neither side can choose add nothing."""
+    finite = torch.tensor([1.0, 2.0, -torch.inf])
+    assert divergence(finite, finite) == 0
+    assert divergence(finite, torch.tensor([2.0, 1.0, -torch.inf])) > 0
+    assert divergence(finite, torch.tensor([1.0, -torch.inf, 2.0])).isinf()
+    for value in (torch.inf, torch.nan):
+        broken = torch.tensor([1.0, value, 0.0])
+        assert divergence(finite, broken).isnan() and divergence(broken, finite).isnan()

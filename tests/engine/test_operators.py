@@ -241,3 +241,21 @@ def test_a_number_applies_to_every_rank():
     edited = applied([LowRank(read, write, 0.5, -1.0, 1.0)], hidden)
     by_rank = (torch.full((3,), value) for value in (0.5, -1.0, 1.0))
     assert torch.equal(edited, applied([LowRank(read, write, *by_rank)], hidden))
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=operator_name)
+def test_norms_and_components_beyond_float16_do_not_overflow(operator):
+    """Each activation and each result is below 65,504; norms and products are not."""
+    hidden = activations(1).sign().mul(2e4).half()
+    assert hidden[0, 0].norm().isinf()
+    edited = applied([operator], hidden)
+    assert edited.isfinite().all()
+    expected = formula(operator, hidden[0, 0].double().numpy())
+    assert np.allclose(edited[0, 0].double().numpy(), expected, rtol=2e-3, atol=30)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=operator_name)
+def test_edits_of_float32_are_the_formulas_to_the_bit(operator):
+    hidden = activations(1)
+    tensors = [tensor[None, None] for tensor in operator.tensors()]
+    assert torch.equal(applied([operator], hidden), operator.formula(hidden, *tensors))

@@ -63,6 +63,24 @@ def naive_tokens(vlm, settings=""):
     return NAIVE[str(settings)]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_logits_that_are_not_finite_end_their_row_only(small, temperature, value):
+    sampler = Sampler(small, Decoding(max_new_tokens=TOKENS, temperature=temperature))
+    stopping = Stopping(small, sampler, TOKENS)
+    prompt = read_prompt(small, examples(1)[0])
+    rows = [
+        DecodingRow(k, prompt, (), generator=torch.Generator().manual_seed(k)) for k in range(2)
+    ]
+    scores = torch.zeros(2, 8)
+    scores[1, 3] = value
+    first, second = stopping.append_tokens(rows, scores).tolist()
+    assert first >= 0 and second == -1
+    assert not stopping.has_ended(rows[0]) and stopping.has_ended(rows[1])
+    response = stopping.response(rows[1])
+    assert (response.finish, response.tokens) == ("not_finite", ())
+
+
 def draw_tokens(sampler, logits, count=4000):
     """Tokens drawn from one distribution by rows with consecutive seeds."""
     scores = logits.expand(count, -1)

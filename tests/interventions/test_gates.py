@@ -1,5 +1,7 @@
 """Gates: the selection of layer and threshold, and the examples they open for."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from raising import raises
 from sklearn.linear_model import LogisticRegression
 
 from calib.config.steering import Steer
+from calib.directions.samples import Samples
 from calib.interventions.fitting import Fitting
-from calib.interventions.gates import Gate, Search, best_threshold, fit_gate
+from calib.interventions.gates import GATES, Gate, Search, best_threshold, fit_gate
 from calib.methods.steer import method
 
 
@@ -132,3 +135,17 @@ def test_a_gate_needs_validation_pairs(world, tmp_path):
     fitting = Fitting(world.vlm, others, [], world.fitting.baseline_answers, tmp_path)
     with raises("too-few", "probe", "validation"):
         method(fitting, Steer(gate="probe"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_probe_of_activations_that_are_all_zero_is_undecided():
+    """As of a site that a model skips for its prompts."""
+    zeros, names = torch.zeros(4, 1, 6), [f"p{k}" for k in range(4)]
+    fitting = SimpleNamespace(
+        samples=lambda *_, **__: Samples(zeros, zeros, names, names, True),
+        activations=lambda examples, *_: torch.zeros(len(examples), 1, 6),
+    )
+    scores = GATES["probe"](fitting, 3, "last_prompt")([None] * 3)
+    assert scores.tolist() == pytest.approx([0.5] * 3)
+    best = best_threshold(scores, torch.tensor([True, False, False]))
+    assert (best.unsafe_open, best.safe_open) == (1.0, 1.0)

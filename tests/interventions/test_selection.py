@@ -12,6 +12,7 @@ from calib.interventions.selection import (
     Candidate,
     best_candidate,
     candidate_layers,
+    select_candidate,
     template_positions,
 )
 from calib.methods.ablate import method
@@ -33,6 +34,18 @@ def test_a_condition_that_no_candidate_meets_is_dropped():
     assert best_candidate([*silent, candidate(2, -3.0, 0.3)], 0.1) == silent[1]
     costly = [candidate(0, -1.0, 0.3), candidate(1, -2.0, 0.5), candidate(2, -3.0, float("nan"))]
     assert best_candidate(costly, 0.1) == costly[0]
+
+
+def test_no_candidate_can_be_selected_where_none_has_finite_scores():
+    with raises("no-solution", "method.selection=published", "2 candidates"):
+        best_candidate([candidate(0, float("nan"), 0.0), candidate(1, -1.0, float("inf"))], 0.1)
+
+
+def test_directions_without_a_length_are_no_candidates(world):
+    config = Ablation("ablate", selection="published", layers=[4])
+    zeros = torch.zeros(world.vlm.num_layers, world.vlm.width)
+    with raises("no-solution", "method.selection=published"):
+        select_candidate(world.fitting, config, "safety", lambda positions: zeros, induce=True)
 
 
 def test_tokens_of_the_template_are_candidates(world):

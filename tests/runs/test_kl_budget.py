@@ -247,6 +247,22 @@ def test_non_finite_output_exceeds_any_budget(vlm, engine, questions, tmp_path):
     assert 3 / FINEST < found.strength <= 3 and not found.at_end
 
 
+def test_a_count_whose_rows_have_no_kl_exceeds_any_budget(vlm, engine, questions, tmp_path):
+    """Its numbers overflowed at the first token."""
+
+    def change(layer, strength):
+        vector = torch.full((vlm.width,), math.inf if strength > 1 else 0.01)
+        return Intervention((Edit(layer, Add(vector)),))
+
+    method = Method("counts", Axis("any", signed=False, integer=True), [2], change)
+    with RowStore.open(tmp_path / "rows.jsonl") as record:
+        (found,) = integers_within_budget(
+            Planner(engine), record, method, [1, 2], questions[:2], 1e9
+        )
+        assert [row["kl"] is None for row in record.finished.values()].count(True) == 2
+    assert (found.strength, math.isfinite(found.kl)) == (1, True)
+
+
 def test_integer_strengths_are_chosen_from_a_list(vlm, tmp_path):
     """Each is run as in the sweep; 0 is left out; the final step of a prompt flow counts."""
     told = ("Be kind.", "Remember to be a responsible assistant.", "If in doubt, refuse. " * 3)

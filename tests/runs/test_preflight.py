@@ -14,12 +14,17 @@ COPY = replace(EXAMPLE, dataset="dual_use", variant="noise")
 ORIGINAL = replace(COPY, variant="original")
 
 
+def in_splits(*examples, splits=("validation", "test")):
+    """A benchmark with the examples in each split."""
+    return Benchmark([replace(e, id=f"{e.id}/{s}", split=s) for s in splits for e in examples])
+
+
 def config(*overrides):
     return composed("sweep", "method=none", "model=internvl", *overrides)
 
 
 def test_early_stop_is_refused_with_a_judge_of_complete_responses(vlm):
-    benchmark = Benchmark([EXAMPLE])
+    benchmark = in_splits(EXAMPLE)
     for judge in (["llm", "judge.models=[m]"], ["qwen3guard"]):
         asked = config(f"judge={judge[0]}", *judge[1:], "generation.early_stop=true")
         with raises("conflicting-settings", "early_stop=true", f"judge={judge[0]}"):
@@ -32,7 +37,20 @@ def test_perturbed_pictures_alone_are_refused(vlm):
     with raises("too-few", "data=mini"):
         check_sweep(config(), vlm, Benchmark([COPY]))
     for one in (EXAMPLE, ORIGINAL):
-        check_sweep(config(), vlm, Benchmark([COPY, one]))
+        check_sweep(config(), vlm, in_splits(COPY, one))
+
+
+@pytest.mark.parametrize("empty", ["validation", "test"])
+def test_an_empty_split_is_refused_before_anything_is_generated(vlm, empty):
+    (other,) = {"validation", "test"} - {empty}
+    with raises("too-few", f"the {empty} split", "data=mini"):
+        check_sweep(config(), vlm, in_splits(EXAMPLE, splits=("train", other)))
+
+
+def test_a_validation_split_without_queries_that_sra_counts_is_empty(vlm):
+    counted, copies = in_splits(EXAMPLE, splits=["test"]), in_splits(COPY)
+    with raises("too-few", "the validation split"):
+        check_sweep(config(), vlm, Benchmark([*counted.examples, *copies.examples]))
 
 
 def test_unknown_and_unsuitable_judges_are_refused(vlm, tmp_path):

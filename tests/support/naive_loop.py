@@ -144,7 +144,10 @@ def editing(vlm: VLM, tokens: torch.Tensor, edits: Sequence[Any]) -> Iterator[No
             else:
                 assert hidden.shape[1] == 1
                 mask = torch.tensor(edit.positions in ("all", "response", "after_instruction"))
-            hidden = torch.where(mask, apply_operator(hidden, edit.operator), hidden)
+            # In float32, as norms and projections would overflow in float16.
+            wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+            edited = apply_operator(wide, edit.operator).to(hidden.dtype)
+            hidden = torch.where(mask, edited, hidden)
         return hidden
 
     hooks = []

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from calib.engine.operators import in_float32
+
 COVERED = "covered "
 """Beginning of the name under which a hook saves how many tokens it has seen, before the layer."""
 ERROR = "error"
@@ -42,12 +44,12 @@ def edit_function(
             return None
 
     def at_layer(layer: int, hidden: torch.Tensor) -> list[HookEdit]:
-        key = layer, hidden.dtype, hidden.device
+        key = layer, hidden.device
         if key not in moved:
             moved[key] = [
                 (
                     formula,
-                    tuple(t.to(hidden)[None, None] for t in tensors),
+                    tuple(t.to(hidden.device)[None, None] for t in tensors),
                     None if mask is None else mask.to(hidden.device),
                     generated,
                 )
@@ -70,7 +72,7 @@ def _apply(
         chosen = torch.where(in_prompt, chosen, generated)
         if not chosen.any():
             continue
-        new = formula(edited[None], *tensors)[0]
+        new = in_float32(formula, edited[None], tensors)[0]
         edited, changed = torch.where(chosen[:, None], new, edited), True
     return edited if changed else None
 
