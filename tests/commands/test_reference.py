@@ -37,7 +37,9 @@ def run(tmp_path_factory):
 
 
 def points_of(folder):
-    return json.loads((folder / "operating_points.json").read_text(encoding="utf-8"))
+    """The operating points, without the checksums that a change by hand would invalidate."""
+    points = json.loads((folder / "operating_points.json").read_text(encoding="utf-8"))
+    return [{key: value for key, value in each.items() if key != "crc32"} for each in points]
 
 
 def marks(folder):
