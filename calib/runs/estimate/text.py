@@ -113,11 +113,14 @@ def _times(plan: Plan, given: int) -> list[str]:
         head = "time" if number == given else ""
         lines.append(f"{head:<17}{_time(seconds, plan)} on {place}{without}")
         without = ""
-    lines.append(
-        f"segments         {plan.segments:,} at most in a split, so more than {plan.segments:,} "
-        "devices gain nothing. Devices divide them (devices=, shard=) and wait for each other "
-        "before test; one fits the methods."
-    )
+    if plan.segments > 1:
+        lines.append(
+            f"segments         {plan.segments:,} at most in a split, so more than "
+            f"{plan.segments:,} devices gain nothing. Devices divide them (devices=, shard=) and "
+            "wait for each other before test; one fits the methods."
+        )
+    else:
+        lines.append("segments         1 in each split, so further devices gain nothing.")
     return [*lines, *_limits(plan)]
 
 

@@ -177,6 +177,11 @@ def test_the_plan_leads_with_the_number_of_devices_that_is_given():
     assert plan_of().segments == 6 and "segments         6 " in text
 
 
+def test_a_plan_of_one_segment_does_not_count_devices():
+    text = plan_text(plan_of(segment=100))
+    assert "segments         1 " in text and "more than" not in text
+
+
 def test_a_busy_machine_is_named():
     assert "2.5 times" in plan_text(replace(plan_of(), computing=0.4))
     assert "busy" in plan_line(replace(plan_of(), computing=0.4))
