@@ -82,13 +82,11 @@ def read_prompts(vlm: VLM, examples: Sequence[Example]) -> list[Prompt]:
     example.
     """
     prompts: list[Prompt] = []
-    at_once, largest = PROMPTS_PER_CALL, 0
+    at_once = PROMPTS_PER_CALL
     while len(prompts) < len(examples):
         some = examples[len(prompts) : len(prompts) + at_once]
         tokenized = tokenize(vlm, some)
-        largest = max(largest, *(_pixel_bytes(prompt.inputs) for prompt in tokenized))
-        if largest:
-            at_once = min(max(PIXEL_BYTES // largest, PROMPTS_PER_CALL), MOST_PROMPTS_PER_CALL)
+        at_once = _prompts_per_call(vlm, tokenized)
         prompts += _read(vlm, some, tokenized)
     return prompts
 
@@ -103,9 +101,23 @@ def check_several_pictures(vlm: VLM, examples: Sequence[Example]) -> None:
         read_prompt(vlm, most) if vlm.has_weights else prompt_tokens(vlm, most)
 
 
-def _pixel_bytes(inputs: dict[str, torch.Tensor]) -> int:
-    pixels = inputs.get("pixel_values")
-    return 0 if pixels is None else pixels.numel() * pixels.element_size()
+def _prompts_per_call(vlm: VLM, tokenized: Sequence[Tokenized]) -> int:
+    """Number of prompts to process at once, after ``tokenized``; more than PROMPTS_PER_CALL only
+    where a picture has equally many pixels whatever its size, so that later ones are no larger."""
+    largest = 0
+    for prompt in tokenized:
+        pixels = prompt.inputs.get("pixel_values")
+        if pixels is None:
+            continue
+        per_token = (1, len(prompt.tokens))
+        others = [v for v in prompt.inputs.values() if v is not pixels and v.shape != per_token]
+        pictures = len(images_of(prompt.conversation))
+        if vlm.tiles or others or pixels.dim() != 4 or len(pixels) != pictures:
+            return PROMPTS_PER_CALL
+        largest = max(largest, pixels.numel() * pixels.element_size())
+    if not largest:
+        return PROMPTS_PER_CALL
+    return min(max(PIXEL_BYTES // largest, PROMPTS_PER_CALL), MOST_PROMPTS_PER_CALL)
 
 
 def _read(vlm: VLM, examples: Sequence[Example], tokenized: Sequence[Tokenized]) -> list[Prompt]:

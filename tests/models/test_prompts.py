@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_families import tiny
 
 from calib.data.example import Example
 from calib.data.mini.draw import draw_object
@@ -41,6 +42,20 @@ def test_many_small_pictures_are_processed_in_few_calls(
     monkeypatch.setattr(prompts, "PIXEL_BYTES", pixel_bytes)
     prompts.read_prompts(vlm, examples)
     assert [size for size in processed if size > 1] == sizes
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "mistral3", "llava_onevision"])
+def test_pictures_that_may_grow_are_processed_a_few_at_a_time(family, examples, monkeypatch):
+    """The pixels of the first ones do not bound those of later ones."""
+    sizes = []
+
+    def tokenized(vlm, some, real=prompts.tokenize):
+        sizes.append(len(some))
+        return real(vlm, some)
+
+    monkeypatch.setattr(prompts, "tokenize", tokenized)
+    prompts.read_prompts(tiny(family), examples)
+    assert max(sizes) == prompts.PROMPTS_PER_CALL
 
 
 def test_prompts_read_together_equal_those_read_alone(vlm, examples):

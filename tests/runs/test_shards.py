@@ -37,11 +37,14 @@ def files(folder: Path) -> dict[str, bytes]:
     """Content of a run's files, apart from its shards, locks and the path that it was given."""
     paths = [p for p in folder.rglob("*") if p.is_file() and not p.name.endswith("lock")]
     relative = {str(path.relative_to(folder)): path for path in paths}
-    return {
+    contents = {
         name: path.read_bytes().replace(str(folder).encode(), b"OUT")
         for name, path in relative.items()
         if not name.startswith(SHARDS)
     }
+    # Its checksum covers the path.
+    contents["config.yaml"] = contents["config.yaml"].partition(b"# crc32")[0]
+    return contents
 
 
 def rows(folder: Path) -> list[str]:
