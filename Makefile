@@ -8,6 +8,8 @@
 #                  (with the torch of PyPI, a build for CUDA of 3 GB; TORCH=2.13.0: with another)
 # make audit       look up known vulnerabilities of the tested versions
 #
+# make             print this list
+#
 # Another Python:   make sweep PYTHON=/path/to/python3.12
 # Another sweep:    make sweep ARGS="method=none model=internvl"
 # Start afresh:     rm -r .venv .venv-*
@@ -26,8 +28,11 @@ LOWER_PIP = .venv-lower/bin/python -m pip --disable-pip-version-check --quiet in
 
 FAST = -n auto --dist worksteal -m "not slow and not docs and not browser and not servers"
 
-.PHONY: sweep test test-fast check vllm vllm-environment lower-bounds \
+.PHONY: help sweep test test-fast check vllm vllm-environment lower-bounds \
     lower-bounds-environment audit
+
+help:
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
 sweep: .venv/installed
 	.venv/bin/python -m calib.sweep $(ARGS)
@@ -106,5 +111,10 @@ audit: .venv-audit/installed
 	@touch $@
 
 .venv-audit/installed: .venv-audit/created
-	@.venv-audit/bin/python -m pip --disable-pip-version-check --quiet install pip-audit
+	@.venv-audit/bin/python -m pip --disable-pip-version-check --quiet install pip-audit \
+	    >$(@D)/pip.log 2>&1 || { \
+	    echo "Nothing was looked up: pip could not install pip-audit, which needs a network" \
+	         "(its messages: $(@D)/pip.log)" >&2; \
+	    exit 2; \
+	}
 	@touch $@

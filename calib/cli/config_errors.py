@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os.path
 import re
 import types
 import typing
@@ -25,7 +26,7 @@ from omegaconf.errors import (
 from calib.cli.help import meanings
 from calib.config.method import Activation
 from calib.config.prompts import MethodConfig, Prompting
-from calib.config.quoting import unreadable_character
+from calib.config.quoting import shell_override, unreadable_character
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
 from calib.config.typed import current_override
 from calib.util.errors import CalibError, did_you_mean
@@ -33,6 +34,10 @@ from calib.util.listing import shortened
 
 _MOST_NAMES = 4
 """Largest number of names from a long list in a message."""
+_PATHS = ("runs", "run", "source", "file")
+"""Main settings of the commands that take a path: what an argument without a key is meant for."""
+_FILES = ("check", "direction")
+"""Settings that a file, which is no run folder, is meant for before those."""
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _QUOTING = (
     "Write settings as key=value, lists as key=[a,b]. Quote a value with '=', spaces, commas or "
@@ -52,7 +57,7 @@ def explain(error: Exception, schema: type, overrides: Sequence[str]) -> CalibEr
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_option(error)
     if isinstance(error, OverrideParseException):
-        return CalibError("invalid-setting", _bad_syntax(error))
+        return CalibError("invalid-setting", _bad_syntax(error, schema))
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         unknown = unknown_setting(cause.full_key, schema, cause.object_type, overrides)
         return CalibError(unknown.code, location + unknown.message)
@@ -237,9 +242,9 @@ def as_list(argument: str, schema: type) -> str:
     return f"{key}=[{value}]" if is_list else argument
 
 
-def _bad_syntax(error: OverrideParseException) -> str:
+def _bad_syntax(error: OverrideParseException, schema: type) -> str:
     if "=" not in error.override:
-        return f"'{error.override}' is not a setting. {_QUOTING}"
+        return f"'{error.override}' is not a setting.{_intended(error.override, schema)} {_QUOTING}"
     if character := unreadable_character(error.override):
         shown = ascii(character) if not character.isprintable() else f'"{character}"'
         return (
@@ -251,6 +256,17 @@ def _bad_syntax(error: OverrideParseException) -> str:
     named = any(error.override in line for line in lines)
     override = "" if named else f" '{error.override}'"
     return f"Cannot read the setting{override}: {' '.join(lines)}. {_QUOTING}"
+
+
+def _intended(argument: str, schema: type) -> str:
+    """The setting that an argument without an equals sign was probably meant for, or nothing."""
+    settings = _hints(schema)
+    if argument in settings:
+        return f" Did you mean {argument}=VALUE?"
+    is_file = os.path.isfile(argument)  # noqa: PTH113  # Path raises for some texts
+    keys = (*_FILES, *_PATHS) if is_file else _PATHS
+    key = next((key for key in keys if key in settings), None)
+    return f" Did you mean {shell_override(key, argument)}?" if key else ""
 
 
 def _wrong_type(cause: OmegaConfBaseException, schema: type, overrides: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ something else. The files of a folder tell more, and are looked at first.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,8 @@ def load_failure(name: str, error: Exception) -> str:
     elif name.count("/") > 1:
         cause = f"it is neither an existing folder nor a hub id (ORGANISATION/NAME). {FORMAT}"
     cause = cause or _by_error(name, error, (*_KINDS, *_CAUSES))
+    if cause is None and isinstance(error, ArithmeticError | LookupError):
+        cause = _value(error, f"{type(error).__name__}: {error}"[:300], _config(name))
     cause = cause or f"{_first_line(error).rstrip('. ')}. {FORMAT}"
     return f"model.checkpoint={name} could not be loaded: {cause}"
 
@@ -223,6 +225,29 @@ def _settings(first: str, config: dict[str, Any]) -> str:
         f"its configuration has a value that this version of transformers cannot use: {first}. "
         "Correct it in config.json, or download that file again."
     )
+
+
+def _value(error: Exception, first: str, config: dict[str, Any]) -> str:
+    """An exception of the model's constructor, which names no field of config.json."""
+    if isinstance(error, ZeroDivisionError):
+        found = [text for text, value in _fields(config) if type(value) is int and value == 0]
+        found = [text for text in found if "_id" not in text]
+    else:
+        found = [text for text, value in _fields(config) if error.args == (value,)]
+    fields = f" ({', '.join(found[:4])})" if found else ""
+    return (
+        "transformers cannot use its files, most likely because of a value in config.json"
+        f"{fields}: {first.rstrip('. ')}. Correct it there, or download that file again."
+    )
+
+
+def _fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of config.json that are no objects, each with its text ``key=value``."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={value}"[:100], value
 
 
 def _gpu(first: str, config: dict[str, Any]) -> str | None:

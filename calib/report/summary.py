@@ -84,7 +84,8 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     p, least_p = (verdict.p, verdict.least_p) if verdict else (math.nan, None)
     lines = ["", *warning_lines(run)]
     lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
-    lines += [f"Setting     {setting_name(choice.point)}, chosen on validation"]
+    chosen = ", chosen on validation" if method else ""
+    lines += [f"Setting     {setting_name(choice.point)}{chosen}"]
     if method and method.strength_means:
         lines += [f"Strength    {terminal_safe(method.strength_means, WIDTH - 12)}"]
     lines += ["", *_table(change, choice)]

@@ -112,7 +112,7 @@ def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> li
     points = f"{100 * rule.utility_tolerance:g} point{'s' * (rule.utility_tolerance != 0.01)}"
     level = f"{100 * rule.confidence:g}%"
     reasons = {
-        "utility_tolerance": f"they lose more than {points} of utility with {level} confidence",
+        "utility_tolerance": f"more than {points} of utility is lost with {level} confidence",
         "min_sra_u": f"SRA_u fell measurably ({level} interval)"
         if rule.min_sra_u == "baseline"
         else f"SRA_u is below {rule.min_sra_u}",
@@ -120,15 +120,14 @@ def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> li
     notes = []
     for condition, reason in reasons.items():
         if excluded := _counted(selected, condition):
-            notes.append(f"choose.{condition}: {excluded} were excluded, because {reason}")
+            notes.append(f"choose.{condition} excluded {excluded}, because {reason}")
     if undecided := _counted(selected, "undecided"):
         notes.append(f"for {undecided}, {_undecided_reason(selected, rule, points)}")
     if lost := _counted(selected, "lost_sra_u"):
         lowered = _clusters(selection.change.sra_u for selection in selected.values())
         notes.append(
             f"choose.min_sra_u: {lost} lowered SRA_u on validation, but not measurably "
-            f"({lowered} cluster{'s' * (lowered != 1)} of unsafe queries), and were not "
-            "excluded for it"
+            f"({lowered} cluster{'s' * (lowered != 1)} of unsafe queries), which excludes none"
         )
     return notes
 

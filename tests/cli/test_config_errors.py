@@ -68,6 +68,26 @@ def test_the_code_and_the_values_of_an_error(override, code, values):
 
 
 @pytest.mark.parametrize(
+    ("name", "argument", "meant"),
+    [
+        ("report", "runs/one", "runs=runs/one"),
+        ("plot", "runs/one", "runs=runs/one"),
+        ("judge", "runs/one", "run=runs/one"),
+        ("judge", __file__, f"check={__file__}"),
+        ("serve", "runs/one", "run=runs/one"),
+        ("export", "runs/one", "run=runs/one"),
+        ("export", __file__, f"direction={__file__}"),
+        ("import", "vector.gguf", "file=vector.gguf"),
+        ("convert", "org/model", "source=org/model"),
+        ("report", "runs/a (b)", "'runs=\"runs/a (b)\"'"),
+    ],
+)
+def test_a_path_without_its_setting_is_shown_with_it(name, argument, meant):
+    error = explained(argument, name=name)
+    assert error.code == "invalid-setting" and f" {meant}?" in error.message, error
+
+
+@pytest.mark.parametrize(
     ("overrides", "mentioned"),
     [
         (

@@ -16,6 +16,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import subprocess
 import tomllib
 from dataclasses import replace
 from itertools import filterfalse
@@ -237,6 +238,15 @@ def check_make(words):
         r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert {word for word in words if "=" not in word} <= set(targets)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_alone_lists_every_target():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    targets = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())
+    shown = set(re.findall(r"^make ([\w-]+)", done.stdout, re.MULTILINE))
+    assert shown == {name for name in targets - {"help"} if not name.endswith("-environment")}
 
 
 def check_pip(words):

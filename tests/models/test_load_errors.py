@@ -32,6 +32,15 @@ def refused(folder, *named, code="unreadable"):
         load(ModelConfig(name="internvl", checkpoint=str(folder)))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("num_attention_heads", 0), ("hidden_act", "org/name")]
+)
+def test_a_value_that_breaks_the_constructor_is_named_with_its_field(copy, field, value):
+    text = json.loads((copy / "config.json").read_text(encoding="utf-8"))["text_config"]
+    change(copy / "config.json", text_config=text | {field: value})
+    refused(copy, "config.json", f"text_config.{field}={value}")
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_pointer_of_git_lfs_is_named_whatever_the_file(copy, name):
     (copy / name).write_text(POINTER, encoding="utf-8")

@@ -119,7 +119,9 @@ def test_kept_baseline_has_no_differences() -> None:
 
 
 def test_run_without_methods_shows_the_uncalibrated_model() -> None:
-    assert cells(shown(settings={}), "SRA ") == ["70.0%", "-", "-", "160", "(80)"]
+    text = shown(settings={})
+    assert cells(text, "SRA ") == ["70.0%", "-", "-", "160", "(80)"]
+    assert "\nSetting     The uncalibrated model\n" in text
 
 
 def test_unmeasured_utility_and_missing_labels_are_noted() -> None:

@@ -20,7 +20,8 @@ def audit(file: str) -> int:
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
-        print(f"{file}: not checked. {done.stderr.strip()}")
+        reason = (done.stderr.strip().splitlines() or ["pip-audit gives no reason"])[-1]
+        print(f"{file}: not checked. {reason[:300]}")
         return 2
     checked = [package for package in packages if "vulns" in package]
     found = [(package, vulnerability) for package in checked for vulnerability in package["vulns"]]

@@ -141,7 +141,7 @@ def _limits(plan: Plan) -> list[str]:
         )
     if plan.on_cpu:
         lines.append(
-            f"{'':17}Times are of this CPU: another kind of device needs a plan of its own."
+            "device           times are of this CPU: another kind of device needs a plan of its own"
         )
     return lines
 
