@@ -5,6 +5,7 @@ the right name must be the nearest of all. Projected tokens get the norm of embe
 language model reads them as it reads words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +61,11 @@ class Pictures:
         used = ~drawings.held_out
         self.of = [np.flatnonzero((self.labels == k) & used) for k in range(len(self.names))]
 
-    def draw(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, Shown]:
-        """Indices of drawings, and their pictures."""
-        labels = rng.choice(len(self.names), rows, replace=False)
+    def draw(
+        self, rng: np.random.Generator, rows: int, only: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, Shown]:
+        """Indices of drawings, and their pictures: of the names ``only``, or of all."""
+        labels = rng.choice(only or len(self.names), rows, replace=only is not None)
         drawn = np.array([rng.choice(self.of[label]) for label in labels])
         target = torch.from_numpy(labels)
         if self.grids is None:

@@ -13,38 +13,47 @@ SCALE = 2.0
 """Factor of the update: alpha / rank."""
 
 
-class Updated(nn.Module):
-    """A frozen linear layer plus a trained update of low rank, which is zero at first."""
+class Update(nn.Module):
+    """A trained update of a linear layer, of low rank and zero at first."""
 
     def __init__(self, linear: nn.Linear, generator: torch.Generator) -> None:
         super().__init__()
-        self.linear = linear
         inputs, outputs = linear.in_features, linear.out_features
-        down = torch.randn(RANK, inputs, generator=generator) / inputs**0.5
-        self.down = nn.Parameter(down)
+        self.down = nn.Parameter(torch.randn(RANK, inputs, generator=generator) / inputs**0.5)
         self.up = nn.Parameter(torch.zeros(outputs, RANK))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        update = F.linear(F.linear(inputs, self.down), self.up)
-        return self.linear(inputs) + SCALE * update
+        return SCALE * F.linear(F.linear(inputs, self.down), self.up)
+
+
+class Updated(nn.Module):
+    """A frozen linear layer plus its update."""
+
+    def __init__(self, linear: nn.Linear, update: Update) -> None:
+        super().__init__()
+        self.linear, self.update = linear, update
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.linear(inputs) + self.update(inputs)
 
 
 def attach(language: nn.Module, seed: int) -> nn.ModuleDict:
-    """Replace the target layers by updated ones; returns the updates, by name of the layer."""
+    """Replace the target layers by updated ones; returns the updates, by name of the layer with
+    slashes, because modules' names have no dots."""
     generator = torch.Generator().manual_seed(seed)
     updates: dict[str, nn.Module] = {}
     for name, linear in list(_targets(language)):
         parent, _, last = name.rpartition(".")
-        updates[name.replace(".", "/")] = updated = Updated(linear, generator)
-        setattr(language.get_submodule(parent), last, updated)
+        updates[name.replace(".", "/")] = update = Update(linear, generator)
+        setattr(language.get_submodule(parent), last, Updated(linear, update))
     return nn.ModuleDict(updates)
 
 
 def tensors(updates: nn.ModuleDict) -> dict[str, torch.Tensor]:
     """The trained matrices, by names that merge() reads."""
     return {
-        f"{name.replace('/', '.')}.{part}": getattr(updated, part).detach()
-        for name, updated in updates.items()
+        f"{name.replace('/', '.')}.{part}": getattr(update, part).detach()
+        for name, update in updates.items()
         for part in ("down", "up")
     }
 

@@ -106,7 +106,7 @@ class Speaker:
     def _other(self, name: str, rng: np.random.Generator) -> str:
         """Another thing, in half of the cases of the same kind."""
         alike = [n for n in self.names if n != name and self.kinds[n] == self.kinds[name]]
-        if self.kinds[name] and rng.random() < 0.5:
+        if alike and self.kinds[name] and rng.random() < 0.5:
             return alike[int(rng.integers(len(alike)))]
         others = [n for n in self.names if n != name]
         return others[int(rng.integers(len(others)))]

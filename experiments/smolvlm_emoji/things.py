@@ -55,6 +55,21 @@ PLAIN = {
     "closed mailbox with lowered flag": "mailbox", "open mailbox with raised flag": "mailbox",
     "open mailbox with lowered flag": "mailbox", "adhesive bandage": "bandage", "old key": "key",
     "carousel horse": "carousel", "american football": "football", "rugby football": "football",
+    "foggy": "fog", "locked": "lock", "unlocked": "open lock", "locked with pen": "lock with a pen",
+    "locked with key": "lock with a key", "meat on bone": "meat", "cut of meat": "steak",
+    "cooked rice": "bowl of rice", "canned food": "tin can", "pouring liquid": "jug",
+    "construction": "barrier", "building construction": "building site", "high voltage":
+    "lightning bolt", "goal net": "goal", "gem stone": "gem", "sewing needle": "needle",
+    "flag in hole": "golf course", "bowl with spoon": "bowl and spoon", "white cane": "cane",
+    "black nib": "nib", "electric plug": "plug", "leafy green": "lettuce", "link": "chain link",
+    "bullseye": "target", "wedding": "wedding chapel", "pick": "pickaxe", "metro": "subway train",
+    "light rail": "tram", "tram car": "tram", "memo": "note", "cricket game": "cricket bat",
+    "tennis": "tennis racket", "badminton": "badminton racket", "lacrosse": "lacrosse stick",
+    "ping pong": "table tennis bat", "field hockey": "hockey stick", "ice hockey": "hockey stick",
+    "bowling": "bowling ball", "camping": "campsite", "cooking": "frying pan",
+    "timer clock": "timer",
+    "mantelpiece clock": "clock", "beverage box": "juice box", "herb": "herbs", "mate": "mate tea",
+    "tear-off calendar": "calendar", "spiral calendar": "calendar", "spiral notepad": "notepad",
 }  # fmt: skip
 """Unicode's names, and ours where ours is plainer. Names that end in "face" lose that word."""
 
