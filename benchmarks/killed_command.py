@@ -21,7 +21,7 @@ from typing import Any
 
 NOT_ROWS = ("reading", "cost of", "checking")
 """First words of steps whose items are not rows."""
-_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
+_TEMPORARY = re.compile(r"\.(.+)\.\d+(?:@[\w-]+)?\.tmp")
 
 
 def main(log: str, point: str, module: str, *arguments: str) -> None:

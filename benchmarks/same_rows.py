@@ -71,8 +71,18 @@ def main(*folders: str) -> None:
 
 
 def rows_of(one: Path, other: Path) -> tuple[Rows, Rows]:
-    """The rows of two runs, by setting where both are finished sweeps, otherwise by id."""
+    """The rows of two runs, by setting where both are finished sweeps, otherwise by id.
+
+    Raises CalibError for a run without rows (not-found), or with damaged ones.
+    """
     records = [read_rows(folder / ROWS_FILE) for folder in (one, other)]
+    for folder, each in zip((one, other), records, strict=True):
+        if not each:
+            raise CalibError(
+                "not-found",
+                f"{folder} has no rows, so there is nothing to compare. Give the folder of a run "
+                f"with a {ROWS_FILE}.",
+            )
     if not all((folder / LABELS_FILE).is_file() for folder in (one, other)):
         first, second = ({(row,): record for row, record in each.items()} for each in records)
         return first, second

@@ -180,7 +180,8 @@ class ServeConfig:
     """Largest number of concurrent requests; further requests get HTTP 429."""
     stalled_after: float = 600.0
     """Seconds without progress of the model, while requests wait, after which they get HTTP 503 and
-    /health reports the server as failing. Each layer that the model computes is progress."""
+    /health reports the server as failing. Each layer that the model computes is progress, those of
+    its vision tower too."""
 
     def __post_init__(self) -> None:
         path("run", self.run)

@@ -4,6 +4,7 @@ Pictures are restored from the benchmark when it is loaded again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,11 +44,19 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     lines = []
     for example in distinct.values():
         line = {name: getattr(example, name) for name in (*_FIELDS, *_ADDED_FIELDS)}
-        line |= {"facts": dict(example.metadata), "picture": example.picture is not None}
+        facts = {str(key): _recorded(value) for key, value in example.metadata.items()}
+        line |= {"facts": facts, "picture": example.picture is not None}
         if example.demonstrations:
             line["history"] = [[turn.query, turn.response] for turn in example.demonstrations]
         lines.append(checked_line(line))
     write_atomically(path, b"".join(lines))
+
+
+def _recorded(value: Any) -> str | int | float | None:
+    """A value of the metadata, as text if JSON has no such scalar: NaN, a date, a list. It is read
+    as text in any case."""
+    plain = isinstance(value, str | int | None) or (isinstance(value, float) and isfinite(value))
+    return value if plain else str(value)
 
 
 def read_examples(path: Path) -> tuple[dict[str, Example], set[str]]:

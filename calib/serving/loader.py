@@ -64,8 +64,6 @@ def _from_run(config: ServeConfig, run: Run) -> ServedModel:
             "no setting of the run was better than the uncalibrated model, so the run chose that: "
             "both model names give the same answers unless a request sets a strength"
         )
-    elif verdict:
-        notes.append(f"the verdict of the run on {name} is not yes. {verdict}")
     return _served(config, vlm, method, layer, strength, _strengths(chosen), notes, verdict)
 
 
@@ -176,8 +174,6 @@ def _with_exported_point(config: Steer) -> tuple[Steer, list[str], str]:
             f"the direction was measured at positions={direction.positions} but is served at "
             f"positions={config.positions}; set method.positions={direction.positions} to match"
         )
-    if direction.verdict:
-        notes.append(f"the verdict of the direction's run is not yes. {direction.verdict}")
     return config, notes, direction.verdict
 
 

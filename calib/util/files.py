@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -46,31 +47,42 @@ MAX_PATH, MAX_NAME = 4_096, 255
 """Longest path and longest name of a file, in bytes."""
 MAX_NUMBER = 1e15
 """Largest number of a JSON object, far above layers, strengths and counts."""
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(
+    r"\.(?P<name>.+)\.(?P<process>\d{1,9})(?:@(?P<host>[\w-]+))?\.tmp", re.DOTALL | re.ASCII
+)
+"""Names of earlier versions have no host."""
 
 
 def unfinished_path(path: Path) -> Path:
     """The path at which this process writes a file or folder that is then renamed to ``path``.
 
-    Creates the folder that contains it, and removes what killed processes have left there of the
-    same ``path``. Raises OSError if the folder cannot be created.
+    Creates the folder that contains it, and removes what killed processes of this host have left
+    there of the same ``path``: on a shared disk, another host may be writing it. Raises
+    OSError if the folder cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):
         for other in list(path.parent.iterdir()):
             found = _TEMPORARY.fullmatch(other.name)
-            if found and found["name"] == path.name and not _is_running(int(found["process"])):
+            if found and found["name"] == path.name and _is_abandoned(found):
                 if other.is_dir() and not other.is_symlink():
                     shutil.rmtree(other)
                 else:
                     other.unlink()
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}@{_host()}.tmp")
 
 
-def _is_running(process: int) -> bool:
+def _host() -> str:
+    """The name of this host, short and without characters that have a meaning in file names."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32] or "-"
+
+
+def _is_abandoned(temporary: re.Match[str]) -> bool:
+    """Whether the process of a temporary file was one of this host and has ended."""
     import psutil  # rarely needed
 
-    return psutil.pid_exists(process)
+    here = temporary["host"] in (None, _host())
+    return here and not psutil.pid_exists(int(temporary["process"]))
 
 
 def remove_unfinished(folders: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from made_up_run import write_run
+from raising import raises
 
 from benchmarks.same_rows import compare, main, rows_of
 from calib.runs.row_store import ROWS_FILE
@@ -70,3 +71,9 @@ def test_unfinished_runs_are_compared_by_id(runs, capsys):
 def test_a_folder_without_rows_is_named(runs, tmp_path, capsys):
     with pytest.raises(SystemExit, match="nowhere"):
         main(str(runs[0]), str(tmp_path / "nowhere"))
+
+
+def test_a_run_without_rows_is_named(runs):
+    (runs[1] / ROWS_FILE).write_bytes(b"")
+    with raises("not-found", runs[1], ROWS_FILE):
+        rows_of(*runs)

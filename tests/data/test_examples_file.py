@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from raising import raises
@@ -45,6 +46,13 @@ def test_earlier_turns_and_several_pictures_are_restored(tmp_path):
 def test_any_text_survives(tmp_path, query):
     write_examples(tmp_path / "e.jsonl", [replace(EXAMPLE, query=query)])
     assert read_examples(tmp_path / "e.jsonl")[0] == {"a": replace(EXAMPLE, query=query)}
+
+
+def test_metadata_that_json_lacks_is_written_as_text(tmp_path):
+    given = {"missing": float("nan"), "most": float("inf"), "day": date(2026, 11, 30), "count": 3}
+    write_examples(tmp_path / "e.jsonl", [replace(EXAMPLE, metadata=given)])
+    (found,) = read_examples(tmp_path / "e.jsonl")[0].values()
+    assert found.metadata == {name: str(value) for name, value in given.items()}
 
 
 def damaged(**changes):

@@ -234,6 +234,7 @@ def test_names_settings_and_notes(run):
     # The run is too small for a yes.
     verdict = verdict_note(Run.load(run), "climb")
     assert verdict and served.verdict == other.verdict == verdict
+    assert not any(verdict in note for note in served.notes)  # said once, by the banner
     assert any(verdict in line for line in banner(served, "http://x/v1", None))
     gated = load_served(config(f"run={run}", "pick=conditional"))
     assert set(gated.notes) >= set(gated.method.notes) != set()
@@ -349,7 +350,7 @@ def test_an_exported_direction_sets_its_layer_and_strength(direction):
     assert served.verdict == ""
     given = direction(chosen_layer=2, positions="response", verdict="No: less safe.")
     served = load_served(config("method=steer", given, "method.positions=response"))
-    assert served.verdict == "No: less safe." and served.verdict in served.notes[0]
+    assert (served.verdict, served.notes) == ("No: less safe.", [])  # the banner has it, once
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import torch
 from raising import raises
 from server_thread import ServerThread, send, wait_until
 from worker_jobs import complete, job_and_events
@@ -111,6 +112,24 @@ def test_each_layer_is_progress(steered, clock):
         assert clock.now >= 400 * 2 * steered.vlm.num_layers
     finally:
         worker.stop()
+
+
+def test_the_vision_tower_is_progress_with_each_of_its_layers(steered, clock, monkeypatch):
+    watch = Watch(600, clock)
+    marks = []
+    monkeypatch.setattr(watch, "mark", lambda: marks.append(1))
+    model = steered.vlm.model
+    tower = model.base_model.vision_tower
+    config = model.config.vision_config
+    height, width = config.image_size
+    picture = torch.zeros(1, 3, height, width)
+    watch.follow(model)
+    model.base_model.get_image_features(pixel_values=picture)
+    assert len(marks) >= config.num_hidden_layers + 2
+    watch.end()
+    marks.clear()
+    tower(picture)
+    assert not marks
 
 
 def test_health_names_the_reason(steered, hang):

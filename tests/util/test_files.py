@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -124,17 +126,19 @@ def test_every_module_expands_the_home_folder_by_the_same_function() -> None:
 def test_what_killed_processes_left_of_a_file_is_removed_when_it_is_written(tmp_path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = tmp_path / f".file.{gone.pid}.tmp"
+    host = re.sub("[^A-Za-z0-9-]", "-", socket.gethostname())[:32]
+    left = [tmp_path / f".file.{gone.pid}.tmp", tmp_path / f".file.{gone.pid}@{host}.tmp"]
     folder = tmp_path / f".folder.{gone.pid}.tmp"
     kept = [
         tmp_path / f".file.{os.getppid()}.tmp",  # of a running process
         tmp_path / f".file.other.{gone.pid}.tmp",  # of another file
         tmp_path / f"file.{gone.pid}.tmp",
+        tmp_path / f".file.{gone.pid}@another-{host}.tmp",  # of another host on a shared disk
     ]
-    for path in (left, *kept):
+    for path in (*left, *kept):
         path.write_text("half", encoding="utf-8")
     folder.mkdir()
     (folder / "weights").write_text("half", encoding="utf-8")
     write_atomically(tmp_path / "file", "whole")
-    assert unfinished_path(tmp_path / "folder").name == f".folder.{os.getpid()}.tmp"
+    assert unfinished_path(tmp_path / "folder").name == f".folder.{os.getpid()}@{host}.tmp"
     assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "file", *kept])

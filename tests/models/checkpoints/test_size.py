@@ -25,6 +25,7 @@ def checkpoint(tmp_path, **changes):
     "changes",
     [
         {"text_config": None},
+        {"vision_config": None},
         {"text_config": {"hidden_size": 2**20}},
         {"vision_config": {"image_size": [10**6, 10**6]}},
     ],
