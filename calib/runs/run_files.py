@@ -79,14 +79,20 @@ def required_file(folder: Path, name: str) -> Path:
 
 def settings_text(config: SweepConfig) -> str:
     """The resolved settings of a sweep as YAML, the content of config.yaml."""
+
     # As OmegaConf.to_yaml does, which refuses texts such as "${" that are no interpolation.
-    return yaml.dump(
-        dataclasses.asdict(config),
-        Dumper=get_omega_conf_dumper(),
-        default_flow_style=False,
-        allow_unicode=True,
-        sort_keys=False,
-    )
+    def dumped(allow_unicode: bool) -> str:
+        return yaml.dump(
+            dataclasses.asdict(config),
+            Dumper=get_omega_conf_dumper(),
+            default_flow_style=False,
+            allow_unicode=allow_unicode,
+            sort_keys=False,
+        )
+
+    text = dumped(allow_unicode=True)
+    # YAML reads these line breaks as blanks unless they are escaped, with all other characters.
+    return dumped(allow_unicode=False) if set(text) & set("\x85\u2028\u2029") else text
 
 
 def read_directions(folder: Path, is_extraction: bool) -> dict[str, Direction]:

@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+from random import Random
 
 import pytest
 from composing import composed
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from in_process import started
 from property_profiles import share
@@ -151,7 +152,8 @@ NUMBERS = st.fixed_dictionaries(
 ).map(lambda settings: [f"{key}={value}" for key, value in settings.items()])
 
 
-@given(OVERRIDES, NUMBERS, st.randoms(use_true_random=False))
+@example(texts=['title="\x85"'], more=[], random=Random(0))
+@given(texts=OVERRIDES, more=NUMBERS, random=st.randoms(use_true_random=False))
 @share(0.15)
 def test_settings_last_through_config_yaml_and_their_order_is_no_matter(
     tmp_path, texts, more, random

@@ -1,6 +1,7 @@
 """Drawing and saving of figures: the common style, the two widths, the file formats."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,9 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = FIGURE_FORMATS) ->
     """
     paths = [stem.with_name(f"{stem.name}.{name}") for name in formats]
     for path, name in zip(paths, formats, strict=True):
+        if name == "svg":
+            write_atomically(path, svg_of(figure).encode())
+            continue
         file = io.BytesIO()
         with figure_style():
             figure.savefig(file, format=name, dpi=200, metadata=_METADATA[name])
@@ -73,7 +77,18 @@ def svg_of(figure: Figure) -> str:
     file = io.StringIO()
     with figure_style():
         figure.savefig(file, format="svg", metadata=_METADATA["svg"])
-    return file.getvalue()
+    return _with_numbered_clips(file.getvalue())
+
+
+def _with_numbered_clips(svg: str) -> str:
+    """Number the clipping areas: matplotlib names them by a hash of their coordinates, whose last
+    digits depend on the order of sets in its layout, and so on the process."""
+    numbers = {name: f"clip{k}" for k, name in enumerate(re.findall(r'<clipPath id="(\w+)"', svg))}
+    return re.sub(
+        r'(<clipPath id="|clip-path="url\(#)(\w+)',
+        lambda found: found[1] + numbers.get(found[2], found[2]),
+        svg,
+    )
 
 
 # Without dates and versions, equal results give equal files.
