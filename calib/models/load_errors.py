@@ -39,10 +39,7 @@ def load_failure(name: str, error: Exception) -> str:
     elif folder.is_file():
         cause = "it is a file. Give the folder that contains it, with config.json beside it."
     elif name.startswith((".", "/", "~")):
-        cause = (
-            "the folder does not exist. python -m calib.convert creates VLGuard's, python -m "
-            f"experiments.smolvlm_emoji.build smolvlm_emoji's (in a checkout of calib). {FORMAT}"
-        )
+        cause = f"the folder does not exist. python -m calib.convert creates VLGuard's. {FORMAT}"
     elif name.count("/") > 1:
         cause = f"it is neither an existing folder nor a hub id (ORGANISATION/NAME). {FORMAT}"
     cause = cause or _by_error(name, error, (*_KINDS, *_CAUSES))

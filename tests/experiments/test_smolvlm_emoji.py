@@ -85,11 +85,6 @@ def test_parts_that_are_not_there(tmp_path):
         build.read_parts(tmp_path / "parts.safetensors")
 
 
-def test_a_folder_that_must_first_be_built():
-    with raises("unreadable", "./built/smolvlm_emoji", "experiments.smolvlm_emoji.build"):
-        load(ModelConfig(name="smolvlm_emoji", checkpoint="./built/smolvlm_emoji"))
-
-
 def test_a_merged_update_gives_the_same_hidden_states_as_an_attached_one():
     tokens = torch.arange(4, 20)[None]
     attached, merged = tiny_text()[0].model, tiny_text()[0].model
