@@ -72,14 +72,19 @@ def test_a_failing_shard_prints_its_message_without_a_traceback(tmp_path, capfd)
 
 
 def test_stopping_the_command_stops_its_shards(tmp_path):
-    run = tmp_path / "run"
-    # A model that is loaded for ever: reading a FIFO that nobody writes to.
-    os.mkfifo(tmp_path / "pairs.csv")
+    # Shards that never get beyond the start of Python.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "if any(text.startswith('shard=') for text in sys.orig_argv):\n"
+        "    time.sleep(600)\n",
+        encoding="utf-8",
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "calib.sweep", *SMALL[:3], "data=pairs", "devices=2",
-         f"data.file={tmp_path / 'pairs.csv'}", f"out={run}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, encoding="utf-8",
-    )  # fmt: skip
+        [sys.executable, "-m", "calib.sweep", *SMALL, "devices=2", f"out={tmp_path / 'run'}"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while len(found := children.read_text(encoding="utf-8").split()) < 2:
         assert process.poll() is None, process.communicate()
