@@ -38,16 +38,17 @@ def make_shards(devices: str) -> None:
     count = len(gpus) if devices == "all" else int(devices)
     arguments = _arguments()
     log_line(f"{count} shards, " + (f"on GPUs {', '.join(gpus)}" if gpus else "on this CPU"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", *arguments, f"shard={number}/{count}"],
-            env=os.environ | _environment(gpus, number, count),
-            stdin=subprocess.PIPE,  # closes with this process; see stop_with_parent
-            stdout=subprocess.DEVNULL,  # this process prints the notes when it joins the shards
-        )
-        for number in range(1, count + 1)
-    ]
+    processes: list[subprocess.Popen[bytes]] = []
     try:
+        for number in range(1, count + 1):
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", *arguments, f"shard={number}/{count}"],
+                    env=os.environ | _environment(gpus, number, count),
+                    stdin=subprocess.PIPE,  # closes with this process; see stop_with_parent
+                    stdout=subprocess.DEVNULL,  # this process prints the notes of the joined shards
+                )
+            )
         while any(process.poll() is None for process in processes):
             if any(process.poll() for process in processes):  # the others would wait for its rows
                 _stop(processes)

@@ -76,6 +76,7 @@ def test_stopping_the_command_stops_its_shards(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, time\n"
         "if any(text.startswith('shard=') for text in sys.orig_argv):\n"
+        f"    open(r'{tmp_path}/' + sys.orig_argv[-1][6], 'w').close()\n"
         "    time.sleep(600)\n",
         encoding="utf-8",
     )
@@ -86,9 +87,11 @@ def test_stopping_the_command_stops_its_shards(tmp_path):
         encoding="utf-8",
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while len(found := children.read_text(encoding="utf-8").split()) < 2:
+    while not all((tmp_path / shard).exists() for shard in "12"):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+    found = children.read_text(encoding="utf-8").split()
+    assert len(found) == 2
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 143
     assert not any(Path(f"/proc/{child}").exists() for child in found)
