@@ -15,7 +15,8 @@ CHECKSUM = "calib_sha256"
 TABLES = "calib_tables"
 """Metadata key of the CRC-32 of the tables beside the file, by the ends of their names; files of
 earlier versions have none."""
-_SUFFIXES = (".projections.csv", ".parts.csv")
+PROJECTIONS, PARTS = ".projections.csv", ".parts.csv"
+"""Ends of the names of these tables; each replaces the suffix of the direction file."""
 
 
 def checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
@@ -30,10 +31,15 @@ def checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -
     return total.hexdigest()
 
 
+def table_path(direction_file: Path, suffix: str) -> Path:
+    """Path of a table beside a direction file."""
+    return direction_file.with_name(direction_file.stem + suffix)
+
+
 def tables_beside(path: Path) -> dict[str, str]:
     """The checksums of the tables that exist beside a direction file, by the ends of their
     names."""
-    tables = {suffix: path.with_name(path.stem + suffix) for suffix in _SUFFIXES}
+    tables = {suffix: table_path(path, suffix) for suffix in (PROJECTIONS, PARTS)}
     return {k: crc32(table.read_bytes()) for k, table in tables.items() if table.is_file()}
 
 
@@ -45,7 +51,7 @@ def require_tables(path: Path, metadata: Mapping[str, str]) -> None:
         if now.get(suffix, given) != given:
             raise CalibError(
                 "invalid-content",
-                f"'{path.with_name(path.stem + suffix)}' does not match its checksum in "
+                f"'{table_path(path, suffix)}' does not match its checksum in "
                 f"{path.name} ({TABLES}): the disk or another program changed it. Delete both "
                 "files and run the command of the run again, which writes the same ones.",
             )

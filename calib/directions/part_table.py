@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from calib.directions.checksum import PARTS, table_path
 from calib.directions.parts import POOLED, PartSeparation
 from calib.util.errors import CalibError
 from calib.util.files import (
@@ -17,8 +18,6 @@ from calib.util.files import (
     write_atomically,
 )
 
-SUFFIX = ".parts.csv"
-"""Replaces the suffix of the direction's file; both files are in one folder."""
 SEPARATES = 0.75
 """AUROC from which a part is called well separated by its own direction."""
 NEAR_CHANCE = 0.6
@@ -104,7 +103,7 @@ def auroc_text(separation: PartSeparation) -> str:
 
 def parts_path(direction_file: Path) -> Path:
     """Path of the separations by part that belong to a direction file."""
-    return direction_file.with_name(direction_file.stem + SUFFIX)
+    return table_path(direction_file, PARTS)
 
 
 def write_parts(path: Path, separations: Sequence[PartSeparation]) -> None:

@@ -21,12 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from calib.config.choices import SPLITS, Split
+from calib.directions.checksum import PROJECTIONS, table_path
 from calib.directions.direction import Direction
 from calib.util.errors import CalibError
 from calib.util.files import csv_safe, from_csv_safe, write_atomically
-
-SUFFIX = ".projections.csv"
-"""Replaces the suffix of the direction's file; both files are in one folder."""
 
 Side = Literal["positive", "negative"]
 SIDES: tuple[Side, ...] = ("positive", "negative")
@@ -93,7 +91,7 @@ def project(direction: Direction, activations: torch.Tensor) -> torch.Tensor:
 
 def projections_path(direction_file: Path) -> Path:
     """Path of the projections that belong to a direction file."""
-    return direction_file.with_name(direction_file.stem + SUFFIX)
+    return table_path(direction_file, PROJECTIONS)
 
 
 def write_projections(path: Path, projections: Projections) -> None:
