@@ -1,7 +1,6 @@
 """The checksums of a direction file and of the tables beside it, which find a flipped bit."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,11 +42,11 @@ def tables_beside(path: Path) -> dict[str, str]:
     return {k: crc32(table.read_bytes()) for k, table in tables.items() if table.is_file()}
 
 
-def require_tables(path: Path, metadata: Mapping[str, str]) -> None:
-    """Raise CalibError (invalid-content) if a table beside a direction file differs from its
-    checksum in the file's ``metadata``."""
+def require_tables(path: Path, recorded: Mapping[str, str]) -> None:
+    """Raise CalibError (invalid-content) if a table beside a direction file differs from the
+    checksum that the file has ``recorded``."""
     now = tables_beside(path)
-    for suffix, given in json.loads(metadata.get(TABLES, "{}")).items():
+    for suffix, given in recorded.items():
         if now.get(suffix, given) != given:
             raise CalibError(
                 "invalid-content",

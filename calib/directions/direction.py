@@ -224,7 +224,6 @@ def read_direction(path: str | Path) -> Direction:
             f"'{path}' does not match its checksum ({CHECKSUM}): the disk or another program "
             "changed it. Delete it and run the command that wrote it again, or restore a copy.",
         )
-    require_tables(path, metadata)
     if HEADER not in metadata:
         raise CalibError(
             "invalid-content",
@@ -232,11 +231,14 @@ def read_direction(path: str | Path) -> Direction:
             "file written by calib.extract, calib.sweep or calib.export.",
         )
     try:
-        header, origin = parse_json(metadata[HEADER]), parse_json(metadata.get(ORIGIN, "{}"))
+        header = parse_json(metadata[HEADER])
+        origin, tables = (parse_json(metadata.get(key, "{}")) for key in (ORIGIN, TABLES))
     except ValueError as error:
         raise _invalid(path, f"its calib header is not valid JSON: {error}") from error
-    if not isinstance(origin, dict):
-        raise _invalid(path, f"its {ORIGIN} is not a JSON object")
+    for key, content in ((ORIGIN, origin), (TABLES, tables)):
+        if not isinstance(content, dict):
+            raise _invalid(path, f"its {key} is not a JSON object")
+    require_tables(path, tables)
     return replace(_validated(path, header, tensors), origin=origin)
 
 

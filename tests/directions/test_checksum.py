@@ -5,8 +5,11 @@ import random
 import pytest
 import torch
 from raising import raises
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from calib.directions.direction import Direction, read_direction, write_direction
+from calib.directions.checksum import CHECKSUM, TABLES
+from calib.directions.direction import ORIGIN, Direction, read_direction, write_direction
 from calib.directions.projections import Projections, projections_path, write_projections
 
 LAYERS = [1, 2]
@@ -56,3 +59,14 @@ def test_directions_of_earlier_versions_name_no_table(path):
     path.with_name("later").rename(projections_path(path))
     projections_path(path).write_text("damaged", encoding="utf-8")
     assert read_direction(path).layers == LAYERS
+
+
+@pytest.mark.parametrize("key", [ORIGIN, TABLES])
+@pytest.mark.parametrize("text", ["[", "[]", "5"])
+def test_metadata_that_are_no_objects_are_refused(path, key, text):
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() | {key: text}
+    del metadata[CHECKSUM]
+    save_file(load_file(path), path, metadata)
+    with raises("invalid-content", path):
+        read_direction(path)
