@@ -22,7 +22,7 @@ from calib.interchange.vectors import (
     read_pickle,
     require_small_archive,
 )
-from calib.util.errors import CalibError
+from calib.util.errors import CalibError, first_line
 from calib.util.listing import shortened
 
 _LAYER_KEY = re.compile(r"(?:(?:[\w.]*[._])?layers?[._-]?)?(\d{1,6})(?:\.v)?", re.ASCII)
@@ -221,11 +221,10 @@ def _read_numpy(path: Path) -> Any:
     except CalibError:
         raise
     except Exception as error:  # a damaged file can raise any exception
-        first = str(error).strip().splitlines() or [type(error).__name__]
         raise CalibError(
             "unreadable",
-            f"'{path}' cannot be read as numpy arrays: {first[0][:200]} Arrays of objects are not "
-            "loaded, because they could run code.",
+            f"'{path}' cannot be read as numpy arrays: {first_line(error)[:200]} Arrays of "
+            "objects are not loaded, because they could run code.",
         ) from error
 
 

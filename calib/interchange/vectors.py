@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from calib.util.errors import CalibError
+from calib.util.errors import CalibError, first_line
 from calib.util.reading import require_moderate
 
 MAX_BYTES = 256 * 2**20
@@ -89,10 +89,9 @@ def read_pickle(path: Path) -> Any:
         require_moderate(content, MAX_VECTORS)  # lists of a pickle may contain themselves
         return content
     except Exception as error:  # a hostile pickle can raise any exception
-        first = str(error).strip().splitlines() or [type(error).__name__]
         raise CalibError(
             "unreadable",
-            f"'{path}' cannot be read as plain tensors: {first[0][:200]} Pickled objects are not "
-            "loaded, because they could run code. Save the tensors alone, e.g. "
+            f"'{path}' cannot be read as plain tensors: {first_line(error)[:200]} Pickled "
+            "objects are not loaded, because they could run code. Save the tensors alone, e.g. "
             "torch.save({13: torch.as_tensor(vector)}, FILE).",
         ) from error
