@@ -5,6 +5,7 @@ transformers initialises weights that the files lack: a config without text_conf
 """
 
 import copy
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,11 +98,6 @@ def _files(source: str, common: dict[str, Any]) -> list[Path]:
 
 
 def _stored_values(path: Path) -> int:
-    total = 0
     with safe_open(path, "pt") as file:
-        for name in file.keys():  # noqa: SIM118 - not a mapping
-            values = 1
-            for side in file.get_slice(name).get_shape():
-                values *= side
-            total += values
-    return total
+        names = file.keys()
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
