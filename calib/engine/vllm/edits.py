@@ -111,8 +111,7 @@ def require_edited(completion: Completion, layers: Sequence[int], where: str) ->
     response would be of the unedited model.
     """
     read = len(completion.prompt_tokens) + len(completion.tokens) - 1
-    saved = (completion.hook_results or {}).get("0", {})  # a request has one hook
-    if layers and (error := saved.get(ERROR)):
+    if layers and (error := completion.saved.get(ERROR)):
         raise CalibError(
             "self-check",
             f"the edits of {where} failed inside vLLM ({error}), and its response is not the "
@@ -120,7 +119,7 @@ def require_edited(completion: Completion, layers: Sequence[int], where: str) ->
             "of calib, vllm and vllm-lens.",
         )
     for layer in layers:
-        covered = saved.get(f"{COVERED}{layer}", 0)
+        covered = completion.saved.get(f"{COVERED}{layer}", 0)
         if not isinstance(covered, int) or covered < read:
             raise CalibError(
                 "self-check",

@@ -77,9 +77,8 @@ def _clean(backend: Backend, like: VllmRequest, layers: int) -> None:
         like, max_tokens=1, vectors=(), hooks=(hook,), logprobs=None, residual_layers=None
     )
     for completion in backend.complete_everywhere(request):
-        saved = (completion.hook_results or {}).get("0", {})
-        if not saved.get(CLEANED):
-            reason = saved.get(ERROR, "it has no values that a hook can reach")
+        if not completion.saved.get(CLEANED):
+            reason = completion.saved.get(ERROR, "it has no values that a hook can reach")
             raise CalibError(
                 "not-finite",
                 f"responses of vLLM are not finite, and its cache cannot be cleaned ({reason}). "

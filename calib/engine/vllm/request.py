@@ -97,6 +97,11 @@ class Completion:
     hook_results: Mapping[str, Mapping[str, Any]] | None = None
     """What each hook saved, by its index in ``VllmRequest.hooks`` as text."""
 
+    @property
+    def saved(self) -> Mapping[str, Any]:
+        """What the request's hook saved; calib's requests have one at most."""
+        return (self.hook_results or {}).get("0", {})
+
 
 def not_finite() -> Completion:
     """The completion of a request whose first log-probabilities are not finite."""
