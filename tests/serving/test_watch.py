@@ -78,7 +78,7 @@ def test_requests_of_a_model_that_hangs_are_answered_and_it_may_go_on(worker, cl
         worker.submit(job_and_events()[0])
     assert (refused.value.status, refused.value.code) == (503, "stalled")
     end.set()
-    wait_until(lambda: worker.open_jobs == 0)
+    assert wait_until(lambda: worker.open_jobs == 0)
     assert worker.healthy
     assert running_events.empty() and waiting_events.empty()
     after, after_events = job_and_events()
@@ -149,7 +149,7 @@ def test_health_names_the_reason(steered, hang):
         assert (reply.status_code, reply.json()["reason"]) == (503, "stalled")
         server.worker.watch.limit = 600
         end.set()
-        wait_until(lambda: send(server, "GET", "/health").status_code == 200)
+        assert wait_until(lambda: send(server, "GET", "/health").status_code == 200)
 
 
 def test_the_limit_is_a_time():
