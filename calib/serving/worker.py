@@ -66,14 +66,9 @@ class Worker:
         return threading.Thread(target=self._work, name="calib worker", daemon=True)
 
     @property
-    def healthy(self) -> bool:
-        """Whether the thread is running and recent batches did not all fail."""
-        return self.problem is None
-
-    @property
     def problem(self) -> str | None:
         """Why the worker is unhealthy: "worker_ended", "stopping", "stalled" (the model makes no
-        progress) or "failed_batches"; None if it is well."""
+        progress) or "failed_batches"; None if it is healthy."""
         if self._stopped:
             return "stopping"
         if not self._thread.is_alive():

@@ -66,7 +66,7 @@ def test_requests_of_a_model_that_hangs_are_answered_and_it_may_go_on(worker, cl
     worker.submit(waiting)
     clock.now = 600
     worker.end_stalled()
-    assert worker.healthy and running_events.empty() and waiting_events.empty()
+    assert worker.problem is None and running_events.empty() and waiting_events.empty()
     clock.now = 601
     worker.end_stalled()
     worker.end_stalled()
@@ -79,7 +79,7 @@ def test_requests_of_a_model_that_hangs_are_answered_and_it_may_go_on(worker, cl
     assert (refused.value.status, refused.value.code) == (503, "stalled")
     end.set()
     assert wait_until(lambda: worker.open_jobs == 0)
-    assert worker.healthy
+    assert worker.problem is None
     assert running_events.empty() and waiting_events.empty()
     after, after_events = job_and_events()
     worker.submit(after)
@@ -89,7 +89,7 @@ def test_requests_of_a_model_that_hangs_are_answered_and_it_may_go_on(worker, cl
 def test_an_idle_worker_is_never_stalled(worker, clock):
     clock.now = 1e6
     worker.end_stalled()
-    assert worker.healthy
+    assert worker.problem is None
 
 
 def test_each_layer_is_progress(steered, clock):

@@ -73,7 +73,7 @@ def test_only_the_requests_at_fault_fail(server, break_engine, error, caplog):
     for failed in (responses[1], responses[3]):
         assert (failed.status_code, failed.type) == (500, "server_error")
     assert "SECRET" not in caplog.text
-    assert complete(server, QUERY) == expected and server.worker.healthy
+    assert complete(server, QUERY) == expected and server.worker.problem is None
 
 
 def test_the_server_is_unhealthy_while_everything_fails(server, break_engine, monkeypatch):
@@ -103,7 +103,7 @@ def test_jobs_cancelled_while_requests_are_gathered_do_not_end_the_worker(worker
     second, second_events = job_and_events()
     worker.submit(second)
     assert isinstance(second_events.get(timeout=60), Finished)
-    assert first_events.empty() and worker.healthy and worker.open_jobs == 0
+    assert first_events.empty() and worker.problem is None and worker.open_jobs == 0
 
 
 def test_a_job_whose_events_cannot_be_delivered_does_not_end_the_worker(worker):
@@ -156,7 +156,7 @@ def test_a_thread_that_has_ended_is_replaced_and_waiting_jobs_are_answered(worke
     assert isinstance(waiting_events.get(timeout=60), Finished)
     error = interrupted_events.get(timeout=60)
     assert isinstance(error, APIError) and (error.status, error.code) == (503, "worker_ended")
-    assert worker.healthy and worker.restarts == 1 and worker.open_jobs == 0
+    assert worker.problem is None and worker.restarts == 1 and worker.open_jobs == 0
 
 
 def test_a_thread_is_replaced_again_only_after_a_successful_batch(worker, monkeypatch):
@@ -187,7 +187,7 @@ def test_a_dead_thread_is_noticed_when_a_job_is_submitted(worker):
     with pytest.raises(APIError) as caught:
         worker.submit(job_and_events()[0])
     assert (caught.value.status, caught.value.code) == (503, "worker_ended")
-    assert not worker.healthy
+    assert worker.problem == "worker_ended"
 
 
 def test_a_job_that_gets_no_response_gets_an_error(worker, monkeypatch):
