@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from calib.serving.api_errors import APIError
 from calib.util.errors import did_you_mean
+from calib.util.reading import require_moderate
 
 MAX_VALUES = 1_000_000
 """Maximum number of values in a body, estimated from commas and brackets: a parsed value takes many
@@ -71,30 +72,23 @@ class ClosedSchema(Schema):
 def load_json(text: bytes, name: str, param: str | None) -> Any:
     """The value of a JSON text; ``name`` and ``param`` are for errors.
 
-    Raises APIError if it is not valid JSON, or if it has too many values.
+    Raises APIError if it is not valid JSON, or if it has too many values or levels.
     """
     if sum(text.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:
         raise APIError(f"{name} has more than {MAX_VALUES:,} values.", param, "invalid_json")
+    too_deep = APIError(f"{name} is nested too deeply.", param, "invalid_json")
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
-        if _is_deep(value):
-            raise RecursionError
-        return value
     except RecursionError as error:
-        raise APIError(f"{name} is nested too deeply.", param, "invalid_json") from error
+        raise too_deep from error
     except ValueError as error:  # includes invalid UTF-8 and numbers with thousands of digits
         reason = str(error)[:200]
         raise APIError(f"{name} is not valid JSON ({reason}).", param, "invalid_json") from error
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(MAX_DEPTH):
-        parts = (v.values() if isinstance(v, dict) else v for v in level)
-        level = [part for values in parts for part in values if isinstance(part, dict | list)]
-        if not level:
-            return False
-    return True
+    try:
+        require_moderate(value, depth=MAX_DEPTH)
+    except ValueError as error:
+        raise too_deep from error
+    return value
 
 
 def _refuse_constant(name: str) -> float:

@@ -61,24 +61,23 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
     try:
         value = json.loads(text, **options)
     except RecursionError as error:
-        raise ValueError(f"its JSON {_TOO_DEEP}") from error
+        raise ValueError(f"its JSON is nested too deeply (more than {MAX_DEPTH} levels)") from error
     require_moderate(value)
     return value
 
 
 _CONTAINERS = (dict, list, tuple)
-_TOO_DEEP = f"is nested too deeply (more than {MAX_DEPTH} levels)"
 
 
-def require_moderate(value: Any, most: int = MAX_VALUES) -> None:
-    """Raise ValueError if ``value`` (of JSON or YAML) has more than MAX_DEPTH levels, or more than
+def require_moderate(value: Any, most: int = MAX_VALUES, depth: int = MAX_DEPTH) -> None:
+    """Raise ValueError if ``value`` (of JSON or YAML) has more than ``depth`` levels, or more than
     ``most`` values.
 
     A value that YAML or a pickle refers to several times counts as often: whoever copies it makes
     as many. One that contains itself has no end of levels.
     """
     count, level = 0, [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(depth):
         inner = []
         for part in level:
             parts = part.values() if isinstance(part, dict) else part
@@ -90,4 +89,4 @@ def require_moderate(value: Any, most: int = MAX_VALUES) -> None:
         if not inner:
             return
         level = inner
-    raise ValueError(f"it {_TOO_DEEP}")
+    raise ValueError(f"it is nested too deeply (more than {depth} levels)")
