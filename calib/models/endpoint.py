@@ -282,7 +282,9 @@ def _limited_client(openai: ModuleType, seconds: float) -> Any:
     def limit(response: Any) -> None:
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":  # a kilobyte may be a megabyte when it is unpacked
-            raise http.DecodingError(f"the reply is compressed ({encoding[:20]}), unasked")
+            raise http.DecodingError(
+                f"the reply is compressed ({encoding[:20]}), which was not requested"
+            )
         response.stream = Limited(response.stream)
 
     return openai.DefaultHttpxClient(

@@ -164,6 +164,7 @@ def require_moderate_pictures(checkpoint: str, processor: Any) -> None:
     """Raise CalibError (too-large) for a processor whose settings make every picture larger than
     MAX_PIXELS, or a prompt of more than MAX_COUNT tokens."""
     images = processor.image_processor
+    # Of Qwen-VL and GLM-V, the edges of "size" are areas.
     of_area = hasattr(sys.modules[type(images).__module__], "smart_resize")
     sizes: dict[str, Any] = {**vars(images), **vars(processor)}
     for name, value in sizes.items():

@@ -2,7 +2,7 @@
 
 A slow model makes progress with every block of its decoder and vision tower that it computes; one
 that hangs, as a GPU does after a fault of its driver, makes none. No thread can be ended from
-outside, so the server can only say so, and answer the requests that wait.
+outside, so the server can only report it and fail the requests that wait.
 """
 
 import time
@@ -52,7 +52,7 @@ class Watch:
         self._hooks += [part.register_forward_hook(computed) for part in (*parts, *blocks)]
 
     def end(self) -> None:
-        """Follow the model no longer."""
+        """Stop following the model."""
         for hook in self._hooks:
             hook.remove()
 

@@ -100,9 +100,10 @@ def first_position(hidden: torch.Tensor) -> int:
 
 
 def cleaning_function() -> Callable[[Any, torch.Tensor], torch.Tensor | None]:
-    """A hook for the input of blocks that sets values of vLLM's cache to zero which are not finite.
+    """A hook on the input of blocks that replaces values in vLLM's cache by zero if they are not
+    finite.
 
-    It must be one of the input: the request that carries it would otherwise read the cache first.
+    On the output it would be too late: the request that carries it has read the cache by then.
     Values of other requests stay as they are, unless they are not finite themselves. It edits no
     activations, and cleans once in each worker.
     """

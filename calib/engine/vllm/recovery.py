@@ -71,7 +71,7 @@ def _clean(backend: Backend, like: VllmRequest, layers: int) -> None:
             f"responses of vLLM are not finite, and nothing of them was recorded. {RESTART} On a "
             "server of your own, engine.hooks=true lets calib clean the cache and name the rows.",
         )
-    # Any worker may hold any blocks, so that the hook is at all of them.
+    # At every block, because each worker of a pipeline has only some of them.
     hook = Hook(cleaning_function(), tuple(range(layers)), pre=True)
     request = replace(
         like, max_tokens=1, vectors=(), hooks=(hook,), logprobs=None, residual_layers=None
