@@ -82,7 +82,8 @@ def select_candidate(
     more. If no candidate does, this is not required; if none is within the limit of KL, the one
     with the smallest KL is taken. The note says so.
 
-    Raises CalibError (too-few) if a side has no validation queries, or no token begins refusals.
+    Raises CalibError (too-few) if a side has no validation queries or no token begins refusals, and
+    (no-solution) if the direction has no length anywhere or no candidate has finite scores.
     """
     refused, harmless = _validation(fitting, config, contrast)
     tokens = refusal_tokens(fitting.reader, fitting.sides(contrast, "train"))
@@ -94,9 +95,13 @@ def select_candidate(
         for layer in candidate_layers(fitting, config)
         if float(vectors[layer].norm()) > 0
     ]
-
     if not places:
-        raise _no_candidate(0)
+        raise CalibError(
+            "no-solution",
+            "method.selection=published: the direction has no length at any token and layer (the "
+            "class means of the contrast are equal), so there is no candidate. Check the queries "
+            "of the contrast, or choose another one.",
+        )
 
     def ablation(vector: torch.Tensor) -> Edits:
         operator = Ablate(vector / vector.norm(), 1.0)
@@ -130,28 +135,17 @@ def best_candidate(candidates: Sequence[Candidate], kl: float) -> Candidate:
     """
     finite = [c for c in candidates if math.isfinite(c.kl) and math.isfinite(c.refusal)]
     if not finite:
-        raise _no_candidate(len(candidates))
+        raise CalibError(
+            "no-solution",
+            f"method.selection=published: none of the {len(candidates)} candidates for the "
+            "direction has finite logits under its ablation. Give method.selection=grid, or a "
+            "wider type (model.dtype=float32).",
+        )
     within = [candidate for candidate in finite if candidate.kl <= kl]
     if not within:
         return min(finite, key=lambda candidate: candidate.kl)
     inducing = [candidate for candidate in within if candidate.induced >= 0]
     return min(inducing or within, key=lambda candidate: candidate.refusal)
-
-
-def _no_candidate(count: int) -> CalibError:
-    if not count:
-        return CalibError(
-            "no-solution",
-            "method.selection=published: the direction has no length at any token and layer (the "
-            "class means of the contrast are equal), so there is no candidate. Check the queries "
-            "of the contrast, or choose another one.",
-        )
-    return CalibError(
-        "no-solution",
-        f"method.selection=published: none of the {count} candidates for the direction has finite "
-        "logits under its ablation. Give method.selection=grid, or a wider type "
-        "(model.dtype=float32).",
-    )
 
 
 def _note(
