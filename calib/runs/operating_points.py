@@ -126,8 +126,9 @@ def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> li
     if lost := _counted(selected, "lost_sra_u"):
         lowered = _clusters(selection.change.sra_u for selection in selected.values())
         notes.append(
-            f"choose.min_sra_u: {lost} lowered SRA_u on validation, but not measurably "
-            f"({lowered} cluster{'s' * (lowered != 1)} of unsafe queries), which excludes none"
+            f"for {lost}, SRA_u fell on validation, but not measurably ({lowered} "
+            f"cluster{'s' * (lowered != 1)} of unsafe queries): choose.min_sra_u excludes "
+            "measurable losses only"
         )
     return notes
 
