@@ -32,7 +32,7 @@ _SET_ELSEWHERE = {
     "data_parallel_size": "give devices=all",
     "mm_processor_kwargs": "give model.tiles, model.max_pixels or model.min_pixels",
     "chat_template": "give model.chat_template",
-    "seed": "seeds are those of rows: give seed",
+    "seed": "each row has a seed of its own, derived from the setting seed",
     "override_generation_config": "give generation.temperature and generation.top_p",
     "generation_config": "requests state all settings of generation",
     "max_logprobs": "KL needs all log-probabilities, or engine.first_token",
@@ -138,8 +138,8 @@ class VllmChoice(EngineChoice):
             if advice := _SET_ELSEWHERE.get(name):
                 raise CalibError(
                     "conflicting-settings",
-                    f"engine.extra={{{name}: ...}}: this argument of vllm.LLM is set by calib: "
-                    f"{advice}. Omit it.",
+                    f"engine.extra={{{name}: ...}}: calib sets this argument of vllm.LLM itself "
+                    f"({advice}). Omit it from engine.extra.",
                 )
         if self.urls:
             self._check_servers()

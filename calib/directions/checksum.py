@@ -52,5 +52,5 @@ def require_tables(path: Path, recorded: Mapping[str, str]) -> None:
                 "invalid-content",
                 f"'{table_path(path, suffix)}' does not match its checksum in "
                 f"{path.name} ({TABLES}): the disk or another program changed it. Delete both "
-                "files and run the command of the run again, which writes the same ones.",
+                "files and run the command that made them again, which writes the same ones.",
             )

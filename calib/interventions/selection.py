@@ -98,9 +98,9 @@ def select_candidate(
     if not places:
         raise CalibError(
             "no-solution",
-            "method.selection=published: the direction has no length at any token and layer (the "
+            "method.selection=published: the direction has length 0 at every token and layer (the "
             "class means of the contrast are equal), so there is no candidate. Check the queries "
-            "of the contrast, or choose another one.",
+            "of the contrast, or choose another contrast.",
         )
 
     def ablation(vector: torch.Tensor) -> Edits:

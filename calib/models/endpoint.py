@@ -228,9 +228,9 @@ class Endpoint:
         access = self._access
         if status is not None and 300 <= status < 400:
             return (
-                f"The endpoint redirects to {self._redact(location)[:200]!r}, where no request is "
-                "sent: it would contain your data. If you trust it, give that address as "
-                f"{access.config_group}.base_url."
+                f"The endpoint redirects to {self._redact(location)[:200]!r}. calib follows no "
+                "redirect, because a request contains your data. If you trust that address, give "
+                f"it as {access.config_group}.base_url."
             )
         if status in (401, 403):
             return f"Check the key in {access.key_env} and its permissions."

@@ -32,7 +32,7 @@ def rendered(template: Any, length: int, apply: Callable[[], Any]) -> str:
     if not isinstance(text, str):
         raise TemplateError(f"it makes no text, but {type(text).__name__}")
     if len(text) > CHARACTERS + FACTOR * length:
-        raise TemplateError(f"it makes {len(text):,} characters of {length:,}")
+        raise TemplateError(f"it makes {len(text):,} characters from a conversation of {length:,}")
     return text
 
 

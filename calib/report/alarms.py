@@ -164,8 +164,9 @@ def _overflow(run: Run) -> str:
     narrow = f" in {dtype}" if dtype in ("float16", "bfloat16") else ""
     wider = "" if dtype == "float32" else ", or a wider type (model.dtype=float32)"
     return (
-        f"Numbers overflowed{narrow}: {'; '.join(shortened(settings, _MOST_SETTINGS))}. They count "
-        f"as wrong, so that rates there show the overflow. Give smaller strengths{wider}."
+        f"Numbers overflowed{narrow}: {'; '.join(shortened(settings, _MOST_SETTINGS))}. These "
+        "responses count as wrong, so the rates of these settings reflect the overflow. Give "
+        f"smaller strengths{wider}."
     )
 
 

@@ -145,5 +145,5 @@ def claim_engine(folder: Path, manifest: dict[str, Any], backend: Backend) -> li
         return []
     return [
         f"the rows of this run so far come from a vLLM with {', '.join(unknown)}; the present one "
-        "does not say what it has"
+        "does not report this"
     ]

@@ -66,7 +66,7 @@ def stalled(seconds: float) -> APIError:
     """The error for requests that are not answered because the model makes no progress."""
     return server_error(
         f"The model has made no progress for {seconds:g} s: no layer and no token was computed. "
-        "Restart the server if GET /health keeps the status failing.",
+        "Restart the server if GET /health still has the status failing.",
         "stalled",
         503,
     )

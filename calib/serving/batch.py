@@ -237,7 +237,7 @@ def _final_event(
         return activations
     if response.finish == "not_finite" and not steps.requests[final].edits:
         return server_error(
-            "The logits of the model are not finite, without an edit. Start the server with a "
+            "The logits of the model are not finite even without an edit. Start the server with a "
             "wider type (model.dtype=float32), and check the weights.",
             "not_finite",
         )

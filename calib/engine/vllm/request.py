@@ -13,7 +13,7 @@ NOT_FINITE = "not_finite"
 there are none, the log-probabilities of the first token are NaN."""
 RESTART = (
     "An edit that was too strong may have left values that are not finite in vLLM's cache, where "
-    "other requests read them: start vLLM again, with smaller strengths."
+    "other requests read them: start vLLM again, and give smaller strengths."
 )
 
 

@@ -77,7 +77,9 @@ def read_tables(folder: Path) -> list[RunResults]:
     checkpoint = without_control_characters(str(point["checkpoint"]))
     if [table.model for table in tables] != [checkpoint]:
         named = ", ".join(f"'{table.run}', '{table.model}'" for table in tables)
-        raise _changed(path, f"its columns run and model have {named}, and not one '{checkpoint}'")
+        raise _changed(
+            path, f"its columns run and model have {named}; the run's only model is '{checkpoint}'"
+        )
     return tables
 
 
@@ -85,5 +87,5 @@ def _changed(path: Path, why: str) -> CalibError:
     return CalibError(
         "invalid-content",
         f"{path} was changed after the run wrote it, by the disk or another program: {why}. Run "
-        "the command of the run again, which writes it anew from the recorded rows.",
+        "the sweep's command again, which writes it anew from the recorded rows.",
     )

@@ -36,7 +36,8 @@ def overflow_notes(ids: Iterable[str], store: RowStore) -> list[str]:
     return [
         f"numbers overflowed in {count:,} of {len(rows):,} rows (strengths "
         f"{_few([f'{strength:g}' for strength in strengths])}): results.csv has their share "
-        "(overflowed) by setting. They count as wrong, and their KL is unknown"
+        "(overflowed) by setting. They count as wrong, and have no KL where the first token "
+        "overflowed"
     ]
 
 

@@ -121,6 +121,6 @@ def comparison_notes(choice: EngineChoice, selected: Sequence[MethodConfig]) -> 
     if not isinstance(choice, VllmChoice) or choice.weights or edits_activations(selected):
         return []
     return [
-        "engine.weights=false: without weights the self-check compares edits off and on, and this "
-        "run has none: no response of vLLM is compared with transformers"
+        "engine.weights=false: without weights, the self-check only compares rows with the edit "
+        "off and on, and this run has no edits, so no response of vLLM is checked"
     ]

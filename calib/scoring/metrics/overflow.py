@@ -22,7 +22,7 @@ METRICS = (
     Metric(
         "overflowed",
         "share of all responses of the slice whose numbers overflowed under the edit (`finish` is "
-        "not_finite). Only where any did",
+        "not_finite); absent where none did",
         "calib",
         KINDS,
         _overflowed,

@@ -103,7 +103,7 @@ _MESSAGE = schema_of(
     "content",
 )
 _MESSAGES: Json = {
-    "description": "A system message or none, then user and assistant in turn, the user last.",
+    "description": "An optional system message, then user and assistant in turn, ending with user.",
     "type": "array",
     "minItems": 1,
     "maxItems": MAX_MESSAGES,

@@ -1,4 +1,4 @@
-"""The scores of the second model's behaviour, drawn by concept, and its doubts about harm.
+"""The scores of the second model's behaviour, drawn by object, and its doubts about harm.
 
 The appearance score of an object is the sum of a weak sense of the truth, a prejudice about its
 material and a draw for this object, the same in pictures and in requests. The truth and the
