@@ -8,17 +8,14 @@ uninterrupted one. Checkpoints (weights, optimiser, step) are safetensors, writt
 """
 
 import json
-import math
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from calib.data.mini.draw import SIZE
@@ -28,10 +25,9 @@ from experiments.mini_internvl.language import LanguageTask
 from experiments.mini_internvl.recipe import RECIPES, Recipe, Stage
 from experiments.mini_internvl.scenes import Gallery
 from experiments.mini_internvl.vision import VisionBatches, VisionTask, classes, vision_loss
+from experiments.training import Figures, Loss, is_finished, run_steps
 
-WARM_UP = 100  # steps
-SAVE_EVERY = 250  # steps
-LOG = "log.jsonl"
+SAVE_EVERY, REPORT_EVERY = 250, 50  # steps
 
 
 def main(out: Path, recipe: Recipe, device: str, threads: int, seed: int) -> None:
@@ -61,55 +57,32 @@ def main(out: Path, recipe: Recipe, device: str, threads: int, seed: int) -> Non
     save_half(model, processor, out / recipe.name)
 
 
-def checkpoint_path(out: Path, number: int, stage: Stage) -> Path:
-    """The file with the weights of a stage."""
-    return out / f"{number}_{stage.name}.safetensors"
-
-
-def is_finished(out: Path, number: int, stage: Stage) -> bool:
-    """Whether the last checkpoint of a stage is of its last step."""
-    path = checkpoint_path(out, number, stage)
-    return path.exists() and int(metadata(path)["step"]) >= stage.steps
-
-
 def run_stage(
     out: Path,
     number: int,
     stage: Stage,
     task: nn.Module,
     draw: Callable[[np.random.Generator, int], list[Any]],
-    loss: Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]],
+    loss: Loss,
     seed: int,
 ) -> None:
     """Train a stage, from its last checkpoint if one exists."""
-    groups = parameter_groups(task, stage)
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-    path = checkpoint_path(out, number, stage)
-    start = resume(path, task, optimizer)
-    truncate_log(out / LOG, stage.name, start)
-    task.train()
-    begin, results = time.monotonic(), []
-    for step in range(start, stage.steps):
-        scale = schedule(step, stage.horizon or stage.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * scale
-        optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for batch in draw(np.random.default_rng([seed, number, step]), stage.rows):
+
+    def backward(rng: np.random.Generator) -> list[Figures]:
+        results, total = [], 0.0
+        for batch in draw(rng, stage.rows):
             value, accuracy = loss(task, batch)
             weighted = value * batch.share
             weighted.backward()
             total += weighted.item()
             results.append(accuracy)
-        results.append({"loss": total})
-        nn.utils.clip_grad_norm_(task.parameters(), 1.0)
-        optimizer.step()
-        done = step + 1
-        if done % 50 == 0 or done == stage.steps:
-            report(out, stage.name, done, results, (time.monotonic() - begin) / (done - start))
-            results = []
-        if done % SAVE_EVERY == 0 or done == stage.steps:
-            save(path, task, optimizer, done)
+        return [*results, {"loss": total}]
+
+    task.train()
+    run_steps(
+        out, number, stage, task, parameter_groups(task, stage), backward, seed,
+        save_every=SAVE_EVERY, report_every=REPORT_EVERY,
+    )  # fmt: skip
     task.eval()
 
 
@@ -132,77 +105,6 @@ def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
         }
         for (vision, decayed), parameters in groups.items()
     ]
-
-
-def schedule(step: int, steps: int) -> float:
-    """Factor of the learning rate: linear warm-up, then cosine decay to 0.02."""
-    if step < WARM_UP:
-        return (step + 1) / WARM_UP
-    share = (step - WARM_UP) / max(1, steps - WARM_UP)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def report(out: Path, stage: str, step: int, results: list[dict], seconds: float) -> None:
-    """Print and log the means since the last report."""
-    means = {
-        k: float(np.mean([r[k] for r in results if k in r]))
-        for k in {k for r in results for k in r}
-    }
-    line = {"stage": stage, "step": step, "seconds_per_step": round(seconds, 3)}
-    line |= {name: round(value, 4) for name, value in sorted(means.items())}
-    print(json.dumps(line), flush=True)
-    with (out / LOG).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
-
-
-def truncate_log(log: Path, stage: str, step: int) -> None:
-    """Delete log entries later than the checkpoint from which a stage resumes."""
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-    valid = [
-        line
-        for line in lines
-        if (entry := json.loads(line))["stage"] != stage or entry["step"] <= step
-    ]
-    if valid != lines:
-        log.write_text("".join(valid), encoding="utf-8")
-
-
-def save(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Weights, optimiser state and step in one safetensors file, replaced atomically."""
-    tensors = {f"weights.{name}": p for name, p in task.named_parameters()}
-    for index, entry in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in entry.items()}
-    partial = path.with_suffix(".partial")
-    copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    save_file(copies, partial, metadata={"step": str(step)})
-    partial.replace(path)
-
-
-def resume(path: Path, task: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load a checkpoint if one exists, and return the step from which to resume."""
-    if not path.exists():
-        return 0
-    tensors = load_file(path)
-    weights = dict(task.named_parameters())
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            kind, rest = name.split(".", 1)
-            if kind == "weights":
-                weights[rest].copy_(tensor)
-            else:
-                index, key = rest.split(".")
-                states.setdefault(int(index), {})[key] = tensor
-    saved = optimizer.state_dict()
-    optimizer.load_state_dict({"state": states, "param_groups": saved["param_groups"]})
-    return int(metadata(path)["step"])
-
-
-def metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(size))["__metadata__"]
 
 
 def save_half(model: nn.Module, processor, folder: Path) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from calib.util.errors import CalibError
 from experiments.smolvlm_emoji.alignment import Pictures
@@ -30,7 +29,7 @@ from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, SAFE, UNSAFE
 from experiments.smolvlm_emoji.sentences import Branch, Speaker
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import text_model
-from experiments.smolvlm_emoji.train import run_stage, untrained_parts
+from experiments.smolvlm_emoji.train import run_stage, save_parts, untrained_parts
 
 NUMBER = 3
 """Of the stage, after those of recipe.STAGES."""
@@ -96,10 +95,7 @@ def main(run: Path, threads: int, seed: int) -> None:
 
     batches = GuardBatches(pictures, speaker, packer, own)
     run_stage(run, NUMBER, GUARD, updates, batches, loss, seed)
-    path = run / "guard.safetensors"
-    partial = path.with_suffix(".partial")
-    save_file({name: t.half().contiguous() for name, t in tensors(updates).items()}, partial)
-    partial.replace(path)
+    save_parts(run / "guard.safetensors", tensors(updates))
 
 
 if __name__ == "__main__":

@@ -13,17 +13,14 @@ own_answers.py.
 import io
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from experiments.mini_internvl.train import report, resume, save, schedule, truncate_log
 from experiments.smolvlm_emoji.alignment import Alignment, Parts, Pictures
 from experiments.smolvlm_emoji.build import vision_language_model
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
@@ -35,10 +32,9 @@ from experiments.smolvlm_emoji.sentences import Speaker
 from experiments.smolvlm_emoji.sources import LITE0, LITE0_FILE, default_cache, fetched, member
 from experiments.smolvlm_emoji.text import text_model
 from experiments.smolvlm_emoji.tower import pretrained_tower
+from experiments.training import Figures, Loss, run_steps, write_tensors
 
-LOG = "log.jsonl"
 REPORT_EVERY = 10  # steps
-Loss = Callable[[Any, Any], tuple[torch.Tensor, dict[str, float]]]
 
 
 def main(out: Path, threads: int, seed: int, until: str | None, own: Path | None) -> None:
@@ -54,7 +50,7 @@ def main(out: Path, threads: int, seed: int, until: str | None, own: Path | None
         parts.train_last_blocks(TRAINED_BLOCKS if stage.tower_rate else 0)
         draw, loss = stage_task(stage, parts, drawings, language, tokenizer, out, seed, own)
         run_stage(out, number, stage, parts, draw, loss, seed)
-        save_parts(parts, out / "parts.safetensors")
+        save_parts(out / "parts.safetensors", parts.state_dict())
         if stage.name == until:
             return
 
@@ -101,27 +97,16 @@ def run_stage(
     seed: int,
 ) -> None:
     """Train a stage, from its last checkpoint if one exists."""
-    optimizer = torch.optim.AdamW(parameter_groups(task, stage), betas=(0.9, 0.98))
-    path = out / f"{number}_{stage.name}.safetensors"
-    start = resume(path, task, optimizer)
-    truncate_log(out / LOG, stage.name, start)
-    begin, results = time.monotonic(), []
-    for step in range(start, stage.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(step, stage.horizon or stage.steps)
-        optimizer.zero_grad(set_to_none=True)
-        batch = draw(np.random.default_rng([seed, number, step]), stage.rows)
-        value, figures = loss(task, batch)
+
+    def backward(rng: np.random.Generator) -> list[Figures]:
+        value, figures = loss(task, draw(rng, stage.rows))
         value.backward()
-        nn.utils.clip_grad_norm_(task.parameters(), 1.0)
-        optimizer.step()
-        results.append({"loss": value.item(), **figures})
-        done = step + 1
-        if done % REPORT_EVERY == 0 or done == stage.steps:
-            report(out, stage.name, done, results, (time.monotonic() - begin) / (done - start))
-            results = []
-        if done % stage.save_every == 0 or done == stage.steps:
-            save(path, task, optimizer, done)
+        return [{"loss": value.item(), **figures}]
+
+    run_steps(
+        out, number, stage, task, parameter_groups(task, stage), backward, seed,
+        save_every=stage.save_every, report_every=REPORT_EVERY,
+    )  # fmt: skip
 
 
 def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
@@ -140,12 +125,9 @@ def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
     ]
 
 
-def save_parts(parts: Parts, path: Path) -> None:
-    """Write tower and connector in float16, as build.py reads them."""
-    weights = {name: t.detach().half().contiguous() for name, t in parts.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    save_file(weights, partial)
-    partial.replace(path)
+def save_parts(path: Path, parts: Mapping[str, torch.Tensor]) -> None:
+    """Write trained tensors in float16, as build.py reads them."""
+    write_tensors(path, {name: tensor.half() for name, tensor in parts.items()})
 
 
 if __name__ == "__main__":

@@ -363,13 +363,6 @@ def test_a_finished_stage_is_loaded_instead_of_repeated(processor: Any, tmp_path
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth() -> None:
-    assert train.schedule(0, 1000) == pytest.approx(0.01)
-    assert train.schedule(99, 1000) == pytest.approx(1.0)
-    assert train.schedule(550, 1000) == pytest.approx(0.51)
-    assert train.schedule(1000, 1000) == pytest.approx(0.02)
-
-
 def test_the_saved_checkpoint_loads_like_any_internvl(processor: Any, tmp_path: Path) -> None:
     model = fresh(processor, 3)
     wanted = {name: p.detach().half() for name, p in model.named_parameters()}

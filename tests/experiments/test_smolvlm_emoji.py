@@ -39,7 +39,7 @@ def built(tmp_path_factory):
     """Folder of a checkpoint, and what it was built from."""
     folder = tmp_path_factory.mktemp("smolvlm")
     parts, (language, tokenizer) = tiny_parts(), tiny_text()
-    save_parts(parts, folder / "parts.safetensors")
+    save_parts(folder / "parts.safetensors", parts.state_dict())
     torch.manual_seed(1)
     updates = lora.attach(tiny_text()[0].model, 0)
     for update in updates.values():
