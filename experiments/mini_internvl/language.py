@@ -1,37 +1,30 @@
 """Stages 2 to 4: train the whole model to answer, on packed sequences.
 
 Several queries share a pass through the vision tower: a sequence is a prefix (system prompt,
-demonstrations, picture) followed by branches (a query and its answer). With a block mask each
-branch attends to the prefix and itself only, and its positions continue those of the prefix, so
-that its hidden states equal those of the single-turn prompt at generation.
+demonstrations, picture) followed by branches (a query and its answer).
 
 While the vision tower is frozen, the features of every scene are computed once, before the stage.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from experiments.mini_internvl.curriculum import Curriculum, PackedSequence
 from experiments.mini_internvl.scenes import Gallery, Scene, pixels
+from experiments.packing import IGNORED, Packed, answer_loss, pack
 
 FEATURE_BATCH = 128  # pictures
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Packed):
     """Packed sequences, ready for the model."""
 
-    tokens: torch.Tensor  # [rows, length] int64
-    positions: torch.Tensor  # [rows, length] int64
-    mask: torch.Tensor  # [rows, 1, length, length] bool: query may attend to key
-    labels: torch.Tensor  # [rows, length] int64, -100 for tokens without loss
     pixels: torch.Tensor | None  # [images, 3, SIZE, SIZE]; None without pictures or with features
     features: torch.Tensor | None  # [images, tokens, channels] before the projector; or None
-    tasks: list[tuple[int, int, str]]  # row, index of the last answer token, task
     share: float = 1.0
     """Share of the answer tokens of the step, which its loss counts for."""
 
@@ -62,9 +55,9 @@ class LanguageTask:
                 self.pack([ordered[int(i)] for i in part])
                 for part in np.array_split(np.arange(rows), groups)
             ]
-            counts = [int((batch.labels != -100).sum()) for batch in batches]
+            counts = [int((batch.labels != IGNORED).sum()) for batch in batches]
             return [
-                Batch(**{**vars(batch), "share": count / sum(counts)})
+                replace(batch, share=count / sum(counts))
                 for batch, count in zip(batches, counts, strict=True)
             ]
 
@@ -116,34 +109,15 @@ class LanguageTask:
         return len(self.prefix(sequence)[0]) + sum(len(q) + len(a) for q, a in parts)
 
     def pack(self, sequences: list[PackedSequence]) -> Batch:
-        """A batch of sequences, right-padded."""
-        rows, scenes, tasks = [], [], []
-        for row, sequence in enumerate(sequences):
-            prefix, prefix_scenes = self.prefix(sequence)
-            scenes += prefix_scenes
-            ids, positions = list(prefix), list(range(len(prefix)))
-            segments, labels = [0] * len(prefix), [-100] * len(prefix)
-            for number, branch in enumerate(sequence.branches, start=1):
-                query, answer = self.branch(branch.query, branch.answer)
-                ids += query + answer
-                length = len(query) + len(answer)
-                positions += range(len(prefix), len(prefix) + length)
-                segments += [number] * length
-                labels += [-100] * len(query) + answer
-                tasks.append((row, len(ids) - 1, branch.task))
-            rows.append((ids, positions, segments, labels))
-        length = max(len(ids) for ids, *_ in rows)
-
-        def padded(column: int, fill: int) -> torch.Tensor:
-            return torch.tensor([r[column] + [fill] * (length - len(r[column])) for r in rows])
-
-        segments = padded(2, -1)  # [rows, length]
-        same = segments[:, :, None] == segments[:, None, :]
-        mask = (same | (segments == 0)[:, None, :]).tril()
-        shown = self._shown(scenes)
-        return Batch(
-            padded(0, 0), padded(1, 0), mask[:, None], padded(3, -100), *shown, tasks=tasks
-        )
+        """A batch of sequences."""
+        rows, scenes = [], []
+        for sequence in sequences:
+            prefix, shown = self.prefix(sequence)
+            scenes += shown
+            branches = [(*self.branch(b.query, b.answer), b.task) for b in sequence.branches]
+            rows.append((prefix, branches))
+        pixels, features = self._shown(scenes)
+        return Batch(**vars(pack(rows)), pixels=pixels, features=features)
 
     def _shown(self, scenes: list[Scene]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Pixels or kept features of the scenes."""
@@ -154,16 +128,8 @@ class LanguageTask:
         return torch.from_numpy(pixels(self.gallery.pictures(scenes))), None
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        """Mean cross-entropy over answer tokens, and the share of fully correct answers by task."""
-        device = self.device
-        hidden = self.hidden(model, batch)  # [rows, length, width]
-        labels = batch.labels[:, 1:].to(device)
-        has_loss = labels != -100
-        logits = model.lm_head(hidden[:, :-1][has_loss])  # [answer tokens, vocabulary]
-        loss = F.cross_entropy(logits, labels[has_loss])
-        correct = torch.ones_like(labels, dtype=torch.bool)
-        correct[has_loss] = logits.argmax(-1) == labels[has_loss]
-        return loss, self.accuracy(batch, correct.cpu(), has_loss.cpu())
+        """The loss of answers, and the share of correct answers by task."""
+        return answer_loss(batch, self.hidden(model, batch), model.lm_head)
 
     def hidden(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Last hidden states [rows, length, width], from pixels or from kept features."""
@@ -183,18 +149,6 @@ class LanguageTask:
         embedded = embedded.masked_scatter(shown, projected)
         language = model.model.language_model
         return language(inputs_embeds=embedded, **attention).last_hidden_state
-
-    def accuracy(
-        self, batch: Batch, correct: torch.Tensor, has_loss: torch.Tensor
-    ) -> dict[str, float]:
-        """Share of branches with every answer token predicted correctly, by task."""
-        hits: dict[str, list[bool]] = {}
-        for row, last, task in batch.tasks:
-            first = last - 1
-            while first > 0 and has_loss[row, first - 1]:
-                first -= 1
-            hits.setdefault(task, []).append(bool(correct[row, first:last].all()))
-        return {task: float(np.mean(values)) for task, values in hits.items()}
 
 
 def unprojected_features(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,6 @@
 """Stage 3: several questions about a picture in one sequence, through the frozen language model.
 
 A sequence is a prefix (system prompt and picture) followed by branches (a question and its answer).
-Each branch attends to the prefix and itself only, and its positions continue those of the prefix,
-so that its hidden states equal those of a single question at generation.
 """
 
 from dataclasses import dataclass
@@ -10,26 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
+from experiments.packing import Packed, answer_loss, pack
 from experiments.smolvlm_emoji.alignment import Parts, Pictures
 from experiments.smolvlm_emoji.sentences import Branch, Speaker
 from experiments.smolvlm_emoji.text import END, IMAGE, SYSTEM
 
-IGNORED = -100
 TOKENS_PER_PICTURE = 49
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Packed sequences, right-padded."""
+class Batch(Packed):
+    """Packed sequences, and the grids of their pictures."""
 
-    tokens: torch.Tensor  # [rows, length] int64
-    positions: torch.Tensor  # [rows, length] int64
-    mask: torch.Tensor  # [rows, 1, length, length] bool: query may attend to key
-    labels: torch.Tensor  # [rows, length] int64, IGNORED for tokens without loss
     grids: torch.Tensor | None  # [rows, channels, rows of the grid, columns]; None without pictures
-    tasks: list[tuple[int, int, int, str]]  # row, first and last answer token, task
 
 
 class Packer:
@@ -49,33 +41,16 @@ class Packer:
         picture = f"{IMAGE * TOKENS_PER_PICTURE}\n" if has_picture else ""
         return self.encode(f"<|im_start|>system\n{SYSTEM}{END}\n<|im_start|>user\n{picture}")
 
+    def branch(self, branch: Branch) -> tuple[list[int], list[int], str]:
+        """Tokens of a question and of its answer, and the task."""
+        asked = self.encode(f"{branch.question}{END}\n<|im_start|>assistant\n")
+        return asked, self.encode(f"{branch.answer}{END}"), branch.task
+
     def pack(self, sequences: list[list[Branch]], grids: torch.Tensor | None) -> Batch:
         """A batch: one picture per sequence, or none in all of them."""
         prefix = self.prefix(grids is not None)
-        rows, tasks = [], []
-        for row, branches in enumerate(sequences):
-            ids, positions = list(prefix), list(range(len(prefix)))
-            segments, labels = [0] * len(prefix), [IGNORED] * len(prefix)
-            for number, branch in enumerate(branches, start=1):
-                asked = self.encode(f"{branch.question}{END}\n<|im_start|>assistant\n")
-                answer = self.encode(f"{branch.answer}{END}")
-                tasks.append(
-                    (row, len(ids) + len(asked), len(ids) + len(asked) + len(answer), branch.task)
-                )
-                ids += asked + answer
-                positions += range(len(prefix), len(prefix) + len(asked) + len(answer))
-                segments += [number] * (len(asked) + len(answer))
-                labels += [IGNORED] * len(asked) + answer
-            rows.append((ids, positions, segments, labels))
-        length = max(len(ids) for ids, *_ in rows)
-
-        def padded(column: int, fill: int) -> torch.Tensor:
-            return torch.tensor([r[column] + [fill] * (length - len(r[column])) for r in rows])
-
-        segments = padded(2, -1)
-        same = segments[:, :, None] == segments[:, None, :]
-        mask = (same | (segments == 0)[:, None, :]).tril()[:, None]
-        return Batch(padded(0, 0), padded(1, 0), mask, padded(3, IGNORED), grids, tasks)
+        rows = [(prefix, list(map(self.branch, branches))) for branches in sequences]
+        return Batch(**vars(pack(rows)), grids=grids)
 
     def hidden(self, parts: Parts, batch: Batch) -> torch.Tensor:
         """Last hidden states. # [rows, length, width]"""
@@ -91,17 +66,8 @@ class Packer:
         ).last_hidden_state
 
     def __call__(self, parts: Parts, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        """Mean cross-entropy over answer tokens, and the share of correct answers by task."""
-        labels = batch.labels[:, 1:]
-        answered = labels != IGNORED
-        logits = self.language.lm_head(self.hidden(parts, batch)[:, :-1][answered])
-        loss = F.cross_entropy(logits, labels[answered])
-        correct = torch.ones_like(labels, dtype=torch.bool)
-        correct[answered] = logits.argmax(-1) == labels[answered]
-        hits: dict[str, list[bool]] = {}
-        for row, first, last, task in batch.tasks:
-            hits.setdefault(task, []).append(bool(correct[row, first - 1 : last - 1].all()))
-        return loss, {task: float(np.mean(values)) for task, values in hits.items()}
+        """The loss of answers, and the share of correct answers by task."""
+        return answer_loss(batch, self.hidden(parts, batch), self.language.lm_head)
 
 
 class QuestionBatches:

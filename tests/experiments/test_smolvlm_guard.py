@@ -8,6 +8,7 @@ import torch
 from tiny_smolvlm import tiny_parts, tiny_text
 
 from calib.scoring.intervals import clustered_rate
+from experiments.packing import IGNORED
 from experiments.smolvlm_emoji.alignment import Pictures
 from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.evaluate import ended, missed_floors, perplexity, says
@@ -16,7 +17,7 @@ from experiments.smolvlm_emoji.form import is_well_formed
 from experiments.smolvlm_emoji.guard import GuardBatches
 from experiments.smolvlm_emoji.lora import attach, tensors
 from experiments.smolvlm_emoji.nearest import nearest_names
-from experiments.smolvlm_emoji.packing import IGNORED, Packer
+from experiments.smolvlm_emoji.packing import Packer
 from experiments.smolvlm_emoji.recipe import GUARD
 from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, SAFE, UNSAFE, refusal
 from experiments.smolvlm_emoji.sentences import Speaker
