@@ -1,13 +1,12 @@
-"""How well the truth can be read from a mini model's residual stream, within and across parts.
+"""Separation of safe and unsafe queries in a mini model's residual stream, within and across parts.
 
 A probe per part is fitted on pairs whose combinations were trained (200 pairs of each part), at the
 last prompt token of each block. It is measured on every part, on concepts that the model was
-trained to refuse or answer (in combinations that it was not) and, in a world that has them, on
-held-out concepts. Layers are chosen on the validation split and reported on the test split.
+trained to refuse or answer (in combinations that it was not) and on held-out concepts. Layers are
+chosen on the validation split and reported on the test split.
 """
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
 
 from calib.data.example import Example, pairs
@@ -15,7 +14,7 @@ from calib.data.mini.examples import load as load_examples
 from calib.data.mini.world import World
 from calib.directions.estimators import logistic_probe, mean_difference
 from calib.directions.samples import Samples
-from calib.directions.separation import clustered_auroc
+from calib.directions.separation import auroc, auroc_bounds
 from calib.engine.activations import read_activations
 from calib.models.load import VLM
 from calib.scoring.intervals import Interval
@@ -29,22 +28,19 @@ Read = tuple[list[Example], torch.Tensor]
 
 
 def separations(vlm: VLM, world: World) -> dict[str, Interval]:
-    """AUROC of each estimator, fitted and measured on each part, by kind of concept."""
+    """AUROC of each estimator, fitted and measured on each part, by kind of concept; ``world``
+    holds out concepts."""
     seen = {split: _read(vlm, world, "pair", split) for split in ("train", "validation", "test")}
-    measured = {"seen concepts": (seen["validation"], seen["test"])}
-    if world.holds_out_concepts:
-        held_out = (_read(vlm, world, "concept", split) for split in ("validation", "test"))
-        measured["held-out concepts"] = tuple(held_out)  # type: ignore[assignment]
+    held_out = {split: _read(vlm, world, "concept", split) for split in ("validation", "test")}
     figures = {}
     for name, estimator in ESTIMATORS.items():
         for fitted_on in PARTS:
             vectors = estimator(_samples(seen["train"], fitted_on)).vectors  # [layers, width]
-            for kind, (validation, test) in measured.items():
+            for kind, read in (("seen concepts", seen), ("held-out concepts", held_out)):
                 for part in PARTS:
-                    chosen = max(_aurocs(vectors, validation, part))
-                    layer = _aurocs(vectors, validation, part).index(chosen)
+                    layer = int(np.argmax(auroc(vectors, _samples(read["validation"], part))))
                     key = f"AUROC {name}, {fitted_on} -> {part} | {kind}"
-                    figures[key] = _auroc(vectors, test, part, layer)
+                    figures[key] = _auroc(vectors, _samples(read["test"], part), layer)
     return figures
 
 
@@ -73,18 +69,8 @@ def _samples(read: Read, part: str) -> Samples:
     )
 
 
-def _aurocs(vectors: torch.Tensor, read: Read, part: str) -> list[float]:
-    return [_auroc(vectors, read, part, layer).value for layer in range(len(vectors))]
-
-
-def _auroc(vectors: torch.Tensor, read: Read, part: str, layer: int) -> Interval:
-    """AUROC of a part's examples at a layer, with an interval by cluster."""
-    samples = _samples(read, part)
-    sides = (samples.positive, samples.negative)
-    positive, negative = (
-        (side[:, layer].float() @ vectors[layer].float()).numpy() for side in sides
-    )
-    clusters: Sequence[Sequence[str]] = samples.positive_clusters, samples.negative_clusters
-    value, low, high = clustered_auroc(positive, negative, *clusters)
-    count = len(positive) + len(negative)
-    return Interval(value, low, high, count, len({*clusters[0], *clusters[1]}))
+def _auroc(vectors: torch.Tensor, samples: Samples, layer: int) -> Interval:
+    """AUROC at a layer, with an interval by cluster."""
+    value, (low, high) = auroc(vectors, samples)[layer], auroc_bounds(vectors, samples)[layer]
+    clusters = {*samples.positive_clusters, *samples.negative_clusters}
+    return Interval(value, low, high, len(samples.positive) + len(samples.negative), len(clusters))
