@@ -36,7 +36,8 @@ def _behaviour(figures: Figures) -> Iterator[str]:
 def _held_out(figures: Figures) -> Iterator[str]:
     """Known, but not perfectly, and readable within a part and across parts."""
     held_out = "held-out concepts"
-    yield from _outside(held_out, figures[f"knowledge danger | {held_out}"].value, 0.85, 0.95)
+    known = f"knowledge danger | {held_out}"
+    yield from _outside(known, figures[known].value, 0.85, 0.95)
     for fitted_on in PARTS:
         for part in PARTS:
             name = f"AUROC probe, {fitted_on} -> {part} | {held_out}"
