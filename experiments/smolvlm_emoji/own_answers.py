@@ -2,9 +2,9 @@
 
     python -m experiments.smolvlm_emoji.own_answers out=FILE.jsonl [threads=2]
 
-The text tower is asked about each thing by name; a picture of the thing must bring it to the same
-answer. So the model keeps its way of speaking, whatever it is asked about a picture. Run the
-command again to resume it.
+The language model answers questions about each thing by name. The connector is trained so that the
+model gives the same answers about a picture of the thing, and so keeps its style. Run the command
+again to resume it.
 """
 
 import json
@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
+from calib.util.errors import CalibError
 from experiments.smolvlm_emoji.drawings import load_drawings
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import text_model
-from experiments.smolvlm_emoji.things import is_plural, phrase
+from experiments.smolvlm_emoji.things import phrase
 
 QUESTIONS = {
     "Tell me something about {a}.": "Tell me something about the thing in the picture.",
@@ -37,13 +38,14 @@ def main(out: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     cache = default_cache()
     names = dict.fromkeys(load_drawings(cache).names)
-    done = {(row["name"], row["asked"]) for row in _rows(out)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    done = {(row["name"], row["asked"]) for row in _rows(out)} if out.exists() else set()
     left = [(n, q) for q in QUESTIONS for n in names if (n, q) not in done]
     language, tokenizer = text_model(cache)
     language.eval()
     for start in range(0, len(left), AT_ONCE):
         batch = left[start : start + AT_ONCE]
-        answers = answered(language, tokenizer, [q.format(a=_subject(n)) for n, q in batch])
+        answers = answered(language, tokenizer, [q.format(a=phrase(n)) for n, q in batch])
         with out.open("a", encoding="utf-8") as file:
             for (name, asked), answer in zip(batch, answers, strict=True):
                 file.write(json.dumps({"name": name, "asked": asked, "answer": answer}) + "\n")
@@ -69,7 +71,12 @@ def whole_sentences(text: str) -> str:
 
 
 def read_answers(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """By name of a thing: questions about its picture, and answers."""
+    """By name of a thing: questions about its picture, and answers.
+
+    Raises CalibError (not-found) if there is no such file.
+    """
+    if not path.exists():
+        raise CalibError("not-found", f"own={path} does not exist: own_answers.py writes it.")
     found: dict[str, list[tuple[str, str]]] = {}
     for row in _rows(path):
         if row["answer"]:
@@ -78,12 +85,7 @@ def read_answers(path: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    if path.exists():
-        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
-
-
-def _subject(name: str) -> str:
-    return name if is_plural(name) else phrase(name)
+    yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from calib.util.errors import CalibError
 from experiments.smolvlm_emoji.alignment import Alignment, Parts, Pictures
 from experiments.smolvlm_emoji.build import vision_language_model
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
@@ -41,6 +42,7 @@ def main(out: Path, threads: int, seed: int, until: str | None, own: Path | None
     """Run the unfinished stages, then write the trained parts."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
+    own_answers = read_answers(own) if own else {}
     cache = default_cache()
     drawings = load_drawings(cache)
     language, tokenizer = text_model(cache)
@@ -48,7 +50,7 @@ def main(out: Path, threads: int, seed: int, until: str | None, own: Path | None
     parts = untrained_parts(language, tokenizer, cache, seed)
     for number, stage in enumerate(STAGES):
         parts.train_last_blocks(TRAINED_BLOCKS if stage.tower_rate else 0)
-        draw, loss = stage_task(stage, parts, drawings, language, tokenizer, out, seed, own)
+        draw, loss = stage_task(stage, parts, drawings, language, tokenizer, out, seed, own_answers)
         run_stage(out, number, stage, parts, draw, loss, seed)
         save_parts(out / "parts.safetensors", parts.state_dict())
         if stage.name == until:
@@ -71,9 +73,9 @@ def stage_task(
     tokenizer: Any,
     out: Path,
     seed: int,
-    own: Path | None,
+    own: dict[str, list[tuple[str, str]]],
 ) -> tuple[Callable[[np.random.Generator, int], Any], Loss]:
-    """How a stage draws a batch, and its loss."""
+    """How a stage draws a batch, and its loss; ``own`` as of Speaker."""
     views = stage.views
     grids = kept_grids(parts.tower, drawings, views, out / "grids", seed) if views else None
     pictures = Pictures(drawings, grids)
@@ -83,7 +85,7 @@ def stage_task(
         return lambda rng, rows: pictures.draw(rng, rows)[1], Alignment(embeddings, ids)
     packer = Packer(language, tokenizer)
     kinds = dict(zip(drawings.names, drawings.kinds, strict=True))
-    speaker = Speaker(kinds, read_answers(own) if own else {})
+    speaker = Speaker(kinds, own)
     return QuestionBatches(pictures, speaker, packer, BRANCHES), packer
 
 
@@ -134,10 +136,16 @@ if __name__ == "__main__":
     options = dict(word.partition("=")[::2] for word in sys.argv[1:])
     if unknown := options.keys() - {"out", "threads", "seed", "until", "own"}:
         sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    main(
-        out=Path(options.get("out", "runs/smolvlm_emoji")),
-        threads=int(options.get("threads", os.cpu_count() or 1)),
-        seed=int(options.get("seed", "0")),
-        until=options.get("until"),
-        own=Path(options["own"]) if "own" in options else None,
-    )
+    until, stages = options.get("until"), [stage.name for stage in STAGES]
+    if until not in (None, *stages):
+        sys.exit(f"until={until} is not a stage: choose from {', '.join(stages)}")
+    try:
+        main(
+            out=Path(options.get("out", "runs/smolvlm_emoji")),
+            threads=int(options.get("threads", os.cpu_count() or 1)),
+            seed=int(options.get("seed", "0")),
+            until=until,
+            own=Path(options["own"]) if "own" in options else None,
+        )
+    except CalibError as error:
+        sys.exit(str(error))

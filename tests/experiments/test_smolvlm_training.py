@@ -1,12 +1,15 @@
 """Training of smolvlm_emoji with tiny weights: sentences, packed sequences, stages, resuming."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from raising import raises
 from tiny_smolvlm import tiny_parts, tiny_text
 
+from experiments.smolvlm_emoji import own_answers
 from experiments.smolvlm_emoji.alignment import Alignment, Pictures
 from experiments.smolvlm_emoji.augment import shown
 from experiments.smolvlm_emoji.build import build_processor
@@ -69,6 +72,29 @@ def test_own_answers_take_the_place_of_a_question():
     assert whole_sentences("A dog is an animal. It barks. It runs\n\nMore") == (
         "A dog is an animal. It barks."
     )
+
+
+def test_own_answers_are_written_into_a_new_folder_and_resumed(drawings, tmp_path, monkeypatch):
+    monkeypatch.setattr(own_answers, "load_drawings", lambda cache: drawings)
+    monkeypatch.setattr(own_answers, "text_model", lambda cache: tiny_text())
+    monkeypatch.setattr(own_answers, "MAX_TOKENS", 4)
+    path = tmp_path / "new" / "own.jsonl"
+
+    def asked():
+        own_answers.main(path, torch.get_num_threads())
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return [(row["name"], row["asked"]) for row in rows]
+
+    whole = asked()
+    assert len(whole) == len(set(whole)) == len(NAMES) * len(own_answers.QUESTIONS)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:5]), encoding="utf-8")
+    assert asked() == whole
+
+
+def test_a_missing_file_of_own_answers_is_refused(tmp_path):
+    with raises("not-found", tmp_path / "own.jsonl"):
+        own_answers.read_answers(tmp_path / "own.jsonl")
 
 
 def test_emoji_are_equal_with_and_without_a_selector():
@@ -147,7 +173,7 @@ def test_a_resumed_stage_equals_an_uninterrupted_one(drawings, tmp_path, number)
         parts, (language, tokenizer) = tiny_parts(), tiny_text()
         parts.train_last_blocks(1 if stage.tower_rate else 0)
         draw, loss = stage_task(
-            stage, parts, drawings, language, tokenizer, tmp_path, seed=0, own=None
+            stage, parts, drawings, language, tokenizer, tmp_path, seed=0, own={}
         )
         for some in steps:
             run_stage(out, number, replace(stage, steps=some, horizon=4), parts, draw, loss, 0)
