@@ -49,7 +49,7 @@ def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> 
         merge(model.model.language_model, read_parts(parts / "guard.safetensors"))
     model.half().save_pretrained(out)
     build_processor(tokenizer, model.config.vision_config.image_size).save_pretrained(out)
-    print(f"{out}: use it with model.checkpoint={out.resolve()}")
+    print(f"{out}: use it with model.checkpoint={out.resolve()} model.name={out.name}")
 
 
 def read_parts(path: Path) -> dict[str, torch.Tensor]:
