@@ -82,9 +82,10 @@ class Scenes:
             scene.number if scene.kind == "group" else 1,
             scene.variant if scene.kind == "text" else "original",
         )
-        # As in the examples, twins and variants of a number do not share their jitter here.
-        key = "/".join(map(str, ("scene", scene.kind, scene.name, colour, place, count, number)))
-        seed = int.from_bytes(hashlib.sha256(f"{key}/{variant}".encode()).digest()[:6], "big")
+        # Unlike in the examples, twins and variants of a number do not share their jitter here.
+        shown = (scene.kind, scene.name, colour, place, count, number, variant)
+        key = "/".join(map(str, ("scene", *shown)))
+        seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")
         return Scene(scene.kind, scene.name, colour, place, count, variant, seed)
 
 

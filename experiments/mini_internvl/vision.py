@@ -16,11 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from calib.data.mini.world import COLOURS, NUMBERS, PLACES
-from experiments.mini_internvl.patches import LETTERS, letters, shifted, shown_objects
+from experiments.mini_internvl.patches import IGNORED, LETTERS, letters, shifted, shown_objects
 from experiments.mini_internvl.recipe import Recipe
 from experiments.mini_internvl.scenes import Gallery, Scene, pixels
-
-IGNORED = -100
 
 
 def classes(recipe: Recipe) -> dict[str, int]:

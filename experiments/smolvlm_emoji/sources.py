@@ -79,8 +79,6 @@ NAMES = Source(
 )  # fmt: skip
 """Unicode's names and groups of emoji."""
 
-ALL = (SMOLLM2, LITE0, GOOGLE, BLOB, TWITTER, FLUENT, NAMES)
-
 
 def default_cache() -> Path:
     """The folder for downloads: SMOLVLM_EMOJI_CACHE, or one in the user's cache folder."""

@@ -93,8 +93,7 @@ SINGULAR = frozenset(["rhinoceros", "canvas"])
 
 def plain_name(name: str) -> str:
     """Our name of a thing, from Unicode's."""
-    short = PLAIN.get(name, name)
-    return short.removesuffix(" face") if short not in ("wind face",) else "wind"
+    return PLAIN.get(name, name).removesuffix(" face")
 
 
 def phrase(name: str) -> str:

@@ -152,6 +152,7 @@ def test_there_are_200_common_things():
         ("glasses", "glasses"), ("ear of corn", "corn"), ("unicorn", "a unicorn"),
         ("hourglass done", "an hourglass"), ("compass", "a compass"), ("octopus", "an octopus"),
         ("x-ray", "an x-ray"), ("euro banknote", "a euro banknote"), ("scissors", "scissors"),
+        ("wind face", "wind"),
     ],
 )  # fmt: skip
 def test_names_are_plain_and_have_articles(unicode, expected):
