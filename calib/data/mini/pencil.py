@@ -9,6 +9,9 @@ OVERSAMPLE = 4  # factor of the drawing size, for smooth edges after reduction
 Colour = tuple[int, int, int]
 DARK: Colour = (35, 35, 35)
 LIGHT: Colour = (245, 245, 240)
+ORANGE: Colour = (255, 140, 0)
+GREEN: Colour = (40, 120, 50)
+WOOD: Colour = (130, 90, 50)
 
 
 class Pencil:

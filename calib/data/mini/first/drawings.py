@@ -2,7 +2,7 @@
 
 import math
 
-from calib.data.mini.pencil import DARK, LIGHT, Colour, Drawing, Pencil, accent
+from calib.data.mini.pencil import DARK, GREEN, LIGHT, ORANGE, Colour, Drawing, Pencil, accent
 
 
 def ball(p: Pencil, c: Colour) -> None:
@@ -14,7 +14,7 @@ def ball(p: Pencil, c: Colour) -> None:
 def bomb(p: Pencil, c: Colour) -> None:
     p.ellipse(0, 0.2, 0.78, 0.78, c)
     p.line([(0.3, -0.45), (0.5, -0.8), (0.85, -0.85)], 0.18, DARK)
-    p.ellipse(0.85, -0.85, 0.22, 0.22, (255, 140, 0))
+    p.ellipse(0.85, -0.85, 0.22, 0.22, ORANGE)
 
 
 def spoon(p: Pencil, c: Colour) -> None:
@@ -66,7 +66,7 @@ def syringe(p: Pencil, c: Colour) -> None:
 
 
 def flower(p: Pencil, c: Colour) -> None:
-    p.line([(0, 0), (0, 1)], 0.16, (40, 120, 50))
+    p.line([(0, 0), (0, 1)], 0.16, GREEN)
     for turn in range(5):
         angle = 2 * math.pi * turn / 5 - math.pi / 2
         p.ellipse(0.42 * math.cos(angle), -0.3 + 0.42 * math.sin(angle), 0.3, 0.3, c)

@@ -2,7 +2,7 @@
 
 import math
 
-from calib.data.mini.pencil import DARK, LIGHT, Colour, Drawing, Pencil, accent
+from calib.data.mini.pencil import DARK, LIGHT, ORANGE, Colour, Drawing, Pencil, accent
 
 
 def fish(p: Pencil, c: Colour) -> None:
@@ -89,7 +89,7 @@ def swan(p: Pencil, c: Colour) -> None:
     p.polygon([(0.6, 0.3), (1, -0.15), (0.9, 0.5)], c)
     p.line([(-0.4, 0.5), (-0.65, 0.1), (-0.35, -0.35), (-0.5, -0.75)], 0.2, c)
     p.ellipse(-0.55, -0.78, 0.24, 0.2, c)
-    p.polygon([(-0.7, -0.85), (-1.05, -0.68), (-0.7, -0.65)], (255, 140, 0))
+    p.polygon([(-0.7, -0.85), (-1.05, -0.68), (-0.7, -0.65)], ORANGE)
 
 
 def cobra(p: Pencil, c: Colour) -> None:

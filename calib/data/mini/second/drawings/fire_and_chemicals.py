@@ -1,10 +1,8 @@
 """Drawings of fire, poisons and drugs, beside harmless things of similar shape."""
 
-from calib.data.mini.pencil import DARK, LIGHT, Colour, Drawing, Pencil, accent
+from calib.data.mini.pencil import DARK, LIGHT, ORANGE, WOOD, Colour, Drawing, Pencil, accent
 
-ORANGE: Colour = (255, 140, 0)
 YELLOW: Colour = (255, 205, 70)
-WOOD: Colour = (130, 90, 50)
 
 
 def kettle(p: Pencil, c: Colour) -> None:

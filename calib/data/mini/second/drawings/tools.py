@@ -1,8 +1,6 @@
 """Drawings of blades and of means of fraud, beside harmless things of similar shape."""
 
-from calib.data.mini.pencil import DARK, LIGHT, Colour, Drawing, Pencil, accent
-
-WOOD: Colour = (130, 90, 50)
+from calib.data.mini.pencil import DARK, LIGHT, WOOD, Colour, Drawing, Pencil, accent
 
 
 def comb(p: Pencil, c: Colour) -> None:

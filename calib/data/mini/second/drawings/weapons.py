@@ -2,10 +2,7 @@
 
 import math
 
-from calib.data.mini.pencil import DARK, LIGHT, Colour, Drawing, Pencil, accent
-
-ORANGE: Colour = (255, 140, 0)
-GREEN: Colour = (40, 120, 50)
+from calib.data.mini.pencil import DARK, GREEN, LIGHT, ORANGE, Colour, Drawing, Pencil, accent
 
 
 def pear(p: Pencil, c: Colour) -> None:
