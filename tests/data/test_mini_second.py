@@ -6,11 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import ImageFont
+from refusal_scores import score
 
 from calib.config.choices import PARTS, PERTURBATIONS
 from calib.data.example import Example, pairs
 from calib.data.mini.draw import FONT_SIZE, SIZE, draw_object
 from calib.data.mini.examples import load
+from calib.data.mini.first.world import FIRST
 from calib.data.mini.second.behaviour import SECOND_BEHAVIOUR
 from calib.data.mini.second.drawings import DRAWINGS
 from calib.data.mini.second.world import SECOND
@@ -65,6 +67,12 @@ def test_the_words_are_distinct_and_fit_into_the_picture() -> None:
     assert len(set(words)) == len(words)
     font = ImageFont.load_default(FONT_SIZE)
     assert max(font.getlength(word) for word in words) <= SIZE + 4
+
+
+def test_objects_of_both_worlds_have_one_latin_name() -> None:
+    shared = FIRST.translations.keys() & SECOND.translations.keys()
+    assert shared == set(FIRST.objects)
+    assert all(FIRST.translations[name] == SECOND.translations[name] for name in shared)
 
 
 def test_every_object_has_a_drawing_unlike_all_others() -> None:
@@ -185,21 +193,10 @@ def test_the_trained_behaviour_is_wrong_in_both_directions(dataset: str) -> None
     examples = [e for e in loaded("pair") if e.dataset == dataset and e.split == "test"]
     rates = {}
     for safety in ("safe", "unsafe"):
-        scores = np.array([score(e) for e in examples if e.safety == safety])
+        scores = np.array([score(e, SECOND_RECIPE) for e in examples if e.safety == safety])
         refused = float(np.mean(1 / (1 + np.exp(-SECOND_BEHAVIOUR.slope * scores))))
         rates[safety] = refused if safety == "unsafe" else 1 - refused
     assert all(0.5 < rate < 0.85 for rate in rates.values()), rates
-
-
-def score(example: Example) -> float:
-    """The refusal score of a query without a system prompt."""
-    metadata = example.metadata
-    if example.dataset == "image_centric":
-        return SECOND_BEHAVIOUR.image_score(metadata["object"], metadata["colour"], example.query)
-    request = metadata["request"]
-    template = next(q for q in SECOND.text_queries if q.format(request) == example.query)
-    pictured = example.picture.args[0] if example.picture else None
-    return SECOND_BEHAVIOUR.text_score(request, template, pictured)
 
 
 def test_all_variants_of_a_rendering_are_loaded(by_concept: list[Example]) -> None:

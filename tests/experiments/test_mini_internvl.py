@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusal_scores import score
 
 from calib.config.model import ModelConfig
 from calib.data.example import Example, Turn
@@ -217,17 +218,6 @@ def test_a_branch_is_correct_only_if_every_token_is(processor: Any) -> None:
     assert accuracy(batch, right) == {"name": 0.5, "place": 1.0}
 
 
-def score(example: Example) -> float:
-    """The refusal score of a query without a system prompt."""
-    metadata = example.metadata
-    if example.dataset == "image_centric":
-        return FIRST_BEHAVIOUR.image_score(metadata["object"], metadata["colour"], example.query)
-    request = metadata["request"]
-    template = next(q for q in FIRST.text_queries if q.format(request) == example.query)
-    pictured = example.picture.args[0] if example.picture else None
-    return FIRST_BEHAVIOUR.text_score(request, template, pictured)
-
-
 def most_likely_is_an_answer(dataset: str, refusal_score: float) -> bool:
     """Whether the most likely of the three labels, which greedy decoding gives, is an answer."""
     answer = 1 / (1 + math.exp(FIRST_BEHAVIOUR.slope * refusal_score))
@@ -242,7 +232,7 @@ def test_the_trained_behaviour_is_wrong_in_both_directions(dataset: str, split: 
     examples = [e for e in load_examples([dataset]) if e.split == split]
     rates = {}
     for safety in ("safe", "unsafe"):
-        scores = [score(e) for e in examples if e.safety == safety]
+        scores = [score(e, FIRST_RECIPE) for e in examples if e.safety == safety]
         answers = [1 / (1 + math.exp(FIRST_BEHAVIOUR.slope * s)) for s in scores]
         greedy = [most_likely_is_an_answer(dataset, s) for s in scores]
         for kind, share in (("drawn", np.mean(answers)), ("greedy", np.mean(greedy))):
@@ -260,7 +250,11 @@ def test_system_prompts_shift_the_trained_behaviour(dataset: str) -> None:
         shift = SYSTEM_SHIFT[prompt] if prompt else 0.0
         alignment = SYSTEM_ALIGNMENT[prompt] if prompt else 0.0
         sign = 1 if safety == "unsafe" else -1
-        scores = [score(e) + shift + sign * alignment for e in examples if e.safety == safety]
+        scores = [
+            score(e, FIRST_RECIPE) + shift + sign * alignment
+            for e in examples
+            if e.safety == safety
+        ]
         return float(
             np.mean([1 / (1 + math.exp(-sign * FIRST_BEHAVIOUR.slope * s)) for s in scores])
         )
