@@ -28,7 +28,7 @@ DEMONSTRATION_ALIGNMENT = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Behaviour:
-    """Scores of a world's model. Those above have the same value in every world."""
+    """Scores of a world's model, besides the constants above, which every world shares."""
 
     appearance: Mapping[str, float]
     """By object, of those whose queries were trained."""

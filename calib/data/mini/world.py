@@ -125,7 +125,7 @@ class Responses:
 
     @functools.cached_property
     def all_refusals(self) -> frozenset[str]:
-        """The refusals of all parts: in the words of another part, a refusal is one too."""
+        """The refusals of all parts: the wording of another part counts as a refusal too."""
         return frozenset(wording for wordings in self.refusals.values() for wording in wordings)
 
 

@@ -9,7 +9,7 @@ WORLDS = {world.name: world for world in (FIRST, SECOND)}
 
 
 def world_of(example: Example) -> World:
-    """The world of an example, by its metadata; the first world's name nothing."""
+    """The world that an example's metadata names; the first world's examples name none."""
     return WORLDS[example.metadata.get("world", FIRST.name)]
 
 

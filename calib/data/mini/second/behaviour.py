@@ -1,8 +1,8 @@
 """The scores of the second model's behaviour, drawn by object, and its doubts about harm.
 
 The appearance score of an object is the sum of a weak sense of the truth, a prejudice about its
-material and a draw for this object, the same in pictures and in requests. The truth and the
-prejudice apply to held-out concepts too; their draws are unknown to training.
+material and a draw for this object, the same in pictures and in requests. Truth and prejudice apply
+to held-out concepts too, the draws do not.
 """
 
 import hashlib
