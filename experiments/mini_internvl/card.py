@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from calib.models.load import mini_folder
+from experiments.mini_internvl.recipe import chosen_recipe
 
 HERE = Path(__file__).parent
 FILES = {
@@ -56,7 +57,7 @@ if __name__ == "__main__":
     options = dict(word.partition("=")[::2] for word in sys.argv[1:])
     if unknown := options.keys() - {"recipe", "checkpoint", "figures"}:
         sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    template, figures, checkpoint = FILES[options.get("recipe", "first")]
+    template, figures, checkpoint = FILES[chosen_recipe(options)]
     main(
         template,
         Path(options.get("figures", figures)),

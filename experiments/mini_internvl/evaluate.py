@@ -28,7 +28,7 @@ from calib.judges.rules import is_well_formed, judge_rules
 from calib.models.load import VLM, load
 from calib.scoring.intervals import Interval, clustered_rate
 from experiments.mini_internvl.floors import missed_floors
-from experiments.mini_internvl.recipe import RECIPES
+from experiments.mini_internvl.recipe import RECIPES, chosen_recipe
 from experiments.mini_internvl.separation import separations
 
 PROMPTS = (None, "reminder", "caution", "balanced")
@@ -177,5 +177,5 @@ if __name__ == "__main__":
     options = dict(word.partition("=")[::2] for word in sys.argv[1:])
     if unknown := options.keys() - {"recipe", "checkpoint", "split", "out"}:
         sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    recipe = RECIPES[options.get("recipe", "first")]
+    recipe = RECIPES[chosen_recipe(options)]
     main(recipe.world, options.get("checkpoint"), options.get("split", "test"), options.get("out"))

@@ -22,7 +22,7 @@ from calib.data.mini.draw import SIZE
 from experiments.mini_internvl.build import build_model, build_processor
 from experiments.mini_internvl.curriculum import Curriculum
 from experiments.mini_internvl.language import LanguageTask
-from experiments.mini_internvl.recipe import RECIPES, Recipe, Stage
+from experiments.mini_internvl.recipe import RECIPES, Recipe, Stage, chosen_recipe
 from experiments.mini_internvl.scenes import Gallery
 from experiments.mini_internvl.vision import VisionBatches, VisionTask, classes, vision_loss
 from experiments.training import Figures, Loss, is_finished, run_steps
@@ -136,8 +136,7 @@ def arguments(words: list[str]) -> Iterator[tuple[str, str]]:
 
 if __name__ == "__main__":
     options = dict(arguments(sys.argv[1:]))
-    if (name := options.get("recipe", "first")) not in RECIPES:
-        sys.exit(f"recipe={name} does not exist: choose from {', '.join(RECIPES)}")
+    name = chosen_recipe(options)
     main(
         out=Path(options.get("out", f"runs/{RECIPES[name].name}")),
         recipe=RECIPES[name],
