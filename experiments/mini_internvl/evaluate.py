@@ -177,5 +177,8 @@ if __name__ == "__main__":
     options = dict(word.partition("=")[::2] for word in sys.argv[1:])
     if unknown := options.keys() - {"recipe", "checkpoint", "split", "out"}:
         sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    recipe = RECIPES[chosen_recipe(options)]
+    name = chosen_recipe(options)
+    recipe = RECIPES[name]
+    if name != "first" and "checkpoint" not in options:
+        sys.exit(f"recipe={name} needs checkpoint=FOLDER: only mini-internvl is packaged")
     main(recipe.world, options.get("checkpoint"), options.get("split", "test"), options.get("out"))
