@@ -8,7 +8,6 @@ One that fails is written to a file in ``out``, with the command that repeats it
 on. The last line has the counts, and results/fuzz.csv a line per run.
 """
 
-import csv
 import datetime
 import functools
 import itertools
@@ -122,22 +121,14 @@ def main(*arguments: str) -> None:
         "failing": " ".join(sorted(name.rpartition("/")[2] for name in turns.failures)),
     }
     if not only:
-        report.save("fuzz", [*_recorded(), {**line, **known}], {}, report.RESULTS)
+        earlier = report.saved_lines("fuzz", report.RESULTS)
+        report.save("fuzz", [*earlier, {**line, **known}], {}, report.RESULTS)
     print(
         f"\nproperties={turns.properties} turns={turns.turns} examples={turns.examples} "
         f"failures={len(turns.failures)} minutes={minutes:g} "
         f"cpu_minutes={line['cpu_minutes']:.1f} seed={seed}"
     )
     sys.exit(1 if turns.failures else 0)
-
-
-def _recorded() -> list[dict[str, str]]:
-    """The lines of earlier runs."""
-    path = report.RESULTS / "fuzz.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

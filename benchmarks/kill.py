@@ -131,7 +131,8 @@ class Trial:
         while points:
             before = len(points)
             lines += self._story(points, first=len(lines))
-            points = points[1:] if len(points) == before else points
+            if len(points) == before:
+                print(f"{self.kind}: not reached, and left out: {points.pop(0)}", flush=True)
         return lines
 
     def _story(self, targets: list[Any], first: int) -> list[dict[str, Any]]:
@@ -145,8 +146,9 @@ class Trial:
         for target in list(targets):
             recorded = _recorded(folder)
             hits_server = self.command.server is not None and (first + len(lines)) % 3 == 2
-            logged = self._start(folder, target if isinstance(target, str) else "-")
-            if isinstance(target, str):
+            point = target if isinstance(target, str) else None
+            logged = self._start(folder, point or "-")
+            if point:
                 logged.wait()
                 hit = logged.process.returncode == -signal.SIGKILL
             else:
@@ -168,7 +170,7 @@ class Trial:
                     "kind": self.kind,
                     "story": self.stories,
                     "killed": "server" if hits_server else "command",
-                    "moment": target if isinstance(target, str) else phase,
+                    "moment": point or phase,
                     "rows_lost": lost,
                     "in_flight": self.command.in_flight,
                     "identical": True,

@@ -57,13 +57,15 @@ def extract() -> Command:
 
 def judge(finished: Path, url: str) -> Command:
     """Judging of the run in ``finished`` by a language model at ``url``."""
+
+    def prepare(folder: Path) -> None:
+        shutil.copytree(finished, folder / "run")
+
     arguments = (
         "calib.judge", "run=run", "judge=llm", "judge.models=[stand-in]", f"judge.base_url={url}",
         "judge.key_env=CALIB_KILL_KEY", f"judge.concurrency={CONCURRENCY}",
     )  # fmt: skip
-    return Command(
-        arguments, 64, "sent", lambda folder: (shutil.copytree(finished, folder / "run"), None)[1]
-    )
+    return Command(arguments, 64, "sent", prepare)
 
 
 def remote(server: "Served") -> Command:

@@ -10,7 +10,6 @@ the process sends SIGKILL to itself; "-" means none.
 
 import importlib.util
 import os
-import re
 import runpy
 import signal
 import sys
@@ -21,7 +20,6 @@ from typing import Any
 
 NOT_ROWS = ("reading", "cost of", "checking")
 """First words of steps whose items are not rows."""
-_TEMPORARY = re.compile(r"\.(.+)\.\d+(?:@[\w-]+)?\.tmp")
 
 
 def main(log: str, point: str, module: str, *arguments: str) -> None:
@@ -37,8 +35,13 @@ def main(log: str, point: str, module: str, *arguments: str) -> None:
 
 def recorder(path: Path) -> Callable[[str], None]:
     """A function that appends a line with the time to ``path`` in one write."""
-    descriptor, write = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), os.write
-    return lambda line: (write(descriptor, f"{time.monotonic():.4f} {line}\n".encode()), None)[1]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    write = os.write  # inject replaces it
+
+    def record(line: str) -> None:
+        write(descriptor, f"{time.monotonic():.4f} {line}\n".encode())
+
+    return record
 
 
 def log_progress(record: Callable[[str], None]) -> None:
@@ -94,13 +97,15 @@ def inject(
     """Log calls that change files within ``folder``, and send SIGKILL at ``point``."""
     import fcntl
 
+    from calib.util.files import TEMPORARY
+
     def reach(call: str, moment: str, path: str) -> None:
         if not Path(path).is_absolute():
             path = str(Path.cwd() / path)
         if not Path(path).is_relative_to(folder):
             return
         name = Path(path).name
-        name = found[1] if (found := _TEMPORARY.fullmatch(name)) else name
+        name = found["name"] if (found := TEMPORARY.fullmatch(name)) else name
         event = f"{call} {moment} {name}"
         record(event)
         if event == point:

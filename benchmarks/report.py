@@ -57,13 +57,20 @@ def save(
     return path
 
 
+def saved_lines(name: str, folder: Path = RESULTS) -> list[dict[str, str]]:
+    """The lines of ``<folder>/<name>.csv``; none if it does not exist."""
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def update(
     name: str, lines: Sequence[Line], known: Mapping[str, object], folder: Path = RESULTS
 ) -> Path:
     """Replace lines of ``<folder>/<name>.csv`` that have the same first column; add the others."""
-    path = folder / f"{name}.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        saved = {next(iter(line.values())): line for line in csv.DictReader(file)}
+    saved = {next(iter(line.values())): line for line in saved_lines(name, folder)}
     for line in lines:
         saved[str(next(iter(line.values())))] = {k: _text(v) for k, v in {**line, **known}.items()}
     return save(name, list(saved.values()), {}, folder)

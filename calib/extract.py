@@ -42,8 +42,9 @@ def main(config: ExtractConfig) -> None:
         made = provenance() | inputs.record(inputs.notes)
         manifest = claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
         if backend is not None:
-            vllm = backend
-            vllm.when_started(lambda: command.print_notes(claim_engine(folder, manifest, vllm)))
+            backend.when_started(
+                lambda vllm: command.print_notes(claim_engine(folder, manifest, vllm))
+            )
         command.print_notes(session_notes(manifest))
         examples = inputs.benchmark.examples, inputs.utility.examples
         direction, notes = extract(config, vlm, *examples, folder, store, backend)

@@ -86,8 +86,9 @@ def _run(config: SweepConfig) -> None:
             claim_folder(own_folder, identity, facts, inputs.origin)
         with RowStore.open(own_folder / ROWS_FILE) as store:
             if backend is not None:
-                vllm = backend
-                vllm.when_started(lambda: command.print_notes(claim_engine(folder, manifest, vllm)))
+                backend.when_started(
+                    lambda vllm: command.print_notes(claim_engine(folder, manifest, vllm))
+                )
             store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
             sweep = Sweep(config, model, benchmark, utility, folder, store, backend)
             header = f"Checkpoint {model.checkpoint}, judge {sweep.judging.judge.id}, run {folder}"

@@ -72,7 +72,7 @@ _METHOD_KEYS = ("method", "methods", "reference")
 """Keys of a configuration below which a method's settings are."""
 
 MAX_SETTINGS = 2**20
-"""Largest config.yaml, in bytes: YAML is parsed at about 100 KB a second."""
+"""Most characters of config.yaml: YAML is parsed at about 100 KB a second."""
 MAX_SETTING_VALUES = 100_000
 
 Config = TypeVar("Config")
@@ -146,8 +146,8 @@ def parse_settings(text: str, path: Path) -> dict[str, Any]:
     try:
         if len(text) > MAX_SETTINGS:
             raise ValueError(f"it has {len(text):,} characters; the limit is {MAX_SETTINGS:,}")
-        # OmegaConf copies what YAML refers to, which may be ever more references.
-        # Not resolved: "${x}" in a prompt is text, not a variable.
+        # Not by OmegaConf, which copies a value for each reference to it, and references may nest.
+        # Nothing is resolved: "${x}" in a prompt is text, not a variable.
         settings = yaml.load(text, get_yaml_loader())
         require_moderate(settings, MAX_SETTING_VALUES)
     except (ValueError, RecursionError, yaml.YAMLError) as error:

@@ -210,32 +210,24 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         )
     try:
         manifest = read_checked_object(manifest)
+        _check_types(manifest)
     except ValueError as error:
         raise CalibError(
             "invalid-content",
             f"{path} was changed by the disk or another program: {error}. Restore a copy of it, "
             "or run the command again with another out=FOLDER.",
         ) from error
-    _require_types(manifest, path)
     return {**manifest, "identity": current_names(manifest["identity"])}
 
 
-def _require_types(manifest: Mapping[str, Any], path: Path) -> None:
-    """Raise CalibError (invalid-content) for parts of run.json that are of other types than calib
-    writes."""
+def _check_types(manifest: Mapping[str, Any]) -> None:
+    """Raise ValueError for parts of run.json that are of other types than calib writes."""
     details = {"provenance": dict, "model": dict | None, "sessions": list}
     provenance = {"packages": dict, "left_out": list, "notes": list}
-    try:
-        typed_object(manifest, {}, "it", details)
-        typed_object(manifest.get("provenance", {}), {}, "its provenance", provenance)
-        for session in manifest.get("sessions", []):
-            typed_object(session, {}, "a session")
-    except ValueError as error:
-        raise CalibError(
-            "invalid-content",
-            f"{path} is damaged: {error}. Restore a copy of it, or run the command again with "
-            "another out=FOLDER.",
-        ) from error
+    typed_object(manifest, {}, "it", details)
+    typed_object(manifest.get("provenance", {}), {}, "its provenance", provenance)
+    for session in manifest.get("sessions", []):
+        typed_object(session, {}, "a session")
 
 
 def _file_name(name: str) -> str:

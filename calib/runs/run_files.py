@@ -91,7 +91,8 @@ def settings_text(config: SweepConfig) -> str:
         )
 
     text = dumped(allow_unicode=True)
-    # YAML reads these line breaks as blanks unless they are escaped, with all other characters.
+    # YAML reads these line breaks as blanks unless they are escaped, and the dumper escapes either
+    # all characters outside of ASCII or none.
     return dumped(allow_unicode=False) if set(text) & set("\x85\u2028\u2029") else text
 
 

@@ -9,13 +9,12 @@ Lines of earlier versions have none, and are read without the check.
 
 import json
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from calib.util.checksums import KEY, crc32
 from calib.util.reading import parse_json
 
-KEY = "crc32"
 _CHECKSUM = re.compile(rb', "crc32": "([0-9a-f]{8})"\}$')
 _LIKE_CHECKSUM = re.compile(rb', "([^"]{5})": "[0-9a-f]{8}"\}$')
 
@@ -29,7 +28,7 @@ def checked_line(record: Mapping[str, Any]) -> bytes:
     text = json.dumps(record, ensure_ascii=False, allow_nan=False)
     # A lone surrogate has no UTF-8; backslashreplace writes it as JSON escapes it.
     body = text.encode("utf-8", "backslashreplace")[:-1]
-    return body + f', "{KEY}": "{zlib.crc32(body):08x}"}}\n'.encode()
+    return body + f', "{KEY}": "{crc32(body)}"}}\n'.encode()
 
 
 def read_checked_line(line: bytes) -> dict[str, Any]:
@@ -40,9 +39,9 @@ def read_checked_line(line: bytes) -> dict[str, Any]:
     """
     checksum = _CHECKSUM.search(line)
     if checksum is not None:
-        line, given = line[: checksum.start()], int(checksum[1], 16)
-        if zlib.crc32(line) != given:
-            raise ValueError(f"does not match its checksum (crc32 {given:08x})")
+        line, given = line[: checksum.start()], checksum[1].decode()
+        if crc32(line) != given:
+            raise ValueError(f"does not match its checksum (crc32 {given})")
         line += b"}"
     elif _is_damaged_checksum(line):
         raise ValueError("has a damaged checksum (crc32)")

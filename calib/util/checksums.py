@@ -5,7 +5,7 @@ An object has its CRC-32 as a last key, and a text as a last comment:
     {"method": "steer", "strength": 2.0, "crc32": "1c3f8a90"}
     # crc32: 1c3f8a90
 
-Files of earlier versions have none, and are read without the check. Lines of JSON have theirs in
+Files of earlier versions have none, and are read without the check. Lines of JSON are in
 calib.util.checked_lines.
 """
 
@@ -25,7 +25,7 @@ def checked_object(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_checked_object(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` without its checksum. Raises ValueError if it differs from it."""
+    """``content`` without its checksum. Raises ValueError if the two do not match."""
     plain = {key: value for key, value in content.items() if key != KEY}
     if content.get(KEY) not in (None, _checksum(plain)):
         raise ValueError(f"it does not match its checksum ({KEY})")
@@ -45,7 +45,7 @@ def checked_settings(text: str) -> bytes:
 
 
 def read_checked_settings(data: bytes) -> bytes:
-    """The YAML before the comment. Raises ValueError if it differs from its checksum."""
+    """The YAML before the comment. Raises ValueError if it does not match its checksum."""
     found = _COMMENT.search(data)
     if found is None:
         return data

@@ -22,18 +22,19 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
     Raises CalibError when it cannot be written (unwritable, no-space). The old file is untouched.
     """
     path = Path(path)
-    temporary = path
     try:
         temporary = unfinished_path(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
         with temporary.open("wb") as file:
             file.write(_encoded(data) if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if temporary != path:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise cannot_write(path, error) from error
 
 
@@ -47,10 +48,10 @@ MAX_PATH, MAX_NAME = 4_096, 255
 """Longest path and longest name of a file, in bytes."""
 MAX_NUMBER = 1e15
 """Largest number of a JSON object, far above layers, strengths and counts."""
-_TEMPORARY = re.compile(
+TEMPORARY = re.compile(
     r"\.(?P<name>.+)\.(?P<process>\d{1,9})(?:@(?P<host>[\w-]+))?\.tmp", re.DOTALL | re.ASCII
 )
-"""Names of earlier versions have no host."""
+"""Names of temporary files and folders; those of earlier versions have no host."""
 
 
 def unfinished_path(path: Path) -> Path:
@@ -61,10 +62,15 @@ def unfinished_path(path: Path) -> Path:
     OSError if the folder cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".{path.name}."
     with contextlib.suppress(OSError):
-        for other in list(path.parent.iterdir()):
-            found = _TEMPORARY.fullmatch(other.name)
+        # Cheap, because a folder of pictures may have thousands of files.
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(start)]
+        for name in names:
+            found = TEMPORARY.fullmatch(name)
             if found and found["name"] == path.name and _is_abandoned(found):
+                other = path.with_name(name)
                 if other.is_dir() and not other.is_symlink():
                     shutil.rmtree(other)
                 else:
@@ -93,7 +99,7 @@ def remove_unfinished(folders: Iterable[Path]) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             for path in list(folder.iterdir()):
-                if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                if TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
                     path.unlink()
 
 
@@ -173,7 +179,7 @@ def typed_object(
     optional: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """``value``, if it is a JSON object with keys of these ``types``, and of the ``optional`` ones
-    where it has them. Numbers must be finite.
+    where it has them. Numbers must be finite, and no larger than MAX_NUMBER.
 
     Raises ValueError, whose text begins with ``where``.
     """
@@ -187,10 +193,10 @@ def typed_object(
         found = value[key]
         # In Python True is an int, but it is not a layer.
         fits = isinstance(found, expected) and isinstance(found, bool) == (expected is bool)
-        if not fits or (isinstance(found, int | float) and abs(found) > MAX_NUMBER):
+        # Written so that nan, which compares as false, is out of range.
+        in_range = not isinstance(found, int | float) or abs(found) <= MAX_NUMBER
+        if not (fits and in_range):
             raise ValueError(f"{where} has {found!r:.200} for {key}")
-        if isinstance(found, float) and found != found:
-            raise ValueError(f"{where} has nan for {key}")
     return value
 
 

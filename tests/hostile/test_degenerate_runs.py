@@ -4,18 +4,16 @@ Most runs are written without a model (made_up_run), and then read by report, pl
 """
 
 import csv
-import importlib
 import json
 from dataclasses import replace
 
 import pytest
-from in_process import command, started, undrawn
+from in_process import command, undrawn
 from made_up_run import Costly, asked, write_run
 from raising import raises
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
-REPORT = importlib.import_module("calib.report.__main__").main
 TABLE = {
     "no_validation": ["train", "test"],
     "no_test": ["train", "validation"],
@@ -80,7 +78,7 @@ def test_every_command_reads_it_or_names_the_reason(run, door, tmp_path):
         "judge": [f"run={run}", "judge=string"],
     }[door]
     with undrawn():
-        done = started(REPORT, door, *arguments) if door == "report" else command(door, *arguments)
+        done = command(door, *arguments)
     assert done.code == 0 or (done.code == 2 and "[" in done.stderr), done.stderr
     shown = done.stdout + done.stderr
     assert "Traceback" not in shown and "RuntimeWarning" not in shown

@@ -17,7 +17,6 @@ from calib.directions.part_table import read_parts, write_parts
 from calib.directions.parts import PartSeparation
 from calib.util.errors import CalibError
 
-LARGEST = torch.finfo(torch.float32).max
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 rates = st.floats(0, 1)
 fields = {

@@ -70,7 +70,7 @@ def test_a_choice_is_an_option_or_nothing(response):
     ),
 )
 @share(3)
-def test_a_plain_answer_is_read(letter, form):  # fmt: skip
+def test_a_plain_answer_is_read(letter, form):
     assert read_choice(form.format(letter), OPTIONS) == letter
 
 

@@ -13,10 +13,6 @@ from calib.runs.row_store import RowStore, read_rows
 from calib.util.checked_lines import checked_line, read_checked_line
 from calib.util.errors import CalibError
 
-FINITE = json_values.filter(
-    lambda value: not {"NaN", "Infinity"} & set(json.dumps(value).replace('"', " ").split())
-)
-
 
 def _finite(value):
     try:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,8 +31,8 @@ PATIENCE = 45
 """Seconds after which an input hangs, far above what any takes."""
 MEMORY = 3 * 2**30
 """Bytes of address space that an input may take beyond what the process has."""
-LONGEST = 5_100
-"""Characters of a message."""
+LONGEST = 5_300
+"""Most characters of a message, with the names of the command and of the code."""
 
 
 @dataclass
@@ -111,7 +111,7 @@ def outcome(hostile: Hostile, place: Place) -> CalibError | APIError | Done | No
         message, code = str(result) if failed else "", getattr(result, "code", None)
         if isinstance(result, APIError):
             assert 400 <= result.status < 500, f"{result.status}: {message}"
-    assert len(message) <= LONGEST + 200, f"a message of {len(message)} characters"
+    assert len(message) <= LONGEST, f"a message of {len(message)} characters"
     if failed and not isinstance(result, APIError):
         assert code in CODES, message
     if hostile.code is not None:
@@ -180,9 +180,7 @@ _ADDRESSES = ("127.0.0.1", "::1", "localhost")
 def watched(folder: Path) -> Iterator[list[str]]:
     """What the block does outside of ``folder`` that it must not: writes, processes, connections,
     and objects of pickles."""
-    if not _installed:
-        sys.addaudithook(_note)
-        _installed.append(True)
+    _install_hook()
     seen: list[str] = []
     _watched.append((folder.resolve(), seen))
     try:
@@ -191,8 +189,10 @@ def watched(folder: Path) -> Iterator[list[str]]:
         _watched.pop()
 
 
-_installed: list[bool] = []
-"""Not empty once the hook is there; it cannot be removed."""
+@cache
+def _install_hook() -> None:
+    """Install the hook once: it cannot be removed."""
+    sys.addaudithook(_note)
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
@@ -228,7 +228,7 @@ def _may_write(path: Any, folder: Path) -> bool:
     text = os.fsdecode(path)
     if text.startswith(_PLACES) or "__pycache__" in text:
         return True
-    # Not Path.resolve, which opens nothing but is slow; links lead out of the folder.
+    # Links may lead out of the folder. Path.resolve would be slower.
     real = os.path.realpath(text)
     inside = (str(folder), os.path.realpath(tempfile.gettempdir()) + "/tmp")
     return real.startswith(inside)

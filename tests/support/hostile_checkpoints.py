@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from hostile import Hostile, Place
-from hostile_content import ESCAPE, HUGE, LONG, NOT_JSON, pickled, special_files
+from hostile_content import (
+    ESCAPE,
+    HUGE,
+    LONG,
+    NOT_JSON,
+    Put,
+    pickled,
+    replace_file,
+    special_files,
+    writes,
+)
 
 from calib.config.model import ModelConfig
 from calib.data.mini.examples import load as load_mini
@@ -123,16 +133,20 @@ _TOKENIZER: dict[str, dict[str, Any]] = {
 }
 
 
-def checkpoint(place: Place) -> Path:
-    """A copy of mini-internvl, whose weights are a link."""
-    folder = place.folder / "checkpoint"
+def linked_copy(source: Path, folder: Path) -> Path:
+    """A copy of a checkpoint in a new folder, whose weights are links."""
     folder.mkdir()
-    for file in mini_folder().iterdir():
+    for file in source.iterdir():
         if file.suffix == ".safetensors":
             (folder / file.name).symlink_to(file)
         elif file.is_file():
             shutil.copyfile(file, folder / file.name)
     return folder
+
+
+def checkpoint(place: Place) -> Path:
+    """A copy of mini-internvl."""
+    return linked_copy(mini_folder(), place.folder / "checkpoint")
 
 
 def loaded(folder: Path, weights: bool = True, pictures: bool = False) -> Callable[[], Any]:
@@ -168,12 +182,10 @@ def with_changes(name: str, changes: Mapping[str, Any], **how: bool) -> Callable
     return make
 
 
-def with_file(name: str, put: Callable[[Path], object], **how: bool) -> Callable[[Place], Any]:
+def with_file(name: str, put: Put, **how: bool) -> Callable[[Place], Any]:
     def make(place: Place) -> Callable[[], Any]:
         folder = checkpoint(place)
-        path = folder / name
-        path.unlink(missing_ok=True)
-        put(path)
+        replace_file(folder / name, put)
         return loaded(folder, **how)
 
     return make
@@ -234,25 +246,21 @@ def _template(text: str, setting: bool) -> Callable[[Place], Any]:
     return make
 
 
-def _writes(content: bytes) -> Callable[[Path], object]:
-    return lambda path: path.write_bytes(content)
-
-
 def checkpoints() -> list[Hostile]:
     """Every hostile checkpoint of a model."""
     known = {"harmless": True}
     inputs = [
-        Hostile(f"config.json: {what}", with_file("config.json", _writes(text)))
+        Hostile(f"config.json: {what}", with_file("config.json", writes(text)))
         for what, text in NOT_JSON.items()
     ]
     for name in ("tokenizer.json", "processor_config.json", "tokenizer_config.json"):
         inputs += [
-            Hostile(f"{name}: {what}", with_file(name, _writes(text), weights=False), **known)
+            Hostile(f"{name}: {what}", with_file(name, writes(text), weights=False), **known)
             for what, text in list(NOT_JSON.items())[:14:2]
         ]
     for name in ("generation_config.json", "adapter_config.json", "preprocessor_config.json"):
         inputs += [
-            Hostile(f"{name}: {what}", with_file(name, _writes(text), weights=False), **known)
+            Hostile(f"{name}: {what}", with_file(name, writes(text), weights=False), **known)
             for what, text in list(NOT_JSON.items())[2:12:3]
         ]
     inputs += [
@@ -275,7 +283,7 @@ def checkpoints() -> list[Hostile]:
             for what, put in special_files().items()
         ]
     inputs += [
-        Hostile(f"model.safetensors: {what}", with_file("model.safetensors", _writes(data)))
+        Hostile(f"model.safetensors: {what}", with_file("model.safetensors", writes(data)))
         for what, data in _WEIGHTS.items()
     ]
     inputs += [

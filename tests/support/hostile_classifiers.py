@@ -1,21 +1,27 @@
 """Hostile checkpoints of judges: classifiers and guards."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hostile import Hostile, Place
-from hostile_checkpoints import TEMPLATES, changed
-from hostile_content import ESCAPE, LONG, NOT_JSON, special_files
+from hostile_checkpoints import TEMPLATES, changed, linked_copy
+from hostile_content import (
+    ESCAPE,
+    EXAMPLE,
+    LONG,
+    NOT_JSON,
+    Put,
+    replace_file,
+    special_files,
+    writes,
+)
 
 from calib.config.judge import ClassifierJudge, LabelRule
-from calib.data.example import Example
 from calib.judges.classifier import build
 from calib.judges.judge import JudgeInput
 
-EXAMPLE = Example("1", "text_centric", "text_only", "c", "test", "What is it?", safety="unsafe")
 _SETTINGS: dict[str, dict[str, Any]] = {
     "zero heads": {"num_attention_heads": 0},
     "10^9 layers": {"num_hidden_layers": 10**9},
@@ -34,25 +40,12 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def _copied(source: Path, place: Place) -> Path:
-    folder = place.folder / "judge"
-    folder.mkdir()
-    for file in source.iterdir():
-        if file.suffix == ".safetensors":
-            (folder / file.name).symlink_to(file)
-        else:
-            shutil.copyfile(file, folder / file.name)
-    return folder
-
-
-def judging(
-    kind: str, damage: Callable[[Path], object], **settings: Any
-) -> Callable[[Place], Callable[[], Any]]:
+def judging(kind: str, damage: Put, **settings: Any) -> Callable[[Place], Callable[[], Any]]:
     """Judge a response by a damaged copy of a tiny model."""
 
     def make(place: Place) -> Callable[[], Any]:
         source = place.shared.guard if kind == "generative" else place.shared.sequence
-        folder = _copied(source, place)
+        folder = linked_copy(source, place.folder / "judge")
         damage(folder)
         pattern = "NORMAL" if kind == "sequence" else "x"
         labels = [LabelRule(pattern, "answer")]
@@ -64,19 +57,15 @@ def judging(
     return make
 
 
-def _set(name: str, changes: Mapping[str, Any]) -> Callable[[Path], object]:
+def _set(name: str, changes: Mapping[str, Any]) -> Put:
     return lambda folder: changed(folder / name, changes)
 
 
-def _put(name: str, put: Callable[[Path], object]) -> Callable[[Path], object]:
-    def replace(folder: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        put(folder / name)
-
-    return replace
+def _put(name: str, put: Put) -> Put:
+    return lambda folder: replace_file(folder / name, put)
 
 
-def _with_template(text: Any) -> Callable[[Path], object]:
+def _with_template(text: Any) -> Put:
     """The template in its file, or, if it is no text, in tokenizer_config.json."""
 
     def replace(folder: Path) -> None:
@@ -116,7 +105,7 @@ def classifiers() -> list[Hostile]:
     for name in ("config.json", "tokenizer.json"):
         inputs += [
             Hostile(f"{name} of a judge: {what}",
-                    judging("sequence", _put(name, lambda path, data=data: path.write_bytes(data))))
+                    judging("sequence", _put(name, writes(data))))
             for what, data in list(NOT_JSON.items())[:12:3]
         ]  # fmt: skip
         inputs += [

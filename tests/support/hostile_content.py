@@ -10,6 +10,9 @@ from typing import Any
 
 from damaged_tables import PAGE, POINTER
 
+from calib.data.example import Example
+
+EXAMPLE = Example("1", "text_centric", "text_only", "c", "test", "What is it?", safety="unsafe")
 LONG = "x" * 200_000
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202ereversed"
 HUGE = 10**400
@@ -55,8 +58,23 @@ ODD: dict[str, Any] = {
 }
 """Values in place of others in JSON."""
 
+Put = Callable[[Path], object]
+"""Puts something at a path, or changes what is there."""
 
-def special_files() -> dict[str, Callable[[Path], object]]:
+
+def writes(content: bytes | str) -> Put:
+    """Put a file with this content."""
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    return lambda path: path.write_bytes(data)
+
+
+def replace_file(path: Path, put: Put) -> None:
+    """Put something in the place of a file, if there is one."""
+    path.unlink(missing_ok=True)
+    put(path)
+
+
+def special_files() -> dict[str, Put]:
     """Ways to put something at a path that is no regular file."""
     return {
         "a pipe": os.mkfifo,

@@ -7,14 +7,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import openpyxl
+from damaged_pictures import chunk
 from damaged_pictures import encoded as picture
 from damaged_tables import PLAIN, ROWS
 from hostile import Hostile, Place
-from hostile_content import ESCAPE, LONG, NOT_JSON, ODD, special_files
+from hostile_content import ESCAPE, LONG, NOT_JSON, ODD, Put, special_files, writes
 from PIL import Image
 
 from calib.config.data import PairsData
@@ -22,13 +22,6 @@ from calib.data.benchmarks import load_benchmark
 from calib.data.images import PictureFile, picture_size, read_image
 from calib.data.published.copies import archived_picture
 from calib.data.vscbench_tables import TEXT_COLUMNS, read_text_rows
-
-Put = Callable[[Path], object]
-
-
-def _writes(content: bytes | str) -> Put:
-    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
-    return lambda path: path.write_bytes(data)
 
 
 def pairs(name: str, put: Put, **settings: Any) -> Callable[[Place], Callable[[], Any]]:
@@ -74,15 +67,11 @@ def _image(data: bytes) -> Callable[[Place], Callable[[], Any]]:
     return lambda place: lambda: read_image(io.BytesIO(data), "of a test")
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def _png(*chunks: tuple[bytes, bytes], side: int = 8) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     rows = zlib.compress(bytes((3 * side + 1) * side))
     every = [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*each) for each in every)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in every)
 
 
 def _exif(data: bytes) -> bytes:
@@ -213,7 +202,7 @@ _COLUMNS = ("query", "safety", "pair", "image", "images", "history", "id", "spli
 
 
 def _row(column: str, cell: Any) -> Callable[[Place], Callable[[], Any]]:
-    return pairs("p.json", _writes(json.dumps([ROWS[0] | {column: cell}, ROWS[1]])))
+    return pairs("p.json", writes(json.dumps([ROWS[0] | {column: cell}, ROWS[1]])))
 
 
 def files() -> list[Hostile]:
@@ -228,7 +217,7 @@ def files() -> list[Hostile]:
             Hostile(f"size of a picture: {what}", _size(put)),
         ]
     inputs += [
-        Hostile(f"table {end}: {what}", pairs(f"pairs{end}", _writes(text)))
+        Hostile(f"table {end}: {what}", pairs(f"pairs{end}", writes(text)))
         for end in (".json", ".jsonl", ".csv", ".tsv", ".parquet")
         for what, text in list(NOT_JSON.items())[len(end) % 3 :: 3]
     ]
@@ -248,7 +237,7 @@ def files() -> list[Hostile]:
     ]  # fmt: skip
     inputs += [
         Hostile(f"cell of a table: {text[:20]!r}",
-                pairs("p.csv", _writes(PLAIN.replace("lamp", text))), **known)
+                pairs("p.csv", writes(PLAIN.replace("lamp", text))), **known)
         for text in _CELLS
     ]  # fmt: skip
     inputs += [

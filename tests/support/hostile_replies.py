@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from hostile import Hostile, Place
-from hostile_content import ESCAPE, HUGE, LONG, NOT_JSON
+from hostile_content import ESCAPE, EXAMPLE, HUGE, LONG, NOT_JSON
 from local_endpoint import Act, LocalEndpoint, fails, resets, says
 
 from calib.config.judge import LlmJudge
 from calib.config.model import RemoteModelConfig
-from calib.data.example import Example
 from calib.engine.vllm.request import VllmRequest
 from calib.engine.vllm.server.wire import MALFORMED, parse_completion
 from calib.judges.judge import JudgeInput
@@ -26,8 +25,8 @@ from calib.util.errors import CalibError
 from calib.util.terminal import terminal_safe
 from calib.util.thoughts import after_thoughts, settled_beginning
 
-EXAMPLE = Example("1", "text_centric", "text_only", "c", "test", "What is it?", safety="unsafe")
 MEBIBYTE = 2**20
+_CHOICE = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
 
 
 def raw(body: bytes, status: int = 200, kind: str = "application/json", **headers: str) -> Act:
@@ -63,14 +62,12 @@ def endless(chunk: bytes, wait: float = 0.0) -> Act:
 
 def completion(**changes: Any) -> bytes:
     """A chat completion with other fields."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
     return json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": "m",
-                       "choices": [choice]} | changes).encode()  # fmt: skip
+                       "choices": [_CHOICE]} | changes).encode()  # fmt: skip
 
 
 def _choice(**changes: Any) -> bytes:
-    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
-    return completion(choices=[choice | changes])
+    return completion(choices=[_CHOICE | changes])
 
 
 BODIES: dict[str, bytes] = {

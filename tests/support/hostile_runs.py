@@ -8,11 +8,20 @@ from typing import Any
 
 import yaml
 from hostile import Hostile, Place, canary
-from hostile_content import ESCAPE, HUGE, LONG, NOT_JSON, ODD, special_files
-from in_process import command, started, undrawn
+from hostile_content import (
+    ESCAPE,
+    HUGE,
+    LONG,
+    NOT_JSON,
+    ODD,
+    Put,
+    replace_file,
+    special_files,
+    writes,
+)
+from in_process import command, undrawn
 from made_up_run import Costly
 
-from calib.report import __main__ as report
 from calib.report.page.record_section import record_section
 from calib.report.page.write import write_report
 from calib.report.terminal import show_run
@@ -22,7 +31,8 @@ from calib.runs.manifest import claim_folder
 from calib.runs.row_store import RowStore
 from calib.runs.run import Run
 
-_LINES = ("rows.jsonl", "labels.jsonl", "examples.jsonl")
+_FILES = ("rows.jsonl", "labels.jsonl", "examples.jsonl", "run.json", "operating_points.json",
+          "config.yaml", "results.csv")  # fmt: skip
 _KINDS = ("null", "true", "a huge number", "an infinite number", "an escape sequence", "a list",
           "an object")  # fmt: skip
 
@@ -62,19 +72,13 @@ def judged(folder: Path) -> Callable[[], Any]:
     return call
 
 
-def with_file(name: str, put: Callable[[Path], object]) -> Callable[[Place], Callable[[], Any]]:
+def with_file(name: str, put: Put) -> Callable[[Place], Callable[[], Any]]:
     def make(place: Place) -> Callable[[], Any]:
         folder = copied(place)
-        (folder / name).unlink(missing_ok=True)
-        put(folder / name)
+        replace_file(folder / name, put)
         return read(folder)
 
     return make
-
-
-def _writes(content: bytes | str) -> Callable[[Path], object]:
-    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
-    return lambda path: path.write_bytes(data)
 
 
 def _with_value(name: str, key: str, value: Any) -> Callable[[Place], Callable[[], Any]]:
@@ -176,18 +180,18 @@ def _with_settings(change: str | dict[Any, Any]) -> Callable[[Place], Callable[[
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if isinstance(change, dict):
             text = yaml.safe_dump(content | change)
+        elif change.startswith("!!"):
+            text = change.replace("touch canary", canary(place))
         else:
-            key = change.partition(":")[0]
-            content.pop(key, None)
-            text = yaml.safe_dump(content) + change.replace("touch canary", canary(place))
-            text = text if change.startswith("!!") is False else change
+            content.pop(change.partition(":")[0], None)
+            text = yaml.safe_dump(content) + change
         path.write_bytes(text.encode())
         return read(folder)
 
     return make
 
 
-def _cell(column: str, text: str) -> Callable[[Path], object]:
+def _cell(column: str, text: str) -> Put:
     """results.csv with one cell replaced in its first row."""
 
     def change(path: Path) -> None:
@@ -234,13 +238,12 @@ def _costs(text: bytes) -> Callable[[Place], Callable[[], Any]]:
     return make
 
 
-def _opened(name: str, put: Callable[[Path], object]) -> Callable[[Place], Callable[[], Any]]:
+def _opened(name: str, put: Put) -> Callable[[Place], Callable[[], Any]]:
     """A file that a resumed sweep opens."""
 
     def make(place: Place) -> Callable[[], Any]:
         folder = copied(place)
-        (folder / name).unlink(missing_ok=True)
-        put(folder / name)
+        replace_file(folder / name, put)
         return lambda: RowStore.open(folder / name).close()
 
     return make
@@ -253,9 +256,7 @@ def _commands(name: str, *arguments: str) -> Callable[[Place], Callable[[], Any]
         folder = copied(place)
         _cell("method", ESCAPE)(folder / "results.csv")
         given = [text.format(run=folder) for text in arguments]
-        return lambda: (
-            started(report.main, name, *given) if name == "report" else command(name, *given)
-        )
+        return lambda: command(name, *given)
 
     return make
 
@@ -264,11 +265,11 @@ def runs() -> list[Hostile]:
     """Every hostile folder of a run."""
     known = {"harmless": True}
     inputs = [
-        Hostile(f"{name}: {what}", with_file(name, _writes(text)), **known)
-        for name in (*_LINES, "run.json", "operating_points.json", "config.yaml", "results.csv")
+        Hostile(f"{name}: {what}", with_file(name, writes(text)), **known)
+        for name in _FILES
         for what, text in list(NOT_JSON.items())[len(name) % 3 :: 3]
     ]
-    for name in (*_LINES, "run.json", "operating_points.json", "config.yaml", "results.csv"):
+    for name in _FILES:
         inputs += [
             Hostile(f"{name}: {what}", with_file(name, put))
             for what, put in special_files().items()

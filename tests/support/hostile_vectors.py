@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from hostile import Hostile, Place, canary
 from hostile_checkpoints import weight_header
-from hostile_content import ESCAPE, HUGE, LONG, NOT_JSON, ODD, pickled, special_files
+from hostile_content import ESCAPE, HUGE, LONG, NOT_JSON, ODD, Put, pickled, special_files
 from random_directions import direction_at
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -81,7 +81,7 @@ def _reads(content: bytes) -> Callable[[Place], Callable[[], Any]]:
     return make
 
 
-def _special(put: Callable[[Path], object]) -> Callable[[Place], Callable[[], Any]]:
+def _special(put: Put) -> Callable[[Place], Callable[[], Any]]:
     def make(place: Place) -> Callable[[], Any]:
         path = place.folder / "d.safetensors"
         put(path)
@@ -90,7 +90,7 @@ def _special(put: Callable[[Path], object]) -> Callable[[Place], Callable[[], An
     return make
 
 
-def _import_special(put: Callable[[Path], object], kind: str) -> Any:
+def _import_special(put: Put, kind: str) -> Any:
     def make(place: Place) -> Callable[[], Any]:
         path = place.folder / "layer_3"
         put(path)

@@ -31,7 +31,10 @@ class Done:
 def command(name: str, *arguments: str) -> Done:
     """``python -m calib.NAME ARGUMENTS`` without a new process: calib.cli.command composes and
     checks the arguments, and reports errors and the exit code."""
-    return started(importlib.import_module(f"calib.{name}").main, name, *arguments)
+    module = importlib.import_module(f"calib.{name}")
+    if not hasattr(module, "main"):  # a package
+        module = importlib.import_module(f"calib.{name}.__main__")
+    return started(module.main, name, *arguments)
 
 
 def started(main: Callable[[Any], None], name: str, *arguments: str) -> Done:

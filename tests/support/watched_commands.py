@@ -64,10 +64,9 @@ def import_everything() -> None:
 
 
 def calib_command(name: str, *arguments: str) -> None:
-    from in_process import started
+    from in_process import command
 
-    module = "calib.report.__main__" if name == "report" else f"calib.{name}"
-    done = started(importlib.import_module(module).main, name, *arguments)
+    done = command(name, *arguments)
     assert done.code == 0, f"calib.{name}: {done.stderr}"
 
 

@@ -14,7 +14,7 @@ class Deferred:
         """``make`` starts or reaches vLLM as ``choice`` describes it."""
         self.choice, self._make = choice, make
         self._backend: Backend | None = None
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[Backend], None]] = []
 
     @property
     def is_started(self) -> bool:
@@ -25,13 +25,14 @@ class Deferred:
         if self._backend is None:
             self._backend = self._make()
             for callback in self._callbacks:
-                callback()
+                callback(self._backend)
         return self._backend
 
-    def when_started(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` after the start, before the first request: now, if it has started."""
-        if self.is_started:
-            callback()
+    def when_started(self, callback: Callable[[Backend], None]) -> None:
+        """Call ``callback`` with the backend after the start, before the first request: now, if it
+        has started."""
+        if self._backend is not None:
+            callback(self._backend)
         else:
             self._callbacks.append(callback)
 

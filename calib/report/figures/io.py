@@ -63,7 +63,7 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = FIGURE_FORMATS) ->
     paths = [stem.with_name(f"{stem.name}.{name}") for name in formats]
     for path, name in zip(paths, formats, strict=True):
         if name == "svg":
-            write_atomically(path, svg_of(figure).encode())
+            write_atomically(path, svg_of(figure))
             continue
         file = io.BytesIO()
         with figure_style():

@@ -22,7 +22,7 @@ OF_RESULTS = "results_crc32"
 
 
 def read_settings_text(folder: Path) -> str:
-    """Content of config.yaml without its checksum. Raises CalibError when it differs from it."""
+    """Content of config.yaml without its checksum. Raises CalibError when the two do not match."""
     path = required_file(folder, CONFIG_FILE)
     try:
         return read_checked_settings(file_bytes(path)).decode(errors="replace")
@@ -48,8 +48,7 @@ def read_operating_points(path: Path) -> list[dict[str, Any]]:
         for number, point in enumerate(points or [{}], start=1):
             typed_object(point, _POINT, f"record {number}", _POINT_DETAILS)
         return points
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
-            RecursionError) as error:  # fmt: skip
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CalibError(
             "unreadable", f"'{path}' cannot be read ({error}). Run the sweep again."
         ) from error

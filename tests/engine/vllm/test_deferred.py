@@ -38,10 +38,10 @@ def test_nothing_is_started_without_a_request(deferred, events):
 
 
 def test_it_is_started_once_and_callbacks_precede_the_first_request(deferred, events):
-    deferred.when_started(lambda: events.append("callback"))
+    deferred.when_started(lambda backend: events.append("callback"))
     for _ in range(2):
         list(deferred.complete([SimpleNamespace()], 4))
-    deferred.when_started(lambda: events.append("later"))
+    deferred.when_started(lambda backend: events.append("later"))
     deferred.close()
     assert events == ["start", "callback", "complete", "complete", "later", "close"]
     assert deferred.notes == ["a note"]
