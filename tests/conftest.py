@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 # No test may use the network: a missing model fails at once instead of after retries.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,6 +11,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A shell lets the commands that it starts in the background ignore Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Collected items and imported libraries stay until the end. The garbage collector would pass over
 # their millions of objects again and again: it starts afterwards, with none of them.
