@@ -29,7 +29,7 @@ from calib.config.choices import (
     Site,
 )
 from calib.config.data import PairsData
-from calib.config.model import LENGTH, MINI_LENGTH, ModelConfig
+from calib.config.model import LENGTH, MINI_LENGTH, PACKAGED, ModelConfig
 from calib.config.schemas import CONF
 from calib.config.steering import Steer
 from calib.config.typed import typed_config
@@ -49,7 +49,7 @@ from calib.engine.request import Decoding, Request
 from calib.interventions.contrasts import JudgedAnswer, contrast_sides
 from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.steering import operator_at
-from calib.models.load import MINI, VLM
+from calib.models.load import VLM
 from calib.models.load import load as load_vlm
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
@@ -148,7 +148,7 @@ class Model:
             for number, (query, picture) in enumerate(zip(queries, shown, strict=True))
         ]
         if max_new_tokens is None:
-            max_new_tokens = MINI_LENGTH if self.vlm.checkpoint == MINI else LENGTH
+            max_new_tokens = MINI_LENGTH if self.vlm.checkpoint in PACKAGED else LENGTH
         decoding = Decoding(
             max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, kl=False
         )

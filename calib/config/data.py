@@ -21,8 +21,9 @@ class DataConfig:
     split_by: str | None = None
     """What a split keeps together: concept (no concept of the test split occurs in train), query
     (no query text does) or pair; null means concept where the data declares it, else query, else
-    pair. Splits that the data states are kept. In the mini world, pair keeps combinations of
-    object, colour, place and query together, of which a pair has several."""
+    pair. Splits that the data states are kept. In the mini worlds, pair keeps combinations of
+    object, colour, place and query together, of which a pair has several; in the second it leaves
+    out queries about concepts that its model was not trained to answer or refuse."""
     split_seed: int = 0
     """Seed of the draw of splits."""
     skip_long: bool = False

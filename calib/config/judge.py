@@ -55,7 +55,8 @@ class JudgeConfig:
     """The judge's file in calib/judges, if its name differs from ``name``."""
 
     name: str
-    """Name of the judge; auto means rules for the mini world and string for everything else."""
+    """Name of the judge; auto means rules for a packaged model in its own mini world and string
+    for everything else."""
 
 
 @dataclass

@@ -51,14 +51,19 @@ class ModelChoice:
         template_kwargs("model.chat_template_kwargs", self.chat_template_kwargs)
 
 
+MINI = "mini-internvl"
+PACKAGED: dict[str, str] = {MINI: "mini"}
+"""Model organisms whose weights ship with calib, by the name of the checkpoint, and the data that
+each was trained on, as data= and utility= name it."""
+
 MINI_LENGTH, LENGTH = 32, 256
-"""Default length of a response, in tokens: of mini-internvl, whose responses are one sentence, and
-of every other model, whose refusals and warnings may come late in a response."""
+"""Default length of a response, in tokens: of a packaged model, whose responses are one sentence,
+and of every other model, whose refusals and warnings may come late in a response."""
 
 
 def default_length(model: "ModelChoice") -> int:
     """Largest number of tokens of a response of ``model`` if max_new_tokens is null."""
-    is_mini = isinstance(model, ModelConfig) and model.checkpoint is None
+    is_mini = isinstance(model, ModelConfig) and (model.checkpoint or MINI) in PACKAGED
     return MINI_LENGTH if is_mini else LENGTH
 
 

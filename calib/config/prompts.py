@@ -104,7 +104,7 @@ class PromptFlowMethod(Prompting):
 @dataclass
 class SelfCheck(PromptFlowMethod):
     request_check: str | None = None
-    """Wording of the question for a query of the mini world that contains its request in words,
+    """Wording of the question for a query of a mini world that contains its request in words,
     with {request}; null means the one in texts, or check where that is given."""
     answer: str | None = None
     """Text to add to the prompt after a no; null means those in texts, of which the first is empty

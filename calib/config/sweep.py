@@ -90,7 +90,7 @@ class SweepConfig:
     out: str | None = None
     """Folder of the run; null means a folder under runs/ named after the configuration."""
     seed: int = 0
-    """Seed of the mini world's pictures and of sampling (generation.temperature)."""
+    """Seed of the mini worlds' pictures and of sampling (generation.temperature)."""
     mapping: str = "calib"
     """Mapping from labels to metrics: calib | paper (VSCBench's). Responses do not depend on it."""
     report: bool = True

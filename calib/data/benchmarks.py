@@ -26,11 +26,12 @@ from calib.data import dualbench, own_pairs, published, utility, vscbench
 from calib.data.example import Benchmark, Pair, pairs
 from calib.data.images import check_pictures
 from calib.data.mini import examples as mini
+from calib.data.mini.worlds import MINI_WORLDS
 from calib.data.split_levels import split_by_level, with_query_groups
 from calib.data.splits import limit_examples
 from calib.util.errors import CalibError, did_you_mean
 
-UTILITIES = ("mini", "none", *utility.names())
+UTILITIES = (*MINI_WORLDS, "none", *utility.names())
 
 
 def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
@@ -39,7 +40,7 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
     Raises CalibError for an unknown benchmark, missing files, unreadable pictures (unless
     skip_broken is set), or an empty selection.
     """
-    if isinstance(config, MiniData):
+    if isinstance(config, MiniData) and config.name in MINI_WORLDS:
         return _not_empty(
             config,
             Benchmark(
@@ -50,6 +51,7 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
                     seed,
                     split_by=config.split_by,
                     split_seed=config.split_seed,
+                    world=MINI_WORLDS[config.name],
                 )
             ),
         )
@@ -91,8 +93,9 @@ def load_utility(config: UtilityConfig, seed: int = 0, system: str | None = None
     """
     if config.name == "none":
         return Benchmark([])
-    if config.name == "mini":
-        return Benchmark(mini.load(["utility", "knowledge"], config.limit, system, seed))
+    if world := MINI_WORLDS.get(config.name):
+        parts = ["utility", "knowledge"]
+        return Benchmark(mini.load(parts, config.limit, system, seed, world=world))
     if not isinstance(config, PublishedUtility):
         raise CalibError(
             "unknown-name",

@@ -14,7 +14,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from calib.models.load import MINI, mini_folder
+from calib.models.load import source_of
 from calib.util.files import home_expanded
 from calib.util.reading import file_bytes, parse_json
 
@@ -50,7 +50,7 @@ def weights_hash(checkpoint: str, revision: str | None, model: Any) -> str:
 
 def weight_files(checkpoint: str, revision: str | None) -> list[Path]:
     """The safetensors files of a folder or of a downloaded hub checkpoint; [] without any."""
-    folder = mini_folder() if checkpoint == MINI else home_expanded(checkpoint)
+    folder = home_expanded(source_of(checkpoint))
     if folder.is_dir():
         whole, index = folder / SAFE_WEIGHTS_NAME, folder / SAFE_WEIGHTS_INDEX_NAME
     else:

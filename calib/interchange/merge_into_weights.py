@@ -20,7 +20,7 @@ from transformers import AutoModelForImageTextToText, LlamaConfig
 
 from calib.directions.direction import Direction
 from calib.models.layers import ActivationEdit, LayerSite, decoder_layers, edit_activations
-from calib.models.load import MINI, VLM, mini_folder
+from calib.models.load import VLM, source_of
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, unfinished_path
 
@@ -218,9 +218,7 @@ def _copy_processor_files(vlm: VLM, folder: Path) -> None:
 
 def _original_folder(vlm: VLM) -> Path:
     """Folder with the checkpoint's small files; for a hub id the hub's cache."""
-    if vlm.checkpoint == MINI:
-        return mini_folder()
-    local = home_expanded(vlm.checkpoint)
+    local = home_expanded(source_of(vlm.checkpoint))
     if local.is_dir():
         return local
     from huggingface_hub import snapshot_download

@@ -12,7 +12,7 @@ from calib.interchange.formats import FORMATS, require_expressible
 from calib.interchange.gguf import control_vector
 from calib.interchange.lm_eval import loads_by_name, steering_file
 from calib.interchange.merge_into_weights import MergedCheckpoint, merge_into_weights
-from calib.models.load import MINI, VLM, mini_folder
+from calib.models.load import VLM, source_of
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
 
@@ -94,7 +94,7 @@ def control_vector_usage(direction: Direction, format_name: str, file: str) -> s
 
 def lm_eval_usage(vlm: VLM, file: str) -> str:
     """A command line if lm-eval can load the checkpoint by name, else Python lines."""
-    checkpoint = str(mini_folder()) if vlm.checkpoint == MINI else vlm.checkpoint
+    checkpoint = source_of(vlm.checkpoint)
     if loads_by_name(vlm.model):
         arguments = shlex.quote(f"pretrained={checkpoint},steer_path={file}")
         return f"lm-eval --model steered --model_args {arguments} --tasks TASKS"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from calib.config.model import MINI, PACKAGED
 from calib.config.prompts import Prompting
 from calib.data.example import Example, Turn, words_of
 from calib.interventions.intervention import Axis, Intervention, Method, PromptFlow
@@ -36,13 +37,15 @@ def wordings(config: Any, vlm: AnyModel, name: str = "text") -> list[str]:
     """All wordings of a text: the user's ``config.<name>`` alone, or those for this checkpoint.
 
     Defaults are in ``config.texts`` by checkpoint, one text or a list; "any" serves all other
-    checkpoints. mini-internvl has a small vocabulary, so it has texts of its own.
+    checkpoints. mini-internvl has a small vocabulary, so it has texts of its own, which all
+    packaged models share.
     Raises CalibError (missing-setting) if there is neither.
     """
     text = getattr(config, name, None)
     if text:
         return [text]
-    for checkpoint in (vlm.checkpoint, "any"):
+    shared = (MINI,) if vlm.checkpoint in PACKAGED else ()
+    for checkpoint in (vlm.checkpoint, *shared, "any"):
         defaults = config.texts.get(checkpoint, {})
         if name in defaults and defaults[name] not in (None, []):
             default = defaults[name]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from calib.config.judge import JudgeConfig, LlmJudge
+from calib.config.model import PACKAGED
 from calib.judges.judge import Judge
-from calib.models.load import MINI
 from calib.util.errors import CalibError, did_you_mean
 
 AUTO = "auto"
@@ -33,12 +33,12 @@ def check_judge(config: JudgeConfig, data: str) -> None:
 def choose_judge(config: JudgeConfig, data: str, checkpoint: str | None) -> Judge:
     """Build the judge that ``config`` names for responses of ``checkpoint`` to ``data``.
 
-    "auto" is ``rules`` for mini-internvl in the mini world and ``string`` otherwise. Raises
+    "auto" is ``rules`` for a packaged model in its own world and ``string`` otherwise. Raises
     CalibError if the judge does not exist or cannot judge ``data``, if its model cannot be loaded,
     and if its API key is missing.
     """
     if config.name == AUTO:
-        exact = data == "mini" and checkpoint == MINI
+        exact = checkpoint in PACKAGED and PACKAGED[checkpoint] == data
         config = JudgeConfig("rules" if exact else "string")
     file = _file(config)
     _check(file, config, data)

@@ -25,7 +25,7 @@ from calib.data.mini.world import (
     Wordings,
     World,
 )
-from calib.data.mini.worlds import world_of
+from calib.data.mini.worlds import MINI_WORLDS, world_of
 from calib.judges.judge import RuleBased
 from calib.util.errors import CalibError
 from calib.util.thoughts import after_thoughts, settled_beginning
@@ -37,12 +37,12 @@ def build(config: JudgeConfig) -> RuleBased:
 
 
 def check(config: JudgeConfig, data: str) -> None:
-    """Raise CalibError for any benchmark other than the mini world."""
-    if data != "mini":
+    """Raise CalibError for any benchmark other than the mini worlds."""
+    if data not in MINI_WORLDS:
         other = f"data={data}" if data else "a table without run=FOLDER"
         raise CalibError(
             "unsupported",
-            f"judge=rules labels responses to the mini world only, not to {other}. Use "
+            f"judge=rules labels responses to the mini worlds only, not to {other}. Use "
             "judge=string.",
         )
 

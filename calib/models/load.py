@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import find_adapter_config_file
 
 from calib.config.choices import SystemPlace
-from calib.config.model import ModelChoice, ModelConfig, RemoteModelConfig
+from calib.config.model import MINI, PACKAGED, ModelChoice, ModelConfig, RemoteModelConfig
 from calib.models.checkpoints.fingerprint import fingerprint
 from calib.models.checkpoints.original_llava import is_original
 from calib.models.checkpoints.size import require_few_blocks, require_plausible_size
@@ -37,9 +37,6 @@ from calib.models.remote import RemoteModel
 from calib.models.towers import register_towers
 from calib.util.errors import CalibError
 from calib.util.reading import file_bytes, parse_json
-
-MINI = "mini-internvl"
-"""Name of the packaged checkpoint: a model organism, not a published model."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +147,7 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
             "Use a model with weights, e.g. model=internvl. calib.sweep calibrates remote models "
             "with prompt-based methods.",
         )
-    # Not home_expanded: a Path drops the ./ that distinguishes a folder from a hub id.
-    source = os.path.expanduser(config.checkpoint or mini_folder())  # noqa: PTH111
+    source = source_of(config.checkpoint)
     name = config.checkpoint or MINI
     logging.set_verbosity_error()
     hub_logging.set_verbosity_error()  # one line for each try of each file
@@ -326,6 +322,14 @@ def _require_complete(name: str, info: dict[str, Any]) -> None:
         )
 
 
-def mini_folder() -> Path:
-    """Folder of the packaged mini-internvl checkpoint."""
-    return Path(str(resources.files("calib.models") / "mini_internvl"))
+def mini_folder(name: str = MINI) -> Path:
+    """Folder of a packaged checkpoint, by its name in PACKAGED."""
+    return Path(str(resources.files("calib.models") / name.replace("-", "_")))
+
+
+def source_of(checkpoint: str | None) -> str:
+    """What transformers loads a checkpoint from: the folder of a packaged one, a path, or a hub
+    id."""
+    name = checkpoint or MINI
+    # Not home_expanded: a Path drops the ./ that distinguishes a folder from a hub id.
+    return str(mini_folder(name)) if name in PACKAGED else os.path.expanduser(name)  # noqa: PTH111

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 from calib.config.method import SettingKey
+from calib.config.model import PACKAGED
 from calib.config.quoting import shell_override
 from calib.data.example import Example
-from calib.models.load import MINI
 from calib.report.verdict import LEVEL, MANY_CUT, change_between, cut_shares
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
@@ -63,11 +63,11 @@ def warning_lines(run: Run) -> list[str]:
 
 
 def _smoke_test(run: Run) -> str:
-    if run.checkpoint != MINI or run.data == "mini":
+    if run.checkpoint not in PACKAGED or run.data == PACKAGED[run.checkpoint]:
         return ""
     return (
-        f"Smoke test only: {MINI} knows its own procedural world, so its results on {run.data} "
-        "have no meaning. Choose a model with model=NAME."
+        f"Smoke test only: {run.checkpoint} knows its own procedural world, so its results on "
+        f"{run.data} have no meaning. Choose a model with model=NAME."
     )
 
 
@@ -87,7 +87,7 @@ def _few_clusters(run: Run) -> str:
 
 
 def _string_judge(run: Run) -> str:
-    if run.judge != "string" or run.checkpoint == MINI:
+    if run.judge != "string" or run.checkpoint in PACKAGED:
         return ""
     low, high = STRING_ACCURACY
     part, whole = STRING_SECOND_TRY

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from calib.config.model import PACKAGED
 from calib.config.quoting import shell_override
 from calib.directions.direction import Direction
 from calib.interchange.importing import IMPORTED
 from calib.interventions.steering import AXES, axis_of
-from calib.models.load import MINI
 from calib.report.sentences import count_cell
 from calib.scoring.metrics import shown_names
 from calib.scoring.results import BASELINE, Result
@@ -48,9 +48,9 @@ def direction_card(
     layers = ", ".join(map(str, direction.layers))
     site = f"{_plain(direction.site)}: {_SITES.get(direction.site, '')} block {layers}"
     organism = (
-        "\nmini-internvl is a small model organism trained by calib on a procedural world. Nothing "
-        "here is a result on a published model.\n"
-        if direction.checkpoint == MINI
+        f"\n{direction.checkpoint} is a small model organism trained by calib on a procedural "
+        "world. Nothing here is a result on a published model.\n"
+        if direction.checkpoint in PACKAGED
         else ""
     )
     return f"""# Steering direction for {_plain(direction.checkpoint)}

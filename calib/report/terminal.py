@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from calib.data.mini.worlds import MINI_WORLDS
 from calib.data.splits import PAIRED_QUERIES
 from calib.report.comparison import comparison
 from calib.report.figures import methods, trade_off
@@ -46,9 +47,9 @@ def _tables(run: Run) -> list[str]:
     if {result.dataset for result in run.results}.isdisjoint(PAIRED_QUERIES):
         return [dual_use_table(run.results, points)]
     tables = [terminal_table(rates_by_part(run), run.mapping)]
-    if run.data == "mini":
+    if run.data in MINI_WORLDS:
         several = compares_methods(run)
-        # The summary of one method lists the parts of the mini world, apart from dual use.
+        # The summary of one method lists the parts of a mini world, apart from dual use.
         if not several and not any(result.dataset == "dual_use" for result in run.results):
             tables = []
     else:

@@ -16,7 +16,7 @@ from calib.engine.vllm.deferred import Deferred
 from calib.engine.vllm.packages import require_packages
 from calib.engine.vllm.probe import probe, probe_hook
 from calib.engine.vllm.request import Backend
-from calib.models.load import VLM, AnyModel, mini_folder
+from calib.models.load import VLM, AnyModel, source_of
 from calib.models.remote import RemoteModel
 from calib.runs.manifest import holds_work, write_manifest
 from calib.runs.shards import SHARDS
@@ -67,7 +67,7 @@ def _started(choice: VllmChoice, config: ModelConfig, model: VLM, edits: bool) -
     if choice.urls:
         from calib.engine.vllm.server.backend import ServerBackend
 
-        backend = ServerBackend(choice, config.checkpoint or str(mini_folder()))
+        backend = ServerBackend(choice, source_of(config.checkpoint))
     else:
         from calib.engine.vllm.in_process import InProcess
 

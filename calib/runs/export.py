@@ -4,12 +4,11 @@ import dataclasses
 from pathlib import Path
 
 from calib.config.method import Steer
-from calib.config.model import ModelChoice, ModelConfig
+from calib.config.model import MINI, ModelChoice, ModelConfig
 from calib.directions.direction import Direction, read_direction
 from calib.directions.estimators import estimator_name
 from calib.interchange.formats import FORMATS
 from calib.interchange.hub import FILE, model_card, push_to_hub
-from calib.models.load import MINI
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS

@@ -12,6 +12,7 @@ from calib.config.choices import Split
 from calib.config.engine import VllmChoice
 from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
+from calib.config.model import PACKAGED
 from calib.config.prompts import (
     Calibration,
     MethodConfig,
@@ -30,7 +31,7 @@ from calib.interventions.prompting import add_text, prompt_text, require_readabl
 from calib.interventions.steering import load_direction
 from calib.judges.registry import check_judge
 from calib.models.chat_template import require_arrival
-from calib.models.load import MINI, VLM, AnyModel, load, open_model
+from calib.models.load import VLM, AnyModel, load, open_model
 from calib.models.prompts import check_several_pictures
 from calib.models.remote import RemoteModel
 from calib.runs.checks.remote import check_remote, remote_sampling_notes
@@ -269,15 +270,15 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
             "operating point is selected by their mean"
         )
     several = sum(len(example.pictures) > 1 for example in examples)
-    if several and model.checkpoint == MINI:
+    if several and model.checkpoint in PACKAGED:
         notes.append(
-            f"{several} of {len(examples)} examples have several pictures, and {MINI} was trained "
-            "with one per query"
+            f"{several} of {len(examples)} examples have several pictures, and "
+            f"{model.checkpoint} was trained with one per query"
         )
-    if model.checkpoint == MINI and config.data.name != "mini":
+    if PACKAGED.get(model.checkpoint, config.data.name) != config.data.name:
         notes.append(
-            f"{MINI} knows its procedural world only: its results on {config.data.name} are not "
-            "meaningful; this is a smoke test only"
+            f"{model.checkpoint} knows its procedural world only: its results on "
+            f"{config.data.name} are not meaningful; this is a smoke test only"
         )
     if config.model.system_place == "user":
         notes.append(

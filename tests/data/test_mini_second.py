@@ -6,9 +6,12 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import ImageFont
+from raising import raises
 from refusal_scores import score
 
 from calib.config.choices import PARTS, PERTURBATIONS
+from calib.config.data import MiniData, UtilityConfig
+from calib.data.benchmarks import load_benchmark, load_utility
 from calib.data.example import Example, pairs
 from calib.data.mini.draw import FONT_SIZE, SIZE, draw_object
 from calib.data.mini.examples import load
@@ -17,6 +20,7 @@ from calib.data.mini.second.behaviour import SECOND_BEHAVIOUR
 from calib.data.mini.second.drawings import DRAWINGS
 from calib.data.mini.second.world import SECOND
 from calib.data.mini.world import DANGER_ANSWERS, DANGER_QUESTION
+from calib.data.mini.worlds import MINI_WORLDS, world_of
 from calib.judges.rules import judge_rules
 from experiments.mini_internvl.curriculum import Branch, Curriculum, PackedSequence
 from experiments.mini_internvl.recipe import SECOND_RECIPE
@@ -95,6 +99,23 @@ def test_training_has_trained_concepts_and_the_other_splits_have_the_rest(
         (part, split) for part in PARTS for split in ("train", "validation", "test")
     }
     assert len(pairs(by_concept)) * 2 == len(by_concept)
+
+
+def test_data_and_utility_of_each_world_are_those_that_its_name_loads() -> None:
+    for name, world in MINI_WORLDS.items():
+        queries = load_benchmark(MiniData(name, limit=12, parts=["image_centric"])).examples
+        assert {example.metadata["object"] for example in queries} <= set(world.objects)
+        questions = load_utility(UtilityConfig(name, limit=40)).examples
+        assert {world_of(example) for example in [*queries, *questions]} == {world}
+    kinds = {example.variant for example in questions}
+    assert "material" in kinds and questions != load_utility(UtilityConfig("mini", 40)).examples
+
+
+def test_a_world_that_does_not_exist_is_refused() -> None:
+    with raises("unknown-name", "data=mini3"):
+        load_benchmark(MiniData("mini3"))
+    with raises("unknown-name", "mini3", "mini2"):
+        load_utility(UtilityConfig("mini3"))
 
 
 def test_a_seed_redraws_which_held_out_concepts_are_tested(by_concept: list[Example]) -> None:

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_families import tiny
 
+from calib.config.model import MINI
 from calib.directions.weights import weight_files, weights_hash
-from calib.models.load import MINI, mini_folder
+from calib.models.load import mini_folder
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import pytest
 from raising import raises
 
 from calib.config.judge import ClassifierJudge, JudgeConfig, LlmJudge
+from calib.config.model import MINI
 from calib.data.mini.examples import load
 from calib.judges.judge import JudgeInput, RuleBased
 from calib.judges.registry import check_judge, choose_judge, judge_names, sees_pictures
 from calib.judges.rules import RULES
 from calib.judges.string import STRING
-from calib.models.load import MINI
 
 
 @pytest.mark.parametrize(

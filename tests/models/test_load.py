@@ -10,9 +10,9 @@ from raising import raises
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
 
-from calib.config.model import ModelConfig
+from calib.config.model import MINI, PACKAGED, ModelConfig
 from calib.models.layers import decoder_layers
-from calib.models.load import MINI, fingerprint, load, mini_folder
+from calib.models.load import fingerprint, load, mini_folder
 
 
 @pytest.fixture
@@ -38,8 +38,15 @@ def test_mini_internvl_loads_without_calib():
     assert not info["unexpected_keys"]
 
 
-def test_the_weights_are_small_and_safe():
-    files = list(mini_folder().rglob("*"))
+def test_a_packaged_model_is_loaded_by_the_name_of_its_checkpoint(vlm):
+    named = load(ModelConfig(name="internvl", checkpoint=MINI))
+    assert (named.checkpoint, named.fingerprint) == (MINI, vlm.fingerprint)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_weights_are_small_and_safe(name):
+    files = list(mini_folder(name).rglob("*"))
+    assert files
     assert sum(f.stat().st_size for f in files) <= 16 * 2**20
     assert {f.suffix for f in files} <= {".json", ".safetensors", ".jinja", ".md"}
 

@@ -148,6 +148,7 @@ def test_string_judge_on_a_published_model():
 def test_mini_internvl_outside_its_world():
     assert len(alarms(one(38, checkpoint="mini-internvl"))) == 1
     assert alarms(one(38, checkpoint="mini-internvl", data="mini")) == []
+    assert len(alarms(one(38, checkpoint="mini-internvl", data="mini2"))) == 1
 
 
 def test_accuracy_of_the_string_judge_is_the_measured_one():

@@ -11,6 +11,7 @@ from calib.config.judge import ClassifierJudge, LabelRule, LlmJudge
 from calib.config.model import ModelConfig
 from calib.config.prompts import NoneMethod
 from calib.config.sweep import ExtractConfig
+from calib.data.mini.worlds import MINI_WORLDS
 
 EXAMPLES, QUESTIONS, TOKENS = 16, 3, 12
 """Enough for mini-internvl to refuse some examples and to answer others."""
@@ -32,7 +33,7 @@ def shrink(config, url):
         method.strengths = [min(filter(None, method.strengths), key=abs)]
         if hasattr(method, "layers"):
             method.layers = one_layer(method.layers)
-        if hasattr(method, "samples") and config.data.name != "mini":
+        if hasattr(method, "samples") and config.data.name not in MINI_WORLDS:
             method.samples = "safety"  # mini-internvl does not recognise pictures of other data
     if isinstance(config, ExtractConfig):
         config.layers = one_layer(config.layers)
@@ -58,7 +59,7 @@ def shrink_judge(judge, url):
 
 def shrink_data(data, _):
     data.limit = EXAMPLES
-    if data.name == "mini":
+    if data.name in MINI_WORLDS:
         data.parts = data.parts[:1]
         data.split_by = "pair"  # so few concepts may leave a side of a contrast empty
     if getattr(data, "root", None) in ("FOLDER", "PATH"):

@@ -1,4 +1,4 @@
-"""The mini worlds by name, and the one that an example belongs to."""
+"""The mini worlds by name and by setting, and the one that an example belongs to."""
 
 from calib.data.example import Example
 from calib.data.mini.first.world import FIRST
@@ -6,6 +6,8 @@ from calib.data.mini.second.world import SECOND
 from calib.data.mini.world import World
 
 WORLDS = {world.name: world for world in (FIRST, SECOND)}
+MINI_WORLDS: dict[str, World] = {"mini": FIRST, "mini2": SECOND}
+"""The worlds by the value of ``data=`` and of ``utility=``."""
 
 
 def world_of(example: Example) -> World:

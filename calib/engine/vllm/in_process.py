@@ -23,7 +23,7 @@ from calib.engine.vllm.request import (
     not_finite,
 )
 from calib.engine.vllm.start_log import logged_errors
-from calib.models.load import mini_folder
+from calib.models.load import source_of
 from calib.util.errors import CalibError, first_line
 from calib.util.stops import unlost_stops
 
@@ -180,7 +180,7 @@ def _memory_share(settings: VllmChoice) -> float | None:
 
 def _arguments(settings: VllmChoice, model: ModelConfig) -> dict[str, Any]:
     given = {
-        "model": os.path.expanduser(model.checkpoint or mini_folder()),  # noqa: PTH111
+        "model": source_of(model.checkpoint),
         "revision": model.revision,
         "dtype": model.dtype,
         "tensor_parallel_size": settings.tensor_parallel,

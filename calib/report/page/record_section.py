@@ -7,8 +7,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from calib.config.model import PACKAGED
 from calib.data.examples_file import EXAMPLES_FILE
-from calib.models.load import MINI
 from calib.report.alarms import alarms
 from calib.report.method_table import METHODS_FILE
 from calib.report.page.markup import link_to, tag
@@ -30,7 +30,7 @@ FILES = {
     RUN_FILE: "the run's configuration and versions",
 }
 MODEL_ORGANISM = (
-    "mini-internvl is a model organism: a small model that comes with calib, made miscalibrated on "
+    "{} is a model organism: a small model that comes with calib, made miscalibrated on "
     "purpose. These are not results on a published model."
 )
 
@@ -40,7 +40,11 @@ def heading(runs: Sequence[Run]) -> Markup:
     several = len(runs) > 1
     checkpoints = list(dict.fromkeys(run.checkpoint for run in runs))
     title = checkpoints[0] if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
-    organism = [tag("p", MODEL_ORGANISM, class_="warning")] if MINI in checkpoints else []
+    organism = [
+        tag("p", MODEL_ORGANISM.format(name), class_="warning")
+        for name in checkpoints
+        if name in PACKAGED
+    ]
     warnings = [
         tag("p", f"{run.name}: {text}" if several else text, class_="warning", role="note")
         for run in runs
