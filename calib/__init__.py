@@ -7,7 +7,7 @@ command line: calib --help, or python -m calib.sweep --help.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.1.0rc1"
 
 _MODULES = {
     "load": "calib.api",

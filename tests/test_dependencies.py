@@ -21,6 +21,8 @@ PLACES = {
     "vllm": ("calib/engine/vllm", "calib/models/endpoint.py"),
     "gguf": ("calib/interchange/gguf.py",),
     "test": ("tests", "benchmarks", "experiments"),
+    "docs": ("tests/docs/test_site.py",),
+    "release": ("tests/test_package.py",),
 }
 """Files and folders that may import the packages of an extra besides those of calib itself."""
 NOT_IMPORTED = {
@@ -30,7 +32,8 @@ NOT_IMPORTED = {
     "hydra-submitit-launcher": "a plugin of Hydra",
     "pytest-xdist": "a plugin of pytest",
     "ruff": "a command", "mypy": "a command", "import-linter": "a command",
-    "hatchling": "a command",
+    "hatchling": "a command", "build": "a command",
+    "mkdocs-material": "a theme of mkdocs", "mkdocstrings-python": "a plugin of mkdocs",
 }  # fmt: skip
 ELSEWHERE = {
     **dict.fromkeys(("vllm", "vllm_lens"), "docs/scale.md has an environment of their own"),

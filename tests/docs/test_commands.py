@@ -94,6 +94,10 @@ NOT_RUN = {
     ),
     "docker run --gpus all --ipc=host -p 8000:8000 IMAGE --model ID --dtype bfloat16 "
     "--tensor-parallel-size 8 --max-logprobs -1": "needs GPUs; docs/scale.md says: not tried",
+    "docker build -t calib .": "tests/test_project_files.py, where Docker works",
+    "docker run --rm -p 127.0.0.1:8000:8000 -e CALIB_API_KEY calib method=reminder": "as above",
+    "docker run --rm -p 127.0.0.1:8000:8000 -e CALIB_API_KEY -v /path/to/runs:/runs:ro calib "
+    "run=/runs/NAME": "as above",
     "vllm serve FOLDER": OTHER_PROGRAM + "the endpoint is covered by tests/models/test_endpoint.py",
     "vllm serve ID --port 8000": OTHER_PROGRAM + "as above",
 }
