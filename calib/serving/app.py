@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,10 +25,12 @@ from calib.serving.http.responses import (
     CompleteResponse,
     Completion,
     EventStream,
+    IndexedEvent,
+    collected,
     next_event,
     stream_chunks,
 )
-from calib.serving.job import Event, Finished, Job
+from calib.serving.job import Event, Job
 from calib.serving.pictures import BYTES_PER_PIXEL, DEFAULT_LIMITS, PictureLimits
 from calib.serving.request_schema import ChatRequest, parse_request
 from calib.serving.served_model import ServedModel
@@ -110,7 +113,13 @@ class Server:
         body = await slot.read_body(request)
         async with self.parsing:
             chat, conversation = await run_in_threadpool(parse_request, body, self.pictures)
-        layer, strength = self.served.resolve(chat.model, chat.calib.strength, chat.calib.layer)
+        points = [
+            self.served.resolve(chat.model, strength, chat.calib.layer)
+            for strength in chat.calib.strengths or (chat.calib.strength,)
+        ]
+        layer, strengths = points[0][0], [strength for _, strength in points]
+        projected = chat.calib.projections
+        projected_layer = self.served.check_projections(chat.model, layer) if projected else None
         self.served.check_texts(conversation.texts)
         self.served.check_template_kwargs(chat.chat_template_kwargs)
         if conversation.images:
@@ -122,47 +131,66 @@ class Server:
         layers = chat.vllm_xargs.residual_layers(self.served.vlm.num_layers)
         activations = len(layers) * self.served.context_length * self.served.bytes_per_activation
         slot.reserve(min(activations, MAX_ACTIVATION_BYTES))
-        events: asyncio.Queue[Event] = asyncio.Queue()
+        events: asyncio.Queue[IndexedEvent] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
-        def notify(event: Event) -> None:
-            try:
-                loop.call_soon_threadsafe(events.put_nowait, event)
-            except RuntimeError:  # the event loop is closed, so the client is gone
-                job.cancelled = True
+        def notify(index: int, event: Event) -> None:
+            # A RuntimeError means that the event loop is closed, so the client is gone: the job,
+            # whose event cannot be delivered, is cancelled.
+            loop.call_soon_threadsafe(events.put_nowait, (index, event))
 
-        job = Job(
-            conversation,
-            layer,
-            strength,
-            self.decoding(chat),
-            notify,
-            steering,
-            layers,
-            seed=chat.seed,
-            stop=chat.stop,
-            stream=chat.stream,
-        )
-        method = self.served.method.name if self.served.method and strength else "none"
-        calib = {"method": method, "layer": layer if strength else None, "strength": strength}
-        if steering.vectors:
-            calib["steering_vectors"] = len(steering.vectors)
+        jobs = [
+            Job(
+                conversation,
+                layer,
+                strength,
+                self.decoding(chat),
+                partial(notify, index),
+                steering,
+                layers,
+                projected_layer,
+                seed=chat.seed,
+                stop=chat.stop,
+                stream=chat.stream,
+            )
+            for index, strength in enumerate(strengths)
+        ]
         completion = Completion(
-            chat.model, self.served.vlm.fingerprint, calib, chat.return_token_ids
+            chat.model,
+            self.served.vlm.fingerprint,
+            self._calib(chat, layer, strengths, steering),
+            chat.return_token_ids,
         )
         try:
-            self.worker.submit(job)
+            self.worker.submit(*jobs)
+            if not chat.stream:
+                finished = await collected(events, len(jobs), request)
+                return CompleteResponse(completion.body(finished), slot)
             first = await next_event(events, request)
-            if isinstance(first, APIError):
-                raise first
-            if isinstance(first, Finished) and not chat.stream:
-                return CompleteResponse(completion.body(first), slot)
         except BaseException:
-            self.worker.cancel(job)
+            for job in jobs:
+                self.worker.cancel(job)
             raise
         include_usage = chat.stream_options.include_usage
-        chunks = stream_chunks(completion, first, events, include_usage)
-        return EventStream(chunks, job, slot)
+        chunks = stream_chunks(completion, first, events, len(jobs), include_usage)
+        return EventStream(chunks, jobs, slot)
+
+    def _calib(
+        self, chat: ChatRequest, layer: int | None, strengths: list[float], steering: Steering
+    ) -> dict[str, Any]:
+        """The field ``calib`` of a response: what was done to the model."""
+        edited = self.served.method if any(strengths) else None
+        calib: dict[str, Any] = {
+            "method": edited.name if edited else "none",
+            "layer": layer if edited else None,
+        }
+        if chat.calib.strengths:
+            calib["strengths"] = strengths
+        else:
+            calib["strength"] = strengths[0]
+        if steering.vectors:
+            calib["steering_vectors"] = len(steering.vectors)
+        return calib
 
     async def _steering(self, chat: ChatRequest, slot: Slot) -> Steering:
         """The steering vectors of a request; their memory is reserved before they are decoded."""

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from calib.data.example import Example
+from calib.directions.token_projections import TokenProjections, read_token_projections
 from calib.engine.edits import Edits
 from calib.engine.engine import Engine
 from calib.engine.request import Request, Response
@@ -16,12 +17,21 @@ from calib.interventions.intervention import Setting
 from calib.models.prompts import read_prompt, read_prompts
 from calib.serving.api_errors import APIError, server_error, unavailable
 from calib.serving.job import Finished, Job, ResponseTracker
-from calib.serving.served_model import ServedModel
+from calib.serving.served_model import PROJECTIONS, ServedModel
 from calib.serving.steering_vectors import FIELD, MAX_ACTIVATION_BYTES, RESIDUAL
 from calib.util.errors import CalibError
 from calib.util.thoughts import final_answer
 
 CONTEXT_EXCEEDED = "context_length_exceeded"
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What is read of a response besides its text; None if the request does not ask for it."""
+
+    activations: dict[str, Any] | None = None
+    """The residual stream, encoded."""
+    projections: TokenProjections | None = None
 
 
 @dataclass
@@ -101,13 +111,13 @@ def answer_batch(
                 pending.append(steps)
             else:
                 finished.append((steps, final))
-    activations = [_activations(served, steps, final) for steps, final in finished]
+    readings = [_readings(served, steps, final) for steps, final in finished]
     # Final events are sent once nothing can fail any more, because failed batches are retried.
     on_success()
     for job, error in errors:
         job.send(error)
-    for (steps, final), encoded in zip(finished, activations, strict=True):
-        steps.job.send(_final_event(steps, final, encoded))
+    for (steps, final), reading in zip(finished, readings, strict=True):
+        steps.job.send(_final_event(steps, final, reading))
 
 
 def _first_steps(served: ServedModel, jobs: Sequence[Job]) -> list[PendingSteps]:
@@ -196,20 +206,27 @@ def _check_activations(served: ServedModel, job: Job, prompt_length: int) -> Non
         )
 
 
-def _activations(
-    served: ServedModel, steps: PendingSteps, final: int
-) -> dict[str, Any] | APIError | None:
-    """The residual stream of the final step, encoded; None if the request asks for none, and an
-    error if the model does not have it at one of the layers."""
-    job, response = steps.job, steps.responses[final]
-    if not job.residual_layers or job.cancelled or response.finish == "not_finite":
-        return None
-    request, layers = steps.requests[final], job.residual_layers
+def _readings(served: ServedModel, steps: PendingSteps, final: int) -> Readings | APIError:
+    """What the request wants to know of the final step besides its text; an error if the model does
+    not have a residual stream at one of the layers."""
+    job, response, request = steps.job, steps.responses[final], steps.requests[final]
+    if job.cancelled or response.finish == "not_finite":
+        return Readings()
+    stream = projections = None
+    param = RESIDUAL
     try:
-        stream = read_response_activations(served.vlm, request, response.tokens, layers)
+        if layers := job.residual_layers:
+            read = read_response_activations(served.vlm, request, response.tokens, layers)
+            stream = encode_tensor(read)
+        param = PROJECTIONS
+        if job.projected_layer is not None:
+            assert served.method is not None and served.method.direction is not None
+            projections = read_token_projections(
+                served.vlm, served.method.direction, job.projected_layer, request, response.tokens
+            )
     except CalibError as error:
-        return APIError(str(error), RESIDUAL, "unsupported_value")
-    return encode_tensor(stream)
+        return APIError(str(error), param, "unsupported_value")
+    return Readings(stream, projections)
 
 
 def _edits(pending: Sequence[PendingSteps]) -> list[Edits]:
@@ -228,13 +245,13 @@ def _edits(pending: Sequence[PendingSteps]) -> list[Edits]:
 
 
 def _final_event(
-    steps: PendingSteps, final: int, activations: dict[str, Any] | APIError | None
+    steps: PendingSteps, final: int, reading: Readings | APIError
 ) -> Finished | APIError:
     response = steps.responses[final]
     if steps.job.cancelled:  # the response is incomplete
         return unavailable()
-    if isinstance(activations, APIError):
-        return activations
+    if isinstance(reading, APIError):
+        return reading
     if response.finish == "not_finite" and not steps.requests[final].edits:
         return server_error(
             "The logits of the model are not finite even without an edit. Start the server with a "
@@ -266,5 +283,6 @@ def _final_event(
         completion_tokens=sum(len(step.tokens) for step in steps.responses),
         prompt_token_ids=steps.prompts[final],
         token_ids=list(response.tokens),
-        activations=activations,
+        activations=reading.activations,
+        projections=reading.projections,
     )

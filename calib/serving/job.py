@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calib.data.example import Example
+from calib.directions.token_projections import TokenProjections
 from calib.engine.request import Decoding
 from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation
@@ -39,6 +40,8 @@ class Finished:
     activations: dict[str, Any] | None = None
     """Residual stream of that prompt and response, in the format of vllm-lens; None if the request
     asks for none. # [layers, prompt + response - 1, width]"""
+    projections: TokenProjections | None = None
+    """Projections of these tokens on the method's direction; None if the request asks for none."""
 
 
 LARGE_PIXELS = 4_000_000
@@ -62,6 +65,8 @@ class Job:
     """Steering vectors of the request, added to what the method does."""
     residual_layers: tuple[int, ...] = ()
     """Layers whose residual stream the client asks for."""
+    projected_layer: int | None = None
+    """Layer at which the client asks for projections on the method's direction."""
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Stop sequences."""

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from calib.serving.api_errors import APIError
@@ -75,6 +75,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Unsupported fields that would change the response, with the values that have no effect and are
 accepted. null is always accepted."""
 MAX_STOPS, MAX_STOP_LENGTH = 16, 1024
+MAX_STRENGTHS = 16
+"""Maximum number of strengths at which one request is answered."""
 CODES = {
     **dict.fromkeys(
         (
@@ -102,7 +104,17 @@ class CalibOverride(ClosedSchema):
     """The field ``calib``: a setting for this request, in place of the operating point."""
 
     strength: FiniteNumber | None = None
+    strengths: Annotated[list[FiniteNumber], Field(min_length=1, max_length=MAX_STRENGTHS)] = []
+    """Strengths in place of one: the response has a choice for each, in their order."""
     layer: Index | None = None
+    projections: bool = False
+    """Whether each choice has the projections of its tokens on the method's direction."""
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "CalibOverride":
+        if self.strength is not None and self.strengths:
+            raise PydanticCustomError("conflict", "has strength and strengths: give one of them")
+        return self
 
 
 class StreamOptions(Schema):
@@ -192,9 +204,10 @@ def parse_request(
         ("return_token_ids", request.return_token_ids),
         (RESIDUAL, request.vllm_xargs.output_residual_stream),
     ):
-        if request.stream and wanted:
+        other = "stream" if request.stream else "calib.strengths" if request.calib.strengths else ""
+        if other and wanted:
             raise APIError(
-                f"{name} is not supported in a stream. Omit it, or stream.",
+                f"{name} is not supported together with {other}. Omit one of them.",
                 name,
                 "unsupported_value",
             )

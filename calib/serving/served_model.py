@@ -12,6 +12,8 @@ from calib.models.load import VLM
 from calib.serving.api_errors import APIError
 from calib.util.errors import did_you_mean
 
+PROJECTIONS = "calib.projections"
+"""Field of a request that asks for projections."""
 UNCALIBRATED = "-uncalibrated"
 """Suffix of the name under which clients reach the model without its method."""
 MAX_CHARACTERS_PER_TOKEN = 64
@@ -91,6 +93,24 @@ class ServedModel:
             self.layer if layer is None else layer,
             self.strength if strength is None else strength,
         )
+
+    def check_projections(self, model: str, layer: int | None) -> int:
+        """The layer at which a request for ``layer`` gets projections on the method's direction.
+
+        Raises APIError if the method has no direction of the residual stream there.
+        """
+        direction = self.method.direction if self.method and model == self.name else None
+        reason = ""
+        if direction is None:
+            reason = f"{model} has no direction to project on."
+        elif direction.site != "residual":
+            reason = f"The direction is one of the site {direction.site}, not the residual stream."
+        elif layer is None or layer not in direction.layers:
+            reason = f"The direction has no layer {layer}, only {_layer_list(direction.layers)}."
+        if reason:
+            raise APIError(f"{reason} Omit {PROJECTIONS}.", PROJECTIONS, "unsupported_value")
+        assert layer is not None
+        return layer
 
     def check_texts(self, texts: Sequence[str]) -> None:
         """Raise APIError for texts that are far too long or contain an image placeholder."""

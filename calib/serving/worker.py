@@ -104,8 +104,8 @@ class Worker:
             self._thread.join(timeout)
         self.watch.end()
 
-    def submit(self, job: Job) -> None:
-        """Queue a job.
+    def submit(self, *jobs: Job) -> None:
+        """Queue jobs; those of one request are answered in one batch.
 
         Raises APIError (503) if the worker is stopping, its thread has ended or its model hangs.
         """
@@ -116,7 +116,7 @@ class Worker:
                 raise worker_ended()
             if self.stalled:
                 raise stalled(self.watch.limit)
-            self._waiting.append(job)
+            self._waiting += jobs
             self._changed.notify()
 
     def cancel(self, job: Job) -> None:
@@ -224,7 +224,7 @@ class Worker:
         small = [job for job in waiting if not job.large]
         self._large_next = bool(large) and (self._large_next or not small)
         if self._large_next:
-            batch = large[:1]
+            batch = [job for job in large if job.conversation is large[0].conversation]
         else:
             batch = [job for job in small if job.decoding == small[0].decoding]
         self._large_next = not self._large_next
@@ -247,7 +247,7 @@ class Worker:
                     self._answer([job])
             return
         self.failures += 1
-        _fail(jobs, error)
+        jobs[0].send(error)  # its pictures may be those of another job of the same request
         self._free_memory()
 
     def _reset_failures(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calib.serving.api_errors import BUSY, INVALID, KEY, SERVER
+from calib.serving.request_schema import MAX_STRENGTHS
 
 Json = dict[str, Any]
 
@@ -34,22 +35,37 @@ _CALIB = _closed(
         "method": TEXT,
         "layer": {"type": ["integer", "null"]},
         "strength": {"type": "number"},
+        "strengths": {"type": "array", "items": {"type": "number"}},
         "steering_vectors": COUNT,
     },
+    "strength",
+    "strengths",
     "steering_vectors",
+)
+_PROJECTIONS = _closed(
+    {
+        "layer": COUNT,
+        "tokens": {"type": "array", "items": TEXT},
+        "values": {"type": "array", "items": {"type": "number"}},
+        "prompt_tokens": COUNT,
+        "pictures": {"type": "array", "items": _TOKENS},
+        "grid": {"type": ["array", "null"], "items": COUNT},
+    }
 )
 _MESSAGE = _closed(
     {"role": {"const": "assistant"}, "content": TEXT, "refusal": {"type": "null"}},
 )
 _CHOICE = _closed(
     {
-        "index": {"const": 0},
+        "index": COUNT,
         "message": _MESSAGE,
         "logprobs": {"type": "null"},
         "finish_reason": {"enum": ["stop", "length"]},
         "token_ids": _TOKENS,
+        "projections": _PROJECTIONS,
     },
     "token_ids",
+    "projections",
 )
 _COMPLETION = _closed(
     {
@@ -59,7 +75,7 @@ _COMPLETION = _closed(
         "model": TEXT,
         "system_fingerprint": TEXT,
         "calib": _CALIB,
-        "choices": {"type": "array", "minItems": 1, "maxItems": 1, "items": _CHOICE},
+        "choices": {"type": "array", "minItems": 1, "maxItems": MAX_STRENGTHS, "items": _CHOICE},
         "usage": _closed(
             {"prompt_tokens": COUNT, "completion_tokens": COUNT, "total_tokens": COUNT}
         ),

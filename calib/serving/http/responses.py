@@ -4,8 +4,8 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fastapi import Request
@@ -16,6 +16,8 @@ from calib.serving.http.limits import Slot
 from calib.serving.job import Event, Finished, Job, TextDelta
 
 END_OF_STREAM = b"data: [DONE]\n\n"
+IndexedEvent = tuple[int, Event]
+"""The index of a choice, and an event of its job."""
 PIECE = 64 << 10
 """Bytes of a complete response that are handed to the connection at once."""
 
@@ -28,43 +30,50 @@ class Completion:
     fingerprint: str
     """Fingerprint of the weights."""
     calib: dict[str, Any]
-    """Method, layer and strength that were used."""
+    """Method, layer and strength (or strengths, in the order of the choices) that were used."""
     with_token_ids: bool = False
     """Whether the complete response has the tokens of prompt and response."""
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def body(self, finished: Finished) -> dict[str, Any]:
-        """The complete response as a JSON object."""
-        message = {"role": "assistant", "content": finished.text, "refusal": None}
+    def body(self, finished: Sequence[Finished]) -> dict[str, Any]:
+        """The complete response as a JSON object, with a choice for each strength."""
+        choices = [self._choice(index, each) for index, each in enumerate(finished)]
+        body = {**self._head("chat.completion"), "choices": choices, "usage": usage(finished)}
+        first = finished[0]
+        if self.with_token_ids:
+            body["prompt_token_ids"] = first.prompt_token_ids
+        if first.activations is not None:
+            body["activations"] = {"residual_stream": first.activations}
+        return body
+
+    def _choice(self, index: int, finished: Finished) -> dict[str, Any]:
         choice = {
-            "index": 0,
-            "message": message,
+            "index": index,
+            "message": {"role": "assistant", "content": finished.text, "refusal": None},
             "logprobs": None,
             "finish_reason": finished.finish_reason,
         }
-        body = {**self._head("chat.completion"), "choices": [choice], "usage": usage(finished)}
         if self.with_token_ids:
             choice["token_ids"] = finished.token_ids
-            body["prompt_token_ids"] = finished.prompt_token_ids
-        if finished.activations is not None:
-            body["activations"] = {"residual_stream": finished.activations}
-        return body
+        return choice | _projections(finished)
 
-    def chunk(
-        self, delta: dict[str, Any], finish_reason: str | None = None, with_usage: bool = False
-    ) -> bytes:
-        """The event of one part of a stream; ``with_usage`` announces a final event with usage."""
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": finish_reason,
-        }
+    def chunk(self, index: int, part: TextDelta | Finished | None, with_usage: bool) -> bytes:
+        """The event of one part of a choice: its beginning (None), some text, or its end.
+
+        ``with_usage`` announces a final event with usage.
+        """
+        choice: dict[str, Any] = {"index": index, "delta": {}, "logprobs": None}
+        if isinstance(part, Finished):
+            choice |= {"finish_reason": part.finish_reason, **_projections(part)}
+        else:
+            begun = {"role": "assistant", "content": ""}
+            delta = begun if part is None else {"content": part.text}
+            choice |= {"delta": delta, "finish_reason": None}
         chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
         return server_sent_event({**chunk, "usage": None} if with_usage else chunk)
 
-    def usage_chunk(self, finished: Finished) -> bytes:
+    def usage_chunk(self, finished: Sequence[Finished]) -> bytes:
         """The event with the token counts, after the last part of a stream."""
         head = self._head("chat.completion.chunk")
         return server_sent_event({**head, "choices": [], "usage": usage(finished)})
@@ -80,13 +89,20 @@ class Completion:
         }
 
 
-def usage(finished: Finished) -> dict[str, int]:
-    """Token counts of prompts and response."""
+def usage(finished: Sequence[Finished]) -> dict[str, int]:
+    """Token counts of the prompts and responses of all choices."""
+    prompt = sum(each.prompt_tokens for each in finished)
+    completion = sum(each.completion_tokens for each in finished)
     return {
-        "prompt_tokens": finished.prompt_tokens,
-        "completion_tokens": finished.completion_tokens,
-        "total_tokens": finished.prompt_tokens + finished.completion_tokens,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
     }
+
+
+def _projections(finished: Finished) -> dict[str, Any]:
+    projections = finished.projections
+    return {} if projections is None else {"projections": asdict(projections)}
 
 
 def server_sent_event(body: dict[str, Any]) -> bytes:
@@ -118,46 +134,69 @@ class CompleteResponse(JSONResponse):
 
 
 class EventStream(StreamingResponse):
-    """A streamed response; cancels its job and releases its slot when the connection closes."""
+    """A streamed response; cancels its jobs and releases its slot when the connection closes."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], job: Job, slot: Slot) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], jobs: Sequence[Job], slot: Slot) -> None:
         super().__init__(chunks, media_type="text/event-stream")
         self.headers["Cache-Control"] = "no-cache"
-        self.job, self.slot = job, slot
+        self.jobs, self.slot = jobs, slot
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self.job.cancelled = True
+            for job in self.jobs:
+                job.cancelled = True
             self.slot.release()
 
 
 async def stream_chunks(
     completion: Completion,
-    first: Event,
-    events: "asyncio.Queue[Event]",
+    first: IndexedEvent,
+    events: "asyncio.Queue[IndexedEvent]",
+    choices: int,
     include_usage: bool,
 ) -> AsyncIterator[bytes]:
-    """The events of a streamed response; ``first`` was taken from ``events`` already."""
-    yield completion.chunk({"role": "assistant", "content": ""}, with_usage=include_usage)
-    event = first
-    while isinstance(event, TextDelta):
-        yield completion.chunk({"content": event.text}, with_usage=include_usage)
-        event = await events.get()
-    if isinstance(event, APIError):
-        yield server_sent_event(event.body)
-        return
-    yield completion.chunk({}, event.finish_reason, with_usage=include_usage)
+    """The events of a streamed response; ``first`` was taken from ``events`` already. The first
+    error of one of the ``choices`` ends all."""
+    for index in range(choices):
+        yield completion.chunk(index, None, include_usage)
+    finished: list[Finished] = []
+    index, event = first
+    while True:
+        if isinstance(event, APIError):
+            yield server_sent_event(event.body)
+            return
+        yield completion.chunk(index, event, include_usage)
+        if isinstance(event, Finished):
+            finished.append(event)
+        if len(finished) == choices:
+            break
+        index, event = await events.get()
     if include_usage:
-        yield completion.usage_chunk(event)
+        yield completion.usage_chunk(finished)
     yield END_OF_STREAM
 
 
-async def next_event(events: "asyncio.Queue[Event]", request: Request) -> Event:
-    """The next event of a job.
+async def collected(
+    events: "asyncio.Queue[IndexedEvent]", choices: int, request: Request
+) -> list[Finished]:
+    """The response of each choice, none of which is streamed.
 
-    Raises APIError if the client disconnects first.
+    Raises APIError for the first error, and if the client disconnects first.
+    """
+    finished: dict[int, Finished] = {}
+    while len(finished) < choices:
+        index, event = await next_event(events, request)
+        assert isinstance(event, Finished), "only streamed jobs send text before their response"
+        finished[index] = event
+    return [finished[index] for index in range(choices)]
+
+
+async def next_event(events: "asyncio.Queue[IndexedEvent]", request: Request) -> IndexedEvent:
+    """The next event of a request's jobs.
+
+    Raises APIError if it is one, or if the client disconnects first.
     """
 
     async def disconnect() -> None:
@@ -170,7 +209,10 @@ async def next_event(events: "asyncio.Queue[Event]", request: Request) -> Event:
         await asyncio.wait((event, disconnect_task), return_when=asyncio.FIRST_COMPLETED)
         if not event.done():
             raise disconnected()
-        return event.result()
+        index, part = event.result()
+        if isinstance(part, APIError):
+            raise part
+        return index, part
     finally:
         event.cancel()
         disconnect_task.cancel()
