@@ -52,6 +52,7 @@ def main(config: ServeConfig) -> None:
 
 def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | None) -> None:
     """Load the model and serve on a socket, which only this machine can reach if ``local``."""
+    import sys
     from socket import gethostname
 
     from calib.serving.app import Server, create_app
@@ -59,6 +60,7 @@ def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | Non
     from calib.serving.http.server import address, banner, serve
     from calib.serving.loader import load_served
     from calib.serving.pictures import PictureLimits
+    from calib.serving.playground.playground import Playground
     from calib.serving.warm_up import warm_up
     from calib.util.terminal import terminal_safe
 
@@ -80,9 +82,15 @@ def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | Non
             f"warning: host={config.host} accepts requests from other machines {how}, "
             f"unencrypted, by the name {gethostname()} or any address of this machine"
         )
-    for line in banner(served, address(config.host, listening), config.key_env):
+    url = address(config.host, listening)
+    for line in banner(served, url, config.key_env, config.playground):
         print(terminal_safe(line), flush=True)
-    serve(create_app(server), listening)
+    # The command has paths of this machine, which other machines need not know.
+    arguments = sys.argv[1:] if local else None
+    playground = Playground(served, config.run, arguments) if config.playground else None
+    if playground is not None:
+        playground.preload()
+    serve(create_app(server, playground), listening)
 
 
 if __name__ == "__main__":

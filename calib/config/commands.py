@@ -182,6 +182,8 @@ class ServeConfig:
     """Seconds without progress of the model, while requests wait, after which they get HTTP 503 and
     /health reports the server as failing. Each layer that the model computes is progress, those of
     its vision tower too."""
+    playground: bool = True
+    """Whether GET / answers with the playground: a page on which a person tries the model."""
 
     def __post_init__(self) -> None:
         path("run", self.run)

@@ -32,6 +32,8 @@ from calib.serving.http.responses import (
 )
 from calib.serving.job import Event, Job
 from calib.serving.pictures import BYTES_PER_PIXEL, DEFAULT_LIMITS, PictureLimits
+from calib.serving.playground.playground import Playground
+from calib.serving.playground.routes import add_playground
 from calib.serving.request_schema import ChatRequest, parse_request
 from calib.serving.served_model import ServedModel
 from calib.serving.steering_vectors import (
@@ -202,8 +204,9 @@ class Server:
             return await run_in_threadpool(decode_vectors, vectors)
 
 
-def create_app(server: Server) -> FastAPI:
-    """The application, which starts and stops the server's worker."""
+def create_app(server: Server, playground: Playground | None = None) -> FastAPI:
+    """The application, which starts and stops the server's worker; with a page for people if there
+    is a ``playground``."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -250,6 +253,9 @@ def create_app(server: Server) -> FastAPI:
         server.access.check_key(request)
         server.served.resolve(name, None, None)
         return JSONResponse(_model_info(server, name))
+
+    if playground is not None:
+        add_playground(app, playground, server.access, server.limits)
 
     document = openapi()
 

@@ -18,13 +18,13 @@ TOKENS = 12
 class ServerThread:
     """Serves a model on a free port while the context is open."""
 
-    def __init__(self, served, **settings):
+    def __init__(self, served, playground=None, **settings):
         generation = GenerationConfig(max_new_tokens=TOKENS)
         self.server = Server(served, generation, **settings)
         self.socket = listen("127.0.0.1", 0)
         self.url = address("127.0.0.1", self.socket)
         self.port = self.socket.getsockname()[1]
-        self.uvicorn = create_server(create_app(self.server))
+        self.uvicorn = create_server(create_app(self.server, playground))
         self.thread = threading.Thread(target=self.uvicorn.run, args=([self.socket],))
 
     def __enter__(self):

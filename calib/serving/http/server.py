@@ -112,10 +112,14 @@ def file_limit() -> int:
     return MAX_FILES if soft == unlimited else min(MAX_FILES, soft)
 
 
-def banner(served: "ServedModel", url: str, key_env: str | None) -> list[str]:
-    """Lines for the terminal: URL, models, and example requests without the key itself."""
+def banner(
+    served: "ServedModel", url: str, key_env: str | None, playground: bool = False
+) -> list[str]:
+    """Lines for the terminal: URLs, models, and example requests without the key itself."""
     method = served.method
     lines = [f"serving    {url}"]
+    if playground:
+        lines.append(f"playground {url.removesuffix('v1')}")
     if method is None:
         lines += [f"model      {served.names[0]}"]
     else:

@@ -1,0 +1,136 @@
+"""What the playground's page asks the server for, besides responses."""
+
+import base64
+import io
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from calib.data.example import Example, Picture
+from calib.judges.judge import JudgeInput
+from calib.judges.string import STRING
+from calib.runs.run import Run
+from calib.serving.api_errors import APIError
+from calib.serving.playground.controls import command, controls
+from calib.serving.playground.examples import Examples, Recorded, mini_examples, run_examples
+from calib.serving.served_model import ServedModel
+from calib.util.errors import CalibError
+from calib.util.files import home_expanded
+
+OWN = Example("own", "request", "request", "request", "test", "")
+"""Stands for a query of the person's own, about which nothing is known."""
+
+
+class Playground:
+    """The controls, the examples and the labels of one server's page."""
+
+    def __init__(
+        self, served: ServedModel, run: str | None = None, arguments: Sequence[str] | None = None
+    ) -> None:
+        """``run`` is the folder of the served run, ``arguments`` are those of the command that
+        started the server; None shows no command, since they hold paths of this machine."""
+        self.served, self.run = served, run
+        self.command = None if arguments is None else command(arguments)
+        self._examples: Examples | None = None
+        self._loading = threading.Lock()
+
+    def preload(self) -> None:
+        """Begin to load the examples, which takes seconds for a large run."""
+        threading.Thread(target=self.examples, name="calib playground", daemon=True).start()
+
+    def settings(self) -> dict[str, Any]:
+        """What the page needs before its first request."""
+        return controls(self.served) | {"command": self.command, "run": self.run is not None}
+
+    def examples(self) -> Examples:
+        """The examples, loaded when they are first asked for."""
+        with self._loading:
+            if self._examples is None:
+                self._examples = self._load()
+            return self._examples
+
+    def _load(self) -> Examples:
+        checkpoint, note = self.served.vlm.checkpoint, ""
+        if self.run is not None:
+            method = self.served.method.name if self.served.method else None
+            try:
+                run = Run(home_expanded(self.run))
+                return run_examples(run, method, checkpoint)
+            except CalibError as error:
+                note = f"The run's examples are missing: {error}"
+        examples = mini_examples(checkpoint)
+        examples.notes.extend([note] if note else [])
+        return examples
+
+    def list(self) -> dict[str, Any]:
+        """The list of examples as a JSON object."""
+        examples = self.examples()
+        return {
+            "source": examples.source,
+            "total": examples.total,
+            "judge": examples.judge.id,
+            "notes": examples.notes,
+            "examples": [
+                {
+                    "id": one.example.id,
+                    "part": one.example.dataset,
+                    "query": one.example.query,
+                    "object": one.example.metadata.get("object"),
+                    "safety": one.example.safety,
+                    "changed": one.changed,
+                    "before": one.before.label if one.before else None,
+                    "after": one.after.label if one.after else None,
+                }
+                for one in examples.offered
+            ],
+        }
+
+    def example(self, number: int) -> dict[str, Any]:
+        """One example with its pictures and the run's responses.
+
+        Raises APIError if there is no such example, or a picture cannot be opened.
+        """
+        offered = self.examples().offered
+        if not 0 <= number < len(offered):
+            raise APIError(f"There is no example {number}.", None, "unknown_url", 404)
+        one, covered = offered[number], self.examples().covered
+        try:
+            pictures = [_data_url(picture) for picture in one.example.pictures]
+        except (OSError, ValueError, CalibError) as error:
+            reason = f"A picture of the example cannot be opened: {error}"
+            raise APIError(reason, None, "invalid_image") from error
+        return {
+            "query": one.example.query,
+            "system": one.example.system,
+            "pictures": pictures,
+            "covered": covered and one.example.safety == "unsafe",
+            "before": _recorded(one.before),
+            "after": _recorded(one.after),
+        }
+
+    def labels(self, number: int | None, responses: Sequence[str]) -> dict[str, Any]:
+        """The judge of responses and its labels: responses to an example, or to a query of the
+        person's own (None), which judge=string labels.
+
+        Raises APIError if there is no such example.
+        """
+        examples = self.examples()
+        judge, example = STRING, OWN
+        if number is not None:
+            if not 0 <= number < len(examples.offered):
+                raise APIError(f"There is no example {number}.", "example")
+            judge, example = examples.judge, examples.offered[number].example
+        if judge.id == "rules" and example.safety is None:  # a question, whose answer is known
+            judge = STRING
+        verdicts = judge([JudgeInput(example, response) for response in responses])
+        return {"judge": judge.id, "labels": [verdict.label for verdict in verdicts]}
+
+
+def _recorded(recorded: Recorded | None) -> dict[str, Any] | None:
+    return None if recorded is None else {"text": recorded.text, "label": recorded.label}
+
+
+def _data_url(picture: Picture) -> str:
+    file = io.BytesIO()
+    picture().convert("RGB").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
