@@ -35,12 +35,26 @@ _LABELS = {metric.name: metric.label for group in metrics_by_file().values() for
 RATES = {name: _LABELS[name] for name in ("SRA", "SRA_u", "SRA_s", "warned_s", "utility")}
 """The rates of a point of the trade-off and their labels, from the registry of metrics."""
 KNOWLEDGE_LABEL = _LABELS["knowledge"]
+PLAIN_NAMES = {
+    "SRA": "both sides",
+    "SRA_u": "unsafe handled",
+    "SRA_s": "safe answered",
+    "warned_s": "safe warned",
+    "utility": "utility",
+}
+"""Short names of RATES in plain words, for headings of tables and axes of figures."""
 
 
 def rate_at(point: Point, rate: str) -> Interval | None:
     """Return one of RATES of ``point``; None if utility was not measured."""
     value: Interval | None = getattr(point, rate.lower())
     return value
+
+
+def plain_name(rate: str) -> str:
+    """Return a rate in plain words with its symbol, as in "safe answered (SRA_s)"."""
+    plain = PLAIN_NAMES.get(rate, rate)
+    return rate if plain == rate else f"{plain} ({rate})"
 
 
 # Changes between two settings

@@ -86,7 +86,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         for axes in all_axes:
             draw_fronts(axes, models, curves, plane)
         labelled = 0 < len(full) <= _LABELLED
-        notes = ["Bars: 95% intervals. Large, black rim: operating point chosen on validation."]
+        notes = ["Bars: 95% intervals. Large: operating point chosen on validation."]
         notes += ["Numbers: strengths."] * labelled
         notes += ["Numbers: methods by change of SRA."] * crowded
         notes += [kept_note(curves, names), prompt_note(curves)]

@@ -5,10 +5,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
+from calib.report.figures.method_styles import method_style
 from calib.report.figures.operating_points import (
     ChosenSetting,
     measured,
@@ -16,19 +18,11 @@ from calib.report.figures.operating_points import (
     setting_names,
     settings_by_model,
 )
-from calib.report.figures.style import (
-    ORANGE,
-    SKY,
-    YELLOW,
-    draw_legend,
-    rows_of_panels,
-    short_name,
-    write_title,
-)
+from calib.report.figures.style import draw_legend, rows_of_panels, short_name, write_title
 from calib.runs.run import Run
 from calib.scoring.intervals import Interval
 from calib.scoring.metrics import shown_names
-from calib.scoring.results import ALL
+from calib.scoring.results import ALL, BASELINE
 
 _PARTS = {
     "image_centric": ("image-centric", shown_names("categories", "queries")),
@@ -36,8 +30,10 @@ _PARTS = {
     "dual_use": ("dual-use", shown_names("categories", "dual_use")),
 }
 """Name of each part, and the rates of its unsafe and its safe side."""
-_BARS = (("#ffffff", ""), (SKY, "////"), (ORANGE, "...."), (YELLOW, "xxxx"))
-"""Colour and hatch of the first, second ... bar."""
+_HATCHES = ("", "////", "....", "xxxx")
+"""Hatch of the first, second ... bar; its colour is its method's, white for uncalibrated."""
+_OPACITY = 0.6
+"""Opacity of bars, so that intervals in black are visible on each of them."""
 _MOST = 3
 """Maximum number of methods besides the uncalibrated model whose bars can be distinguished."""
 
@@ -134,7 +130,9 @@ def _draw_bars(axes: Axes, panel: _Panel) -> None:
     for k, (setting, name) in enumerate(
         zip(panel.settings, setting_names(panel.settings, 18), strict=True)
     ):
-        colour, hatch = _BARS[k % len(_BARS)]
+        hatch = _HATCHES[k % len(_HATCHES)]
+        own = "#ffffff" if setting.method == BASELINE else method_style(setting.method).colour
+        colour = to_rgba(own, _OPACITY)
         label: str | None = name
         for row, category in enumerate(panel.categories):
             rate = _rate(panel, setting, category)

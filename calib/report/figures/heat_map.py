@@ -113,6 +113,8 @@ def _kl(run: Run, point: Point, split: str, metric: str) -> Interval | None:
 _WORSE_TO_BETTER = LinearSegmentedColormap.from_list(
     "worse to better", ["#001f3d", BLUE, "#b5b5b5", "#f2dc6b", "#fffbe0"]
 )
+_ON_LIGHT, _ON_DARK = "#010101", "#fefefe"
+"""Colours of numbers, which stay in dark mode as the cells do; see calib.report.page.colours."""
 _MIN_CELL = 0.19, 0.11
 """Smallest width and height of a cell, in inches, that fit a number of two digits."""
 _MAX_HEIGHT = 3.2
@@ -246,7 +248,7 @@ def _write_values(axes: Axes, layer_map: LayerMap) -> None:
         value = _value_text(layer_map, rate.value).removesuffix("%")
         text = f"{value} ({strength:.2g})" if own_strengths else value
         axes.text(column, layer_map.layers.index(layer), text, ha="center", va="center", fontsize=6,
-                  color=BLACK if light else "white", zorder=4)  # fmt: skip
+                  color=_ON_LIGHT if light else _ON_DARK, zorder=4)  # fmt: skip
 
 
 def _notes(maps: Sequence[LayerMap]) -> list[str]:

@@ -14,8 +14,9 @@ from calib.report.figures.curves import (
     uncalibrated_models,
 )
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
+from calib.report.figures.method_styles import mark_methods, method_style
 from calib.report.figures.style import RATE_STYLES, draw_legend, short_name, write_title
-from calib.report.verdict import rate_at
+from calib.report.verdict import plain_name, rate_at
 from calib.runs.run import Run
 from calib.scoring.tradeoff import Point
 
@@ -56,7 +57,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
                 for row, curve in enumerate(ranked):
                     kept = curve.chosen is None
                     _draw_method(axes, row, name, curve.chosen or baseline, kept)
-            axes.set_title(", ".join(names))
+            axes.set_title(",\n".join(plain_name(name) for name in names), fontsize=7)
             axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:.4g}%"))
             ticks = 4 if columns == 2 else 2
             axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10], min_n_ticks=2))
@@ -66,6 +67,10 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         row_names = [short_name(c.method, 16) + "*" * c.prompt_only for c in ranked]
         all_axes[0].set_yticks(range(len(ranked)), row_names)
         all_axes[0].set_ylim(len(ranked) - 0.4, -0.6)
+        mark_methods(
+            all_axes[0],
+            {row: method_style(c.method, c.prompt_only) for row, c in enumerate(ranked)},
+        )
         notes = ["Bars: 95% intervals. Dashed: uncalibrated."]
         if any(curve.chosen is None for curve in curves):
             notes.append("Hollow: no better than uncalibrated on validation.")
@@ -98,4 +103,4 @@ def _draw_method(axes: Axes, row: int, name: str, point: Point, kept: bool) -> N
         markerfacecolor="white" if kept else colour,
     )  # fmt: skip
     if row == 0:  # filled in the legend, even if the first method is drawn hollow
-        axes.plot([], [], marker=marker, color=colour, linestyle="none", label=name)
+        axes.plot([], [], marker=marker, color=colour, linestyle="none", label=plain_name(name))

@@ -20,7 +20,9 @@ from calib.report.figures.curves import (
     plane_axes,
     uncalibrated_names,
 )
-from calib.report.figures.style import BLACK, CURVE_STYLES, YELLOW
+from calib.report.figures.method_styles import MethodStyle, marker_look, method_style
+from calib.report.figures.style import BLACK, YELLOW
+from calib.report.verdict import plain_name
 from calib.scoring.tradeoff import Plane, Point, coordinates_of, pareto_front
 
 _DIRECTIONS = np.array([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)])
@@ -101,36 +103,26 @@ def _along(corners: Array) -> Array:
 CurveStyle = Mapping[str, Any]
 """Keyword arguments of matplotlib for the markers and the line of a curve."""
 
-_PROMPT_MARKERS = ("h", "d", ">", "8", "<", "H", "p", "1")
-_FILLS = ("full", "left", "bottom", "top")
 _CHOSEN: CurveStyle = {"markersize": 8, "markeredgecolor": BLACK, "markeredgewidth": 1.2}
 
 
 def curve_styles(curves: Sequence[Curve]) -> list[CurveStyle]:
-    """Return a distinct style for each curve.
+    """Return the style of each curve's method, see calib.report.figures.method_styles.
 
-    Markers of prompt-only methods are large and white with a black rim; the others change their
-    filling when all markers have been used.
+    Curves of the same method share its colour and differ in marker. Markers of prompt-only methods
+    are large and white.
     """
-    styles: list[CurveStyle] = []
-    prompts = others = 0
+    styles: list[MethodStyle] = []
     for curve in curves:
-        if curve.prompt_only:
-            marker = _PROMPT_MARKERS[prompts % len(_PROMPT_MARKERS)]
-            styles.append(
-                {"color": BLACK, "marker": marker, "linestyle": (0, (1, 2)), "linewidth": 0.7,
-                 "markerfacecolor": "white", "markersize": 6, "markeredgewidth": 1.1}
-            )  # fmt: skip
-            prompts += 1
-        else:
-            colour, marker, line = CURVE_STYLES[others % len(CURVE_STYLES)]
-            fill = _FILLS[others // len(CURVE_STYLES) % len(_FILLS)]
-            styles.append(
-                {"color": colour, "marker": marker, "linestyle": line, "fillstyle": fill,
-                 "markerfacecoloralt": "white"}
-            )  # fmt: skip
-            others += 1
-    return styles
+        styles.append(method_style(curve.method, curve.prompt_only, styles))
+    return [_curve_style(style) for style in styles]
+
+
+def _curve_style(style: MethodStyle) -> CurveStyle:
+    look = {**marker_look(style), "linestyle": style.line}
+    if style.fill != "white":
+        return look
+    return {**look, "linewidth": 0.7, "markersize": 6, "markeredgewidth": 1.1}
 
 
 def draw_curve(
@@ -148,7 +140,14 @@ def draw_curve(
     axes.plot(*_coordinates(points, plane), label=label, zorder=3, **style)
     _draw_intervals(axes, points, plane, style["color"], opacity)
     if curve.chosen is not None:
-        axes.plot(*_coordinates([curve.chosen], plane), zorder=3.5, **{**style, **_CHOSEN})
+        axes.plot(*_coordinates([curve.chosen], plane), zorder=3.5, **_chosen(style))
+
+
+def _chosen(style: CurveStyle) -> CurveStyle:
+    """The style of an operating point; the rim of a white marker keeps the method's colour."""
+    if style.get("markerfacecolor") == "white":
+        return {**style, "markersize": 8, "markeredgewidth": 2}
+    return {**style, **_CHOSEN}
 
 
 def draw_setting(
@@ -164,7 +163,7 @@ def draw_setting(
 
     ``opacity`` is that of the intervals.
     """
-    look = {**style, **(_CHOSEN if large else {}), "linestyle": "none"}
+    look = {**(_chosen(style) if large else style), "linestyle": "none"}
     axes.plot(*_coordinates([point], plane), label=label, zorder=3.5, **look)
     _draw_intervals(axes, [point], plane, style["color"], opacity)
 
@@ -208,7 +207,7 @@ def front_of(model: UncalibratedModel, curves: Sequence[Curve], plane: Plane) ->
 def label_axes(axes: Axes, plane: Plane) -> None:
     """Name the axes and format their ticks in percent."""
     x_name, y_name = plane_axes(plane)
-    axes.set(xlabel=x_name, ylabel=y_name)
+    axes.set(xlabel=plain_name(x_name), ylabel=plain_name(y_name))
     axes.margins(0.08)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:.4g}%"))

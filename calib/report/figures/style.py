@@ -14,6 +14,8 @@ from calib.util.terminal import terminal_safe
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
+OLIVE = "#8A7A00"
+"""Readable on white, unlike the palette's yellow."""
 CURVE_STYLES = (
     (PURPLE, "D", "-"),
     (SKY, "P", "--"),
@@ -24,7 +26,7 @@ CURVE_STYLES = (
     (GREEN, "^", (0, (1, 1))),
     (YELLOW, "p", (0, (7, 2))),
 )
-"""Colour, marker and line of the first, second ... curve; distinguishable in grey too."""
+"""Colour, marker and line of the first, second ... direction; distinguishable in grey too."""
 RATE_STYLES = {
     "SRA": (BLACK, "D", "-"),
     "SRA_u": (VERMILION, "o", "-"),

@@ -103,7 +103,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         draw_fronts(last, models, curves, plane)
         lines = [curve for curve in own if curve.is_line]
         notes = ["Bands and bars: 95% intervals."]
-        notes += ["Numbers: strengths. Black rim: operating point."] * bool(lines)
+        notes += ["Numbers: strengths. Large: operating point."] * bool(lines)
         notes += [f"Dotted, hollow: {names[curves.index(reference)]}."] if reference else []
         notes += [kept_note(own, curve_names(own)), prompt_note(curves)]
         draw_legend(figure, all_axes, notes)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
+from calib.report.figures.method_styles import mark_methods, method_style
 from calib.report.figures.operating_points import ChosenSetting, setting_names, settings_by_model
 from calib.report.figures.style import (
     BLUE,
@@ -91,6 +92,12 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         first = panels[0][0]
         first.set_yticks(range(len(rows)), rows, fontsize=7)
         first.set_ylim(len(rows) - 0.4, -0.6)
+        named = [
+            (rows.index(name), setting.method)
+            for model, settings in models.items()
+            for name, setting in zip(labels[model], settings, strict=True)
+        ]
+        mark_methods(first, {k: method_style(name) for k, name in named if name != BASELINE})
         kept = any(setting.kept for setting in all_settings)
         draw_legend(figure, figure.axes, notes=[_LINES, _HOLLOW if kept else ""])
     return figure

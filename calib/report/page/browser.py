@@ -49,8 +49,16 @@ class BrowserData:
     notes: list[str]
 
 
-def browser(runs: Sequence[Run], limit: int, pictures: bool, room: int) -> BrowserData:
+def browser(
+    runs: Sequence[Run],
+    limit: int,
+    pictures: bool,
+    room: int,
+    best: Sequence[str | None] = (),
+) -> BrowserData:
     """Encode at most ``limit`` examples of all runs in at most ``room`` characters.
+
+    ``best`` names the method of each run that is shown first, by default the run's first.
 
     Examples that the operating point of a method changed from right to wrong or back come first;
     the others are drawn by hashing their ids, so the same on every machine.
@@ -61,7 +69,7 @@ def browser(runs: Sequence[Run], limit: int, pictures: bool, room: int) -> Brows
     while True:
         selected = _select_evenly(ranked, count)
         texts = _Texts()
-        data = _data(runs, selected, texts)
+        data = _data(runs, selected, texts, best or [None] * len(runs))
         encoded = _encoded(data)
         if len(encoded) <= most or count <= 1:
             break
@@ -159,17 +167,27 @@ def _examples(runs: Sequence[Run], selected: Sequence[set[str]]) -> list[Example
     ]
 
 
-def _data(runs: Sequence[Run], selected: Sequence[set[str]], texts: "_Texts") -> dict[str, Any]:
+def _data(
+    runs: Sequence[Run],
+    selected: Sequence[set[str]],
+    texts: "_Texts",
+    best: Sequence[str | None],
+) -> dict[str, Any]:
     data: dict[str, Any] = {
         "verdicts": VERDICTS, "finishes": FINISH_REASONS, "runs": [], "examples": [],
     }  # fmt: skip
-    for number, (run, names) in enumerate(zip(runs, selected, strict=True)):
+    for number, (run, chosen) in enumerate(zip(runs, selected, strict=True)):
         methods = _methods(run)
+        names = [method.name for method, _, _ in methods]
         data["runs"].append(
-            {"name": visible(run.name), "methods": [_method_data(*m) for m in methods]}
+            {
+                "name": visible(run.name),
+                "methods": [_method_data(*m) for m in methods],
+                "best": next((k for k, name in enumerate(names) if name == best[number]), 0),
+            }
         )
-        cells = _cells(run, names, texts)
-        for example in _examples([run], [names]):
+        cells = _cells(run, chosen, texts)
+        for example in _examples([run], [chosen]):
             own = cells[example.id]
             text_fields = (example.id, example.dataset, example.variant, example.category)
             data["examples"].append(

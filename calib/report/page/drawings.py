@@ -11,15 +11,16 @@ from matplotlib.figure import Figure
 
 from calib.report.figures.gallery import FIGURES
 from calib.report.figures.io import Draw, NotDrawn, svg_of
+from calib.report.page.colours import follow_mode
 from calib.report.page.markup import joined, tag
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 
 CAPTIONS = {
     "trade_off": (
-        "SRA_u, SRA_s and utility against strength",
-        "The effect of each strength on unsafe queries handled safely, safe queries answered, and "
-        "utility.",
+        "Unsafe handled, safe answered and utility against strength",
+        "The effect of each strength on unsafe queries handled safely (SRA_u), safe queries "
+        "answered (SRA_s), and utility.",
     ),
     "calibration_against_utility": (
         "Calibration against utility",
@@ -28,10 +29,11 @@ CAPTIONS = {
     ),
     "methods": (
         "Methods compared",
-        "Each method at its operating point, chosen on validation.",
+        "Each method at its operating point, chosen on validation. Both sides (SRA) is the mean of "
+        "unsafe queries handled safely (SRA_u) and safe queries answered (SRA_s).",
     ),
     "sra_plane": (
-        "Both sides of SRA",
+        "Unsafe handled against safe answered",
         "SRA_u against SRA_s. The upper right corner is a model that refuses every unsafe query "
         "and no safe one.",
     ),
@@ -51,6 +53,19 @@ CAPTIONS = {
     ),
 }  # fmt: skip
 """Title and explanation by figure."""
+WITHOUT_UTILITY = CAPTIONS | {
+    "trade_off": (
+        "Unsafe handled and safe answered against strength",
+        "The effect of each strength on unsafe queries handled safely (SRA_u) and safe queries "
+        "answered (SRA_s). Utility was not measured.",
+    ),
+    "calibration_against_utility": (
+        "Calibration, without utility",
+        "Each point is a setting. Higher and further right is better. Utility was not measured.",
+    ),
+    "vscbench_grid": ("Calibration by part of the benchmark", "Utility was not measured."),
+}
+"""Title and explanation by figure, if a run has no utility."""
 CROSSING = "Where the curves of SRA_u and SRA_s cross, one kind of error is traded for the other."
 """Added to the explanation of trade_off if both curves are drawn."""
 FIRST = ("methods", "trade_off", "calibration_against_utility", "sra_plane")
@@ -87,12 +102,17 @@ def _drawing(name: str, draw: Draw, runs: Sequence[Run]) -> Drawing | None:
         svg = svg_of(figure)
     except NotDrawn:
         return None
-    title, explanation = CAPTIONS.get(name, (name.replace("_", " ").capitalize(), ""))
+    captions = CAPTIONS if all(_measured_utility(run) for run in runs) else WITHOUT_UTILITY
+    title, explanation = captions.get(name, (name.replace("_", " ").capitalize(), ""))
     if name == "trade_off" and _shows_both_sides(figure):
         explanation += f" {CROSSING}"
     picture = inline(svg, f"figure-{name}-", f"{title}. {explanation}".strip())
     caption = tag("figcaption", tag("strong", f"{title}."), " ", explanation)
     return Drawing(name, title, tag("figure", tag("div", picture, class_="plate"), caption))
+
+
+def _measured_utility(run: Run) -> bool:
+    return any(result.dataset == "utility" and result.n for result in run.results)
 
 
 def _shows_both_sides(figure: Figure) -> bool:
@@ -132,6 +152,7 @@ def _rebuilt(element: ElementTree.Element, prefix: str) -> Markup:
                 "unsupported",
                 f"A figure has the attribute {key}, which the report does not accept.",
             )
+        value = follow_mode(value) if key == "style" else value
         attributes[key] = _prefixed(key, value, prefix)
     is_text = name in ("text", "tspan")
     children = [element.text or ""] if is_text else []

@@ -15,8 +15,10 @@ from calib.directions.part_table import (
     sentence,
 )
 from calib.directions.parts import PartSeparation
-from calib.report.page.markup import tag
+from calib.report.page.markup import joined, tag
+from calib.report.page.swatch import swatch
 from calib.report.part_rates import rate_names, rates_by_part
+from calib.report.verdict import plain_name
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS
 from calib.scoring.intervals import Interval
@@ -40,9 +42,17 @@ def _rates(run: Run) -> list[Markup]:
     if not rows:
         return []
     parts = list(rows[0].rates)
-    head = ["Setting", *(f"{part}, {name}" for part in parts for name in rate_names(part))]
+    head = [
+        "Setting",
+        *(f"{part}, {plain_name(name)}" for part in parts for name in rate_names(part)),
+    ]
+    marks = {m.name: swatch(m.name, m.prompt_only) for m in run.methods}
     body = [
-        [row.name, *(_rate(rate) for part in parts for rate in row.rates[part])] for row in rows
+        [
+            joined([marks.get(row.name, ""), row.name]),
+            *(_rate(rate) for part in parts for rate in row.rates[part]),
+        ]
+        for row in rows
     ]
     body.append(["n (clusters)", *(_size(rate) for part in parts for rate in rows[0].rates[part])])
     caption = (
@@ -57,7 +67,8 @@ def _rate(rate: Interval) -> str:
         return "–"
     if math.isnan(rate.low):
         return f"{100 * rate.value:.1f}"
-    return f"{100 * rate.value:.1f} ({100 * rate.low:.0f} to {100 * rate.high:.0f})"
+    interval = tag("span", f"({100 * rate.low:.0f} to {100 * rate.high:.0f})", class_="quiet")
+    return joined([f"{100 * rate.value:.1f} ", interval])
 
 
 def _size(rate: Interval) -> str:
@@ -126,6 +137,6 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         tag("tr", tag("th", row[0], scope="row"), *(tag("td", c, class_="number") for c in row[1:]))
         for row in rows
     ]
-    table = tag("table", tag("caption", caption), tag("thead", tag("tr", *titles)),
-                tag("tbody", *body))  # fmt: skip
+    table = tag("table", tag("caption", tag("span", caption)), tag("thead", tag("tr", *titles)),
+                tag("tbody", *body), class_="stacked")  # fmt: skip
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)

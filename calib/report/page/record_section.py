@@ -98,4 +98,5 @@ def _record(run: Run, out: Path, several: bool) -> list[Markup]:
 
 
 def _folded(title: str, text: str) -> Markup:
-    return tag("details", tag("summary", title), tag("pre", text, tabindex="0", aria_label=title))
+    return tag("details", tag("summary", title), tag("pre", text, tabindex="0", aria_label=title),
+               class_="raw")  # fmt: skip

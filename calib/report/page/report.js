@@ -55,6 +55,42 @@
 
   document.querySelectorAll("table.sortable").forEach(makeSortable);
 
+  // Tables and figures that are wider than the screen say so, and can be scrolled with the keyboard.
+
+  function hintAt(region) {
+    const hint = element("p", { className: "hint", hidden: true }, "Wider than the screen: scroll sideways →");
+    region.before(hint);
+    const update = () => {
+      const isCut = region.scrollWidth > region.clientWidth + 1;
+      hint.hidden = !isCut;
+      if (isCut) region.setAttribute("tabindex", "0");
+    };
+    new ResizeObserver(update).observe(region);
+    update();
+  }
+
+  document.querySelectorAll(".scroll, .plate").forEach(hintAt);
+
+  // Print: everything is unfolded but raw files; or the heading and the recommendation alone.
+
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("main details:not([open], .raw, .prompt)")];
+    for (const each of unfolded) each.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const each of unfolded) each.open = false;
+    document.documentElement.classList.remove("one-page");
+  });
+  const printOne = byId("print-one");
+  if (printOne) {
+    printOne.hidden = false;
+    printOne.addEventListener("click", () => {
+      document.documentElement.classList.add("one-page");
+      print();
+    });
+  }
+
   // The examples.
 
   async function unpack(text) {
@@ -88,7 +124,7 @@
       controls[id] = byId(id);
     }
     const initialState = () => ({
-      run: 0, method: 0, stop: 0, part: "", category: "", safety: "", label: "", change: "", search: "", page: 1,
+      run: 0, method: data.runs[0].best, stop: 0, part: "", category: "", safety: "", label: "", change: "", search: "", page: 1,
     });
     let state = initialState();
     let uncovered = new Set(); // numbers of the examples whose unsafe picture was clicked
@@ -160,6 +196,35 @@
       controls.stop.title = `${method().name}: strength ${method().means}`;
     }
 
+    // Order: examples that the method's operating point changed come first.
+
+    const orders = new Map(); // by run and method
+    function ordered() {
+      const key = `${state.run}/${state.method}`;
+      if (!orders.has(key)) {
+        const own = examples.filter((example) => example.run === state.run);
+        const place = (example) => {
+          const { base } = example;
+          const cell = method() && example.cells[state.method][method().first];
+          if (!cell || !base) return 2;
+          return cell[2] !== base[2] ? 0 : cell[1] !== base[1] ? 1 : 2;
+        };
+        const sorted = [0, 1, 2].map((k) => own.filter((example) => place(example) === k));
+        orders.set(key, { list: sorted.flat(), changed: sorted[0].length + sorted[1].length });
+      }
+      return orders.get(key);
+    }
+
+    function showOrder() {
+      const { changed } = ordered();
+      byId("order").hidden = !changed;
+      if (changed) {
+        byId("order").textContent =
+          `First come the ${changed.toLocaleString("en")} whose label ${method().name} changed ` +
+          `at strength ${method().stops[method().first]}.`;
+      }
+    }
+
     // Filtering.
 
     function changedTo(example, cell) {
@@ -169,7 +234,6 @@
     }
 
     function matches(example, words) {
-      if (example.run !== state.run) return false;
       if (state.part && state.part !== example.part && state.part !== example.dataset) return false;
       if (state.category && state.category !== example.category) return false;
       if (state.safety && state.safety !== example.safety) return false;
@@ -296,8 +360,9 @@
 
     function render() {
       const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
-      const matching = examples.filter((example) => matches(example, words));
-      const total = examples.filter((example) => example.run === state.run).length;
+      const { list: inOrder } = ordered();
+      const matching = inOrder.filter((example) => matches(example, words));
+      const total = inOrder.length;
       const pages = Math.max(1, Math.ceil(matching.length / PER_PAGE));
       state.page = Math.min(Math.max(1, state.page), pages);
       const page = matching.slice((state.page - 1) * PER_PAGE, state.page * PER_PAGE);
@@ -318,6 +383,7 @@
       else if (roots.length !== list.children.length || roots.some((root, k) => root !== list.children[k])) {
         list.replaceChildren(...roots);
       }
+      showOrder();
       byId("pages").hidden = pages < 2;
       byId("page").textContent = `Page ${state.page} of ${pages}`;
       byId("previous").disabled = state.page <= 1;
@@ -347,7 +413,11 @@
       state = initialState();
       const indexOf = (names, name) => Math.max(0, names.indexOf(name));
       state.run = indexOf(data.runs.map((run) => run.name), stored.get("run"));
-      state.method = indexOf(methods().map((each) => each.name), stored.get("method"));
+      if (stored.has("method")) {
+        state.method = indexOf(methods().map((each) => each.name), stored.get("method"));
+      } else {
+        state.method = data.runs[state.run].best;
+      }
       if (method()) {
         const stop = method().stops.indexOf(stored.get("strength"));
         state.stop = stop < 0 ? method().first : stop;
@@ -374,7 +444,7 @@
 
     controls.run.addEventListener("change", () => {
       state.run = Number(controls.run.value);
-      state.method = 0;
+      state.method = data.runs[state.run].best;
       state.stop = method() ? method().first : 0;
       fillFilters();
       apply({});

@@ -32,6 +32,8 @@ from calib.scoring.tradeoff import Point
 
 MAX_OPEN = 8
 """Maximum number of methods whose verdicts are shown unfolded."""
+_COLUMNS = ("uncalibrated", "calibrated", "difference in points (95% CI)", "n (clusters)")
+"""Columns of the table of a single method; on a phone they are written in front of the values."""
 
 
 def verdict_section(runs: Sequence[Run], ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
@@ -99,20 +101,19 @@ def _before_and_after(verdict: MethodVerdict) -> Markup:
         rows += _cut_row(verdict, name)
     if verdict.change.utility is None:
         cells = [tag("td", "not measured", colspan="4")]
-        rows.append(tag("tr", tag("th", "utility", scope="row"), *cells))
+        rows.append(tag("tr", tag("th", "Utility", scope="row"), *cells))
     knowledge = verdict.change.over(("knowledge",))
     if knowledge is not None:
         rates = knowledge.rate_before, knowledge.rate_after
         difference, way = knowledge.difference(), verdict.change.measured("knowledge")
         rows.append(_change_row("knowledge", KNOWLEDGE_LABEL, *rates, difference, way))
-    names = ("", "uncalibrated", "calibrated", "difference in points (95% CI)", "n (clusters)")
-    head = [tag("th", name, scope="col") if name else tag("td") for name in names]
+    head = [tag("td"), *(tag("th", name, scope="col") for name in _COLUMNS)]
     title = (
         f"Test split, {setting_name(verdict.method.tested)}, chosen on validation; "
         f"mapping={verdict.run.mapping}"
     )
-    table = tag("table", tag("caption", title), tag("thead", tag("tr", *head)),
-                tag("tbody", *rows))  # fmt: skip
+    table = tag("table", tag("caption", tag("span", title)), tag("thead", tag("tr", *head)),
+                tag("tbody", *rows), class_="changes")  # fmt: skip
     return tag("div", table, class_="scroll", tabindex="0", role="region",
                aria_label="Before and after")  # fmt: skip
 
@@ -132,13 +133,18 @@ def _change_row(
 ) -> Markup:
     # The classes colour gains and losses; a rise of warnings is no gain.
     direction = "same" if name == "warned_s" else {1: "up", 0: "same", -1: "down"}[way]
+    text = f"{label[0].upper()}{label[1:]}"
+    symbol = (
+        [] if name in ("cut", "utility", "knowledge") else [" ", tag("span", name, class_="symbol")]
+    )
+    cells = (percent(before), percent(after), difference_text(change), count_cell(change))
     return tag(
         "tr",
-        tag("th", name, tag("span", label, class_="quiet"), scope="row"),
-        tag("td", percent(before)),
-        tag("td", percent(after)),
-        tag("td", difference_text(change), class_=direction),
-        tag("td", count_cell(change)),
+        tag("th", text, *symbol, scope="row"),
+        *(
+            tag("td", cell, class_=direction if k == 2 else None, data_label=_COLUMNS[k])
+            for k, cell in enumerate(cells)
+        ),
     )
 
 

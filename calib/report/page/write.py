@@ -13,10 +13,12 @@ from calib.report.page.browser import browser
 from calib.report.page.drawings import Drawing, drawings
 from calib.report.page.markup import joined, tag
 from calib.report.page.parts_section import parts_section
+from calib.report.page.recommendation_section import recommendation_section
 from calib.report.page.record_section import heading, record_section
 from calib.report.page.tables import comparison_section, results_section
 from calib.report.page.verdict_section import verdict_section
 from calib.report.ranking import rank_methods
+from calib.report.recommendation import best_on_validation
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
@@ -65,6 +67,7 @@ def page(
         "hash": digest,
         "title": joined([f"{runs[0].checkpoint} – calib report"]),
         "heading": heading(runs),
+        "recommendation": recommendation_section(runs, ranked),
         "verdict": verdict_section(runs, ranked),
         "figures": _figures(drawings(runs)),
         "comparison": comparison_section(ranked),
@@ -74,7 +77,9 @@ def page(
     }
     without_pictures = [] if pictures else ["Without pictures (pictures=false)."]
     room = MAX_PAGE - sum(len(part.encode()) for part in fixed.values())
-    data = browser(runs, examples, pictures, room)
+    first = [best_on_validation(methods) for methods in ranked]
+    best = [verdict.method.name if verdict else None for verdict in first]
+    data = browser(runs, examples, pictures, room, best)
     varying = {
         "notes": _notes([*notes, *without_pictures, *data.notes]),
         "data": data.data,

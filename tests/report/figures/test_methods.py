@@ -8,6 +8,7 @@ from raising import raises
 from calib.report.figures.curves import curves_of, prompt_note
 from calib.report.figures.io import NotDrawn
 from calib.report.figures.methods import draw
+from calib.report.verdict import plain_name
 
 RUN = methods_of({"low": 0.05, "kept": -0.1, "high": 0.2, "say": 0.1}, ["say"])
 
@@ -42,7 +43,7 @@ def test_rates_are_in_their_rows_and_a_kept_method_is_at_the_baseline(figure) ->
     assert sra.collections[0].get_segments()[0].ravel() == pytest.approx([0.67, 0, 0.73, 0])
     dashed = [each.get_xdata()[0] for each in sra.lines if each.get_marker() == "None"]
     assert dashed == [0.5]
-    assert legend(figure) == ["SRA", "SRA_u", "SRA_s", "utility"]
+    assert legend(figure) == [plain_name(rate) for rate in ("SRA", "SRA_u", "SRA_s", "utility")]
     assert "Hollow" in texts(figure)
 
 
@@ -58,7 +59,7 @@ def test_unmeasured_utility_has_no_panel() -> None:
     run = methods_of({"a": 0.1, "b": 0.2})
     rest = [r for r in run.results if r.metric != "utility"]
     figure = draw([run.replace(results=rest)], 1)
-    assert [axes.get_title() for axes in figure.axes] == ["SRA", "SRA_u, SRA_s"]
+    assert [axes.get_title().count("SRA") for axes in figure.axes] == [1, 2]
 
 
 @pytest.mark.parametrize("columns", [1, 2])

@@ -19,6 +19,7 @@ from raising import raises
 from calib.report.figures.curves import prompt_note
 from calib.report.figures.io import NotDrawn, save
 from calib.report.figures.trade_off import draw
+from calib.report.verdict import plain_name
 from calib.scoring.results import BASELINE
 
 BOTH = ("image_centric", "text_centric", "all")
@@ -110,7 +111,7 @@ def test_kept_baseline_is_noted_and_not_marked() -> None:
 def test_without_utility_the_plane_is_sra_u_against_sra_s() -> None:
     figure = draw([strengths({k: (*v[:2], None) for k, v in RATES.items()})], 2)
     plane = figure.axes[-1]
-    assert (plane.get_xlabel(), plane.get_ylabel()) == ("SRA_s", "SRA_u")
+    assert plane.get_xlabel() == plain_name("SRA_s") and plane.get_ylabel() == plain_name("SRA_u")
     assert line(plane, "steer, layer 3") == [(0.9, 0.1), (0.85, 0.3), (0.8, 0.5), (0.5, 0.9)]
     assert not [entry for entry in legend(figure) if "utility" in entry]
 

@@ -21,12 +21,15 @@ from calib.scoring.results import ALL, BASELINE
 
 
 def marks(axes):
-    """Coordinates, marker and filling of each rate, without dashed lines and legend entries."""
+    """Coordinates, marker and filling of each rate.
+
+    Dashed lines, legend entries and the markers beside the names of methods are left out.
+    """
     return [
         (line.get_xdata()[0], line.get_ydata()[0], line.get_marker(),
          to_hex(line.get_markerfacecolor()))
         for line in axes.lines
-        if line.get_marker() != "None" and len(line.get_xdata())
+        if line.get_marker() != "None" and len(line.get_xdata()) and line.get_clip_on()
     ]  # fmt: skip
 
 

@@ -100,6 +100,8 @@ def made_up(
         "seed": 0,
         "data": run_identity["data"],
         "model": {"name": "internvl"},
+        "method": {"name": method},
+        "methods": {},
     }
     run = Run(
         folder,

@@ -1,5 +1,7 @@
 """Figures of the page: rebuilt from allowed elements, with their own ids."""
 
+import re
+from importlib import resources
 from xml.etree import ElementTree
 
 import pytest
@@ -8,6 +10,7 @@ from raising import raises
 
 from calib.report.figures.io import NotDrawn, svg_of
 from calib.report.page import drawings
+from calib.report.page.colours import DARK, follow_mode
 from calib.report.page.drawings import inline
 from calib.report.verdict import RATES
 
@@ -73,20 +76,41 @@ def test_crossing_curves_are_explained_only_where_both_are_drawn(monkeypatch):
         assert (drawings.CROSSING in drawing.markup) == explained
 
 
-def test_figures_without_results_are_left_out(monkeypatch):
+def test_figures_without_results_are_left_out(monkeypatch, run):
     def absent(runs, columns):
         raise NotDrawn("missing-value", "nothing here")
 
     def drawn(runs, columns):
-        assert (runs, columns) == (["run"], 2)
+        assert (runs, columns) == ([run], 2)
         return Figure()
 
     figures = {"absent": absent, "heat_map": drawn, "own_one": drawn, "trade_off": drawn}
     monkeypatch.setattr(drawings, "FIGURES", figures)
-    result = drawings.drawings(["run"])
+    result = drawings.drawings([run])
     assert [drawing.name for drawing in result] == ["trade_off", "heat_map", "own_one"]
     assert [drawing.title for drawing in result][1:] == [
         drawings.CAPTIONS["heat_map"][0],
         "Own one",
     ]
     assert all(drawing.markup.count('role="img"') == 1 for drawing in result)
+
+
+def test_captions_do_not_promise_utility_that_was_not_measured(monkeypatch, run):
+    monkeypatch.setattr(drawings, "FIGURES", {"trade_off": lambda runs, columns: Figure()})
+    bare = run.replace(results=[r for r in run.results if r.dataset != "utility"])
+    titles = [drawings.drawings(runs)[0].title for runs in ([run], [bare], [run, bare])]
+    without = drawings.WITHOUT_UTILITY["trade_off"][0]
+    assert titles == [drawings.CAPTIONS["trade_off"][0], without, without]
+
+
+def test_colours_of_figures_follow_the_mode_of_the_page():
+    figure = Figure()
+    figure.subplots().plot([0, 1], color="#0072b2")
+    svg = inline(svg_of(figure), "one-", "name")
+    used = set(re.findall(r"var\(--c-(\w+), #(\w+)\)", svg))
+    assert ("0072b2", "0072b2") in used and ("ffffff", "ffffff") in used
+    style = (resources.files("calib.report.page") / "report.css").read_text(encoding="utf-8")
+    assert all(f"--c-{colour[1:]}: #" in style for colour in DARK)
+    assert follow_mode("fill: #010101; stroke: #000000") == (
+        "fill: #010101; stroke: var(--c-000000, #000000)"
+    )

@@ -201,7 +201,8 @@ def blurred(page, k=0):
 def test_pictures_of_unsafe_queries_are_blurred_until_clicked(small, opened):
     page = opened(small)
     buttons = page.get_by_role("button", name="Show the picture of unsafe example")
-    assert buttons.count() == 10 and page.locator(".card img").count() == 10
+    # The 23 unsafe queries that the method changed come first.
+    assert buttons.count() == 20 and page.locator(".card img").count() == 20
     assert buttons.first.get_attribute("aria-pressed") == "false" and blurred(page)
     buttons.first.click()
     expect(page.locator(".cover img").first).to_have_css("filter", "none")
@@ -209,12 +210,13 @@ def test_pictures_of_unsafe_queries_are_blurred_until_clicked(small, opened):
     buttons.first.press("Enter")
     assert buttons.first.get_attribute("aria-pressed") == "false"
     page.get_by_role("button", name="Show unsafe pictures").click()
-    assert page.locator(".cover[aria-pressed=true]").count() == 10
+    assert page.locator(".cover[aria-pressed=true]").count() == 20
     buttons.nth(1).press("Space")
-    assert page.locator(".cover[aria-pressed=true]").count() == 9
+    assert page.locator(".cover[aria-pressed=true]").count() == 19
     page.locator("#stop").press("End")
     again = opened(small, page.evaluate("location.hash"))
     assert again.locator(".cover[aria-pressed=true]").count() == 0
+    choose(page, safety="safe")
     assert page.get_by_text("No picture").first.is_visible()
 
 
@@ -293,10 +295,14 @@ def test_hostile_text_is_shown_and_never_run(made, hostile, tmp_path, opened):
                    response=lambda one, strength: bad[int(one.id[1:]) % 7], **names)  # fmt: skip
     page = opened(write_report([run], tmp_path / "report.html"))
     read = page.locator(".card .query").all_text_contents()
-    expected = [visible(each.query) for each in examples if each.split == "test"]
-    assert read == expected
+    # Those whose label the method changed come first.
+    tested = sorted(
+        (each for each in examples if each.split == "test"),
+        key=lambda one: not one.safety or made.label(one, 1) == made.label(one, 0),
+    )
+    assert read == [visible(each.query) for each in tested]
     answers = page.locator(".card .response:first-child > .text").all_text_contents()
-    ids = [each.id for each in examples if each.split == "test"]
+    ids = [each.id for each in tested]
     assert answers == [visible(bad[int(name[1:]) % 7]) for name in ids]
     assert page.locator("h1").inner_text() == bad[1]
     for category in bad[:6]:
@@ -346,6 +352,66 @@ def test_page_without_scripts_has_the_verdict_and_tables(small, opened):
     assert "Yes." in text and "raised SRA by" in text and "Every setting" in text
     assert "JavaScript" in text
     assert not page.locator("#browser").is_visible() and page.locator("th button").count() == 0
+
+
+@pytest.fixture(scope="module")
+def many(made, tmp_path_factory):
+    """A run of 22 methods; the last has the highest SRA on validation."""
+    run = made.run(tmp_path_factory.mktemp("many") / "run", made.examples(40))
+    steered = {key: [row for row in getattr(run, key) if row.method == "steer"]
+               for key in ("results", "rows", "judged")}  # fmt: skip
+    names = [f"method_{k}" for k in range(21)]
+    lists = {
+        key: [*getattr(run, key), *(replace(row, method=name) for name in names for row in rows)]
+        for key, rows in steered.items()
+    }
+    lists["results"] = [
+        replace(r, value=1.0) if (r.method, r.split) == (names[-1], "validation") else r
+        for r in lists["results"]
+    ]
+    points = run.operating_points + [run.operating_points[0] | {"method": n} for n in names]
+    run = run.replace(**lists, operating_points=points)
+    return write_report([run], run.folder / "report.html")
+
+
+def test_nothing_is_wider_than_a_phone_and_what_scrolls_says_so(many, small, opened):
+    for path in (many, small):
+        page = opened(path, viewport={"width": 420, "height": 900})
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 420
+        regions = page.locator(".scroll:visible")
+        for k in range(regions.count()):
+            region = regions.nth(k)
+            cut = region.evaluate("e => e.scrollWidth > e.clientWidth + 1")
+            assert region.evaluate("e => !e.previousElementSibling.hidden") == cut
+        assert page.locator(".setting").evaluate("e => e.offsetHeight") <= 60
+    changes = opened(small, viewport={"width": 420, "height": 900}).locator(".changes").first
+    assert changes.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+
+
+def test_many_methods_fit_a_desktop_and_their_settings_are_folded(many, opened):
+    page = opened(many, viewport={"width": 1300, "height": 900})
+    comparison = page.locator("section:has(#comparison-title) .scroll").first
+    assert comparison.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    shown = page.locator("section:has(#results-title) tbody tr:visible")
+    assert shown.count() == 23  # uncalibrated, and one chosen setting of each method
+    assert page.locator("#method option:checked").inner_text() == "method_20"
+    assert page.locator(".card .badge", has_text="changed to right").count() == 9
+
+
+def test_print_is_as_wide_as_the_page_with_open_sections(many, opened):
+    page = opened(many, viewport={"width": 700, "height": 900})  # A4 without its margins
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 700
+    assert page.locator("main details:not([open], .raw, .prompt)").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("main details:not([open], .raw, .prompt)").count() > 0
+    page.evaluate("window.print = () => {}")
+    page.emulate_media(media="screen")
+    page.locator("#print-one").click()
+    page.emulate_media(media="print")
+    assert page.locator(".action").is_visible() and not page.locator(".verdict").is_visible()
+    assert page.evaluate("document.scrollingElement.scrollHeight") < 1000  # A4: 1,016 px
 
 
 def test_browser_without_decompression_gets_an_error_message(small, opened):

@@ -76,6 +76,8 @@ def test_sections_are_in_order_with_their_values(run, tmp_path):
     text = " ".join(parsed_report([run], tmp_path / "report.html").text.split())
     parts = [
         "some/checkpoint", "Runrun", "Datamini", "Judgerules",
+        "Recommendation", "Switch on steer", "of unsafe queries are handled safely instead of",
+        "How sure", "deployed",
         "Did calibration help", "Yes.", "raised SRA by 25.0 points",
         "Test split, steer (layer 3, strength 1)",
         "prompt-only method",
@@ -137,7 +139,7 @@ def test_hostile_text_is_escaped_and_the_file_is_utf8(made, tmp_path, hostile):
     run = run.replace(settings_text=plain)
     page = parsed_report([run], tmp_path / "report.html")
     assert [kind for kind, _ in page.scripts] == ["text/plain", "text/plain", None]
-    assert not {"img", "svg", "b"} & set(page.tags)
+    assert not {"img", "b"} & set(page.tags)  # the svg of a swatch has no on... attribute
     assert "<img src=x onerror='window.hacked=1'>" in page.text
     assert "\\u202e" in page.text and "\u202e" not in page.text
 
@@ -215,8 +217,8 @@ def test_knowledge_has_a_row_before_and_after(run):
             for k in range(8) for row in run.judged if row.dataset == "utility"]  # fmt: skip
     with_knowledge = run.replace(judged=[*run.judged, *rows])
     text = verdict_section([with_knowledge], [rank_methods(with_knowledge)])
-    assert KNOWLEDGE_LABEL in text and "knowledge fell by 100.0 points" in text
-    assert KNOWLEDGE_LABEL not in verdict_section([run], [rank_methods(run)])
+    assert KNOWLEDGE_LABEL.capitalize() in text and "knowledge fell by 100.0 points" in text
+    assert KNOWLEDGE_LABEL.capitalize() not in verdict_section([run], [rank_methods(run)])
 
 
 def test_page_stays_below_the_maximum_size(made, tmp_path, monkeypatch):
