@@ -1,8 +1,7 @@
 """calib: test-time safety calibration of vision-language models.
 
-The library: calib.load, calib.load_pairs, calib.fit, calib.draw, calib.Model, calib.Example,
-calib.Pair, calib.Direction, calib.read_direction, calib.write_direction (see docs/library.md). The
-command line: calib --help, or python -m calib.sweep --help.
+The library: dir(calib) lists it, and docs/library.md explains it. The command line: calib --help,
+or python -m calib.sweep --help.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0rc1"
 
 _MODULES = {
-    "load": "calib.api",
-    "fit": "calib.api",
-    "Model": "calib.api",
+    "load": "calib.api.loading",
+    "wrap": "calib.api.loading",
+    "fit": "calib.api.fitting",
+    "Model": "calib.api.model",
+    "CalibratedModel": "calib.api.model",
+    "slider": "calib.api.widget",
     "load_pairs": "calib.data.benchmarks",
     "draw": "calib.report.figures.gallery",
     "Example": "calib.data.example",
@@ -20,6 +22,7 @@ _MODULES = {
     "Direction": "calib.directions.direction",
     "read_direction": "calib.directions.direction",
     "write_direction": "calib.directions.direction",
+    "Run": "calib.runs.run",
     "CalibError": "calib.util.errors",
 }
 """The public names and the modules that define them."""
@@ -30,9 +33,12 @@ _RENAMED = {"extract": "fit", "Steerable": "Model"}
 __all__ = list(_MODULES)
 
 if TYPE_CHECKING:
-    from calib.api import Model as Model
-    from calib.api import fit as fit
-    from calib.api import load as load
+    from calib.api.fitting import fit as fit
+    from calib.api.loading import load as load
+    from calib.api.loading import wrap as wrap
+    from calib.api.model import CalibratedModel as CalibratedModel
+    from calib.api.model import Model as Model
+    from calib.api.widget import slider as slider
     from calib.data.benchmarks import load_pairs as load_pairs
     from calib.data.example import Example as Example
     from calib.data.example import Pair as Pair
@@ -40,7 +46,12 @@ if TYPE_CHECKING:
     from calib.directions.direction import read_direction as read_direction
     from calib.directions.direction import write_direction as write_direction
     from calib.report.figures.gallery import draw as draw
+    from calib.runs.run import Run as Run
     from calib.util.errors import CalibError as CalibError
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__", "__doc__"})
 
 
 def __getattr__(name: str) -> Any:

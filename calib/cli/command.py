@@ -72,8 +72,6 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
     Returns after success, and raises SystemExit otherwise. With ``-m`` a failing job is reported
     at once, and the remaining jobs still run.
     """
-    register()
-    register_help()
     # A log must be complete after a kill, and in order with stderr. Characters that the encoding of
     # the terminal lacks are written as escapes.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -104,6 +102,8 @@ def run(main: Callable[[Config], None], name: str, schema: type[Config]) -> None
         warnings.filterwarnings("ignore", message=".*version_base.*")
         start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     try:
+        register()
+        register_help()
         _check_flags()
         # With it Hydra raises errors instead of printing them, and we explain them.
         with _fast_help(), _tracebacks("1"):

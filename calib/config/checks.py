@@ -4,6 +4,7 @@ All raise CalibError with code invalid-setting; ``key`` is the setting as the us
 """
 
 import math
+import numbers
 import re
 import urllib.parse
 from collections.abc import Sequence
@@ -14,10 +15,18 @@ from calib.util.errors import CalibError, did_you_mean
 
 
 def one_of(key: str, value: str, choices: Sequence[str]) -> None:
+    text(key, value)
     if value not in choices:
         hint = did_you_mean(value, choices)
         raise CalibError(
             "invalid-setting", f"{key}: '{value}' is not one of {', '.join(choices)}.{hint}"
+        )
+
+
+def text(key: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise CalibError(
+            "invalid-setting", f"{key}: {value!r:.80} is of type {type(value).__name__}, not text."
         )
 
 
@@ -61,6 +70,13 @@ def finite(key: str, values: list[float]) -> None:
     for value in not_empty(key, values):
         if not math.isfinite(value):
             raise CalibError("invalid-setting", f"{key}: {value} is not a finite number.")
+
+
+def finite_number(key: str, value: Any) -> None:
+    """Accept a finite number, of Python or of numpy."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise CalibError("invalid-setting", f"{key}: {value!r:.80} is not a finite number.")
 
 
 def template_kwargs(key: str, value: Any) -> None:
@@ -114,6 +130,7 @@ def shard(key: str, value: str) -> tuple[int, int]:
 
 def read_positions(key: str, value: str) -> None:
     """Accept a name of READ_POSITIONS, or last_prompt-N."""
+    text(key, value)
     if not re.fullmatch("last_prompt-[1-9][0-9]{0,5}", value):
         one_of(key, value, READ_POSITIONS)
 

@@ -81,7 +81,8 @@ GROUPS = {group: {**shared, **_own_schemas(group)} for group, shared in SHARED.i
 
 @functools.cache  # Hydra 1.4 warns when a name is registered twice
 def register() -> None:
-    """Register the schemas with Hydra, under the names by which the YAML files extend them."""
+    """Register the schemas with Hydra, under the names by which the YAML files extend them, and the
+    extensions of other packages as options."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -91,3 +92,19 @@ def register() -> None:
         for name, schema in schemas.items():
             # Under hydra/, so that --help does not list them as groups to choose from.
             store.store(group=f"hydra/schema/{group}", name=name, node=schema)
+    register_extensions()
+
+
+def register_extensions() -> None:
+    """Register the extensions of other packages as options of their config groups.
+
+    Raises CalibError for one that cannot be used; see calib.config.extensions.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    from calib.config.extensions import extensions  # it imports this module
+
+    store = ConfigStore.instance()
+    for group in GROUPS:
+        for name, extension in extensions(group).items():
+            store.store(group=group, name=name, node=extension.schema(name=name))

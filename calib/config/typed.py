@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
+from calib.config.extensions import schemas_for
 from calib.config.prompts import MethodConfig
 from calib.config.quoting import escaped_interpolations
-from calib.config.schemas import GROUPS
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.reading import require_moderate
 
@@ -115,12 +115,12 @@ def typed_config(
         present |= {key: added[key] for key in fields[cls] - present.keys()}
     hints = typing.get_type_hints(cls)
     methods: dict[str, MethodConfig] = {
-        key: typed_config(list(GROUPS["method"].values()), value)
+        key: typed_config(schemas_for("method", value), value)
         for key, value in present.items()
         if hints[key] is MethodConfig and isinstance(value, Mapping)
     }
     try:
-        others = {key: _literal(value) for key, value in present.items() if key not in methods}
+        others = {key: literal(value) for key, value in present.items() if key not in methods}
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), others))
     except (OmegaConfBaseException, OverflowError) as error:
         raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from error
@@ -129,13 +129,13 @@ def typed_config(
     return dataclasses.replace(typing.cast(Any, config), **methods)
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
     """``value`` with every ``${`` escaped, which OmegaConf would interpolate."""
     if isinstance(value, str):
         return escaped_interpolations(value)
     if isinstance(value, Mapping):
-        return {key: _literal(part) for key, part in value.items()}
-    return [_literal(part) for part in value] if isinstance(value, list | tuple) else value
+        return {key: literal(part) for key, part in value.items()}
+    return [literal(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def parse_settings(text: str, path: Path) -> dict[str, Any]:

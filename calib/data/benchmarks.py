@@ -20,6 +20,7 @@ from calib.config.data import (
     UtilityConfig,
     VscbenchData,
 )
+from calib.config.extensions import extensions
 from calib.config.schemas import CONF
 from calib.config.typed import typed_config
 from calib.data import dualbench, own_pairs, published, utility, vscbench
@@ -40,7 +41,11 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
     Raises CalibError for an unknown benchmark, missing files, unreadable pictures (unless
     skip_broken is set), or an empty selection.
     """
-    if isinstance(config, MiniData) and config.name in MINI_WORLDS:
+    if config.name in extensions("data"):
+        loaded: Benchmark = extensions("data")[config.name].module.load(config)
+        if not isinstance(config, SplitData):
+            return _not_empty(config, loaded)
+    elif isinstance(config, MiniData) and config.name in MINI_WORLDS:
         return _not_empty(
             config,
             Benchmark(
@@ -55,7 +60,7 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
                 )
             ),
         )
-    if isinstance(config, VscbenchData):
+    elif isinstance(config, VscbenchData):
         loaded = vscbench.load(config)
     elif isinstance(config, PairsData):
         loaded = own_pairs.load(config)
@@ -176,9 +181,12 @@ def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> l
         one_of("split", split, SPLITS)
     file = CONF / "data" / f"{data}.yaml"
     if isinstance(data, str) and "/" not in data and file.is_file():
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
         defaults = [entry for entry in values.pop("defaults") if isinstance(entry, dict)]
-        schema = DATA[next(entry[_SCHEMA] for entry in defaults if _SCHEMA in entry)]
+        named = next(entry[_SCHEMA] for entry in defaults if _SCHEMA in entry)
+        schema: type[DataConfig] = DATA[named]
+    elif data in extensions("data"):
+        values, schema = {"name": data}, extensions("data")[str(data)].schema
     else:
         values, schema = {"file": str(data)}, DATA["pairs"]
     loaded = pairs(load_benchmark(typed_config([schema], values | settings)).examples)

@@ -5,6 +5,7 @@ a method has seen in train. Here all pairs of a query group, or of a concept, ge
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -108,20 +109,23 @@ def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair
     Clusters are drawn in the order of their hashes; one at least is held out, and one
     fitted, if there are several.
     """
-    clusters: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        clusters.setdefault(pair.safe.cluster, []).append(pair)
-    held: set[str] = set()
-    count = 0.0
-    for name in sorted(clusters, key=_digest)[:-1]:
-        size = len(clusters[name])
-        if share and (not held or count + size / 2 <= share * len(pairs)):
-            held.add(name)
-            count += size
+    held = held_out_clusters([pair.safe.cluster for pair in pairs], share)
     return (
         [pair for pair in pairs if pair.safe.cluster not in held],
         [pair for pair in pairs if pair.safe.cluster in held],
     )
+
+
+def held_out_clusters(clusters: Sequence[str], share: float) -> set[str]:
+    """The clusters to hold out, with about ``share`` of the rows; ``clusters`` has one per row."""
+    sizes = Counter(clusters)
+    held: set[str] = set()
+    count = 0.0
+    for name in sorted(sizes, key=_digest)[:-1]:
+        if share and (not held or count + sizes[name] / 2 <= share * len(clusters)):
+            held.add(name)
+            count += sizes[name]
+    return held
 
 
 def overlap_note(examples: Iterable[Example]) -> str:

@@ -11,13 +11,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from calib.config.choices import Site
+from calib.directions import arithmetic
 from calib.directions.checksum import (
     CHECKSUM,
     TABLES,
@@ -26,6 +26,7 @@ from calib.directions.checksum import (
     tables_beside,
 )
 from calib.directions.separation import auroc_interval
+from calib.directions.validation import MAY_BE_NAN, PER_LAYER, TENSORS, problem_of
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
 from calib.util.reading import parse_json
@@ -98,6 +99,65 @@ class Direction:
     """Weights and settings of the model by field (calib.directions.origin); empty in files of
     earlier versions, which fit a model of the same fingerprint only."""
 
+    __array_ufunc__ = None
+    """numpy leaves ``np.float64(2) * direction`` to ``__rmul__``."""
+
+    def __repr__(self) -> str:
+        first, last = self.layers[0], self.layers[-1]
+        count = len(self.layers)
+        layers = f"layer {first}" if count == 1 else f"{count} layers {first} to {last}"
+        text = f"{self.contrast} ({self.estimator}) of {self.checkpoint}, {layers}, {self.site}"
+        if self.auroc:
+            best = max(range(count), key=lambda row: self.auroc[row])
+            text += f", AUROC {self.auroc[best]:.2f} at layer {self.layers[best]}"
+        return f"<Direction {text}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Direction):
+            return NotImplemented
+        ours, theirs = vars(self), vars(other)
+        rest = ours.keys() - set(TENSORS)
+        return all(torch.equal(ours[name], theirs[name]) for name in TENSORS) and all(
+            repr(ours[name]) == repr(theirs[name])
+            for name in rest  # nan equals nan
+        )
+
+    def __neg__(self) -> "Direction":
+        return arithmetic.scaled(self, -1)
+
+    def __mul__(self, factor: float) -> "Direction":
+        return arithmetic.scaled(self, factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "Direction":
+        return arithmetic.scaled(self, arithmetic.inverse(divisor))
+
+    def __add__(self, other: "Direction") -> "Direction":
+        return arithmetic.total(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: "Direction") -> "Direction":
+        arithmetic.require_same_space(self, other)
+        return arithmetic.total(self, -other)
+
+    def cosine(self, other: "Direction") -> torch.Tensor:
+        """Cosine with another direction of the model at each layer. # [layers] float64
+
+        Raises CalibError for another model, other layers, or another site.
+        """
+        return arithmetic.cosine(self, other)
+
+    def save(self, path: str | Path) -> None:
+        """Write the direction to a file; see write_direction."""
+        write_direction(path, self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Direction":
+        """Read a direction file; see read_direction."""
+        return read_direction(path)
+
     @property
     def width(self) -> int:
         """Width of the activations at the site."""
@@ -141,8 +201,8 @@ class Direction:
         Raises CalibError if the direction does not have one of them.
         """
         rows = [self.row(layer) for layer in layers]
-        per_layer: dict[str, Any] = {name: getattr(self, name)[rows] for name in _TENSORS}
-        for name in ("auroc", "auroc_low", "auroc_high", *_MAY_BE_NAN):
+        per_layer: dict[str, Any] = {name: getattr(self, name)[rows] for name in TENSORS}
+        for name in PER_LAYER:
             values = getattr(self, name)
             per_layer[name] = [values[row] for row in rows] if values else []
         return replace(self, layers=list(layers), **per_layer)
@@ -154,25 +214,26 @@ class Direction:
         return self.select_layers(layers)
 
 
-_TENSORS = ("vectors", "gap", "midpoint", "norm")
-_MAY_BE_NAN = ("pair_cosine", "effect", "effect_low", "effect_high", "effect_strength")
-"""Lists that may have nan for a layer; null in the header, because JSON has no nan."""
-
-
 def write_direction(path: str | Path, direction: Direction) -> None:
     """Write a direction file; an existing file is replaced atomically.
 
     The projections and the separation by part beside it must be written before: the file records
     their checksums. Raises CalibError if the file cannot be written.
     """
-    path = home_expanded(path)
-    header = {k: v for k, v in asdict(direction).items() if k not in (*_TENSORS, "origin")}
+    if not isinstance(direction, Direction):
+        raise CalibError(
+            "invalid-value",
+            f"write_direction writes a calib.Direction, not {type(direction).__name__}. Give the "
+            "path first, then what calib.fit returned.",
+        )
+    path = _path(path)
+    header = {k: v for k, v in asdict(direction).items() if k not in (*TENSORS, "origin")}
     if not direction.verdict:  # versions that do not know the field can read the file
         del header["verdict"]
-    for name in _MAY_BE_NAN:
+    for name in MAY_BE_NAN:
         header[name] = [None if math.isnan(value) else value for value in header[name]]
     text = json.dumps({"schema": SCHEMA, **header}, sort_keys=True, allow_nan=False)
-    tensors = {name: getattr(direction, name).contiguous() for name in _TENSORS}
+    tensors = {name: getattr(direction, name).contiguous() for name in TENSORS}
     metadata = {HEADER: text}
     if direction.origin:
         metadata[ORIGIN] = json.dumps(direction.origin, sort_keys=True)
@@ -180,6 +241,16 @@ def write_direction(path: str | Path, direction: Direction) -> None:
         metadata[TABLES] = json.dumps(tables)
     metadata[CHECKSUM] = checksum(tensors, metadata)
     write_atomically(path, _in_order(save(tensors, metadata=metadata)))
+
+
+def _path(path: str | Path) -> Path:
+    if isinstance(path, str | Path) and str(path).strip():
+        return home_expanded(path)
+    raise CalibError(
+        "invalid-value",
+        f"The path of a direction file is {path!r:.80}. Give a text or a Path that ends in "
+        ".safetensors.",
+    )
 
 
 def _in_order(file: bytes) -> bytes:
@@ -202,7 +273,7 @@ def read_direction(path: str | Path) -> Direction:
     checksum, has another schema version, or contains invalid metadata, shapes or values; and if a
     table beside it differs from its checksum.
     """
-    path = home_expanded(path)
+    path = _path(path)
     if not path.is_file():
         raise CalibError(
             "not-found",
@@ -263,95 +334,16 @@ def _validated(path: Path, header: Any, tensors: dict[str, torch.Tensor]) -> Dir
     schema = header.pop("schema", None)
     if schema != SCHEMA:
         raise _invalid(path, f"it has schema {schema}, and this version of calib reads {SCHEMA}")
-    for name in _MAY_BE_NAN:
+    for name in MAY_BE_NAN:
         if isinstance(header.get(name), list):
             header[name] = [math.nan if value is None else value for value in header[name]]
-    if tensors.keys() != set(_TENSORS):
-        found, expected = ", ".join(sorted(tensors)) or "none", ", ".join(_TENSORS)
+    if tensors.keys() != set(TENSORS):
+        found, expected = ", ".join(sorted(tensors)) or "none", ", ".join(TENSORS)
         raise _invalid(path, f"its tensors are {found}, and must be {expected}")
     try:
         direction = Direction(**{**header, **tensors})
     except TypeError as error:
         raise _invalid(path, str(error)) from error
-    field_name = _invalid_field(direction)
-    if field_name:
-        raise _invalid(path, f"'{field_name}' is {getattr(direction, field_name)!r:.200}")
-    layers = len(direction.layers)
-    shapes = {name: tuple(getattr(direction, name).shape) for name in _TENSORS}
-    per_layer = all(shapes[name] == (layers,) for name in _TENSORS if name != "vectors")
-    if not per_layer or len(shapes["vectors"]) != 2 or shapes["vectors"][0] != layers:
-        raise _invalid(path, f"it has {layers} layers, but tensors of shape {shapes}")
-    for name in _TENSORS:
-        if not torch.isfinite(getattr(direction, name)).all():
-            raise _invalid(path, f"'{name}' has values that are not finite")
-    if ((direction.vectors.norm(dim=-1) - 1).abs() > 1e-3).any():
-        raise _invalid(path, "'vectors' are not of unit length")
+    if problem := problem_of(direction):
+        raise _invalid(path, problem)
     return direction
-
-
-def _invalid_field(direction: Direction) -> str | None:
-    """Name of the first header field with an invalid value, or None."""
-    strings = "checkpoint fingerprint site estimator contrast read_positions operator positions"
-    for name in (*strings.split(), "pair_set", "verdict"):
-        if not isinstance(getattr(direction, name), str):
-            return name
-    for name in ("auroc", "auroc_low", "auroc_high", *_MAY_BE_NAN):
-        if not isinstance(getattr(direction, name), list):
-            return name
-    layers, auroc, effect = direction.layers, direction.auroc, direction.effect
-    are_layers = isinstance(layers, list) and all(type(k) is int and k >= 0 for k in layers)
-    lengths = (0, len(layers)) if are_layers else ()
-    kl, low, high = direction.effect_kl, direction.effect_low, direction.effect_high
-    valid = {
-        "site": direction.site in get_args(Site),
-        "revision": direction.revision is None or isinstance(direction.revision, str),
-        "layers": are_layers and bool(layers) and layers == sorted(set(layers)),
-        "unit": direction.unit == "gap",
-        "strength": _is_number(direction.strength),
-        "chosen_layer": direction.chosen_layer is None or type(direction.chosen_layer) is int,
-        "pairs": type(direction.pairs) is int,
-        "auroc": _is_list(auroc, lengths, 0, 1),
-        "auroc_pairs": type(direction.auroc_pairs) is int
-        and (not auroc or direction.auroc_pairs > 0),
-        "auroc_clusters": type(direction.auroc_clusters) is int and direction.auroc_clusters >= 0,
-        "auroc_low": _is_list(direction.auroc_low, lengths, 0, 1),
-        "auroc_high": _is_list(direction.auroc_high, lengths, 0, 1)
-        and len(direction.auroc_high) == len(direction.auroc_low),
-        "pair_cosine": _is_list(direction.pair_cosine, lengths, -1, 1, nan_allowed=True),
-        "effect": _is_list(effect, lengths, nan_allowed=True),
-        "effect_strength": _is_list(direction.effect_strength, lengths, nan_allowed=True)
-        and len(direction.effect_strength) == len(effect),
-        "effect_low": _is_list(low, lengths if effect else (0,), nan_allowed=True),
-        "effect_high": _is_list(high, lengths if effect else (0,), nan_allowed=True)
-        and bool(low) == bool(high),
-        "effect_kl": not effect if kl is None else _is_number(kl) and kl > 0,
-        "effect_n": type(direction.effect_n) is int and (not effect or direction.effect_n > 0),
-    }
-    return next((name for name, is_valid in valid.items() if not is_valid), None)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        finite = isinstance(value, int | float) and math.isfinite(value)
-    except OverflowError:  # a whole number beyond the floats
-        return False
-    return finite and not isinstance(value, bool)
-
-
-def _is_list(
-    values: Any,
-    lengths: tuple[int, ...],
-    low: float = -math.inf,
-    high: float = math.inf,
-    nan_allowed: bool = False,
-) -> bool:
-    """Whether ``values`` is a list of one of the lengths, with numbers from ``low`` to ``high``."""
-    return (
-        isinstance(values, list)
-        and len(values) in lengths
-        and all(
-            (_is_number(value) and low <= value <= high)
-            or (nan_allowed and isinstance(value, float) and math.isnan(value))
-            for value in values
-        )
-    )

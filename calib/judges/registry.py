@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from calib.config.extensions import extensions
 from calib.config.judge import JudgeConfig, LlmJudge
 from calib.config.model import PACKAGED
 from calib.judges.judge import Judge
@@ -13,12 +14,11 @@ AUTO = "auto"
 
 
 def judge_names() -> list[str]:
-    """The names of all judges: "auto" and the files of this folder with a function ``build``."""
+    """The names of all judges: "auto", the files of this folder with a function ``build``, and
+    those of other packages."""
     files = Path(__file__).parent.glob("*.py")
-    return [
-        AUTO,
-        *sorted(file.stem for file in files if "\ndef build(" in file.read_text(encoding="utf-8")),
-    ]
+    own = {file.stem for file in files if "\ndef build(" in file.read_text(encoding="utf-8")}
+    return [AUTO, *sorted(own | extensions("judge").keys())]
 
 
 def check_judge(config: JudgeConfig, data: str) -> None:
@@ -64,4 +64,6 @@ def _file(config: JudgeConfig) -> Any:
             f"judge={name} has no file in calib/judges.{did_you_mean(name, names)} "
             f"Choose from {', '.join(names)}.",
         )
+    if name in extensions("judge"):
+        return extensions("judge")[name].module
     return importlib.import_module(f"calib.judges.{name}")

@@ -16,6 +16,8 @@ where ``config`` has the type that conf/method/NAME.yaml extends, and optionally
 configurations that cannot work before anything is generated,
 
     def check(config: MethodConfig, vlm: AnyModel, examples: Sequence[Example]) -> None: ...
+
+Other packages add methods by entry points: calib/config/extensions.py.
 """
 
 import importlib
@@ -24,6 +26,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from calib.config.extensions import extensions
 from calib.config.prompts import MethodConfig
 from calib.data.example import Example
 from calib.interventions.fitting import Fitting
@@ -33,8 +36,9 @@ from calib.util.errors import CalibError, did_you_mean
 
 
 def names() -> list[str]:
-    """The names of all methods, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """The names of all methods, in alphabetical order, with those of other packages."""
+    own = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted(own | extensions("method").keys())
 
 
 def build(fitting: Fitting, config: MethodConfig) -> Method:
@@ -60,7 +64,8 @@ def _module(config: MethodConfig) -> Any:
             f"There is no file calib/methods/{name}.py for method={name}."
             f"{did_you_mean(name, names())} Choose from none, {', '.join(names())}.",
         )
-    module = importlib.import_module(f"{__name__}.{name}")
+    extension = extensions("method").get(name)
+    module: Any = extension.module if extension else importlib.import_module(f"{__name__}.{name}")
     kind = typing.get_type_hints(module.method).get("config", MethodConfig)
     if not isinstance(config, kind):
         raise CalibError(

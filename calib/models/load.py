@@ -31,6 +31,7 @@ from calib.models.load_errors import load_failure, refuse_quantization
 from calib.models.processor import (
     limit_pixels,
     load_processor,
+    prepare_processor,
     require_variables,
 )
 from calib.models.remote import RemoteModel
@@ -184,11 +185,7 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
         else:
             model = structure_of(source, settings, config.dtype, config.attention, common)
         processor = load_processor(source, settings.model_type, config.chat_template, common)
-        kwargs = dict(config.chat_template_kwargs or {})
-        require_variables(name, processor.chat_template, kwargs)
-        scaled_to = limit_pixels(
-            processor, name, config.max_pixels, config.min_pixels, config.tiles
-        )
+        return _vlm(model, processor, config)
     except torch.OutOfMemoryError as error:
         raise CalibError(
             "no-memory",
@@ -200,8 +197,27 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
         raise
     except Exception as error:  # a damaged checkpoint can raise any exception
         raise CalibError("unreadable", load_failure(name, error)) from error
+
+
+def vlm_of(model: Any, processor: Any, config: ModelConfig) -> VLM:
+    """A model of transformers that is loaded already; both are changed to what calib needs.
+
+    The model is put in evaluation mode, and the processor gets the chat template of ``config`` and
+    left padding. Raises CalibError (unsupported) for a model without a plain list of decoder
+    blocks, or a processor without a chat template.
+    """
+    decoder_layers(model)
+    source = config.checkpoint or MINI
+    prepare_processor(processor, source, config.chat_template)
+    return _vlm(model, processor, config)
+
+
+def _vlm(model: Any, processor: Any, config: ModelConfig) -> VLM:
+    name = config.checkpoint or MINI
+    kwargs = dict(config.chat_template_kwargs or {})
+    require_variables(name, processor.chat_template, kwargs)
+    scaled_to = limit_pixels(processor, name, config.max_pixels, config.min_pixels, config.tiles)
     model.eval()
-    processor.tokenizer.padding_side = "left"
     return VLM(
         name=config.name,
         checkpoint=name,

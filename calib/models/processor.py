@@ -101,6 +101,15 @@ def load_processor(
         processor = AutoProcessor.from_pretrained(source, **common)
     else:
         processor = image_only(cls).from_pretrained(source, **common, backend="pil")
+    prepare_processor(processor, source, chat_template)
+    return processor
+
+
+def prepare_processor(processor: Any, source: str, chat_template: str | None) -> None:
+    """Check a processor, and give it the chat template and the padding that calib uses.
+
+    Raises CalibError as load_processor does.
+    """
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise CalibError(
             "unsupported",
@@ -118,7 +127,7 @@ def load_processor(
     require_no_power(template)
     require_moderate_pictures(source, processor)
     processor.chat_template = with_fixed_date(template) if isinstance(template, str) else template
-    return processor
+    processor.tokenizer.padding_side = "left"
 
 
 def template_text(setting: str) -> str:

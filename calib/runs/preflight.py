@@ -69,8 +69,10 @@ class Inputs:
         return {"notes": notes} | ({"left_out": self.left_out} if self.left_out else {})
 
 
-def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
-    """Load the model and the examples of a run; nothing is written.
+def load_inputs(
+    config: SweepConfig | ExtractConfig, *names: str, model: AnyModel | None = None
+) -> Inputs:
+    """Load the model, unless it is given, and the examples of a run; nothing is written.
 
     Without ``config.out`` the folder is named after ``names`` and the configuration. Raises
     CalibError when the model or the examples cannot be loaded.
@@ -84,8 +86,9 @@ def load_inputs(config: SweepConfig | ExtractConfig, *names: str) -> Inputs:
     # The examples come first: reading them takes seconds, loading a model may take minutes.
     benchmark = load_benchmark(config.data, seed)
     utility = load_utility(config.utility, seed, config.data.system)
-    with waiting(f"loading the model ({config.model.name})"):
-        model = _load_model(config)
+    if model is None:
+        with waiting(f"loading the model ({config.model.name})"):
+            model = _load_model(config)
     if isinstance(model, VLM):
         check_several_pictures(model, [*benchmark.examples, *utility.examples])
     folder = run_folder(names, config, model.fingerprint)

@@ -5,8 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from calib.config.extensions import schemas_for
 from calib.config.prompts import MethodConfig
-from calib.config.schemas import GROUPS
 from calib.config.sweep import GenerationConfig
 from calib.config.typed import parse_settings, typed_config
 from calib.data.benchmarks import load_benchmark, load_utility
@@ -17,7 +17,7 @@ from calib.data.examples_file import (
     require_unchanged,
     restore_pictures,
     write_examples,
-)
+)  # fmt: skip
 from calib.directions.direction import Direction, read_direction
 from calib.directions.parts import PartSeparation
 from calib.directions.projections import Projections
@@ -47,7 +47,8 @@ from calib.runs.run_files import (
     write_labels,
 )
 from calib.scoring.judged import Judged
-from calib.scoring.results import Result, RunResults, rounded, write_results
+from calib.scoring.result_table import ResultTable
+from calib.scoring.results import RunResults, rounded, write_results
 from calib.scoring.score import score
 from calib.scoring.tradeoff import Point, baseline_of, points_of
 from calib.util.checksums import checked_settings
@@ -66,9 +67,8 @@ class Run:
     """A finished run of calib.sweep or calib.extract.
 
     Each part is read from the folder when it is first used, unless it was handed over: calib.sweep
-    hands over what it has in memory, so that its tables, figures and report read nothing again. An
-    extraction has directions, but no results and no operating points. Reading a part raises
-    CalibError when its file is missing or damaged.
+    hands over what it has in memory, so that its tables, figures and report read nothing again.
+    Reading a part raises CalibError when its file is missing or damaged.
     """
 
     def __init__(self, folder: Path, **parts: Any) -> None:
@@ -77,6 +77,9 @@ class Run:
         self.folder = folder
         self.name = folder.name
         vars(self).update(parts)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name} in {self.folder}>"
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
@@ -159,8 +162,8 @@ class Run:
 
         Raises CalibError when no dataclass of this version of calib has these settings.
         """
-        classes = GROUPS.get(group, {"any": GenerationConfig})
-        return typed_config(list(classes.values()), self.settings[group], complete=True)
+        given = self.settings[group]
+        return typed_config(schemas_for(group, given) or [GenerationConfig], given, complete=True)
 
     @property
     def data(self) -> str:
@@ -185,22 +188,19 @@ class Run:
     def method_config(self, name: str) -> MethodConfig | None:
         """The settings of a method as their dataclass; None where the run has no such method."""
         given = self.method_settings.get(name)
-        return None if given is None else typed_config(list(GROUPS["method"].values()), given)
+        return None if given is None else typed_config(schemas_for("method", given), given)
 
     @cached_property
     def _tables(self) -> list[RunResults]:
         return [] if self.is_extraction else checked.read_tables(self.folder)
 
     @cached_property
-    def results(self) -> list[Result]:
-        """The rows of results.csv; none of an extraction.
-
-        Where an earlier version of calib wrote them, the labels on record are scored again, under
-        the present mapping.
-        """
+    def results(self) -> ResultTable:
+        """The rows of results.csv, as a table; none of an extraction. Labels of a version before
+        the present mapping are scored again."""
         if self.is_scored_again:
-            return rounded(score(self.judged, self.mapping))
-        return [result for table in self._tables for result in table.results]
+            return ResultTable(rounded(score(self.judged, self.mapping)))
+        return ResultTable(result for table in self._tables for result in table.results)
 
     @property
     def is_of_earlier_mapping(self) -> bool:

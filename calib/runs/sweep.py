@@ -50,6 +50,7 @@ from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS, LabelledRow, settings_text
 from calib.runs.shards import SHARDS, one_at_a_time
 from calib.scoring.judged import Judged
+from calib.scoring.result_table import ResultTable
 from calib.scoring.results import rounded
 from calib.scoring.score import in_order, score
 from calib.util.errors import CalibError
@@ -162,7 +163,7 @@ class Sweep:
             manifest=manifest,
             settings_text=settings_text(self.config),
             checkpoint=self.model.checkpoint,
-            results=rounded(in_order([*validated, *tested])),
+            results=ResultTable(rounded(in_order([*validated, *tested]))),
             operating_points=points,
             examples=examples,
             pictured={name for name, example in examples.items() if example.picture is not None},

@@ -1,7 +1,8 @@
 """Fit a run's method again from the files in the run's folder, which is never written to."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +12,11 @@ import torch
 
 from calib import methods
 from calib.config.choices import Positions, Site
+from calib.config.judge import JudgeConfig
 from calib.config.method import Combine, Steer
 from calib.config.prompts import MethodConfig, NoneMethod, PromptFlowMethod, Worded
-from calib.data.example import Example
+from calib.config.sweep import GenerationConfig
+from calib.data.example import Benchmark, Example
 from calib.engine.activations import read_activations
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding, Request
@@ -116,9 +119,6 @@ def refit_from_run(vlm: VLM, config: MethodConfig, run: Run) -> Method:
             error.code,
             f"method={config.name} is fitted to the run's examples, which failed to load: {error}",
         ) from error
-    methods.check(config, vlm, examples)
-    generation, judge = run.config("generation"), run.config("judge")
-    decoding = Decoding.of(generation, seed=run.seed)
     with TemporaryDirectory() as copied:
         # Fitting happens in a copy: it reuses the run's rows and labels, and may add its own.
         copy = Path(copied)
@@ -127,12 +127,40 @@ def refit_from_run(vlm: VLM, config: MethodConfig, run: Run) -> Method:
                 shutil.copyfile(run.folder / file, copy / file)
         if (run.folder / DIRECTIONS).is_dir():
             shutil.copytree(run.folder / DIRECTIONS, copy / DIRECTIONS)
-        with RowStore.open(copy / ROWS_FILE) as record:
-            chosen = choose_judge(judge, run.data, vlm.checkpoint)
-            judging = Judging(chosen, copy, sees_pictures(judge))
-            baseline = BaselineAnswers(Planner(Engine(vlm, decoding)), record, judging)
-            fitting = ServedFitting(vlm, examples, utility, baseline, copy)
-            return _build(fitting, config, _fresh_answers(vlm, generation.max_new_tokens))
+        data = Benchmark(examples), Benchmark(utility)
+        generation, judge = run.config("generation"), run.config("judge")
+        with fitted_to(vlm, config, *data, generation, judge, run.data, run.seed, copy) as fitted:
+            return fitted[0]
+
+
+@contextmanager
+def fitted_to(
+    vlm: VLM,
+    config: MethodConfig,
+    benchmark: Benchmark,
+    utility: Benchmark,
+    generation: GenerationConfig,
+    judge: JudgeConfig,
+    data: str,
+    seed: int,
+    folder: Path,
+) -> Iterator[tuple[Method, Fitting]]:
+    """The method fitted to examples, and what it was fitted with, while ``folder`` exists.
+
+    ``data`` is the name of the benchmark for the judge, or "". Rows, labels and directions in
+    ``folder`` are used again. Raises CalibError if the method cannot be fitted.
+    """
+    methods.check(config, vlm, benchmark.examples)
+    decoding = Decoding.of(generation, seed=seed)
+    with RowStore.open(folder / ROWS_FILE) as record:
+        chosen = choose_judge(judge, data, vlm.checkpoint)
+        judging = Judging(chosen, folder, sees_pictures(judge))
+        baseline = BaselineAnswers(Planner(Engine(vlm, decoding)), record, judging)
+        fitting = ServedFitting(vlm, benchmark.examples, utility.examples, baseline, folder)
+        method = methods.build(fitting, config)
+        yield method, fitting
+        fitting.serving = True
+        fitting.baseline_answers = _fresh_answers(vlm, decoding.max_new_tokens)
 
 
 _NEWER = {"adaptive": "harm_offset", "nullspace": "benign"}

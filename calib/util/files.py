@@ -203,8 +203,14 @@ def typed_object(
 def home_expanded(path: str | Path) -> Path:
     """``path`` with a leading ~ expanded, which a shell leaves alone in runs=[~/a].
 
-    Raises CalibError (not-found) for a path that is too long for any file.
+    Raises CalibError (not-found) for a path that is too long for any file, and (invalid-value) for
+    what is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise CalibError(
+            "invalid-value",
+            f"{path!r:.80} is of type {type(path).__name__}, not a path. Give a text or a Path.",
+        )
     # Unlike pathlib's, os.path's expanduser leaves a user that does not exist alone.
     expanded = Path(os.path.expanduser(path))  # noqa: PTH111
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in expanded.parts]

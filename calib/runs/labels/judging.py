@@ -29,6 +29,7 @@ from calib.runs.run import Run
 from calib.runs.run_files import UNANSWERED, LabelledRow, is_cut_thought, judged_of
 from calib.scoring.agreement import fleiss_kappa
 from calib.scoring.judged import Judged, checked_label, unjudged
+from calib.scoring.result_table import ResultTable
 from calib.scoring.results import BASELINE, rounded
 from calib.scoring.score import in_order, score
 from calib.util.errors import CalibError
@@ -264,7 +265,7 @@ def rejudge(
     rejudged = run.replace(
         folder=out or run.folder / "judged" / _folder_name(judge.id, mapping, run.mapping),
         settings=run.settings | {"mapping": mapping, "choose": asdict(rule)},
-        results=rounded(in_order([*validated, *tested])),
+        results=ResultTable(rounded(in_order([*validated, *tested]))),
         operating_points=operating_point_records(
             run.checkpoint,
             selected,

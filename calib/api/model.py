@@ -1,0 +1,324 @@
+"""A loaded model, and the same model under a calibration method."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from calib.api.answering import respond
+from calib.api.building import FittedMethod, build_method, choose_setting
+from calib.api.queries import Query, Shown, as_examples
+from calib.api.sources import as_pairs
+from calib.api.sweeping import sweep
+from calib.config.checks import finite_number, one_of, read_positions
+from calib.config.choices import OPERATORS, POSITIONS, SITES, Site
+from calib.config.model import MINI, ModelConfig, default_length
+from calib.config.steering import Steer
+from calib.config.sweep import GenerationConfig
+from calib.config.typed import typed_config
+from calib.data.example import Example, Pair
+from calib.directions.direction import Direction
+from calib.directions.fit import require_match
+from calib.directions.projections import project
+from calib.engine.activations import read_activations
+from calib.engine.edits import Edits
+from calib.engine.engine import Engine
+from calib.engine.request import Decoding
+from calib.interventions.grid import edits_at, resolve_layers
+from calib.interventions.intervention import NO_INTERVENTION, Intervention
+from calib.interventions.steering import operator_at
+from calib.models.load import VLM
+from calib.runs.run import Run
+from calib.util.errors import CalibError
+
+DEFAULT_POSITIONS = Steer.positions
+"""Tokens to edit if neither the direction nor the caller names them, as in calib.sweep."""
+
+
+class Model:
+    """A loaded model, with the edits of the ``steer`` blocks that are open."""
+
+    def __init__(self, vlm: VLM, config: ModelConfig | None = None) -> None:
+        self.vlm = vlm
+        """The model, its processor and the fingerprint of its weights."""
+        own = None if vlm.checkpoint == MINI else vlm.checkpoint
+        self.config = config or ModelConfig(vlm.name, own, vlm.revision)
+        """The settings that it was loaded with, as a run records them."""
+        self._intervention: Intervention = NO_INTERVENTION
+        self._edits: list[Edits] = []
+        self._engines: dict[Decoding, Engine] = {}
+
+    def __repr__(self) -> str:
+        edited = f", {sum(map(len, self._edits))} edits" if self._edits else ""
+        return f"<{self.vlm.checkpoint}: {self.vlm.num_layers} layers of {self.vlm.width}{edited}>"
+
+    @contextmanager
+    def steer(
+        self,
+        direction: Direction,
+        strength: float | None = None,
+        layers: int | Sequence[int] | None = None,
+        positions: str | None = None,
+        operator: str | None = None,
+    ) -> Iterator["Model"]:
+        """Edit activations along ``direction`` inside the ``with`` block.
+
+        ``strength`` is in the unit of the operator (add: gaps between the class means); ``layers``
+        count from 0. Arguments that are None default to the direction's own values; a direction
+        without a selected layer is used at the layer of its largest held-out AUROC, and one without
+        positions at those of method=steer (response). Blocks can be nested: their edits are applied
+        in order.
+
+        Raises CalibError when the direction was read from another model (mismatch), lacks a layer,
+        or has several layers and no AUROC to select by (missing-setting), and for arguments of
+        another kind (invalid-value, invalid-setting).
+        """
+        require_direction(direction)
+        if positions is not None:
+            one_of("positions", positions, POSITIONS)
+        if operator is not None:
+            one_of("operator", operator, OPERATORS)
+        if strength is not None:
+            finite_number("strength", strength)
+        _warn(require_match(direction, self.vlm, ""))
+        requested = _best_layer(direction) if layers is None else _numbers(layers)
+        at = resolve_layers(self.vlm, requested, direction.site)
+        scale = direction.strength if strength is None else float(strength)
+        name = operator or direction.operator
+        edits = edits_at(
+            at,
+            lambda layer: operator_at(name, direction, layer, scale),
+            positions or direction.positions or DEFAULT_POSITIONS,
+            direction.site,
+        )
+        self._edits.append(edits if scale else ())
+        try:
+            yield self
+        finally:
+            self._edits.pop()
+
+    def generate(self, query: Query, picture: Shown = None, **settings: Any) -> str:
+        """The response to a query about a picture (an image or the path of a file), or several.
+
+        ``settings`` and errors are those of generate_all.
+        """
+        return self.generate_all([query], [picture], **settings)[0]
+
+    def generate_all(
+        self,
+        queries: Sequence[Query],
+        pictures: Sequence[Shown] | None = None,
+        *,
+        system: str | None = None,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """The responses to several queries, generated in batches.
+
+        An Example has its own pictures and system prompt; ``pictures`` and ``system`` are for the
+        other queries, and an entry of ``pictures`` is a picture or a list of several.
+        ``max_new_tokens`` of None is 32 for mini-internvl and 256 for other models. Raises
+        CalibError when a query or a picture is of another kind or cannot be read, or when there are
+        not as many pictures as queries (mismatch).
+        """
+        examples = as_examples(queries, pictures, system)
+        given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+        settings = typed_config([GenerationConfig], given, what="generate")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise CalibError("invalid-setting", f"seed: {seed!r:.80} is not a whole number.")
+        settings = settings.with_length(default_length(self.config))
+        decoding = Decoding.of(settings, seed=seed, kl=False)
+        if decoding not in self._engines:  # a new one compares its first rows with plain generate
+            self._engines = {decoding: Engine(self.vlm, decoding)}
+        edits = tuple(edit for block in self._edits for edit in block)
+        return respond(self._engines[decoding], self._intervention, edits, examples)
+
+    def read(
+        self,
+        examples: Sequence[Query],
+        positions: str = "last_prompt",
+        site: str = "residual",
+    ) -> torch.Tensor:
+        """Unedited activations of every decoder block that has the site.
+
+        # [examples, layers, width] float32, CPU
+        """
+        read_positions("positions", positions)
+        one_of("site", site, SITES)
+        return read_activations(
+            self.vlm, as_examples(examples, what="examples"), positions, site=cast(Site, site)
+        )
+
+    def project(self, direction: Direction, examples: Sequence[Query]) -> torch.Tensor:
+        """Projections of unedited activations on the direction at each of its layers, in gaps: the
+        class means are at -0.5 and 0.5. # [examples, layers of the direction] float64
+
+        Raises CalibError when the direction was read from another model (mismatch), and for
+        arguments of another kind (invalid-value).
+        """
+        require_direction(direction)
+        _warn(require_match(direction, self.vlm, ""))
+        activations = read_activations(
+            self.vlm,
+            as_examples(examples, what="examples"),
+            direction.read_positions,
+            layers=direction.layers,
+            site=cast(Site, direction.site),
+        )
+        return project(direction, activations)
+
+    def calibrated(
+        self,
+        method: str,
+        pairs: str | Path | Sequence[Pair] | None = None,
+        *,
+        layer: int | None = None,
+        strength: float | None = None,
+        held_out: float = 0.25,
+        utility: Sequence[Example] = (),
+        judge: str = "auto",
+        **settings: Any,
+    ) -> "CalibratedModel":
+        """This model under a calibration method, fitted here: ``generate`` is calibrated.
+
+        ``method`` is a name of docs/methods.md, and ``settings`` are its settings, e.g.
+        gate="probe". ``pairs`` are those of calib.fit; methods that only add a text need none. The
+        share ``held_out`` of the pairs, in whole clusters, selects what a method selects on
+        validation, such as a gate's threshold. ``judge`` labels the model's own responses, for
+        methods that are fitted to them. ``utility`` are questions that nullspace leaves unchanged.
+
+        Without ``layer``, the layer is the one with the largest held-out AUROC; without
+        ``strength``, it is a typical one of the method. These are starting points, not results:
+        ``sweep`` selects them by their effect on safety and helpfulness.
+
+        Raises CalibError for a method, setting or judge that does not exist, a method that cannot
+        be fitted to these pairs, and a layer or strength that it does not have.
+        """
+        examples = [] if pairs is None else as_pairs(pairs)
+        fitted = build_method(
+            self.vlm,
+            method,
+            settings,
+            examples,
+            held_out,
+            as_examples(utility, what="utility questions"),
+            judge,
+            default_length(self.config),
+        )
+        return CalibratedModel(self, fitted, *choose_setting(fitted, layer, strength))
+
+    def sweep(
+        self,
+        methods: str | Sequence[str],
+        data: str | Path = "mini",
+        *,
+        utility: str = "mini",
+        judge: str = "auto",
+        out: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Run ``python -m calib.sweep`` on this model, or resume it; the finished run.
+
+        ``methods`` are names of docs/methods.md. ``data`` is the name of a benchmark or the path of
+        a table or folder of pairs; ``utility`` and ``judge`` are names too. ``settings`` are
+        others of docs/configuration.md, by their names there: {"data.limit": 60, "method.layers":
+        [3]}; with several methods, "methods.NAME.layers". ``out`` is the run's folder.
+
+        ``run.results`` has every number with its interval, and ``calib.draw`` draws the run. Raises
+        CalibError as the command does.
+        """
+        return sweep(self.vlm, self.config, methods, data, utility, judge, out, settings or {})
+
+
+class CalibratedModel(Model):
+    """A model under one setting of a fitted method. As a context, it is what ``with`` gives."""
+
+    def __init__(
+        self, model: Model, fitted: FittedMethod, layer: int | None, strength: float
+    ) -> None:
+        super().__init__(model.vlm, model.config)
+        self._fitted = fitted
+        self.method = fitted.method
+        """The fitted method: its layers, its notes, and its direction if it has one."""
+        self.layer, self.strength = layer, strength
+        self._intervention = self.method.setting(layer, strength).intervention
+        self._edits, self._engines = model._edits, model._engines  # blocks of both count
+
+    def __repr__(self) -> str:
+        where = "" if self.layer is None else f" at layer {self.layer}"
+        name = f"{self.method.name}{where}, strength {self.strength:g} ({self.method.axis.meaning})"
+        return f"<{super().__repr__().strip('<>')}, calibrated by {name}>"
+
+    def __enter__(self) -> "CalibratedModel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to undo: the model that this one was made from stays uncalibrated."""
+
+    def at(self, strength: float | None = None, layer: int | None = None) -> "CalibratedModel":
+        """The same fitted method at another strength or layer; None keeps the present one.
+
+        Raises CalibError for a layer or strength that the method does not have.
+        """
+        chosen = choose_setting(
+            self._fitted,
+            self.layer if layer is None else layer,
+            self.strength if strength is None else strength,
+        )
+        return CalibratedModel(self, self._fitted, *chosen)
+
+
+def require_direction(value: Any) -> None:
+    """Raise CalibError (invalid-value) for what is no direction."""
+    if not isinstance(value, Direction):
+        raise CalibError(
+            "invalid-value",
+            f"The direction is of type {type(value).__name__}. Give a calib.Direction, as "
+            "calib.fit returns it and calib.read_direction reads it from a file.",
+        )
+
+
+def require_model(value: Any) -> None:
+    """Raise CalibError (invalid-value) for what is no model of calib."""
+    if not isinstance(value, Model):
+        raise CalibError(
+            "invalid-value",
+            f"The model is of type {type(value).__name__}. Give what calib.load(name) returns, or "
+            "calib.wrap(model, processor) for a model of transformers that is loaded already.",
+        )
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
+
+
+def _numbers(layers: Any) -> int | list[int]:
+    numbers = list(layers) if isinstance(layers, Sequence | range) else [layers]
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+    if isinstance(layers, str) or not numbers or not whole:
+        raise CalibError(
+            "invalid-value",
+            f"layers: {layers!r:.80} names no layers. Give a layer's number, from 0, or a list.",
+        )
+    return numbers
+
+
+def _best_layer(direction: Direction) -> int | list[int]:
+    if direction.chosen_layer is not None:
+        return direction.chosen_layer
+    if len(direction.layers) == 1:
+        return direction.layers
+    if not direction.auroc:
+        raise CalibError(
+            "missing-setting",
+            f"The direction has layers {direction.layers}, and none is selected or has an AUROC. "
+            "Give the layer, e.g. layers=3.",
+        )
+    best = max(range(len(direction.auroc)), key=lambda k: (direction.auroc[k], -k))
+    return direction.layers[best]

@@ -1,0 +1,92 @@
+"""A sweep of a loaded model, as python -m calib.sweep makes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from calib import methods as all_methods
+from calib.api.queries import listed
+from calib.api.settings import compose_sweep
+from calib.config.checks import one_of
+from calib.config.extensions import extensions
+from calib.config.model import ModelConfig, default_length
+from calib.config.schemas import CONF
+from calib.models.load import VLM
+from calib.report.method_table import write_method_table
+from calib.runs.perform import perform
+from calib.runs.run import Run
+from calib.util.errors import CalibError
+from calib.util.files import home_expanded
+
+_ELSEWHERE = ("model", "engine", "shard", "devices", "experiment")
+"""Settings that a loaded model decides, or that only the command has."""
+
+
+def sweep(
+    vlm: VLM,
+    model: ModelConfig,
+    methods: str | Sequence[str],
+    data: str | Path,
+    utility: str,
+    judge: str,
+    out: str | Path | None,
+    settings: Mapping[str, Any],
+) -> Run:
+    """Run or resume the sweep; see Model.sweep."""
+    names = [methods] if isinstance(methods, str) else listed(methods, "methods", "names")
+    for name in names:
+        one_of("methods", name, ("none", *all_methods.names()))
+    if not isinstance(settings, Mapping):
+        raise CalibError(
+            "invalid-value",
+            f"settings: {settings!r:.80} is no table. Give names and values: {{'data.limit': 60}}.",
+        )
+    for key in settings:
+        if str(key).partition(".")[0].partition("@")[0] in _ELSEWHERE and "@" not in str(key):
+            raise CalibError(
+                "unsupported",
+                f"{key}: a sweep in Python runs the model that is loaded, in this process. Omit "
+                "it, or use python -m calib.sweep.",
+            )
+    choices = {"utility": utility, "judge": judge} | _methods(names)
+    own: dict[str, Any] = {"generation.max_new_tokens": default_length(model)}
+    own |= _data(data, choices)
+    if out is not None:
+        own["out"] = str(home_expanded(out))
+    config = compose_sweep(choices, own | dict(settings))
+    config = replace(config, model=model, report=False)
+    run = perform(config, vlm, _ignore, _ignore, _write)
+    assert isinstance(run, Run), "only a shard has no run"
+    return run
+
+
+def _methods(names: Sequence[str]) -> dict[str, str]:
+    if len(names) == 1:
+        return {"method": names[0]}
+    return {f"+method@methods.{name}": name for name in names}
+
+
+def _data(data: str | Path, choices: dict[str, str]) -> dict[str, Any]:
+    """Add the data set to ``choices``; the settings that name its file."""
+    packaged = isinstance(data, str) and "/" not in data and data != ""
+    if packaged and ((CONF / "data" / f"{data}.yaml").is_file() or data in extensions("data")):
+        choices["data"] = str(data)
+        return {}
+    if isinstance(data, str | Path):
+        choices["data"] = "pairs"
+        return {"data.file": str(data)}
+    raise CalibError(
+        "invalid-value",
+        f"The data of a sweep are of type {type(data).__name__}. Give the name of a benchmark in "
+        "conf/data, or the path of a table or folder of pairs, which a report can read again.",
+    )
+
+
+def _write(run: Run) -> None:
+    run.write()
+    write_method_table(run)
+
+
+def _ignore(_: object) -> None:
+    """Lines and notes of the command's output: the run has them in ``run.provenance``."""

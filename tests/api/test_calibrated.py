@@ -1,0 +1,50 @@
+"""Methods by name: the same responses as the engine gives under the method's own intervention."""
+
+import pytest
+
+import calib
+from calib.api.model import CalibratedModel, Model
+from calib.data.example import pairs
+from calib.data.mini.examples import load as mini
+
+
+@pytest.fixture(scope="module")
+def model(vlm):
+    return Model(vlm)
+
+
+@pytest.fixture(scope="module")
+def twins():
+    return pairs(mini(["image_centric", "text_centric"], limit=24))
+
+
+KINDS = {
+    "self_check": {}, "few_shot": {"strengths": [2]}, "refusal_control": {"gate_layers": [4]},
+    "vlm_guard": {}, "combine": {"activation": "ablate"},
+}  # fmt: skip
+"""A method of each kind; tests/methods has all of them."""
+
+
+@pytest.mark.parametrize("name, own", KINDS.items())
+def test_methods_by_name(model, twins, name, own):
+    query = twins[0].unsafe
+    calibrated = model.calibrated(name, twins, **own)
+    assert isinstance(calibrated, CalibratedModel) and name in repr(calibrated)
+    assert isinstance(calibrated.generate(query, max_new_tokens=4), str)
+    assert calibrated.at(0).generate(query) == model.generate(query)
+
+
+def test_a_context_and_its_strengths(model, twins):
+    query = twins[0].unsafe
+    with model.calibrated("steer", twins, layer=3, strength=4) as steered:
+        assert (steered.layer, steered.strength) == (3, 4.0)
+        with model.steer(steered.method.direction, 4, layers=3):
+            assert steered.at(0).generate(query) == model.generate(query)
+        assert steered.generate(query) != steered.at(-4).generate(query)
+        assert steered.at(layer=2).layer == 2
+    assert not model._edits
+
+
+def test_a_method_sees_no_held_out_pair(model, twins):
+    direction = model.calibrated("steer", twins, held_out=0.25).method.direction
+    assert direction == calib.fit(model, twins, held_out=0.25).select_layers(direction.layers)
