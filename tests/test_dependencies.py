@@ -20,6 +20,7 @@ PLACES = {
     "serve": ("calib/serve.py", "calib/serving", "calib/engine/vllm/server/tensors.py"),
     "vllm": ("calib/engine/vllm", "calib/models/endpoint.py"),
     "gguf": ("calib/interchange/gguf.py",),
+    "notebook": ("calib/api/widget.py", "calib/scoring/result_table.py"),
     "test": ("tests", "benchmarks", "experiments"),
     "docs": ("tests/docs/test_site.py",),
     "release": ("tests/test_package.py",),

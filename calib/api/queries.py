@@ -107,7 +107,7 @@ def _kind(query: Any) -> str:
     if isinstance(query, Pair):
         return "a calib.Pair. Give its examples, pair.safe and pair.unsafe."
     if isinstance(query, list):
-        return "a list. Give one query at a time to generate, and several to generate_all."
+        return "a list; several queries are for generate_all."
     return f"of type {type(query).__name__}."
 
 

@@ -64,7 +64,8 @@ def sweep(
 def _methods(names: Sequence[str]) -> dict[str, str]:
     if len(names) == 1:
         return {"method": names[0]}
-    return {f"+method@methods.{name}": name for name in names}
+    several = {f"+method@methods.{name}": str(name) for name in names}
+    return {"method": "none"} | several
 
 
 def _data(data: str | Path, choices: dict[str, str]) -> dict[str, Any]:

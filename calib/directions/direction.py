@@ -118,8 +118,8 @@ class Direction:
         ours, theirs = vars(self), vars(other)
         rest = ours.keys() - set(TENSORS)
         return all(torch.equal(ours[name], theirs[name]) for name in TENSORS) and all(
-            repr(ours[name]) == repr(theirs[name])
-            for name in rest  # nan equals nan
+            ours[name] == theirs[name] or repr(ours[name]) == repr(theirs[name])
+            for name in rest  # of equal representations, nan equals nan
         )
 
     def __neg__(self) -> "Direction":

@@ -121,7 +121,9 @@ class Step:
         self._started = monotonic()
         if self.total == 0:
             return self
-        self._bar = _notebook_bar(self) or _terminal_bar(self)
+        self._bar = _notebook_bar(self)
+        if self._bar is None:  # a bar without a total has no truth value
+            self._bar = _terminal_bar(self)
         if self._bar is None:
             self._writer = threading.Thread(target=self._write_at_intervals, daemon=True)
             self._writer.start()

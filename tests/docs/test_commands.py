@@ -112,7 +112,7 @@ PYTHON_NOT_RUN = {
 }
 """Pages whose Python blocks are not run here, likewise."""
 
-DATA_LANGUAGES = ("csv", "yaml", "json", "text", "bibtex")
+DATA_LANGUAGES = ("csv", "yaml", "json", "toml", "text", "bibtex")
 PYTHON = ("python", "py")
 
 

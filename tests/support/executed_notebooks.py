@@ -24,6 +24,7 @@ FOLDER = ROOT / "notebooks"
 NAMES = ("ten_minutes", "reading_a_direction", "your_model_and_data")
 SECONDS = 300
 """Time limit of a cell: a hundred times its duration on an idle machine."""
+WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = ("kernelspec", "language_info")
 """Notebook metadata to write; the rest depends on the machine."""
 
@@ -53,6 +54,8 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     copy.metadata = {key: copy.metadata[key] for key in METADATA if key in copy.metadata}
     for cell in copy.cells:
         cell.metadata = {}
+        if cell.cell_type == "code":  # progress bars, where ipywidgets is installed
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
     return copy
 
 

@@ -323,3 +323,12 @@ def test_a_terminal_without_cursor_movement_has_lines() -> None:
     screen, _ = on_a_terminal(TERM="dumb")
     assert "\r" not in screen.replace("\r\n", "\n") and "\x1b" not in screen and "%|" not in screen
     assert "validation: 10 rows in 0 s, 5 of them already saved" in screen
+
+
+def test_a_bar_without_a_total_is_used_in_a_notebook(monkeypatch) -> None:
+    from tqdm import tqdm
+
+    bar = tqdm(total=None, file=io.StringIO())
+    monkeypatch.setattr("calib.util.progress._notebook_bar", lambda _: bar)
+    with progress.Step("loading", None, "", "") as step:
+        assert step._bar is bar
