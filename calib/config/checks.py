@@ -154,6 +154,46 @@ def translation(key: str, value: Any) -> dict[str, str]:
     return {str(word): str(meaning) for word, meaning in value.items()}
 
 
+def meanings(key: str, value: Any, choices: Sequence[str]) -> dict[str, str]:
+    """The meaning, one of ``choices``, of each of the user's words, by their ``word_key``; empty
+    for None.
+
+    A table {YOURS: OURS}, or {OURS: YOURS} with a word or a list of words, since Hydra reads keys
+    of few characters only. Typed as Any in the schemas, as in ``translation``.
+    """
+    if value is None:
+        return {}
+    example = f"Write it as {key}={{YOURS: {choices[0]}}} or {key}={{{choices[0]}: [YOURS]}}."
+    if not isinstance(value, dict) or not value:
+        raise CalibError("invalid-setting", f"{key}: {value!r} is not a table of words. {example}")
+    found: dict[str, str] = {}
+    for left, right in value.items():
+        if right in choices:
+            pairs = [(left, right)]
+        elif left in choices:
+            pairs = [(word, left) for word in (right if isinstance(right, list) else [right])]
+        else:
+            raise CalibError(
+                "invalid-setting",
+                f"{key}: neither {left!r} nor {right!r} is {' or '.join(choices)}. {example}",
+            )
+        for word, meaning in pairs:
+            if not isinstance(word, str | int | float):
+                raise CalibError("invalid-setting", f"{key}: {word!r} is not a word. {example}")
+            if found.setdefault(word_key(word), meaning) != meaning:
+                raise CalibError(
+                    "conflicting-settings", f"{key}: '{word}' has two meanings. Omit one of them."
+                )
+    return found
+
+
+def word_key(value: Any) -> str:
+    """A cell or a word of a setting for comparison: yes, Yes and " YES " are the same, and so are 1
+    and 1.0, and true and TRUE."""
+    text = " ".join(str(value).split()).casefold()
+    return text.partition(".")[0] if re.fullmatch(r"-?[0-9]+\.0+", text) else text
+
+
 def address(key: str, url: str, key_env: str) -> None:
     """Accept the address of an endpoint; ``key_env`` is the setting that names its key's variable.
 

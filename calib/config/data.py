@@ -4,9 +4,18 @@ There is one dataclass per kind of benchmark; a benchmark with more settings ext
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from calib.config.checks import at_least_one, between, not_empty, one_of, path
-from calib.config.choices import PARTS, PERTURBATIONS, SPLIT_LEVELS
+from calib.config.checks import (
+    at_least_one,
+    between,
+    meanings,
+    not_empty,
+    one_of,
+    path,
+    translation,
+)
+from calib.config.choices import PARTS, PERTURBATIONS, SAFETIES, SPLIT_LEVELS
 from calib.util.errors import CalibError
 
 
@@ -101,7 +110,15 @@ class VscbenchData(SplitData):
 class PairsData(SplitData):
     name: str = "pairs"
     file: str | None = None
-    """CSV, JSONL or parquet file of pairs, or a folder with subfolders safe and unsafe."""
+    """Table of pairs (CSV, Excel, JSONL, parquet), or a folder with subfolders safe and unsafe."""
+    sheet: str | None = None
+    """Name of the sheet of an Excel workbook; null means the only one with the columns."""
+    columns: Any = None
+    """The names of your table's columns by calib's, where they differ, e.g. {query: Prompt, safety:
+    Verdict}."""
+    labels: Any = None
+    """The meaning of your labels in column safety, e.g. {yes: unsafe, no: safe}; for other than
+    ASCII letters {unsafe: ["oui", "peut-être"]}."""
     root: str | None = None
     """Folder that picture paths are relative to; null means the folder of the file."""
     query: str | None = None
@@ -110,6 +127,8 @@ class PairsData(SplitData):
     def __post_init__(self) -> None:
         super().__post_init__()
         path("data.file", self.file)
+        translation("data.columns", self.columns)
+        meanings("data.labels", self.labels, SAFETIES)
         path("data.root", self.root)
 
 

@@ -10,6 +10,7 @@ a setting of any text, for commands that calib prints.
 
 import re
 import shlex
+from collections.abc import Mapping
 
 _READABLE = re.compile(r"[A-Za-z0-9_\-/\\+.$%*@?|: \t]*")
 _READABLE_KEY = re.compile(r"[A-Za-z0-9_\-/.$@:+~]*")
@@ -33,6 +34,14 @@ def override(key: str, text: str) -> str:
 def shell_override(key: str, text: str) -> str:
     """``override``, quoted for a POSIX shell."""
     return shlex.quote(override(key, text))
+
+
+def shell_table(key: str, table: Mapping[str, str]) -> str:
+    """The override that sets ``key`` to a table with plain keys, quoted for a POSIX shell."""
+    texts = {name: override("", text).removeprefix("=") for name, text in table.items()}
+    texts |= {name: f'"{text}"' for name, text in texts.items() if " " in text and text[0] != '"'}
+    pairs = ", ".join(f"{name}: {text}" for name, text in texts.items())
+    return shlex.quote(f"{key}={{{pairs}}}")
 
 
 def escaped_interpolations(text: str) -> str:

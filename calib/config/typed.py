@@ -58,6 +58,9 @@ ADDED: dict[str, Any] = {
     "model.max_pixels": None,
     "model.min_pixels": None,
     "data.skip_long": False,
+    "data.sheet": None,
+    "data.columns": None,
+    "data.labels": None,
 }
 """Settings that are newer than the first version, and the value that runs made before them behave
 as. The settings of such a run are completed with these, and digests leave them out."""

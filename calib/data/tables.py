@@ -1,59 +1,172 @@
-"""Read third-party tables (CSV, TSV, JSON lines, JSON, parquet) and check their columns."""
+"""Read third-party tables (CSV, TSV, JSON lines, JSON, parquet, Excel) and check their columns.
 
-import codecs
+A file that ends in .txt is a table with tabs, such as Excel's "Unicode text".
+"""
+
 import difflib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from calib.data.audit.strict_csv import MAX_BYTES, AdvisedError, csv_rows, require_distinct
-from calib.util.content import START, found_instead, in_place_of
+from calib.config.quoting import shell_table
+from calib.data.formats.encodings import decoded
+from calib.data.formats.json_rows import json_lines, json_rows
+from calib.data.formats.parquet_rows import parquet_rows
+from calib.data.formats.separators import recognised
+from calib.data.formats.sheet_choice import IsHeader
+from calib.data.formats.strict_csv import MAX_BYTES, AdvisedError, csv_rows
+from calib.data.formats.workbook import read_workbook
 from calib.util.errors import CalibError
-from calib.util.reading import parse_json
 
 TableRow = dict[str, Any]
 """The values of a row by column name; text if the file is CSV."""
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx", ".xlsm", ".txt")
+WORKBOOKS = (".xlsx", ".xlsm")
+"""Extensions of workbooks. Those with macros are read, and their macros are not."""
+_OTHER_TABLES = {
+    ".xls": "Save it as .xlsx",
+    ".xlsb": "Save it as .xlsx",
+    ".ods": "Save it as .xlsx, or as CSV",
+    ".numbers": "Export it as .xlsx, or as CSV",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, and how it was read."""
+
+    path: Path
+    rows: list[TableRow]
+    numbers: list[int]
+    """The number of each row, from 1; in a workbook, as spreadsheet programs display it."""
+    notes: list[str] = field(default_factory=list)
+    """Remarks on the file: a recognised separator or encoding, a chosen sheet."""
+    sheet: str | None = None
+    """Title of the sheet, if the file is a workbook."""
+    pictures: int = 0
+    """Pictures that lie on the sheet, which are not read."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The user's names of columns by calib's, where they differ."""
+
+    def place(self, number: int) -> str:
+        """The location of a row, counted from 0, for messages."""
+        sheet = f", sheet '{self.sheet}'" if self.sheet else ""
+        return f"{self.path}{sheet}, row {self.numbers[number]}"
+
+    def column(self, name: str) -> str:
+        """The user's name of a column, for messages."""
+        return self.names.get(name, name)
 
 
 def read_table(path: Path) -> list[TableRow]:
-    """The rows of a file; its extension determines the format.
+    """The rows of a file in the plain form of its format: UTF-8, and commas in CSV.
+
+    For tables that programs write, and readers that show no notes: what ``open_table`` reads with a
+    note is refused. Raises CalibError as ``open_table`` does.
+    """
+    table = _opened(path, None, None, recognise=False)
+    if table.notes:
+        raise CalibError(
+            "unsupported", f"{table.notes[0]}. Save it as CSV in UTF-8, as plain as can be."
+        )
+    return table.rows
+
+
+def open_table(path: Path, sheet: str | None = None, is_header: IsHeader | None = None) -> Table:
+    """The rows of a file that a person keeps, and notes on it; its extension determines the format.
 
     A JSON file holds a list of objects, or an object of objects keyed by id: each row then gets its
     key as "id" unless it has one. Numbers that are not a number (NaN), which pandas writes for an
-    empty cell, are None.
+    empty cell, are None. A JSON file with an object per line is read as JSON lines.
 
-    A JSON file with an object per line is read as JSON lines.
+    In CSV and TSV other separators, UTF-16 and Windows-1252 are recognised, and empty rows are
+    passed over. Of a workbook ``sheet`` is read, or the sheet whose header is one by ``is_header``
+    (calib.data.formats.workbook). Rows are counted from 1, in a workbook as programs display them.
 
     Raises CalibError for a file that is missing, too large, damaged or in another format
     than its extension says, with repeated columns or keys, or with a row of another length than
-    the header.
+    the header; and for a sheet that is not clear or that the format does not have.
     """
+    return _opened(path, sheet, is_header, recognise=True)
+
+
+def _opened(path: Path, sheet: str | None, is_header: IsHeader | None, recognise: bool) -> Table:
+    ending = path.suffix.lower()
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
         raise CalibError(
             "not-found", f"{path} {problem}. Give the path of a table ({', '.join(ENDINGS)})."
         )
-    if path.suffix.lower() not in ENDINGS:
+    if ending not in ENDINGS:
+        advice = _OTHER_TABLES.get(ending, "Give a file")
         raise CalibError(
             "unsupported",
-            f"{path} is not a supported table. Give a file ending in {', '.join(ENDINGS)}.",
+            f"{path} is not a supported table. {advice}; supported are {', '.join(ENDINGS)}.",
         )
-    if path.suffix.lower() == ".parquet":
-        return _parquet(path)
+    if sheet is not None and ending not in WORKBOOKS:
+        raise CalibError(
+            "conflicting-settings",
+            f"{path} has no sheets, so there is no sheet '{sheet}'. Omit the setting.",
+        )
+    if ending == ".parquet":
+        rows = parquet_rows(path)
+        return Table(path, rows, _numbered(rows))
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise CalibError(
             "too-large", f"{path} has {size:,} bytes; the limit is {MAX_BYTES:,}. Split the file."
         )
+    if ending in WORKBOOKS:
+        read = read_workbook(path, sheet, is_header)
+        notes = [f"{path.name}, sheet '{read.title}': {note}" for note in read.notes]
+        return Table(path, read.rows, read.numbers, notes, read.title, read.pictures)
     try:
-        return _parse(path.suffix.lower(), _text(path))
+        rows, notes = _text_rows(path.read_bytes(), ending, recognise)
     except (OSError, ValueError) as error:
         raise CalibError("unreadable", f"{path} cannot be read: {_explained(error)}") from error
+    numbers = _numbered(rows)
+    if recognise and (empty := {k for k, row in enumerate(rows) if _is_empty(row)}):
+        notes.append(f"empty rows are passed over: n={len(empty)} (first: row {min(empty) + 1})")
+        numbers = [number for number in numbers if number - 1 not in empty]
+        rows = [row for k, row in enumerate(rows) if k not in empty]
+    return Table(path, rows, numbers, [f"{path.name}: {note}" for note in notes])
+
+
+def _text_rows(data: bytes, ending: str, recognise: bool) -> tuple[list[TableRow], list[str]]:
+    """The rows of a file of text, and notes; raises ValueError for a damaged one."""
+    text, note = decoded(data, recognise)
+    notes = [note] if note else []
+    if not text.strip():
+        return [], notes
+    if ending in (".json", ".jsonl"):
+        return (json_rows(text) if ending == ".json" else json_lines(text)), notes
+    separator = "," if ending == ".csv" else "\t"
+    if recognise:
+        text, separator, note = recognised(text, separator)
+        notes += [note] if note else []
+    return csv_rows(text, separator), notes
+
+
+def _is_empty(row: TableRow) -> bool:
+    """Whether a row has blank cells only, as spreadsheet programs save empty rows."""
+    return bool(row) and all(isinstance(cell, str) and not cell.strip() for cell in row.values())
+
+
+def _numbered(rows: Sequence[TableRow]) -> list[int]:
+    return list(range(1, len(rows) + 1))
+
+
+def _explained(error: Exception) -> str:
+    """The cause of a read error, and what to do about it."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}."
+    if isinstance(error, AdvisedError):
+        return f"{error}."
+    return f"{error}. Correct the file, or download it again."
 
 
 def check_columns(
@@ -62,12 +175,13 @@ def check_columns(
     where: str,
     optional: Iterable[str] = (),
     other_names: Mapping[str, str] = MappingProxyType({}),
+    setting: str = "",
 ) -> None:
     """Raise CalibError if a row lacks a ``required`` column; for the first row, with the column
     that is probably meant: one of ``other_names``, or else the one with the nearest name.
 
-    ``where`` is the name of the table and ``optional`` lists further accepted columns, both for the
-    error message.
+    For the error message, ``where`` is the name of the table, ``optional`` lists further accepted
+    columns, and ``setting`` is the one that maps columns, if there is one.
     """
     required, columns = list(required), list(rows[0]) if rows else []
     if not rows:
@@ -77,7 +191,12 @@ def check_columns(
     missing = [column for column in required if column not in columns]
     if missing:
         others = [column for column in columns if column not in required]
-        hints = "".join(_hint(column, others, other_names) for column in missing)
+        meant = {
+            column: name for column in missing if (name := _meant(column, others, other_names))
+        }
+        hints = "".join(f" Your column '{name}': rename it '{c}'." for c, name in meant.items())
+        if setting and meant:
+            hints += f" Or give {shell_table(setting, meant)}."
         names = ", ".join(f"'{column}'" for column in missing)
         listed = ", ".join(f"'{column}'" for column in columns[:20]) or "none"
         accepted = f" (optional: {', '.join(optional)})" if optional else ""
@@ -95,14 +214,12 @@ def check_columns(
             )
 
 
-def _hint(column: str, others: Sequence[str], other_names: Mapping[str, str]) -> str:
-    """The one of the ``others`` that is probably the missing ``column``; "" if none is like it."""
+def _meant(column: str, others: Sequence[str], other_names: Mapping[str, str]) -> str | None:
+    """The one of the ``others`` that is probably the missing ``column``; None without one."""
     written = {_simplified(other): other for other in others}
     close = difflib.get_close_matches(_simplified(column), written, n=1, cutoff=0.6)
     synonyms = [name for name in written if other_names.get(name) == column]
-    for name in [*close, *synonyms][:1]:
-        return f" Did you mean '{written[name]}'? Rename it to '{column}'."
-    return ""
+    return next((written[name] for name in [*close, *synonyms]), None)
 
 
 def _simplified(column: str) -> str:
@@ -114,6 +231,7 @@ def unread_columns(
     known: Sequence[str],
     other_names: Mapping[str, str],
     where: str,
+    setting: str = "",
 ) -> list[str]:
     """The columns of a table that are not among the ``known`` ones, which are never read.
 
@@ -127,41 +245,42 @@ def unread_columns(
         close = difflib.get_close_matches(written, known, n=1, cutoff=0.8)
         meant = other_names.get(written) or next(iter(close), None)
         if meant in known and meant not in columns:
+            mapped = f", or give {shell_table(setting, {str(meant): column})}" if setting else ""
             raise CalibError(
                 "unknown-name",
-                f"{where}: column '{column}' would not be read. Rename it to '{meant}'. If it is "
-                "something else, choose a name that does not resemble a column that calib reads: "
-                f"{', '.join(known)}.",
+                f"{where}: your column '{column}' would not be read: rename it '{meant}'{mapped}. "
+                "If it is something else, choose a name that does not resemble a column that calib "
+                f"reads: {', '.join(known)}.",
             )
     return unread
 
 
-def cell_text(row: Mapping[str, Any], column: str, where: str = "") -> str:
+def cell_text(row: Mapping[str, Any], column: str, where: str = "", shown: str = "") -> str:
     """A cell as text on one line, with single blanks between words; "" if absent or empty.
 
-    Raises CalibError for a list, a dictionary or bytes; ``where`` is the location of the row, for
-    the error message.
+    Raises CalibError for a list, a dictionary or bytes; ``where`` is the location of the row and
+    ``shown`` the user's name of the column, both for the error message.
     """
-    value = _cell(row, column, where)
+    value = _cell(row, column, where, shown)
     return "" if value is None else " ".join(str(value).split())
 
 
-def cell_prompt(row: Mapping[str, Any], column: str, where: str = "") -> str:
+def cell_prompt(row: Mapping[str, Any], column: str, where: str = "", shown: str = "") -> str:
     """A cell as the text of a prompt: stripped, inner line breaks unchanged; "" if absent.
 
-    Raises CalibError for a list, a dictionary, bytes or a truth value; ``where`` is the location of
-    the row, for the error message.
+    Raises CalibError for a list, a dictionary, bytes or a truth value; ``where`` and ``shown`` as
+    in ``cell_text``.
     """
-    value = _cell(row, column, where)
+    value = _cell(row, column, where, shown)
     if isinstance(value, bool):
-        raise _not_text(column, value, where)
+        raise _not_text(shown or column, value, where)
     return "" if value is None else str(value).strip()
 
 
-def _cell(row: Mapping[str, Any], column: str, where: str) -> Any:
+def _cell(row: Mapping[str, Any], column: str, where: str, shown: str) -> Any:
     value = row.get(column)
     if isinstance(value, list | dict | bytes):  # str() would ask the model its Python notation
-        raise _not_text(column, value, where)
+        raise _not_text(shown or column, value, where)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -172,172 +291,3 @@ def _not_text(column: str, value: Any, where: str) -> CalibError:
         f"{place} '{column}' holds a {type(value).__name__} in place of text: {value!r:.80}. Write "
         "one text per cell.",
     )
-
-
-def _explained(error: Exception) -> str:
-    """The cause of a read error, and what to do about it."""
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}."
-    if isinstance(error, AdvisedError):
-        return f"{error}."
-    return f"{error}. Correct the file, or download it again."
-
-
-def _text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
-
-    Raises ValueError for other content and other encodings, with the line.
-    """
-    data = path.read_bytes()
-    if data and (instead := found_instead(data[:START])):
-        raise ValueError(f"it is {instead}")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise AdvisedError("its text is UTF-16, as some programs export. Save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise AdvisedError(
-            f"line {line} has the byte 0x{data[error.start]:02x}, which is not UTF-8. Save it as "
-            "UTF-8"
-        ) from None
-    if (zero := data.find(b"\0")) >= 0:
-        raise ValueError(f"line {data.count(bytes([10]), 0, zero) + 1} has a zero byte")
-    return text
-
-
-def _parse(ending: str, text: str) -> list[TableRow]:
-    if not text.strip():
-        return []
-    if ending in (".csv", ".tsv"):
-        return csv_rows(text, "\t" if ending == ".tsv" else ",")
-    if ending == ".jsonl":
-        return _json_lines(text)
-    try:
-        content = _json(text)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data" or not text.lstrip().startswith("{"):
-            raise ValueError(_json_problem(error, text)) from None
-        return _json_lines(text)  # several objects, one per line
-    if isinstance(content, dict):
-        if not all(isinstance(row, dict) for row in content.values()):
-            raise ValueError("the JSON object does not hold one object per row")
-        return [{"id": key, **row} for key, row in content.items()]
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise ValueError("the JSON file does not hold a list of objects")
-    return content
-
-
-def _json(text: str) -> Any:
-    """JSON without repeated keys; NaN is None."""
-
-    def constant(name: str) -> None:
-        if name != "NaN":
-            raise ValueError(f"{name} is not a value of a table")
-
-    def row(pairs: list[tuple[str, Any]]) -> TableRow:
-        require_distinct([key for key, _ in pairs], "the key")
-        return dict(pairs)
-
-    content = parse_json(text, object_pairs_hook=row, parse_constant=constant)
-    if r"\ud" in text.lower():  # half of a character that JSON writes as two escapes
-        try:
-            json.dumps(content, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(error.object[error.start]):x}"
-            raise ValueError(f"it has {half}, which is half of a character") from None
-    return content
-
-
-def _json_problem(error: json.JSONDecodeError, text: str) -> str:
-    at = f"line {error.lineno}, column {error.colno}"
-    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
-        return f"its JSON breaks off ({error.msg}: {at}): the file is not complete"
-    return f"it is not valid JSON ({error.msg}: {at})"
-
-
-def _json_lines(text: str) -> list[TableRow]:
-    # Not splitlines: it also breaks at characters that JSON does not escape.
-    return [_json_row(line, k) for k, line in enumerate(text.split("\n"), 1) if line.strip()]
-
-
-def _json_row(line: str, number: int) -> TableRow:
-    try:
-        row = _json(line)
-    except ValueError as error:
-        raise ValueError(f"line {number} is not valid JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(
-            f"line {number} is not a JSON object. (A list of objects is read from a .json file)"
-        )
-    return row
-
-
-MAX_VALUES = 20_000_000
-"""Most values of a parquet file: compressed, more than these fit in some kilobytes."""
-
-
-def _require_small(path: Path, rows: int, values: int, size: int) -> None:
-    """Raise CalibError (too-large) for a parquet file that would not fit in memory as rows."""
-    if values > MAX_VALUES or size > 4 * MAX_BYTES:
-        raise CalibError(
-            "too-large",
-            f"{path} has {rows:,} rows with {values:,} values or more, in {size:,} bytes; the "
-            f"limits are {MAX_VALUES:,} values and {4 * MAX_BYTES:,} bytes. Split the file.",
-        )
-
-
-def _parquet_rows(path: Path, file: Any) -> list[TableRow]:
-    """The rows of an open parquet file, whose values are counted as they are read.
-
-    The numbers that the file declares for each column are not asked for: where they are damaged,
-    pyarrow ends the process.
-    """
-    metadata = file.metadata
-    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    size = sum(group.total_byte_size for group in groups)
-    count = metadata.num_rows
-    _require_small(path, count, count * len(file.schema_arrow.names), size)
-    rows: list[TableRow] = []
-    values = read = 0
-    for batch in file.iter_batches(_BATCH):
-        values += sum(map(_values, batch.columns))
-        read += batch.nbytes
-        _require_small(path, count, values, max(size, read))
-        rows += batch.to_pylist()
-    return rows
-
-
-_BATCH = 4096
-"""Rows of a parquet file that are read at a time."""
-
-
-def _values(array: Any) -> int:
-    """Number of values in an array of pyarrow, those in lists and structures included."""
-    import pyarrow
-
-    if isinstance(array, pyarrow.StructArray):
-        return sum(map(_values, array.flatten()))
-    is_list = isinstance(array, pyarrow.ListArray | pyarrow.LargeListArray)
-    return len(array) + (_values(array.flatten()) if is_list else 0)
-
-
-def _parquet(path: Path) -> list[TableRow]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise CalibError(
-            "needs-package",
-            f"{path} is a parquet file. To read it, pip install 'calib[data]'.",
-        ) from None
-    try:
-        with parquet.ParquetFile(path, memory_map=True) as file:
-            require_distinct(file.schema_arrow.names, "the column")
-            return _parquet_rows(path, file)
-    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
-        raise CalibError(
-            "unreadable",
-            f"{path} cannot be read as parquet ({in_place_of(path, b'PAR1', error)}). Download it "
-            "again.",
-        ) from error

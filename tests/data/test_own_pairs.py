@@ -196,7 +196,7 @@ def test_a_missing_column_is_reported_with_the_nearest_name(folder):
 )
 def test_missing_columns_are_reported_with_their_synonyms(folder, query, safety):
     path = written(folder, [{query: "What?", safety: "safe"}])
-    refused(path, "missing-column", f"'{query}'", f"'{safety}'", "to 'query'", "to 'safety'")
+    refused(path, "missing-column", f"'{query}'", f"'{safety}'", "'query'.", "'safety'.")
 
 
 def test_both_twins_in_a_row_may_have_a_column_label(folder):

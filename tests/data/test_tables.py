@@ -76,7 +76,7 @@ def test_parquet(tmp_path):
         ("a.jsonl", b"[1]\n", "unreadable", "line 1"),
         ("a.json", b"[1, 2]", "unreadable", "JSON"),
         ("a.json", b'{"a": 1}', "unreadable", "JSON"),
-        ("a.txt", b"hello", "unsupported", ".csv"),
+        ("a.doc", b"hello", "unsupported", ".csv"),
     ],
 )
 def test_damaged_tables_are_refused(tmp_path, name, data, code, value):

@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -140,24 +141,41 @@ def _encrypted(data: bytes) -> bytes:
     return data[:6] + b"\1" + data[7 : at + 8] + b"\1" + data[at + 9 :]
 
 
+def _changed(
+    rows: list[list[str]], change: Callable[[dict[str, bytes]], object], path: Path
+) -> None:
+    """Write a workbook of ``rows`` whose members are changed."""
+    book, data = openpyxl.Workbook(), io.BytesIO()
+    for row in rows:
+        book.active.append(row)
+    book.save(data)
+    with zipfile.ZipFile(data) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
 def _workbook(change: Callable[[dict[str, bytes]], object]) -> Callable[[Place], Callable[[], Any]]:
-    """Read a workbook whose members are changed."""
+    """Read a workbook of VSCBench whose members are changed."""
 
     def make(place: Place) -> Callable[[], Any]:
-        book, data = openpyxl.Workbook(), io.BytesIO()
-        book.active.append(list(TEXT_COLUMNS))
-        book.active.append(["x"] * len(TEXT_COLUMNS))
-        book.save(data)
-        with zipfile.ZipFile(data) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        change(members)
         path = place.folder / "book.xlsx"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
+        _changed([list(TEXT_COLUMNS), ["x"] * len(TEXT_COLUMNS)], change, path)
         return lambda: read_text_rows(path)
 
     return make
+
+
+def _sheet(change: Callable[[dict[str, bytes]], object]) -> Callable[[Place], Callable[[], Any]]:
+    """Read a workbook of pairs whose members are changed."""
+    rows = [list(ROWS[0]), *(list(row.values()) for row in ROWS)]
+    return pairs("pairs.xlsx", lambda path: _changed(rows, change, path))
+
+
+def _in_sheet(old: bytes, new: bytes) -> Callable[[dict[str, bytes]], object]:
+    return lambda members: members.update({SHEET: members[SHEET].replace(old, new)})
 
 
 SHEET = "xl/worksheets/sheet1.xml"
@@ -185,6 +203,29 @@ _WORKBOOKS: dict[str, Callable[[dict[str, bytes]], object]] = {
     "no sheet": lambda members: members.pop(SHEET),
     "no workbook": lambda members: members.pop("xl/workbook.xml"),
     "a workbook that is no XML": lambda members: members.update({"xl/workbook.xml": b"\0" * 99}),
+}
+_MERGED = b"</sheetData><mergeCells>%s</mergeCells>"
+_SHEETS: dict[str, Callable[[dict[str, bytes]], object]] = {
+    **{what: change for what, change in _WORKBOOKS.items() if not what.startswith("100 MB")},
+    "a row number of 10 digits": _in_sheet(b'<row r="3"', b'<row r="9999999999"'),
+    "a cell in row 9,999,999": _in_sheet(b'r="A3"', b'r="A9999999"'),
+    "a cell that is no reference": _in_sheet(b'r="A3"', b'r="../A3"'),
+    "a shared text that does not exist": _in_sheet(b"<v>0</v>", b"<v>99999</v>"),
+    "a merged range that is none": _in_sheet(b"</sheetData>", _MERGED % b'<mergeCell ref="A1:"/>'),
+    "merged ranges of all cells": _in_sheet(
+        b"</sheetData>", _MERGED % (b'<mergeCell ref="A2:XFD1048576"/>' * 5_000)
+    ),
+    "entities of another member": lambda members: members.update(
+        {"xl/sharedStrings.xml": _ENTITIES}
+    ),
+    "a sheet outside of the archive": lambda members: members.update(
+        {
+            "xl/_rels/workbook.xml.rels": members["xl/_rels/workbook.xml.rels"].replace(
+                b"worksheets/sheet1.xml", b"../../../../etc/passwd"
+            )
+        }
+    ),
+    "no cells": lambda members: members.update({SHEET: _WIDE[:94] + b"</sheetData></worksheet>"}),
 }
 _CELLS = (
     "\x1b[31m",
@@ -268,4 +309,8 @@ def files() -> list[Hostile]:
     ]
     inputs += [Hostile(f"workbook: {what}", _workbook(change), **known)
                for what, change in _WORKBOOKS.items()]  # fmt: skip
+    inputs += [Hostile(f"workbook of pairs: {what}", _sheet(change), **known)
+               for what, change in _SHEETS.items()]  # fmt: skip
+    inputs += [Hostile(f"table .xlsx: {what}", pairs("pairs.xlsx", put))
+               for what, put in special_files().items()]  # fmt: skip
     return inputs

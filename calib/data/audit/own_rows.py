@@ -3,38 +3,51 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from calib.data.tables import TableRow, cell_prompt, cell_text
+from calib.data.formats.sheet_cells import CELL_FAULTS
+from calib.data.own.faults import Faults
+from calib.data.tables import Table, TableRow, cell_prompt, cell_text
 from calib.util.errors import CalibError
+from calib.util.listing import shortened
 
 NAN = ("nan", "NaN", "<NA>")
 """Texts that pandas writes for an empty cell once its columns are texts."""
 TEXTS = ("safety", "pair", "cluster", "category", "variant", "part", "split", "request", "id")
 PROMPTS = ("query", "safe_query", "unsafe_query", "system")
+MORE_IMAGES = tuple(f"image{number}" for number in range(2, 17))
+PICTURES = tuple(
+    f"{side}{name}" for name in ("image", *MORE_IMAGES) for side in ("", "safe_", "unsafe_")
+)
+WITHOUT_PAIRS = ("reminder", "caution", "cot", "ecso", "self_check")
+"""Methods that are fitted to nothing."""
+READ = (*TEXTS, *PROMPTS, "history", "images", *PICTURES)
+"""Every column that is read."""
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
-def refuse_other_than_text(path: Path, rows: Sequence[TableRow]) -> None:
-    """Raise CalibError for a list, an object, bytes or (in a prompt) a truth value in place of a
-    text."""
-    for number, row in enumerate(rows, start=1):
-        for column in TEXTS:
-            cell_text(row, column, f"{path}, row {number}")
-        for column in PROMPTS:
-            cell_prompt(row, column, f"{path}, row {number}")
+def check_row(table: Table, number: int, faults: Faults) -> None:
+    """Collect a fault for each cell of a row that holds no text: a list, an object, bytes, the text
+    "nan", which would join unrelated rows to a pair, an error of a spreadsheet, or (in a prompt) a
+    truth value."""
+    row, where = table.rows[number], table.place(number)
+    for column in row:
+        with faults.collected():
+            if column in TEXTS:
+                cell_text(row, column, where, table.column(column))
+            elif column in PROMPTS:
+                cell_prompt(row, column, where, table.column(column))
+            _refuse_marks(row[column], column, f"{where}: column '{table.column(column)}'")
 
 
-def refuse_nan(path: Path, rows: Sequence[TableRow]) -> None:
-    """Raise CalibError for a text "nan", which would join unrelated rows to a pair, or be asked."""
-    columns = ("query", "safe_query", "unsafe_query", "pair", "cluster", "request", "system", "id")
-    for number, row in enumerate(rows, start=1):
-        for column in columns:
-            value = row.get(column)
-            if isinstance(value, str) and value.strip() in NAN:
-                raise CalibError(
-                    "invalid-value",
-                    f"{path}, row {number}: column '{column}' is '{value.strip()}', which pandas "
-                    "writes as text for an empty cell. Empty it.",
-                )
+def _refuse_marks(value: object, column: str, where: str) -> None:
+    """Raise CalibError for a text that stands for an empty or a wrong cell."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text in NAN and column in (*PROMPTS, "pair", "cluster", "request", "id"):
+        raise CalibError(
+            "invalid-value",
+            f"{where} is '{text}', which pandas writes as text for an empty cell. Empty it.",
+        )
+    if text in CELL_FAULTS and column in READ:
+        raise CalibError("invalid-value", f"{where} is '{text}'. {CELL_FAULTS[text]}")
 
 
 def refuse_picture_column(path: Path, rows: Sequence[TableRow], unread: Sequence[str]) -> None:
@@ -50,11 +63,11 @@ def refuse_picture_column(path: Path, rows: Sequence[TableRow], unread: Sequence
             )
 
 
-def repeat_notes(path: Path, rows: Sequence[TableRow]) -> list[str]:
+def repeat_notes(table: Table) -> list[str]:
     """A note on the rows that repeat an earlier one in every column but id."""
     seen: set[int] = set()
     numbers = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in zip(table.numbers, table.rows, strict=True):
         content = hash(repr([(name, row[name]) for name in sorted(row) if name != "id"]))
         if content in seen:
             numbers.append(number)
@@ -63,13 +76,12 @@ def repeat_notes(path: Path, rows: Sequence[TableRow]) -> list[str]:
         return []
     if len(numbers) == 1:
         return [
-            f"{path.name}: 1 row repeats an earlier one (row {numbers[0]}); both are asked and "
-            "counted"
+            f"{table.path.name}: 1 row repeats an earlier one (row {numbers[0]}); both are asked "
+            "and counted"
         ]
-    first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
     return [
-        f"{path.name}: {len(numbers)} rows repeat an earlier one (rows {first}); all are asked and "
-        "counted"
+        f"{table.path.name}: {len(numbers)} rows repeat an earlier one "
+        f"(rows {', '.join(shortened(numbers, 10))}); all are asked and counted"
     ]
 
 
@@ -90,6 +102,19 @@ def size_note(path: Path, count: int, unpaired: Sequence[tuple[str, str]]) -> st
         f"{note}, {len(unpaired)} of them without a twin ({named}{more}): {scored} scored, but not "
         "used for fitting"
     )
+
+
+def no_twins_notes(path: Path, count: int, unpaired: int) -> list[str]:
+    """A note on what works if none of the ``count`` queries has a twin."""
+    if not count or unpaired < count:
+        return []
+    return [
+        f"{path.name}: no query has a twin. The uncalibrated model, methods that only change the "
+        f"prompt ({', '.join(WITHOUT_PAIRS)}) and a direction fitted on other pairs "
+        "(method=steer method.direction=FILE) work; every other method is fitted to pairs of the "
+        "train split and is refused. To go on: write the twin of each query, which differs in what "
+        "makes it unsafe, with the same id in column 'pair' (docs/pairs.md#without-twins)"
+    ]
 
 
 def contradiction_notes(path: Path, asked: Iterable[tuple[str, str, str]]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calib.data.example import words_of
-from calib.data.tables import cell_text, check_columns, read_table
+from calib.data.tables import cell_text, check_columns, open_table, read_table
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.listing import shortened
 
@@ -98,13 +98,14 @@ def read_twins(path: Path) -> tuple[list[Twin], list[str]]:
     CalibError for a missing column, an unknown category, an empty cell, a duplicate id, or
     identical harmful and benign texts.
     """
-    rows = read_table(path)
+    table = open_table(path)
+    rows = table.rows
     check_columns(rows, ("category", "harmful", "benign"), str(path), OPTIONAL)
     twins: dict[str, Twin] = {}
     texts: set[tuple[str, str, str]] = set()
     repeated = 0
-    for number, row in enumerate(rows, start=1):
-        where = f"{path}, row {number}"
+    for number, row in enumerate(rows):
+        where = table.place(number)
         category = parse_category(cell_text(row, "category"), where)
         cells = {name: cell_text(row, name) for name in ("harmful", "benign", *OPTIONAL)}
         for name in ("harmful", "benign"):
@@ -136,7 +137,7 @@ def read_twins(path: Path) -> tuple[list[Twin], list[str]]:
             )
         twins[twin.pair] = twin
     notes = [f"{path}: skipped {repeated} rows that repeat a twin"] if repeated else []
-    return list(twins.values()), notes + _form_notes(path, list(twins.values()))
+    return list(twins.values()), table.notes + notes + _form_notes(path, list(twins.values()))
 
 
 def _form_notes(path: Path, twins: Sequence[Twin]) -> list[str]:

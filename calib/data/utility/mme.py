@@ -38,7 +38,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
     questions = Questions(config, system)
     counts: Counter[str] = Counter()
     pictures: dict[str, PictureFile | PictureBytes | None] = {}
-    for source in read_rows(config, COLUMNS):
+    for source in read_rows(config, COLUMNS, questions.notes):
         row = source.row
         subtask = cell_text(row, "category")
         if subtask not in SUBTASKS:

@@ -63,7 +63,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
                 f"{did_you_mean(subject, SUBJECTS)} Choose from {', '.join(sorted(SUBJECTS))}.",
             )
     questions = Questions(config, system)
-    for source in read_rows(config, COLUMNS):
+    for source in read_rows(config, COLUMNS, questions.notes):
         row, subject = source.row, _subject(source)
         if config.subsets and subject not in config.subsets:
             continue

@@ -21,7 +21,7 @@ _HEADING = re.compile(r"\b(?:options|choices)\s*:", re.IGNORECASE)
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
     """The questions, in table order."""
     questions = Questions(config, system)
-    for source in read_rows(config, COLUMNS):
+    for source in read_rows(config, COLUMNS, questions.notes):
         row = source.row
         question, answer = cell_prompt(row, "question"), cell_prompt(row, "answer").upper()
         picture = source.picture("image")

@@ -26,7 +26,7 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
     questions = Questions(config, system)
     pictures: dict[str, PictureFile | PictureBytes | None] = {}
     sources = own_rows(config)
-    for source in read_rows(config, COLUMNS) if sources is None else sources:
+    for source in read_rows(config, COLUMNS, questions.notes) if sources is None else sources:
         row = source.row
         answer = parse_yes_no(row["answer"])
         if answer is None:

@@ -26,6 +26,8 @@ class Questions:
 
     def __init__(self, config: PublishedUtility, system: str | None) -> None:
         self.config, self.system = config, system
+        self.notes: list[str] = []
+        """Notes on how the tables were read."""
         self._examples: list[Example] = []
         self._skipped: Counter[str] = Counter()
         self._outside = 0
@@ -98,7 +100,7 @@ class Questions:
         the ``published`` one (None if that is not known). Raises CalibError if there are none.
         """
         total = len(self._examples) + self._skipped.total()
-        notes = [
+        notes = self.notes + [
             f"{self.config.name}: skipped {count} of {total} questions, because {reason}"
             for reason, count in self._skipped.items()
         ]

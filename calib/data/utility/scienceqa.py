@@ -32,7 +32,9 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
     questions = Questions(config, system)
     sources = own_rows(config)
     if sources is None:
-        sources = [(str(source.number), source) for source in read_rows(config, COLUMNS)]
+        sources = [
+            (str(source.number), source) for source in read_rows(config, COLUMNS, questions.notes)
+        ]
     for key, source in sources:
         row, picture = source.row, source.picture("image")
         if is_empty(picture):

@@ -8,12 +8,12 @@ from pathlib import Path
 from calib.config.data import PublishedUtility
 from calib.data.hub import hub_name, read_hub, read_parquet
 from calib.data.images import PictureBytes, PictureFile, picture_from_cell
-from calib.data.tables import ENDINGS, TableRow, check_columns, read_table
+from calib.data.tables import ENDINGS, TableRow, check_columns, open_table
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
-_PRECEDENCE = (".parquet", ".tsv", ".csv", ".jsonl", ".json")
+_PRECEDENCE = (".parquet", ".tsv", ".csv", ".jsonl", ".json", ".xlsx", ".xlsm", ".txt")
 assert set(_PRECEDENCE) == set(ENDINGS)
 
 
@@ -36,29 +36,38 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
-class _Table:
+class _Tables:
+    """Rows of one or several files."""
+
     rows: list[TableRow]
+    numbers: list[int]
+    """The number of each row, for messages."""
     name: str
     folder: Path
+    notes: list[str]
 
 
-def read_rows(config: PublishedUtility, columns: Iterable[str]) -> list[SourceRow]:
-    """The rows of ``config.split`` in their order; ``columns`` are required.
+def read_rows(
+    config: PublishedUtility, columns: Iterable[str], notes: list[str]
+) -> list[SourceRow]:
+    """The rows of ``config.split`` in their order; ``columns`` are required. Notes on how the
+    tables were read are added to ``notes``.
 
     Raises CalibError if the table does not exist, cannot be read or lacks a column.
     """
     source_rows: list[SourceRow] = []
     tables = _local_tables(config) if config.root is not None else _hub_tables(config)
     for table in tables:
+        notes += table.notes
         check_columns(table.rows, columns, table.name)
         source_rows += [
-            SourceRow(row, k, f"{table.name}, row {k + 1}", table.folder)
-            for k, row in enumerate(table.rows)
+            SourceRow(row, k, f"{table.name}, row {number}", table.folder)
+            for k, (number, row) in enumerate(zip(table.numbers, table.rows, strict=True))
         ]
     return source_rows
 
 
-def _hub_tables(config: PublishedUtility) -> Iterator[_Table]:
+def _hub_tables(config: PublishedUtility) -> Iterator[_Tables]:
     if not config.hub:
         raise CalibError(
             "missing-setting",
@@ -69,13 +78,13 @@ def _hub_tables(config: PublishedUtility) -> Iterator[_Table]:
     for subset in config.subsets or default:
         rows = read_hub(config.hub, subset, config.split, config.revision, "utility")
         name = f"{hub_name(config.hub, subset)}, split {config.split}"
-        yield _Table(rows, name, Path(config.hub))
+        yield _Tables(rows, list(range(1, len(rows) + 1)), name, Path(config.hub), [])
 
 
-def _local_tables(config: PublishedUtility) -> Iterator[_Table]:
+def _local_tables(config: PublishedUtility) -> Iterator[_Tables]:
     root = home_expanded(str(config.root))
     if root.is_file():
-        yield _Table(_read_file(root), str(root), root.parent)
+        yield _read_files([root], str(root))
         return
     if not root.is_dir():
         raise CalibError(
@@ -98,11 +107,15 @@ def _local_tables(config: PublishedUtility) -> Iterator[_Table]:
                 "utility.root=FILE.",
             )
         name = str(paths[0]) if len(paths) == 1 else f"{paths[0].parent} ({len(paths)} tables)"
-        yield _Table([row for path in paths for row in _read_file(path)], name, paths[0].parent)
+        yield _read_files(paths, name)
 
 
-def _read_file(path: Path) -> list[TableRow]:
-    return read_parquet(path) if path.suffix.lower() == ".parquet" else read_table(path)
+def _read_files(paths: list[Path], name: str) -> _Tables:
+    if paths[0].suffix.lower() == ".parquet":
+        rows = [row for path in paths for row in read_parquet(path)]
+        return _Tables(rows, list(range(1, len(rows) + 1)), name, paths[0].parent, [])
+    table = open_table(paths[0])  # shards are parquet files
+    return _Tables(table.rows, table.numbers, name, paths[0].parent, table.notes)
 
 
 def _table_paths(folder: Path, config: PublishedUtility) -> list[Path]:

@@ -10,7 +10,7 @@ from calib.config.checks import translation
 from calib.config.choices import LABELS
 from calib.config.commands import JudgeRunConfig
 from calib.data.example import Example
-from calib.data.tables import TableRow, cell_text, check_columns, read_table
+from calib.data.tables import TableRow, cell_text, check_columns, open_table
 from calib.judges.judge import JudgeInput
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.runs.labels.judging import Judging, require_complete_responses
@@ -44,7 +44,8 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     unknown labels, a table without labels, and an unknown or unreachable judge.
     """
     path = home_expanded(str(config.check))
-    table = _renamed(read_table(path), translation("columns", config.columns), path)
+    opened = open_table(path)
+    table = _renamed(opened.rows, translation("columns", config.columns), path)
     check_columns(table[:1], COLUMNS, str(path), OPTIONAL)  # later rows may have no label yet
     labelled = [row for row in table if cell_text(row, "label")]
     if not labelled:
@@ -87,7 +88,7 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     labels = zip(given, truth, clusters, strict=True)
     both = [(g, t, c) for g, t, c in labels if g is not None]
     merged = [(_merged(g), _merged(t), c) if config.merge else (g, t, c) for g, t, c in both]
-    notes = []
+    notes = list(opened.notes)
     if run and None in of_run:
         notes.append(
             f"{of_run.count(None)} of {len(of_run)} rows are not rows of the run: the table's text "

@@ -5,19 +5,31 @@ from pathlib import Path
 import pytest
 from raising import raises
 
-from calib.data.audit.own_rows import refuse_nan, refuse_picture_column, repeat_notes, size_note
+from calib.data.audit.own_rows import (
+    check_row,
+    no_twins_notes,
+    refuse_picture_column,
+    repeat_notes,
+    size_note,
+)
+from calib.data.own.faults import Faults
+from calib.data.tables import Table
 
 PATH = Path("a.csv")
+
+
+def table(rows):
+    return Table(PATH, rows, list(range(1, len(rows) + 1)))
 
 
 def test_rows_that_repeat_an_earlier_one_but_for_their_id():
     row = {"query": "How?", "safety": "safe"}
     rows = [row | {"id": "1"}, row | {"id": "2"}, row | {"id": "3", "safety": "unsafe"}]
-    (note,) = repeat_notes(PATH, rows)
+    (note,) = repeat_notes(table(rows))
     assert "a.csv" in note and "1 row" in note and "(row 2)" in note
-    assert repeat_notes(PATH, rows[1:]) == []
-    (note,) = repeat_notes(PATH, [row] * 13)
-    assert "12 rows" in note and "(rows 2, " in note and "11, ...)" in note
+    assert repeat_notes(table(rows[1:])) == []
+    (note,) = repeat_notes(table([row] * 13))
+    assert "12 rows" in note and "(rows 2, " in note and "2 more)" in note
 
 
 def test_queries_without_a_twin_are_named_misspelt_pairs_first():
@@ -30,10 +42,19 @@ def test_queries_without_a_twin_are_named_misspelt_pairs_first():
 
 @pytest.mark.parametrize("text", ["nan", " NaN ", "<NA>"])
 def test_the_text_nan_is_refused_in_texts_and_ids(text):
-    refuse_nan(PATH, [{"query": "What is nan?", "category": text, "pair": None}])
+    faults = Faults(PATH)
+    check_row(table([{"query": "What is nan?", "category": text, "pair": None}]), 0, faults)
+    assert not faults.found
     for column in ("query", "pair"):
+        check_row(table([{}, {column: text}]), 1, faults)
         with raises("invalid-value", "a.csv, row 2", f"'{column}'", text.strip()):
-            refuse_nan(PATH, [{}, {column: text}])
+            raise faults.found[-1]
+
+
+def test_without_twins_a_note_says_what_works():
+    assert no_twins_notes(PATH, 8, 7) == no_twins_notes(PATH, 0, 0) == []
+    (note,) = no_twins_notes(PATH, 8, 8)
+    assert "reminder" in note and "method.direction=FILE" in note
 
 
 def test_a_column_of_pictures_that_is_not_read_is_refused():

@@ -96,7 +96,7 @@ def test_an_invalid_row_is_named(
 
 def test_a_missing_column_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     path = table(tmp_path / "twins.csv", {"category": "S1", "harmfull": "a", "benign": "b"})
-    with raises("missing-column", "'harmful'", "'harmfull'?"):
+    with raises("missing-column", "'harmful'", "'harmfull'"):
         read_twins(path)
 
 

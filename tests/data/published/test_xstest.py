@@ -76,7 +76,7 @@ def test_a_label_that_contradicts_its_type_is_refused(tmp_path, refused, write, 
 def test_a_missing_column_is_reported_with_the_nearest_name(tmp_path, refused, write):
     table = [{"prompts" if key == "prompt" else key: r[key] for key in r} for r in rows()]
     write(tmp_path / "xstest_prompts.csv", table)
-    refused("xstest", "missing-column", "'prompt'", "'prompts'?", root=tmp_path)
+    refused("xstest", "missing-column", "'prompt'", "'prompts'", root=tmp_path)
 
 
 def test_a_missing_file_is_reported_with_its_source(tmp_path, refused):

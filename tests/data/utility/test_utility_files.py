@@ -111,7 +111,7 @@ def test_a_missing_column_is_reported_with_the_nearest_name(tmp_path):
     for row in rows:
         del row["question"]
     write_jsonl(tmp_path / "test.jsonl", rows)
-    with raises("missing-column", "'question'", "'questions'?"):
+    with raises("missing-column", "'question'", "'questions'"):
         load_utility(mme(tmp_path))
 
 

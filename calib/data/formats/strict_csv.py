@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from calib.data.formats.separators import SEPARATORS
+
 MAX_BYTES = 2**30
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -38,12 +39,16 @@ def _rows(text: str, separator: str) -> list[dict[str, Any]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = next(filter(None, reader), [])
     columns = [name.strip() for name in header]
+    while columns[1:] and not columns[-1]:  # formatted cells beside a table are saved as empty ones
+        columns.pop()
     if len(columns) == 1:
         _require_separator(columns[0], separator)
     require_distinct(columns, "the column")
     rows = []
     first = reader.line_num + 1
     for cells in reader:
+        if not any(cells[len(columns) :]):
+            del cells[len(columns) : len(header)]
         if cells and len(cells) != len(columns):
             line = f"line {reader.line_num}"
             if first < reader.line_num:
@@ -59,11 +64,11 @@ def _rows(text: str, separator: str) -> list[dict[str, Any]]:
 
 
 def _require_separator(header: str, separator: str) -> None:
-    for other, name in _SEPARATORS.items():
+    for other, name in SEPARATORS.items():
         if other in header and other != separator:
             raise AdvisedError(
-                f"its cells are separated by {name}, not by {_SEPARATORS[separator]}: the header "
-                f"is {header[:80]!r}. Save it with {_SEPARATORS[separator]}"
+                f"its cells are separated by {name}, not by {SEPARATORS[separator]}: the header "
+                f"is {header[:80]!r}. Save it with {SEPARATORS[separator]}"
                 + (", or name it .tsv" if other == "\t" else "")
                 + (", or name it .csv" if other == "," else "")
             )

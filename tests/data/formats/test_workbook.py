@@ -1,0 +1,187 @@
+"""Workbooks as people keep them: several sheets, titles, merged and hidden cells, formulas."""
+
+import datetime
+import io
+import zipfile
+
+import openpyxl
+import pytest
+from openpyxl.drawing.image import Image as Drawing
+from PIL import Image
+from raising import raises
+
+from calib.data.formats import workbook
+from calib.data.formats.sheet_cells import NO_RESULT, PICTURE
+from calib.data.formats.workbook import read_workbook
+
+HEADER = ["query", "safety"]
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def written(path, **sheets):
+    """A workbook with the rows of each sheet, by its title."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return book
+
+
+def changed(path, *replacements):
+    """Replace bytes of the first sheet."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for old, new in replacements:
+        assert old in members[SHEET]
+        members[SHEET] = members[SHEET].replace(old, new)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def is_header(names):
+    return set(HEADER) <= set(names)
+
+
+def read(path, sheet=None):
+    return read_workbook(path, sheet, is_header)
+
+
+def test_the_only_sheet_with_the_columns_is_read(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, Legend=[["colour", "meaning"]], Data=[HEADER, ["a", "safe"]], Empty=[])
+    found = read(path)
+    assert (found.title, found.rows, found.numbers) == (
+        "Data", [{"query": "a", "safety": "safe"}], [2],
+    )  # fmt: skip
+    (note,) = found.notes
+    assert "'Legend'" in note and "'Empty'" not in note
+
+
+def test_a_choice_that_is_not_clear_is_refused_with_the_sheets(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, One=[HEADER, ["a", "safe"]], Two=[HEADER, ["b", "unsafe"]])
+    with raises("missing-setting", "'One'", "'Two'", "data.sheet"):
+        read(path)
+    assert read(path, "Two").rows[0]["query"] == "b"
+    with raises("unknown-name", "'Twoo'", "'Two'"):
+        read(path, "Twoo")
+
+
+def test_a_hidden_sheet_is_read_only_by_its_name(tmp_path):
+    path = tmp_path / "a.xlsx"
+    book = written(path, Old=[HEADER, ["a", "safe"]], New=[HEADER, ["b", "safe"]])
+    book["Old"].sheet_state = "hidden"
+    book.save(path)
+    found = read(path)
+    assert found.rows[0]["query"] == "b" and "'Old (hidden)'" in found.notes[0]
+    assert read(path, "Old").rows[0]["query"] == "a"
+
+
+def test_titles_and_empty_rows_and_columns_are_passed_over(tmp_path):
+    path = tmp_path / "a.xlsx"
+    rows = [["Our prompts"], [], [None, *HEADER], [], [None, "a", "safe"], [], [None, "b", "safe"]]
+    written(path, Data=rows)
+    found = read(path)
+    assert found.numbers == [5, 7] and [row["query"] for row in found.rows] == ["a", "b"]
+    assert any("row 3" in note for note in found.notes)
+
+
+def test_merged_cells_count_for_each_row_and_hidden_rows_are_read(tmp_path):
+    path = tmp_path / "a.xlsx"
+    book = written(
+        path, Data=[[*HEADER, "pair"], ["a", "safe", "x"], ["b", "unsafe"], ["c", "safe"]]
+    )
+    book["Data"].merge_cells("C2:C3")
+    book["Data"].row_dimensions[3].hidden = True
+    book.save(path)
+    found = read(path)
+    assert [row["pair"] for row in found.rows] == ["x", "x", None]
+    assert any("C2:C3" in note for note in found.notes)
+    assert any("n=1 (rows 3)" in note for note in found.notes)
+
+
+def test_values_are_texts_numbers_and_truth_values(tmp_path):
+    path = tmp_path / "a.xlsx"
+    cells = [
+        1.0,
+        1.5,
+        True,
+        datetime.date(2026, 2, 1),
+        datetime.datetime(2026, 2, 1, 8),
+        "a_x000D_",
+    ]
+    written(path, Data=[[*HEADER, *"abcdef"], ["q", "safe", *cells]])
+    row = read(path).rows[0]
+    assert [row[name] for name in "abcdef"] == [
+        1, 1.5, True, "2026-02-01", "2026-02-01 08:00:00", "a\r",
+    ]  # fmt: skip
+    assert isinstance(row["a"], int)
+
+
+def test_results_of_formulas_are_read_if_they_are_stored(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, Data=[HEADER, ["=1+1", "safe"], ["=2+2", "safe"]])
+    changed(path, (b"<f>1+1</f><v />", b"<f>1+1</f><v>2</v>"))
+    found = read(path)
+    assert [row["query"] for row in found.rows] == [2, NO_RESULT]
+    assert any("n=1" in note for note in found.notes)
+
+
+def test_errors_and_pictures_in_cells_are_marked(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, Data=[HEADER, [5, "safe"], [6, "safe"]])
+    changed(
+        path,
+        (b'<c r="A2" t="n"><v>5</v>', b'<c r="A2" t="e"><v>#N/A</v>'),
+        (b'<c r="A3" t="n"><v>6</v>', b'<c r="A3" t="e" vm="1"><v>#VALUE!</v>'),
+    )
+    assert [row["query"] for row in read(path).rows] == ["#N/A", PICTURE]
+
+
+def test_pictures_on_the_sheet_are_counted(tmp_path):
+    path = tmp_path / "a.xlsx"
+    book = written(path, Data=[HEADER, ["a", "safe"]])
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    book["Data"].add_image(Drawing(picture), "C2")
+    book.save(path)
+    assert read(path).pictures == 1
+
+
+def test_columns_without_a_name_and_repeated_ones(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, Data=[HEADER, ["a", "safe", "aside"]])
+    found = read(path)
+    assert list(found.rows[0]) == HEADER and found.notes[0].endswith(" C")
+    written(path, Data=[[*HEADER, "query"], ["a", "safe", "b"]])
+    with raises("unreadable", "'query'"):
+        read(path)
+
+
+@pytest.mark.parametrize("limit", ["MAX_ROWS", "MAX_COLUMNS", "MAX_BYTES", "MAX_MEMBERS"])
+def test_a_workbook_beyond_a_limit_is_refused(tmp_path, monkeypatch, limit):
+    path = tmp_path / "a.xlsx"
+    written(path, Data=[HEADER, ["a", "safe"]])
+    monkeypatch.setattr(workbook, limit, 1)
+    with raises("too-large", path):
+        read(path)
+
+
+def test_a_document_type_is_refused(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, Data=[HEADER, ["a", "safe"]])
+    changed(path, (b"<worksheet", b"<!DOCTYPE a><worksheet"))
+    with raises("unreadable", "document type"):
+        read(path)
+
+
+def test_a_sheet_formatted_to_its_end_is_read(tmp_path):
+    path = tmp_path / "a.xlsx"
+    book = written(path, Data=[HEADER, ["a", "safe"]])
+    book["Data"]["B1048576"].font = openpyxl.styles.Font(bold=True)
+    book.save(path)
+    assert len(read(path).rows) == 1
