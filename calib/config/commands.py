@@ -226,6 +226,33 @@ class ServeConfig:
 
 
 @dataclass
+class PairsConfig:
+    """Check a table of your own pairs and list every fault, or write a template to fill in."""
+
+    data: DataConfig
+    check: str | None = None
+    """Table or folder to check; the same as data.file."""
+    new: str | None = None
+    """New folder for a template: a workbook, a CSV file and example pictures."""
+
+    def __post_init__(self) -> None:
+        for key in ("check", "new"):
+            path(key, getattr(self, key))
+        file = getattr(self.data, "file", None)
+        given = [name for name in (self.check, self.new, file) if name is not None]
+        if not given:
+            raise CalibError(
+                "missing-setting",
+                "Give check=PATH to check a table, or new=FOLDER to write a template.",
+            )
+        if len(given) > 1:
+            raise CalibError(
+                "conflicting-settings",
+                "check=PATH, data.file=PATH and new=FOLDER exclude each other. Give one of them.",
+            )
+
+
+@dataclass
 class DualbenchConfig:
     """Render harmful and benign instructions as pictures, plain and perturbed (DUAL-Bench)."""
 

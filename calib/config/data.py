@@ -127,8 +127,9 @@ class PairsData(SplitData):
     def __post_init__(self) -> None:
         super().__post_init__()
         path("data.file", self.file)
-        translation("data.columns", self.columns)
-        meanings("data.labels", self.labels, SAFETIES)
+        # As texts: JSON, which a run's identity is written in, has no other keys.
+        self.columns = translation("data.columns", self.columns) or None
+        self.labels = meanings("data.labels", self.labels, SAFETIES) or None
         path("data.root", self.root)
 
 

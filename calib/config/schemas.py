@@ -18,6 +18,7 @@ from calib.config.commands import (
     ExportConfig,
     ImportConfig,
     JudgeRunConfig,
+    PairsConfig,
     PlotConfig,
     ReportConfig,
     ServeConfig,
@@ -47,6 +48,7 @@ ENTRY_POINTS: dict[str, type] = {
     "export": ExportConfig,
     "import": ImportConfig,
     "convert": ConvertConfig,
+    "pairs": PairsConfig,
     "dualbench": DualbenchConfig,
 }
 """The commands, in the order in which ``calib --help`` lists them, and their settings. Command NAME

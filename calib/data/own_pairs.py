@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.config.checks import meanings, translation
-from calib.config.choices import SAFETIES
 from calib.config.data import PairsData
 from calib.data.audit.own_columns import refuse_pictures_on_sheet, unread_notes
 from calib.data.audit.own_rows import contradiction_notes, no_twins_notes, repeat_notes, size_note
@@ -100,8 +98,7 @@ def read(config: PairsData) -> OwnPairs:
 
 def _of_table(path: Path, config: PairsData, faults: Faults) -> tuple[list[Entry], list[str], Path]:
     """The entries of a table, notes on it, and the folder of its pictures."""
-    columns = translation("data.columns", config.columns)
-    labels = meanings("data.labels", config.labels, SAFETIES)
+    columns, labels = config.columns or {}, config.labels or {}
     table = renamed(open_table(path, config.sheet, header_test(columns, config.query)), columns)
     root = home_expanded(config.root) if config.root else path.parent
     if not root.is_dir():
