@@ -4,6 +4,7 @@ Differences between providers are settings here and in conf/model, never code.
 """
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from calib.config.checks import (
@@ -36,7 +37,7 @@ class ModelChoice:
     """Settings of every model."""
 
     name: str
-    """Name of the model in folder names, tables and figures."""
+    """Name of the model; the default folder of a run of a checkpoint is named after that."""
     chat_template_kwargs: Any = field(default=None, kw_only=True)
     """Further variables of the chat template, e.g. {enable_thinking: false}. A name that the
     template does not read is refused; an endpoint gets them in every request, and may ignore
@@ -45,6 +46,11 @@ class ModelChoice:
     """Place of system prompts: template (a system message; refused where the chat template leaves
     it out) or user (before the first query, with a blank line in between, for models whose
     template takes no system message)."""
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the model in the default folder of a run."""
+        return self.name
 
     def __post_init__(self) -> None:
         one_of("model.system_place", self.system_place, SYSTEM_PLACES)
@@ -173,6 +179,11 @@ class ModelConfig(ModelChoice):
     min_pixels: int | None = None
     """Least number of pixels to which a small picture is scaled up (Qwen-VL, GLM-V); null means
     the processor's own."""
+
+    @property
+    def folder_name(self) -> str:
+        """The last part of the checkpoint's id or path; ``name`` for the included model."""
+        return PurePath(self.checkpoint).name if self.checkpoint else self.name
 
     def __post_init__(self) -> None:
         super().__post_init__()

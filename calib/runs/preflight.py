@@ -91,7 +91,7 @@ def load_inputs(
             model = _load_model(config)
     if isinstance(model, VLM):
         check_several_pictures(model, [*benchmark.examples, *utility.examples])
-    folder = run_folder(names, config, model.fingerprint)
+    folder = default_folder(config, names, model.fingerprint)
     weights = {"checkpoint": model.checkpoint, "fingerprint": model.fingerprint}
     return Inputs(
         model,
@@ -100,6 +100,18 @@ def load_inputs(
         home_expanded(config.out) if config.out else folder,
         identity_of(config) | weights,
     )
+
+
+def default_folder(
+    config: SweepConfig | ExtractConfig, names: Sequence[str], fingerprint: str
+) -> Path:
+    """The default folder of a run, named after its checkpoint if one is given.
+
+    A run of an earlier version, named after the option of model=, is found where it is.
+    """
+    model, former = config.model, run_folder(names, config, fingerprint)
+    shown = [model.folder_name if name == model.name else name for name in names]
+    return former if former.is_dir() else run_folder(shown, config, fingerprint)
 
 
 def _load_model(config: SweepConfig | ExtractConfig) -> AnyModel:

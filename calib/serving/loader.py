@@ -15,7 +15,7 @@ from calib.models.load import VLM, load
 from calib.report.sentences import verdict_note
 from calib.runs.run import Run
 from calib.serving.refit import build_without_examples, needs_examples, refit_from_run
-from calib.serving.served_model import ServedModel
+from calib.serving.served_model import UNCALIBRATED, ServedModel
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
 
@@ -201,7 +201,7 @@ def _served(
     checkpoint = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(vlm.checkpoint).name).strip("-.") or "model"
     return ServedModel(
         vlm,
-        config.name or (checkpoint if method is None else f"{checkpoint}-{method.name}"),
+        config.name or checkpoint + (UNCALIBRATED if method is None else f"-{method.name}"),
         method,
         layer if config.layer is None else config.layer,
         strength if config.strength is None else config.strength,

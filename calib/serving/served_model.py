@@ -30,7 +30,8 @@ class ServedModel:
 
     vlm: VLM
     name: str
-    """Name of the calibrated model; with the suffix "-uncalibrated" that of the plain model."""
+    """Name of the calibrated model; with the suffix "-uncalibrated" that of the plain model.
+    Without a method, the name of the plain model itself."""
     method: Method | None = None
     """None serves the uncalibrated model only."""
     layer: int | None = None
@@ -44,8 +45,7 @@ class ServedModel:
     @property
     def names(self) -> list[str]:
         """Model names that clients may use."""
-        uncalibrated = self.name + UNCALIBRATED
-        return [uncalibrated] if self.method is None else [self.name, uncalibrated]
+        return [self.name] if self.method is None else [self.name, self.name + UNCALIBRATED]
 
     @property
     def context_length(self) -> int:

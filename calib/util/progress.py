@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from itertools import chain, repeat
@@ -57,7 +58,8 @@ def job_label(label: str) -> Iterator[None]:
 class Step:
     """The progress of a slow step, shown on stderr. A context manager.
 
-    Rate and remaining time are computed from the items done inside, not from skipped items.
+    Rate and remaining time are computed from the items done inside, not from skipped items, and
+    the remaining time from the last quarter of the time, since the last rows of a batch are slower.
     """
 
     def __init__(self, name: str, total: int | None, unit: str, done: str) -> None:
@@ -76,6 +78,8 @@ class Step:
         """Whether ``extend`` may still raise the total."""
         self._prefix, self._stream = _prefix(), sys.stderr
         self._started = monotonic()
+        self._marks = deque([(self._started, 0)])
+        """Times of the last quarter, and the one before, with the items done inside until then."""
         self._over = threading.Event()
         self._bar: Any = None
         self._writer: threading.Thread | None = None
@@ -83,6 +87,7 @@ class Step:
     def update(self, count: int = 1) -> None:
         """Count further items as done."""
         self.done += count
+        self._mark()
         if self._bar is not None:
             self._bar.update(count)
 
@@ -119,6 +124,7 @@ class Step:
 
     def __enter__(self) -> "Step":
         self._started = monotonic()
+        self._marks = deque([(self._started, self.done - self.skipped)])
         if self.total == 0:
             return self
         self._bar = _notebook_bar(self)
@@ -171,10 +177,30 @@ class Step:
         if not self.tokens and self.done == self.skipped and self.before_tokens is not None:
             tokens = f", {self.before_tokens()}"
         text = f"{self.done:,} of {total} ({share}){tokens}, {duration(seconds)}"
-        new = self.done - self.skipped
-        if new <= 0:
+        if self.done <= self.skipped:
             return text
-        return f"{text}, about {duration(seconds / new * (self.total - self.done), True)} left"
+        return f"{text}, about {duration(self._remaining(), True)} left"
+
+    def _mark(self) -> None:
+        now = monotonic()
+        self._marks.append((now, self.done - self.skipped))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - self._seconds() / 4:
+            self._marks.popleft()
+
+    def _remaining(self) -> float:
+        """Seconds for the other items, at the rate of the last quarter of the time.
+
+        Where nothing was done in it, at the mean rate, but at least as long as nothing was done.
+        """
+        now, new, seconds = monotonic(), self.done - self.skipped, self._seconds()
+        marks = tuple(self._marks)  # at once: the other thread adds to them
+        before = [mark for mark in marks if mark[0] <= now - seconds / 4]
+        since, count = before[-1] if before else marks[0]
+        waited = now - marks[-1][0]
+        if count < new:
+            seconds, new = now - since, new - count
+        missing = (self.total or 0) - self.done
+        return max(seconds / new * missing, waited if missing else 0.0)
 
     def _ending(self) -> str:
         took = duration(self._seconds())

@@ -14,6 +14,7 @@ from calib.config.model import ModelConfig
 from calib.config.prompts import NoneMethod
 from calib.config.sweep import ExtractConfig, GenerationConfig, SweepConfig
 from calib.runs.manifest import claim_folder, identity_of, read_manifest, run_folder
+from calib.runs.preflight import default_folder
 
 
 @pytest.fixture
@@ -173,3 +174,13 @@ def test_settings_of_an_older_run_have_their_present_names(tmp_path):
     )
     finished(tmp_path)
     assert claim_folder(tmp_path, new, {})["identity"] == new
+
+
+def test_the_default_folder_is_named_after_the_checkpoint(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert default_folder(config, NAMES, "f") == run_folder(NAMES, config, "f")
+    given = dataclasses.replace(config, model=ModelConfig("internvl", checkpoint="Org/Some-Model"))
+    assert default_folder(given, NAMES, "f").name.startswith("Some_Model-steer-mini-")
+    former = run_folder(NAMES, given, "f")  # as earlier versions named it
+    former.mkdir(parents=True)
+    assert default_folder(given, NAMES, "f") == former

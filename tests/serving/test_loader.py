@@ -331,6 +331,7 @@ def test_a_method_is_served_without_a_run(direction):
     assert served.setting(None, 1.0).intervention.prompt_flow.multi_step
     served = load_served(config("method=none"))
     assert served.names == ["mini-internvl-uncalibrated"]
+    assert load_served(config("method=none", "name=mine")).names == ["mine"]
     both = ("method=combine", direction(positions="").replace("method.", "method.activation."))
     served = load_served(
         config(*both, "method.activation.layers=[3]", "method.activation.strengths=[2]")
