@@ -6,6 +6,7 @@
 #                  (VLLM_TESTS='tests/vllm -k mini_internvl': one model, a minute)
 # make lower-bounds  install the oldest versions that pyproject.toml allows, then run the fast tests
 #                  (with the torch of PyPI, a build for CUDA of 3 GB; TORCH=2.13.0: with another)
+# make studies     run the studies of experiments/ that compare models (resumable)
 # make audit       look up known vulnerabilities of the tested versions
 # make docs        build the pages as a site with the reference of the library, into build/site
 # make package     build the wheel and the sdist into dist/, and check them (TAG=v0.1.0: also that the
@@ -17,6 +18,7 @@
 # Another sweep:    make sweep ARGS="method=none model=internvl"
 # torch for a CPU:  make sweep TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #                   (for Linux, PyPI has a build for CUDA: gigabytes, and of no use without a GPU)
+# Other models:     make studies VSCBENCH=FOLDER REMOTE="model=gemini model.model=ID"
 # Start afresh:     rm -r .venv .venv-*
 
 ARGS ?= method=steer model=internvl
@@ -36,7 +38,7 @@ LOWER_PIP = .venv-lower/bin/python -m pip --disable-pip-version-check --quiet in
 
 FAST = -n auto --dist worksteal -m "not slow and not docs and not browser and not servers"
 
-.PHONY: help sweep test test-fast check vllm vllm-environment lower-bounds \
+.PHONY: help sweep studies test test-fast check vllm vllm-environment lower-bounds \
     lower-bounds-environment audit docs package
 
 help:
@@ -44,6 +46,13 @@ help:
 
 sweep: .venv/installed
 	.venv/bin/python -m calib.sweep $(ARGS)
+
+# Models that are not built, or lack VSCBench's folder, are named in the results.
+studies: .venv/installed-studies
+	.venv/bin/python -m experiments.vscbench_fig5.study $(addprefix vscbench=,$(VSCBENCH)) \
+	    $(if $(REMOTE),"remote=$(REMOTE)")
+	.venv/bin/python -m experiments.vscbench_fig1.study $(addprefix vscbench=,$(VSCBENCH))
+	.venv/bin/python -m experiments.dualbench_table2.study
 
 test: .venv/installed-test
 	.venv/bin/python -m pytest -n auto --dist worksteal
@@ -106,6 +115,10 @@ package: .venv/installed-release
 	fi
 	@$(subst --quiet ,,$(PIP)) $(addprefix --index-url ,$(TORCH_INDEX)) torch
 	@$(PIP) -e .
+	@touch $@
+
+.venv/installed-studies: .venv/installed
+	@$(PIP) -e ".[api,serve]"
 	@touch $@
 
 .venv/installed-test: .venv/installed

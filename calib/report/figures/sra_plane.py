@@ -63,8 +63,11 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         draw_uncalibrated(axes, models, plane)
         label_axes(axes, plane)
         _draw_lines(axes, models)
-        notes = ["Bars: 95% intervals. Arrows: from the uncalibrated model to the operating point."]
-        notes += [kept_note(curves, names), prompt_note(curves)]
+        notes = ["Bars: 95% intervals."]
+        if any(curve.chosen is not None for curve in curves):
+            notes[0] += " Arrows: from the uncalibrated model to the operating point."
+        if curves:
+            notes += [kept_note(curves, names), prompt_note(curves)]
         draw_legend(figure, [axes], notes, beside=columns == 2)
     return figure
 

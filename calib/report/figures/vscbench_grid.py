@@ -74,6 +74,8 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
     width = 20 if columns == 1 else 28
     labels = {model: setting_names(settings, width) for model, settings in models.items()}
     rows = list(dict.fromkeys(name for names in labels.values() for name in names))
+    wide = min(_PER_ROW[columns], len(models))
+    title_width = _PER_ROW[columns] * (15 if columns == 1 else 20) // wide
     with figure_style():
         figure, panels = _panels(columns, len(models), len(rows))
         subtitle = list(models) if len(models) == 1 else [f"{len(models)} models"]
@@ -86,7 +88,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
             _draw_panel(above, by_row, _parts(settings), "SRA")
             _draw_panel(below, by_row, *_helpfulness(settings))
             if len(models) > 1:
-                above.set_title(short_name(model, 15 if columns == 1 else 20), fontsize=7)
+                above.set_title(short_name(model, title_width), fontsize=7)
         for side in zip(*panels, strict=True):
             _share_rates(side, 2 if columns == 1 and len(models) > 1 else 3)
         first = panels[0][0]

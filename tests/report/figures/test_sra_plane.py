@@ -61,6 +61,12 @@ def test_method_that_kept_the_uncalibrated_model_is_named_in_the_note() -> None:
     assert prompt_note([]) in texts(figure)
 
 
+def test_uncalibrated_models_alone_have_no_notes_about_methods() -> None:
+    figure = draw([methods_of({}), methods_of({}, model="other")], 1)
+    assert legend(figure)[:2] == ["uncalibrated model", "uncalibrated other"]
+    assert prompt_note([]) not in texts(figure) and "operating point" not in texts(figure)
+
+
 @pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize("name", [HOSTILE, "m"])
 def test_many_methods_and_hostile_names_fit_both_widths(columns, name) -> None:

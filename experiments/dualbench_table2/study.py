@@ -1,0 +1,74 @@
+"""Table 2 of DUAL-Bench (arXiv 2510.10846) on our models: uncalibrated, and under perturbations.
+
+    python -m experiments.dualbench_table2.study [out=runs/studies]
+
+The models are those of experiments/studies.py: the mini models describe drawings and rendered words
+of their world, the others the pictures of data=dualbench, which has placeholders for instructions.
+Run an interrupted study again to resume it.
+"""
+
+import sys
+from pathlib import Path
+
+from calib.config.choices import PERTURBATIONS
+from calib.report.terminal_tables import DUAL_USE_METRICS
+from experiments.studies import (
+    RUNS,
+    Model,
+    held_out_combinations,
+    models,
+    options_of,
+    percent,
+    plot,
+    read,
+    run_models,
+    table,
+    write_results,
+)
+
+HERE = Path(__file__).parent
+METRICS = (*DUAL_USE_METRICS, *(f"change_{metric}" for metric in DUAL_USE_METRICS))
+SETTINGS = ("method=none", "utility=none", "report=false")
+
+
+def settings(model: Model) -> tuple[str, ...]:
+    """Settings of calib.sweep for a model, besides its own."""
+    if model.world:
+        data = (f"data={model.world}", "data.parts=[dual_use]", "data.limit=900")
+        return *SETTINGS, *data, held_out_combinations(model)
+    return *SETTINGS, "data=dualbench", "data.train=0"
+
+
+def main(options: dict[str, str]) -> None:
+    """Run every model that is there, and write results.csv, the figure and the tables."""
+    out = Path(options["out"]).expanduser().resolve() / "dualbench_table2"
+    runs, missing = run_models(models(), out, settings)
+    write_results(HERE / "results.csv", runs, missing, METRICS)
+    plot(list(runs.values()), "perturbations", 2, HERE / "figure.png")
+    print(f"\n{markdown(HERE / 'results.csv')}")
+
+
+def markdown(path: Path) -> str:
+    """The tables of the README from results.csv: rates on original pictures, then changes."""
+    rows = read(path)
+    cells = {(r["run"], r["variant"], r["metric"]): r for r in rows if r["dataset"] == "dual_use"}
+    notes = {row["run"]: row["note"] for row in rows}
+    rates, changes = [], []
+    for run, note in notes.items():
+        if note:
+            rates.append([run, note, *("" for _ in DUAL_USE_METRICS)])
+            continue
+        shown = [cells.get((run, "original", metric)) for metric in DUAL_USE_METRICS]
+        count = shown[0] and f"{shown[0]['n']} ({shown[0]['clusters']})"
+        rates.append([run, count or "", *map(percent, shown)])
+        for variant in PERTURBATIONS:
+            shown = [cells.get((run, variant, f"change_{metric}")) for metric in DUAL_USE_METRICS]
+            changes.append([run, variant.replace("_", " "), *map(percent, shown)])
+    head = [*DUAL_USE_METRICS]
+    return "\n\n".join(
+        (table(["model", "n (concepts)", *head], rates), table(["model", "change", *head], changes))
+    )
+
+
+if __name__ == "__main__":
+    main(options_of(sys.argv[1:], {"out": RUNS}, __doc__ or ""))

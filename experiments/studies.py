@@ -1,0 +1,175 @@
+"""What the studies share: the models they take, a run of calib.sweep for each, and one results.csv.
+
+Models that are not built, or lack their data, are named in results.csv with the reason.
+"""
+
+import csv
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from calib.config.model import PACKAGED
+from calib.runs.operating_points import OPERATING_POINTS_FILE
+from calib.runs.run_files import RESULTS_FILE
+from calib.scoring.results import ALL, BASELINE, COLUMNS
+from calib.util.reading import file_bytes, parse_json
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = "runs/studies"
+"""Default folder of the runs."""
+NOTE = "note"
+"""Column of results.csv with the reason why a model or method has no result of its own."""
+KEPT = "no setting was better on validation: the uncalibrated model was kept"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of a study."""
+
+    name: str
+    overrides: tuple[str, ...]
+    """Settings of calib.sweep: the model, and its judge."""
+    world: str = ""
+    """The mini world that the model knows, as data= and utility= name it; empty for a model of real
+    pictures and words."""
+    missing: str = ""
+    """Why the model cannot be run; empty if it can."""
+
+
+def models() -> list[Model]:
+    """mini-internvl and mini-internvl 2, smolvlm_emoji and its guard, in this order."""
+    second = "mini-internvl-2"
+    untrained = "" if second in PACKAGED else "its weights are not trained yet"
+    return [
+        Model("mini-internvl", ("model=internvl",), "mini"),
+        Model(second, ("model=mini_internvl_2",), "mini2", untrained),
+        *(_emoji(name) for name in ("smolvlm_emoji", "smolvlm_emoji_guard")),
+    ]
+
+
+def _emoji(name: str) -> Model:
+    folder = ROOT / "built" / name
+    choice = ("model=internvl", f"model.name={name}", f"model.checkpoint={folder}", "judge=string")
+    unbuilt = "" if folder.is_dir() else "not built (experiments/smolvlm_emoji)"
+    return Model(name, choice, missing=unbuilt)
+
+
+def needs_vscbench(folder: str) -> list[Model]:
+    """The models of a study that asks models of real pictures and words VSCBench's queries: without
+    its folder these are missing."""
+    return [
+        replace(model, missing="needs VSCBench (vscbench=FOLDER)")
+        if not (model.world or model.missing or folder)
+        else model
+        for model in models()
+    ]
+
+
+def held_out_combinations(model: Model) -> str:
+    """The setting that splits data for a study that fits and selects nothing, so that every concept
+    may be reported: in the first mini world by combination, elsewhere by the data's default."""
+    return f"data.split_by={'pair' if model.world == 'mini' else 'null'}"
+
+
+def run_models(
+    chosen: Sequence[Model], out: Path, settings: Callable[[Model], Sequence[str]]
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Run calib.sweep for each model, or resume it, with the model's own ``settings``.
+
+    Returns the folders of the runs and the reasons of missing models, by name. Exits with the
+    status of calib.sweep if that fails.
+    """
+    runs: dict[str, Path] = {}
+    for model in chosen:
+        if model.missing:
+            continue
+        runs[model.name] = out / model.name
+        words = [*model.overrides, *settings(model), f"out={runs[model.name]}"]
+        print(f"\n{model.name}: python -m calib.sweep {' '.join(words)}", flush=True)
+        done = subprocess.run([sys.executable, "-m", "calib.sweep", *words], cwd=ROOT, check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+    return runs, {model.name: model.missing for model in chosen if model.missing}
+
+
+def plot(folders: Sequence[Path], figure: str, columns: int, target: Path) -> None:
+    """Draw a figure of the runs with calib.plot, and copy it to ``target``."""
+    runs = ",".join(f'"{folder}"' for folder in folders)
+    drawn = folders[0].parent
+    settings = [f"runs=[{runs}]", f"figures=[{figure}]", f"columns={columns}", "formats=[png]"]
+    command = [sys.executable, "-m", "calib.plot", *settings, f"out={drawn}"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    shutil.copyfile(drawn / f"{figure}.png", target)
+
+
+def write_results(
+    path: Path, runs: Mapping[str, Path], missing: Mapping[str, str], metrics: Sequence[str]
+) -> None:
+    """Write results.csv: totals of the test split of each run, uncalibrated and at its operating
+    points, and a line with n=0 and a note for each model in ``missing``."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, (*COLUMNS, NOTE), lineterminator="\n")
+        writer.writeheader()
+        for name, folder in runs.items():
+            writer.writerows({**row, "run": name} for row in _totals(folder, metrics))
+        for name, reason in missing.items():
+            writer.writerow(_without_result(name, BASELINE, reason))
+
+
+def _totals(folder: Path, metrics: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Lines of a run's results.csv as they are, and a note for each method that kept the
+    uncalibrated model."""
+    points = parse_json(file_bytes(folder / OPERATING_POINTS_FILE))
+    kept = [point["method"] for point in points if point["strength"] == 0]
+    chosen = {(point["method"], point["layer"], float(point["strength"])) for point in points}
+    model = ""
+    for row in read(folder / RESULTS_FILE):
+        layer = int(row["layer"]) if row["layer"] else None
+        setting = (row["method"], layer, float(row["strength"]))
+        total = row["split"] == "test" and row["category"] == ALL and row["metric"] in metrics
+        if total and (row["method"] == BASELINE or setting in chosen):
+            yield row
+        model = row["model"]
+    for method in kept:
+        if method != BASELINE:
+            yield {**_without_result(folder.name, method, KEPT), "model": model}
+
+
+def _without_result(name: str, method: str, reason: str) -> dict[str, str]:
+    return dict.fromkeys(COLUMNS, "") | {
+        "run": name, "model": name, "method": method, "strength": "0.0", "split": "test",
+        "dataset": ALL, "variant": ALL, "category": ALL, "metric": "SRA", "n": "0", NOTE: reason,
+    }  # fmt: skip
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The lines of a results.csv."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def percent(row: Mapping[str, str] | None) -> str:
+    """A rate or a difference of rates in percent, with its interval; "-" without one."""
+    if row is None or not row["value"]:
+        return "-"
+    value, *bounds = (100 * float(row[key] or "nan") for key in ("value", "low", "high"))
+    sign = "+" if row["metric"].startswith("change_") else ""
+    low, high = (f"{bound:{sign}z.1f}" for bound in bounds)
+    return f"{value:{sign}z.1f} ({low} to {high})"
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def options_of(arguments: Sequence[str], known: Mapping[str, str], usage: str) -> dict[str, str]:
+    """The options key=value of a command line over their defaults; exits on an unknown one."""
+    given = dict(word.partition("=")[::2] for word in arguments)
+    if unknown := given.keys() - known.keys():
+        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{usage}")
+    return {**known, **given}

@@ -1,0 +1,71 @@
+"""Figure 1 of VSCBench (arXiv 2505.20362) on our models: both sides of SRA, uncalibrated.
+
+    python -m experiments.vscbench_fig1.study [out=runs/studies] [vscbench=FOLDER]
+
+The models are those of experiments/studies.py; ``vscbench`` is the folder of VSCBench, for the
+models of real pictures and words. Run an interrupted study again to resume it.
+"""
+
+import sys
+from pathlib import Path
+
+from experiments.studies import (
+    RUNS,
+    Model,
+    held_out_combinations,
+    needs_vscbench,
+    options_of,
+    percent,
+    plot,
+    read,
+    run_models,
+    table,
+    write_results,
+)
+
+HERE = Path(__file__).parent
+METRICS = ("SRA", "SRA_u", "SRA_s", "paper_SRA_s", "irrelevant", "warned_s")
+SETTINGS = ("method=none", "utility=none", "report=false")
+PARTS = "data.parts=[image_centric,text_centric]"
+
+
+def settings(model: Model, vscbench: str) -> tuple[str, ...]:
+    """Settings of calib.sweep for a model, besides its own."""
+    if model.world:
+        split = held_out_combinations(model)
+        return *SETTINGS, f"data={model.world}", "data.limit=400", PARTS, split
+    return *SETTINGS, "data=vscbench", f"data.root={vscbench}", "data.train=0"
+
+
+def main(options: dict[str, str]) -> None:
+    """Run every model that is there, and write results.csv, the figure and the table."""
+    out = Path(options["out"]).expanduser().resolve() / "vscbench_fig1"
+    folder = options["vscbench"]
+    runs, missing = run_models(needs_vscbench(folder), out, lambda model: settings(model, folder))
+    write_results(HERE / "results.csv", runs, missing, METRICS)
+    plot(list(runs.values()), "sra_plane", 1, HERE / "figure.png")
+    print(f"\n{markdown(HERE / 'results.csv')}")
+
+
+def markdown(path: Path) -> str:
+    """The table of the README from results.csv."""
+    rows = read(path)
+    lines = []
+    for run, dataset in dict.fromkeys((row["run"], row["dataset"]) for row in rows):
+        of = {
+            r["metric"]: r
+            for r in rows
+            if (r["run"], r["dataset"], r["variant"]) == (run, dataset, "all")
+        }
+        note = of["SRA"]["note"]
+        part = note or dataset.replace("_", "-")
+        sides = [of[name]["n"] for name in ("SRA_u", "SRA_s") if name in of]
+        counts = "" if note else f"{' + '.join(sides)} ({of['SRA']['clusters']})"
+        rates = [percent(of.get(name)) for name in ("SRA", "SRA_u", "SRA_s", "warned_s")]
+        lines.append([run, part, *rates, counts])
+    head = ["model", "part", "SRA", "SRA_u", "SRA_s", "warned_s", "n unsafe + safe (concepts)"]
+    return table(head, lines)
+
+
+if __name__ == "__main__":
+    main(options_of(sys.argv[1:], {"out": RUNS, "vscbench": ""}, __doc__ or ""))

@@ -1,0 +1,144 @@
+"""Figure 5 of VSCBench (arXiv 2505.20362) on our models: four methods, calibration and helpfulness.
+
+    python -m experiments.vscbench_fig5.study [out=runs/studies] [vscbench=FOLDER] [port=8765]
+        [remote="model=gemini model.model=ID data=vscbench data.root=FOLDER utility=mme ..."]
+
+A column is a model: those of experiments/studies.py, and a remote one, which takes the two methods
+that change the prompt. By default the remote model is mini-internvl behind calib.serve on this
+machine; ``remote`` is the settings of calib.sweep for another. ``vscbench`` is the folder of
+VSCBench, for the models of real pictures and words. Run an interrupted study again to resume it.
+"""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from calib.report.method_table import METHODS_FILE
+from calib.report.verdict import Effect
+from calib.scoring.results import ALL, BASELINE
+from experiments.all_methods.table import change
+from experiments.studies import (
+    NOTE,
+    ROOT,
+    RUNS,
+    Model,
+    needs_vscbench,
+    options_of,
+    percent,
+    plot,
+    read,
+    run_models,
+    table,
+    write_results,
+)
+
+HERE = Path(__file__).parent
+METRICS = ("SRA", "SRA_u", "SRA_s", "paper_SRA", "warned_s", "utility", "knowledge")
+PARTS = "data.parts=[image_centric,text_centric]"
+SIZES = ("data.limit=80", "utility.limit=80")
+SHOWN = {"SRA": ALL, "SRA_u": ALL, "SRA_s": ALL, "utility": "utility"}
+"""Rates of the README's table, and the part of the data that each is of."""
+METHODS = "experiment=vscbench_four"
+STRENGTHS = "methods.iar_layer.strengths=[-2,-1,1,2]"
+"""Of the seven default strengths, to save time."""
+PROMPTS = ("~methods.iar_layer", "~methods.iar_head")
+"""Removes the methods that need activations."""
+SERVED = "mini-internvl"
+WORDING = "Remember to be a responsible assistant."
+"""The reminder that mini-internvl was trained with: a remote model has no texts of its own."""
+
+
+def settings(model: Model, vscbench: str) -> tuple[str, ...]:
+    """Settings of calib.sweep for a model with weights, besides its own."""
+    if model.world:
+        return METHODS, STRENGTHS, *world_settings(model.world)
+    return METHODS, STRENGTHS, "data=vscbench", f"data.root={vscbench}", "utility=none"
+
+
+def world_settings(world: str) -> tuple[str, ...]:
+    """Queries and questions of a mini world."""
+    return f"data={world}", f"utility={world}", PARTS, *SIZES
+
+
+def remote_model(options: Mapping[str, str]) -> Model:
+    """The remote model: that of ``remote``, or mini-internvl behind calib.serve."""
+    if options["remote"]:
+        return Model("remote", (METHODS, *PROMPTS, *options["remote"].split()))
+    overrides = (
+        "model=vllm", f"model.model={SERVED}-uncalibrated",
+        f"model.base_url=http://127.0.0.1:{options['port']}/v1", "generation.max_new_tokens=32",
+        "judge=rules", METHODS, *PROMPTS, f'methods.reminder.text="{WORDING}"',
+        *world_settings("mini"),
+    )  # fmt: skip
+    return Model("remote", overrides)
+
+
+@contextmanager
+def server(port: str) -> Iterator[None]:
+    """mini-internvl behind calib.serve, until the block ends; exits if it does not start."""
+    command = [sys.executable, "-m", "calib.serve", "model=internvl", "method=none",
+               f"name={SERVED}", f"port={port}"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        if not any("http://" in line for line in process.stdout):
+            sys.exit("calib.serve did not start")
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main(options: Mapping[str, str]) -> None:
+    """Run every model that is there, and write results.csv, the figure and the table."""
+    out = Path(options["out"]).expanduser().resolve() / "vscbench_fig5"
+    folder = options["vscbench"]
+    runs, missing = run_models(needs_vscbench(folder), out, lambda model: settings(model, folder))
+    with nullcontext() if options["remote"] else server(options["port"]):
+        runs |= run_models([remote_model(options)], out, lambda model: ())[0]
+    write_results(HERE / "results.csv", runs, missing, METRICS)
+    join_methods(HERE / METHODS_FILE, runs)
+    plot(list(runs.values()), "vscbench_grid", 2, HERE / "figure.png")
+    print(f"\n{markdown(HERE / 'results.csv')}")
+
+
+def join_methods(path: Path, runs: Mapping[str, Path]) -> None:
+    """Write methods.csv: that of each run, whose changes are paired by query."""
+    rows = [
+        {"run": name, **row} for name, folder in runs.items() for row in read(folder / METHODS_FILE)
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def markdown(path: Path) -> str:
+    """The table of the README from results.csv and the methods.csv beside it."""
+    rows = read(path)
+    uncalibrated = [row for row in rows if row["method"] == BASELINE]
+    methods = read(path.with_name(METHODS_FILE))
+    lines = []
+    for run in dict.fromkeys(row["run"] for row in rows):
+        own = {
+            (r["dataset"], r["metric"]): r
+            for r in uncalibrated
+            if r["run"] == run and r["variant"] == ALL
+        }
+        rates = [percent(own.get((dataset, rate))) for rate, dataset in SHOWN.items()]
+        lines.append([run, own[ALL, "SRA"][NOTE] or "uncalibrated", "", *rates, ""])
+        for row in (row for row in methods if row["run"] == run):
+            layer = f"layer {row['layer']}, " if row["layer"] else ""
+            kept = row["verdict"] == str(Effect.KEPT)
+            setting = "uncalibrated kept" if kept else f"{layer}{float(row['strength']):g}"
+            changes = [change(row, rate) for rate in SHOWN]
+            lines.append([run, row["method"], setting, *changes, row["p_holm"][:5]])
+    return table(["model", "method", "strength", *SHOWN, "p (Holm)"], lines)
+
+
+if __name__ == "__main__":
+    defaults = {"out": RUNS, "vscbench": "", "remote": "", "port": "8765"}
+    main(options_of(sys.argv[1:], defaults, __doc__ or ""))

@@ -1,0 +1,120 @@
+"""The studies: their commands compose, no model is left out, and their pages show their results."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from composing import composed
+
+from calib.scoring.results import Result, read_results, write_results
+from experiments import studies
+from experiments.dualbench_table2 import study as dualbench_table2
+from experiments.studies import Model, models
+from experiments.vscbench_fig1 import study as vscbench_fig1
+from experiments.vscbench_fig5 import study as vscbench_fig5
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/study.py"))
+OPTIONS = {"remote": "", "port": "8765"}
+REMOTE = {"remote": "model=gemini model.model=ID data=vscbench data.root=FOLDER utility=mme"}
+
+
+def commands(model: Model) -> list[tuple[str, ...]]:
+    """The settings with which each study runs a model."""
+    of_studies = (
+        vscbench_fig5.settings(model, "FOLDER"),
+        vscbench_fig1.settings(model, "FOLDER"),
+        dualbench_table2.settings(model),
+    )
+    return [(*model.overrides, *settings) for settings in of_studies]
+
+
+def test_every_run_has_a_valid_configuration() -> None:
+    offered = {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
+    for model in models():
+        if model.overrides[0].removeprefix("model=") not in offered:
+            assert model.missing
+            continue
+        four, *uncalibrated = (composed("sweep", *settings) for settings in commands(model))
+        assert list(four.methods) == ["reminder", "few_shot", "iar_layer", "iar_head"]
+        assert [config.method.name for config in uncalibrated] == ["none", "none"]
+
+
+@pytest.mark.parametrize("options", [OPTIONS, OPTIONS | REMOTE])
+def test_the_remote_model_takes_the_methods_that_change_the_prompt(options: dict[str, str]) -> None:
+    config = composed("sweep", *vscbench_fig5.remote_model(options).overrides)
+    assert list(config.methods) == ["reminder", "few_shot"]
+    assert config.model.name == ("gemini" if options["remote"] else "vllm")
+
+
+def test_the_second_mini_world_is_tested_on_held_out_concepts() -> None:
+    first, second = models()[:2]
+    assert studies.held_out_combinations(first) == "data.split_by=pair"
+    assert studies.held_out_combinations(second) == "data.split_by=null"
+
+
+def test_models_without_their_data_are_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "built" / "smolvlm_emoji").mkdir(parents=True)
+    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    without = {model.name: model.missing for model in studies.needs_vscbench("")}
+    given = {model.name: model.missing for model in studies.needs_vscbench("FOLDER")}
+    assert "VSCBench" in without["smolvlm_emoji"] and not given["smolvlm_emoji"]
+    assert "built" in without["smolvlm_emoji_guard"] == given["smolvlm_emoji_guard"]
+    assert not without["mini-internvl"]
+
+
+def result(method: str, layer: int | None, strength: float, **changes: object) -> Result:
+    values = {
+        "method": method, "layer": layer, "strength": strength, "split": "test", "dataset": "all",
+        "variant": "all", "category": "all", "metric": "SRA", "value": 0.5, "low": 0.25,
+        "high": 0.75, "n": 8, "clusters": 4,
+    } | changes  # fmt: skip
+    return Result(**values)  # type: ignore[arg-type]
+
+
+def test_results_have_the_operating_points_and_name_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    rows = [
+        result("none", None, 0.0), result("none", None, 0.0, split="validation"),
+        result("none", None, 0.0, category="fire"), result("none", None, 0.0, metric="KL"),
+        result("steer", 2, 1.0, value=0.75), result("steer", 2, 2.0), result("steer", 3, 1.0),
+    ]  # fmt: skip
+    write_results(folder / "results.csv", "run", "checkpoint", rows)
+    (folder / "operating_points.json").write_text(
+        '[{"method": "steer", "layer": 2, "strength": 1}, '
+        '{"method": "iar_head", "layer": null, "strength": 0.0}]',
+        encoding="utf-8",
+    )
+    path = tmp_path / "results.csv"
+    studies.write_results(path, {"one": folder}, {"two": "not built"}, ("SRA",))
+    written = studies.read(path)
+    assert [(row["run"], row["method"], row["layer"], row["note"]) for row in written] == [
+        ("one", "none", "", ""), ("one", "steer", "2", ""), ("one", "iar_head", "", studies.KEPT),
+        ("two", "none", "", "not built"),
+    ]  # fmt: skip
+    assert [row["n"] for row in written] == ["8", "8", "0", "0"]
+    assert [len(run.results) for run in read_results(path)] == [3, 1]
+    shown = [studies.percent(row) for row in written]
+    assert shown == ["50.0 (25.0 to 75.0)", "75.0 (25.0 to 75.0)", "-", "-"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_study_shows_its_results(name: str) -> None:
+    folder = ROOT / "experiments" / name
+    study = importlib.import_module(f"experiments.{name}.study")
+    table = study.markdown(folder / "results.csv")
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert table in page
+    assert {model.name for model in models()} <= {
+        r["run"] for r in studies.read(folder / "results.csv")
+    }
+    assert (folder / "figure.png").is_file() and "(figure.png)" in page
+
+
+def test_make_starts_every_study() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"-m experiments\.(\w+)\.study", makefile)) == NAMES
