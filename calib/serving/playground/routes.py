@@ -1,6 +1,8 @@
 """The URLs of the playground: its files, and what its page asks for."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Annotated, Any
 
@@ -11,12 +13,14 @@ from starlette.concurrency import run_in_threadpool
 
 from calib.serving.api_errors import APIError
 from calib.serving.http.access import Access
-from calib.serving.http.limits import Limits
+from calib.serving.http.limits import Limits, Slot
 from calib.serving.playground.playground import Playground
 from calib.serving.request_schema import MAX_STRENGTHS
 from calib.serving.schema import ClosedSchema, Index, load_json
 
 PAGE = "page.html"
+MAX_RESPONSE = 50_000
+"""Maximum number of characters of a response to label: judges search it with many expressions."""
 MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 HEADERS = {
     # Everything that the page loads is a file of this server: no inline script or style, nothing
@@ -39,7 +43,10 @@ class LabelRequest(ClosedSchema):
 
     example: Index | None = None
     """Number of the example that they answer; None for a query of the person's own."""
-    responses: Annotated[list[str], Field(min_length=1, max_length=MAX_STRENGTHS)]
+    responses: Annotated[
+        list[Annotated[str, Field(max_length=MAX_RESPONSE)]],
+        Field(min_length=1, max_length=MAX_STRENGTHS),
+    ]
 
 
 def add_playground(app: FastAPI, playground: Playground, access: Access, limits: Limits) -> None:
@@ -62,32 +69,37 @@ def add_playground(app: FastAPI, playground: Playground, access: Access, limits:
     async def page_file(name: str) -> Response:
         return file(name)
 
-    @app.get("/playground/settings")
-    async def settings(request: Request) -> Response:
-        access.check_key(request)
-        return _json(playground.settings())
-
-    @app.get("/playground/examples")
-    async def examples(request: Request) -> Response:
-        access.check_key(request)
-        return _json(await run_in_threadpool(playground.list))
-
-    @app.get("/playground/examples/{number}")
-    async def example(request: Request, number: str) -> Response:
-        access.check_key(request)
-        index = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else -1
-        return _json(await run_in_threadpool(playground.example, index))
-
-    @app.post("/playground/labels")
-    async def labels(request: Request) -> Response:
+    @asynccontextmanager
+    async def admitted(request: Request) -> AsyncIterator[Slot]:
         access.check_key(request)
         slot = limits.acquire()
         try:
+            yield slot
+        finally:
+            slot.release()
+
+    @app.get("/playground/settings")
+    async def settings(request: Request) -> Response:
+        async with admitted(request):
+            return _json(playground.settings())
+
+    @app.get("/playground/examples")
+    async def examples(request: Request) -> Response:
+        async with admitted(request):
+            return _json(await run_in_threadpool(playground.list))
+
+    @app.get("/playground/examples/{number}")
+    async def example(request: Request, number: str) -> Response:
+        index = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else -1
+        async with admitted(request):
+            return _json(await run_in_threadpool(playground.example, index))
+
+    @app.post("/playground/labels")
+    async def labels(request: Request) -> Response:
+        async with admitted(request) as slot:
             asked = _label_request(await slot.read_body(request))
             found = await run_in_threadpool(playground.labels, asked.example, asked.responses)
             return _json(found)
-        finally:
-            slot.release()
 
 
 def _label_request(body: bytes) -> LabelRequest:

@@ -43,6 +43,7 @@ async function open() {
 
 async function listExamples() {
   try {
+    $("status").textContent = "Loading the examples …";
     const found = await ask("playground/examples");
     query.list(found);
     if (found.examples.length) {
@@ -116,11 +117,18 @@ async function answer() {
       if (!current()) return;
       cards.apply(event);
     }
-    const labels = await ask("playground/labels", { example, responses: cards.texts }, own.signal);
-    if (!current()) return;
-    cards.finish(labels);
     cards.project(settings.contrast);
-    $("status").textContent = strengths.length > 1 ? `${strengths.length} answers.` : "Answered.";
+    let unlabelled = "";
+    try {
+      const labels = await ask("playground/labels", { example, responses: cards.texts }, own.signal);
+      if (!current()) return;
+      cards.label(labels);
+    } catch (error) {
+      if (!current()) return;
+      unlabelled = ` Not labelled: ${error.message}`;
+    }
+    cards.finish();
+    $("status").textContent = (strengths.length > 1 ? `${strengths.length} answers.` : "Answered.") + unlabelled;
     $("stop").disabled = true;
     asking = null;
   } catch (error) {

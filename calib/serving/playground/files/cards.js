@@ -33,8 +33,11 @@ export class Cards {
     }
   }
 
-  finish({ judge, labels }) {
+  label({ judge, labels }) {
     labels.forEach((label, k) => this.cards[k].badges.append(badge(label, judge)));
+  }
+
+  finish() {
     $("cards").setAttribute("aria-busy", "false");
   }
 
