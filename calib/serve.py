@@ -73,7 +73,8 @@ def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | Non
         served, config.generation, config.body_mb, config.waiting, access, pictures,
         config.stalled_after,
     )  # fmt: skip
-    unsupported = warm_up(served, server.default_decoding)
+    decoding = server.default_decoding
+    unsupported = [message for each in served.methods for message in warm_up(each, decoding)]
     for note in [*served.notes, *(f"not supported: {message}" for message in unsupported)]:
         print(f"note: {terminal_safe(note)}")
     if not local:

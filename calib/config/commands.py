@@ -134,6 +134,8 @@ class ConvertConfig:
             path(key, getattr(self, key))
 
 
+ALL = "all"
+"""Value of pick that serves every method of a run."""
 SERVED_LENGTH = 512
 """Default of max_new_tokens for requests to a server, in tokens."""
 
@@ -147,7 +149,8 @@ class ServeConfig:
     run: str | None = None
     """Folder of a finished run, whose model, method and operating point are served."""
     pick: str | None = None
-    """Name of the method to serve, for a run of several methods."""
+    """Name of the method to serve, for a run of several methods; all serves each of them, under a
+    model name of its own."""
     strength: float | None = None
     """Strength; null means the run's operating point, or method.strengths."""
     layer: int | None = None

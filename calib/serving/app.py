@@ -115,13 +115,14 @@ class Server:
         body = await slot.read_body(request)
         async with self.parsing:
             chat, conversation = await run_in_threadpool(parse_request, body, self.pictures)
+        served = self.served.named(chat.model)
         points = [
-            self.served.resolve(chat.model, strength, chat.calib.layer)
+            served.resolve(chat.model, strength, chat.calib.layer)
             for strength in chat.calib.strengths or (chat.calib.strength,)
         ]
         layer, strengths = points[0][0], [strength for _, strength in points]
         projected = chat.calib.projections
-        projected_layer = self.served.check_projections(chat.model, layer) if projected else None
+        projected_layer = served.check_projections(chat.model, layer) if projected else None
         self.served.check_texts(conversation.texts)
         self.served.check_template_kwargs(chat.chat_template_kwargs)
         if conversation.images:
@@ -151,6 +152,7 @@ class Server:
                 steering,
                 layers,
                 projected_layer,
+                served,
                 seed=chat.seed,
                 stop=chat.stop,
                 stream=chat.stream,
@@ -160,7 +162,7 @@ class Server:
         completion = Completion(
             chat.model,
             self.served.vlm.fingerprint,
-            self._calib(chat, layer, strengths, steering),
+            _calib(served, chat, layer, strengths, steering),
             chat.return_token_ids,
         )
         try:
@@ -176,23 +178,6 @@ class Server:
         include_usage = chat.stream_options.include_usage
         chunks = stream_chunks(completion, first, events, len(jobs), include_usage)
         return EventStream(chunks, jobs, slot)
-
-    def _calib(
-        self, chat: ChatRequest, layer: int | None, strengths: list[float], steering: Steering
-    ) -> dict[str, Any]:
-        """The field ``calib`` of a response: what was done to the model."""
-        edited = self.served.method if any(strengths) else None
-        calib: dict[str, Any] = {
-            "method": edited.name if edited else "none",
-            "layer": layer if edited else None,
-        }
-        if chat.calib.strengths:
-            calib["strengths"] = strengths
-        else:
-            calib["strength"] = strengths[0]
-        if steering.vectors:
-            calib["steering_vectors"] = len(steering.vectors)
-        return calib
 
     async def _steering(self, chat: ChatRequest, slot: Slot) -> Steering:
         """The steering vectors of a request; their memory is reserved before they are decoded."""
@@ -245,13 +230,13 @@ def create_app(server: Server, playground: Playground | None = None) -> FastAPI:
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
         server.access.check_key(request)
-        models = [_model_info(server, name) for name in server.served.names]
+        names = [name for each in server.served.methods for name in each.names]
+        models = [_model_info(server, name) for name in names]
         return JSONResponse({"object": "list", "data": models})
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Response:
         server.access.check_key(request)
-        server.served.resolve(name, None, None)
         return JSONResponse(_model_info(server, name))
 
     if playground is not None:
@@ -290,6 +275,28 @@ def create_app(server: Server, playground: Playground | None = None) -> FastAPI:
     return app
 
 
+def _calib(
+    served: ServedModel,
+    chat: ChatRequest,
+    layer: int | None,
+    strengths: list[float],
+    steering: Steering,
+) -> dict[str, Any]:
+    """The field ``calib`` of a response: what was done to the model."""
+    edited = served.method if any(strengths) else None
+    calib: dict[str, Any] = {
+        "method": edited.name if edited else "none",
+        "layer": layer if edited else None,
+    }
+    if chat.calib.strengths:
+        calib["strengths"] = strengths
+    else:
+        calib["strength"] = strengths[0]
+    if steering.vectors:
+        calib["steering_vectors"] = len(steering.vectors)
+    return calib
+
+
 async def _watch(worker: Worker) -> None:
     """Answer requests of a worker whose model hangs, until cancelled."""
     while True:
@@ -298,7 +305,7 @@ async def _watch(worker: Worker) -> None:
 
 
 def _model_info(server: Server, name: str) -> dict[str, Any]:
-    served = server.served
+    served = server.served.named(name)
     calibrated = served.method is not None and name == served.name
     verdict = {"verdict": served.verdict} if calibrated and served.verdict else {}
     return {

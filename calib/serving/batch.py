@@ -125,7 +125,7 @@ def _first_steps(served: ServedModel, jobs: Sequence[Job]) -> list[PendingSteps]
     prompts: dict[tuple[int, str], Example] = {}
     first_steps = []
     for job in jobs:
-        setting = served.setting(job.layer, job.strength)
+        setting = (job.served or served).setting(job.layer, job.strength)
         flow = setting.intervention.prompt_flow
         key = id(flow), job.conversation.prompt_hash
         if key not in prompts:
@@ -220,9 +220,10 @@ def _readings(served: ServedModel, steps: PendingSteps, final: int) -> Readings 
             stream = encode_tensor(read)
         param = PROJECTIONS
         if job.projected_layer is not None:
-            assert served.method is not None and served.method.direction is not None
+            method = (job.served or served).method
+            assert method is not None and method.direction is not None
             projections = read_token_projections(
-                served.vlm, served.method.direction, job.projected_layer, request, response.tokens
+                served.vlm, method.direction, job.projected_layer, request, response.tokens
             )
     except CalibError as error:
         return APIError(str(error), param, "unsupported_value")

@@ -9,6 +9,7 @@ from calib.directions.token_projections import TokenProjections
 from calib.engine.request import Decoding
 from calib.serving.api_errors import APIError
 from calib.serving.messages import Conversation
+from calib.serving.served_model import ServedModel
 from calib.serving.steering_vectors import Steering
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -67,6 +68,8 @@ class Job:
     """Layers whose residual stream the client asks for."""
     projected_layer: int | None = None
     """Layer at which the client asks for projections on the method's direction."""
+    served: ServedModel | None = None
+    """The method that answers; None is the worker's own."""
     seed: int = 0
     stop: tuple[str, ...] = ()
     """Stop sequences."""

@@ -2,9 +2,10 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from calib.config.commands import ServeConfig
+from calib.config.commands import ALL, ServeConfig
 from calib.config.method import Combine, Steer
 from calib.config.model import ModelChoice, ModelConfig
 from calib.config.prompts import Calibration, MethodConfig, NoneMethod
@@ -39,10 +40,13 @@ def _from_run(config: ServeConfig, run: Run) -> ServedModel:
         )
     points = {point["method"]: point for point in run.operating_points}
     own = [name for name, point in points.items() if not point.get("reference")]
+    if config.pick == ALL and ALL not in points:
+        return _all_of(config, run, own)
     if config.pick is None and len(own) > 1:
         raise CalibError(
             "missing-setting",
-            f"'{run.folder}' has several methods: {', '.join(points)}. Select one with pick=NAME.",
+            f"'{run.folder}' has several methods: {', '.join(points)}. Select one with pick=NAME, "
+            f"or all with pick={ALL}.",
         )
     name = config.pick or own[0]
     if name not in points:
@@ -52,7 +56,42 @@ def _from_run(config: ServeConfig, run: Run) -> ServedModel:
             f"Choose from {', '.join(points)}.",
         )
     vlm = load(_model(config.model, run))
+    return _of_run(config, run, name, vlm, _require_model_of(run, vlm))
+
+
+def _all_of(config: ServeConfig, run: Run, names: Sequence[str]) -> ServedModel:
+    """The first of a run's methods with the others, under the names of their methods.
+
+    A method that cannot be served is left out, with a note.
+    """
+    if config.strength is not None or config.layer is not None:
+        raise CalibError(
+            "conflicting-settings",
+            f"strength and layer cannot be given with pick={ALL}: each method has its own. Omit "
+            "them; requests may set others.",
+        )
+    vlm = load(_model(config.model, run))
     notes = _require_model_of(run, vlm)
+    served: list[ServedModel] = []
+    for name in names:
+        # A given name is that of the model, to which each method adds its own.
+        of_method = dataclasses.replace(config, name=config.name and f"{config.name}-{name}")
+        try:
+            served.append(_of_run(of_method, run, name, vlm, []))
+        except CalibError as error:
+            notes.append(f"method={name} is not served: {error}")
+            failed = error
+    if not served:
+        raise failed
+    first, *others = served
+    for each in others:
+        notes += [f"{each.name}: {note}" for note in each.notes]
+    return dataclasses.replace(first, notes=[*first.notes, *notes], others=others)
+
+
+def _of_run(config: ServeConfig, run: Run, name: str, vlm: VLM, notes: list[str]) -> ServedModel:
+    """One method of a run, at its operating point."""
+    points = {point["method"]: point for point in run.operating_points}
     chosen = run.method_config(name)
     if chosen is None or isinstance(chosen, NoneMethod):
         return _served(config, vlm, None, notes=notes)

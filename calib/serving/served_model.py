@@ -41,6 +41,8 @@ class ServedModel:
     notes: list[str] = field(default_factory=list)
     verdict: str = ""
     """Verdict of the run on the method if it is not yes; "" otherwise or without a run."""
+    others: "Sequence[ServedModel]" = ()
+    """The same weights with the run's other methods, under names of their own."""
 
     @property
     def names(self) -> list[str]:
@@ -57,6 +59,21 @@ class ServedModel:
         """Size of the residual stream of one token at one layer."""
         return site_width(self.vlm.model, "residual") * self.vlm.model.dtype.itemsize
 
+    @property
+    def methods(self) -> "list[ServedModel]":
+        """This model and the others, each with its method."""
+        return [self, *self.others]
+
+    def named(self, model: str) -> "ServedModel":
+        """The one that clients reach by this name.
+
+        Raises APIError for an unknown name.
+        """
+        for each in self.methods:
+            if model in each.names:
+                return each
+        raise _unknown(model, [name for each in self.methods for name in each.names])
+
     def resolve(
         self, model: str, strength: float | None, layer: int | None
     ) -> tuple[int | None, float]:
@@ -65,13 +82,7 @@ class ServedModel:
         Raises APIError for an unknown model, and for a layer or strength that the method lacks.
         """
         if model not in self.names:
-            raise APIError(
-                f"The model '{model[:200]}' is not served here.{did_you_mean(model, self.names)} "
-                f"Choose from {', '.join(self.names)}.",
-                "model",
-                "model_not_found",
-                404,
-            )
+            raise _unknown(model, self.names)
         if model == self.names[-1]:
             if strength or layer is not None:
                 raise APIError(
@@ -185,6 +196,16 @@ class ServedModel:
             return self.method.setting(layer, strength)
 
         return setting
+
+
+def _unknown(model: str, names: Sequence[str]) -> APIError:
+    return APIError(
+        f"The model '{model[:200]}' is not served here.{did_you_mean(model, names)} "
+        f"Choose from {', '.join(names)}.",
+        "model",
+        "model_not_found",
+        404,
+    )
 
 
 def _layer_list(layers: Sequence[int]) -> str:

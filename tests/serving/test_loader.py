@@ -13,7 +13,7 @@ from composing import composed
 from in_process import undrawn
 from raising import raises
 from random_directions import direction_at
-from server_thread import ServerThread, messages_of, post, user_message
+from server_thread import ServerThread, messages_of, post, send, user_message
 
 from calib import sweep
 from calib.config.commands import ServeConfig
@@ -28,6 +28,7 @@ from calib.runs.run import Run
 from calib.serving import batch
 from calib.serving.http.server import banner
 from calib.serving.loader import load_served
+from calib.serving.playground.playground import Playground
 from calib.util.errors import CalibError
 
 TINY = (
@@ -131,6 +132,43 @@ def demonstrated_part(served):
         if flow.next(replace(example, dataset=part), ()).demonstrations == demonstrations:
             return part
     raise AssertionError("the demonstrations belong to no part")
+
+
+def test_all_methods_of_a_run_are_served_under_names_of_their_own(run):
+    served = load_served(config(f"run={run}", "pick=all"))
+    finished = Run.load(run)
+    points = {point["method"]: point for point in finished.operating_points}
+    examples = {each.id: each for each in finished.reload_benchmark()}
+    with ServerThread(served, Playground(served, str(run))) as server:
+        names = {f"{MODEL}-{method}": method for method in points}
+        listed = send(server, "GET", "/v1/models").json()["data"]
+        assert {each["id"] for each in listed} == {
+            *names,
+            *(f"{name}-uncalibrated" for name in names),
+        }
+        for name, method in names.items():
+            layer, strength = points[method]["layer"], points[method]["strength"]
+            point = (method, layer, strength) if strength else ("none", None, 0)  # kept as it was
+            row = next(
+                row
+                for row, _ in finished.test_rows
+                if (row.method, row.layer, row.strength) == point and row.example in examples
+            )
+            reply = post(server, {"model": name, "messages": messages_of(examples[row.example])})
+            choice = reply.json()["choices"][0]
+            assert choice["message"]["content"] == finished.responses[row.row]["response"]
+            assert reply.json()["calib"] == dict(
+                zip(("method", "layer", "strength"), point, strict=True)
+            )
+            found = send(server, "GET", f"/playground/examples/{name}").json()
+            changed = [each["changed"] for each in found["examples"]]
+            assert found["source"] == run.name and changed == sorted(changed, reverse=True)
+        settings = send(server, "GET", "/playground/settings").json()
+        assert {each["method"] for each in settings["served"]} == set(points)
+        unknown = send(server, "GET", "/v1/models/other")
+        assert unknown.status_code == 404 and f"{MODEL}-ecso" in unknown.text
+    with raises("conflicting-settings", "pick=all"):
+        load_served(config(f"run={run}", "pick=all", "layer=3"))
 
 
 def test_only_the_final_step_of_a_prompt_flow_is_streamed_and_stopped(monkeypatch):

@@ -116,21 +116,14 @@ def banner(
     served: "ServedModel", url: str, key_env: str | None, playground: bool = False
 ) -> list[str]:
     """Lines for the terminal: URLs, models, and example requests without the key itself."""
-    method = served.method
     lines = [f"serving    {url}"]
     if playground:
         lines.append(f"playground {url.removesuffix('v1')}")
-    if method is None:
-        lines += [f"model      {served.names[0]}"]
-    else:
-        layer = "no single layer" if served.layer is None else f"layer {served.layer}"
-        lines += [
-            f"model      {served.name}: {method.name}, {layer}, strength {served.strength:g} "
-            f"({method.axis.meaning})",
-            f"model      {served.names[1]}: uncalibrated",
-        ]
-        if served.verdict:
-            lines.append(f"verdict    {served.verdict}")
+    method = served.method
+    for each in served.methods:
+        lines += _model_lines(each)
+    if method is not None:
+        lines.append(f"model      {served.names[1]}: uncalibrated")
     key = f"$(printenv {key_env})" if key_env else ""
     header = f' -H "Authorization: Bearer {key}"' if key_env else ""
     messages = [{"role": "user", "content": "Hello"}]
@@ -149,3 +142,15 @@ def banner(
         "",
         "Press Ctrl-C to stop.",
     ]
+
+
+def _model_lines(served: "ServedModel") -> list[str]:
+    method = served.method
+    if method is None:
+        return [f"model      {served.names[0]}"]
+    layer = "no single layer" if served.layer is None else f"layer {served.layer}"
+    lines = [
+        f"model      {served.name}: {method.name}, {layer}, strength {served.strength:g} "
+        f"({method.axis.meaning})"
+    ]
+    return [*lines, f"verdict    {served.verdict}"] if served.verdict else lines

@@ -12,7 +12,17 @@ STEPS = 40
 """Number of steps of the strength's slider on each side of 0, at least."""
 ROW = 5
 """Number of strengths that a row has at first, besides 0."""
-_NOT_SERVED = ("layer", "strength", "port", "host", "hosts", "key_env", "no_key", "playground")
+_NOT_SERVED = (
+    "pick",
+    "layer",
+    "strength",
+    "port",
+    "host",
+    "hosts",
+    "key_env",
+    "no_key",
+    "playground",
+)
 """Settings of the command that the page leaves out: it adds its own layer and strength, and the
 others concern this server only."""
 
@@ -81,7 +91,7 @@ def row(served: ServedModel, method: Method) -> list[float]:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command that serves the same method, without layer and strength."""
+    """The command that serves the same run or method, without pick, layer and strength."""
     kept = [
         argument
         for argument in arguments

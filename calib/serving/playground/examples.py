@@ -81,11 +81,12 @@ def run_examples(run: Run, method: str | None, checkpoint: str) -> Examples:
 
     Pictures that cannot be loaded again are missing, as the notes say.
     """
+    tested = run.test_rows  # read here, they are kept for the next method
     run, notes = reload_images(run)
     reported = next((each for each in run.methods if each.name == method), None)
     uncalibrated = SettingKey(BASELINE, None, 0.0)
     recorded: dict[str, dict[SettingKey, Recorded]] = {}
-    for row, judged in run.test_rows:
+    for row, judged in tested:
         texts = recorded.setdefault(row.example, {})
         if row.key in (uncalibrated, reported.applied.key if reported else None):
             texts[row.key] = Recorded(run.responses[row.row]["response"], _label(run, judged))

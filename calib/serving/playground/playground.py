@@ -4,6 +4,7 @@ import base64
 import io
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from calib.data.example import Example, Picture
@@ -31,40 +32,52 @@ class Playground:
         started the server; None shows no command, since they hold paths of this machine."""
         self.served, self.run = served, run
         self.command = None if arguments is None else command(arguments)
-        self._examples: Examples | None = None
+        self._examples: dict[str, Examples] = {}
         self._loading = threading.Lock()
 
     def preload(self) -> None:
         """Begin to load the examples, which takes seconds for a large run."""
-        threading.Thread(target=self.examples, name="calib playground", daemon=True).start()
+        thread = threading.Thread(
+            target=self.examples, args=(self.served.name,), name="calib playground", daemon=True
+        )
+        thread.start()
 
     def settings(self) -> dict[str, Any]:
         """What the page needs before its first request."""
-        return controls(self.served) | {"command": self.command, "run": self.run is not None}
+        served = [controls(each) for each in self.served.methods]
+        return {"served": served, "command": self.command, "run": self.run is not None}
 
-    def examples(self) -> Examples:
-        """The examples, loaded when they are first asked for."""
+    def examples(self, model: str) -> Examples:
+        """The examples beside a model's method, loaded when they are first asked for.
+
+        Raises APIError for an unknown model.
+        """
+        method = self.served.named(model).method
+        name = method.name if method else ""
         with self._loading:
-            if self._examples is None:
-                self._examples = self._load()
-            return self._examples
+            if name not in self._examples:
+                self._examples[name] = self._load(name)
+            return self._examples[name]
 
-    def _load(self) -> Examples:
+    def _load(self, method: str) -> Examples:
         checkpoint, note = self.served.vlm.checkpoint, ""
         if self.run is not None:
-            method = self.served.method.name if self.served.method else None
             try:
-                run = Run(home_expanded(self.run))
-                return run_examples(run, method, checkpoint)
+                return run_examples(self._run, method, checkpoint)
             except CalibError as error:
                 note = f"The run's examples are missing: {error}"
         examples = mini_examples(checkpoint)
         examples.notes.extend([note] if note else [])
         return examples
 
-    def list(self) -> dict[str, Any]:
+    @cached_property
+    def _run(self) -> Run:
+        assert self.run is not None
+        return Run(home_expanded(self.run))
+
+    def list(self, model: str) -> dict[str, Any]:
         """The list of examples as a JSON object."""
-        examples = self.examples()
+        examples = self.examples(model)
         return {
             "source": examples.source,
             "total": examples.total,
@@ -85,15 +98,16 @@ class Playground:
             ],
         }
 
-    def example(self, number: int) -> dict[str, Any]:
+    def example(self, model: str, number: int) -> dict[str, Any]:
         """One example with its pictures and the run's responses.
 
         Raises APIError if there is no such example, or a picture cannot be opened.
         """
-        offered = self.examples().offered
+        examples = self.examples(model)
+        offered, covered = examples.offered, examples.covered
         if not 0 <= number < len(offered):
             raise APIError(f"There is no example {number}.", None, "unknown_url", 404)
-        one, covered = offered[number], self.examples().covered
+        one = offered[number]
         try:
             pictures = [_data_url(picture) for picture in one.example.pictures]
         except (OSError, ValueError, CalibError) as error:
@@ -108,13 +122,13 @@ class Playground:
             "after": _recorded(one.after),
         }
 
-    def labels(self, number: int | None, responses: Sequence[str]) -> dict[str, Any]:
+    def labels(self, model: str, number: int | None, responses: Sequence[str]) -> dict[str, Any]:
         """The judge of responses and its labels: responses to an example, or to a query of the
         person's own (None), which judge=string labels.
 
         Raises APIError if there is no such example.
         """
-        examples = self.examples()
+        examples = self.examples(model)
         judge, example = STRING, OWN
         if number is not None:
             if not 0 <= number < len(examples.offered):

@@ -41,6 +41,8 @@ HEADERS = {
 class LabelRequest(ClosedSchema):
     """Responses to label."""
 
+    model: str
+    """Name of the model that gave them."""
     example: Index | None = None
     """Number of the example that they answer; None for a query of the person's own."""
     responses: Annotated[
@@ -83,23 +85,23 @@ def add_playground(app: FastAPI, playground: Playground, access: Access, limits:
         async with admitted(request):
             return _json(playground.settings())
 
-    @app.get("/playground/examples")
-    async def examples(request: Request) -> Response:
+    @app.get("/playground/examples/{model:path}")
+    async def examples(request: Request, model: str) -> Response:
         async with admitted(request):
-            return _json(await run_in_threadpool(playground.list))
+            return _json(await run_in_threadpool(playground.list, model))
 
-    @app.get("/playground/examples/{number}")
-    async def example(request: Request, number: str) -> Response:
+    @app.get("/playground/example/{number}/{model:path}")
+    async def example(request: Request, number: str, model: str) -> Response:
         index = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else -1
         async with admitted(request):
-            return _json(await run_in_threadpool(playground.example, index))
+            return _json(await run_in_threadpool(playground.example, model, index))
 
     @app.post("/playground/labels")
     async def labels(request: Request) -> Response:
         async with admitted(request) as slot:
             asked = _label_request(await slot.read_body(request))
-            found = await run_in_threadpool(playground.labels, asked.example, asked.responses)
-            return _json(found)
+            given = asked.model, asked.example, asked.responses
+            return _json(await run_in_threadpool(playground.labels, *given))
 
 
 def _label_request(body: bytes) -> LabelRequest:

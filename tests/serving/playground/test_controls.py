@@ -55,4 +55,4 @@ def test_a_model_without_a_method_has_no_setting():
 
 def test_the_command_leaves_out_what_the_page_adds_and_what_concerns_the_server():
     given = ["run=my runs/a", "pick=steer", "layer=3", "strength=1", "port=0", "host=0.0.0.0"]
-    assert command(given) == "python -m calib.serve 'run=my runs/a' pick=steer"
+    assert command(given) == "python -m calib.serve 'run=my runs/a'"

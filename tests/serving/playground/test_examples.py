@@ -58,7 +58,7 @@ def test_a_judge_that_needs_a_model_is_replaced_and_named(tmp_path):
 def test_a_damaged_run_is_said_and_replaced_by_the_mini_world(tmp_path, steered):
     write_run(tmp_path)
     (tmp_path / "examples.jsonl").write_text("{", encoding="utf-8")
-    listed = Playground(steered, str(tmp_path)).list()
+    listed = Playground(steered, str(tmp_path)).list("mini")
     assert listed["source"] == "mini world"
     assert any(str(tmp_path) in note for note in listed["notes"])
     assert json.dumps(listed)

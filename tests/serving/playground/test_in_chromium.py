@@ -71,7 +71,7 @@ def answered(page, count=2):
 
 
 def messages_of(server, number=0):
-    example = send(server, "GET", f"/playground/examples/{number}").json()
+    example = send(server, "GET", f"/playground/example/{number}/mini").json()
     parts = [{"type": "image_url", "image_url": {"url": url}} for url in example["pictures"]]
     return [{"role": "user", "content": [*parts, {"type": "text", "text": example["query"]}]}]
 
@@ -167,7 +167,7 @@ def test_the_key_is_asked_for_and_kept_nowhere(steered, opened):
 
 
 def test_text_of_models_and_benchmarks_is_shown_and_never_read_as_html(server, opened):
-    listed = send(server, "GET", "/playground/examples").json()
+    listed = send(server, "GET", "/playground/examples/mini").json()
     listed["examples"][0] |= {"query": HOSTILE, "object": HOSTILE, "part": HOSTILE}
     listed["notes"] = [HOSTILE]
     shown = {"text": HOSTILE, "label": HOSTILE}
@@ -187,8 +187,8 @@ def test_text_of_models_and_benchmarks_is_shown_and_never_read_as_html(server, o
 
     def prepare(page):
         for path, reply in (
-            ("playground/examples", json.dumps(listed)),
-            ("playground/examples/0", json.dumps(example)),
+            ("playground/examples/mini", json.dumps(listed)),
+            ("playground/example/0/mini", json.dumps(example)),
             ("playground/labels", json.dumps({"judge": HOSTILE, "labels": [HOSTILE, None]})),
             ("v1/chat/completions", stream),
         ):

@@ -12,11 +12,11 @@ from calib.serving.playground.playground import Playground
 from calib.serving.playground.routes import PAGE
 
 FILES = resources.files("calib.serving.playground") / "files"
-DATA = ("settings", "examples", "examples/0")
+DATA = ("settings", "examples/mini", "example/0/mini")
 
 
 def post_labels(server, body, kind="application/json"):
-    text = body if isinstance(body, str) else json.dumps(body)
+    text = body if isinstance(body, str) else json.dumps({"model": "mini", **body})
     return send(server, "POST", "/playground/labels", text, {"Content-Type": kind})
 
 
@@ -42,18 +42,26 @@ def test_scripts_never_read_text_as_html():
 
 
 @pytest.mark.parametrize(
-    "path", ["playground/files/no.js", "playground/files/..%2froutes.py", "playground/examples/-1",
-             "playground/examples/9999", "playground/examples/x", "playground/examples/%C2%B2"]
+    "path", ["files/no.js", "files/..%2froutes.py", "example/-1/mini", "example/9999/mini",
+             "example/x/mini", "example/%C2%B2/mini"]
 )  # fmt: skip
 def test_unknown_files_and_examples_are_not_found(server, path):
-    reply = send(server, "GET", f"/{path}")
+    reply = send(server, "GET", f"/playground/{path}")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown_url")
 
 
+def test_unknown_models_are_not_found(server):
+    for path in ("examples/other", "example/0/other"):
+        reply = send(server, "GET", f"/playground/{path}")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+    labels = post_labels(server, {"model": "other", "responses": ["a"]})
+    assert labels.json()["error"]["code"] == "model_not_found"
+
+
 def test_examples_have_their_pictures(server):
-    listed = send(server, "GET", "/playground/examples").json()
+    listed = send(server, "GET", "/playground/examples/mini").json()
     number = next(k for k, one in enumerate(listed["examples"]) if one["part"] == "image_centric")
-    example = send(server, "GET", f"/playground/examples/{number}").json()
+    example = send(server, "GET", f"/playground/example/{number}/mini").json()
     assert example["query"] == listed["examples"][number]["query"]
     assert example["pictures"][0].startswith("data:image/png;base64,") and not example["covered"]
 

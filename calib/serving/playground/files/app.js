@@ -9,6 +9,7 @@ import { Setting } from "./setting.js";
 const PAUSE = 120; // milliseconds without a change of the setting before it is asked
 
 let settings, setting, query;
+let served; // what the server says of the selected method
 let asking = null; // the AbortController of the request in progress
 let choosing = null;
 let timer = 0;
@@ -26,32 +27,46 @@ async function open() {
   $("key").value = "";
   $("main").hidden = false;
   if (setting) return; // the key was asked for again
-  const calibrated = settings.method ? `, served as ${settings.model}` : ", without a method";
-  $("model").textContent = `${settings.checkpoint}${calibrated}`;
-  $("verdict").textContent = settings.verdict;
-  $("verdict").hidden = !settings.verdict;
-  setting = new Setting(settings, () => later(PAUSE));
+  setting = new Setting(() => later(PAUSE));
   query = new Query(outdated, answer);
+  const methods = settings.served.map((one, number) => element("option", { value: number }, one.method ?? ""));
+  $("method").replaceChildren(...methods);
+  $("method").addEventListener("change", () => use(Number($("method").value)));
   $("example").addEventListener("change", () => choose($("example").value === "" ? null : Number($("example").value)));
   $("controls").addEventListener("submit", (event) => {
     event.preventDefault();
     answer();
   });
   $("stop").addEventListener("click", () => abort("Stopped.", "stopped"));
-  await listExamples();
+  await use(0);
 }
 
-async function listExamples() {
+// Select a method. Its list begins with the examples that it changed; the query stays if it is in
+// none of the lists.
+async function use(number) {
+  abort("Loading the examples …", "stopped");
+  choosing?.abort();
+  const own = choosing = new AbortController();
+  const first = !served;
+  const kept = served && query.example === null;
+  served = settings.served[number];
+  const name = served.method ? `, served as ${served.model}` : ", without a method";
+  $("model").textContent = `${served.checkpoint}${name}`;
+  $("verdict").textContent = served.verdict;
+  $("verdict").hidden = !served.verdict;
+  setting.use(served);
+  showCommands();
   try {
-    $("status").textContent = "Loading the examples …";
-    const found = await ask("playground/examples");
+    const found = await ask(`playground/examples/${encodeURIComponent(served.model)}`, undefined, own.signal);
     query.list(found);
-    if (found.examples.length) {
-      $("example").value = "0";
-      await choose(0);
+    if (kept || (first && found.examples.length === 0)) {
+      answer();
+      return;
     }
+    $("example").value = "0";
+    await choose(0);
   } catch (error) {
-    fail(error);
+    if (!own.signal.aborted) fail(error);
   }
 }
 
@@ -60,7 +75,7 @@ async function choose(number) {
   choosing?.abort();
   const own = choosing = new AbortController();
   try {
-    await query.choose(number, own.signal);
+    await query.choose(served.model, number, own.signal);
   } catch (error) {
     if (!own.signal.aborted) fail(error);
     return;
@@ -110,17 +125,17 @@ async function answer() {
   cards.begin(strengths, (strength) => setting.name(strength), pictures);
   $("stop").disabled = false;
   $("status").textContent = "The model is answering …";
-  const model = settings.method ? settings.model : settings.uncalibrated;
+  const model = served.method ? served.model : served.uncalibrated;
   const body = { model, messages, stream: true, calib: setting.calib(strengths) };
   try {
     for await (const event of stream("v1/chat/completions", body, own.signal)) {
       if (!current()) return;
       cards.apply(event);
     }
-    cards.project(settings.contrast);
+    cards.project(served.contrast);
     let unlabelled = "";
     try {
-      const labels = await ask("playground/labels", { example, responses: cards.texts }, own.signal);
+      const labels = await ask("playground/labels", { model, example, responses: cards.texts }, own.signal);
       if (!current()) return;
       cards.label(labels);
     } catch (error) {
@@ -161,10 +176,11 @@ function showCommands() {
   const calib = { strength, ...(layer === null ? {} : { layer }) };
   const found = [];
   if (settings.command) {
-    const chosen = settings.method ? ` strength=${strength}${layer === null ? "" : ` layer=${layer}`}` : "";
-    found.push(["Serve it", settings.command + chosen]);
+    const pick = settings.run && served.method ? ` pick=${served.method}` : "";
+    const point = served.method ? ` strength=${strength}${layer === null ? "" : ` layer=${layer}`}` : "";
+    found.push(["Serve it", settings.command + pick + point]);
   }
-  if (settings.method) found.push(["In a request", `extra_body={"calib": ${JSON.stringify(calib)}}`]);
+  if (served.method) found.push(["In a request", `extra_body={"calib": ${JSON.stringify(calib)}}`]);
   $("commands").replaceChildren(...found.map(([name, text]) => {
     const code = element("code", {}, text);
     const button = element("button", { type: "button", "aria-label": `Copy: ${name}` }, "Copy");

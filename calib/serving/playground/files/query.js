@@ -37,12 +37,12 @@ export class Query {
     $("notes").hidden = notes.length === 0;
   }
 
-  async choose(number, signal) {
+  async choose(model, number, signal) {
     if (number === null) {
       this.edited();
       return;
     }
-    const found = await ask(`playground/examples/${number}`, undefined, signal);
+    const found = await ask(`playground/example/${number}/${encodeURIComponent(model)}`, undefined, signal);
     this.example = number;
     this.recorded = found;
     $("query").value = found.query;

@@ -1,37 +1,16 @@
 // The controls of layer and strength. `state` is the setting; sliders show it.
 
-import { $, element, signed } from "./dom.js";
+import { $, signed } from "./dom.js";
 
 const MOST_STRENGTHS = 16;
 
 export class Setting {
-  constructor(controls, changed) {
-    this.controls = controls;
-    this.layer = controls.layer ?? null;
-    this.strength = controls.strength ?? 0;
+  constructor(changed) {
     this.changed = changed;
-    if (controls.method) this.begin();
-  }
-
-  begin() {
-    const { layers, stops, slider, row } = this.controls;
-    $("setting").hidden = false;
-    $("method").append("Method ", element("strong", {}, this.controls.method));
-    $("layer-line").hidden = layers.length < 2;
-    $("layer").max = layers.length - 1;
-    const range = $("strength");
-    if (stops.length) {
-      Object.assign(range, { min: 0, max: stops.length - 1, step: 1 });
-      $("strength-number").hidden = true;
-    } else {
-      Object.assign(range, { min: slider.least, max: slider.most, step: slider.step });
-      if (slider.least === 0) $("strength-number").min = 0;
-    }
-    $("row").value = row.map((each) => String(each)).join(" ");
-    $("projections-line").hidden = this.controls.projected_layers.length === 0;
-    $("layer").addEventListener("input", () => this.set(layers[$("layer").value], this.strength));
-    range.addEventListener("input", () => {
-      const value = Number(range.value);
+    $("layer").addEventListener("input", () => this.set(this.controls.layers[$("layer").value], this.strength));
+    $("strength").addEventListener("input", () => {
+      const value = Number($("strength").value);
+      const { stops } = this.controls;
       this.set(this.layer, stops.length ? stops[value].strength : value);
     });
     $("strength-number").addEventListener("input", () => {
@@ -40,6 +19,27 @@ export class Setting {
     });
     for (const id of ["several", "projections"]) $(id).addEventListener("change", () => this.update());
     $("row").addEventListener("input", () => this.update());
+  }
+
+  // Begin with a method's own layer and strength.
+  use(controls) {
+    this.controls = controls;
+    this.layer = controls.layer ?? null;
+    this.strength = controls.strength ?? 0;
+    $("setting").hidden = !controls.method;
+    if (!controls.method) return;
+    const { layers, stops, slider, row } = controls;
+    $("layer-line").hidden = layers.length < 2;
+    $("layer").max = layers.length - 1;
+    const range = $("strength");
+    if (stops.length) {
+      Object.assign(range, { min: 0, max: stops.length - 1, step: 1 });
+    } else {
+      Object.assign(range, { min: slider.least, max: slider.most, step: slider.step });
+    }
+    $("strength-number").hidden = stops.length > 0;
+    $("row").value = row.map((each) => String(each)).join(" ");
+    $("projections-line").hidden = this.controls.projected_layers.length === 0;
     this.show();
   }
 
