@@ -30,7 +30,8 @@ MARKS = {
     "servers": ("serving", "commands/test_serve.py"),
     "browser": ("report/page/test_in_chromium.py",),
     "slow": (
-        "benchmarks", "cli", "commands", "data/dualbench/test_loading.py",
+        "api/test_calibrated.py", "api/test_sweeps.py", "benchmarks", "cli", "commands",
+        "data/dualbench/test_loading.py",
         "data/dualbench/test_rendered_set.py", "engine/test_activations.py",
         "engine/test_families.py", "engine/test_reference_logits.py", "engine/test_sampling.py",
         "engine/test_sites.py", "experiments/test_experiments.py",

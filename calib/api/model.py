@@ -1,5 +1,6 @@
 """A loaded model, and the same model under a calibration method."""
 
+import numbers
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -298,15 +299,15 @@ def _warn(notes: Sequence[str]) -> None:
         warnings.warn(note, stacklevel=4)
 
 
-def _numbers(layers: Any) -> int | list[int]:
-    numbers = list(layers) if isinstance(layers, Sequence | range) else [layers]
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-    if isinstance(layers, str) or not numbers or not whole:
+def _numbers(layers: Any) -> list[int]:
+    given = list(layers) if isinstance(layers, Sequence | range) else [layers]
+    whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in given)
+    if isinstance(layers, str) or not given or not whole:
         raise CalibError(
             "invalid-value",
             f"layers: {layers!r:.80} names no layers. Give a layer's number, from 0, or a list.",
         )
-    return numbers
+    return [int(number) for number in given]
 
 
 def _best_layer(direction: Direction) -> int | list[int]:

@@ -1,12 +1,14 @@
 """The settings of a sweep, composed from conf/ as on the command line, and given as values."""
 
+import copy
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from calib.cli.config_errors import explain
@@ -39,8 +41,7 @@ def compose_sweep(choices: Mapping[str, str], settings: Mapping[str, Any]) -> Sw
     overrides = [f"{key}={name}" for key, name in names.items()]
     shown = [*overrides, *(f"{key}={value}" for key, value in values.items())]
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            composed = compose("sweep", overrides)
+        composed = copy.deepcopy(_composed(tuple(overrides)))
         for key, value in values.items():
             OmegaConf.update(composed, key, literal(value))
         require_no_secrets(composed)
@@ -49,6 +50,12 @@ def compose_sweep(choices: Mapping[str, str], settings: Mapping[str, Any]) -> Sw
         raise explain(error, SweepConfig, shown) from error
     assert isinstance(config, SweepConfig)
     return config
+
+
+@functools.lru_cache(16)  # composing takes longer than fitting a small model
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("sweep", list(overrides))
 
 
 def _option(group: str, name: Any) -> str:

@@ -83,7 +83,7 @@ def schemas_for(group: str, settings: Mapping[str, Any]) -> list[type]:
 
     Empty for settings that are no group.
     """
-    named = [settings.get("file"), settings.get("name")]
+    named = [str(settings.get(key)) for key in ("file", "name")]
     own = [extensions(group)[name].schema for name in named if name in extensions(group)]
     return own[:1] or list(GROUPS.get(group, {}).values())
 

@@ -131,7 +131,8 @@ def cosine(first: "Direction", second: Any) -> torch.Tensor:
                 f"{getattr(second, name)!r}. Take the layers that both have, with "
                 "select_layers([...]), of directions at one site.",
             )
-    return (first.vectors.double() * second.vectors.double()).sum(-1)
+    cosines: torch.Tensor = (first.vectors.double() * second.vectors.double()).sum(-1)
+    return cosines
 
 
 def require_same_space(first: "Direction", second: Any) -> None:

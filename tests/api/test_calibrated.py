@@ -20,7 +20,7 @@ def twins():
 
 KINDS = {
     "self_check": {}, "few_shot": {"strengths": [2]}, "refusal_control": {"gate_layers": [4]},
-    "vlm_guard": {}, "combine": {"activation": "ablate"},
+    "vlm_guard": {}, "combine": {"activation": "steer"},
 }  # fmt: skip
 """A method of each kind; tests/methods has all of them."""
 

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
-NAMES = ("ten_minutes", "reading_a_direction", "your_model_and_data")
+NAMES = ("ten_minutes", "reading_a_direction", "from_python", "your_model_and_data")
 SECONDS = 300
 """Time limit of a cell: a hundred times its duration on an idle machine."""
 WIDGET = "application/vnd.jupyter.widget-view+json"

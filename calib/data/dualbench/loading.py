@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calib.config.checks import some_of
+from calib.config.choices import Safety
 from calib.config.data import DualBenchData
 from calib.data.dualbench.rendered_set import read_set
 from calib.data.dualbench.rendering import VARIANTS, Rendering, find_photographs
@@ -17,7 +18,7 @@ from calib.data.dualbench.twins import (
     with_translations,
 )
 from calib.data.dualbench.typesetting import DEFAULT_FONT, Typeface
-from calib.data.example import Benchmark, Example, Safety
+from calib.data.example import Benchmark, Example
 from calib.data.images import read_image
 from calib.data.splits import split_of
 from calib.util.errors import CalibError
