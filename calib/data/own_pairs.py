@@ -42,6 +42,8 @@ class OwnPairs:
     notes: list[str]
     stated_splits: frozenset[str]
     """Ids of the examples whose row states a split."""
+    unpaired: int
+    """Number of examples without a twin."""
     faults: Faults
 
 
@@ -55,7 +57,9 @@ def load(config: PairsData) -> Benchmark:
     """
     own = read(config)
     own.faults.raise_first()
-    return Benchmark(own.examples, own.notes, own.stated_splits)
+    without = no_twins_notes(own.faults.path, len(own.examples), own.unpaired)
+    notes = [own.notes[0], *without, *own.notes[1:]]
+    return Benchmark(own.examples, notes, own.stated_splits)
 
 
 def read(config: PairsData) -> OwnPairs:
@@ -84,16 +88,12 @@ def read(config: PairsData) -> OwnPairs:
         for entry, example in found
         if example.id not in paired
     ]
-    notes = [
-        size_note(path, len(examples), unpaired),
-        *no_twins_notes(path, len(examples), len(unpaired)),
-        *notes,
-    ]
+    notes.insert(0, size_note(path, len(examples), unpaired))
     notes += contradiction_notes(path, [(e.where, e.safety, e.asked) for e in entries])
     _check_twins(entries, "cluster", faults)
     _check_twins(entries, "split", faults, may_be_empty=True)
     stated = {f"pairs/{entry.id}" for entry in entries if cell_text(entry.row, "split")}
-    return OwnPairs(examples, notes, frozenset(stated), faults)
+    return OwnPairs(examples, notes, frozenset(stated), len(unpaired), faults)
 
 
 def _of_table(path: Path, config: PairsData, faults: Faults) -> tuple[list[Entry], list[str], Path]:

@@ -71,7 +71,8 @@ def read_table(path: Path) -> list[TableRow]:
     table = _opened(path, None, None, recognise=False)
     if table.notes:
         raise CalibError(
-            "unsupported", f"{table.notes[0]}. Save it as CSV in UTF-8, as plain as can be."
+            "unsupported",
+            f"{path} is read in its plain form only: {table.notes[0]}. Save it as CSV in UTF-8.",
         )
     return table.rows
 

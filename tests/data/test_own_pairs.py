@@ -205,6 +205,13 @@ def test_both_twins_in_a_row_may_have_a_column_label(folder):
     assert "'label', 'instruction'" in benchmark.notes[-1]
 
 
+def test_a_table_without_twins_says_what_works(folder):
+    rows = [{"safety": "safe", "query": "What?"}, {"safety": "unsafe", "query": "Who?"}]
+    notes = load(written(folder, rows)).notes
+    assert sum("method.direction=FILE" in note for note in notes) == 1
+    assert not any("method.direction" in note for note in load(written(folder, ROWS)).notes)
+
+
 def test_a_row_that_is_neither_safe_nor_unsafe_is_refused(folder):
     path = written(folder, [ROWS[0] | {"safety": "maybe"}])
     refused(path, "invalid-value", "row 1", "'maybe'", "safe or unsafe")

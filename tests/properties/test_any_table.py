@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from property_profiles import share
 from property_strategies import json_values, names, texts
 
-from calib.data.tables import ENDINGS, read_table
+from calib.data.tables import ENDINGS, open_table, read_table
 from calib.util.errors import CalibError
 
 TABULAR = st.text(st.sampled_from("ab\",;\t\r\n'{}[]:\\0 1é\x00\ufeffNau"), max_size=120)
@@ -30,12 +30,28 @@ VALUES = json_values.filter(lambda value: "Infinity" not in json.dumps(value))
 def test_any_file_is_read_or_refused(tmp_path, ending, content):
     path = tmp_path / f"any{ending}"
     path.write_bytes(content)
-    try:
-        rows = read_table(path)
-    except CalibError as error:
-        assert str(path) in str(error)
-    else:
-        assert all(isinstance(row, dict) for row in rows)
+    for read in (read_table, lambda path: open_table(path).rows):
+        try:
+            rows = read(path)
+        except CalibError as error:
+            assert str(path) in str(error)
+        else:
+            assert all(isinstance(row, dict) for row in rows)
+
+
+@given(st.data(), st.sampled_from(";\t|,"), st.sampled_from(["utf-8", "utf-16", "utf-8-sig"]))
+def test_what_spreadsheet_programs_write_is_recognised(tmp_path, data, separator, encoding):
+    columns = data.draw(HEADERS)
+    rows = data.draw(st.lists(st.lists(CELLS, min_size=len(columns), max_size=len(columns))))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=separator, quoting=csv.QUOTE_ALL)
+    writer.writerows([columns, *rows])
+    path = tmp_path / "written.csv"
+    path.write_text(text.getvalue(), encoding=encoding, newline="")
+    filled = [row for row in rows if any(cell.strip() for cell in row)]
+    table = open_table(path)
+    assert table.rows == [dict(zip(columns, row, strict=True)) for row in filled]
+    assert bool(table.notes) or (separator, encoding, filled) == (",", encoding, rows)
 
 
 @given(st.data(), st.sampled_from([(".csv", ","), (".tsv", "\t")]), st.sampled_from(["\n", "\r\n"]))

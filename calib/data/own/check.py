@@ -8,7 +8,7 @@ from calib.config.data import PairsData
 from calib.data.example import Example, Pair, pairs
 from calib.data.images import PictureFile
 from calib.data.own.faults import Faults
-from calib.data.own_pairs import OwnPairs, read
+from calib.data.own_pairs import read
 from calib.data.split_levels import split_by_level, with_query_groups
 from calib.util.errors import CalibError
 
@@ -46,11 +46,7 @@ def check(config: PairsData) -> Checked:
     found = pairs(examples)
     works = _what_works(examples, found) if examples else []
     faults = [str(error) for error in own.faults.found]
-    return Checked(_notes(own), _counts(examples, found), works, faults)
-
-
-def _notes(own: OwnPairs) -> list[str]:
-    return [note for note in own.notes if "no query has a twin" not in note]
+    return Checked(own.notes, _counts(examples, found), works, faults)
 
 
 def _check_pictures(examples: Iterable[Example], faults: Faults) -> None:

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from raising import raises
 
+from calib.config.prompts import FewShot, Prompting
+from calib.config.schemas import CONF, GROUPS
 from calib.data.audit.own_rows import (
+    WITHOUT_PAIRS,
     check_row,
     no_twins_notes,
     refuse_picture_column,
@@ -55,6 +59,18 @@ def test_without_twins_a_note_says_what_works():
     assert no_twins_notes(PATH, 8, 7) == no_twins_notes(PATH, 0, 0) == []
     (note,) = no_twins_notes(PATH, 8, 8)
     assert "reminder" in note and "method.direction=FILE" in note
+
+
+def test_the_methods_without_pairs_are_the_prompts_that_are_fitted_to_nothing():
+    named = set()
+    for path in (CONF / "method").glob("*.yaml"):
+        defaults = yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"]
+        schemas = [value for entry in defaults if isinstance(entry, dict)
+                   for key, value in entry.items() if "schema" in key]  # fmt: skip
+        kinds = [GROUPS["method"][schema] for schema in schemas]
+        if any(issubclass(kind, Prompting) and kind is not FewShot for kind in kinds):
+            named.add(path.stem)
+    assert named == set(WITHOUT_PAIRS)
 
 
 def test_a_column_of_pictures_that_is_not_read_is_refused():
