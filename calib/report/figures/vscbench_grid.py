@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
-from calib.report.figures.method_styles import mark_methods, method_style
+from calib.report.figures.method_styles import MethodStyle, mark_methods, method_style
 from calib.report.figures.operating_points import ChosenSetting, setting_names, settings_by_model
 from calib.report.figures.style import (
     BLUE,
@@ -99,7 +99,11 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
             for model, settings in models.items()
             for name, setting in zip(labels[model], settings, strict=True)
         ]
-        mark_methods(first, {k: method_style(name) for k, name in named if name != BASELINE})
+        styles: dict[float, MethodStyle] = {
+            k: method_style(name) for k, name in named if name != BASELINE
+        }
+        for axes in [first] if len(models) == 1 else [a for pair in panels[::wide] for a in pair]:
+            mark_methods(axes, styles)
         kept = any(setting.kept for setting in all_settings)
         draw_legend(figure, figure.axes, notes=[_LINES, _HOLLOW if kept else ""])
     return figure
