@@ -113,6 +113,8 @@ def _kl(run: Run, point: Point, split: str, metric: str) -> Interval | None:
 _WORSE_TO_BETTER = LinearSegmentedColormap.from_list(
     "worse to better", ["#001f3d", BLUE, "#b5b5b5", "#f2dc6b", "#fffbe0"]
 )
+_WIDEST = 0.2
+"""Largest distance from the uncalibrated model that the colours of a rate distinguish."""
 _ON_LIGHT, _ON_DARK = "#010101", "#fefefe"
 """Colours of numbers, which stay in dark mode as the cells do; see calib.report.page.colours."""
 _MIN_CELL = 0.19, 0.11
@@ -178,9 +180,15 @@ def _value_text(layer_map: LayerMap, value: float) -> str:
 
 
 def _scale(layer_map: LayerMap) -> Normalize:
-    """Return a colour scale with the uncalibrated model in the middle."""
+    """Return a colour scale with the uncalibrated model in the middle.
+
+    Rates are shown to _WIDEST on both sides, so that one strength that breaks the model does not
+    make all others look alike; the bar has a pointed end where values lie beyond.
+    """
     values = [rate.value for _, rate in layer_map.cells.values()]
     distance = max(0.01, *(abs(value - layer_map.uncalibrated) for value in values))
+    if not layer_map.metric.startswith("KL"):
+        distance = min(distance, _WIDEST)
     return Normalize(layer_map.uncalibrated - distance, layer_map.uncalibrated + distance)
 
 
@@ -218,17 +226,34 @@ def _draw_map(axes: Axes, layer_map: LayerMap) -> None:
 def _draw_bar(axes: Axes, layer_map: LayerMap, scale: Normalize) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
+    values = [layer_map.uncalibrated, *(rate.value for _, rate in layer_map.cells.values())]
+    below, above = _beyond(layer_map, scale)
     bar = figure.colorbar(
         ScalarMappable(scale, _colours(layer_map)), ax=axes, pad=0.02,
+        extend="both" if below and above else "min" if below else "max" if above else "neither",
         aspect=min(32, max(9, len(layer_map.layers))),
         format=None if layer_map.metric.startswith("KL") else PercentFormatter(1, decimals=0),
     )  # fmt: skip
-    values = [layer_map.uncalibrated, *(rate.value for _, rate in layer_map.cells.values())]
-    # Show only the range of the values: the other half of the scale may be beyond 100%.
-    bar.ax.set_ylim(min(values), max(values) if max(values) > min(values) else None)
+    if layer_map.metric.startswith("KL"):  # no value is below that of the uncalibrated model
+        bar.ax.set_ylim(min(values), max(values) if max(values) > min(values) else None)
+    else:
+        low, high = _ends(scale)
+        bar.ax.set_ylim(max(0.0, low), min(1.0, high))
     bar.ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     bar.ax.tick_params(labelsize=7)
     bar.ax.axhline(layer_map.uncalibrated, color=BLACK, linewidth=1.4)
+
+
+def _beyond(layer_map: LayerMap, scale: Normalize) -> tuple[bool, bool]:
+    """Whether values lie below and above the scale, by more than rounding."""
+    values = [rate.value for _, rate in layer_map.cells.values()]
+    low, high = _ends(scale)
+    return min(values) < low - 1e-9, max(values) > high + 1e-9
+
+
+def _ends(scale: Normalize) -> tuple[float, float]:
+    assert scale.vmin is not None and scale.vmax is not None
+    return scale.vmin, scale.vmax
 
 
 def _write_values(axes: Axes, layer_map: LayerMap) -> None:
@@ -253,6 +278,8 @@ def _write_values(axes: Axes, layer_map: LayerMap) -> None:
 
 def _notes(maps: Sequence[LayerMap]) -> list[str]:
     notes = ["Line in the colour bar: the uncalibrated model."]
+    if any(any(_beyond(layer_map, _scale(layer_map))) for layer_map in maps):
+        notes.append("Pointed end of a bar: values lie beyond it.")
     for metric in dict.fromkeys(layer_map.metric for layer_map in maps):
         rates = [
             rate

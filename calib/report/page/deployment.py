@@ -14,6 +14,8 @@ BIAS = (
     "llava_onevision", "idefics3", "smolvlm2", "mistral3", "vlguard",
 )  # fmt: skip
 """Models (conf/model) whose decoder can store an added vector as a bias: Llama, Qwen2, Mistral."""
+REMOTE = ("claude", "gemini", "gpt", "openrouter", "remote", "vllm")
+"""Models behind an API, whose activations cannot be edited."""
 NO_BIAS = (
     "gemma3", "internvl3_5_1b", "internvl3_5_2b", "internvl3_5_4b", "internvl3_5_8b", "mllama",
     "paligemma", "qwen2_5_vl", "qwen2_vl", "qwen3_vl",
@@ -24,21 +26,29 @@ NO_BIAS = (
 def deployment(verdict: MethodVerdict) -> dict[str, str]:
     """Return what is to be done for each way of deployment, or why the way is closed."""
     run, method = verdict.run, verdict.method
+    if str((run.settings.get("model") or {}).get("name")) in REMOTE:
+        return {"prompt": _prompt(method.name), "serve": "not possible: the model is behind an API"}
     serve = f"python -m calib.serve {shell_override('run', str(run.folder))}"
     if len([m for m in run.methods if not m.reference]) > 1:
         serve += f" {shell_override('pick', method.name)}"
     ways = {"serve": serve}
     if method.prompt_only:
+        ways["prompt"] = _prompt(method.name)
         if method.name in FIXED_TEXT:
-            ways["prompt"] = "copy the text under “Prompt as sent” of an example, into any server"
             ways["vLLM"] = "with that prompt"
-        else:
-            ways["prompt"] = f"not as one text: {method.name} changes the prompt of each query"
         ways["baked"] = "not possible: no weight changes"
         return ways
     ways["prompt"] = "not possible: activations are edited"
     return ways | {"vLLM": _exported(run, method.name, "easysteer", "EasySteer"),
                    "baked": _exported(run, method.name, "baked", "any program")}  # fmt: skip
+
+
+def _prompt(method: str) -> str:
+    if method in FIXED_TEXT:
+        return "in any server: copy the text under “Prompt as sent” of an example"
+    if method == "few_shot":
+        return "in any server: send the demonstrations as earlier turns before each query"
+    return f"not possible: {method} makes several calls or changes each query in its own way"
 
 
 def _exported(run: Run, method: str, format_name: str, reader: str) -> str:
