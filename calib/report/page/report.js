@@ -4,6 +4,7 @@
   const SAFETY = ["unsafe", "safe", "question"];
   const CHANGES = { label: "label changed", right: "changed to right", wrong: "changed to wrong" };
   const FOLDED_ABOVE = 700; // characters
+  const MAX_PRINTED_ROWS = 200;
   const FINISH = {
     length: "cut at the maximum length",
     cut: "stopped once its label was certain",
@@ -71,11 +72,13 @@
 
   document.querySelectorAll(".scroll, .plate").forEach(hintAt);
 
-  // Print: everything is unfolded but raw files; or the heading and the recommendation alone.
+  // Print: everything is unfolded but raw files and very long tables; or the heading and the recommendation alone.
 
   let unfolded = [];
   addEventListener("beforeprint", () => {
-    unfolded = [...document.querySelectorAll("main details:not([open], .raw, .prompt)")];
+    const folded = [...document.querySelectorAll("main details:not([open], .raw, .prompt)")];
+    for (const each of folded) each.classList.toggle("long", each.querySelectorAll("tr").length > MAX_PRINTED_ROWS);
+    unfolded = folded.filter((each) => !each.classList.contains("long"));
     for (const each of unfolded) each.open = true;
   });
   addEventListener("afterprint", () => {

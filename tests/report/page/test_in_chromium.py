@@ -403,7 +403,7 @@ def test_print_is_as_wide_as_the_page_with_open_sections(many, opened):
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 700
-    assert page.locator("main details:not([open], .raw, .prompt)").count() == 0
+    assert page.locator("main details:not([open], .raw, .prompt, .long)").count() == 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("main details:not([open], .raw, .prompt)").count() > 0
     page.evaluate("window.print = () => {}")
