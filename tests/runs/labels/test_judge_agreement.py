@@ -45,6 +45,16 @@ def test_accuracy_kappa_and_confusion_by_hand(tmp_path):
     assert [note.partition(" rows")[0] for note in found.notes] == ["1 of 5"]
 
 
+def test_a_sheet_that_a_spreadsheet_program_saved_is_read_with_a_note(tmp_path):
+    path = tmp_path / "sheet.csv"
+    lines = [f"{row['response']} \xe9t\xe9;{row['label']}" for row in ROWS[:3]]
+    path.write_bytes("\n".join(["response;label", *lines]).encode("cp1252"))
+    found = compare(config(path), None)
+    assert found.agreement.n == 3
+    assert any("semicolons" in note for note in found.notes)
+    assert any("'\xe9t\xe9'" in note for note in found.notes)
+
+
 def test_other_column_names_and_label_words(tmp_path):
     rows = [{"said": one["response"], "final": k} for k, one in enumerate(ROWS[:3])]
     theirs = {"label": "final", "response": "said"}
