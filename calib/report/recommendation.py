@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from calib.report.paired import setting_name
 from calib.report.ranking import MethodVerdict, with_chosen_setting
-from calib.report.sentences import count_text, difference_text, gain_text, headline, p_text
+from calib.report.sentences import count_text, gain_text, headline, p_text
 from calib.report.verdict import LEVEL
 from calib.scoring.tradeoff import weighted_sra
 from calib.util.terminal import terminal_safe
@@ -133,8 +133,10 @@ def _cost(verdict: MethodVerdict, verb: str) -> str:
         parts.append("utility was not measured")
     elif "utility" not in fell:
         size = f"{gain_text(change.utility)}, {count_text(change.utility)}"
-        parts.append(f"no measurable loss of utility, {size}")
-    return f"{verb}: {'; '.join(parts)}."
+        possible = -100 * change.utility.low
+        limit = f"; a loss of up to {possible:.1f} points cannot be ruled out" * (possible >= 0.05)
+        parts.append(f"no measurable loss of utility, {size}{limit}")
+    return f"{verb if fell else 'No cost was measured'}: {'; '.join(parts)}."
 
 
 def _measured(verdict: MethodVerdict, rate: str) -> str:
@@ -155,6 +157,6 @@ def _measured(verdict: MethodVerdict, rate: str) -> str:
     )
     return (
         f"{subject} instead of {100 * paired.rate_before:.1f}% ({rate} "
-        f"{difference_text(difference).replace(' (', ' points, 95% CI ').removesuffix(')')}, "
+        f"{gain_text(difference).replace(' (', ', ').removesuffix(')')}, "
         f"{count_text(difference)})"
     )

@@ -35,6 +35,7 @@ def test_a_setting_that_helped_is_recommended_with_its_gain_cost_and_n(run):
         assert f"{100 * rate.value:+.1f} points, 95% CI {100 * rate.low:+.1f}" in recommended.gain
         assert f"n = {rate.n}" in recommended.gain
     assert f"n = {change.utility.n}" in recommended.cost
+    assert f"up to {-100 * change.utility.low:.1f} points" in recommended.cost
 
 
 def test_test_results_do_not_choose_the_candidate(run):
