@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from calib.api.model import Model, require_model
+from calib.api.model import Model, layer_numbers, require_model
 from calib.api.queries import Query
 from calib.api.sources import (
     Activations,
@@ -45,7 +45,7 @@ def fit(
     held_out: float = 0.25,
     paired: bool = False,
     template: str = "{}",
-    layers: Sequence[int] | None = None,
+    layers: int | Sequence[int] | None = None,
 ) -> Direction:
     """Fit a direction per layer, from the negative to the positive side of a contrast.
 
@@ -79,7 +79,7 @@ def fit(
     between("held_out", held_out, 0.0, 0.9)
     if not isinstance(paired, bool):
         raise CalibError("invalid-setting", f"paired: {paired!r:.80} is neither True nor False.")
-    chosen = resolve_layers(vlm.vlm, "all" if layers is None else list(layers), site)
+    chosen = resolve_layers(vlm.vlm, "all" if layers is None else layer_numbers(layers), site)
     if negative is None:
         _refuse_one_side(pairs, paired, template)
         contrast = contrast or "safety"

@@ -85,7 +85,7 @@ class Model:
         if strength is not None:
             finite_number("strength", strength)
         _warn(require_match(direction, self.vlm, ""))
-        requested = _best_layer(direction) if layers is None else _numbers(layers)
+        requested = _best_layer(direction) if layers is None else layer_numbers(layers)
         at = resolve_layers(self.vlm, requested, direction.site)
         scale = direction.strength if strength is None else float(strength)
         name = operator or direction.operator
@@ -299,7 +299,8 @@ def _warn(notes: Sequence[str]) -> None:
         warnings.warn(note, stacklevel=4)
 
 
-def _numbers(layers: Any) -> list[int]:
+def layer_numbers(layers: Any) -> list[int]:
+    """``layers`` as a list. Raises CalibError for what is neither a number nor several."""
     given = list(layers) if isinstance(layers, Sequence | range) else [layers]
     whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in given)
     if isinstance(layers, str) or not given or not whole:

@@ -43,7 +43,7 @@ def compose_sweep(choices: Mapping[str, str], settings: Mapping[str, Any]) -> Sw
     try:
         composed = copy.deepcopy(_composed(tuple(overrides)))
         for key, value in values.items():
-            OmegaConf.update(composed, key, literal(value))
+            OmegaConf.update(composed, key, literal(key, value))
         require_no_secrets(composed)
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:

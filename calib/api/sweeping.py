@@ -8,7 +8,7 @@ from typing import Any
 from calib import methods as all_methods
 from calib.api.queries import listed
 from calib.api.settings import compose_sweep
-from calib.config.checks import one_of
+from calib.config.checks import not_empty, one_of
 from calib.config.extensions import extensions
 from calib.config.model import ModelConfig, default_length
 from calib.config.schemas import CONF
@@ -35,6 +35,7 @@ def sweep(
 ) -> Run:
     """Run or resume the sweep; see Model.sweep."""
     names = [methods] if isinstance(methods, str) else listed(methods, "methods", "names")
+    not_empty("methods", names)
     for name in names:
         one_of("methods", name, ("none", *all_methods.names()))
     if not isinstance(settings, Mapping):

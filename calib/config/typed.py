@@ -123,7 +123,9 @@ def typed_config(
         if hints[key] is MethodConfig and isinstance(value, Mapping)
     }
     try:
-        others = {key: literal(value) for key, value in present.items() if key not in methods}
+        others = {
+            key: literal(str(key), value) for key, value in present.items() if key not in methods
+        }
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), others))
     except (OmegaConfBaseException, OverflowError) as error:
         raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from error
@@ -132,13 +134,27 @@ def typed_config(
     return dataclasses.replace(typing.cast(Any, config), **methods)
 
 
-def literal(value: Any) -> Any:
-    """``value`` with every ``${`` escaped, which OmegaConf would interpolate."""
-    if isinstance(value, str):
-        return escaped_interpolations(value)
+def literal(key: str, value: Any) -> Any:
+    """``value`` with every ``${`` escaped, which OmegaConf would interpolate; arrays as lists.
+
+    Raises CalibError (invalid-setting) for what no configuration has, such as an object, which
+    OmegaConf would write as text.
+    """
+    if isinstance(value, str | Path):
+        return escaped_interpolations(str(value))
     if isinstance(value, Mapping):
-        return {key: literal(part) for key, part in value.items()}
-    return [literal(part) for part in value] if isinstance(value, list | tuple) else value
+        return {name: literal(key, part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [literal(key, part) for part in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if hasattr(value, "tolist"):  # of numpy or torch
+        return literal(key, value.tolist())
+    raise CalibError(
+        "invalid-setting",
+        f"{key}: {value!r:.80} is of type {type(value).__name__}. Give text, a number, true or "
+        "false, null, a list or a table.",
+    )
 
 
 def parse_settings(text: str, path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from calib.config.checks import finite_number
 from calib.directions import arithmetic
 from calib.directions.checksum import (
     CHECKSUM,
@@ -177,8 +178,9 @@ class Direction:
     def at(self, layer: int, strength: float) -> torch.Tensor:
         """The vector to add at ``layer`` for a strength in gap units. # [width] float32
 
-        Raises CalibError if the direction does not have the layer.
+        Raises CalibError if the direction does not have the layer, or the strength is no number.
         """
+        finite_number("strength", strength)
         row = self.row(layer)
         return self.vectors[row] * (self.gap[row] * strength)
 
@@ -200,6 +202,10 @@ class Direction:
 
         Raises CalibError if the direction does not have one of them.
         """
+        if not isinstance(layers, Sequence | range) or isinstance(layers, str):
+            raise CalibError(
+                "invalid-value", f"layers: {layers!r:.80} is no list of layers. Give one, e.g. [3]."
+            )
         rows = [self.row(layer) for layer in layers]
         per_layer: dict[str, Any] = {name: getattr(self, name)[rows] for name in TENSORS}
         for name in PER_LAYER:

@@ -71,11 +71,11 @@ class Run:
     Reading a part raises CalibError when its file is missing or damaged.
     """
 
-    def __init__(self, folder: Path, **parts: Any) -> None:
+    def __init__(self, folder: str | Path, **parts: Any) -> None:
         """A run in ``folder``; ``parts`` are those of PARTS that are in memory already."""
         assert parts.keys() <= PARTS, parts.keys() - PARTS
-        self.folder = folder
-        self.name = folder.name
+        self.folder = home_expanded(folder)
+        self.name = self.folder.name
         vars(self).update(parts)
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Run:
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
         """The finished run in ``folder``. Raises CalibError when it holds none."""
-        run = cls(home_expanded(folder))
+        run = cls(folder)
         if not run.is_extraction:
             required_file(run.folder, RESULTS_FILE)
         return run
