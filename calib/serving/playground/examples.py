@@ -1,6 +1,8 @@
 """The examples that the playground offers: those of the served run, or of the mini world."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from calib.config.judge import JudgeConfig
 from calib.config.method import SettingKey
@@ -39,7 +41,8 @@ class Offered:
     before: Recorded | None = None
     """The run's response of the uncalibrated model."""
     after: Recorded | None = None
-    """The run's response at the setting that it reports for the served method."""
+    """The run's response at the method's operating point; None where the uncalibrated model was
+    kept."""
 
     @property
     def changed(self) -> bool:
@@ -76,25 +79,34 @@ def mini_examples(checkpoint: str) -> Examples:
     return Examples("mini world", [Offered(example) for example in examples], len(examples), judge)
 
 
-def run_examples(run: Run, method: str | None, checkpoint: str) -> Examples:
-    """The test examples of a run, those whose label ``method`` changed first.
+def open_run(folder: Path) -> tuple[Run, list[str]]:
+    """The run in a folder with the pictures that can be loaded again, and notes on the others.
 
-    Pictures that cannot be loaded again are missing, as the notes say.
+    What its examples need is read at once, which takes seconds for a large run. Raises CalibError
+    if a file of it is missing or damaged.
     """
-    tested = run.test_rows  # read here, they are kept for the next method
-    run, notes = reload_images(run)
-    reported = next((each for each in run.methods if each.name == method), None)
+    run = Run(folder)
+    run.test_rows  # noqa: B018 (read before the run is copied)
+    return reload_images(run)
+
+
+def run_examples(run: Run, method: str, checkpoint: str, notes: Sequence[str] = ()) -> Examples:
+    """The test examples of a run, those whose label ``method`` changed in the run first.
+    ``notes`` are those on the run."""
+    point = run.operating_point(method)
+    chosen = SettingKey(method, point["layer"], point["strength"]) if point else None
+    notes = list(notes)
     uncalibrated = SettingKey(BASELINE, None, 0.0)
     recorded: dict[str, dict[SettingKey, Recorded]] = {}
-    for row, judged in tested:
+    for row, judged in run.test_rows:
         texts = recorded.setdefault(row.example, {})
-        if row.key in (uncalibrated, reported.applied.key if reported else None):
+        if row.key in (uncalibrated, chosen):
             texts[row.key] = Recorded(run.responses[row.row]["response"], _label(run, judged))
     offered = [
         Offered(
             run.examples[name],
             texts.get(uncalibrated),
-            texts.get(reported.applied.key) if reported else None,
+            texts.get(chosen) if chosen else None,
         )
         for name, texts in recorded.items()
     ]

@@ -13,7 +13,13 @@ from calib.judges.string import STRING
 from calib.runs.run import Run
 from calib.serving.api_errors import APIError
 from calib.serving.playground.controls import command, controls
-from calib.serving.playground.examples import Examples, Recorded, mini_examples, run_examples
+from calib.serving.playground.examples import (
+    Examples,
+    Recorded,
+    mini_examples,
+    open_run,
+    run_examples,
+)
 from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
@@ -63,7 +69,8 @@ class Playground:
         checkpoint, note = self.served.vlm.checkpoint, ""
         if self.run is not None:
             try:
-                return run_examples(self._run, method, checkpoint)
+                run, notes = self._run
+                return run_examples(run, method, checkpoint, notes)
             except CalibError as error:
                 note = f"The run's examples are missing: {error}"
         examples = mini_examples(checkpoint)
@@ -71,9 +78,9 @@ class Playground:
         return examples
 
     @cached_property
-    def _run(self) -> Run:
+    def _run(self) -> tuple[Run, list[str]]:
         assert self.run is not None
-        return Run(home_expanded(self.run))
+        return open_run(home_expanded(self.run))
 
     def list(self, model: str) -> dict[str, Any]:
         """The list of examples as a JSON object."""

@@ -8,8 +8,7 @@ from made_up_run import REFUSES, asked, write_run
 
 from calib.config.judge import LlmJudge
 from calib.judges.string import STRING
-from calib.runs.run import Run
-from calib.serving.playground.examples import MINI_PARTS, mini_examples, run_examples
+from calib.serving.playground.examples import MINI_PARTS, mini_examples, open_run, run_examples
 from calib.serving.playground.playground import Playground
 
 MINI = "mini-internvl"
@@ -30,7 +29,7 @@ def test_examples_of_the_mini_world_are_pairs_of_its_test_split():
 def test_examples_of_a_run_begin_with_those_that_the_method_changed(tmp_path):
     same = [example for example in asked() if example.split == "test" and example.safety][0]
     write_run(tmp_path, said={same.id: REFUSES})
-    found = run_examples(Run(tmp_path), "steer", MINI)
+    found = run_examples(open_run(tmp_path)[0], "steer", MINI)
     changed = [one.changed for one in found.offered]
     assert changed == sorted(changed, reverse=True) and True in changed
     by_id = {one.example.id: one for one in found.offered}
@@ -50,7 +49,7 @@ def test_a_judge_that_needs_a_model_is_replaced_and_named(tmp_path):
     settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     settings["judge"] = asdict(LlmJudge(models=["a"], base_url="http://127.0.0.1:9/v1"))
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    found = run_examples(Run(tmp_path), "steer", MINI)
+    found = run_examples(open_run(tmp_path)[0], "steer", MINI)
     assert found.judge is STRING
     assert any("llm" in note for note in found.notes)
 

@@ -45,6 +45,7 @@ async function open() {
 // none of the lists.
 async function use(number) {
   abort("Loading the examples …", "stopped");
+  clear();
   choosing?.abort();
   const own = choosing = new AbortController();
   const first = !served;
@@ -72,6 +73,7 @@ async function use(number) {
 
 async function choose(number) {
   abort("", "stopped");
+  clear();
   choosing?.abort();
   const own = choosing = new AbortController();
   try {
@@ -88,6 +90,10 @@ async function choose(number) {
 function outdated() {
   choosing?.abort();
   abort("The query has changed. Press Answer, or Enter in its text.", "stopped");
+  clear();
+}
+
+function clear() {
   $("cards").replaceChildren();
   $("legend").hidden = true;
   recordedCards(null);
