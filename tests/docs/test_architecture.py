@@ -27,7 +27,7 @@ def test_the_picture_is_drawn_from_the_contract():
 
 def test_each_file_of_the_walk_is_reached_from_an_earlier_one():
     files = walk()
-    assert len(files) == len(set(files)) <= 26
+    assert len(files) == len(set(files)) <= 27
     reached = imports(files[0])
     discovered = {"calib/methods/steer.py", "calib/judges/rules.py", "calib/scoring/metrics/sra.py"}
     for file in files[1:]:
