@@ -16,6 +16,7 @@ from calib.config.checks import (
 )
 from calib.config.choices import CONTRASTS, ESTIMATORS, MAPPINGS, SITES
 from calib.config.choose import ChooseConfig
+from calib.config.chosen_utility import chosen_utility
 from calib.config.data import DataConfig, UtilityConfig
 from calib.config.engine import EngineChoice, VllmChoice
 from calib.config.judge import JudgeConfig
@@ -104,6 +105,7 @@ class SweepConfig:
     """Minutes without a new row of any other shard after which a shard stops waiting for them."""
 
     def __post_init__(self) -> None:
+        self.utility = chosen_utility(self.utility, self.model)
         one_of("mapping", self.mapping, MAPPINGS)
         path("out", self.out)
         between("seed", self.seed, -(2**62), 2**62)  # with a row's number, within 64 bits
@@ -185,6 +187,7 @@ class ExtractConfig:
     """Folder of the result; null means a folder under runs/ named after the configuration."""
 
     def __post_init__(self) -> None:
+        self.utility = chosen_utility(self.utility, self.model)
         one_of("estimator", self.estimator, ESTIMATORS)
         one_of("contrast", self.contrast, CONTRASTS)
         read_positions("read_positions", self.read_positions)

@@ -79,7 +79,8 @@ def perform(
                 backend.when_started(lambda vllm: note(claim_engine(folder, manifest, vllm)))
             store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
             sweep = Sweep(config, loaded, benchmark, utility, folder, store, backend)
-            header = f"Checkpoint {loaded.checkpoint}, judge {sweep.judging.judge.id}, run {folder}"
+            header = f"Checkpoint {loaded.checkpoint}, judge {sweep.judging.judge.id}, "
+            header += f"utility {config.utility.name}, run {folder}"
             say(header)
             note([*notes, *session_notes(manifest)])
             if store.finished:

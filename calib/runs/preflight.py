@@ -23,6 +23,7 @@ from calib.config.prompts import (
 from calib.config.sweep import ExtractConfig, SweepConfig
 from calib.data.benchmarks import how_to_read_more, load_benchmark, load_utility
 from calib.data.example import Benchmark, Example
+from calib.data.mini.worlds import MINI_WORLDS
 from calib.data.split_levels import overlap_note
 from calib.data.splits import select_for_sra
 from calib.directions.origin import Origin, origin_of
@@ -294,6 +295,12 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
         notes.append(
             f"{model.checkpoint} knows its procedural world only: its results on "
             f"{config.data.name} are not meaningful; this is a smoke test only"
+        )
+    if config.utility.name in MINI_WORLDS and model.checkpoint not in PACKAGED:
+        notes.append(
+            f"utility={config.utility.name}: helpfulness is measured on drawings of things. "
+            "They are easy for a published model, so a loss may not show. Download another set "
+            "with utility=mme, mmstar, scienceqa, mmmu or pope; later runs choose it by default"
         )
     if config.model.system_place == "user":
         notes.append(
