@@ -39,7 +39,7 @@ def _needs_encoding(call):
     return not (isinstance(mode, ast.Constant) and "b" in str(mode.value))
 
 
-NOT_FILES = ("Image", "os", "tarfile", "RowStore", "self", "gate")
+NOT_FILES = ("Image", "os", "tarfile", "archive", "RowStore", "self", "gate")
 """Names whose ``open`` opens no text file."""
 
 

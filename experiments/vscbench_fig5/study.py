@@ -81,7 +81,7 @@ def server(port: str) -> Iterator[None]:
     """mini-internvl behind calib.serve, until the block ends; exits if it does not start."""
     command = [sys.executable, "-m", "calib.serve", "model=internvl", "method=none",
                f"name={SERVED}", f"port={port}"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
     assert process.stdout is not None
     try:
         if not any("http://" in line for line in process.stdout):

@@ -11,6 +11,7 @@ MANDATORY = {
     "dualbench": ["out=pictures"],
     "convert": ["source=FOLDER", "out=converted"],
     "import": ["file=vector.gguf", "format=gguf"],
+    "pairs": ["check=pairs.csv"],
 }
 
 
