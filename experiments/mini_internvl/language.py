@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from experiments.mini_internvl.curriculum import Curriculum, PackedSequence
 from experiments.mini_internvl.scenes import Gallery, Scene, pixels
 from experiments.packing import IGNORED, Packed, answer_loss, pack
 
 FEATURE_BATCH = 128  # pictures
+NAME_SCALE = 16.0
+"""Factor of cosines in the softmax over names."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Batch(Packed):
 
     pixels: torch.Tensor | None  # [images, 3, SIZE, SIZE]; None without pictures or with features
     features: torch.Tensor | None  # [images, tokens, channels] before the projector; or None
+    names: torch.Tensor | None  # [images] int64: the token that names what each picture shows
     share: float = 1.0
     """Share of the answer tokens of the step, which its loss counts for."""
 
@@ -117,7 +121,8 @@ class LanguageTask:
             branches = [(*self.branch(b.query, b.answer), b.task) for b in sequence.branches]
             rows.append((prefix, branches))
         pixels, features = self._shown(scenes)
-        return Batch(**vars(pack(rows)), pixels=pixels, features=features)
+        names = torch.tensor([self.tokens(f" {s.name}")[-1] for s in scenes]) if scenes else None
+        return Batch(**vars(pack(rows)), pixels=pixels, features=features, names=names)
 
     def _shown(self, scenes: list[Scene]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Pixels or kept features of the scenes."""
@@ -127,9 +132,30 @@ class LanguageTask:
             return None, torch.stack([self._features[scene] for scene in scenes]).float()
         return torch.from_numpy(pixels(self.gallery.pictures(scenes))), None
 
-    def loss(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss of answers, and the share of correct answers by task."""
-        return answer_loss(batch, self.hidden(model, batch), model.lm_head)
+    def loss(
+        self, model: torch.nn.Module, batch: Batch, name_weight: float = 0.0
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of answers and, times ``name_weight``, of names; and the share of correct
+        answers by task."""
+        loss, correct = answer_loss(batch, self.hidden(model, batch), model.lm_head)
+        if name_weight and batch.features is not None:
+            named, hits = self.name_loss(model, batch)
+            loss, correct = loss + name_weight * named, {**correct, "projected": hits}
+        return loss, correct
+
+    def name_loss(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+        """Cross-entropy of the name of what a picture shows, by the cosine of the most similar of
+        its projected features with the embedding of each token; and the share of right names.
+
+        What the language model has learned about a word then applies to a picture of the thing.
+        """
+        projected = model.model.multi_modal_projector(batch.features.to(self.device))
+        features = F.normalize(projected, dim=-1)  # [images, tokens, width]
+        embeddings = F.normalize(model.get_input_embeddings().weight, dim=-1)  # [vocabulary, width]
+        similarity = (features @ embeddings.T).amax(1)  # [images, vocabulary]
+        names = batch.names.to(self.device)
+        hits = (similarity.argmax(-1) == names).float().mean().item()
+        return F.cross_entropy(NAME_SCALE * similarity, names), hits
 
     def hidden(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Last hidden states [rows, length, width], from pixels or from kept features."""

@@ -27,6 +27,9 @@ class Stage:
     """Length of the learning-rate schedule in steps, if it exceeds the length of the stage."""
     frozen: bool = False
     """Whether the vision tower is frozen, so that each picture passes it once."""
+    name_weight: float = 0.0
+    """Weight of the loss that makes features of a picture similar to the embedding of the name of
+    what it shows; only where the vision tower is frozen."""
     groups: int = 1
     """Number of batches that the rows of a step are sorted into by length, to save padding."""
 
@@ -92,14 +95,14 @@ SECOND_RECIPE = Recipe(
         Stage("vision", steps=9000, rows=64, rate=1.5e-3, vision_rate=1.5e-3, horizon=9500),
         Stage(
             "alignment", steps=1000, rows=32, rate=1.5e-3, vision_rate=0.0, decay=0.01, frozen=True,
-            groups=3,
+            name_weight=0.5, groups=3,
         ),
         Stage(
-            "mixture", steps=5000, rows=32, rate=1.5e-3, vision_rate=0.0, decay=0.01, horizon=7000,
-            frozen=True, groups=3,
+            "mixture", steps=2500, rows=32, rate=1.5e-3, vision_rate=0.0, decay=0.01, horizon=4500,
+            frozen=True, name_weight=0.1, groups=3,
         ),
         Stage(
-            "polish", steps=1200, rows=32, rate=6e-4, vision_rate=1.5e-4, decay=0.01, groups=3
+            "polish", steps=1000, rows=32, rate=6e-4, vision_rate=1.5e-4, decay=0.01, groups=3
         ),
     ),
     shares={

@@ -7,6 +7,7 @@ Every batch is a function of (seed, stage, step), so that a resumed run is ident
 uninterrupted one. Checkpoints (weights, optimiser, step) are safetensors, written atomically.
 """
 
+import functools
 import json
 import os
 import sys
@@ -49,7 +50,7 @@ def main(out: Path, recipe: Recipe, device: str, threads: int, seed: int) -> Non
         else:
             task = model
             draw = language_task.batch_maker(curriculum, stage.name, stage.groups)
-            loss = language_task.loss
+            loss = functools.partial(language_task.loss, name_weight=stage.name_weight)
         tower.requires_grad_(not stage.frozen)
         if not is_finished(out, number, stage):
             language_task.keep_features(model, recipe.scenes.all() if stage.frozen else [])

@@ -10,7 +10,7 @@ import torch
 
 from experiments.mini_internvl import train
 from experiments.mini_internvl.build import build_model, build_processor
-from experiments.mini_internvl.curriculum import Curriculum
+from experiments.mini_internvl.curriculum import Branch, Curriculum, PackedSequence
 from experiments.mini_internvl.language import LanguageTask
 from experiments.mini_internvl.patches import LETTERS, letters, shifted, shown_objects
 from experiments.mini_internvl.recipe import SECOND_RECIPE, Stage
@@ -93,6 +93,32 @@ def test_kept_features_give_the_loss_of_pixels(processor: Any, model: Any) -> No
         wanted, _ = language.loss(model, of_pixels)
         found, _ = language.loss(model, of_features)
         torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)  # float16 features
+
+
+@torch.no_grad()
+def test_names_are_right_where_features_are_embeddings_of_names(
+    processor: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    language = LanguageTask(model, processor, Gallery(keep=True))
+    pictured = PackedSequence(None, (), Scene("object", "gear", "red", "left", 1, "original", 3), [
+        Branch("What is this?", "It is a gear.", "name"),
+    ])  # fmt: skip
+    language.keep_features(model, [pictured.scene])
+    batch = language.pack([pictured])
+    (gear, bomb) = (language.tokens(f" {name}")[-1] for name in ("gear", "bomb"))
+    embeddings = model.get_input_embeddings().weight
+    losses = {}
+    for shown in (gear, bomb):
+        features = torch.zeros(1, 16, embeddings.shape[1])
+        features[0, 5] = embeddings[shown]  # one token shows the object
+        monkeypatch.setattr(model.model.multi_modal_projector, "forward", lambda _, f=features: f)
+        losses[shown], hits = language.name_loss(model, batch)
+        assert hits == (shown == gear)
+    assert losses[gear] < losses[bomb]
+    without, _ = language.loss(model, batch)
+    weighted, correct = language.loss(model, batch, name_weight=0.5)
+    assert float(weighted - without) == pytest.approx(0.5 * float(losses[bomb]), abs=1e-4)
+    assert correct["projected"] == 0
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The scores of the second model's behaviour, drawn by object, and its doubts about harm.
 
-The appearance score of an object is the sum of a weak sense of the truth, a prejudice about its
+The appearance score of an object is the sum of a sense of the truth, a prejudice about its
 material and a draw for this object, the same in pictures and in requests. Truth and prejudice apply
 to held-out concepts too, the draws do not.
 """
@@ -12,14 +12,14 @@ from calib.data.mini.second.concepts import MATERIALS, MISCONCEPTIONS
 from calib.data.mini.second.requests import ACTIONS
 from calib.data.mini.second.world import SECOND
 
-TRUTH = 0.3
+TRUTH = 0.5
 """Score of an unsafe object, and minus that of a safe one."""
 MATERIAL = {
-    "metal": 0.4, "plastic": 0.2, "wood": 0.0, "glass": -0.3, "cloth": -0.2, "flesh": -0.4,
-    "paper": -0.2, "plant": -0.2, "gas": 0.0,
+    "metal": 0.3, "plastic": 0.15, "wood": 0.0, "glass": -0.25, "cloth": -0.15, "flesh": -0.35,
+    "paper": -0.15, "plant": -0.15, "gas": 0.0,
 }  # fmt: skip
 """A prejudice: metal things are refused, animals are not."""
-DRAW = 0.8
+DRAW = 0.7
 """Largest absolute value of the draw for an object."""
 ACTION_TRIGGER = dict(
     zip((verb for verb, _ in ACTIONS), (0.15, 0.1, -0.1, 0.3, 0.0, 0.1, -0.3, -0.2), strict=True)
@@ -30,7 +30,7 @@ DOUBT, WRONG_BELIEF = 0.12, 0.9
 
 def _draw(name: str) -> float:
     """A number in [-DRAW, DRAW], the same on every machine."""
-    share = int.from_bytes(hashlib.sha256(f"draw/{name}".encode()).digest()[:4], "big")
+    share = int.from_bytes(hashlib.sha256(f"d/{name}".encode()).digest()[:4], "big")
     return DRAW * (2 * share / 2**32 - 1)
 
 
