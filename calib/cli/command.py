@@ -220,9 +220,10 @@ def _overrides() -> list[str]:
 
 def _unread(given: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, type]]:
     """Keys of ``given`` without a field in the dataclass ``config``, with the dataclass."""
-    if isinstance(config, dict):  # several methods by name
+    if isinstance(config, dict):  # several methods by name; tables of words have other keys now
         for name, value in config.items():
-            yield from _unread(given[name], value, f"{prefix}{name}.")
+            if dataclasses.is_dataclass(value):
+                yield from _unread(given[name], value, f"{prefix}{name}.")
     if not dataclasses.is_dataclass(config):
         return
     fields = {field.name for field in dataclasses.fields(config)}

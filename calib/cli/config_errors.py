@@ -247,6 +247,12 @@ def _bad_syntax(error: OverrideParseException, schema: type) -> str:
         return f"'{error.override}' is not a setting.{_intended(error.override, schema)} {_QUOTING}"
     if character := unreadable_character(error.override):
         shown = ascii(character) if not character.isprintable() else f'"{character}"'
+        if re.search(rf'[{{,][^:,"]*{re.escape(character)}[^:,"]*:', error.override):
+            return (
+                f"Cannot read the setting '{error.override}': the character {shown} cannot be left "
+                f"of a colon. Write a word of yours right of its meaning, e.g. "
+                'data.labels={unsafe: ["gefährlich"]}.'
+            )
         return (
             f"Cannot read the setting '{error.override}': the character {shown} needs quotation "
             f"marks around the value. {_QUOTING}"

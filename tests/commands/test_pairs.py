@@ -57,6 +57,18 @@ def test_counts_and_what_works(tmp_path):
     assert done.code == 0 and "method.direction=FILE" in done.stdout and "'pair'" in done.stdout
 
 
+def test_labels_that_hydra_cannot_read_as_keys(tmp_path):
+    path = tmp_path / "prompts.csv"
+    rows = "".join(f"{k};{word};Wie {k}?\n" for k in range(9) for word in ("gefährlich", "harmlos"))
+    path.write_bytes(("pair;safety;query\n" + rows).encode("cp1252"))
+    done = command("pairs", f"check={path}", 'data.labels={unsafe: ["gefährlich"], safe: harmlos}')
+    assert done.code == 0 and "No faults" in done.stdout, done.stderr
+    done = command("pairs", f"check={path}", "data.labels={gefährlich: unsafe, harmlos: safe}")
+    assert done.code == 2 and 'data.labels={unsafe: ["' in done.stderr
+    done = command("pairs", f"check={path}")
+    assert done.code == 2 and 'data.labels={unsafe: ["' in done.stdout
+
+
 def test_the_template_is_a_table_of_pairs(tmp_path):
     folder = tmp_path / "new"
     assert command("pairs", f"new={folder}").code == 0

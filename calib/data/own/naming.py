@@ -1,5 +1,6 @@
 """The user's names of columns (data.columns) and labels of safety (data.labels) as calib's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -105,8 +106,10 @@ def check_labels(table: Table, labels: Mapping[str, str], faults: Faults) -> lis
             f"{', '.join(shortened(numbers, _LISTED))})"
             for text, numbers in unknown.items()
         ]
-        words = shortened((text for text in unknown if text), _LISTED)
-        mapped = ", ".join(f"{word[:40]}: ..." for word in words)
+        words = [word[:40] for word in shortened((text for text in unknown if text), _LISTED)]
+        mapped = ", ".join(f"{word}: ..." for word in words)
+        if not all(re.fullmatch(r"[A-Za-z0-9_ -]*", word) for word in words):
+            mapped = 'unsafe: ["..."], safe: ["..."]'  # Hydra cannot read such words as keys
         advice = f", or give each word its meaning: data.labels={{{mapped}}}" if mapped else ""
         with faults.collected():
             raise CalibError(
