@@ -155,8 +155,9 @@ def choose_setting(
     if method.axis.integer and value not in (0.0, *fitted.strengths):
         raise CalibError(
             "invalid-setting",
-            f"strength: {value:g} is not one of {', '.join(map(str, fitted.strengths))}: of "
-            f"{method.name} it is {method.axis.meaning}. Others are given with strengths=[...].",
+            f"strength: {value:g} is not one of {', '.join(map(str, fitted.strengths))}. "
+            f"With {method.name}, strength means: {method.axis.meaning}. Add others with "
+            "strengths=[...].",
         )
     if not method.axis.signed and value < 0:
         raise CalibError(

@@ -130,13 +130,15 @@ def _cost(verdict: MethodVerdict, verb: str) -> str:
     fell = [r for r in _WHAT if r != change.rate and change.measured(r) < 0]
     parts = [_measured(verdict, rate) for rate in fell]
     if change.utility is None:
+        if not fell:
+            return "No cost was found, but utility was not measured."
         parts.append("utility was not measured")
     elif "utility" not in fell:
         size = f"{gain_text(change.utility)}, {count_text(change.utility)}"
         possible = -100 * change.utility.low
         limit = f"; a loss of up to {possible:.1f} points cannot be ruled out" * (possible >= 0.05)
-        parts.append(f"no measurable loss of utility, {size}{limit}")
-    return f"{verb if fell else 'No cost was measured'}: {'; '.join(parts)}."
+        parts.append(f"{'no measurable loss of ' if fell else ''}utility, {size}{limit}")
+    return f"{verb if fell else 'No measurable cost'}: {'; '.join(parts)}."
 
 
 def _measured(verdict: MethodVerdict, rate: str) -> str:
