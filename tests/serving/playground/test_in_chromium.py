@@ -202,6 +202,31 @@ def test_text_of_models_and_benchmarks_is_shown_and_never_read_as_html(server, o
     assert page.evaluate("document.images.length + document.scripts.length") == 1
 
 
+def test_a_number_of_one_methods_list_is_never_labelled_in_the_list_of_another(server, opened):
+    settings = send(server, "GET", "/playground/settings").json()
+    settings["served"].append(settings["served"][0] | {"method": "other", "model": "other"})
+    choices = [{"index": k, "delta": {"content": "No."}, "finish_reason": "stop"} for k in (0, 1)]
+    stream = f"data: {json.dumps({'choices': choices})}\n\ndata: [DONE]\n\n"
+    asked = []
+
+    def label(route, request):
+        asked.append(request.post_data_json)
+        route.fulfill(body=json.dumps({"judge": "rules", "labels": ["refusal", "refusal"]}))
+
+    def prepare(page):
+        page.route("**/playground/settings", lambda route: route.fulfill(body=json.dumps(settings)))
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(body=stream))
+        page.route("**/playground/labels", label)
+        page.route("**/playground/examples/other", lambda route: None)  # still being loaded
+
+    page = opened(server, prepare)
+    answered(page)
+    page.select_option("#method", "1")
+    page.locator("#query").press("Enter")
+    answered(page)
+    assert [(body["model"], body["example"]) for body in asked] == [("mini", 0), ("other", None)]
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 420), ("dark", 1300)])
 def test_the_page_is_accessible_and_fits_its_window(server, opened, scheme, width):
     page = opened(server, color_scheme=scheme, viewport={"width": width, "height": 900})

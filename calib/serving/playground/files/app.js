@@ -127,7 +127,9 @@ async function answer() {
   }
   const own = asking = new AbortController();
   const current = () => asking === own;
-  const { example, pictures } = query;
+  const { pictures } = query;
+  // Each method has its own order: until its list is here, a number would name another example.
+  const example = query.model === served.model ? query.example : null;
   cards.begin(strengths, (strength) => setting.name(strength), pictures);
   $("stop").disabled = false;
   $("status").textContent = "The model is answering …";

@@ -9,6 +9,7 @@ export class Query {
     this.pictures = [];
     this.covered = false;
     this.example = null; // number of the example, while nothing of it has been changed
+    this.model = null; // the model in whose list it has this number
     this.recorded = null;
     for (const id of ["query", "system"]) $(id).addEventListener("input", () => this.edited());
     $("query").addEventListener("keydown", (event) => {
@@ -44,6 +45,7 @@ export class Query {
     }
     const found = await ask(`playground/example/${number}/${encodeURIComponent(model)}`, undefined, signal);
     this.example = number;
+    this.model = model;
     this.recorded = found;
     $("query").value = found.query;
     $("system").value = found.system ?? "";
