@@ -99,7 +99,7 @@ def _loaded(point: EntryPoint, kind: _Kind) -> Extension:
         module = point.load()
         function = getattr(module, kind.function, None)
         schema = typing.get_type_hints(function).get("config") if callable(function) else None
-    except Exception as error:  # code of others can raise any
+    except (Exception, SystemExit) as error:  # code of others can raise any
         raise CalibError(
             "unreadable",
             f"{_where(point)} cannot be loaded ({type(error).__name__}: {first_line(error)}). "

@@ -82,6 +82,7 @@ def test_the_modules_of_the_page_work_by_their_names(installed, vlm, tmp_path):
 
 BAD = {
     "an import that fails": ("raise OSError('no disk')", "polite", "unreadable", "no disk"),
+    "an import that exits": ("raise SystemExit(3)", "polite", "unreadable", "SystemExit"),
     "no function": ("x = 1", "polite", "invalid-content", "'method("),
     "no annotation": ("def method(fitting, config): ...", "polite", "invalid-content", "config"),
     "another annotation": (
