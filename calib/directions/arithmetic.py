@@ -34,7 +34,8 @@ _SHARED = ("layers", "site", "operator", "unit", "read_positions", "positions")
 def scaled(direction: "Direction", factor: Any) -> "Direction":
     """A multiple of a direction; a negative factor exchanges the two sides of its contrast.
 
-    Raises CalibError (invalid-value) for a factor that is no finite number other than 0.
+    Raises CalibError (invalid-value) for a factor that is no finite number other than 0, and for
+    one at which a gap is too large or too small for its type.
     """
     number = _number(factor)
     if number is None or not math.isfinite(number) or number == 0:
@@ -43,7 +44,14 @@ def scaled(direction: "Direction", factor: Any) -> "Direction":
             f"A direction cannot be multiplied by {_shown(factor)}. Give a finite number other "
             "than 0; strength=0 switches a direction off.",
         )
-    same = replace(direction, gap=direction.gap * abs(number), **_NO_EFFECT, verdict="")
+    gap = direction.gap * abs(number)
+    if not (gap.isfinite() & (gap > 0)).all():
+        raise CalibError(
+            "invalid-value",
+            f"A direction cannot be multiplied by {number:g}: a gap would be 0 or infinite. Give a "
+            "number nearer to 1.",
+        )
+    same = replace(direction, gap=gap, **_NO_EFFECT, verdict="")
     return same if number > 0 else _negated(same)
 
 

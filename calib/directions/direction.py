@@ -31,6 +31,7 @@ from calib.directions.validation import MAY_BE_NAN, PER_LAYER, TENSORS, problem_
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
 from calib.util.reading import parse_json
+from calib.util.terminal import terminal_safe
 
 SCHEMA = 2
 HEADER = "calib_direction"
@@ -111,7 +112,7 @@ class Direction:
         if self.auroc:
             best = max(range(count), key=lambda row: self.auroc[row])
             text += f", AUROC {self.auroc[best]:.2f} at layer {self.layers[best]}"
-        return f"<Direction {text}>"
+        return terminal_safe(f"<Direction {text}>")  # files of others may have any text
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Direction):
@@ -200,9 +201,9 @@ class Direction:
     def select_layers(self, layers: Sequence[int]) -> "Direction":
         """The direction at these layers only.
 
-        Raises CalibError if the direction does not have one of them.
+        Raises CalibError if the direction does not have one of them, and for no layers.
         """
-        if not isinstance(layers, Sequence | range) or isinstance(layers, str):
+        if not isinstance(layers, Sequence | range) or isinstance(layers, str) or not layers:
             raise CalibError(
                 "invalid-value", f"layers: {layers!r:.80} is no list of layers. Give one, e.g. [3]."
             )

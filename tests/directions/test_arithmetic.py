@@ -88,6 +88,7 @@ def test_a_short_repr():
     assert len(text) < 150
     assert all(part in text for part in ("safety", "one", "3 layers", "0.75 at layer 1"))
     assert "layer 2," in repr(made(1).select_layers([2]))
+    assert repr(made(1, contrast="\x1b[31m")).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,8 @@ def test_directions_that_cancel_out(pair):
         (lambda d: d * torch.ones(3), "Tensor"), (lambda d: d / 0, 0), (lambda d: d + 1, 1),
         (lambda d: 1 + d, 1), (lambda d: d - "a", "'a'"), (lambda d: d.cosine(3), 3),
         (lambda d: d.cosine(d.vectors), "Tensor"), (lambda d: d * 10**400, "Direction"),
+        (lambda d: d * 1e300, "1e+300"), (lambda d: d / 1e300, "1e-300"),
+        (lambda d: d.select_layers([]), "[]"),
     ],
 )  # fmt: skip
 def test_operands_that_are_none(pair, wrong, value):
