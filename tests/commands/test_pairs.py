@@ -73,7 +73,8 @@ def test_the_template_is_a_table_of_pairs(tmp_path):
     folder = tmp_path / "new"
     assert command("pairs", f"new={folder}").code == 0
     for name in ("pairs.csv", "pairs.xlsx"):
-        assert command("pairs", f"check={folder / name}").code == 0
+        done = command("pairs", f"check={folder / name}")
+        assert done.code == 0 and "has 1 independent cluster," in done.stdout
         examples = load_benchmark(PairsData(file=str(folder / name))).examples
         assert [(e.safety, e.query) for e in examples] == [row[1:3] for row in EXAMPLES]
     book = openpyxl.load_workbook(folder / "pairs.xlsx")

@@ -88,7 +88,8 @@ def _what_works(examples: Sequence[Example], found: Sequence[Pair]) -> list[str]
     lines = []
     train = [pair for pair in found if pair.safe.split == "train"]
     if train:
-        lines.append(f"Every method can be fitted: {len(train)} pairs are in the train split.")
+        fitted = f"{len(train)} pairs are" if len(train) > 1 else "1 pair is"
+        lines.append(f"Every method can be fitted: {fitted} in the train split.")
     elif found:
         lines.append(
             "Methods that are fitted cannot run: no pair is in the train split. Prompt methods "
@@ -109,8 +110,8 @@ def _what_works(examples: Sequence[Example], found: Sequence[Pair]) -> list[str]
     clusters = len({example.cluster for example in by_split["test"]})
     if clusters < FEW_CLUSTERS:
         lines.append(
-            f"The test split has {clusters} independent clusters, enough to try a sweep. A "
-            f"conclusion needs about {FEW_CLUSTERS}."
+            f"The test split has {clusters} independent cluster{'s' * (clusters != 1)}, enough to "
+            f"try a sweep. A conclusion needs about {FEW_CLUSTERS}."
         )
     sides = {example.safety for example in examples}
     if len(sides) == 1:
