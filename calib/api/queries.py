@@ -20,6 +20,10 @@ Query = str | Example | tuple[str, Shown]
 """A query: its text, its text and what it shows, or an example."""
 
 _QUERY = "Give a text, a calib.Example, or a tuple (text, picture)."
+_CHAT = (
+    "Give the text of the last message; system= is the system prompt, and demonstrations of a "
+    "calib.Example are earlier turns."
+)
 
 
 def as_examples(
@@ -100,10 +104,9 @@ def _example(query: Any, shown: Any, system: str | None, number: int) -> Example
 
 def _kind(query: Any) -> str:
     if isinstance(query, Mapping):
-        return (
-            "a dict, such as a message of a chat. Give the text of the last message; system= is "
-            "the system prompt, and demonstrations of a calib.Example are earlier turns."
-        )
+        return f"a dict, such as a message of a chat. {_CHAT}"
+    if isinstance(query, list) and query and all(isinstance(each, Mapping) for each in query):
+        return f"a list of dicts, such as the messages of a chat. {_CHAT}"
     if isinstance(query, Pair):
         return "a calib.Pair. Give its examples, pair.safe and pair.unsafe."
     if isinstance(query, list):

@@ -60,7 +60,7 @@ CALLS = {
     "a number as positions": (lambda m, d: calib.fit(m, [PAIR], positions=3), 3),
     "a number as contrast": (lambda m, d: calib.fit(m, [PAIR], contrast=3), 3),
     "a list as site": (lambda m, d: calib.fit(m, [PAIR], site=["mlp"]), "mlp"),
-    "messages": (lambda m, d: m.generate([MESSAGE]), "list"),
+    "messages": (lambda m, d: m.generate([MESSAGE]), "chat"),
     "a message": (lambda m, d: m.generate(MESSAGE), "dict"),
     "a pair as query": (lambda m, d: m.generate(PAIR), "pair.safe"),
     "no query": (lambda m, d: m.generate(None), "NoneType"),
