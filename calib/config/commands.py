@@ -157,7 +157,7 @@ class ServeConfig:
     """Layer; null means the run's operating point, or method.layers."""
     name: str | None = None
     """Name of the model for clients; null means the checkpoint's name and the method's. The name
-    with -uncalibrated appended serves the unedited model, and without a method so does the name."""
+    with -uncalibrated appended serves the unedited model; without a method, the name itself does."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 also serves other machines; this requires key_env or no_key."""
     port: int = 8000

@@ -46,7 +46,7 @@ STRENGTHS = "methods.iar_layer.strengths=[-2,-1,1,2]"
 """Of the seven default strengths, to save time."""
 PROMPTS = ("~methods.iar_layer", "~methods.iar_head")
 """Removes the methods that need activations."""
-SERVED = "mini-internvl"
+SERVED = "mini-internvl-uncalibrated"
 WORDING = "Remember to be a responsible assistant."
 """The reminder that mini-internvl was trained with: a remote model has no texts of its own."""
 
@@ -68,7 +68,7 @@ def remote_model(options: Mapping[str, str]) -> Model:
     if options["remote"]:
         return Model("remote", (METHODS, *PROMPTS, *options["remote"].split()))
     overrides = (
-        "model=vllm", f"model.model={SERVED}-uncalibrated",
+        "model=vllm", f"model.model={SERVED}",
         f"model.base_url=http://127.0.0.1:{options['port']}/v1", "generation.max_new_tokens=32",
         "judge=rules", METHODS, *PROMPTS, f'methods.reminder.text="{WORDING}"',
         *world_settings("mini"),

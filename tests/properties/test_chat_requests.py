@@ -19,7 +19,7 @@ from calib.serving.request_schema import NEUTRAL, ChatRequest  # noqa: E402
 from calib.serving.served_model import ServedModel  # noqa: E402
 
 ERRORS = (400, 404, 413, 415, 429)
-NAMES = ["mini", "mini-uncalibrated"]
+NAMES = ["mini", "other"]
 PICTURES = [data_url(Image.new("RGB", size, "red")) for size in ((8, 8), (1, 60), (3, 1))]
 
 
@@ -124,7 +124,7 @@ def test_any_fields_get_a_completion_or_an_error_as_json(client, body):
 def test_any_value_of_one_field_gets_a_completion_or_an_error_that_names_it(client, field, value):
     if field in ("max_tokens", "max_completion_tokens") and isinstance(value, int | float):
         value = min(value, 3)
-    valid = {"model": "mini-uncalibrated", "messages": [{"role": "user", "content": "Hello"}]}
+    valid = {"model": "mini", "messages": [{"role": "user", "content": "Hello"}]}
     response = post(client, json.dumps({**valid, field: value}).encode())
     check(response)
     if response.status_code != 200 and response.json()["error"]["code"] != "invalid_json":
@@ -135,6 +135,6 @@ def test_any_value_of_one_field_gets_a_completion_or_an_error_that_names_it(clie
 @pytest.mark.parametrize("field", ["chat_template_kwargs", "messages", "stop"])
 def test_a_body_of_any_depth_gets_an_error_of_its_own(client, field, depth):
     value = '{"a":' * depth + "1" + "}" * depth
-    response = post(client, f'{{"model": "mini-uncalibrated", "{field}": {value}}}'.encode())
+    response = post(client, f'{{"model": "mini", "{field}": {value}}}'.encode())
     check(response)
     assert response.status_code == 400
