@@ -156,8 +156,8 @@ class ServeConfig:
     layer: int | None = None
     """Layer; null means the run's operating point, or method.layers."""
     name: str | None = None
-    """Name of the model for clients; null means the checkpoint's name and the method's. The name
-    with -uncalibrated appended serves the unedited model; without a method, the name itself does."""
+    """Name of the model for clients; null means the checkpoint's name and the method's. The
+    unedited model has the name with -uncalibrated appended or, without a method, the name alone."""
     host: str = "127.0.0.1"
     """Address to listen on. 0.0.0.0 also serves other machines; this requires key_env or no_key."""
     port: int = 8000
