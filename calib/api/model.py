@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 
@@ -272,6 +272,23 @@ class CalibratedModel(Model):
             self.strength if strength is None else strength,
         )
         return CalibratedModel(self, self._fitted, *chosen)
+
+    def calibrated(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise CalibError (unsupported): a second method would replace the first."""
+        raise CalibError(
+            "unsupported",
+            f"This model is calibrated by {self.method.name} already, and one method cannot be "
+            "added to another here. Call calibrated() of the model that it was made from; "
+            'the method "combine" joins a prompt with an activation method.',
+        )
+
+    def sweep(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise CalibError (unsupported): a sweep compares settings with the uncalibrated model."""
+        raise CalibError(
+            "unsupported",
+            f"A sweep starts from the uncalibrated model, and this one is calibrated by "
+            f"{self.method.name}. Call sweep() of the model that it was made from.",
+        )
 
 
 def require_direction(value: Any) -> None:

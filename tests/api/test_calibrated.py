@@ -1,6 +1,7 @@
 """Methods by name: the same responses as the engine gives under the method's own intervention."""
 
 import pytest
+from raising import raises
 
 import calib
 from calib.api.model import CalibratedModel, Model
@@ -48,3 +49,11 @@ def test_a_context_and_its_strengths(model, twins):
 def test_a_method_sees_no_held_out_pair(model, twins):
     direction = model.calibrated("steer", twins, held_out=0.25).method.direction
     assert direction == calib.fit(model, twins, held_out=0.25).select_layers(direction.layers)
+
+
+def test_a_calibrated_model_is_not_calibrated_or_swept_again(model):
+    reminded = model.calibrated("reminder")
+    with raises("unsupported", "reminder", "combine"):
+        reminded.calibrated("caution")
+    with raises("unsupported", "reminder"):
+        reminded.sweep("caution")
