@@ -50,7 +50,7 @@ def test_a_count_or_a_variant_has_its_strengths_by_name():
 
 def test_a_model_without_a_method_has_no_setting():
     found = controls(ServedModel(VLM, "mini"))
-    assert found["method"] is None and found["uncalibrated"] == "mini-uncalibrated"
+    assert found["method"] is None and found["uncalibrated"] == "mini"
 
 
 def test_the_command_leaves_out_what_the_page_adds_and_what_concerns_the_server():
