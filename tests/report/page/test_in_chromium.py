@@ -2,11 +2,11 @@
 
 import base64
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from chromium import NEEDS_CHROMIUM, serious_violations, started_chromium
 from PIL import Image
 
 from calib.report.page import browser as browser_module
@@ -15,34 +15,18 @@ from calib.report.page.markup import visible
 from calib.report.page.write import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the test extra brings playwright")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytest.importorskip("axe_playwright_python.sync_playwright")
 expect = playwright.expect
 expect.set_options(timeout=60_000)  # only ends a test that hangs
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None,
-        reason="no chromium, chromium-browser or google-chrome: apt-get install chromium",
-    ),
-]
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
 MANY = 2000
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    # Not for the session: while playwright runs, no other test can run an event loop.
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with started_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -322,23 +306,14 @@ def test_hostile_text_is_shown_and_never_run(made, hostile, tmp_path, opened):
 def test_page_has_no_serious_accessibility_violations(small, opened, scheme):
     page = opened(small, color_scheme=scheme)
     if scheme == "light":
-        assert serious(page) == []
+        assert serious_violations(page) == []
     page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
     page.locator(".cover").first.click()
     page.locator("#show-all").click()
     page.locator("th button").first.click()
     choose(page, change="right", category="guns")
     page.locator("#stop").press("End")
-    assert serious(page) == []
-
-
-def serious(page):
-    violations = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-    ]
+    assert serious_violations(page) == []
 
 
 def test_page_fits_a_phone(small, opened):

@@ -4,7 +4,7 @@ import json
 from functools import partial
 
 import pytest
-from chromium import CHROMIUM, FLAGS, serious_violations
+from chromium import NEEDS_CHROMIUM, serious_violations, started_chromium
 from PIL import Image
 from server_thread import ServerThread, post, send
 
@@ -16,23 +16,14 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the test extra b
 pytest.importorskip("axe_playwright_python.sync_playwright")
 expect = playwright.expect
 expect.set_options(timeout=60_000)  # only ends a test that hangs
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None,
-        reason="no chromium, chromium-browser or google-chrome: apt-get install chromium",
-    ),
-]
+pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    # Not for the session: while playwright runs, no other test can run an event loop.
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with started_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
