@@ -20,6 +20,8 @@ from calib.util.reading import file_bytes, parse_json
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = "runs/studies"
 """Default folder of the runs."""
+UNCALIBRATED = ("method=none", "utility=none", "report=false")
+"""Settings of a study that only asks each model its queries."""
 NOTE = "note"
 """Column of results.csv with the reason why a model or method has no result of its own."""
 KEPT = "no setting was better on validation: the uncalibrated model was kept"

@@ -14,6 +14,7 @@ from calib.config.choices import PERTURBATIONS
 from calib.report.terminal_tables import DUAL_USE_METRICS
 from experiments.studies import (
     RUNS,
+    UNCALIBRATED,
     Model,
     held_out_combinations,
     models,
@@ -28,15 +29,14 @@ from experiments.studies import (
 
 HERE = Path(__file__).parent
 METRICS = (*DUAL_USE_METRICS, *(f"change_{metric}" for metric in DUAL_USE_METRICS))
-SETTINGS = ("method=none", "utility=none", "report=false")
 
 
 def settings(model: Model) -> tuple[str, ...]:
     """Settings of calib.sweep for a model, besides its own."""
     if model.world:
         data = (f"data={model.world}", "data.parts=[dual_use]", "data.limit=900")
-        return *SETTINGS, *data, held_out_combinations(model)
-    return *SETTINGS, "data=dualbench", "data.train=0"
+        return *UNCALIBRATED, *data, held_out_combinations(model)
+    return *UNCALIBRATED, "data=dualbench", "data.train=0"
 
 
 def main(options: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experiments.studies import (
     RUNS,
+    UNCALIBRATED,
     Model,
     held_out_combinations,
     needs_vscbench,
@@ -25,7 +26,6 @@ from experiments.studies import (
 
 HERE = Path(__file__).parent
 METRICS = ("SRA", "SRA_u", "SRA_s", "paper_SRA_s", "irrelevant", "warned_s")
-SETTINGS = ("method=none", "utility=none", "report=false")
 PARTS = "data.parts=[image_centric,text_centric]"
 
 
@@ -33,8 +33,8 @@ def settings(model: Model, vscbench: str) -> tuple[str, ...]:
     """Settings of calib.sweep for a model, besides its own."""
     if model.world:
         split = held_out_combinations(model)
-        return *SETTINGS, f"data={model.world}", "data.limit=400", PARTS, split
-    return *SETTINGS, "data=vscbench", f"data.root={vscbench}", "data.train=0"
+        return *UNCALIBRATED, f"data={model.world}", "data.limit=400", PARTS, split
+    return *UNCALIBRATED, "data=vscbench", f"data.root={vscbench}", "data.train=0"
 
 
 def main(options: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ VSCBench, for the models of real pictures and words. Run an interrupted study ag
 import csv
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -86,6 +87,8 @@ def server(port: str) -> Iterator[None]:
     try:
         if not any("http://" in line for line in process.stdout):
             sys.exit("calib.serve did not start")
+        # A full pipe would stop the server.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
         yield
     finally:
         process.terminate()
