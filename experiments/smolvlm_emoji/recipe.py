@@ -24,9 +24,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("alignment", steps=800, rows=128, rate=2e-3, tower_rate=0, views=3, save_every=100),
-    Stage("tower", steps=1200, rows=32, rate=5e-4, tower_rate=2e-4, views=0, save_every=50),
-    Stage("connector", steps=900, rows=12, rate=5e-4, tower_rate=0, views=8, save_every=20),
+    Stage("alignment", steps=600, rows=128, rate=2e-3, tower_rate=0, views=3, save_every=100),
+    Stage("tower", steps=800, rows=32, rate=5e-4, tower_rate=2e-4, views=0, save_every=50),
+    Stage("connector", steps=400, rows=8, rate=5e-4, tower_rate=0, views=3, save_every=20),
 )
 """alignment and tower: onto the embedding matrix, without a pass through the language model.
 connector: through the frozen language model."""
@@ -35,5 +35,5 @@ TRAINED_BLOCKS = 6
 """Number of the tower's last blocks that the tower stage trains, beside the last convolution."""
 BRANCHES = 4
 """Questions about each picture of a sequence."""
-GUARD = Stage("guard", steps=400, rows=8, rate=1e-3, tower_rate=0, views=8, save_every=20)
+GUARD = Stage("guard", steps=300, rows=6, rate=1e-3, tower_rate=0, views=3, save_every=20)
 """Safety fine-tuning of the second variant."""

@@ -96,7 +96,9 @@ class EfficientNetLite(PreTrainedModel):
 
     def grid(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Output of the last block. # [images, channels, rows, columns]"""
-        hidden = F.relu6(self.stem(pixel_values))
+        # With channels last, a CPU takes half the time for the convolutions.
+        pixels = pixel_values.contiguous(memory_format=torch.channels_last)
+        hidden = F.relu6(self.stem(pixels))
         for block in self.blocks:
             hidden = block(hidden)
         return hidden
