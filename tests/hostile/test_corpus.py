@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,21 @@ def test_another_end_fails(end: str, place: Place) -> None:
 
     with pytest.raises((AssertionError, KeyError)):
         outcome(Hostile(end, lambda place: call, code="too-few"), place)
+
+
+def search_without_end() -> None:
+    re.search("(a|aa)+$", "a" * 99 + "b")
+
+
+def wait() -> None:
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(("limit", "call"), [("PATIENCE", search_without_end), ("WAIT", wait)])
+def test_an_input_that_hangs_fails(limit, call, place: Place, monkeypatch) -> None:
+    monkeypatch.setattr(f"hostile.{limit}", 0.05)
+    with pytest.raises(AssertionError, match="hangs"):
+        outcome(Hostile("an input", lambda place: call), place)
 
 
 def test_a_long_message_is_cut_in_its_middle() -> None:
