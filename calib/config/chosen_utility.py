@@ -17,7 +17,8 @@ def chosen_utility(utility: UtilityConfig, model: ModelChoice) -> UtilityConfig:
     """The questions that ``utility`` names, or for "auto" those that suit the model.
 
     An included model gets the questions of its own world. Every other model gets the first of SETS
-    in the hub's cache on this machine, else those of the mini world. Nothing is downloaded.
+    in the hub's cache on this machine, else none: a mini world's drawings are so easy for it that a
+    loss would not show. Nothing is downloaded.
     """
     if utility.name != AUTO:
         return utility
@@ -28,7 +29,7 @@ def chosen_utility(utility: UtilityConfig, model: ModelChoice) -> UtilityConfig:
         if _is_downloaded(str(option.hub)):
             option.limit = utility.limit
             return option
-    return UtilityConfig(PACKAGED[MINI], utility.limit)
+    return UtilityConfig("none")
 
 
 def _option(name: str) -> PublishedUtility:

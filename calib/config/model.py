@@ -13,7 +13,6 @@ from calib.config.checks import (
     between,
     environment,
     one_of,
-    path,
     positive,
     template_kwargs,
 )
@@ -193,4 +192,9 @@ class ModelConfig(ModelChoice):
         if self.quantization is not None:
             one_of("model.quantization", self.quantization, QUANTIZATIONS)
         one_of("model.accept_directions", self.accept_directions, DIRECTION_ORIGINS)
-        path("model.checkpoint", self.checkpoint)
+        if self.checkpoint is not None and not self.checkpoint.strip():
+            raise CalibError(
+                "missing-setting",
+                "model.checkpoint is required. Give the id of a model of the Hugging Face hub, "
+                "model.checkpoint=ORG/NAME, or a folder, model.checkpoint=./FOLDER.",
+            )

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from calib.config.model import PACKAGED
+from calib.config.choices import DTYPES
+from calib.config.model import MINI, PACKAGED
 from calib.config.quoting import shell_override
 from calib.directions.direction import Direction
 from calib.interchange.importing import IMPORTED
@@ -108,7 +109,21 @@ def command_line(direction: Direction, file: str) -> str:
         settings.append(shell_override("method.positions", direction.positions))
     if direction.operator != "add":
         settings.append(shell_override("method.operator", direction.operator))
-    return terminal_safe(" ".join(["python -m calib.sweep method=steer", *settings]))
+    command = ["python -m calib.sweep", *_model_settings(direction), "method=steer", *settings]
+    return terminal_safe(" ".join(command))
+
+
+def _model_settings(direction: Direction) -> list[str]:
+    """The settings of the model that a direction was read from; none of the default model."""
+    if direction.checkpoint == MINI:
+        return []
+    settings = ["model=hf", shell_override("model.checkpoint", direction.checkpoint)]
+    if direction.revision:
+        settings.append(shell_override("model.revision", direction.revision))
+    dtype = direction.origin.get("dtype", "bfloat16")
+    if dtype in DTYPES and dtype != "bfloat16":  # the default of model=hf
+        settings.append(f"model.dtype={dtype}")
+    return settings
 
 
 def no_strength_note(direction: Direction, setting: str = "method.strengths") -> str:

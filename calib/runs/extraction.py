@@ -59,7 +59,14 @@ def extract(
     questions = [e for e in utility if (e.dataset, e.split) == ("utility", "validation")]
     validated = fitting.twins("validation")
     if config.kl is None or not questions or not validated:
-        return direction, _extraction_notes(engine, fitting, store)
+        notes = _extraction_notes(engine, fitting, store)
+        if config.kl is not None and not utility:
+            notes.append(
+                f"the effect of each layer at kl={config.kl:g} is not measured: utility="
+                f"{config.utility.name} has no questions for it. Give utility=mmstar, or another "
+                "set of docs/utility.md"
+            )
+        return direction, notes
     steer = Steer(
         contrast=config.contrast,
         estimator=config.estimator,

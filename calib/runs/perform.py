@@ -80,7 +80,8 @@ def perform(
             store.shards = ShardRecords(folder, identity, shard, 60 * config.shard_wait)
             sweep = Sweep(config, loaded, benchmark, utility, folder, store, backend)
             header = f"Checkpoint {loaded.checkpoint}, judge {sweep.judging.judge.id}, "
-            header += f"utility {config.utility.name}, run {folder}"
+            measured = "" if utility else " (helpfulness is not measured)"
+            header += f"utility {config.utility.name}{measured}, run {folder}"
             say(header)
             note([*notes, *session_notes(manifest)])
             if store.finished:

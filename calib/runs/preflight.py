@@ -9,6 +9,7 @@ from typing import Any
 
 from calib import methods
 from calib.config.choices import Split
+from calib.config.chosen_utility import SETS
 from calib.config.engine import VllmChoice
 from calib.config.judge import ClassifierJudge, LlmJudge
 from calib.config.method import Activation, Combine, Steer
@@ -251,6 +252,24 @@ def _check_reference(reference: Worded, vlm: VLM, examples: Sequence[Example]) -
     )
 
 
+def _drawing_notes(config: SweepConfig) -> list[str]:
+    """Notes on what drawings of the mini worlds show about a model that is not ours."""
+    notes = []
+    if config.data.name in MINI_WORLDS:
+        notes.append(
+            f"data={config.data.name} is drawings of a few things, made for a small model that "
+            "ships with calib: on another model this is a smoke test. Give data=pairs "
+            "data.file=FILE, or a benchmark of docs/benchmarks.md"
+        )
+    if config.utility.name in MINI_WORLDS:
+        notes.append(
+            f"utility={config.utility.name}: helpfulness is measured on drawings of a few things. "
+            f"They are easy for another model, so a loss may not show. Give "
+            f"utility={', '.join(SETS[:-1])} or {SETS[-1]}"
+        )
+    return notes
+
+
 def _selected_by_kl(method: MethodConfig) -> str:
     """The setting by which strengths or a layer are selected at a cost in KL; empty if none is."""
     if isinstance(method, Calibration) and method.kl is not None:
@@ -296,11 +315,13 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
             f"{model.checkpoint} knows its procedural world only: its results on "
             f"{config.data.name} are not meaningful; this is a smoke test only"
         )
-    if config.utility.name in MINI_WORLDS and model.checkpoint not in PACKAGED:
+    if isinstance(model, VLM) and model.checkpoint not in PACKAGED:
+        notes += _drawing_notes(config)
+    if config.utility.name == "none":
         notes.append(
-            f"utility={config.utility.name}: helpfulness is measured on drawings of things. "
-            "They are easy for a published model, so a loss may not show. Download another set "
-            "with utility=mme, mmstar, scienceqa, mmmu or pope; later runs choose it by default"
+            "utility=none: the cost in helpfulness is not measured, and no setting is excluded for "
+            f"it. Give utility={', '.join(SETS[:-1])} or {SETS[-1]}; the default is the first of "
+            "these that was downloaded before"
         )
     if config.model.system_place == "user":
         notes.append(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from composing import composed
+from composing import composed, option
 from raising import raises
 from tiny_families import FAMILIES, examples
 from what_works import COLUMNS, PAGE, RECORD, cells, measured, model_of, page, saved, swept
@@ -54,6 +54,6 @@ def test_an_unsupported_prompt_is_named(tmp_path):
 
 def test_options_with_weights_name_a_checkpoint():
     for path in (CONF / "model").glob("*.yaml"):
-        config = composed("sweep", f"model={path.stem}").model
+        config = composed("sweep", *option("model", path.stem)).model
         if isinstance(config, ModelConfig) and path.stem != "internvl":
             assert config.checkpoint and config.dtype == "bfloat16", path.stem

@@ -1,4 +1,4 @@
-"""utility=auto: the model's own world, a published set that is there, or the mini world."""
+"""utility=auto: the model's own world, a published set that is there, or no questions."""
 
 import pytest
 from composing import composed
@@ -33,9 +33,9 @@ def test_an_included_model_gets_the_questions_of_its_world(cache):
 
 def test_another_model_gets_a_published_set_that_was_downloaded(cache):
     published = "model.checkpoint=Org/Model"
-    assert chosen(published) == UtilityConfig("mini", 300)
+    assert chosen(published) == chosen(published, "utility=none") == UtilityConfig("none")
     (cache / "datasets--lmms-lab-encoder--MME" / "snapshots").mkdir(parents=True)  # interrupted
-    assert chosen(published) == UtilityConfig("mini", 300)
+    assert chosen(published) == UtilityConfig("none")
     download(cache, "Lin-Chen/MMStar")
     assert chosen(published, "utility.limit=7") == chosen(
         published, "utility=mmstar", "utility.limit=7"

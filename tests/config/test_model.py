@@ -1,7 +1,7 @@
 """Settings of remote models: invalid ones are refused before anything is sent."""
 
 import pytest
-from composing import composed
+from composing import composed, option
 from raising import raises
 
 from calib.config.model import RemoteModelConfig
@@ -48,7 +48,7 @@ def test_a_possible_key_is_refused_and_not_repeated(settings):
 
 def test_the_providers_in_conf():
     names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    models = {name: composed("sweep", f"model={name}").model for name in names}
+    models = {name: composed("sweep", *option("model", name)).model for name in names}
     remote = {name: model for name, model in models.items() if isinstance(model, RemoteModelConfig)}
     assert {name: (model.base_url, model.key_env) for name, model in remote.items()} == {
         "gpt": ("https://api.openai.com/v1", "OPENAI_API_KEY"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from composing import composed
+from composing import composed, option
 from raising import raises
 
 from calib.config.commands import ExportConfig, ImportConfig, JudgeRunConfig, PlotConfig
@@ -35,9 +35,18 @@ def test_every_command_composes_into_its_dataclass(name):
 )
 def test_every_option_composes_under_its_own_name(path: Path):
     group = path.parent.name
-    sweep = composed("sweep", f"{group}={path.stem}")
+    sweep = composed("sweep", *option(group, path.stem))
     chosen = {("utility", "auto"): "mini"}  # tests/config/test_chosen_utility.py
     assert getattr(sweep, group).name == chosen.get((group, path.stem), path.stem)
+
+
+def test_any_other_model_needs_its_checkpoint():
+    with raises("missing-setting", "model.checkpoint"):
+        composed("sweep", "model=hf")
+    with raises("missing-setting", "model.checkpoint"):
+        composed("serve", "model.checkpoint=' '")
+    model = composed("sweep", "model=hf", "model.checkpoint=./models/Some-VLM").model
+    assert model.folder_name == "Some-VLM"
 
 
 def test_every_conf_file_begins_with_an_explanation():

@@ -29,8 +29,9 @@ DIRECTION = Direction(
 def test_card_has_the_command() -> None:
     card = direction_card(DIRECTION, [], "direction.safetensors")
     assert (
-        "    python -m calib.sweep method=steer method.direction=direction.safetensors "
-        "method.layers=[3] method.strengths=[1.5] method.positions=last_prompt\n"
+        "    python -m calib.sweep model=hf model.checkpoint=some/model method=steer "
+        "method.direction=direction.safetensors method.layers=[3] "
+        "method.strengths=[1.5] method.positions=last_prompt\n"
     ) in card
     assert "| site | residual: the output of block 3 (0-based) |" in card
     assert (
@@ -40,6 +41,17 @@ def test_card_has_the_command() -> None:
     several = dataclasses.replace(DIRECTION, layers=[1, 2], chosen_layer=None)
     assert "method.layers=[1,2] " in direction_card(several, [], "a b.safetensors")
     assert "'method.direction=a b.safetensors'" in direction_card(several, [], "a b.safetensors")
+
+
+def test_the_command_names_the_model_of_the_direction() -> None:
+    def command(**changes: object) -> str:
+        return command_line(dataclasses.replace(DIRECTION, **changes), "d.safetensors")
+
+    assert "model" not in command(checkpoint="mini-internvl")
+    assert "model.revision=v1 model.dtype=float32 " in command(
+        revision="v1", origin={"dtype": "float32"}
+    )
+    assert "dtype" not in command(origin={"dtype": "bfloat16"}) + command(origin={"dtype": "$(x)"})
 
 
 def test_a_strength_of_zero_is_not_suggested() -> None:

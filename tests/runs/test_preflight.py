@@ -76,3 +76,14 @@ def test_a_note_names_the_rate_that_stands_for_sra(vlm, examples, present, absen
     notes = " ".join(sweep_notes(config(), vlm, examples))
     assert all(words in notes for words in present)
     assert not any(words in notes for words in absent)
+
+
+def test_notes_say_what_drawings_cannot_show_about_another_model(vlm):
+    def notes(vlm, *overrides):
+        return " ".join(sweep_notes(config(*overrides), vlm, [EXAMPLE]))
+
+    other = replace(vlm, checkpoint="Org/Model")
+    assert "data=mini is" not in notes(vlm) and "utility=" not in notes(vlm)
+    assert "data=mini is" in (on_drawings := notes(other)) and "utility=mini:" in on_drawings
+    assert "utility=none:" in notes(other, "utility=none")
+    assert "utility=none:" in notes(vlm, "utility=none")

@@ -14,6 +14,15 @@ MANDATORY = {
     "pairs": ["check=pairs.csv"],
 }
 
+REQUIRED = {"model=hf": ["model.checkpoint=Org/Model"]}
+"""Settings that must be given with an option."""
+
+
+def option(group, name):
+    """The overrides that choose an option of a group, with the settings that it requires."""
+    choice = f"{group}={name}"
+    return [choice, *REQUIRED.get(choice, ())]
+
 
 def composed(name, *overrides, mandatory=None):
     """The dataclass that a command gets.

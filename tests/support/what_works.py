@@ -87,7 +87,7 @@ def swept(family: str, checkpoint: Path, out: Path) -> None:
             "sweep", *model_of(family, checkpoint), "method=none", "method@reference=none", *added,
             *settings,
             "judge=string", "data.limit=4", "data.parts=[image_centric,text_centric]",
-            "utility.limit=2",
+            "utility=mini", "utility.limit=2",
             f"generation.max_new_tokens={TOKENS}", f"out={out}",
         )
     )  # fmt: skip
@@ -192,6 +192,8 @@ def options() -> str:
     """The table of the options in conf/model that have weights, in Markdown."""
     lines = ["| `model=` | checkpoint | description |", "|---|---|---|"]
     for path in sorted((CONF / "model").glob("*.yaml")):
+        if path.stem == "hf":  # any checkpoint
+            continue
         config = composed("sweep", f"model={path.stem}").model
         if isinstance(config, RemoteModelConfig):
             continue

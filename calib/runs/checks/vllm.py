@@ -36,7 +36,7 @@ def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
         raise CalibError(
             "conflicting-settings",
             f"engine=vllm runs a model with weights, and model={model.name} is behind an endpoint. "
-            "For a vLLM server of your own give model=internvl model.checkpoint=ID "
+            "For a vLLM server of your own give model=hf model.checkpoint=ID "
             "engine.base_url=ADDRESS, or omit engine=vllm.",
         )
     if choice.data_parallel > 1:
