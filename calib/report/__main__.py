@@ -12,6 +12,8 @@ def main(config: ReportConfig) -> None:
     from calib.report.alarms import mapping_notes
     from calib.report.page.images import reload_images
     from calib.report.page.write import write_report
+    from calib.report.terminal import show_report
+    from calib.report.terminal_tables import REPORT
     from calib.runs.run import Run
     from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
@@ -26,7 +28,7 @@ def main(config: ReportConfig) -> None:
     for note in notes:
         print(f"note: {terminal_safe(note)}")
     write_report(runs, out, examples=config.examples, pictures=config.pictures, notes=notes)
-    print(f"report  {terminal_safe(str(out))}")
+    print(show_report(runs, {REPORT: out}), end="")
 
 
 if __name__ == "__main__":

@@ -38,15 +38,15 @@ _HEAD = (
 )  # fmt: skip
 
 
-def comparison(run: Run, files: Mapping[str, Path]) -> str:
+def comparison(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) -> str:
     """Show each method of a run at its operating point, measured on test.
 
     Methods are ranked by the paired change of SRA, the largest gain first, with the interval of
     each rank; methods that kept the uncalibrated model come last. Methods that change only the
     prompt are marked. Rates are in percent; the change of SRA has a paired clustered bootstrap
     interval and a p-value of the sign-flipping test, adjusted over the methods that have one. Below
-    the table are the best method, the methods by verdict and losses. Lines have at most 100 columns
-    unless a path in ``files`` is longer.
+    the table are the best method, the methods by verdict and losses, then ``tables``, and last the
+    paths written. Lines have at most 100 columns unless a path in ``files`` is longer.
     """
     metric, baseline = kl_metric(run.results), run.baseline
     kl = mean_kl(run.results, metric)
@@ -92,9 +92,8 @@ def comparison(run: Run, files: Mapping[str, Path]) -> str:
     )
     lines += ["", *textwrap.wrap(legend, WIDTH)]
     lines += textwrap.wrap(chance_sentence(ranked), WIDTH)
-    lines += [*textwrap.wrap(power_sentence(ranked), WIDTH), ""]
-    lines += file_list(files)
-    return "\n".join(lines) + "\n"
+    lines += textwrap.wrap(power_sentence(ranked), WIDTH)
+    return "\n".join([*lines, *tables, "", *file_list(files)]) + "\n"
 
 
 def _warnings(baseline: Point, ranked: Sequence[MethodVerdict]) -> str:

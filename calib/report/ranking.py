@@ -12,7 +12,7 @@ from calib.runs.run import Run
 from calib.scoring.best_of_k import gain_by_chance
 from calib.scoring.ranks import Rank, rank_by_change
 from calib.scoring.significance import holm
-from calib.scoring.tradeoff import Point, points_of
+from calib.scoring.tradeoff import Point, points_of, weighted_sra
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class MethodVerdict:
         return effect_of(self.method.choice, self.change, self.p, self.least_p)
 
     @property
+    def source(self) -> str:
+        """Name of the run that the method was run in; see calib.report.joint."""
+        record = self.run.operating_point(self.method.name) or {}
+        return str(record.get("run", self.run.name))
+
+    @property
     def unclear(self) -> list[str]:
         """The rates that too few clusters changed in, if that is the verdict."""
         few = self.effect is Effect.FEW_CHANGED
@@ -69,6 +75,13 @@ class MethodVerdict:
             return recorded
         validated = points_of(self.run.results, "validation")
         return sum(point.method == self.method.name for point in validated) or None
+
+    @property
+    def validation_sra(self) -> float:
+        """SRA of the chosen setting on validation, weighted as in the choice (choose.weights)."""
+        record = self.run.operating_point(self.method.name) or {}
+        weights = record.get("choose", {}).get("weights") or {"sra_u": 1.0, "sra_s": 1.0}
+        return weighted_sra(self.method.choice.point, weights)
 
     @property
     def supervision(self) -> str | None:
@@ -219,6 +232,19 @@ def widest_spread(ranked: Sequence[MethodVerdict]) -> tuple[str, PairedResponses
         return None
     widest = max(known, key=lambda name: known[name][0])
     return widest, known[widest][1]
+
+
+def prompt_to_beat(ranked: Sequence[MethodVerdict]) -> MethodVerdict | None:
+    """Return the prompt-only method with the highest SRA on validation; ties go by name.
+
+    One with a chosen setting comes before one that kept the uncalibrated model. None without any.
+    """
+    prompts = [verdict for verdict in ranked if verdict.method.prompt_only]
+    return min(
+        prompts,
+        key=lambda v: (v.method.choice.kept_baseline, -round(v.validation_sra, 9), v.method.name),
+        default=None,
+    )
 
 
 def prompt_only_setting(method: ReportedMethod) -> Point | None:

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +68,14 @@ _LINES = (
 _COLUMNS = "{:<36}{:>13}{:>11}{:>26}{:>14}"
 
 
-def summary(run: Run, files: Mapping[str, Path]) -> str:
+def summary(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) -> str:
     """Compare the uncalibrated model with the operating point on test.
 
     The run has at most one method besides the prompt-only reference, which the operating point is
     compared with too. Rates are in percent; differences are in percentage points, over the examples
-    judged under both settings, with paired, clustered intervals. ``files`` are the
-    paths written, by what they contain. Lines have at most 100 columns unless a path is longer.
+    judged under both settings, with paired, clustered intervals. ``files`` are the paths written,
+    by what they contain, and come last; ``tables`` precede them. Lines have at most 100 columns
+    unless a path is longer.
     Raises CalibError if a setting has no judged response on test.
     """
     verdict = next((v for v in rank_methods(run) if not v.method.reference), None)
@@ -105,7 +106,7 @@ def summary(run: Run, files: Mapping[str, Path]) -> str:
     prompt = prompt_only_setting(reference) if reference else None
     if prompt is not None:
         lines += ["", *_prompt_comparison(run, prompt, choice.point)]
-    return "\n".join([*lines, "", *file_list(files)]) + "\n"
+    return "\n".join([*lines, *tables, "", *file_list(files)]) + "\n"
 
 
 def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:

@@ -1,18 +1,23 @@
 """The end of a run: its figure is drawn, and its tables and summary are shown."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from calib.data.mini.worlds import MINI_WORLDS
 from calib.data.splits import PAIRED_QUERIES
+from calib.report.advice.text import joint_lines, recommendation_lines
 from calib.report.comparison import comparison
 from calib.report.figures import methods, trade_off
 from calib.report.figures.io import NotDrawn, save
+from calib.report.joint import joined_if_possible
 from calib.report.method_table import compares_methods
 from calib.report.part_rates import rates_by_part, terminal_table
+from calib.report.ranking import rank_methods
 from calib.report.summary import summary
-from calib.report.terminal_tables import breakdown, dual_use_table
+from calib.report.terminal_tables import breakdown, dual_use_table, file_list
 from calib.runs.run import Run
+from calib.util.terminal import WIDTH, terminal_safe
 
 
 def show_run(run: Run, files: Mapping[str, Path]) -> str:
@@ -30,8 +35,27 @@ def show_run(run: Run, files: Mapping[str, Path]) -> str:
         files["figure"] = save(draw([run], 2), run.folder / name)[0]
     except NotDrawn as error:
         missing = [f"No figure: {error}", ""]
-    text = summary(run, files) if single else comparison(run, files)
-    return "\n".join([*missing, *_tables(run), text])
+    shown = summary if single else comparison
+    return "\n".join([*missing, shown(run, files, _tables(run))])
+
+
+def show_report(runs: Sequence[Run], files: Mapping[str, Path]) -> str:
+    """Return the recommendation on ``runs``, the text of calib.report for the terminal.
+
+    Several runs with one uncalibrated model have one recommendation and one comparison of their
+    methods; of others the text says why not, and recommends for each. The files come last.
+    """
+    joint, apart = joined_if_possible(runs)
+    if joint:
+        table = comparison if compares_methods(joint.run) else summary
+        lines = [*joint_lines(joint), *recommendation_lines(rank_methods(joint.run), joint.sources)]
+        return "\n".join(["", *lines, table(joint.run, files)])
+    lines = textwrap.wrap(terminal_safe(apart), WIDTH)
+    for run in runs:
+        heading = [f"Run {terminal_safe(run.name, WIDTH - 4)}"] if len(runs) > 1 else []
+        advice = recommendation_lines(rank_methods(run)) or ["This run has no method."]
+        lines += ["", *heading, *advice]
+    return "\n".join([*lines, "", *file_list(files)]) + "\n"
 
 
 def _tables(run: Run) -> list[str]:

@@ -19,7 +19,8 @@ def no_figures(monkeypatch):
 def test_a_finished_run_gets_its_report(tmp_path, capsys):
     folder = write_run(tmp_path / "run")
     report.main(ReportConfig([str(folder)]))
-    assert capsys.readouterr().out == f"report  {folder / 'report.html'}\n"
+    shown = capsys.readouterr().out
+    assert shown.endswith(f"Open {folder / 'report.html'}\n") and "steer (layer 3" in shown
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "mini-internvl" in text and "steer" in text
 
@@ -31,7 +32,7 @@ def test_missing_pictures_are_noted_on_the_terminal_and_in_the_page(tmp_path, ca
     (folder / CONFIG_FILE).write_text(yaml.safe_dump(settings), encoding="utf-8")
     out = tmp_path / "new" / "page.html"
     report.main(ReportConfig([str(folder)], out=str(out)))
-    (note,) = capsys.readouterr().out.splitlines()[:-1]
+    note = capsys.readouterr().out.splitlines()[0]
     assert note.startswith("note: run ") and "nothing" in note
     assert note.partition(". ")[0].removeprefix("note: ")[:40] in out.read_text(encoding="utf-8")
     report.main(ReportConfig([str(folder)], out=str(out), pictures=False))

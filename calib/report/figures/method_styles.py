@@ -4,6 +4,7 @@ Styles belong to names, so that a method keeps its style whichever methods a run
 and filling alone tell all methods apart, for readers who do not see the colours.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -70,6 +71,9 @@ _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, OLIVE, BLACK)
 _MARKERS = ("o", "s", "^", "v", "D", "P", "X", "p", "h", "d", "<", ">")
 _LINES: tuple[Line, ...] = ("-", "--", "-.", ":")
 _FILLS: tuple[Fill, ...] = ("top", "bottom", "right")
+_RUN_NUMBER = re.compile(r" \(\d+\)$")
+"""The number of a run behind the name of a method that several runs have; see calib.report.joint.
+"""
 _GAP = 7
 """Distance of a marker of mark_methods from the axis, in points."""
 
@@ -79,11 +83,12 @@ def method_style(
 ) -> MethodStyle:
     """Return the style of a method.
 
-    A method that STYLES lacks gets one by a hash of its name. If a style of ``taken`` has the same
-    marker and filling, as for the same method on another model, the colour stays and the next free
-    marker and filling are used.
+    A method that STYLES lacks gets one by a hash of its name, without the number of its run. If a
+    style of ``taken`` has the same marker and filling, as for the same method on another model, the
+    colour stays and the next free marker and filling are used.
     """
-    style = STYLES.get(name) or _hashed(name)
+    own = _RUN_NUMBER.sub("", name)
+    style = STYLES.get(own) or _hashed(own)
     if prompt_only:
         style = style._replace(line=PROMPT_LINE, fill="white")
     looks = {(each.marker, each.fill) for each in taken}

@@ -16,6 +16,7 @@ from calib.report.figures.curves import (
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
 from calib.report.figures.method_styles import mark_methods, method_style
 from calib.report.figures.style import RATE_STYLES, draw_legend, short_name, write_title
+from calib.report.joint import joined_if_possible
 from calib.report.verdict import plain_name, rate_at
 from calib.runs.run import Run
 from calib.scoring.tradeoff import Point
@@ -26,21 +27,25 @@ _OFFSETS = {"SRA_u": -0.15, "SRA_s": 0.15}
 
 
 def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
-    """Draw SRA, its two sides and utility of each method of one run, with 95% intervals.
+    """Draw SRA, its two sides and utility of each method, with 95% intervals.
+
+    Several runs are drawn as one, if they have one uncalibrated model; see calib.report.joint.
 
     Methods are ranked by the change of SRA, as in the terminal. Dashed lines are the uncalibrated
-    model; a method that kept it is drawn hollow at its rates. Raises NotDrawn for several runs, for
-    fewer than two methods besides the reference, and for a run without SRA on ``split``.
+    model; a method that kept it is drawn hollow at its rates. Raises NotDrawn for runs of different
+    models or data, for fewer than two methods besides the reference, and for a run without SRA on
+    ``split``.
     """
-    run, *more = swept_runs(runs)
+    run = _one_run(swept_runs(runs))
+    runs = [run]
     curves = curves_of(runs, split)
     own = [curve for curve in curves if not curve.reference]
-    if more or len(own) < 2:
+    if len(own) < 2:
         raise NotDrawn(
             "unsupported",
-            f"The figure 'methods' shows several methods of one run; given: {1 + len(more)} run(s) "
-            f"with {len(own)} method(s) in all. Give one run of several methods, such as one of "
-            "experiment=all_methods, or draw calibration_against_utility.",
+            f"The figure 'methods' compares methods; given: {len(own)} besides the reference. Give "
+            "a run of several methods, such as one of experiment=all_methods, or several runs of "
+            "one model.",
         )
     baseline = uncalibrated_models(runs, split)[0].point
     ranked = sorted(curves, key=_rank)
@@ -76,6 +81,13 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
             notes.append("Hollow: no better than uncalibrated on validation.")
         draw_legend(figure, all_axes, [*notes, prompt_note(curves)])
     return figure
+
+
+def _one_run(runs: Sequence[Run]) -> Run:
+    joint, apart = joined_if_possible(runs)
+    if apart:
+        raise NotDrawn("unsupported", f"The figure 'methods' has one uncalibrated model. {apart}")
+    return joint.run if joint else runs[0]
 
 
 def _rank(curve: Curve) -> tuple[bool, float, str]:

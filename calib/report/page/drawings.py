@@ -70,6 +70,8 @@ CROSSING = "Where the curves of SRA_u and SRA_s cross, one kind of error is trad
 """Added to the explanation of trade_off if both curves are drawn."""
 FIRST = ("methods", "trade_off", "calibration_against_utility", "sra_plane")
 """The most important figures, in order; the page shows the first two and folds the others away."""
+JOINT = ("calibration_against_utility", "methods", "trade_off", "sra_plane")
+"""Those of several runs with a joint verdict, which show the methods of all runs as of one."""
 
 _ELEMENTS = frozenset(
     ("svg", "g", "defs", "path", "use", "clipPath", "rect", "text", "tspan", "image", "pattern",
@@ -89,10 +91,17 @@ class Drawing:
     markup: Markup
 
 
-def drawings(runs: Sequence[Run]) -> list[Drawing]:
-    """Draw every figure that these runs have the results for, the most important first."""
-    order = sorted(FIGURES, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-    drawn = [_drawing(name, FIGURES[name], runs) for name in order]
+def drawings(runs: Sequence[Run], joint: Run | None = None) -> list[Drawing]:
+    """Draw every figure that these runs have the results for, the most important first.
+
+    ``joint`` has the methods of all runs, see calib.report.joint.
+    """
+    first = JOINT if joint else FIRST
+    order = sorted(FIGURES, key=lambda name: first.index(name) if name in first else len(first))
+    drawn = [
+        _drawing(name, FIGURES[name], [joint] if joint and name in JOINT else runs)
+        for name in order
+    ]
     return [drawing for drawing in drawn if drawing is not None]
 
 

@@ -44,7 +44,8 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     verdicts = [verdict for methods in ranked for verdict in methods]
     if len(verdicts) < 2:
         return Markup("")
-    several = len(ranked) > 1
+    several = len({verdict.source for verdict in verdicts}) > 1
+    joint = several and len(ranked) == 1
     metric = kl_metric([result for verdict in verdicts for result in verdict.run.results])
     sra, *others = (_rate_heading(name, "change") for name in RATES)
     head = ("Run", "Method", "Layer", "Strength", sra, "Rank (95% CI)", "p (Holm)", *others,
@@ -54,7 +55,7 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     skipped = 0 if several else 1  # the column of runs
     caption = (
         "Methods at the setting they chose on validation, against the uncalibrated model"
-        f"{' of their run' if several else ''}; test split; "
+        f"{' of their run' if len(ranked) > 1 else ''}; test split; "
         f"{mapping_text(verdict.run for verdict in verdicts)}"
     )
     shown = [_Shown(verdict) for verdict in verdicts]
@@ -66,9 +67,9 @@ def comparison_section(ranked: Sequence[Sequence[MethodVerdict]]) -> Markup:
     notes = (
         "Changes in points with paired 95% intervals; bold if measurable: the interval excludes "
         "zero and p is below 0.05. p (Holm): sign-flipping test of the change of SRA, adjusted "
-        "over the methods of a run; in brackets unadjusted. * changes only the prompt; if the "
-        "uncalibrated model was kept, its row shows the weakest setting, which other methods are "
-        "compared with.",
+        f"over the methods of {'all runs' if joint else 'a run'}; in brackets unadjusted. * "
+        "changes only the prompt; if the uncalibrated model was kept, its row shows the weakest "
+        "setting, which other methods are compared with.",
         "Rank: its 95% interval, without the places of methods that are measurably better or "
         "worse. Runs with other data or another judge are not comparable.",
     )
@@ -102,7 +103,7 @@ class _Shown:
         method = self.verdict.method
         mark = [" ", tag("span", "uncalibrated kept", class_="mark")] if self.kept else []
         name = method.name + "*" * method.prompt_only
-        return [tag("td", self.verdict.run.name),
+        return [tag("td", self.verdict.source),
                 tag("th", swatch(method.name, method.prompt_only), name, *mark,
                     scope="row")]  # fmt: skip
 

@@ -16,7 +16,7 @@ from calib.report.method_sentences import (
 )
 from calib.report.page.markup import tag
 from calib.report.paired import setting_name
-from calib.report.ranking import MethodVerdict, names_by_effect
+from calib.report.ranking import MethodVerdict, names_by_effect, prompt_to_beat
 from calib.report.sentences import (
     against_prompt,
     count_cell,
@@ -203,9 +203,9 @@ def _prompt_comparison(verdict: MethodVerdict, ranked: Sequence[MethodVerdict]) 
             "; no method that edits activations ranks above it." if first else "."
         )
     elif not prompts:
-        text = "This run has no prompt-only method to compare with."
+        text = "There is no prompt-only method to compare with."
     else:
-        best = min(prompts, key=lambda other: other.method.choice.kept_baseline)
+        best = prompt_to_beat(ranked) or prompts[0]
         prompt, setting = best.method.applied, verdict.method.tested
         comparison = against_prompt(setting, verdict.against(prompt))
         text = f"The prompt-only method to beat: {setting_name(prompt)}. {comparison}"

@@ -9,6 +9,8 @@ from string import Template
 
 from markupsafe import Markup
 
+from calib.report.advice.recommendation import best_on_validation
+from calib.report.joint import JointRun, joined_if_possible
 from calib.report.page.browser import browser
 from calib.report.page.drawings import Drawing, drawings
 from calib.report.page.markup import joined, tag
@@ -17,8 +19,7 @@ from calib.report.page.recommendation_section import recommendation_section
 from calib.report.page.record_section import heading, record_section
 from calib.report.page.tables import comparison_section, results_section
 from calib.report.page.verdict_section import verdict_section
-from calib.report.ranking import rank_methods
-from calib.report.recommendation import best_on_validation
+from calib.report.ranking import MethodVerdict, rank_methods
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
@@ -41,6 +42,8 @@ def write_report(
 ) -> Path:
     """Write the report of finished runs to ``out`` and return it.
 
+    Runs of one uncalibrated model have one verdict; see calib.report.joint.
+
     Runs are shown by their names, which should differ. The page has at most ``examples`` examples,
     with the pictures that they carry; ``notes`` says why other pictures are missing. Equal runs
     give equal bytes. Raises CalibError if a file of a run is missing or damaged, or ``out`` cannot
@@ -58,7 +61,9 @@ def page(
     runs: Sequence[Run], out: Path, examples: int, pictures: bool, notes: Sequence[str]
 ) -> str:
     """Return the content of the file; its links are relative to ``out``."""
-    ranked = [rank_methods(run) for run in runs]
+    joint, apart = joined_if_possible(runs)
+    judged = runs if joint is None else [joint.run]
+    ranked = [rank_methods(run) for run in judged]
     style, script = _resource("report.css"), _resource("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     fixed = {
@@ -67,9 +72,9 @@ def page(
         "hash": digest,
         "title": joined([f"{runs[0].checkpoint} – calib report"]),
         "heading": heading(runs),
-        "recommendation": recommendation_section(runs, ranked),
-        "verdict": verdict_section(runs, ranked),
-        "figures": _figures(drawings(runs)),
+        "recommendation": recommendation_section(judged, ranked, joint, apart),
+        "verdict": verdict_section(judged, ranked),
+        "figures": _figures(drawings(runs, joint.run if joint else None)),
         "comparison": comparison_section(ranked),
         "results": results_section(runs),
         "parts": parts_section(runs),
@@ -77,8 +82,7 @@ def page(
     }
     without_pictures = [] if pictures else ["Without pictures (pictures=false)."]
     room = MAX_PAGE - sum(len(part.encode()) for part in fixed.values())
-    first = [best_on_validation(methods) for methods in ranked]
-    best = [verdict.method.name if verdict else None for verdict in first]
+    best = [_first_shown(run, ranked, joint) for run in runs]
     data = browser(runs, examples, pictures, room, best)
     varying = {
         "notes": _notes([*notes, *without_pictures, *data.notes]),
@@ -86,6 +90,21 @@ def page(
         "pictures": "\n".join(data.pictures),
     }
     return Template(_resource("page.html")).substitute(fixed | varying)
+
+
+def _first_shown(
+    run: Run, ranked: Sequence[Sequence[MethodVerdict]], joint: JointRun | None
+) -> str | None:
+    """Name the method that the examples of a run show first: the best on validation."""
+    sources = joint.sources if joint else {}
+    own = [
+        verdict for methods in ranked for verdict in methods
+        if sources.get(verdict.method.name, (verdict.run, ""))[0] is run
+    ]  # fmt: skip
+    best = best_on_validation(own)
+    if best is None:
+        return None
+    return sources.get(best.method.name, (run, best.method.name))[1]
 
 
 def _figures(figures: Sequence[Drawing]) -> Markup:

@@ -70,9 +70,9 @@ def test_hostile_names_fit_both_widths(columns) -> None:
     assert smallest_text(figure) >= 6
 
 
-def test_one_method_or_several_runs_are_not_drawn() -> None:
-    with raises("unsupported", "1 run", "1 method", error=NotDrawn):
+def test_one_method_or_runs_of_several_models_are_not_drawn() -> None:
+    with raises("unsupported", "'methods'", "1", error=NotDrawn):
         draw([one_method(reference=1.0)], 2)
     two = methods_of({"a": 0.1, "b": 0.2})
-    with raises("unsupported", "2 run", "4 method", error=NotDrawn):
-        draw([two, two], 2)
+    with raises("unsupported", "another/model", error=NotDrawn):
+        draw([two, two.replace(checkpoint="another/model")], 2)

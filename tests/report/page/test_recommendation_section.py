@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from calib.report.page.deployment import deployment
+from calib.report.advice.deployment import deployment
+from calib.report.advice.recommendation import best_on_validation, recommend
 from calib.report.page.recommendation_section import recommendation_section
 from calib.report.ranking import rank_methods
-from calib.report.recommendation import best_on_validation, recommend
 
 
 def advice(run):
@@ -71,4 +71,4 @@ def test_the_section_names_the_ways_of_deployment(run):
     prompted = replace(verdict, method=replace(verdict.method, name="caution", prompt_only=True))
     assert deployment(prompted).keys() == {"serve", "prompt", "vLLM", "baked"}
     several = replace(prompted, method=replace(prompted.method, name="self_check"))
-    assert "vLLM" not in deployment(several)
+    assert "not possible" in deployment(several)["vLLM"]

@@ -77,10 +77,10 @@ def test_sections_are_in_order_with_their_values(run, tmp_path):
     parts = [
         "some/checkpoint", "Runrun", "Datamini", "Judgerules",
         "Recommendation", "Switch on steer", "of unsafe queries are handled safely instead of",
-        "How sure", "deployed",
+        "How sure", "To deploy it",
         "Did calibration help", "Yes.", "raised SRA by 25.0 points",
         "Test split, steer (layer 3, strength 1)",
-        "prompt-only method",
+        "There is no prompt-only method",
         "Results", "uncalibrated baseline", "steer chosen", "By part, variant and category",
         "Record", "results.csv", "Settings (config.yaml)", "mapping: calib", "Versions", "Examples",
     ]  # fmt: skip
@@ -152,12 +152,21 @@ def test_folder_name_is_not_an_address(made, tmp_path):
 
 def test_several_runs_are_compared_by_name(made, tmp_path):
     runs = [
-        made.run(tmp_path / name / "run", made.examples(count)).replace(name=f"{name}/run")
-        for name, count in (("a", 20), ("b", 40))
+        made.run(tmp_path / name / "run", made.examples(count), method=method).replace(
+            name=f"{name}/run"
+        )
+        for name, count, method in (("a", 20, "steer"), ("b", 40, "ablate"))
     ]
-    text = parsed_report(runs, tmp_path / "report.html").text
-    assert "2 runs" in text and "Comparison" in text
+    text = " ".join(parsed_report(runs, tmp_path / "report.html").text.split())
+    assert "2 runs" in text and "Comparison" in text and "One recommendation over 2 runs" in text
     assert "a/run" in text and "b/run" in text
+    # Both methods did the same on the shared queries, of which run a has all and run b has more.
+    assert "of 2 methods measurably" in text and "18 (a/run 18, b/run 36)" not in text
+    assert "16 (a/run 16, b/run 36)" in text and text.count("Switch ") == 1
+    other = [runs[0], runs[1].replace(checkpoint="another/checkpoint")]
+    text = " ".join(parsed_report(other, tmp_path / "other.html").text.split())
+    assert "another/checkpoint" in text.partition("There is no joint verdict")[2]
+    assert text.count("Switch ") == 2
 
 
 def test_prompt_only_method_is_compared_with_the_best_method(made, tmp_path):

@@ -1,0 +1,133 @@
+"""The ways in which a method's setting can be deployed for the model of its run.
+
+docs/deploying.md has the same as tables, which tests/support/deployment_tables.py makes from the
+lists here.
+"""
+
+from collections.abc import Mapping
+
+import yaml
+
+from calib.config.quoting import shell_override
+from calib.config.schemas import CONF
+from calib.interchange.formats import require_expressible
+from calib.report.ranking import MethodVerdict
+from calib.runs.export import EXPORTED, chosen_direction, exported_method
+from calib.runs.run import Run
+from calib.util.errors import CalibError
+
+WAYS = ("serve", "prompt", "vLLM", "baked")
+FIXED_TEXT = ("caution", "reminder")
+"""Prompt-only methods whose prompt is the same text for every query."""
+EARLIER_TURNS = ("few_shot",)
+"""Prompt-only methods that put the same turns before every query."""
+BIAS = (
+    "idefics3", "internvl", "internvl3_1b", "internvl3_2b", "internvl3_8b", "llava_1_5",
+    "llava_next", "llava_onevision", "mistral3", "smolvlm2", "vlguard",
+)  # fmt: skip
+"""Models (conf/model) whose decoder can store an added vector as a bias: Llama, Qwen2, Mistral."""
+NO_BIAS = (
+    "gemma3", "internvl3_5_1b", "internvl3_5_2b", "internvl3_5_4b", "internvl3_5_8b", "mllama",
+    "paligemma", "qwen2_5_vl", "qwen2_vl", "qwen3_vl",
+)  # fmt: skip
+"""Models whose decoder cannot: Qwen2-VL, Qwen2.5-VL, Qwen3, Gemma, Mllama."""
+REMOTE = ("claude", "gemini", "gpt", "openrouter", "remote", "vllm")
+"""Models behind an API, whose activations cannot be edited."""
+
+
+def deployment(verdict: MethodVerdict, source: tuple[Run, str] | None = None) -> dict[str, str]:
+    """Return what is to be done for each of WAYS, or why the way is closed.
+
+    ``source`` is the run of the method and its name there, if the verdict is on joint runs.
+    """
+    run, name = source or (verdict.run, verdict.method.name)
+    prompt_only = verdict.method.prompt_only
+    file = _file(run, name)
+    prompt = _prompt(file) if prompt_only else "not possible: activations are edited"
+    if _model(run).get("name") in REMOTE:
+        closed = "not possible: the model is behind an API"
+        return {"prompt": prompt, "serve": closed, "vLLM": closed, "baked": closed}
+    serve = f"python -m calib.serve {shell_override('run', str(run.folder))}"
+    if len([m for m in run.methods if not m.reference]) > 1:
+        serve += f" {shell_override('pick', name)}"
+    if not prompt_only:
+        vllm = _exported(run, name, "easysteer", "EasySteer")
+        return {"serve": serve, "prompt": prompt, "vLLM": vllm,
+                "baked": _exported(run, name, "baked", "any program")}  # fmt: skip
+    fixed = file in (*FIXED_TEXT, *EARLIER_TURNS)
+    vllm = "with that prompt" if fixed else "not possible: there is no prompt to give it"
+    return {"serve": serve, "prompt": prompt, "vLLM": vllm,
+            "baked": "not possible: no weight changes"}  # fmt: skip
+
+
+def deployment_sentence(ways: Mapping[str, str]) -> str:
+    """Return "To deploy it: ..." with the ways that are open."""
+    opened = [f"{way} ({how})" for way, how in ways.items() if not how.startswith("not possible")]
+    return f"To deploy it: {'; '.join(opened) or 'no way is known'}."
+
+
+def _file(run: Run, method: str) -> str:
+    """The file in calib/methods of a method, which a run may have under another name."""
+    return str(run.method_settings.get(method, {}).get("file") or method)
+
+
+def _model(run: Run) -> Mapping[str, object]:
+    return run.settings.get("model") or {}
+
+
+def _prompt(file: str) -> str:
+    if file in FIXED_TEXT:
+        return "in any server: copy the text under “Prompt as sent” of an example"
+    if file in EARLIER_TURNS:
+        return "in any server: send the demonstrations as earlier turns before each query"
+    return f"not possible: {file} makes several calls or changes each query in its own way"
+
+
+def _exported(run: Run, method: str, format_name: str, reader: str) -> str:
+    try:
+        if method != exported_method(run):
+            return f"not possible: {method} is not one vector that is added at every token"
+        require_expressible(chosen_direction(run), format_name)
+    except CalibError as error:
+        return f"not possible: {error}"
+    command = (
+        f"python -m calib.export {shell_override('run', str(run.folder))} format={format_name}"
+    )
+    if format_name != "baked":
+        return f"with {reader}: {command}"
+    model = str(_model(run).get("name"))
+    known = _model(run).get("checkpoint") == _checkpoint_of(model)
+    if known and model in NO_BIAS:
+        return f"not possible: the decoder of {model} has no bias for the vector"
+    sure = known and model in BIAS
+    unsure = "" if sure else ", which checks first whether the decoder has a bias for it"
+    return f"for {reader}: {command}{unsure}"
+
+
+def _checkpoint_of(option: str) -> object:
+    """The checkpoint of an option of conf/model; None without one, as for mini-internvl."""
+    path = CONF / "model" / f"{option}.yaml"
+    if not path.is_file():
+        return None
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("checkpoint")
+
+
+# Tables of docs/deploying.md
+
+
+def method_ways(file: str, prompt_only: bool) -> dict[str, str]:
+    """Return "yes", "no" or a condition for each of WAYS, for a method of calib/methods."""
+    if prompt_only:
+        turns = "with its demonstrations" if file in EARLIER_TURNS else "no"
+        form = "yes" if file in FIXED_TEXT else turns
+        return {"serve": "yes", "prompt": form, "vLLM": form, "baked": "no"}
+    vector = "with `positions=all`" if file == EXPORTED else "no"
+    return {"serve": "yes", "prompt": "no", "vLLM": vector, "baked": vector}
+
+
+def model_ways(option: str) -> dict[str, str]:
+    """Return "yes", "no" or a condition for each of WAYS, for a model of conf/model."""
+    if option in REMOTE:
+        return {"serve": "no", "prompt": "yes", "vLLM": "no", "baked": "no"}
+    baked = "yes" if option in BIAS else "no"
+    return {"serve": "yes", "prompt": "yes", "vLLM": "if vLLM has the model", "baked": baked}

@@ -1,0 +1,329 @@
+"""Several runs of one model as one run in memory, for one verdict over the methods of all of them.
+
+A verdict over several runs needs one uncalibrated model: the same weights, data set, judge and
+mapping, and the same label of each uncalibrated response. Only the queries and questions that every
+run has in the same split count, so that every method is tested on the same ones. The settings stay
+those that each run chose on validation.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from calib.runs.operating_points import REPORTED_SPLIT
+from calib.runs.row_store import Record
+from calib.runs.run import Run
+from calib.runs.run_files import LabelledRow
+from calib.scoring.judged import QUESTION_DATASETS, Judged, counted_label, is_correct_response
+from calib.scoring.result_table import ResultTable
+from calib.scoring.results import BASELINE, Result, rounded
+from calib.scoring.score import score
+from calib.util.errors import CalibError
+from calib.util.listing import shortened
+from calib.util.terminal import terminal_safe
+
+_GENERATION = ("max_new_tokens", "temperature", "top_p", "early_stop")
+_MOST_NAMED = 4
+"""Runs that a reason names."""
+ExampleKey = tuple[str, str, str]
+"""Split, dataset and id of an example."""
+
+
+class NotJoint(CalibError):
+    """The reason why runs have no joint verdict."""
+
+
+@dataclass(frozen=True)
+class JointRun:
+    """The methods of several runs as those of one run."""
+
+    run: Run
+    """In memory. A method that several runs have is followed by the number of its run, as in
+    "steer (2)"."""
+    sources: Mapping[str, tuple[Run, str]]
+    """The run of each method and the method's name there, by its name in ``run``."""
+    runs: Sequence[Run]
+    notes: tuple[str, ...]
+    """What was left out, and the names behind the numbers of runs."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A method of one of the runs."""
+
+    run: Run
+    number: int
+    record: Mapping[str, Any]
+    """Its record in operating_points.json."""
+    rows: Mapping[tuple[Any, ...], tuple[str | None, bool]]
+    """Label and correctness of its responses, by setting and example."""
+
+    @property
+    def method(self) -> str:
+        return str(self.record["method"])
+
+
+def join_runs(runs: Sequence[Run]) -> JointRun:
+    """Join the methods of ``runs``, which have results.
+
+    A reference that another run has with the same responses is left out, and so is a method that
+    two runs have with the same responses. Raises NotJoint, which says what differs, if the runs
+    have no uncalibrated model, query of validation or query of test in common.
+    """
+    _require_same_conditions(runs)
+    shared = _shared_examples(runs)
+    _require_same_baseline(runs, shared)
+    members = [
+        _member(run, number, record, shared)
+        for number, run in enumerate(runs, start=1)
+        for record in run.operating_points
+        if record["method"] != BASELINE
+    ]
+    distinct = _distinct(members)
+    names = _names(distinct)
+    numbered = any(name != member.method for name, member in names.items())
+    notes = [f"({k}): {run.name}" for k, run in enumerate(runs, start=1)] if numbered else []
+    if notes:
+        notes = [f"Methods with the number of their run: {'; '.join(notes)}."]
+    notes += _left_out(runs, shared)
+    repeated = [m for m in members if m not in distinct and not m.record.get("reference")]
+    if repeated:
+        shown = ", ".join(f"{m.method} of {m.run.name}" for m in repeated)
+        notes.append(f"Left out, because another run has the same responses: {shown}.")
+    return JointRun(
+        _joined(runs, names, shared), 
+        {name: (member.run, member.method) for name, member in names.items()},
+        tuple(runs),
+        tuple(notes),
+    )  # fmt: skip
+
+
+def joined_if_possible(runs: Sequence[Run]) -> tuple[JointRun | None, str]:
+    """Return several runs as one, or None and the reason why there is no joint verdict.
+
+    The reason is "" for a single run.
+    """
+    if len(runs) < 2:
+        return None, ""
+    try:
+        return join_runs(runs), ""
+    except NotJoint as reason:
+        return None, str(reason)
+
+
+# Conditions
+
+
+def _not_joint(code: str, reason: str) -> NotJoint:
+    return NotJoint(
+        code,
+        f"There is no joint verdict, because {reason}. Each run has a verdict of its own, whose "
+        "p-values are not adjusted for the other runs. Compare methods in one sweep, or in runs of "
+        "the same model, data and judge.",
+    )
+
+
+def _fingerprint(run: Run) -> object:
+    return run.manifest.get("identity", {}).get("fingerprint")
+
+
+def _generation(run: Run) -> object:
+    settings = run.settings.get("generation") or {}
+    return ", ".join(f"{name}={settings[name]}" for name in _GENERATION if name in settings)
+
+
+def _weights(run: Run) -> object:
+    return (run.settings.get("choose") or {}).get("weights")
+
+
+_CONDITIONS: dict[str, Callable[[Run], object]] = {
+    "models": lambda run: run.checkpoint,
+    "weights or settings of the model (fingerprint)": _fingerprint,
+    "data sets": lambda run: run.data,
+    "judges": lambda run: run.judge,
+    "mappings from labels to right or wrong": lambda run: run.mapping,
+    "limits of responses": _generation,
+    "weights of SRA_u and SRA_s": _weights,
+}
+"""What must agree, as the end of "the runs have different ..."."""
+
+
+def _require_same_conditions(runs: Sequence[Run]) -> None:
+    for what, value_of in _CONDITIONS.items():
+        values = [value_of(run) for run in runs]
+        if any(value != values[0] for value in values):
+            named = [
+                f"{terminal_safe(run.name, 40)}: {terminal_safe(str(value), 60)}"
+                for run, value in zip(runs, values, strict=True)
+            ]
+            listed = "; ".join(shortened(named, _MOST_NAMED))
+            raise _not_joint("mismatch", f"the runs have different {what} ({listed})")
+
+
+def _examples_of(run: Run) -> set[ExampleKey]:
+    """The examples that a run asked the uncalibrated model."""
+    return {_key(row) for row in run.judged if row.method == BASELINE}
+
+
+def _key(row: Judged) -> ExampleKey:
+    return row.split, row.dataset, row.example_id
+
+
+def _shared_examples(runs: Sequence[Run]) -> set[ExampleKey]:
+    """The examples that every run has in the same split, with the same text."""
+    shared = set.intersection(*map(_examples_of, runs))
+    shared = {key for key in shared if _same_text([run.examples.get(key[2]) for run in runs])}
+    for split in ("validation", REPORTED_SPLIT):
+        if not any(key[0] == split and _is_query(key) for key in shared):
+            raise _not_joint("too-few", f"the runs have no query of the {split} split in common")
+    return shared
+
+
+def _same_text(examples: Sequence[Any]) -> bool:
+    texts = {(e.query, e.system, e.earlier_turns) for e in examples if e is not None}
+    return len(texts) <= 1
+
+
+def _is_query(key: ExampleKey) -> bool:
+    return key[1] not in QUESTION_DATASETS
+
+
+def _outcome(row: Judged, mapping: str) -> tuple[str | None, bool]:
+    return counted_label(row, mapping), is_correct_response(row, mapping)
+
+
+def _require_same_baseline(runs: Sequence[Run], shared: set[ExampleKey]) -> None:
+    """Raise NotJoint if the uncalibrated model has other labels in one run than in the first."""
+    first, *others = (
+        {_key(row): _outcome(row, run.mapping) for row in run.judged
+         if row.method == BASELINE and _key(row) in shared}
+        for run in runs
+    )  # fmt: skip
+    for run, outcomes in zip(runs[1:], others, strict=True):
+        different = sum(outcomes[key] != first[key] for key in shared)
+        if different:
+            raise _not_joint(
+                "mismatch",
+                "the responses of the uncalibrated model have other labels in "
+                f"{terminal_safe(run.name, 40)} than in {terminal_safe(runs[0].name, 40)} for "
+                f"{different:,} of {len(shared):,} shared queries and questions",
+            )
+
+
+# Methods
+
+
+def _member(run: Run, number: int, record: Mapping[str, Any], shared: set[ExampleKey]) -> _Member:
+    rows = {
+        (row.layer, row.strength, *_key(row)): _outcome(row, run.mapping)
+        for row in run.judged
+        if row.method == record["method"] and _key(row) in shared
+    }
+    return _Member(run, number, record, rows)
+
+
+def _distinct(members: Sequence[_Member]) -> list[_Member]:
+    """Leave out references and methods whose responses another run's method of that name has."""
+
+    def repeats(member: _Member, other: _Member) -> bool:
+        same = member.method == other.method and member.rows.items() <= other.rows.items()
+        if member is other or not same or member.run is other.run:
+            return False
+        if bool(member.record.get("reference")) != bool(other.record.get("reference")):
+            return bool(member.record.get("reference"))
+        # Of two methods with the same settings the first one stays.
+        return member.number > other.number and member.rows == other.rows
+
+    return [one for one in members if not any(repeats(one, other) for other in members)]
+
+
+def _names(members: Sequence[_Member]) -> dict[str, _Member]:
+    """Name the methods, with the number of the run if several runs have one of that name."""
+    methods = [member.method for member in members]
+    return {
+        f"{m.method} ({m.number})" if methods.count(m.method) > 1 else m.method: m for m in members
+    }
+
+
+# The run in memory
+
+
+def _joined(runs: Sequence[Run], names: Mapping[str, _Member], shared: set[ExampleKey]) -> Run:
+    first = runs[0]
+    rows: list[LabelledRow] = []
+    judged: list[Judged] = []
+    for name, (run, method) in _blocks(first, names):
+        for row, own in zip(run.rows, run.judged, strict=True):
+            if own.method == method and _key(own) in shared:
+                rows.append(replace(row, method=name))
+                judged.append(replace(own, method=name))
+    records = [
+        {**member.record, "method": name, "run": member.run.name} for name, member in names.items()
+    ]
+    complete = all(_examples_of(run) == shared for run in runs)
+    results = _concatenated(first, names) if complete else _rescored(judged, records, first.mapping)
+    responses: dict[str, Record] = {}
+    for run in reversed(runs):
+        responses |= run.responses
+    return first.replace(
+        name=" and ".join(run.name for run in runs),
+        checkpoint=first.checkpoint,
+        settings=first.settings,
+        examples={name: each for run in reversed(runs) for name, each in run.examples.items()},
+        operating_points=records, results=ResultTable(results), rows=rows, responses=responses,
+        judge=first.judge, judged=judged, directions={}, projections={}, part_separations={},
+    )  # fmt: skip
+
+
+def _blocks(first: Run, names: Mapping[str, _Member]) -> Iterable[tuple[str, tuple[Run, str]]]:
+    """The uncalibrated model of the first run, then each method with its run and its name there."""
+    yield BASELINE, (first, BASELINE)
+    for name, member in names.items():
+        yield name, (member.run, member.method)
+
+
+def _concatenated(first: Run, names: Mapping[str, _Member]) -> list[Result]:
+    return [
+        replace(result, method=name)
+        for name, (run, method) in _blocks(first, names)
+        for result in run.results
+        if result.method == method
+    ]
+
+
+def _rescored(
+    judged: Sequence[Judged], records: Sequence[Mapping[str, Any]], mapping: str
+) -> list[Result]:
+    """Score the shared examples; of validation only the chosen settings, which are compared."""
+    chosen = {(r["method"], r["layer"], float(r["strength"])) for r in records}
+    return rounded(
+        score(
+            [
+                row for row in judged
+                if row.split == REPORTED_SPLIT or row.method == BASELINE
+                or (row.method, row.layer, row.strength) in chosen
+            ],
+            mapping,
+        )
+    )  # fmt: skip
+
+
+def _left_out(runs: Sequence[Run], shared: set[ExampleKey]) -> list[str]:
+    """Say how many queries and questions on test only some of the runs have."""
+    notes = []
+
+    def tested(keys: Iterable[ExampleKey], is_counted: Callable[[ExampleKey], bool]) -> int:
+        return sum(key[0] == REPORTED_SPLIT and is_counted(key) for key in keys)
+
+    for what, is_counted in (
+        ("queries", _is_query),
+        ("utility questions", lambda key: key[1] == "utility"),
+    ):
+        counts = [tested(_examples_of(run), is_counted) for run in runs]
+        common = tested(shared, is_counted)
+        if any(count != common for count in counts):
+            own = ", ".join(
+                f"{run.name} {count:,}" for run, count in zip(runs, counts, strict=True)
+            )
+            notes.append(f"Only {what} on test that all runs have count here: {common:,} ({own}).")
+    return notes
