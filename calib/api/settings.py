@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from calib.cli.config_errors import explain
 from calib.cli.secrets import require_no_secrets
+from calib.config.extensions import settings_objects
 from calib.config.schemas import CONF, register
 from calib.config.sweep import SweepConfig
 from calib.config.typed import current_override, literal
@@ -45,7 +46,7 @@ def compose_sweep(choices: Mapping[str, str], settings: Mapping[str, Any]) -> Sw
         for key, value in values.items():
             OmegaConf.update(composed, key, literal(key, value))
         require_no_secrets(composed)
-        config = OmegaConf.to_object(composed)
+        config = settings_objects(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, SweepConfig, shown) from error
     assert isinstance(config, SweepConfig)

@@ -41,6 +41,7 @@ from calib.cli.config_errors import as_list, explain, unknown_setting
 from calib.cli.help import register_help
 from calib.cli.launcher import check_launcher
 from calib.cli.secrets import require_no_secrets
+from calib.config.extensions import settings_objects
 from calib.config.quoting import quote_values
 from calib.config.schemas import CONF, register
 from calib.config.typed import current_override
@@ -206,7 +207,7 @@ def _fast_help() -> Iterator[None]:
 
 def _typed(composed: DictConfig, schema: type[Config]) -> Config:
     require_no_secrets(composed)
-    config = OmegaConf.to_object(composed)
+    config = settings_objects(composed)
     assert isinstance(config, schema)
     # +key=value bypasses the schema; the value would never be read.
     for key, owner in _unread(OmegaConf.to_container(composed), config):

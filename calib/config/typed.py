@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
-from calib.config.extensions import schemas_for
+from calib.config.extensions import schemas_for, settings_objects
 from calib.config.prompts import MethodConfig
 from calib.config.quoting import escaped_interpolations
 from calib.util.errors import CalibError, did_you_mean
@@ -126,7 +126,7 @@ def typed_config(
         others = {
             key: literal(str(key), value) for key, value in present.items() if key not in methods
         }
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), others))
+        config = settings_objects(OmegaConf.merge(OmegaConf.structured(cls), others))
     except (OmegaConfBaseException, OverflowError) as error:
         raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from error
     except RecursionError as error:

@@ -25,6 +25,7 @@ from calib.config.schemas import CONF
 from calib.config.typed import typed_config
 from calib.data import dualbench, own_pairs, published, utility, vscbench
 from calib.data.example import Benchmark, Pair, pairs
+from calib.data.extension_data import extension_benchmark
 from calib.data.images import check_pictures
 from calib.data.mini import examples as mini
 from calib.data.mini.worlds import MINI_WORLDS
@@ -42,7 +43,7 @@ def load_benchmark(config: DataConfig, seed: int = 0) -> Benchmark:
     skip_broken is set), or an empty selection.
     """
     if config.name in extensions("data"):
-        loaded: Benchmark = extensions("data")[config.name].module.load(config)
+        loaded = extension_benchmark(extensions("data")[config.name], config)
         if not isinstance(config, SplitData):
             return _not_empty(config, loaded)
     elif isinstance(config, MiniData) and config.name in MINI_WORLDS:

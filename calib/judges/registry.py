@@ -1,12 +1,14 @@
 """Find and build the judge that a configuration names; a judge is one file of this folder."""
 
 import importlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from calib.config.extensions import extensions
 from calib.config.judge import JudgeConfig, LlmJudge
 from calib.config.model import PACKAGED
+from calib.judges.extension_judges import extension_judge
 from calib.judges.judge import Judge
 from calib.util.errors import CalibError, did_you_mean
 
@@ -26,8 +28,11 @@ def check_judge(config: JudgeConfig, data: str) -> None:
 
     ``data`` is the name of a benchmark, or "" for a table of responses without a run.
     """
-    if config.name != AUTO:
-        _check(_file(config), config, data)
+    check = None if config.name == AUTO else getattr(_file(config), "check", None)
+    if check is not None:
+        extension = extensions("judge").get(_name(config))
+        with extension.running("check") if extension else nullcontext():
+            check(config, data)
 
 
 def choose_judge(config: JudgeConfig, data: str, checkpoint: str | None) -> Judge:
@@ -40,9 +45,10 @@ def choose_judge(config: JudgeConfig, data: str, checkpoint: str | None) -> Judg
     if config.name == AUTO:
         exact = checkpoint in PACKAGED and PACKAGED[checkpoint] == data
         config = JudgeConfig("rules" if exact else "string")
-    file = _file(config)
-    _check(file, config, data)
-    judge: Judge = file.build(config)
+    check_judge(config, data)
+    if extension := extensions("judge").get(_name(config)):
+        return extension_judge(extension, config)
+    judge: Judge = _file(config).build(config)
     return judge
 
 
@@ -51,19 +57,18 @@ def sees_pictures(config: JudgeConfig) -> bool:
     return isinstance(config, LlmJudge) and config.image
 
 
-def _check(file: Any, config: JudgeConfig, data: str) -> None:
-    if hasattr(file, "check"):
-        file.check(config, data)
+def _name(config: JudgeConfig) -> str:
+    return config.file or config.name
 
 
 def _file(config: JudgeConfig) -> Any:
-    name, names = config.file or config.name, judge_names()
+    name, names = _name(config), judge_names()
     if name not in names:
         raise CalibError(
             "unknown-name",
             f"judge={name} has no file in calib/judges.{did_you_mean(name, names)} "
             f"Choose from {', '.join(names)}.",
         )
-    if name in extensions("judge"):
-        return extensions("judge")[name].module
+    if extension := extensions("judge").get(name):
+        return extension.module
     return importlib.import_module(f"calib.judges.{name}")

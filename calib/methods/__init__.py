@@ -24,11 +24,13 @@ import importlib
 import pkgutil
 import typing
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
-from calib.config.extensions import extensions
+from calib.config.extensions import Extension, extensions
 from calib.config.prompts import MethodConfig
 from calib.data.example import Example
+from calib.interventions.extension_methods import extension_method
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method
 from calib.models.load import AnyModel
@@ -46,14 +48,24 @@ def build(fitting: Fitting, config: MethodConfig) -> Method:
 
     Raises CalibError if there is no such method (unknown-name), or it cannot be fitted.
     """
-    return _module(config).method(fitting, config)
+    module = _module(config)
+    if extension := _extension(config):
+        return extension_method(extension, fitting, config)
+    method: Method = module.method(fitting, config)
+    return method
 
 
 def check(config: MethodConfig, vlm: AnyModel, examples: Sequence[Example]) -> None:
     """Raise CalibError for a configuration that cannot work, before anything is generated."""
     module = _module(config)
+    extension = _extension(config)
     if hasattr(module, "check"):
-        module.check(config, vlm, examples)
+        with extension.running("check") if extension else nullcontext():
+            module.check(config, vlm, examples)
+
+
+def _extension(config: MethodConfig) -> Extension | None:
+    return extensions("method").get(config.file or config.name)
 
 
 def _module(config: MethodConfig) -> Any:
@@ -64,7 +76,7 @@ def _module(config: MethodConfig) -> Any:
             f"There is no file calib/methods/{name}.py for method={name}."
             f"{did_you_mean(name, names())} Choose from none, {', '.join(names())}.",
         )
-    extension = extensions("method").get(name)
+    extension = _extension(config)
     module: Any = extension.module if extension else importlib.import_module(f"{__name__}.{name}")
     kind = typing.get_type_hints(module.method).get("config", MethodConfig)
     if not isinstance(config, kind):
