@@ -4,6 +4,7 @@ python -m calib.extract model=internvl data=mini
 """
 
 from calib.cli import command
+from calib.cli.repeating import repeating_command
 from calib.config.sweep import ExtractConfig
 
 
@@ -39,7 +40,7 @@ def main(config: ExtractConfig) -> None:
         RowStore.open(folder / ROWS_FILE) as store,
         opened_backend(config.engine, config.model, vlm, edits=True) as backend,
     ):
-        made = provenance() | inputs.record(inputs.notes)
+        made = provenance(repeating_command()) | inputs.record(inputs.notes)
         manifest = claim_folder(folder, {"extract": inputs.identity}, made, inputs.origin)
         if backend is not None:
             backend.when_started(

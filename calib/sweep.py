@@ -7,6 +7,7 @@ utility.
 """
 
 from calib.cli import command
+from calib.cli.repeating import repeating_command
 from calib.cli.replicas import make_shards, stop_with_parent
 from calib.config.sweep import SweepConfig
 from calib.util.progress import job_label
@@ -49,7 +50,7 @@ def _run(config: SweepConfig) -> None:
                     command.print_notes([f"there is no report: {error}"])
         print(show_run(run, files))
 
-    run = perform(config, None, say, command.print_notes, finish)
+    run = perform(config, None, say, command.print_notes, finish, repeating_command())
     if not isinstance(run, Run):
         rows = f"Shard {config.shard} is complete: its rows are in {run}."
         print(terminal_safe(rows), "Run the command without shard to join all shards.")

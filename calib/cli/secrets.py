@@ -29,16 +29,28 @@ def require_no_secrets(composed: DictConfig) -> None:
         for variable in _INTERPOLATED.findall(text):
             if is_secret_name(variable):
                 raise _refusal(setting, variable)
-    secrets = {
+    for setting, text in _texts(OmegaConf.to_container(composed, resolve=True)):
+        for variable, value in _secrets().items():
+            if value in text:
+                raise _refusal(setting, variable)
+
+
+def without_keys(text: str) -> str:
+    """``text`` with the value of each environment variable that is a key by its name replaced by
+    the name, as ${NAME}."""
+    for variable, value in _secrets().items():
+        text = text.replace(value, f"${{{variable}}}")
+    return text
+
+
+def _secrets() -> dict[str, str]:
+    """The environment variables whose values are keys by their names."""
+    return {
         name: value
         for name, value in os.environ.items()
         # A path is where a key is stored, and no key.
         if is_secret_name(name) and len(value) >= SHORTEST and not value.startswith(("/", "~"))
     }
-    for setting, text in _texts(OmegaConf.to_container(composed, resolve=True)):
-        for variable, value in secrets.items():
-            if value in text:
-                raise _refusal(setting, variable)
 
 
 def is_secret_name(variable: str) -> bool:

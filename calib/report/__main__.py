@@ -28,6 +28,11 @@ def main(config: ReportConfig) -> None:
     for note in notes:
         print(f"note: {terminal_safe(note)}")
     write_report(runs, out, examples=config.examples, pictures=config.pictures, notes=notes)
+    for run in runs:
+        if repeating := run.provenance.get("command"):
+            name = terminal_safe(run.name) if len(runs) > 1 else "this run"
+            print(f"To repeat {name} (out=FOLDER: in another folder):")
+            print(f"  {terminal_safe(repeating)}")
     print(show_report(runs, {REPORT: out}), end="")
 
 

@@ -3,7 +3,7 @@
 "identity" is everything that must agree for rows to belong together, "provenance" how the run was
 made, "model" the weights and settings behind the fingerprint, and "sessions" the versions and
 threads under which it was resumed, where they are others. None of them identifies a machine: no
-host or user names, paths or environment variables.
+host or user names, paths other than those of settings, or environment variables.
 """
 
 import dataclasses
@@ -223,7 +223,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 def _check_types(manifest: Mapping[str, Any]) -> None:
     """Raise ValueError for parts of run.json that are of other types than calib writes."""
     details = {"provenance": dict, "model": dict | None, "sessions": list}
-    provenance = {"packages": dict, "left_out": list, "notes": list}
+    provenance = {"packages": dict, "left_out": list, "notes": list, "command": str}
     typed_object(manifest, {}, "it", details)
     typed_object(manifest.get("provenance", {}), {}, "its provenance", provenance)
     for session in manifest.get("sessions", []):

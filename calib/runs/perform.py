@@ -35,12 +35,14 @@ def perform(
     say: Callable[[str], None],
     note: Callable[[Iterable[str]], None],
     finish: Callable[[Run], None],
+    command: str | None = None,
 ) -> Run | Path:
     """Run the sweep that ``config`` describes, or resume it where it was interrupted.
 
     ``model`` is the one of config.model, if it is loaded already. ``say`` receives lines about the
     progress, ``note`` notes on the result, and ``finish`` the run in memory, whose files it writes
-    while the folder is locked. Returns that run; of a shard, the folder of its rows.
+    while the folder is locked. ``command`` repeats the run, for its record. Returns that run; of a
+    shard, the folder of its rows.
 
     Raises CalibError for settings that cannot work, before the folder is claimed, and when a step
     fails; recorded rows are kept.
@@ -68,7 +70,7 @@ def perform(
     ):
         if backend is not None and shard:  # almost every shard has rows to make
             backend.start()
-        facts = provenance() | inputs.record(notes) | engine_record(backend)
+        facts = provenance(command) | inputs.record(notes) | engine_record(backend)
         with one_at_a_time(folder) if shard else nullcontext():
             manifest = claim_folder(folder, identity, facts, inputs.origin)
         if shard:

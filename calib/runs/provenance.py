@@ -35,13 +35,14 @@ PACKAGES = (
 CHECKOUT = Path(calib.__file__).resolve().parent.parent
 
 
-def provenance() -> dict[str, Any]:
-    """Day (UTC), versions, commit and threads of torch, as JSON.
+def provenance(command: str | None = None) -> dict[str, Any]:
+    """Day (UTC), versions, commit and threads of torch, and the ``command`` that repeats the run,
+    if there is one, as JSON.
 
     A missing package is None, and so is the commit if calib is not a git checkout; "changed" is
     whether files of the checkout differ from its commit.
     """
-    return {
+    return ({"command": command} if command else {}) | {
         "date": datetime.now(UTC).date().isoformat(),
         "calib": calib.__version__,
         "commit": (commit := _git("rev-parse", "HEAD")),

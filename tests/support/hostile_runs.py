@@ -114,7 +114,7 @@ def _values() -> Iterator[tuple[str, str, str, Any]]:
         "operating_points.json": ("method", "layer", "strength", "strength_means", "tolerance",
                                   "choose", "variants", "settings", "supervision"),
         "run.json": ("identity", "provenance", "provenance.notes", "provenance.packages",
-                     "provenance.left_out", "sessions", "model"),
+                     "provenance.left_out", "provenance.command", "sessions", "model"),
     }  # fmt: skip
     for name, of_file in keys.items():
         for number, key in enumerate(of_file):

@@ -83,7 +83,8 @@ def _record(run: Run, out: Path, several: bool) -> list[Markup]:
     notes = run.provenance.get("notes")
     notes = [str(note) for note in notes] if isinstance(notes, list) else []
     notes += session_notes(run.manifest)
-    versions = {key: value for key, value in run.provenance.items() if key != "notes"}
+    shown = ("notes", "command")
+    versions = {key: value for key, value in run.provenance.items() if key not in shown}
     if "sessions" in run.manifest:
         versions["sessions"] = run.manifest["sessions"]
     return [
@@ -92,8 +93,18 @@ def _record(run: Run, out: Path, several: bool) -> list[Markup]:
         tag("ul", *files, class_="files"),
         *([tag("p", "Notes of the run:")] if notes else []),
         *([tag("ul", *(tag("li", note) for note in notes))] if notes else []),
+        *_repeating(str(run.provenance.get("command", ""))),
         _folded(f"Settings ({CONFIG_FILE})", run.settings_text),
         _folded("Versions", json.dumps(versions, indent=2, ensure_ascii=False)),
+    ]
+
+
+def _repeating(command: str) -> list[Markup]:
+    if not command:  # made from Python, or by an earlier version
+        return []
+    return [
+        tag("p", "To repeat this run (out=FOLDER writes it to another folder):"),
+        tag("pre", command, tabindex="0", aria_label="Command that repeats this run"),
     ]
 
 

@@ -91,12 +91,13 @@ def test_sections_are_in_order_with_their_values(run, tmp_path):
 
 
 def test_mini_internvl_is_marked_as_a_model_organism(made, tmp_path):
-    provenance = {"calib": "0.1.0", "date": "2026-01-02", "notes": ["n < 5"]}
+    command = "python -m calib.sweep 'data.file=<b>.csv'"
+    provenance = {"calib": "0.1.0", "date": "2026-01-02", "notes": ["n < 5"], "command": command}
     run = made.run(tmp_path / "run", made.examples(20), checkpoint="mini-internvl",
                    provenance=provenance)  # fmt: skip
     text = parsed_report([run], tmp_path / "report.html").text
     assert MODEL_ORGANISM.format("mini-internvl") in text
-    assert "Date2026-01-02" in text and "n < 5" in text
+    assert "Date2026-01-02" in text and "n < 5" in text and text.count(command) == 1
 
 
 def test_table_has_the_numbers_of_the_results(run, tmp_path):
@@ -131,7 +132,7 @@ def test_the_table_marks_rates_that_rest_on_responses_that_were_cut(run, tmp_pat
 def test_hostile_text_is_escaped_and_the_file_is_utf8(made, tmp_path, hostile):
     bad = "".join(hostile[:6])
     examples = [replace(each, category=bad, variant=bad, system=bad) for each in made.examples(20)]
-    provenance = {"calib": bad, "date": bad, "notes": [bad], "packages": {bad: bad}}
+    provenance = {"calib": bad, "date": bad, "notes": [bad], "packages": {bad: bad}, "command": bad}
     # A lone surrogate stands in a record as its escape.
     plain = bad.encode(errors="replace").decode()
     run = made.run(tmp_path / "run", examples, response=lambda e, s: bad, method=plain,
