@@ -19,8 +19,6 @@ from calib.util.errors import CalibError
 WAYS = ("serve", "prompt", "vLLM", "baked")
 FIXED_TEXT = ("caution", "reminder")
 """Prompt-only methods whose prompt is the same text for every query."""
-EARLIER_TURNS = ("few_shot",)
-"""Prompt-only methods that put the same turns before every query."""
 BIAS = (
     "idefics3", "internvl", "internvl3_1b", "internvl3_2b", "internvl3_8b", "llava_1_5",
     "llava_next", "llava_onevision", "mistral3", "smolvlm2", "vlguard",
@@ -30,9 +28,8 @@ NO_BIAS = (
     "gemma3", "internvl3_5_1b", "internvl3_5_2b", "internvl3_5_4b", "internvl3_5_8b", "mllama",
     "paligemma", "qwen2_5_vl", "qwen2_vl", "qwen3_vl",
 )  # fmt: skip
-"""Models whose decoder cannot: Qwen2-VL, Qwen2.5-VL, Qwen3, Gemma, Mllama."""
-REMOTE = ("claude", "gemini", "gpt", "openrouter", "remote", "vllm")
-"""Models behind an API, whose activations cannot be edited."""
+"""Models whose decoder cannot: Qwen2-VL, Qwen2.5-VL, Qwen3, Gemma, Mllama. The export checks any
+other model."""
 
 
 def deployment(verdict: MethodVerdict, source: tuple[Run, str] | None = None) -> dict[str, str]:
@@ -44,9 +41,11 @@ def deployment(verdict: MethodVerdict, source: tuple[Run, str] | None = None) ->
     prompt_only = verdict.method.prompt_only
     file = _file(run, name)
     prompt = _prompt(file) if prompt_only else "not possible: activations are edited"
-    if _model(run).get("name") in REMOTE:
+    if "base_url" in _model(run):
         closed = "not possible: the model is behind an API"
-        return {"prompt": prompt, "serve": closed, "vLLM": closed, "baked": closed}
+        opened = prompt_only and file in FIXED_TEXT
+        vllm = "with that prompt, if the server is vLLM" if opened else closed
+        return {"prompt": prompt, "serve": closed, "vLLM": vllm, "baked": closed}
     serve = f"python -m calib.serve {shell_override('run', str(run.folder))}"
     if len([m for m in run.methods if not m.reference]) > 1:
         serve += f" {shell_override('pick', name)}"
@@ -54,16 +53,9 @@ def deployment(verdict: MethodVerdict, source: tuple[Run, str] | None = None) ->
         vllm = _exported(run, name, "easysteer", "EasySteer")
         return {"serve": serve, "prompt": prompt, "vLLM": vllm,
                 "baked": _exported(run, name, "baked", "any program")}  # fmt: skip
-    fixed = file in (*FIXED_TEXT, *EARLIER_TURNS)
-    vllm = "with that prompt" if fixed else "not possible: there is no prompt to give it"
+    vllm = "with that prompt" if file in FIXED_TEXT else "not possible: there is no such prompt"
     return {"serve": serve, "prompt": prompt, "vLLM": vllm,
             "baked": "not possible: no weight changes"}  # fmt: skip
-
-
-def deployment_sentence(ways: Mapping[str, str]) -> str:
-    """Return "To deploy it: ..." with the ways that are open."""
-    opened = [f"{way} ({how})" for way, how in ways.items() if not how.startswith("not possible")]
-    return f"To deploy it: {'; '.join(opened) or 'no way is known'}."
 
 
 def _file(run: Run, method: str) -> str:
@@ -78,8 +70,10 @@ def _model(run: Run) -> Mapping[str, object]:
 def _prompt(file: str) -> str:
     if file in FIXED_TEXT:
         return "in any server: copy the text under “Prompt as sent” of an example"
-    if file in EARLIER_TURNS:
-        return "in any server: send the demonstrations as earlier turns before each query"
+    if file == "few_shot":
+        return (
+            "not possible: a run records the number of its demonstrations, but not which they are"
+        )
     return f"not possible: {file} makes several calls or changes each query in its own way"
 
 
@@ -118,16 +112,17 @@ def _checkpoint_of(option: str) -> object:
 def method_ways(file: str, prompt_only: bool) -> dict[str, str]:
     """Return "yes", "no" or a condition for each of WAYS, for a method of calib/methods."""
     if prompt_only:
-        turns = "with its demonstrations" if file in EARLIER_TURNS else "no"
-        form = "yes" if file in FIXED_TEXT else turns
-        return {"serve": "yes", "prompt": form, "vLLM": form, "baked": "no"}
+        fixed = "yes" if file in FIXED_TEXT else "no"
+        return {"serve": "yes", "prompt": fixed, "vLLM": fixed, "baked": "no"}
     vector = "with `positions=all`" if file == EXPORTED else "no"
     return {"serve": "yes", "prompt": "no", "vLLM": vector, "baked": vector}
 
 
-def model_ways(option: str) -> dict[str, str]:
+def model_ways(option: str, remote: bool) -> dict[str, str]:
     """Return "yes", "no" or a condition for each of WAYS, for a model of conf/model."""
-    if option in REMOTE:
-        return {"serve": "no", "prompt": "yes", "vLLM": "no", "baked": "no"}
-    baked = "yes" if option in BIAS else "no"
+    if remote:
+        vllm = "the prompt" if option == "vllm" else "no"
+        return {"serve": "no", "prompt": "yes", "vLLM": vllm, "baked": "no"}
+    known = {**dict.fromkeys(BIAS, "yes"), **dict.fromkeys(NO_BIAS, "no")}
+    baked = known.get(option, "if the export finds a bias")
     return {"serve": "yes", "prompt": "yes", "vLLM": "if vLLM has the model", "baked": baked}

@@ -1,7 +1,8 @@
-"""The figure ``vscbench_grid``: calibration and helpfulness of several models side by side.
+"""The figure ``vscbench_grid``: calibration and helpfulness of one or several models.
 
-The layout follows Figure 5 of VSCBench (arXiv 2505.20362): one column per model, calibration by
-dataset above, helpfulness below.
+The layout of several models follows Figure 5 of VSCBench (arXiv 2505.20362): one column per model,
+calibration by dataset above, helpfulness below. A single model has both side by side, which leaves
+room for the names of its methods once.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ _HOLLOW = "Hollow: no setting was better on validation; the uncalibrated model w
 
 
 def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
-    """Draw SRA by dataset and utility of each method at its operating point, a column per model.
+    """Draw SRA by dataset and utility of each method at its operating point, by model.
 
     SRA_s is drawn in place of utility for a model whose utility was not measured. Dashed lines are
     the uncalibrated model, hollow markers are methods that kept it. Raises NotDrawn without SRA on

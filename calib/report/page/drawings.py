@@ -37,7 +37,11 @@ CAPTIONS = {
         "SRA_u against SRA_s. The upper right corner is a model that refuses every unsafe query "
         "and no safe one.",
     ),
-    "vscbench_grid": ("Calibration and helpfulness by part of the benchmark", ""),
+    "vscbench_grid": (
+        "Calibration and helpfulness by part of the benchmark",
+        "Of one model, calibration is on the left and helpfulness on the right; of several, "
+        "calibration is above and helpfulness below.",
+    ),
     "heat_map": ("Layers and strengths", "The effect of each layer and strength, on validation."),
     "layers": (
         "Layers",
