@@ -55,6 +55,7 @@ def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | Non
     import sys
     from socket import gethostname
 
+    from calib.runs.run import Run
     from calib.serving.app import Server, create_app
     from calib.serving.http.access import Access, own_names
     from calib.serving.http.server import address, banner, serve
@@ -64,7 +65,8 @@ def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | Non
     from calib.serving.warm_up import warm_up
     from calib.util.terminal import terminal_safe
 
-    served = load_served(config)
+    run = Run.load(config.run) if config.run else None
+    served = load_served(config, run)
     # Clients send new pictures for ever, so a share of the machine's memory would be filled.
     served.vlm.feature_cache.limit = CACHED_FEATURES_BYTES
     access = Access(key, [*config.hosts, *([] if local else own_names())])
@@ -88,7 +90,7 @@ def _serve(config: ServeConfig, listening: "socket", local: bool, key: str | Non
         print(terminal_safe(line), flush=True)
     # The command has paths of this machine, which other machines need not know.
     arguments = sys.argv[1:] if local else None
-    playground = Playground(served, config.run, arguments) if config.playground else None
+    playground = Playground(served, run, arguments) if config.playground else None
     if playground is not None:
         playground.preload()
     serve(create_app(server, playground), listening)

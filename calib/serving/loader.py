@@ -21,13 +21,14 @@ from calib.util.errors import CalibError, did_you_mean
 from calib.util.files import home_expanded
 
 
-def load_served(config: ServeConfig) -> ServedModel:
-    """The model and the method that ``config`` describes.
+def load_served(config: ServeConfig, run: Run | None = None) -> ServedModel:
+    """The model and the method that ``config`` describes; ``run`` is that of config.run, and keeps
+    what is read of it.
 
     Raises CalibError if the folder is not a finished run, or if the method cannot be served.
     """
     if config.run:
-        return _from_run(config, Run.load(config.run))
+        return _from_run(config, run or Run.load(config.run))
     return _from_settings(config)
 
 

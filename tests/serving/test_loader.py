@@ -139,7 +139,7 @@ def test_all_methods_of_a_run_are_served_under_names_of_their_own(run):
     finished = Run.load(run)
     points = {point["method"]: point for point in finished.operating_points}
     examples = {each.id: each for each in finished.reload_benchmark()}
-    with ServerThread(served, Playground(served, str(run))) as server:
+    with ServerThread(served, Playground(served, Run.load(run))) as server:
         names = {f"{MODEL}-{method}": method for method in points}
         listed = send(server, "GET", "/v1/models").json()["data"]
         assert {each["id"] for each in listed} == {

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from calib.config.judge import JudgeConfig
 from calib.config.method import SettingKey
@@ -79,13 +78,12 @@ def mini_examples(checkpoint: str) -> Examples:
     return Examples("mini world", [Offered(example) for example in examples], len(examples), judge)
 
 
-def open_run(folder: Path) -> tuple[Run, list[str]]:
-    """The run in a folder with the pictures that can be loaded again, and notes on the others.
+def with_images(run: Run) -> tuple[Run, list[str]]:
+    """``run`` with the pictures that can be loaded again, and notes on the others.
 
-    What its examples need is read at once, which takes seconds for a large run. Raises CalibError
-    if a file of it is missing or damaged.
+    What its examples need is read at once, unless ``run`` has it already. Raises CalibError if a
+    file of it is missing or damaged.
     """
-    run = Run(folder)
     run.test_rows  # noqa: B018 (read before the run is copied)
     return reload_images(run)
 

@@ -17,12 +17,11 @@ from calib.serving.playground.examples import (
     Examples,
     Recorded,
     mini_examples,
-    open_run,
     run_examples,
+    with_images,
 )
 from calib.serving.served_model import ServedModel
 from calib.util.errors import CalibError
-from calib.util.files import home_expanded
 
 OWN = Example("own", "request", "request", "request", "test", "")
 """Stands for a query of the person's own, about which nothing is known."""
@@ -32,10 +31,11 @@ class Playground:
     """The controls, the examples and the labels of one server's page."""
 
     def __init__(
-        self, served: ServedModel, run: str | None = None, arguments: Sequence[str] | None = None
+        self, served: ServedModel, run: Run | None = None, arguments: Sequence[str] | None = None
     ) -> None:
-        """``run`` is the folder of the served run, ``arguments`` are those of the command that
-        started the server; None shows no command, since they hold paths of this machine."""
+        """``run`` is the served run, whose rows the server has read for its verdict; ``arguments``
+        are those of the command that started the server; None shows no command, since they hold
+        paths of this machine."""
         self.served, self.run = served, run
         self.command = None if arguments is None else command(arguments)
         self._examples: dict[str, Examples] = {}
@@ -80,7 +80,7 @@ class Playground:
     @cached_property
     def _run(self) -> tuple[Run, list[str]]:
         assert self.run is not None
-        return open_run(home_expanded(self.run))
+        return with_images(self.run)
 
     def list(self, model: str) -> dict[str, Any]:
         """The list of examples as a JSON object."""
