@@ -57,7 +57,7 @@ class ModelChoice:
 
 
 MINI = "mini-internvl"
-PACKAGED: dict[str, str] = {MINI: "mini"}
+PACKAGED: dict[str, str] = {MINI: "mini", "mini-internvl-2": "mini2"}
 """Model organisms whose weights ship with calib, by the name of the checkpoint, and the data that
 each was trained on, as data= and utility= name it."""
 

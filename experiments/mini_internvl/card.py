@@ -4,7 +4,7 @@
 
 Fills the template of the model in this folder with the figures (figures.csv, or figures_2.csv for
 the second), and writes README.md of the checkpoint's folder: by default that of the packaged
-mini-internvl, and of runs/mini_internvl_2 for the second, which is not packaged yet.
+model of the recipe.
 """
 
 import csv
@@ -20,7 +20,7 @@ FILES = {
     "second": (
         HERE / "card_template_2.md",
         HERE / "figures_2.csv",
-        Path("runs/mini_internvl_2/mini_internvl_2"),
+        mini_folder("mini-internvl-2"),
     ),
 }
 """By recipe: template, figures and checkpoint."""

@@ -16,7 +16,7 @@ from composing import composed
 from tiny_families import FAMILIES, examples, tiny
 
 from calib import export, sweep
-from calib.config.model import ModelConfig, RemoteModelConfig
+from calib.config.model import MINI, PACKAGED, ModelConfig, RemoteModelConfig
 from calib.config.schemas import CONF
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
@@ -203,7 +203,8 @@ def options() -> str:
             .replace("\n# ", " ")
             .removeprefix("# ")
         )
-        checkpoint = f"`{config.checkpoint}`" if config.checkpoint else "ships with calib"
+        packaged = (config.checkpoint or MINI) in PACKAGED
+        checkpoint = "ships with calib" if packaged else f"`{config.checkpoint}`"
         lines.append(f"| `{path.stem}` | {checkpoint} | {comment} |")
     return "\n".join(lines)
 
