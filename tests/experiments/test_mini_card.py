@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from calib.models.load import mini_folder
+from calib.config.model import ModelConfig
+from calib.models.load import load, mini_folder
 from calib.scoring.intervals import Interval
 from experiments.mini_internvl import card
 from experiments.mini_internvl.floors import KNOWLEDGE, PARTS, missed_floors
@@ -14,18 +15,20 @@ from experiments.mini_internvl.floors import KNOWLEDGE, PARTS, missed_floors
 HELD_OUT = "held-out concepts"
 
 
-def test_the_card_of_the_shipped_model_follows_from_its_figures(tmp_path: Path) -> None:
-    shutil.copytree(mini_folder(), tmp_path / "copy")
+FOLDERS = {"first": mini_folder(), "second": mini_folder("mini-internvl-2")}
+
+
+@pytest.mark.parametrize(("recipe", "folder"), FOLDERS.items())
+def test_the_card_of_a_shipped_model_follows_from_its_figures(
+    recipe: str, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "README.md").unlink()
-    template, figures, _ = card.FILES["first"]
+    template, figures, packaged = card.FILES[recipe]
+    assert packaged == folder
     card.main(template, figures, tmp_path / "copy")
     made = (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
-    assert made == (mini_folder() / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_template_of_the_second_card_can_be_filled() -> None:
-    text = card.FILES["second"][0].read_text(encoding="utf-8")
-    assert "{" not in text.format(vocabulary=1, fingerprint="", table="")
+    assert made == (folder / "README.md").read_text(encoding="utf-8")
 
 
 def of(value: float) -> Interval:
@@ -67,8 +70,12 @@ def test_a_figure_below_its_floor_is_missed(name: str, value: float) -> None:
     assert bool(first) != only_second
 
 
-def test_the_shipped_model_meets_the_floors() -> None:
-    with card.FILES["first"][1].open(encoding="utf-8", newline="") as file:
+@pytest.mark.parametrize(("recipe", "folder"), FOLDERS.items())
+def test_a_shipped_model_meets_the_floors(recipe: str, folder: Path) -> None:
+    with card.FILES[recipe][1].open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     figures = {row["figure"]: of(float(row["value"])) for row in rows}
-    assert missed_floors(figures, holds_out_concepts=False) == []
+    assert missed_floors(figures, holds_out_concepts=recipe == "second") == []
+    name = None if recipe == "first" else "mini-internvl-2"
+    vlm = load(ModelConfig(name="internvl", checkpoint=name))
+    assert {row["fingerprint"] for row in rows} == {vlm.fingerprint}
