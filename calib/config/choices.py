@@ -49,8 +49,8 @@ SUBSPACE_ESTIMATORS = ("svd_subspace", "nullspace_ridge")
 """Estimators of several directions per layer, for vlm_guard and nullspace only."""
 
 CONTRASTS = (
-    "safety", "refusal", "harmful_refusal", "false_refusal", "true_refusal", "responses",
-    "modality",
+    "safety", "refusal", "harmful_refusal", "false_refusal", "true_refusal", "completion",
+    "responses", "modality",
 )  # fmt: skip
 
 CONTRASTS_OF_PROMPTS = ("safety", "modality")
@@ -83,6 +83,11 @@ CLOSED_GATE_ACTIONS = ("nothing", "opposite")
 GATE_SIDES = ("auto", "above", "below")
 GATE_CRITERIA = ("f1", "youden")
 """Measures of how well a gate separates unsafe from safe validation queries."""
+
+PROBE_PROMPTS = ("both", "check", "query")
+"""Prompts at whose ends the probe of two_sided reads activations."""
+EDITED_SIDES = ("both", "unsafe", "safe")
+"""Queries that two_sided edits: those that its probe finds unsafe, those it finds safe, or both."""
 
 HARM_DIRECTIONS = ("projected", "orthogonal")
 """The part of the harm direction that adaptive adds: along refusal, or the rest."""

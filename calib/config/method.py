@@ -38,6 +38,7 @@ from calib.config.steering import (
     Nullspace,
     Scans,
     Steer,
+    TwoSided,
 )
 from calib.util.errors import CalibError
 
@@ -219,6 +220,7 @@ METHODS: dict[str, type[MethodConfig]] = {
     "ablation": Ablation,
     "surgical": Surgical,
     "scans": Scans,
+    "two_sided": TwoSided,
     "astra": Astra,
     "adaptive": Adaptive,
     "nullspace": Nullspace,

@@ -20,6 +20,7 @@ from calib.config.checks import (
 from calib.config.choices import (
     CLOSED_GATE_ACTIONS,
     CONTRASTS,
+    EDITED_SIDES,
     ESTIMATORS,
     GATE_CRITERIA,
     GATE_SIDES,
@@ -28,6 +29,7 @@ from calib.config.choices import (
     LAYER_BANDS,
     OPERATORS,
     POSITIONS,
+    PROBE_PROMPTS,
     SITES,
 )
 from calib.config.prompts import Calibration
@@ -85,8 +87,9 @@ class Directed(Activation):
     contrast: str = "safety"
     """Two classes of activations, whose difference is the direction. safety: unsafe minus safe
     examples; refusal: refused minus answered examples (harmful_refusal: unsafe ones only;
-    false_refusal: safe ones only; true_refusal: refused unsafe minus answered safe); responses:
-    refusals minus answers to the same unsafe queries; modality: with minus without the picture."""
+    false_refusal: safe ones only; true_refusal: refused unsafe minus answered safe); completion:
+    refusals minus safe completions; responses: refusals minus answers to the same unsafe queries;
+    modality: with minus without the picture."""
     estimator: str = "mean_difference"
     """Estimator of the direction: mean_difference | paired_mean_difference | pca | logistic_probe |
     lda | multi_response_means."""
@@ -196,6 +199,47 @@ class Scans(Directed):
         super().__post_init__()
         _check_gate(self)
         read_positions("method.transition_from", self.transition_from)
+
+
+@dataclass
+class TwoSided(Directed):
+    operator: str = "clamp"
+    """Operator along the refusal direction: add | add_keeping_norm | add_by_norm |
+    add_by_norm_keeping_norm | ablate | linear | clamp. clamp keeps the projection beyond strength
+    gaps from between the classes, and leaves alone what is there already."""
+    opposite_ratio: float = 0.5
+    """Strength for queries that the probe finds safe, as a multiple of the strength."""
+    sides: str = "both"
+    """Queries to edit: unsafe, safe or both, by the probe."""
+    completion: float = 0.5
+    """Where the projection of an unsafe query between safe completions and refusals is kept, in
+    gaps towards safe completions from between both; 0 does without this edit."""
+    probe_prompt: str = "both"
+    """Prompts whose ends the probe reads. check: a yes-or-no question about the query; query: the
+    query itself, which costs no further prompt; both."""
+    check: str | None = None
+    """Yes-or-no question about the query, which may contain {query}; null means the one in
+    texts."""
+    request_check: str | None = None
+    """Question about a query of the mini world that has its request in words, with {query} and
+    {request}; null means the one in texts. Empty, or null with a check of your own: the check."""
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Default texts by checkpoint; "any" is for all others."""
+    gate_layers: Any = "all"
+    """Layers from which the probe's layer is selected on validation."""
+    precision: float = 0.8
+    """Share of validation queries that must be unsafe above the upper threshold, and safe below the
+    lower one; queries in between are not edited."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("method.operator", self.operator, OPERATORS)
+        one_of("method.sides", self.sides, EDITED_SIDES)
+        one_of("method.probe_prompt", self.probe_prompt, PROBE_PROMPTS)
+        positive("method.opposite_ratio", self.opposite_ratio)
+        between("method.completion", self.completion, 0.0, 2.0)
+        between("method.precision", self.precision, 0.0, 1.0)
+        layers("method.gate_layers", self.gate_layers, LAYER_BANDS)
 
 
 @dataclass

@@ -165,8 +165,9 @@ class ExtractConfig:
     """Estimator of the direction, fitted to the pairs' activations."""
     contrast: str = "safety"
     """Two classes of activations, whose difference is the direction. safety: unsafe minus safe
-    examples; refusal: refused minus answered examples; responses: refusals minus answers to the
-    same unsafe queries; modality: with minus without the picture."""
+    examples; refusal: refused minus answered examples; completion: refusals minus safe completions;
+    responses: refusals minus answers to the same unsafe queries; modality: with minus without the
+    picture."""
     read_positions: str = "last_prompt"
     """Tokens to read the direction from. last_prompt; last_prompt-1, -2, ...: one token of the chat
     template before it; instruction_end: the last token of the user's query; response: the mean over

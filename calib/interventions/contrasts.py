@@ -5,6 +5,7 @@
     harmful_refusal, false_refusal, true_refusal
                refused against answered unsafe examples, refused against answered safe examples,
                and refused unsafe against answered safe examples
+    completion outright refusals against safe completions of the uncalibrated model
     responses  unsafe examples followed by a refusal, against the same examples followed by an
                answer, with several responses each (multi-response samples of Internal Activation
                Revision, arXiv 2501.16378): what the model writes
@@ -19,7 +20,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from calib.config.choices import CONTRASTS, Split
+from calib.config.choices import CONTRASTS, Label, Split
 from calib.data.example import Example, pairs, with_pictures
 from calib.data.splits import select_for_sra
 from calib.util.errors import CalibError
@@ -43,6 +44,8 @@ class JudgedAnswer:
     """Without thoughts; empty if a thought was cut off."""
     refused: bool | None
     """True for a refusal or a safe completion, False for an answer, None for neither."""
+    label: Label | None = None
+    """The judge's label; None if the response was not judged, or has no label."""
 
 
 class AnswerSource(Protocol):
@@ -96,6 +99,8 @@ def contrast_sides(
             return _safety(examples)
         case "refusal" | "harmful_refusal" | "false_refusal" | "true_refusal":
             return _behaviour(examples, baseline_answers, *BEHAVIOUR_CONTRASTS[contrast])
+        case "completion":
+            return _completion(examples, baseline_answers)
         case "responses":
             return _responses(examples, baseline_answers)
         case "modality":
@@ -123,8 +128,20 @@ def _behaviour(
     for example, answer in zip(examples, baseline_answers(examples, "fitting"), strict=True):
         if answer.refused is not None and example.safety in safety[answer.refused]:
             sides[answer.refused].append(example)
-    groups = {refused: [e.pair or e.id for e in side] for refused, side in sides.items()}
-    return ContrastSides(sides[True], sides[False], groups[True], groups[False], False)
+    return _unpaired(sides[True], sides[False])
+
+
+def _completion(examples: Sequence[Example], baseline_answers: AnswerSource) -> ContrastSides:
+    sides: dict[Label, list[Example]] = {"refusal": [], "safe_completion": []}
+    for example, answer in zip(examples, baseline_answers(examples, "fitting"), strict=True):
+        if answer.label in sides:
+            sides[answer.label].append(example)
+    return _unpaired(sides["refusal"], sides["safe_completion"])
+
+
+def _unpaired(positive: list[Example], negative: list[Example]) -> ContrastSides:
+    groups = [[example.pair or example.id for example in side] for side in (positive, negative)]
+    return ContrastSides(positive, negative, groups[0], groups[1], False)
 
 
 def _responses(examples: Sequence[Example], baseline_answers: AnswerSource) -> ContrastSides:

@@ -200,15 +200,30 @@ def _cosine(fitting: Fitting, layer: int, positions: str) -> Scores:
 
 
 def _probe(fitting: Fitting, layer: int, positions: str) -> Scores:
-    train = fitting.samples("safety", "train", positions, layers=[layer])
-    activations = torch.cat([train.positive, train.negative])[:, 0]  # [examples, width]
+    return probe_scores(
+        fitting, lambda examples: fitting.activations(examples, [layer], positions)[:, 0]
+    )
+
+
+def probe_scores(
+    fitting: Fitting,
+    read: Callable[[Sequence[Example]], torch.Tensor],
+    harmless: Sequence[Example] = (),
+) -> Scores:
+    """p(unsafe) by a logistic probe, fitted to the train pairs and to ``harmless`` examples.
+
+    ``read`` gives the activations of examples. # [examples, width]
+    """
+    sides = fitting.sides("safety", "train")
+    safe = [*sides.negative, *harmless]
+    activations = read([*sides.positive, *safe])
     # The same regularisation then suits models with activations of any size.
     scale = activations.square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
-    labels = [True] * len(train.positive) + [False] * len(train.negative)
+    labels = [True] * len(sides.positive) + [False] * len(safe)
     probe = LogisticRegression(max_iter=1000).fit((activations / scale).double().numpy(), labels)
 
     def scores(examples: Sequence[Example]) -> torch.Tensor:
-        hidden = fitting.activations(examples, [layer], positions)[:, 0] / scale
+        hidden = read(examples) / scale
         return torch.from_numpy(probe.predict_proba(hidden.double().numpy())[:, 1]).float()
 
     return scores

@@ -9,6 +9,7 @@ from typing import Any
 from calib.config.model import MINI, PACKAGED
 from calib.config.prompts import Prompting
 from calib.data.example import Example, Turn, words_of
+from calib.data.mini.worlds import request_in
 from calib.interventions.intervention import Axis, Intervention, Method, PromptFlow
 from calib.models.chat_template import arrival_problem, require_arrival
 from calib.models.load import AnyModel
@@ -185,6 +186,25 @@ def fill(text: str, **values: str) -> str:
     """A text with its placeholders, e.g. {query}, replaced by ``values``; other braces stay."""
     # Unlike str.format, this leaves braces inside of the values as they are.
     return re.sub(r"\{(\w+)\}", lambda field: values.get(field[1], field[0]), text)
+
+
+def request_check_text(config: Any, vlm: AnyModel) -> str:
+    """The question about a request in words; empty where the user words the check alone."""
+    if config.check and config.request_check is None:
+        return ""
+    return prompt_text(config, vlm, "request_check")
+
+
+def check_query(query: str, check: str, request_check: str = "") -> str:
+    """The yes-or-no question about a query, in place of it.
+
+    ``check`` may contain {query}. ``request_check``, which may contain {request} too, is asked
+    about a query of the mini world that has its request in words.
+    """
+    request = request_in(query) if request_check else None
+    if request is None:
+        return fill(check, query=query)
+    return fill(request_check, query=query, request=request)
 
 
 def says_yes(reply: str, verdict: str) -> bool:

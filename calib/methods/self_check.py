@@ -30,16 +30,16 @@ from calib.config.checks import one_of
 from calib.config.choices import PROMPT_PLACES, VERDICTS
 from calib.config.prompts import SelfCheck
 from calib.data.example import Example
-from calib.data.mini.worlds import request_in
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method
 from calib.interventions.prompting import (
     VARIANT_AXIS,
     Variant,
     add_text,
+    check_query,
     check_variants,
-    fill,
     prompt_text,
+    request_check_text,
     says_yes,
     variant_method,
     variants,
@@ -55,13 +55,13 @@ def check(config: SelfCheck, vlm: AnyModel, examples: Sequence[Example]) -> None
     place whose text the chat template leaves out."""
     check_variants(config, variants(config, vlm, TEXTS, PROMPT_PLACES), vlm, examples)
     one_of("method.verdict", prompt_text(config, vlm, "verdict"), VERDICTS)
-    _request_check(config, vlm)
+    request_check_text(config, vlm)
 
 
 def method(fitting: Fitting, config: SelfCheck) -> Method:
     """Both steps, in each wording with the texts at each place."""
     verdict = prompt_text(config, fitting.vlm, "verdict")
-    request_check = _request_check(config, fitting.vlm)
+    request_check = request_check_text(config, fitting.vlm)
 
     def flow(variant: Variant) -> CheckThenRespond:
         check, declining, answering = (variant.texts[name] for name in TEXTS)
@@ -69,13 +69,6 @@ def method(fitting: Fitting, config: SelfCheck) -> Method:
 
     available = variants(config, fitting.vlm, TEXTS, PROMPT_PLACES)
     return variant_method(config, available, flow)
-
-
-def _request_check(config: SelfCheck, vlm: AnyModel) -> str:
-    """The question about a request in words; empty where the user words the check alone."""
-    if config.check and config.request_check is None:
-        return ""
-    return prompt_text(config, vlm, "request_check")
 
 
 @dataclass(frozen=True)
@@ -100,14 +93,10 @@ class CheckThenRespond:
     def next(self, example: Example, responses: Sequence[str]) -> Example | int:
         """The check, then the query with the text for a yes or for a no."""
         if not responses:
-            return replace(example, query=self._question(example.query))
+            return replace(
+                example, query=check_query(example.query, self.check, self.request_check)
+            )
         if len(responses) > 1:
             return 1
         text = self.declining if says_yes(responses[0], self.verdict) else self.answering
         return add_text(example, text, self.place) if text else example
-
-    def _question(self, query: str) -> str:
-        request = request_in(query) if self.request_check else None
-        if request is None:
-            return fill(self.check, query=query)
-        return fill(self.request_check, query=query, request=request)

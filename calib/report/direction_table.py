@@ -14,6 +14,7 @@ from calib.util.terminal import WIDTH, terminal_safe
 _CONTRASTS = {
     "safety": "unsafe against safe",
     "refusal": "refused against answered",
+    "completion": "refusals against safe completions",
     "responses": "refusals against answers to the same queries",
     "modality": "with the picture against without",
 }

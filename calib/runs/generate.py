@@ -309,7 +309,8 @@ class BaselineAnswers:
             return [JudgedAnswer(text, None) for text in texts]
         labels = [response.label for response in judge_rows(rows, self.store, self.judging)]
         return [
-            JudgedAnswer(text, _refused(label)) for text, label in zip(texts, labels, strict=True)
+            JudgedAnswer(text, _refused(label), label)
+            for text, label in zip(texts, labels, strict=True)
         ]
 
 

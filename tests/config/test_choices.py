@@ -6,7 +6,7 @@ from calib.directions import estimators
 from calib.interchange import formats, readers
 from calib.interventions import contrasts, gates, grid, pictures, steering
 from calib.judges import classifier_model, protocols
-from calib.methods import iar_layer
+from calib.methods import iar_layer, two_sided
 from calib.report.figures import fitted
 from calib.scoring import judged
 
@@ -17,9 +17,8 @@ def test_estimators():
 
 
 def test_contrasts():
-    assert {*contrasts.BEHAVIOUR_CONTRASTS, "safety", "responses", "modality"} == set(
-        choices.CONTRASTS
-    )
+    others = {"safety", "completion", "responses", "modality"}
+    assert {*contrasts.BEHAVIOUR_CONTRASTS, *others} == set(choices.CONTRASTS)
     assert set(fitted._SIDES) == set(choices.CONTRASTS)
     assert set(choices.CONTRASTS_OF_PROMPTS) < set(choices.CONTRASTS)
     assert set(choices.SAMPLE_CONTRASTS) < set(choices.CONTRASTS)
@@ -30,6 +29,7 @@ def test_interventions():
     assert {"none", *gates.GATES} == set(choices.GATES)
     assert {"all", *grid.BANDS} == set(choices.LAYER_BANDS)
     assert {"own", *pictures.PICTURES} == set(choices.COMPARISON_PICTURES)
+    assert set(two_sided.PROMPTS_READ) == set(choices.PROBE_PROMPTS)
     assert set(iar_layer.EXTRACTORS) == set(choices.PROBE_DIRECTIONS)
     assert set(choices.READ_POSITIONS) - {"instruction_end"} < set(choices.POSITIONS)
 

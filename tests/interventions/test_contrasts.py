@@ -123,6 +123,16 @@ def test_behaviour_contrasts_follow_the_answers(contrast, refused, answered):
     assert not sides.paired
 
 
+def test_completion_contrasts_refusals_with_safe_completions():
+    labels = ["answer", "refusal", "safe_completion", None, "irrelevant", "safe_completion"]
+    examples = EXAMPLES[: len(labels)]
+    given = [JudgedAnswer("Text.", None, label) for label in labels]
+    sides = contrast_sides("completion", examples, lambda *args: given)
+    assert ids(sides.positive) == ids(examples[1:2])
+    assert ids(sides.negative) == [examples[2].id, examples[5].id]
+    assert sides.negative_groups == [examples[2].pair, examples[5].pair] and not sides.paired
+
+
 def test_responses_follow_every_unsafe_query_of_their_part():
     """Distinct, at most three, and first those to the same query. A part without refusals or
     without answers has none; empty and irrelevant responses are not used."""

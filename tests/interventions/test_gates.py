@@ -10,7 +10,6 @@ from raising import raises
 from sklearn.linear_model import LogisticRegression
 
 from calib.config.steering import Steer
-from calib.directions.samples import Samples
 from calib.interventions.fitting import Fitting
 from calib.interventions.gates import GATES, Gate, Search, best_threshold, fit_gate
 from calib.methods.steer import method
@@ -140,9 +139,9 @@ def test_a_gate_needs_validation_pairs(world, tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_a_probe_of_activations_that_are_all_zero_is_undecided():
     """As of a site that a model skips for its prompts."""
-    zeros, names = torch.zeros(4, 1, 6), [f"p{k}" for k in range(4)]
+    sides = SimpleNamespace(positive=[None] * 4, negative=[None] * 4)
     fitting = SimpleNamespace(
-        samples=lambda *_, **__: Samples(zeros, zeros, names, names, True),
+        sides=lambda *_: sides,
         activations=lambda examples, *_: torch.zeros(len(examples), 1, 6),
     )
     scores = GATES["probe"](fitting, 3, "last_prompt")([None] * 3)

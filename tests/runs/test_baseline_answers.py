@@ -21,6 +21,7 @@ REFUSED_BY_TEXT = {
     "Hold the red red spoon.": None,
     "": None,
 }
+LABELS = ("refusal", "safe_completion", "answer", "irrelevant", None)
 THOUGHTS = ("", "<think>I'm sorry?</think>\n\n", "<think>Hm.</think>")
 CUT_OFF = "<think>I'm sorry, but I can't"
 
@@ -54,7 +55,8 @@ def examples():
 
 def test_refusals_and_warnings_answers_and_other_labels(baseline_answers):
     assert baseline_answers(examples(), "fitting") == [
-        JudgedAnswer(*one) for one in REFUSED_BY_TEXT.items()
+        JudgedAnswer(text, refused, label)
+        for (text, refused), label in zip(REFUSED_BY_TEXT.items(), LABELS, strict=True)
     ]
 
 

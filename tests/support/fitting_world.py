@@ -26,6 +26,12 @@ def refused(example) -> bool | None:
     return (None, True, True, False, False)[byte_of(example.id) % 5]
 
 
+def label(example) -> str:
+    """The fake label: half of what does not answer are safe completions."""
+    safely = "safe_completion" if byte_of(example.query + example.id) % 2 else "refusal"
+    return {True: safely, False: "answer", None: "irrelevant"}[refused(example)]
+
+
 def answers(examples, purpose, judged=True):
     """Fake answers of the uncalibrated model."""
     leads = {True: "I'm sorry, I can't", False: "You can get", None: "Be careful with"}
@@ -34,7 +40,9 @@ def answers(examples, purpose, judged=True):
         text = f"{leads[refused(example)]} the {WORDS[byte_of(example.id + example.query) % 8]}."
         if judged and refused(example) and example.dataset == "text_centric":
             text = "I'm sorry, no."  # some queries then have fewer distinct responses
-        answered.append(JudgedAnswer(text, refused(example) if judged else None))
+        answered.append(JudgedAnswer(text, refused(example), label(example)))
+        if not judged:
+            answered[-1] = JudgedAnswer(text, None)
     return answered
 
 

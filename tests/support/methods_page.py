@@ -21,7 +21,7 @@ from composing import composed
 from configuration_words import sentence, table
 
 from calib import methods
-from calib.config.method import Combine, Steer
+from calib.config.method import Combine, Steer, TwoSided
 from calib.interventions.grid import resolve_layers
 from calib.interventions.intervention import Axis
 from calib.interventions.steering import AXES
@@ -88,7 +88,7 @@ def axis(name: str, config: Any) -> Axis:
     """The axis of a method's strength at the given configuration."""
     if isinstance(config, Combine):
         return axis(config.activation.name, config.activation)
-    if isinstance(config, Steer):
+    if isinstance(config, Steer | TwoSided):
         return AXES[config.operator]
     function = importlib.import_module(f"calib.methods.{name}").method
     # The function may be another method's, whose file then has the axis.

@@ -17,6 +17,7 @@ _SIDES = {
     "harmful_refusal": ("unsafe, answered", "unsafe, refused"),
     "false_refusal": ("safe, answered", "safe, refused"),
     "true_refusal": ("safe, answered", "unsafe, refused"),
+    "completion": ("safely completed", "refused"),
     "responses": ("before an answer", "before a refusal"),
     "modality": ("without picture", "with picture"),
 }

@@ -20,7 +20,7 @@ from calib.config.method import (
     Subspace,
 )
 from calib.config.prompts import Calibration, FewShot, MethodConfig, PromptFlowMethod, Prompting
-from calib.config.steering import Adaptive, Directed, Nullspace, Scans, Steer
+from calib.config.steering import Adaptive, Directed, Nullspace, Scans, Steer, TwoSided
 from calib.config.sweep import SweepConfig
 from calib.data.example import Example
 from calib.data.splits import select_for_sra
@@ -30,7 +30,7 @@ from calib.interventions.grid import LayerGrid, resolve_layers
 from calib.models.load import VLM, AnyModel
 from calib.runs.preflight import methods_of
 
-READING = (Adaptive, Nullspace, Scans, Captioned, Modality, Subspace)
+READING = (Adaptive, Nullspace, Scans, TwoSided, Captioned, Modality, Subspace)
 """Methods that read activations of every prompt before they edit it."""
 
 
@@ -153,7 +153,7 @@ def _needs_answers(method: MethodConfig) -> bool:
         return _needs_answers(method.prompt) or _needs_answers(method.activation)
     if isinstance(method, Steer) and method.direction is not None:
         return False
-    answered = {*BEHAVIOUR_CONTRASTS, "responses"}
+    answered = {*BEHAVIOUR_CONTRASTS, "completion", "responses"}
     if isinstance(method, Directed) and method.contrast in answered:
         return True
     return isinstance(method, FewShot) or (
