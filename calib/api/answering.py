@@ -1,5 +1,6 @@
 """Responses under an intervention: as many prompts per example as its prompt flow has steps."""
 
+import warnings
 from collections.abc import Sequence
 
 from calib.data.example import Example
@@ -22,6 +23,7 @@ def respond(
     flow = intervention.prompt_flow or _UNCHANGED
     texts: list[list[str]] = [[] for _ in examples]
     final: dict[int, int] = {}
+    overflowed = 0
     prompts = dict(enumerate(flow.next(example, []) for example in examples))
     while prompts:
         rows = list(prompts)
@@ -34,6 +36,7 @@ def respond(
         ]
         for row, response in zip(rows, engine.answer(requests), strict=True):
             texts[row].append(response.text)
+            overflowed += response.finish == "not_finite"
         prompts = {}
         for row in rows:
             step = flow.next(examples[row], [final_answer(text) for text in texts[row]])
@@ -41,4 +44,10 @@ def respond(
                 final[row] = step
             else:
                 prompts[row] = step
+    if overflowed:
+        warnings.warn(
+            f"{overflowed} responses ended where the model's numbers overflowed under an edit. "
+            "Lower the strength.",
+            stacklevel=4,
+        )
     return [texts[row][final[row]] for row in range(len(examples))]

@@ -1,5 +1,6 @@
 """Fit a calibration method by its name, and choose the layer and strength to begin with."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,8 +64,8 @@ def build_method(
         if value == "auto" or (key == "kl" and value is not None):
             raise CalibError(
                 "unsupported",
-                f"{key}={value}: only a sweep can measure it. Use vlm.sweep, or give layer and "
-                "strength.",
+                f"{key}: {value!r} is selected by measurements, which only a sweep makes. Use "
+                "vlm.sweep, or give layer and strength.",
             )
     if not needs_examples(config.method):
         method = build_without_examples(vlm, config.method)
@@ -72,7 +73,7 @@ def build_method(
     if not pairs:
         raise CalibError(
             "missing-setting",
-            f"method={name} is fitted to pairs of a safe and an unsafe query. Give them: "
+            f"'{name}' is fitted to pairs of a safe and an unsafe query. Give them: "
             f"vlm.calibrated('{name}', pairs), as to calib.fit.",
         )
     return _fitted(vlm, config, chosen, settings, pairs, held_out, utility)
@@ -88,22 +89,38 @@ def _fitted(
     utility: list[Example],
 ) -> FittedMethod:
     splits: tuple[Split, Split] = ("train", "validation")
-    parts = zip(splits, hold_out(pairs, held_out), strict=True)
+    parts = hold_out(pairs, held_out)
     examples = [
         replace(example, split=split, id=f"{split}/{k}/{example.safety}")
-        for split, part in parts
+        for split, part in zip(splits, parts, strict=True)
         for k, pair in enumerate(part)
         for example in (pair.safe, pair.unsafe)
     ]
     data = Benchmark(examples), Benchmark(utility)
-    with (
-        TemporaryDirectory() as folder,
-        fitted_to(
-            vlm, config.method, *data, config.generation, config.judge, "", config.seed,
-            Path(folder),
-        ) as (method, fitting),
-    ):  # fmt: skip
-        return _starting(method, chosen, settings, method.direction or _safety(method, fitting))
+    try:
+        with (
+            TemporaryDirectory() as folder,
+            fitted_to(
+                vlm, config.method, *data, config.generation, config.judge, "", config.seed,
+                Path(folder),
+            ) as (method, fitting),
+        ):  # fmt: skip
+            direction = method.direction or _safety(method, fitting)
+            return _starting(method, chosen, settings, direction)
+    except CalibError as error:
+        raise _needing_less_held_out(error, parts) from error
+
+
+def _needing_less_held_out(error: CalibError, parts: Sequence[Sequence[Pair]]) -> CalibError:
+    """The error that there are too few pairs, with how many were held out."""
+    fitted, held = map(len, parts)
+    if error.code != "too-few" or not held:
+        return error
+    return CalibError(
+        error.code,
+        f"{error} (The method was fitted to {fitted} pairs, and {held} were held out, in whole "
+        "clusters: give held_out=0 or more pairs.)",
+    )
 
 
 def _safety(method: Method, fitting: Fitting) -> Direction | None:
@@ -166,7 +183,8 @@ def choose_setting(
             f"({method.axis.meaning}).",
         )
     number = fitted.layer if layer is None else layer
-    if layer is not None and layer not in layers:
+    whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+    if layer is not None and not (whole and number in layers):
         known = f"has the layers {layers}" if layers else "has no single layers: omit layer"
         raise CalibError("invalid-setting", f"layer: {layer!r:.80}, but {method.name} {known}.")
     if number is None and layers:
@@ -175,7 +193,7 @@ def choose_setting(
             f"{method.name} has the layers {layers}, and no held-out AUROC to choose one by. Give "
             f"layer={layers[len(layers) // 2]}, or hold out some pairs.",
         )
-    return number, value
+    return None if number is None else int(number), value
 
 
 def _calibration(config: MethodConfig) -> Calibration:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
-from calib.api.model import Model, layer_numbers, require_model
+from calib.api.model import Model, require_model
 from calib.api.queries import Query
 from calib.api.sources import (
     Activations,
@@ -26,7 +27,7 @@ from calib.directions.fit import fit_direction, pair_set_hash
 from calib.directions.samples import Samples, at_layers, separated
 from calib.interventions.contrasts import JudgedAnswer, contrast_sides
 from calib.interventions.grid import resolve_layers
-from calib.models.layers import site_width
+from calib.models.layers import layer_numbers, site_width
 from calib.util.errors import CalibError
 
 OWN = "own"
@@ -77,7 +78,7 @@ def fit(
     one_of("site", site, SITES)
     finite_number("held_out", held_out)
     between("held_out", held_out, 0.0, 0.9)
-    if not isinstance(paired, bool):
+    if not isinstance(paired, bool | np.bool_):
         raise CalibError("invalid-setting", f"paired: {paired!r:.80} is neither True nor False.")
     chosen = resolve_layers(vlm.vlm, "all" if layers is None else layer_numbers(layers), site)
     if negative is None:

@@ -1,9 +1,9 @@
 """A loaded model, and the same model under a calibration method."""
 
 import numbers
+import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -12,12 +12,13 @@ import torch
 from calib.api.answering import respond
 from calib.api.building import FittedMethod, build_method, choose_setting
 from calib.api.queries import Query, Shown, as_examples
+from calib.api.settings import IN_CALIBRATED, in_python
 from calib.api.sources import as_pairs
+from calib.api.steering import require_direction, steering_edits
 from calib.api.sweeping import sweep
-from calib.config.checks import finite_number, one_of, read_positions
-from calib.config.choices import OPERATORS, POSITIONS, SITES, Site
+from calib.config.checks import one_of, read_positions
+from calib.config.choices import SITES, Site
 from calib.config.model import MINI, ModelConfig, default_length
-from calib.config.steering import Steer
 from calib.config.sweep import GenerationConfig
 from calib.config.typed import typed_config
 from calib.data.example import Example, Pair
@@ -28,15 +29,10 @@ from calib.engine.activations import read_activations
 from calib.engine.edits import Edits
 from calib.engine.engine import Engine
 from calib.engine.request import Decoding
-from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.intervention import NO_INTERVENTION, Intervention
-from calib.interventions.steering import operator_at
 from calib.models.load import VLM
 from calib.runs.run import Run
 from calib.util.errors import CalibError
-
-DEFAULT_POSITIONS = Steer.positions
-"""Tokens to edit if neither the direction nor the caller names them, as in calib.sweep."""
 
 
 class Model:
@@ -53,10 +49,9 @@ class Model:
         self._engines: dict[Decoding, Engine] = {}
 
     def __repr__(self) -> str:
-        edited = f", {sum(map(len, self._edits))} edits" if self._edits else ""
+        edited = f", {sum(map(len, self._blocks()))} edits" if self._blocks() else ""
         return f"<{self.vlm.checkpoint}: {self.vlm.num_layers} layers of {self.vlm.width}{edited}>"
 
-    @contextmanager
     def steer(
         self,
         direction: Direction,
@@ -64,42 +59,24 @@ class Model:
         layers: int | Sequence[int] | None = None,
         positions: str | None = None,
         operator: str | None = None,
-    ) -> Iterator["Model"]:
-        """Edit activations along ``direction`` inside the ``with`` block.
+    ) -> "SteeredModel":
+        """This model steered along ``direction``: what it returns generates so, and as a context,
+        ``with vlm.steer(direction, 2):``, this model does in the block.
 
         ``strength`` is in the unit of the operator (add: gaps between the class means); ``layers``
         count from 0. Arguments that are None default to the direction's own values; a direction
         without a selected layer is used at the layer of its largest held-out AUROC, and one without
         positions at those of method=steer (response). Blocks can be nested: their edits are applied
-        in order.
+        in order. A result that is never used is a RuntimeWarning, since nothing was steered.
 
         Raises CalibError when the direction was read from another model (mismatch), lacks a layer,
         or has several layers and no AUROC to select by (missing-setting), and for arguments of
         another kind (invalid-value, invalid-setting).
         """
         require_direction(direction)
-        if positions is not None:
-            one_of("positions", positions, POSITIONS)
-        if operator is not None:
-            one_of("operator", operator, OPERATORS)
-        if strength is not None:
-            finite_number("strength", strength)
         _warn(require_match(direction, self.vlm, ""))
-        requested = _best_layer(direction) if layers is None else layer_numbers(layers)
-        at = resolve_layers(self.vlm, requested, direction.site)
-        scale = direction.strength if strength is None else float(strength)
-        name = operator or direction.operator
-        edits = edits_at(
-            at,
-            lambda layer: operator_at(name, direction, layer, scale),
-            positions or direction.positions or DEFAULT_POSITIONS,
-            direction.site,
-        )
-        self._edits.append(edits if scale else ())
-        try:
-            yield self
-        finally:
-            self._edits.pop()
+        edits = steering_edits(self.vlm, direction, strength, layers, positions, operator)
+        return SteeredModel(self, edits, direction)
 
     def generate(self, query: Query, picture: Shown = None, **settings: Any) -> str:
         """The response to a query about a picture (an image or the path of a file), or several.
@@ -130,14 +107,19 @@ class Model:
         examples = as_examples(queries, pictures, system)
         given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
         settings = typed_config([GenerationConfig], given, what="generate")
-        if isinstance(seed, bool) or not isinstance(seed, int):
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
             raise CalibError("invalid-setting", f"seed: {seed!r:.80} is not a whole number.")
         settings = settings.with_length(default_length(self.config))
-        decoding = Decoding.of(settings, seed=seed, kl=False)
+        decoding = Decoding.of(settings, seed=int(seed), kl=False)
         if decoding not in self._engines:  # a new one compares its first rows with plain generate
-            self._engines = {decoding: Engine(self.vlm, decoding)}
-        edits = tuple(edit for block in self._edits for edit in block)
+            self._engines.clear()
+            self._engines[decoding] = Engine(self.vlm, decoding)
+        edits = tuple(edit for block in self._blocks() for edit in block)
         return respond(self._engines[decoding], self._intervention, edits, examples)
+
+    def _blocks(self) -> list[Edits]:
+        """The edits that are made, in their order."""
+        return self._edits
 
     def read(
         self,
@@ -201,16 +183,18 @@ class Model:
         be fitted to these pairs, and a layer or strength that it does not have.
         """
         examples = [] if pairs is None else as_pairs(pairs)
-        fitted = build_method(
-            self.vlm,
-            method,
-            settings,
-            examples,
-            held_out,
-            as_examples(utility, what="utility questions"),
-            judge,
-            default_length(self.config),
-        )
+        questions = as_examples(utility, what="utility questions")
+        with in_python(IN_CALIBRATED):
+            fitted = build_method(
+                self.vlm,
+                method,
+                settings,
+                examples,
+                held_out,
+                questions,
+                judge,
+                default_length(self.config),
+            )
         return CalibratedModel(self, fitted, *choose_setting(fitted, layer, strength))
 
     def sweep(
@@ -234,6 +218,62 @@ class Model:
         CalibError as the command does.
         """
         return sweep(self.vlm, self.config, methods, data, utility, judge, out, settings or {})
+
+
+class SteeredModel(Model):
+    """A model with the edits of one call of ``steer``. As a context, it steers that model."""
+
+    def __init__(self, model: Model, edits: Edits, direction: Direction) -> None:
+        super().__init__(model.vlm, model.config)
+        self.direction = direction
+        self._model, self._own, self._used = model, edits, False
+        self._intervention = model._intervention
+        self._edits, self._engines = model._edits, model._engines  # blocks of both count
+
+    def __repr__(self) -> str:
+        steered = f"{super().__repr__().strip('<>')} along {self.direction!r}"
+        return f"<{steered}: call generate(), or use it in a with block>"
+
+    def _blocks(self) -> list[Edits]:
+        self._used = True
+        own = [] if any(block is self._own for block in self._edits) else [self._own]
+        return [*self._model._blocks(), *own]
+
+    def __enter__(self) -> Model:
+        self._used = True
+        self._edits.append(self._own)
+        return self._model
+
+    def __exit__(self, *_: object) -> None:
+        del self._edits[max(k for k, block in enumerate(self._edits) if block is self._own)]
+
+    def __del__(self) -> None:
+        # As Python warns about a coroutine that was never awaited.
+        if not getattr(self, "_used", True) and not sys.is_finalizing():
+            warnings.warn(
+                "vlm.steer(...) was called and what it returned was not used, so nothing was "
+                "steered. Write 'with vlm.steer(...):', or call generate() of what it returns.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def calibrated(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise CalibError (unsupported): a method is fitted to the model without edits."""
+        self._used = True
+        raise CalibError(
+            "unsupported",
+            "A method is fitted to the model without edits, and this one is steered. Call "
+            "calibrated() of the model that it was made from, and then steer() of the result.",
+        )
+
+    def sweep(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise CalibError (unsupported): a sweep compares settings with the unsteered model."""
+        self._used = True
+        raise CalibError(
+            "unsupported",
+            "A sweep starts from the uncalibrated model, and this one is steered. Call sweep() of "
+            'the model that it was made from, with the method "steer".',
+        )
 
 
 class CalibratedModel(Model):
@@ -291,16 +331,6 @@ class CalibratedModel(Model):
         )
 
 
-def require_direction(value: Any) -> None:
-    """Raise CalibError (invalid-value) for what is no direction."""
-    if not isinstance(value, Direction):
-        raise CalibError(
-            "invalid-value",
-            f"The direction is of type {type(value).__name__}. Give a calib.Direction, as "
-            "calib.fit returns it and calib.read_direction reads it from a file.",
-        )
-
-
 def require_model(value: Any) -> None:
     """Raise CalibError (invalid-value) for what is no model of calib."""
     if not isinstance(value, Model):
@@ -313,31 +343,4 @@ def require_model(value: Any) -> None:
 
 def _warn(notes: Sequence[str]) -> None:
     for note in notes:
-        warnings.warn(note, stacklevel=4)
-
-
-def layer_numbers(layers: Any) -> list[int]:
-    """``layers`` as a list. Raises CalibError for what is neither a number nor several."""
-    given = list(layers) if isinstance(layers, Sequence | range) else [layers]
-    whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in given)
-    if isinstance(layers, str) or not given or not whole:
-        raise CalibError(
-            "invalid-value",
-            f"layers: {layers!r:.80} names no layers. Give a layer's number, from 0, or a list.",
-        )
-    return [int(number) for number in given]
-
-
-def _best_layer(direction: Direction) -> int | list[int]:
-    if direction.chosen_layer is not None:
-        return direction.chosen_layer
-    if len(direction.layers) == 1:
-        return direction.layers
-    if not direction.auroc:
-        raise CalibError(
-            "missing-setting",
-            f"The direction has layers {direction.layers}, and none is selected or has an AUROC. "
-            "Give the layer, e.g. layers=3.",
-        )
-    best = max(range(len(direction.auroc)), key=lambda k: (direction.auroc[k], -k))
-    return direction.layers[best]
+        warnings.warn(note, stacklevel=3)

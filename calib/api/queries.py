@@ -65,10 +65,13 @@ def as_examples(
 def listed(values: Any, what: str, of: str) -> list[Any]:
     """``values`` as a list. Raises CalibError unless they are several: a list, a tuple ..."""
     single = isinstance(values, str | bytes | Mapping | Example | Pair | Image.Image | Path)
-    if single or not hasattr(values, "__iter__"):
+    is_table = hasattr(values, "iterrows")  # a DataFrame, which iterates over its column names
+    if single or is_table or not hasattr(values, "__iter__"):
+        columns = " A column is one: table['query'].tolist(); table.to_csv(path) writes a table."
         raise CalibError(
             "invalid-value",
-            f"The {what} are one {type(values).__name__}. Give a list of {of}.",
+            f"The {what} are one {type(values).__name__}. Give a list of {of}."
+            f"{columns if is_table else ''}",
         )
     return list(values)
 

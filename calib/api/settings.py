@@ -3,7 +3,8 @@
 import copy
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -14,10 +15,29 @@ from omegaconf.errors import OmegaConfBaseException
 from calib.cli.config_errors import explain
 from calib.cli.secrets import require_no_secrets
 from calib.config.extensions import settings_objects
-from calib.config.schemas import CONF, register
+from calib.config.schemas import CONF, GROUPS, register
 from calib.config.sweep import SweepConfig
 from calib.config.typed import current_override, literal
 from calib.util.errors import CalibError
+
+IN_SWEEP = (
+    "In Python, NAME=VALUE is settings={'NAME': VALUE}; methods, data, utility, judge and out are "
+    "arguments of sweep."
+)
+_COMMAND = (*GROUPS, "methods", "generation", "choose")
+"""First parts of the settings that messages write as KEY=VALUE."""
+IN_CALIBRATED = "In Python, method.NAME=VALUE is NAME=VALUE, an argument of calibrated."
+
+
+@contextmanager
+def in_python(note: str) -> Iterator[None]:
+    """Add ``note`` to a CalibError of the block that writes settings as on the command line."""
+    try:
+        yield
+    except CalibError as error:
+        if re.search(rf"(?<![\w.])({'|'.join(_COMMAND)})[\w.@]*=[^=\s]", error.message):
+            error.message = f"{error.message} ({note})"
+        raise
 
 
 def compose_sweep(choices: Mapping[str, str], settings: Mapping[str, Any]) -> SweepConfig:

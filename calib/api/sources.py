@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calib.api.queries import as_examples, listed
 from calib.config.data import PairsData
-from calib.data.benchmarks import load_benchmark
+from calib.data.benchmarks import data_names, load_benchmark, require_file
 from calib.data.example import Example, Pair
 from calib.data.example import pairs as pairs_of
 from calib.data.split_levels import held_out_clusters, with_query_groups
@@ -31,6 +31,13 @@ def as_pairs(source: str | Path | Sequence[Pair]) -> list[Pair]:
     something else in it (invalid-value).
     """
     if isinstance(source, str | Path):
+        if source in data_names():
+            raise CalibError(
+                "invalid-value",
+                f"'{source}' is a benchmark, of which some splits must stay unseen. Give "
+                f"calib.load_pairs('{source}', 'train').",
+            )
+        require_file(source)
         loaded = pairs_of(load_benchmark(PairsData(file=str(source))).examples)
     else:
         loaded = listed(source, "pairs", "calib.Pairs, or the path of a table")

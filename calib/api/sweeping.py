@@ -7,11 +7,11 @@ from typing import Any
 
 from calib import methods as all_methods
 from calib.api.queries import listed
-from calib.api.settings import compose_sweep
-from calib.config.checks import not_empty, one_of
-from calib.config.extensions import extensions
+from calib.api.settings import IN_SWEEP, compose_sweep, in_python
+from calib.config.checks import not_empty, one_of, path
 from calib.config.model import ModelConfig, default_length
-from calib.config.schemas import CONF
+from calib.config.schemas import GROUPS
+from calib.data.benchmarks import data_names, require_file
 from calib.models.load import VLM
 from calib.report.method_table import write_method_table
 from calib.runs.perform import perform
@@ -44,6 +44,12 @@ def sweep(
             f"settings: {settings!r:.80} is no table. Give names and values: {{'data.limit': 60}}.",
         )
     for key in settings:
+        if key in GROUPS:
+            raise CalibError(
+                "unsupported",
+                f"settings: '{key}' is no single setting. Methods, data, utility and judge are "
+                "arguments of sweep.",
+            )
         if str(key).partition(".")[0].partition("@")[0] in _ELSEWHERE and "@" not in str(key):
             raise CalibError(
                 "unsupported",
@@ -54,10 +60,12 @@ def sweep(
     own: dict[str, Any] = {"generation.max_new_tokens": default_length(model)}
     own |= _data(data, choices)
     if out is not None:
+        path("out", str(out))  # an empty text would be the current folder
         own["out"] = str(home_expanded(out))
-    config = compose_sweep(choices, own | dict(settings))
-    config = replace(config, model=model, report=False)
-    run = perform(config, vlm, _ignore, _ignore, _write)
+    with in_python(IN_SWEEP):
+        config = compose_sweep(choices, own | _by_method(settings, names))
+        config = replace(config, model=model, report=False)
+        run = perform(config, vlm, _ignore, _ignore, _write)
     assert isinstance(run, Run), "only a shard has no run"
     return run
 
@@ -69,13 +77,32 @@ def _methods(names: Sequence[str]) -> dict[str, str]:
     return {"method": "none"} | several
 
 
+def _by_method(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """``settings`` with those of methods where a sweep of so many methods has them.
+
+    Raises CalibError (unknown-setting) for one of several methods that does not name its method.
+    """
+    several, named = len(names) > 1, {}
+    for key, value in settings.items():
+        first, _, rest = str(key).partition(".")
+        if several and first == "method":
+            raise CalibError(
+                "unknown-setting",
+                f"'{key}' does not say of which method. Give 'methods.{names[0]}.{rest}' for "
+                f"{names[0]}, and likewise for the others.",
+            )
+        own = not several and str(key).startswith(f"methods.{names[0]}.")
+        named[f"method.{rest.partition('.')[2]}" if own else key] = value
+    return named
+
+
 def _data(data: str | Path, choices: dict[str, str]) -> dict[str, Any]:
     """Add the data set to ``choices``; the settings that name its file."""
-    packaged = isinstance(data, str) and "/" not in data and data != ""
-    if packaged and ((CONF / "data" / f"{data}.yaml").is_file() or data in extensions("data")):
+    if data in data_names():
         choices["data"] = str(data)
         return {}
     if isinstance(data, str | Path):
+        require_file(data)
         choices["data"] = "pairs"
         return {"data.file": str(data)}
     raise CalibError(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from calib.api.model import CalibratedModel, Model, require_direction, require_model
+from calib.api.model import CalibratedModel, Model, require_model
 from calib.api.queries import Query, Shown, as_examples
+from calib.api.steering import require_direction
 from calib.config.checks import finite_number
 from calib.directions.direction import Direction
 from calib.util.errors import CalibError

@@ -52,7 +52,7 @@ def explain(error: Exception, schema: type, overrides: Sequence[str]) -> CalibEr
     """
     # An error on the command line has a cause; one in a YAML file has a context and a location.
     inner = error.__cause__ or error.__context__
-    cause = inner if isinstance(inner, OmegaConfBaseException) else error
+    cause = inner if isinstance(inner, OmegaConfBaseException) and inner.full_key else error
     location = re.match(r"In '[^']*': |", str(error))[0]  # type: ignore[index]
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_option(error)

@@ -73,7 +73,9 @@ def finite(key: str, values: list[float]) -> None:
 
 
 def finite_number(key: str, value: Any) -> None:
-    """Accept a finite number, of Python or of numpy."""
+    """Accept a finite number, of Python, numpy or torch."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value):
         raise CalibError("invalid-setting", f"{key}: {value!r:.80} is not a finite number.")

@@ -146,10 +146,10 @@ def literal(key: str, value: Any) -> Any:
         return {name: literal(key, part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [literal(key, part) for part in value]
+    if hasattr(value, "tolist"):  # of numpy or torch; np.float64 is also a float
+        return literal(key, value.tolist())
     if value is None or isinstance(value, bool | int | float):
         return value
-    if hasattr(value, "tolist"):  # of numpy or torch
-        return literal(key, value.tolist())
     raise CalibError(
         "invalid-setting",
         f"{key}: {value!r:.80} is of type {type(value).__name__}. Give text, a number, true or "

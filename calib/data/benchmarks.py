@@ -32,6 +32,7 @@ from calib.data.mini.worlds import MINI_WORLDS
 from calib.data.split_levels import split_by_level, with_query_groups
 from calib.data.splits import limit_examples
 from calib.util.errors import CalibError, did_you_mean
+from calib.util.files import home_expanded
 
 UTILITIES = (*MINI_WORLDS, "none", *utility.names())
 
@@ -166,6 +167,25 @@ def _defects(notes: list[str]) -> str:
     return f" Notes on the files: {'; '.join(notes)}." if notes else ""
 
 
+def data_names() -> list[str]:
+    """The names of all benchmarks: the files of conf/data, and those of other packages."""
+    own = {file.stem for file in (CONF / "data").glob("*.yaml")}
+    return sorted(own | extensions("data").keys())
+
+
+def require_file(data: str | Path) -> None:
+    """Raise CalibError (unknown-name) for a word that is probably meant to name a benchmark: it is
+    no path of a file or folder, and has no ending of a file."""
+    word = isinstance(data, str) and not {"/", "\\", "."} & set(data)
+    if word and not home_expanded(data).exists():
+        names = data_names()
+        raise CalibError(
+            "unknown-name",
+            f"There is no benchmark and no file '{data}'.{did_you_mean(str(data), names)} Give one "
+            f"of {', '.join(names)}, or the path of a table or folder of pairs.",
+        )
+
+
 _SCHEMA = "/hydra/schema/data@_here_"
 
 
@@ -189,6 +209,7 @@ def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> l
     elif data in extensions("data"):
         values, schema = {"name": data}, extensions("data")[str(data)].schema
     else:
+        require_file(data)
         values, schema = {"file": str(data)}, DATA["pairs"]
     loaded = pairs(load_benchmark(typed_config([schema], values | settings)).examples)
     if not loaded:

@@ -55,10 +55,16 @@ def scaled(direction: "Direction", factor: Any) -> "Direction":
     return same if number > 0 else _negated(same)
 
 
-def inverse(divisor: Any) -> Any:
-    """1 / ``divisor``; 0 and what is no number as they are, for ``scaled`` to refuse."""
+def divided(direction: "Direction", divisor: Any) -> "Direction":
+    """A direction divided by a number. Raises CalibError as ``scaled`` does."""
     number = _number(divisor)
-    return 1 / number if number else divisor
+    if not number or not math.isfinite(number):
+        raise CalibError(
+            "invalid-value",
+            f"A direction cannot be divided by {_shown(divisor)}. Give a finite number other than "
+            "0.",
+        )
+    return scaled(direction, 1 / number)
 
 
 def _negated(direction: "Direction") -> "Direction":

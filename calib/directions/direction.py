@@ -8,7 +8,7 @@ records everything that a reader must check.
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from calib.directions.checksum import (
 )
 from calib.directions.separation import auroc_interval
 from calib.directions.validation import MAY_BE_NAN, PER_LAYER, TENSORS, problem_of
+from calib.models.layers import layer_numbers
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
 from calib.util.reading import parse_json
@@ -109,6 +110,8 @@ class Direction:
         count = len(self.layers)
         layers = f"layer {first}" if count == 1 else f"{count} layers {first} to {last}"
         text = f"{self.contrast} ({self.estimator}) of {self.checkpoint}, {layers}, {self.site}"
+        gaps = [f"{float(gap):.3g}" for gap in (self.gap.min(), self.gap.max())]
+        text += f", gap {' to '.join(dict.fromkeys(gaps))}"
         if self.auroc:
             best = max(range(count), key=lambda row: self.auroc[row])
             text += f", AUROC {self.auroc[best]:.2f} at layer {self.layers[best]}"
@@ -133,12 +136,14 @@ class Direction:
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> "Direction":
-        return arithmetic.scaled(self, arithmetic.inverse(divisor))
+        return arithmetic.divided(self, divisor)
 
     def __add__(self, other: "Direction") -> "Direction":
         return arithmetic.total(self, other)
 
-    __radd__ = __add__
+    def __radd__(self, other: Any) -> "Direction":
+        # sum([a, b]) starts from 0.
+        return self if type(other) is int and other == 0 else arithmetic.total(self, other)
 
     def __sub__(self, other: "Direction") -> "Direction":
         arithmetic.require_same_space(self, other)
@@ -198,21 +203,18 @@ class Direction:
             )
         return self.layers.index(layer)
 
-    def select_layers(self, layers: Sequence[int]) -> "Direction":
+    def select_layers(self, layers: int | Iterable[int]) -> "Direction":
         """The direction at these layers only.
 
         Raises CalibError if the direction does not have one of them, and for no layers.
         """
-        if not isinstance(layers, Sequence | range) or isinstance(layers, str) or not layers:
-            raise CalibError(
-                "invalid-value", f"layers: {layers!r:.80} is no list of layers. Give one, e.g. [3]."
-            )
-        rows = [self.row(layer) for layer in layers]
+        numbers = layer_numbers(layers)
+        rows = [self.row(layer) for layer in numbers]
         per_layer: dict[str, Any] = {name: getattr(self, name)[rows] for name in TENSORS}
         for name in PER_LAYER:
             values = getattr(self, name)
             per_layer[name] = [values[row] for row in rows] if values else []
-        return replace(self, layers=list(layers), **per_layer)
+        return replace(self, layers=numbers, **per_layer)
 
     def of_layers(self, layers: Sequence[int]) -> "Direction":
         """Deprecated name of ``select_layers``."""

@@ -110,6 +110,24 @@ def contrast_sides(
     )
 
 
+def empty_side(contrast: str, side: str, examples: int) -> str:
+    """The message that a side of a contrast has none of the training examples."""
+    if contrast not in BEHAVIOUR_CONTRASTS:
+        return (
+            f"the {contrast} contrast has no {side} training examples, so no direction can be "
+            "fitted. Use more of the data, or another contrast."
+        )
+    positive = side == "positive"
+    safeties = BEHAVIOUR_CONTRASTS[contrast][0 if positive else 1]
+    does, other = ("refuses", "answers") if positive else ("answers", "refuses")
+    return (
+        f"the {contrast} contrast needs {' or '.join(safeties)} examples that the model {does}, "
+        f"and there are none among the {examples} training examples with a twin, so no direction "
+        f"can be fitted. Use more or harder data, in which it {does} some where it now {other} "
+        "them, or a method that is not fitted to refusals."
+    )
+
+
 def _safety(examples: Sequence[Example]) -> ContrastSides:
     matched = pairs(examples)
     groups = [pair.id for pair in matched]

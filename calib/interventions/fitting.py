@@ -23,7 +23,13 @@ from calib.directions.projections import (
 )
 from calib.directions.samples import Samples, at_layers, separated
 from calib.engine.reading import ModelReader, Reader
-from calib.interventions.contrasts import AnswerSource, ContrastSides, contrast_sides, twins
+from calib.interventions.contrasts import (
+    AnswerSource,
+    ContrastSides,
+    contrast_sides,
+    empty_side,
+    twins,
+)
 from calib.interventions.grid import LayerGrid, resolve_layers
 from calib.models.load import VLM
 from calib.util.errors import CalibError
@@ -126,11 +132,8 @@ class Fitting:
             sides = contrast_sides(contrast, self.twins(split), self.baseline_answers)
             for side in ("positive", "negative"):
                 if split == "train" and not getattr(sides, side):
-                    raise CalibError(
-                        "too-few",
-                        f"the {contrast} contrast has no {side} training examples, so no direction "
-                        "can be fitted. Use more of the data, or another contrast.",
-                    )
+                    count = len(self.twins(split))
+                    raise CalibError("too-few", empty_side(contrast, side, count))
             self._sides[contrast, split] = sides
         return self._sides[contrast, split]
 

@@ -3,7 +3,8 @@
 Blocks and sites are found by structure, never by depth or class name.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -28,6 +29,23 @@ PROJECTIONS = ("o_proj", "out_proj", "dense")
 """Names of attention's output projection."""
 MLPS = ("mlp", "feed_forward")
 """Names of a block's MLP."""
+
+
+def layer_numbers(layers: Any) -> list[int]:
+    """One layer's number or several, as numbers of Python or in arrays and tensors, as a list.
+
+    Raises CalibError (invalid-value) for what is neither a number nor several.
+    """
+    given = layers.tolist() if hasattr(layers, "tolist") else layers
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    given = list(given) if several else [given]
+    whole = all(isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in given)
+    if not given or not whole:
+        raise CalibError(
+            "invalid-value",
+            f"layers: {layers!r:.80} names no layers. Give a layer's number, from 0, or a list.",
+        )
+    return [int(number) for number in given]
 
 
 def decoder(model: Any) -> Any:

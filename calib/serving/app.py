@@ -116,10 +116,12 @@ class Server:
         async with self.parsing:
             chat, conversation = await run_in_threadpool(parse_request, body, self.pictures)
         served = self.served.named(chat.model)
-        points = [
-            served.resolve(chat.model, strength, chat.calib.layer)
-            for strength in chat.calib.strengths or (chat.calib.strength,)
-        ]
+        points = []
+        for index, strength in enumerate(chat.calib.strengths or (chat.calib.strength,)):
+            try:
+                points.append(served.resolve(chat.model, strength, chat.calib.layer))
+            except APIError as error:
+                raise _of_strength(error, index, chat) from None
         layer, strengths = points[0][0], [strength for _, strength in points]
         projected = chat.calib.projections
         projected_layer = served.check_projections(chat.model, layer) if projected else None
@@ -140,6 +142,8 @@ class Server:
         def notify(index: int, event: Event) -> None:
             # A RuntimeError means that the event loop is closed, so the client is gone: the job,
             # whose event cannot be delivered, is cancelled.
+            if isinstance(event, APIError):
+                event = _of_strength(event, index, chat)
             loop.call_soon_threadsafe(events.put_nowait, (index, event))
 
         jobs = [
@@ -295,6 +299,13 @@ def _calib(
     if steering.vectors:
         calib["steering_vectors"] = len(steering.vectors)
     return calib
+
+
+def _of_strength(error: APIError, index: int, chat: ChatRequest) -> APIError:
+    """The error of one of a request's strengths, which names it where there are several."""
+    if chat.calib.strengths and error.param == "calib.strength":
+        error.param = f"calib.strengths.{index}"
+    return error
 
 
 async def _watch(worker: Worker) -> None:

@@ -21,6 +21,8 @@ MAX_PROPORTION = 50
 make a line of pixels into a picture of gigabytes."""
 _HEADER = re.compile(r"data:([a-z0-9.+/-]*)((?:;[a-z0-9_.=+-]+)*);base64,", re.IGNORECASE)
 _MAX_HEADER = 200
+_BOMB = 2**31
+"""Sides of a picture that Pillow does not open for its size, which it does not say."""
 
 
 class InlineImage:
@@ -111,8 +113,10 @@ class PictureReader:
             )
         pixels = image.pixels + sum(other.pixels for other in self.images)
         if pixels > self.limits.pixels:
+            most = Image.MAX_IMAGE_PIXELS or 0
+            count = f"more than {most:,}" if pixels >= _BOMB**2 else f"{pixels:,}"
             raise APIError(
-                f"The pictures of the request have {pixels:,} pixels up to {param}; the maximum is "
+                f"The pictures of the request have {count} pixels up to {param}; the maximum is "
                 f"{self.limits.pixels:,}. Scale them down, or start the server with a larger value "
                 "of megapixels.",
                 param,
@@ -128,7 +132,7 @@ def _size(data: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return 2**31, 2**31
+        return _BOMB, _BOMB
     except Exception:  # Pillow raises many exception types on damaged files.
         return 0, 0
 

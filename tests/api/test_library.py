@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from composing import composed
@@ -118,6 +119,43 @@ def test_zero_strength_and_opposite_blocks_change_nothing(model, direction, quer
         assert model.generate_all(queries) == plain
 
 
+def test_what_steer_returns_generates_so_as_a_block_does(model, direction, queries):
+    queries = queries[:2]
+    plain = model.generate_all(queries)
+    steered = model.steer(direction, 3.0, layers=3)
+    with model.steer(direction, 3.0, layers=3):
+        expected = model.generate_all(queries)
+    assert steered.generate_all(queries) == expected != plain
+    assert model.generate_all(queries) == plain
+    with steered as inside:
+        assert inside is model
+        assert steered.generate_all(queries) == expected  # once, not twice
+    twice = model.steer(direction, 1.0, layers=3).steer(direction, 2.0, layers=3)
+    assert twice.generate_all(queries) == expected
+    assert not model._edits
+    assert "with block" in repr(steered)
+
+
+def test_steering_that_is_never_used_is_a_warning(model, direction):
+    with pytest.warns(RuntimeWarning, match="steer"):
+        model.steer(direction, 2.0, layers=3)
+
+
+def test_numbers_of_numpy(model, queries):
+    sides = ["hurt", "rob"], ["help", "feed"]
+    fitted = calib.fit(model, *sides, layers=np.array([3]), held_out=np.float32(0))
+    assert fitted.layers == [3]
+    given = {"temperature": np.float32(0.5), "seed": np.int64(1), "max_new_tokens": np.int64(4)}
+    expected = model.generate(queries[0], temperature=0.5, seed=1, max_new_tokens=4)
+    assert model.generate(queries[0], **given) == expected
+
+
+def test_responses_that_overflow_are_a_warning(model, direction, queries):
+    steered = model.steer(direction, 1e38, layers=3)
+    with pytest.warns(UserWarning, match="overflow"):
+        assert steered.generate(queries[0]) == ""
+
+
 def test_an_error_inside_the_block_ends_the_steering(model, direction, queries):
     plain = model.generate(queries[0])
     with pytest.raises(KeyError), model.steer(direction, strength=6.0, layers=3):
@@ -154,7 +192,7 @@ def test_a_direction_of_another_model_is_refused(model, direction):
     with raises("mismatch", "1" * 16), model.steer(other, layers=3):
         pass
     with raises("invalid-value", 99):
-        model.steer(direction, layers=99).__enter__()
+        model.steer(direction, layers=99)
 
 
 def test_plain_queries_with_pictures(model, queries, tmp_path):
@@ -263,7 +301,7 @@ def test_pairs_of_a_table(tmp_path):
         ("mini", "tests", {}, "invalid-setting", ["tests", "train, validation, test"]),
         ("mini", None, {"limits": 3}, "unknown-setting", ["limits", "'limit'"]),
         ("mini", None, {"parts": ["none"]}, "invalid-setting", ["data.parts", "none"]),
-        ("minni", None, {}, "not-found", ["minni"]),
+        ("minni", None, {}, "unknown-name", ["minni"]),
         ("vscbench", None, {}, "missing-setting", ["data.root"]),
     ],
 )

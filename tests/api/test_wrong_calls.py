@@ -1,6 +1,7 @@
 """Every wrong call of the library is a CalibError that says what was given."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from raising import raises
@@ -125,7 +126,7 @@ CALLS = {
     "a layer that is none": (lambda m, d: d.at("3", 1.0), "3"),
     "layers that are none": (lambda m, d: d.select_layers(["3"]), "3"),
     "a strength that is none": (lambda m, d: d.at(3, "x"), "'x'"),
-    "one layer to select": (lambda m, d: d.select_layers(3), 3),
+    "a word of layers to select": (lambda m, d: d.select_layers("3"), "'3'"),
     "one word as layers to fit": (lambda m, d: calib.fit(m, ["a"], ["b"], layers="all"), "'all'"),
     "a dtype of torch": (lambda m, d: calib.load(dtype=torch.float16), "torch.float16"),
     "a direction as setting": (
@@ -139,6 +140,24 @@ CALLS = {
     "a run of a number": (lambda m, d: calib.Run(3), 3),
     "a number of pairs": (lambda m, d: calib.load_pairs(3), 3),
     "a number as split": (lambda m, d: calib.load_pairs("mini", 3), 3),
+    "a misspelt benchmark": (lambda m, d: calib.load_pairs("mni"), "'mini'"),
+    "a benchmark to fit": (lambda m, d: calib.fit(m, "mini"), "load_pairs('mini', 'train')"),
+    "a table to fit": (lambda m, d: calib.fit(m, pd.DataFrame({"query": ["a"]})), "DataFrame"),
+    "a table to answer": (
+        lambda m, d: m.generate_all(pd.DataFrame({"query": ["a"]})), "table['query']"),
+    "half a layer": (lambda m, d: m.calibrated("caution").at(layer=2.5), 2.5),
+    "a direction divided by 0": (lambda m, d: d / 0, "divided by 0"),
+    "a direction and a number": (lambda m, d: sum([d, 1]), "is 1"),
+    "a calibrated model of a steered one": (
+        lambda m, d: m.steer(d, 0, 3).calibrated("reminder"), "steered"),
+    "a setting of one of several methods": (
+        lambda m, d: m.sweep(["steer", "astra"], settings={"method.layers": 3}),
+        "'methods.steer.layers'"),
+    "a method among settings": (
+        lambda m, d: m.sweep("steer", settings={"method": "none"}), "arguments of sweep"),
+    "a setting in words of the command": (
+        lambda m, d: m.sweep("steer", utility="none", settings={"method.kl": 0.1}), "In Python"),
+    "an empty folder": (lambda m, d: m.sweep("steer", out=""), "out"),
     "a number as run": (lambda m, d: calib.Run.load(3), 3),
 }  # fmt: skip
 

@@ -130,3 +130,17 @@ def test_directions_that_cancel_out(pair):
 def test_operands_that_are_none(pair, wrong, value):
     with raises("invalid-value", "" if value == "Direction" else value):
         wrong(pair[0])
+
+
+def test_sum_starts_from_nothing_and_representations_differ(pair):
+    one, other = pair
+    assert sum(pair) == one + other
+    assert len({repr(each) for each in (one, 2 * one, -one)}) == 3
+
+
+def test_layers_as_arrays_sets_and_numbers(pair):
+    one = pair[0]
+    last = one.layers[-1]
+    for layers in (np.array([last]), torch.tensor([last]), {last}, np.int64(last), (last,)):
+        assert one.select_layers(layers).layers == [last]
+    assert torch.equal(one.at(np.int64(last), np.float32(2)), one.at(last, torch.tensor(2.0)))

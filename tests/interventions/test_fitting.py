@@ -261,7 +261,7 @@ def test_empty_sides_are_an_error_in_the_train_split_only(vlm, examples, tmp_pat
         return [JudgedAnswer("Yes.", False)] * len(examples)
 
     fitting = Fitting(vlm, examples, [], no_refusals, tmp_path)
-    with raises("too-few", "refusal", "positive"):
+    with raises("too-few", "refusal", "refuses"):
         fitting.direction("refusal")
     assert fitting.sides("refusal", "validation").positive == []
     with raises("too-few", "responses", "positive"):

@@ -8,6 +8,7 @@ from xml.parsers import expat
 
 _REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _CHUNK = 2**16
+_START = 2**10
 
 Cell = tuple[int, int]
 """Row and column, from 1."""
@@ -100,6 +101,23 @@ def scan(source: IO[bytes]) -> SheetFacts:
     except expat.ExpatError as error:
         raise ValueError(f"a sheet is not valid XML: {error}") from None
     return handlers.facts
+
+
+def declares_doctype(source: IO[bytes]) -> bool:
+    """Whether an XML file declares a document type, whose entities may unfold without end.
+
+    Read up to the first element, in whatever encoding the file is; false of a file that is no XML.
+    """
+    found: list[bool] = []
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = lambda *_: found.append(True)
+    parser.StartElementHandler = lambda *_: found.append(False)
+    try:
+        while not found and (chunk := source.read(_START)):
+            parser.Parse(chunk, False)
+    except (expat.ExpatError, LookupError, ValueError):
+        return any(found)
+    return any(found)
 
 
 def _refuse_doctype(*_: object) -> None:

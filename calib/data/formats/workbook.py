@@ -19,7 +19,7 @@ from openpyxl.utils import get_column_letter
 
 from calib.data.formats.sheet_cells import Line, fill_merged, lines_of, reading_notes
 from calib.data.formats.sheet_choice import Candidate, IsHeader, choose, name_of
-from calib.data.formats.sheet_scan import scan
+from calib.data.formats.sheet_scan import declares_doctype, scan
 from calib.data.formats.strict_csv import require_distinct
 from calib.util.content import in_place_of
 from calib.util.errors import CalibError
@@ -127,8 +127,9 @@ def _require_plain(path: Path, archive: zipfile.ZipFile) -> None:
     if unpacked > MAX_BYTES:
         raise _too_large(path, f"it unpacks to {unpacked:,} bytes; the limit is {MAX_BYTES:,}")
     for member in members:
-        if member.filename.endswith((".xml", ".rels")) and b"<!DOCTYPE" in archive.read(member):
-            raise ValueError(f"its {member.filename} declares a document type")
+        with archive.open(member) as source:
+            if declares_doctype(source):
+                raise ValueError(f"its {member.filename} declares a document type")
 
 
 def _require_few_cells(path: Path, title: str, rows: int, columns: int) -> None:

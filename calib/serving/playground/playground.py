@@ -105,16 +105,17 @@ class Playground:
             ],
         }
 
-    def example(self, model: str, number: int) -> dict[str, Any]:
-        """One example with its pictures and the run's responses.
+    def example(self, model: str, number: str) -> dict[str, Any]:
+        """One example with its pictures and the run's responses, by its number in the list.
 
         Raises APIError if there is no such example, or a picture cannot be opened.
         """
         examples = self.examples(model)
         offered, covered = examples.offered, examples.covered
-        if not 0 <= number < len(offered):
-            raise APIError(f"There is no example {number}.", None, "unknown_url", 404)
-        one = offered[number]
+        known = {str(index): one for index, one in enumerate(offered)}
+        if number not in known:
+            raise APIError(f"There is no example '{number:.20}'.", None, "unknown_url", 404)
+        one = known[number]
         try:
             pictures = [_data_url(picture) for picture in one.example.pictures]
         except (OSError, ValueError, CalibError) as error:

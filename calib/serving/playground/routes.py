@@ -92,9 +92,8 @@ def add_playground(app: FastAPI, playground: Playground, access: Access, limits:
 
     @app.get("/playground/example/{number}/{model:path}")
     async def example(request: Request, number: str, model: str) -> Response:
-        index = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else -1
         async with admitted(request):
-            return _json(await run_in_threadpool(playground.example, model, index))
+            return _json(await run_in_threadpool(playground.example, model, number))
 
     @app.post("/playground/labels")
     async def labels(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import re
 import zipfile
 
 import openpyxl
@@ -177,6 +178,25 @@ def test_a_document_type_is_refused(tmp_path):
     changed(path, (b"<worksheet", b"<!DOCTYPE a><worksheet"))
     with raises("unreadable", "document type"):
         read(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("part", ["xl/workbook.xml", "xl/styles.xml", "[Content_Types].xml"])
+def test_entities_are_never_unfolded(tmp_path, part, encoding):
+    path, bomb = tmp_path / "a.xlsx", tmp_path / "bomb.xlsx"
+    written(path, Data=[HEADER, ["a", "safe"]])
+    entities = "".join(f'<!ENTITY e{k} "{f"&e{k - 1};" * 10}">' for k in range(1, 9))
+    declared = f'<!DOCTYPE a [<!ENTITY e0 "a">{entities}]>'
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(bomb, "w") as target:
+        for member in source.namelist():
+            content = source.read(member)
+            if member == part:
+                text = re.sub(r"^<\?xml.*?\?>\s*", "", content.decode())
+                head = f'<?xml version="1.0" encoding="{encoding}"?>'
+                content = f"{head}{declared}{text}".encode(encoding)
+            target.writestr(member, content)
+    with raises("unreadable", "document type", part):
+        read(bomb)
 
 
 def test_a_sheet_formatted_to_its_end_is_read(tmp_path):
