@@ -252,6 +252,16 @@ def _check_reference(reference: Worded, vlm: VLM, examples: Sequence[Example]) -
     )
 
 
+def _offered_utility(model: AnyModel) -> str:
+    """Which utility questions to give for a model."""
+    if model.checkpoint in PACKAGED:
+        return f"Give utility={PACKAGED[model.checkpoint]}, or leave utility out"
+    return (
+        f"Give utility={', '.join(SETS[:-1])} or {SETS[-1]}; the default is the first of these "
+        "that was downloaded before"
+    )
+
+
 def _drawing_notes(config: SweepConfig) -> list[str]:
     """Notes on what drawings of the mini worlds show about a model that is not ours."""
     notes = []
@@ -320,8 +330,7 @@ def sweep_notes(config: SweepConfig, model: AnyModel, examples: Sequence[Example
     if config.utility.name == "none":
         notes.append(
             "utility=none: the cost in helpfulness is not measured, and no setting is excluded for "
-            f"it. Give utility={', '.join(SETS[:-1])} or {SETS[-1]}; the default is the first of "
-            "these that was downloaded before"
+            f"it. {_offered_utility(model)}"
         )
     if config.model.system_place == "user":
         notes.append(

@@ -184,22 +184,29 @@ class Step:
     def _mark(self) -> None:
         now = monotonic()
         self._marks.append((now, self.done - self.skipped))
-        while len(self._marks) > 2 and self._marks[1][0] <= now - self._seconds() / 4:
+        while len(self._marks) > 2 and self._is_before_the_last(self._marks[1], now):
             self._marks.popleft()
 
-    def _remaining(self) -> float:
-        """Seconds for the other items, at the rate of the last quarter of the time.
+    def _is_before_the_last(self, mark: tuple[float, int], now: float) -> bool:
+        """Whether a quarter of the time and a twentieth of the items lie after a mark."""
+        many = ((self.total or 0) - self.skipped) / 20
+        return mark[0] <= now - self._seconds() / 4 and mark[1] <= self.done - self.skipped - many
 
-        Where nothing was done in it, at the mean rate, but at least as long as nothing was done.
+    def _remaining(self) -> float:
+        """Seconds for the other items, at the mean rate for the first half of them, then at the
+        rate of the last quarter of the time, and of a twentieth of the items or more.
+
+        Items of a batch end together, so that a short time says little about the rate. Nothing is
+        nearer to its end than the time for which nothing was done.
         """
         now, new, seconds = monotonic(), self.done - self.skipped, self._seconds()
         marks = tuple(self._marks)  # at once: the other thread adds to them
-        before = [mark for mark in marks if mark[0] <= now - seconds / 4]
-        since, count = before[-1] if before else marks[0]
         waited = now - marks[-1][0]
-        if count < new:
-            seconds, new = now - since, new - count
         missing = (self.total or 0) - self.done
+        if missing < new:
+            before = [mark for mark in marks if self._is_before_the_last(mark, now)]
+            since, count = before[-1] if before else marks[0]
+            seconds, new = now - since, new - count
         return max(seconds / new * missing, waited if missing else 0.0)
 
     def _ending(self) -> str:

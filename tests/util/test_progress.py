@@ -84,8 +84,7 @@ def test_lines_show_counts_duration_and_remaining_time(clock, log) -> None:
     assert lines == [
         "validation: 0 of 67,386 rows (0%), 10 s",
         "validation: 6,000 of 67,386 rows (8%), 30 s, about 6 min left",  # 307 s
-        # 369 s at the rate of the last 40 s
-        "validation: 12,000 of 67,386 rows (17%), 1 min 10 s, about 7 min left",
+        "validation: 12,000 of 67,386 rows (17%), 1 min 10 s, about 6 min left",  # 323 s
     ]
 
 
@@ -97,6 +96,16 @@ def test_the_remaining_time_follows_the_last_rows_and_grows_while_none_ends(cloc
     # 97 rows in 30 s would leave a second for the last three. They are as slow as the seven before
     # them, and nothing ends for another 40 and 100 s.
     assert left == ["2 s", "9 s", "40 s", "2 min"]
+
+
+@pytest.mark.parametrize(("ended", "left"), [(255, "about 50 s"), (511, "about 20 s")])
+def test_the_last_row_of_a_batch_does_not_count_alone(clock, log, ended, left) -> None:
+    step = row_bar("test", 800)
+    for count, seconds in ((ended, 7), (1, 3)):
+        clock.now += seconds
+        step.update(count)
+    lines, _ = lines_of(step, clock, log, [lambda: None])
+    assert left in lines[0], lines
 
 
 def test_gaps_grow_up_to_a_minute(clock, log) -> None:
