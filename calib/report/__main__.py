@@ -10,6 +10,7 @@ from calib.config.commands import ReportConfig
 def main(config: ReportConfig) -> None:
     """Write the report of the runs in ``config.runs``; nothing is generated or judged again."""
     from calib.report.alarms import mapping_notes
+    from calib.report.joint import joined_if_possible
     from calib.report.page.images import reload_images
     from calib.report.page.write import write_report
     from calib.report.terminal import show_report
@@ -27,13 +28,21 @@ def main(config: ReportConfig) -> None:
         notes += [note for _, notes_of_run in reloaded for note in notes_of_run]
     for note in notes:
         print(f"note: {terminal_safe(note)}")
-    write_report(runs, out, examples=config.examples, pictures=config.pictures, notes=notes)
+    together = joined_if_possible(runs)
+    write_report(
+        runs,
+        out,
+        examples=config.examples,
+        pictures=config.pictures,
+        notes=notes,
+        together=together,
+    )
     for run in runs:
         if repeating := run.provenance.get("command"):
             name = terminal_safe(run.name) if len(runs) > 1 else "this run"
             print(f"To repeat {name} (out=FOLDER: in another folder):")
             print(f"  {terminal_safe(repeating)}")
-    print(show_report(runs, {REPORT: out}), end="")
+    print(show_report(runs, {REPORT: out}, together), end="")
 
 
 if __name__ == "__main__":

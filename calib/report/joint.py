@@ -8,7 +8,7 @@ those that each run chose on validation.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.row_store import Record
@@ -98,17 +98,23 @@ def join_runs(runs: Sequence[Run]) -> JointRun:
     )  # fmt: skip
 
 
-def joined_if_possible(runs: Sequence[Run]) -> tuple[JointRun | None, str]:
-    """Return several runs as one, or None and the reason why there is no joint verdict.
+class Joined(NamedTuple):
+    """Several runs as one, or the reason why they have no joint verdict."""
 
-    The reason is "" for a single run.
-    """
+    joint: JointRun | None
+    apart: str
+    """The reason; "" for a single run, and for runs with a joint verdict."""
+
+
+def joined_if_possible(runs: Sequence[Run]) -> Joined:
+    """Join runs that have one uncalibrated model. It takes long if only some examples are shared,
+    because these are scored anew."""
     if len(runs) < 2:
-        return None, ""
+        return Joined(None, "")
     try:
-        return join_runs(runs), ""
+        return Joined(join_runs(runs), "")
     except NotJoint as reason:
-        return None, str(reason)
+        return Joined(None, str(reason))
 
 
 # Conditions

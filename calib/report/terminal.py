@@ -10,7 +10,7 @@ from calib.report.advice.text import joint_lines, recommendation_lines
 from calib.report.comparison import comparison
 from calib.report.figures import methods, trade_off
 from calib.report.figures.io import NotDrawn, save
-from calib.report.joint import joined_if_possible
+from calib.report.joint import Joined, joined_if_possible
 from calib.report.method_table import compares_methods
 from calib.report.part_rates import rates_by_part, terminal_table
 from calib.report.ranking import rank_methods
@@ -39,13 +39,16 @@ def show_run(run: Run, files: Mapping[str, Path]) -> str:
     return "\n".join([*missing, shown(run, files, _tables(run))])
 
 
-def show_report(runs: Sequence[Run], files: Mapping[str, Path]) -> str:
+def show_report(
+    runs: Sequence[Run], files: Mapping[str, Path], together: Joined | None = None
+) -> str:
     """Return the recommendation on ``runs``, the text of calib.report for the terminal.
 
     Several runs with one uncalibrated model have one recommendation and one comparison of their
-    methods; of others the text says why not, and recommends for each. The files come last.
+    methods; of others the text says why not, and recommends for each. ``together`` is as in
+    write_report. The files come last.
     """
-    joint, apart = joined_if_possible(runs)
+    joint, apart = together or joined_if_possible(runs)
     if joint:
         table = comparison if compares_methods(joint.run) else summary
         lines = [*joint_lines(joint), *recommendation_lines(rank_methods(joint.run), joint.sources)]

@@ -10,7 +10,7 @@ from string import Template
 from markupsafe import Markup
 
 from calib.report.advice.recommendation import best_on_validation
-from calib.report.joint import JointRun, joined_if_possible
+from calib.report.joint import Joined, JointRun, joined_if_possible
 from calib.report.page.browser import browser
 from calib.report.page.drawings import Drawing, drawings
 from calib.report.page.markup import joined, tag
@@ -39,10 +39,12 @@ def write_report(
     examples: int = MAX_EXAMPLES,
     pictures: bool = True,
     notes: Sequence[str] = (),
+    together: Joined | None = None,
 ) -> Path:
     """Write the report of finished runs to ``out`` and return it.
 
-    Runs of one uncalibrated model have one verdict; see calib.report.joint.
+    Runs of one uncalibrated model have one verdict; ``together`` is the result of
+    joined_if_possible for ``runs``, if there is one already.
 
     Runs are shown by their names, which should differ. The page has at most ``examples`` examples,
     with the pictures that they carry; ``notes`` says why other pictures are missing. Equal runs
@@ -53,15 +55,20 @@ def write_report(
         raise CalibError(
             "missing-value", "A report needs at least one finished run. Give the folders of runs."
         )
-    write_atomically(out, page(runs, out, examples, pictures, notes))
+    write_atomically(out, page(runs, out, examples, pictures, notes, together))
     return out
 
 
 def page(
-    runs: Sequence[Run], out: Path, examples: int, pictures: bool, notes: Sequence[str]
+    runs: Sequence[Run],
+    out: Path,
+    examples: int,
+    pictures: bool,
+    notes: Sequence[str],
+    together: Joined | None = None,
 ) -> str:
     """Return the content of the file; its links are relative to ``out``."""
-    joint, apart = joined_if_possible(runs)
+    joint, apart = together or joined_if_possible(runs)
     judged = runs if joint is None else [joint.run]
     ranked = [rank_methods(run) for run in judged]
     style, script = _resource("report.css"), _resource("report.js")
