@@ -4,7 +4,7 @@ python -m calib.judge run=runs/NAME judge=string
 """
 
 from calib.cli import command
-from calib.config.commands import JudgeRunConfig
+from calib.config.judge import JudgeRunConfig
 
 
 def main(config: JudgeRunConfig) -> None:

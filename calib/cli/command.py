@@ -14,7 +14,6 @@ error.
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import io
 import os
@@ -24,22 +23,19 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
-import yaml
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from calib.cli.config_errors import as_list, explain, unknown_setting
+from calib.cli.config_errors import as_list, unknown_setting
 from calib.cli.help import register_help
 from calib.cli.launcher import check_launcher
+from calib.cli.problems import problem_of
 from calib.cli.secrets import require_no_secrets
 from calib.config.extensions import settings_objects
 from calib.config.quoting import quote_values
@@ -48,8 +44,6 @@ from calib.config.typed import current_override
 from calib.util.errors import CalibError
 from calib.util.progress import job_label, waiting
 from calib.util.terminal import terminal_safe
-
-HYDRA_INTERNALS = Path(hydra.__file__).parent / "_internal"
 
 TRACEBACKS = "HYDRA_FULL_ERROR"
 
@@ -252,7 +246,7 @@ def _report(error: BaseException, schema: type, command: str, full_tracebacks: b
         cause = "stopped by SIGTERM" if exit_code == TERMINATED else "stopped"
         advice = _AFTER_STOP.get(command.partition(" ")[0], "Run the same command again.")
         message: str | None = f"{cause}. {advice}"
-    elif (explained := _explained(error, schema)) is not None:
+    elif (explained := problem_of(error, schema, _overrides())) is not None:
         message, exit_code = f"[{explained.code}] {explained}", USER_ERROR
     else:
         message, exit_code = None, BUG
@@ -265,91 +259,9 @@ def _report(error: BaseException, schema: type, command: str, full_tracebacks: b
     return exit_code
 
 
-def _explained(error: BaseException, schema: type) -> CalibError | None:
-    """The error as a problem that the user can fix; None for a bug."""
-    if isinstance(error, CalibError):
-        return error
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain(error, schema, _overrides())
-    if isinstance(error, yaml.YAMLError):  # names the file and the line
-        return CalibError("unreadable", str(error))
-    if isinstance(error, RecursionError) and _raised_while_composing(error):
-        return CalibError("invalid-setting", "A setting is nested too deeply. Use fewer brackets.")
-    if _raised_by_hydra(error):
-        return CalibError("invalid-setting", str(error))
-    if isinstance(error, OverflowError) and "full_key: " in str(error):  # OmegaConf's
-        text, key = str(error).splitlines()[:2]
-        return CalibError("invalid-setting", f"{key.partition('full_key: ')[2]}: {text}.")
-    if _disk_is_full(error):
-        return CalibError(
-            "no-space",
-            f"The disk is full ({error}). Finished rows, if any, are saved: free some space and "
-            "run the same command to resume.",
-        )
-    if (out_of_memory := _out_of_memory(error)) is not None:
-        return CalibError("no-memory", _how_to_save_memory(out_of_memory, schema))
-    return None
-
-
 def _job() -> str:
     """The overrides of this job of a multirun, which distinguish its messages; "" otherwise."""
     settings = HydraConfig.get()
     if settings.mode is not RunMode.MULTIRUN:
         return ""
     return f" [{' '.join(settings.overrides.task)}]"
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    # safetensors and torch wrap the system's error in their own and keep only its text.
-    return any(
-        getattr(link, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        or os.strerror(errno.ENOSPC) in str(link)
-        for link in _chain(error)
-    )
-
-
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
-"""Texts of torch's RuntimeErrors about memory that have no class of their own."""
-
-
-def _out_of_memory(error: BaseException) -> BaseException | None:
-    """The error of the chain that reports a lack of memory; None without one."""
-    for link in _chain(error):
-        # By name: torch is not imported here.
-        names = {kind.__name__ for kind in type(link).__mro__}
-        if names & {"OutOfMemoryError", "MemoryError"}:
-            return link
-        if isinstance(link, RuntimeError) and any(t in str(link).lower() for t in _NO_MEMORY):
-            return link
-    return None
-
-
-def _how_to_save_memory(error: BaseException, schema: type) -> str:
-    fields = {field.name for field in dataclasses.fields(schema)}
-    cause = str(error).partition("\n")[0].partition(". ")[0].strip() or type(error).__name__
-    if not fields & {"generation", "batch_rows"}:
-        return f"There is not enough memory ({cause}). Free some and run the same command again."
-    setting = "generation.batch_rows" if "generation" in fields else "batch_rows"
-    return (
-        f"There is not enough memory ({cause}). Finished rows, if any, are saved: lower {setting} "
-        "and run the command again to resume."
-    )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """``error``, its cause or context, and theirs."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _raised_while_composing(error: BaseException) -> bool:
-    return any("omegaconf" in f.filename for f in traceback.extract_tb(error.__traceback__)[-20:])
-
-
-def _raised_by_hydra(error: BaseException) -> bool:
-    # Hydra raises a bare ValueError for flags that exclude each other and for a group set to null.
-    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-    return isinstance(error, ValueError) and Path(raised_in).is_relative_to(HYDRA_INTERNALS)

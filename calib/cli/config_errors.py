@@ -1,13 +1,10 @@
 """One message with a remedy for each of Hydra's and OmegaConf's configuration errors."""
 
-import dataclasses
 import difflib
 import os.path
 import re
-import types
 import typing
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hydra.errors import (
     HydraException,
@@ -24,8 +21,15 @@ from omegaconf.errors import (
 )
 
 from calib.cli.help import meanings
+from calib.cli.setting_types import (
+    annotation_of,
+    hints,
+    is_settings,
+    setting_keys,
+    what_it_takes,
+)
 from calib.config.method import Activation
-from calib.config.prompts import MethodConfig, Prompting
+from calib.config.prompts import Prompting
 from calib.config.quoting import shell_override, unreadable_character
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS
 from calib.config.typed import current_override
@@ -38,7 +42,6 @@ _PATHS = ("runs", "run", "source", "file")
 """Main settings of the commands that take a path: what an argument without a key is meant for."""
 _FILES = ("check", "direction")
 """Settings that a file, which is no run folder, is meant for before those."""
-_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _QUOTING = (
     "Write settings as key=value, lists as key=[a,b]. Quote a value with '=', spaces, commas or "
     "brackets twice, for calib and for the shell: 'out=\"my runs/a=b\"'."
@@ -96,25 +99,25 @@ def _unknown_setting(key: str, schema: type, owner: type | None, overrides: Sequ
         return _unknown_method(leaf, overrides)
     first = key.partition(".")[0]
     group = "method" if first == "methods" else first
-    own = [f"{parent}.{name}" for name in _hints(owner)] if _is_ours(owner) and parent else []
+    own = [f"{parent}.{name}" for name in hints(owner)] if is_settings(owner) and parent else []
     if own and owner is not None and group in GROUPS:
         option = _selected(group, schema, owner, overrides) if parent == group else None
         candidates = _candidates(group, parent, owner, option, overrides)
-        homes = [name for name, kind in candidates.items() if leaf in _hints(kind)]
+        homes = [name for name, kind in candidates.items() if leaf in hints(kind)]
         if homes:
             subject = f"{group}={option}" if option else parent
             verb = "has" if len(homes) == 1 else "have"
             return f"{subject} has no setting '{key}'; {_few(homes)} {verb} it."
     siblings = own
     if parent in ("", group):
-        keys = list(dict.fromkeys(_keys(schema)))
+        keys = list(dict.fromkeys(setting_keys(schema)))
         siblings = [known for known in keys if leaf and known.startswith(f"{group}.")]
         meant = _closest(key, own) or _closest(key, siblings) or _closest(key, keys)
     else:
-        meant = _closest(key, own) or (None if own else _closest(key, list(_keys(schema))))
+        meant = _closest(key, own) or (None if own else _closest(key, list(setting_keys(schema))))
     if meant:
         return f"There is no setting '{key}'. Did you mean '{meant}'?"
-    known = ", ".join(own or siblings or _hints(schema))
+    known = ", ".join(own or siblings or hints(schema))
     return f"There is no setting '{key}'. Choose from {known}; --help explains them."
 
 
@@ -238,7 +241,7 @@ def as_list(argument: str, schema: type) -> str:
     key, equals, value = argument.partition("=")
     if not equals or not value or value[0] in "[$" or "," in value or value == "null":
         return argument
-    is_list = typing.get_origin(_annotation(schema, key.lstrip("+"))) is list
+    is_list = typing.get_origin(annotation_of(schema, key.lstrip("+"))) is list
     return f"{key}=[{value}]" if is_list else argument
 
 
@@ -266,7 +269,7 @@ def _bad_syntax(error: OverrideParseException, schema: type) -> str:
 
 def _intended(argument: str, schema: type) -> str:
     """The setting that an argument without an equals sign was probably meant for, or nothing."""
-    settings = _hints(schema)
+    settings = hints(schema)
     if argument in settings:
         return f" Did you mean {argument}=VALUE?"
     is_file = os.path.isfile(argument)  # noqa: PTH113  # Path raises for some texts
@@ -278,7 +281,7 @@ def _intended(argument: str, schema: type) -> str:
 def _wrong_type(cause: OmegaConfBaseException, schema: type, overrides: Sequence[str]) -> str:
     key = str(cause.full_key).partition("[")[0]
     given = next((text for text in overrides if text.lstrip("+").startswith(f"{key}=")), None)
-    expected = _expected(key, _annotation(schema, key))
+    expected = what_it_takes(key, annotation_of(schema, key))
     if given is None or expected is None:
         return f"{key}: {str(cause).splitlines()[0]}."
     return f"{given}: '{given.partition('=')[2]}' is not valid; {key} takes {expected}."
@@ -289,9 +292,9 @@ def _missing(cause: MissingMandatoryValue, schema: type) -> str:
     if key in GROUPS:
         return f"No {key} is selected: add {key}=NAME. --help lists the options."
     meaning = meanings(schema).get(key, "").partition(". ")[0].rstrip(".")
-    if typing.get_origin(_annotation(schema, key)) is list:
+    if typing.get_origin(annotation_of(schema, key)) is list:
         return f"'{key}' is required: add {key}=VALUE, or several, {key}=[A,B]. {meaning}."
-    expected = _expected(key, _annotation(schema, key)) or "a value"
+    expected = what_it_takes(key, annotation_of(schema, key)) or "a value"
     return f"'{key}' is required: add {key}=VALUE, {expected}."
 
 
@@ -303,61 +306,9 @@ def _several_values(given: str) -> str:
     )
 
 
-def _keys(schema: type, prefix: str = "") -> Iterator[str]:
-    """Every full key of ``schema``, with any options of its groups."""
-    for name, annotation in _hints(schema).items():
-        yield prefix + name
-        if not prefix and _is_ours(annotation):  # parts of a combined method are left out
-            for kind in _kinds(annotation):
-                yield from _keys(kind, f"{name}.")
-
-
-def _annotation(schema: type, key: str) -> Any:
-    name, _, rest = key.partition(".")
-    annotation = _hints(schema).get(name)
-    if rest and typing.get_origin(annotation) is dict:
-        annotation, rest = typing.get_args(annotation)[1], rest.partition(".")[2]
-    if not rest:
-        return annotation
-    annotations = (_annotation(kind, rest) for kind in _kinds(annotation))
-    return next((annotation for annotation in annotations if annotation is not None), None)
-
-
-def _kinds(annotation: Any) -> list[type]:
-    """The dataclasses that a field with this annotation accepts: a group's, or the annotation."""
-    if not _is_ours(annotation):
-        return []
-    known = [kind for kinds in GROUPS.values() for kind in kinds.values()]
-    return [kind for kind in known if issubclass(kind, annotation)] or [annotation]
-
-
-def _is_ours(annotation: Any) -> typing.TypeGuard[type]:
-    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
-
-
-def _hints(schema: type) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
-
-
 def _closest(key: str, keys: Sequence[str]) -> str | None:
     # Only the last parts are compared: strengths then finds method.strengths, and a long common
     # prefix does not make two keys similar. Of two keys with the same last part the first wins.
     names = {known.rpartition(".")[2]: known for known in reversed(keys)}
     close = difflib.get_close_matches(key.rpartition(".")[2], list(names), n=1, cutoff=0.7)
     return names[close[0]] if close else None
-
-
-def _expected(key: str, annotation: Any) -> str | None:
-    if isinstance(annotation, types.UnionType):
-        first = next(part for part in annotation.__args__ if part is not type(None))
-        return f"{_expected(key, first)} or null"
-    if typing.get_origin(annotation) is list:
-        numbers = typing.get_args(annotation)[0] in (int, float)
-        return f"a list of numbers: {key}=[1,2]" if numbers else f"a list: {key}=[a,b]"
-    if typing.get_origin(annotation) is dict:
-        return f"entries, one by one: {key}.NAME"
-    if annotation is MethodConfig:
-        return f"settings, one by one, or a method: method@{key}=NAME"
-    if dataclasses.is_dataclass(annotation):
-        return f"settings, one by one: {key}.{next(iter(_hints(typing.cast(type, annotation))))}"
-    return _TYPES.get(annotation)

@@ -1,4 +1,4 @@
-"""Settings of the judges, which label the responses."""
+"""Settings of the judges, which label the responses, and of calib.judge, which runs them alone."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,11 +13,13 @@ from calib.config.checks import (
     path,
     positive,
     template_kwargs,
+    translation,
 )
 from calib.config.choices import (
     CLASSIFIER_KINDS,
     DTYPES,
     JUDGE_LABELS,
+    MAPPINGS,
     PROTOCOLS,
     SAFETIES,
     SYSTEM_PLACES,
@@ -178,3 +180,64 @@ JUDGES: dict[str, type[JudgeConfig]] = {
     "classifier": ClassifierJudge,
     "llm": LlmJudge,
 }
+
+
+@dataclass
+class JudgeRunConfig:
+    """Label the responses of a finished run with another judge, or measure a judge."""
+
+    judge: JudgeConfig
+    run: str | None = None
+    """Folder of a finished run, whose responses are judged again; no response is generated."""
+    check: str | None = None
+    """Table of responses and human labels to compare the judge with: columns response and label,
+    optionally query, safety, request and text."""
+    audit: int | None = None
+    """With run: write a sheet of at most this many random responses per method and part, for blind
+    labelling by hand; check=SHEET then compares the labels with a judge."""
+    columns: Any = None
+    """With check: the names of your table's columns, if they differ, e.g. {label: final_label}."""
+    labels: Any = None
+    """With check: the meaning of your labels, e.g. {1_full_compliance: answer}."""
+    merge: bool = False
+    """With check: merge refusal, safe_completion and blocked into refusal."""
+    mapping: str | None = None
+    """Mapping from labels to metrics: calib | paper (VSCBench's); null means the run's."""
+    choose: Any = None
+    """Settings of the choice of operating points that differ from the run's, as of calib.sweep,
+    e.g. {utility_tolerance: 0.02}."""
+    seed: int = 0
+    """Seed of the draw of responses for the sheet."""
+    out: str | None = None
+    """Folder to write to; null means judged/ or audit/ in the run's folder."""
+
+    def __post_init__(self) -> None:
+        for key in ("run", "check", "out"):
+            path(key, getattr(self, key))
+        at_least_one("audit", self.audit)
+        for key in ("columns", "labels"):
+            translation(key, getattr(self, key))
+        of_check = [key for key in ("columns", "labels", "merge") if getattr(self, key)]
+        if of_check and self.check is None:
+            raise CalibError(
+                "conflicting-settings",
+                f"{of_check[0]} needs a table with human labels. Give check=FILE, or omit "
+                f"{of_check[0]}.",
+            )
+        if self.check is not None and self.out is not None:
+            raise CalibError(
+                "conflicting-settings", "check only prints its result. Omit out=FOLDER."
+            )
+        if self.mapping is not None and (self.check is not None or self.audit is not None):
+            raise CalibError(
+                "conflicting-settings",
+                "mapping maps labels to metrics, and check and audit compute none. Omit mapping.",
+            )
+        if not isinstance(self.choose, dict | None):
+            raise CalibError(
+                "invalid-setting",
+                f"choose: {self.choose!r} is not a table of settings. Write it as "
+                "choose={utility_tolerance: 0.02}.",
+            )
+        if self.mapping is not None:
+            one_of("mapping", self.mapping, MAPPINGS)

@@ -17,7 +17,6 @@ from calib.config.commands import (
     DualbenchConfig,
     ExportConfig,
     ImportConfig,
-    JudgeRunConfig,
     PairsConfig,
     PlotConfig,
     ReportConfig,
@@ -25,7 +24,7 @@ from calib.config.commands import (
 )
 from calib.config.data import DATA, UTILITIES
 from calib.config.engine import EngineChoice, VllmChoice
-from calib.config.judge import JUDGES
+from calib.config.judge import JUDGES, JudgeRunConfig
 from calib.config.method import METHODS
 from calib.config.model import ModelConfig, RemoteModelConfig
 from calib.config.sweep import ExtractConfig, PlanConfig, SweepConfig

@@ -1,6 +1,8 @@
-"""The checksums of a direction file and of the tables beside it, which find a flipped bit."""
+"""The bytes of a direction file: equal for equal directions, with checksums of the file and of the
+tables beside it, which find a flipped bit."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +30,19 @@ def checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -
         if key != CHECKSUM:
             total.update(f"{key} {text}\n".encode())
     return total.hexdigest()
+
+
+def in_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order.
+
+    safetensors writes them in random order, but a resumed run writes identical files.
+    """
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + file[8 + length :]
 
 
 def table_path(direction_file: Path, suffix: str) -> Path:

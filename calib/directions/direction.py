@@ -8,7 +8,7 @@ records everything that a reader must check.
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from calib.directions.checksum import (
     CHECKSUM,
     TABLES,
     checksum,
+    in_order,
     require_tables,
     tables_beside,
 )
 from calib.directions.separation import auroc_interval
-from calib.directions.validation import MAY_BE_NAN, PER_LAYER, TENSORS, problem_of
+from calib.directions.validation import MAY_BE_NAN, PER_LAYER, TENSORS, not_floats, problem_of
 from calib.models.layers import layer_numbers
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
@@ -249,7 +250,7 @@ def write_direction(path: str | Path, direction: Direction) -> None:
     if tables := tables_beside(path):
         metadata[TABLES] = json.dumps(tables)
     metadata[CHECKSUM] = checksum(tensors, metadata)
-    write_atomically(path, _in_order(save(tensors, metadata=metadata)))
+    write_atomically(path, in_order(save(tensors, metadata=metadata)))
 
 
 def _path(path: str | Path) -> Path:
@@ -260,19 +261,6 @@ def _path(path: str | Path) -> Path:
         f"The path of a direction file is {path!r:.80}. Give a text or a Path that ends in "
         ".safetensors.",
     )
-
-
-def _in_order(file: bytes) -> bytes:
-    """A safetensors file with its metadata in alphabetical order.
-
-    safetensors writes them in random order, but a resumed run writes identical files.
-    """
-    length = int.from_bytes(file[:8], "little")
-    header = json.loads(file[8 : 8 + length])
-    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
-    return len(text).to_bytes(8, "little") + text + file[8 + length :]
 
 
 def read_direction(path: str | Path) -> Direction:
@@ -296,7 +284,7 @@ def read_direction(path: str | Path) -> Direction:
         raise CalibError(
             "unreadable", f"'{path}' cannot be read as a safetensors file: {error}."
         ) from error
-    if wrong := _not_floats(tensors):
+    if wrong := not_floats(tensors):
         raise _invalid(path, f"'{wrong}' is {tensors[wrong].dtype}, and must be float32")
     if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata):
         raise CalibError(
@@ -320,14 +308,6 @@ def read_direction(path: str | Path) -> Direction:
             raise _invalid(path, f"its {key} is not a JSON object")
     require_tables(path, tables)
     return replace(_validated(path, header, tensors), origin=origin)
-
-
-_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-
-def _not_floats(tensors: Mapping[str, torch.Tensor]) -> str | None:
-    """Name of the first tensor that is not of floats with at least 16 bits, or None."""
-    return next((name for name, tensor in tensors.items() if tensor.dtype not in _FLOATS), None)
 
 
 def _invalid(path: Path, problem: str) -> CalibError:

@@ -1,6 +1,7 @@
 """Checks of a direction's fields, as read from a file or given by hand."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -102,3 +103,11 @@ def _is_list(
             for value in values
         )
     )
+
+
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def not_floats(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Name of the first tensor that is not of floats with at least 16 bits, or None."""
+    return next((name for name, tensor in tensors.items() if tensor.dtype not in _FLOATS), None)

@@ -17,7 +17,6 @@ from transformers import (
     PreTrainedConfig,
     logging,
 )
-from transformers.utils import find_adapter_config_file
 
 from calib.config.choices import SystemPlace
 from calib.config.model import MINI, PACKAGED, ModelChoice, ModelConfig, RemoteModelConfig
@@ -27,7 +26,12 @@ from calib.models.checkpoints.size import require_few_blocks, require_plausible_
 from calib.models.checkpoints.without_weights import structure_of
 from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder_layers, has_recurrent_state
-from calib.models.load_errors import load_failure, refuse_quantization
+from calib.models.load_errors import (
+    load_failure,
+    refuse_adapter,
+    refuse_quantization,
+    require_complete,
+)
 from calib.models.processor import (
     limit_pixels,
     load_processor,
@@ -37,7 +41,6 @@ from calib.models.processor import (
 from calib.models.remote import RemoteModel
 from calib.models.towers import register_towers
 from calib.util.errors import CalibError
-from calib.util.reading import file_bytes, parse_json
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
     common = {"revision": config.revision, "trust_remote_code": False}
     quantization = quantization_settings(config)
     try:
-        _refuse_adapter(name, source, common)
+        refuse_adapter(name, source, common)
         files, _ = PreTrainedConfig.get_config_dict(source, **common)
         require_few_blocks(f"model.checkpoint={name}", files)
         _refuse_original(name, files)
@@ -181,7 +184,7 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
                 ignore_mismatched_sizes=True,  # rejected below, by name
                 output_loading_info=True,
             )
-            _require_complete(name, info)
+            require_complete(name, info)
         else:
             model = structure_of(source, settings, config.dtype, config.attention, common)
         processor = load_processor(source, settings.model_type, config.chat_template, common)
@@ -281,22 +284,6 @@ def quantization_settings(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _refuse_adapter(name: str, source: str, common: dict[str, Any]) -> None:
-    """Raise CalibError (unsupported) for a LoRA adapter, of which transformers would load the base
-    alone or fail with an unrelated message."""
-    path = find_adapter_config_file(source, revision=common["revision"])
-    if path is None:
-        return
-    content = parse_json(file_bytes(Path(path)))
-    base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
-    raise CalibError(
-        "unsupported",
-        f"model.checkpoint={name} is an adapter of {base or 'another checkpoint'} "
-        "(adapter_config.json). Merge it into its base (peft: merge_and_unload, then "
-        "save_pretrained, and save the processor beside it), and give the merged folder.",
-    )
-
-
 def forget_attention(config: PreTrainedConfig) -> None:
     """Remove the attention that config.json asks for: its value may name a repository of kernels,
     that is code, which transformers would fetch. model.attention alone decides."""
@@ -315,26 +302,6 @@ def _refuse_original(name: str, config: dict[str, Any]) -> None:
             f"model.checkpoint={name} is in the original LLaVA format, which transformers would "
             f"load with random weights. Convert it: python -m calib.convert source={name} "
             "out=FOLDER, then use model.checkpoint=FOLDER.",
-        )
-
-
-def _require_complete(name: str, info: dict[str, Any]) -> None:
-    absent = sorted(info["missing_keys"])
-    if absent:
-        raise CalibError(
-            "invalid-content",
-            f"model.checkpoint={name} lacks {len(absent)} weights (first: {absent[0]}), which "
-            "would be initialised randomly. Get a complete copy, or one converted to transformers "
-            "format.",
-        )
-    mismatched = sorted(info["mismatched_keys"])
-    if mismatched:
-        weight, shape, expected = mismatched[0]
-        raise CalibError(
-            "mismatch",
-            f"model.checkpoint={name} has {len(mismatched)} weights whose shapes differ from its "
-            f"config (first: {weight} is {list(shape)}, expected {list(expected)}). Get a complete "
-            "copy.",
         )
 
 

@@ -6,6 +6,7 @@ something else. The files of a folder tell more, and are looked at first.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+from transformers.utils import find_adapter_config_file
 
 from calib.models.checkpoints.files import CheckpointFiles
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
+from calib.util.reading import file_bytes, parse_json
 
 FORMAT = (
     "Give a folder or hub id of a vision-language model in transformers format with safetensors "
@@ -47,6 +50,43 @@ def load_failure(name: str, error: Exception) -> str:
         cause = _value(error, f"{type(error).__name__}: {error}"[:300], _config(name))
     cause = cause or f"{_first_line(error).rstrip('. ')}. {FORMAT}"
     return f"model.checkpoint={name} could not be loaded: {cause}"
+
+
+def refuse_adapter(name: str, source: str, common: dict[str, Any]) -> None:
+    """Raise CalibError (unsupported) for a LoRA adapter, of which transformers would load the base
+    alone or fail with an unrelated message."""
+    path = find_adapter_config_file(source, revision=common["revision"])
+    if path is None:
+        return
+    content = parse_json(file_bytes(Path(path)))
+    base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
+    raise CalibError(
+        "unsupported",
+        f"model.checkpoint={name} is an adapter of {base or 'another checkpoint'} "
+        "(adapter_config.json). Merge it into its base (peft: merge_and_unload, then "
+        "save_pretrained, and save the processor beside it), and give the merged folder.",
+    )
+
+
+def require_complete(name: str, info: dict[str, Any]) -> None:
+    """Raise CalibError for weights that are missing or have other shapes than the config says."""
+    absent = sorted(info["missing_keys"])
+    if absent:
+        raise CalibError(
+            "invalid-content",
+            f"model.checkpoint={name} lacks {len(absent)} weights (first: {absent[0]}), which "
+            "would be initialised randomly. Get a complete copy, or one converted to transformers "
+            "format.",
+        )
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        weight, shape, expected = mismatched[0]
+        raise CalibError(
+            "mismatch",
+            f"model.checkpoint={name} has {len(mismatched)} weights whose shapes differ from its "
+            f"config (first: {weight} is {list(shape)}, expected {list(expected)}). Get a complete "
+            "copy.",
+        )
 
 
 def refuse_quantization(name: str, config: dict[str, Any]) -> None:

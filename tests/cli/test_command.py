@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from in_process import started
 
-from calib.cli import command
+from calib.cli import problems
 from calib.config.commands import PlotConfig
 from calib.config.sweep import ExtractConfig
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ENTRY_POINT = """
 import errno, os, signal, sys
-from calib.cli import command
+from calib.cli import problems
 from calib.config.sweep import SweepConfig
 from calib.util import progress
 from calib.util.errors import CalibError
@@ -198,8 +198,8 @@ def test_sigterm_has_an_exit_code_of_its_own(sweep):
 
 
 def test_a_lack_of_memory_names_the_setting_of_the_command():
-    assert " batch_rows " in command._how_to_save_memory(MemoryError(), ExtractConfig)
-    assert "batch_rows" not in command._how_to_save_memory(MemoryError(), PlotConfig)
+    assert " batch_rows " in problems._how_to_save_memory(MemoryError(), ExtractConfig)
+    assert "batch_rows" not in problems._how_to_save_memory(MemoryError(), PlotConfig)
 
 
 def test_former_names_of_settings_work_with_a_note(sweep):

@@ -16,8 +16,7 @@ from raising import raises
 
 from calib import judge, sweep
 from calib.config.choices import PERTURBATIONS
-from calib.config.commands import JudgeRunConfig
-from calib.config.judge import JudgeConfig
+from calib.config.judge import JudgeConfig, JudgeRunConfig
 from calib.runs.labels import judging
 from calib.runs.row_store import locked
 

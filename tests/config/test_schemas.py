@@ -6,9 +6,9 @@ import pytest
 from composing import composed, option
 from raising import raises
 
-from calib.config.commands import ExportConfig, ImportConfig, JudgeRunConfig, PlotConfig
+from calib.config.commands import ExportConfig, ImportConfig, PlotConfig
 from calib.config.data import MiniData, UtilityConfig, VscbenchData
-from calib.config.judge import JudgeConfig
+from calib.config.judge import JudgeConfig, JudgeRunConfig
 from calib.config.method import (
     Ablation,
     Adaptive,

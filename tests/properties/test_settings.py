@@ -13,7 +13,7 @@ from property_profiles import share
 from property_strategies import broken_texts, deep, json_values, names, texts
 from raising import raises
 
-from calib.cli.config_errors import _keys
+from calib.cli.setting_types import setting_keys
 from calib.config import checks
 from calib.config.model import ModelConfig
 from calib.config.quoting import override
@@ -104,7 +104,7 @@ WORDS = [
     ),
     *("glob(*)", "range(1,3)", "choice(a,b)", "all", "steer", "a b", "é", "~", "1/2", "'", "a=b"),
 ]
-KEYS = {name: sorted({*_keys(schema), *GROUPS}) for name, schema in ENTRY_POINTS.items()}
+KEYS = {name: sorted({*setting_keys(schema), *GROUPS}) for name, schema in ENTRY_POINTS.items()}
 ARGUMENTS = st.builds(
     lambda sign, key, value: f"{sign}{key}={value}",
     st.sampled_from(["", "", "", "+", "++", "~"]),

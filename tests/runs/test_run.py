@@ -8,8 +8,7 @@ import pytest
 from made_up_run import REFUSES, asked, write_run
 from raising import raises
 
-from calib.config.commands import JudgeRunConfig
-from calib.config.judge import JudgeConfig
+from calib.config.judge import JudgeConfig, JudgeRunConfig
 from calib.config.method import Steer
 from calib.report.alarms import mapping_notes
 from calib.runs.labels.judging import rejudge, require_complete_responses

@@ -130,3 +130,8 @@ def test_a_stream_ends_each_choice_with_its_projections(server, pictured):
         if choice["finish_reason"]
     ]
     assert sorted(map(str, streamed)) == sorted(str(choice["projections"]) for choice in whole)
+
+
+def test_an_error_names_the_strength_that_it_is_about(server, pictured):
+    reply = post(server, body(messages_of(pictured), strengths=[0, 1e38], layer=2)).json()
+    assert (reply["error"]["code"], reply["error"]["param"]) == ("not_finite", "calib.strengths.1")

@@ -8,7 +8,7 @@ from typing import Any
 
 from calib.config.checks import translation
 from calib.config.choices import LABELS
-from calib.config.commands import JudgeRunConfig
+from calib.config.judge import JudgeRunConfig
 from calib.data.example import Example
 from calib.data.tables import TableRow, cell_text, check_columns, open_table
 from calib.judges.judge import JudgeInput

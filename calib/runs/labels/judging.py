@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.config.choose import ChooseConfig
-from calib.config.commands import JudgeRunConfig
+from calib.config.judge import JudgeRunConfig
 from calib.config.typed import typed_config
 from calib.data.example import Example, fingerprint
 from calib.data.splits import SAFETY_DATASETS

@@ -11,8 +11,7 @@ from made_up_run import asked, write_run
 from PIL import Image
 from raising import raises
 
-from calib.config.commands import JudgeRunConfig
-from calib.config.judge import JudgeConfig
+from calib.config.judge import JudgeConfig, JudgeRunConfig
 from calib.data.example import Turn, with_pictures
 from calib.runs.labels.annotation_sheet import COLUMNS, write_sheet
 from calib.runs.labels.judge_agreement import compare

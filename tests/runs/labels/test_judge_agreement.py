@@ -6,8 +6,7 @@ import pytest
 from made_up_run import REFUSES, Costly, asked, write_run
 from raising import raises
 
-from calib.config.commands import JudgeRunConfig
-from calib.config.judge import JudgeConfig
+from calib.config.judge import JudgeConfig, JudgeRunConfig
 from calib.judges.judge import Verdict
 from calib.runs.labels import judge_agreement as module
 from calib.runs.labels.judge_agreement import compare

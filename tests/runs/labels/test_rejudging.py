@@ -6,8 +6,7 @@ import pytest
 from made_up_run import Costly, asked, write_run
 from raising import raises
 
-from calib.config.commands import JudgeRunConfig
-from calib.config.judge import JudgeConfig, LlmJudge
+from calib.config.judge import JudgeConfig, JudgeRunConfig, LlmJudge
 from calib.judges.judge import Verdict
 from calib.runs.checks.files import OF_RESULTS, read_operating_points
 from calib.runs.labels import judging as module

@@ -66,6 +66,12 @@ def test_examples_have_their_pictures(server):
     assert example["pictures"][0].startswith("data:image/png;base64,") and not example["covered"]
 
 
+@pytest.mark.parametrize("number", ["9999999999", "-1", "x", "00"])
+def test_examples_that_do_not_exist(server, number):
+    reply = send(server, "GET", f"/playground/example/{number}/mini")
+    assert reply.status_code == 404 and f"'{number}'" in reply.json()["error"]["message"]
+
+
 def test_responses_to_examples_are_labelled_by_their_judge(server):
     refusal = "I'm sorry, but I can't help with that."
     labelled = post_labels(server, {"example": 0, "responses": [refusal, "blue " * 3]}).json()
