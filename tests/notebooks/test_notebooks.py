@@ -7,7 +7,17 @@ from pathlib import Path
 import executed_notebooks
 import nbformat
 import pytest
-from executed_notebooks import FOLDER, NAMES, ROOT, executed, read, text_of, working_copy
+from executed_notebooks import (
+    FAMILIES,
+    FOLDER,
+    NAMES,
+    ROOT,
+    executed,
+    executed_together,
+    read,
+    text_of,
+    working_copy,
+)
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -51,10 +61,21 @@ def _skeleton(line):
     return " ".join(NUMBER.sub("0", line).split())  # column widths depend on the digits
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in FAMILIES])
 def test_a_notebook_prints_its_committed_outputs(name):
     with working_copy() as folder:
         cells = [cell for cell in executed(read(name), folder).cells if cell.cell_type == "code"]
+    require_committed(name, cells)
+
+
+def test_notebooks_on_families_of_methods_print_their_committed_outputs():
+    with working_copy() as folder:
+        for name, cells in executed_together(FAMILIES, folder).items():
+            require_committed(name, cells)
+
+
+def require_committed(name, cells):
+    """Fail unless the executed code cells have the outputs of the committed notebook."""
     for before, now in zip(code(name), cells, strict=True):
         changed = difference(text_of(before), text_of(now))
         assert changed is None, f"{name}, cell [{before.execution_count}]: {changed}. {UPDATE}"

@@ -18,10 +18,13 @@ import nbformat
 from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
-NAMES = ("ten_minutes", "reading_a_direction", "from_python", "your_model_and_data")
+FAMILIES = ("steering", "gates", "prompts", "heads_and_weights")
+"""Notebooks on families of methods, short enough for one kernel, which saves its start."""
+NAMES = ("ten_minutes", "reading_a_direction", "from_python", "your_model_and_data", *FAMILIES)
 SECONDS = 300
 """Time limit of a cell: a hundred times its duration on an idle machine."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -57,6 +60,22 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
         if cell.cell_type == "code":  # progress bars, where ipywidgets is installed
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
     return copy
+
+
+def executed_together(names: tuple[str, ...], folder: Path) -> dict[str, list[NotebookNode]]:
+    """The code cells of each notebook, executed in one kernel that forgets its variables between
+    notebooks."""
+    cells = []
+    for name in names:
+        cells += [new_code_cell("%reset -f"), *_code(read(name).cells)]
+    joined = new_notebook(cells=cells, metadata=read(names[0]).metadata)
+    done = iter(executed(joined, folder).cells)
+    return {name: [next(done) for _ in range(len(_code(read(name).cells)) + 1)][1:]
+            for name in names}  # fmt: skip
+
+
+def _code(cells: list[NotebookNode]) -> list[NotebookNode]:
+    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def text_of(cell: NotebookNode) -> str:
