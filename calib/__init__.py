@@ -67,4 +67,8 @@ def __getattr__(name: str) -> Any:
         name = present
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'calib' has no attribute '{name}'")
+    if name.startswith("_"):  # asked for by Python itself, e.g. at an import
+        raise AttributeError(f"module 'calib' has no attribute '{name}'")
+    from calib.api.names_elsewhere import OF_CALIB, no_attribute
+
+    raise AttributeError(no_attribute("module 'calib'", name, __dir__(), OF_CALIB))

@@ -5,12 +5,13 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import torch
 
 from calib.api.answering import respond
 from calib.api.building import FittedMethod, build_method, choose_setting
+from calib.api.names_elsewhere import OF_A_MODEL, no_attribute
 from calib.api.queries import Query, Shown, as_examples
 from calib.api.settings import IN_CALIBRATED, in_python
 from calib.api.sources import as_pairs
@@ -77,6 +78,11 @@ class Model:
         _warn(require_match(direction, self.vlm, ""))
         edits = steering_edits(self.vlm, direction, strength, layers, positions, operator)
         return SteeredModel(self, edits, direction)
+
+    if not TYPE_CHECKING:  # type checkers know all names
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(no_attribute("a Model", name, dir(type(self)), OF_A_MODEL))
 
     def generate(self, query: Query, picture: Shown = None, **settings: Any) -> str:
         """The response to a query about a picture (an image or the path of a file), or several.
@@ -184,7 +190,7 @@ class Model:
         """
         examples = [] if pairs is None else as_pairs(pairs)
         questions = as_examples(utility, what="utility questions")
-        with in_python(IN_CALIBRATED):
+        with in_python(IN_CALIBRATED, r"method\."):
             fitted = build_method(
                 self.vlm,
                 method,
@@ -228,7 +234,7 @@ class SteeredModel(Model):
         self.direction = direction
         self._model, self._own, self._used = model, edits, False
         self._intervention = model._intervention
-        self._edits, self._engines = model._edits, model._engines  # blocks of both count
+        self._edits, self._engines = model._edits, model._engines
 
     def __repr__(self) -> str:
         steered = f"{super().__repr__().strip('<>')} along {self.direction!r}"
@@ -251,8 +257,8 @@ class SteeredModel(Model):
         # As Python warns about a coroutine that was never awaited.
         if not getattr(self, "_used", True) and not sys.is_finalizing():
             warnings.warn(
-                "vlm.steer(...) was called and what it returned was not used, so nothing was "
-                "steered. Write 'with vlm.steer(...):', or call generate() of what it returns.",
+                "The result of vlm.steer(...) was not used, so nothing was steered. Write 'with "
+                "vlm.steer(...):', or call generate() of the result.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -271,8 +277,7 @@ class SteeredModel(Model):
         self._used = True
         raise CalibError(
             "unsupported",
-            "A sweep starts from the uncalibrated model, and this one is steered. Call sweep() of "
-            'the model that it was made from, with the method "steer".',
+            "This model is steered. Call sweep() of the one that it was made from.",
         )
 
 
@@ -317,9 +322,8 @@ class CalibratedModel(Model):
         """Raise CalibError (unsupported): a second method would replace the first."""
         raise CalibError(
             "unsupported",
-            f"This model is calibrated by {self.method.name} already, and one method cannot be "
-            "added to another here. Call calibrated() of the model that it was made from; "
-            'the method "combine" joins a prompt with an activation method.',
+            f"This model is calibrated by {self.method.name} already. Call calibrated() of the "
+            'model that it was made from; "combine" joins a prompt with an activation method.',
         )
 
     def sweep(self, *_: Any, **__: Any) -> NoReturn:

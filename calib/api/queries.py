@@ -11,6 +11,7 @@ from PIL import Image
 from calib.data.example import Example, Pair, Picture, with_pictures
 from calib.data.images import read_image
 from calib.util.errors import CalibError
+from calib.util.field_types import wrong_field
 from calib.util.files import home_expanded
 
 OnePicture = Image.Image | str | Path
@@ -85,6 +86,7 @@ def _example(query: Any, shown: Any, system: str | None, number: int) -> Example
         query, shown = query
     if isinstance(query, Example):
         if shown is None:
+            require_fields(query, f"Query {number}")
             return query
         raise CalibError(
             "conflicting-settings",
@@ -105,6 +107,15 @@ def _example(query: Any, shown: Any, system: str | None, number: int) -> Example
     return with_pictures(example, [_picture(picture) for picture in several])
 
 
+def require_fields(example: Example | Pair, what: str) -> None:
+    """Raise CalibError (invalid-value) for an example or a pair with a field of another type."""
+    if problem := wrong_field(example):
+        raise CalibError(
+            "invalid-value",
+            f"{what} is a calib.{type(example).__name__} with a wrong field: {problem}.",
+        )
+
+
 def _kind(query: Any) -> str:
     if isinstance(query, Mapping):
         return f"a dict, such as a message of a chat. {_CHAT}"
@@ -118,6 +129,13 @@ def _kind(query: Any) -> str:
 
 
 def _picture(picture: Any) -> Picture:
+    if isinstance(picture, str) and (not picture.strip() or "://" in picture):
+        what = "an empty text" if not picture.strip() else f"an address ({picture:.80})"
+        raise CalibError(
+            "invalid-value",
+            f"A picture is {what}. Give the path of a file or a PIL image: nothing is downloaded. "
+            "None is a query without a picture.",
+        )
     if isinstance(picture, str | Path):
         picture = read_image(home_expanded(picture))
     if isinstance(picture, np.ndarray):

@@ -30,12 +30,15 @@ IN_CALIBRATED = "In Python, method.NAME=VALUE is NAME=VALUE, an argument of cali
 
 
 @contextmanager
-def in_python(note: str) -> Iterator[None]:
-    """Add ``note`` to a CalibError of the block that writes settings as on the command line."""
+def in_python(note: str, parts: str = "|".join(_COMMAND)) -> Iterator[None]:
+    """Add ``note`` to a CalibError of the block that writes settings as on the command line.
+
+    ``parts`` is a regular expression of how these settings begin.
+    """
     try:
         yield
     except CalibError as error:
-        if re.search(rf"(?<![\w.])({'|'.join(_COMMAND)})[\w.@]*=[^=\s]", error.message):
+        if re.search(rf"(?<![\w.])({parts})[\w.@]*=[^=\s]", error.message):
             error.message = f"{error.message} ({note})"
         raise
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calib.api.queries import as_examples, listed
+from calib.api.queries import as_examples, listed, require_fields
 from calib.config.data import PairsData
 from calib.data.benchmarks import data_names, load_benchmark, require_file
 from calib.data.example import Example, Pair
@@ -49,6 +49,7 @@ def as_pairs(source: str | Path | Sequence[Pair]) -> list[Pair]:
                 "calib.load_pairs reads, or the path of a table; or two lists of queries: "
                 "calib.fit(vlm, unsafe, safe).",
             )
+        require_fields(pair, "One of the pairs")
     if not loaded:
         raise CalibError(
             "too-few",

@@ -7,12 +7,14 @@ from calib.config.checks import finite_number, one_of
 from calib.config.choices import OPERATORS, POSITIONS
 from calib.config.steering import Steer
 from calib.directions.direction import Direction
+from calib.directions.validation import problem_of
 from calib.engine.edits import Edits
 from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.steering import operator_at
 from calib.models.layers import layer_numbers
 from calib.models.load import VLM
 from calib.util.errors import CalibError
+from calib.util.field_types import wrong_field
 
 DEFAULT_POSITIONS = Steer.positions
 """Tokens to edit if neither the direction nor the caller names them, as in calib.sweep."""
@@ -53,6 +55,12 @@ def require_direction(value: Any) -> None:
             "invalid-value",
             f"The direction is of type {type(value).__name__}. Give a calib.Direction, as "
             "calib.fit returns it and calib.read_direction reads it from a file.",
+        )
+    if problem := wrong_field(value) or problem_of(value):
+        raise CalibError(
+            "invalid-value",
+            f"The direction is not valid: {problem}. calib.fit makes one of activations that you "
+            "have: calib.fit(vlm, positive, negative).",
         )
 
 

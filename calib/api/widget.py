@@ -78,6 +78,7 @@ def slider(
 
 
 def _bounds(strengths: Any) -> tuple[float, float]:
+    strengths = strengths.tolist() if hasattr(strengths, "tolist") else strengths
     if isinstance(strengths, str) or not isinstance(strengths, Sequence) or len(strengths) != 2:
         raise CalibError(
             "invalid-setting",

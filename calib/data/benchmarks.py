@@ -198,6 +198,12 @@ def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> l
 
     Raises CalibError if the data cannot be read, a setting does not exist, or there are no pairs.
     """
+    if isinstance(data, list | tuple | set | dict):
+        raise CalibError(
+            "invalid-value",
+            f"load_pairs reads one benchmark, and was given a {type(data).__name__}. Give its name "
+            "or a path. Pairs of your own are calib.Pair(id, safe, unsafe), of two calib.Examples.",
+        )
     if split is not None:
         one_of("split", split, SPLITS)
     file = CONF / "data" / f"{data}.yaml"
@@ -211,7 +217,9 @@ def load_pairs(data: str | Path, split: str | None = None, **settings: Any) -> l
     else:
         require_file(data)
         values, schema = {"file": str(data)}, DATA["pairs"]
-    loaded = pairs(load_benchmark(typed_config([schema], values | settings)).examples)
+    loaded = pairs(
+        load_benchmark(typed_config([schema], values | settings, what=str(data))).examples
+    )
     if not loaded:
         own = "Give twins the same value in column 'pair'."
         advice = own if schema is PairsData else "Name data with twins (docs/benchmarks.md)."

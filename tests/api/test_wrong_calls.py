@@ -1,5 +1,7 @@
 """Every wrong call of the library is a CalibError that says what was given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,6 +160,18 @@ CALLS = {
     "a setting in words of the command": (
         lambda m, d: m.sweep("steer", utility="none", settings={"method.kl": 0.1}), "In Python"),
     "an empty folder": (lambda m, d: m.sweep("steer", out=""), "out"),
+    "a pair of texts": (lambda m, d: calib.fit(m, [calib.Pair("a", "b", "c")]), "safe is 'b'"),
+    "an example of a number": (
+        lambda m, d: m.generate(replace(EXAMPLE, query=3)), "query is 3, not str"),
+    "an example with a path": (
+        lambda m, d: m.generate(replace(EXAMPLE, picture="a.png")), "picture is 'a.png'"),
+    "a direction made of arrays": (
+        lambda m, d: m.steer(replace(d, vectors=np.eye(6)), 1, 3), "vectors is a value of type"),
+    "a direction of other length": (lambda m, d: m.steer(replace(d, gap=d.gap[:2]), 1), "6 layers"),
+    "an empty picture": (lambda m, d: m.generate("a", ""), "empty"),
+    "an address as picture": (lambda m, d: m.generate("a", "https://a.b/c.png"), "https://a.b"),
+    "several benchmarks": (lambda m, d: calib.load_pairs(["mini"]), "list"),
+    "an unknown setting of data": (lambda m, d: calib.load_pairs("mini", limits=3), "'mini' has"),
     "a number as run": (lambda m, d: calib.Run.load(3), 3),
 }  # fmt: skip
 
@@ -175,3 +189,17 @@ def test_errors_have_stable_codes(model):
         model.generate(MESSAGE)
     with raises("unknown-setting", "'method.place'"):
         model.calibrated("reminder", plaice="user")
+
+
+@pytest.mark.parametrize("name, hint", [
+    ("set_control", "vlm.steer"), ("run_with_cache", "vlm.read"), ("calibrate", "'calibrated'"),
+    ("anything_else", "anything_else"),
+])  # fmt: skip
+def test_names_of_other_libraries_are_attribute_errors_with_a_hint(model, name, hint):
+    with pytest.raises(AttributeError) as error:
+        getattr(model, name)
+    assert hint in str(error.value)
+    for function, other in (("HookedTransformer", "calib.load"), ("load_pair", "'load_pairs'")):
+        with pytest.raises(AttributeError) as error:
+            getattr(calib, function)
+        assert other in str(error.value)
