@@ -33,6 +33,7 @@ from shrinking import shrink
 from calib.config.judge import LlmJudge
 from calib.config.prompts import NoneMethod
 from calib.config.schemas import ENTRY_POINTS
+from calib.serving.request_schema import parse_request
 
 COMMANDS = commands()
 BLOCKS = blocks()
@@ -290,7 +291,18 @@ def check_calib(words):
     assert words[0] in ENTRY_POINTS
 
 
+def check_curl(words):
+    """A request that the server accepts, of a list or a completion."""
+    (url,) = (word for word in words if word.startswith("http://"))
+    if "-d" not in words:
+        assert url.endswith("/v1/models")
+        return
+    assert url.endswith("/v1/chat/completions") and "Content-Type: application/json" in words
+    parse_request(words[words.index("-d") + 1].encode())
+
+
 CHECKS = {
+    "curl": check_curl,
     "calib": check_calib,
     "make": check_make,
     "pip": check_pip,

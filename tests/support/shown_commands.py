@@ -23,8 +23,8 @@ PAGES = (
     "benchmarks/README.md", "notebooks/*.ipynb", "notebooks/*.md",
 )  # fmt: skip
 PROGRAMS = (
-    "calib", "python", "make", "pip", "git", "cd", "export", "hf", "jupyter", "vllm", "inspect",
-    "lm-eval", "llama-cli", "llama-mtmd-cli", "OPENAI_API_KEY=none",
+    "calib", "python", "make", "pip", "curl", "git", "cd", "export", "hf", "jupyter", "vllm",
+    "inspect", "lm-eval", "llama-cli", "llama-mtmd-cli", "OPENAI_API_KEY=none",
 )  # fmt: skip
 SHELL = ("bash", "sh", "shell", "console")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
