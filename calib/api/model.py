@@ -208,7 +208,7 @@ class Model:
         methods: str | Sequence[str],
         data: str | Path = "mini",
         *,
-        utility: str = "mini",
+        utility: str = "auto",
         judge: str = "auto",
         out: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -216,9 +216,10 @@ class Model:
         """Run ``python -m calib.sweep`` on this model, or resume it; the finished run.
 
         ``methods`` are names of docs/methods.md. ``data`` is the name of a benchmark or the path of
-        a table or folder of pairs; ``utility`` and ``judge`` are names too. ``settings`` are
-        others of docs/configuration.md, by their names there: {"data.limit": 60, "method.layers":
-        [3]}; with several methods, "methods.NAME.layers". ``out`` is the run's folder.
+        a table or folder of pairs; ``utility`` and ``judge`` are names too, by default those that
+        suit the model and the data. ``settings`` are others of docs/configuration.md, by their
+        names there: {"data.limit": 60, "method.layers": [3]}; with several methods,
+        "methods.NAME.layers". ``out`` is the run's folder.
 
         ``run.results`` has every number with its interval, and ``calib.draw`` draws the run. Raises
         CalibError as the command does.

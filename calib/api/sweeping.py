@@ -9,6 +9,8 @@ from calib import methods as all_methods
 from calib.api.queries import listed
 from calib.api.settings import IN_SWEEP, compose_sweep, in_python
 from calib.config.checks import not_empty, one_of, path
+from calib.config.chosen_utility import AUTO, chosen_utility
+from calib.config.data import UtilityConfig
 from calib.config.model import ModelConfig, default_length
 from calib.config.schemas import GROUPS
 from calib.data.benchmarks import data_names, require_file
@@ -56,6 +58,8 @@ def sweep(
                 f"{key}: a sweep in Python runs the model that is loaded, in this process. Omit "
                 "it, or use python -m calib.sweep.",
             )
+    if utility == AUTO:  # by the model that is loaded, which the settings do not name
+        utility = chosen_utility(UtilityConfig(AUTO), model).name
     choices = {"utility": utility, "judge": judge} | _methods(names)
     own: dict[str, Any] = {"generation.max_new_tokens": default_length(model)}
     own |= _data(data, choices)

@@ -6,6 +6,8 @@ from raising import raises
 
 import calib
 from calib.api.model import Model
+from calib.config.model import ModelConfig
+from calib.util.errors import CalibError
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 TINY = {
@@ -32,3 +34,19 @@ def test_a_sweep_is_the_commands(vlm, tmp_path):
     assert again.results == run.results
     with raises("different-run", ours):
         Model(vlm).sweep("steer", out=ours, settings=TINY | {"method.strengths": [4]})
+
+
+def test_questions_suit_the_model_that_is_loaded(vlm, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    given = []
+
+    def perform(config, *_):
+        given.append(config.utility.name)
+        raise CalibError("no-solution", "enough")
+
+    monkeypatch.setattr("calib.api.sweeping.perform", perform)
+    for checkpoint in (None, "Org/Model"):
+        model = Model(vlm, ModelConfig("hf", checkpoint))
+        with raises("no-solution", "enough"):
+            model.sweep("steer", out=tmp_path / "run", settings=TINY)
+    assert given == ["mini", "none"]
