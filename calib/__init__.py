@@ -69,6 +69,5 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_MODULES[name]), name)
     if name.startswith("_"):  # asked for by Python itself, e.g. at an import
         raise AttributeError(f"module 'calib' has no attribute '{name}'")
-    from calib.api.names_elsewhere import OF_CALIB, no_attribute
-
-    raise AttributeError(no_attribute("module 'calib'", name, __dir__(), OF_CALIB))
+    known = importlib.import_module("calib.api.names_elsewhere")
+    raise AttributeError(known.no_attribute("module 'calib'", name, __dir__(), known.OF_CALIB))

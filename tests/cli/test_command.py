@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ENTRY_POINT = """
 import errno, os, signal, sys
-from calib.cli import problems
+from calib.cli import command
 from calib.config.sweep import SweepConfig
 from calib.util import progress
 from calib.util.errors import CalibError
