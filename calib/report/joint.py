@@ -8,6 +8,7 @@ those that each run chose on validation.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from calib.runs.operating_points import REPORTED_SPLIT
@@ -133,9 +134,8 @@ def _fingerprint(run: Run) -> object:
     return run.manifest.get("identity", {}).get("fingerprint")
 
 
-def _generation(run: Run) -> object:
-    settings = run.settings.get("generation") or {}
-    return ", ".join(f"{name}={settings[name]}" for name in _GENERATION if name in settings)
+def _generation(name: str, run: Run) -> object:
+    return (run.settings.get("generation") or {}).get(name)
 
 
 def _weights(run: Run) -> object:
@@ -148,8 +148,8 @@ _CONDITIONS: dict[str, Callable[[Run], object]] = {
     "data sets": lambda run: run.data,
     "judges": lambda run: run.judge,
     "mappings from labels to right or wrong": lambda run: run.mapping,
-    "limits of responses": _generation,
     "weights of SRA_u and SRA_s": _weights,
+    **{f"values of generation.{name}": partial(_generation, name) for name in _GENERATION},
 }
 """What must agree, as the end of "the runs have different ..."."""
 
