@@ -128,7 +128,7 @@ def test_validation_chooses_between_the_runs():
         ({"judge": "another judge"}, ["another judge"]),
         ({"settings": settings(data={"name": "other", "limit": None})}, ["other"]),
         ({"settings": settings(mapping="paper")}, ["paper"]),
-        ({"settings": settings(generation={"max_new_tokens": 7})}, ["generation.max_new_tokens", "7"]),
+        ({"settings": settings(generation={"max_new_tokens": 7})}, ["max_new_tokens", "7"]),
     ],
 )  # fmt: skip
 def test_runs_under_other_conditions_have_no_joint_verdict(parts, values):

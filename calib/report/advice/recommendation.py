@@ -131,13 +131,13 @@ def _basis(best: MethodVerdict, own: Sequence[MethodVerdict]) -> str:
 def _why_not(verdict: MethodVerdict) -> str:
     """The verdict in a few words, with every rate that measurably rose or fell."""
     effect, rate = verdict.effect, verdict.change.rate
-    unclear = ", ".join(PLAIN_NAMES[name] for name in verdict.unclear)
+    unclear = " and ".join(PLAIN_NAMES[name] for name in verdict.unclear)
     reason = {
         Effect.LESS_SAFE: LESS_SAFE.removeprefix("No: "),
         Effect.REFUSES_MORE: REFUSES_MORE.removeprefix("No: "),
         Effect.LOWERED: f"it lowered {rate}",
         Effect.NO_CHANGE: f"no measurable change of {rate}",
-        Effect.FEW_CHANGED: f"too few changed clusters to tell ({unclear})",
+        Effect.FEW_CHANGED: f"too few clusters changed in {unclear} to tell",
     }.get(effect, str(effect).lower())
     return ": ".join(filter(None, [reason, _moved(verdict, tuple(_WHAT))]))
 

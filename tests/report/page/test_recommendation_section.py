@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
+
 from calib.report.advice.deployment import deployment
 from calib.report.advice.recommendation import best_on_validation, recommend
 from calib.report.page.recommendation_section import recommendation_section
 from calib.report.ranking import rank_methods
+from calib.report.verdict import PLAIN_NAMES, Effect
 
 
 def advice(run):
@@ -72,3 +75,16 @@ def test_the_section_names_the_ways_of_deployment(run):
     assert deployment(prompted).keys() == {"serve", "prompt", "vLLM", "baked"}
     several = replace(prompted, method=replace(prompted.method, name="self_check"))
     assert "not possible" in deployment(several)["vLLM"]
+
+
+def test_a_loss_that_stopped_it_is_named_with_the_rate_that_rose():
+    setting = ("steer", 3, 1.0)
+    judged = [*query_rows(UNCALIBRATED, 20, 36), *query_rows(setting, 40, 20)]
+    judged += [*question_rows(UNCALIBRATED, 40), *question_rows(setting, 30)]
+    run = judged_run(judged, {"steer": setting[1:]})
+    (verdict,) = rank_methods(run)
+    assert verdict.effect is Effect.REFUSES_MORE
+    recommended = advice(run)
+    moved = f"{PLAIN_NAMES['SRA_u']} rose by 50.0 points", f"{PLAIN_NAMES['SRA_s']} fell by 40.0"
+    assert all(part in recommended.action for part in (*moved, "utility fell by 25.0 points"))
+    assert "SRA_u +50.0" in recommended.gain and "SRA_s -40.0" in recommended.cost
