@@ -53,6 +53,7 @@ studies: .venv/installed-studies
 	    $(if $(REMOTE),"remote=$(REMOTE)")
 	.venv/bin/python -m experiments.vscbench_fig1.study $(addprefix vscbench=,$(VSCBENCH))
 	.venv/bin/python -m experiments.dualbench_table2.study
+	.venv/bin/python -m experiments.frontier.study
 
 test: .venv/installed-test
 	.venv/bin/python -m pytest -n auto --dist worksteal

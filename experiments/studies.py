@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calib.config.model import PACKAGED
+from calib.report.method_table import METHODS_FILE
 from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.run_files import RESULTS_FILE
 from calib.scoring.results import ALL, BASELINE, COLUMNS
@@ -119,6 +120,17 @@ def write_results(
             writer.writerows({**row, "run": name} for row in _totals(folder, metrics))
         for name, reason in missing.items():
             writer.writerow(_without_result(name, BASELINE, reason))
+
+
+def join_methods(path: Path, runs: Mapping[str, Path]) -> None:
+    """Write methods.csv: that of each run, whose changes are paired by query."""
+    rows = [
+        {"run": name, **row} for name, folder in runs.items() for row in read(folder / METHODS_FILE)
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _totals(folder: Path, metrics: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -9,7 +9,6 @@ machine; ``remote`` is the settings of calib.sweep for another. ``vscbench`` is 
 VSCBench, for the models of real pictures and words. Run an interrupted study again to resume it.
 """
 
-import csv
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from experiments.studies import (
     ROOT,
     RUNS,
     Model,
+    join_methods,
     needs_vscbench,
     options_of,
     percent,
@@ -106,17 +106,6 @@ def main(options: Mapping[str, str]) -> None:
     join_methods(HERE / METHODS_FILE, runs)
     plot(list(runs.values()), "vscbench_grid", 2, HERE / "figure.png")
     print(f"\n{markdown(HERE / 'results.csv')}")
-
-
-def join_methods(path: Path, runs: Mapping[str, Path]) -> None:
-    """Write methods.csv: that of each run, whose changes are paired by query."""
-    rows = [
-        {"run": name, **row} for name, folder in runs.items() for row in read(folder / METHODS_FILE)
-    ]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def markdown(path: Path) -> str:

@@ -10,6 +10,8 @@ from composing import composed
 from calib.scoring.results import Result, read_results, write_results
 from experiments import studies
 from experiments.dualbench_table2 import study as dualbench_table2
+from experiments.frontier import axes
+from experiments.frontier import study as frontier
 from experiments.studies import Model, models
 from experiments.vscbench_fig1 import study as vscbench_fig1
 from experiments.vscbench_fig5 import study as vscbench_fig5
@@ -64,6 +66,39 @@ def test_models_without_their_data_are_missing(
     assert "VSCBench" in without["smolvlm_emoji"] and not given["smolvlm_emoji"]
     assert "built" in without["smolvlm_emoji_guard"] == given["smolvlm_emoji_guard"]
     assert not without["mini-internvl"]
+
+
+def test_the_frontier_compares_all_methods_and_one_choice_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(axes, "fitted", lambda *arguments: [])
+    model = models()[1]
+    composed_of = {
+        study: composed("sweep", *model.overrides, *frontier.settings(study, model, "20", tmp_path))
+        for study in frontier.STUDIES
+    }
+    assert len(composed_of["methods"].methods) == 24
+    parts, one_choice = (list(composed_of[study].methods) for study in ("parts", "axes"))
+    assert parts == [*frontier.WITHOUT, "no_gate", "self_check"]
+    assert one_choice == [variant.name for variant in axes.CONFIGURED]
+    default = composed_of["axes"].methods[axes.DEFAULT]
+    for variant in axes.CONFIGURED[1:]:
+        method = composed_of["axes"].methods[variant.name]
+        differing = [key for key, value in vars(default).items() if value != getattr(method, key)]
+        assert 1 <= len(set(differing) - {"name"}) <= 2, variant
+    data = {config.data.name for config in composed_of.values()}
+    assert data == {config.utility.name for config in composed_of.values()} == {model.world}
+
+
+def test_directions_of_few_pairs_and_of_wrong_labels(tmp_path: Path) -> None:
+    every = axes.train_pairs("mini", ["image_centric"])
+    assert axes.drawn(every, 0) != axes.drawn(every, 1) and sorted(
+        pair.unsafe.id for pair in axes.drawn(every, 0)
+    ) == sorted(pair.unsafe.id for pair in every)
+    wrong = axes.exchanged(every, 0.25)
+    changed = [k for k, pair in enumerate(every) if wrong[k] != pair]
+    assert len(changed) == round(0.25 * len(every))
+    assert all(wrong[k].safe == every[k].unsafe for k in changed)
 
 
 def result(method: str, layer: int | None, strength: float, **changes: object) -> Result:

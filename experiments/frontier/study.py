@@ -1,0 +1,181 @@
+"""All methods at an equal budget of settings, the parts of two_sided, and each choice of steering.
+
+    python -m experiments.frontier.study [out=runs/studies] [limit=100]
+
+For every model that knows a mini world three runs of calib.sweep: experiment=all_methods; two_sided
+without each of its parts; and method=steer with one choice changed at a time (axes.py). ``limit``
+is the number of queries of a part and split, and of utility questions. Run an interrupted study
+again to resume it.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from calib.report.method_table import METHODS_FILE
+from calib.report.verdict import Effect
+from calib.scoring.results import ALL, BASELINE
+from experiments.all_methods.table import change
+from experiments.frontier import axes
+from experiments.frontier.figure import draw
+from experiments.studies import (
+    NOTE,
+    RUNS,
+    Model,
+    join_methods,
+    models,
+    options_of,
+    percent,
+    read,
+    run_models,
+    table,
+    write_results,
+)
+
+HERE = Path(__file__).parent
+PARTS = ("image_centric", "text_centric")
+DUAL_USE = ("DAR_b", "RR_h", "SCR", "delta_IR")
+METRICS = ("SRA", "SRA_u", "SRA_s", "paper_SRA", "warned_s", "utility", "knowledge", *DUAL_USE)
+WITHOUT = {
+    "two_sided": (),
+    "unsafe_side_only": ("sides=unsafe",),
+    "safe_side_only": ("sides=safe",),
+    "probe_of_the_query": ("probe_prompt=query",),
+    "probe_of_the_check": ("probe_prompt=check",),
+    "no_completion": ("completion=0",),
+    "added_not_clamped": ("operator=add",),
+    "ablated": ("operator=ablate",),
+}
+"""two_sided, and without each of its parts."""
+NO_GATE = (
+    "+method@methods.no_gate=steer", "methods.no_gate.name=no_gate", "methods.no_gate.file=steer",
+    "methods.no_gate.operator=clamp", "methods.no_gate.contrast=refusal",
+    "methods.no_gate.strengths=[-1,-0.5,0.5,1]",
+)  # fmt: skip
+"""The clamp of two_sided on every query alike."""
+PROMPT = ("+method@methods.self_check=self_check", "methods.self_check.strengths=[1,2,3,4,5,6,7,8]")
+"""The same question, and a prompt in place of steering."""
+STUDIES = ("methods", "parts", "axes")
+
+
+def settings(study: str, model: Model, limit: str, directions: Path) -> tuple[str, ...]:
+    """Settings of calib.sweep for one of STUDIES, besides the model's own."""
+    shared = (
+        f"data={model.world}", f"utility={model.world}", f"data.limit={limit}",
+        f"utility.limit={limit}", "report=false", "method@reference=none",
+    )  # fmt: skip
+    if study == "methods":
+        return "experiment=all_methods", *shared
+    if study == "parts":
+        names = [
+            (f"+method@methods.{name}=two_sided",
+             *(f"methods.{name}.{each}" for each in (f"name={name}", "file=two_sided", *changed)))
+            for name, changed in WITHOUT.items()
+        ]  # fmt: skip
+        return (
+            "method=none",
+            *(word for words in names for word in words),
+            *NO_GATE,
+            *PROMPT,
+            *shared,
+        )
+    variants = [*axes.CONFIGURED, *axes.fitted(model.world, _option(model), PARTS, directions)]
+    added = [word for variant in variants for word in variant.overrides()]
+    return "method=none", *added, f"data.parts=[{','.join(PARTS)}]", *shared
+
+
+def _option(model: Model) -> str:
+    return model.overrides[0].removeprefix("model=")
+
+
+def chosen(study: str) -> list[Model]:
+    """The models of a study, under names of their own."""
+    reason = "its queries are real pictures and words: no labelled pairs to fit methods to"
+    return [
+        replace(
+            model,
+            name=f"{model.name}/{study}" if study != "methods" else model.name,
+            missing=model.missing or ("" if model.world else reason),
+        )
+        for model in models()
+    ]
+
+
+def main(options: Mapping[str, str]) -> None:
+    """Run every model that is there, and write results.csv, methods.csv, the figure and tables."""
+    out = Path(options["out"]).expanduser().resolve() / "frontier"
+    runs: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for study in STUDIES:
+
+        def of_study(model: Model, study: str = study) -> tuple[str, ...]:
+            return settings(study, model, options["limit"], out / model.name / "given")
+
+        done, absent = run_models(chosen(study), out, of_study)
+        runs |= done
+        missing |= absent if study == "methods" else {}
+    write_results(HERE / "results.csv", runs, missing, METRICS)
+    join_methods(HERE / METHODS_FILE, runs)
+    draw(read(HERE / METHODS_FILE), HERE / "figure.png")
+    print(f"\n{markdown(HERE / 'results.csv')}")
+
+
+def markdown(path: Path) -> str:
+    """The tables of the README from results.csv and the methods.csv beside it, one for each of
+    STUDIES, and the models without a run."""
+    rows, methods = read(path), read(path.with_name(METHODS_FILE))
+    missing = {
+        row["run"]: row[NOTE] for row in rows if row["n"] == "0" and row["method"] == BASELINE
+    }
+    absent = ", ".join(f"{name} ({reason})" for name, reason in missing.items())
+    tables = [_table(study, rows, methods) for study in STUDIES]
+    return "\n\n".join([*tables, f"Without a run: {absent}."] if absent else tables)
+
+
+def _table(
+    study: str, rows: Sequence[Mapping[str, str]], methods: Sequence[Mapping[str, str]]
+) -> str:
+    """One line for each method, and its changes on every model; the last cell names the models on
+    which SRA rose measurably without a measurable loss of utility."""
+    of_study = [row for row in methods if (row["run"].partition("/")[2] or "methods") == study]
+    runs = list(dict.fromkeys(row["run"] for row in of_study))
+    cells = {(row["run"], row["method"]): row for row in of_study}
+    rates = ("SRA", "SRA_u", "SRA_s", "utility")
+    names = [run.partition("/")[0] for run in runs]
+    head = [study, *(f"{name}: {cell}" for name in names for cell in (*rates, "rank, p"))]
+    lines = [["uncalibrated"]]
+    for run in runs:
+        own = {
+            (row["dataset"], row["metric"]): row
+            for row in rows
+            if row["run"] == run and row["method"] == BASELINE and row["variant"] == ALL
+        }
+        shown = [own.get(("utility" if rate == "utility" else ALL, rate)) for rate in rates]
+        lines[0] += [*map(percent, shown), ""]
+    lines[0].append("")
+    for method in dict.fromkeys(row["method"] for row in of_study):
+        found = [cells.get((run, method)) for run in runs]
+        line = [method]
+        for row in found:
+            changes = [change(row, rate) for rate in rates] if row else ["-"] * len(rates)
+            line += [*changes, _rank(row)]
+        gained = [name for name, row in zip(names, found, strict=True) if row and _gained(row)]
+        lines.append([*line, ", ".join(gained)])
+    return table([*head, "better on"], lines)
+
+
+def _rank(row: Mapping[str, str] | None) -> str:
+    if row is None or row["verdict"] == str(Effect.KEPT):
+        return "kept" if row else "-"
+    return f"{row['rank']} ({row['rank_low']} to {row['rank_high']}), {row['p_holm'][:5]}"
+
+
+def _gained(row: Mapping[str, str]) -> bool:
+    """Whether the interval of SRA is above 0 and that of utility is not below."""
+    low, cost = row["SRA_change_low"], row["utility_change_high"]
+    return bool(low) and float(low) > 0 and not (cost and float(cost) < 0)
+
+
+if __name__ == "__main__":
+    main(options_of(sys.argv[1:], {"out": RUNS, "limit": "100"}, __doc__ or ""))
