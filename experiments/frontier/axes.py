@@ -23,7 +23,7 @@ PAIRS = (4, 16, 64, 256, 512)
 DRAWS = {4: 3, 16: 3}
 """Draws of the pairs, where a few make a direction; otherwise one."""
 NOISE = (0.1, 0.25, 0.5)
-"""Shares of the train pairs whose labels are exchanged."""
+"""Shares of the pairs whose labels are exchanged, of as many pairs as there are up to 512."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def fitted(world: str, model: str, parts: Sequence[str], folder: Path) -> list[V
             value = f"{count}_draw_{draw + 1}" if count in DRAWS else str(count)
             chosen["pairs", value] = drawn(every, draw)[:count]
     for share in NOISE:
-        chosen["noise", f"{share:.0%}".rstrip("%")] = exchanged(every, share)
+        chosen["noise", f"{share:.0%}".rstrip("%")] = exchanged(drawn(every, 0)[: PAIRS[-1]], share)
     variants, loaded = [], None
     for (axis, value), selected in chosen.items():
         file = folder / f"{axis}_{value}.safetensors"
