@@ -69,5 +69,5 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_MODULES[name]), name)
     if name.startswith("_"):  # asked for by Python itself, e.g. at an import
         raise AttributeError(f"module 'calib' has no attribute '{name}'")
-    known = importlib.import_module("calib.api.names_elsewhere")
+    known = importlib.import_module("calib.util.names_elsewhere")
     raise AttributeError(known.no_attribute("module 'calib'", name, __dir__(), known.OF_CALIB))

@@ -11,7 +11,6 @@ import torch
 
 from calib.api.answering import respond
 from calib.api.building import FittedMethod, build_method, choose_setting
-from calib.api.names_elsewhere import OF_A_MODEL, no_attribute
 from calib.api.queries import Query, Shown, as_examples
 from calib.api.settings import IN_CALIBRATED, in_python
 from calib.api.sources import as_pairs
@@ -34,6 +33,7 @@ from calib.interventions.intervention import NO_INTERVENTION, Intervention
 from calib.models.load import VLM
 from calib.runs.run import Run
 from calib.util.errors import CalibError
+from calib.util.names_elsewhere import OF_A_MODEL, no_attribute
 
 
 class Model:
