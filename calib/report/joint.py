@@ -19,6 +19,7 @@ from calib.scoring.judged import QUESTION_DATASETS, Judged, counted_label, is_co
 from calib.scoring.result_table import ResultTable
 from calib.scoring.results import BASELINE, Result, rounded
 from calib.scoring.score import score
+from calib.scoring.tradeoff import points_of
 from calib.util.errors import CalibError
 from calib.util.listing import shortened
 from calib.util.terminal import terminal_safe
@@ -264,7 +265,8 @@ def _joined(runs: Sequence[Run], names: Mapping[str, _Member], shared: set[Examp
                 rows.append(replace(row, method=name))
                 judged.append(replace(own, method=name))
     records = [
-        {**member.record, "method": name, "run": member.run.name} for name, member in names.items()
+        {"settings": _searched(member), **member.record, "method": name, "run": member.run.name}
+        for name, member in names.items()
     ]
     complete = all(_examples_of(run) == shared for run in runs)
     results = _concatenated(first, names) if complete else _rescored(judged, records, first.mapping)
@@ -279,6 +281,13 @@ def _joined(runs: Sequence[Run], names: Mapping[str, _Member], shared: set[Examp
         operating_points=records, results=ResultTable(results), rows=rows, responses=responses,
         judge=first.judge, judged=judged, directions={}, projections={}, part_separations={},
     )  # fmt: skip
+
+
+def _searched(member: _Member) -> int:
+    """The number of a method's settings on validation, which older runs do not record."""
+    return sum(
+        point.method == member.method for point in points_of(member.run.results, "validation")
+    )
 
 
 def _blocks(first: Run, names: Mapping[str, _Member]) -> Iterable[tuple[str, tuple[Run, str]]]:

@@ -1,6 +1,7 @@
 """Several runs as one: which runs can be joined, one correction, and the same pairs for every
 method."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ def test_a_method_that_two_runs_have_is_numbered_and_keeps_its_colour():
     assert method_style("steer (2)") == method_style("steer")
     own = {row.method for row in joint.run.rows}
     assert own == {"none", "steer (1)", "steer (2)"} == {row.method for row in joint.run.judged}
+
+
+def test_the_settings_searched_are_those_of_each_run_where_only_some_queries_are_shared():
+    one, two = run_of("one", {"steer": (30, 36)}), run_of("two", {"ablate": (26, 36)}, each=44)
+    tried = [replace(r, strength=s) for s in (2.0, 3.0) for r in one.judged if r.method == "steer"]
+    judged = [*one.judged, *tried]
+    older = [
+        {k: v for k, v in record.items() if k != "settings"} for record in one.operating_points
+    ]
+    rows = [*one.rows, *(replace(one.rows[0], method="steer") for _ in tried)]
+    one = one.replace(operating_points=older, judged=judged, results=score(judged), rows=rows)
+    steer, _ = rank_methods(join_runs([one, two]).run)
+    assert (steer.method.name, steer.settings_searched) == ("steer", 3)
 
 
 def test_the_same_responses_count_once():
