@@ -151,7 +151,7 @@ def _sides(
 
 def _completion(fitting: Fitting, config: TwoSided) -> tuple[Direction | None, list[str]]:
     """The direction from safe completions to refusals; a note if train answers lack one of them."""
-    if not config.completion:
+    if not config.completion or config.sides == "safe":  # it is for unsafe queries
         return None, []
     try:
         return fitting.direction("completion", config.estimator, config.read_positions), []

@@ -113,6 +113,8 @@ def test_without_safe_completions_a_note_says_that_refusals_are_the_only_target(
     assert any("method.completion" in note for note in fitted.notes)
     rule = fitted.setting(LAYER, STRENGTH).intervention.rule
     assert max(len(edits) for edits in rule(queries(world))) == 1
+    safe_only = method(fitting, replace(CONFIG, sides="safe"))  # edits no unsafe query
+    assert not any("method.completion" in note for note in safe_only.notes)
 
 
 def test_a_model_without_a_question(vlm):
