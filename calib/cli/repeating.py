@@ -6,8 +6,9 @@ from hydra.core.hydra_config import HydraConfig
 
 from calib.cli.secrets import without_keys
 
-PLACES = ("out", "shard", "devices", "engine.base_url")
-"""Settings that only say where rows are made and written, and may name a machine."""
+PLACES = ("out", "shard", "shard_wait", "devices", "engine.base_url")
+"""Settings that only say where rows are made and written, and who waits for them. They may name a
+machine."""
 
 
 def repeating_command() -> str | None:

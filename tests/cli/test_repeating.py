@@ -29,7 +29,7 @@ def job():
 
 def test_the_command_has_the_settings_and_no_places(job):
     given = ["method=none", "~method@reference", "title='a \"b c'", "data.limit=12"]
-    job("sweep", *given, "out=/home/me/runs/x", "shard=1/2", "hydra/launcher=basic")
+    job("sweep", *given, "out=/home/me/runs/x", "shard=1/2", "shard_wait=5", "hydra/launcher=basic")
     python, m, module, *overrides = shlex.split(repeating_command())
     assert (python, m, module) == ("python", "-m", "calib.sweep")
     assert overrides == given
