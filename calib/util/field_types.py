@@ -13,9 +13,14 @@ _NUMBERS = {int: numbers.Integral, float: numbers.Real}
 
 def wrong_field(made: Any) -> str | None:
     """What is wrong with the first field of a dataclass object whose value is not of the annotated
-    type, e.g. "split is 'dev', not one of train, validation, test"; None if all are."""
+    type, e.g. "split is 'dev', not one of train, validation, test"; None if all are.
+
+    Fields that another package adds in a class derived from one of calib are its own affair.
+    """
     hints = _hints(made.__class__)
     for field in dataclasses.fields(made):
+        if field.name not in hints:
+            continue
         value = getattr(made, field.name)
         if not fits(value, hints[field.name]):
             nested = wrong_field(value) if dataclasses.is_dataclass(value) else None
@@ -71,7 +76,9 @@ def _contains(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
 
 @functools.cache
 def _hints(made: Any) -> dict[str, Any]:
-    return typing.get_type_hints(made)
+    """The annotations of the nearest class of calib: others may have any, even unknown names."""
+    classes = [each for each in made.__mro__ if each.__module__.startswith("calib.")]
+    return typing.get_type_hints(classes[0]) if classes else typing.get_type_hints(made)
 
 
 def _described(kind: Any) -> str:
