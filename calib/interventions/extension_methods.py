@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from calib.config.extensions import Extension
 from calib.config.prompts import Calibration, MethodConfig, Prompting
 from calib.data.example import Example
 from calib.engine.edits import Edit, Edits
+from calib.engine.operators import in_float32
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Intervention, Method, PromptFlow, Rule
-from calib.models.load import VLM
+from calib.models.load import VLM, AnyModel
 from calib.util.field_types import shown, wrong_field
 
 
@@ -43,7 +46,7 @@ def extension_method(extension: Extension, fitting: Fitting, config: MethodConfi
             f"its Method has {found}. Give layers from 0 to {blocks - 1}, or [None] for a method "
             "without single layers"
         )
-    parts = _Parts(extension, method, blocks)
+    parts = _Parts(extension, method, fitting.vlm)
     assert isinstance(config, Calibration), "extensions are of Prompting or Activation"
     strength = next((each for each in config.strengths if each), method.axis.default_scale)
     trial = parts.intervention(method.layers[0], strength)
@@ -52,19 +55,22 @@ def extension_method(extension: Extension, fitting: Fitting, config: MethodConfi
             "its Intervention edits activations, and its settings are those of a method that "
             "changes the prompt only. Derive them from calib.config.steering.Activation"
         )
+    parts.try_out(trial.edits)
     for example in fitting.examples[:1]:  # rather now than after hours of responses
         if trial.rule:
-            trial.rule([example])
+            parts.try_out(trial.rule([example])[0])
         if trial.prompt_flow:
             trial.prompt_flow.next(example, [])
-    return replace(method, layers=list(method.layers), intervention=parts.intervention)
+    layers = [None if n is None else int(n) for n in method.layers]  # numpy's cannot be recorded
+    return replace(method, layers=layers, intervention=parts.intervention)
 
 
 class _Parts:
     """The parts of a method that are called later, each with checks of what it returns."""
 
-    def __init__(self, extension: Extension, method: Method, blocks: int) -> None:
-        self._extension, self._method, self._blocks = extension, method, blocks
+    def __init__(self, extension: Extension, method: Method, vlm: AnyModel) -> None:
+        self._extension, self._method = extension, method
+        self._blocks, self._width = (vlm.num_layers, vlm.width) if isinstance(vlm, VLM) else (0, 0)
         self._flows: dict[int, tuple[PromptFlow, _CheckedFlow]] = {}
         """By id(): one flow stays one, since its prompts are compared by it."""
 
@@ -87,6 +93,23 @@ class _Parts:
                 "responses) and multi_step, such as SinglePrompt"
             )
         return Intervention(edits, rule and self._rule(rule), flow and self._flow(flow))
+
+    def try_out(self, edits: Edits) -> None:
+        """Apply the edits of the residual stream to activations of ones, one by one."""
+        for edit in edits:
+            if edit.site != "residual":
+                continue
+            what = f"the operator '{edit.operator.name}' of an Edit"
+            with self._extension.running(what):
+                tensors = [each.float().cpu() for each in edit.operator.tensors()]
+                hidden = torch.ones(1, 1, self._width)
+                edited = in_float32(edit.operator.formula, hidden, [t[None, None] for t in tensors])
+            if edited.shape != hidden.shape:
+                raise self._extension.wrong(
+                    f"{what} turns activations {list(hidden.shape)} into {list(edited.shape)}"
+                )
+            if any(each.isnan().any() for each in tensors):
+                raise self._extension.wrong(f"{what} has a tensor with nan")
 
     def _flow(self, flow: PromptFlow) -> "_CheckedFlow":
         return self._flows.setdefault(id(flow), (flow, _CheckedFlow(self._extension, flow)))[1]
