@@ -196,8 +196,10 @@ def check_columns(
             column: name for column in missing if (name := _meant(column, others, other_names))
         }
         hints = "".join(f" Your column '{name}': rename it '{c}'." for c, name in meant.items())
-        if setting and meant:
-            hints += f" Or give {shell_table(setting, meant)}."
+        if setting:
+            yours = {column: meant.get(column, "NAME") for column in missing}
+            lead = "Or give" if meant else "If you have other names, give them after calib's:"
+            hints += f" {lead} {shell_table(setting, yours)}."
         names = ", ".join(f"'{column}'" for column in missing)
         listed = ", ".join(f"'{column}'" for column in columns[:20]) or "none"
         accepted = f" (optional: {', '.join(optional)})" if optional else ""

@@ -110,7 +110,7 @@ def test_errors_have_the_users_names(tmp_path):
 def test_an_error_says_how_to_map_the_column(tmp_path, header):
     path = written(tmp_path, rows=[{"query": "How?", header: "safe"}])
     if header == "Harmful?":  # resembles nothing
-        with raises("missing-column", "'Harmful?'"):
+        with raises("missing-column", "'Harmful?'", "data.columns={safety: NAME}"):
             load(path)
         return
     with raises("missing-column", f"your column '{header}'".capitalize()[:4], header, "'safety'",
