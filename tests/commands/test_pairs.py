@@ -87,6 +87,14 @@ def test_the_template_is_a_table_of_pairs(tmp_path):
     assert again.code == 2 and "[already-exists]" in again.stderr
 
 
+def test_a_folder_with_a_table_is_refused_with_the_path_of_the_table(tmp_path):
+    folder = tmp_path / "new"
+    assert command("pairs", f"new={folder}").code == 0
+    done = command("pairs", f"check={folder}")
+    assert done.code == 2 and "[missing-setting]" in done.stderr
+    assert f"data.file={folder / 'pairs.csv'}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -19,7 +19,7 @@ from calib.data.audit.own_columns import (
 from calib.data.audit.own_rows import PICTURE_ENDINGS, check_row
 from calib.data.own.faults import Faults
 from calib.data.own.naming import check_labels, safety_of
-from calib.data.tables import Table, TableRow, cell_prompt, cell_text, check_columns
+from calib.data.tables import ENDINGS, Table, TableRow, cell_prompt, cell_text, check_columns
 from calib.util.errors import CalibError
 from calib.util.reading import parse_json
 
@@ -170,10 +170,14 @@ def folder_entries(folder: Path, query: str | None) -> tuple[list[Entry], list[s
     (too-few).
     """
     if not query:
+        tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+        table = "give a table with a column 'query'"
+        if tables:
+            table = f"give the table in it: data.file={tables[0]}"
         raise CalibError(
             "missing-setting",
             f"data.file={folder} is a folder of pictures, so a query is required: "
-            "data.query='How do I use this?'. (Or give a table with a column 'query'.)",
+            f"data.query='How do I use this?'. (Or {table}.)",
         )
     entries: list[Entry] = []
     notes: list[str] = []
