@@ -67,7 +67,8 @@ def _smoke_test(run: Run) -> str:
         return ""
     return (
         f"Smoke test only: {run.checkpoint} knows its own procedural world, so its results on "
-        f"{run.data} have no meaning. Choose a model with model=NAME."
+        f"{run.data} have no meaning. Choose another model with model=NAME, or its own world with "
+        f"data={PACKAGED[run.checkpoint]}."
     )
 
 

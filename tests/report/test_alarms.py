@@ -52,6 +52,16 @@ def test_many_responses_that_were_cut_are_an_alarm(counts, expected):
     assert all(part in found[0] for part in expected)
 
 
+def test_a_packaged_model_in_the_other_world_is_an_alarm_that_names_its_own():
+    run = run_of_cut().replace(checkpoint="mini-internvl-2")
+    (found,) = [
+        text
+        for text in alarms(run.replace(settings=run.settings | {"data": {"name": "mini"}}))
+        if text.startswith("Smoke test only: mini-internvl-2")
+    ]
+    assert "data=mini2" in found
+
+
 def test_responses_whose_numbers_overflowed_are_an_alarm():
     def lost(rows, count):
         return [replace(row, overflowed=k < count) for k, row in enumerate(rows)]
