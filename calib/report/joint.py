@@ -183,6 +183,11 @@ def _shared_examples(runs: Sequence[Run]) -> set[ExampleKey]:
     for split in ("validation", REPORTED_SPLIT):
         if not any(key[0] == split and _is_query(key) for key in shared):
             raise _not_joint("too-few", f"the runs have no query of the {split} split in common")
+    # A cost that one run measured must not be left out because another run did not measure it.
+    asked = [any(key[:2] == (REPORTED_SPLIT, "utility") for key in keys)
+             for keys in (set().union(*map(_examples_of, runs)), shared)]  # fmt: skip
+    if asked == [True, False]:
+        raise _not_joint("too-few", "the runs have no utility question of test in common")
     return shared
 
 

@@ -163,6 +163,13 @@ def test_another_uncalibrated_model_or_no_shared_query_has_no_joint_verdict():
         join_runs([one, one.replace(name="two", judged=test_only)])
 
 
+def test_a_measured_cost_is_not_left_out_because_another_run_has_no_utility_questions():
+    one, two = run_of("one", {"steer": (30, 36)}), run_of("two", {"ablate": (26, 36)})
+    queries_only = two.replace(judged=[r for r in two.judged if r.dataset != "utility"])
+    with raises("too-few", "utility", error=NotJoint):
+        join_runs([one, queries_only])
+
+
 def test_a_single_run_needs_no_joint_verdict():
     assert joined_if_possible([run_of("one", {"steer": (30, 36)})]) == (None, "")
 
