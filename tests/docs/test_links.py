@@ -33,6 +33,7 @@ INDEX = ROOT / "docs" / "README.md"
 WIDTH = 100
 """Columns of a line, unless it is a row of a table."""
 STUDY = ROOT / "experiments" / "all_methods"
+SECOND = STUDY / "mini_internvl_2"
 
 
 def without_code_blocks(page: Path) -> str:
@@ -122,7 +123,7 @@ def test_every_metric_of_a_results_file_is_defined():
 
 
 def test_the_pages_name_the_methods_of_the_study():
-    (run,) = read_results(STUDY / "results.csv")
+    (run,) = read_results(SECOND / "results.csv")
     methods = {result.method for result in run.results} - {"none"}
     numbers = re.findall(r"(\d+) methods", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert numbers and set(numbers) == {str(len(methods))}
@@ -147,36 +148,42 @@ def percent(rate: Any) -> str:
 
 
 def test_the_readme_quotes_the_study_of_all_methods():
-    (run,) = read_results(STUDY / "results.csv")
+    (run,) = read_results(SECOND / "results.csv")
     results = {
         (r.method, r.layer, r.strength, r.metric): r
         for r in run.results
         if (r.split, r.dataset, r.variant, r.category) == ("test", "all", "all", "all")
     }
-    study = {line[0].removesuffix("\\*"): line for line in rows(STUDY / "README.md", "method")}
+    study = methods_table.read(SECOND / "methods.csv")
     settings = {
         "uncalibrated": ("none", None, 0.0),
         "steer": ("steer", 3, 1.0),
         "refusal_control": ("refusal_control", 5, 0.5),
-        "few_shot": ("few_shot", None, 103.0),
+        "few_shot": ("few_shot", None, 204.0),
         "self_check": ("self_check", None, 5.0),
+        "two_sided": ("two_sided", 5, 0.5),
+        "vlm_guard": ("vlm_guard", 0, 1.0),
     }
     quoted = rows(ROOT / "README.md", "test split")
     assert [re.match(r"`?(\w+)", line[0])[1] for line in quoted] == list(settings)
     for line, (name, setting) in zip(quoted, settings.items(), strict=True):
         for cell, metric in zip(line[1:3], ("SRA_u", "SRA_s"), strict=True):
             rate = results[*setting, metric]
-            assert (cell, rate.n, rate.clusters) == (percent(rate), 200, 12)
-        assert line[3] == (study[name][4] if name in study else "")
+            assert (cell, rate.n, rate.clusters) == (percent(rate), 200, 16)
+        assert line[3] == (methods_table.change(study[name], "SRA") if name in study else "")
 
 
-def test_the_study_of_all_methods_has_the_table_of_its_files():
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [(("methods.csv", "methods_split_1.csv"), 23), (("mini_internvl_2/methods.csv",), 24)],
+)
+def test_the_study_of_all_methods_has_the_tables_of_its_files(files, count):
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        methods_table.main([STUDY / "methods.csv", STUDY / "methods_split_1.csv"])
+        methods_table.main([STUDY / name for name in files])
     lines = [line for line in output.getvalue().splitlines() if line.startswith("|")]
     page = (STUDY / "README.md").read_text(encoding="utf-8")
-    assert len(lines) == 25 and [line for line in lines if line not in page] == []
+    assert len(lines) == 2 + count and [line for line in lines if line not in page] == []
 
 
 def test_the_tutorial_quotes_the_main_job():
