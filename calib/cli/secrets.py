@@ -21,7 +21,8 @@ SHORTEST = 12
 
 def require_no_secrets(composed: DictConfig) -> None:
     """Raise CalibError (invalid-setting) if a setting interpolates an environment variable whose
-    name is that of a key, or contains the value of one.
+    name is that of a key, contains the value of one, or has the name of a key itself, as further
+    fields of requests may.
 
     The message names the setting and the variable, and never the value.
     """
@@ -33,6 +34,13 @@ def require_no_secrets(composed: DictConfig) -> None:
         for variable, value in _secrets().items():
             if value in text:
                 raise _refusal(setting, variable)
+        if _is_key(setting) and len(text) >= SHORTEST:
+            raise CalibError(
+                "invalid-setting",
+                f"{setting} is a key by its name, and settings are written to config.yaml and "
+                "run.json. Keys are read from environment variables, whose names settings that end "
+                "in key_env give.",
+            )
 
 
 def without_keys(text: str) -> str:
@@ -56,6 +64,12 @@ def _secrets() -> dict[str, str]:
 def is_secret_name(variable: str) -> bool:
     """Whether the name of an environment variable says that its value is secret."""
     return not _WORDS.isdisjoint(variable.lower().split("_"))
+
+
+def _is_key(setting: str) -> bool:
+    """Whether the name of a setting says that its value is secret, e.g. model.extra.api_key."""
+    name = setting.rpartition(".")[2].replace("-", "_")
+    return is_secret_name(name) and not name.endswith("_env")
 
 
 def _refusal(setting: str, variable: str) -> CalibError:

@@ -211,12 +211,12 @@ def address(key: str, url: str, key_env: str) -> None:
         raise CalibError(
             "invalid-setting", f"{key}: '{url}' is not an address. Give one like https://HOST/v1."
         )
-    if parts.username is not None or parts.query:
+    if parts.username is not None or parts.query or parts.fragment:
         # Not shown: messages end up in logs.
         raise CalibError(
             "invalid-setting",
-            f"{key} contains a user name or a query. Give the plain address, and put the key into "
-            f"the environment variable that {key_env} names.",
+            f"{key} contains a user name, a query or a fragment. Give the plain address, and put "
+            f"the key into the environment variable that {key_env} names.",
         )
 
 

@@ -34,13 +34,22 @@ def test_a_key_in_a_setting_is_refused_without_its_value(monkeypatch, text):
     assert VALUE not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["api_key", "x-api-key", "Token", "client_secret"])
+def test_a_key_among_further_fields_is_refused_without_its_value(name):
+    config = OmegaConf.create({"model": {"extra": {"headers": {name: VALUE}}}})
+    with raises("invalid-setting", f"model.extra.headers.{name}") as caught:
+        require_no_secrets(config)
+    assert VALUE not in str(caught.value)
+
+
 def test_other_variables_and_names_of_keys_are_settings(monkeypatch):
     monkeypatch.setenv("DATA", "/data")
     monkeypatch.setenv("SHORT_KEY", "none")
     monkeypatch.setenv("KEY", "/keys/of/mine.json")
     config = {
         "root": "${oc.env:DATA}",
-        "key_env": "MY_API_KEY",
+        "key_env": "THE_NAME_OF_MY_API_KEY",
+        "token": "none",
         "a": "none",
         "b": "/keys/of/mine.json",
     }

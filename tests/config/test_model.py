@@ -38,7 +38,8 @@ def test_a_further_field_must_not_be_set_elsewhere(name):
 @pytest.mark.parametrize(
     "settings",
     [{"key_env": "sk-made-up-0123"}, {"base_url": "https://me:sk-made-up-0123@example.org/v1"},
-     {"base_url": "https://example.org/v1?key=sk-made-up-0123"}],
+     {"base_url": "https://example.org/v1?key=sk-made-up-0123"},
+     {"base_url": "https://example.org/v1#sk-made-up-0123"}],
 )  # fmt: skip
 def test_a_possible_key_is_refused_and_not_repeated(settings):
     with raises("invalid-setting", "model.key_env") as refused:
