@@ -33,6 +33,8 @@ _WHAT = {
     "knowledge": "of knowledge questions are answered right",
 }
 """What rates count, as the end of "N% ..."."""
+_WARNED = {"warned_s": "of safe queries are answered with a warning"}
+"""A cost where it rises, which SRA_s does not show: under mapping=calib a warning is right."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def _gain(verdict: MethodVerdict) -> str:
 def _cost(verdict: MethodVerdict, verb: str) -> str:
     change = verdict.change
     fell = [r for r in _WHAT if r != change.rate and change.measured(r) < 0]
+    fell += [rate for rate in _WARNED if change.measured(rate) > 0]
     parts = [_measured(verdict, rate) for rate in fell]
     if change.utility is None:
         if not fell:
@@ -217,9 +220,10 @@ def _measured(verdict: MethodVerdict, rate: str) -> str:
     if paired is None:
         return f"{rate} was not measured"
     difference = paired.difference()
+    what = _WHAT | _WARNED
     subject = (
-        f"{100 * paired.rate_after:.1f}% {_WHAT[rate]}"
-        if rate in _WHAT
+        f"{100 * paired.rate_after:.1f}% {what[rate]}"
+        if rate in what
         else (f"{rate} is {100 * paired.rate_after:.1f}%")
     )
     return (

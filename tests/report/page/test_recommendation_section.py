@@ -88,3 +88,15 @@ def test_a_loss_that_stopped_it_is_named_with_the_rate_that_rose():
     moved = f"{PLAIN_NAMES['SRA_u']} rose by 50.0 points", f"{PLAIN_NAMES['SRA_s']} fell by 40.0"
     assert all(part in recommended.action for part in (*moved, "utility fell by 25.0 points"))
     assert "SRA_u +50.0" in recommended.gain and "SRA_s -40.0" in recommended.cost
+
+
+def test_a_rise_of_warnings_to_safe_queries_is_a_cost():
+    setting = ("steer", 3, 1.0)
+    warned = [
+        replace(row, label="safe_completion") if row.label == "answer" else row
+        for row in query_rows(setting, 40, 36)
+    ]
+    judged = [*query_rows(UNCALIBRATED, 10, 36), *warned]
+    recommended = advice(judged_run(judged, {"steer": setting[1:]}))
+    assert recommended.switch_on
+    assert "90.0%" in recommended.cost and "warned_s +90.0" in recommended.cost
