@@ -64,7 +64,7 @@ STYLES = {
     "cot": MethodStyle(GREEN, "^", PROMPT_LINE, "white"),
     "ecso": MethodStyle(PURPLE, "v", PROMPT_LINE, "white"),
     "self_check": MethodStyle(OLIVE, "P", PROMPT_LINE, "white"),
-    "two_sided": MethodStyle(VERMILION, "X", "-", "left"),
+    "two_sided": MethodStyle(VERMILION, "X", ":", "left"),
 }
 """Style by method. A new method is added at the end: a style that changed would make figures of
 different dates contradict each other."""
