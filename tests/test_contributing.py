@@ -29,16 +29,12 @@ TESTS = {
     "tests/docs/test_commands.py": ADDED,
     "tests/docs/test_configuration.py": "",
     "tests/docs/test_methods.py": "",
-    "tests/docs/test_links.py": "",
     "tests/config/test_choices.py": "",
     "tests/config/test_schemas.py": f"{ADDED} or dataclass or explanation or defaults",
     "tests/data/published/test_signs.py": "",
-    "tests/data/published/test_published.py": "",
     "tests/judges/test_registry.py": "",
     "tests/cli/test_config_errors.py": "another_option or list_of_options or values_of_an_error",
     "tests/experiments/test_experiments.py": "composes or published",
-    "tests/scoring/test_metrics.py": "",
-    "tests/scoring/test_score.py": "",
 }
 """Files with tests that concern additions: those of the additions, and those that look at all
 options. With a selection of their tests, as pytest's -k has it."""
