@@ -171,6 +171,11 @@ def test_the_readme_quotes_the_study_of_all_methods():
             rate = results[*setting, metric]
             assert (cell, rate.n, rate.clusters) == (percent(rate), 200, 16)
         assert line[3] == (methods_table.change(study[name], "SRA") if name in study else "")
+    prose = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    told = [("vlm_guard", "warned_s")]
+    told += [(n, "paper_SRA") for n in ("uncalibrated", "self_check", "two_sided", "vlm_guard")]
+    for name, metric in told:
+        assert percent(results[*settings[name], metric]) in prose, (name, metric)
 
 
 @pytest.mark.parametrize(
