@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calib.config.model import PACKAGED
 from calib.report.method_table import METHODS_FILE
 from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.run_files import RESULTS_FILE
@@ -44,11 +43,9 @@ class Model:
 
 def models() -> list[Model]:
     """mini-internvl and mini-internvl 2, smolvlm_emoji and its guard, in this order."""
-    second = "mini-internvl-2"
-    untrained = "" if second in PACKAGED else "its weights are not trained yet"
     return [
         Model("mini-internvl", ("model=internvl",), "mini"),
-        Model(second, ("model=mini_internvl_2",), "mini2", untrained),
+        Model("mini-internvl-2", ("model=mini_internvl_2",), "mini2"),
         *(_emoji(name) for name in ("smolvlm_emoji", "smolvlm_emoji_guard")),
     ]
 

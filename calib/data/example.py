@@ -3,6 +3,7 @@
 import hashlib
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -112,6 +113,12 @@ def with_pictures(example: Example, pictures: Sequence[Picture]) -> Example:
     """The example with these pictures in place of its own."""
     first, *others = pictures or (None,)
     return replace(example, picture=first, more_pictures=tuple(others))
+
+
+def repeated_ids(examples: Iterable[Example]) -> list[str]:
+    """The ids that more than one example has, in order: rows are recorded by id."""
+    counts = Counter(example.id for example in examples)
+    return [id_ for id_, count in counts.items() if count > 1]
 
 
 def map_pictures(example: Example, change: Callable[[Picture], Picture]) -> Example:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from calib.config.data import DataConfig
 from calib.config.extensions import Extension
-from calib.data.example import Benchmark, Example, Picture, map_pictures
+from calib.data.example import Benchmark, Example, Picture, map_pictures, repeated_ids
 from calib.data.splits import SAFETY_DATASETS
 from calib.util.errors import CalibError
 from calib.util.field_types import shown, wrong_field
@@ -31,17 +31,15 @@ def extension_benchmark(extension: Extension, config: DataConfig) -> Benchmark:
         )
     if not isinstance(loaded.examples, list | tuple):
         raise extension.wrong(f"its Benchmark has as examples {shown(loaded.examples)}, not a list")
-    known: set[str] = set()
     for number, example in enumerate(loaded.examples):
         if problem := _problem_of(example):
             raise extension.wrong(f"example {number} {problem}")
-        if example.id in known:
-            raise CalibError(
-                "duplicate",
-                f"{extension.where}: two examples have the id '{example.id}'. Rows are recorded by "
-                "it: give each example its own.",
-            )
-        known.add(example.id)
+    if repeated := repeated_ids(loaded.examples):
+        raise CalibError(
+            "duplicate",
+            f"{extension.where}: two examples have the id '{repeated[0]}'. Rows are recorded by "
+            "it: give each example its own.",
+        )
     if problem := wrong_field(loaded):
         raise extension.wrong(f"its Benchmark: {problem}")
     drawn = partial(_named, extension=extension)

@@ -252,14 +252,14 @@ def _check_reference(reference: Worded, vlm: VLM, examples: Sequence[Example]) -
     )
 
 
+_PUBLISHED_UTILITY = f"Give utility={', '.join(SETS[:-1])} or {SETS[-1]}"
+
+
 def _offered_utility(model: AnyModel) -> str:
     """Which utility questions to give for a model."""
     if model.checkpoint in PACKAGED:
         return f"Give utility={PACKAGED[model.checkpoint]}, or leave utility out"
-    return (
-        f"Give utility={', '.join(SETS[:-1])} or {SETS[-1]}; the default is the first of these "
-        "that was downloaded before"
-    )
+    return f"{_PUBLISHED_UTILITY}; the default is the first of these that was downloaded before"
 
 
 def _drawing_notes(config: SweepConfig) -> list[str]:
@@ -274,8 +274,7 @@ def _drawing_notes(config: SweepConfig) -> list[str]:
     if config.utility.name in MINI_WORLDS:
         notes.append(
             f"utility={config.utility.name}: helpfulness is measured on drawings of a few things. "
-            f"They are easy for another model, so a loss may not show. Give "
-            f"utility={', '.join(SETS[:-1])} or {SETS[-1]}"
+            f"They are easy for another model, so a loss may not show. {_PUBLISHED_UTILITY}"
         )
     return notes
 

@@ -16,14 +16,13 @@ written as the title of an empty list).
 
 import importlib
 import pkgutil
-from collections import Counter
 from dataclasses import replace
 from types import ModuleType
 
 from calib.config.checks import some_of
 from calib.config.data import PublishedData
 from calib.data.audit.rows import repeat_note
-from calib.data.example import Benchmark
+from calib.data.example import Benchmark, repeated_ids
 from calib.util.errors import CalibError, did_you_mean
 
 _NOT_BENCHMARKS = ("copies", "vlguard_rows")
@@ -87,8 +86,7 @@ def _selected(key: str, values: list[str], choices: tuple[str, ...]) -> list[str
 
 
 def _check_ids(name: str, benchmark: Benchmark) -> None:
-    counts = Counter(example.id for example in benchmark.examples)
-    if repeated := [id_ for id_, count in counts.items() if count > 1]:
+    if repeated := repeated_ids(benchmark.examples):
         raise CalibError(
             "duplicate",
             f"data={name}: {len(repeated)} row ids occur more than once (first: {repeated[0]}). "

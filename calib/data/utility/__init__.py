@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 
 from calib.config.data import PublishedUtility
-from calib.data.example import Benchmark
+from calib.data.example import Benchmark, repeated_ids
 from calib.util.errors import CalibError, did_you_mean
 
 _NOT_SETS = ("source", "question", "vlmevalkit", "pope_files", "scienceqa_files")
@@ -40,13 +40,10 @@ def load(config: PublishedUtility, system: str | None = None) -> Benchmark:
         benchmark: Benchmark = vlmevalkit.load(config, system, table)
     else:
         benchmark = importlib.import_module(f"{__name__}.{config.name}").load(config, system)
-    ids: set[str] = set()
-    for example in benchmark.examples:
-        if example.id in ids:
-            raise CalibError(
-                "duplicate",
-                f"utility={config.name}: two questions have the id {example.id}. Check whether two "
-                "tables contain the same rows.",
-            )
-        ids.add(example.id)
+    if repeated := repeated_ids(benchmark.examples):
+        raise CalibError(
+            "duplicate",
+            f"utility={config.name}: two questions have the id {repeated[0]}. Check whether two "
+            "tables contain the same rows.",
+        )
     return benchmark
