@@ -12,7 +12,8 @@ from calib.util.errors import CalibError
 _INTERPOLATED = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?(\w+)")
 _WORDS = {
     "key", "keys", "apikey", "token", "tokens", "secret", "secrets", "password", "passwords",
-    "passwd", "pass", "credential", "credentials", "pat",
+    "passwd", "pass", "passphrase", "credential", "credentials", "pat", "authorization", "bearer",
+    "jwt", "cookie",
 }  # fmt: skip
 """Words by which the name of an environment variable says that its value is secret."""
 SHORTEST = 12
@@ -63,6 +64,7 @@ def _secrets() -> dict[str, str]:
 
 def is_secret_name(variable: str) -> bool:
     """Whether the name of an environment variable says that its value is secret."""
+    variable = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", variable)  # accessToken
     return not _WORDS.isdisjoint(variable.lower().split("_"))
 
 
@@ -82,9 +84,9 @@ def _refusal(setting: str, variable: str) -> CalibError:
 
 
 def _texts(value: Any, setting: str = "") -> Iterator[tuple[str, str]]:
-    """Every text among nested settings, with the dotted name of its setting."""
-    if isinstance(value, str):
-        yield setting, value
+    """Every text and number among nested settings, with the dotted name of its setting."""
+    if isinstance(value, str | int):  # a password of digits is a number to YAML
+        yield setting, str(value)
     elif isinstance(value, dict):
         for name, part in value.items():
             yield from _texts(part, f"{setting}.{name}".lstrip("."))

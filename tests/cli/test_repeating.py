@@ -36,6 +36,17 @@ def test_the_command_has_the_settings_and_no_places(job):
     assert composed("sweep", *(text for text in overrides if text[0] != "~")).data.limit == 12
 
 
+def test_tables_in_the_command_have_no_places(job):
+    kept = ["engine=vllm", "method={layers: [1]}", "++extra={out: a}"]
+    table = "engine={base_url: 'http://gpu-17.lab:8000', extra: {a: 'b c'}, retries: 3}"
+    only_places = ["engine={base_url: [http://gpu-18.lab, http://gpu-19.lab]}"]
+    job("sweep", "method=steer", *kept, table, *only_places)
+    *_, reduced = overrides = shlex.split(repeating_command())[4:]
+    assert overrides == [*kept, reduced]
+    settings = composed("sweep", "method=steer", "engine=vllm", reduced).engine
+    assert (settings.base_url, settings.extra, settings.retries) == (None, {"a": "b c"}, 3)
+
+
 def test_the_command_has_no_key(job, monkeypatch):
     monkeypatch.setenv("MY_API_KEY", "sesame-open-1234")
     job("extract", "data.limit=5", "+title=xsesame-open-1234")

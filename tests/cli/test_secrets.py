@@ -13,6 +13,7 @@ VALUE = "sesame-open-1234"
     ("name", "secret"),
     [
         ("OPENAI_API_KEY", True), ("HF_TOKEN", True), ("db_password", True), ("A_SECRET_ID", True),
+        ("Authorization", True), ("accessToken", True), ("MY_Bearer", True), ("MonkeyRun", False),
         ("HOME", False), ("KEYBOARD", False), ("SSH_AUTH_SOCK", False), ("MONKEY", False),
     ],
 )  # fmt: skip
@@ -34,12 +35,13 @@ def test_a_key_in_a_setting_is_refused_without_its_value(monkeypatch, text):
     assert VALUE not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["api_key", "x-api-key", "Token", "client_secret"])
-def test_a_key_among_further_fields_is_refused_without_its_value(name):
-    config = OmegaConf.create({"model": {"extra": {"headers": {name: VALUE}}}})
+@pytest.mark.parametrize("value", [VALUE, 123456789012, [VALUE]])
+@pytest.mark.parametrize("name", ["api_key", "x-api-key", "Token", "client_secret", "accessToken"])
+def test_a_key_among_further_fields_is_refused_without_its_value(name, value):
+    config = OmegaConf.create({"model": {"extra": {"headers": {name: value}}}})
     with raises("invalid-setting", f"model.extra.headers.{name}") as caught:
         require_no_secrets(config)
-    assert VALUE not in str(caught.value)
+    assert VALUE not in str(caught.value) and "123456789012" not in str(caught.value)
 
 
 def test_other_variables_and_names_of_keys_are_settings(monkeypatch):
