@@ -5,10 +5,9 @@ reason (rate limits, server errors, timeouts, lost connections) are retried afte
 removed from every message and reply.
 """
 
-import importlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -16,11 +15,9 @@ from typing import Any
 from calib.models import backoff
 from calib.models.api_key import require_key
 from calib.util.errors import CalibError
+from calib.util.reply_limit import limited_client
 
 OPENAI = "https://api.openai.com/v1"
-
-MAX_REPLY = 16 * 2**20
-"""Largest reply, in bytes: a completion of 100,000 tokens has less than one million."""
 
 Message = Mapping[str, Any]
 
@@ -103,7 +100,7 @@ class Endpoint:
             base_url=access.url,
             timeout=access.timeout,
             max_retries=0,
-            http_client=_limited_client(self._openai, access.timeout),
+            http_client=limited_client(self._openai, access.timeout),
         )
         self._lock = threading.Lock()
         self._requests_sent = 0
@@ -254,44 +251,6 @@ class Endpoint:
 def _count(usage: Any, name: str) -> int | None:
     count = getattr(usage, name, None)
     return count if type(count) is int and 0 <= count < 2**31 else None
-
-
-def _limited_client(openai: ModuleType, seconds: float) -> Any:
-    """An HTTP client that gives up replies of more than MAX_REPLY bytes, and those that are not
-    complete after ``seconds``. It follows no redirect."""
-    # httpx, or its successor, by the version of openai.
-    http = importlib.import_module(openai.DefaultHttpxClient.__base__.__module__.partition(".")[0])
-
-    class Limited(http.SyncByteStream):  # type: ignore[name-defined]
-        def __init__(self, stream: Any) -> None:
-            self.stream = stream
-
-        def __iter__(self) -> Iterator[bytes]:
-            end, size = time.monotonic() + seconds, 0
-            for chunk in self.stream:
-                size += len(chunk)
-                if size > MAX_REPLY:
-                    raise http.ReadError(f"the reply has more than {MAX_REPLY:,} bytes")
-                if time.monotonic() > end:
-                    raise http.ReadTimeout(f"the reply is not complete after {seconds:g} s")
-                yield chunk
-
-        def close(self) -> None:
-            self.stream.close()
-
-    def limit(response: Any) -> None:
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding != "identity":  # a kilobyte may be a megabyte when it is unpacked
-            raise http.DecodingError(
-                f"the reply is compressed ({encoding[:20]}), which was not requested"
-            )
-        response.stream = Limited(response.stream)
-
-    return openai.DefaultHttpxClient(
-        event_hooks={"response": [limit]},
-        headers={"Accept-Encoding": "identity"},
-        follow_redirects=False,
-    )
 
 
 def import_openai(hint: str) -> ModuleType:

@@ -10,9 +10,10 @@ from types import ModuleType
 from typing import Any
 
 from calib.engine.vllm.request import VllmRequest
-from calib.engine.vllm.server.wire import MALFORMED, chat_body
+from calib.engine.vllm.server.wire import MALFORMED, chat_body, is_large
 from calib.models.api_key import ApiKey
 from calib.util.errors import CalibError
+from calib.util.reply_limit import large_replies, limited_client
 
 IDLE_SECONDS = 5.0
 """A server that had no request for this long may have been restarted unnoticed, and is asked again
@@ -92,7 +93,7 @@ class Replica:
             timeout=openai.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
             max_retries=0,
             # A request contains the data and hooks: it goes to no other address.
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=limited_client(openai, timeout, asynchronous=True),
         )
 
     @property
@@ -106,7 +107,8 @@ class Replica:
         Raises an error of the openai package or NoCompletion.
         """
         try:
-            reply = await self._client.post("/chat/completions", cast_to=object, body=body)
+            with large_replies(is_large(body)):
+                reply = await self._client.post("/chat/completions", cast_to=object, body=body)
         except ValueError as error:  # invalid JSON
             raise NoCompletion(str(error)) from error
         if not isinstance(reply, dict) or not reply.get("choices"):

@@ -181,7 +181,8 @@ class Replicas:
     def short(self, error: Exception) -> str:
         """An error in one line, without the key."""
         status = getattr(error, "status_code", None)
-        message = self.key.redact(backoff.server_message(error))[:300]
+        said = [backoff.server_message(error), str(error.__cause__ or "")]
+        message = self.key.redact(": ".join(text.rstrip(".") for text in said if text))[:300]
         kind = f"status {status}" if status else type(error).__name__
         return f"{kind}: {message}"
 

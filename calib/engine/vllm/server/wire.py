@@ -70,6 +70,12 @@ def chat_body(request: VllmRequest, model: str) -> dict[str, Any]:
     return body
 
 
+def is_large(body: Mapping[str, Any]) -> bool:
+    """Whether the reply to a request may be large: it has activations or the log-probabilities of
+    many tokens."""
+    return bool(body.get("top_logprobs")) or "output_residual_stream" in body["vllm_xargs"]
+
+
 def _extra_arguments(request: VllmRequest) -> dict[str, str]:
     # Edits change the keys and values of a prompt, which vLLM caches under the prompt's tokens.
     arguments = {"skip_reading_prefix_cache": "true"}

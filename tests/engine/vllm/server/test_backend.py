@@ -92,6 +92,15 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(server, capfd):
     assert server.url in capfd.readouterr().err
 
 
+def test_a_reply_that_would_fill_the_memory_is_given_up(server, monkeypatch):
+    monkeypatch.setattr("calib.util.reply_limit.MAX_REPLY", 20_000)
+    server.at(1, server.writes(" " * 20_001))
+    with connect(server, retries=0) as backend:
+        require_right(prompts(1), backend.complete(prompts(1), 1))
+        with raises("endpoint", server.url, "20,000"):
+            list(backend.complete(prompts(1), 1))
+
+
 @pytest.mark.parametrize(
     "act",
     [
