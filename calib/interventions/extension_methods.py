@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -71,8 +72,9 @@ class _Parts:
     def __init__(self, extension: Extension, method: Method, vlm: AnyModel) -> None:
         self._extension, self._method = extension, method
         self._blocks, self._width = (vlm.num_layers, vlm.width) if isinstance(vlm, VLM) else (0, 0)
-        self._flows: dict[int, tuple[PromptFlow, _CheckedFlow]] = {}
-        """By id(): one flow stays one, since its prompts are compared by it."""
+        self._flows: WeakValueDictionary[int, _CheckedFlow] = WeakValueDictionary()
+        """By id() of the flow, which its checked form holds alive: one flow stays one, since its
+        prompts are compared by it."""
 
     def intervention(self, layer: int | None, strength: float) -> Intervention:
         with self._extension.running(f"intervention({layer}, {strength:g})"):
@@ -112,7 +114,7 @@ class _Parts:
                 raise self._extension.wrong(f"{what} has a tensor with nan")
 
     def _flow(self, flow: PromptFlow) -> "_CheckedFlow":
-        return self._flows.setdefault(id(flow), (flow, _CheckedFlow(self._extension, flow)))[1]
+        return self._flows.setdefault(id(flow), _CheckedFlow(self._extension, flow))
 
     def _rule(self, rule: Rule) -> Rule:
         def checked(prompts: Sequence[Example]) -> list[Edits]:

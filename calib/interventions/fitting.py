@@ -1,7 +1,7 @@
 """The data that methods are fitted to: pairs, activations, directions, baseline answers."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -38,22 +38,6 @@ from calib.util.progress import row_bar
 READ_ROWS = 64
 """Prompts per batch when activations are read. It is fixed, so that a resumed run reads numbers
 that are identical to the last bit."""
-
-
-class ExampleCache:
-    """Transformed examples, each made once, so that its activations are also read only once."""
-
-    def __init__(self, transform: Callable[[Example], Example]) -> None:
-        self.transform = transform
-        # By id(); the original example is stored too, so that its id() is not reused.
-        self._transformed: dict[int, tuple[Example, Example]] = {}
-
-    def get(self, examples: Sequence[Example]) -> list[Example]:
-        """The transformed form of each example."""
-        for example in examples:
-            if id(example) not in self._transformed:
-                self._transformed[id(example)] = (example, self.transform(example))
-        return [self._transformed[id(example)][1] for example in examples]
 
 
 class Fitting:

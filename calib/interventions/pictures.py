@@ -10,7 +10,8 @@ from PIL import Image
 from calib.config.method import Captioned
 from calib.data.example import Example, Picture, with_pictures
 from calib.data.tables import cell_prompt, check_columns, read_table
-from calib.interventions.fitting import ExampleCache, Fitting
+from calib.interventions.example_cache import ExampleCache
+from calib.interventions.fitting import Fitting
 from calib.interventions.prompting import fill, prompt_text
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
@@ -31,7 +32,7 @@ def picture_variant(kind: str) -> ExampleCache:
             example, [partial(PICTURES[kind], picture) for picture in example.pictures]
         )
 
-    return ExampleCache(transform)
+    return ExampleCache(lambda examples: list(map(transform, examples)))
 
 
 def _blank(original: Picture) -> Image.Image:
@@ -55,34 +56,34 @@ class Captions:
         self.from_file = read_captions(config.captions) if config.captions else None
         self.question = "" if self.from_file else prompt_text(config, fitting.vlm, "question")
         self.captioned = prompt_text(config, fitting.vlm, "captioned")
-        # By id(); the original example is stored too, so that its id() is not reused.
-        self._captioned: dict[int, tuple[Example, Example]] = {}
+        self._captioned = ExampleCache(self._with_captions)
 
     def replace_pictures(self, examples: Sequence[Example]) -> list[Example]:
         """Each example with a caption in place of its pictures.
 
         Examples without a picture are unchanged.
         """
-        missing = {
-            id(example): example
-            for example in examples
-            if example.picture is not None and id(example) not in self._captioned
-        }
-        uncaptioned = list(missing.values())
+        pictured = [example for example in examples if example.picture is not None]
+        captioned = iter(self._captioned.get(pictured))
+        return [example if example.picture is None else next(captioned) for example in examples]
+
+    def _with_captions(self, pictured: Sequence[Example]) -> list[Example]:
         if self.from_file is not None:
-            captions = [self.from_file[example.id] for example in uncaptioned]
+            captions = [self.from_file[example.id] for example in pictured]
         else:
             questions = [
                 replace(example, query=fill(self.question, query=example.query))
-                for example in uncaptioned
+                for example in pictured
             ]
             answers = self.fitting.baseline_answers(questions, "caption", False)
             captions = [answer.text for answer in answers]
-        for example, caption in zip(uncaptioned, captions, strict=True):
-            query = fill(self.captioned, query=example.query, caption=caption)
-            captioned = replace(with_pictures(example, ()), query=query)
-            self._captioned[id(example)] = (example, captioned)
-        return [self._captioned.get(id(example), (example, example))[1] for example in examples]
+        return [
+            replace(
+                with_pictures(example, ()),
+                query=fill(self.captioned, query=example.query, caption=caption),
+            )
+            for example, caption in zip(pictured, captions, strict=True)
+        ]
 
 
 def read_captions(path: str) -> dict[str, str]:

@@ -37,7 +37,8 @@ from calib.config.steering import Scans
 from calib.data.example import Example
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
-from calib.interventions.fitting import ExampleCache, Fitting
+from calib.interventions.example_cache import ExampleCache
+from calib.interventions.fitting import Fitting
 from calib.interventions.gates import Gate, Search, select_gate
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
@@ -106,7 +107,9 @@ class Transitions:
         self.layers = fitting.layers(config.gate_layers)
         word = prompt_text(config, fitting.vlm, "continuation")
         self.continued = ExampleCache(
-            lambda e: replace(e, response_prefix=e.response_prefix + word)
+            lambda examples: [
+                replace(e, response_prefix=e.response_prefix + word) for e in examples
+            ]
         )
 
     def read(self, examples: Sequence[Example]) -> torch.Tensor:

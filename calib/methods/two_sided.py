@@ -41,7 +41,8 @@ from calib.data.example import Example
 from calib.directions.direction import Direction
 from calib.engine.edits import Edits
 from calib.engine.operators import Clamp
-from calib.interventions.fitting import ExampleCache, Fitting
+from calib.interventions.example_cache import ExampleCache
+from calib.interventions.fitting import Fitting
 from calib.interventions.gates import Gate, Scores, Search, probe_scores, select_gate
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Intervention, Method, Rule
@@ -125,10 +126,14 @@ def fit_probe(fitting: Fitting, config: TwoSided) -> Gate:
 def _asked(fitting: Fitting, config: TwoSided) -> ExampleCache:
     """Examples with the question about their query in its place."""
     if config.probe_prompt == "query":
-        return ExampleCache(lambda example: example)
+        return ExampleCache(list)
     check = prompt_text(config, fitting.vlm, "check")
     request_check = request_check_text(config, fitting.vlm)
-    return ExampleCache(lambda e: replace(e, query=check_query(e.query, check, request_check)))
+
+    def asked(example: Example) -> Example:
+        return replace(example, query=check_query(example.query, check, request_check))
+
+    return ExampleCache(lambda examples: list(map(asked, examples)))
 
 
 def _sides(

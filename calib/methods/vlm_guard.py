@@ -32,7 +32,8 @@ from calib.directions.samples import Samples
 from calib.directions.subspaces import svd_subspace
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
-from calib.interventions.fitting import ExampleCache, Fitting
+from calib.interventions.example_cache import ExampleCache
+from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
 from calib.interventions.pictures import picture_variant

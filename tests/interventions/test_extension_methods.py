@@ -1,5 +1,7 @@
 """What the method of an extension returns, checked before any response."""
 
+import gc
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,7 @@ from calib.engine.edits import Edit
 from calib.engine.operators import Add
 from calib.interventions.extension_methods import extension_method
 from calib.interventions.fitting import Fitting
-from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.intervention import Axis, Intervention, Method, SinglePrompt
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,24 @@ def test_an_operator_that_the_model_cannot_apply(vlm, operator, value):
 
 def test_numbers_of_numpy_as_layers_are_recorded_as_plain_ones(vlm):
     assert [type(layer) for layer in fitted(vlm, Add(torch.zeros(1)), np.int64(1)).layers] == [int]
+
+
+def test_the_prompts_of_settings_that_are_no_longer_used_are_forgotten(vlm):
+    """A server builds a setting for each strength that requests give."""
+    made = []
+
+    def intervention(layer, strength):
+        flow = SinglePrompt(lambda example: example)
+        made.append(weakref.ref(flow))
+        return Intervention(prompt_flow=flow)
+
+    module = ModuleType("my_package.push")
+    module.method = lambda *_: Method("push", Axis("in units"), [None], intervention)
+    extension = Extension("push", module, Activation, "The entry point push")
+    method = extension_method(extension, Fitting(vlm, [], [], None, Path()), Activation("push"))
+    used = method.intervention(None, 1.0)
+    for strength in range(2, 5):
+        method.intervention(None, strength)
+    gc.collect()
+    assert [flow() is not None for flow in made[-4:]] == [True, False, False, False]
+    assert used.prompt_flow is not None
