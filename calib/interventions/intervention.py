@@ -100,6 +100,16 @@ them (a probe, a regression); or to select demonstrations."""
 
 
 @dataclass(frozen=True)
+class Demonstrations:
+    """The demonstrations before a query, as a run records them."""
+
+    ids: Sequence[str]
+    """Ids of the train examples, in the order in which they are shown."""
+    checksum: str
+    """First 16 hexadecimal digits of the SHA-256 of their queries and responses."""
+
+
+@dataclass(frozen=True)
 class Method:
     """A calibration method, fitted to one model."""
 
@@ -117,6 +127,8 @@ class Method:
     supervision: Supervision = "direction"
     variants: Mapping[int, str] = field(default_factory=dict)
     """Names of the strengths that are numbers of variants, and not amounts; empty for others."""
+    demonstrations: "Mapping[int, Mapping[str, Demonstrations]]" = field(default_factory=dict)
+    """By strength and by part of the benchmark; empty for methods that show none."""
 
     def setting(self, layer: int | None, strength: float) -> Setting:
         """One point of the grid. At strength 0 it leaves the model unchanged."""

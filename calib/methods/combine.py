@@ -56,7 +56,8 @@ def method(fitting: Fitting, config: Combine) -> Method:
     assert isinstance(config.prompt, Prompting)
     prompt = methods.build(fitting, config.prompt)
     activation = methods.build(fitting, config.activation)
-    prompt_flow = prompt.setting(None, config.prompt.strengths[0]).intervention.prompt_flow
+    number = config.prompt.strengths[0]
+    prompt_flow = prompt.setting(None, number).intervention.prompt_flow
 
     def intervention(layer: int | None, strength: float) -> Intervention:
         edited = activation.intervention(layer, strength)
@@ -70,4 +71,5 @@ def method(fitting: Fitting, config: Combine) -> Method:
         activation.direction,
         [*prompt.notes, *activation.notes],
         activation.supervision if activation.supervision != "none" else prompt.supervision,
+        demonstrations={k: v for k, v in prompt.demonstrations.items() if k == number},
     )

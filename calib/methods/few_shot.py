@@ -18,13 +18,20 @@ Searched: the number of demonstrations and the draw, on validation.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from calib.config.prompts import FewShot
 from calib.data.example import Example, Turn
 from calib.interventions.fitting import Fitting
-from calib.interventions.intervention import Axis, Intervention, Method, SinglePrompt
+from calib.interventions.intervention import (
+    Axis,
+    Demonstrations,
+    Intervention,
+    Method,
+    SinglePrompt,
+)
 from calib.interventions.prompting import require_readable, with_turn
 from calib.models.load import AnyModel
 from calib.util.errors import CalibError
@@ -73,17 +80,25 @@ def method(fitting: Fitting, config: FewShot) -> Method:
         by_part = drawn[draw]
 
         def rewrite(example: Example) -> Example:
-            turns = by_part.get(example.dataset, by_part[largest_part])[:count]
-            return replace(example, demonstrations=(*turns, *example.demonstrations))
+            entries = by_part.get(example.dataset, by_part[largest_part])[:count]
+            return replace(example, demonstrations=(*map(_turn, entries), *example.demonstrations))
 
         return Intervention(prompt_flow=SinglePrompt(rewrite))
 
+    shown = {
+        int(strength): {
+            part: _record(entries[: int(strength) % DRAW])
+            for part, entries in drawn[int(strength) // DRAW].items()
+        }
+        for strength in config.strengths
+        if strength
+    }
     several = len(drawn) > 1
     names = {int(s): f"{int(s) % DRAW} of draw {int(s) // DRAW + 1}" for s in config.strengths if s}
     axis = replace(AXIS, meaning=f"{AXIS.meaning} (+{DRAW} per further draw)") if several else AXIS
     return Method(
         config.name, axis, [None], intervention, supervision="demonstrations",
-        variants=names if several else {},
+        variants=names if several else {}, demonstrations=shown,
     )  # fmt: skip
 
 
@@ -92,7 +107,9 @@ def _draws(config: FewShot) -> list[int]:
     return sorted({0, *(int(strength) // DRAW for strength in config.strengths)})
 
 
-Correct = dict[str, dict[bool, list[tuple[Example, str]]]]
+Entry = tuple[Example, str]
+"""A train query and the response of the uncalibrated model."""
+Correct = dict[str, dict[bool, list[Entry]]]
 """Train queries with the response of the uncalibrated model, by part and by whether the query is
 unsafe."""
 
@@ -110,32 +127,41 @@ def handled_correctly(fitting: Fitting) -> Correct:
     return correct
 
 
-def demonstrations(correct: Correct, seed: int) -> dict[str, list[Turn]]:
-    """Turns by part of the benchmark, alternately of unsafe and safe queries.
+def demonstrations(correct: Correct, seed: int) -> dict[str, list[Entry]]:
+    """Demonstrations by part of the benchmark, alternately of unsafe and safe queries.
 
     Raises CalibError (too-few) if the model refuses no unsafe query or answers no safe one.
     """
-    turns: dict[str, list[Turn]] = {}
+    drawn: dict[str, list[Entry]] = {}
     for name, by_safety in correct.items():
         ordered = [_spread(by_safety[unsafe], seed) for unsafe in (True, False)]
         alternating = [entry for pair in zip(*ordered, strict=False) for entry in pair]
         if alternating:
-            turns[name] = [
-                Turn(e.query, text, e.picture, e.more_pictures) for e, text in alternating
-            ]
-    if not turns:
+            drawn[name] = alternating
+    if not drawn:
         raise CalibError(
             "too-few",
             "the uncalibrated model refuses no unsafe train query or answers no safe one, so there "
             "are no demonstrations. Use more of the data.",
         )
-    return turns
+    return drawn
 
 
-def _spread(entries: Sequence[tuple[Example, str]], seed: int) -> list[tuple[Example, str]]:
+def _turn(entry: Entry) -> Turn:
+    example, response = entry
+    return Turn(example.query, response, example.picture, example.more_pictures)
+
+
+def _record(entries: Sequence[Entry]) -> Demonstrations:
+    texts = json.dumps([(example.query, response) for example, response in entries])
+    digest = hashlib.sha256(texts.encode()).hexdigest()
+    return Demonstrations([example.id for example, _ in entries], digest[:16])
+
+
+def _spread(entries: Sequence[Entry], seed: int) -> list[Entry]:
     """Entries in an order drawn by hashing, with every category once before any comes twice."""
 
-    def digest(entry: tuple[Example, str]) -> str:
+    def digest(entry: Entry) -> str:
         return hashlib.sha256(f"{seed}/{entry[0].id}".encode()).hexdigest()
 
     seen: dict[str, int] = {}

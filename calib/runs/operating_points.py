@@ -191,7 +191,7 @@ def operating_point_records(
     """The content of operating_points.json.
 
     ``selected`` holds the selection of each method by ``rule``, ``axes`` the meaning of its
-    strength, ``details`` its ``search_details``; ``prompt_only`` names the methods that change the
+    strength, ``details`` its ``fit_details``; ``prompt_only`` names the methods that change the
     prompt alone, and ``reference`` the one of them that was run for comparison only.
     """
     return [
@@ -238,14 +238,21 @@ def _rounded(change: Interval | None) -> list[float | None] | None:
     return [None if math.isnan(bound) else round(bound, 6) for bound in change[:3]]
 
 
-SEARCH_DETAILS = ("supervision", "variants")
+FIT_DETAILS = ("supervision", "variants", "fit_notes", "demonstrations")
 """Fields of a record that a fitted method adds."""
 
 
-def search_details(method: Method) -> dict[str, Any]:
-    """Where a method uses labels, and, if its strengths are numbers of variants, their names."""
+def fit_details(method: Method, grid_notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Where a method uses labels, and what its fit picked from the data: notes on gates,
+    thresholds, layers and heads, and those on its grid; the demonstrations of each setting; and the
+    names of its variants, if its strengths are numbers of such."""
     names = {str(number): name for number, name in method.variants.items()}
-    return {"supervision": method.supervision} | ({"variants": names} if names else {})
+    shown = {
+        str(strength): {part: asdict(each) for part, each in by_part.items()}
+        for strength, by_part in method.demonstrations.items()
+    }
+    found = {"variants": names, "fit_notes": [*method.notes, *grid_notes], "demonstrations": shown}
+    return {"supervision": method.supervision} | {k: v for k, v in found.items() if v}
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ from calib.runs.kl_budget import (
 from calib.runs.labels.judging import Judging, is_final, judge_rows
 from calib.runs.operating_points import (
     Selection,
+    fit_details,
     operating_point_records,
-    search_details,
     select_operating_points,
     selection_notes,
     variant_notes,
@@ -119,7 +119,7 @@ class Sweep:
             for method in fitted:
                 grids[method.name], notes = self.grid(method)
                 axes[method.name] = method.axis.meaning
-                details[method.name] = search_details(method)
+                details[method.name] = fit_details(method, notes)
                 for text in (*method.notes, *notes):
                     note(text)
         grid = [setting for settings in grids.values() for setting in settings]

@@ -81,6 +81,7 @@ def test_the_prompt_method_is_used_at_its_first_strength(fitting, examples):
         "method.activation.layers=[2]",
     )  # fmt: skip
     assert len(few.setting(2, 1).intervention.prompt_flow.next(examples[0], ()).demonstrations) == 3
+    assert list(few.demonstrations) == [3]
     none = built(fitting, "method.prompt.strengths=[0,1]", "method.activation.layers=[2]")
     assert none.setting(2, 1).intervention.prompt_flow is None
 

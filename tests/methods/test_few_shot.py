@@ -92,6 +92,16 @@ def test_correctly_handled_queries_alternate_and_spread_over_categories(vlm, tmp
         assert len(turns) == 2 * pairs_right
         for k in (1, 2, 3, 8):
             assert demonstrations(method, example, k) == turns[:k]
+        recorded = [method.demonstrations[k][part] for k in (1, 2, 8)]
+        ids = [turn.response[:-1] for turn in turns]
+        assert [shown.ids for shown in recorded] == [ids[:1], ids[:2], ids[:8]]
+        assert len({shown.checksum for shown in recorded}) == 3
+    other = built(
+        vlm, tmp_path, "method.strengths=[1,2,8]", f"method.seed={seed}",
+        answers=lambda *given: [replace(each, text="As ever.") for each in answers(*given)],
+    )  # fmt: skip
+    before, after = (each.demonstrations[2]["image_centric"] for each in (method, other))
+    assert before.ids == after.ids and before.checksum != after.checksum
     assert method.setting(None, 0).intervention.prompt_flow is None
 
 

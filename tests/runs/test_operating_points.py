@@ -5,11 +5,12 @@ from judged_runs import UNCALIBRATED, query_rows, question_rows
 from raising import raises
 
 from calib.config.choose import ChooseConfig
-from calib.interventions.intervention import Axis, Intervention, Method
+from calib.interventions.intervention import Axis, Demonstrations, Intervention, Method
+from calib.runs.checks.files import points_text, read_operating_points
 from calib.runs.operating_points import (
+    fit_details,
     operating_point_records,
     reported_methods,
-    search_details,
     select_operating_points,
     selection_notes,
     variant_notes,
@@ -168,8 +169,8 @@ def test_a_record_names_the_selected_variant_and_where_labels_are_used(tmp_path)
                       variants=variants)  # fmt: skip
 
     details = {
-        "reminder": search_details(fitted("reminder", "none", {1: "a", 7: "b"})),
-        "gated": search_details(fitted("gated", "gate", {})),
+        "reminder": fit_details(fitted("reminder", "none", {1: "a", 7: "b"})),
+        "gated": fit_details(fitted("gated", "gate", {})),
     }
     judged = [*BASE, *rows(*UNCALIBRATED, 20, split="test")]
     for name in details:
@@ -178,6 +179,7 @@ def test_a_record_names_the_selected_variant_and_where_labels_are_used(tmp_path)
                 name, None, 7.0, 30, split=split
             )
     selected = {name: select(judged, name) for name in details}
+    assert details["gated"] == {"supervision": "gate"}
     assert variant_notes(selected, details) == ["reminder: strength 7 is b"]
     rule = ChooseConfig()
     records = operating_point_records("m", selected, rule, {}, ["reminder"], None, details)
@@ -189,3 +191,24 @@ def test_a_record_names_the_selected_variant_and_where_labels_are_used(tmp_path)
              for record in records]  # fmt: skip
     found = reported_methods(tmp_path, older, score(judged))
     assert [(m.variant, m.settings, m.supervision) for m in found] == [("", None, "")] * 2
+
+
+def test_a_record_states_what_the_fit_picked_from_the_data(tmp_path):
+    shown = {2: {"image_centric": Demonstrations(["a", "b"], "0123456789abcdef")}}
+    method = Method("few", Axis("any"), [None], lambda *_: Intervention(), notes=["few: gate 0.5"],
+                    demonstrations=shown)  # fmt: skip
+    details = {"steer": fit_details(method, ["few: within the budget"])}
+    selected = {"steer": select(GRID, "steer")}
+    records = operating_point_records("m", selected, ChooseConfig(), {}, [], None, details)
+    path = tmp_path / "operating_points.json"
+    path.write_text(points_text(records, []), encoding="utf-8")
+    (record,) = read_operating_points(path)
+    assert record["fit_notes"] == ["few: gate 0.5", "few: within the budget"]
+    assert record["demonstrations"] == {
+        "2": {"image_centric": {"ids": ["a", "b"], "checksum": "0123456789abcdef"}}
+    }
+    (changed,) = records
+    for field, wrong in (("fit_notes", "text"), ("demonstrations", ["a"])):
+        path.write_text(points_text([{**changed, field: wrong}], []), encoding="utf-8")
+        with raises("unreadable", field):
+            read_operating_points(path)

@@ -71,9 +71,7 @@ def _prompt(file: str) -> str:
     if file in FIXED_TEXT:
         return "in any server: copy the text under “Prompt as sent” of an example"
     if file == "few_shot":
-        return (
-            "not possible: a run records the number of its demonstrations, but not which they are"
-        )
+        return "not possible: a run records the ids of its demonstrations, but not their pictures"
     return f"not possible: {file} makes several calls or changes each query in its own way"
 
 

@@ -93,9 +93,27 @@ def _record(run: Run, out: Path, several: bool) -> list[Markup]:
         tag("ul", *files, class_="files"),
         *([tag("p", "Notes of the run:")] if notes else []),
         *([tag("ul", *(tag("li", note) for note in notes))] if notes else []),
+        *_fits(run),
         *_repeating(str(run.provenance.get("command", ""))),
         _folded(f"Settings ({CONFIG_FILE})", run.settings_text),
         _folded("Versions", json.dumps(versions, indent=2, ensure_ascii=False)),
+    ]
+
+
+def _fits(run: Run) -> list[Markup]:
+    """What the fits of the methods picked from the data; nothing in runs of earlier versions."""
+    notes = [str(note) for record in run.operating_points for note in record.get("fit_notes", ())]
+    shown = [record for record in run.operating_points if record.get("demonstrations")]
+    return [
+        *([tag("p", "Picked from the data by the fits of the methods:")] if notes else []),
+        *([tag("ul", *(tag("li", note) for note in dict.fromkeys(notes)))] if notes else []),
+        *(
+            _folded(
+                f"Demonstrations of {record['method']} by strength",
+                json.dumps(record["demonstrations"], indent=2, ensure_ascii=False),
+            )
+            for record in shown
+        ),
     ]
 
 

@@ -32,7 +32,8 @@ def read_settings_text(folder: Path) -> str:
 
 _POINT = {"method": str, "layer": int | None, "strength": int | float, "strength_means": str}
 _POINT_DETAILS = {
-    **dict.fromkeys(("choose", "variants"), dict),
+    **dict.fromkeys(("choose", "variants", "demonstrations"), dict),
+    "fit_notes": list,
     **dict.fromkeys(("supervision", "checkpoint"), str | None),
     **dict.fromkeys(("prompt_only", "reference", "kept_uncalibrated"), bool),
     "tolerance": int | float,

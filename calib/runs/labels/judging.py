@@ -18,7 +18,7 @@ from calib.judges.judge import Judge, JudgeInput, PartialVerdicts, RuleBased, Ve
 from calib.judges.registry import choose_judge, sees_pictures
 from calib.runs.manifest import RUN_FILE
 from calib.runs.operating_points import (
-    SEARCH_DETAILS,
+    FIT_DETAILS,
     operating_point_records,
     select_operating_points,
     selection_notes,
@@ -274,7 +274,7 @@ def rejudge(
             prompts,
             next((method for method, point in points.items() if point.get("reference")), None),
             {
-                method: {key: point[key] for key in SEARCH_DETAILS if key in point}
+                method: {key: point[key] for key in FIT_DETAILS if key in point}
                 for method, point in points.items()
             },
         ),
