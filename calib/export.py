@@ -12,6 +12,7 @@ def main(config: ExportConfig) -> None:
     import dataclasses
 
     from calib.directions.direction import read_direction, write_direction
+    from calib.directions.separation import best_layer, chance_note
     from calib.interchange.formats import select_layers
     from calib.interchange.writing import write_direction_as
     from calib.models.load import load
@@ -41,6 +42,10 @@ def main(config: ExportConfig) -> None:
         direction = dataclasses.replace(direction, verdict=verdict)
     else:
         direction, results = read_direction(home_expanded(str(config.direction))), []
+    if direction.auroc:
+        chosen = direction.chosen_layer
+        at = chosen if chosen in direction.layers else best_layer(direction)
+        command.print_notes(filter(None, [chance_note(direction, at, chosen=False)]))
     if direction.verdict:
         command.print_notes([f"the verdict of the run is not yes. {direction.verdict}"])
     default = default_path(run.folder if run else None, config.format)

@@ -1,6 +1,7 @@
 """Fit a calibration method by its name, and choose the layer and strength to begin with."""
 
 import numbers
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from calib.config.sweep import SweepConfig
 from calib.data.example import Benchmark, Example, Pair
 from calib.data.split_levels import hold_out
 from calib.directions.direction import Direction, read_direction
+from calib.directions.separation import best_layer, chance_note
 from calib.interventions.fitting import Fitting
 from calib.interventions.intervention import Method
 from calib.models.load import VLM
@@ -34,6 +36,8 @@ class FittedMethod:
     layer: int | None
     """Layer with the largest held-out AUROC; None if there is none to choose, or no AUROC."""
     strength: float
+    layer_note: str = ""
+    """A sentence where that AUROC is not above chance."""
 
 
 def build_method(
@@ -141,19 +145,18 @@ def _starting(
 ) -> FittedMethod:
     """The layer and strength to begin with; see Model.calibrated."""
     layers = [layer for layer in method.layers if layer is not None]
-    best = layers[0] if len(layers) == 1 else None
+    best, note = (layers[0] if len(layers) == 1 else None), ""
     if direction is not None and len(layers) > 1:
-        auroc = dict(zip(direction.layers, direction.auroc, strict=False))
-        measured = [layer for layer in layers if layer in auroc]
         if direction.chosen_layer in layers:
             best = direction.chosen_layer
-        elif measured:
-            best = max(measured, key=lambda layer: (auroc[layer], -layer))
+        elif direction.auroc and set(layers) & set(direction.layers):
+            best = best_layer(direction, layers)
+            note = chance_note(direction, best)
     strengths = list(config.strengths)
     strength = method.axis.default_scale
     if len(strengths) == 1 or method.axis.integer:
         strength = strengths[0]
-    return FittedMethod(method, strengths, best, strength)
+    return FittedMethod(method, strengths, best, strength, note)
 
 
 def choose_setting(
@@ -183,6 +186,8 @@ def choose_setting(
             f"({method.axis.meaning}).",
         )
     number = fitted.layer if layer is None else layer
+    if layer is None and fitted.layer_note:
+        warnings.warn(fitted.layer_note, stacklevel=3)
     whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
     if layer is not None and not (whole and number in layers):
         known = f"has the layers {layers}" if layers else "has no single layers: omit layer"

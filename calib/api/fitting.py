@@ -25,6 +25,7 @@ from calib.data.split_levels import hold_out
 from calib.directions.direction import Direction
 from calib.directions.fit import fit_direction, pair_set_hash
 from calib.directions.samples import Samples, at_layers, separated
+from calib.directions.separation import CHANCE, best_layer, chance_note
 from calib.interventions.contrasts import JudgedAnswer, contrast_sides
 from calib.interventions.grid import resolve_layers
 from calib.models.layers import layer_numbers, site_width
@@ -66,7 +67,7 @@ def fit(
 
     The share ``held_out`` of the pairs or rows is not used for fitting and measures the AUROC of
     each layer. It is drawn in whole clusters, so that no held-out pair is about a concept of a
-    fitted one.
+    fitted one. A UserWarning says where no layer has an AUROC above chance.
 
     Raises CalibError when a file cannot be read, there are too few pairs, a setting has a value
     that it does not take (contrasts that need a judge are for the command calib.extract), or an
@@ -109,7 +110,7 @@ def fit(
             stacklevel=2,
         )
         rows = [rows[k] for k in apart]
-    return fit_direction(
+    direction = fit_direction(
         vlm.vlm,
         at_layers(train, rows),
         measured and at_layers(measured, rows),
@@ -120,6 +121,10 @@ def fit(
         layers=[numbers[row] for row in rows],
         pair_set=pair_set,
     )
+    if max(direction.auroc, default=1.0) <= CHANCE:
+        note = chance_note(direction, best_layer(direction), chosen=False)
+        warnings.warn(f"at its best layer, {note}", stacklevel=2)
+    return direction
 
 
 def _refuse_one_side(pairs: Any, paired: bool, template: str) -> None:

@@ -1,5 +1,6 @@
 """The edits of steering along a direction, from the arguments as people give them."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from calib.config.checks import finite_number, one_of
 from calib.config.choices import OPERATORS, POSITIONS
 from calib.config.steering import Steer
 from calib.directions.direction import Direction
+from calib.directions.separation import best_layer, chance_note
 from calib.directions.validation import problem_of
 from calib.engine.edits import Edits
 from calib.interventions.grid import edits_at, resolve_layers
@@ -35,7 +37,7 @@ def steering_edits(
         one_of("operator", operator, OPERATORS)
     if strength is not None:
         finite_number("strength", strength)
-    requested = _best_layer(direction) if layers is None else layer_numbers(layers)
+    requested = _default_layer(direction) if layers is None else layer_numbers(layers)
     at = resolve_layers(vlm, requested, direction.site)
     scale = direction.strength if strength is None else float(strength)
     name = operator or direction.operator
@@ -64,7 +66,7 @@ def require_direction(value: Any) -> None:
         )
 
 
-def _best_layer(direction: Direction) -> int | list[int]:
+def _default_layer(direction: Direction) -> int | list[int]:
     if direction.chosen_layer is not None:
         return direction.chosen_layer
     if len(direction.layers) == 1:
@@ -75,5 +77,7 @@ def _best_layer(direction: Direction) -> int | list[int]:
             f"The direction has layers {direction.layers}, and none is selected or has an AUROC. "
             "Give the layer, e.g. layers=3.",
         )
-    best = max(range(len(direction.auroc)), key=lambda k: (direction.auroc[k], -k))
-    return direction.layers[best]
+    best = best_layer(direction)
+    if note := chance_note(direction, best):
+        warnings.warn(note, stacklevel=4)
+    return best

@@ -1,7 +1,8 @@
 """Separation of two classes along a direction, and agreement between pairs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from calib.directions.estimators import unit_differences
 from calib.directions.samples import ROUNDING, Samples
+
+if TYPE_CHECKING:
+    from calib.directions.direction import Direction
+
+CHANCE = 0.5
+"""AUROC of projections that tell nothing about the class."""
 
 
 def auroc(vectors: torch.Tensor, samples: Samples) -> list[float]:
@@ -97,6 +104,47 @@ def _share_below(scores: NDArray[np.floating], values: NDArray[np.floating]) -> 
     ordered = np.sort(scores)
     below = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
     return below / (2 * len(scores))
+
+
+def best_layer(direction: "Direction", layers: Collection[int] | None = None) -> int:
+    """The layer with the largest held-out AUROC, which must be measured; of equals, the first.
+
+    ``layers`` are those to choose from, by default all of the direction.
+    """
+    measured = dict(zip(direction.layers, direction.auroc, strict=True))
+    candidates = [layer for layer in measured if layers is None or layer in layers]
+    return max(candidates, key=lambda layer: (measured[layer], -layer))
+
+
+def chance_note(direction: "Direction", layer: int, *, chosen: bool = True) -> str:
+    """A sentence where the held-out AUROC at ``layer`` is not above chance: its 95% interval
+    reaches CHANCE, as it always does for fewer than two clusters a side. "" where it is above, or
+    was not measured.
+
+    ``chosen`` is whether the layer was chosen by its AUROC, which then cannot choose one.
+    """
+    if not direction.auroc:
+        return ""
+    row = direction.row(layer)
+    value, (low, high) = direction.auroc[row], direction.auroc_intervals[row]
+    if low > CHANCE:
+        return ""
+    counted = (
+        f"n={direction.auroc_pairs} held-out example{'s' * (direction.auroc_pairs != 1)} a side"
+    )
+    if clusters := direction.auroc_clusters:
+        counted += f" in {clusters} independent cluster{'s' * (clusters != 1)}"
+    relation = "is at or below" if value <= CHANCE else "cannot be told from"
+    consequence = (
+        "so the choice of the layer is arbitrary: give the layer, or more pairs"
+        if chosen
+        else "so it may not separate the two sides: use more pairs, or another contrast"
+    )
+    return (
+        f"the {direction.contrast} direction has a held-out AUROC of {value:.2f} at layer {layer} "
+        f"(95% CI {low:.2f} to {high:.2f}, {counted}), which {relation} chance ({CHANCE}), "
+        f"{consequence}"
+    )
 
 
 def pair_cosine(samples: Samples) -> list[float]:

@@ -43,6 +43,7 @@ import torch
 from calib.config.steering import Adaptive
 from calib.data.example import Example
 from calib.directions.direction import Direction
+from calib.directions.separation import best_layer, chance_note
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
 from calib.interventions.fitting import Fitting
@@ -93,7 +94,11 @@ def method(fitting: Fitting, config: Adaptive) -> Method:
         f"{config.name}: the coefficient of refusal is read at layer {refusal_layer}, that of harm "
         f"at layer {harm_layer}"
     )
-    return Method(config.name, AXIS, grid.layers, intervention, refusal, [note])
+    notes = [note]
+    if config.coefficient_layer == "auto":
+        read = [chance_note(refusal, refusal_layer), chance_note(harm, harm_layer)]
+        notes += [f"{config.name}: {text}" for text in read if text]
+    return Method(config.name, AXIS, grid.layers, intervention, refusal, notes)
 
 
 def harm_vectors(refusal: Direction, harm: Direction, part: str) -> torch.Tensor:
@@ -122,13 +127,13 @@ def _coefficient_layers(
     """The layers of the refusal and of the harm projection."""
     given = config.coefficient_layer
     if given == "auto":
-        return _best_layer(refusal), _best_layer(harm)
+        return _coefficient_layer(refusal), _coefficient_layer(harm)
     pair = given if isinstance(given, list) else [given, given]
     refusal_layer, harm_layer = (fitting.layers(layer)[0] for layer in pair)
     return refusal_layer, harm_layer
 
 
-def _best_layer(direction: Direction) -> int:
+def _coefficient_layer(direction: Direction) -> int:
     if not direction.auroc:  # no validation pairs: the middle of the depth
         return direction.layers[len(direction.layers) // 2]
-    return direction.layers[max(range(len(direction.layers)), key=lambda k: direction.auroc[k])]
+    return best_layer(direction)

@@ -8,6 +8,7 @@ from calib.config.choices import DTYPES
 from calib.config.model import MINI, PACKAGED
 from calib.config.quoting import shell_override
 from calib.directions.direction import Direction
+from calib.directions.separation import CHANCE
 from calib.interchange.importing import IMPORTED
 from calib.interventions.steering import AXES, axis_of
 from calib.report.sentences import count_cell
@@ -182,7 +183,8 @@ def _auroc(direction: Direction) -> str:
     n = f"n={_plain(direction.auroc_pairs)} pairs"
     if direction.auroc_clusters:
         n += f" in {_plain(direction.auroc_clusters)} independent clusters"
-    return f"{direction.auroc[0]:.3f} (95% CI {low:.3f} to {high:.3f}, {n})"
+    chance = f"; not above chance ({CHANCE})" if low <= CHANCE else ""
+    return f"{direction.auroc[0]:.3f} (95% CI {low:.3f} to {high:.3f}, {n}){chance}"
 
 
 def _table(direction: Direction, results: Sequence[Result]) -> str:

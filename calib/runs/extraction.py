@@ -10,6 +10,7 @@ from calib.config.method import Steer
 from calib.config.sweep import ExtractConfig
 from calib.data.example import Example
 from calib.directions.direction import Direction
+from calib.directions.separation import best_layer, chance_note
 from calib.engine.remote import RemoteEngine
 from calib.engine.request import Decoding
 from calib.engine.vllm.request import Backend
@@ -59,7 +60,7 @@ def extract(
     questions = [e for e in utility if (e.dataset, e.split) == ("utility", "validation")]
     validated = fitting.twins("validation")
     if config.kl is None or not questions or not validated:
-        notes = _extraction_notes(engine, fitting, store)
+        notes = _extraction_notes(engine, fitting, store, direction)
         if config.kl is not None and not utility:
             notes.append(
                 f"the effect of each layer at kl={config.kl:g} is not measured: utility="
@@ -94,9 +95,13 @@ def extract(
             effect_kl=config.kl,
             effect_n=next(iter(effects.values())).rise.n,
         )
-    return direction, _extraction_notes(engine, fitting, store)
+    return direction, _extraction_notes(engine, fitting, store, direction)
 
 
-def _extraction_notes(engine: AnyEngine, fitting: Fitting, store: RowStore) -> list[str]:
+def _extraction_notes(
+    engine: AnyEngine, fitting: Fitting, store: RowStore, direction: Direction
+) -> list[str]:
     cut = length_notes(store.finished, store, "max_new_tokens", engine.decoding.max_new_tokens)
-    return [*engine.notes, *fitting.part_notes.values(), *cut]
+    chance = chance_note(direction, best_layer(direction), chosen=False) if direction.auroc else ""
+    best = [f"at its best layer, {chance}"] if chance else []
+    return [*engine.notes, *fitting.part_notes.values(), *best, *cut]

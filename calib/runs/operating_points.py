@@ -8,6 +8,7 @@ from typing import Any
 
 from calib.config.choose import ChooseConfig
 from calib.config.method import SettingKey
+from calib.directions.separation import chance_note
 from calib.interventions.intervention import Method
 from calib.scoring.conditions import (
     Conditions,
@@ -253,6 +254,14 @@ def fit_details(method: Method, grid_notes: Sequence[str] = ()) -> dict[str, Any
     }
     found = {"variants": names, "fit_notes": [*method.notes, *grid_notes], "demonstrations": shown}
     return {"supervision": method.supervision} | {k: v for k, v in found.items() if v}
+
+
+def direction_note(method: Method, layer: int | None) -> str:
+    """A sentence where a method's direction is not above chance at its selected layer."""
+    if method.direction is None or layer not in method.direction.layers:
+        return ""
+    text = chance_note(method.direction, layer, chosen=False)
+    return f"{method.name}: {text}" if text else ""
 
 
 @dataclass(frozen=True)

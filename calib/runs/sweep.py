@@ -37,6 +37,7 @@ from calib.runs.kl_budget import (
 from calib.runs.labels.judging import Judging, is_final, judge_rows
 from calib.runs.operating_points import (
     Selection,
+    direction_note,
     fit_details,
     operating_point_records,
     select_operating_points,
@@ -129,6 +130,11 @@ class Sweep:
         selected = select_operating_points(
             responses, validated, list(grids) or [BASELINE.method], rule, mapping
         )
+        for method in fitted:
+            layer = selected[method.name].layer
+            if text := direction_note(method, layer):
+                details[method.name].setdefault("fit_notes", []).append(text)
+                note(text)
         for text in [*selection_notes(selected, rule), *variant_notes(selected, details)]:
             note(text)
         reported = [

@@ -1,5 +1,7 @@
 """Methods by name: the same responses as the engine gives under the method's own intervention."""
 
+import warnings
+
 import pytest
 from raising import raises
 
@@ -49,6 +51,16 @@ def test_a_context_and_its_strengths(model, twins):
 def test_a_method_sees_no_held_out_pair(model, twins):
     direction = model.calibrated("steer", twins, held_out=0.25).method.direction
     assert direction == calib.fit(model, twins, held_out=0.25).select_layers(direction.layers)
+
+
+def test_a_layer_that_too_few_pairs_chose_is_a_warning(model, twins):
+    few = list({pair.safe.cluster: pair for pair in twins}.values())[:2]
+    with pytest.warns(UserWarning, match="n=1 "):
+        steered = model.calibrated("steer", few, held_out=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        steered.at(2)
+        model.calibrated("steer", few, held_out=0.5, layer=3)
 
 
 def test_a_calibrated_model_is_not_calibrated_or_swept_again(model):

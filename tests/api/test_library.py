@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -185,6 +186,21 @@ def test_the_default_layer_is_the_selected_one_or_the_best_measured(model, direc
     blind = replace(direction, auroc=[], auroc_pairs=0)
     with raises("missing-setting", blind.layers), model.steer(blind):
         pass
+
+
+def test_an_auroc_of_too_few_queries_warns(model, direction):
+    with pytest.warns(UserWarning, match=r"n=1 .* 1 independent cluster\b"):
+        few = calib.fit(model, ["a", "b"], ["c", "d"])
+        model.steer(few.select_layers([0, 1]), 1).generate("x", max_new_tokens=1)
+    assert max(few.auroc) <= 0.5
+    undecided = replace(direction, auroc_low=[0.5] * 6, auroc_high=[1.0] * 6)
+    with pytest.warns(UserWarning, match=f"n={direction.auroc_pairs} .* chance"):
+        model.steer(undecided, 0).generate("x", max_new_tokens=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.steer(undecided, 0, layers=3).generate("x", max_new_tokens=1)
+        separating = replace(direction, auroc_low=[0.6] * 6, auroc_high=[1.0] * 6)
+        model.steer(separating, 0).generate("x", max_new_tokens=1)
 
 
 def test_a_direction_of_another_model_is_refused(model, direction):

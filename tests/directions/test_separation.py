@@ -9,8 +9,16 @@ import torch
 from random_contrasts import LAYERS, twins, unpaired
 from sklearn.metrics import roc_auc_score
 
+from calib.directions.direction import Direction
 from calib.directions.samples import Samples
-from calib.directions.separation import auroc, auroc_interval, clustered_auroc, pair_cosine
+from calib.directions.separation import (
+    auroc,
+    auroc_interval,
+    best_layer,
+    chance_note,
+    clustered_auroc,
+    pair_cosine,
+)
 
 
 def test_auroc_by_hand():
@@ -128,3 +136,38 @@ def test_perfect_separation_has_an_interval_by_the_number_of_clusters():
 def test_the_interval_of_one_cluster_says_nothing():
     bounds = clustered_auroc(np.array([1.0, 2]), np.array([0.0, 3]), "aa", "bc")
     assert bounds == (0.5, 0.0, 1.0)
+
+
+def measured(auroc, n, clusters=0, **bounds):
+    """A direction whose layers, from 2 on, have these AUROCs."""
+    count = max(len(auroc), 1)
+    return Direction(
+        torch.eye(count), *torch.ones(3, count), list(range(2, 2 + count)), "m", None, "f",
+        auroc=list(auroc), auroc_pairs=n, auroc_clusters=clusters, **bounds,
+    )  # fmt: skip
+
+
+def test_the_first_of_equally_separating_layers_is_the_best():
+    direction = measured([0.2, 0.9, 0.9, 1.0], 50)
+    assert best_layer(direction) == 5
+    assert best_layer(direction, [2, 3, 4, 7]) == 3
+
+
+def test_an_auroc_that_is_not_above_chance_is_noted_with_its_counts():
+    with_bounds = {"auroc_low": [0.0, 0.41, 0.7], "auroc_high": [1.0, 1.0, 0.9]}
+    direction = measured([0.0, 0.8, 0.8], 7, 3, **with_bounds)
+    for layer, value, relation in ((2, "0.00", "at or below"), (3, "0.80", "cannot be told")):
+        note = chance_note(direction, layer)
+        for part in (f"layer {layer}", value, relation, "n=7 ", "3 independent clusters"):
+            assert part in note
+        assert note != chance_note(direction, layer, chosen=False)
+    assert chance_note(direction, 4) == ""
+    assert chance_note(measured([], 0), 2) == ""
+
+
+@pytest.mark.parametrize("auroc", [0.0, 0.5, 1.0])
+def test_a_single_held_out_pair_cannot_choose_a_layer(auroc):
+    """Files of earlier versions have no interval by cluster."""
+    for bounds in ({}, {"auroc_low": [0.0], "auroc_high": [1.0]}):
+        assert "n=1 held-out example a side" in chance_note(measured([auroc], 1, **bounds), 2)
+    assert chance_note(measured([1.0], 50), 2) == ""

@@ -92,7 +92,7 @@ def test_each_coefficient_is_read_at_the_layer_with_the_best_auroc_of_its_direct
         int(np.argmax(world.fitting.direction(contrast).auroc))
         for contrast in ("harmful_refusal", "safety")
     ]
-    (note,) = method(world.fitting, Adaptive("adaptive", all_layers_at_once=True)).notes
+    note, *_ = method(world.fitting, Adaptive("adaptive", all_layers_at_once=True)).notes
     assert re.findall(r"layer (\d)", note) == [str(layer) for layer in best]
 
 

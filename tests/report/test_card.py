@@ -132,3 +132,12 @@ def test_hostile_fields_stay_in_their_cells(name) -> None:
     rendered = "".join(line for line in card.splitlines() if not line.startswith("    "))
     assert r"x\]\(http://evil\) \!\[p\]\(q\) \*b\* \_i\_ \`c\` \# h \| &lt;img>" in rendered
     assert "](" not in rendered and "<img" not in rendered
+
+
+def test_an_auroc_that_is_not_above_chance_is_marked() -> None:
+    def cell(low: float) -> str:
+        measured = {"auroc": [0.8], "auroc_pairs": 9, "auroc_low": [low], "auroc_high": [0.9]}
+        card = direction_card(dataclasses.replace(DIRECTION, **measured), [], "d.safetensors")
+        return next(line for line in card.split("\n") if "held-out AUROC" in line)
+
+    assert "not above chance" in cell(0.5) and "not above chance" not in cell(0.51)

@@ -1,13 +1,18 @@
 """The selection of the layer and the operating point that a grid is reported at."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 from judged_runs import UNCALIBRATED, query_rows, question_rows
 from raising import raises
 
 from calib.config.choose import ChooseConfig
+from calib.directions.direction import Direction
 from calib.interventions.intervention import Axis, Demonstrations, Intervention, Method
 from calib.runs.checks.files import points_text, read_operating_points
 from calib.runs.operating_points import (
+    direction_note,
     fit_details,
     operating_point_records,
     reported_methods,
@@ -212,3 +217,14 @@ def test_a_record_states_what_the_fit_picked_from_the_data(tmp_path):
         path.write_text(points_text([{**changed, field: wrong}], []), encoding="utf-8")
         with raises("unreadable", field):
             read_operating_points(path)
+
+
+def test_a_direction_that_is_not_above_chance_at_the_selected_layer_is_noted():
+    direction = Direction(
+        torch.eye(2), *torch.ones(3, 2), [3, 5], "m", None, "f",
+        auroc=[0.4, 0.9], auroc_pairs=40, auroc_low=[0.2, 0.8], auroc_high=[0.6, 1.0],
+    )  # fmt: skip
+    steer = Method("steer", Axis("any"), [3, 5], lambda *_: Intervention(), direction)
+    assert "layer 3" in direction_note(steer, 3) and "n=40 " in direction_note(steer, 3)
+    assert [direction_note(steer, layer) for layer in (5, None, 4)] == ["", "", ""]
+    assert direction_note(replace(steer, direction=None), 3) == ""
