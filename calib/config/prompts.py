@@ -105,10 +105,10 @@ class PromptFlowMethod(Prompting):
 class SelfCheck(PromptFlowMethod):
     request_check: str | None = None
     """Wording of the question for a query of a mini world that contains its request in words,
-    with {request}; null means the one in texts, or check where that is given."""
+    with {request}; null means the one in texts, or check where that is given. Empty: the check."""
     answer: str | None = None
     """Text to add to the prompt after a no; null means those in texts, of which the first is empty
-    and adds nothing."""
+    and adds nothing, as an empty one of your own does."""
     place: str = "system"
     """Place of text and answer in variant 1: system (prompt), before, after or around the query."""
 

@@ -40,21 +40,37 @@ def wordings(config: Any, vlm: AnyModel, name: str = "text") -> list[str]:
     Defaults are in ``config.texts`` by checkpoint, one text or a list; "any" serves all other
     checkpoints. mini-internvl has a small vocabulary, so it has texts of its own, which all
     packaged models share.
-    Raises CalibError (missing-setting) if there is neither.
+    Raises CalibError: there is neither (missing-setting), or a text is blank that a method needs,
+    or a list of wordings is empty (invalid-setting).
     """
     text = getattr(config, name, None)
-    if text:
-        return [text]
+    if text is not None:
+        return _not_blank(f"method.{name}", name, [text])
     shared = (MINI,) if vlm.checkpoint in PACKAGED else ()
     for checkpoint in (vlm.checkpoint, *shared, "any"):
         defaults = config.texts.get(checkpoint, {})
-        if name in defaults and defaults[name] not in (None, []):
-            default = defaults[name]
-            return [default] if isinstance(default, str) else [str(text) for text in default]
+        if (default := defaults.get(name)) is not None:
+            texts = [default] if isinstance(default, str) else [str(text) for text in default]
+            return _not_blank(f"method.texts.{checkpoint}.{name}", name, texts)
     raise CalibError(
         "missing-setting",
         f"method={config.name} has no default text for this model. "
         f'Give one with method.{name}="...".',
+    )
+
+
+_MAY_BE_BLANK = ("request_check", "answer")
+"""Texts that a method can do without: blank means that it does."""
+
+
+def _not_blank(setting: str, name: str, texts: list[str]) -> list[str]:
+    # An unset shell variable gives an empty text, which must not stand for the default.
+    if texts and (name in _MAY_BE_BLANK or all(text.strip() for text in texts)):
+        return texts
+    raise CalibError(
+        "invalid-setting",
+        f"{setting}: {'a text is blank' if texts else 'the list is empty'}. Give a text, or omit "
+        f"{setting} for the default one.",
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 from raising import raises
 
 from calib.config.choices import PROMPT_PLACES
-from calib.config.prompts import PromptFlowMethod, Worded
+from calib.config.prompts import PromptFlowMethod, SelfCheck, Worded
+from calib.config.steering import TwoSided
 from calib.data.example import Example, Turn
 from calib.interventions.intervention import SinglePrompt
 from calib.interventions.prompting import (
@@ -14,6 +15,7 @@ from calib.interventions.prompting import (
     check_variants,
     fill,
     prompt_text,
+    request_check_text,
     says_yes,
     variant_method,
     variants,
@@ -72,8 +74,27 @@ def test_a_text_has_one_wording_or_several(vlm):
     assert wordings(config, vlm, "answer") == ["", "go"]
     assert wordings(replace(config, texts=TEXTS), vlm) == ["few words"]
     assert wordings(replace(config, text="mine"), vlm) == ["mine"]
-    with raises("missing-setting", "method=ecso"):
-        wordings(replace(config, texts={"any": {"text": []}}), vlm)
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_text_does_not_stand_for_the_default(vlm, blank):
+    config = PromptFlowMethod("ecso", texts=SEVERAL)
+    for name in ("text", "check", "caption"):
+        with raises("invalid-setting", f"method.{name}"):
+            wordings(replace(config, **{name: blank}), vlm, name)
+    for texts in (blank, ["a", blank], []):
+        with raises("invalid-setting", "method.texts.any.text"):
+            wordings(replace(config, texts={"any": {"text": texts}}), vlm)
+    with raises("invalid-setting", "method.check"):
+        prompt_text(TwoSided("two_sided", check=blank), vlm, "check")
+
+
+def test_texts_that_a_method_can_do_without_may_be_blank(vlm):
+    defaults = {"any": {"request_check": "wrong?", "answer": ["", "go"], "check": "harm?"}}
+    config = SelfCheck("self_check", texts=defaults)
+    assert wordings(replace(config, answer=""), vlm, "answer") == [""]
+    assert request_check_text(config, vlm) == "wrong?"
+    assert request_check_text(replace(config, request_check=""), vlm) == ""
 
 
 def test_variants_are_all_wordings_at_all_places_with_the_default_first(vlm):
