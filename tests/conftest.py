@@ -1,5 +1,6 @@
 """Environment variables for torch and transformers, marks by folder, and shared fixtures."""
 
+import functools
 import gc
 import os
 import signal
@@ -48,13 +49,20 @@ seconds each."""
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        for mark, paths in MARKS.items():
-            if any(item.path.is_relative_to(TESTS / path) for path in paths):
-                item.add_marker(mark)
+        for mark in marks_of(item.path):
+            item.add_marker(mark)
+
+
+@functools.cache
+def marks_of(path):
+    """The marks of a test file."""
+    return [m for m, paths in MARKS.items() if any(path.is_relative_to(TESTS / p) for p in paths)]
 
 
 def pytest_collection_finish():
     gc.freeze()
+    # Rarely: by default it takes a twelfth of the time of tests that compose configurations.
+    gc.set_threshold(50_000, 20, 10)
     gc.enable()
 
 
