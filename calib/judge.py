@@ -13,6 +13,7 @@ def main(config: JudgeRunConfig) -> None:
     from calib.report.method_table import write_method_table
     from calib.report.terminal import show_run
     from calib.report.terminal_tables import confusion_text
+    from calib.runs.checks.responses import require_responses
     from calib.runs.labels.annotation_sheet import write_sheet
     from calib.runs.labels.judge_agreement import compare
     from calib.runs.labels.judging import rejudge
@@ -23,6 +24,8 @@ def main(config: JudgeRunConfig) -> None:
     from calib.util.terminal import terminal_safe
 
     run = Run.load(config.run) if config.run else None
+    if run is not None:
+        require_responses(run)
     out = home_expanded(config.out) if config.out else None
     if config.check:
         if config.audit:

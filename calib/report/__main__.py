@@ -15,11 +15,14 @@ def main(config: ReportConfig) -> None:
     from calib.report.page.write import write_report
     from calib.report.terminal import show_report
     from calib.report.terminal_tables import REPORT
+    from calib.runs.checks.responses import require_responses
     from calib.runs.run import Run
     from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
 
     runs = Run.load_many(config.runs)
+    for run in runs:
+        require_responses(run)
     out = home_expanded(config.out) if config.out else runs[0].folder / "report.html"
     notes = mapping_notes(runs)
     if config.pictures:

@@ -6,33 +6,31 @@ run has in the same split count, so that every method is tested on the same ones
 those that each run chose on validation.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
+from calib.report.joint_conditions import (
+    ExampleKey,
+    NotJoint,
+    example_key,
+    examples_of,
+    is_query,
+    outcome,
+    require_same_baseline,
+    require_same_conditions,
+    shared_examples,
+)
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.row_store import Record
 from calib.runs.run import Run
 from calib.runs.run_files import LabelledRow
-from calib.scoring.judged import QUESTION_DATASETS, Judged, counted_label, is_correct_response
+from calib.scoring.judged import Judged
 from calib.scoring.result_table import ResultTable
 from calib.scoring.results import BASELINE, Result, rounded
 from calib.scoring.score import score
 from calib.scoring.tradeoff import points_of
-from calib.util.errors import CalibError
-from calib.util.listing import shortened
-from calib.util.terminal import terminal_safe
-
-_GENERATION = ("max_new_tokens", "temperature", "top_p", "early_stop")
-_MOST_NAMED = 4
-"""Runs that a reason names."""
-ExampleKey = tuple[str, str, str]
-"""Split, dataset and id of an example."""
-
-
-class NotJoint(CalibError):
-    """The reason why runs have no joint verdict."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,12 @@ def join_runs(runs: Sequence[Run]) -> JointRun:
 
     A reference that another run has with the same responses is left out, and so is a method that
     two runs have with the same responses. Raises NotJoint, which says what differs, if the runs
-    have no uncalibrated model, query of validation or query of test in common.
+    have no uncalibrated model, query of validation or query of test in common, and if one of them
+    is a run of calib.extract.
     """
-    _require_same_conditions(runs)
-    shared = _shared_examples(runs)
-    _require_same_baseline(runs, shared)
+    require_same_conditions(runs)
+    shared = shared_examples(runs)
+    require_same_baseline(runs, shared)
     members = [
         _member(run, number, record, shared)
         for number, run in enumerate(runs, start=1)
@@ -119,117 +118,14 @@ def joined_if_possible(runs: Sequence[Run]) -> Joined:
         return Joined(None, str(reason))
 
 
-# Conditions
-
-
-def _not_joint(code: str, reason: str) -> NotJoint:
-    return NotJoint(
-        code,
-        f"There is no joint verdict, because {reason}. Each run has a verdict of its own, whose "
-        "p-values are not adjusted for the other runs. Compare methods in one sweep, or in runs of "
-        "the same model, data and judge.",
-    )
-
-
-def _fingerprint(run: Run) -> object:
-    return run.manifest.get("identity", {}).get("fingerprint")
-
-
-def _generation(name: str, run: Run) -> object:
-    return (run.settings.get("generation") or {}).get(name)
-
-
-def _weights(run: Run) -> object:
-    return (run.settings.get("choose") or {}).get("weights")
-
-
-_CONDITIONS: dict[str, Callable[[Run], object]] = {
-    "models": lambda run: run.checkpoint,
-    "weights or settings of the model (fingerprint)": _fingerprint,
-    "data sets": lambda run: run.data,
-    "judges": lambda run: run.judge,
-    "mappings from labels to right or wrong": lambda run: run.mapping,
-    "weights of SRA_u and SRA_s": _weights,
-    **{f"values of generation.{name}": partial(_generation, name) for name in _GENERATION},
-}
-"""What must agree, as the end of "the runs have different ..."."""
-
-
-def _require_same_conditions(runs: Sequence[Run]) -> None:
-    for what, value_of in _CONDITIONS.items():
-        values = [value_of(run) for run in runs]
-        if any(value != values[0] for value in values):
-            named = [
-                f"{terminal_safe(run.name, 40)}: {terminal_safe(str(value), 60)}"
-                for run, value in zip(runs, values, strict=True)
-            ]
-            listed = "; ".join(shortened(named, _MOST_NAMED))
-            raise _not_joint("mismatch", f"the runs have different {what} ({listed})")
-
-
-def _examples_of(run: Run) -> set[ExampleKey]:
-    """The examples that a run asked the uncalibrated model."""
-    return {_key(row) for row in run.judged if row.method == BASELINE}
-
-
-def _key(row: Judged) -> ExampleKey:
-    return row.split, row.dataset, row.example_id
-
-
-def _shared_examples(runs: Sequence[Run]) -> set[ExampleKey]:
-    """The examples that every run has in the same split, with the same text."""
-    shared = set.intersection(*map(_examples_of, runs))
-    shared = {key for key in shared if _same_text([run.examples.get(key[2]) for run in runs])}
-    for split in ("validation", REPORTED_SPLIT):
-        if not any(key[0] == split and _is_query(key) for key in shared):
-            raise _not_joint("too-few", f"the runs have no query of the {split} split in common")
-    # A cost that one run measured must not be left out because another run did not measure it.
-    asked = [any(key[:2] == (REPORTED_SPLIT, "utility") for key in keys)
-             for keys in (set().union(*map(_examples_of, runs)), shared)]  # fmt: skip
-    if asked == [True, False]:
-        raise _not_joint("too-few", "the runs have no utility question of test in common")
-    return shared
-
-
-def _same_text(examples: Sequence[Any]) -> bool:
-    texts = {(e.query, e.system, e.earlier_turns) for e in examples if e is not None}
-    return len(texts) <= 1
-
-
-def _is_query(key: ExampleKey) -> bool:
-    return key[1] not in QUESTION_DATASETS
-
-
-def _outcome(row: Judged, mapping: str) -> tuple[str | None, bool]:
-    return counted_label(row, mapping), is_correct_response(row, mapping)
-
-
-def _require_same_baseline(runs: Sequence[Run], shared: set[ExampleKey]) -> None:
-    """Raise NotJoint if the uncalibrated model has other labels in one run than in the first."""
-    first, *others = (
-        {_key(row): _outcome(row, run.mapping) for row in run.judged
-         if row.method == BASELINE and _key(row) in shared}
-        for run in runs
-    )  # fmt: skip
-    for run, outcomes in zip(runs[1:], others, strict=True):
-        different = sum(outcomes[key] != first[key] for key in shared)
-        if different:
-            raise _not_joint(
-                "mismatch",
-                "the responses of the uncalibrated model have other labels in "
-                f"{terminal_safe(run.name, 40)} than in {terminal_safe(runs[0].name, 40)} for "
-                f"{different:,} of {len(shared):,} shared queries and questions",
-            )
-
-
 # Methods
 
 
 def _member(run: Run, number: int, record: Mapping[str, Any], shared: set[ExampleKey]) -> _Member:
     rows = {
-        (row.layer, row.strength, *_key(row)): _outcome(row, run.mapping)
+        (row.layer, row.strength, *example_key(row)): outcome(row, run.mapping)
         for row in run.judged
-        if row.method == record["method"] and _key(row) in shared
+        if row.method == record["method"] and example_key(row) in shared
     }
     return _Member(run, number, record, rows)
 
@@ -250,11 +146,20 @@ def _distinct(members: Sequence[_Member]) -> list[_Member]:
 
 
 def _names(members: Sequence[_Member]) -> dict[str, _Member]:
-    """Name the methods, with the number of the run if several runs have one of that name."""
-    methods = [member.method for member in members]
-    return {
-        f"{m.method} ({m.number})" if methods.count(m.method) > 1 else m.method: m for m in members
-    }
+    """Name the methods, with the number of the run if several runs have one of that name.
+
+    The number is repeated where another method has that name, as one of an extension may.
+    """
+    count = Counter(member.method for member in members)
+    taken = {method for method, times in count.items() if times == 1}
+    names: dict[str, _Member] = {}
+    for member in members:
+        name = member.method
+        while count[member.method] > 1 and (name == member.method or name in taken):
+            name += f" ({member.number})"
+        taken.add(name)
+        names[name] = member
+    return names
 
 
 # The run in memory
@@ -266,14 +171,14 @@ def _joined(runs: Sequence[Run], names: Mapping[str, _Member], shared: set[Examp
     judged: list[Judged] = []
     for name, (run, method) in _blocks(first, names):
         for row, own in zip(run.rows, run.judged, strict=True):
-            if own.method == method and _key(own) in shared:
+            if own.method == method and example_key(own) in shared:
                 rows.append(replace(row, method=name))
                 judged.append(replace(own, method=name))
     records = [
         {"settings": _searched(member), **member.record, "method": name, "run": member.run.name}
         for name, member in names.items()
     ]
-    complete = all(_examples_of(run) == shared for run in runs)
+    complete = all(examples_of(run) == shared for run in runs)
     results = _concatenated(first, names) if complete else _rescored(judged, records, first.mapping)
     responses: dict[str, Record] = {}
     for run in reversed(runs):
@@ -336,10 +241,10 @@ def _left_out(runs: Sequence[Run], shared: set[ExampleKey]) -> list[str]:
         return sum(key[0] == REPORTED_SPLIT and is_counted(key) for key in keys)
 
     for what, is_counted in (
-        ("queries", _is_query),
+        ("queries", is_query),
         ("utility questions", lambda key: key[1] == "utility"),
     ):
-        counts = [tested(_examples_of(run), is_counted) for run in runs]
+        counts = [tested(examples_of(run), is_counted) for run in runs]
         common = tested(shared, is_counted)
         if any(count != common for count in counts):
             own = ", ".join(

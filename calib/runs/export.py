@@ -9,6 +9,7 @@ from calib.directions.direction import Direction, read_direction
 from calib.directions.estimators import estimator_name
 from calib.interchange.formats import FORMATS
 from calib.interchange.hub import FILE, model_card, push_to_hub
+from calib.runs.checks.responses import require_responses
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS
@@ -25,6 +26,7 @@ def chosen_direction(run: Run) -> Direction:
 
     Raises CalibError when the run has no such direction.
     """
+    require_responses(run)
     method = _steering(run)
     point = run.operating_point(method.name) if method else None
     if method is None or point is None or point["layer"] is None:

@@ -14,6 +14,7 @@ from calib.directions.origin import require_same_origin
 from calib.interventions.intervention import Method
 from calib.models.load import VLM, load
 from calib.report.sentences import verdict_note
+from calib.runs.checks.responses import require_responses
 from calib.runs.run import Run
 from calib.serving.refit import build_without_examples, needs_examples, refit_from_run
 from calib.serving.served_model import UNCALIBRATED, ServedModel
@@ -28,7 +29,9 @@ def load_served(config: ServeConfig, run: Run | None = None) -> ServedModel:
     Raises CalibError if the folder is not a finished run, or if the method cannot be served.
     """
     if config.run:
-        return _from_run(config, run or Run.load(config.run))
+        run = run or Run.load(config.run)
+        require_responses(run)
+        return _from_run(config, run)
     return _from_settings(config)
 
 

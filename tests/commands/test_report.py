@@ -5,10 +5,19 @@ import yaml
 from made_up_run import write_run
 from raising import raises
 
-from calib.config.commands import ReportConfig
+from calib import judge
+from calib.config.commands import ReportConfig, ServeConfig
+from calib.config.judge import JudgeConfig, JudgeRunConfig
+from calib.config.model import ModelConfig
+from calib.config.prompts import NoneMethod
 from calib.report import __main__ as report
+from calib.report.joint import join_runs
 from calib.report.page import drawings
-from calib.runs.run_files import CONFIG_FILE
+from calib.report.page.write import write_report
+from calib.runs.export import chosen_direction
+from calib.runs.run import Run
+from calib.runs.run_files import CONFIG_FILE, EXTRACTED
+from calib.serving.loader import load_served
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +59,24 @@ def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):
     with raises("unfinished-run", tmp_path):
         report.main(ReportConfig([str(tmp_path)]))
+
+
+def test_a_run_of_an_extraction_is_refused_by_name(tmp_path):
+    run, extracted = write_run(tmp_path / "run"), tmp_path / "extracted"
+    extracted.mkdir()
+    (extracted / EXTRACTED).touch()
+    for runs in ([extracted], [run, extracted]):
+        with raises("unsupported", extracted, "calib.extract", "method.direction"):
+            report.main(ReportConfig([str(folder) for folder in runs]))
+    none = ModelConfig("internvl"), NoneMethod()
+    serving = ServeConfig(*none, run=str(extracted))
+    for use in (chosen_direction, lambda found: write_report([found], tmp_path / "page.html"),
+                lambda found: join_runs([found, Run.load(run)]),
+                lambda found: load_served(serving, found)):  # fmt: skip
+        with raises("unsupported", extracted.name, "calib.extract"):
+            use(Run.load(extracted))
+    with raises("unsupported", extracted, "calib.extract"):
+        judge.main(JudgeRunConfig(JudgeConfig("rules"), run=str(extracted)))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,22 @@ def test_a_method_that_two_runs_have_is_numbered_and_keeps_its_colour():
     assert own == {"none", "steer (1)", "steer (2)"} == {row.method for row in joint.run.judged}
 
 
+def test_a_method_with_the_name_of_a_numbered_one_is_not_lost():
+    runs = [run_of("one", {"steer": (30, 36)}), run_of("two", {"steer": (24, 36)}),
+            run_of("three", {"steer (2)": (26, 36), "steer (2) (2)": (28, 36)})]  # fmt: skip
+    joint = join_runs(runs)
+    sources = {name: (run.name, method) for name, (run, method) in joint.sources.items()}
+    assert sources == {
+        "steer (1)": ("one", "steer"), "steer (2) (2) (2)": ("two", "steer"),
+        "steer (2)": ("three", "steer (2)"), "steer (2) (2)": ("three", "steer (2) (2)"),
+    }  # fmt: skip
+    right = {v.method.name: v.method.tested.sra_u.value for v in rank_methods(joint.run)}
+    assert right["steer (2) (2) (2)"] == 24 / 40 and right["steer (2)"] == 26 / 40
+    twice = [*runs, run_of("four", {"steer (2)": (22, 36)})]
+    found = {name: run.name for name, (run, _) in join_runs(twice).sources.items()}
+    assert found["steer (2)"] == "two" and found["steer (2) (4)"] == "four" and len(found) == 5
+
+
 def test_the_settings_searched_are_those_of_each_run_where_only_some_queries_are_shared():
     one, two = run_of("one", {"steer": (30, 36)}), run_of("two", {"ablate": (26, 36)}, each=44)
     tried = [replace(r, strength=s) for s in (2.0, 3.0) for r in one.judged if r.method == "steer"]

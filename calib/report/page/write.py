@@ -20,6 +20,7 @@ from calib.report.page.record_section import heading, record_section
 from calib.report.page.tables import comparison_section, results_section
 from calib.report.page.verdict_section import verdict_section
 from calib.report.ranking import MethodVerdict, rank_methods
+from calib.runs.checks.responses import require_responses
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
@@ -55,6 +56,8 @@ def write_report(
         raise CalibError(
             "missing-value", "A report needs at least one finished run. Give the folders of runs."
         )
+    for run in runs:
+        require_responses(run)
     write_atomically(out, page(runs, out, examples, pictures, notes, together))
     return out
 

@@ -1,10 +1,17 @@
-"""Notes on the responses of a run: those that were cut, and those of a remote model."""
+"""Notes on the responses of a run: those that were cut, and those of a remote model; and the error
+of a run without any."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from calib.models.remote import system_prompt_note
 from calib.runs.row_store import RowStore
+from calib.runs.run_files import EXTRACTED
+from calib.util.errors import CalibError
 from calib.util.listing import shortened
+
+if TYPE_CHECKING:
+    from calib.runs.run import Run
 
 _MOST_NAMES = 4
 """Names shown of a long list."""
@@ -81,3 +88,15 @@ def remote_response_notes(store: RowStore) -> list[str]:
 
 def _few(names: list[str]) -> str:
     return ", ".join(shortened(names, _MOST_NAMES))
+
+
+def require_responses(run: "Run") -> None:
+    """Raise CalibError (unsupported) for a run of calib.extract, which has no responses."""
+    if run.is_extraction:
+        raise CalibError(
+            "unsupported",
+            f"'{run.folder}' is a run of calib.extract: it has a direction, and no responses to "
+            "report, judge or serve. Give the folder of a run of calib.sweep. calib.plot draws "
+            f"this run, and its {EXTRACTED} can be given to a sweep of method=steer "
+            "(method.direction=FILE) and to calib.export (direction=FILE).",
+        )
