@@ -8,7 +8,7 @@ import pytest
 import torch
 from naive_loop import hook_at_site, inputs, position_mask
 from raising import raises
-from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, picture, tiny
+from tiny_families import HYBRIDS, NEEDS_PICTURE, examples, families, picture, tiny
 from tiny_parts import LAYERS
 
 from calib.data.example import Turn
@@ -20,7 +20,6 @@ from calib.models.feature_cache import FeatureCache
 from calib.models.layers import decoder, decoder_layers, site_width
 from calib.models.prompts import read_prompt
 
-families = pytest.mark.parametrize("family", FAMILIES)
 MEANS = ("prompt", "image", "text", "last_prompt")
 
 

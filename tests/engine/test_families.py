@@ -9,7 +9,7 @@ import pytest
 import torch
 from naive_loop import NaiveResponse, divergence, inputs, naive, unit_vector
 from raising import raises
-from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, picture, tiny
+from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, families, picture, tiny
 from tiny_parts import LAYERS
 
 from calib.data.example import Example, Turn
@@ -23,9 +23,7 @@ from calib.models.layers import decoder_layers
 from calib.models.prompt_batch import PromptToken
 from calib.models.prompts import check_several_pictures, read_prompt
 
-TOKENS = 10
-
-families = pytest.mark.parametrize("family", FAMILIES)
+TOKENS = 7
 
 
 @pytest.fixture
@@ -174,7 +172,7 @@ def test_responses_of_one_token(family, unchecked):
     assert tokens(responses) == [response[:1] for response in expected]
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in NEEDS_PICTURE])
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in NEEDS_PICTURE], scope="module")
 def test_only_prompts_without_images(family, unchecked):
     requests, expected = select(family, lambda k, row: row[0].picture is None)
     vlm = fresh(family)
@@ -201,14 +199,14 @@ def test_notes_name_what_a_family_cannot_share(family):
         assert any(all(value in note for value in values) for note in engine.notes)
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in PARTLY_SHARED])
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in PARTLY_SHARED], scope="module")
 def test_rows_of_a_prompt_share_most_of_its_prefill(family):
     engine, _ = engine_and_responses(family)
     lengths = [len(inputs(engine.vlm, example)["input_ids"][0]) for example, _ in rows(family)]
     assert engine.stats.prefill_token_layers < 0.6 * LAYERS * sum(lengths)
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "mllama"])
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "mllama"], scope="module")
 def test_each_image_is_encoded_once(family):
     engine, _ = engine_and_responses(family)
     assert engine.vlm.feature_cache.passes == len({e.id for e, _ in rows(family) if e.picture})
@@ -301,8 +299,8 @@ def test_a_sliding_window_shorter_than_some_prompts(window, unchecked):
     vlm = dataclasses.replace(tiny("gemma3"), model=copy.deepcopy(tiny("gemma3").model))
     vlm.model.config.text_config.sliding_window = window
     requests, _ = select("gemma3", lambda k, row: k % 5 == 0)
-    responses = generate(vlm, requests, Decoding(max_new_tokens=TOKENS, batch_rows=6))
-    assert tokens(responses) == [naive(vlm, r.example, r.edits, TOKENS).tokens for r in requests]
+    responses = generate(vlm, requests, Decoding(max_new_tokens=10, batch_rows=6))
+    assert tokens(responses) == [naive(vlm, r.example, r.edits, 10).tokens for r in requests]
 
 
 def test_a_model_that_calls_a_block_twice_shares_nothing():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from naive_loop import divergence, naive, unit_vector
-from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
+from tiny_families import NEEDS_PICTURE, examples, families, tiny
 
 from calib.engine.edits import Edit
 from calib.engine.engine import Engine
@@ -15,7 +15,6 @@ from calib.engine.operators import Add
 from calib.engine.request import Decoding, Request
 from calib.models.feature_cache import FeatureCache
 
-families = pytest.mark.parametrize("family", FAMILIES)
 either = pytest.mark.parametrize("sharing", [True, False])
 
 

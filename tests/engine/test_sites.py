@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 from naive_loop import NaiveResponse, divergence, inputs, naive, unit_vector
-from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, tiny
+from tiny_families import FAMILIES, HYBRIDS, NEEDS_PICTURE, examples, families, tiny
 from tiny_parts import LAYERS
 
 from calib.data.example import Example
@@ -33,8 +33,6 @@ from calib.models.prompts import read_prompt
 
 TOKENS = 6
 SITES_AND_LAYERS = tuple(itertools.product(("heads", "mlp"), (0, 2, LAYERS - 1)))
-
-families = pytest.mark.parametrize("family", FAMILIES)
 
 
 def fresh(family):
@@ -147,7 +145,7 @@ UNSHARED = ("mllama", "qwen3_vl", "qwen3_vl_moe", *HYBRIDS)
 """Families that share nothing, or not from the first layer on."""
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in UNSHARED])
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in UNSHARED], scope="module")
 def test_rows_share_the_layers_below_their_edit(family):
     engine, _ = engine_and_responses(family, True)
     assert not engine.notes

@@ -76,9 +76,8 @@ def prefix(option):
     return "method.activation" if option == "combine" else "method"
 
 
-def strengths_of(option):
+def strengths_of(option, config):
     """Strengths for a small sweep: up to two, the largest of them the method's own or 1."""
-    config = composed("sweep", f"method={option}").method
     if option == "none":
         return []
     if isinstance(config, Activation) or option == "combine":
@@ -127,7 +126,7 @@ def test_every_file_has_a_yaml():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_small_sweep(tmp_path, option, capsys):
     config = composed("sweep", f"method={option}").method
-    strengths = strengths_of(option)
+    strengths = strengths_of(option, config)
     overrides = [f"{prefix(option)}.strengths={strengths}"] if strengths else []
     edits_activations = isinstance(config, Activation) or option == "combine"
     if edits_activations:

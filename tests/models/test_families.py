@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import ImageOps
-from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
+from tiny_families import FAMILIES, NEEDS_PICTURE, examples, families, tiny
 from tiny_parts import LAYERS
 
 from calib.data.example import Example
@@ -16,8 +16,6 @@ from calib.models.layers import decoder_layers
 from calib.models.load import VLM
 
 LENGTH = 24
-
-families = pytest.mark.parametrize("family", FAMILIES)
 
 
 def inputs(vlm: VLM, example: Example) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 import functools
 from dataclasses import replace
 
-import pytest
 import torch
 from naive_loop import hook_at_site, inputs
-from tiny_families import FAMILIES, NEEDS_PICTURE, examples, tiny
+from tiny_families import NEEDS_PICTURE, examples, families, tiny
 
 from calib.data.example import Turn
 from calib.engine.activations import read_activations
@@ -16,7 +15,6 @@ from calib.models.layers import decoder_layers
 from calib.models.prompts import read_prompt, read_prompts
 
 LENGTH = 16
-families = pytest.mark.parametrize("family", FAMILIES)
 
 
 @functools.cache

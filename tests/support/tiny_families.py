@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from PIL import Image, ImageDraw
@@ -413,6 +414,9 @@ _BUILDERS: dict[str, tuple[Callable[[], tuple[Any, Any]], int]] = {
 """Builder of each family, and a seed of its weights for which response lengths vary."""
 
 FAMILIES = tuple(_BUILDERS)
+families = pytest.mark.parametrize("family", FAMILIES, scope="module")
+"""All tests of one family after each other: what they share is made once, also where the tests of a
+file run in several processes."""
 HYBRIDS = ("qwen3_5", "lfm2_vl")
 """Families with attention in blocks 2 and 4 only; the others have a state instead of a cache."""
 NEEDS_PICTURE = ("paligemma",)
