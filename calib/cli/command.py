@@ -32,9 +32,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from calib.cli.config_errors import as_list, unknown_setting
+from calib.cli.config_errors import unknown_setting
 from calib.cli.help import register_help
 from calib.cli.launcher import check_launcher
+from calib.cli.one_or_several import as_list, current_runs
 from calib.cli.problems import problem_of
 from calib.cli.secrets import require_no_secrets
 from calib.config.extensions import settings_objects
@@ -157,8 +158,8 @@ def _stop_at_sigterm() -> None:
 
 def _rewrite_overrides(schema: type) -> None:
     """Replace former names of settings on the command line, with a note on stderr for each, quote
-    values that Hydra cannot read, and write a single value of a list as a list: ``runs=FOLDER`` as
-    ``runs=[FOLDER]``."""
+    values that Hydra cannot read, give ``run=`` and ``runs=`` the command's own name, and write a
+    single value of a list as a list: ``runs=FOLDER`` as ``runs=[FOLDER]``."""
     for position, argument in enumerate(sys.argv[1:], start=1):
         renamed = current_override(argument)
         if renamed != argument:
@@ -166,7 +167,8 @@ def _rewrite_overrides(schema: type) -> None:
             note = f"note: {former} is now called {present}"
             print(terminal_safe(note), file=sys.stderr)
             sys.argv[position] = renamed
-        sys.argv[position] = as_list(quote_values(sys.argv[position]), schema)
+        given = current_runs(quote_values(sys.argv[position]), schema)
+        sys.argv[position] = as_list(given, schema)
 
 
 @contextlib.contextmanager

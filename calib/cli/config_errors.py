@@ -233,18 +233,6 @@ def _unknown_option(error: MissingConfigException) -> CalibError:
     )
 
 
-def as_list(argument: str, schema: type) -> str:
-    """The override with its value in brackets if the setting is a list and the value is not one.
-
-    Values with commas stay: they are either several values for -m, or a list without brackets.
-    """
-    key, equals, value = argument.partition("=")
-    if not equals or not value or value[0] in "[$" or "," in value or value == "null":
-        return argument
-    is_list = typing.get_origin(annotation_of(schema, key.lstrip("+"))) is list
-    return f"{key}=[{value}]" if is_list else argument
-
-
 def _bad_syntax(error: OverrideParseException, schema: type) -> str:
     if "=" not in error.override:
         return f"'{error.override}' is not a setting.{_intended(error.override, schema)} {_QUOTING}"

@@ -7,7 +7,7 @@ from composing import composed
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from calib.cli.config_errors import as_list, explain, unknown_setting
+from calib.cli.config_errors import explain, unknown_setting
 from calib.config.prompts import NoneMethod
 from calib.config.schemas import CONF, ENTRY_POINTS, GROUPS, register
 from calib.config.sweep import SweepConfig
@@ -246,24 +246,6 @@ def test_a_required_setting():
     error = explained(name="plot")
     assert error.code == "missing-setting"
     assert "'runs'" in error.message and "runs=[A,B]" in error.message
-
-
-@pytest.mark.parametrize(
-    ("argument", "written"),
-    [
-        ("method.strengths=2", "method.strengths=[2]"),
-        ("method.strengths=[1,2]", "method.strengths=[1,2]"),
-        ("method.strengths=1,2", "method.strengths=1,2"),
-        ("data.parts=dual_use", "data.parts=[dual_use]"),
-        ("method.strengths=null", "method.strengths=null"),
-        ("out=a", "out=a"),
-        ("seed=1", "seed=1"),
-        ("method=steer", "method=steer"),
-        ("nothing=1", "nothing=1"),
-    ],
-)
-def test_a_single_value_of_a_list_is_written_as_a_list(argument, written):
-    assert as_list(argument, SweepConfig) == written
 
 
 @pytest.mark.parametrize(
