@@ -16,7 +16,7 @@ from calib.data.formats.encodings import decoded
 from calib.data.formats.json_rows import json_lines, json_rows
 from calib.data.formats.parquet_rows import parquet_rows
 from calib.data.formats.separators import recognised
-from calib.data.formats.sheet_choice import IsHeader
+from calib.data.formats.sheet_choice import HeaderFit
 from calib.data.formats.strict_csv import MAX_BYTES, AdvisedError, csv_rows
 from calib.data.formats.workbook import read_workbook
 from calib.util.errors import CalibError
@@ -77,7 +77,7 @@ def read_table(path: Path) -> list[TableRow]:
     return table.rows
 
 
-def open_table(path: Path, sheet: str | None = None, is_header: IsHeader | None = None) -> Table:
+def open_table(path: Path, sheet: str | None = None, header_fit: HeaderFit | None = None) -> Table:
     """The rows of a file that a person keeps, and notes on it; its extension determines the format.
 
     A JSON file holds a list of objects, or an object of objects keyed by id: each row then gets its
@@ -85,17 +85,17 @@ def open_table(path: Path, sheet: str | None = None, is_header: IsHeader | None 
     empty cell, are None. A JSON file with an object per line is read as JSON lines.
 
     In CSV and TSV other separators, UTF-16 and Windows-1252 are recognised, and empty rows are
-    passed over. Of a workbook ``sheet`` is read, or the sheet whose header is one by ``is_header``
+    passed over. Of a workbook ``sheet`` is read, or the sheet whose header is one by ``header_fit``
     (calib.data.formats.workbook). Rows are counted from 1, in a workbook as programs display them.
 
     Raises CalibError for a file that is missing, too large, damaged or in another format
     than its extension says, with repeated columns or keys, or with a row of another length than
     the header; and for a sheet that is not clear or that the format does not have.
     """
-    return _opened(path, sheet, is_header, recognise=True)
+    return _opened(path, sheet, header_fit, recognise=True)
 
 
-def _opened(path: Path, sheet: str | None, is_header: IsHeader | None, recognise: bool) -> Table:
+def _opened(path: Path, sheet: str | None, header_fit: HeaderFit | None, recognise: bool) -> Table:
     ending = path.suffix.lower()
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
@@ -122,7 +122,7 @@ def _opened(path: Path, sheet: str | None, is_header: IsHeader | None, recognise
             "too-large", f"{path} has {size:,} bytes; the limit is {MAX_BYTES:,}. Split the file."
         )
     if ending in WORKBOOKS:
-        read = read_workbook(path, sheet, is_header)
+        read = read_workbook(path, sheet, header_fit)
         notes = [f"{path.name}, sheet '{read.title}': {note}" for note in read.notes]
         return Table(path, read.rows, read.numbers, notes, read.title, read.pictures)
     try:

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calib.config.quoting import shell_override
 from calib.data.formats.sheet_cells import Line
 from calib.data.formats.sheet_scan import SheetFacts
 from calib.util.errors import CalibError, did_you_mean
 from calib.util.listing import shortened
 
-IsHeader = Callable[[Sequence[str]], bool]
-"""Whether a row of names has the columns of a table."""
+HeaderFit = Callable[[Sequence[str]], float]
+"""How well a row of names fits the columns of a table: 1 if it is a header, and less if it has some
+of the names."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,22 @@ class Candidate:
     def hidden(self) -> bool:
         return bool(self.sheet.sheet_state != "visible")
 
-    def header_row(self, is_header: IsHeader | None) -> int | None:
+    def header_row(self, header_fit: HeaderFit | None) -> int | None:
         """The number of the first row that is a header; None if there is none."""
         for row, line in self.head.items():
-            if is_header is None or is_header([name_of(value) for value in line.values()]):
+            if header_fit is None or header_fit(_names(line)) >= 1:
                 return row
         return None
+
+    def fit(self, header_fit: HeaderFit | None) -> tuple[float, int]:
+        """How well the best of the first rows fits, and the number of cells of the longest one."""
+        rows = [_names(line) for line in self.head.values()]
+        fits = [header_fit(names) for names in rows] if header_fit else [0.0]
+        return max(fits), max(map(len, rows))
+
+
+def _names(line: Line) -> list[str]:
+    return [name_of(value) for value in line.values()]
 
 
 def name_of(value: Any) -> str:
@@ -45,7 +57,7 @@ def name_of(value: Any) -> str:
 
 
 def choose(
-    path: Path, sheets: Sequence[Candidate], wanted: str | None, is_header: IsHeader | None
+    path: Path, sheets: Sequence[Candidate], wanted: str | None, header_fit: HeaderFit | None
 ) -> tuple[Candidate, list[str]]:
     """The sheet named ``wanted``, or else the only visible one with a header, or else the only
     visible one with a value; and a note on the others.
@@ -64,7 +76,7 @@ def choose(
             f"{path} has no sheet '{wanted}'.{did_you_mean(wanted, names)} Its sheets: {listed}.",
         )
     visible = [sheet for sheet in sheets if sheet.head and not sheet.hidden]
-    fitting = [sheet for sheet in visible if sheet.header_row(is_header)] or visible
+    fitting = [sheet for sheet in visible if sheet.header_row(header_fit)] or visible
     if not fitting:
         raise CalibError(
             "too-few",
@@ -72,11 +84,12 @@ def choose(
             "one: data.sheet=NAME.",
         )
     if len(fitting) > 1:
-        listed = "; ".join(_described(sheet, is_header) for sheet in fitting[:10])
+        best = max(fitting, key=lambda sheet: sheet.fit(header_fit))  # the first of equals
+        listed = "; ".join(_described(sheet, header_fit) for sheet in fitting[:10])
         raise CalibError(
             "missing-setting",
             f"{path} has {len(fitting)} sheets that could be meant: {listed}. Name one: "
-            f"data.sheet='{fitting[0].title}'.",
+            f"{shell_override('data.sheet', best.title)}.",
         )
     others = [sheet.title + " (hidden)" * sheet.hidden for sheet in sheets if sheet.head]
     others.remove(fitting[0].title)
@@ -84,7 +97,7 @@ def choose(
     return fitting[0], [f"the other sheets are not read: {listed}"] if others else []
 
 
-def _described(sheet: Candidate, is_header: IsHeader | None) -> str:
-    row = sheet.header_row(is_header) or next(iter(sheet.head))
-    columns = [name_of(value) for value in sheet.head[row].values()]
+def _described(sheet: Candidate, header_fit: HeaderFit | None) -> str:
+    row = sheet.header_row(header_fit) or next(iter(sheet.head))
+    columns = _names(sheet.head[row])
     return f"'{sheet.title}' (columns {', '.join(shortened(columns, 6))})"

@@ -18,7 +18,7 @@ import openpyxl
 from openpyxl.utils import get_column_letter
 
 from calib.data.formats.sheet_cells import Line, fill_merged, lines_of, reading_notes
-from calib.data.formats.sheet_choice import Candidate, IsHeader, choose, name_of
+from calib.data.formats.sheet_choice import Candidate, HeaderFit, choose, name_of
 from calib.data.formats.sheet_scan import declares_doctype, scan
 from calib.data.formats.strict_csv import require_distinct
 from calib.util.content import in_place_of
@@ -47,8 +47,8 @@ class SheetRows:
     """Pictures in the workbook, if some lie on the sheet; they are not read."""
 
 
-def read_workbook(path: Path, sheet: str | None, is_header: IsHeader | None) -> SheetRows:
-    """The rows of ``sheet``, or else of the only sheet that has a header by ``is_header``.
+def read_workbook(path: Path, sheet: str | None, header_fit: HeaderFit | None) -> SheetRows:
+    """The rows of ``sheet``, or else of the only sheet that has a header by ``header_fit``.
 
     The header is the first row that is one, or else the first row with a value. Rows without a
     value are passed over. Raises CalibError for a workbook that is damaged or too large, repeated
@@ -62,11 +62,11 @@ def read_workbook(path: Path, sheet: str | None, is_header: IsHeader | None) -> 
                 facts = scan(source)
             _require_few_cells(path, worksheet.title, facts.last_row, facts.last_column)
             candidates.append(Candidate(worksheet, facts, lines_of(worksheet, facts, HEADER_ROWS)))
-        chosen, notes = choose(path, candidates, sheet, is_header)
+        chosen, notes = choose(path, candidates, sheet, header_fit)
         lines = lines_of(chosen.sheet, chosen.facts, MAX_ROWS)
         if not lines:
             return SheetRows(chosen.title, [], [], notes, 0)
-        header = chosen.header_row(is_header) or min(lines)
+        header = chosen.header_row(header_fit) or min(lines)
         columns = _columns(lines[header])
         below = {row: line for row, line in lines.items() if row > header}
         merged = fill_merged(below, chosen.facts, header + 1)

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 from calib.config.checks import word_key
 from calib.config.choices import SAFETIES, Safety
 from calib.data.audit.own_columns import MORE_IMAGES, OPTIONAL, TWIN_COLUMNS
-from calib.data.formats.sheet_choice import IsHeader, name_of
+from calib.data.formats.sheet_choice import HeaderFit, name_of
 from calib.data.own.faults import Faults
 from calib.data.tables import Table, cell_text
 from calib.util.errors import CalibError, did_you_mean
@@ -18,17 +19,21 @@ COLUMNS = ("query", "safety", *OPTIONAL, *TWIN_COLUMNS[:4], *MORE_IMAGES, *TWIN_
 _LISTED = 10
 
 
-def header_test(columns: Mapping[str, str], query: str | None) -> IsHeader:
-    """Whether a row of a sheet names the columns of a table of pairs, in the user's names."""
+def header_test(columns: Mapping[str, str], query: str | None) -> HeaderFit:
+    """How well a row of a sheet names the columns of a table of pairs, in the user's names."""
+    known = [name_of(columns.get(column, column)).casefold() for column in COLUMNS]
 
-    def is_header(names: Sequence[str]) -> bool:
+    def header_fit(names: Sequence[str]) -> float:
         def has(column: str) -> bool:
             return name_of(columns.get(column, column)) in names
 
         both = any(has(safe) and has(unsafe) for safe, unsafe in _SIDES)
-        return (both or has("safety")) and bool(query or both or has("query"))
+        if (both or has("safety")) and (query or both or has("query")):
+            return 1.0
+        some = sum(bool(get_close_matches(name.casefold(), known, 1, 0.75)) for name in names)
+        return some / (some + 1)
 
-    return is_header
+    return header_fit
 
 
 _SIDES = tuple(zip(TWIN_COLUMNS[::2], TWIN_COLUMNS[1::2], strict=True))

@@ -11,9 +11,11 @@ from openpyxl.drawing.image import Image as Drawing
 from PIL import Image
 from raising import raises
 
+from calib.config.quoting import shell_override
 from calib.data.formats import workbook
 from calib.data.formats.sheet_cells import NO_RESULT, PICTURE
 from calib.data.formats.workbook import read_workbook
+from calib.data.own.naming import header_test
 
 HEADER = ["query", "safety"]
 SHEET = "xl/worksheets/sheet1.xml"
@@ -70,6 +72,28 @@ def test_a_choice_that_is_not_clear_is_refused_with_the_sheets(tmp_path):
     assert read(path, "Two").rows[0]["query"] == "b"
     with raises("unknown-name", "'Twoo'", "'Two'"):
         read(path, "Twoo")
+
+
+@pytest.mark.parametrize(
+    ("rows", "suggested"),
+    [
+        ([["Query", "Safety"], ["a", "safe"]], "Queries"),  # close names
+        ([["Prompt", "Class", "By"], ["a", "safe", "me"]], "Queries"),  # the most columns
+        ([["Prompt"], ["a"]], "Notes"),  # the first of equals
+    ],
+)
+def test_the_suggested_sheet_is_the_one_whose_columns_fit(tmp_path, rows, suggested):
+    path = tmp_path / "a.xlsx"
+    written(path, Notes=[["Read me", "Please"][: len(rows[0]) - 1] or ["Read me"]], Queries=rows)
+    with raises("missing-setting", f"data.sheet={suggested}."):
+        read_workbook(path, None, header_test({}, None))
+
+
+def test_a_suggested_sheet_is_quoted(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, **{"It's one": [HEADER, ["a", "safe"]], "Two": [HEADER, ["b", "safe"]]})
+    with raises("missing-setting", shell_override("data.sheet", "It's one")):
+        read(path)
 
 
 def test_a_hidden_sheet_is_read_only_by_its_name(tmp_path):
