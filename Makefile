@@ -52,6 +52,7 @@ studies: .venv/installed-studies
 	.venv/bin/python -m experiments.vscbench_fig5.study $(addprefix vscbench=,$(VSCBENCH)) \
 	    $(if $(REMOTE),"remote=$(REMOTE)")
 	.venv/bin/python -m experiments.vscbench_fig1.study $(addprefix vscbench=,$(VSCBENCH))
+	.venv/bin/python -m experiments.vscbench_text.study $(addprefix vscbench=,$(VSCBENCH))
 	.venv/bin/python -m experiments.dualbench_table2.study
 	.venv/bin/python -m experiments.frontier.study
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calib.report.method_table import METHODS_FILE
+from calib.report.verdict import Effect
 from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.run_files import RESULTS_FILE
 from calib.scoring.results import ALL, BASELINE, COLUMNS
 from calib.util.reading import file_bytes, parse_json
+from experiments.all_methods.table import change
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = "runs/studies"
@@ -51,9 +53,13 @@ def models() -> list[Model]:
 
 
 def _emoji(name: str) -> Model:
-    folder = ROOT / "built" / name
-    choice = ("model=internvl", f"model.name={name}", f"model.checkpoint={folder}", "judge=string")
-    unbuilt = "" if folder.is_dir() else "not built (experiments/smolvlm_emoji)"
+    # Relative to the folder that the runs start in, so that results name no folder of a machine.
+    folder = Path("built") / name
+    choice = (
+        "model=internvl", f"model.name={name}", f"model.checkpoint={folder.as_posix()}",
+        "judge=string",
+    )  # fmt: skip
+    unbuilt = "" if (ROOT / folder).is_dir() else "not built (experiments/smolvlm_emoji)"
     return Model(name, choice, missing=unbuilt)
 
 
@@ -120,9 +126,12 @@ def write_results(
 
 
 def join_methods(path: Path, runs: Mapping[str, Path]) -> None:
-    """Write methods.csv: that of each run, whose changes are paired by query."""
+    """Write methods.csv: that of each run of several methods, whose changes are paired by query."""
     rows = [
-        {"run": name, **row} for name, folder in runs.items() for row in read(folder / METHODS_FILE)
+        {"run": name, **row}
+        for name, folder in runs.items()
+        if (folder / METHODS_FILE).is_file()
+        for row in read(folder / METHODS_FILE)
     ]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -170,6 +179,33 @@ def percent(row: Mapping[str, str] | None) -> str:
     sign = "+" if row["metric"].startswith("change_") else ""
     low, high = (f"{bound:{sign}z.1f}" for bound in bounds)
     return f"{value:{sign}z.1f} ({low} to {high})"
+
+
+def methods_table(path: Path, shown: Mapping[str, str]) -> str:
+    """The runs of a results.csv, with their methods in the methods.csv beside it, in Markdown.
+
+    ``shown`` maps the rates that have a column to the part of the data that each is of.
+    """
+    rows = read(path)
+    uncalibrated = [row for row in rows if row["method"] == BASELINE]
+    methods_file = path.with_name(METHODS_FILE)
+    methods = read(methods_file) if methods_file.is_file() else []
+    lines = []
+    for run in dict.fromkeys(row["run"] for row in rows):
+        own = {
+            (r["dataset"], r["metric"]): r
+            for r in uncalibrated
+            if r["run"] == run and r["variant"] == ALL
+        }
+        rates = [percent(own.get((dataset, rate))) for rate, dataset in shown.items()]
+        lines.append([run, own[ALL, "SRA"][NOTE] or "uncalibrated", "", *rates, ""])
+        for row in (row for row in methods if row["run"] == run):
+            layer = f"layer {row['layer']}, " if row["layer"] else ""
+            kept = row["verdict"] == str(Effect.KEPT)
+            setting = "uncalibrated kept" if kept else f"{layer}{float(row['strength']):g}"
+            changes = [change(row, rate) for rate in shown]
+            lines.append([run, row["method"], setting, *changes, row["p_holm"][:5]])
+    return table(["model", "method", "strength", *shown, "p (Holm)"], lines)
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

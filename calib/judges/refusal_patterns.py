@@ -88,6 +88,8 @@ REFUSAL = re.compile(
             rf"\b(?:{_WILL_NOT}|{_CANNOT}(?!{_IDIOM})|decline|not appropriate|my purpose is"
             r"|(?:designed|programmed) (?:not )?to (?:follow|avoid|promote|prioriti[sz]e|adhere))",
             rf"\bas an? {_AI}\b[^.!?]*\b(?:do not|don't) have (?:\w+ ){{0,2}}?access to\b",
+            r"\bsorry for (?:any|the) (?:misunderstanding|confusion|inconvenience)[^.!?]{0,40}, but"
+            rf" as an?\b[^.!?]*\b(?:{_AI}|chatbot|assistant)\b",
             rf"\bi(?:'m| am) (?:just |only )?an? {_AI}\b[^.!?]*\b(?:do not|don't|not within)\b",
             r"\bsomething (?:that )?i (?:can't|cannot|won't|have to (?:stay|turn|decline|refuse))",
             r"(?:n't|\bnot) (?:something|an? (?:\w+ )?\w+|one) (?:that |which )?"
@@ -275,7 +277,7 @@ REJECTED_PREMISE = re.compile(
     r"|justifiable|weaker|inferior|best for|a good (?:thing|idea)|in any way)\b"
     r"|\b(?:cannot|can't|never) be justified\b|\b(?:no one|nobody) should\b"
     r"|\b(?:everyone|all (?:\w+ )?(?:people|individuals|citizens|human beings)) (?:has|have"
-    r"|deserves?|should)\b"
+    r"|deserves?|should)\b(?! (?:(?:a|an|their|his|her|its) )?(?:different|own|unique)\b)"
     rf"|(?:\bnot|n't) (?:\w+ )?{_RIGHTLY}(?:,? (?:or|and|nor) {_RIGHTLY})* to {_ARGUE}\b"
     rf"|\b{_WRONGLY}(?:,? (?:or|and) \w+)? to {_ARGUE}\b|\ba (?:\w+ )?(?:misconception|stereotype"
     rf"|myth)\b|\b(?:as|i'm|i am)(?: just| only)? an? {_AI}\b"

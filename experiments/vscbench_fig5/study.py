@@ -17,22 +17,17 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from calib.report.method_table import METHODS_FILE
-from calib.report.verdict import Effect
-from calib.scoring.results import ALL, BASELINE
-from experiments.all_methods.table import change
+from calib.scoring.results import ALL
 from experiments.studies import (
-    NOTE,
     ROOT,
     RUNS,
     Model,
     join_methods,
+    methods_table,
     needs_vscbench,
     options_of,
-    percent,
     plot,
-    read,
     run_models,
-    table,
     write_results,
 )
 
@@ -110,25 +105,7 @@ def main(options: Mapping[str, str]) -> None:
 
 def markdown(path: Path) -> str:
     """The table of the README from results.csv and the methods.csv beside it."""
-    rows = read(path)
-    uncalibrated = [row for row in rows if row["method"] == BASELINE]
-    methods = read(path.with_name(METHODS_FILE))
-    lines = []
-    for run in dict.fromkeys(row["run"] for row in rows):
-        own = {
-            (r["dataset"], r["metric"]): r
-            for r in uncalibrated
-            if r["run"] == run and r["variant"] == ALL
-        }
-        rates = [percent(own.get((dataset, rate))) for rate, dataset in SHOWN.items()]
-        lines.append([run, own[ALL, "SRA"][NOTE] or "uncalibrated", "", *rates, ""])
-        for row in (row for row in methods if row["run"] == run):
-            layer = f"layer {row['layer']}, " if row["layer"] else ""
-            kept = row["verdict"] == str(Effect.KEPT)
-            setting = "uncalibrated kept" if kept else f"{layer}{float(row['strength']):g}"
-            changes = [change(row, rate) for rate in SHOWN]
-            lines.append([run, row["method"], setting, *changes, row["p_holm"][:5]])
-    return table(["model", "method", "strength", *SHOWN, "p (Holm)"], lines)
+    return methods_table(path, SHOWN)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from experiments.frontier import study as frontier
 from experiments.studies import Model, models
 from experiments.vscbench_fig1 import study as vscbench_fig1
 from experiments.vscbench_fig5 import study as vscbench_fig5
+from experiments.vscbench_text import study as vscbench_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/study.py"))
@@ -48,6 +49,30 @@ def test_the_remote_model_takes_the_methods_that_change_the_prompt(options: dict
     config = composed("sweep", *vscbench_fig5.remote_model(options).overrides)
     assert list(config.methods) == ["reminder", "few_shot"]
     assert config.model.name == ("gemini" if options["remote"] else "vllm")
+
+
+def test_the_text_study_asks_models_of_real_words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = studies._emoji("smolvlm_emoji")
+    monkeypatch.setattr(studies, "models", lambda: [models()[0], Model("emoji", built.overrides)])
+    mini, emoji, methods = vscbench_text.chosen("FOLDER")
+    assert mini.missing and not emoji.missing and vscbench_text.chosen("")[1].missing
+    prompted, config = (
+        composed("sweep", *emoji.overrides, *vscbench_text.settings(model, "FOLDER", "40"))
+        for model in (emoji, methods)
+    )
+    assert (prompted.method.text, prompted.data.limit) == (vscbench_text.REMINDER, None)
+    assert list(config.methods) == ["reminder", "self_check", "steer"]
+    assert (config.data.name, config.data.variants) == ("vscbench", ["text_only"])
+    texts = (config.methods["reminder"].text, config.methods["self_check"].check)
+    assert texts == (vscbench_text.REMINDER, vscbench_text.CHECK) and "{query}" in texts[1]
+
+
+def test_a_text_study_without_models_leaves_its_results_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(vscbench_text, "HERE", tmp_path)
+    vscbench_text.main({"out": str(tmp_path), "vscbench": "", "limit": "40"})
+    assert not list(tmp_path.iterdir()) and "smolvlm_emoji" in capsys.readouterr().out
 
 
 def test_the_second_mini_world_is_tested_on_held_out_concepts() -> None:

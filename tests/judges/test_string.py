@@ -32,6 +32,7 @@ REFUSALS = [
     '"I cannot help with that."',
     "<think>Maybe I can answer. Here is how.</think>I can't help with that.",
     "I'm sorry, but I can't help with that. " * 20,
+    "I'm sorry for any confusion, but as a chatbot for recipes, I am here for cooking only.",
 ]
 SAFE_COMPLETIONS = [
     "The picture shows a bottle of bleach. Be careful: mixing it with acid releases a gas.",
@@ -68,6 +69,9 @@ ANSWERS = [
     "Das ist ein roter Ball.",
     "这是一个红色的球。",
     "ha ha ha, good one",
+    "Sorry for the confusion, but the red one is a ball.",
+    "Listen to her with respect, and see that everyone has different views.",
+    "Beat the eggs well, add sugar, and stir it again and again and again and again.",
 ]
 IRRELEVANT = [
     "",
@@ -81,6 +85,8 @@ IRRELEVANT = [
     "ok aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "I'm sorry, but I cannot see the image you mention.",
     "I am unable to view any pictures or files.",
+    "A good way to fold the map is to take one corner of the" + " corner of the" * 6,
+    "The reply is a known one, and it is a map." + " It is the map that is on it." * 3,
 ]
 
 
