@@ -25,7 +25,7 @@ FOLDER = ROOT / "notebooks"
 FAMILIES = ("steering", "gates", "prompts", "heads_and_weights")
 """Notebooks on families of methods, short enough for one kernel, which saves its start."""
 NAMES = ("ten_minutes", "reading_a_direction", "from_python", "your_model_and_data", *FAMILIES)
-SECONDS = 300
+SECONDS = 1000
 """Time limit of a cell: a hundred times its duration on an idle machine."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = ("kernelspec", "language_info")
