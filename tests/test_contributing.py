@@ -4,11 +4,13 @@ Their files are added there. Then the checks, the tests that concern the additio
 with all of them must pass.
 """
 
+import contextlib
 import csv
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("CONTRIBUTING.md", "docs/adding.md")
 BIN = Path(sys.executable).parent
 NOT_COPIED = {".git", "build", "dist", "outputs", "runs", "shared"}
-"""Folders at the top of a checkout that are not part of the repository, besides environments."""
+"""Folders at the top of a checkout that are not part of the repository, besides environments and
+caches."""
 CHECKS = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"])
 ADDED = "centre or soften or signs or sorry or (mine and model)"
 TESTS = {
@@ -85,10 +88,22 @@ def finished(copy: Path, command: list[str]) -> str:
 
 
 def not_copied(folder: str, names: list[str]) -> list[str]:
-    caches = {"__pycache__", ".pytest_cache"} & set(names)
+    caches = {name for name in names if re.fullmatch(r"__pycache__|\..+_cache", name)}
     if Path(folder) != ROOT:
         return [*caches]
     return [*caches, *(name for name in names if name in NOT_COPIED or name.startswith(".venv"))]
+
+
+def copy_databases(source: Path, target: Path) -> None:
+    """Copy mypy's cache as it is at this moment: `make check` may be writing it."""
+    for path in source.rglob("*.db"):
+        copied = target / path.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as live,
+            contextlib.closing(sqlite3.connect(copied)) as database,
+        ):
+            live.backup(database)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +111,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository with everything that the pages add."""
     folder = tmp_path_factory.mktemp("contribution") / "calib"
     shutil.copytree(ROOT, folder, ignore=not_copied)
+    copy_databases(ROOT / ".mypy_cache", folder / ".mypy_cache")
     for page in PAGES:
         for name, text in files(page).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
