@@ -225,7 +225,8 @@ def test_an_exported_direction_steers_token_for_token_as_the_run(tmp_path, posit
     assert len(steered(again)) > 20
 
 
-def test_a_direction_with_another_configuration_is_not_used(finished, tmp_path):
+@pytest.mark.usefixtures("undrawn")
+def test_a_direction_with_another_configuration_is_not_used(tmp_path):
     """A sweep never uses a direction in its folder that was fitted in another way."""
     few = ["data.limit=24", "utility.limit=6", "layers=[3]", "kl=null", "max_new_tokens=12"]
     done = command("extract", "contrast=refusal", *few, f"out={tmp_path}")
