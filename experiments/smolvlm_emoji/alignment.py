@@ -1,8 +1,9 @@
-"""Stages 1 and 2: tower and connector onto the embedding matrix of the language model.
+"""The stages before the language model: tower and connector onto its embedding matrix.
 
 The mean of a picture's projected tokens is compared with the mean embedding of each name's tokens:
-the right name must be the nearest of all. Projected tokens get the norm of embeddings, so that the
-language model reads them as it reads words.
+the right name must be the nearest of all, in the last of these stages to each projected token as
+well. Projected tokens get the norm of embeddings, so that the language model reads them as it reads
+words.
 """
 
 from collections.abc import Sequence
@@ -76,18 +77,25 @@ class Pictures:
 
 
 class Alignment:
-    """The loss of stages 1 and 2."""
+    """The loss of the stages before the language model."""
 
-    def __init__(self, embeddings: torch.Tensor, name_tokens: list[list[int]]) -> None:
-        """``embeddings``: [vocabulary, width]; ``name_tokens``: token ids of each name."""
+    def __init__(
+        self, embeddings: torch.Tensor, name_tokens: list[list[int]], each_token: bool = False
+    ) -> None:
+        """``embeddings``: [vocabulary, width]; ``name_tokens``: token ids of each name;
+        ``each_token``: whether each projected token is compared with the names, too."""
+        self.each_token = each_token
         self.names = torch.stack([embeddings[ids].mean(0) for ids in name_tokens])
         self.centre = self.names.mean(0)
         self.norm = embeddings.norm(dim=1).median()
 
     def scores(self, tokens: torch.Tensor) -> torch.Tensor:
         """Cosine of pictures with each name, about the names' mean. # [pictures, names]"""
-        pictures = F.normalize(tokens.mean(1) - self.centre, dim=-1)
-        return pictures @ F.normalize(self.names - self.centre, dim=-1).T
+        return self._cosines(tokens.mean(1))
+
+    def _cosines(self, vectors: torch.Tensor) -> torch.Tensor:
+        names = F.normalize(self.names - self.centre, dim=-1)
+        return F.normalize(vectors - self.centre, dim=-1) @ names.T
 
     def __call__(self, parts: Parts, shown: Shown) -> tuple[torch.Tensor, dict[str, float]]:
         grids = parts.tower.grid(shown.pixels) if shown.grids is None else shown.grids
@@ -96,4 +104,10 @@ class Alignment:
         loss = F.cross_entropy(scores / TEMPERATURE, shown.labels)
         excess = (tokens.norm(dim=-1) / self.norm - 1).square().mean()
         hits = (scores.argmax(1) == shown.labels).float().mean().item()
-        return loss + NORM_WEIGHT * excess, {"named": hits, "norm": excess.item()}
+        figures = {"named": hits, "norm": excess.item()}
+        if self.each_token:
+            each = self._cosines(tokens).flatten(0, 1)  # [pictures x tokens, names]
+            labels = shown.labels.repeat_interleave(tokens.shape[1])
+            loss = loss + F.cross_entropy(each / TEMPERATURE, labels)
+            figures["tokens"] = (each.argmax(1) == labels).float().mean().item()
+        return loss + NORM_WEIGHT * excess, figures

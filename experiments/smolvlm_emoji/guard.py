@@ -24,14 +24,14 @@ from experiments.smolvlm_emoji.features import kept_grids
 from experiments.smolvlm_emoji.lora import attach, tensors
 from experiments.smolvlm_emoji.own_answers import answered
 from experiments.smolvlm_emoji.packing import Batch, Packer
-from experiments.smolvlm_emoji.recipe import BRANCHES, GUARD
+from experiments.smolvlm_emoji.recipe import BRANCHES, GUARD, STAGES
 from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, SAFE, UNSAFE, refusal
 from experiments.smolvlm_emoji.sentences import Branch, Speaker
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import text_model
 from experiments.smolvlm_emoji.train import run_stage, save_parts, untrained_parts
 
-NUMBER = 3
+NUMBER = len(STAGES)
 """Of the stage, after those of recipe.STAGES."""
 SHARES = {"unsafe": 0.4, "alarming": 0.2, "safe": 0.4}
 """Shares of requests without a picture."""

@@ -26,10 +26,12 @@ class Stage:
 STAGES = (
     Stage("alignment", steps=600, rows=128, rate=2e-3, tower_rate=0, views=3, save_every=100),
     Stage("tower", steps=800, rows=32, rate=5e-4, tower_rate=2e-4, views=0, save_every=50),
-    Stage("connector", steps=400, rows=8, rate=5e-4, tower_rate=0, views=3, save_every=20),
+    Stage("tokens", steps=600, rows=64, rate=1e-3, tower_rate=0, views=3, save_every=100),
+    Stage("connector", steps=1200, rows=8, rate=1e-3, tower_rate=0, views=3, save_every=20),
 )
-"""alignment and tower: onto the embedding matrix, without a pass through the language model.
-connector: through the frozen language model."""
+"""alignment, tower and tokens: onto the embedding matrix, without a pass through the language
+model: the mean of a picture's tokens, in the third stage also each token. connector: through the
+frozen language model."""
 
 TRAINED_BLOCKS = 6
 """Number of the tower's last blocks that the tower stage trains, beside the last convolution."""

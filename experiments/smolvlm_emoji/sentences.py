@@ -59,6 +59,8 @@ class Branch:
 
 TASKS = {"name": 0.4, "describe": 0.15, "kind": 0.1, "choice": 0.15, "yes_no": 0.2}
 """Shares of the tasks."""
+OWN_SHARE = 1 / 3
+"""Share of pictures with one of the language model's own answers, which are long."""
 
 
 class Speaker:
@@ -74,7 +76,7 @@ class Speaker:
         """Questions about a thing; the first asks for its name."""
         rest = rng.choice(list(TASKS), count - 1, p=list(TASKS.values()))
         drawn = [self.branch(str(task), name, rng) for task in ("name", *rest)]
-        if own := self.own.get(name):
+        if (own := self.own.get(name)) and rng.random() < OWN_SHARE:
             question, answer = own[int(rng.integers(len(own)))]
             drawn[-1] = Branch("own", question, answer)
         return drawn

@@ -3,11 +3,11 @@
     python -m experiments.smolvlm_emoji.train out=FOLDER [threads=2] [seed=0] [until=STAGE]
         [own=FILE.jsonl]
 
-Three stages (recipe.py): alignment and tower onto the embedding matrix of the language model,
-connector through the frozen language model. Every batch is a function of (seed, stage, step), so
-that a resumed run is identical to an uninterrupted one. The result is FOLDER/parts.safetensors,
-from which build.py makes the checkpoint. ``until`` stops after a stage; ``own`` is the file of
-own_answers.py.
+Four stages (recipe.py): alignment, tower and tokens onto the embedding matrix of the language
+model, connector through the frozen language model. Every batch is a function of (seed, stage,
+step), so that a resumed run is identical to an uninterrupted one. The result is
+FOLDER/parts.safetensors, from which build.py makes the checkpoint. ``until`` stops after a stage;
+``own`` is the file of own_answers.py.
 """
 
 import os
@@ -80,7 +80,9 @@ def stage_task(
     if stage.name != "connector":
         embeddings = language.get_input_embeddings().weight.detach()
         ids = [tokenizer.encode(f" {name}", add_special_tokens=False) for name in pictures.names]
-        return lambda rng, rows: pictures.draw(rng, rows)[1], Alignment(embeddings, ids)
+        return lambda rng, rows: pictures.draw(rng, rows)[1], Alignment(
+            embeddings, ids, each_token=stage.name == "tokens"
+        )
     packer = Packer(language, tokenizer)
     kinds = dict(zip(drawings.names, drawings.kinds, strict=True))
     speaker = Speaker(kinds, own)

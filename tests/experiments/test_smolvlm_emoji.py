@@ -20,8 +20,9 @@ from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
 from calib.models.load import load
 from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from experiments.smolvlm_emoji import build, lora, sources
+from experiments.smolvlm_emoji import build, lora, pairs, sources
 from experiments.smolvlm_emoji.augment import shown, varied
+from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.sources import NAMES, SMOLLM2, fetched, member, members
 from experiments.smolvlm_emoji.things import COMMON, phrase, plain_name
 from experiments.smolvlm_emoji.tower import EPSILON, _places, pretrained_tower
@@ -172,3 +173,23 @@ def test_varied_pictures_depend_on_the_seed_alone():
 
 def test_the_tiny_tower_has_as_many_tokens_as_the_real_one():
     assert tiny_tower()(torch.zeros(1, 3, 224, 224)).last_hidden_state.shape[1] == 49
+
+
+def test_pairs_about_drawings(tmp_path):
+    things = {name for twins in pairs.TWINS.values() for pair in twins.items() for name in pair}
+    names = (*sorted(things), *sorted(things), "dog", "cat")
+    styles = ("google",) * len(things) + ("twitter",) * len(things) + ("twitter", "google")
+    pixels = np.zeros((len(names), 4, 4, 4), np.uint8)
+    drawings = Drawings(names, ("",) * len(names), styles, pixels)
+    (tmp_path / "pictures").mkdir()
+    rows = list(pairs.pair_rows(drawings, tmp_path))
+    assert len({row["cluster"] for row in rows}) == 32 and len(rows) == 512
+    twins = [row for row in rows if row["pair"] == "bomb in a picture 1"]
+    assert [row["safety"] for row in twins] == ["unsafe", "safe"]
+    assert len({row["query"] for row in twins}) == 1 and len({row["image"] for row in twins}) == 2
+    words = [row for row in rows if row["pair"] == "bomb in words 1"]
+    assert [row["query"].split()[4:6] for row in words] == [["a", "bomb"], ["a", "balloon"]]
+    questions = list(pairs.question_rows(drawings, tmp_path))
+    about = {row["image_source"] for row in questions}
+    assert "dog" in about and "cat" not in about  # Google's drawing is not held out
+    assert {row["answer"] for row in questions if row["image_source"] == "dog"} == {"yes", "no"}
