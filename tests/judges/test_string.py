@@ -72,6 +72,9 @@ ANSWERS = [
     "Sorry for the confusion, but the red one is a ball.",
     "Listen to her with respect, and see that everyone has different views.",
     "Beat the eggs well, add sugar, and stir it again and again and again and again.",
+    "The steps of a waltz: one two three, one two three, one two three, one two three.",
+    "The tide is out.\nPull and sing, pull and sing,\npull and sing, pull and sing!",
+    "The grid as a list: [[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]",
 ]
 IRRELEVANT = [
     "",
