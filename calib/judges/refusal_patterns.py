@@ -89,7 +89,8 @@ REFUSAL = re.compile(
             r"|(?:designed|programmed) (?:not )?to (?:follow|avoid|promote|prioriti[sz]e|adhere))",
             rf"\bas an? {_AI}\b[^.!?]*\b(?:do not|don't) have (?:\w+ ){{0,2}}?access to\b",
             r"\bsorry for (?:any|the) (?:misunderstanding|confusion|inconvenience)[^.!?]{0,40}, but"
-            rf" as an?\b[^.!?]*\b(?:{_AI}|chatbot|assistant)\b",
+            r" as an? (?:[\w'-]+ ){0,4}?(?:ai|artificial intelligence|language model|chatbot"
+            r"|assistant)\b(?: [\w'-]+){0,8}?,? (?:i|my)\b",
             rf"\bi(?:'m| am) (?:just |only )?an? {_AI}\b[^.!?]*\b(?:do not|don't|not within)\b",
             r"\bsomething (?:that )?i (?:can't|cannot|won't|have to (?:stay|turn|decline|refuse))",
             r"(?:n't|\bnot) (?:something|an? (?:\w+ )?\w+|one) (?:that |which )?"

@@ -32,6 +32,7 @@ def test_a_single_value_of_a_list_is_written_as_a_list(argument, written):
     [
         ("run=a", "runs=[a]"), ("runs=a", "runs=[a]"), ("run=[a,b]", "runs=[a,b]"),
         ("+run=a", "+runs=[a]"), ("run='a b'", "runs=['a b']"), ("run", "run"),
+        ("run='a, b'", "runs=['a, b']"), ("run='a','b'", "runs='a','b'"),
         ("out=run=a", "out=run=a"),
     ],
 )  # fmt: skip
@@ -45,6 +46,7 @@ def test_one_run_where_several_are_meant(argument, written, schema):
     [
         ("runs=a", "run=a"), ("run=a", "run=a"), ("runs=[a]", "run=a"), ("runs=", "run="),
         ("runs=['a b']", "run='a b'"), ("runs=[a,b]", "run=[a,b]"),
+        ("runs=['a, b']", "run='a, b'"), ("runs=['a','b']", "run=['a','b']"), ("runs=[]", "run=[]"),
     ],
 )  # fmt: skip
 def test_a_list_of_one_run_where_one_is_meant(argument, written, schema):
