@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calib.config.quoting import shell_override
 from calib.util.errors import CalibError
 from experiments.smolvlm_emoji.augment import shown
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
@@ -71,9 +72,21 @@ def main(out: Path) -> None:
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     _write(out / PAIRS, pair_rows(drawings, out))
     _write(out / QUESTIONS, question_rows(drawings, out))
-    print(
-        f"python -m calib.sweep model=smolvlm_emoji data=pairs data.file={out / PAIRS} "
-        f"utility=pope utility.root={out / QUESTIONS} utility.split=random utility.prompt=null"
+    print(sweep_command(out))
+
+
+def sweep_command(out: Path) -> str:
+    """The command of calib.sweep for the tables in ``out``, and the checkpoint of build.py."""
+    checkpoint = out.parent / "smolvlm_emoji"
+    paths = {
+        "model.checkpoint": checkpoint,
+        "data.file": out / PAIRS,
+        "utility.root": out / QUESTIONS,
+    }
+    given = " ".join(shell_override(key, str(path.resolve())) for key, path in paths.items())
+    return (
+        "python -m calib.sweep model=internvl model.name=smolvlm_emoji judge=string data=pairs "
+        f"utility=pope utility.split=random utility.prompt=null {given}"
     )
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import shlex
 import tarfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from composing import composed
 from PIL import Image
 from raising import raises
 from safetensors.torch import save_file
@@ -193,3 +195,15 @@ def test_pairs_about_drawings(tmp_path):
     about = {row["image_source"] for row in questions}
     assert "dog" in about and "cat" not in about  # Google's drawing is not held out
     assert {row["answer"] for row in questions if row["image_source"] == "dog"} == {"yes", "no"}
+
+
+def test_the_printed_command_composes(tmp_path):
+    out = tmp_path / "my built" / "emoji_pairs"
+    config = composed("sweep", *shlex.split(pairs.sweep_command(out))[3:])
+    assert config.model.name == "smolvlm_emoji"
+    assert config.model.checkpoint == str(out.parent / "smolvlm_emoji")
+    assert (config.data.file, config.utility.root) == (
+        str(out / "pairs.csv"),
+        str(out / "utility.csv"),
+    )
+    assert config.utility.prompt is None
