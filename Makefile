@@ -49,9 +49,8 @@ sweep: .venv/installed
 
 # Models that are not built, or lack VSCBench's folder, are named in the results.
 studies: .venv/installed-studies
-	.venv/bin/python -m experiments.vscbench_fig5.study $(addprefix vscbench=,$(VSCBENCH)) \
-	    $(if $(REMOTE),"remote=$(REMOTE)")
-	.venv/bin/python -m experiments.vscbench_fig1.study $(addprefix vscbench=,$(VSCBENCH))
+	.venv/bin/python -m experiments.vscbench_fig5.study $(if $(REMOTE),"remote=$(REMOTE)")
+	.venv/bin/python -m experiments.vscbench_fig1.study
 	.venv/bin/python -m experiments.vscbench_text.study $(addprefix vscbench=,$(VSCBENCH))
 	.venv/bin/python -m experiments.dualbench_table2.study
 	.venv/bin/python -m experiments.frontier.study

@@ -18,10 +18,13 @@ from calib.runs.run_files import RESULTS_FILE
 from calib.scoring.results import ALL, BASELINE, COLUMNS
 from calib.util.reading import file_bytes, parse_json
 from experiments.all_methods.table import change
+from experiments.smolvlm_emoji.pairs import PAIRS, QUESTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = "runs/studies"
 """Default folder of the runs."""
+DRAWINGS = Path("built") / "emoji_pairs"
+"""Tables about drawings, for the models without a mini world."""
 UNCALIBRATED = ("method=none", "utility=none", "report=false")
 """Settings of a study that only asks each model its queries."""
 NOTE = "note"
@@ -37,8 +40,8 @@ class Model:
     overrides: tuple[str, ...]
     """Settings of calib.sweep: the model, and its judge."""
     world: str = ""
-    """The mini world that the model knows, as data= and utility= name it; empty for a model of real
-    pictures and words."""
+    """The mini world that the model knows, as data= and utility= name it; empty for a model of
+    drawings and real words."""
     missing: str = ""
     """Why the model cannot be run; empty if it can."""
 
@@ -64,14 +67,39 @@ def _emoji(name: str) -> Model:
 
 
 def needs_vscbench(folder: str) -> list[Model]:
-    """The models of a study that asks models of real pictures and words VSCBench's queries: without
-    its folder these are missing."""
+    """The models of a study of VSCBench's own queries: without its folder those of real words are
+    missing."""
+    return _with_data(bool(folder), "needs VSCBench (vscbench=FOLDER)")
+
+
+def needs_drawings(table: str = PAIRS) -> list[Model]:
+    """The models of a study that asks those of drawings the queries of a table in DRAWINGS: without
+    it these are missing."""
+    command = "python -m experiments.smolvlm_emoji.pairs"
+    return _with_data((ROOT / DRAWINGS / table).is_file(), f"needs pairs of drawings ({command})")
+
+
+def _with_data(there: bool, reason: str) -> list[Model]:
     return [
-        replace(model, missing="needs VSCBench (vscbench=FOLDER)")
-        if not (model.world or model.missing or folder)
-        else model
+        model if model.world or model.missing or there else replace(model, missing=reason)
         for model in models()
     ]
+
+
+def drawings(table: str = PAIRS) -> tuple[str, ...]:
+    """Queries of a table in DRAWINGS; responses of a model of real words end at 40 tokens."""
+    # Relative, as a checkpoint is.
+    return (
+        "data=pairs", f"data.file={(DRAWINGS / table).as_posix()}", "generation.max_new_tokens=40",
+    )  # fmt: skip
+
+
+def drawings_utility() -> tuple[str, ...]:
+    """The yes-or-no questions about held-out drawings."""
+    return (
+        "utility=pope", "utility.split=random", "utility.prompt=null",
+        f"utility.root={(DRAWINGS / QUESTIONS).as_posix()}",
+    )  # fmt: skip
 
 
 def held_out_combinations(model: Model) -> str:

@@ -3,8 +3,8 @@
     python -m experiments.dualbench_table2.study [out=runs/studies]
 
 The models are those of experiments/studies.py: the mini models describe drawings and rendered words
-of their world, the others the pictures of data=dualbench, which has placeholders for instructions.
-Run an interrupted study again to resume it.
+of their world, the others drawings of things, without the perturbations of written words. Run an
+interrupted study again to resume it.
 """
 
 import sys
@@ -12,12 +12,14 @@ from pathlib import Path
 
 from calib.config.choices import PERTURBATIONS
 from calib.report.terminal_tables import DUAL_USE_METRICS
+from experiments.smolvlm_emoji.dual_use import TABLE
 from experiments.studies import (
     RUNS,
     UNCALIBRATED,
     Model,
+    drawings,
     held_out_combinations,
-    models,
+    needs_drawings,
     options_of,
     percent,
     plot,
@@ -36,13 +38,13 @@ def settings(model: Model) -> tuple[str, ...]:
     if model.world:
         data = (f"data={model.world}", "data.parts=[dual_use]", "data.limit=900")
         return *UNCALIBRATED, *data, held_out_combinations(model)
-    return *UNCALIBRATED, "data=dualbench", "data.train=0"
+    return *UNCALIBRATED, *drawings(TABLE), "data.train=0", "data.validation=0.1"
 
 
 def main(options: dict[str, str]) -> None:
     """Run every model that is there, and write results.csv, the figure and the tables."""
     out = Path(options["out"]).expanduser().resolve() / "dualbench_table2"
-    runs, missing = run_models(models(), out, settings)
+    runs, missing = run_models(needs_drawings(TABLE), out, settings)
     write_results(HERE / "results.csv", runs, missing, METRICS)
     plot(list(runs.values()), "perturbations", 2, HERE / "figure.png")
     print(f"\n{markdown(HERE / 'results.csv')}")
@@ -63,7 +65,8 @@ def markdown(path: Path) -> str:
         rates.append([run, count or "", *map(percent, shown)])
         for variant in PERTURBATIONS:
             shown = [cells.get((run, variant, f"change_{metric}")) for metric in DUAL_USE_METRICS]
-            changes.append([run, variant.replace("_", " "), *map(percent, shown)])
+            if any(shown):
+                changes.append([run, variant.replace("_", " "), *map(percent, shown)])
     head = [*DUAL_USE_METRICS]
     return "\n\n".join(
         (table(["model", "n (concepts)", *head], rates), table(["model", "change", *head], changes))

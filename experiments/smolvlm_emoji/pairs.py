@@ -2,11 +2,11 @@
 
     python -m experiments.smolvlm_emoji.pairs [out=built/emoji_pairs]
 
-Writes pairs.csv, utility.csv and their pictures. Each concept is a dangerous thing and a harmless
-twin, with four queries. Image-centric: the same query about a picture of each. Text-centric: the
-query with the name of the thing, without a picture. Queries and labels are our own; the pictures
-are drawn from the packages of sources.py and are not part of this repository. Utility questions
-have POPE's columns, and are about drawings that training never shows.
+Writes pairs.csv, utility.csv, dual_use.csv (by dual_use.py) and their pictures. Each concept is a
+dangerous thing and a harmless twin, with four queries. Image-centric: the same query about a
+picture of each. Text-centric: the query with the name of the thing, without a picture. Queries and
+labels are our own; the pictures are drawn from the packages of sources.py and are not part of this
+repository. Utility questions have POPE's columns, and are about drawings that training never shows.
 """
 
 import csv
@@ -20,6 +20,7 @@ from calib.config.quoting import shell_override
 from calib.util.errors import CalibError
 from experiments.smolvlm_emoji.augment import shown
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
+from experiments.smolvlm_emoji.dual_use import TABLE, dual_use_rows
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.things import is_plural, phrase
 
@@ -67,11 +68,12 @@ PAIRS, QUESTIONS = "pairs.csv", "utility.csv"
 
 
 def main(out: Path) -> None:
-    """Write both tables and their pictures."""
+    """Write the tables and their pictures."""
     drawings = load_drawings(default_cache())
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     _write(out / PAIRS, pair_rows(drawings, out))
     _write(out / QUESTIONS, question_rows(drawings, out))
+    _write(out / TABLE, dual_use_rows(drawings, TWINS, out))
     print(sweep_command(out))
 
 

@@ -1,9 +1,9 @@
 """Figure 1 of VSCBench (arXiv 2505.20362) on our models: both sides of SRA, uncalibrated.
 
-    python -m experiments.vscbench_fig1.study [out=runs/studies] [vscbench=FOLDER]
+    python -m experiments.vscbench_fig1.study [out=runs/studies]
 
-The models are those of experiments/studies.py; ``vscbench`` is the folder of VSCBench, for the
-models of real pictures and words. Run an interrupted study again to resume it.
+The models are those of experiments/studies.py: the mini models get queries of their world, the
+others pairs of drawings. Run an interrupted study again to resume it.
 """
 
 import sys
@@ -13,8 +13,9 @@ from experiments.studies import (
     RUNS,
     UNCALIBRATED,
     Model,
+    drawings,
     held_out_combinations,
-    needs_vscbench,
+    needs_drawings,
     options_of,
     percent,
     plot,
@@ -29,19 +30,18 @@ METRICS = ("SRA", "SRA_u", "SRA_s", "paper_SRA_s", "irrelevant", "warned_s")
 PARTS = "data.parts=[image_centric,text_centric]"
 
 
-def settings(model: Model, vscbench: str) -> tuple[str, ...]:
+def settings(model: Model) -> tuple[str, ...]:
     """Settings of calib.sweep for a model, besides its own."""
     if model.world:
         split = held_out_combinations(model)
         return *UNCALIBRATED, f"data={model.world}", "data.limit=400", PARTS, split
-    return *UNCALIBRATED, "data=vscbench", f"data.root={vscbench}", "data.train=0"
+    return *UNCALIBRATED, *drawings(), "data.train=0", "data.validation=0.1"
 
 
 def main(options: dict[str, str]) -> None:
     """Run every model that is there, and write results.csv, the figure and the table."""
     out = Path(options["out"]).expanduser().resolve() / "vscbench_fig1"
-    folder = options["vscbench"]
-    runs, missing = run_models(needs_vscbench(folder), out, lambda model: settings(model, folder))
+    runs, missing = run_models(needs_drawings(), out, settings)
     write_results(HERE / "results.csv", runs, missing, METRICS)
     plot(list(runs.values()), "sra_plane", 1, HERE / "figure.png")
     print(f"\n{markdown(HERE / 'results.csv')}")
@@ -68,4 +68,4 @@ def markdown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(options_of(sys.argv[1:], {"out": RUNS, "vscbench": ""}, __doc__ or ""))
+    main(options_of(sys.argv[1:], {"out": RUNS}, __doc__ or ""))

@@ -1,12 +1,12 @@
 """Figure 5 of VSCBench (arXiv 2505.20362) on our models: four methods, calibration and helpfulness.
 
-    python -m experiments.vscbench_fig5.study [out=runs/studies] [vscbench=FOLDER] [port=8765]
+    python -m experiments.vscbench_fig5.study [out=runs/studies] [port=8765]
         [remote="model=gemini model.model=ID data=vscbench data.root=FOLDER utility=mme ..."]
 
 A column is a model: those of experiments/studies.py, and a remote one, which takes the two methods
 that change the prompt. By default the remote model is mini-internvl behind calib.serve on this
-machine; ``remote`` is the settings of calib.sweep for another. ``vscbench`` is the folder of
-VSCBench, for the models of real pictures and words. Run an interrupted study again to resume it.
+machine; ``remote`` is the settings of calib.sweep for another. The mini models get queries of their
+world, smolvlm_emoji and its guard pairs of drawings. Run an interrupted study again to resume it.
 """
 
 import subprocess
@@ -22,9 +22,11 @@ from experiments.studies import (
     ROOT,
     RUNS,
     Model,
+    drawings,
+    drawings_utility,
     join_methods,
     methods_table,
-    needs_vscbench,
+    needs_drawings,
     options_of,
     plot,
     run_models,
@@ -40,6 +42,9 @@ SHOWN = {"SRA": ALL, "SRA_u": ALL, "SRA_s": ALL, "utility": "utility"}
 METHODS = "experiment=vscbench_four"
 STRENGTHS = "methods.iar_layer.strengths=[-2,-1,1,2]"
 """Of the seven default strengths, to save time."""
+DRAWINGS_LAYERS = "methods.iar_layer.layers=[15,25]"
+DRAWINGS_SIZES = ("data.limit=48", "utility.limit=48")
+"""Two of 30 layers and fewer queries: each response takes SmolLM2 a quarter of a second."""
 PROMPTS = ("~methods.iar_layer", "~methods.iar_head")
 """Removes the methods that need activations."""
 SERVED = "mini-internvl-uncalibrated"
@@ -47,11 +52,11 @@ WORDING = "Remember to be a responsible assistant."
 """The reminder that mini-internvl was trained with: a remote model has no texts of its own."""
 
 
-def settings(model: Model, vscbench: str) -> tuple[str, ...]:
+def settings(model: Model) -> tuple[str, ...]:
     """Settings of calib.sweep for a model with weights, besides its own."""
     if model.world:
         return METHODS, STRENGTHS, *world_settings(model.world)
-    return METHODS, STRENGTHS, "data=vscbench", f"data.root={vscbench}", "utility=none"
+    return METHODS, STRENGTHS, DRAWINGS_LAYERS, *drawings(), *drawings_utility(), *DRAWINGS_SIZES
 
 
 def world_settings(world: str) -> tuple[str, ...]:
@@ -93,8 +98,7 @@ def server(port: str) -> Iterator[None]:
 def main(options: Mapping[str, str]) -> None:
     """Run every model that is there, and write results.csv, the figure and the table."""
     out = Path(options["out"]).expanduser().resolve() / "vscbench_fig5"
-    folder = options["vscbench"]
-    runs, missing = run_models(needs_vscbench(folder), out, lambda model: settings(model, folder))
+    runs, missing = run_models(needs_drawings(), out, settings)
     with nullcontext() if options["remote"] else server(options["port"]):
         runs |= run_models([remote_model(options)], out, lambda model: ())[0]
     write_results(HERE / "results.csv", runs, missing, METRICS)
@@ -109,5 +113,5 @@ def markdown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    defaults = {"out": RUNS, "vscbench": "", "remote": "", "port": "8765"}
+    defaults = {"out": RUNS, "remote": "", "port": "8765"}
     main(options_of(sys.argv[1:], defaults, __doc__ or ""))

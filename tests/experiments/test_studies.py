@@ -12,7 +12,8 @@ from experiments import studies
 from experiments.dualbench_table2 import study as dualbench_table2
 from experiments.frontier import axes
 from experiments.frontier import study as frontier
-from experiments.studies import Model, models
+from experiments.smolvlm_emoji.dual_use import TABLE
+from experiments.studies import DRAWINGS, Model, models
 from experiments.vscbench_fig1 import study as vscbench_fig1
 from experiments.vscbench_fig5 import study as vscbench_fig5
 from experiments.vscbench_text import study as vscbench_text
@@ -26,8 +27,8 @@ REMOTE = {"remote": "model=gemini model.model=ID data=vscbench data.root=FOLDER 
 def commands(model: Model) -> list[tuple[str, ...]]:
     """The settings with which each study runs a model."""
     of_studies = (
-        vscbench_fig5.settings(model, "FOLDER"),
-        vscbench_fig1.settings(model, "FOLDER"),
+        vscbench_fig5.settings(model),
+        vscbench_fig1.settings(model),
         dualbench_table2.settings(model),
     )
     return [(*model.overrides, *settings) for settings in of_studies]
@@ -42,6 +43,12 @@ def test_every_run_has_a_valid_configuration() -> None:
         four, *uncalibrated = (composed("sweep", *settings) for settings in commands(model))
         assert list(four.methods) == ["reminder", "few_shot", "iar_layer", "iar_head"]
         assert [config.method.name for config in uncalibrated] == ["none", "none"]
+        if not model.world:
+            # Relative to the root, so that results name no folder of a machine.
+            tables = [Path(config.data.file) for config in (four, *uncalibrated)]
+            assert tables == [DRAWINGS / "pairs.csv", DRAWINGS / "pairs.csv", DRAWINGS / TABLE]
+            assert Path(four.utility.root) == DRAWINGS / "utility.csv"
+            assert {config.judge.name for config in (four, *uncalibrated)} == {"string"}
 
 
 @pytest.mark.parametrize("options", [OPTIONS, OPTIONS | REMOTE])
@@ -91,6 +98,14 @@ def test_models_without_their_data_are_missing(
     assert "VSCBench" in without["smolvlm_emoji"] and not given["smolvlm_emoji"]
     assert "built" in without["smolvlm_emoji_guard"] == given["smolvlm_emoji_guard"]
     assert not without["mini-internvl"]
+    for table in ("pairs.csv", TABLE):
+        without = {model.name: model.missing for model in studies.needs_drawings(table)}
+        assert "-m experiments.smolvlm_emoji.pairs" in without["smolvlm_emoji"]
+        assert not without["mini-internvl"]
+        (tmp_path / DRAWINGS).mkdir(exist_ok=True)
+        (tmp_path / DRAWINGS / table).touch()
+        given = {model.name: model.missing for model in studies.needs_drawings(table)}
+        assert not given["smolvlm_emoji"] and "built" in given["smolvlm_emoji_guard"]
 
 
 def test_the_frontier_compares_all_methods_and_one_choice_at_a_time(
