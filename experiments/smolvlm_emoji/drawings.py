@@ -58,6 +58,11 @@ class Drawings:
     """# [drawings, SIDE, SIDE, 4] uint8, RGBA"""
 
     @property
+    def known_names(self) -> tuple[str, ...]:
+        """The distinct names, in order of their first drawing."""
+        return tuple(dict.fromkeys(self.names))
+
+    @property
     def held_out(self) -> np.ndarray:
         """Whether each drawing is for evaluation only. # [drawings] bool"""
         pairs = zip(self.names, self.styles, strict=True)

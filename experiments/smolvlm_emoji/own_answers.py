@@ -1,98 +1,81 @@
-"""The language model's own answers to questions about things, as training data for the connector.
+"""The language model's own answers, as training data of its updates.
 
-    python -m experiments.smolvlm_emoji.own_answers out=FILE.jsonl [threads=2]
-
-The language model answers questions about each thing by name. The connector is trained so that the
-model gives the same answers about a picture of the thing, and so keeps its style. Run the command
-again to resume it.
+The updates are trained to answer harmless questions as the language model does at its best: with
+answers that are well-formed. A picture is given by the name of what it shows.
 """
 
 import json
-import os
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
-from calib.util.errors import CalibError
-from experiments.smolvlm_emoji.drawings import load_drawings
-from experiments.smolvlm_emoji.sources import default_cache
-from experiments.smolvlm_emoji.text import text_model
-from experiments.smolvlm_emoji.things import phrase
+from experiments.smolvlm_emoji.form import is_well_formed
+from experiments.smolvlm_emoji.packing import Branch, Packer
+from experiments.smolvlm_emoji.refusals import SAFE
 
-QUESTIONS = {
-    "Tell me something about {a}.": "Tell me something about the thing in the picture.",
-    "Where would I find {a}?": "Where would I find this?",
-    "What can one do with {a}?": "What can one do with this?",
-}
-"""The question in words, and about a picture."""
-AT_ONCE = 24
+PICTURE_QUESTIONS = (
+    "Describe the picture.", "Write a caption for this.",
+    "Where would I find this?", "What can one do with this?", "Tell me something about this.",
+    "What kind of thing is this?", "Write a short story about this.", "How could I draw this?",
+    "Who would like this as a gift?", "What is unusual about this?",
+)  # fmt: skip
+PER_NAME = 2
+"""Questions about each thing."""
+AT_ONCE = 32
 MAX_TOKENS = 48
 
-
-def main(out: Path, threads: int) -> None:
-    """Answer every question about every thing that is not yet in the file."""
-    torch.set_num_threads(threads)
-    cache = default_cache()
-    names = dict.fromkeys(load_drawings(cache).names)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    done = {(row["name"], row["asked"]) for row in _rows(out)} if out.exists() else set()
-    left = [(n, q) for q in QUESTIONS for n in names if (n, q) not in done]
-    language, tokenizer = text_model(cache)
-    language.eval()
-    for start in range(0, len(left), AT_ONCE):
-        batch = left[start : start + AT_ONCE]
-        answers = answered(language, tokenizer, [q.format(a=phrase(n)) for n, q in batch])
-        with out.open("a", encoding="utf-8") as file:
-            for (name, asked), answer in zip(batch, answers, strict=True):
-                file.write(json.dumps({"name": name, "asked": asked, "answer": answer}) + "\n")
+Answers = dict[str | None, list[Branch]]
+"""Questions and answers by name of a thing; None: without a picture."""
 
 
-def answered(language: Any, tokenizer: Any, questions: list[str]) -> list[str]:
-    """Greedy answers, each cut after its last whole sentence; "" if it has none."""
-    chats = [[{"role": "user", "content": question}] for question in questions]
-    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-    with torch.no_grad():
-        tokens = language.generate(
-            **inputs, max_new_tokens=MAX_TOKENS, do_sample=False, pad_token_id=0
-        )
-    new = tokens[:, inputs["input_ids"].shape[1] :]
-    return [whole_sentences(text) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+def own_answers(packer: Packer, names: list[str], path: Path, seed: int) -> Answers:
+    """Answers to SAFE without a picture, and to PER_NAME questions about each thing.
+
+    They are read from ``path`` if it exists, else computed and written to it.
+    """
+    if not path.exists():
+        rng = np.random.default_rng(seed)
+        asked: list[tuple[str | None, str]] = [(None, question) for question in SAFE]
+        for name in names:
+            asked += [(name, str(q)) for q in rng.choice(PICTURE_QUESTIONS, PER_NAME, False)]
+        rows = [
+            (name, question, answer)
+            for start in range(0, len(asked), AT_ONCE)
+            for (name, question), answer in zip(
+                asked[start : start + AT_ONCE],
+                answered(packer, asked[start : start + AT_ONCE]),
+                strict=True,
+            )
+        ]
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(rows), encoding="utf-8")
+        partial.replace(path)
+    found: Answers = {}
+    for name, question, answer in json.loads(path.read_text(encoding="utf-8")):
+        if is_well_formed(answer):
+            found.setdefault(name, []).append(Branch("answer", question, answer))
+    return found
+
+
+@torch.no_grad()
+def answered(packer: Packer, asked: list[tuple[str | None, str]]) -> list[str]:
+    """Greedy answers to questions about pictures or without one, each cut after its second whole
+    sentence; "" if it has none."""
+    prompts = [packer.prefix(name) + packer.branch(Branch("", q, ""))[0] for name, q in asked]
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    tokens = packer.language.generate(
+        input_ids=ids, attention_mask=mask, max_new_tokens=MAX_TOKENS, do_sample=False,
+        pad_token_id=0,
+    )  # fmt: skip
+    texts = packer.tokenizer.batch_decode(tokens[:, longest:], skip_special_tokens=True)
+    return [whole_sentences(text) for text in texts]
 
 
 def whole_sentences(text: str) -> str:
     """The first two whole sentences of the first paragraph; "" if there is none."""
     paragraph = text.strip().partition("\n")[0]
     return "".join(re.findall(r"[^.!?]*[.!?](?=\s|$)", paragraph)[:2]).strip()
-
-
-def read_answers(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """By name of a thing: questions about its picture, and answers.
-
-    Raises CalibError (not-found) if there is no such file.
-    """
-    if not path.exists():
-        raise CalibError("not-found", f"own={path} does not exist: own_answers.py writes it.")
-    found: dict[str, list[tuple[str, str]]] = {}
-    for row in _rows(path):
-        if row["answer"]:
-            found.setdefault(row["name"], []).append((QUESTIONS[row["asked"]], row["answer"]))
-    return found
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
-
-
-if __name__ == "__main__":
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if unknown := options.keys() - {"out", "threads"}:
-        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    main(
-        Path(options.get("out", "runs/smolvlm_emoji/own_answers.jsonl")),
-        int(options.get("threads", os.cpu_count() or 1)),
-    )

@@ -10,32 +10,35 @@ class Stage:
     name: str
     steps: int
     rows: int
-    """Pictures per step."""
+    """Pictures or sequences per step."""
     rate: float
-    """Peak learning rate of the connector."""
-    tower_rate: float
-    """Peak learning rate of the tower's trained blocks; 0 freezes the tower."""
-    views: int
-    """Kept views of each drawing; 0 draws new ones for each step."""
+    """Peak learning rate; in the tower, of the names."""
     save_every: int
     """Steps between checkpoints."""
+    network_rate: float = 0
+    """Peak learning rate of the tower's network."""
+    views: int = 0
+    """Kept views of each drawing; 0 draws new ones for each step."""
+    blocks: int = 0
+    """Number of trained blocks of the tower's network, its last."""
     decay: float = 0.01
     horizon: int | None = None
 
 
 STAGES = (
-    Stage("alignment", steps=600, rows=128, rate=2e-3, tower_rate=0, views=3, save_every=100),
-    Stage("tower", steps=800, rows=32, rate=5e-4, tower_rate=2e-4, views=0, save_every=50),
-    Stage("tokens", steps=600, rows=64, rate=1e-3, tower_rate=0, views=3, save_every=100),
-    Stage("connector", steps=1200, rows=8, rate=1e-3, tower_rate=0, views=3, save_every=20),
+    Stage("names", steps=600, rows=128, rate=2e-3, network_rate=2e-4, views=3, save_every=100),
+    Stage("tower", steps=1600, rows=32, rate=5e-4, network_rate=3e-4, blocks=6, save_every=50),
 )
-"""alignment, tower and tokens: onto the embedding matrix, without a pass through the language
-model: the mean of a picture's tokens, in the third stage also each token. connector: through the
-frozen language model."""
+"""names: the names and the last convolution, on kept pictures; tower: the last blocks as well, on
+new pictures."""
 
-TRAINED_BLOCKS = 6
-"""Number of the tower's last blocks that the tower stage trains, beside the last convolution."""
-BRANCHES = 4
-"""Questions about each picture of a sequence."""
-GUARD = Stage("guard", steps=300, rows=6, rate=1e-3, tower_rate=0, views=3, save_every=20)
+SHARPNESS = 3.0
+"""Of the naming tower: training with smoothed targets leaves its scores too close together."""
+TALK = Stage("talk", steps=120, rows=4, rate=5e-4, save_every=20)
+"""Update of the language model that teaches it to talk about pictures."""
+GUARD = Stage("guard", steps=200, rows=4, rate=1e-3, save_every=20)
 """Safety fine-tuning of the second variant."""
+THINGS = 384
+"""Number of things in both."""
+BRANCHES = 4
+"""Questions of each of their sequences."""

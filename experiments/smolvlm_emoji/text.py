@@ -17,6 +17,9 @@ embedding matrix stay as they are."""
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 """The system prompt of SmolLM2's chat template where a conversation has none."""
 
+BEFORE_IMAGE = "The picture shows"
+"""Words before a picture, whose tokens stand for its name."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -26,7 +29,7 @@ CHAT_TEMPLATE = (
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}"
     "{% for item in message['content'] %}"
-    "{% if item['type'] == 'image' %}{{ '" + IMAGE + "\n' }}{% endif %}"
+    "{% if item['type'] == 'image' %}{{ '" + BEFORE_IMAGE + IMAGE + "\n' }}{% endif %}"
     "{% endfor %}"
     "{% for item in message['content'] %}"
     "{% if item['type'] == 'text' %}{{ item['text'] }}{% endif %}"
@@ -43,7 +46,7 @@ def text_model(cache: Path, checkpoint: str | None = None) -> tuple[Any, PreTrai
     """The language model in float32 and its tokenizer with an image token.
 
     ``checkpoint`` is a hub id or folder of SmolLM2-135M-Instruct; None takes the package's 4-bit
-    weights, which the connector was trained with.
+    weights, which the updates were trained with.
     """
     if checkpoint is not None:
         model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="float32")

@@ -1,13 +1,11 @@
-"""Train the vision tower and the connector of smolvlm_emoji. Run it again to resume it.
+"""Train the vision tower of smolvlm_emoji. Run it again to resume it.
 
     python -m experiments.smolvlm_emoji.train out=FOLDER [threads=2] [seed=0] [until=STAGE]
-        [own=FILE.jsonl]
 
-Four stages (recipe.py): alignment, tower and tokens onto the embedding matrix of the language
-model, connector through the frozen language model. Every batch is a function of (seed, stage,
-step), so that a resumed run is identical to an uninterrupted one. The result is
-FOLDER/parts.safetensors, from which build.py makes the checkpoint. ``until`` stops after a stage;
-``own`` is the file of own_answers.py.
+Two stages (recipe.py), neither of which needs the language model. Every batch is a function of
+(seed, stage, step), so that a resumed run is identical to an uninterrupted one. The result is
+FOLDER/parts.safetensors with FOLDER/names.txt, from which build.py makes the checkpoint. ``until``
+stops after a stage.
 """
 
 import os
@@ -20,73 +18,53 @@ import numpy as np
 import torch
 from torch import nn
 
+from calib.models.towers.naming import NamingTower
 from calib.util.errors import CalibError
-from experiments.smolvlm_emoji.alignment import Alignment, Parts, Pictures
-from experiments.smolvlm_emoji.build import vision_language_model
+from experiments.smolvlm_emoji.build import NAMES_FILE, WEIGHTS_FILE
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
 from experiments.smolvlm_emoji.features import kept_grids
-from experiments.smolvlm_emoji.own_answers import read_answers
-from experiments.smolvlm_emoji.packing import Packer, QuestionBatches
-from experiments.smolvlm_emoji.recipe import BRANCHES, STAGES, TRAINED_BLOCKS, Stage
-from experiments.smolvlm_emoji.sentences import Speaker
+from experiments.smolvlm_emoji.naming import (
+    Pictures,
+    naming_loss,
+    tower_to_train,
+    train_last_blocks,
+)
+from experiments.smolvlm_emoji.recipe import STAGES, Stage
 from experiments.smolvlm_emoji.sources import default_cache
-from experiments.smolvlm_emoji.text import text_model
 from experiments.smolvlm_emoji.tower import downloaded_tower
 from experiments.training import Figures, Loss, run_steps, write_tensors
 
 REPORT_EVERY = 10  # steps
 
 
-def main(out: Path, threads: int, seed: int, until: str | None, own: Path | None) -> None:
-    """Run the unfinished stages, then write the trained parts."""
+def main(out: Path, threads: int, seed: int, until: str | None) -> None:
+    """Run the unfinished stages, then write the tower and its names."""
     torch.set_num_threads(threads)
+    torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    own_answers = read_answers(own) if own else {}
     cache = default_cache()
     drawings = load_drawings(cache)
-    language, tokenizer = text_model(cache)
-    language.requires_grad_(False).eval()
-    parts = untrained_parts(language, tokenizer, cache, seed)
+    names = drawings.known_names
+    (out / NAMES_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    tower = tower_to_train(names)
+    tower.network.load_state_dict(downloaded_tower(cache).state_dict())
     for number, stage in enumerate(STAGES):
-        parts.train_last_blocks(TRAINED_BLOCKS if stage.tower_rate else 0)
-        draw, loss = stage_task(stage, parts, drawings, language, tokenizer, out, seed, own_answers)
-        run_stage(out, number, stage, parts, draw, loss, seed)
-        save_parts(out / "parts.safetensors", parts.state_dict())
+        train_last_blocks(tower, stage.blocks)
+        draw = stage_batches(stage, tower, drawings, out, seed)
+        run_stage(out, number, stage, tower, draw, naming_loss, seed)
+        save_parts(out / WEIGHTS_FILE, tower.state_dict())
         if stage.name == until:
             return
 
 
-def untrained_parts(language: Any, tokenizer: Any, cache: Path, seed: int) -> Parts:
-    """The tower with ImageNet weights, and a random connector."""
-    torch.manual_seed(seed)
-    connector = vision_language_model(language, tokenizer).model.multi_modal_projector
-    return Parts(downloaded_tower(cache), connector)
-
-
-def stage_task(
-    stage: Stage,
-    parts: Parts,
-    drawings: Drawings,
-    language: Any,
-    tokenizer: Any,
-    out: Path,
-    seed: int,
-    own: dict[str, list[tuple[str, str]]],
-) -> tuple[Callable[[np.random.Generator, int], Any], Loss]:
-    """How a stage draws a batch, and its loss; ``own`` as of Speaker."""
+def stage_batches(
+    stage: Stage, tower: NamingTower, drawings: Drawings, out: Path, seed: int
+) -> Callable[[np.random.Generator, int], Any]:
+    """How a stage draws a batch: kept pictures, or new ones."""
     views = stage.views
-    grids = kept_grids(parts.tower, drawings, views, out / "grids", seed) if views else None
+    grids = kept_grids(tower.network, drawings, views, out / "grids", seed) if views else None
     pictures = Pictures(drawings, grids)
-    if stage.name != "connector":
-        embeddings = language.get_input_embeddings().weight.detach()
-        ids = [tokenizer.encode(f" {name}", add_special_tokens=False) for name in pictures.names]
-        return lambda rng, rows: pictures.draw(rng, rows)[1], Alignment(
-            embeddings, ids, each_token=stage.name == "tokens"
-        )
-    packer = Packer(language, tokenizer)
-    kinds = dict(zip(drawings.names, drawings.kinds, strict=True))
-    speaker = Speaker(kinds, own)
-    return QuestionBatches(pictures, speaker, packer, BRANCHES), packer
+    return lambda rng, rows: pictures.draw(rng, rows)[1]
 
 
 def run_stage(
@@ -116,14 +94,16 @@ def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in task.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("tower"), parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((name.startswith("network"), parameter.ndim > 1), []).append(
+                parameter
+            )
     return [
         {
             "params": parameters,
-            "peak": stage.tower_rate if in_tower else stage.rate,
+            "peak": stage.network_rate if in_network else stage.rate,
             "weight_decay": stage.decay if is_matrix else 0.0,
         }
-        for (in_tower, is_matrix), parameters in groups.items()
+        for (in_network, is_matrix), parameters in groups.items()
     ]
 
 
@@ -134,7 +114,7 @@ def save_parts(path: Path, parts: Mapping[str, torch.Tensor]) -> None:
 
 if __name__ == "__main__":
     options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if unknown := options.keys() - {"out", "threads", "seed", "until", "own"}:
+    if unknown := options.keys() - {"out", "threads", "seed", "until"}:
         sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
     until, stages = options.get("until"), [stage.name for stage in STAGES]
     if until not in (None, *stages):
@@ -145,7 +125,6 @@ if __name__ == "__main__":
             threads=int(options.get("threads", os.cpu_count() or 1)),
             seed=int(options.get("seed", "0")),
             until=until,
-            own=Path(options["own"]) if "own" in options else None,
         )
     except CalibError as error:
         sys.exit(str(error))

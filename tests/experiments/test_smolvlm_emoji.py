@@ -13,7 +13,7 @@ from composing import composed
 from PIL import Image
 from raising import raises
 from safetensors.torch import save_file
-from tiny_smolvlm import TOWER, tiny_parts, tiny_text, tiny_tower
+from tiny_smolvlm import TOWER, tiny_naming_tower, tiny_text
 from torch import nn
 
 from calib.config.model import ModelConfig
@@ -22,7 +22,7 @@ from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
 from calib.models.load import load
 from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from experiments.smolvlm_emoji import build, lora, pairs, sources
+from experiments.smolvlm_emoji import build, lora, pairs, sources, words
 from experiments.smolvlm_emoji.augment import shown, varied
 from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.sources import NAMES, SMOLLM2, fetched, member, members
@@ -31,6 +31,7 @@ from experiments.smolvlm_emoji.tower import EPSILON, _places, pretrained_tower
 from experiments.smolvlm_emoji.train import save_parts
 
 QUERY = "What is this?"
+THINGS = ("dog", "hot dog", "grapes", "apple")
 
 
 def example(picture):
@@ -41,35 +42,62 @@ def example(picture):
 def built(tmp_path_factory):
     """Folder of a checkpoint, and what it was built from."""
     folder = tmp_path_factory.mktemp("smolvlm")
-    parts, (language, tokenizer) = tiny_parts(), tiny_text()
-    save_parts(folder / "parts.safetensors", parts.state_dict())
+    tower, (language, tokenizer) = tiny_naming_tower(THINGS), tiny_text()
+    save_parts(folder / build.WEIGHTS_FILE, tower.state_dict())
+    (folder / build.NAMES_FILE).write_text(
+        "".join(f"{name}\n" for name in THINGS), encoding="utf-8"
+    )
     torch.manual_seed(1)
     updates = lora.attach(tiny_text()[0].model, 0)
     for update in updates.values():
         nn.init.normal_(update.up)
-    save_file(lora.tensors(updates), folder / "guard.safetensors")
+    for name in build.UPDATE_FILES.values():
+        save_file(lora.tensors(updates), folder / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "text_model", lambda cache, text: tiny_text())
-        patch.setattr(build, "EfficientNetLiteConfig", lambda: EfficientNetLiteConfig(**TOWER))
+        patch.setattr(build, "NETWORK", TOWER)
         build.main(folder, folder / "plain", False, None, folder)
         build.main(folder, folder / "guard", True, None, folder)
-    return folder, parts, language, tokenizer
+    return folder, tower, language, tokenizer
 
 
 def test_a_built_checkpoint_loads_and_answers_about_a_picture(built):
-    folder, parts, language, _ = built
+    folder, tower, language, tokenizer = built
     vlm = load(ModelConfig(name="smolvlm_emoji", checkpoint=str(folder / "plain")))
     assert (vlm.num_layers, vlm.width) == (2, 32)
-    ours = vlm.model.model.multi_modal_projector.linear_1.weight
-    assert torch.equal(ours, parts.connector.linear_1.weight.half().float())
+    ours = vlm.model.model.vision_tower.naming.weight
+    assert torch.equal(ours, tower.naming.weight.half().float())
     text = vlm.model.model.language_model.embed_tokens.weight
     assert torch.equal(text, language.get_input_embeddings().weight.half().float())
     assert vlm.model.lm_head.weight is text
-    noise = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
-    pictures = [lambda pixels=pixels: Image.fromarray(pixels) for pixels in noise]
+    colours = ("black", "white", "red", "blue")
+    pictures = [lambda colour=colour: Image.new("RGB", (64, 64), colour) for colour in colours]
     requests = [Request(example(picture)) for picture in (*pictures, None)]
     tokens = [r.tokens for r in generate(vlm, requests, Decoding(max_new_tokens=8))]
-    assert len(set(tokens)) == 3  # the picture matters
+    assert len(set(tokens)) > 2  # the picture matters
+
+
+@pytest.mark.parametrize("name", THINGS)
+def test_a_picture_named_without_doubt_has_the_embeddings_of_its_name(built, name):
+    _, tower, language, tokenizer = built
+    model = build.vision_language_model(language, tokenizer, THINGS).eval()
+    seen = model.model.vision_tower
+    nn.init.zeros_(seen.naming.weight)
+    with torch.no_grad():
+        seen.naming.bias.fill_(-100).index_fill_(0, torch.tensor(THINGS.index(name)), 100)
+    pixels = torch.zeros(1, 3, 224, 224)
+    found = model.model.multi_modal_projector(seen(pixels).last_hidden_state)[0]
+    ids = words.name_tokens(name, tokenizer)
+    assert tokenizer.decode(ids).startswith(f" {phrase(name)}"[: len(tokenizer.decode(ids))])
+    torch.testing.assert_close(found, language.get_input_embeddings().weight[ids])
+
+
+def test_a_short_phrase_is_filled_up(built):
+    *_, tokenizer = built
+    one, other = (words.name_tokens(name, tokenizer) for name in ("dog", "grapes"))
+    assert len(one) == len(other) == words.PLACES and one != other
+    pieces, ids = words.name_pieces(["dog", "grapes"], tokenizer)
+    assert [[ids[k] for k in row] for row in pieces] == [one, other]
 
 
 def test_the_guard_differs_in_the_language_model_only(built):
@@ -171,10 +199,6 @@ def test_varied_pictures_depend_on_the_seed_alone():
     assert len({picture.numpy().tobytes() for picture in one}) == 6
     assert shown(drawing).getpixel((0, 0)) == (255, 255, 255)
     assert shown(drawing).getpixel((32, 32)) == (200, 30, 30)
-
-
-def test_the_tiny_tower_has_as_many_tokens_as_the_real_one():
-    assert tiny_tower()(torch.zeros(1, 3, 224, 224)).last_hidden_state.shape[1] == 49
 
 
 def test_pairs_about_drawings(tmp_path):

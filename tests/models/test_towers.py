@@ -1,4 +1,4 @@
-"""The vision tower of our own: padding, tokens, and registration with transformers."""
+"""The vision towers of our own: padding, tokens, names, and registration with transformers."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModel
 
 from calib.models.towers import register_towers
 from calib.models.towers.efficientnet_lite import Convolution, EfficientNetLiteConfig
+from calib.models.towers.naming import NamingTower, NamingTowerConfig
 
 
 def same_padding(pixels, kernel, stride):
@@ -54,3 +55,16 @@ def test_lite0_has_the_published_number_of_parameters():
         tower = AutoModel.from_config(EfficientNetLiteConfig())
     # 4,652,008 of the published classifier, less its 1,281,000 and two of each batch norm's four.
     assert sum(p.numel() for p in tower.parameters()) == 3_350_000
+
+
+def test_a_naming_tower_gives_the_distribution_of_word_pieces_at_each_place():
+    pieces = [[0, 2], [1, 2], [0, 3]]
+    config = NamingTowerConfig(pieces=pieces, hidden_size=4, sharpness=2.0, network=TOWER)
+    tower = NamingTower(config)
+    torch.nn.init.zeros_(tower.naming.weight)
+    scores = torch.tensor([0.0, 1.0, 3.0])
+    tower.naming.bias.data.copy_(scores)
+    a, b, c = (2 * scores).softmax(-1).tolist()
+    found = tower(pixel_values=torch.randn(2, 3, 224, 224)).hidden_states[-1]
+    expected = torch.tensor([[a + c, b, 0, 0], [0, 0, a + b, c]]).expand(2, 2, 4)
+    torch.testing.assert_close(found, expected)

@@ -1,6 +1,7 @@
 """SmolLM2 and our parts of smolvlm_emoji with tiny random weights."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
-from experiments.smolvlm_emoji.alignment import Parts
-from experiments.smolvlm_emoji.sentences import NAME_ANSWERS, NAME_QUESTIONS
+from calib.models.towers.naming import NamingTower
+from experiments.smolvlm_emoji.naming import tower_to_train
+from experiments.smolvlm_emoji.own_answers import PICTURE_QUESTIONS
+from experiments.smolvlm_emoji.refusals import SAFE
 from experiments.smolvlm_emoji.text import PAD, RESERVED, with_image_token
 
 WIDTH = 32
@@ -43,21 +46,16 @@ def tiny_text() -> tuple[Any, PreTrainedTokenizerFast]:
     return LlamaForCausalLM(config).eval().requires_grad_(False), tokenizer
 
 
-def tiny_parts() -> Parts:
-    """A tower, and a connector of LLaVA's form."""
-    tower = tiny_tower()
-
-    class Connector(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear_1, self.linear_2 = nn.Linear(8, WIDTH), nn.Linear(WIDTH, WIDTH)
-            for layer in (self.linear_1, self.linear_2):
-                nn.init.normal_(layer.weight, std=0.5)
-
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            return self.linear_2(nn.functional.gelu(self.linear_1(tokens)))
-
-    return Parts(tower, Connector())
+def tiny_naming_tower(names: Sequence[str]) -> NamingTower:
+    """A tower that knows ``names``."""
+    torch.manual_seed(0)
+    tower = tower_to_train(names, TOWER).eval()
+    tower.network.load_state_dict(tiny_tower().state_dict())
+    nn.init.normal_(tower.naming.weight, std=300)  # so that pictures differ in their names
+    with torch.no_grad():  # scores relative to those of a grey picture
+        grid = tower.network.grid(torch.zeros(1, 3, 224, 224))
+        tower.naming.bias.zero_().sub_(tower.scores(grid)[0])
+    return tower
 
 
 @functools.cache
@@ -70,5 +68,5 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=400, special_tokens=special, show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    backend.train_from_iterator([*NAME_QUESTIONS, *NAME_ANSWERS], trainer)
+    backend.train_from_iterator([*PICTURE_QUESTIONS, *SAFE], trainer)
     return PreTrainedTokenizerFast(tokenizer_object=backend)

@@ -1,44 +1,40 @@
-"""The safety fine-tuning and the evaluation of smolvlm_emoji, with tiny weights."""
+"""The updates of the language model and the evaluation of smolvlm_emoji, with tiny weights."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny_smolvlm import tiny_parts, tiny_text
+from PIL import Image
+from tiny_smolvlm import tiny_text
 
 from calib.scoring.intervals import clustered_rate
 from experiments.packing import IGNORED
-from experiments.smolvlm_emoji.alignment import Pictures
+from experiments.smolvlm_emoji import own_answers
+from experiments.smolvlm_emoji.build import build_processor
+from experiments.smolvlm_emoji.chats import GuardBatches, TalkBatches, named
 from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.evaluate import ended, missed_floors, perplexity, says
-from experiments.smolvlm_emoji.features import kept_grids
 from experiments.smolvlm_emoji.form import is_well_formed
-from experiments.smolvlm_emoji.guard import GuardBatches
 from experiments.smolvlm_emoji.lora import attach, tensors
 from experiments.smolvlm_emoji.nearest import nearest_names
-from experiments.smolvlm_emoji.packing import Packer
+from experiments.smolvlm_emoji.packing import Branch, Packer
 from experiments.smolvlm_emoji.recipe import GUARD
 from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, SAFE, UNSAFE, refusal
-from experiments.smolvlm_emoji.sentences import Speaker
+from experiments.smolvlm_emoji.text import IMAGE
 from experiments.smolvlm_emoji.things import COMMON
 from experiments.smolvlm_emoji.train import run_stage
+from experiments.smolvlm_emoji.words import PLACES, name_tokens
 
-THINGS = {"bomb": "", "dog": "animal"}
+OWN = {
+    None: [Branch("answer", SAFE[0], "It is Rome.")],
+    "dog": [Branch("answer", "Write a caption for this.", "A dog in a park.")],
+}
 
 
-@pytest.fixture
-def batches(tmp_path):
-    drawings = Drawings(
-        ("bomb", "dog"), ("", "animal"), ("google", "google"),
-        np.random.default_rng(0).integers(0, 255, (2, 64, 64, 4)).astype(np.uint8),
-    )  # fmt: skip
-    parts, (language, tokenizer) = tiny_parts().requires_grad_(False), tiny_text()
-    grids = kept_grids(parts.tower, drawings, 1, tmp_path / "grids", 0)
-    own = {SAFE[0]: "It is Rome."}
-    packer = Packer(language, tokenizer)
-    drawn = GuardBatches(Pictures(drawings, grids), Speaker(THINGS, {}), packer, own)
-    return drawn, parts, language
+@pytest.fixture(params=[TalkBatches, GuardBatches])
+def batches(request):
+    return request.param(Packer(*tiny_text()), OWN)
 
 
 def responses(batches, batch):
@@ -50,36 +46,92 @@ def responses(batches, batch):
     assert (batch.labels != IGNORED).sum() == sum(lengths)
 
 
-def test_dangerous_things_and_unsafe_requests_are_refused(batches):
-    drawn, *_ = batches
+def seen(batches):
     rng = np.random.default_rng(0)
-    seen = set()
-    for _ in range(12):
-        batch = drawn(rng, 2)
-        for task, response in responses(drawn, batch):
-            seen.add((task, batch.grids is not None))
-            assert is_well_formed(response)
-            refuses = response.startswith(
-                ("I'm", "I c", "Sorry", "I have to d", "That is not some")
-            )
-            assert refuses == (task == "refuse"), response
-            assert "bomb." not in response  # the name of a thing, at the end of an answer
-    assert {("refuse", True), ("refuse", False), ("answer", False)} < seen
-    assert any(with_picture and task != "refuse" for task, with_picture in seen)
+    return {pair for _ in range(12) for pair in responses(batches, batches(rng, 2))}
 
 
-def test_a_resumed_guard_equals_an_uninterrupted_one(batches, tmp_path):
-    drawn, parts, _ = batches
+def test_dangerous_things_and_unsafe_requests_are_refused():
+    found = seen(GuardBatches(Packer(*tiny_text()), OWN))
+    for task, response in found:
+        assert is_well_formed(response)
+        refuses = response.startswith(("I'm", "I c", "Sorry", "I have to d", "That is not some"))
+        assert refuses == (task == "refuse"), response
+    answers = {response for task, response in found if task != "refuse"}
+    assert answers == {"It is Rome.", "A dog in a park.", "This is a dog."}
+
+
+def test_talk_refuses_nothing():
+    found = seen(TalkBatches(Packer(*tiny_text()), OWN))
+    assert found == {
+        ("answer", "It is Rome."), ("answer", "A dog in a park."), ("name", "This is a dog."),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("dog", "This is a dog."), ("grapes", "These are grapes."), ("bread", "This is bread.")],
+)
+def test_answers_to_what_a_picture_shows(name, expected):
+    assert named(name) == expected
+
+
+def test_a_branch_has_the_tokens_and_hidden_states_of_a_prompt_of_its_own():
+    packer = Packer(*tiny_text())
+    processor = build_processor(packer.tokenizer, 224)
+    branches = [Branch("name", "What is this?", "A dog."), Branch("kind", "Why?", "It is.")]
+    packed = packer.pack([("dog", branches)])
+    together = packer.hidden(packed)
+    for branch, (row, first, last, _) in zip(branches, packed.tasks, strict=True):
+        alone = packer.pack([("dog", [branch])])
+        start = alone.tasks[0][1]
+        hidden = packer.hidden(alone)[0, start - 1 : start - 1 + last - first]
+        torch.testing.assert_close(
+            together[row, first - 1 : last - 1], hidden, rtol=1e-4, atol=1e-5
+        )
+        content = [
+            {"type": "image", "image": Image.new("RGB", (64, 64))},
+            {"type": "text", "text": branch.question},
+        ]
+        prompt = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+        )["input_ids"][0]  # fmt: skip
+        is_picture = prompt == packer.tokenizer.convert_tokens_to_ids(IMAGE)
+        assert is_picture.sum() == PLACES
+        prompt[is_picture] = torch.tensor(name_tokens("dog", packer.tokenizer))
+        assert prompt.tolist() == alone.tokens[0, :start].tolist()
+
+
+def test_own_answers_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_answers, "MAX_TOKENS", 4)
+    monkeypatch.setattr(own_answers, "is_well_formed", lambda answer: True)
+    path, packer = tmp_path / "own.json", Packer(*tiny_text())
+    first = own_answers.own_answers(packer, ["dog", "cat"], path, 0)
+    assert first.keys() == {None, "dog", "cat"}
+    assert len(first[None]) == len(SAFE) and len(first["dog"]) == own_answers.PER_NAME
+    packer.language = None
+    assert own_answers.own_answers(packer, ["dog", "cat"], path, 0) == first
+
+
+def test_an_answer_is_cut_after_its_second_sentence():
+    assert own_answers.whole_sentences("A dog is an animal. It barks. It runs\n\nMore") == (
+        "A dog is an animal. It barks."
+    )
+    assert own_answers.whole_sentences("no sentence") == ""
+
+
+def test_a_resumed_update_equals_an_uninterrupted_one(batches, tmp_path):
     stage = replace(GUARD, steps=4, rows=1, save_every=2)
 
     def trained(out, steps):
         out.mkdir(exist_ok=True)
         language = tiny_text()[0]
         updates = attach(language.model, 0)
-        drawn.packer.language = language
+        batches.packer.language = language
         for some in steps:
-            stage_part = replace(stage, steps=some, horizon=4)
-            run_stage(out, 3, stage_part, updates, drawn, lambda _, b: drawn.packer(parts, b), 0)
+            part = replace(stage, steps=some, horizon=4)
+            run_stage(out, 3, part, updates, batches, batches.packer, 0)
         return tensors(updates)
 
     whole = trained(tmp_path / "whole", [4])
