@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import find_adapter_config_file
 
+from calib.models.checkpoints.build_commands import build_command
 from calib.models.checkpoints.files import CheckpointFiles
 from calib.util.errors import CalibError
 from calib.util.files import home_expanded
@@ -42,7 +43,7 @@ def load_failure(name: str, error: Exception) -> str:
     elif folder.is_file():
         cause = "it is a file. Give the folder that contains it, with config.json beside it."
     elif name.startswith((".", "/", "~")):
-        cause = f"the folder does not exist. python -m calib.convert creates VLGuard's. {FORMAT}"
+        cause = f"the folder does not exist. {_how_to_get(folder)}"
     elif name.count("/") > 1:
         cause = f"it is neither an existing folder nor a hub id (ORGANISATION/NAME). {FORMAT}"
     cause = cause or _by_error(name, error, (*_KINDS, *_CAUSES))
@@ -114,6 +115,16 @@ def torchvision_command() -> str:
     version, _, build = torch.__version__.partition("+")
     index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
     return f"pip install torchvision torch=={version}{index}"
+
+
+def _how_to_get(folder: Path) -> str:
+    command = build_command(folder)
+    if command is None:
+        return f"python -m calib.convert creates VLGuard's. {FORMAT}"
+    return (
+        "Build it with the following command, in a checkout of calib's repository (an installed "
+        f"calib lacks the recipe), or give the folder where it is: {command}"
+    )
 
 
 def _first_line(error: Exception) -> str:

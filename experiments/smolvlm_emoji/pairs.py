@@ -87,7 +87,7 @@ def sweep_command(out: Path) -> str:
     }
     given = " ".join(shell_override(key, str(path.resolve())) for key, path in paths.items())
     return (
-        "python -m calib.sweep model=internvl model.name=smolvlm_emoji judge=string data=pairs "
+        "python -m calib.sweep model=smolvlm_emoji judge=string data=pairs "
         f"utility=pope utility.split=random utility.prompt=null {given}"
     )
 

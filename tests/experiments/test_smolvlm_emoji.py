@@ -223,7 +223,9 @@ def test_pairs_about_drawings(tmp_path):
 
 def test_the_printed_command_composes(tmp_path):
     out = tmp_path / "my built" / "emoji_pairs"
-    config = composed("sweep", *shlex.split(pairs.sweep_command(out))[3:])
+    words = shlex.split(pairs.sweep_command(out))[3:]
+    assert words[0] == "model=smolvlm_emoji"
+    config = composed("sweep", *words)
     assert config.model.name == "smolvlm_emoji"
     assert config.model.checkpoint == str(out.parent / "smolvlm_emoji")
     assert (config.data.file, config.utility.root) == (

@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from composing import composed
 from raising import raises
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
 
 from calib.config.model import MINI, PACKAGED, ModelConfig
+from calib.models.checkpoints.build_commands import BUILDS, build_command
 from calib.models.layers import decoder_layers
 from calib.models.load import fingerprint, load, mini_folder
 
@@ -144,6 +147,24 @@ def test_a_folder_that_must_first_be_converted():
     folder = "./converted/llava-v1.5-7b-Mixed"
     with raises("unreadable", folder, "python -m calib.convert"):
         load(ModelConfig(name="vlguard", checkpoint=folder))
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_folder_that_must_first_be_built(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = composed("sweep", f"model={name}").model
+    assert (config.name, config.checkpoint) == (name, f"./built/{name}")
+    built = f"{BUILDS[name]} out={tmp_path / 'built' / name}"
+    with raises("unreadable", f"model.checkpoint=./built/{name}", built):
+        load(config)
+
+
+def test_the_commands_that_build():
+    build = "python -m experiments.smolvlm_emoji.build"
+    spaced = Path("/my models/smolvlm_emoji_guard")
+    assert build_command(spaced) == f"{build} guard=true 'out={spaced.resolve()}'"
+    assert build_command(Path("/models/smolvlm_emoji")).startswith(f"{build} out=")
+    assert build_command(Path("/models/internvl")) is None
 
 
 def test_pickled_weights_are_refused(copy):

@@ -21,7 +21,8 @@ FIXED_TEXT = ("caution", "reminder")
 """Prompt-only methods whose prompt is the same text for every query."""
 BIAS = (
     "idefics3", "internvl", "internvl3_1b", "internvl3_2b", "internvl3_8b", "llava_1_5",
-    "llava_next", "llava_onevision", "mistral3", "smolvlm2", "vlguard",
+    "llava_next", "llava_onevision", "mistral3", "smolvlm2", "smolvlm_emoji", "smolvlm_emoji_guard",
+    "vlguard",
 )  # fmt: skip
 """Models (conf/model) whose decoder can store an added vector as a bias: Llama, Qwen2, Mistral."""
 NO_BIAS = (
