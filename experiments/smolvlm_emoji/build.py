@@ -26,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from calib.config.quoting import shell_override
 from calib.models.processor import image_only
 from calib.models.towers import register_towers
 from calib.models.towers.naming import NamingTowerConfig
@@ -57,7 +58,8 @@ def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> 
         merge(model.model.language_model, read_parts(parts / UPDATE_FILES[update]))
     model.half().save_pretrained(out)
     build_processor(tokenizer, model.config.vision_config.image_size).save_pretrained(out)
-    print(f"{out}: use it with model.checkpoint={out.resolve()} model.name={out.name}")
+    option = "smolvlm_emoji_guard" if guard else "smolvlm_emoji"
+    print(f"Use it with model={option} {shell_override('model.checkpoint', str(out.resolve()))}")
 
 
 def read_parts(path: Path) -> dict[str, torch.Tensor]:
