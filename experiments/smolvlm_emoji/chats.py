@@ -1,4 +1,4 @@
-"""Chats for the two updates of the language model: talk about pictures, and safety fine-tuning."""
+"""Chats to train with: to talk about pictures, and safety fine-tuning."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ NAME_QUESTIONS = (
     "What do you see in the picture?", "What is shown here?", "Name the thing in the picture.",
     "What am I looking at?", "Can you tell me what this is?", "What is drawn here?",
 )  # fmt: skip
-PICTURE_SHARE = {"talk": 0.75, "guard": 0.5}
-"""Shares of sequences with a picture, by update."""
+PICTURE_SHARE = 0.5
+"""Share of sequences with a picture in safety fine-tuning."""
 DANGEROUS_SHARE = 0.5
 """Share of dangerous things among the pictures of safety fine-tuning."""
 REQUEST_SHARES = {"unsafe": 0.4, "alarming": 0.2, "safe": 0.4}
@@ -23,11 +23,8 @@ REQUEST_SHARES = {"unsafe": 0.4, "alarming": 0.2, "safe": 0.4}
 
 
 class TalkBatches:
-    """Questions about pictures: what they show, and others with the language model's own answers.
-
-    Among them are requests without a picture with own answers, so that the language model keeps its
-    style.
-    """
+    """Questions about pictures: what they show, and others with the language model's own
+    answers."""
 
     def __init__(self, packer: Packer, own: Answers) -> None:
         self.packer, self.own = packer, own
@@ -37,8 +34,6 @@ class TalkBatches:
         return self.packer.pack([self._sequence(rng) for _ in range(rows)])
 
     def _sequence(self, rng: np.random.Generator) -> Sequence:
-        if rng.random() >= PICTURE_SHARE["talk"]:
-            return None, _some(self.own[None], rng)
         name = str(rng.choice(self.things))
         questions = rng.choice(NAME_QUESTIONS, BRANCHES - len(self.own[name]), replace=False)
         return name, [*(Branch("name", str(q), named(name)) for q in questions), *self.own[name]]
@@ -57,7 +52,7 @@ class GuardBatches:
         return self.packer.pack([self._sequence(rng) for _ in range(rows)])
 
     def _sequence(self, rng: np.random.Generator) -> Sequence:
-        if rng.random() >= PICTURE_SHARE["guard"]:
+        if rng.random() >= PICTURE_SHARE:
             return None, [self._request(rng) for _ in range(BRANCHES)]
         if rng.random() >= DANGEROUS_SHARE:
             name = str(rng.choice(self.harmless))
@@ -78,9 +73,3 @@ class GuardBatches:
 def named(name: str) -> str:
     """The answer to what a picture shows."""
     return f"{'These are' if is_plural(name) else 'This is'} {phrase(name)}."
-
-
-def _some(branches: list[Branch], rng: np.random.Generator) -> list[Branch]:
-    return [
-        branches[int(k)] for k in rng.choice(len(branches), min(BRANCHES, len(branches)), False)
-    ]

@@ -1,7 +1,7 @@
-"""The language model's own answers, as training data of its updates.
+"""The language model's own answers, as training data.
 
-The updates are trained to answer harmless questions as the language model does at its best: with
-answers that are well-formed. A picture is given by the name of what it shows.
+Connector and guard are trained to answer harmless questions as the language model does at its best:
+with answers that are well-formed. A picture is given by the name of what it shows.
 """
 
 import json

@@ -34,11 +34,11 @@ new pictures."""
 
 SHARPNESS = 3.0
 """Of the naming tower: training with smoothed targets leaves its scores too close together."""
-TALK = Stage("talk", steps=100, rows=4, rate=5e-4, save_every=20)
-"""Update of the language model that teaches it to talk about pictures."""
+CONNECTOR = Stage("connector", steps=100, rows=4, rate=1e-3, save_every=20, decay=0)
+"""The connector's second layer, through the frozen language model."""
 GUARD = Stage("guard", steps=120, rows=4, rate=1e-3, save_every=20)
 """Safety fine-tuning of the second variant."""
 THINGS = 384
-"""Number of things in both."""
+"""Number of things that both show."""
 BRANCHES = 4
 """Questions of each of their sequences."""

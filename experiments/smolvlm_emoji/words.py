@@ -41,9 +41,17 @@ def name_pieces(
 def embed_pieces(connector: nn.Module, embeddings: torch.Tensor, ids: Sequence[int]) -> None:
     """Let LLaVA's connector turn distributions of word pieces into expected embeddings.
 
-    Its activation must be linear. ``embeddings``: [vocabulary, width].
+    Its activation must be linear; its second layer changes nothing. ``embeddings``: [vocabulary,
+    width].
     """
     connector.linear_1.weight.copy_(embeddings[list(ids)].T)
-    connector.linear_2.weight.copy_(torch.eye(embeddings.shape[1]))
-    for layer in (connector.linear_1, connector.linear_2):
-        layer.bias.zero_()
+    connector.linear_1.bias.zero_()
+    connector.linear_2.load_state_dict(identity(embeddings.shape[1]).state_dict())
+
+
+def identity(width: int) -> nn.Linear:
+    """A linear layer that changes nothing."""
+    layer = nn.Linear(width, width)
+    nn.init.eye_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

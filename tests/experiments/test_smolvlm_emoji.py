@@ -31,6 +31,7 @@ from experiments.smolvlm_emoji.tower import EPSILON, _places, pretrained_tower
 from experiments.smolvlm_emoji.train import save_parts
 
 QUERY = "What is this?"
+SECOND = {"weight": 2 * torch.eye(32), "bias": torch.ones(32)}
 THINGS = ("dog", "hot dog", "grapes", "apple")
 
 
@@ -51,8 +52,8 @@ def built(tmp_path_factory):
     updates = lora.attach(tiny_text()[0].model, 0)
     for update in updates.values():
         nn.init.normal_(update.up)
-    for name in build.UPDATE_FILES.values():
-        save_file(lora.tensors(updates), folder / name)
+    save_file(lora.tensors(updates), folder / build.GUARD_FILE)
+    save_file(SECOND, folder / build.CONNECTOR_FILE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "text_model", lambda cache, text: tiny_text())
         patch.setattr(build, "NETWORK", TOWER)
@@ -67,6 +68,8 @@ def test_a_built_checkpoint_loads_and_answers_about_a_picture(built):
     assert (vlm.num_layers, vlm.width) == (2, 32)
     ours = vlm.model.model.vision_tower.naming.weight
     assert torch.equal(ours, tower.naming.weight.half().float())
+    second = vlm.model.model.multi_modal_projector.linear_2
+    assert torch.equal(second.weight, SECOND["weight"])
     text = vlm.model.model.language_model.embed_tokens.weight
     assert torch.equal(text, language.get_input_embeddings().weight.half().float())
     assert vlm.model.lm_head.weight is text

@@ -1,4 +1,4 @@
-"""The updates of the language model and the evaluation of smolvlm_emoji, with tiny weights."""
+"""The connector, the safety fine-tuning and the evaluation of smolvlm_emoji, with tiny weights."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_smolvlm import tiny_text
+from tiny_smolvlm import WIDTH, tiny_text
 
 from calib.scoring.intervals import clustered_rate
 from experiments.packing import IGNORED
@@ -16,7 +16,7 @@ from experiments.smolvlm_emoji.chats import GuardBatches, TalkBatches, named
 from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.evaluate import ended, missed_floors, perplexity, says
 from experiments.smolvlm_emoji.form import is_well_formed
-from experiments.smolvlm_emoji.lora import attach, tensors
+from experiments.smolvlm_emoji.lora import attach
 from experiments.smolvlm_emoji.nearest import nearest_names
 from experiments.smolvlm_emoji.packing import Branch, Packer
 from experiments.smolvlm_emoji.recipe import GUARD
@@ -24,17 +24,13 @@ from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, SAFE, UNSAFE
 from experiments.smolvlm_emoji.text import IMAGE
 from experiments.smolvlm_emoji.things import COMMON
 from experiments.smolvlm_emoji.train import run_stage
-from experiments.smolvlm_emoji.words import PLACES, name_tokens
+from experiments.smolvlm_emoji.words import PLACES, identity, name_tokens
 
+BRANCH = Branch("name", "What is this?", "A dog.")
 OWN = {
     None: [Branch("answer", SAFE[0], "It is Rome.")],
     "dog": [Branch("answer", "Write a caption for this.", "A dog in a park.")],
 }
-
-
-@pytest.fixture(params=[TalkBatches, GuardBatches])
-def batches(request):
-    return request.param(Packer(*tiny_text()), OWN)
 
 
 def responses(batches, batch):
@@ -63,9 +59,7 @@ def test_dangerous_things_and_unsafe_requests_are_refused():
 
 def test_talk_refuses_nothing():
     found = seen(TalkBatches(Packer(*tiny_text()), OWN))
-    assert found == {
-        ("answer", "It is Rome."), ("answer", "A dog in a park."), ("name", "This is a dog."),
-    }  # fmt: skip
+    assert found == {("answer", "A dog in a park."), ("name", "This is a dog.")}
 
 
 @pytest.mark.parametrize(
@@ -121,24 +115,39 @@ def test_an_answer_is_cut_after_its_second_sentence():
     assert own_answers.whole_sentences("no sentence") == ""
 
 
-def test_a_resumed_update_equals_an_uninterrupted_one(batches, tmp_path):
+def test_the_connector_changes_the_tokens_of_pictures_only():
+    packer = Packer(*tiny_text(), connector=identity(WIDTH))
+    batch = packer.pack([("dog", [BRANCH]), (None, [BRANCH])])
+    before = packer.embedded(batch.tokens, batch.pictures)
+    assert torch.equal(before, packer.language.get_input_embeddings()(batch.tokens))
+    torch.nn.init.ones_(packer.connector.bias)
+    changed = (packer.embedded(batch.tokens, batch.pictures) != before).any(-1)
+    assert torch.equal(changed, batch.pictures)
+    assert batch.tokens[changed].tolist() == name_tokens("dog", packer.tokenizer)
+
+
+@pytest.mark.parametrize("trained", ["connector", "guard"])
+def test_a_resumed_stage_equals_an_uninterrupted_one(trained, tmp_path):
     stage = replace(GUARD, steps=4, rows=1, save_every=2)
 
-    def trained(out, steps):
+    def weights(out, steps):
         out.mkdir(exist_ok=True)
-        language = tiny_text()[0]
-        updates = attach(language.model, 0)
-        batches.packer.language = language
+        packer = Packer(*tiny_text(), connector=identity(WIDTH))
+        if trained == "connector":
+            task, batches = packer.connector, TalkBatches(packer, OWN)
+        else:
+            task, batches = attach(packer.language.model, 0), GuardBatches(packer, OWN)
+            packer.connector.requires_grad_(False)
         for some in steps:
-            part = replace(stage, steps=some, horizon=4)
-            run_stage(out, 3, part, updates, batches, batches.packer, 0)
-        return tensors(updates)
+            run_stage(out, 3, replace(stage, steps=some, horizon=4), task, batches, packer, 0)
+        return task.state_dict()
 
-    whole = trained(tmp_path / "whole", [4])
-    trained(tmp_path / "parts", [2])
-    resumed = trained(tmp_path / "parts", [4])
+    whole = weights(tmp_path / "whole", [4])
+    weights(tmp_path / "parts", [2])
+    resumed = weights(tmp_path / "parts", [4])
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert all(weight.abs().sum() > 0 for weight in whole.values())
+    before = {"weight": torch.eye(WIDTH)} if trained == "connector" else {}
+    assert all((whole[name] - before.get(name, 0)).abs().sum() > 0 for name in whole)
 
 
 def test_requests_are_distinct_and_dangerous_things_are_common_or_other_things():
