@@ -80,6 +80,16 @@ def test_a_built_checkpoint_loads_and_answers_about_a_picture(built):
     assert len(set(tokens)) > 2  # the picture matters
 
 
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16", "float16"])
+def test_a_built_checkpoint_answers_about_a_picture_in_half_precision(built, dtype):
+    checkpoint = str(built[0] / "plain")
+    vlm = load(ModelConfig(name="smolvlm_emoji", checkpoint=checkpoint, dtype=dtype))
+    assert all(weight.itemsize == 2 for weight in vlm.model.parameters())
+    requests = [Request(example(picture)) for picture in (lambda: Image.new("L", (9, 3)), None)]
+    responses = list(generate(vlm, requests, Decoding(max_new_tokens=4)))
+    assert all(response.tokens for response in responses)
+
+
 @pytest.mark.parametrize("name", THINGS)
 def test_a_picture_named_without_doubt_has_the_embeddings_of_its_name(built, name):
     _, tower, language, tokenizer = built

@@ -95,9 +95,12 @@ class EfficientNetLite(PreTrainedModel):
         self.post_init()
 
     def grid(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Output of the last block. # [images, channels, rows, columns]"""
-        # With channels last, a CPU takes half the time for the convolutions.
-        pixels = pixel_values.contiguous(memory_format=torch.channels_last)
+        """Output of the last block, in the dtype of the weights.
+
+        # [images, channels, rows, columns]
+        """
+        # Processors give float32. With channels last, a CPU takes half the time for convolutions.
+        pixels = pixel_values.to(self.stem.weight.dtype, memory_format=torch.channels_last)
         hidden = F.relu6(self.stem(pixels))
         for block in self.blocks:
             hidden = block(hidden)
