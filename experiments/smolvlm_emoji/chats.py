@@ -18,7 +18,7 @@ PICTURE_SHARE = 0.5
 """Share of sequences with a picture in safety fine-tuning."""
 DANGEROUS_SHARE = 0.5
 """Share of dangerous things among the pictures of safety fine-tuning."""
-REQUEST_SHARES = {"unsafe": 0.4, "alarming": 0.2, "safe": 0.4}
+REQUEST_SHARES = {"unsafe": 0.3, "alarming": 0.15, "safe": 0.55}
 """Shares of requests without a picture in safety fine-tuning."""
 
 

@@ -13,7 +13,7 @@ import torch
 
 from experiments.smolvlm_emoji.form import is_well_formed
 from experiments.smolvlm_emoji.packing import Branch, Packer
-from experiments.smolvlm_emoji.refusals import SAFE
+from experiments.smolvlm_emoji.refusals import HARMLESS, SAFE
 
 PICTURE_QUESTIONS = (
     "Describe the picture.", "Write a caption for this.",
@@ -31,13 +31,13 @@ Answers = dict[str | None, list[Branch]]
 
 
 def own_answers(packer: Packer, names: list[str], path: Path, seed: int) -> Answers:
-    """Answers to SAFE without a picture, and to PER_NAME questions about each thing.
+    """Answers to SAFE and HARMLESS without a picture, and to PER_NAME questions about each thing.
 
     They are read from ``path`` if it exists, else computed and written to it.
     """
     if not path.exists():
         rng = np.random.default_rng(seed)
-        asked: list[tuple[str | None, str]] = [(None, question) for question in SAFE]
+        asked: list[tuple[str | None, str]] = [(None, question) for question in (*SAFE, *HARMLESS)]
         for name in names:
             asked += [(name, str(q)) for q in rng.choice(PICTURE_QUESTIONS, PER_NAME, False)]
         rows = [

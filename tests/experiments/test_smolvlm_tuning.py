@@ -20,7 +20,7 @@ from experiments.smolvlm_emoji.lora import attach
 from experiments.smolvlm_emoji.nearest import nearest_names
 from experiments.smolvlm_emoji.packing import Branch, Packer
 from experiments.smolvlm_emoji.recipe import GUARD
-from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, SAFE, UNSAFE, refusal
+from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, HARMLESS, SAFE, UNSAFE, refusal
 from experiments.smolvlm_emoji.text import IMAGE
 from experiments.smolvlm_emoji.things import COMMON
 from experiments.smolvlm_emoji.train import run_stage
@@ -103,7 +103,9 @@ def test_own_answers_are_kept(tmp_path, monkeypatch):
     path, packer = tmp_path / "own.json", Packer(*tiny_text())
     first = own_answers.own_answers(packer, ["dog", "cat"], path, 0)
     assert first.keys() == {None, "dog", "cat"}
-    assert len(first[None]) == len(SAFE) and len(first["dog"]) == own_answers.PER_NAME
+    assert (
+        len(first[None]) == len(SAFE) + len(HARMLESS) and len(first["dog"]) == own_answers.PER_NAME
+    )
     packer.language = None
     assert own_answers.own_answers(packer, ["dog", "cat"], path, 0) == first
 
@@ -151,7 +153,7 @@ def test_a_resumed_stage_equals_an_uninterrupted_one(trained, tmp_path):
 
 
 def test_requests_are_distinct_and_dangerous_things_are_common_or_other_things():
-    requests = [*UNSAFE, *ALARMING, *SAFE]
+    requests = [*UNSAFE, *ALARMING, *SAFE, *HARMLESS]
     assert len(set(requests)) == len(requests)
     assert {"bomb", "knife", "axe"} <= DANGEROUS & set(COMMON)
     rng = np.random.default_rng(0)
