@@ -137,12 +137,26 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, image_size: int) -> Llav
     )
 
 
+def parsed_options(words: Sequence[str]) -> dict[str, str]:
+    """The options of the command line, by name.
+
+    Raises CalibError (invalid-setting) for one that is unknown or has no value, and for guard= with
+    another value than true or false.
+    """
+    options = dict(word.partition("=")[::2] for word in words)
+    for name, value in options.items():
+        if name not in ("parts", "out", "guard", "text"):
+            raise CalibError("invalid-setting", f"unknown option: {name}\n\n{__doc__}")
+        if not value or (name == "guard" and value not in ("true", "false")):
+            needed = "true or false" if name == "guard" else "a value"
+            raise CalibError("invalid-setting", f"{name}={value}: give {needed}, or omit {name}=.")
+    return options
+
+
 if __name__ == "__main__":
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if unknown := options.keys() - {"parts", "out", "guard", "text"}:
-        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    guarded = options.get("guard", "false") == "true"
     try:
+        options = parsed_options(sys.argv[1:])
+        guarded = options.get("guard") == "true"
         main(
             Path(options.get("parts", PARTS)),
             Path(options.get("out", f"built/smolvlm_emoji{'_guard' if guarded else ''}")),

@@ -1,7 +1,7 @@
 """Names of things as the tokens of a picture.
 
 A picture has PLACES tokens, after the words BEFORE_IMAGE of the chat template: the word pieces of
-the phrase for what it shows, as in "You see a hot dog...".
+the phrase for what it shows, as in "The picture shows a hot dog...".
 """
 
 from collections.abc import Sequence

@@ -129,6 +129,13 @@ def test_parts_that_are_not_there(tmp_path):
         build.read_parts(tmp_path / "parts.safetensors")
 
 
+def test_options_of_the_build():
+    assert build.parsed_options(["guard=true", "out=a=b"]) == {"guard": "true", "out": "a=b"}
+    for word in ("guard=yes", "guard", "out=", "parts=", "text=", "gaurd=true"):
+        with raises("invalid-setting", word.partition("=")[0]):
+            build.parsed_options([word])
+
+
 def test_a_merged_update_gives_the_same_hidden_states_as_an_attached_one():
     tokens = torch.arange(4, 20)[None]
     attached, merged = tiny_text()[0].model, tiny_text()[0].model
