@@ -10,13 +10,13 @@ tower (parts.safetensors), the names that it knows (names.txt), the second layer
 low-rank update of safety fine-tuning (guard.safetensors), which is added to its weights.
 """
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from transformers import (
     CLIPImageProcessorPil,
     GenerationConfig,
@@ -31,59 +31,70 @@ from calib.models.processor import image_only
 from calib.models.towers import register_towers
 from calib.models.towers.naming import NamingTowerConfig
 from calib.util.errors import CalibError
-from calib.util.reading import file_text
+from calib.util.files import cannot_write, unfinished_path
 from experiments.smolvlm_emoji.lora import merge
 from experiments.smolvlm_emoji.recipe import SHARPNESS
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import CHAT_TEMPLATE, END, IMAGE, PAD, text_model
 from experiments.smolvlm_emoji.tower import MEAN, STD
+from experiments.smolvlm_emoji.trained_parts import (
+    CONNECTOR_FILE,
+    GUARD_FILE,
+    NAMES_FILE,
+    PARTS,
+    WEIGHTS_FILE,
+    load_parts,
+    read_names,
+    read_parts,
+)
 from experiments.smolvlm_emoji.words import PLACES, embed_pieces, name_pieces
 
-PARTS = Path(__file__).parent / "parts"
-"""Folder of the shipped parts."""
-WEIGHTS_FILE, NAMES_FILE = "parts.safetensors", "names.txt"
-CONNECTOR_FILE, GUARD_FILE = "connector.safetensors", "guard.safetensors"
+CONFIG = "config.json"
 NETWORK: dict[str, Any] = {}
 """Sizes of the tower's network, where they differ from EfficientNet-Lite0's."""
 
 
 def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> None:
     """Assemble the model, and save it in float16 with its processor."""
-    weights = read_parts(parts / WEIGHTS_FILE)
     names = read_names(parts / NAMES_FILE)
-    language, tokenizer = text_model(cache, text)
+    weights = read_parts(parts / WEIGHTS_FILE, names)
+    try:
+        language, tokenizer = text_model(cache, text)
+    except (OSError, ValueError) as error:
+        raise CalibError(
+            "unreadable", f"text={text} could not be loaded as a language model: {error}"
+        ) from error
     model = vision_language_model(language, tokenizer, names)
-    model.model.vision_tower.load_state_dict(weights)
-    second = read_parts(parts / CONNECTOR_FILE)
-    model.model.multi_modal_projector.linear_2.load_state_dict(second)
+    load_parts(model.model.vision_tower, weights, parts / WEIGHTS_FILE)
+    second, path = model.model.multi_modal_projector.linear_2, parts / CONNECTOR_FILE
+    load_parts(second, read_parts(path), path)
     if guard:
         merge(model.model.language_model, read_parts(parts / GUARD_FILE))
-    model.half().save_pretrained(out)
-    build_processor(tokenizer, model.config.vision_config.image_size).save_pretrained(out)
+    processor = build_processor(tokenizer, model.config.vision_config.image_size)
+    save(model.half(), processor, out)
     option = "smolvlm_emoji_guard" if guard else "smolvlm_emoji"
     print(f"Use it with model={option} {shell_override('model.checkpoint', str(out.resolve()))}")
 
 
-def read_parts(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of one of our files, in float32.
+def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: Path) -> None:
+    """Write a checkpoint, which is in ``out`` only when it is whole; it replaces one there.
 
-    Raises CalibError (not-found) if there is no such file.
+    Raises CalibError if ``out`` is another folder with files (already-exists) or cannot be
+    written (unwritable).
     """
-    if not path.exists():
+    if out.exists() and not (out.is_dir() and ((out / CONFIG).is_file() or not any(out.iterdir()))):
         raise CalibError(
-            "not-found",
-            f"{path} does not exist. parts= is a folder that experiments.smolvlm_emoji.train and "
-            "tune have written; without it the shipped parts are used.",
+            "already-exists", f"{out} exists and is not a checkpoint: give another folder as out=."
         )
-    return {name: tensor.float() for name, tensor in load_file(path).items()}
-
-
-def read_names(path: Path) -> list[str]:
-    """The names that a trained tower knows, in the order of its scores.
-
-    Raises CalibError (not-found) if there is no such file.
-    """
-    return file_text(path).splitlines()
+    try:
+        partial = unfinished_path(out)
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
 
 
 def vision_language_model(

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from calib.util.errors import CalibError
+
 TARGETS = ("q_proj", "v_proj", "o_proj")
 """Projections of attention that are updated."""
 RANK = 8
@@ -60,7 +62,19 @@ def tensors(updates: nn.ModuleDict) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def merge(language: nn.Module, update: dict[str, torch.Tensor]) -> None:
-    """Add an update to the weights of a language model."""
+    """Add an update to the weights of a language model.
+
+    Raises CalibError (mismatch) if it is the update of another one.
+    """
+    shapes = {}
+    for name, linear in _targets(language):
+        shapes[f"{name}.down"] = (RANK, linear.in_features)
+        shapes[f"{name}.up"] = (linear.out_features, RANK)
+    if shapes != {name: tuple(tensor.shape) for name, tensor in update.items()}:
+        raise CalibError(
+            "mismatch",
+            "the low-rank update is of another language model: build without guard=true.",
+        )
     for name, linear in _targets(language):
         linear.weight += SCALE * update[f"{name}.up"] @ update[f"{name}.down"]
 

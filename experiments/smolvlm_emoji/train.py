@@ -10,7 +10,7 @@ stops after a stage.
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import nn
 
 from calib.models.towers.naming import NamingTower
 from calib.util.errors import CalibError
-from experiments.smolvlm_emoji.build import NAMES_FILE, WEIGHTS_FILE
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
 from experiments.smolvlm_emoji.features import kept_grids
 from experiments.smolvlm_emoji.naming import (
@@ -32,7 +31,8 @@ from experiments.smolvlm_emoji.naming import (
 from experiments.smolvlm_emoji.recipe import STAGES, Stage
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.tower import downloaded_tower
-from experiments.training import Figures, Loss, run_steps, write_tensors
+from experiments.smolvlm_emoji.trained_parts import NAMES_FILE, WEIGHTS_FILE, save_parts
+from experiments.training import Figures, Loss, run_steps
 
 REPORT_EVERY = 10  # steps
 
@@ -52,7 +52,7 @@ def main(out: Path, threads: int, seed: int, until: str | None) -> None:
         train_last_blocks(tower, stage.blocks)
         draw = stage_batches(stage, tower, drawings, out, seed)
         run_stage(out, number, stage, tower, draw, naming_loss, seed)
-        save_parts(out / WEIGHTS_FILE, tower.state_dict())
+        save_parts(out / WEIGHTS_FILE, tower.state_dict(), names)
         if stage.name == until:
             return
 
@@ -105,11 +105,6 @@ def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
         }
         for (in_network, is_matrix), parameters in groups.items()
     ]
-
-
-def save_parts(path: Path, parts: Mapping[str, torch.Tensor]) -> None:
-    """Write trained tensors in float16, as build.py reads them."""
-    write_tensors(path, {name: tensor.half() for name, tensor in parts.items()})
 
 
 if __name__ == "__main__":

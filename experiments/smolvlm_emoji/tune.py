@@ -17,12 +17,6 @@ import numpy as np
 import torch
 
 from calib.util.errors import CalibError
-from experiments.smolvlm_emoji.build import (
-    CONNECTOR_FILE,
-    GUARD_FILE,
-    NAMES_FILE,
-    read_names,
-)
 from experiments.smolvlm_emoji.chats import GuardBatches, TalkBatches
 from experiments.smolvlm_emoji.lora import attach, tensors
 from experiments.smolvlm_emoji.own_answers import own_answers
@@ -30,7 +24,14 @@ from experiments.smolvlm_emoji.packing import Packer
 from experiments.smolvlm_emoji.recipe import CONNECTOR, GUARD, STAGES, THINGS
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import text_model
-from experiments.smolvlm_emoji.train import run_stage, save_parts
+from experiments.smolvlm_emoji.train import run_stage
+from experiments.smolvlm_emoji.trained_parts import (
+    CONNECTOR_FILE,
+    GUARD_FILE,
+    NAMES_FILE,
+    read_names,
+    save_parts,
+)
 from experiments.smolvlm_emoji.words import identity
 
 

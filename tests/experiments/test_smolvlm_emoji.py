@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shlex
+import shutil
 import tarfile
 from dataclasses import replace
 
@@ -28,7 +29,7 @@ from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.sources import NAMES, SMOLLM2, fetched, member, members
 from experiments.smolvlm_emoji.things import COMMON, phrase, plain_name
 from experiments.smolvlm_emoji.tower import EPSILON, _places, pretrained_tower
-from experiments.smolvlm_emoji.train import save_parts
+from experiments.smolvlm_emoji.trained_parts import read_names, read_parts, save_parts
 
 QUERY = "What is this?"
 SECOND = {"weight": 2 * torch.eye(32), "bias": torch.ones(32)}
@@ -44,7 +45,7 @@ def built(tmp_path_factory):
     """Folder of a checkpoint, and what it was built from."""
     folder = tmp_path_factory.mktemp("smolvlm")
     tower, (language, tokenizer) = tiny_naming_tower(THINGS), tiny_text()
-    save_parts(folder / build.WEIGHTS_FILE, tower.state_dict())
+    save_parts(folder / build.WEIGHTS_FILE, tower.state_dict(), THINGS)
     (folder / build.NAMES_FILE).write_text(
         "".join(f"{name}\n" for name in THINGS), encoding="utf-8"
     )
@@ -124,9 +125,78 @@ def test_the_guard_differs_in_the_language_model_only(built):
     assert all("language_model.layers" in name and "self_attn" in name for name in changed)
 
 
-def test_parts_that_are_not_there(tmp_path):
-    with raises("not-found", tmp_path / "parts.safetensors"):
-        build.read_parts(tmp_path / "parts.safetensors")
+@pytest.fixture
+def parts(built, tmp_path, monkeypatch):
+    """A copy of the trained files, and a function that builds from it."""
+    for name in (build.WEIGHTS_FILE, build.NAMES_FILE, build.CONNECTOR_FILE, build.GUARD_FILE):
+        shutil.copy(built[0] / name, tmp_path)
+    monkeypatch.setattr(build, "text_model", lambda cache, text: tiny_text())
+    monkeypatch.setattr(build, "NETWORK", TOWER)
+    return tmp_path, lambda out="out": build.main(tmp_path, tmp_path / out, True, None, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["WEIGHTS_FILE", "NAMES_FILE", "CONNECTOR_FILE", "GUARD_FILE"])
+def test_parts_that_are_not_there(parts, name):
+    folder, run = parts
+    path = folder / getattr(build, name)
+    path.unlink()
+    with raises("not-found", path):
+        run()
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["WEIGHTS_FILE", "CONNECTOR_FILE", "GUARD_FILE"])
+def test_parts_that_are_damaged_or_of_something_else(parts, name):
+    folder, run = parts
+    path = folder / getattr(build, name)
+    save_file({"other": torch.ones(1)}, path)
+    with raises("mismatch"):
+        run()
+    path.write_bytes(path.read_bytes()[:40])
+    with raises("unreadable", path):
+        run()
+
+
+def test_a_language_model_that_is_not_there(parts, monkeypatch):
+    folder, _ = parts
+    monkeypatch.undo()
+    with raises("unreadable", folder / "no_model"):
+        build.main(folder, folder / "out", False, str(folder / "no_model"), folder)
+
+
+@pytest.mark.parametrize("names", [THINGS[::-1], THINGS[:-1], (*THINGS, "cat")])
+def test_names_of_other_weights(parts, names):
+    folder, run = parts
+    (folder / build.NAMES_FILE).write_text("\n".join(names), encoding="utf-8")
+    with raises("mismatch", folder / build.WEIGHTS_FILE):
+        run()
+
+
+def test_the_shipped_names_are_those_of_the_shipped_weights():
+    names = read_names(build.PARTS / build.NAMES_FILE)
+    weights = read_parts(build.PARTS / build.WEIGHTS_FILE, names)
+    assert len(names) == len(set(names)) == len(weights["naming.weight"])
+    assert set(COMMON) < set(names)
+
+
+def test_a_checkpoint_is_replaced_as_a_whole_and_other_files_are_kept(parts, monkeypatch):
+    folder, run = parts
+    run()
+    (folder / "out" / "old").touch()
+    before = (folder / "out" / "model.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(build.LlavaProcessor, "save_pretrained", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run()
+    assert (folder / "out" / "old").exists()
+    run()
+    assert (folder / "out" / "model.safetensors").read_bytes() == before
+    assert not (folder / "out" / "old").exists()
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").touch()
+    for other in ("mine", "names.txt"):
+        with raises("already-exists", folder / other):
+            run(other)
 
 
 def test_options_of_the_build():
