@@ -56,14 +56,8 @@ def models() -> list[Model]:
 
 
 def _emoji(name: str) -> Model:
-    # Relative to the folder that the runs start in, so that results name no folder of a machine.
-    folder = Path("built") / name
-    choice = (
-        "model=internvl", f"model.name={name}", f"model.checkpoint={folder.as_posix()}",
-        "judge=string",
-    )  # fmt: skip
-    unbuilt = "" if (ROOT / folder).is_dir() else "not built (experiments/smolvlm_emoji)"
-    return Model(name, choice, missing=unbuilt)
+    unbuilt = "" if (ROOT / "built" / name).is_dir() else "not built (experiments/smolvlm_emoji)"
+    return Model(name, (f"model={name}", "judge=string"), missing=unbuilt)
 
 
 def needs_vscbench(folder: str) -> list[Model]:
@@ -88,7 +82,7 @@ def _with_data(there: bool, reason: str) -> list[Model]:
 
 def drawings(table: str = PAIRS) -> tuple[str, ...]:
     """Queries of a table in DRAWINGS; responses of a model of real words end at 40 tokens."""
-    # Relative, as a checkpoint is.
+    # Relative to the folder that the runs start in, so that results name no folder of a machine.
     return (
         "data=pairs", f"data.file={(DRAWINGS / table).as_posix()}", "generation.max_new_tokens=40",
     )  # fmt: skip
