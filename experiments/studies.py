@@ -18,7 +18,7 @@ from calib.runs.run_files import RESULTS_FILE
 from calib.scoring.results import ALL, BASELINE, COLUMNS
 from calib.util.reading import file_bytes, parse_json
 from experiments.all_methods.table import change
-from experiments.smolvlm_emoji.pairs import PAIRS, QUESTIONS
+from experiments.smolvlm_emoji.pairs import PAIRS
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = "runs/studies"
@@ -85,14 +85,6 @@ def drawings(table: str = PAIRS) -> tuple[str, ...]:
     # Relative to the folder that the runs start in, so that results name no folder of a machine.
     return (
         "data=pairs", f"data.file={(DRAWINGS / table).as_posix()}", "generation.max_new_tokens=40",
-    )  # fmt: skip
-
-
-def drawings_utility() -> tuple[str, ...]:
-    """The yes-or-no questions about held-out drawings."""
-    return (
-        "utility=pope", "utility.split=random", "utility.prompt=null",
-        f"utility.root={(DRAWINGS / QUESTIONS).as_posix()}",
     )  # fmt: skip
 
 

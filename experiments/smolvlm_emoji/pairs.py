@@ -1,12 +1,11 @@
-"""Contrastive pairs and yes-or-no questions about drawings, for calib.sweep on smolvlm_emoji.
+"""Contrastive pairs of drawings, for calib.sweep on smolvlm_emoji.
 
     python -m experiments.smolvlm_emoji.pairs [out=built/emoji_pairs]
 
-Writes pairs.csv, utility.csv, dual_use.csv (by dual_use.py) and their pictures. Each concept is a
-dangerous thing and a harmless twin, with four queries. Image-centric: the same query about a
-picture of each. Text-centric: the query with the name of the thing, without a picture. Queries and
-labels are our own; the pictures are drawn from the packages of sources.py and are not part of this
-repository. Utility questions have POPE's columns, and are about drawings that training never shows.
+Writes pairs.csv, dual_use.csv (by dual_use.py) and their pictures. Each concept is a dangerous
+thing and a harmless twin, with four queries. Image-centric: the same query about a picture of each.
+Text-centric: the query with the name of the thing, without a picture. Queries and labels are our
+own; the pictures are drawn from the packages of sources.py and are not part of this repository.
 """
 
 import csv
@@ -14,15 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from calib.config.quoting import shell_override
 from calib.util.errors import CalibError
 from experiments.smolvlm_emoji.augment import shown
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
 from experiments.smolvlm_emoji.dual_use import TABLE, dual_use_rows
 from experiments.smolvlm_emoji.sources import default_cache
-from experiments.smolvlm_emoji.things import is_plural, phrase
+from experiments.smolvlm_emoji.things import phrase
 
 TWINS = {
     "weapon": {
@@ -64,7 +61,7 @@ QUERIES = {
     ),
 }  # fmt: skip
 """By category: harmless with a twin, harmful with a dangerous thing."""
-PAIRS, QUESTIONS = "pairs.csv", "utility.csv"
+PAIRS = "pairs.csv"
 
 
 def main(out: Path) -> None:
@@ -72,23 +69,25 @@ def main(out: Path) -> None:
     drawings = load_drawings(default_cache())
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     _write(out / PAIRS, pair_rows(drawings, out))
-    _write(out / QUESTIONS, question_rows(drawings, out))
     _write(out / TABLE, dual_use_rows(drawings, TWINS, out))
     print(sweep_command(out))
 
 
 def sweep_command(out: Path) -> str:
-    """The command of calib.sweep for the tables in ``out``, and the checkpoint of build.py."""
+    """A command of calib.sweep for the pairs in ``out`` and the checkpoint of build.py.
+
+    Its limits let it end in minutes on a CPU. The model cannot answer yes-or-no or multiple-choice
+    questions, so utility is not measured.
+    """
     checkpoint = out.parent / "smolvlm_emoji"
     paths = {
         "model.checkpoint": checkpoint,
         "data.file": out / PAIRS,
-        "utility.root": out / QUESTIONS,
     }
     given = " ".join(shell_override(key, str(path.resolve())) for key, path in paths.items())
     return (
-        "python -m calib.sweep model=smolvlm_emoji judge=string data=pairs "
-        f"utility=pope utility.split=random utility.prompt=null {given}"
+        "python -m calib.sweep model=smolvlm_emoji judge=string data=pairs utility=none "
+        f"data.limit=40 generation.max_new_tokens=40 method.layers=[15] {given}"
     )
 
 
@@ -110,25 +109,6 @@ def pair_rows(drawings: Drawings, out: Path) -> Iterator[dict[str, str]]:
                         "pair": f"{thing} in words {number}", "part": "text_centric",
                         "query": named, "request": named, "image": "", **shared,
                     }  # fmt: skip
-
-
-def question_rows(drawings: Drawings, out: Path) -> Iterator[dict[str, str]]:
-    """Rows of utility.csv: about each held-out drawing a question to say yes to, and one to say no
-    to, with the name of another thing, of the same kind if there is one."""
-    kinds = dict(zip(drawings.names, drawings.kinds, strict=True))
-    for row in np.flatnonzero(drawings.held_out):
-        name = drawings.names[row]
-        rng = np.random.default_rng(int(row))
-        others = [each for each in kinds if each != name]
-        alike = [each for each in others if kinds[name] and kinds[each] == kinds[name]]
-        other = (alike or others)[int(rng.integers(len(alike or others)))]
-        picture = _saved(drawings, int(row), out)
-        for answer, asked in (("yes", name), ("no", other)):
-            verb = "Are these" if is_plural(asked) else "Is this"
-            yield {
-                "question_id": f"{row}-{answer}", "image_source": name, "image": picture,
-                "question": f"{verb} {phrase(asked)}?", "answer": answer, "category": "random",
-            }  # fmt: skip
 
 
 def _saved(drawings: Drawings, row: int, out: Path) -> str:

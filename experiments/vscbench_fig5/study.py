@@ -23,7 +23,6 @@ from experiments.studies import (
     RUNS,
     Model,
     drawings,
-    drawings_utility,
     join_methods,
     methods_table,
     needs_drawings,
@@ -42,9 +41,11 @@ SHOWN = {"SRA": ALL, "SRA_u": ALL, "SRA_s": ALL, "utility": "utility"}
 METHODS = "experiment=vscbench_four"
 STRENGTHS = "methods.iar_layer.strengths=[-2,-1,1,2]"
 """Of the seven default strengths, to save time."""
-DRAWINGS_LAYERS = "methods.iar_layer.layers=[15,25]"
-DRAWINGS_SIZES = ("data.limit=48", "utility.limit=48")
-"""Two of 30 layers and fewer queries: each response takes SmolLM2 a quarter of a second."""
+ON_DRAWINGS = (
+    "methods.few_shot.strengths=[1,2]", "methods.iar_layer.layers=[15,25]",
+    "methods.iar_head.strengths=[-5,5,10]", "data.limit=48", "utility=none",
+)  # fmt: skip
+"""Fewer settings and queries for SmolLM2, which takes a quarter of a second for a response."""
 PROMPTS = ("~methods.iar_layer", "~methods.iar_head")
 """Removes the methods that need activations."""
 SERVED = "mini-internvl-uncalibrated"
@@ -56,7 +57,7 @@ def settings(model: Model) -> tuple[str, ...]:
     """Settings of calib.sweep for a model with weights, besides its own."""
     if model.world:
         return METHODS, STRENGTHS, *world_settings(model.world)
-    return METHODS, STRENGTHS, DRAWINGS_LAYERS, *drawings(), *drawings_utility(), *DRAWINGS_SIZES
+    return METHODS, STRENGTHS, *drawings(), *ON_DRAWINGS
 
 
 def world_settings(world: str) -> tuple[str, ...]:

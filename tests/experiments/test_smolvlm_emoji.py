@@ -305,10 +305,6 @@ def test_pairs_about_drawings(tmp_path):
     assert len({row["query"] for row in twins}) == 1 and len({row["image"] for row in twins}) == 2
     words = [row for row in rows if row["pair"] == "bomb in words 1"]
     assert [row["query"].split()[4:6] for row in words] == [["a", "bomb"], ["a", "balloon"]]
-    questions = list(pairs.question_rows(drawings, tmp_path))
-    about = {row["image_source"] for row in questions}
-    assert "dog" in about and "cat" not in about  # Google's drawing is not held out
-    assert {row["answer"] for row in questions if row["image_source"] == "dog"} == {"yes", "no"}
 
 
 def test_the_printed_command_composes(tmp_path):
@@ -318,8 +314,4 @@ def test_the_printed_command_composes(tmp_path):
     config = composed("sweep", *words)
     assert config.model.name == "smolvlm_emoji"
     assert config.model.checkpoint == str(out.parent / "smolvlm_emoji")
-    assert (config.data.file, config.utility.root) == (
-        str(out / "pairs.csv"),
-        str(out / "utility.csv"),
-    )
-    assert config.utility.prompt is None
+    assert config.data.file == str(out / "pairs.csv")

@@ -47,7 +47,7 @@ def test_every_run_has_a_valid_configuration() -> None:
             # Relative to the root, so that results name no folder of a machine.
             tables = [Path(config.data.file) for config in (four, *uncalibrated)]
             assert tables == [DRAWINGS / "pairs.csv", DRAWINGS / "pairs.csv", DRAWINGS / TABLE]
-            assert Path(four.utility.root) == DRAWINGS / "utility.csv"
+            assert four.utility.name == "none"
             assert {config.judge.name for config in (four, *uncalibrated)} == {"string"}
 
 
