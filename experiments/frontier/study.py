@@ -91,7 +91,7 @@ def _option(model: Model) -> str:
 
 def chosen(study: str) -> list[Model]:
     """The models of a study, under names of their own."""
-    reason = "24 settings of every method take it hours"
+    reason = "24 settings of each of 24 methods take hours"
     return [
         replace(
             model,
