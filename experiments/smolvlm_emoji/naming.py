@@ -61,7 +61,7 @@ class Pictures:
 
 def naming_loss(tower: NamingTower, shown: Shown) -> tuple[torch.Tensor, dict[str, float]]:
     """Cross-entropy of the names, and the share of pictures whose name scores highest."""
-    grids = tower.network.grid(shown.pixels) if shown.grids is None else shown.grids
+    grids = tower.grid(shown.pixels) if shown.grids is None else shown.grids
     scores = tower.scores(grids)  # [pictures, names]
     loss = F.cross_entropy(scores, shown.labels, label_smoothing=SMOOTHING)
     hits = (scores.argmax(1) == shown.labels).float().mean().item()

@@ -6,13 +6,12 @@ convolutions, whose biases they become. The output is the grid of the last convo
 of 1280 channels for a picture of 224 x 224 pixels.
 """
 
-from typing import Any, ClassVar
-
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import PreTrainedConfig
+
+from calib.models.towers.tower import ConvolutionalTower
 
 STRIDE = 32
 """Pixels per token of the grid, in each direction."""
@@ -68,19 +67,11 @@ class Block(nn.Module):
         return inputs + hidden if self.residual else hidden
 
 
-class EfficientNetLite(PreTrainedModel):
+class EfficientNetLite(ConvolutionalTower):
     """The tower: pixels to a grid of tokens, row by row."""
 
     config_class = EfficientNetLiteConfig
     base_model_prefix = "tower"
-    main_input_name = "pixel_values"
-    input_modalities: ClassVar = ("image",)
-    # It has no attention, so that every implementation of attention suits it.
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _no_split_modules: ClassVar = ["Block"]
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
@@ -109,10 +100,3 @@ class EfficientNetLite(PreTrainedModel):
     def tokens(self, grid: torch.Tensor) -> torch.Tensor:
         """The last convolution, and its grid as tokens. # [images, rows x columns, hidden size]"""
         return F.relu6(self.head(grid)).flatten(2).transpose(1, 2)
-
-    def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """The tokens, as the only entry of hidden_states: use vision_feature_layer=-1."""
-        tokens = self.tokens(self.grid(pixel_values))
-        return BaseModelOutputWithPooling(
-            last_hidden_state=tokens, pooler_output=tokens.mean(1), hidden_states=(tokens,)
-        )

@@ -6,14 +6,12 @@ embeddings, which a language model reads like the words themselves. So all that 
 knows of a picture is its name.
 """
 
-from typing import Any, ClassVar
-
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import PreTrainedConfig
 
 from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from calib.models.towers.tower import ConvolutionalTower
 
 
 class NamingTowerConfig(PreTrainedConfig):
@@ -34,25 +32,21 @@ class NamingTowerConfig(PreTrainedConfig):
     """Factor of the scores of names before their softmax."""
 
 
-class NamingTower(PreTrainedModel):
+class NamingTower(ConvolutionalTower):
     """The tower: pixels to a distribution of word pieces at each place of the name."""
 
     config_class = NamingTowerConfig
     base_model_prefix = "naming"
-    main_input_name = "pixel_values"
-    input_modalities: ClassVar = ("image",)
-    # It has no attention, so that every implementation of attention suits it.
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _no_split_modules: ClassVar = ["Block"]
 
     def __init__(self, config: NamingTowerConfig) -> None:
         super().__init__(config)
         self.network = EfficientNetLite(EfficientNetLiteConfig(**(config.network or {})))
         self.naming = nn.Linear(self.network.config.hidden_size, len(config.pieces))
         self.post_init()
+
+    def grid(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Output of the network's last block. # [images, channels, rows, columns]"""
+        return self.network.grid(pixel_values)
 
     def scores(self, grid: torch.Tensor) -> torch.Tensor:
         """Scores of the names from the output of the last block. # [images, names]"""
@@ -66,10 +60,3 @@ class NamingTower(PreTrainedModel):
         index = places.expand(images, *places.shape)
         found = shares.new_zeros(images, len(places), self.config.hidden_size)
         return found.scatter_add(2, index, shares[:, None].expand(index.shape))
-
-    def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """The tokens, as the only entry of hidden_states: use vision_feature_layer=-1."""
-        tokens = self.tokens(self.network.grid(pixel_values))
-        return BaseModelOutputWithPooling(
-            last_hidden_state=tokens, pooler_output=tokens.mean(1), hidden_states=(tokens,)
-        )
