@@ -34,7 +34,7 @@ from calib.util.errors import CalibError
 from calib.util.files import cannot_write, unfinished_path
 from experiments.smolvlm_emoji.lora import merge
 from experiments.smolvlm_emoji.recipe import SHARPNESS
-from experiments.smolvlm_emoji.sources import default_cache
+from experiments.smolvlm_emoji.sources import SMOLLM2, default_cache
 from experiments.smolvlm_emoji.text import CHAT_TEMPLATE, END, IMAGE, PAD, text_model
 from experiments.smolvlm_emoji.tower import MEAN, STD
 from experiments.smolvlm_emoji.trained_parts import (
@@ -62,7 +62,8 @@ def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> 
         language, tokenizer = text_model(cache, text)
     except (OSError, ValueError) as error:
         raise CalibError(
-            "unreadable", f"text={text} could not be loaded as a language model: {error}"
+            "unreadable",
+            f"{text or SMOLLM2.requirement} could not be loaded as a language model: {error}",
         ) from error
     model = vision_language_model(language, tokenizer, names)
     load_parts(model.model.vision_tower, weights, parts / WEIGHTS_FILE)

@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.packing import Packed
 from experiments.smolvlm_emoji.own_answers import PICTURE_QUESTIONS, Answers
-from experiments.smolvlm_emoji.packing import Branch, Packer, Sequence
+from experiments.smolvlm_emoji.packing import Branch, Chat, Packer
 from experiments.smolvlm_emoji.recipe import BRANCHES
 from experiments.smolvlm_emoji.refusals import ALARMING, DANGEROUS, UNSAFE, refusal
 from experiments.smolvlm_emoji.things import is_plural, phrase
@@ -33,7 +33,7 @@ class TalkBatches:
     def __call__(self, rng: np.random.Generator, rows: int) -> Packed:
         return self.packer.pack([self._sequence(rng) for _ in range(rows)])
 
-    def _sequence(self, rng: np.random.Generator) -> Sequence:
+    def _sequence(self, rng: np.random.Generator) -> Chat:
         name = str(rng.choice(self.things))
         questions = rng.choice(NAME_QUESTIONS, BRANCHES - len(self.own[name]), replace=False)
         return name, [*(Branch("name", str(q), named(name)) for q in questions), *self.own[name]]
@@ -51,7 +51,7 @@ class GuardBatches:
     def __call__(self, rng: np.random.Generator, rows: int) -> Packed:
         return self.packer.pack([self._sequence(rng) for _ in range(rows)])
 
-    def _sequence(self, rng: np.random.Generator) -> Sequence:
+    def _sequence(self, rng: np.random.Generator) -> Chat:
         if rng.random() >= PICTURE_SHARE:
             return None, [self._request(rng) for _ in range(BRANCHES)]
         if rng.random() >= DANGEROUS_SHARE:

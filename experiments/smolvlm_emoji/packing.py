@@ -28,7 +28,7 @@ class Branch:
     answer: str
 
 
-Sequence = tuple[str | None, list[Branch]]
+Chat = tuple[str | None, list[Branch]]
 """The name of what the picture shows, None without a picture, and questions."""
 
 
@@ -64,7 +64,7 @@ class Packer:
         asked = self.encode(f"{branch.question}{END}\n<|im_start|>assistant\n")
         return asked, self.encode(f"{branch.answer}{END}"), branch.task
 
-    def pack(self, sequences: list[Sequence]) -> Batch:
+    def pack(self, sequences: list[Chat]) -> Batch:
         """A batch."""
         packed = pack([(self.prefix(n), list(map(self.branch, own))) for n, own in sequences])
         pictures = torch.zeros_like(packed.tokens, dtype=torch.bool)

@@ -43,7 +43,7 @@ def main(run: Path, threads: int, seed: int) -> None:
     language, tokenizer = text_model(default_cache())
     language.requires_grad_(False).eval()
     packer = Packer(language, tokenizer)
-    own = own_answers(packer, list(chosen), run / "own_answers.json", seed)
+    own = own_answers(packer, list(chosen), run / f"own_answers_{seed}.json", seed)
 
     number = len(STAGES)
     packer.connector = identity(language.config.hidden_size)
