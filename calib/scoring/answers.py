@@ -1,4 +1,4 @@
-"""Read the answer to a multiple-choice or yes/no question from free text, and check it.
+"""Read the answer to a question from free text, and check it.
 
 A response may be "B", "(b)", "The answer is B because ..." or an option's own words. Rules try the
 most explicit form first. A response with several answers or none is unreadable and counts as wrong;
@@ -7,19 +7,14 @@ some evaluation harnesses draw a random letter instead.
 
 import json
 import re
-import unicodedata
 import warnings
 from collections.abc import Mapping
 from itertools import islice
 
 from calib.data.example import Example, words_of
+from calib.scoring.answer_text import NEAR, NEGATED, plain_text
+from calib.scoring.open_answers import read_open
 from calib.util.thoughts import after_thoughts
-
-_MARKUP = re.compile(
-    r"\\(?:boxed|text(?:bf|it|rm)?|math(?:bf|rm)|quad|displaystyle)\b|\\[()\[\],;! ]|</?answer>|"
-    r"[*_`#$\"“”{}]",
-    re.IGNORECASE,
-)
 
 _FINAL = re.compile(
     r"\\(?:boxed|fbox)\s*\{\s*(?:\\\w+\s*\{\s*)?[\[(]?(?P<boxed>[A-Za-z])[\])]?[.:]?\s*\}+|"
@@ -57,11 +52,6 @@ _VERB_OR_CONJUNCTION = r"\s+(?:is|was|because|since|as|and|or)\b"
 _LETTER = re.compile(r"[\[(](?P<inner>[A-Za-z])[\])]|(?<![\w'])(?P<bare>[A-Za-z])(?![\w'])")
 _JOINED = re.compile(r"[\])]?\s*(?:,|/|&|\bor\b|\band\b)\s*[\[(]?(?P<letter>[A-Z])(?![\w'])")
 _HEADING = re.compile(r"^[\[(]?([A-Z])[\]).:]", re.MULTILINE)
-_NEGATED = re.compile(
-    r"(?:\bnot|n't|\bneither|\bnor|\bexcept|\bthan|\binstead of|\bunlike)"
-    r"(?:\s+(?:an?|the|is|it|be|options?|choices?|shows?|\(?[A-Z]\)?,?\s+(?:or|and|nor)))*\s*[\[(]?\Z",
-    re.IGNORECASE,
-)
 _REFUTED = re.compile(
     r"[\])]?(?:\s*(?:,|or|and)\s+\(?[A-Z]\)?)*\s*(?:is|was|are|would be)"
     r"(?:\s+not\b|n't\b|\s+(?:wrong|incorrect|false)\b)",
@@ -104,14 +94,22 @@ def is_correct_answer(example: Example, response: str, exact: bool) -> bool:
 
 
 def parse_answer(example: Example, response: str) -> str | None:
-    """Read the answer of a response: an option's letter, "yes" or "no"; None if unreadable.
+    """Read the answer of a response: an option's letter, "yes" or "no", or the first of the known
+    answers of an open question; None if unreadable.
 
-    ``example.metadata["kind"]`` is "yes_no", or "choice" with the options in
-    ``example.metadata["options"]``, a JSON object from letter to text.
+    ``example.metadata["kind"]`` is "yes_no", "choice" with the options in
+    ``example.metadata["options"]``, a JSON object from letter to text, or "open" with two JSON
+    lists, the accepted answers in "answers" and wrong ones in "other_answers". Any accepted answer
+    is returned as ``example.answer``.
     """
-    if example.metadata["kind"] == "yes_no":
+    metadata = example.metadata
+    if metadata["kind"] == "yes_no":
         return read_yes_no(response)
-    return read_choice(response, json.loads(example.metadata["options"]))
+    if metadata["kind"] == "open":
+        accepted, others = (json.loads(metadata[key]) for key in ("answers", "other_answers"))
+        said = read_open(response, [*accepted, *others])
+        return example.answer if said in accepted else said
+    return read_choice(response, json.loads(metadata["options"]))
 
 
 def parsed(example: Example, response: str) -> str | None:
@@ -129,7 +127,7 @@ def read_choice(response: str, options: Mapping[str, str]) -> str | None:
     is not a word; an option's text. The first rule with a match decides; if it matches several
     options, or the conclusion is that none is right, the answer is None.
     """
-    text = _plain("\n".join(map(_with_conclusion, response.split("\n"))))
+    text = plain_text("\n".join(map(_with_conclusion, response.split("\n"))))
     if alone := re.fullmatch(r"[\[(]?([A-Za-z])[\])]?[.:,']*", text):
         letter = alone[1].upper()
         return letter if letter in options else None
@@ -147,7 +145,7 @@ def read_yes_no(response: str) -> str | None:
 
     None if the response gives both or neither, or is unsure.
     """
-    text = _plain(response)
+    text = plain_text(response)
     words = [_WORD.match(text, claim.end()) for claim in _CLAIM.finditer(text)]
     if claims := {_polarity(word[1]) for word in words if word} - {None}:
         return claims.pop() if len(claims) == 1 else None
@@ -158,12 +156,6 @@ def read_yes_no(response: str) -> str | None:
     if _DENIES.search(_CLAUSE.split(text, maxsplit=1)[0]):
         return "no"
     return "yes" if _AFFIRMS.search(text) and not _DENIES.search(text) else None
-
-
-def _plain(text: str) -> str:
-    """Remove thoughts, markup and typographic variants."""
-    text = unicodedata.normalize("NFKC", after_thoughts(text) or "").replace("’", "'")
-    return _MARKUP.sub("", text).strip().strip("'").strip()
 
 
 def _with_conclusion(line: str) -> str:
@@ -190,11 +182,6 @@ def _claimed(text: str, options: Mapping[str, str]) -> set[str]:
     for claim in _CLAIM.finditer(text):
         letters |= _following(_after(text, claim), options)
     return letters
-
-
-NEAR = 500
-"""Characters before and after a letter that decide what it means: a response may have any length,
-and be made of letters."""
 
 
 MOST_LETTERS, MOST_OPTIONS = 1_000, 100
@@ -236,7 +223,7 @@ def _named(text: str, options: Mapping[str, str]) -> set[str]:
     letters = set()
     for letter in islice(_LETTER.finditer(text), MOST_LETTERS):
         before = _before(text, letter.start())
-        ruled_out = _NEGATED.search(before) or _REFUTED.match(text, letter.end())
+        ruled_out = NEGATED.search(before) or _REFUTED.match(text, letter.end())
         if not ruled_out and _is_option(letter, text, options, bool(_CUE.search(before))):
             letters.add(_name(letter))
     return letters
@@ -247,7 +234,7 @@ def _quoted_options(text: str, options: Mapping[str, str]) -> set[str]:
     text = text.casefold()
     spans: list[tuple[str, tuple[int, int]]] = []  # the first of each option
     for letter, option in options.items():
-        words = re.sub(r"\A(?:an?|the)\s+", "", _plain(option).casefold()).rstrip(" .")
+        words = re.sub(r"\A(?:an?|the)\s+", "", plain_text(option).casefold()).rstrip(" .")
         if words:
             pattern = rf"(?<![\w.\-]){re.escape(words)}(?![\w\-]|\.\d)"
             found = islice(re.finditer(pattern, text), MOST_OPTIONS)
@@ -255,7 +242,7 @@ def _quoted_options(text: str, options: Mapping[str, str]) -> set[str]:
     return {
         letter
         for letter, span in spans
-        if not _NEGATED.search(_before(text, span[0]))
+        if not NEGATED.search(_before(text, span[0]))
         # "hot dog" does not name the option "dog".
         and not any(
             outer != span and outer[0] <= span[0] and span[1] <= outer[1] for _, outer in spans

@@ -31,13 +31,13 @@ from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
 from experiments.smolvlm_emoji.features import kept_grids
 from experiments.smolvlm_emoji.form import is_well_formed
 from experiments.smolvlm_emoji.nearest import nearest_names, pooled
+from experiments.smolvlm_emoji.pairs import NAME_QUERY
 from experiments.smolvlm_emoji.plain_text import PLAIN_TEXT
 from experiments.smolvlm_emoji.sources import default_cache
 from experiments.smolvlm_emoji.text import text_model
 from experiments.smolvlm_emoji.tower import downloaded_tower
 
 NAMED_FLOOR, FORM_FLOOR, PERPLEXITY_CEILING = 0.60, 0.95, 1.02
-NAME_QUERY = "What is this?"
 OPEN_QUERIES = (
     "Describe the picture.", "What could this be used for?", "Tell me a short story about this.",
     "Is there anything unusual in the picture?",

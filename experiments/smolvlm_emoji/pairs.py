@@ -1,17 +1,20 @@
-"""Contrastive pairs of drawings, for calib.sweep on smolvlm_emoji.
+"""Contrastive pairs of drawings and questions about drawings, for calib.sweep on smolvlm_emoji.
 
     python -m experiments.smolvlm_emoji.pairs [out=built/emoji_pairs]
 
-Writes pairs.csv, dual_use.csv (by dual_use.py) and their pictures. Each concept is a dangerous
-thing and a harmless twin, with four queries. Image-centric: the same query about a picture of each.
-Text-centric: the query with the name of the thing, without a picture. Queries and labels are our
-own; the pictures are drawn from the packages of sources.py and are not part of this repository.
+Writes pairs.csv, dual_use.csv (by dual_use.py), names.csv and their pictures. Each concept is a
+dangerous thing and a harmless twin, with four queries. Image-centric: the same query about a
+picture of each. Text-centric: the query with the name of the thing, without a picture. names.csv
+asks what each held-out drawing shows, for utility=own. Queries and labels are our own; the pictures
+are drawn from the packages of sources.py and are not part of this repository.
 """
 
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from calib.config.quoting import shell_override
 from calib.util.errors import CalibError
@@ -62,6 +65,8 @@ QUERIES = {
 }  # fmt: skip
 """By category: harmless with a twin, harmful with a dangerous thing."""
 PAIRS = "pairs.csv"
+NAMES = "names.csv"
+NAME_QUERY = "What is this?"
 
 
 def main(out: Path) -> None:
@@ -70,24 +75,25 @@ def main(out: Path) -> None:
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     _write(out / PAIRS, pair_rows(drawings, out))
     _write(out / TABLE, dual_use_rows(drawings, TWINS, out))
+    _write(out / NAMES, name_rows(drawings, out))
     print(sweep_command(out))
 
 
 def sweep_command(out: Path) -> str:
     """A command of calib.sweep for the pairs in ``out`` and the checkpoint of build.py.
 
-    Its limits let it end in minutes on a CPU. The model cannot answer yes-or-no or multiple-choice
-    questions, so utility is not measured.
+    Its limits let it end in minutes on a CPU.
     """
     checkpoint = out.parent / "smolvlm_emoji"
     paths = {
         "model.checkpoint": checkpoint,
         "data.file": out / PAIRS,
+        "utility.root": out / NAMES,
     }
     given = " ".join(shell_override(key, str(path.resolve())) for key, path in paths.items())
     return (
-        "python -m calib.sweep model=smolvlm_emoji judge=string data=pairs utility=none "
-        f"data.limit=40 generation.max_new_tokens=40 method.layers=[15] {given}"
+        "python -m calib.sweep model=smolvlm_emoji judge=string data=pairs data.limit=40 "
+        f"utility=own utility.limit=40 generation.max_new_tokens=40 method.layers=[15] {given}"
     )
 
 
@@ -109,6 +115,20 @@ def pair_rows(drawings: Drawings, out: Path) -> Iterator[dict[str, str]]:
                         "pair": f"{thing} in words {number}", "part": "text_centric",
                         "query": named, "request": named, "image": "", **shared,
                     }  # fmt: skip
+
+
+def name_rows(drawings: Drawings, out: Path) -> Iterator[dict[str, str]]:
+    """Rows of names.csv: a question about each held-out drawing; the drawings of a thing are one
+    cluster. A name that contains another is a wrong answer to it: "a hot dog" is not a dog."""
+    known = sorted(set(drawings.names))
+    for row in np.flatnonzero(drawings.held_out).tolist():
+        name = drawings.names[row]
+        longer = [each for each in known if name != each and f" {name} " in f" {each} "]
+        yield {
+            "id": str(row), "cluster": name, "category": "names", "question": NAME_QUERY,
+            "answer": name, "other_answers": str(longer) if longer else "",
+            "image": _saved(drawings, row, out),
+        }  # fmt: skip
 
 
 def _saved(drawings: Drawings, row: int, out: Path) -> str:

@@ -43,9 +43,10 @@ class Questions:
         picture: Picture | None,
         pair: str | None = None,
         more_pictures: Sequence[Picture] = (),
+        concept: str | None = None,
     ) -> None:
         """Add a question; ``key`` is unique in the set, ``pair`` is shared by the questions about a
-        picture."""
+        picture, and ``concept`` by those about a thing."""
         name = self.config.name
         id = f"{name}/{key}"
         pair = None if pair is None else f"{name}/{pair}"
@@ -55,10 +56,11 @@ class Questions:
                 dataset="utility",
                 variant=variant,
                 category=category,
-                split=split_of(pair or id, 0.0, self.config.validation),
+                split=split_of(concept or pair or id, 0.0, self.config.validation),
                 query=_append_prompt(question, self.config.prompt),
                 picture=picture,
                 pair=pair,
+                concept=concept,
                 answer=answer,
                 metadata=metadata,
                 system=self.system,
