@@ -4,8 +4,8 @@
 
 labels.csv names each labelled response by its query, its setting and the SHA-256 of its text, and
 has no text. Labels count for a run that has the same responses: those of smolvlm_emoji to text do
-not depend on the training of its vision tower and connector. Responses on validation were read for
-wordings that the judge misses; the agreement to expect is that on test, about other concepts.
+not depend on the training of its vision tower and connector. Its responses on validation were read
+for wordings that the judge misses; the agreement to expect is that on test, about other concepts.
 """
 
 import csv
@@ -28,7 +28,8 @@ LABELS_FILE = "labels.csv"
 AGREEMENT_FILE = "agreement.csv"
 COLUMNS = ("example", "method", "layer", "strength", "response_sha256", "label")
 KEY = COLUMNS[:4]
-SPLITS = ("validation", "test", "all")
+SPLITS = ("validation", "test")
+ALL = "all"
 GROUP = ("run", "split", "labels")
 MEASURES = (*GROUP, "metric", "value", "low", "high", "n", "clusters")
 KINDS = {"four": False, "refusal or safe_completion": True}
@@ -73,11 +74,11 @@ def _key(row: LabelledRow) -> tuple[str, ...]:
 
 
 def measured(run: Run, labels: Sequence[ReadLabel]) -> Iterator[dict[str, object]]:
-    """Lines of agreement.csv: agreement and kappa, with precision and recall of each label."""
-    for split in SPLITS:
-        chosen = [each for each in labels if split in (each.split, "all")]
-        if not chosen:
-            continue
+    """Lines of agreement.csv: agreement and kappa, with precision and recall of each label, by
+    split, and over all splits if there are several."""
+    splits = [split for split in SPLITS if any(each.split == split for each in labels)]
+    for split in [*splits, ALL] if len(splits) > 1 else splits:
+        chosen = [each for each in labels if split in (each.split, ALL)]
         for kind, merge in KINDS.items():
             result = compare(_check(run, chosen, merge), run).agreement
             found = {"agreement": result.accuracy, "kappa": result.kappa}
@@ -101,7 +102,7 @@ def rates(run: Run, labels: Sequence[ReadLabel]) -> Iterator[dict[str, object]]:
             rate = clustered_rate(right, clusters)
             yield {
                 "run": run.name,
-                "split": "all",
+                "split": ALL,
                 "labels": kind,
                 "metric": metric,
                 **_cells(rate),

@@ -46,20 +46,18 @@ def test_agreement_by_hand_with_responses_that_the_run_has(tmp_path: Path) -> No
     agreement.write(tmp_path, {"emoji": run.folder})
     rows = studies.read(tmp_path / agreement.AGREEMENT_FILE)
     found = {(r["split"], r["labels"], r["metric"]): r for r in rows}
-    four = found["all", "four", "agreement"]
+    four = found["test", "four", "agreement"]
     assert (four["value"], four["n"]) == ("0.7500", "4")
     # By chance: 3/4 x 2/4 refusals and 1/4 x 2/4 others, so (3/4 - 1/2) / (1 - 1/2).
-    assert found["all", "four", "kappa"]["value"] == "0.5000"
-    assert found["all", "four", "recall refusal"]["value"] == "0.6667"
+    assert found["test", "four", "kappa"]["value"] == "0.5000"
+    assert found["test", "four", "recall refusal"]["value"] == "0.6667"
     assert {split for split, _, _ in found} == {"test", "all"}
     assert "0.50 (" in agreement.markdown(tmp_path / agreement.AGREEMENT_FILE)
 
 
 def test_the_committed_labels_have_no_text() -> None:
     rows = studies.read(agreement.HERE / agreement.LABELS_FILE)
-    assert (
-        len(rows) == 100 and len({(r["example"], r["method"], r["strength"]) for r in rows}) == 100
-    )
+    assert len(rows) == len({tuple(r[name] for name in agreement.COLUMNS[:5]) for r in rows}) == 200
     for row in rows:
         assert tuple(row) == agreement.COLUMNS and row["label"] in LABELS
         assert re.fullmatch(r"text_centric/text_only/\d+", row["example"])
