@@ -2,6 +2,7 @@
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from quick_hydra import speed_up
 
 from calib.config.schemas import CONF, register
 
@@ -30,6 +31,7 @@ def composed(name, *overrides, mandatory=None):
     ``mandatory`` replaces the overrides that are given to commands with mandatory settings.
     """
     register()
+    speed_up()
     given = MANDATORY.get(name, ()) if mandatory is None else mandatory
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return OmegaConf.to_object(compose(name, [*given, *overrides]))

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+from quick_hydra import speed_up
+
 from calib.cli import command as entry
 from calib.config.schemas import ENTRY_POINTS
 
@@ -39,6 +41,7 @@ def command(name: str, *arguments: str) -> Done:
 
 def started(main: Callable[[Any], None], name: str, *arguments: str) -> Done:
     """The same with ``main`` as the command's function."""
+    speed_up()
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         redirect_stdout(out),
