@@ -8,8 +8,8 @@ import executed_notebooks
 import nbformat
 import pytest
 from executed_notebooks import (
-    FAMILIES,
     FOLDER,
+    KERNELS,
     NAMES,
     ROOT,
     executed,
@@ -61,16 +61,10 @@ def _skeleton(line):
     return " ".join(NUMBER.sub("0", line).split())  # column widths depend on the digits
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in FAMILIES])
-def test_a_notebook_prints_its_committed_outputs(name):
+@pytest.mark.parametrize("names", KERNELS.values(), ids=KERNELS)
+def test_notebooks_print_their_committed_outputs(names):
     with working_copy() as folder:
-        cells = [cell for cell in executed(read(name), folder).cells if cell.cell_type == "code"]
-    require_committed(name, cells)
-
-
-def test_notebooks_on_families_of_methods_print_their_committed_outputs():
-    with working_copy() as folder:
-        for name, cells in executed_together(FAMILIES, folder).items():
+        for name, cells in executed_together(names, folder).items():
             require_committed(name, cells)
 
 

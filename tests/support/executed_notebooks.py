@@ -1,4 +1,4 @@
-"""Execution of the notebooks, each in its own kernel. As a script, execute them and write outputs:
+"""Execution of the notebooks. As a script, execute each in its own kernel and write the outputs:
 
     .venv/bin/python tests/support/executed_notebooks.py              # all notebooks
     .venv/bin/python tests/support/executed_notebooks.py ten_minutes  # one
@@ -22,9 +22,14 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
-FAMILIES = ("steering", "gates", "prompts", "heads_and_weights")
-"""Notebooks on families of methods, short enough for one kernel, which saves its start."""
-NAMES = ("ten_minutes", "reading_a_direction", "from_python", "your_model_and_data", *FAMILIES)
+KERNELS = {
+    "a first look": ("ten_minutes", "reading_a_direction", "from_python"),
+    "families of methods and your own data": (
+        "your_model_and_data", "steering", "gates", "prompts", "heads_and_weights",
+    ),
+}  # fmt: skip
+"""Notebooks that a test executes in one kernel, which saves the start of the others."""
+NAMES = tuple(name for names in KERNELS.values() for name in names)
 SECONDS = 1000
 """Time limit of a cell: a hundred times its duration on an idle machine."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
