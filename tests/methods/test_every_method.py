@@ -1,12 +1,15 @@
 """Every method of conf/method: its documentation, its commands, and a small sweep of it."""
 
+import contextlib
 import csv
 import importlib
 import inspect
+import io
 import json
 import re
 import shlex
 
+import in_process
 import pytest
 import torch
 from composing import composed
@@ -71,18 +74,13 @@ def output(capsys):
     return " ".join(capsys.readouterr().out.split())
 
 
-def prefix(option):
-    """The settings that hold a method's layers and strengths."""
-    return "method.activation" if option == "combine" else "method"
-
-
 def strengths_of(option, config):
     """Strengths for a small sweep: up to two, the largest of them the method's own or 1."""
-    if option == "none":
-        return []
-    if isinstance(config, Activation) or option == "combine":
-        return [0.5, 1]
-    return config.strengths[:2]
+    return [0.5, 1] if edits_activations(option, config) else config.strengths[:2]
+
+
+def edits_activations(option, config):
+    return isinstance(config, Activation) or option == "combine"
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -122,34 +120,45 @@ def test_every_file_has_a_yaml():
     assert files == set(METHODS)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("option", OPTIONS)
-def test_a_small_sweep(tmp_path, option, capsys):
-    config = composed("sweep", f"method={option}").method
-    strengths = strengths_of(option, config)
-    overrides = [f"{prefix(option)}.strengths={strengths}"] if strengths else []
-    edits_activations = isinstance(config, Activation) or option == "combine"
-    if edits_activations:
-        overrides.append(f"{prefix(option)}.layers=[3]")
-    results, points = run(tmp_path / "run", f"method={option}", *overrides)
+@pytest.fixture(scope="module")
+def swept(request, tmp_path_factory):
+    """One sweep of the methods that this session tests, which answers without a method and reads
+    the data once for all of them: its folder, configurations by method, results, operating points
+    and output."""
+    tested = [item for item in request.session.items if item.originalname == "test_a_small_sweep"]
+    options = [item.callspec.params["option"] for item in tested]
+    configs = {option: composed("sweep", f"method={option}").method for option in options}
+    overrides = []
+    for option, config in configs.items():
+        at = f"methods.{option}" + (".activation" if option == "combine" else "")
+        overrides += [f"+method@methods.{option}={option}"]
+        overrides += [f"{at}.strengths={strengths_of(option, config)}"]
+        overrides += [f"{at}.layers=[3]"] if edits_activations(option, config) else []
+    out, shown = tmp_path_factory.mktemp("every") / "run", io.StringIO()
+    with in_process.undrawn(), contextlib.redirect_stdout(shown):
+        results, points = run(out, "method=none", *overrides)
+    return out, configs, results, {point["method"]: point for point in points}, shown.getvalue()
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", METHODS)
+def test_a_small_sweep(swept, option):
+    out, configs, results, points, shown = swept
+    config = configs[option]
+    strengths = strengths_of(option, config)
     for split in ("validation", "test"):
         assert grid(results, split, "none") == [("", 0.0)]
-        if option == "none":
-            continue
         settings = grid(results, split, option)
         (layer,) = {layer for layer, _ in settings}
-        if not edits_activations or getattr(config, "all_layers_at_once", False):
+        if not edits_activations(option, config) or getattr(config, "all_layers_at_once", False):
             assert layer == ""
         assert layer in ("", "3")
         assert [strength for _, strength in settings] == [float(s) for s in strengths]
-    assert {row["method"] for row in results} == {"none", option}
-    (point,) = points
-    assert point["method"] == option
-    assert point["strength"] in [0, *strengths]
-    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").open(encoding="utf-8")]
+    assert {row["method"] for row in results} == {"none", *points} == {"none", *configs}
+    assert points[option]["strength"] in [0, *strengths]
+    rows = [json.loads(line) for line in (out / "rows.jsonl").open(encoding="utf-8")]
     assert all(row["response"].strip() for row in rows if not row.get("purpose"))
-    assert str(tmp_path / "run" / "results.csv") in output(capsys)
+    assert str(out / "results.csv") in " ".join(shown.split())
 
 
 def test_strengths_within_a_kl_budget(tmp_path, capsys):
