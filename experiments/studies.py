@@ -17,6 +17,7 @@ from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.run_files import RESULTS_FILE
 from calib.scoring.results import ALL, BASELINE, COLUMNS
 from calib.util.reading import file_bytes, parse_json
+from experiments import command
 from experiments.all_methods.table import change
 from experiments.smolvlm_emoji.pairs import PAIRS
 
@@ -69,8 +70,8 @@ def needs_vscbench(folder: str) -> list[Model]:
 def needs_drawings(table: str = PAIRS) -> list[Model]:
     """The models of a study that asks those of drawings the queries of a table in DRAWINGS: without
     it these are missing."""
-    command = "python -m experiments.smolvlm_emoji.pairs"
-    return _with_data((ROOT / DRAWINGS / table).is_file(), f"needs pairs of drawings ({command})")
+    build = "python -m experiments.smolvlm_emoji.pairs"
+    return _with_data((ROOT / DRAWINGS / table).is_file(), f"needs pairs of drawings ({build})")
 
 
 def _with_data(there: bool, reason: str) -> list[Model]:
@@ -120,8 +121,8 @@ def plot(folders: Sequence[Path], figure: str, columns: int, target: Path) -> No
     runs = ",".join(f'"{folder}"' for folder in folders)
     drawn = folders[0].parent
     settings = [f"runs=[{runs}]", f"figures=[{figure}]", f"columns={columns}", "formats=[png]"]
-    command = [sys.executable, "-m", "calib.plot", *settings, f"out={drawn}"]
-    subprocess.run(command, cwd=ROOT, check=True)
+    words = [*settings, f"out={drawn}"]
+    subprocess.run([sys.executable, "-m", "calib.plot", *words], cwd=ROOT, check=True)
     shutil.copyfile(drawn / f"{figure}.png", target)
 
 
@@ -229,8 +230,7 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def options_of(arguments: Sequence[str], known: Mapping[str, str], usage: str) -> dict[str, str]:
-    """The options key=value of a command line over their defaults; exits on an unknown one."""
-    given = dict(word.partition("=")[::2] for word in arguments)
-    if unknown := given.keys() - known.keys():
-        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{usage}")
-    return {**known, **given}
+    """The options key=value of a command line over their defaults; ends the command with a sentence
+    on one that it does not take."""
+    with command.reported():
+        return {**known, **command.options(arguments, dict.fromkeys(known, command.text), usage)}

@@ -108,7 +108,7 @@ def _processor_of(model: PreTrainedModel, checkpoint: str) -> Any:
             f"The model's config names the checkpoint '{checkpoint}', and no processor can be "
             f"loaded from there ({first_line(error)}). Give the processor: calib.wrap(model, "
             "processor).",
-        ) from error
+        ) from None
 
 
 _OF_LOADING = ("checkpoint", "revision", "dtype", "device_map", "attention", "quantization")

@@ -71,7 +71,7 @@ def compose_sweep(choices: Mapping[str, str], settings: Mapping[str, Any]) -> Sw
         require_no_secrets(composed)
         config = settings_objects(composed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, SweepConfig, shown) from error
+        raise explain(error, SweepConfig, shown) from None
     assert isinstance(config, SweepConfig)
     return config
 

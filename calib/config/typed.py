@@ -128,9 +128,9 @@ def typed_config(
         }
         config = settings_objects(OmegaConf.merge(OmegaConf.structured(cls), others))
     except (OmegaConfBaseException, OverflowError) as error:
-        raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from error
-    except RecursionError as error:
-        raise CalibError("invalid-setting", f"'{name}': a value is nested too deeply.") from error
+        raise CalibError("invalid-setting", f"'{name}': {str(error).splitlines()[0]}.") from None
+    except RecursionError:
+        raise CalibError("invalid-setting", f"'{name}': a value is nested too deeply.") from None
     return dataclasses.replace(typing.cast(Any, config), **methods)
 
 

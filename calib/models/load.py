@@ -199,7 +199,8 @@ def load(config: ModelChoice, weights: bool = True, device: str | None = None) -
     except (CalibError, MemoryError):
         raise
     except Exception as error:  # a damaged checkpoint can raise any exception
-        raise CalibError("unreadable", load_failure(name, error)) from error
+        message, unexplained = load_failure(name, error)
+        raise CalibError("unreadable", message) from unexplained
 
 
 def vlm_of(model: Any, processor: Any, config: ModelConfig) -> VLM:

@@ -28,8 +28,9 @@ FORMAT = (
 )
 
 
-def load_failure(name: str, error: Exception) -> str:
-    """The message for a checkpoint that could not be loaded: the cause and its own way out."""
+def load_failure(name: str, error: Exception) -> tuple[str, Exception | None]:
+    """The message for a checkpoint that could not be loaded: the cause and its own way out; and
+    ``error``, whose traceback is worth showing, where the message can only quote it."""
     folder = home_expanded(name)
     cause = None
     if folder.is_dir():
@@ -49,8 +50,9 @@ def load_failure(name: str, error: Exception) -> str:
     cause = cause or _by_error(name, error, (*_KINDS, *_CAUSES))
     if cause is None and isinstance(error, ArithmeticError | LookupError):
         cause = _value(error, f"{type(error).__name__}: {error}"[:300], _config(name))
+    unexplained = None if cause else error
     cause = cause or f"{_first_line(error).rstrip('. ')}. {FORMAT}"
-    return f"model.checkpoint={name} could not be loaded: {cause}"
+    return f"model.checkpoint={name} could not be loaded: {cause}", unexplained
 
 
 def refuse_adapter(name: str, source: str, common: dict[str, Any]) -> None:

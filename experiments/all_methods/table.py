@@ -6,11 +6,11 @@ python -m experiments.all_methods.table METHODS.csv [METHODS_OF_ANOTHER_SEED.csv
 
 import csv
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from calib.report.verdict import Effect
+from experiments import command
 
 Row = Mapping[str, str]
 COSTS = ("SRA_u", "SRA_s", "warned_s", "utility", "knowledge")
@@ -50,7 +50,7 @@ def line(row: Row, others: list[dict[str, Row]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(paths: list[Path]) -> None:
+def main(*paths: Path) -> None:
     """Print the table of the first run, with the changes of SRA in the others beside it."""
     first, *others = [read(path) for path in paths]
     columns = [
@@ -66,6 +66,4 @@ def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    main([Path(argument) for argument in sys.argv[1:]])
+    command.run_on(main, __doc__, most=None)

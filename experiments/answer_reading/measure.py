@@ -16,6 +16,7 @@ from pathlib import Path
 from calib.scoring.answers import read_choice
 from calib.scoring.intervals import wilson
 from calib.util.errors import CalibError
+from experiments import command
 
 FILES = {
     "standard_cot": "gpt-4o_standard(10 options)_cot.jsonl",
@@ -54,15 +55,13 @@ def measure(path: Path) -> dict[str, float]:
     return {"n": rate.n, "accuracy": round(rate.value, 3), **bounds, "unreadable": unreadable}
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Write one line of CSV for each prompt."""
-    if len(sys.argv) != 2:
-        sys.exit("Give the folder mmmu-pro/output of MMMU-Benchmark/MMMU.")
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for prompt, name in FILES.items():
-        writer.writerow({"prompt": prompt, **measure(Path(sys.argv[1]) / name)})
+        writer.writerow({"prompt": prompt, **measure(folder / name)})
 
 
 if __name__ == "__main__":
-    main()
+    command.run_on(main, __doc__)

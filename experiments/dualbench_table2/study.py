@@ -7,11 +7,11 @@ of their world, the others drawings of things, without the perturbations of writ
 interrupted study again to resume it.
 """
 
-import sys
 from pathlib import Path
 
 from calib.config.choices import PERTURBATIONS
 from calib.report.terminal_tables import DUAL_USE_METRICS
+from experiments import command
 from experiments.smolvlm_emoji.dual_use import TABLE
 from experiments.studies import (
     RUNS,
@@ -20,7 +20,6 @@ from experiments.studies import (
     drawings,
     held_out_combinations,
     needs_drawings,
-    options_of,
     percent,
     plot,
     read,
@@ -41,9 +40,9 @@ def settings(model: Model) -> tuple[str, ...]:
     return *UNCALIBRATED, *drawings(TABLE), "data.train=0", "data.validation=0.1"
 
 
-def main(options: dict[str, str]) -> None:
+def main(out: Path = Path(RUNS)) -> None:
     """Run every model that is there, and write results.csv, the figure and the tables."""
-    out = Path(options["out"]).expanduser().resolve() / "dualbench_table2"
+    out = out.resolve() / "dualbench_table2"
     runs, missing = run_models(needs_drawings(TABLE), out, settings)
     write_results(HERE / "results.csv", runs, missing, METRICS)
     plot(list(runs.values()), "perturbations", 2, HERE / "figure.png")
@@ -74,4 +73,4 @@ def markdown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(options_of(sys.argv[1:], {"out": RUNS}, __doc__ or ""))
+    command.run(main, __doc__, out=command.path)

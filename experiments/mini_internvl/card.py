@@ -8,11 +8,10 @@ model of the recipe.
 """
 
 import csv
-import sys
 from pathlib import Path
 
 from calib.models.load import mini_folder
-from experiments.mini_internvl.recipe import chosen_recipe
+from experiments import command
 
 HERE = Path(__file__).parent
 FILES = {
@@ -53,13 +52,13 @@ def vocabulary(checkpoint: Path) -> int:
     return len(AutoTokenizer.from_pretrained(checkpoint))
 
 
+def write(recipe: str = "first", checkpoint: Path | None = None, figures: Path | None = None):
+    """Write the card of a recipe's model, by default with the files of FILES."""
+    template, kept, packaged = FILES[recipe]
+    main(template, figures or kept, checkpoint or packaged)
+
+
 if __name__ == "__main__":
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if unknown := options.keys() - {"recipe", "checkpoint", "figures"}:
-        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    template, figures, checkpoint = FILES[chosen_recipe(options)]
-    main(
-        template,
-        Path(options.get("figures", figures)),
-        Path(options.get("checkpoint", checkpoint)),
+    command.run(
+        write, __doc__, recipe=command.one_of(*FILES), checkpoint=command.path, figures=command.path
     )

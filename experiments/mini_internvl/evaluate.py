@@ -11,7 +11,6 @@ world) its knowledge of held-out concepts is imperfect and can be read, within a
 
 import csv
 import dataclasses
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,8 +26,9 @@ from calib.engine.request import Decoding, Request
 from calib.judges.rules import is_well_formed, judge_rules
 from calib.models.load import VLM, load
 from calib.scoring.intervals import Interval, clustered_rate
+from experiments import command
 from experiments.mini_internvl.floors import missed_floors
-from experiments.mini_internvl.recipe import RECIPES, chosen_recipe
+from experiments.mini_internvl.recipe import RECIPES
 from experiments.mini_internvl.separation import separations
 
 PROMPTS = (None, "reminder", "caution", "balanced")
@@ -42,9 +42,15 @@ Hits = list[tuple[bool, str]]
 Labels = list[tuple[str | None, str]]
 
 
-def main(world: World, checkpoint: str | None, split: str, out: str | None) -> None:
-    """Compute, print and write all figures."""
-    vlm = load(ModelConfig(name="internvl", checkpoint=checkpoint))
+def main(
+    recipe: str = "first",
+    checkpoint: str | None = None,
+    split: str = "test",
+    out: Path | None = None,
+) -> None:
+    """Compute, print and write all figures; without a checkpoint, of the packaged model."""
+    world, packaged = RECIPES[recipe].world, RECIPES[recipe].name.replace("_", "-")
+    vlm = load(ModelConfig(name="internvl", checkpoint=checkpoint or packaged))
     figures: Figures = {}
     well_formed: Hits = []
     limit = PER_PART if world.holds_out_concepts else None
@@ -74,7 +80,7 @@ def main(world: World, checkpoint: str | None, split: str, out: str | None) -> N
     missed = missed_floors(figures, world.holds_out_concepts)
     print("\nall floors met" if not missed else "\nfloors missed: " + "; ".join(missed))
     if out:
-        write(Path(out), figures, vlm)
+        write(out, figures, vlm)
 
 
 def in_split(examples: Iterable[Example], split: str) -> list[Example]:
@@ -174,11 +180,11 @@ def write(path: Path, figures: Figures, vlm: VLM) -> None:
 
 
 if __name__ == "__main__":
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if unknown := options.keys() - {"recipe", "checkpoint", "split", "out"}:
-        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    name = chosen_recipe(options)
-    recipe = RECIPES[name]
-    if name != "first" and "checkpoint" not in options:
-        sys.exit(f"recipe={name} needs checkpoint=FOLDER: only mini-internvl is packaged")
-    main(recipe.world, options.get("checkpoint"), options.get("split", "test"), options.get("out"))
+    command.run(
+        main,
+        __doc__,
+        recipe=command.one_of(*RECIPES),
+        checkpoint=command.text,
+        split=command.one_of("train", "validation", "test"),
+        out=command.path,
+    )

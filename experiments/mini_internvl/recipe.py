@@ -1,6 +1,5 @@
 """The recipes of both mini models: their worlds, sizes and training stages."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -120,11 +119,3 @@ SECOND_RECIPE = Recipe(
 )  # fmt: skip
 
 RECIPES: Mapping[str, Recipe] = {"first": FIRST_RECIPE, "second": SECOND_RECIPE}
-
-
-def chosen_recipe(options: Mapping[str, str]) -> str:
-    """The name of the recipe that command-line options choose; exits if there is no such recipe."""
-    name = options.get("recipe", "first")
-    if name not in RECIPES:
-        sys.exit(f"recipe={name} does not exist: choose from {', '.join(RECIPES)}")
-    return name

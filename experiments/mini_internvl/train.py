@@ -10,8 +10,7 @@ uninterrupted one. Checkpoints (weights, optimiser, step) are safetensors, writt
 import functools
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,12 @@ import torch
 from torch import nn
 
 from calib.data.mini.draw import SIZE
+from calib.util.errors import CalibError, first_line
+from experiments import command
 from experiments.mini_internvl.build import build_model, build_processor
 from experiments.mini_internvl.curriculum import Curriculum
 from experiments.mini_internvl.language import LanguageTask
-from experiments.mini_internvl.recipe import RECIPES, Recipe, Stage, chosen_recipe
+from experiments.mini_internvl.recipe import RECIPES, Recipe, Stage
 from experiments.mini_internvl.scenes import Gallery
 from experiments.mini_internvl.vision import VisionBatches, VisionTask, classes, vision_loss
 from experiments.training import Figures, Loss, is_finished, run_steps
@@ -31,7 +32,25 @@ from experiments.training import Figures, Loss, is_finished, run_steps
 SAVE_EVERY, REPORT_EVERY = 250, 50  # steps
 
 
-def main(out: Path, recipe: Recipe, device: str, threads: int, seed: int) -> None:
+def main(
+    out: Path | None = None,
+    recipe: str = "first",
+    device: str | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Train the model of a recipe, with a GPU if there is one."""
+    chosen = RECIPES[recipe]
+    train(
+        out or Path("runs") / chosen.name,
+        chosen,
+        device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        threads or os.cpu_count() or 1,
+        seed,
+    )
+
+
+def train(out: Path, recipe: Recipe, device: str, threads: int, seed: int) -> None:
     """Run the unfinished stages, then write the checkpoint folder named after the recipe."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -123,25 +142,22 @@ def save_half(model: nn.Module, processor, folder: Path) -> None:
     model.float()
 
 
-OPTIONS = ("out", "recipe", "device", "threads", "seed")
-
-
-def arguments(words: list[str]) -> Iterator[tuple[str, str]]:
-    """The key=value pairs of the command line."""
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in OPTIONS or not value:
-            sys.exit(f"unknown option '{word}': use {'=, '.join(OPTIONS)}=\n\n{__doc__}")
-        yield key, value
+def usable_device(name: str, given: str) -> str:
+    """A device of torch, which this machine has; a reader of command.run."""
+    try:
+        torch.empty(0, device=given)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
+        raise CalibError("invalid-setting", f"{name}={given}: {first_line(error)}") from error
+    return given
 
 
 if __name__ == "__main__":
-    options = dict(arguments(sys.argv[1:]))
-    name = chosen_recipe(options)
-    main(
-        out=Path(options.get("out", f"runs/{RECIPES[name].name}")),
-        recipe=RECIPES[name],
-        device=options.get("device", "cuda" if torch.cuda.is_available() else "cpu"),
-        threads=int(options.get("threads", os.cpu_count() or 1)),
-        seed=int(options.get("seed", "0")),
+    command.run(
+        main,
+        __doc__,
+        out=command.path,
+        recipe=command.one_of(*RECIPES),
+        device=usable_device,
+        threads=command.whole(1),
+        seed=command.whole(0),
     )

@@ -11,7 +11,6 @@ low-rank update of safety fine-tuning (guard.safetensors), which is added to its
 """
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from calib.models.towers import register_towers
 from calib.models.towers.naming import NamingTowerConfig
 from calib.util.errors import CalibError
 from calib.util.files import cannot_write, unfinished_path
+from experiments import command
 from experiments.smolvlm_emoji.lora import merge
 from experiments.smolvlm_emoji.recipe import SHARPNESS
 from experiments.smolvlm_emoji.sources import SMOLLM2, default_cache
@@ -54,12 +54,16 @@ NETWORK: dict[str, Any] = {}
 """Sizes of the tower's network, where they differ from EfficientNet-Lite0's."""
 
 
-def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> None:
+def main(
+    parts: Path = PARTS, out: Path | None = None, guard: bool = False, text: str | None = None
+) -> None:
     """Assemble the model, and save it in float16 with its processor."""
+    option = "smolvlm_emoji_guard" if guard else "smolvlm_emoji"
+    out = out or Path("built") / option
     names = read_names(parts / NAMES_FILE)
     weights = read_parts(parts / WEIGHTS_FILE, names)
     try:
-        language, tokenizer = text_model(cache, text)
+        language, tokenizer = text_model(default_cache(), text)
     except (OSError, ValueError) as error:
         raise CalibError(
             "unreadable",
@@ -73,7 +77,6 @@ def main(parts: Path, out: Path, guard: bool, text: str | None, cache: Path) -> 
         merge(model.model.language_model, read_parts(parts / GUARD_FILE))
     processor = build_processor(tokenizer, model.config.vision_config.image_size)
     save(model.half(), processor, out)
-    option = "smolvlm_emoji_guard" if guard else "smolvlm_emoji"
     print(f"Use it with model={option} {shell_override('model.checkpoint', str(out.resolve()))}")
 
 
@@ -149,32 +152,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, image_size: int) -> Llav
     )
 
 
-def parsed_options(words: Sequence[str]) -> dict[str, str]:
-    """The options of the command line, by name.
-
-    Raises CalibError (invalid-setting) for one that is unknown or has no value, and for guard= with
-    another value than true or false.
-    """
-    options = dict(word.partition("=")[::2] for word in words)
-    for name, value in options.items():
-        if name not in ("parts", "out", "guard", "text"):
-            raise CalibError("invalid-setting", f"unknown option: {name}\n\n{__doc__}")
-        if not value or (name == "guard" and value not in ("true", "false")):
-            needed = "true or false" if name == "guard" else "a value"
-            raise CalibError("invalid-setting", f"{name}={value}: give {needed}, or omit {name}=.")
-    return options
-
-
 if __name__ == "__main__":
-    try:
-        options = parsed_options(sys.argv[1:])
-        guarded = options.get("guard") == "true"
-        main(
-            Path(options.get("parts", PARTS)),
-            Path(options.get("out", f"built/smolvlm_emoji{'_guard' if guarded else ''}")),
-            guarded,
-            options.get("text"),
-            default_cache(),
-        )
-    except CalibError as error:
-        sys.exit(str(error))
+    command.run(
+        main, __doc__, parts=command.path, out=command.path, guard=command.flag, text=command.text
+    )

@@ -12,7 +12,6 @@ computed, from the kept outputs of the untuned tower. ``limit`` takes the first 
 import csv
 import math
 import re
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
 from calib.models.load import VLM, load
 from calib.scoring.intervals import Interval, clustered_rate
+from experiments import command
 from experiments.smolvlm_emoji.augment import shown
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
 from experiments.smolvlm_emoji.features import kept_grids
@@ -47,12 +47,14 @@ OPEN_QUERIES = (
 Figures = dict[str, Interval]
 
 
-def main(checkpoint: str, out: Path | None, limit: int | None, run: Path | None) -> None:
+def main(
+    checkpoint: str, out: Path | None = None, limit: int | None = None, run: Path | None = None
+) -> None:
     """Compute, print and write all figures."""
+    vlm = load(ModelConfig(name="smolvlm_emoji", checkpoint=checkpoint))
     cache = default_cache()
     drawings = load_drawings(cache)
     rows = held_out_rows(drawings, limit)
-    vlm = load(ModelConfig(name="smolvlm_emoji", checkpoint=checkpoint))
     figures = response_figures(vlm, drawings, rows)
     if run is not None:
         figures["nearest neighbour names"] = bar(drawings, rows, cache, run)
@@ -173,12 +175,11 @@ def write(path: Path, figures: Figures, ratio: float, vlm: VLM) -> None:
 
 
 if __name__ == "__main__":
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if options.keys() - {"checkpoint", "out", "limit", "run"} or "checkpoint" not in options:
-        sys.exit(f"unknown or missing options\n\n{__doc__}")
-    main(
-        options["checkpoint"],
-        Path(options["out"]) if "out" in options else None,
-        int(options["limit"]) if "limit" in options else None,
-        Path(options["run"]) if "run" in options else None,
+    command.run(
+        main,
+        __doc__,
+        checkpoint=command.text,
+        out=command.path,
+        limit=command.whole(1),
+        run=command.path,
     )

@@ -1,6 +1,6 @@
 """Train the vision tower of smolvlm_emoji. Run it again to resume it.
 
-    python -m experiments.smolvlm_emoji.train out=FOLDER [threads=2] [seed=0] [until=STAGE]
+    python -m experiments.smolvlm_emoji.train [out=FOLDER] [threads=2] [seed=0] [until=STAGE]
 
 Two stages (recipe.py), neither of which needs the language model. Every batch is a function of
 (seed, stage, step), so that a resumed run is identical to an uninterrupted one. The result is
@@ -9,7 +9,6 @@ stops after a stage.
 """
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from torch import nn
 
 from calib.models.towers.naming import NamingTower
-from calib.util.errors import CalibError
+from experiments import command
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
 from experiments.smolvlm_emoji.features import kept_grids
 from experiments.smolvlm_emoji.naming import (
@@ -37,9 +36,14 @@ from experiments.training import Figures, Loss, run_steps
 REPORT_EVERY = 10  # steps
 
 
-def main(out: Path, threads: int, seed: int, until: str | None) -> None:
+def main(
+    out: Path = Path("runs/smolvlm_emoji"),
+    threads: int | None = None,
+    seed: int = 0,
+    until: str | None = None,
+) -> None:
     """Run the unfinished stages, then write the tower and its names."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     cache = default_cache()
@@ -108,18 +112,11 @@ def parameter_groups(task: nn.Module, stage: Stage) -> list[dict]:
 
 
 if __name__ == "__main__":
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if unknown := options.keys() - {"out", "threads", "seed", "until"}:
-        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    until, stages = options.get("until"), [stage.name for stage in STAGES]
-    if until not in (None, *stages):
-        sys.exit(f"until={until} is not a stage: choose from {', '.join(stages)}")
-    try:
-        main(
-            out=Path(options.get("out", "runs/smolvlm_emoji")),
-            threads=int(options.get("threads", os.cpu_count() or 1)),
-            seed=int(options.get("seed", "0")),
-            until=until,
-        )
-    except CalibError as error:
-        sys.exit(str(error))
+    command.run(
+        main,
+        __doc__,
+        out=command.path,
+        threads=command.whole(1),
+        seed=command.whole(0),
+        until=command.one_of(*(stage.name for stage in STAGES)),
+    )

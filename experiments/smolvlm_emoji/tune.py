@@ -10,13 +10,12 @@ names of what they show, so that no pass through the tower is needed.
 """
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from calib.util.errors import CalibError
+from experiments import command
 from experiments.smolvlm_emoji.chats import GuardBatches, TalkBatches
 from experiments.smolvlm_emoji.lora import attach, tensors
 from experiments.smolvlm_emoji.own_answers import own_answers
@@ -35,9 +34,9 @@ from experiments.smolvlm_emoji.trained_parts import (
 from experiments.smolvlm_emoji.words import identity
 
 
-def main(run: Path, threads: int, seed: int) -> None:
+def main(run: Path, threads: int | None = None, seed: int = 0) -> None:
     """Train the connector, then the guard, or what is unfinished of them, and write them."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
     names = read_names(run / NAMES_FILE)
     chosen = map(str, np.random.default_rng(seed).choice(names, THINGS, replace=False))
     language, tokenizer = text_model(default_cache())
@@ -58,14 +57,4 @@ def main(run: Path, threads: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if options.keys() - {"run", "threads", "seed"} or "run" not in options:
-        sys.exit(f"unknown or missing options\n\n{__doc__}")
-    try:
-        main(
-            Path(options["run"]),
-            int(options.get("threads", os.cpu_count() or 1)),
-            int(options.get("seed", "0")),
-        )
-    except CalibError as error:
-        sys.exit(str(error))
+    command.run(main, __doc__, run=command.path, threads=command.whole(1), seed=command.whole(0))

@@ -3,10 +3,10 @@
 python -m experiments.steering_mini.table runs/NAME/results.csv
 """
 
-import sys
 from pathlib import Path
 
 from calib.scoring.results import BASELINE, Result, read_results
+from experiments import command
 
 COLUMNS = {
     ("image_centric", "SRA_u"): "SRA_u, image-centric",
@@ -56,6 +56,4 @@ def formatted(result: Result | None) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    command.run_on(main, __doc__)

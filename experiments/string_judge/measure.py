@@ -17,6 +17,7 @@ from calib.judges.string import judge_string
 from calib.scoring.agreement import agreement
 from calib.scoring.judged import MAPPINGS
 from calib.util.errors import CalibError
+from experiments import command
 
 PHRASINGS = Path(__file__).parents[2] / "tests" / "judges" / "phrasings.csv"
 PHRASINGS_2 = PHRASINGS.with_name("phrasings_2.csv")
@@ -200,4 +201,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    command.run_on(main, __doc__)

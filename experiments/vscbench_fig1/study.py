@@ -6,9 +6,9 @@ The models are those of experiments/studies.py: the mini models get queries of t
 others pairs of drawings. Run an interrupted study again to resume it.
 """
 
-import sys
 from pathlib import Path
 
+from experiments import command
 from experiments.studies import (
     RUNS,
     UNCALIBRATED,
@@ -16,7 +16,6 @@ from experiments.studies import (
     drawings,
     held_out_combinations,
     needs_drawings,
-    options_of,
     percent,
     plot,
     read,
@@ -38,9 +37,9 @@ def settings(model: Model) -> tuple[str, ...]:
     return *UNCALIBRATED, *drawings(), "data.train=0", "data.validation=0.1"
 
 
-def main(options: dict[str, str]) -> None:
+def main(out: Path = Path(RUNS)) -> None:
     """Run every model that is there, and write results.csv, the figure and the table."""
-    out = Path(options["out"]).expanduser().resolve() / "vscbench_fig1"
+    out = out.resolve() / "vscbench_fig1"
     runs, missing = run_models(needs_drawings(), out, settings)
     write_results(HERE / "results.csv", runs, missing, METRICS)
     plot(list(runs.values()), "sra_plane", 1, HERE / "figure.png")
@@ -68,4 +67,4 @@ def markdown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(options_of(sys.argv[1:], {"out": RUNS}, __doc__ or ""))
+    command.run(main, __doc__, out=command.path)

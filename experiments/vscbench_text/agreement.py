@@ -10,7 +10,6 @@ for wordings that the judge misses; the agreement to expect is that on test, abo
 
 import csv
 import hashlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from calib.runs.run import Run
 from calib.runs.run_files import LabelledRow
 from calib.scoring.intervals import Interval, clustered_rate
 from calib.scoring.judged import MAPPINGS
+from experiments import command
 from experiments.studies import percent, read, table
 
 HERE = Path(__file__).parent
@@ -160,7 +160,11 @@ def _kappa(row: Mapping[str, str]) -> str:
     return f"{value} ({low} to {high})"
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def main(folder: Path) -> None:
+    """Write agreement.csv of one run, and print its table."""
     write(HERE, {folder.name: folder})
     print(markdown(HERE / AGREEMENT_FILE))
+
+
+if __name__ == "__main__":
+    command.run_on(main, __doc__)

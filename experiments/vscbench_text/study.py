@@ -10,20 +10,18 @@ labels made by reading (agreement.py). Run an interrupted study again to resume 
 folder or without a built model nothing is run, and the results stay as they are.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from calib.report.method_table import METHODS_FILE
 from calib.scoring.results import ALL
+from experiments import command
 from experiments.studies import (
     RUNS,
     Model,
     join_methods,
     methods_table,
     needs_vscbench,
-    options_of,
     plot,
     run_models,
     write_results,
@@ -55,7 +53,7 @@ OF_METHODS = "/methods"
 """End of the name of the run of all methods."""
 
 
-def settings(model: Model, vscbench: str, limit: str) -> tuple[str, ...]:
+def settings(model: Model, vscbench: str, limit: int) -> tuple[str, ...]:
     """Settings of calib.sweep for a run, besides the model's own."""
     shared = (*SHARED, f"data.root={vscbench}")
     if model.name.endswith(OF_METHODS):
@@ -74,13 +72,11 @@ def chosen(vscbench: str) -> list[Model]:
     return [*found, *of_methods]
 
 
-def main(options: Mapping[str, str]) -> None:
+def main(out: Path = Path(RUNS), vscbench: Path | None = None, limit: int = 40) -> None:
     """Run every model that is there, and write results.csv, the figure and the tables."""
-    out = Path(options["out"]).expanduser().resolve() / "vscbench_text"
-    folder = str(Path(options["vscbench"]).expanduser().resolve()) if options["vscbench"] else ""
-    runs, missing = run_models(
-        chosen(folder), out, lambda model: settings(model, folder, options["limit"])
-    )
+    out = out.resolve() / "vscbench_text"
+    folder = str(vscbench.resolve()) if vscbench else ""
+    runs, missing = run_models(chosen(folder), out, lambda model: settings(model, folder, limit))
     if not runs:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         print(f"\nvscbench_text: nothing to run. {reasons}")
@@ -99,4 +95,4 @@ def markdown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(options_of(sys.argv[1:], {"out": RUNS, "vscbench": "", "limit": "40"}, __doc__ or ""))
+    command.run(main, __doc__, out=command.path, vscbench=command.path, limit=command.whole(1))

@@ -73,8 +73,11 @@ def test_a_name_loads_the_model_of_the_commands(vlm):
     ],
 )
 def test_models_and_settings_that_do_not_exist(name, settings, code, values):
-    with raises(code, *values):
+    with raises(code, *values) as refused:
         calib.load(name, **settings)
+    # What is printed is ours alone, and not the traceback of the library that failed first.
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
 def test_a_direction_is_fitted_to_most_pairs_and_measured_on_the_rest(model, direction, twins):

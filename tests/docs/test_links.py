@@ -185,7 +185,7 @@ def test_the_readme_quotes_the_study_of_all_methods():
 def test_the_study_of_all_methods_has_the_tables_of_its_files(files, count):
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        methods_table.main([STUDY / name for name in files])
+        methods_table.main(*(STUDY / name for name in files))
     lines = [line for line in output.getvalue().splitlines() if line.startswith("|")]
     page = (STUDY / "README.md").read_text(encoding="utf-8")
     assert len(lines) == 2 + count and [line for line in lines if line not in page] == []

@@ -58,8 +58,8 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "text_model", lambda cache, text: tiny_text())
         patch.setattr(build, "NETWORK", TOWER)
-        build.main(folder, folder / "plain", False, None, folder)
-        build.main(folder, folder / "guard", True, None, folder)
+        build.main(folder, folder / "plain")
+        build.main(folder, folder / "guard", guard=True)
     return folder, tower, language, tokenizer
 
 
@@ -132,7 +132,7 @@ def parts(built, tmp_path, monkeypatch):
         shutil.copy(built[0] / name, tmp_path)
     monkeypatch.setattr(build, "text_model", lambda cache, text: tiny_text())
     monkeypatch.setattr(build, "NETWORK", TOWER)
-    return tmp_path, lambda out="out": build.main(tmp_path, tmp_path / out, True, None, tmp_path)
+    return tmp_path, lambda out="out": build.main(tmp_path, tmp_path / out, guard=True)
 
 
 @pytest.mark.parametrize("name", ["WEIGHTS_FILE", "NAMES_FILE", "CONNECTOR_FILE", "GUARD_FILE"])
@@ -161,7 +161,7 @@ def test_a_language_model_that_is_not_there(parts, monkeypatch):
     folder, _ = parts
     monkeypatch.undo()
     with raises("unreadable", folder / "no_model"):
-        build.main(folder, folder / "out", False, str(folder / "no_model"), folder)
+        build.main(folder, folder / "out", text=str(folder / "no_model"))
 
 
 @pytest.mark.parametrize("names", [THINGS[::-1], THINGS[:-1], (*THINGS, "cat")])
@@ -197,13 +197,6 @@ def test_a_checkpoint_is_replaced_as_a_whole_and_other_files_are_kept(parts, mon
     for other in ("mine", "names.txt"):
         with raises("already-exists", folder / other):
             run(other)
-
-
-def test_options_of_the_build():
-    assert build.parsed_options(["guard=true", "out=a=b"]) == {"guard": "true", "out": "a=b"}
-    for word in ("guard=yes", "guard", "out=", "parts=", "text=", "gaurd=true"):
-        with raises("invalid-setting", word.partition("=")[0]):
-            build.parsed_options([word])
 
 
 def test_a_merged_update_gives_the_same_hidden_states_as_an_attached_one():

@@ -64,7 +64,7 @@ def test_the_text_study_asks_models_of_real_words_only(monkeypatch: pytest.Monke
     mini, emoji, methods = vscbench_text.chosen("FOLDER")
     assert mini.missing and not emoji.missing and vscbench_text.chosen("")[1].missing
     prompted, config = (
-        composed("sweep", *emoji.overrides, *vscbench_text.settings(model, "FOLDER", "40"))
+        composed("sweep", *emoji.overrides, *vscbench_text.settings(model, "FOLDER", 40))
         for model in (emoji, methods)
     )
     assert (prompted.method.text, prompted.data.limit) == (vscbench_text.REMINDER, None)
@@ -78,7 +78,7 @@ def test_a_text_study_without_models_leaves_its_results_as_they_are(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(vscbench_text, "HERE", tmp_path)
-    vscbench_text.main({"out": str(tmp_path), "vscbench": "", "limit": "40"})
+    vscbench_text.main(out=tmp_path)
     assert not list(tmp_path.iterdir()) and "smolvlm_emoji" in capsys.readouterr().out
 
 

@@ -196,7 +196,7 @@ def test_an_image_processor_of_torchvision_only(tmp_path, monkeypatch):
     ],
 )
 def test_errors_of_the_hub_and_of_packages(text, named):
-    message = load_failure("org/m", OSError(text))
+    message, _ = load_failure("org/m", OSError(text))
     assert message.startswith("model.checkpoint=org/m could not be loaded:") and named in message
 
 
