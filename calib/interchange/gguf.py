@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from calib.config.named_model import model_name
 from calib.directions.direction import Direction
 from calib.interchange.vectors import read_file
 from calib.util.errors import CalibError
@@ -29,12 +30,12 @@ def control_vector(direction: Direction, format_name: str) -> bytes:
     """The file of ``direction`` for ``gguf``, ``repeng`` or ``easysteer``.
 
     ``direction`` must be expressible in the format. The keys ``calib.*`` document the vectors; all
-    three readers ignore them. The model hint is the checkpoint, which no reader checks either.
+    three readers ignore them. The model hint is the model's name, which no reader checks either.
 
     Raises CalibError if the gguf package is missing.
     """
     keys: dict[str, str | int] = {
-        "controlvector.model_hint": direction.checkpoint,
+        "controlvector.model_hint": model_name(direction.checkpoint),
         "controlvector.layer_count": len(direction.layers),
     }
     if format_name == "easysteer":

@@ -74,9 +74,9 @@ def from_hub(repo: str, revision: str | None = None, file: str = FILE) -> Direct
     return read_direction(Path(path))
 
 
-def model_card(card: str, checkpoint: str) -> bytes:
+def model_card(card: str, model: str) -> bytes:
     """A card with the hub's metadata in front: tags and the base model."""
-    base = f"base_model: {checkpoint}\n" if _REPO.fullmatch(checkpoint) else ""
+    base = f"base_model: {model}\n" if _REPO.fullmatch(model) else ""
     return f"---\n{base}tags:\n- calib\n- steering-vector\n---\n\n{card}".encode()
 
 

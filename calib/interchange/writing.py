@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calib.config.named_model import model_name
 from calib.config.quoting import shell_override
 from calib.directions.direction import Direction
 from calib.directions.fit import require_match
@@ -124,7 +125,7 @@ def merged_note(vlm: VLM, direction: Direction, merged: MergedCheckpoint) -> str
         "for the biases that it lacked."
     )
     return (
-        f"Made by calib from {vlm.checkpoint}: the direction times strength "
+        f"Made by calib from {model_name(vlm.checkpoint)}: the direction times strength "
         f"{direction.strength:g} was added to the bias of `mlp.down_proj` in decoder block "
         f"{layers}; `mlp_bias` is true in its config, and every other new bias is zero.{stored} No "
         f"other weight changed. After loading, its logits on a short prompt differ from those of "

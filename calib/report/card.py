@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from calib.config.choices import DTYPES
 from calib.config.model import MINI, PACKAGED
+from calib.config.named_model import model_name
 from calib.config.quoting import shell_override
 from calib.directions.direction import Direction
 from calib.directions.separation import CHANCE
@@ -46,6 +48,9 @@ def direction_card(
     ``use`` the instructions for another program (by default the command of calib), ``fits`` the
     models that can use it, and ``note`` a paragraph to add.
     """
+    model = model_name(direction.checkpoint)
+    # A folder is in the current one, as the file is: the card may be read on another machine.
+    weights = model if model == direction.checkpoint else f"./{PurePath(direction.checkpoint).name}"
     revision = _plain(direction.revision or "none given")
     layers = ", ".join(map(str, direction.layers))
     site = f"{_plain(direction.site)}: {_SITES.get(direction.site, '')} block {layers}"
@@ -55,11 +60,11 @@ def direction_card(
         if direction.checkpoint in PACKAGED
         else ""
     )
-    return f"""# Steering direction for {_plain(direction.checkpoint)}
+    return f"""# Steering direction for {_plain(model)}
 {organism}{_verdict(direction)}{_paragraph(note)}
 | | |
 |---|---|
-| checkpoint | {_plain(direction.checkpoint)} (revision {revision}) |
+| model | {_plain(model)} (revision {revision}) |
 | fingerprint | {_plain(direction.fingerprint)} |
 | site | {site} (0-based) |
 | operator | {_plain(direction.operator)} |
@@ -74,7 +79,7 @@ def direction_card(
 {_table(direction, results)}
 ## Use
 
-{_indented(use or command_line(direction, file))}
+{_indented(use or command_line(replace(direction, checkpoint=weights), file))}
 {_paragraph(no_strength_note(direction, "" if use else "method.strengths"))}
 {fits} Steering changes refusals in
 both directions: measure over-refusal and helpfulness on your own data before relying on it.

@@ -52,7 +52,7 @@ def comparison(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) 
     kl = mean_kl(run.results, metric)
     ranked = rank_methods(run)
     lines = ["", *warning_lines(run)]
-    lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
+    lines += [f"Model       {terminal_safe(run.model_name, WIDTH - 12)}"]
     lines += [
         f"Methods at their operating points, chosen on validation; {REPORTED_SPLIT} split, "
         f"mapping={run.mapping}"

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from calib.config.named_model import model_name
 from calib.directions.direction import Direction
 from calib.directions.part_table import at_best_layer, auroc_text
 from calib.directions.parts import PartSeparation
@@ -40,7 +41,7 @@ def direction_table(
     )
     lines = [
         "",
-        *_entry("Checkpoint", terminal_safe(direction.checkpoint, WIDTH - 12)),
+        *_entry("Model", terminal_safe(model_name(direction.checkpoint), WIDTH - 12)),
         *_entry("Direction", terminal_safe(fit)),
     ]
     if direction.effect:

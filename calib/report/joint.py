@@ -186,6 +186,7 @@ def _joined(runs: Sequence[Run], names: Mapping[str, _Member], shared: set[Examp
     return first.replace(
         name=" and ".join(run.name for run in runs),
         checkpoint=first.checkpoint,
+        model_name=first.model_name,
         settings=first.settings,
         examples={name: each for run in reversed(runs) for name, each in run.examples.items()},
         operating_points=records, results=ResultTable(results), rows=rows, responses=responses,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from calib.runs.distinct_models import with_distinct_models
 from calib.runs.operating_points import REPORTED_SPLIT
 from calib.runs.run import Run
 from calib.scoring.judged import QUESTION_DATASETS, Judged, counted_label, is_correct_response
@@ -65,6 +66,8 @@ def require_same_conditions(runs: Sequence[Run]) -> None:
     for what, value_of in _CONDITIONS.items():
         values = [value_of(run) for run in runs]
         if any(value != values[0] for value in values):
+            if what == "models":
+                values = [run.model_name for run in with_distinct_models(runs)]
             named = [
                 f"{terminal_safe(run.name, 40)}: {terminal_safe(str(value), 60)}"
                 for run, value in zip(runs, values, strict=True)

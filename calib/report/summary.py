@@ -84,7 +84,7 @@ def summary(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) -> 
     change = verdict.change if verdict else change_between(run, run.baseline, run.baseline)
     p, least_p = (verdict.p, verdict.least_p) if verdict else (math.nan, None)
     lines = ["", *warning_lines(run)]
-    lines += [f"Checkpoint  {terminal_safe(run.checkpoint, WIDTH - 12)}"]
+    lines += [f"Model       {terminal_safe(run.model_name, WIDTH - 12)}"]
     chosen = ", chosen on validation" if method else ""
     lines += [f"Setting     {setting_name(choice.point)}{chosen}"]
     if method and method.strength_means:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from calib.config.method import Steer
 from calib.config.model import MINI, ModelChoice, ModelConfig
+from calib.config.named_model import model_name
 from calib.directions.direction import Direction, read_direction
 from calib.directions.estimators import estimator_name
 from calib.interchange.formats import FORMATS
@@ -135,7 +136,8 @@ def target_model(given: ModelChoice, direction: Direction, run: Run | None) -> M
 
 def push(repo: str, out: Path, card: str, direction: Direction, private: bool) -> str:
     """Upload an export to the hub, with its card as README.md; returns the address."""
-    files: dict[str, Path | bytes] = {"README.md": model_card(card, direction.checkpoint)}
+    front = model_card(card, model_name(direction.checkpoint))
+    files: dict[str, Path | bytes] = {"README.md": front}
     if out.is_dir():
         files |= {p.name: p for p in sorted(out.iterdir()) if p.name != "README.md"}
     else:

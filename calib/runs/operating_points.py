@@ -8,6 +8,7 @@ from typing import Any
 
 from calib.config.choose import ChooseConfig
 from calib.config.method import SettingKey
+from calib.config.named_model import model_name
 from calib.directions.separation import chance_note
 from calib.interventions.intervention import Method
 from calib.scoring.conditions import (
@@ -198,6 +199,7 @@ def operating_point_records(
     return [
         {
             "checkpoint": checkpoint,
+            "model": model_name(checkpoint),
             "method": method,
             "layer": selection.layer,
             "strength": selection.choice.point.strength,

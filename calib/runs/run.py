@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.config.extensions import schemas_for
+from calib.config.named_model import model_name
 from calib.config.prompts import MethodConfig
 from calib.config.sweep import GenerationConfig
 from calib.config.typed import parse_settings, typed_config
@@ -22,6 +23,7 @@ from calib.directions.direction import Direction, read_direction
 from calib.directions.parts import PartSeparation
 from calib.directions.projections import Projections
 from calib.runs.checks import files as checked
+from calib.runs.distinct_models import with_distinct_models
 from calib.runs.manifest import read_manifest
 from calib.runs.operating_points import (
     OPERATING_POINTS_FILE,
@@ -56,8 +58,8 @@ from calib.util.errors import CalibError
 from calib.util.files import home_expanded, write_atomically
 
 PARTS = frozenset({
-    "folder", "name", "manifest", "settings_text", "settings", "checkpoint", "results",
-    "operating_points", "directions", "projections", "part_separations", "examples",
+    "folder", "name", "manifest", "settings_text", "settings", "checkpoint", "model_name",
+    "results", "operating_points", "directions", "projections", "part_separations", "examples",
     "pictured", "rows", "responses", "judge", "judged",
 })  # fmt: skip
 """Parts of a run that can be handed over instead of being read from its folder."""
@@ -92,19 +94,22 @@ class Run:
     @classmethod
     def load_many(cls, folders: Sequence[str | Path]) -> list["Run"]:
         """The finished runs in ``folders``; runs of one folder name are named by as much of their
-        path as separates them.
+        path as separates them, and models of one name are numbered.
 
         Raises CalibError when a folder holds no finished run or is given twice.
         """
         runs = [cls.load(folder) for folder in folders]
         names = distinct_names([run.folder.resolve() for run in runs])
-        return [run.replace(name=name) for run, name in zip(runs, names, strict=True)]
+        named = [run.replace(name=name) for run, name in zip(runs, names, strict=True)]
+        return with_distinct_models(named)
 
     def replace(self, **parts: Any) -> "Run":
         """A copy of this run with other ``parts``."""
         known = {name: value for name, value in vars(self).items() if name in PARTS}
         if parts.keys() & {"rows", "responses"}:
             known.pop("judged", None)
+        if "checkpoint" in parts:
+            known.pop("model_name", None)
         return Run(**{**known, **parts})
 
     def write(self) -> dict[str, Path]:
@@ -127,7 +132,8 @@ class Run:
         write_labels(files["labels"], [row.row for row in self.rows], self.judged, self.judge)
         points = checked.points_text(self.operating_points, self.results)
         write_atomically(files["operating points"], points)
-        write_results(files["results"], self.folder.name, self.checkpoint, self.results)
+        model = str(self._first_point.get("model", self.checkpoint))
+        write_results(files["results"], self.folder.name, model, self.results)
         return files
 
     @property
@@ -218,7 +224,23 @@ class Run:
         """The checkpoint that the results or the extracted direction belong to."""
         if self.is_extraction:
             return read_direction(self.folder / EXTRACTED).checkpoint
+        # Earlier versions have it in results.csv, in the place of the model's name.
+        if "model" in self._first_point:
+            return str(self._first_point["checkpoint"])
         return self._tables[-1].model if self._tables else ""
+
+    @cached_property
+    def model_name(self) -> str:
+        """The name of the model in figures, tables and reports."""
+        point = self._first_point
+        is_recorded = "model" in point and point["checkpoint"] == self.checkpoint
+        return str(point["model"]) if is_recorded else model_name(self.checkpoint)
+
+    @property
+    def _first_point(self) -> dict[str, Any]:
+        is_there = (self.folder / OPERATING_POINTS_FILE).is_file()
+        points = self.operating_points if "operating_points" in vars(self) or is_there else []
+        return points[0] if points else {}
 
     @cached_property
     def operating_points(self) -> list[dict[str, Any]]:

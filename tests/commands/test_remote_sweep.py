@@ -77,7 +77,7 @@ def test_a_sweep_and_the_same_command_again(tmp_path):
         assert again.code == 0, again.stderr
         assert len(server.requests) == count
     assert f"{count} rows are saved" in again.stdout
-    assert "Checkpoint  vllm:m" in done.stdout
+    assert "Model       vllm:m" in done.stdout
     notes = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
     assert any(f"{count} rows" in note and " m, " in note for note in notes)
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}

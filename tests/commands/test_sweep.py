@@ -48,7 +48,7 @@ def rows_of(path):
 def test_a_run_writes_all_its_files(finished):
     out, done = finished
     assert {p.name for p in out.iterdir()} - {".lock"} == FILES
-    assert "Checkpoint  mini-internvl" in done.stdout
+    assert "Model       mini-internvl" in done.stdout
     assert str(out / "results.csv") in done.stdout
     assert "\x1b" not in done.stdout + done.stderr  # no bars and no colours outside a terminal
     assert "it/s" not in done.stderr

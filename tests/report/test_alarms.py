@@ -179,6 +179,6 @@ def test_terminal_shows_them_first():
     run = one(0, sra_s=40)
     for text in (summary(run, {}), comparison(run, {})):
         assert text.count("WARNING: ") == 2
-        assert text.index("WARNING: ") < text.index("Checkpoint")
+        assert text.index("WARNING: ") < text.index("Model ")
         assert max(map(len, text.splitlines())) <= 100
     assert run.baseline.method == BASELINE

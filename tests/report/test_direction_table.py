@@ -90,7 +90,7 @@ def test_unmeasured_quantities_have_no_column(direction):
 def test_table_names_the_direction_and_the_files(direction):
     table = " ".join(direction_table(direction, FILES).split())
     assert (
-        "Checkpoint some/model Direction paired_mean_difference, with the picture against without, "
+        "Model some/model Direction paired_mean_difference, with the picture against without, "
         "mlp read at last_prompt, fitted on 150 pairs Effect"
     ) in table
     assert "within 0.1 nats of KL at the first token (n = 40)" in table

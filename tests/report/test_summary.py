@@ -77,10 +77,10 @@ def test_both_sides_of_sra_weigh_the_same_whatever_their_number() -> None:
     assert cells(shown(few), "SRA ")[:3] == ["75.0%", "95.0%", "+20.0"]
 
 
-def test_table_is_narrow_and_names_checkpoint_setting_and_files() -> None:
+def test_table_is_narrow_and_names_model_setting_and_files() -> None:
     text = shown(checkpoint="some/checkpoint", strength_means="in gap units")
     assert max(len(line) for line in text.splitlines()) <= 100
-    assert "Checkpoint  some/checkpoint" in text
+    assert "Model       some/checkpoint" in text
     assert "Setting     steer (layer 3, strength 1.5)" in text
     assert "Strength    in gap units" in text
     assert text.endswith("results  runs/a/results.csv\nfigure   runs/a/trade_off.png\n")

@@ -66,9 +66,7 @@ def test_one_method_has_the_figure_trade_off_and_a_summary(tmp_path, drawn) -> N
     assert drawn == [("trade_off", "run")]
     assert "reminder (strength 1), chosen on validation" in text and "Strength    in units" in text
     assert "figure   " in text and "trade_off.png" in text and "results  " in text
-    places = [
-        text.find(part) for part in ("Checkpoint", "few changed", "variant v1", "trade_off.png")
-    ]
+    places = [text.find(part) for part in ("Model  ", "few changed", "variant v1", "trade_off.png")]
     assert -1 not in places and places == sorted(places)
     blocks = [line for line in text.splitlines() if line.endswith("SRA* n (clusters)")]
     assert [line.split("  ")[0] for line in blocks] == [

@@ -68,8 +68,8 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         size = COLUMN_INCHES[columns], 0.5 + 2.5 * panels / across
         figure = Figure(figsize=size, layout="constrained")
         all_axes = list(figure.subplots(panels // across, across, squeeze=False).flat)
-        checkpoints = list(dict.fromkeys(each.model for each in models))
-        write_title(figure, f"{plane_title(plane)}, {short_name(split, 20)} split", checkpoints)
+        names = list(dict.fromkeys(each.model for each in models))
+        write_title(figure, f"{plane_title(plane)}, {short_name(split, 20)} split", names)
         names = curve_names(curves, layers=not crowded)
         labels = _numbered(curves, names) if crowded else names
         styled = list(zip(curves, labels, curve_styles(curves), strict=True))

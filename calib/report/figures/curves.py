@@ -91,8 +91,8 @@ def uncalibrated_models(runs: Iterable[Run], split: str) -> list[UncalibratedMod
     models: list[UncalibratedModel] = []
     for run in swept_runs(runs):
         point = baseline_of(_points(run, split))
-        if not any(m.model == run.checkpoint and _equal(m.point, point) for m in models):
-            models.append(UncalibratedModel(run.checkpoint, run.name, point))
+        if not any(m.model == run.model_name and _equal(m.point, point) for m in models):
+            models.append(UncalibratedModel(run.model_name, run.name, point))
     return models
 
 
@@ -141,7 +141,7 @@ def _curve(
         )
     return Curve(
         run.name,
-        run.checkpoint,
+        run.model_name,
         method,
         layer,
         bool(record.get("prompt_only")),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from calib.config.named_model import model_name
 from calib.directions.direction import Direction
 from calib.directions.projections import Projections
 from calib.report.figures.io import NotDrawn
@@ -33,6 +34,12 @@ class FittedDirection:
     name: str
     direction: Direction
     projections: Projections | None
+
+    @property
+    def model(self) -> str:
+        """Name of the model that the direction was read from."""
+        run, checkpoint = self.runs[0], self.direction.checkpoint
+        return run.model_name if run.checkpoint == checkpoint else model_name(checkpoint)
 
     @property
     def chosen_layer(self) -> int | None:
@@ -94,8 +101,9 @@ def side_names(contrast: str) -> tuple[str, str]:
 def direction_names(fitted: Sequence[FittedDirection], width: int) -> list[str]:
     """Return a name for each direction: its contrast, and the properties in which they differ."""
     origins = [
-        (d.checkpoint, d.contrast, d.estimator, d.read_positions, d.site)
-        for d in (each.direction for each in fitted)
+        (each.model, d.contrast, d.estimator, d.read_positions, d.site)
+        for each in fitted
+        for d in [each.direction]
     ]
     named = [k == 1 or len(set(values)) > 1 for k, values in enumerate(zip(*origins, strict=True))]
     names = [
@@ -110,9 +118,9 @@ def direction_names(fitted: Sequence[FittedDirection], width: int) -> list[str]:
     return [", ".join(name).strip() for name in names]
 
 
-def checkpoints_of(fitted: Sequence[FittedDirection]) -> list[str]:
-    """Return the checkpoints, each once."""
-    return list(dict.fromkeys(each.direction.checkpoint for each in fitted))
+def models_of(fitted: Sequence[FittedDirection]) -> list[str]:
+    """Return the names of the models, each once."""
+    return list(dict.fromkeys(each.model for each in fitted))
 
 
 def _equal(first: FittedDirection, second: FittedDirection) -> bool:

@@ -22,6 +22,7 @@ from calib.report.figures import (
     vscbench_grid,
 )
 from calib.report.figures.io import COLUMN_INCHES, Draw
+from calib.runs.distinct_models import with_distinct_models
 from calib.runs.run import Run
 from calib.util.errors import CalibError, did_you_mean
 
@@ -100,14 +101,16 @@ def _loaded(given: Sequence[Any]) -> list[Run]:
             )
     folders = [one for one in given if isinstance(one, str | Path)]
     loaded = iter(Run.load_many(folders) if folders else [])
-    return [
-        _of_direction(one, number)
-        if isinstance(one, Direction)
-        else one
-        if isinstance(one, Run)
-        else next(loaded)
-        for number, one in enumerate(given, start=1)
-    ]
+    return with_distinct_models(
+        [
+            _of_direction(one, number)
+            if isinstance(one, Direction)
+            else one
+            if isinstance(one, Run)
+            else next(loaded)
+            for number, one in enumerate(given, start=1)
+        ]
+    )
 
 
 def _of_direction(direction: Direction, number: int) -> Run:

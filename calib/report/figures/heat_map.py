@@ -146,7 +146,7 @@ def draw(
         )
     with figure_style():
         figure, panels = _panels(columns, list(maps_by_method.values()))
-        models = dict.fromkeys(runs[k].checkpoint for k, _ in maps_by_method)
+        models = dict.fromkeys(runs[k].model_name for k, _ in maps_by_method)
         write_title(figure, f"Layers and strengths, {split} split", list(models))
         several_runs = len({k for k, _ in maps_by_method}) > 1
         for ((k, method), maps), row in zip(maps_by_method.items(), panels, strict=True):

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from calib.directions.direction import Direction
 from calib.report.figures.fitted import (
     FittedDirection,
-    checkpoints_of,
     direction_names,
     fitted_directions,
+    models_of,
     side_names,
 )
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
@@ -68,7 +68,7 @@ def draw(runs: Sequence[Run], columns: int) -> Figure:
         all_axes: list[Axes] = list(
             figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         )
-        write_title(figure, _title(fitted), checkpoints_of(fitted))
+        write_title(figure, _title(fitted), models_of(fitted))
         drawers = {"auroc": _draw_auroc, "effect": _draw_effect, "pair_cosine": _draw_cosine}
         for name, axes in zip(panels, all_axes, strict=True):
             drawers[name](axes, curves)

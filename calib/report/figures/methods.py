@@ -55,7 +55,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         figure = Figure(figsize=size, layout="constrained")
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         title = f"Methods at their operating points, {short_name(split, 20)} split"
-        write_title(figure, title, [run.checkpoint])
+        write_title(figure, title, [run.model_name])
         for axes, names in zip(all_axes, panels, strict=True):
             for name in names:
                 _draw_baseline(axes, name, baseline)

@@ -50,10 +50,10 @@ def settings_by_model(runs: Sequence[Run], split: str = "test") -> dict[str, lis
     models: dict[str, list[ChosenSetting]] = defaultdict(list)
     for run in swept_runs(runs):
         baseline = _rates(run, _UNCALIBRATED, split)
-        models[run.checkpoint] = _with_baseline(models[run.checkpoint], run, baseline)
+        models[run.model_name] = _with_baseline(models[run.model_name], run, baseline)
         for record in run.operating_points:
             if record["method"] != BASELINE:
-                models[run.checkpoint].append(_chosen(run, record["method"], baseline, split))
+                models[run.model_name].append(_chosen(run, record["method"], baseline, split))
     return {
         model: sorted(settings, key=lambda setting: setting.method != BASELINE)
         for model, settings in models.items()

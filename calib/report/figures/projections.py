@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from calib.directions.projections import SIDES, Side
 from calib.report.figures.fitted import (
     FittedDirection,
-    checkpoints_of,
     direction_names,
     fitted_directions,
+    models_of,
     side_names,
 )
 from calib.report.figures.io import COLUMN_INCHES, NotDrawn, figure_style
@@ -65,7 +65,7 @@ def draw(
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False)
         all_axes: list[Axes] = list(grid.flat)
-        write_title(figure, "Held-out examples along the direction", checkpoints_of(shown))
+        write_title(figure, "Held-out examples along the direction", models_of(shown))
         legend = dict(zip(SIDES[::-1], _sides(shown), strict=True))
         for axes, each, name in zip(all_axes, shown, direction_names(shown, 24), strict=False):
             _draw_panel(axes, each, name, layer, width / across, legend)

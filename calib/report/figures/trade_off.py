@@ -85,7 +85,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         names = curve_names(curves)
         method = curve_names(own)[0] if own else "uncalibrated"
         title = f"{method}, {short_name(split, 20)} split"
-        write_title(figure, title, [run.checkpoint])
+        write_title(figure, title, [run.model_name])
         for k, (axes, part) in enumerate(zip(all_axes, parts, strict=False)):
             _draw_strengths(axes, own[0] if own else None, part, results)
             if reference:

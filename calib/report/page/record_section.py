@@ -36,13 +36,13 @@ MODEL_ORGANISM = (
 
 
 def heading(runs: Sequence[Run]) -> Markup:
-    """Return the title, then the checkpoint, data, judge and date of each run, and its alarms."""
+    """Return the title, then the model, data, judge and date of each run, and its alarms."""
     several = len(runs) > 1
-    checkpoints = list(dict.fromkeys(run.checkpoint for run in runs))
-    title = checkpoints[0] if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
+    models = list(dict.fromkeys(run.model_name for run in runs))
+    title = models[0] if len(models) == 1 else f"{len(models)} models"
     organism = [
         tag("p", MODEL_ORGANISM.format(name), class_="warning")
-        for name in checkpoints
+        for name in models
         if name in PACKAGED
     ]
     warnings = [
@@ -57,7 +57,7 @@ def heading(runs: Sequence[Run]) -> Markup:
 
 
 def _metadata(run: Run, several: bool) -> Markup:
-    metadata = {"Run": run.name, "Checkpoint": run.checkpoint} if several else {"Run": run.name}
+    metadata = {"Run": run.name, "Model": run.model_name} if several else {"Run": run.name}
     metadata |= {"Data": run.data, "Judge": run.judge}
     for title, key in (("Date", "date"), ("calib", "calib")):
         if isinstance(value := run.provenance.get(key), str):

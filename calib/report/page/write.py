@@ -80,7 +80,7 @@ def page(
         "style": style,
         "script": script,
         "hash": digest,
-        "title": joined([f"{runs[0].checkpoint} – calib report"]),
+        "title": joined([f"{runs[0].model_name} – calib report"]),
         "heading": heading(runs),
         "recommendation": recommendation_section(judged, ranked, joint, apart),
         "verdict": verdict_section(judged, ranked),

@@ -12,7 +12,7 @@ from typing import Any
 from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.run_files import CONFIG_FILE, RESULTS_FILE, required_file
 from calib.scoring.results import Result, RunResults, read_results, results_checksum
-from calib.util.checksums import checked_object, read_checked_object, read_checked_settings
+from calib.util.checksums import KEY, checked_object, read_checked_object, read_checked_settings
 from calib.util.errors import CalibError
 from calib.util.files import typed_object, without_control_characters
 from calib.util.reading import file_bytes, parse_json
@@ -34,7 +34,7 @@ _POINT = {"method": str, "layer": int | None, "strength": int | float, "strength
 _POINT_DETAILS = {
     **dict.fromkeys(("choose", "variants", "demonstrations"), dict),
     "fit_notes": list,
-    **dict.fromkeys(("supervision", "checkpoint"), str | None),
+    **dict.fromkeys(("supervision", "checkpoint", "model"), str | None),
     **dict.fromkeys(("prompt_only", "reference", "kept_uncalibrated"), bool),
     "tolerance": int | float,
     "settings": int | None,
@@ -45,7 +45,10 @@ _POINT_DETAILS = {
 def read_operating_points(path: Path) -> list[dict[str, Any]]:
     """The records of operating_points.json. Raises CalibError when the file is damaged."""
     try:
-        points = [read_checked_object(point) for point in parse_json(file_bytes(path))]
+        records = parse_json(file_bytes(path))
+        points = [read_checked_object(record) for record in records]
+        if any(OF_RESULTS in record and KEY not in record for record in records):
+            raise ValueError(f"a record lacks its checksum ({KEY})")
         for number, point in enumerate(points or [{}], start=1):
             typed_object(point, _POINT, f"record {number}", _POINT_DETAILS)
         return points
@@ -74,11 +77,11 @@ def read_tables(folder: Path) -> list[RunResults]:
     results = [result for table in tables for result in table.results]
     if results_checksum(results) != point[OF_RESULTS]:
         raise _changed(path, f"it does not match {OF_RESULTS} in {OPERATING_POINTS_FILE}")
-    checkpoint = without_control_characters(str(point["checkpoint"]))
-    if [table.model for table in tables] != [checkpoint]:
+    model = without_control_characters(str(point.get("model", point["checkpoint"])))
+    if [table.model for table in tables] != [model]:
         named = ", ".join(f"'{table.run}', '{table.model}'" for table in tables)
         raise _changed(
-            path, f"its columns run and model have {named}; the run's only model is '{checkpoint}'"
+            path, f"its columns run and model have {named}; the run's only model is '{model}'"
         )
     return tables
 

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from calib.config.named_model import model_name
 from calib.interventions.intervention import Method
 from calib.serving.served_model import ServedModel
 
@@ -32,7 +33,7 @@ def controls(served: ServedModel) -> dict[str, Any]:
     fields = {
         "model": served.name,
         "uncalibrated": served.names[-1],
-        "checkpoint": served.vlm.checkpoint,
+        "checkpoint": model_name(served.vlm.checkpoint),
         "verdict": served.verdict,
         "method": None,
     }
