@@ -50,10 +50,11 @@ def rate_names(part: str) -> tuple[str, str]:
     return DUAL_USE if part == "dual_use" else QUERIES
 
 
-def terminal_table(rows: Sequence[PartRates], mapping: str) -> str:
+def terminal_table(rows: Sequence[PartRates], mapping: str, left_out: bool = False) -> str:
     """Show the rates of each setting by part, in percent; "" without rows.
 
-    ``mapping`` is the label mapping of the rates. Lines have at most 100 columns.
+    ``mapping`` is the label mapping of the rates, and ``left_out`` says whether a method kept the
+    uncalibrated model. Lines have at most 100 columns.
     """
     if not rows:
         return ""
@@ -71,8 +72,10 @@ def terminal_table(rows: Sequence[PartRates], mapping: str) -> str:
         lines.append(_line("clusters", (str(rate.clusters or "-") for rate in measured)))
     note = (
         f"In percent, mapping={mapping}; {ALL}: the parts that count towards SRA. Intervals: "
-        "results.csv. Methods that kept the uncalibrated model are left out."
+        "results.csv."
     )
+    if left_out:
+        note += " Methods that kept the uncalibrated model are left out."
     return "\n".join([*lines, "", *textwrap.wrap(note, WIDTH)])
 
 

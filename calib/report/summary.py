@@ -66,6 +66,9 @@ _LINES = (
     _Line(KNOWLEDGE_LABEL.capitalize(), ("knowledge",)),
 )
 _COLUMNS = "{:<36}{:>13}{:>11}{:>26}{:>14}"
+_ALONE = "{:<36}{:>13}{:>14}"
+"""Columns of a run without a method: the rate, and its n."""
+UNCALIBRATED_ONLY = "This run measured only the uncalibrated model: there was nothing to choose"
 
 
 def summary(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) -> str:
@@ -89,7 +92,7 @@ def summary(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) -> 
     lines += [f"Setting     {setting_name(choice.point)}{chosen}"]
     if method and method.strength_means:
         lines += [f"Strength    {terminal_safe(method.strength_means, WIDTH - 12)}"]
-    lines += ["", *_table(change, choice)]
+    lines += ["", *_table(change, choice, alone=method is None)]
     settings = (choice.baseline.key, choice.point.key)
     skipped = unjudged(
         row for row in run.judged if row.split == REPORTED_SPLIT and row.key in settings
@@ -99,7 +102,9 @@ def summary(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) -> 
     lines.append("")
     if verdict:
         lines += textwrap.wrap(f"{headline(choice, change, p, least_p)}.", WIDTH)
-    lines += textwrap.wrap(explanation(choice, change, p), WIDTH)
+        lines += textwrap.wrap(explanation(choice, change, p), WIDTH)
+    else:
+        lines += textwrap.wrap(f"{UNCALIBRATED_ONLY}. {change.cut_sentence()}", WIDTH)
     if change.rate == "SRA" and change.queries and not choice.kept_baseline:
         lines += textwrap.wrap(change.queries.power(), WIDTH)
     reference = next((m for m in run.methods if m.reference), None)
@@ -109,10 +114,11 @@ def summary(run: Run, files: Mapping[str, Path], tables: Sequence[str] = ()) -> 
     return "\n".join([*lines, *tables, "", *file_list(files)]) + "\n"
 
 
-def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:
-    head = "uncalibrated", "calibrated", "difference (95% CI)", "n (clusters)"
+def _table(change: SettingChange, choice: OperatingPoint, alone: bool) -> list[str]:
+    head = ["uncalibrated", "calibrated", "difference (95% CI)", "n (clusters)"]
     title = f"{REPORTED_SPLIT} split, mapping={change.mapping}"
-    lines = [_COLUMNS.format(title, *head), "-" * WIDTH]
+    heading = _columns(title, head, alone)
+    lines = [heading, "-" * len(heading)]
     for line in _LINES:
         if line.cut:
             paired = change.cut(line.cut)
@@ -121,18 +127,22 @@ def _table(change: SettingChange, choice: OperatingPoint) -> list[str]:
         else:
             paired = change.over(line.datasets, line.safety, by_safety=line is _SRA)
         if paired is not None:
-            lines.append(_table_line(line, paired, choice.kept_baseline))
+            cells = _cells(paired, choice.kept_baseline)
+            lines.append(_columns(line.label, cells, alone))
         elif line is _UTILITY:
-            lines.append(_COLUMNS.format(line.label, "not measured", "", "", 0))
+            lines.append(_columns(line.label, ["not measured", "", "", "0"], alone))
     return lines
 
 
-def _table_line(line: _Line, paired: PairedResponses, kept: bool) -> str:
+def _cells(paired: PairedResponses, kept: bool) -> list[str]:
     calibrated, difference = ["-", "-"], paired.difference()
     if not kept:
         calibrated = [_percent(paired.rate_after), difference_text(difference)]
-    before = _percent(paired.rate_before)
-    return _COLUMNS.format(line.label, before, *calibrated, count_cell(difference))
+    return [_percent(paired.rate_before), *calibrated, count_cell(difference)]
+
+
+def _columns(label: str, cells: Sequence[str], alone: bool) -> str:
+    return _ALONE.format(label, cells[0], cells[-1]) if alone else _COLUMNS.format(label, *cells)
 
 
 def _prompt_comparison(run: Run, prompt: Point, setting: Point) -> list[str]:

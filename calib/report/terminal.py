@@ -73,7 +73,8 @@ def _tables(run: Run) -> list[str]:
         points += single if method.choice.kept_baseline else [method.choice.point]
     if {result.dataset for result in run.results}.isdisjoint(PAIRED_QUERIES):
         return [dual_use_table(run.results, points)]
-    tables = [terminal_table(rates_by_part(run), run.mapping)]
+    kept = any(method.choice.kept_baseline for method in run.methods)
+    tables = [terminal_table(rates_by_part(run), run.mapping, left_out=kept)]
     if run.data in MINI_WORLDS:
         several = compares_methods(run)
         # The summary of one method lists the parts of a mini world, apart from dual use.

@@ -1,5 +1,6 @@
 """The summary of one method: rates and differences by hand, the prompt-only reference, files."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from judged_runs import UNCALIBRATED, judged_run, query_rows, question_rows
 from calib.report.ranking import rank_methods
 from calib.report.sentences import KEPT as KEPT_HEADLINE
 from calib.report.sentences import PRICE, explanation, headline
-from calib.report.summary import summary
+from calib.report.summary import UNCALIBRATED_ONLY, summary
 from calib.scoring.judged import Judged
 
 STEERED = ("steer", 3, 1.5)
@@ -120,8 +121,12 @@ def test_kept_baseline_has_no_differences() -> None:
 
 def test_run_without_methods_shows_the_uncalibrated_model() -> None:
     text = shown(settings={})
-    assert cells(text, "SRA ") == ["70.0%", "-", "-", "160", "(80)"]
+    assert cells(text, "SRA ") == ["70.0%", "160", "(80)"]
+    assert cells(text, "Utility") == ["95.0%", "40"]
     assert "\nSetting     The uncalibrated model\n" in text
+    assert UNCALIBRATED_ONLY in words(text)
+    for word in ("improved", "calibrated ", "difference", "chosen on", "kept"):
+        assert not re.search(rf"\b{word}", text), word
 
 
 def test_unmeasured_utility_and_missing_labels_are_noted() -> None:

@@ -86,10 +86,12 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         for axes in all_axes:
             draw_fronts(axes, models, curves, plane)
         labelled = 0 < len(full) <= _LABELLED
-        notes = ["Bars: 95% intervals. Large: operating point chosen on validation."]
+        notes = ["Bars: 95% intervals."]
+        if any(curve.chosen is not None for curve in curves):
+            notes[0] += " Large: operating point chosen on validation."
         notes += ["Numbers: strengths."] * labelled
         notes += ["Numbers: methods by change of SRA."] * crowded
-        notes += [kept_note(curves, names), prompt_note(curves)]
+        notes += [kept_note(curves, names), prompt_note(curves)] if curves else []
         # The panel of operating points has the methods in the order of their numbers.
         draw_legend(figure, all_axes[::-1] if crowded else all_axes, notes)
         if labelled:

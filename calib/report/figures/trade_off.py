@@ -105,7 +105,7 @@ def draw(runs: Sequence[Run], columns: int, split: str = "test") -> Figure:
         notes = ["Bands and bars: 95% intervals."]
         notes += ["Numbers: strengths. Large: operating point."] * bool(lines)
         notes += [f"Dotted, hollow: {names[curves.index(reference)]}."] if reference else []
-        notes += [kept_note(own, curve_names(own)), prompt_note(curves)]
+        notes += [kept_note(own, curve_names(own)), prompt_note(curves)] if curves else []
         draw_legend(figure, all_axes, notes)
         figure.draw_without_rendering()
         label_points(last, separate_labels(last, strength_labels(lines, plane)))

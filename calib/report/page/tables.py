@@ -192,8 +192,10 @@ def results_section(runs: Sequence[Run]) -> Markup:
     meanings = ". ".join(f"{name}: {label}" for name, label in RATES.items())
     legend = (
         f"{meanings}. KL: of the first response token against the uncalibrated model, mean over "
-        "utility questions. “Chosen” is the operating point, selected on validation."
+        "utility questions."
     )
+    if any(not method.choice.kept_baseline for run in runs for method in run.methods):
+        legend += " “Chosen” is the operating point, selected on validation."
     if cut_rates:
         legend += (
             " “Cut”: share of the responses behind the rate that were cut at max_new_tokens; what "
