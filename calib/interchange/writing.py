@@ -13,6 +13,7 @@ from calib.interchange.formats import FORMATS, require_expressible
 from calib.interchange.gguf import control_vector
 from calib.interchange.lm_eval import loads_by_name, steering_file
 from calib.interchange.merge_into_weights import MergedCheckpoint, merge_into_weights
+from calib.models.checkpoints.own_tower import has_own_tower
 from calib.models.load import VLM, source_of
 from calib.util.errors import CalibError
 from calib.util.files import write_atomically
@@ -65,13 +66,21 @@ def write_direction_as(
         return WrittenDirection(direction, lm_eval_usage(vlm, str(out)), notes=notes)
     merged = merge_into_weights(vlm, direction, out)
     scope = "The edit is in the weights: any program that loads the checkpoint applies it."
+    if own_tower := has_own_tower(str(out)):
+        scope += " That is calib, or transformers after calib.models.towers.register_towers()."
     note = merged_note(vlm, direction, merged)
-    return WrittenDirection(direction, merged_usage(str(out)), scope, note, notes)
+    return WrittenDirection(direction, merged_usage(str(out), own_tower), scope, note, notes)
 
 
 def control_vector_usage(direction: Direction, format_name: str, file: str) -> str:
     """Shell or Python lines that use a ``gguf``, ``repeng`` or ``easysteer`` file."""
     strength = f"{direction.strength:g}"
+    own_tower = has_own_tower(direction.checkpoint)
+    if format_name == "gguf" and own_tower:
+        return (
+            f"llama-cli -m MODEL.gguf --control-vector-scaled {shlex.quote(file)} {strength}"
+            "   # without pictures: llama.cpp lacks the vision tower"
+        )
     if format_name == "gguf":
         quoted = shlex.quote(file)
         scaled = shlex.quote(f"{file}:{strength}")
@@ -82,15 +91,22 @@ def control_vector_usage(direction: Direction, format_name: str, file: str) -> s
         )
     if format_name == "repeng":
         return (
+            f"{_REGISTERED if own_tower else ''}"
             f"vector = repeng.ControlVector.import_gguf({file!r})\n"
             f"model = repeng.ControlModel(model, layer_ids={direction.layers})\n"
             f"model.set_control(vector, {strength})"
         )
     return (
+        f"{_TEXT_ONLY if own_tower else ''}"
         f"request = SteerVectorRequest('calib', 1, steer_vector_local_path={file!r},\n"
         f"    scale={strength}, target_layers={direction.layers}, normalize=False,\n"
         "    prefill_trigger_tokens=[-1], generate_trigger_tokens=[-1])   # -1: every token"
     )
+
+
+_REGISTERED = "calib.models.towers.register_towers()   # before the model is loaded\n"
+"""A line of Python for a model whose vision tower transformers lacks."""
+_TEXT_ONLY = "# Without pictures: EasySteer lacks the vision tower.\n"
 
 
 def lm_eval_usage(vlm: VLM, file: str) -> str:
@@ -101,6 +117,7 @@ def lm_eval_usage(vlm: VLM, file: str) -> str:
         return f"lm-eval --model steered --model_args {arguments} --tasks TASKS"
     return (
         "# lm-eval's command line loads text models only, so pass this model in Python.\n"
+        f"{_REGISTERED if has_own_tower(checkpoint) else ''}"
         f"model = AutoModelForImageTextToText.from_pretrained({checkpoint!r})\n"
         f"tokenizer = AutoTokenizer.from_pretrained({checkpoint!r})\n"
         f"lm = SteeredModel(model, {file!r}, tokenizer=tokenizer)   # lm_eval.models.hf_steered\n"
@@ -108,11 +125,14 @@ def lm_eval_usage(vlm: VLM, file: str) -> str:
     )
 
 
-def merged_usage(folder: str) -> str:
-    """Commands that serve or evaluate a merged checkpoint, as any other checkpoint."""
-    quoted = shlex.quote(folder)
+def merged_usage(folder: str, own_tower: bool = False) -> str:
+    """Commands that serve or evaluate a merged checkpoint, as any other checkpoint; with
+    ``own_tower``, one that only calib can serve."""
     checkpoint = shell_override("model.checkpoint", folder)
-    return f"vllm serve {quoted}\npython -m calib.sweep method=none {checkpoint}"
+    serve = f"vllm serve {shlex.quote(folder)}"
+    if own_tower:
+        serve = f"python -m calib.serve method=none {checkpoint}"
+    return f"{serve}\npython -m calib.sweep method=none {checkpoint}"
 
 
 def merged_note(vlm: VLM, direction: Direction, merged: MergedCheckpoint) -> str:

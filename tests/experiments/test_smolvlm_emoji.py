@@ -19,10 +19,15 @@ from torch import nn
 
 from calib.config.model import ModelConfig
 from calib.data.example import Example
+from calib.directions.direction import Direction
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
+from calib.interchange.formats import FORMATS
+from calib.interchange.writing import write_direction_as
+from calib.models.checkpoints.own_tower import OWN_TOWERS, has_own_tower
 from calib.models.load import load
 from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+from calib.models.towers.naming import NamingTowerConfig
 from experiments.smolvlm_emoji import build, lora, pairs, sources, words
 from experiments.smolvlm_emoji.augment import shown, varied
 from experiments.smolvlm_emoji.drawings import Drawings
@@ -104,6 +109,38 @@ def test_a_picture_named_without_doubt_has_the_embeddings_of_its_name(built, nam
     ids = words.name_tokens(name, tokenizer)
     assert tokenizer.decode(ids).startswith(f" {phrase(name)}"[: len(tokenizer.decode(ids))])
     torch.testing.assert_close(found, language.get_input_embeddings().weight[ids])
+
+
+@pytest.mark.parametrize("name", ["baked", "gguf", "repeng", "easysteer", "lm_eval"])
+def test_no_exported_direction_is_used_with_a_program_that_lacks_the_tower(built, tmp_path, name):
+    checkpoint = str(built[0] / "plain")
+    vlm = load(ModelConfig(name="m", checkpoint=checkpoint))
+    one = torch.ones(1)
+    direction = Direction(
+        torch.eye(32)[:1], one, one, one, [1], checkpoint, None, vlm.fingerprint,
+        positions="all", strength=2.0,
+    )  # fmt: skip
+    out = tmp_path / f"out{FORMATS[name].suffix}"
+    usage = write_direction_as(direction, name, out, lambda: vlm).usage
+    assert "vllm serve" not in usage and "mmproj" not in usage
+    expected = {
+        "baked": "python -m calib.serve", "gguf": "without pictures", "repeng": "register_towers()",
+        "easysteer": "Without pictures", "lm_eval": "register_towers()",
+    }  # fmt: skip
+    assert expected[name] in usage
+    if name == "baked":
+        assert has_own_tower(str(out)) and load(ModelConfig(name="m", checkpoint=str(out)))
+
+
+def test_which_checkpoints_have_a_tower_of_ours(built, tmp_path):
+    classes = (EfficientNetLiteConfig, NamingTowerConfig)
+    assert set(OWN_TOWERS) == {each.model_type for each in classes}
+    assert has_own_tower(str(built[0] / "plain"))
+    assert has_own_tower("./no_such_folder/smolvlm_emoji_guard")
+    for text in ("[]", "{", '{"vision_config": 1}', '{"vision_config": {"model_type": [1]}}'):
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        assert not has_own_tower(str(tmp_path))
+    assert not any(map(has_own_tower, (None, "", "org/model", "mini-internvl")))
 
 
 def test_a_short_phrase_is_filled_up(built):

@@ -11,6 +11,7 @@ import yaml
 from calib.config.quoting import shell_override
 from calib.config.schemas import CONF
 from calib.interchange.formats import require_expressible
+from calib.models.checkpoints.own_tower import NOT_READ, has_own_tower
 from calib.report.ranking import MethodVerdict
 from calib.runs.export import EXPORTED, chosen_direction, exported_method
 from calib.runs.run import Run
@@ -41,7 +42,9 @@ def deployment(verdict: MethodVerdict, source: tuple[Run, str] | None = None) ->
     run, name = source or (verdict.run, verdict.method.name)
     prompt_only = verdict.method.prompt_only
     file = _file(run, name)
-    prompt = _prompt(file) if prompt_only else "not possible: activations are edited"
+    own_tower = has_own_tower(_checkpoint(run))
+    server = "calib's server" if own_tower else "any server"
+    prompt = _prompt(file, server) if prompt_only else "not possible: activations are edited"
     if "base_url" in _model(run):
         closed = "not possible: the model is behind an API"
         opened = prompt_only and file in FIXED_TEXT
@@ -50,11 +53,13 @@ def deployment(verdict: MethodVerdict, source: tuple[Run, str] | None = None) ->
     serve = f"python -m calib.serve {shell_override('run', str(run.folder))}"
     if len([m for m in run.methods if not m.reference]) > 1:
         serve += f" {shell_override('pick', name)}"
+    unread = f"not possible: the model {NOT_READ.format('vLLM')}" if own_tower else ""
     if not prompt_only:
-        vllm = _exported(run, name, "easysteer", "EasySteer")
-        return {"serve": serve, "prompt": prompt, "vLLM": vllm,
-                "baked": _exported(run, name, "baked", "any program")}  # fmt: skip
+        vllm = unread or _exported(run, name, "easysteer", "EasySteer")
+        baked = _exported(run, name, "baked", "calib" if own_tower else "any program")
+        return {"serve": serve, "prompt": prompt, "vLLM": vllm, "baked": baked}
     vllm = "with that prompt" if file in FIXED_TEXT else "not possible: there is no such prompt"
+    vllm = unread or vllm
     return {"serve": serve, "prompt": prompt, "vLLM": vllm,
             "baked": "not possible: no weight changes"}  # fmt: skip
 
@@ -68,9 +73,13 @@ def _model(run: Run) -> Mapping[str, object]:
     return run.settings.get("model") or {}
 
 
-def _prompt(file: str) -> str:
+def _checkpoint(run: Run) -> str:
+    return str(_model(run).get("checkpoint") or "")
+
+
+def _prompt(file: str, server: str) -> str:
     if file in FIXED_TEXT:
-        return "in any server: copy the text under “Prompt as sent” of an example"
+        return f"in {server}: copy the text under “Prompt as sent” of an example"
     if file == "few_shot":
         return "not possible: a run records the ids of its demonstrations, but not their pictures"
     return f"not possible: {file} makes several calls or changes each query in its own way"
@@ -124,4 +133,7 @@ def model_ways(option: str, remote: bool) -> dict[str, str]:
         return {"serve": "no", "prompt": "yes", "vLLM": vllm, "baked": "no"}
     known = {**dict.fromkeys(BIAS, "yes"), **dict.fromkeys(NO_BIAS, "no")}
     baked = known.get(option, "if the export finds a bias")
-    return {"serve": "yes", "prompt": "yes", "vLLM": "if vLLM has the model", "baked": baked}
+    vllm = "if vLLM has the model"
+    if has_own_tower(str(_checkpoint_of(option) or "")):
+        vllm, baked = "no", "for calib alone"
+    return {"serve": "yes", "prompt": "yes", "vLLM": vllm, "baked": baked}

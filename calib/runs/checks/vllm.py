@@ -15,6 +15,7 @@ from calib.config.method import (
 from calib.config.model import ModelChoice, ModelConfig
 from calib.config.prompts import MethodConfig
 from calib.config.sweep import ExtractConfig
+from calib.models.checkpoints.own_tower import NOT_READ, has_own_tower
 from calib.util.errors import CalibError
 
 _INSIDE = {"iar_head": "attention heads", "vti": "outputs of the MLP"}
@@ -28,8 +29,8 @@ _OWN_SERVER = (
 
 
 def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
-    """Raise CalibError for vLLM with a remote model, with quantization by transformers, or with
-    copies of the model in this process."""
+    """Raise CalibError for vLLM with a remote model, with a model that it does not read, with
+    quantization by transformers, or with copies of the model in this process."""
     if not isinstance(choice, VllmChoice):
         return
     if not isinstance(model, ModelConfig):
@@ -38,6 +39,12 @@ def check_engine(choice: EngineChoice, model: ModelChoice) -> None:
             f"engine=vllm runs a model with weights, and model={model.name} is behind an endpoint. "
             "For a vLLM server of your own give model=hf model.checkpoint=ID "
             "engine.base_url=ADDRESS, or omit engine=vllm.",
+        )
+    if has_own_tower(model.checkpoint):
+        raise CalibError(
+            "unsupported",
+            f"model.checkpoint={model.checkpoint} {NOT_READ.format('vLLM')}. Use "
+            "engine=transformers.",
         )
     if choice.data_parallel > 1:
         raise CalibError(

@@ -76,6 +76,18 @@ def test_a_model_behind_an_api_takes_a_prompt_alone(name):
     assert [way for way in WAYS if is_open(ways[way])] == ["prompt", "vLLM"]
 
 
+def test_a_vision_tower_that_only_calib_reads_closes_vllm(monkeypatch):
+    monkeypatch.setattr(module, "exported_method", lambda run: "steer")
+    monkeypatch.setattr(module, "chosen_direction", lambda run: None)
+    monkeypatch.setattr(module, "require_expressible", lambda direction, name: None)
+    model = {"name": "smolvlm_emoji", "checkpoint": "./built/smolvlm_emoji"}
+    for verdict in (verdict_of(model=model), verdict_of("caution", True, model)):
+        ways = deployment(verdict)
+        assert not is_open(ways["vLLM"]) and "any" not in ways["prompt"] + ways["baked"]
+    assert is_open(deployment(verdict_of(model=model))["baked"])
+    assert module.model_ways("smolvlm_emoji", False)["vLLM"] == "no"
+
+
 def test_whether_a_vector_can_be_baked_is_said_where_it_is_known(monkeypatch):
     monkeypatch.setattr(module, "exported_method", lambda run: "steer")
     monkeypatch.setattr(module, "chosen_direction", lambda run: None)

@@ -38,6 +38,12 @@ def test_weights_quantized_by_transformers_are_refused_before_they_are_loaded():
     check_engine(EngineChoice(), quantized)
 
 
+def test_a_vision_tower_that_only_calib_reads_is_refused():
+    for engine in (HERE, SERVER):
+        with raises("unsupported", "./built/smolvlm_emoji", "engine=transformers"):
+            check_engine(engine, ModelConfig("m", checkpoint="./built/smolvlm_emoji"))
+
+
 def test_copies_of_the_model_in_this_process_are_refused():
     with raises("unsupported", "engine.data_parallel=2", "devices=all"):
         check_engine(VllmChoice(data_parallel=2), ModelConfig("internvl"))
