@@ -3,13 +3,23 @@
 import json
 
 import pytest
-from composing import composed, option
+from composing import composed
 from raising import raises
 from tiny_families import FAMILIES, examples
-from what_works import COLUMNS, PAGE, RECORD, cells, measured, model_of, page, saved, swept
+from what_works import (
+    COLUMNS,
+    PAGE,
+    RECORD,
+    cells,
+    measured,
+    model_of,
+    model_options,
+    page,
+    saved,
+    swept,
+)
 
 from calib.config.model import MINI, PACKAGED, ModelConfig
-from calib.config.schemas import CONF
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
 from calib.models.checkpoints.build_commands import BUILDS
@@ -54,8 +64,7 @@ def test_an_unsupported_prompt_is_named(tmp_path):
 
 
 def test_options_with_weights_name_a_checkpoint():
-    for path in (CONF / "model").glob("*.yaml"):
-        config = composed("sweep", *option("model", path.stem)).model
+    for path, config in model_options().items():
         if isinstance(config, ModelConfig) and (config.checkpoint or MINI) not in PACKAGED:
             # Those that are built are so small that float32 is faster on a CPU.
             dtype = "float32" if path.stem in BUILDS else "bfloat16"

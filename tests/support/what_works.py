@@ -6,17 +6,18 @@ writes what_works.json and the tables of docs/models.md. The tests measure again
 page differs.
 """
 
+import functools
 import json
 import re
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from composing import composed
+from composing import composed, option
 from tiny_families import FAMILIES, examples, tiny
 
 from calib import export, sweep
-from calib.config.model import MINI, PACKAGED, ModelConfig, RemoteModelConfig
+from calib.config.model import MINI, PACKAGED, ModelChoice, ModelConfig, RemoteModelConfig
 from calib.config.schemas import CONF
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
@@ -178,6 +179,13 @@ def measured(family: str, folder: Path) -> dict[str, str]:
 # --- tables
 
 
+@functools.cache
+def model_options() -> dict[Path, ModelChoice]:
+    """The configuration of every option of conf/model, by its file."""
+    paths = sorted((CONF / "model").glob("*.yaml"))
+    return {path: composed("sweep", *option("model", path.stem)).model for path in paths}
+
+
 def works(record: dict[str, dict[str, str]]) -> str:
     """The table of families, in Markdown."""
     lines = ["| " + " | ".join(["family", *COLUMNS.values()]) + " |"]
@@ -191,11 +199,8 @@ def works(record: dict[str, dict[str, str]]) -> str:
 def options() -> str:
     """The table of the options in conf/model that have weights, in Markdown."""
     lines = ["| `model=` | checkpoint | description |", "|---|---|---|"]
-    for path in sorted((CONF / "model").glob("*.yaml")):
-        if path.stem == "hf":  # any checkpoint
-            continue
-        config = composed("sweep", f"model={path.stem}").model
-        if isinstance(config, RemoteModelConfig):
+    for path, config in model_options().items():
+        if path.stem == "hf" or isinstance(config, RemoteModelConfig):  # hf: any checkpoint
             continue
         assert isinstance(config, ModelConfig)
         comment = (
