@@ -33,6 +33,9 @@ from shrinking import shrink
 from calib.config.judge import LlmJudge
 from calib.config.prompts import NoneMethod
 from calib.config.schemas import ENTRY_POINTS
+from calib.config.sweep import SweepConfig
+from calib.models.feature_cache import FeatureCache
+from calib.models.load import load
 from calib.serving.request_schema import parse_request
 
 COMMANDS = commands()
@@ -160,6 +163,24 @@ def configurations():
     return set()
 
 
+@pytest.fixture(scope="session")
+def models():
+    """The models that sweeps of this process have loaded, by their configuration."""
+    return {}
+
+
+def loaded_once(models, monkeypatch):
+    """Load no model again that a sweep has loaded. Sweeps leave no trace in it; exports may."""
+
+    def loaded(config):
+        if repr(config) not in models:
+            models[repr(config)] = load(config)
+        unused = {"feature_cache": FeatureCache(), "template_tails": {}, "renderings": {}}
+        return replace(models[repr(config)], **unused)
+
+    monkeypatch.setattr("calib.models.load.load", loaded)  # that of calib.models.load.open_model
+
+
 @pytest.fixture
 def network(hub, endpoint, client, monkeypatch):
     """Local replacements for the hub, for chat endpoints and for clients of calib.serve."""
@@ -187,15 +208,16 @@ def test_commands_that_choose_a_method_run(folder, network, endpoint, undrawn, m
 
 
 @pytest.mark.parametrize("command", list(filterfalse(chooses_a_method, RUN)), ids=str)
-def test_a_command_runs(
-    command, folder, network, endpoint, undrawn, configurations, monkeypatch, capsys
-):
+@pytest.mark.usefixtures("network", "undrawn")
+def test_a_command_runs(command, folder, endpoint, configurations, models, monkeypatch, capsys):
     if "README.md" not in COMMANDS[command]:  # the page takes longer than the rest
         monkeypatch.setattr(WRITE_REPORT, lambda _, out, **__: out)
     config, run = prepared(command, folder, endpoint.url)
     if config_text(config) in configurations:
         return
     configurations.add(config_text(config))
+    if isinstance(config, SweepConfig):
+        loaded_once(models, monkeypatch)
     before = set(folder.rglob("*"))
     run(config)
     assert set(folder.rglob("*")) - before or capsys.readouterr().out
@@ -207,6 +229,8 @@ def prepared(command, folder, url):
         command = command.replace(placeholder, value)
     name, *overrides = shlex.split(long_form(command))
     config = composed(name.removeprefix("calib."), *overrides, mandatory=())
+    if name == "calib.sweep" and all(re.match("(utility|judge)[.=]", text) for text in overrides):
+        config.method = NoneMethod()  # the default method is run by other commands
     shrink(config, url)
     for finished in [getattr(config, "run", None), *(getattr(config, "runs", None) or [])]:
         if finished is not None:
