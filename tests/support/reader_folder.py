@@ -61,6 +61,8 @@ def _write_pairs(folder: Path) -> None:
     for name in ("pairs.csv", "PAIRS.csv", "PATH/pairs.csv"):
         write(folder / name, rows)
     write(folder / "queries.csv", [{**row, "pair": ""} for row in rows])
+    questions = [{"question": f"What is {k} + 1?", "answer": f"{k + 1}"} for k in range(PAIRS)]
+    write(folder / "questions.csv", questions)
     for name in ("pictures", "PATH/pictures"):
         for k in range(PAIRS):
             write(folder / name / "safe" / f"{k}.png", colour(k + 1))
