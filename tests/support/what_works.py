@@ -22,6 +22,7 @@ from calib.config.schemas import CONF
 from calib.engine.engine import generate
 from calib.engine.request import Decoding, Request
 from calib.engine.sharing import detect_sharing
+from calib.models.checkpoints.build_commands import BUILDS
 from calib.models.load import VLM, load
 from calib.models.prompts import read_prompt
 from calib.util.errors import CalibError
@@ -210,6 +211,9 @@ def options() -> str:
         )
         packaged = (config.checkpoint or MINI) in PACKAGED
         checkpoint = "ships with calib" if packaged else f"`{config.checkpoint}`"
+        built = re.search(r"experiments[.](\w+)", BUILDS.get(path.stem, ""))
+        if built:
+            comment += f" [How it is built](../experiments/{built[1]}/README.md)."
         lines.append(f"| `{path.stem}` | {checkpoint} | {comment} |")
     return "\n".join(lines)
 
