@@ -16,7 +16,7 @@ def main(config: JudgeRunConfig) -> None:
     from calib.runs.checks.responses import require_responses
     from calib.runs.labels.annotation_sheet import write_sheet
     from calib.runs.labels.judge_agreement import compare
-    from calib.runs.labels.judging import rejudge
+    from calib.runs.labels.rejudging import rejudge
     from calib.runs.row_store import locked
     from calib.runs.run import Run
     from calib.util.errors import CalibError

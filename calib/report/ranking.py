@@ -7,7 +7,8 @@ from functools import cached_property
 
 from calib.report.paired import PairedResponses, TestedResponses, common_changes
 from calib.report.verdict import LEVEL, Effect, SettingChange, effect_of, unclear_rates
-from calib.runs.operating_points import REPORTED_SPLIT, ReportedMethod
+from calib.runs.operating_points import REPORTED_SPLIT
+from calib.runs.reported_methods import ReportedMethod
 from calib.runs.run import Run
 from calib.scoring.best_of_k import gain_by_chance
 from calib.scoring.ranks import Rank, rank_by_change

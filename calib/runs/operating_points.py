@@ -1,9 +1,8 @@
-"""Operating points: selected on validation, recorded in operating_points.json, reported on test."""
+"""Operating points: selected on validation, and recorded in operating_points.json."""
 
 import math
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from calib.config.choose import ChooseConfig
@@ -11,12 +10,7 @@ from calib.config.method import SettingKey
 from calib.config.named_model import model_name
 from calib.directions.separation import chance_note
 from calib.interventions.intervention import Method
-from calib.scoring.conditions import (
-    Conditions,
-    ValidationChange,
-    changes_on_validation,
-    clusters_that_tell,
-)
+from calib.scoring.conditions import Conditions, ValidationChange, changes_on_validation
 from calib.scoring.intervals import Interval
 from calib.scoring.judged import Judged
 from calib.scoring.results import BASELINE, Result
@@ -28,7 +22,6 @@ from calib.scoring.tradeoff import (
     choose_operating_point,
     points_of,
 )
-from calib.util.errors import CalibError
 
 OPERATING_POINTS_FILE = "operating_points.json"
 REPORTED_SPLIT = "test"
@@ -101,84 +94,6 @@ def select_operating_point(
     tried = [point for point in of_method if point.method != BASELINE]
     change = conditions.change(choice.point)
     return Selection(layer, choice, len(tried), conditions.count(tried), change)
-
-
-def selection_notes(selected: Mapping[str, Selection], rule: ChooseConfig) -> list[str]:
-    """How many settings each condition excluded, and where questions or queries cannot tell.
-
-    ``selected`` holds the selections of a run by method.
-    """
-    tried = sum(selection.settings for selection in selected.values())
-    if not tried:
-        return []
-    points = f"{100 * rule.utility_tolerance:g} point{'s' * (rule.utility_tolerance != 0.01)}"
-    level = f"{100 * rule.confidence:g}%"
-    reasons = {
-        "utility_tolerance": f"more than {points} of utility is lost with {level} confidence",
-        "min_sra_u": f"SRA_u fell measurably ({level} interval)"
-        if rule.min_sra_u == "baseline"
-        else f"SRA_u is below {rule.min_sra_u}",
-    }
-    notes = []
-    for condition, reason in reasons.items():
-        if excluded := _counted(selected, condition):
-            notes.append(f"choose.{condition} excluded {excluded}, because {reason}")
-    if undecided := _counted(selected, "undecided"):
-        notes.append(f"for {undecided}, {_undecided_reason(selected, rule, points)}")
-    if lost := _counted(selected, "lost_sra_u"):
-        lowered = _clusters(selection.change.sra_u for selection in selected.values())
-        notes.append(
-            f"for {lost}, SRA_u fell on validation, but not measurably ({lowered} "
-            f"cluster{'s' * (lowered != 1)} of unsafe queries): choose.min_sra_u excludes "
-            "measurable losses only"
-        )
-    return notes
-
-
-def variant_notes(
-    selected: Mapping[str, Selection], details: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """The variant that each selected number stands for, where a method has several."""
-    notes = []
-    for name, selection in selected.items():
-        variants = details.get(name, {}).get("variants", {})
-        if len(variants) > 1 and not selection.choice.kept_baseline:
-            number = f"{selection.choice.point.strength:g}"
-            notes.append(f"{name}: strength {number} is {variants[number]}")
-    return notes
-
-
-def _undecided_reason(selected: Mapping[str, Selection], rule: ChooseConfig, points: str) -> str:
-    """Why the questions cannot tell whether more than ``points`` of utility is lost."""
-    count = _clusters(selection.change.utility for selection in selected.values())
-    questions = f"{count} independent utility question{'s' * (count != 1)}"
-    needed = clusters_that_tell(rule.utility_tolerance, rule.confidence)
-    if needed and count < needed:
-        return (
-            f"{questions} are too few to rule out a loss of more than {points} "
-            f"(choose.utility_tolerance), even if no answer changes: {needed} are needed"
-        )
-    return (
-        f"the changed answers to {questions} leave open whether more than {points} of utility is "
-        "lost (choose.utility_tolerance)"
-    )
-
-
-def _clusters(changes: Iterable[Interval | None]) -> int:
-    """The number of clusters behind changes of a rate."""
-    return max((change.clusters or change.n for change in changes if change), default=0)
-
-
-def _counted(selected: Mapping[str, Selection], outcome: str) -> str:
-    """The settings with this outcome, as "3 of 24 settings", and by method if there are several."""
-    counts = {name: selection.counts.get(outcome, 0) for name, selection in selected.items()}
-    if not any(counts.values()):
-        return ""
-    tried = sum(selection.settings for selection in selected.values())
-    text = f"{sum(counts.values())} of {tried} setting{'s' * (tried != 1)}"
-    several = sum(selection.settings > 0 for selection in selected.values()) > 1
-    by_method = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-    return f"{text} ({by_method})" if several else text
 
 
 def operating_point_records(
@@ -264,89 +179,3 @@ def direction_note(method: Method, layer: int | None) -> str:
         return ""
     text = chance_note(method.direction, layer, chosen=False)
     return f"{method.name}: {text}" if text else ""
-
-
-@dataclass(frozen=True)
-class ReportedMethod:
-    """A method of a run at the setting that the run reports."""
-
-    name: str
-    layer: int | None
-    """The layer whose settings were run on the test split."""
-    choice: OperatingPoint
-    """The operating point, selected on the validation split."""
-    tested: Point
-    """The operating point measured on the test split."""
-    applied: Point
-    """``tested``, or the method's weakest setting where the uncalibrated model was kept."""
-    strength_means: str
-    """Meaning and unit of the method's strength."""
-    prompt_only: bool
-    reference: bool
-    """Whether the method was run for comparison only."""
-    variant: str = ""
-    """Name of the variant that the strength is the number of; empty where a strength is an amount.
-    """
-    settings: int | None = None
-    """Number of settings that the operating point was selected from; None in older runs."""
-    supervision: str = ""
-    """Where labels of examples are used, as in interventions.Supervision; empty in older runs."""
-
-
-def reported_methods(
-    folder: Path, records: Sequence[Mapping[str, Any]], results: Sequence[Result]
-) -> list[ReportedMethod]:
-    """The methods in the records of operating_points.json with their measured ``results``.
-
-    The uncalibrated model, which has a record where no method was run, is left out. Raises
-    CalibError, naming ``folder``, when the results lack an operating point.
-    """
-    validated, tested = points_of(results, "validation"), points_of(results, REPORTED_SPLIT)
-    return [
-        _reported(folder, record, validated, tested)
-        for record in records
-        if record["method"] != BASELINE
-    ]
-
-
-def _reported(
-    folder: Path, record: Mapping[str, Any], validated: Sequence[Point], tested: Sequence[Point]
-) -> ReportedMethod:
-    name, layer, strength = str(record["method"]), record["layer"], float(record["strength"])
-    baseline, tested_baseline = baseline_of(validated), baseline_of(tested)
-    kept = bool(record.get("kept_uncalibrated"))
-    at_test = tested_baseline if kept else _point_at(folder, tested, name, layer, strength)
-    own = [point for point in tested if point.method == name]
-    weakest = min(own, key=lambda point: (abs(point.strength), point.strength), default=at_test)
-    return ReportedMethod(
-        name,
-        layer,
-        OperatingPoint(
-            baseline if kept else _point_at(folder, validated, name, layer, strength),
-            baseline,
-            float(record.get("tolerance", 0.01)),
-            baseline.utility is not None,
-            record.get("choose", {}).get("min_sra_u"),
-        ),
-        at_test,
-        weakest if kept else at_test,
-        str(record["strength_means"]),
-        bool(record.get("prompt_only")),
-        bool(record.get("reference")),
-        record.get("variants", {}).get(f"{at_test.strength:g}", ""),
-        record.get("settings"),
-        record.get("supervision") or "",
-    )
-
-
-def _point_at(
-    folder: Path, points: Sequence[Point], method: str, layer: int | None, strength: float
-) -> Point:
-    for point in points:
-        if point.key == SettingKey(method, layer, strength):
-            return point
-    raise CalibError(
-        "mismatch",
-        f"{folder}: the results lack {method} at layer {layer}, strength {strength:g}, which "
-        f"{OPERATING_POINTS_FILE} names. Run the sweep's command again.",
-    )

@@ -25,12 +25,8 @@ from calib.directions.projections import Projections
 from calib.runs.checks import files as checked
 from calib.runs.distinct_models import with_distinct_models
 from calib.runs.manifest import read_manifest
-from calib.runs.operating_points import (
-    OPERATING_POINTS_FILE,
-    REPORTED_SPLIT,
-    ReportedMethod,
-    reported_methods,
-)
+from calib.runs.operating_points import OPERATING_POINTS_FILE, REPORTED_SPLIT
+from calib.runs.reported_methods import ReportedMethod, reported_methods
 from calib.runs.row_store import ROWS_FILE, Record, read_rows
 from calib.runs.run_files import (
     CONFIG_FILE,

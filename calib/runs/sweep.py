@@ -41,14 +41,13 @@ from calib.runs.operating_points import (
     fit_details,
     operating_point_records,
     select_operating_points,
-    selection_notes,
-    variant_notes,
 )
 from calib.runs.planning import PlannedRow, Planner
 from calib.runs.preflight import methods_of, reference_of, require_queries
 from calib.runs.row_store import RowStore
 from calib.runs.run import Run
 from calib.runs.run_files import DIRECTIONS, LabelledRow, settings_text
+from calib.runs.selection_notes import selection_notes, variant_notes
 from calib.runs.shards import SHARDS, one_at_a_time
 from calib.scoring.judged import Judged
 from calib.scoring.result_table import ResultTable

@@ -17,7 +17,7 @@ from raising import raises
 from calib import judge, sweep
 from calib.config.choices import PERTURBATIONS
 from calib.config.judge import JudgeConfig, JudgeRunConfig
-from calib.runs.labels import judging
+from calib.runs.labels import rejudging
 from calib.runs.row_store import locked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,7 +207,7 @@ def test_a_killed_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
     dies = Costly(breaks_at=0, breaks_with=KeyboardInterrupt())
     whole = Costly()
     for one in (dies, whole):
-        monkeypatch.setattr(judging, "choose_judge", lambda *given, one=one: one)
+        monkeypatch.setattr(rejudging, "choose_judge", lambda *given, one=one: one)
         if one is dies:
             with pytest.raises(KeyboardInterrupt):
                 judged(f"run={folder}")
@@ -215,7 +215,7 @@ def test_a_killed_pass_goes_on_where_it_stopped(tmp_path, monkeypatch):
         else:
             judged(f"run={folder}")
     again = Costly()
-    monkeypatch.setattr(judging, "choose_judge", lambda *given: again)
+    monkeypatch.setattr(rejudging, "choose_judge", lambda *given: again)
     judged(f"run={folder}")
     assert whole.asked and again.asked == []
 

@@ -28,7 +28,7 @@ from calib.models.checkpoints.own_tower import OWN_TOWERS, has_own_tower
 from calib.models.load import load
 from calib.models.towers.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
 from calib.models.towers.naming import NamingTowerConfig
-from experiments.smolvlm_emoji import build, lora, pairs, sources, words
+from experiments.smolvlm_emoji import assembly, build, lora, pairs, sources, words
 from experiments.smolvlm_emoji.augment import shown, varied
 from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.sources import NAMES, SMOLLM2, fetched, member, members
@@ -62,7 +62,7 @@ def built(tmp_path_factory):
     save_file(SECOND, folder / build.CONNECTOR_FILE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "text_model", lambda cache, text: tiny_text())
-        patch.setattr(build, "NETWORK", TOWER)
+        patch.setattr(assembly, "NETWORK", TOWER)
         build.main(folder, folder / "plain")
         build.main(folder, folder / "guard", guard=True)
     return folder, tower, language, tokenizer
@@ -99,7 +99,7 @@ def test_a_built_checkpoint_answers_about_a_picture_in_half_precision(built, dty
 @pytest.mark.parametrize("name", THINGS)
 def test_a_picture_named_without_doubt_has_the_embeddings_of_its_name(built, name):
     _, tower, language, tokenizer = built
-    model = build.vision_language_model(language, tokenizer, THINGS).eval()
+    model = assembly.vision_language_model(language, tokenizer, THINGS).eval()
     seen = model.model.vision_tower
     nn.init.zeros_(seen.naming.weight)
     with torch.no_grad():
@@ -168,7 +168,7 @@ def parts(built, tmp_path, monkeypatch):
     for name in (build.WEIGHTS_FILE, build.NAMES_FILE, build.CONNECTOR_FILE, build.GUARD_FILE):
         shutil.copy(built[0] / name, tmp_path)
     monkeypatch.setattr(build, "text_model", lambda cache, text: tiny_text())
-    monkeypatch.setattr(build, "NETWORK", TOWER)
+    monkeypatch.setattr(assembly, "NETWORK", TOWER)
     return tmp_path, lambda out="out": build.main(tmp_path, tmp_path / out, guard=True)
 
 

@@ -11,7 +11,7 @@ from tiny_smolvlm import WIDTH, tiny_text
 from calib.scoring.intervals import clustered_rate
 from experiments.packing import IGNORED
 from experiments.smolvlm_emoji import own_answers
-from experiments.smolvlm_emoji.build import build_processor
+from experiments.smolvlm_emoji.assembly import build_processor
 from experiments.smolvlm_emoji.chats import GuardBatches, TalkBatches, named
 from experiments.smolvlm_emoji.drawings import Drawings
 from experiments.smolvlm_emoji.evaluate import ended, missed_floors, perplexity, says

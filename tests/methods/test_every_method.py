@@ -21,7 +21,7 @@ from calib.config.prompts import Calibration
 from calib.config.schemas import CONF
 from calib.config.sweep import SweepConfig
 from calib.directions.direction import Direction, write_direction
-from calib.runs.labels.judging import rejudge
+from calib.runs.labels.rejudging import rejudge
 from calib.runs.run import Run
 
 OPTIONS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))

@@ -15,11 +15,10 @@ from calib.runs.operating_points import (
     direction_note,
     fit_details,
     operating_point_records,
-    reported_methods,
     select_operating_points,
-    selection_notes,
-    variant_notes,
 )
+from calib.runs.reported_methods import reported_methods
+from calib.runs.selection_notes import selection_notes, variant_notes
 from calib.scoring.results import BASELINE
 from calib.scoring.score import score
 from calib.scoring.tradeoff import points_of

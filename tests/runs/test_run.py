@@ -11,7 +11,7 @@ from raising import raises
 from calib.config.judge import JudgeConfig, JudgeRunConfig
 from calib.config.method import Steer
 from calib.report.alarms import mapping_notes
-from calib.runs.labels.judging import rejudge, require_complete_responses
+from calib.runs.labels.rejudging import rejudge, require_complete_responses
 from calib.runs.run import Run
 from calib.util.errors import CalibError
 

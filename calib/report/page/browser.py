@@ -13,7 +13,7 @@ from calib.config.method import SettingKey
 from calib.data.example import Example
 from calib.report.page.images import packed
 from calib.report.page.markup import visible
-from calib.runs.operating_points import ReportedMethod
+from calib.runs.reported_methods import ReportedMethod
 from calib.runs.run import Run
 from calib.scoring.judged import Judged, counted_label, is_correct_response, is_judged
 from calib.scoring.results import BASELINE

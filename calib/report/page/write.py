@@ -12,12 +12,13 @@ from markupsafe import Markup
 from calib.report.advice.recommendation import best_on_validation
 from calib.report.joint import Joined, JointRun, joined_if_possible
 from calib.report.page.browser import browser
+from calib.report.page.comparison_section import comparison_section
 from calib.report.page.drawings import Drawing, drawings
 from calib.report.page.markup import joined, tag
 from calib.report.page.parts_section import parts_section
 from calib.report.page.recommendation_section import recommendation_section
 from calib.report.page.record_section import heading, record_section
-from calib.report.page.tables import comparison_section, results_section
+from calib.report.page.results_section import results_section
 from calib.report.page.verdict_section import verdict_section
 from calib.report.ranking import MethodVerdict, rank_methods
 from calib.runs.checks.responses import require_responses

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from calib.config.method import SettingKey
 from calib.data.example import Picture
-from calib.runs.labels.judging import require_complete_responses
+from calib.runs.labels.rejudging import require_complete_responses
 from calib.runs.run import Run
 from calib.runs.run_files import UNANSWERED, LabelledRow, is_cut_thought
 from calib.scoring.results import BASELINE

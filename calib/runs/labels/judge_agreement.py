@@ -13,7 +13,8 @@ from calib.data.example import Example
 from calib.data.tables import TableRow, cell_text, check_columns, open_table
 from calib.judges.judge import JudgeInput
 from calib.judges.registry import choose_judge, sees_pictures
-from calib.runs.labels.judging import Judging, require_complete_responses
+from calib.runs.labels.judging import Judging
+from calib.runs.labels.rejudging import require_complete_responses
 from calib.runs.row_store import locked
 from calib.runs.run import Run
 from calib.scoring.agreement import Agreement, agreement

@@ -9,8 +9,8 @@ from raising import raises
 from calib.config.judge import JudgeConfig, JudgeRunConfig, LlmJudge
 from calib.judges.judge import Verdict
 from calib.runs.checks.files import OF_RESULTS, read_operating_points
-from calib.runs.labels import judging as module
-from calib.runs.labels.judging import rejudge
+from calib.runs.labels import rejudging as module
+from calib.runs.labels.rejudging import rejudge
 from calib.runs.run import Run
 from calib.scoring.results import results_checksum
 
