@@ -60,6 +60,9 @@ from calib.util.terminal import terminal_safe
 EFFECT_KL = 0.1
 """Budget of KL, in nats, at which layers are compared if none is given."""
 
+NOTHING_TO_FIT = "too-few"
+"""Code of the error of a method for which the data has too few examples."""
+
 
 @dataclass
 class Sweep:
@@ -194,10 +197,27 @@ class Sweep:
         return self.store.shards is not None and self.store.shards.own is not None
 
     def fit(self) -> list[Method]:
-        """Fit the methods of the run."""
-        if (fitted := self.folder / DIRECTIONS).exists():
-            log_line(f"directions: read from {terminal_safe(str(fitted))} (fitted before)")
-        return [methods.build(self.fitting, config) for config in methods_of(self.config)]
+        """Fit the methods of the run.
+
+        Raises CalibError if one cannot be fitted. If the data gives nothing to fit, the other
+        methods of the run are tried as well, so that one error names all that must be left out.
+        """
+        if (folder := self.folder / DIRECTIONS).exists():
+            log_line(f"directions: read from {terminal_safe(str(folder))} (fitted before)")
+        fitted: list[Method] = []
+        failed: dict[str, CalibError] = {}
+        for config in methods_of(self.config):
+            try:
+                fitted.append(methods.build(self.fitting, config))
+            except CalibError as error:
+                if error.code != NOTHING_TO_FIT or config.name not in self.config.methods:
+                    raise
+                failed[config.name] = error
+        if failed:
+            reasons = " ".join(f"{name}: {error}" for name, error in failed.items())
+            words = " ".join(f"'~methods.{name}'" for name in failed)
+            raise CalibError(NOTHING_TO_FIT, f"{reasons} To run the other methods, add {words}.")
+        return fitted
 
     def grid(self, method: Method) -> tuple[list[Setting], list[str]]:
         """The settings of a method, and notes on how its layer and strengths were selected.
