@@ -15,7 +15,7 @@ import json
 
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
-from calib.data.tables import cell_prompt, cell_text
+from calib.data.tables import cell_prompt, cell_text, check_columns, unread_columns
 from calib.data.utility.question import (
     YES_NO,
     Questions,
@@ -29,14 +29,27 @@ from calib.data.utility.source import SourceRow, read_rows
 from calib.util.errors import CalibError
 
 COLUMNS = ("question", "answer")
+OPTIONAL = ("id", "image", "options", "other_answers", "category", "cluster")
+OTHER_NAMES = {
+    "choices": "options", "query": "question", "text": "question", "label": "answer",
+    "answers": "answer", "picture": "image", "images": "image", "image_path": "image",
+    "concept": "cluster", "group": "cluster",
+}  # fmt: skip
+"""Names that other tables have for these columns."""
 
 
 def load(config: PublishedUtility, system: str | None) -> Benchmark:
-    """The questions, in table order. Raises CalibError for a row without question or answer, for
-    cells that are no list where a list is needed, and for an answer that is not one of the
-    options."""
+    """The questions, in table order, with a note on columns that are not read. Raises CalibError
+    for a row without question or answer, for cells that are no list where a list is needed, for an
+    answer that is not one of the options, and for a column that resembles a missing one."""
     questions = Questions(config, system)
-    for source in read_rows(config, COLUMNS, questions.notes):
+    sources = read_rows(config, (), questions.notes)
+    rows, where = [source.row for source in sources], f"utility={config.name}"
+    unread = unread_columns(rows, (*COLUMNS, *OPTIONAL), OTHER_NAMES, where)
+    check_columns(rows, COLUMNS, where)
+    if unread:
+        questions.notes.append(f"{config.name}: columns that are not read: {', '.join(unread)}")
+    for source in sources:
         question = cell_prompt(source.row, "question", source.where)
         if not question:
             questions.skip_incomplete(question, source.where)

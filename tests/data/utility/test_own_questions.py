@@ -113,6 +113,23 @@ def test_damaged_rows_are_refused(tmp_path, cells, code, value):
         load(tmp_path, row() | cells)
 
 
+@pytest.mark.parametrize(
+    ("given", "column"), [("Options", "options"), ("optionen", "options"), ("choices", "options")]
+)
+def test_a_column_that_resembles_a_missing_one_is_refused(tmp_path, given, column):
+    path = tmp_path / "questions.csv"
+    path.write_text(f"question,answer,{given}\nWhich?,A,\"['x', 'y']\"\n", encoding="utf-8")
+    with raises("unknown-name", given, column):
+        load_utility(PublishedUtility(name="own", root=str(path)))
+
+
+def test_other_columns_are_named(tmp_path):
+    path = tmp_path / "questions.csv"
+    path.write_text("question,answer,source\nWhich?,A,me\n", encoding="utf-8")
+    notes = load_utility(PublishedUtility(name="own", root=str(path))).notes
+    assert len(notes) == 1 and "source" in notes[0]
+
+
 def test_a_table_is_required():
     with raises("missing-setting", "utility.root"):
         load_utility(PublishedUtility(name="own"))
