@@ -18,6 +18,7 @@
 # Another sweep:    make sweep ARGS="method=none model=internvl"
 # torch for a CPU:  make sweep TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #                   (for Linux, PyPI has a build for CUDA: gigabytes, and of no use without a GPU)
+# Two cores:        make studies WORKERS=2
 # Other models:     make studies VSCBENCH=FOLDER REMOTE="model=gemini model.model=ID"
 # Start afresh:     rm -r .venv .venv-*
 
@@ -53,7 +54,7 @@ studies: .venv/installed-studies
 	.venv/bin/python -m experiments.vscbench_fig1.study
 	.venv/bin/python -m experiments.vscbench_text.study $(addprefix vscbench=,$(VSCBENCH))
 	.venv/bin/python -m experiments.dualbench_table2.study
-	.venv/bin/python -m experiments.frontier.study
+	.venv/bin/python -m experiments.frontier.study $(addprefix workers=,$(WORKERS))
 
 test: .venv/installed-test
 	.venv/bin/python -m pytest -n auto --dist worksteal

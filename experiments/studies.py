@@ -96,9 +96,13 @@ def held_out_combinations(model: Model) -> str:
 
 
 def run_models(
-    chosen: Sequence[Model], out: Path, settings: Callable[[Model], Sequence[str]]
+    chosen: Sequence[Model],
+    out: Path,
+    settings: Callable[[Model], Sequence[str]],
+    workers: str = "1",
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Run calib.sweep for each model, or resume it, with the model's own ``settings``.
+    """Run calib.sweep for each model, or resume it, with the model's own ``settings``, in a number
+    of processes (``workers``).
 
     Returns the folders of the runs and the reasons of missing models, by name. Exits with the
     status of calib.sweep if that fails.
@@ -109,6 +113,7 @@ def run_models(
             continue
         runs[model.name] = out / model.name
         words = [*model.overrides, *settings(model), f"out={runs[model.name]}"]
+        words += [f"workers={workers}"] if workers != "1" else []
         print(f"\n{model.name}: python -m calib.sweep {' '.join(words)}", flush=True)
         done = subprocess.run([sys.executable, "-m", "calib.sweep", *words], cwd=ROOT, check=False)
         if done.returncode:

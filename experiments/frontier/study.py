@@ -1,11 +1,12 @@
 """All methods at an equal budget of settings, the parts of two_sided, and each choice of steering.
 
-    python -m experiments.frontier.study [out=runs/studies] [limit=100]
+    python -m experiments.frontier.study [out=runs/studies] [limit=100] [workers=1]
 
 For every model that knows a mini world three runs of calib.sweep: experiment=all_methods; two_sided
-without each of its parts; and method=steer with one choice changed at a time (axes.py). ``limit``
-is the number of queries of a part and split, and of utility questions. Run an interrupted study
-again to resume it.
+without each of its parts; and method=steer with one choice changed at a time (axes.py). For
+smolvlm_emoji and its guard the first of these, with fewer settings and queries (drawings.py).
+``limit`` is the number of queries of a part and split, and of utility questions; ``workers`` the
+number of processes. Run an interrupted study again to resume it.
 """
 
 import sys
@@ -17,14 +18,15 @@ from calib.report.method_table import METHODS_FILE
 from calib.report.verdict import Effect
 from calib.scoring.results import ALL, BASELINE
 from experiments.all_methods.table import change
-from experiments.frontier import axes
+from experiments.frontier import axes, drawings
 from experiments.frontier.figure import draw
+from experiments.smolvlm_emoji.pairs import NAMES
 from experiments.studies import (
     NOTE,
     RUNS,
     Model,
     join_methods,
-    models,
+    needs_drawings,
     options_of,
     percent,
     read,
@@ -56,11 +58,19 @@ NO_GATE = (
 """The clamp of two_sided on every query alike."""
 PROMPT = ("+method@methods.self_check=self_check", "methods.self_check.strengths=[1,2,3,4,5,6,7,8]")
 """The same question, and a prompt in place of steering."""
-STUDIES = ("methods", "parts", "axes")
+SHOWN = {
+    "methods": ("SRA", "warned_s", "utility"),
+    "parts": ("SRA", "SRA_u", "SRA_s", "utility"),
+    "axes": ("SRA", "SRA_u", "SRA_s", "utility"),
+}
+"""The runs, and the rates whose changes the tables of the README have."""
+STUDIES = tuple(SHOWN)
 
 
 def settings(study: str, model: Model, limit: str, directions: Path) -> tuple[str, ...]:
     """Settings of calib.sweep for one of STUDIES, besides the model's own."""
+    if not model.world:
+        return drawings.settings(model, int(limit))
     shared = (
         f"data={model.world}", f"utility={model.world}", f"data.limit={limit}",
         f"utility.limit={limit}", "report=false", "method@reference=none",
@@ -90,16 +100,11 @@ def _option(model: Model) -> str:
 
 
 def chosen(study: str) -> list[Model]:
-    """The models of a study, under names of their own."""
-    reason = "24 settings of each of 24 methods take hours"
-    return [
-        replace(
-            model,
-            name=f"{model.name}/{study}" if study != "methods" else model.name,
-            missing=model.missing or ("" if model.world else reason),
-        )
-        for model in models()
-    ]
+    """The models of one of STUDIES, under names of their own."""
+    found = needs_drawings(NAMES)
+    if study == "methods":
+        return found
+    return [replace(model, name=f"{model.name}/{study}") for model in found if model.world]
 
 
 def main(options: Mapping[str, str]) -> None:
@@ -112,9 +117,9 @@ def main(options: Mapping[str, str]) -> None:
         def of_study(model: Model, study: str = study) -> tuple[str, ...]:
             return settings(study, model, options["limit"], out / model.name / "given")
 
-        done, absent = run_models(chosen(study), out, of_study)
+        done, absent = run_models(chosen(study), out, of_study, options["workers"])
         runs |= done
-        missing |= absent if study == "methods" else {}
+        missing |= absent
     write_results(HERE / "results.csv", runs, missing, METRICS)
     join_methods(HERE / METHODS_FILE, runs)
     draw(read(HERE / METHODS_FILE), HERE / "figure.png")
@@ -122,26 +127,33 @@ def main(options: Mapping[str, str]) -> None:
 
 
 def markdown(path: Path) -> str:
-    """The tables of the README from results.csv and the methods.csv beside it, one for each of
-    STUDIES, and the models without a run."""
+    """The tables of the README from results.csv and the methods.csv beside it: one for each of
+    STUDIES, one of dual-use pictures, and what has no result."""
     rows, methods = read(path), read(path.with_name(METHODS_FILE))
     missing = {
         row["run"]: row[NOTE] for row in rows if row["n"] == "0" and row["method"] == BASELINE
     }
+    missing |= {
+        f"{name} of {model}": reason
+        for model, methods_of in drawings.NOT_APPLICABLE.items()
+        if model not in missing
+        for name, reason in methods_of.items()
+    }
     absent = ", ".join(f"{name} ({reason})" for name, reason in missing.items())
     tables = [_table(study, rows, methods) for study in STUDIES]
-    return "\n\n".join([*tables, f"Without a run: {absent}."] if absent else tables)
+    tables.insert(1, _dual_use(rows, methods))
+    return "\n\n".join([*tables, f"Without a result: {absent}."])
 
 
 def _table(
     study: str, rows: Sequence[Mapping[str, str]], methods: Sequence[Mapping[str, str]]
 ) -> str:
     """One line for each method, and its changes on every model; the last cell names the models on
-    which SRA rose measurably without a measurable loss of utility."""
+    which SRA rose measurably, and neither utility fell nor warnings to safe queries rose so."""
     of_study = [row for row in methods if (row["run"].partition("/")[2] or "methods") == study]
     runs = list(dict.fromkeys(row["run"] for row in of_study))
     cells = {(row["run"], row["method"]): row for row in of_study}
-    rates = ("SRA", "SRA_u", "SRA_s", "utility")
+    rates = SHOWN[study]
     names = [run.partition("/")[0] for run in runs]
     head = [study, *(f"{name}: {cell}" for name in names for cell in (*rates, "rank, p"))]
     lines = [["uncalibrated"]]
@@ -165,6 +177,25 @@ def _table(
     return table([*head, "better on"], lines)
 
 
+def _dual_use(rows: Sequence[Mapping[str, str]], methods: Sequence[Mapping[str, str]]) -> str:
+    """Rates of the original dual-use pictures, of methods that gain on every model with some."""
+    found: dict[tuple[str, str], dict[str, Mapping[str, str]]] = {}
+    for row in rows:
+        of_pictures = (row["dataset"], row["variant"]) == ("dual_use", "original")
+        if of_pictures and "/" not in row["run"]:
+            found.setdefault((row["run"], row["method"]), {})[row["metric"]] = row
+    runs = list(dict.fromkeys(run for run, _ in found))
+    gains = {(row["run"], row["method"]) for row in methods if _gained(row)}
+    lines = []
+    for run in runs:
+        shown = [name for of, name in found if of == run and all((r, name) in gains for r in runs)]
+        for name in (BASELINE, *shown):
+            of = found[run, name]
+            label = "uncalibrated" if name == BASELINE else name
+            lines.append([run, label, *(percent(of.get(rate)) for rate in DUAL_USE)])
+    return table(["model", "method", *DUAL_USE], lines)
+
+
 def _rank(row: Mapping[str, str] | None) -> str:
     if row is None or row["verdict"] == str(Effect.KEPT):
         return "kept" if row else "-"
@@ -172,10 +203,11 @@ def _rank(row: Mapping[str, str] | None) -> str:
 
 
 def _gained(row: Mapping[str, str]) -> bool:
-    """Whether the interval of SRA is above 0 and that of utility is not below."""
-    low, cost = row["SRA_change_low"], row["utility_change_high"]
-    return bool(low) and float(low) > 0 and not (cost and float(cost) < 0)
+    """Whether the interval of SRA is above 0, that of utility is not below, and that of warnings to
+    safe queries is not above."""
+    gain, warned = (float(row[f"{rate}_change_low"] or 0) for rate in ("SRA", "warned_s"))
+    return gain > 0 and warned <= 0 and float(row["utility_change_high"] or 0) >= 0
 
 
 if __name__ == "__main__":
-    main(options_of(sys.argv[1:], {"out": RUNS, "limit": "100"}, __doc__ or ""))
+    main(options_of(sys.argv[1:], {"out": RUNS, "limit": "100", "workers": "1"}, __doc__ or ""))

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from calib.report.method_table import METHODS_FILE
 from calib.scoring.results import ALL
+from experiments.smolvlm_emoji.pairs import NAMES
 from experiments.studies import (
+    DRAWINGS,
     ROOT,
     RUNS,
     Model,
@@ -43,7 +45,8 @@ STRENGTHS = "methods.iar_layer.strengths=[-2,-1,1,2]"
 """Of the seven default strengths, to save time."""
 ON_DRAWINGS = (
     "methods.few_shot.strengths=[1,2]", "methods.iar_layer.layers=[15,25]",
-    "methods.iar_head.strengths=[-5,5,10]", "data.limit=48", "utility=none",
+    "methods.iar_head.strengths=[-5,5,10]", "data.limit=48",
+    "utility=own", f"utility.root={(DRAWINGS / NAMES).as_posix()}", "utility.limit=48",
 )  # fmt: skip
 """Fewer settings and queries for SmolLM2, which takes a quarter of a second for a response."""
 PROMPTS = ("~methods.iar_layer", "~methods.iar_head")
@@ -99,7 +102,7 @@ def server(port: str) -> Iterator[None]:
 def main(options: Mapping[str, str]) -> None:
     """Run every model that is there, and write results.csv, the figure and the table."""
     out = Path(options["out"]).expanduser().resolve() / "vscbench_fig5"
-    runs, missing = run_models(needs_drawings(), out, settings)
+    runs, missing = run_models(needs_drawings(NAMES), out, settings)
     with nullcontext() if options["remote"] else server(options["port"]):
         runs |= run_models([remote_model(options)], out, lambda model: ())[0]
     write_results(HERE / "results.csv", runs, missing, METRICS)

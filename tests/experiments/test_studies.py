@@ -47,7 +47,7 @@ def test_every_run_has_a_valid_configuration() -> None:
             # Relative to the root, so that results name no folder of a machine.
             tables = [Path(config.data.file) for config in (four, *uncalibrated)]
             assert tables == [DRAWINGS / "pairs.csv", DRAWINGS / "pairs.csv", DRAWINGS / TABLE]
-            assert four.utility.name == "none"
+            assert (four.utility.name, uncalibrated[0].utility.name) == ("own", "none")
             assert {config.judge.name for config in (four, *uncalibrated)} == {"string"}
 
 
@@ -130,6 +130,23 @@ def test_the_frontier_compares_all_methods_and_one_choice_at_a_time(
     assert data == {config.utility.name for config in composed_of.values()} == {model.world}
 
 
+@pytest.mark.parametrize("model", models()[2:], ids=lambda model: model.name)
+def test_the_frontier_gives_every_method_four_settings_on_drawings(
+    tmp_path: Path, model: Model
+) -> None:
+    config = composed(
+        "sweep", *model.overrides, *frontier.settings("methods", model, "100", tmp_path)
+    )
+    left_out = frontier.drawings.NOT_APPLICABLE.get(model.name, {})
+    assert len(config.methods) == 24 - len(left_out) and not left_out.keys() & config.methods.keys()
+    for name, method in config.methods.items():
+        steered = method.activation if name == "combine" else method
+        layers = getattr(steered, "first_layers", None) or getattr(steered, "layers", None)
+        number = len(layers) if isinstance(layers, list) else 1
+        assert number * len(steered.strengths) == 4, name
+    assert (config.data.limit, config.utility.limit, config.utility.name) == (24, 24, "own")
+
+
 def test_directions_of_few_pairs_and_of_wrong_labels(tmp_path: Path) -> None:
     every = axes.train_pairs("mini", ["image_centric"])
     assert axes.drawn(every, 0) != axes.drawn(every, 1) and sorted(
@@ -181,9 +198,9 @@ def test_results_have_the_operating_points_and_name_what_is_missing(tmp_path: Pa
 def test_the_page_of_a_study_shows_its_results(name: str) -> None:
     folder = ROOT / "experiments" / name
     study = importlib.import_module(f"experiments.{name}.study")
-    table = study.markdown(folder / "results.csv")
+    tables = study.markdown(folder / "results.csv").split("\n\n")
     page = (folder / "README.md").read_text(encoding="utf-8")
-    assert table in page
+    assert [table for table in tables if table not in page] == []
     assert {model.name for model in models()} <= {
         r["run"] for r in studies.read(folder / "results.csv")
     }
