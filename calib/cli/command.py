@@ -37,7 +37,7 @@ from calib.cli.help import register_help
 from calib.cli.launcher import check_launcher
 from calib.cli.one_or_several import as_list, current_runs
 from calib.cli.problems import problem_of
-from calib.cli.secrets import require_no_secrets
+from calib.cli.secrets import require_no_secrets, require_no_secrets_in
 from calib.config.extensions import settings_objects
 from calib.config.quoting import quote_values
 from calib.config.schemas import CONF, register
@@ -127,7 +127,7 @@ def print_notes(notes: Iterable[str]) -> None:
 
 def _check_flags() -> None:
     """Raise CalibError for an unknown flag (unknown-setting), for which Hydra would print its usage
-    and exit, and for a launcher of jobs that cannot submit any."""
+    and exit, for a key or password, and for a launcher of jobs that cannot submit any."""
 
     def refuse(message: str) -> NoReturn:
         raise CalibError(
@@ -138,6 +138,7 @@ def _check_flags() -> None:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     given = parser.parse_args()
+    require_no_secrets_in(given.overrides)
     check_launcher(given.overrides, given.multirun)
 
 

@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from calib.util.credentials import without_credentials
 from calib.util.errors import CalibError
 
 _INTERPOLATED = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?(\w+)")
@@ -32,9 +33,7 @@ def require_no_secrets(composed: DictConfig) -> None:
             if is_secret_name(variable):
                 raise _refusal(setting, variable)
     for setting, text in _texts(OmegaConf.to_container(composed, resolve=True)):
-        for variable, value in _secrets().items():
-            if value in text:
-                raise _refusal(setting, variable)
+        _refuse_values(setting, text)
         if _is_key(setting) and len(text) >= SHORTEST:
             raise CalibError(
                 "invalid-setting",
@@ -42,6 +41,28 @@ def require_no_secrets(composed: DictConfig) -> None:
                 "run.json. Keys are read from environment variables, whose names settings that end "
                 "in key_env give.",
             )
+
+
+def require_no_secrets_in(overrides: Iterable[str]) -> None:
+    """Raise CalibError as require_no_secrets does for the values of a command line, which Hydra
+    writes to multirun.yaml, and prints, before any of them is a setting."""
+    for text in overrides:
+        setting, equals, value = text.partition("=")
+        if equals:
+            _refuse_values(setting.lstrip("+~"), value)
+
+
+def _refuse_values(setting: str, text: str) -> None:
+    for variable, value in _secrets().items():
+        if value in text:
+            raise _refusal(setting, variable)
+    if without_credentials(text) != text and not re.search(r"\s", text):
+        raise CalibError(
+            "invalid-setting",
+            f"{setting} is an address with a user name, a password or a key, and settings are "
+            "written to config.yaml and run.json. Give the plain address; keys are read from the "
+            "environment variables that settings ending in key_env name.",
+        )
 
 
 def without_keys(text: str) -> str:

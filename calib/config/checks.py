@@ -208,8 +208,10 @@ def address(key: str, url: str, key_env: str) -> None:
     except ValueError:
         valid = False
     if not valid:
+        # What is malformed may hold a password where none is looked for.
+        given = key if re.search("[@?#]", url) else f"{key}: '{url}'"
         raise CalibError(
-            "invalid-setting", f"{key}: '{url}' is not an address. Give one like https://HOST/v1."
+            "invalid-setting", f"{given} is not an address. Give one like https://HOST/v1."
         )
     if parts.username is not None or parts.query or parts.fragment:
         # Not shown: messages end up in logs.

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from calib.util.credentials import without_credentials
+
 CODES = {
     "unknown-name": "no model, method, figure or other choice has this name",
     "unknown-setting": "no setting has this name",
@@ -44,12 +46,14 @@ class CalibError(Exception):
     """A problem that the user can fix.
 
     The message names the problem, the value and the remedy; ``code`` is one of CODES. The middle of
-    a message of more than MAX_MESSAGE characters is left out. Commands print both without a
+    a message of more than MAX_MESSAGE characters is left out, and so are credentials in addresses.
+    Commands print both without a
     traceback, and exit with code 2.
     """
 
     def __init__(self, code: str, message: str) -> None:
         assert code in CODES, f"{code!r} is not an error code"
+        message = without_credentials(message)
         if len(message) > MAX_MESSAGE:
             half = MAX_MESSAGE // 2
             message = f"{message[:half]} ... {message[-half:]}"

@@ -4,7 +4,9 @@ import pytest
 from omegaconf import OmegaConf
 from raising import raises
 
-from calib.cli.secrets import is_secret_name, require_no_secrets
+from calib.cli.secrets import is_secret_name, require_no_secrets, require_no_secrets_in
+from calib.config.checks import address
+from calib.util.errors import CalibError
 
 VALUE = "sesame-open-1234"
 
@@ -42,6 +44,51 @@ def test_a_key_among_further_fields_is_refused_without_its_value(name, value):
     with raises("invalid-setting", f"model.extra.headers.{name}") as caught:
         require_no_secrets(config)
     assert VALUE not in str(caught.value) and "123456789012" not in str(caught.value)
+
+
+ADDRESSES = [
+    f"https://user:{VALUE}@host/v1", f"ftp://{VALUE}@host", f"https://host/v1?api_key={VALUE}",
+    f"https://host/v1?a=b&Token={VALUE}#x", f"https://user:{VALUE}@host:x/v1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_credentials_in_an_address_are_neither_kept_nor_repeated(text):
+    with raises("invalid-setting", "data.root") as caught:
+        require_no_secrets(OmegaConf.create({"data": {"root": [text]}}))
+    assert VALUE not in str(caught.value)
+    for override in (f"data.root={text}", f"+data.root={text},http://a"):
+        with raises("invalid-setting", "data.root") as caught:
+            require_no_secrets_in([override])
+        assert VALUE not in str(caught.value)
+    with raises("invalid-setting", "data.base_url") as caught:
+        address("data.base_url", text, "data.key_env")
+    assert VALUE not in str(caught.value)
+    error = CalibError("unreadable", f"Cannot read '{text}': it is gone.")
+    assert VALUE not in str(error) and "it is gone" in str(error) and "host" in str(error)
+
+
+@pytest.mark.parametrize("text", [f"user:{VALUE}@host/v1", f"http://ho st/?x={VALUE}"])
+def test_what_is_no_address_but_may_hold_a_password_is_not_repeated(text):
+    with raises("invalid-setting", "model.base_url") as caught:
+        address("model.base_url", text, "model.key_env")
+    assert VALUE not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://host/v1", "mail me@host.org", "a@b:c", "https://host/a@b", "x?page=2&keys", "5 @ 3",
+     "Answer https://user:word@host in words."],
+)  # fmt: skip
+def test_other_texts_are_settings(text):
+    require_no_secrets(OmegaConf.create({"data": {"root": text}}))
+
+
+def test_a_command_line_is_refused_before_anything_is_written(monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", VALUE)
+    with raises("invalid-setting", "model.extra", "MY_API_KEY"):
+        require_no_secrets_in(["seed=1,2", f"model.extra={{a: {VALUE}}}"])
+    require_no_secrets_in(["seed=1,2", "-m", "~data"])
 
 
 def test_other_variables_and_names_of_keys_are_settings(monkeypatch):
