@@ -105,6 +105,12 @@ def path(key: str, value: str | None) -> None:
         )
 
 
+def not_blank(key: str, value: str | None) -> None:
+    # As for paths: an unset shell variable must not stand for the default.
+    if value is not None and not value.strip():
+        raise CalibError("invalid-setting", f"{key} is blank. Give a value, or omit the setting.")
+
+
 def layers(key: str, value: Any, names: Sequence[str] = ("all",)) -> None:
     """Accept a layer's number (from 0), a list of numbers, or one of ``names``."""
     numbers = value if isinstance(value, list) else [value]

@@ -13,6 +13,7 @@ from calib.config.checks import (
     environment,
     finite,
     layers,
+    not_blank,
     not_empty,
     one_of,
     path,
@@ -130,6 +131,8 @@ class ConvertConfig:
     def __post_init__(self) -> None:
         for key in ("source", "out", "skeleton"):
             path(key, getattr(self, key))
+        not_blank("revision", self.revision)
+        not_blank("skeleton_revision", self.skeleton_revision)
 
 
 ALL = "all"
@@ -189,11 +192,7 @@ class ServeConfig:
     def __post_init__(self) -> None:
         path("run", self.run)
         for key in ("pick", "name", "host"):
-            value = getattr(self, key)
-            if value is not None and not value.strip():
-                raise CalibError(
-                    "invalid-setting", f"{key} is empty. Give a name, or omit the setting."
-                )
+            not_blank(key, getattr(self, key))
         if self.strength is not None:
             finite("strength", [self.strength])
         if self.layer is not None:

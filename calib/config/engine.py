@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from calib.config.checks import address, at_least_one, between, environment, not_empty, positive
+from calib.config.checks import (
+    address,
+    at_least_one,
+    between,
+    environment,
+    not_blank,
+    not_empty,
+    positive,
+)
 from calib.util.errors import CalibError
 
 _IN_PROCESS = {
@@ -112,6 +120,7 @@ class VllmChoice(EngineChoice):
         for url in self.urls:
             address("engine.base_url", url, "engine.key_env")
         environment("engine.key_env", self.key_env)
+        not_blank("engine.served_model", self.served_model)
         for key in ("tensor_parallel", "pipeline_parallel", "data_parallel", "max_model_len",
                     "rows_in_flight"):  # fmt: skip
             at_least_one(f"engine.{key}", getattr(self, key))

@@ -9,6 +9,7 @@ from calib.config.checks import (
     at_least_one,
     between,
     environment,
+    not_blank,
     one_of,
     path,
     positive,
@@ -91,6 +92,8 @@ class ClassifierJudge(JudgeConfig):
         one_of("judge.kind", self.kind, CLASSIFIER_KINDS)
         one_of("judge.dtype", self.dtype, DTYPES)
         path("judge.checkpoint", self.checkpoint)
+        not_blank("judge.revision", self.revision)
+        not_blank("judge.device_map", self.device_map)
         at_least_one("judge.max_new_tokens", self.max_new_tokens)
         at_least_one("judge.batch", self.batch)
         template_kwargs("judge.chat_template_kwargs", self.chat_template_kwargs)

@@ -12,6 +12,7 @@ from calib.config.checks import (
     at_least_one,
     between,
     environment,
+    not_blank,
     one_of,
     positive,
     template_kwargs,
@@ -52,6 +53,7 @@ class ModelChoice:
         return self.name
 
     def __post_init__(self) -> None:
+        not_blank("model.name", self.name)
         one_of("model.system_place", self.system_place, SYSTEM_PLACES)
         template_kwargs("model.chat_template_kwargs", self.chat_template_kwargs)
 
@@ -186,6 +188,8 @@ class ModelConfig(ModelChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for key in ("revision", "device_map", "attention", "chat_template"):
+            not_blank(f"model.{key}", getattr(self, key))
         one_of("model.dtype", self.dtype, DTYPES)
         at_least_one("model.max_pixels", self.max_pixels)
         at_least_one("model.min_pixels", self.min_pixels)

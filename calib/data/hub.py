@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from calib.config.checks import not_blank
 from calib.data.images import PictureBytes, path_inside
 from calib.data.tables import TableRow
 from calib.util.content import in_place_of
@@ -22,6 +23,8 @@ def read_hub(
     do not execute loading scripts. Raises CalibError if the extra is not installed or the dataset
     is not available.
     """
+    not_blank(f"{key}.hub", hub)
+    not_blank(f"{key}.revision", revision)
     datasets = _import_datasets(f"{key}.hub={hub}", f"use a local copy: {key}.root=FOLDER")
     name = hub_name(hub, subset)
     try:
@@ -65,6 +68,9 @@ def download(hub: str, patterns: Sequence[str], revision: str | None, key: str =
     The files may be links into the hub's cache. Raises CalibError if they are not available.
     """
     from huggingface_hub import snapshot_download
+
+    not_blank(f"{key}.hub", hub)
+    not_blank(f"{key}.revision", revision)
 
     try:
         folder = snapshot_download(

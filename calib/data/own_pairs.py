@@ -99,7 +99,8 @@ def read(config: PairsData) -> OwnPairs:
 def _of_table(path: Path, config: PairsData, faults: Faults) -> tuple[list[Entry], list[str], Path]:
     """The entries of a table, notes on it, and the folder of its pictures."""
     columns, labels = config.columns or {}, config.labels or {}
-    table = renamed(open_table(path, config.sheet, header_test(columns, config.query)), columns)
+    header_fit = header_test(columns, config.query)
+    table = renamed(open_table(path, config.sheet, header_fit, "data.sheet"), columns)
     root = home_expanded(config.root) if config.root else path.parent
     if not root.is_dir():
         raise CalibError(

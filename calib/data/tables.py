@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from calib.config.checks import not_blank
 from calib.config.quoting import shell_table
 from calib.data.formats.encodings import decoded
 from calib.data.formats.json_rows import json_lines, json_rows
@@ -77,7 +78,12 @@ def read_table(path: Path) -> list[TableRow]:
     return table.rows
 
 
-def open_table(path: Path, sheet: str | None = None, header_fit: HeaderFit | None = None) -> Table:
+def open_table(
+    path: Path,
+    sheet: str | None = None,
+    header_fit: HeaderFit | None = None,
+    sheet_setting: str = "",
+) -> Table:
     """The rows of a file that a person keeps, and notes on it; its extension determines the format.
 
     A JSON file holds a list of objects, or an object of objects keyed by id: each row then gets its
@@ -87,15 +93,24 @@ def open_table(path: Path, sheet: str | None = None, header_fit: HeaderFit | Non
     In CSV and TSV other separators, UTF-16 and Windows-1252 are recognised, and empty rows are
     passed over. Of a workbook ``sheet`` is read, or the sheet whose header is one by ``header_fit``
     (calib.data.formats.workbook). Rows are counted from 1, in a workbook as programs display them.
+    Messages name ``sheet_setting``, the setting that names a sheet, where the caller has one.
 
     Raises CalibError for a file that is missing, too large, damaged or in another format
     than its extension says, with repeated columns or keys, or with a row of another length than
     the header; and for a sheet that is not clear or that the format does not have.
     """
-    return _opened(path, sheet, header_fit, recognise=True)
+    if sheet_setting:
+        not_blank(sheet_setting, sheet)
+    return _opened(path, sheet, header_fit, recognise=True, sheet_setting=sheet_setting)
 
 
-def _opened(path: Path, sheet: str | None, header_fit: HeaderFit | None, recognise: bool) -> Table:
+def _opened(
+    path: Path,
+    sheet: str | None,
+    header_fit: HeaderFit | None,
+    recognise: bool,
+    sheet_setting: str = "",
+) -> Table:
     ending = path.suffix.lower()
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
@@ -122,7 +137,7 @@ def _opened(path: Path, sheet: str | None, header_fit: HeaderFit | None, recogni
             "too-large", f"{path} has {size:,} bytes; the limit is {MAX_BYTES:,}. Split the file."
         )
     if ending in WORKBOOKS:
-        read = read_workbook(path, sheet, header_fit)
+        read = read_workbook(path, sheet, header_fit, sheet_setting)
         notes = [f"{path.name}, sheet '{read.title}': {note}" for note in read.notes]
         return Table(path, read.rows, read.numbers, notes, read.title, read.pictures)
     try:

@@ -118,7 +118,7 @@ def prepare_processor(processor: Any, source: str, chat_template: str | None) ->
         )
     given = template_text(chat_template) if chat_template else None
     template = given or processor.chat_template or processor.tokenizer.chat_template
-    if template is None:
+    if not (template.strip() if isinstance(template, str) else template):
         raise CalibError(
             "unsupported",
             f"the processor of {source} has no chat template, so it is a base model or expects "
@@ -139,7 +139,10 @@ def template_text(setting: str) -> str:
     if "{{" in setting or "{%" in setting:
         return setting
     try:
-        return file_text(home_expanded(setting), MAX_TEMPLATE)
+        text = file_text(home_expanded(setting), MAX_TEMPLATE)
+        if not text.strip():
+            raise ValueError("it is empty")
+        return text
     except (OSError, ValueError) as error:
         raise CalibError(
             "not-found",

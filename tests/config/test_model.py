@@ -4,8 +4,12 @@ import pytest
 from composing import composed, option
 from raising import raises
 
-from calib.config.model import RemoteModelConfig
+from calib.config.commands import ConvertConfig
+from calib.config.engine import VllmChoice
+from calib.config.judge import ClassifierJudge
+from calib.config.model import ModelConfig, RemoteModelConfig
 from calib.config.schemas import CONF
+from calib.data.hub import download, read_hub
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,32 @@ from calib.config.schemas import CONF
 def test_invalid_values_are_refused(settings, values):
     with raises("invalid-setting", *values):
         RemoteModelConfig(**settings)
+
+
+BLANK = [
+    *((ModelConfig, {"name": "m"}, f"model.{key}") for key in (
+        "name", "revision", "device_map", "attention", "chat_template")),
+    (RemoteModelConfig, {}, "model.name"),
+    *((ClassifierJudge, {}, f"judge.{key}") for key in ("revision", "device_map", "checkpoint")),
+    (VllmChoice, {}, "engine.served_model"),
+    *((ConvertConfig, {"source": "a", "out": "b"}, key) for key in (
+        "source", "revision", "skeleton_revision")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("blank", ["", " \t"])
+@pytest.mark.parametrize(("schema", "required", "key"), BLANK)
+def test_a_blank_does_not_stand_for_the_default(schema, required, key, blank):
+    with raises("invalid-setting", key):
+        schema(**{**required, key.rpartition(".")[2]: blank})
+
+
+@pytest.mark.parametrize("read", [read_hub, download])
+@pytest.mark.parametrize(("hub", "revision"), [(" ", None), ("a/b", "")])
+def test_a_blank_is_no_data_set_of_the_hub(read, hub, revision):
+    key = "utility.revision" if hub.strip() else "utility.hub"
+    with raises("invalid-setting", key):
+        read(hub, *((None, "test") if read is read_hub else ([],)), revision, "utility")
 
 
 @pytest.mark.parametrize("name", ["seed", "stream"])

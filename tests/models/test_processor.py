@@ -31,6 +31,16 @@ def loaded(folder, **settings):
     return load(ModelConfig("internvl", str(folder), device_map="cpu", **settings))
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_chat_template_is_none(copy, tmp_path, text):
+    (tmp_path / "empty.jinja").write_text(text, encoding="utf-8")
+    with raises("not-found", "empty.jinja"):
+        loaded(copy, chat_template=str(tmp_path / "empty.jinja"))
+    (copy / "chat_template.jinja").write_text(text, encoding="utf-8")
+    with raises("unsupported", copy, "model.chat_template"):
+        loaded(copy)
+
+
 def test_without_a_chat_template(copy):
     (copy / "chat_template.jinja").unlink()
     with raises("unsupported", copy, "model.chat_template"):

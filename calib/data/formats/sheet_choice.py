@@ -57,13 +57,19 @@ def name_of(value: Any) -> str:
 
 
 def choose(
-    path: Path, sheets: Sequence[Candidate], wanted: str | None, header_fit: HeaderFit | None
+    path: Path,
+    sheets: Sequence[Candidate],
+    wanted: str | None,
+    header_fit: HeaderFit | None,
+    setting: str = "",
 ) -> tuple[Candidate, list[str]]:
     """The sheet named ``wanted``, or else the only visible one with a header, or else the only
     visible one with a value; and a note on the others.
 
+    ``setting`` is the one that names a sheet, for messages; empty where the caller has none.
+
     Raises CalibError for a sheet that does not exist (unknown-name), and if several could be meant
-    (missing-setting) or none has a value (too-few).
+    (missing-setting, or unsupported without a setting) or none has a value (too-few).
     """
     names = [sheet.title for sheet in sheets]
     if wanted is not None:
@@ -80,16 +86,21 @@ def choose(
     if not fitting:
         raise CalibError(
             "too-few",
-            f"{path} has no visible sheet with a value. Write the table into one, or name a hidden "
-            "one: data.sheet=NAME.",
+            f"{path} has no visible sheet with a value. Write the table into one"
+            + (f", or name a hidden one: {setting}=NAME." if setting else "."),
         )
     if len(fitting) > 1:
         best = max(fitting, key=lambda sheet: sheet.fit(header_fit))  # the first of equals
         listed = "; ".join(_described(sheet, header_fit) for sheet in fitting[:10])
+        advice = (
+            f"Name one: {shell_override(setting, best.title)}."
+            if setting
+            else f"Save the one that is meant, such as '{best.title}', as a file of its own, or "
+            "hide or delete the others."
+        )
         raise CalibError(
-            "missing-setting",
-            f"{path} has {len(fitting)} sheets that could be meant: {listed}. Name one: "
-            f"{shell_override('data.sheet', best.title)}.",
+            "missing-setting" if setting else "unsupported",
+            f"{path} has {len(fitting)} sheets that could be meant: {listed}. {advice}",
         )
     others = [sheet.title + " (hidden)" * sheet.hidden for sheet in sheets if sheet.head]
     others.remove(fitting[0].title)

@@ -47,8 +47,12 @@ class SheetRows:
     """Pictures in the workbook, if some lie on the sheet; they are not read."""
 
 
-def read_workbook(path: Path, sheet: str | None, header_fit: HeaderFit | None) -> SheetRows:
+def read_workbook(
+    path: Path, sheet: str | None, header_fit: HeaderFit | None, setting: str = ""
+) -> SheetRows:
     """The rows of ``sheet``, or else of the only sheet that has a header by ``header_fit``.
+
+    ``setting`` is the one that names a sheet, if the caller has one.
 
     The header is the first row that is one, or else the first row with a value. Rows without a
     value are passed over. Raises CalibError for a workbook that is damaged or too large, repeated
@@ -62,7 +66,7 @@ def read_workbook(path: Path, sheet: str | None, header_fit: HeaderFit | None) -
                 facts = scan(source)
             _require_few_cells(path, worksheet.title, facts.last_row, facts.last_column)
             candidates.append(Candidate(worksheet, facts, lines_of(worksheet, facts, HEADER_ROWS)))
-        chosen, notes = choose(path, candidates, sheet, header_fit)
+        chosen, notes = choose(path, candidates, sheet, header_fit, setting)
         lines = lines_of(chosen.sheet, chosen.facts, MAX_ROWS)
         if not lines:
             return SheetRows(chosen.title, [], [], notes, 0)

@@ -45,8 +45,14 @@ def compare(config: JudgeRunConfig, run: Run | None) -> Comparison:
     unknown labels, a table without labels, and an unknown or unreachable judge.
     """
     path = home_expanded(str(config.check))
-    opened = open_table(path)
-    table = _renamed(opened.rows, translation("columns", config.columns), path)
+    words = translation("columns", config.columns)
+
+    def header_fit(names: Sequence[str]) -> float:
+        """The share of the columns that a row of a sheet names."""
+        return len({words.get(column, column) for column in COLUMNS} & set(names)) / len(COLUMNS)
+
+    opened = open_table(path, header_fit=header_fit)
+    table = _renamed(opened.rows, words, path)
     check_columns(table[:1], COLUMNS, str(path), OPTIONAL)  # later rows may have no label yet
     labelled = [row for row in table if cell_text(row, "label")]
     if not labelled:

@@ -16,6 +16,7 @@ from calib.data.formats import workbook
 from calib.data.formats.sheet_cells import NO_RESULT, PICTURE
 from calib.data.formats.workbook import read_workbook
 from calib.data.own.naming import header_test
+from calib.data.tables import open_table
 
 HEADER = ["query", "safety"]
 SHEET = "xl/worksheets/sheet1.xml"
@@ -50,7 +51,7 @@ def is_header(names):
 
 
 def read(path, sheet=None):
-    return read_workbook(path, sheet, is_header)
+    return read_workbook(path, sheet, is_header, "data.sheet")
 
 
 def test_the_only_sheet_with_the_columns_is_read(tmp_path):
@@ -74,6 +75,26 @@ def test_a_choice_that_is_not_clear_is_refused_with_the_sheets(tmp_path):
         read(path, "Twoo")
 
 
+def test_no_setting_is_advised_where_the_caller_has_none(tmp_path):
+    path = tmp_path / "a.xlsx"
+    written(path, One=[HEADER, ["a", "safe"]], Two=[HEADER, ["b", "unsafe"]])
+    with raises("unsupported", "'One'", "'Two'") as caught:
+        open_table(path)
+    assert "sheet=" not in str(caught.value)
+    written(path, One=[])
+    with raises("too-few", path) as caught:
+        open_table(path)
+    assert "sheet=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sheet", ["", " "])
+@pytest.mark.parametrize("name", ["a.xlsx", "a.csv"])
+def test_a_blank_sheet_is_refused(tmp_path, name, sheet):
+    (tmp_path / name).touch()
+    with raises("invalid-setting", "data.sheet"):
+        open_table(tmp_path / name, sheet, None, "data.sheet")
+
+
 @pytest.mark.parametrize(
     ("rows", "suggested"),
     [
@@ -86,7 +107,7 @@ def test_the_suggested_sheet_is_the_one_whose_columns_fit(tmp_path, rows, sugges
     path = tmp_path / "a.xlsx"
     written(path, Notes=[["Read me", "Please"][: len(rows[0]) - 1] or ["Read me"]], Queries=rows)
     with raises("missing-setting", f"data.sheet={suggested}."):
-        read_workbook(path, None, header_test({}, None))
+        read_workbook(path, None, header_test({}, None), "data.sheet")
 
 
 def test_a_suggested_sheet_is_quoted(tmp_path):

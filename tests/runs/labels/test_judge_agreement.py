@@ -2,6 +2,7 @@
 
 import json
 
+import openpyxl
 import pytest
 from made_up_run import REFUSES, Costly, asked, write_run
 from raising import raises
@@ -52,6 +53,17 @@ def test_a_sheet_that_a_spreadsheet_program_saved_is_read_with_a_note(tmp_path):
     assert found.agreement.n == 3
     assert any("semicolons" in note for note in found.notes)
     assert any("'\xe9t\xe9'" in note for note in found.notes)
+
+
+def test_the_sheet_with_the_labels_is_read(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["colour", "meaning"])
+    sheet = book.create_sheet("Read by hand")
+    for row in (["response", "verdict"], *([row["response"], row["label"]] for row in ROWS)):
+        sheet.append(row)
+    book.save(tmp_path / "a.xlsx")
+    found = compare(config(tmp_path / "a.xlsx", columns={"label": "verdict"}), None)
+    assert found.agreement.n == 4
 
 
 def test_other_column_names_and_label_words(tmp_path):
