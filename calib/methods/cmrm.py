@@ -28,6 +28,7 @@ from calib.data.example import Example
 from calib.directions.samples import require_length
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
+from calib.interventions.fitted_to import in_clusters
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
@@ -96,4 +97,9 @@ def method(fitting: Fitting, config: Modality) -> Method:
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid.layers, intervention, supervision="none")
+    if mean_shift is None:
+        note = f"{config.name}: fitted to nothing; the shift is each example's own"
+    else:
+        mean_over = f"mean over {len(pictured)} train examples with pictures"
+        note = f"{config.name}: the shift is the {mean_over}{in_clusters(pictured)}"
+    return Method(config.name, AXIS, grid.layers, intervention, notes=[note], supervision="none")

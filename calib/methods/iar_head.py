@@ -32,6 +32,7 @@ from calib.config.method import Revision
 from calib.data.example import Example
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
+from calib.interventions.fitted_to import fitted_to
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at, resolve_layers
 from calib.interventions.intervention import Intervention, Method
@@ -98,7 +99,8 @@ def method(fitting: Fitting, config: Revision) -> Method:
         f"{config.name}: heads (layer.head) {names}; probe accuracy on validation "
         f"{scores[best[-1]][0]:.2f} to {scores[best[0]][0]:.2f}"
     )
-    return Method(config.name, AXIS, [None], intervention, notes=[note])
+    trained = fitted_to(config.name, config.samples, fitting.sides(config.samples, "train"))
+    return Method(config.name, AXIS, [None], intervention, notes=[note, trained])
 
 
 def split_heads(samples: Samples, head_count: int) -> Samples:

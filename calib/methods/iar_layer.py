@@ -28,6 +28,7 @@ from calib.config.method import Revision
 from calib.directions.estimators import ESTIMATORS
 from calib.directions.samples import Samples
 from calib.engine.operators import Add
+from calib.interventions.fitted_to import fitted_to
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
@@ -49,7 +50,8 @@ def method(fitting: Fitting, config: Revision) -> Method:
 
         return Intervention(edits_at(grid.edited(layer), addition, config.positions))
 
-    return Method(config.name, AXIS, grid.layers, intervention)
+    note = fitted_to(config.name, config.samples, fitting.sides(config.samples, "train"))
+    return Method(config.name, AXIS, grid.layers, intervention, notes=[note])
 
 
 def revision_vectors(samples: Samples, config: Revision) -> torch.Tensor:

@@ -33,6 +33,7 @@ from calib.data.example import Example
 from calib.directions.samples import require_length
 from calib.engine.edits import Edits
 from calib.engine.operators import Add
+from calib.interventions.fitted_to import fitted_to
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
@@ -88,7 +89,8 @@ def method(fitting: Fitting, config: Captioned) -> Method:
 
         return Intervention(rule=rule)
 
-    return Method(config.name, AXIS, grid.layers, intervention)
+    note = fitted_to(config.name, "safety", fitting.sides("safety", "train"))
+    return Method(config.name, AXIS, grid.layers, intervention, notes=[note])
 
 
 def safety_directions(

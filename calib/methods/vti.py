@@ -30,6 +30,7 @@ from calib.config.method import Sampled
 from calib.directions.estimators import group_means
 from calib.directions.samples import Samples, require_length
 from calib.engine.operators import AddByNormKeepingNorm
+from calib.interventions.fitted_to import fitted_to
 from calib.interventions.fitting import Fitting
 from calib.interventions.grid import edits_at
 from calib.interventions.intervention import Axis, Intervention, Method
@@ -54,7 +55,8 @@ def method(fitting: Fitting, config: Sampled) -> Method:
 
         return Intervention(edits_at(grid.edited(layer), addition, config.positions, "mlp"))
 
-    return Method(config.name, AXIS, grid.layers, intervention)
+    note = fitted_to(config.name, config.samples, fitting.sides(config.samples, "train"))
+    return Method(config.name, AXIS, grid.layers, intervention, notes=[note])
 
 
 def query_differences(samples: Samples) -> torch.Tensor:
