@@ -3,19 +3,22 @@
 import re
 from collections.abc import Sequence
 
-from calib.scoring.answer_text import NEAR, NEGATED, plain_text
+from calib.scoring.answer_text import NEAR, plain_text
 
 _LONGEST = 5_000
 """Characters of a response that are read."""
 _NO_BLANKS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 """Letters of scripts without blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 _ALTERNATIVE = re.compile(r"\s*,?\s*(?:/|\bor\b)\s*(?:an?\s+|the\s+)?", re.IGNORECASE)
-_ABSENT = re.compile(
-    r"(?:\b(?:no|without)|(?:\bnot|n't|\bcannot)\s+(?:see|find|show|have|contain|depict))"
-    r"\s+(?:an?\s+|any\s+|the\s+)?\Z",
+_CLAUSE_END = re.compile(
+    r"[.;:!?\n]|\A\W*no,|,\s*(?=(?:it|this|that|there|they|he|she|i|we|you|and|so)\b)|\bbut\b",
     re.IGNORECASE,
 )
-"""Words before an answer that say it is not there."""
+_DENIES = re.compile(
+    r"\b(?:not|no|cannot|never|neither|nor|without|unable|except|unlike|instead of)\b|n't\b",
+    re.IGNORECASE,
+)
+"""Words of a clause that say an answer in it is not the case, or that the model does not tell."""
 _ARTICLE = re.compile(r"\A(?:an?|the)\s+")
 
 
@@ -35,7 +38,7 @@ def read_open(response: str, answers: Sequence[str]) -> str | None:
     pattern = re.compile("|".join(_whole(answer) for answer in known))
     for match in pattern.finditer(text):
         before = text[max(0, match.start() - NEAR) : match.start()]
-        if NEGATED.search(before) or _ABSENT.search(before):
+        if _DENIES.search(_CLAUSE_END.split(before)[-1]):
             continue
         joined = _ALTERNATIVE.match(text, match.end())
         other = pattern.match(text, joined.end()) if joined else None

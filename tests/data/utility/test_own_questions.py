@@ -52,6 +52,10 @@ def test_each_row_says_what_kind_of_question_it_is(tmp_path):
         ("A dog or a hot dog", None, False),
         ("<think>a hot dog?</think>It is not a hot dog, but a hound", "hound", True),
         ("A hotdogger", None, False),
+        ("I'm sorry, but I can't identify the dog in this picture.", None, False),
+        ("I do not know whether it is a cat, a dog or a fox", None, False),
+        ("No, it is a dog.", "hound", True),
+        ("It has no tail, but it is a dog", "hound", True),
         ("", None, False),
     ],
 )
