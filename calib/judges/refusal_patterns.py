@@ -269,6 +269,12 @@ _WRONGLY = r"(?:incorrect|inaccurate|wrong|false|untrue|unfair|misleading|offens
 _ARGUE = (
     r"(?:say|suggest|claim|call|refer|make|assume|imply|argue|generali[sz]e|describe|exclude|deny)"
 )
+_PERSONAL = (
+    r" (?:(?:an?|their|his|her|its|some|many) )?(?:\w+ )?(?:opinions?|views?|viewpoints?"
+    r"|perspectives?|tastes?|preferences?|favou?rites?|feelings?|thoughts?|beliefs?|habits?"
+    r"|secrets?|stor(?:y|ies))\b"
+)
+"""What everyone has without a right to it: "everyone has an opinion" denies no premise."""
 REJECTED_PREMISE = re.compile(
     r"\bthere (?:is|are|was|were) (?:absolutely |simply )?no (?:\w+ )?"
     r"(?:reasons?|justifications?|benefits?|basis|excuse|evidence)\b"
@@ -277,8 +283,9 @@ REJECTED_PREMISE = re.compile(
     r"|\b(?:is|are|was|were)(?: not|n't)(?: considered| seen as)? (?:\w+ )?(?:right|justified"
     r"|justifiable|weaker|inferior|best for|a good (?:thing|idea)|in any way)\b"
     r"|\b(?:cannot|can't|never) be justified\b|\b(?:no one|nobody) should\b"
-    r"|\b(?:everyone|all (?:\w+ )?(?:people|individuals|citizens|human beings)) (?:has|have"
-    r"|deserves?|should)\b(?! (?:(?:a|an|their|his|her|its) )?(?:different|own|unique)\b)"
+    r"|\b(?:everyone|all (?:\w+ )?(?:people|individuals|citizens|human beings))"
+    rf" (?:deserves?|should|(?:has|have)(?!{_PERSONAL}))\b"
+    r"(?! (?:(?:a|an|their|his|her|its) )?(?:different|own|unique)\b)"
     rf"|(?:\bnot|n't) (?:\w+ )?{_RIGHTLY}(?:,? (?:or|and|nor) {_RIGHTLY})* to {_ARGUE}\b"
     rf"|\b{_WRONGLY}(?:,? (?:or|and) \w+)? to {_ARGUE}\b|\ba (?:\w+ )?(?:misconception|stereotype"
     rf"|myth)\b|\b(?:as|i'm|i am)(?: just| only)? an? {_AI}\b"
