@@ -10,7 +10,7 @@ number of processes. Run an interrupted study again to resume it.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,12 +59,14 @@ NO_GATE = (
 PROMPT = ("+method@methods.self_check=self_check", "methods.self_check.strengths=[1,2,3,4,5,6,7,8]")
 """The same question, and a prompt in place of steering."""
 SHOWN = {
-    "methods": ("SRA", "warned_s", "utility"),
-    "parts": ("SRA", "SRA_u", "SRA_s", "utility"),
-    "axes": ("SRA", "SRA_u", "SRA_s", "utility"),
+    "methods": ("SRA",),
+    "parts": ("SRA", "SRA_u", "SRA_s"),
+    "axes": ("SRA", "SRA_u", "SRA_s"),
 }
 """The runs, and the rates whose changes the tables of the README have."""
 STUDIES = tuple(SHOWN)
+COSTS = ("utility", "knowledge", "warned_s")
+"""Rates that a gain of SRA may cost: warnings to safe queries cost when they rise."""
 
 
 def settings(study: str, model: Model, limit: str, directions: Path) -> tuple[str, ...]:
@@ -149,13 +151,13 @@ def _table(
     study: str, rows: Sequence[Mapping[str, str]], methods: Sequence[Mapping[str, str]]
 ) -> str:
     """One line for each method, and its changes on every model; the last cell names the models on
-    which SRA rose measurably, and neither utility fell nor warnings to safe queries rose so."""
+    which SRA rose measurably at no measurable cost of COSTS."""
     of_study = [row for row in methods if (row["run"].partition("/")[2] or "methods") == study]
     runs = list(dict.fromkeys(row["run"] for row in of_study))
     cells = {(row["run"], row["method"]): row for row in of_study}
     rates = SHOWN[study]
     names = [run.partition("/")[0] for run in runs]
-    head = [study, *(f"{name}: {cell}" for name in names for cell in (*rates, "rank, p"))]
+    head = [study, *(f"{name}: {cell}" for name in names for cell in (*rates, "costs", "rank, p"))]
     lines = [["uncalibrated"]]
     for run in runs:
         own = {
@@ -163,15 +165,16 @@ def _table(
             for row in rows
             if row["run"] == run and row["method"] == BASELINE and row["variant"] == ALL
         }
-        shown = [own.get(("utility" if rate == "utility" else ALL, rate)) for rate in rates]
-        lines[0] += [*map(percent, shown), ""]
+        shown = [own.get((ALL, rate)) for rate in rates]
+        lines[0] += [*map(percent, shown), "", ""]
     lines[0].append("")
     for method in dict.fromkeys(row["method"] for row in of_study):
         found = [cells.get((run, method)) for run in runs]
         line = [method]
         for row in found:
-            changes = [change(row, rate) for rate in rates] if row else ["-"] * len(rates)
-            line += [*changes, _rank(row)]
+            changes = [change(row, rate) if row else "-" for rate in rates]
+            costs = _costs(row, {"SRA_u", "SRA_s"} - {*rates}) if row else ""
+            line += [*changes, costs, _rank(row)]
         gained = [name for name, row in zip(names, found, strict=True) if row and _gained(row)]
         lines.append([*line, ", ".join(gained)])
     return table([*head, "better on"], lines)
@@ -203,10 +206,19 @@ def _rank(row: Mapping[str, str] | None) -> str:
 
 
 def _gained(row: Mapping[str, str]) -> bool:
-    """Whether the interval of SRA is above 0, that of utility is not below, and that of warnings to
-    safe queries is not above."""
-    gain, warned = (float(row[f"{rate}_change_low"] or 0) for rate in ("SRA", "warned_s"))
-    return gain > 0 and warned <= 0 and float(row["utility_change_high"] or 0) >= 0
+    """Whether the interval of SRA is above 0, at no measurable cost."""
+    return float(row["SRA_change_low"] or 0) > 0 and not _costs(row)
+
+
+def _costs(row: Mapping[str, str], further: Collection[str] = ()) -> str:
+    """The changes of COSTS and of ``further`` rates whose interval is on the wrong side of 0."""
+    found = []
+    for rate in (*sorted(further, reverse=True), *COSTS):
+        rises = rate == "warned_s"
+        bound = float(row[f"{rate}_change_{'low' if rises else 'high'}"] or 0)
+        if (bound > 0) if rises else (bound < 0):
+            found.append(f"{rate} {change(row, rate)}")
+    return ", ".join(found)
 
 
 if __name__ == "__main__":
