@@ -22,9 +22,8 @@ def _needs_encoding(call):
     if "encoding" in given or None in given:
         return False
     if name in ("run", "Popen", "check_output"):
-        return any(
-            getattr(given.get(key), "value", False) for key in ("text", "universal_newlines")
-        )
+        values = [given.get(key) for key in ("text", "universal_newlines")]
+        return any(isinstance(value, ast.Constant) and value.value for value in values)
     is_method = isinstance(call.func, ast.Attribute)
     if name == "read_text":
         return is_method and not call.args
@@ -57,6 +56,7 @@ NOT_FILES = ("Image", "os", "tarfile", "archive", "RowStore", "self", "gate")
         ("open(path)", True),
         ("subprocess.run(command, text=True)", True),
         ("subprocess.run(command, encoding='utf-8')", False),
+        ("command.run(main, text=command.text)", False),
         ("Image.open(path)", False),
     ],
 )

@@ -62,4 +62,5 @@ def test_folders_of_one_name_are_numbered(run, tmp_path) -> None:
     assert [each.model_name for each in Run.load_many(folders[::2])] == ["tuned", "tuned"]
     runs[1].write_scores()
     assert columns(folders[1]) == {("1", "tuned")}
-    assert json.loads((folders[1] / "operating_points.json").read_text())[0]["model"] == "tuned"
+    (point,) = json.loads((folders[1] / "operating_points.json").read_bytes())[:1]
+    assert point["model"] == "tuned"
