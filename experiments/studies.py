@@ -17,7 +17,6 @@ from calib.runs.operating_points import OPERATING_POINTS_FILE
 from calib.runs.run_files import RESULTS_FILE
 from calib.scoring.results import ALL, BASELINE, COLUMNS
 from calib.util.reading import file_bytes, parse_json
-from experiments import command
 from experiments.all_methods.table import change
 from experiments.smolvlm_emoji.pairs import PAIRS
 
@@ -99,7 +98,7 @@ def run_models(
     chosen: Sequence[Model],
     out: Path,
     settings: Callable[[Model], Sequence[str]],
-    workers: str = "1",
+    workers: int = 1,
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Run calib.sweep for each model, or resume it, with the model's own ``settings``, in a number
     of processes (``workers``).
@@ -113,7 +112,7 @@ def run_models(
             continue
         runs[model.name] = out / model.name
         words = [*model.overrides, *settings(model), f"out={runs[model.name]}"]
-        words += [f"workers={workers}"] if workers != "1" else []
+        words += [f"workers={workers}"] if workers != 1 else []
         print(f"\n{model.name}: python -m calib.sweep {' '.join(words)}", flush=True)
         done = subprocess.run([sys.executable, "-m", "calib.sweep", *words], cwd=ROOT, check=False)
         if done.returncode:
@@ -232,10 +231,3 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def options_of(arguments: Sequence[str], known: Mapping[str, str], usage: str) -> dict[str, str]:
-    """The options key=value of a command line over their defaults; ends the command with a sentence
-    on one that it does not take."""
-    with command.reported():
-        return {**known, **command.options(arguments, dict.fromkeys(known, command.text), usage)}

@@ -9,7 +9,6 @@ smolvlm_emoji and its guard the first of these, with fewer settings and queries 
 number of processes. Run an interrupted study again to resume it.
 """
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from calib.report.method_table import METHODS_FILE
 from calib.report.verdict import Effect
 from calib.scoring.results import ALL, BASELINE
+from experiments import command
 from experiments.all_methods.table import change
 from experiments.frontier import axes, drawings
 from experiments.frontier.figure import draw
@@ -27,7 +27,6 @@ from experiments.studies import (
     Model,
     join_methods,
     needs_drawings,
-    options_of,
     percent,
     read,
     run_models,
@@ -69,10 +68,10 @@ COSTS = ("utility", "knowledge", "warned_s")
 """Rates that a gain of SRA may cost: warnings to safe queries cost when they rise."""
 
 
-def settings(study: str, model: Model, limit: str, directions: Path) -> tuple[str, ...]:
+def settings(study: str, model: Model, limit: int, directions: Path) -> tuple[str, ...]:
     """Settings of calib.sweep for one of STUDIES, besides the model's own."""
     if not model.world:
-        return drawings.settings(model, int(limit))
+        return drawings.settings(model, limit)
     shared = (
         f"data={model.world}", f"utility={model.world}", f"data.limit={limit}",
         f"utility.limit={limit}", "report=false", "method@reference=none",
@@ -109,17 +108,17 @@ def chosen(study: str) -> list[Model]:
     return [replace(model, name=f"{model.name}/{study}") for model in found if model.world]
 
 
-def main(options: Mapping[str, str]) -> None:
+def main(out: Path = Path(RUNS), limit: int = 100, workers: int = 1) -> None:
     """Run every model that is there, and write results.csv, methods.csv, the figure and tables."""
-    out = Path(options["out"]).expanduser().resolve() / "frontier"
+    out = out.resolve() / "frontier"
     runs: dict[str, Path] = {}
     missing: dict[str, str] = {}
     for study in STUDIES:
 
         def of_study(model: Model, study: str = study) -> tuple[str, ...]:
-            return settings(study, model, options["limit"], out / model.name / "given")
+            return settings(study, model, limit, out / model.name / "given")
 
-        done, absent = run_models(chosen(study), out, of_study, options["workers"])
+        done, absent = run_models(chosen(study), out, of_study, workers)
         runs |= done
         missing |= absent
     write_results(HERE / "results.csv", runs, missing, METRICS)
@@ -222,4 +221,5 @@ def _costs(row: Mapping[str, str], further: Collection[str] = ()) -> str:
 
 
 if __name__ == "__main__":
-    main(options_of(sys.argv[1:], {"out": RUNS, "limit": "100", "workers": "1"}, __doc__ or ""))
+    whole = command.whole(1)
+    command.run(main, __doc__, out=command.path, limit=whole, workers=whole)

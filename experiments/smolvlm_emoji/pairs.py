@@ -10,14 +10,13 @@ are drawn from the packages of sources.py and are not part of this repository.
 """
 
 import csv
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from calib.config.quoting import shell_override
-from calib.util.errors import CalibError
+from experiments import command
 from experiments.smolvlm_emoji.augment import shown
 from experiments.smolvlm_emoji.drawings import Drawings, load_drawings
 from experiments.smolvlm_emoji.dual_use import TABLE, dual_use_rows
@@ -69,7 +68,7 @@ NAMES = "names.csv"
 NAME_QUERY = "What is this?"
 
 
-def main(out: Path) -> None:
+def main(out: Path = Path("built/emoji_pairs")) -> None:
     """Write the tables and their pictures."""
     drawings = load_drawings(default_cache())
     (out / "pictures").mkdir(parents=True, exist_ok=True)
@@ -147,15 +146,5 @@ def _write(path: Path, rows: Iterable[dict[str, str]]) -> None:
         writer.writerows(table)
 
 
-def _options(words: Sequence[str]) -> Path:
-    options = dict(word.partition("=")[::2] for word in words)
-    if unknown := options.keys() - {"out"}:
-        sys.exit(f"unknown options: {', '.join(unknown)}\n\n{__doc__}")
-    return Path(options.get("out", "built/emoji_pairs"))
-
-
 if __name__ == "__main__":
-    try:
-        main(_options(sys.argv[1:]))
-    except CalibError as error:
-        sys.exit(str(error))
+    command.run(main, __doc__, out=command.path)

@@ -12,12 +12,13 @@ world, smolvlm_emoji and its guard pairs of drawings. Run an interrupted study a
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from calib.report.method_table import METHODS_FILE
 from calib.scoring.results import ALL
+from experiments import command
 from experiments.smolvlm_emoji.pairs import NAMES
 from experiments.studies import (
     DRAWINGS,
@@ -28,7 +29,6 @@ from experiments.studies import (
     join_methods,
     methods_table,
     needs_drawings,
-    options_of,
     plot,
     run_models,
     write_results,
@@ -68,13 +68,13 @@ def world_settings(world: str) -> tuple[str, ...]:
     return f"data={world}", f"utility={world}", PARTS, *SIZES
 
 
-def remote_model(options: Mapping[str, str]) -> Model:
+def remote_model(remote: str, port: int) -> Model:
     """The remote model: that of ``remote``, or mini-internvl behind calib.serve."""
-    if options["remote"]:
-        return Model("remote", (METHODS, *PROMPTS, *options["remote"].split()))
+    if remote:
+        return Model("remote", (METHODS, *PROMPTS, *remote.split()))
     overrides = (
         "model=vllm", f"model.model={SERVED}",
-        f"model.base_url=http://127.0.0.1:{options['port']}/v1", "generation.max_new_tokens=32",
+        f"model.base_url=http://127.0.0.1:{port}/v1", "generation.max_new_tokens=32",
         "judge=rules", METHODS, *PROMPTS, f'methods.reminder.text="{WORDING}"',
         *world_settings("mini"),
     )  # fmt: skip
@@ -82,11 +82,11 @@ def remote_model(options: Mapping[str, str]) -> Model:
 
 
 @contextmanager
-def server(port: str) -> Iterator[None]:
+def server(port: int) -> Iterator[None]:
     """mini-internvl behind calib.serve, until the block ends; exits if it does not start."""
-    command = [sys.executable, "-m", "calib.serve", "model=internvl", "method=none",
+    words = [sys.executable, "-m", "calib.serve", "model=internvl", "method=none",
                f"name={SERVED}", f"port={port}"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
     assert process.stdout is not None
     try:
         if not any("http://" in line for line in process.stdout):
@@ -99,12 +99,12 @@ def server(port: str) -> Iterator[None]:
         process.wait()
 
 
-def main(options: Mapping[str, str]) -> None:
+def main(out: Path = Path(RUNS), remote: str = "", port: int = 8765) -> None:
     """Run every model that is there, and write results.csv, the figure and the table."""
-    out = Path(options["out"]).expanduser().resolve() / "vscbench_fig5"
+    out = out.resolve() / "vscbench_fig5"
     runs, missing = run_models(needs_drawings(NAMES), out, settings)
-    with nullcontext() if options["remote"] else server(options["port"]):
-        runs |= run_models([remote_model(options)], out, lambda model: ())[0]
+    with nullcontext() if remote else server(port):
+        runs |= run_models([remote_model(remote, port)], out, lambda model: ())[0]
     write_results(HERE / "results.csv", runs, missing, METRICS)
     join_methods(HERE / METHODS_FILE, runs)
     plot(list(runs.values()), "vscbench_grid", 2, HERE / "figure.png")
@@ -117,5 +117,5 @@ def markdown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    defaults = {"out": RUNS, "remote": "", "port": "8765"}
-    main(options_of(sys.argv[1:], defaults, __doc__ or ""))
+    port = command.whole(1)
+    command.run(main, __doc__, out=command.path, remote=command.text, port=port)

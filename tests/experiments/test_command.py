@@ -12,13 +12,10 @@ from raising import raises
 from experiments import command
 
 ROOT = Path(__file__).resolve().parents[2]
-ELSEWHERE = ("experiments.smolvlm_emoji.pairs",)
-"""Commands that read their options on their own."""
 COMMANDS = sorted(
-    name
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "experiments").rglob("*.py")
     if '\nif __name__ == "__main__"' in path.read_text(encoding="utf-8")
-    and (name := ".".join(path.relative_to(ROOT).with_suffix("").parts)) not in ELSEWHERE
 )
 READERS = {
     "out": command.path,

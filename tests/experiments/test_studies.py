@@ -20,8 +20,7 @@ from experiments.vscbench_text import study as vscbench_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/study.py"))
-OPTIONS = {"remote": "", "port": "8765"}
-REMOTE = {"remote": "model=gemini model.model=ID data=vscbench data.root=FOLDER utility=mme"}
+REMOTE = "model=gemini model.model=ID data=vscbench data.root=FOLDER utility=mme"
 
 
 def commands(model: Model) -> list[tuple[str, ...]]:
@@ -51,11 +50,11 @@ def test_every_run_has_a_valid_configuration() -> None:
             assert {config.judge.name for config in (four, *uncalibrated)} == {"string"}
 
 
-@pytest.mark.parametrize("options", [OPTIONS, OPTIONS | REMOTE])
-def test_the_remote_model_takes_the_methods_that_change_the_prompt(options: dict[str, str]) -> None:
-    config = composed("sweep", *vscbench_fig5.remote_model(options).overrides)
+@pytest.mark.parametrize("remote", ["", REMOTE])
+def test_the_remote_model_takes_the_methods_that_change_the_prompt(remote: str) -> None:
+    config = composed("sweep", *vscbench_fig5.remote_model(remote, 8765).overrides)
     assert list(config.methods) == ["reminder", "few_shot"]
-    assert config.model.name == ("gemini" if options["remote"] else "vllm")
+    assert config.model.name == ("gemini" if remote else "vllm")
 
 
 def test_the_text_study_asks_models_of_real_words_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +113,7 @@ def test_the_frontier_compares_all_methods_and_one_choice_at_a_time(
     monkeypatch.setattr(axes, "fitted", lambda *arguments: [])
     model = models()[1]
     composed_of = {
-        study: composed("sweep", *model.overrides, *frontier.settings(study, model, "20", tmp_path))
+        study: composed("sweep", *model.overrides, *frontier.settings(study, model, 20, tmp_path))
         for study in frontier.STUDIES
     }
     assert len(composed_of["methods"].methods) == 24
@@ -135,7 +134,7 @@ def test_the_frontier_gives_every_method_four_settings_on_drawings(
     tmp_path: Path, model: Model
 ) -> None:
     config = composed(
-        "sweep", *model.overrides, *frontier.settings("methods", model, "100", tmp_path)
+        "sweep", *model.overrides, *frontier.settings("methods", model, 100, tmp_path)
     )
     left_out = frontier.drawings.NOT_APPLICABLE.get(model.name, {})
     assert len(config.methods) == 24 - len(left_out) and not left_out.keys() & config.methods.keys()
