@@ -3,7 +3,7 @@
 import os
 import re
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import yaml
 
@@ -29,7 +29,7 @@ def model_name(checkpoint: str) -> str:
         return provider + (_last_part(name) if _ROOTED.match(name) else name)
     if option := _built_by_options().get(PurePath(checkpoint)):
         return option
-    is_id = _HUB_ID.fullmatch(checkpoint) and not Path(checkpoint).is_dir()
+    is_id = _HUB_ID.fullmatch(checkpoint) and not os.path.isdir(checkpoint)  # noqa: PTH112
     return checkpoint if is_id else _last_part(checkpoint)
 
 

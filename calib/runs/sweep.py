@@ -216,7 +216,8 @@ class Sweep:
         if failed:
             reasons = " ".join(f"{name}: {error}" for name, error in failed.items())
             words = " ".join(f"'~methods.{name}'" for name in failed)
-            raise CalibError(NOTHING_TO_FIT, f"{reasons} To run the other methods, add {words}.")
+            advice = f" To run the other methods, add {words}." if fitted else ""
+            raise CalibError(NOTHING_TO_FIT, reasons + advice)
         return fitted
 
     def grid(self, method: Method) -> tuple[list[Setting], list[str]]:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from itertools import islice
 
 from calib.data.example import Example, words_of
-from calib.scoring.answer_text import NEAR, NEGATED, plain_text
 from calib.scoring.open_answers import read_open
+from calib.util.answer_text import NEAR, plain_text
 from calib.util.thoughts import after_thoughts
 
 _FINAL = re.compile(
@@ -52,6 +52,12 @@ _VERB_OR_CONJUNCTION = r"\s+(?:is|was|because|since|as|and|or)\b"
 _LETTER = re.compile(r"[\[(](?P<inner>[A-Za-z])[\])]|(?<![\w'])(?P<bare>[A-Za-z])(?![\w'])")
 _JOINED = re.compile(r"[\])]?\s*(?:,|/|&|\bor\b|\band\b)\s*[\[(]?(?P<letter>[A-Z])(?![\w'])")
 _HEADING = re.compile(r"^[\[(]?([A-Z])[\]).:]", re.MULTILINE)
+_NEGATED = re.compile(
+    r"(?:\bnot|n't|\bneither|\bnor|\bexcept|\bthan|\binstead of|\bunlike)"
+    r"(?:\s+(?:an?|the|is|it|be|options?|choices?|shows?|\(?[A-Z]\)?,?\s+(?:or|and|nor)))*\s*[\[(]?\Z",
+    re.IGNORECASE,
+)
+"""Words before an answer that deny it."""
 _REFUTED = re.compile(
     r"[\])]?(?:\s*(?:,|or|and)\s+\(?[A-Z]\)?)*\s*(?:is|was|are|would be)"
     r"(?:\s+not\b|n't\b|\s+(?:wrong|incorrect|false)\b)",
@@ -107,7 +113,7 @@ def parse_answer(example: Example, response: str) -> str | None:
         return read_yes_no(response)
     if metadata["kind"] == "open":
         accepted, others = (json.loads(metadata[key]) for key in ("answers", "other_answers"))
-        said = read_open(response, [*accepted, *others])
+        said = read_open(response, accepted, others)
         return example.answer if said in accepted else said
     return read_choice(response, json.loads(metadata["options"]))
 
@@ -223,7 +229,7 @@ def _named(text: str, options: Mapping[str, str]) -> set[str]:
     letters = set()
     for letter in islice(_LETTER.finditer(text), MOST_LETTERS):
         before = _before(text, letter.start())
-        ruled_out = NEGATED.search(before) or _REFUTED.match(text, letter.end())
+        ruled_out = _NEGATED.search(before) or _REFUTED.match(text, letter.end())
         if not ruled_out and _is_option(letter, text, options, bool(_CUE.search(before))):
             letters.add(_name(letter))
     return letters
@@ -242,7 +248,7 @@ def _quoted_options(text: str, options: Mapping[str, str]) -> set[str]:
     return {
         letter
         for letter, span in spans
-        if not NEGATED.search(_before(text, span[0]))
+        if not _NEGATED.search(_before(text, span[0]))
         # "hot dog" does not name the option "dog".
         and not any(
             outer != span and outer[0] <= span[0] and span[1] <= outer[1] for _, outer in spans

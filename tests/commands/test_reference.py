@@ -18,6 +18,7 @@ from calib.data.mini.examples import load
 from calib.directions.direction import read_direction
 from calib.runs.preflight import check_sweep, methods_of, reference_of
 from calib.serving.loader import load_served
+from calib.util.checksums import checked_object
 
 TINY = (
     "method=steer", "method.layers=[3]", "method.strengths=[-1,2]", "data.limit=12",
@@ -40,6 +41,11 @@ def points_of(folder):
     """The operating points, without the checksums that a change by hand would invalidate."""
     points = json.loads((folder / "operating_points.json").read_text(encoding="utf-8"))
     return [{key: value for key, value in each.items() if key != "crc32"} for each in points]
+
+
+def write_points(folder, points):
+    text = json.dumps([checked_object(point) for point in points])
+    (folder / "operating_points.json").write_text(text, encoding="utf-8")
 
 
 def marks(folder):
@@ -192,12 +198,12 @@ def test_one_of_several_methods_must_be_picked(run, tmp_path):
     several = shutil.copytree(run, tmp_path / "several")
     points = points_of(run)
     points.insert(1, points[0] | {"method": "other"})
-    (several / "operating_points.json").write_text(json.dumps(points), encoding="utf-8")
+    write_points(several, points)
     with raises("missing-setting", "steer, other, caution", "pick=NAME"):
         load_served(composed("serve", f"run={several}"))
     # A run of a version without references.
     del points[1], points[1]["reference"], points[0]["reference"]
-    (several / "operating_points.json").write_text(json.dumps(points), encoding="utf-8")
+    write_points(several, points)
     with raises("missing-setting", "steer, caution", "pick=NAME"):
         load_served(composed("serve", f"run={several}"))
 

@@ -12,10 +12,12 @@ accepted answers, and other_answers lists wrong ones.
 """
 
 import json
+from collections.abc import Sequence
+from string import ascii_lowercase
 
 from calib.config.data import PublishedUtility
 from calib.data.example import Benchmark
-from calib.data.tables import cell_prompt, cell_text, check_columns, unread_columns
+from calib.data.tables import cell_prompt, cell_text, unread_columns
 from calib.data.utility.question import (
     YES_NO,
     Questions,
@@ -26,6 +28,7 @@ from calib.data.utility.question import (
     parse_yes_no,
 )
 from calib.data.utility.source import SourceRow, read_rows
+from calib.util.answer_text import normal_answer
 from calib.util.errors import CalibError
 
 COLUMNS = ("question", "answer")
@@ -43,16 +46,18 @@ def load(config: PublishedUtility, system: str | None) -> Benchmark:
     for a row without question or answer, for cells that are no list where a list is needed, for an
     answer that is not one of the options, and for a column that resembles a missing one."""
     questions = Questions(config, system)
-    sources = read_rows(config, (), questions.notes)
+    sources = read_rows(config, COLUMNS, questions.notes)
     rows, where = [source.row for source in sources], f"utility={config.name}"
     unread = unread_columns(rows, (*COLUMNS, *OPTIONAL), OTHER_NAMES, where)
-    check_columns(rows, COLUMNS, where)
     if unread:
         questions.notes.append(f"{config.name}: columns that are not read: {', '.join(unread)}")
     for source in sources:
         question = cell_prompt(source.row, "question", source.where)
         if not question:
             questions.skip_incomplete(question, source.where)
+            continue
+        if config.skip_broken and not _texts(source, "answer"):
+            questions.skip("they have no answer")
             continue
         options, answer, metadata = _answer(source)
         category = cell_text(source.row, "category", source.where)
@@ -74,7 +79,13 @@ def _answer(source: SourceRow) -> tuple[dict[str, str], str, dict[str, str]]:
     row = source.row
     if row.get("options"):
         where = f"{source.where}, column 'options'"
-        options = letter_options(parse_options(row["options"], where), where)
+        texts = [" ".join(text.split()) for text in parse_options(row["options"], where)]
+        if not all(texts) or len(set(texts)) < len(texts):
+            raise CalibError(
+                "invalid-value",
+                f"{where} has an empty option, or one twice: {texts!r:.200}. Correct the cell.",
+            )
+        options = letter_options(texts, where)
         given = cell_text(row, "answer", source.where)
         letters = [letter for letter, text in options.items() if given in (letter, text)]
         if len(letters) != 1:
@@ -89,9 +100,42 @@ def _answer(source: SourceRow) -> tuple[dict[str, str], str, dict[str, str]]:
         raise CalibError("missing-value", f"{source.where} has no answer. Complete or remove it.")
     if not others and len(accepted) == 1 and (yes_no := parse_yes_no(accepted[0])):
         return {}, yes_no, dict(YES_NO)
+    if len(accepted) == 1 and (other := _TRUE_FALSE.get(accepted[0].casefold())):
+        others = [other]
+    _check_answers(source, accepted, others)
     lists = {"answers": accepted, "other_answers": others}
     dumped = {key: json.dumps(texts, ensure_ascii=False) for key, texts in lists.items()}
     return {}, accepted[0], {"kind": "open", **dumped}
+
+
+_TRUE_FALSE = {"true": "false", "false": "true"}
+_LONGEST = 300
+"""Characters of an answer to an open question."""
+
+
+def _check_answers(source: SourceRow, accepted: Sequence[str], others: Sequence[str]) -> None:
+    """Raise CalibError for an answer to an open question that no response could be read for."""
+    for answer in (*accepted, *others):
+        normal = normal_answer(answer)
+        if not normal or len(normal) > _LONGEST or (len(normal) == 1 and normal in ascii_lowercase):
+            raise CalibError(
+                "unsupported",
+                f"{source.where}: {answer!r:.80} cannot be looked for in responses. Give a word or "
+                f"a number of at most {_LONGEST} characters. For the letter of an option, give the "
+                "options in a column 'options', as a list: ['first', 'second'].",
+            )
+        if "|" in answer or ";" in answer:
+            raise CalibError(
+                "invalid-value",
+                f"{source.where}: {answer!r:.80} looks like several answers. Write them as a list: "
+                "['first', 'second'].",
+            )
+    if both := {*map(normal_answer, accepted)} & {*map(normal_answer, others)}:
+        raise CalibError(
+            "invalid-value",
+            f"{source.where}: {sorted(both)[0]!r:.80} is in answer and in other_answers. Remove it "
+            "from one of them.",
+        )
 
 
 def _texts(source: SourceRow, column: str) -> list[str]:

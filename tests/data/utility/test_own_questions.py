@@ -55,6 +55,11 @@ def test_each_row_says_what_kind_of_question_it_is(tmp_path):
         ("I'm sorry, but I can't identify the dog in this picture.", None, False),
         ("I do not know whether it is a cat, a dog or a fox", None, False),
         ("No, it is a dog.", "hound", True),
+        ("It isn't a cat or a dog.", None, False),
+        ("A dog? I'm not sure.", None, False),
+        ("I refuse to discuss the dog.", None, False),
+        ("a dog or a hound", "hound", True),
+        ("hot\n dog", "hot dog", False),
         ("It has no tail, but it is a dog", "hound", True),
         ("", None, False),
     ],
@@ -75,6 +80,14 @@ def test_an_open_question_is_right_if_the_first_answer_named_is_accepted(
         ("42", "It costs 42.5 pounds", False),
         ("42", "It costs 142", False),
         ("狗", "这是一只狗。", True),
+        ("개", "이것은 개입니다", True),
+        ("1", "1,000 people", False),
+        ("1000", "1,000 people", True),
+        ("10", "It is 10:30", False),
+        ("-5", "It is \u22125.", True),
+        ("US", "Please tell us about this", True),
+        ("True", "true or false? It is false", False),
+        ("ice  cream", "Ice\ncream", True),
         ("The Hague", "It is in Hague", True),
         ("C++", "That is c++ code", True),
     ],
@@ -110,6 +123,11 @@ def test_pictures_are_optional(tmp_path):
         ({"options": "['dog', 'dog']"}, "invalid-value", "'dog'"),
         ({"options": "['dog']"}, "too-few", "options"),
         ({"answer": "['cat' 'dog']"}, "invalid-value", "column 'answer'"),
+        ({"answer": "B"}, "unsupported", "'B'"),
+        ({"answer": "***"}, "unsupported", "'***'"),
+        ({"answer": "dog|hound"}, "invalid-value", "'dog|hound'"),
+        ({"other_answers": "a dog"}, "invalid-value", "'dog'"),
+        ({"options": "['', 'dog']"}, "invalid-value", "options"),
     ],
 )
 def test_damaged_rows_are_refused(tmp_path, cells, code, value):
@@ -129,7 +147,7 @@ def test_a_column_that_resembles_a_missing_one_is_refused(tmp_path, given, colum
 
 def test_other_columns_are_named(tmp_path):
     path = tmp_path / "questions.csv"
-    path.write_text("question,answer,source\nWhich?,A,me\n", encoding="utf-8")
+    path.write_text("question,answer,source\nIs it?,yes,me\n", encoding="utf-8")
     notes = load_utility(PublishedUtility(name="own", root=str(path))).notes
     assert len(notes) == 1 and "source" in notes[0]
 
