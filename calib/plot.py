@@ -17,6 +17,7 @@ def main(config: PlotConfig) -> None:
     from calib.report.alarms import mapping_notes
     from calib.report.figures.gallery import FIGURES, NATURAL_COLUMNS
     from calib.report.figures.io import NotDrawn, save
+    from calib.runs.distinct_models import with_distinct_models
     from calib.runs.run import Run
     from calib.util.errors import CalibError
     from calib.util.files import home_expanded
@@ -26,7 +27,7 @@ def main(config: PlotConfig) -> None:
     formats = list(dict.fromkeys(config.formats))
     for name in names:
         one_of("figures", name, tuple(FIGURES))
-    runs = Run.load_many(config.runs)
+    runs = with_distinct_models(Run.load_many(config.runs))
     command.print_notes(mapping_notes(runs))
     out = runs[0].folder if config.out is None else home_expanded(config.out)
     drawn: list[str] = []

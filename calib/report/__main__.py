@@ -16,6 +16,7 @@ def main(config: ReportConfig) -> None:
     from calib.report.terminal import show_report
     from calib.report.terminal_tables import REPORT
     from calib.runs.checks.responses import require_responses
+    from calib.runs.distinct_models import with_distinct_models
     from calib.runs.run import Run
     from calib.util.files import home_expanded
     from calib.util.terminal import terminal_safe
@@ -23,6 +24,7 @@ def main(config: ReportConfig) -> None:
     runs = Run.load_many(config.runs)
     for run in runs:
         require_responses(run)
+    runs = with_distinct_models(runs)
     out = home_expanded(config.out) if config.out else runs[0].folder / "report.html"
     notes = mapping_notes(runs)
     if config.pictures:

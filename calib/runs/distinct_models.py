@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from calib.runs.run import Run
+from calib.runs.run import Run
 
 
-def with_distinct_models(runs: Sequence["Run"]) -> list["Run"]:
+def with_distinct_models(runs: Sequence[Run]) -> list[Run]:
     """``runs``, with a number after the name of each model whose name another one has, as in
     "checkpoint-500 (2)": the path, which would separate them too, is of the user's machine."""
     if len(runs) < 2:

@@ -23,7 +23,6 @@ from calib.directions.direction import Direction, read_direction
 from calib.directions.parts import PartSeparation
 from calib.directions.projections import Projections
 from calib.runs.checks import files as checked
-from calib.runs.distinct_models import with_distinct_models
 from calib.runs.manifest import read_manifest
 from calib.runs.operating_points import OPERATING_POINTS_FILE, REPORTED_SPLIT
 from calib.runs.reported_methods import ReportedMethod, reported_methods
@@ -90,14 +89,13 @@ class Run:
     @classmethod
     def load_many(cls, folders: Sequence[str | Path]) -> list["Run"]:
         """The finished runs in ``folders``; runs of one folder name are named by as much of their
-        path as separates them, and models of one name are numbered.
+        path as separates them.
 
         Raises CalibError when a folder holds no finished run or is given twice.
         """
         runs = [cls.load(folder) for folder in folders]
         names = distinct_names([run.folder.resolve() for run in runs])
-        named = [run.replace(name=name) for run, name in zip(runs, names, strict=True)]
-        return with_distinct_models(named)
+        return [run.replace(name=name) for run, name in zip(runs, names, strict=True)]
 
     def replace(self, **parts: Any) -> "Run":
         """A copy of this run with other ``parts``."""

@@ -76,6 +76,8 @@ NOT_RUN = {
         "waits for the other shard; tests/runs/test_shards.py runs shards"
     ),
     "python -m calib.sweep method=steer model=internvl out=runs/steered shard=2/2": "as above",
+    "python -m calib.extract model=smolvlm_emoji data=pairs data.file=built/emoji_pairs/pairs.csv "
+    "data.limit=null": "needs a model and pairs that are built; tests/experiments",
     "source .venv/bin/activate": "part of the shell; make creates .venv in CI",
     "hf auth login": "needs a token",
     "export CALIB_BASE_URL=http://127.0.0.1:8000/v1 CALIB_API_KEY=none": (

@@ -5,6 +5,7 @@ import json
 import pytest
 from made_up_run import write_run
 
+from calib.runs.distinct_models import with_distinct_models
 from calib.runs.run import Run
 
 PATH = "/home/alice/weights/tuned"
@@ -57,9 +58,12 @@ def test_folders_of_one_name_are_numbered(run, tmp_path) -> None:
         points = [p | {"checkpoint": checkpoint} for p in run.operating_points]
         changed = run.replace(checkpoint=checkpoint, operating_points=points)
         folders.append(rewritten(changed, tmp_path / str(k)))
-    runs = Run.load_many(folders)
+    runs = with_distinct_models(Run.load_many(folders))
     assert [each.model_name for each in runs] == ["tuned (1)", "tuned (2)", "tuned (1)"]
-    assert [each.model_name for each in Run.load_many(folders[::2])] == ["tuned", "tuned"]
+    assert [each.model_name for each in with_distinct_models(Run.load_many(folders[::2]))] == [
+        "tuned",
+        "tuned",
+    ]
     runs[1].write_scores()
     assert columns(folders[1]) == {("1", "tuned")}
     (point,) = json.loads((folders[1] / "operating_points.json").read_bytes())[:1]
